@@ -1,0 +1,89 @@
+"""The typed errors of the whole package: each says what was expected, what was found, where, and what to do.
+
+Only exception classes and the near-name helper live here. A rejected *row* is not an error: it is quarantined with
+a reason (see `cv_quality.drops`).
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CvQualityError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SettingsError(CvQualityError):
+    """A setting is missing, malformed, or contradicts another one."""
+
+
+class StoreError(CvQualityError):
+    """An object could not be read from or written to the landing area, the lake or the registry."""
+
+
+class ObjectNotFound(StoreError):
+    """The named object does not exist in the store."""
+
+
+class SchemaError(CvQualityError):
+    """A table's columns or types are not those that its schema declares."""
+
+
+class MissingTable(CvQualityError):
+    """A stage asked for a table that no earlier stage has written for that key."""
+
+
+class DropError(CvQualityError):
+    """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
+
+
+class FrameError(CvQualityError):
+    """One image cannot be used.
+
+    Attributes:
+        reason: machine-readable code: "image_bomb", "corrupt_image", "unsupported_format", "missing_frame".
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RegistryError(CvQualityError):
+    """The model registry has no such build, or an entry of it is malformed."""
+
+
+class ModelError(CvQualityError):
+    """A model file is not what its registry entry promises, or is unsafe to load."""
+
+
+class ModelDoesNotFit(ModelError):
+    """The model's input or output shape disagrees with its registry entry."""
+
+
+class GateFailed(CvQualityError):
+    """A stage may not start: the gate before it failed, never ran, or judged other data."""
+
+
+class ScenarioError(CvQualityError):
+    """A simulation scenario is malformed."""
+
+
+class MetricError(CvQualityError):
+    """A metric was asked for input on which it is not defined."""
+
+
+class WarehouseError(CvQualityError):
+    """The warehouse could not be built or published."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the known names nearest to `name`, or all of them when none is near.
+
+    >>> near("face-1.l", ["face-1.1", "iris-2.0"])
+    'did you mean face-1.1?'
+    """
+    names = sorted(known)
+    if not names:
+        return "none is known"
+    close = get_close_matches(name, names, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""Where data lies: object stores, the one schema of every table, and atomic reads and writes of them."""

@@ -1,0 +1,138 @@
+"""The lake: one atomic Parquet file per table and partition key, checked against the schema on the way in.
+
+Rooms hand on paths, not frames: `path` gives a local file for any engine. Verdicts and other small JSON objects are
+written through `store` by their own rooms. What tables exist is said in `cv_quality.lake.tables`.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cv_quality.errors import MissingTable, SchemaError
+from cv_quality.lake.schema import Table
+from cv_quality.lake.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+ROW_GROUP_ROWS = 122_880
+
+
+@dataclass(frozen=True, slots=True)
+class TableKey:
+    """The partition that one file of a table belongs to: a drop, a build, or a build on a drop."""
+
+    build: str | None = None
+    drop: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.build, self.drop) if part)
+
+
+class Lake:
+    """Tables in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def object_key(self, table: Table, key: TableKey) -> str:
+        """Where a table's file lies: `<table>/<build>/<drop>.parquet`, as far as the table is keyed."""
+        parts = {"drop": (key.drop,), "build": (key.build,), "build_drop": (key.build, key.drop)}[table.key]
+        if None in parts or str(key) != "/".join(str(part) for part in parts):
+            raise SchemaError(f"table {table.name} is keyed by {table.key}, found key {key}")
+        return f"{table.name}/{'/'.join(str(part) for part in parts)}.parquet"
+
+    def has(self, table: Table, key: TableKey) -> bool:
+        return self.store.exists(self.object_key(table, key))
+
+    def path(self, table: Table, key: TableKey) -> Path:
+        """A local file with the table's rows.
+
+        Raises:
+            MissingTable: no stage has written it yet.
+        """
+        object_key = self.object_key(table, key)
+        if not self.store.exists(object_key):
+            raise MissingTable(
+                f"{table.name} has no rows for {key}: materialize the asset that writes it first ({object_key})"
+            )
+        return self.store.local(object_key)
+
+    def keys(self, table: Table) -> list[TableKey]:
+        """Every key that the table has a file for, sorted."""
+        names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
+        parts = [name.removesuffix(".parquet").split("/") for name in sorted(names)]
+        if table.key == "build_drop":
+            return [TableKey(build=part[0], drop=part[1]) for part in parts]
+        if table.key == "build":
+            return [TableKey(build=part[0]) for part in parts]
+        return [TableKey(drop=part[0]) for part in parts]
+
+    def read(self, table: Table, key: TableKey, *, columns: Sequence[str] | None = None) -> "pl.DataFrame":
+        import polars as pl
+
+        return pl.read_parquet(self.path(table, key), columns=list(columns) if columns else None)
+
+    def scan(self, table: Table, keys: Sequence[TableKey]) -> "pl.LazyFrame":
+        """The rows of several keys as one lazy frame; an empty frame with the table's columns for no key."""
+        import polars as pl
+
+        if not keys:
+            empty = pl.from_arrow(table.arrow_schema.empty_table())
+            assert isinstance(empty, pl.DataFrame)
+            return empty.lazy()
+        return pl.scan_parquet([self.path(table, key) for key in keys])
+
+    def write(self, table: Table, key: TableKey, rows: "pl.DataFrame | pa.Table") -> int:
+        """Replace the table's file for `key`; returns the number of rows.
+
+        Raises:
+            SchemaError: columns, types or nulls are not those that the table declares.
+        """
+        import pyarrow.parquet as pq
+
+        arrow = conform(table, rows)
+        with self.writing(table, key) as path:
+            pq.write_table(arrow, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        return int(arrow.num_rows)
+
+    @contextmanager
+    def writing(self, table: Table, key: TableKey) -> Iterator[Path]:
+        """A local path to fill by any engine; published as the table's file when the block ends well."""
+        object_key = self.object_key(table, key)
+        with self._staging() as folder:
+            path = folder / "part.parquet"
+            yield path
+            self.store.put_file(object_key, path)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        root = getattr(self.store, "root", None)
+        if isinstance(root, Path):
+            (root / ".staging").mkdir(parents=True, exist_ok=True)
+            root = root / ".staging"
+        with tempfile.TemporaryDirectory(prefix="cvq-", dir=root) as name:
+            yield Path(name)
+
+
+def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":
+    """`rows` as an Arrow table with exactly the schema of `table`, columns in its order.
+
+    Raises:
+        SchemaError: a column is missing or unknown, a value does not fit its type, or null stands where none may.
+    """
+    import pyarrow as pa
+
+    arrow = rows if isinstance(rows, pa.Table) else rows.to_arrow()
+    missing, unknown = set(table.names) - set(arrow.column_names), set(arrow.column_names) - set(table.names)
+    if missing or unknown:
+        raise SchemaError(f"table {table.name}: missing columns {sorted(missing)}, unknown {sorted(unknown)}")
+    try:
+        cast = arrow.select(table.names).cast(table.arrow_schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise SchemaError(f"table {table.name}: a value does not fit its column: {error}") from error
+    return cast

@@ -1,0 +1,109 @@
+"""The one description of a column and a table; everything else about columns is derived from it.
+
+Parquet writers, quarantine rules, Great Expectations suites, dbt sources and the documentation of columns come from
+the `Table` values in `cv_quality.lake.tables`. Nothing here knows where a table lies.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts"]
+Key = Literal["drop", "build", "build_drop"]
+
+IDENTIFIER = r"[A-Za-z0-9._-]{1,128}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: with its unit, where it has one (`latency_ms`).
+        kind: logical type; `vector` is a list of float32, `instant` a UTC timestamp in microseconds.
+        meaning: one line for people, with the range when it is not obvious.
+        nullable: whether null is a legal value.
+        low, high: closed range of a number; None is unbounded.
+        levels: the closed set of values of a text column; empty when open.
+        pattern: regular expression that a whole text value must match.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    nullable: bool = False
+    low: float | None = None
+    high: float | None = None
+    levels: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    @property
+    def arrow_type(self) -> "pa.DataType":
+        """The physical type in Parquet and in memory."""
+        import pyarrow as pa
+
+        types: dict[Kind, pa.DataType] = {
+            "text": pa.string(),
+            "integer": pa.int64(),
+            "real": pa.float64(),
+            "flag": pa.bool_(),
+            "instant": pa.timestamp("us", tz="UTC"),
+            "vector": pa.list_(pa.float32()),
+            "integers": pa.list_(pa.int64()),
+            "reals": pa.list_(pa.float64()),
+            "texts": pa.list_(pa.string()),
+        }
+        return types[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the lake.
+
+    Attributes:
+        name: also the folder in the lake.
+        key: which partition writes one file of it.
+        grain: what one row is, for people.
+        columns: in the order of the file.
+        unique: columns that identify a row within one file; empty when rows may repeat.
+    """
+
+    name: str
+    key: Key
+    grain: str
+    columns: tuple[Column, ...]
+    unique: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; KeyError when the table has none."""
+        return next((column for column in self.columns if column.name == name), None) or _missing(self, name)
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def arrow_schema(self) -> "pa.Schema":
+        import pyarrow as pa
+
+        return pa.schema([pa.field(c.name, c.arrow_type, nullable=c.nullable) for c in self.columns])
+
+
+def _missing(table: Table, name: str) -> Column:
+    raise KeyError(f"table {table.name} has no column {name!r}")
+
+
+def identifier(name: str, meaning: str, *, nullable: bool = False) -> Column:
+    """A pseudonymous id or key."""
+    return Column(name, "text", meaning, nullable=nullable, pattern=IDENTIFIER)
+
+
+def optional(column: Column) -> Column:
+    """The same column, null allowed."""
+    return replace(column, nullable=True)

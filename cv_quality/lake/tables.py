@@ -1,0 +1,403 @@
+"""Every table of the lake, in the order of the data: what a column is called, means, and may hold.
+
+This is the only place that names columns, types, units and ranges. To find who writes a table, look for its name in
+the room of its stage: drops, inference, metrics.
+"""
+
+from cv_quality.lake.schema import Column, Table, identifier, optional
+
+EVENT_ID = identifier("event_id", "identity of the event within its drop")
+DROP_ID = identifier("drop_id", "the drop that delivered the row")
+BUILD_ID = identifier("build_id", "the build under evaluation")
+MODEL_BUILD_ID = identifier("model_build_id", "whose model scored the build's drops: the build itself or its baseline")
+SUBJECT_ID = identifier("subject_id", "pseudonym of the person presented to the sensor")
+DEVICE_ID = identifier("device_id", "one unit of a device model")
+SESSION_ID = identifier("session_id", "one sitting of one subject at one device")
+REFERENCE_ID = identifier("reference_id", "the enrolled biometric reference")
+FRAME = Column("frame", "text", "member name of the image in the drop's frame shards", nullable=True)
+OCCURRED_AT = Column("occurred_at", "instant", "device clock, UTC")
+
+CONDITIONS = (
+    Column("illuminance_lux", "real", "illuminance at the device", nullable=True, low=0, high=200_000),
+    Column("distance_cm", "real", "distance of the face to the sensor", nullable=True, low=0, high=1_000),
+    Column("yaw_deg", "real", "head yaw, positive to the subject's left", nullable=True, low=-90, high=90),
+    Column("pitch_deg", "real", "head pitch, positive up", nullable=True, low=-90, high=90),
+    Column("motion_blur_px", "real", "length of the motion blur in the frame", nullable=True, low=0, high=500),
+    Column("eyewear", "text", "what the eyes wear", nullable=True, levels=("none", "glasses", "sunglasses")),
+    Column("covering", "text", "what covers the face", nullable=True, levels=("none", "mask", "scarf")),
+    Column(
+        "thermal_state",
+        "text",
+        "thermal pressure of the device",
+        nullable=True,
+        levels=("nominal", "fair", "serious", "critical"),
+    ),
+    Column("condition_label", "text", "free label of the capture condition", nullable=True),
+)
+
+STAGES = ("acquisition", "quality", "liveness", "matching", "timeout")
+
+SUBJECT_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    SUBJECT_ID,
+    Column("age_band", "text", "age group", nullable=True, levels=("18-29", "30-44", "45-59", "60+")),
+    Column("sex", "text", "as the subject stated it", nullable=True, levels=("female", "male", "other")),
+    Column(
+        "skin_tone",
+        "integer",
+        "Monk skin tone scale, 1 lightest to 10 darkest",
+        nullable=True,
+        low=1,
+        high=10,
+    ),
+    Column("has_image_consent", "flag", "whether the subject's images may be shown in a report"),
+)
+DEVICE_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    DEVICE_ID,
+    identifier("device_model", "model of the device"),
+    Column("os_version", "text", "operating system of the device", nullable=True),
+    Column("camera_supplier", "text", "maker of the camera module", nullable=True),
+)
+ENROL_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    SUBJECT_ID,
+    DEVICE_ID,
+    SESSION_ID,
+    REFERENCE_ID,
+    FRAME,
+    *CONDITIONS,
+    Column("is_enrolled", "flag", "whether the device accepted the sample into the reference"),
+)
+ATTEMPT_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    SUBJECT_ID,
+    identifier("claimed_subject_id", "the identity claimed; the subject's own for a mated attempt"),
+    DEVICE_ID,
+    SESSION_ID,
+    identifier("transaction_id", "the transaction that the attempt belongs to"),
+    Column("attempt_number", "integer", "position within the transaction, from 1", low=1, high=1_000),
+    identifier("presentation", "bona_fide, or the attack species"),
+    optional(REFERENCE_ID),
+    FRAME,
+    *CONDITIONS,
+    Column("device_stage", "text", "the stage that decided on the device", levels=STAGES),
+    Column("device_score", "real", "similarity computed on the device", nullable=True, low=-1, high=1),
+    Column("is_device_accepted", "flag", "the device's decision", nullable=True),
+    Column("device_latency_ms", "real", "from capture to decision on the device", nullable=True, low=0),
+)
+STREAM_FRAME_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    identifier("stream_id", "one run of a video algorithm"),
+    DEVICE_ID,
+    Column("frame_number", "integer", "position within the stream, from 0", low=0),
+    FRAME,
+    Column("latency_ms", "real", "processing time of the frame", nullable=True, low=0),
+    Column("deadline_ms", "real", "time allowed for the frame", low=0),
+    Column("is_dropped", "flag", "whether the frame was skipped"),
+)
+
+EVENT_FIELDS: dict[str, tuple[Column, ...]] = {
+    "subject": SUBJECT_FIELDS,
+    "device": DEVICE_FIELDS,
+    "enrol": ENROL_FIELDS,
+    "attempt": ATTEMPT_FIELDS,
+    "stream_frame": STREAM_FRAME_FIELDS,
+}
+"""What an event of each kind carries: the log's side of the drop contract, schema version 1."""
+
+PROVENANCE = (
+    DROP_ID,
+    Column("source_file", "text", "the file of the drop that held the row"),
+    Column("source_line", "integer", "line number in that file, from 1", low=1),
+)
+
+
+def _raw(kind: str, grain: str) -> Table:
+    return Table(f"raw_{kind}s", "drop", grain, (*EVENT_FIELDS[kind], *PROVENANCE))
+
+
+def _validated(name: str, kind: str, grain: str, unique: str) -> Table:
+    return Table(name, "drop", grain, (*EVENT_FIELDS[kind], *PROVENANCE), unique=(unique,))
+
+
+RAW_SUBJECTS = _raw("subject", "subject event as parsed")
+RAW_DEVICES = _raw("device", "device event as parsed")
+RAW_ENROLS = _raw("enrol", "enrolment event as parsed")
+RAW_ATTEMPTS = _raw("attempt", "attempt event as parsed")
+RAW_STREAM_FRAMES = _raw("stream_frame", "stream frame event as parsed")
+RAW_TABLES: dict[str, Table] = {
+    "subject": RAW_SUBJECTS,
+    "device": RAW_DEVICES,
+    "enrol": RAW_ENROLS,
+    "attempt": RAW_ATTEMPTS,
+    "stream_frame": RAW_STREAM_FRAMES,
+}
+
+_QUARANTINE_COLUMNS = (
+    *PROVENANCE,
+    Column("stage", "text", "the stage that rejected the row", levels=("parse", "validate")),
+    Column("event_kind", "text", "kind of the event, or 'frame', where it could be told", nullable=True),
+    Column("event_id", "text", "identity of the event, where it could be told", nullable=True),
+    Column("reason", "text", "code of the reason"),
+    Column("detail", "text", "what was expected and what was found"),
+    Column("raw", "text", "the row as delivered, undecodable bytes escaped, cut at 64 KiB", nullable=True),
+    Column("raw_bytes", "integer", "length of the row as delivered", low=0),
+)
+QUARANTINE_PARSE = Table("quarantine_parse", "drop", "line or frame rejected while parsing", _QUARANTINE_COLUMNS)
+QUARANTINE_VALIDATE = Table("quarantine_validate", "drop", "event rejected while validating", _QUARANTINE_COLUMNS)
+
+DROP_FILES = Table(
+    "drop_files",
+    "drop",
+    "file of a drop",
+    (
+        DROP_ID,
+        BUILD_ID,
+        Column("site", "text", "where the drop was recorded"),
+        Column("modality", "text", "biometric modality", levels=("face",)),
+        Column("protocol", "text", "how references and probes are paired", levels=("enrolled", "all_pairs")),
+        Column("captured_from", "instant", "start of the drop's recording window"),
+        Column("captured_until", "instant", "end of the drop's recording window"),
+        Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),
+        Column("file", "text", "file name within the drop"),
+        Column("content", "text", "what the file holds", levels=("events", "frames")),
+        Column("bytes", "integer", "size of the file", low=0),
+        Column("rows_declared", "integer", "rows that the manifest promises", low=0),
+        Column("rows_in", "integer", "rows found", low=0),
+        Column("rows_valid", "integer", "rows parsed", low=0),
+        Column("rows_quarantined", "integer", "rows rejected with a reason", low=0),
+    ),
+    unique=("file",),
+)
+FRAME_INDEX = Table(
+    "frame_index",
+    "drop",
+    "image of a drop",
+    (
+        DROP_ID,
+        Column("frame", "text", "member name of the image"),
+        Column("shard", "text", "tar file that holds it"),
+        Column("byte_offset", "integer", "start of the image within the shard", low=0),
+        Column("byte_count", "integer", "size of the encoded image", low=1),
+        Column("sha256", "text", "digest of the encoded image", pattern="[0-9a-f]{64}"),
+        Column("image_format", "text", "encoding", levels=("PNG", "JPEG", "PPM", "GIF", "BMP")),
+        Column("width_px", "integer", "width", low=1),
+        Column("height_px", "integer", "height", low=1),
+    ),
+    unique=("frame",),
+)
+
+VALIDATED_ATTEMPTS = _validated("validated_attempts", "attempt", "sound attempt", "event_id")
+VALIDATED_ENROLS = _validated("validated_enrols", "enrol", "sound enrolment", "event_id")
+VALIDATED_STREAMS = _validated("validated_streams", "stream_frame", "sound stream frame", "event_id")
+SUBJECTS = _validated("subjects", "subject", "subject of a drop", "subject_id")
+DEVICES = _validated("devices", "device", "device of a drop", "device_id")
+VALIDATED_TABLES: dict[str, Table] = {
+    "subject": SUBJECTS,
+    "device": DEVICES,
+    "enrol": VALIDATED_ENROLS,
+    "attempt": VALIDATED_ATTEMPTS,
+    "stream_frame": VALIDATED_STREAMS,
+}
+
+EMBEDDING_STATUSES = (
+    "ok",
+    "no_face",
+    "non_finite",
+    "zero_norm",
+    "missing_frame",
+    "corrupt_image",
+    "image_bomb",
+)
+
+EMBEDDINGS = Table(
+    "embeddings",
+    "build_drop",
+    "biometric sample run through the build's model",
+    (
+        BUILD_ID,
+        DROP_ID,
+        identifier("sample_id", "event_id of the enrolment or attempt"),
+        Column("role", "text", "what the sample is used as", levels=("reference", "probe")),
+        SUBJECT_ID,
+        optional(REFERENCE_ID),
+        FRAME,
+        Column("status", "text", "ok, or why there is no template", levels=EMBEDDING_STATUSES),
+        Column("embedding", "vector", "unit-norm template; null unless ok", nullable=True),
+        Column("model_sha256", "text", "digest of the model file", pattern="[0-9a-f]{64}"),
+    ),
+    unique=("sample_id",),
+)
+COMPARISONS = Table(
+    "comparisons",
+    "build_drop",
+    "comparison that the drop's protocol performs: every genuine one, and impostor attempts that really happened",
+    (
+        BUILD_ID,
+        DROP_ID,
+        identifier("attempt_id", "event_id of the probe's attempt"),
+        identifier("reference_id", "the reference compared with"),
+        identifier("subject_id", "subject of the probe"),
+        identifier("reference_subject_id", "subject of the reference"),
+        Column("is_genuine", "flag", "whether both are of one subject"),
+        Column("score", "real", "cosine similarity in the lab's re-inference", low=-1, high=1),
+        Column("device_score", "real", "the score in the device's log", nullable=True, low=-1, high=1),
+        Column(
+            "is_parity_expected",
+            "flag",
+            "whether the drop was recorded with this build, so both scores must agree",
+        ),
+    ),
+    unique=("attempt_id", "reference_id"),
+)
+
+OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "non_match", "timeout", "accepted")
+
+ATTEMPT_OUTCOMES = Table(
+    "attempt_outcomes",
+    "build_drop",
+    "attempt with its one terminal outcome",
+    (
+        BUILD_ID,
+        DROP_ID,
+        identifier("attempt_id", "event_id of the attempt"),
+        OCCURRED_AT,
+        SUBJECT_ID,
+        Column("is_genuine", "flag", "whether the claimed identity is the subject's own"),
+        identifier("presentation", "bona_fide, or the attack species"),
+        DEVICE_ID,
+        identifier("device_model", "model of the device"),
+        Column("camera_supplier", "text", "maker of the camera module", nullable=True),
+        *CONDITIONS,
+        Column("illuminance_band", "text", "illuminance in bands", nullable=True),
+        Column("age_band", "text", "age group of the subject", nullable=True),
+        Column("sex", "text", "as the subject stated it", nullable=True),
+        Column("skin_tone_band", "text", "Monk skin tone in three bands", nullable=True),
+        Column("has_image_consent", "flag", "whether the subject's images may be shown"),
+        FRAME,
+        Column("outcome", "text", "the stage that ended the attempt", levels=OUTCOMES),
+        Column("score", "real", "best score of the attempt in re-inference", nullable=True, low=-1, high=1),
+        Column("decision_threshold", "real", "the build's threshold", low=-1, high=1),
+        Column("device_score", "real", "score in the device's log", nullable=True, low=-1, high=1),
+        Column("device_latency_ms", "real", "latency in the device's log", nullable=True, low=0),
+    ),
+    unique=("attempt_id",),
+)
+
+METRICS = ("fta", "fnmr", "fmr", "frr", "far")
+
+METRIC_COUNTS = Table(
+    "metric_counts",
+    "build_drop",
+    "subject within one level of one dimension: counts, so that drops add up exactly",
+    (
+        BUILD_ID,
+        DROP_ID,
+        Column("metric", "text", "the rate counted", levels=METRICS),
+        Column("dimension", "text", "what the level is a level of; 'all' for the whole drop"),
+        Column("level", "text", "value of the dimension"),
+        SUBJECT_ID,
+        Column("numerator", "integer", "errors", low=0),
+        Column("denominator", "integer", "trials", low=1),
+    ),
+    unique=("metric", "dimension", "level", "subject_id"),
+)
+
+_INTERVAL = (
+    Column("value", "real", "the rate; null when undefined", nullable=True, low=0, high=1),
+    Column("numerator", "integer", "errors", nullable=True, low=0),
+    Column("denominator", "integer", "trials", nullable=True, low=0),
+    Column("low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
+    Column("high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
+    Column("method", "text", "how the interval was computed", nullable=True),
+    Column("n_subjects", "integer", "subjects behind the rate", nullable=True, low=0),
+    Column("reason", "text", "why a value or an interval is missing", nullable=True),
+)
+INTERVALS = Table(
+    "intervals",
+    "build",
+    "rate of one level of one dimension over all drops of a build, with its interval",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("metric", "text", "the rate", levels=METRICS),
+        Column("dimension", "text", "what the level is a level of"),
+        Column("level", "text", "value of the dimension"),
+        *_INTERVAL,
+    ),
+    unique=("model_build_id", "metric", "dimension", "level"),
+)
+IMPOSTOR_COUNTS = Table(
+    "impostor_counts",
+    "build",
+    "bin of the histogram of all cross-subject scores",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("bin", "integer", "index of the bin, 0 to 65535 over [-1, 1]", low=0, high=65_535),
+        Column("count", "integer", "comparisons in the bin", low=1),
+    ),
+    unique=("model_build_id", "bin"),
+)
+IMPOSTOR_TAIL = Table(
+    "impostor_tail",
+    "build",
+    "cross-subject comparison with one of the highest scores",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("score", "real", "cosine similarity", low=-1, high=1),
+        identifier("subject_id", "subject of the probe"),
+        identifier("reference_subject_id", "subject of the reference"),
+    ),
+)
+OPERATING_POINTS = Table(
+    "operating_points",
+    "build",
+    "operating point of the build over all cross-subject pairs",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("point", "text", "'fnmr_at_fmr', 'eer' or 'decision_threshold'"),
+        Column("fmr_target", "real", "highest FMR allowed, for fnmr_at_fmr", nullable=True, low=0, high=1),
+        Column("threshold", "real", "accept at or above", nullable=True, low=-1, high=2),
+        Column("fmr", "real", "realised FMR", nullable=True, low=0, high=1),
+        Column("n_false_matches", "integer", "impostor comparisons accepted", nullable=True, low=0),
+        Column("n_impostor", "integer", "impostor comparisons", low=0),
+        Column("fnmr", "real", "FNMR at the threshold", nullable=True, low=0, high=1),
+        Column("fnmr_low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
+        Column("fnmr_high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
+        Column("n_false_non_matches", "integer", "genuine comparisons rejected", nullable=True, low=0),
+        Column("n_genuine", "integer", "genuine comparisons", low=0),
+        Column("method", "text", "how the interval was computed", nullable=True),
+        Column("reason", "text", "why the point is undefined", nullable=True),
+    ),
+    unique=("model_build_id", "point", "fmr_target"),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        *RAW_TABLES.values(),
+        QUARANTINE_PARSE,
+        QUARANTINE_VALIDATE,
+        DROP_FILES,
+        FRAME_INDEX,
+        *VALIDATED_TABLES.values(),
+        EMBEDDINGS,
+        COMPARISONS,
+        ATTEMPT_OUTCOMES,
+        METRIC_COUNTS,
+        INTERVALS,
+        IMPOSTOR_COUNTS,
+        IMPOSTOR_TAIL,
+        OPERATING_POINTS,
+    )
+}
+"""Every table by name."""

@@ -1,0 +1,115 @@
+"""Where things are and how hard to work: the only module that reads the environment.
+
+Every function of the package takes what it needs as an argument; `Settings.from_environment` is called by the
+command line, the code location and nothing else. Defaults keep everything that a run writes under one folder.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cv_quality.errors import SettingsError, near
+
+PREFIX = "CVQ_"
+REFERENCE_MODELS = str(Path(__file__).parent / "simulation" / "reference_models")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """How to reach an S3 endpoint; credentials come from boto3's own chain."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Locations and limits of one deployment.
+
+    Attributes:
+        home: local folder for everything that a run writes and that has no own location.
+        landing: URI (folder or `s3://bucket/prefix`) where drops arrive.
+        lake: URI of the Parquet lake, the system of record.
+        registry: URI of the model registry.
+        warehouse: path of the DuckDB file with the metric tables.
+        reports: local folder of the HTML reports.
+        s3: endpoint options for every `s3://` URI.
+        threads: worker threads for parsing, inference and DuckDB.
+        memory_limit: DuckDB's memory limit, in its own notation.
+    """
+
+    home: Path
+    landing: str
+    lake: str
+    registry: str
+    warehouse: Path
+    reports: Path
+    s3: S3Options = field(default_factory=S3Options)
+    threads: int = 2
+    memory_limit: str = "600MB"
+
+    @property
+    def cache(self) -> Path:
+        """Local copies of remote objects; safe to delete."""
+        return self.home / "cache"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance folder."""
+        return self.home / "dagster"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read `CVQ_*` variables; see the README's table of settings.
+
+        Raises:
+            SettingsError: a variable is unknown (a typing error would silently do nothing) or malformed.
+        """
+        env = os.environ if environ is None else environ
+        _refuse_unknown(env)
+        home = Path(env.get("CVQ_HOME", ".cvq")).absolute()
+        return cls(
+            home=home,
+            landing=_location(env.get("CVQ_LANDING"), default=home / "landing"),
+            lake=_location(env.get("CVQ_LAKE"), default=home / "lake"),
+            registry=_location(env.get("CVQ_REGISTRY"), default=Path(REFERENCE_MODELS)),
+            warehouse=Path(env.get("CVQ_WAREHOUSE", home / "warehouse.duckdb")).absolute(),
+            reports=Path(env.get("CVQ_REPORTS", home / "reports")).absolute(),
+            s3=S3Options(endpoint_url=env.get("CVQ_S3_ENDPOINT_URL"), region=env.get("CVQ_S3_REGION")),
+            threads=_positive(env, "CVQ_THREADS", default=min(os.cpu_count() or 1, 8)),
+            memory_limit=env.get("CVQ_MEMORY_LIMIT", "600MB"),
+        )
+
+
+KNOWN = (
+    "CVQ_HOME",
+    "CVQ_LANDING",
+    "CVQ_LAKE",
+    "CVQ_REGISTRY",
+    "CVQ_WAREHOUSE",
+    "CVQ_REPORTS",
+    "CVQ_S3_ENDPOINT_URL",
+    "CVQ_S3_REGION",
+    "CVQ_THREADS",
+    "CVQ_MEMORY_LIMIT",
+)
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    for name in env:
+        if name.startswith(PREFIX) and name not in KNOWN:
+            raise SettingsError(f"environment variable {name} is not a setting: {near(name, KNOWN)}")
+
+
+def _location(value: str | None, *, default: Path) -> str:
+    if not value:
+        return str(default)
+    return value if "://" in value else str(Path(value).absolute())
+
+
+def _positive(env: Mapping[str, str], name: str, *, default: int) -> int:
+    text = env.get(name, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise SettingsError(f"{name} must be a whole number of at least 1, found {text!r}")
+    return int(text)
