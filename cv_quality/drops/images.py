@@ -1,0 +1,150 @@
+"""Images that devices send: recognised, measured and decoded without trusting a byte of them.
+
+Only single images in memory live here; which frame belongs to which event is the frame index's business.
+Faces inside the decoded arrays are found in `cv_quality.inference.detection`.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+)
+
+from cv_quality.errors import FrameError
+
+ImageFormat = Literal["PNG", "JPEG", "PPM", "GIF", "BMP"]
+
+MAX_PIXELS = 2**25  # 33.6 megapixels: above any phone's front camera, 100 MB decoded
+
+_SIGNATURES: tuple[tuple[bytes, ImageFormat], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    *((b"P%d" % kind, "PPM") for kind in range(1, 7)),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+)
+
+# The plugins are called directly: Image.open would consult the process-wide MAX_IMAGE_PIXELS.
+_OPENERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+
+_GREY_MODES = frozenset({"1", "L"})
+_COLOUR_MODES = frozenset({"P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"})
+
+# What Pillow's parsers raise on damaged input; anything else is a defect of ours and must surface.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an image's header says: container format and size in pixels."""
+
+    format: ImageFormat
+    width_px: int
+    height_px: int
+
+
+def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+    """Check an image's structure without decoding its pixels.
+
+    PNG chunks are checked against their CRC; for the other formats only the header is read, so damage inside
+    the pixel data shows in `decode_image` alone.
+
+    Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
+    """
+    format_, image = _open(data, max_pixels=max_pixels)
+    width_px, height_px = image.size
+    try:
+        image.verify()
+    except _DAMAGE as error:
+        raise _corrupt(data, error) from error
+    return ImageInfo(format=format_, width_px=width_px, height_px=height_px)
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode one 8-bit image to uint8 `[height, width]` (grey) or `[height, width, 3]` (RGB).
+
+    The size in the header is checked before a pixel is decoded. Of an animation the first picture counts,
+    alpha is dropped, and EXIF orientation is not applied: pixels stay as the sensor wrote them.
+
+    Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
+    """
+    _, image = _open(data, max_pixels=max_pixels)
+    if image.mode not in _GREY_MODES | _COLOUR_MODES:
+        raise FrameError(
+            f"expected 8-bit pixels, found Pillow mode {image.mode!r}: convert it on the device",
+            reason="unsupported_format",
+        )
+    try:
+        return np.asarray(image.convert("L" if image.mode in _GREY_MODES else "RGB"), dtype=np.uint8)
+    except _BOMB as error:
+        raise _bomb(image.size, max_pixels) from error
+    except _DAMAGE as error:
+        raise _corrupt(data, error) from error
+
+
+def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.ImageFile]:
+    format_ = _recognise(data)
+    try:
+        image = _OPENERS[format_](io.BytesIO(data))
+    except _BOMB as error:
+        raise FrameError(f"the image's canvas grows past {max_pixels} pixels", reason="image_bomb") from error
+    except _DAMAGE as error:
+        raise _corrupt(data, error) from error
+    width_px, height_px = image.size
+    if width_px * height_px > max_pixels:
+        raise _bomb(image.size, max_pixels)
+    return format_, image
+
+
+def _recognise(data: bytes) -> ImageFormat:
+    for signature, format_ in _SIGNATURES:
+        if data.startswith(signature):
+            return format_
+    raise FrameError(
+        f"expected a PNG, JPEG, PPM, GIF or BMP image, found bytes that start with {data[:8]!r}",
+        reason="unsupported_format",
+    )
+
+
+def _bomb(size_px: tuple[int, int], max_pixels: int) -> FrameError:
+    return FrameError(f"expected at most {max_pixels} pixels, found {size_px[0]} x {size_px[1]}", reason="image_bomb")
+
+
+def _corrupt(data: bytes, error: BaseException) -> FrameError:
+    return FrameError(
+        f"the image ({len(data)} bytes) cannot be decoded: {type(error).__name__}: {error}",
+        reason="corrupt_image",
+    )
