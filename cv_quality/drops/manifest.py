@@ -1,0 +1,260 @@
+"""The manifest: what a drop claims to hold, and the identity under which it is taken in.
+
+Reading and judging `manifest.json` lives here, and nothing else: whether the files keep its promises is checked while
+they are streamed, in `cv_quality.drops.ingest`. Drops are written by `cv_quality.drops.writer`.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from cv_quality.errors import DropError, ObjectNotFound
+from cv_quality.lake.schema import IDENTIFIER
+from cv_quality.lake.store import Store
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+FILE_NAME = r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|(frames)-[A-Za-z0-9._-]{1,100}\.tar"
+
+Modality = Literal["face"]
+Protocol = Literal["enrolled", "all_pairs"]
+Content = Literal["events", "frames"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file that the manifest names.
+
+    Attributes:
+        name: plain file name, `events-*.jsonl.zst` or `frames-*.tar`.
+        bytes: size of the file.
+        sha256: digest of the file, 64 lower-case hexadecimal digits.
+        rows: lines of an events file, members of a frames file.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    rows: int
+
+    @property
+    def content(self) -> Content:
+        """What the file holds, as its name says."""
+        return "events" if self.name.startswith("events-") else "frames"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` says, and the digest of its bytes; times are UTC, `captured_until` is exclusive."""
+
+    schema_version: int
+    drop_id: str
+    build_id: str
+    site: str
+    modality: Modality
+    protocol: Protocol
+    captured_from: datetime
+    captured_until: datetime
+    files: tuple[FileEntry, ...]
+    manifest_sha256: str
+
+    @property
+    def identity(self) -> str:
+        """The delivery's identity: the same drop with a corrected manifest has another one."""
+        return identity_of(self.drop_id, self.manifest_sha256)
+
+    def entries(self, content: Content) -> tuple[FileEntry, ...]:
+        """The files of one content, by name."""
+        return tuple(sorted((e for e in self.files if e.content == content), key=lambda entry: entry.name))
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedDrop:
+    """A folder of the landing area that has a manifest, whether or not that manifest is sound."""
+
+    drop_id: str
+    manifest_sha256: str
+
+    @property
+    def identity(self) -> str:
+        return identity_of(self.drop_id, self.manifest_sha256)
+
+
+def identity_of(drop_id: str, manifest_sha256: str) -> str:
+    """`<drop_id>@<first 16 digits of the manifest's digest>`."""
+    return f"{drop_id}@{manifest_sha256[:16]}"
+
+
+def completed_drops(landing: Store) -> list[CompletedDrop]:
+    """Every drop whose manifest has arrived, by drop_id; only manifests are read.
+
+    A manifest that cannot be understood counts too: its bytes give the identity, so that taking it in fails with a
+    typed error instead of passing unseen. A folder whose name is no drop_id can be no partition: it is logged.
+    """
+    found = []
+    for folder in landing.folders():
+        try:
+            data = landing.read_bytes(f"{folder}/{MANIFEST}")
+        except ObjectNotFound:
+            continue
+        if re.fullmatch(IDENTIFIER, folder):
+            found.append(CompletedDrop(folder, hashlib.sha256(data).hexdigest()))
+        else:
+            logger.warning("folder %r of the landing area is no drop_id (%s): it is not taken in", folder, IDENTIFIER)
+    return found
+
+
+def read_manifest(landing: Store, drop_id: str) -> Manifest:
+    """The manifest of one drop, every rule of the contract checked.
+
+    Raises:
+        DropError: it is missing, is not JSON, is of another schema version, or breaks a rule.
+    """
+    key = f"{drop_id}/{MANIFEST}"
+    try:
+        data = landing.read_bytes(key)
+    except ObjectNotFound as error:
+        raise DropError(
+            f"{key}: expected the manifest that completes the drop, found none in {landing.uri}; "
+            "a drop counts once its manifest, written last, has arrived"
+        ) from error
+    fields = _decoded(data, key=key)
+    manifest = _to_manifest(fields, manifest_sha256=hashlib.sha256(data).hexdigest())
+    _check(manifest, drop_id=drop_id, key=key)
+    return manifest
+
+
+def check_file_set(landing: Store, manifest: Manifest) -> None:
+    """Compare the drop's folder with its manifest, by name and size.
+
+    Raises:
+        DropError: a named file is absent or of another size, or a file lies there that the manifest does not name.
+    """
+    folder = f"{manifest.drop_id}/"
+    sizes = {info.key.removeprefix(folder): info.size for info in landing.list(folder)}
+    extra = sorted(set(sizes) - {entry.name for entry in manifest.files} - {MANIFEST})
+    if extra:
+        raise DropError(
+            f"{folder}: files without a manifest entry: {', '.join(extra[:5])}; add them to the manifest or remove them"
+        )
+    for entry in manifest.files:
+        if entry.name not in sizes:
+            raise DropError(f"{folder}{entry.name}: named by the manifest but absent; deliver it and the drop again")
+        if sizes[entry.name] != entry.bytes:
+            raise DropError(
+                f"{folder}{entry.name}: expected {entry.bytes} bytes, found {sizes[entry.name]}; deliver the file again"
+            )
+
+
+_Id = Annotated[str, msgspec.Meta(pattern=rf"^{IDENTIFIER}\Z")]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(pattern=rf"^(?:{FILE_NAME})\Z")]
+    bytes: _Count
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    rows: _Count
+
+
+class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+    schema_version: int
+    drop_id: _Id
+    build_id: _Id
+    site: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    modality: Modality
+    protocol: Protocol
+    captured_from: Annotated[datetime, msgspec.Meta(tz=True)]
+    captured_until: Annotated[datetime, msgspec.Meta(tz=True)]
+    files: list[_Entry]
+
+
+def _decoded(data: bytes, *, key: str) -> _Fields:
+    try:
+        raw: object = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DropError(f"{key}: expected a JSON object, found {len(data)} bytes that are none: {error}") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise DropError(
+            f"{key}: expected schema_version {SCHEMA_VERSION}, found {version!r}; "
+            "write the drop in that version of the contract, or take it in with a release that knows its version"
+        )
+    try:
+        return msgspec.convert(raw, _Fields)
+    except msgspec.ValidationError as error:
+        raise DropError(f"{key}: {error}; correct the manifest and deliver it again") from error
+
+
+def _to_manifest(fields: _Fields, *, manifest_sha256: str) -> Manifest:
+    return Manifest(
+        schema_version=fields.schema_version,
+        drop_id=fields.drop_id,
+        build_id=fields.build_id,
+        site=fields.site,
+        modality=fields.modality,
+        protocol=fields.protocol,
+        captured_from=fields.captured_from.astimezone(UTC),
+        captured_until=fields.captured_until.astimezone(UTC),
+        files=tuple(FileEntry(e.name, e.bytes, e.sha256, e.rows) for e in fields.files),
+        manifest_sha256=manifest_sha256,
+    )
+
+
+def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
+    if manifest.drop_id != drop_id:
+        raise DropError(f"{key}: expected drop_id {drop_id!r} as the folder says, found {manifest.drop_id!r}")
+    if manifest.captured_from >= manifest.captured_until:
+        raise DropError(
+            f"{key}: expected captured_from before captured_until, "
+            f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
+        )
+    repeated = _repeated([entry.name for entry in manifest.files])
+    if repeated:
+        raise DropError(f"{key}: expected each file once, found {', '.join(repeated)} more than once")
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`; `manifest.manifest_sha256` is not part of them.
+
+    Raises:
+        DropError: the manifest breaks a rule that `read_manifest` would refuse.
+    """
+    value = {
+        "schema_version": manifest.schema_version,
+        "drop_id": manifest.drop_id,
+        "build_id": manifest.build_id,
+        "site": manifest.site,
+        "modality": manifest.modality,
+        "protocol": manifest.protocol,
+        "captured_from": format_instant(manifest.captured_from),
+        "captured_until": format_instant(manifest.captured_until),
+        "files": [{"name": e.name, "bytes": e.bytes, "sha256": e.sha256, "rows": e.rows} for e in manifest.files],
+    }
+    data = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    key = f"{manifest.drop_id}/{MANIFEST}"
+    _check(_to_manifest(_decoded(data, key=key), manifest_sha256=""), drop_id=manifest.drop_id, key=key)
+    return data
+
+
+def format_instant(instant: datetime) -> str:
+    """UTC with microseconds, as the contract writes times.
+
+    >>> format_instant(datetime(2026, 9, 1, 12, tzinfo=UTC))
+    '2026-09-01T12:00:00.000000Z'
+    """
+    if instant.tzinfo is None:
+        raise DropError(f"expected a time with a zone, found {instant.isoformat()} without one")
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,265 @@
+"""Writes drops: events as compressed JSON lines, frames as tar shards, the manifest last.
+
+The same calls give the same bytes. Used by simulations, importers and tests; what a drop may hold is declared in
+`cv_quality.lake.tables.EVENT_FIELDS`, and how it is read again is told in `cv_quality.drops.ingest`.
+"""
+
+import hashlib
+import io
+import math
+import tarfile
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from cv_quality.drops.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    FileEntry,
+    Manifest,
+    Modality,
+    Protocol,
+    encode_manifest,
+    format_instant,
+)
+from cv_quality.errors import SchemaError, near
+from cv_quality.lake.schema import Column, Kind
+from cv_quality.lake.store import Store
+from cv_quality.lake.tables import EVENT_FIELDS
+
+Scalar = str | int | float | bool | datetime | None
+
+_FLUSH_BYTES = 1 << 20
+_PYTHON_TYPES: dict[Kind, tuple[type, ...]] = {
+    "text": (str,),
+    "integer": (int,),
+    "real": (float, int),
+    "flag": (bool,),
+    "instant": (datetime, str),
+}
+_FIELDS = {kind: {column.name: column for column in columns} for kind, columns in EVENT_FIELDS.items()}
+
+
+class DropWriter:
+    """Writes one drop; a context manager.
+
+    The manifest is written when the block ends well, and never when it raises: without it there is no drop. A drop
+    of the same name is replaced: its manifest goes first, files that the new manifest does not name go last.
+
+    Args:
+        landing: where drops arrive.
+        captured_from, captured_until: the recording window, `captured_until` exclusive; both with a time zone.
+        events_per_file: lines after which the next events file begins.
+        frames_per_shard: images after which the next frames file begins.
+
+    Raises:
+        DropError: on leaving, when the manifest would break a rule of the contract.
+    """
+
+    def __init__(
+        self,
+        landing: Store,
+        *,
+        drop_id: str,
+        build_id: str,
+        site: str,
+        protocol: Protocol,
+        captured_from: datetime,
+        captured_until: datetime,
+        modality: Modality = "face",
+        events_per_file: int = 250_000,
+        frames_per_shard: int = 5_000,
+    ) -> None:
+        self._landing = landing
+        self._header = Manifest(
+            schema_version=SCHEMA_VERSION,
+            drop_id=drop_id,
+            build_id=build_id,
+            site=site,
+            modality=modality,
+            protocol=protocol,
+            captured_from=captured_from,
+            captured_until=captured_until,
+            files=(),
+            manifest_sha256="",
+        )
+        encode_manifest(self._header)
+        self._events_per_file = events_per_file
+        self._frames_per_shard = frames_per_shard
+        self._files: list[FileEntry] = []
+        self._frames: set[str] = set()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._events: _EventsFile | None = None
+        self._shard: _FramesFile | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="cvq-drop-")
+        self._landing.delete(f"{self._header.drop_id}/{MANIFEST}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._publish()
+        finally:
+            assert self._folder is not None
+            self._folder.cleanup()
+
+    def add_event(self, kind: str, **fields: Scalar) -> None:
+        """Append one event; fields that are None are left out, times may be given as datetime or in the wire form.
+
+        Raises:
+            SchemaError: the kind or a field is unknown, a required field is missing, or a value has another type.
+        """
+        line = msgspec.json.encode(_event(kind, fields))
+        if self._events is not None and self._events.rows >= self._events_per_file:
+            self._close_events()
+        if self._events is None:
+            self._events = _EventsFile(self._next_path("events", ".jsonl.zst"))
+        self._events.add(line)
+
+    def add_frame(self, name: str, data: bytes) -> None:
+        """Append one encoded image under the name that events refer to.
+
+        Raises:
+            SchemaError: the name is no safe relative path, or was used before.
+        """
+        if not is_safe_member(name):
+            raise SchemaError(f"frame {name!r}: expected a relative path without '..', backslash or control characters")
+        if name in self._frames:
+            raise SchemaError(f"frame {name!r}: expected each name once in a drop, found it again")
+        self._frames.add(name)
+        if self._shard is not None and self._shard.rows >= self._frames_per_shard:
+            self._close_shard()
+        if self._shard is None:
+            self._shard = _FramesFile(self._next_path("frames", ".tar"))
+        self._shard.add(name, data)
+
+    def _next_path(self, content: str, suffix: str) -> Path:
+        assert self._folder is not None, "DropWriter is a context manager: use it in a with statement"
+        number = sum(entry.content == content for entry in self._files)
+        return Path(self._folder.name) / f"{content}-{number:05d}{suffix}"
+
+    def _close_events(self) -> None:
+        if self._events is not None:
+            self._put(self._events.close())
+            self._events = None
+
+    def _close_shard(self) -> None:
+        if self._shard is not None:
+            self._put(self._shard.close())
+            self._shard = None
+
+    def _put(self, written: "_Written") -> None:
+        with written.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._files.append(FileEntry(written.path.name, written.path.stat().st_size, digest, written.rows))
+        self._landing.put_file(f"{self._header.drop_id}/{written.path.name}", written.path)
+
+    def _publish(self) -> None:
+        self._close_events()
+        self._close_shard()
+        folder = f"{self._header.drop_id}/"
+        named = {entry.name for entry in self._files}
+        for info in self._landing.list(folder):
+            if info.key.removeprefix(folder) not in named:
+                self._landing.delete(info.key)
+        files = tuple(sorted(self._files, key=lambda entry: entry.name))
+        self._landing.write_bytes(f"{folder}{MANIFEST}", encode_manifest(replace(self._header, files=files)))
+
+
+def is_safe_member(name: str) -> bool:
+    """Whether a tar member's name is a plain relative path that cannot leave its folder.
+
+    >>> is_safe_member("frames/000001.png"), is_safe_member("../000001.png")
+    (True, False)
+    """
+    parts = PurePosixPath(name).parts
+    return (
+        0 < len(name) <= 255
+        and not name.startswith("/")
+        and ".." not in parts
+        and str(PurePosixPath(name)) == name
+        and "\\" not in name
+        and name.isprintable()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    path: Path
+    rows: int
+
+
+class _EventsFile:
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self.path = path
+        self.rows = 0
+        self._buffer = bytearray()
+        self._file = path.open("wb")
+        self._stream = pa.CompressedOutputStream(self._file, "zstd")
+
+    def add(self, line: bytes) -> None:
+        self._buffer += line
+        self._buffer += b"\n"
+        self.rows += 1
+        if len(self._buffer) >= _FLUSH_BYTES:
+            self._flush()
+
+    def close(self) -> _Written:
+        self._flush()
+        self._stream.close()
+        self._file.close()
+        return _Written(self.path, self.rows)
+
+    def _flush(self) -> None:
+        self._stream.write(bytes(self._buffer))
+        self._buffer.clear()
+
+
+class _FramesFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._tar = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def add(self, name: str, data: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        self._tar.addfile(member, io.BytesIO(data))
+        self.rows += 1
+
+    def close(self) -> _Written:
+        self._tar.close()
+        return _Written(self.path, self.rows)
+
+
+def _event(kind: str, fields: dict[str, Scalar]) -> dict[str, Scalar]:
+    known = _FIELDS.get(kind)
+    if known is None:
+        raise SchemaError(f"event kind {kind!r} is unknown: {near(kind, _FIELDS)}")
+    for name in fields:
+        if name not in known:
+            raise SchemaError(f"{kind} event has no field {name!r}: {near(name, known)}")
+    given = {name: _wire(kind, column, fields.get(name)) for name, column in known.items()}
+    return {"kind": kind, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _wire(kind: str, column: Column, value: Scalar) -> Scalar:
+    if value is None:
+        if not column.nullable:
+            raise SchemaError(f"{kind} event: expected field {column.name!r} ({column.meaning}), found none")
+        return None
+    fits = isinstance(value, _PYTHON_TYPES[column.kind]) and (column.kind == "flag" or not isinstance(value, bool))
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        raise SchemaError(f"{kind} event, field {column.name!r}: expected a {column.kind} value, found {value!r}")
+    return format_instant(value) if isinstance(value, datetime) else value
