@@ -1,0 +1,59 @@
+"""Faces turned upright and to one size by their five landmarks, as face-embedding models were trained to see them.
+
+The landmarks come from `cv_quality.inference.detection`. Nothing here looks at what the pixels show.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Points = NDArray[np.float64]
+Similarity = NDArray[np.float64]
+
+CROP_PX = 112
+
+# Image-left eye, image-right eye, nose, image-left and image-right mouth corner in a 112 x 112 crop:
+# the template of ArcFace (Deng et al., CVPR 2019) and of the models that follow it; pixel centres are whole numbers.
+ARCFACE_TEMPLATE: Points = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+
+def estimate_similarity(source: Points, *, target: Points) -> Similarity:
+    """The similarity `[2, 3]` that maps `source` `[n, 2]` onto `target` with the least squared error.
+
+    Rotation, uniform scale and translation, never a reflection: Umeyama, "Least-squares estimation of transformation
+    parameters between two point patterns", PAMI 13(4), 1991, equations 34 to 43.
+
+    Raises:
+        ValueError: the source points coincide.
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    centred = source - source_mean
+    variance = float((centred**2).sum() / len(source))
+    if variance == 0.0:
+        raise ValueError("expected points that differ, found one point repeated")
+    left, singular, right = np.linalg.svd((target - target_mean).T @ centred / len(source))
+    signs = np.array([1.0, 1.0 if np.linalg.det(left) * np.linalg.det(right) > 0 else -1.0])
+    rotation = left @ np.diag(signs) @ right
+    linear = float(singular @ signs) / variance * rotation
+    return np.column_stack([linear, target_mean - linear @ source_mean])
+
+
+def align_face(frame: NDArray[np.uint8], *, landmarks: Points) -> NDArray[np.uint8]:
+    """The 112 x 112 crop of a frame `[h, w]` or `[h, w, 3]` whose five landmarks lie on the ArcFace template.
+
+    Bilinear; what lies outside the frame is black.
+
+    Raises:
+        ValueError: the landmarks coincide.
+    """
+    matrix = estimate_similarity(landmarks, target=ARCFACE_TEMPLATE)
+    inverse = np.linalg.inv(matrix[:, :2])
+    # Pillow maps pixel corners, the landmarks count pixel centres: half a pixel lies between the two.
+    offset = -inverse @ (matrix[:, 2] + 0.5) + 0.5
+    coefficients = tuple(float(value) for value in np.column_stack([inverse, offset]).ravel())
+    crop = Image.fromarray(frame).transform(
+        (CROP_PX, CROP_PX), Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR
+    )
+    return np.asarray(crop, dtype=np.uint8)

@@ -1,0 +1,154 @@
+"""Where the face is: YuNet's twelve heads decoded with NumPy, for frames of any size.
+
+YuNet (Wu et al., "YuNet: a tiny millisecond-level face detector", 2023) sees 640 x 640 pixels; frames are scaled into
+that square and landmarks scaled back. Cutting the face out is `cv_quality.inference.alignment`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cv_quality.errors import ModelDoesNotFit
+from cv_quality.inference.runners import onnx_session
+
+CANVAS_PX = 640
+STRIDES_PX = (8, 16, 32)
+MAX_OVERLAP = 0.3
+_HEAD_WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+HEADS = tuple(f"{kind}_{stride}" for kind in _HEAD_WIDTHS for stride in STRIDES_PX)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detection in the frame's pixels.
+
+    Attributes:
+        score: in [0, 1].
+        box: left, top, width, height.
+        landmarks: float64 `[5, 2]`: image-left eye, image-right eye, nose, image-left and image-right mouth corner.
+    """
+
+    score: float
+    box: tuple[float, float, float, float]
+    landmarks: NDArray[np.float64]
+
+
+class FaceDetector:
+    """YuNet on ONNX Runtime; one frame a call, because the exported model has a batch of one."""
+
+    def __init__(self, data: bytes, *, name: str, score_threshold: float, threads: int | None = None) -> None:
+        """Load the detector's bytes.
+
+        Raises:
+            ModelError: ONNX Runtime refuses the file.
+            ModelDoesNotFit: its input or its heads are not YuNet's at 640 x 640.
+        """
+        self._session = onnx_session(data, name=name, threads=threads)
+        self._score_threshold = score_threshold
+        inputs = self._session.get_inputs()
+        heads = {output.name: list(output.shape) for output in self._session.get_outputs()}
+        _check_fits([list(item.shape) for item in inputs], heads, name=name)
+        self._input_name = inputs[0].name
+
+    def detect(self, frame: NDArray[np.uint8]) -> list[Face]:
+        """The faces of a frame `[h, w]` or `[h, w, 3]` (RGB), best score first."""
+        canvas, factor = on_canvas(frame)
+        outputs = self._session.run(list(HEADS), {self._input_name: canvas})
+        faces = decode_heads(dict(zip(HEADS, outputs, strict=True)), score_threshold=self._score_threshold)
+        return [_scaled(face, by=1.0 / factor) for face in faces]
+
+
+def on_canvas(frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    """The frame scaled into the top left of a black square, float32 BGR `[1, 3, 640, 640]`, and the factor."""
+    height_px, width_px = frame.shape[:2]
+    factor = CANVAS_PX / max(height_px, width_px)
+    size = (max(1, round(width_px * factor)), max(1, round(height_px * factor)))
+    scaled = np.asarray(Image.fromarray(frame).convert("RGB").resize(size, Image.Resampling.BILINEAR))
+    canvas = np.zeros((1, 3, CANVAS_PX, CANVAS_PX), dtype=np.float32)
+    canvas[0, :, : size[1], : size[0]] = scaled[:, :, ::-1].transpose(2, 0, 1)
+    return canvas, factor
+
+
+def decode_heads(heads: Mapping[str, NDArray[np.float32]], *, score_threshold: float) -> list[Face]:
+    """Decode the twelve heads, each `[1, cells, width]`, into faces in canvas pixels, overlaps suppressed.
+
+    A cell's score is the geometric mean of its class and objectness; boxes and landmarks are offsets from the cell in
+    units of the stride, box sides as logarithms.
+    """
+    parts = [_decode_stride(heads, stride=stride, score_threshold=score_threshold) for stride in STRIDES_PX]
+    scores, boxes, landmarks = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    kept = suppress_overlaps(boxes, scores=scores)
+    return [
+        Face(score=float(scores[i]), box=_box(boxes[i]), landmarks=landmarks[i].reshape(5, 2).astype(np.float64))
+        for i in kept
+    ]
+
+
+def suppress_overlaps(boxes: NDArray[np.float64], *, scores: NDArray[np.float64]) -> list[int]:
+    """Greedy non-maximum suppression: rows of `boxes` (left, top, width, height) that stay, best score first."""
+    order = list(np.argsort(-scores, kind="stable"))
+    kept: list[int] = []
+    for candidate in order:
+        if all(_overlap(boxes[candidate], boxes[other]) <= MAX_OVERLAP for other in kept):
+            kept.append(int(candidate))
+    return kept
+
+
+def main_face(faces: Sequence[Face], *, width_px: int, height_px: int) -> Face | None:
+    """The face that the frame is about: the largest, where being off centre costs up to the whole area."""
+    if not faces:
+        return None
+    reach = float(np.hypot(width_px, height_px)) / 2
+
+    def weight(face: Face) -> float:
+        left, top, width, height = face.box
+        off_centre = float(np.hypot(left + width / 2 - width_px / 2, top + height / 2 - height_px / 2)) / reach
+        return width * height * max(0.0, 1.0 - off_centre)
+
+    return max(faces, key=weight)
+
+
+def _decode_stride(
+    heads: Mapping[str, NDArray[np.float32]], *, stride: int, score_threshold: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    classes, objects, boxes, landmarks = (heads[f"{kind}_{stride}"][0].astype(np.float64) for kind in _HEAD_WIDTHS)
+    scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+    cells = np.flatnonzero(scores >= score_threshold)
+    side = CANVAS_PX // stride
+    corner = np.column_stack([cells % side, cells // side]).astype(np.float64)
+    size = np.exp(boxes[cells, 2:]) * stride
+    centre = (corner + boxes[cells, :2]) * stride
+    points = (np.tile(corner, 5) + landmarks[cells]) * stride
+    return scores[cells], np.column_stack([centre - size / 2, size]), points
+
+
+def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    corner = np.maximum(one[:2], other[:2])
+    shared = float(np.prod(np.clip(np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - corner, 0, None)))
+    union = float(np.prod(one[2:]) + np.prod(other[2:])) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _scaled(face: Face, *, by: float) -> Face:
+    left, top, width, height = face.box
+    return Face(score=face.score, box=(left * by, top * by, width * by, height * by), landmarks=face.landmarks * by)
+
+
+def _box(row: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    left, top, width, height = (float(value) for value in row)
+    return left, top, width, height
+
+
+def _check_fits(inputs: Sequence[object], heads: Mapping[str, Sequence[object]], *, name: str) -> None:
+    wanted_input = [1, 3, CANVAS_PX, CANVAS_PX]
+    if list(inputs) != [wanted_input]:
+        raise ModelDoesNotFit(f"{name}: expected one detector input {wanted_input}, found {list(inputs)}")
+    for kind, width in _HEAD_WIDTHS.items():
+        for stride in STRIDES_PX:
+            wanted = [1, (CANVAS_PX // stride) ** 2, width]
+            if heads.get(f"{kind}_{stride}") != wanted:
+                found = heads.get(f"{kind}_{stride}")
+                raise ModelDoesNotFit(f"{name}: expected head {kind}_{stride} of shape {wanted}, found {found}")

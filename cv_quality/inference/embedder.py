@@ -1,0 +1,205 @@
+"""From frames to unit embeddings: detection, alignment, preprocessing and a model, as one build's entry says.
+
+A frame that yields no embedding gets a status and a row of NaN, never a number. Comparing embeddings is the business
+of `cv_quality.metrics`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import ModelDoesNotFit, ModelError
+from cv_quality.inference.alignment import CROP_PX, align_face
+from cv_quality.inference.detection import FaceDetector, main_face
+from cv_quality.inference.preprocessing import Batch, Frame, Resize, prepare
+from cv_quality.inference.registry import DetectorEntry, ModelEntry, ModelRegistry, locate, verified_bytes
+from cv_quality.inference.runners import OnnxRunner, Runner, TorchExportRunner
+
+EmbeddingStatus = Literal["ok", "no_face", "non_finite", "zero_norm"]
+
+DEFAULT_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingBatch:
+    """What became of a sequence of frames, in their order.
+
+    Attributes:
+        embeddings: float32 `[n, d]`; rows of unit length, or NaN where the status is not "ok".
+        status: one word a frame.
+    """
+
+    embeddings: NDArray[np.float32]
+    status: tuple[EmbeddingStatus, ...]
+
+
+class Embedder:
+    """One build, loaded and checked to fit its entry."""
+
+    def __init__(
+        self, entry: ModelEntry, *, runner: Runner, detector: FaceDetector | None, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        """Prefer `load_embedder`.
+
+        Raises:
+            ModelDoesNotFit: one zero frame does not pass through the steps and the model to `[1, embedding_dim]`.
+        """
+        if batch_size < 1:
+            raise ModelError(f"batch_size: expected at least 1, found {batch_size}")
+        self.entry = entry
+        self._runner = runner
+        self._detector = detector
+        self._batch_size = batch_size
+        _dry_run(entry, runner=runner)
+
+    @property
+    def model_sha256(self) -> str:
+        """Hex digest of the model file, verified when it was loaded."""
+        return self.entry.sha256
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides an embedding; see `ModelEntry.fingerprint`."""
+        return self.entry.fingerprint
+
+    def embed(self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]) -> EmbeddingBatch:
+        """Embed uint8 frames `[h, w]` (grey) or `[h, w, 3]` (RGB), of any sizes; illuminance is None where unknown.
+
+        Raises:
+            ModelError: the two sequences differ in length, or the frames reach the model in a shape it does not take.
+        """
+        if len(frames) != len(illuminance_lux):
+            raise ModelError(f"expected one illuminance a frame, found {len(illuminance_lux)} for {len(frames)} frames")
+        embeddings = np.full((len(frames), self.entry.embedding_dim), np.nan, dtype=np.float32)
+        status: list[EmbeddingStatus] = []
+        for start in range(0, len(frames), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            embeddings[rows], part = self._embed_batch(frames[rows], illuminance_lux=illuminance_lux[rows])
+            status.extend(part)
+        return EmbeddingBatch(embeddings=embeddings, status=tuple(status))
+
+    def _embed_batch(
+        self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]
+    ) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:
+        faces = [self._face(frame) for frame in frames]
+        found = [index for index, face in enumerate(faces) if face is not None]
+        embeddings = np.full((len(frames), self.entry.embedding_dim), np.nan, dtype=np.float32)
+        status: list[EmbeddingStatus] = ["no_face"] * len(frames)
+        if not found:
+            return embeddings, status
+        crops = [face for face in faces if face is not None]
+        batch = prepare(crops, steps=self.entry.preprocessing, illuminance_lux=[illuminance_lux[i] for i in found])
+        _check_input(batch, runner=self._runner, entry=self.entry)
+        units, verdicts = _units(self._vectors(batch))
+        embeddings[found] = units
+        for index, verdict in zip(found, verdicts, strict=True):
+            status[index] = verdict
+        return embeddings, status
+
+    def _vectors(self, batch: Batch) -> NDArray[np.float32]:
+        vectors = self._runner(batch)
+        if not self.entry.flip_augment:
+            return vectors
+        mirrored = self._runner(np.ascontiguousarray(batch[..., ::-1]))
+        # A failed half stays NaN and fails the sum.
+        return _units(vectors)[0] + _units(mirrored)[0]
+
+    def _face(self, frame: Frame) -> Frame | None:
+        """The aligned crop, the frame itself where the build has no detector, or None."""
+        if self._detector is None:
+            return frame
+        height_px, width_px = frame.shape[:2]
+        face = main_face(self._detector.detect(frame), width_px=width_px, height_px=height_px)
+        return None if face is None else align_face(frame, landmarks=face.landmarks)
+
+
+def load_embedder(
+    entry: ModelEntry,
+    *,
+    registry: ModelRegistry | None = None,
+    threads: int | None = None,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Embedder:
+    """Load one build's model (and detector), verify their digests, and check on one zero frame that they fit.
+
+    Args:
+        registry: where the entry's relative files lie; not needed when they are absolute or URIs.
+        threads: CPU threads of the runtime; for torch a setting of the whole process. None leaves the default.
+        batch_size: frames a model call.
+
+    Raises:
+        ModelError: a file is missing, altered, unsafe or unreadable.
+        ModelDoesNotFit: input or output disagree with the entry.
+    """
+    data = _content(entry, registry=registry)
+    runner: Runner
+    if entry.format == "torch_export":
+        runner = TorchExportRunner(data, name=entry.file, threads=threads)
+    else:
+        runner = OnnxRunner(data, name=entry.file, threads=threads)
+    detector = None
+    if entry.detector is not None:
+        detector = FaceDetector(
+            _content(entry.detector, registry=registry),
+            name=entry.detector.file,
+            score_threshold=entry.detector.score_threshold,
+            threads=threads,
+        )
+    return Embedder(entry, runner=runner, detector=detector, batch_size=batch_size)
+
+
+def _content(entry: ModelEntry | DetectorEntry, *, registry: ModelRegistry | None) -> bytes:
+    path = locate(entry.file, store=None) if registry is None else registry.model_file(entry)
+    return verified_bytes(path, sha256=entry.sha256)
+
+
+def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:
+    """Rows of unit length, NaN where a row is not finite or has no direction, and why."""
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    is_finite = np.isfinite(norms)
+    is_usable = is_finite & (norms > 0)
+    divisor = np.where(is_usable, norms, np.nan)[:, None]
+    units = (vectors / divisor).astype(np.float32)
+    status: list[EmbeddingStatus] = [
+        "ok" if usable else "zero_norm" if finite else "non_finite"
+        for usable, finite in zip(is_usable.tolist(), is_finite.tolist(), strict=True)
+    ]
+    return units, status
+
+
+def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
+    batch = prepare([_zero_frame(entry, runner=runner)], steps=entry.preprocessing, illuminance_lux=[None])
+    _check_input(batch, runner=runner, entry=entry)
+    try:
+        output = runner(batch)
+    except ModelError:
+        raise
+    except Exception as error:  # each runtime has its own errors, and any of them means that the model does not fit
+        raise ModelDoesNotFit(f"{entry.build_id}: the model fails on a zero frame {batch.shape}: {error}") from error
+    if output.shape != (1, entry.embedding_dim):
+        raise ModelDoesNotFit(
+            f"{entry.build_id}: the registry says embedding_dim {entry.embedding_dim}, "
+            f"{entry.file} gives an output of shape {list(output.shape)}; correct one of them"
+        )
+
+
+def _zero_frame(entry: ModelEntry, *, runner: Runner) -> Frame:
+    """A black frame as this build receives it; where nothing says its size, the model's own input does."""
+    _, channels, height_px, width_px = runner.input_shape
+    if entry.detector is not None:
+        return np.zeros((CROP_PX, CROP_PX, 3), dtype=np.uint8)
+    is_resized = any(isinstance(step, Resize) for step in entry.preprocessing)
+    size = (CROP_PX, CROP_PX) if is_resized else (height_px or CROP_PX, width_px or CROP_PX)
+    return np.zeros((*size, 3) if channels == 3 else size, dtype=np.uint8)
+
+
+def _check_input(batch: Batch, *, runner: Runner, entry: ModelEntry) -> None:
+    wanted = runner.input_shape[1:]
+    if any(size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)):
+        raise ModelDoesNotFit(
+            f"{entry.build_id}: preprocessing gives frames [channels, height, width] = {list(batch.shape[1:])}, "
+            f"{entry.file} takes {list(wanted)}; correct 'preprocessing' (gray, rgb, resize) or the model"
+        )

@@ -1,0 +1,246 @@
+"""From decoded frames to the tensor that a model eats: the registry's preprocessing steps as pure functions.
+
+Every step maps one float32 batch `[n, c, h, w]` with values in [0, 1] (before `scale`) to another. Decoding lives in
+`cv_quality.drops.images`, face alignment in `cv_quality.inference.alignment`, and the order of steps in the registry.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import ModelError, RegistryError, near
+
+Frame = NDArray[np.uint8]
+Batch = NDArray[np.float32]
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
+MAX_SIDE_PX = 4096
+
+
+class Step(Protocol):
+    """One preprocessing step; it may change the batch in place and returns the result."""
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gray:
+    """One luma channel (ITU-R BT.601); a batch that is grey already passes unchanged."""
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
+        return batch if batch.shape[1] == 1 else np.einsum("nchw,c->nhw", batch, LUMA)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rgb:
+    """Three channels; a grey batch is repeated."""
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
+        return batch if batch.shape[1] == 3 else np.repeat(batch, 3, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Bilinear resampling to `width_px` x `height_px`, antialiased when it shrinks (Pillow's BILINEAR)."""
+
+    width_px: int
+    height_px: int
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
+        height_px, width_px = batch.shape[2:]
+        if width_px != self.width_px:
+            batch = batch @ resampling_matrix(width_px, self.width_px).T
+        if height_px != self.height_px:
+            batch = resampling_matrix(height_px, self.height_px) @ batch
+        return batch
+
+
+@dataclass(frozen=True, slots=True)
+class ToneCurve:
+    """Brighten dark frames: `x ** gamma` where illuminance is known and below `below_lux`."""
+
+    below_lux: float
+    gamma: float
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:
+        is_dark = illuminance_lux < self.below_lux  # NaN, the unknown illuminance, compares false
+        if is_dark.any():
+            batch[is_dark] = np.clip(batch[is_dark], 0.0, 1.0) ** np.float32(self.gamma)
+        return batch
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`(x - mean) / std` with one number for all channels, or one per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
+        for values, key in ((self.mean, "mean"), (self.std, "std")):
+            if len(values) not in {1, batch.shape[1]}:
+                raise ModelError(f"scale.{key} has {len(values)} numbers, the frames have {batch.shape[1]} channels")
+        batch -= np.asarray(self.mean, dtype=np.float32)[:, None, None]
+        batch /= np.asarray(self.std, dtype=np.float32)[:, None, None]
+        return batch
+
+
+def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: Sequence[float | None]) -> Batch:
+    """Run `steps` over frames `[h, w]` or `[h, w, 3]` of possibly different sizes: float32 `[n, c, h, w]`.
+
+    Frames of one size are processed together.
+
+    Raises:
+        ModelError: the steps leave the frames in different shapes (a `resize`, `gray` or `rgb` is missing).
+    """
+    lux = np.array([np.nan if value is None else value for value in illuminance_lux], dtype=np.float64)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, frame in enumerate(frames):
+        groups.setdefault(frame.shape, []).append(index)
+    done = [_run(np.stack([frames[i] for i in rows]), steps=steps, lux=lux[rows]) for rows in groups.values()]
+    if len(done) == 1:
+        return np.ascontiguousarray(done[0])
+    if len({part.shape[1:] for part in done}) > 1:
+        shapes = ", ".join(sorted(str(part.shape[1:]) for part in done))
+        raise ModelError(
+            f"preprocessing leaves frames of different shapes ({shapes}): add 'resize' and 'gray' or 'rgb'"
+        )
+    result = np.empty((len(frames), *done[0].shape[1:]), dtype=np.float32)
+    for rows, part in zip(groups.values(), done, strict=True):
+        result[rows] = part
+    return result
+
+
+@lru_cache(maxsize=64)
+def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
+    """Weights `[size_out, size_in]` of a triangle filter, widened by the scale when shrinking; rows sum to one.
+
+    Output pixel i lies at `(i + 1/2) * size_in / size_out` (pixel centres at halves), as in Pillow's resampling.
+    """
+    scale = size_in / size_out
+    width = max(scale, 1.0)
+    centres = (np.arange(size_out) + 0.5) * scale
+    distance = np.abs(np.arange(size_in)[None, :] + 0.5 - centres[:, None]) / width
+    weights = np.clip(1.0 - distance, 0.0, None)
+    weights /= weights.sum(axis=1, keepdims=True)
+    matrix = weights.astype(np.float32)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def parse_steps(value: object, *, where: str) -> tuple[Step, ...]:
+    """The registry's `preprocessing` list as typed steps.
+
+    Raises:
+        RegistryError: an unknown step (with the near name), or arguments of a wrong type or range.
+    """
+    if not isinstance(value, list) or not value:
+        raise RegistryError(f"{where}: expected a list of steps, found {value!r}")
+    return tuple(_parse_step(item, where=f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _run(stack: NDArray[np.uint8], *, steps: Sequence[Step], lux: NDArray[np.float64]) -> Batch:
+    channels_first = stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2)
+    batch: Batch = np.divide(channels_first, np.float32(255), order="C", dtype=np.float32)
+    for step in steps:
+        batch = step(batch, illuminance_lux=lux)
+    return batch
+
+
+def _parse_step(item: object, *, where: str) -> Step:
+    name, arguments = _named(item, where=where)
+    if name not in _PARSERS:
+        raise RegistryError(f"{where}: unknown step {name!r}; {near(name, _PARSERS)}")
+    return _PARSERS[name](arguments, f"{where}.{name}")
+
+
+def _named(item: object, *, where: str) -> tuple[str, object]:
+    if isinstance(item, str):
+        return item, None
+    if isinstance(item, dict) and len(item) == 1 and all(isinstance(key, str) for key in item):
+        return next(iter(item.items()))
+    raise RegistryError(f"{where}: expected a step name or a mapping with one key, found {item!r}")
+
+
+def _gray(arguments: object, where: str) -> Step:
+    _without_arguments(arguments, where=where)
+    return Gray()
+
+
+def _rgb(arguments: object, where: str) -> Step:
+    _without_arguments(arguments, where=where)
+    return Rgb()
+
+
+def _resize(arguments: object, where: str) -> Step:
+    if not isinstance(arguments, list) or len(arguments) != 2 or not all(_is_side(side) for side in arguments):
+        raise RegistryError(f"{where}: expected [width, height] in pixels, 1 to {MAX_SIDE_PX}, found {arguments!r}")
+    return Resize(width_px=arguments[0], height_px=arguments[1])
+
+
+def _tone_curve(arguments: object, where: str) -> Step:
+    fields = _fields(arguments, keys=("below_lux", "gamma"), where=where)
+    below_lux, gamma = fields["below_lux"], fields["gamma"]
+    if not _is_number(below_lux) or below_lux < 0:
+        raise RegistryError(f"{where}.below_lux: expected a number >= 0, found {below_lux!r}")
+    if not _is_number(gamma) or gamma <= 0:
+        raise RegistryError(f"{where}.gamma: expected a number > 0, found {gamma!r}")
+    return ToneCurve(below_lux=float(below_lux), gamma=float(gamma))
+
+
+def _scale(arguments: object, where: str) -> Step:
+    fields = _fields(arguments, keys=("mean", "std"), where=where)
+    mean = _per_channel(fields["mean"], where=f"{where}.mean")
+    std = _per_channel(fields["std"], where=f"{where}.std")
+    if min(std) <= 0:
+        raise RegistryError(f"{where}.std: expected numbers > 0, found {fields['std']!r}")
+    return Scale(mean=mean, std=std)
+
+
+class _Parser(Protocol):
+    def __call__(self, arguments: object, where: str, /) -> Step: ...
+
+
+_PARSERS: dict[str, _Parser] = {
+    "gray": _gray,
+    "rgb": _rgb,
+    "resize": _resize,
+    "tone_curve": _tone_curve,
+    "scale": _scale,
+}
+
+
+def _without_arguments(arguments: object, *, where: str) -> None:
+    if arguments is not None:
+        raise RegistryError(f"{where}: expected no arguments, found {arguments!r}")
+
+
+def _fields(arguments: object, *, keys: Sequence[str], where: str) -> Mapping[str, object]:
+    if not isinstance(arguments, dict):
+        raise RegistryError(f"{where}: expected a mapping with {', '.join(keys)}, found {arguments!r}")
+    for key in arguments:
+        if key not in keys:
+            raise RegistryError(f"{where}: unknown key {key!r}; {near(str(key), keys)}")
+    for key in keys:
+        if key not in arguments:
+            raise RegistryError(f"{where}: missing key {key!r}")
+    return arguments
+
+
+def _per_channel(value: object, *, where: str) -> tuple[float, ...]:
+    values = value if isinstance(value, list) else [value]
+    if len(values) not in {1, 3} or not all(_is_number(item) for item in values):
+        raise RegistryError(f"{where}: expected one finite number or a list of three, found {value!r}")
+    return tuple(float(item) for item in values)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE_PX
