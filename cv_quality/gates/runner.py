@@ -1,0 +1,142 @@
+"""Asks Great Expectations whether a stage's tables are what its suite expects, and records the verdict.
+
+The tables are DuckDB views over their Parquet files, so memory does not grow with the data. This is the only module
+that imports Great Expectations, and only inside functions: the import takes seconds.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cv_quality.gates.suites import SUITES, Gate, Rule, Suite
+from cv_quality.gates.verdicts import ExpectationResult, Verdict, digests, key_for, write_verdict
+from cv_quality.lake.lake import Lake, TableKey
+
+if TYPE_CHECKING:
+    from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
+    from great_expectations.validator.validator import Validator
+    from sqlalchemy import Connection
+
+MAX_EXAMPLES = 10
+
+
+def run_gate(lake: Lake, gate: Gate, key: TableKey, *, threads: int = 2, memory_limit: str = "600MB") -> Verdict:
+    """Judge the tables of `gate` for `key`, write the verdict to the lake, and return it.
+
+    Raises:
+        MissingTable: a table that the gate judges, or looks into, has not been written for `key`.
+    """
+    suite = SUITES[gate]
+    with _views(lake, suite, key, threads=threads, memory_limit=memory_limit) as connection:
+        engine = _execution_engine(connection)
+        results = tuple(
+            result for table in suite.judged for result in _judge(suite, table.name, connection, engine=engine)
+        )
+    passed = all(result.passed or result.is_warning for result in results)
+    verdict = Verdict(gate, str(key), passed, digests(lake, gate, key), results)
+    write_verdict(lake, verdict)
+    return verdict
+
+
+@contextmanager
+def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limit: str) -> "Iterator[Connection]":
+    """An in-memory DuckDB connection with one view per table of the suite."""
+    import sqlalchemy as sa
+    from sqlalchemy.pool import StaticPool
+
+    engine = sa.create_engine("duckdb:///:memory:", poolclass=StaticPool)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SET threads = {threads}")
+            connection.exec_driver_sql(f"SET memory_limit = '{memory_limit}'")
+            for table in (*suite.judged, *suite.context):
+                path = str(lake.path(table, key_for(table, key))).replace("'", "''")
+                connection.exec_driver_sql(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{path}')")
+            connection.commit()
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _judge(
+    suite: Suite, table: str, connection: "Connection", *, engine: "SqlAlchemyExecutionEngine"
+) -> list[ExpectationResult]:
+    rules = [rule for rule in suite.rules if rule.table == table]
+    if not rules:
+        return []
+    validator = _validator(engine, table)
+    answers = validator.graph_validate(
+        [_configuration(rule, index) for index, rule in enumerate(rules)],
+        runtime_configuration={"result_format": {"result_format": "BASIC", "partial_unexpected_count": 0}},
+    )
+    n_rows = int(_fetch(connection, f"SELECT count(*) FROM {table}")[0][0])
+    by_rule = {_rule_index(answer): answer for answer in answers}
+    return [_result(rule, by_rule[index], n_rows=n_rows, connection=connection) for index, rule in enumerate(rules)]
+
+
+def _execution_engine(connection: "Connection") -> "SqlAlchemyExecutionEngine":
+    from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
+
+    class OneConnectionEngine(SqlAlchemyExecutionEngine):
+        """DuckDB answers 'list index out of range' when each metric opens a connection of its own."""
+
+        @contextmanager
+        def get_connection(self) -> Iterator[Any]:
+            yield connection
+
+    return OneConnectionEngine(engine=connection.engine)
+
+
+def _validator(engine: "SqlAlchemyExecutionEngine", table: str) -> "Validator":
+    import great_expectations as gx
+    from great_expectations.core.batch import Batch
+    from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
+    from great_expectations.validator.validator import Validator
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    context: Any = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    data: Any = SqlAlchemyBatchData(execution_engine=engine, table_name=table)
+    return Validator(execution_engine=engine, batches=[Batch(data=data)], data_context=context)
+
+
+def _configuration(rule: Rule, index: int) -> Any:
+    import great_expectations.expectations as gxe
+
+    arguments = dict(rule.arguments)
+    if rule.expectation == "UnexpectedRowsExpectation":
+        # Great Expectations warns about a query without {batch}; ours name their views, several at a time.
+        escaped = rule.offending.replace("{", "{{").replace("}", "}}")
+        arguments["unexpected_rows_query"] = escaped + " /* {batch} */"
+    return getattr(gxe, rule.expectation)(**arguments, meta={"rule": index}).configuration
+
+
+def _result(rule: Rule, answer: Any, *, n_rows: int, connection: "Connection") -> ExpectationResult:
+    """One rule's answer; the offending keys are fetched only when it is broken."""
+    if answer.exception_info and not answer.result:
+        raise RuntimeError(f"rule {rule.name!r} of {rule.table} could not be evaluated: {answer.exception_info}")
+    passed = bool(answer.success)
+    return ExpectationResult(
+        name=rule.name,
+        table=rule.table,
+        expectation=rule.expectation,
+        passed=passed,
+        is_warning=rule.is_warning,
+        n_rows=n_rows,
+        n_unexpected=0 if passed else int(_fetch(connection, f"SELECT count(*) FROM ({rule.offending})")[0][0]),
+        examples=() if passed else _examples(connection, rule),
+    )
+
+
+def _examples(connection: "Connection", rule: Rule) -> tuple[str, ...]:
+    rows = _fetch(connection, f"SELECT * FROM ({rule.offending}) ORDER BY ALL LIMIT {MAX_EXAMPLES}")
+    return tuple(" ".join(str(value) for value in row) for row in rows)
+
+
+def _fetch(connection: "Connection", query: str) -> Sequence[Any]:
+    return connection.exec_driver_sql(query).fetchall()
+
+
+def _rule_index(answer: Any) -> int:
+    return int(answer.expectation_config.meta["rule"])
