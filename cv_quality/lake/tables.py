@@ -246,6 +246,7 @@ COMPARISONS = Table(
         identifier("subject_id", "subject of the probe"),
         identifier("reference_subject_id", "subject of the reference"),
         Column("is_genuine", "flag", "whether both are of one subject"),
+        identifier("presentation", "bona_fide, or the attack species"),
         Column("score", "real", "cosine similarity in the lab's re-inference", low=-1, high=1),
         Column("device_score", "real", "the score in the device's log", nullable=True, low=-1, high=1),
         Column(
