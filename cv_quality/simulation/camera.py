@@ -50,7 +50,8 @@ def expose(
 ) -> NDArray[np.uint8]:
     """Frames uint8[n, h, w] from radiance in [0, ~1] and standard normal noise, both float32[n, h, w].
 
-    Above a camera's knee half of the surplus light (in stops) is kept as charge; below it the charge falls with the light, so shot noise
+    Above a camera's knee half of the surplus light (in stops) is kept as charge; below it the charge falls with
+    the light, so shot noise
     (variance = charge) and read noise weigh more and the frame darkens.
     """
     column = {

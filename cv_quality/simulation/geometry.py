@@ -18,38 +18,38 @@ from cv_quality.simulation.identity import (
 
 # Name, mean, standard deviation. The row number is the latent that moves it.
 _MEASURES: Final = (
-    ("head_width", 0.760, 0.045),
-    ("head_height", 1.000, 0.045),
-    ("jaw_taper", 0.100, 0.055),
-    ("cheek_fullness", 0.100, 0.050),
+    ("head_width", 0.760, 0.063),
+    ("head_height", 1.000, 0.054),
+    ("jaw_taper", 0.100, 0.066),
+    ("cheek_fullness", 0.100, 0.060),
     ("chin_squareness", 0.050, 0.080),
-    ("hairline", -0.600, 0.075),
-    ("hairline_curve", 0.350, 0.220),
-    ("hair_part", 0.000, 0.140),
-    ("hair_volume", 0.120, 0.040),
+    ("hairline", -0.600, 0.098),
+    ("hairline_curve", 0.350, 0.286),
+    ("hair_part", 0.000, 0.182),
+    ("hair_volume", 0.120, 0.052),
     ("hair_darkness", 0.650, 0.260),
-    ("eye_spacing", 0.325, 0.030),
-    ("eye_level", -0.110, 0.035),
-    ("eye_width", 0.150, 0.018),
-    ("eye_height", 0.068, 0.013),
-    ("eye_tilt", 0.000, 0.120),
-    ("iris_albedo", 0.160, 0.090),
-    ("brow_gap", 0.165, 0.028),
-    ("brow_thickness", 0.042, 0.011),
-    ("brow_width", 0.205, 0.022),
-    ("brow_tilt", -0.060, 0.130),
-    ("brow_arch", 0.500, 0.450),
-    ("nose_length", 0.390, 0.042),
-    ("nose_width", 0.125, 0.022),
-    ("nose_relief", 0.300, 0.100),
-    ("mouth_gap", 0.245, 0.032),
-    ("mouth_width", 0.265, 0.038),
-    ("upper_lip", 0.050, 0.013),
-    ("lower_lip", 0.068, 0.016),
-    ("mouth_curve", 0.000, 0.260),
-    ("lip_contrast", 0.420, 0.130),
+    ("eye_spacing", 0.325, 0.041),
+    ("eye_level", -0.110, 0.056),
+    ("eye_width", 0.150, 0.026),
+    ("eye_height", 0.068, 0.019),
+    ("eye_tilt", 0.000, 0.174),
+    ("iris_albedo", 0.160, 0.131),
+    ("brow_gap", 0.165, 0.041),
+    ("brow_thickness", 0.042, 0.016),
+    ("brow_width", 0.205, 0.032),
+    ("brow_tilt", -0.060, 0.189),
+    ("brow_arch", 0.500, 0.652),
+    ("nose_length", 0.390, 0.061),
+    ("nose_width", 0.125, 0.032),
+    ("nose_relief", 0.300, 0.145),
+    ("mouth_gap", 0.245, 0.046),
+    ("mouth_width", 0.265, 0.055),
+    ("upper_lip", 0.050, 0.019),
+    ("lower_lip", 0.068, 0.023),
+    ("mouth_curve", 0.000, 0.377),
+    ("lip_contrast", 0.420, 0.189),
     ("beard_tendency", 0.000, 1.000),
-    ("asymmetry", 0.000, 0.014),
+    ("asymmetry", 0.000, 0.024),
 )
 assert len(_MEASURES) == LATENT_DIM
 
@@ -64,7 +64,7 @@ _OLDER_SHIFTS: Final = {"hairline": -0.11, "hair_volume": -0.035, "upper_lip": -
 
 TEXTURE_WAVES: Final = 4
 MOLE_COUNT: Final = 3
-_TEXTURE_AMPLITUDE: Final = 0.055
+_TEXTURE_AMPLITUDE: Final = 0.075
 
 # Reflectance of the ten Monk tones, lightest first. The span is narrower than skin's own so that one sensor exposure
 # serves all tones, as face cameras are metered for.
