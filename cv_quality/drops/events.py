@@ -1,0 +1,115 @@
+"""What makes a line an event: strict decoders derived from `EVENT_FIELDS`, and the reason when a line is none.
+
+This is the slow, explaining judge, asked only about blocks that the fast reader in `cv_quality.drops.parsing` does
+not accept whole. Both judge by the same fields; rules that need other rows are in `cv_quality.drops.validation`.
+"""
+
+import json
+import re
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from cv_quality.drops.lines import MAX_LINE_BYTES, RAW_BYTES
+from cv_quality.drops.quarantine import Rejection
+from cv_quality.errors import near
+from cv_quality.lake.schema import Column
+from cv_quality.lake.tables import EVENT_FIELDS
+
+INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
+_ID_CHARACTERS = 128
+_DETAIL_CHARACTERS = 500
+
+
+def _field(column: Column) -> tuple[str, object] | tuple[str, object, object]:
+    types: dict[str, object] = {
+        "text": str,
+        "integer": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+        "real": float,
+        "flag": bool,
+        "instant": Annotated[str, msgspec.Meta(pattern=rf"^{INSTANT}\Z")],
+    }
+    wanted = types[column.kind]
+    return (column.name, wanted | None, None) if column.nullable else (column.name, wanted)  # type: ignore[operator]
+
+
+def _decoders() -> dict[str, msgspec.json.Decoder[msgspec.Struct]]:
+    """One strict decoder per kind; fields that the contract does not name are passed over."""
+    return {
+        kind: msgspec.json.Decoder(msgspec.defstruct(kind, [_field(column) for column in columns], kw_only=True))
+        for kind, columns in EVENT_FIELDS.items()
+    }
+
+
+class _Kind(msgspec.Struct):
+    kind: str
+
+
+_KIND = msgspec.json.Decoder(_Kind)
+_DECODERS = _decoders()
+
+
+def judge(line: bytes, *, number: int) -> str | Rejection:
+    """The kind of the event that `line` holds, or why it holds none."""
+    if len(line) > MAX_LINE_BYTES:
+        return too_long(line[:RAW_BYTES], number=number, size=len(line))
+    try:
+        line.decode()
+        kind = _KIND.decode(line).kind
+        if kind not in _DECODERS:
+            return _rejected(line, number, "unknown_kind", f"event kind {kind!r}: {near(kind, _DECODERS)}")
+        event = _DECODERS[kind].decode(line)
+        datetime.fromisoformat(event.occurred_at)  # type: ignore[attr-defined]
+    except UnicodeDecodeError as error:
+        return _rejected(line, number, "not_utf8", str(error))
+    except msgspec.ValidationError as error:
+        return _rejected(line, number, _reason(str(error)), str(error))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _malformed(line, number, str(error))
+    except ValueError as error:
+        return _rejected(line, number, "wrong_type", f"{error} - at `$.occurred_at`")
+    return kind
+
+
+def too_long(head: bytes, *, number: int, size: int) -> Rejection:
+    detail = f"expected at most {MAX_LINE_BYTES} bytes, found {size}"
+    return Rejection(number, "line_too_long", detail, head, size)
+
+
+def refused(line: bytes, *, number: int, detail: str) -> Rejection:
+    """A line that `judge` lets pass and the reader of columns does not, such as a key given twice."""
+    reason = "malformed_json" if "parse error" in detail else "wrong_type"
+    return _rejected(line, number, reason, detail)
+
+
+def _reason(message: str) -> str:
+    if "missing required field" in message:
+        return "missing_field"
+    return "not_finite" if "out of range" in message else "wrong_type"
+
+
+def _malformed(line: bytes, number: int, message: str) -> Rejection:
+    """JSON has no NaN and no infinity, yet loggers write them: name them instead of a byte offset."""
+    literals: list[str] = []
+    try:
+        json.loads(line, parse_constant=literals.append)
+    except (ValueError, RecursionError):
+        return _rejected(line, number, "malformed_json", message)
+    if not literals:
+        return _rejected(line, number, "malformed_json", message)
+    return _rejected(line, number, "not_finite", f"expected finite numbers, found {', '.join(sorted(set(literals)))}")
+
+
+def _rejected(line: bytes, number: int, reason: str, detail: str) -> Rejection:
+    kind, event_id = _told(line)
+    return Rejection(
+        number, reason, detail[:_DETAIL_CHARACTERS], line[:RAW_BYTES], len(line), event_kind=kind, event_id=event_id
+    )
+
+
+def _told(line: bytes) -> tuple[str | None, str | None]:
+    """Kind and event_id as far as a broken line still says them."""
+    kind = re.search(rb'"kind"\s*:\s*"([a-z_]{1,32})"', line[:RAW_BYTES])
+    event_id = re.search(rb'"event_id"\s*:\s*"([A-Za-z0-9._-]{1,%d})"' % _ID_CHARACTERS, line[:RAW_BYTES])
+    return (kind[1].decode() if kind else None, event_id[1].decode() if event_id else None)

@@ -1,0 +1,209 @@
+"""Takes one drop into the lake: manifest, events, frames, in one pass over its files.
+
+A file is hashed while it is parsed, and nothing is published before every file has proved to be what the manifest
+says. Whether rows make sense together is asked next, in `cv_quality.drops.validation`.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from cv_quality.drops.frames import FrameEntry, index_shard
+from cv_quality.drops.lines import HashingReader, read_pieces
+from cv_quality.drops.manifest import FileEntry, Manifest, check_file_set, read_manifest
+from cv_quality.drops.parsing import parse_pieces
+from cv_quality.drops.quarantine import QuarantineWriter, Rejection
+from cv_quality.drops.tablewriter import TableWriter
+from cv_quality.errors import DropError
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store
+from cv_quality.lake.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, RAW_TABLES
+
+_FRAME_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """What one file held: `rows_in` = `rows_valid` + `rows_quarantined`."""
+
+    file: str
+    rows_declared: int
+    rows_valid: int
+    rows_quarantined: int
+
+    @property
+    def rows_in(self) -> int:
+        return self.rows_valid + self.rows_quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSummary:
+    """What taking in a drop gave.
+
+    Attributes:
+        rows: typed rows by event kind.
+        n_frames: images in the frame index.
+        files: counts by file, in the order of their names.
+    """
+
+    drop_id: str
+    build_id: str
+    manifest_sha256: str
+    rows: dict[str, int]
+    n_frames: int
+    files: tuple[FileCounts, ...]
+
+    @property
+    def rows_in(self) -> int:
+        return sum(file.rows_in for file in self.files)
+
+    @property
+    def rows_valid(self) -> int:
+        return sum(file.rows_valid for file in self.files)
+
+    @property
+    def rows_quarantined(self) -> int:
+        return sum(file.rows_quarantined for file in self.files)
+
+
+def ingest_drop(
+    *,
+    landing: Store,
+    lake: Lake,
+    drop_id: str,
+    threads: int = 2,
+    progress: Callable[[FileCounts], None] | None = None,
+) -> IngestSummary:
+    """Parse a drop into `RAW_TABLES`, `QUARANTINE_PARSE`, `FRAME_INDEX` and `DROP_FILES`.
+
+    An earlier delivery is replaced: every table of the key is written, with no rows where there are none. A drop
+    without events is for the gate to refuse. Memory stays flat in the size of the drop.
+
+    Args:
+        threads: parsers working at once.
+        progress: called after each file.
+
+    Raises:
+        DropError: the manifest or the file set is wrong, or a file is not the one that the manifest describes;
+            nothing of the lake has changed then.
+    """
+    manifest = read_manifest(landing, drop_id)
+    check_file_set(landing, manifest)
+    with ExitStack() as stack:
+        job = _Job(manifest, landing=landing, lake=lake, threads=threads, stack=stack)
+        counts = []
+        for entry in (*manifest.entries("events"), *manifest.entries("frames")):
+            counts.append(job.take(entry))
+            if progress is not None:
+                progress(counts[-1])
+        job.finish(counts)
+    return IngestSummary(
+        drop_id=drop_id,
+        build_id=manifest.build_id,
+        manifest_sha256=manifest.manifest_sha256,
+        rows={kind: writer.n_rows for kind, writer in job.raw.items()},
+        n_frames=job.index.n_rows,
+        files=tuple(counts),
+    )
+
+
+class _Job:
+    """The open writers of one drop; leaving `stack` without an error publishes their files, `DROP_FILES` last."""
+
+    def __init__(self, manifest: Manifest, *, landing: Store, lake: Lake, threads: int, stack: ExitStack) -> None:
+        self._manifest = manifest
+        self._landing = landing
+        self._threads = threads
+        key = TableKey(drop=manifest.drop_id)
+        self._files = TableWriter(DROP_FILES, stack.enter_context(lake.writing(DROP_FILES, key)))
+        self.raw = {
+            kind: TableWriter(table, stack.enter_context(lake.writing(table, key)))
+            for kind, table in RAW_TABLES.items()
+        }
+        self.index = TableWriter(FRAME_INDEX, stack.enter_context(lake.writing(FRAME_INDEX, key)))
+        path = stack.enter_context(lake.writing(QUARANTINE_PARSE, key))
+        self._quarantine = QuarantineWriter(QUARANTINE_PARSE, path, drop_id=manifest.drop_id, stage="parse")
+        self._pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="parse"))
+        self._frames: set[str] = set()
+
+    def take(self, entry: FileEntry) -> FileCounts:
+        """Parse one file while hashing it.
+
+        Raises:
+            DropError: its bytes are not those that the manifest describes.
+        """
+        path = self._landing.local(f"{self._manifest.drop_id}/{entry.name}")
+        with path.open("rb") as file:
+            reader = HashingReader(file)
+            take = self._take_events if entry.content == "events" else self._take_frames
+            counts = take(entry, path, reader)
+            digest = reader.hexdigest()
+        if (digest, reader.bytes_read) != (entry.sha256, entry.bytes):
+            raise DropError(
+                f"{self._manifest.drop_id}/{entry.name}: expected {entry.bytes} bytes with sha256 {entry.sha256}, "
+                f"found {reader.bytes_read} with {digest}; deliver the file again"
+            )
+        return counts
+
+    def finish(self, counts: list[FileCounts]) -> None:
+        """Complete every file."""
+        entries = {entry.name: entry for entry in self._manifest.files}
+        rows = [self._file_row(entries[count.file], count) for count in counts]
+        self._files.add(pa.Table.from_pylist(rows, schema=DROP_FILES.arrow_schema))
+        self._quarantine.close()
+        for writer in (self._files, self.index, *self.raw.values()):
+            writer.close()
+
+    def _take_events(self, entry: FileEntry, path: Path, reader: HashingReader) -> FileCounts:
+        n_valid = n_rejected = 0
+        pieces = read_pieces(path, reader)
+        for parsed in parse_pieces(
+            pieces,
+            drop_id=self._manifest.drop_id,
+            source_file=entry.name,
+            pool=self._pool,
+            ahead=self._threads + 1,
+        ):
+            for kind, table in parsed.tables.items():
+                self.raw[kind].add(table)
+            self._quarantine.add(entry.name, parsed.rejections)
+            n_valid += parsed.n_valid
+            n_rejected += len(parsed.rejections)
+        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+
+    def _take_frames(self, entry: FileEntry, _: Path, reader: HashingReader) -> FileCounts:
+        n_valid = n_rejected = 0
+        found = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
+        while batch := list(islice(found, _FRAME_BATCH)):
+            sound = [asdict(item) for item in batch if isinstance(item, FrameEntry)]
+            rejected = [item for item in batch if isinstance(item, Rejection)]
+            self.index.add(pa.Table.from_pylist(sound, schema=FRAME_INDEX.arrow_schema))
+            self._quarantine.add(entry.name, rejected)
+            n_valid += len(sound)
+            n_rejected += len(rejected)
+        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+
+    def _file_row(self, entry: FileEntry, counts: FileCounts) -> dict[str, str | int | datetime]:
+        return {
+            "drop_id": self._manifest.drop_id,
+            "build_id": self._manifest.build_id,
+            "site": self._manifest.site,
+            "modality": self._manifest.modality,
+            "protocol": self._manifest.protocol,
+            "captured_from": self._manifest.captured_from,
+            "captured_until": self._manifest.captured_until,
+            "manifest_sha256": self._manifest.manifest_sha256,
+            "file": entry.name,
+            "content": entry.content,
+            "bytes": entry.bytes,
+            "rows_declared": entry.rows,
+            "rows_in": counts.rows_in,
+            "rows_valid": counts.rows_valid,
+            "rows_quarantined": counts.rows_quarantined,
+        }

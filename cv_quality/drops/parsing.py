@@ -1,0 +1,249 @@
+"""Turns blocks of log lines into typed columns by event kind, and into rejections: every line becomes one of them.
+
+A block that is sound throughout never becomes Python objects: Arrow reads it whole and a few vectorised checks pass
+it. Any doubt sends the block line by line to `cv_quality.drops.events`, which knows the reasons. Files are opened and
+results written in `cv_quality.drops.ingest`.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from numpy.typing import NDArray
+
+from cv_quality.drops.events import INSTANT, judge, refused, too_long
+from cv_quality.drops.lines import MAX_LINE_BYTES, Block, Break, LongLine, Piece
+from cv_quality.drops.quarantine import Rejection
+from cv_quality.lake.schema import Column
+from cv_quality.lake.tables import EVENT_FIELDS, RAW_TABLES
+
+_INSTANT_BYTES = len("2026-09-01T12:00:00.000000Z")
+_INSTANT_MARKS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: ".", 26: "Z"}
+_NEWLINE, _OPEN, _CLOSE = (ord(mark) for mark in "\n{}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What became of some lines: typed rows by kind, with the schema of `RAW_TABLES`, and rejections."""
+
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    @property
+    def n_valid(self) -> int:
+        return sum(table.num_rows for table in self.tables.values())
+
+
+def parse_pieces(
+    pieces: Iterable[Piece], *, drop_id: str, source_file: str, pool: Executor, ahead: int
+) -> Iterator[Parsed]:
+    """Parse on `pool`, at most `ahead` pieces in flight; results come in the order of the pieces."""
+    flying: deque[Future[Parsed]] = deque()
+    for piece in pieces:
+        flying.append(pool.submit(parse_piece, piece, drop_id=drop_id, source_file=source_file))
+        if len(flying) >= ahead:
+            yield flying.popleft().result()
+    while flying:
+        yield flying.popleft().result()
+
+
+def parse_piece(piece: Piece, *, drop_id: str, source_file: str) -> Parsed:
+    """The rows and rejections of one piece of a file; blank lines are neither."""
+    if isinstance(piece, LongLine):
+        return Parsed(rejections=[too_long(piece.head, number=piece.line, size=piece.size)])
+    if isinstance(piece, Break):
+        detail = f"the file breaks off in line {piece.line}: {piece.detail}"
+        return Parsed(rejections=[Rejection(piece.line, "truncated_file", detail, piece.head, piece.size)])
+    provenance = _Provenance(drop_id, source_file)
+    return _parse_whole(piece, provenance) or _parse_by_line(piece, provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Provenance:
+    drop_id: str
+    source_file: str
+
+
+def _parse_whole(block: Block, provenance: _Provenance) -> Parsed | None:
+    """The fast way; None as soon as anything about the block is not plainly sound."""
+    n_lines = _flat_objects(block.data)
+    if n_lines is None or not _is_utf8(block.data):
+        return None
+    try:
+        rows = _read_json(block.data, _wide_schema())
+    except pa.ArrowInvalid:
+        return None
+    kinds = pc.unique(rows["kind"]).to_pylist()
+    if rows.num_rows != n_lines or not set(kinds) <= RAW_TABLES.keys():
+        return None
+    lines = pa.array(np.arange(block.first_line, block.first_line + n_lines, dtype=np.int64))
+    tables = {}
+    for kind in sorted(kinds):
+        mask = pc.equal(rows["kind"], kind) if len(kinds) > 1 else None
+        table = _typed(kind, rows, lines, provenance, mask=mask)
+        if table is None:
+            return None
+        tables[kind] = table
+    return Parsed(tables)
+
+
+def _flat_objects(data: bytes) -> int | None:
+    """How many lines `data` has, if each is `{...}` without any further brace and none is over-long; else None.
+
+    Arrow's reader crashes the process on a bare `null` and lets two objects share a line; with exactly one brace
+    pair a line, around the whole line, neither can reach it.
+    """
+    text = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(text == _NEWLINE)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    n_lines = len(ends)
+    paired = _count_from(text, _OPEN) == 2 * n_lines or (
+        np.count_nonzero(text == _OPEN) == n_lines and np.count_nonzero(text == _CLOSE) == n_lines
+    )
+    closed = bool((text[starts] == _OPEN).all()) and bool((text[ends - 1] == _CLOSE).all())
+    return n_lines if paired and closed and int((ends - starts).max()) <= MAX_LINE_BYTES else None
+
+
+def _count_from(text: NDArray[np.uint8], low: int) -> int:
+    """Bytes at or above `low`: in plain ASCII logs that is the braces alone, in one pass instead of two."""
+    return int(np.count_nonzero(text >= low))
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _parse_by_line(block: Block, provenance: _Provenance) -> Parsed:
+    rejections: list[Rejection] = []
+    sound: dict[str, list[tuple[int, bytes]]] = {}
+    for number, line in enumerate(block.data.split(b"\n")[:-1], start=block.first_line):
+        if not line.strip():
+            continue
+        verdict = judge(line, number=number)
+        if isinstance(verdict, Rejection):
+            rejections.append(verdict)
+        else:
+            sound.setdefault(verdict, []).append((number, line))
+    tables = {}
+    for kind in sorted(sound):
+        table, refusals = _sound_lines(kind, sound[kind], provenance)
+        rejections += refusals
+        if table.num_rows:
+            tables[kind] = table
+    return Parsed(tables, sorted(rejections, key=lambda rejection: rejection.line))
+
+
+def _sound_lines(
+    kind: str, lines: list[tuple[int, bytes]], provenance: _Provenance
+) -> tuple[pa.Table, list[Rejection]]:
+    """Lines that `judge` passed, as one table; when Arrow will not have them together, one by one."""
+    table = _lines_to_table(kind, lines, provenance)
+    if isinstance(table, pa.Table):
+        return table, []
+    tables, refusals = [RAW_TABLES[kind].arrow_schema.empty_table()], []
+    for number, line in lines:
+        single = _lines_to_table(kind, [(number, line)], provenance)
+        if isinstance(single, pa.Table):
+            tables.append(single)
+        else:
+            refusals.append(refused(line, number=number, detail=single))
+    return pa.concat_tables(tables), refusals
+
+
+def _lines_to_table(kind: str, lines: list[tuple[int, bytes]], provenance: _Provenance) -> "pa.Table | str":
+    """The table, or Arrow's reason against it."""
+    try:
+        rows = _read_json(b"\n".join(line for _, line in lines), _kind_schema(kind))
+    except pa.ArrowInvalid as error:
+        return str(error)
+    if rows.num_rows != len(lines):
+        return f"JSON parse error: expected {len(lines)} objects, found {rows.num_rows}"
+    numbers = pa.array([number for number, _ in lines], pa.int64())
+    table = _typed(kind, rows, numbers, provenance, mask=None)
+    return "a value has another type than its field" if table is None else table
+
+
+def _read_json(data: bytes, schema: pa.Schema) -> pa.Table:
+    return pj.read_json(
+        pa.BufferReader(data),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+@cache
+def _kind_schema(kind: str) -> pa.Schema:
+    return pa.schema([_wire_field(column) for column in EVENT_FIELDS[kind]])
+
+
+@cache
+def _wide_schema() -> pa.Schema:
+    """The fields of all kinds at once; kinds share names only with one type."""
+    fields = {column.name: _wire_field(column) for columns in EVENT_FIELDS.values() for column in columns}
+    return pa.schema([pa.field("kind", pa.string()), *fields.values()])
+
+
+def _wire_field(column: Column) -> pa.Field:
+    """Times are read as text: Arrow's own reading would let a blank pass for the T."""
+    return pa.field(column.name, pa.string() if column.kind == "instant" else column.arrow_type)
+
+
+def _typed(
+    kind: str, rows: pa.Table, lines: pa.Array, provenance: _Provenance, *, mask: pa.ChunkedArray | None
+) -> pa.Table | None:
+    """The rows of one kind under their final schema; None when a null, a number or a time is not legal."""
+    chosen = rows.select([column.name for column in EVENT_FIELDS[kind]])
+    if mask is not None:
+        chosen, lines = chosen.filter(mask), pc.filter(pa.chunked_array([lines]), mask)
+    columns = []
+    for column in EVENT_FIELDS[kind]:
+        values = _legal(column, chosen[column.name])
+        if values is None:
+            return None
+        columns.append(values)
+    n = chosen.num_rows
+    columns += [pa.repeat(provenance.drop_id, n), pa.repeat(provenance.source_file, n), lines]
+    return pa.Table.from_arrays(columns, schema=RAW_TABLES[kind].arrow_schema)
+
+
+def _legal(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    if values.null_count and not column.nullable:
+        return None
+    if column.kind == "real" and not pc.all(pc.is_finite(values), min_count=0).as_py():
+        return None
+    return _instants(column, values) if column.kind == "instant" else values
+
+
+def _instants(column: Column, texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    if not all(_is_full_form(chunk) for chunk in texts.chunks) and not _matches(texts):
+        return None
+    try:
+        return pc.cast(texts, column.arrow_type)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _is_full_form(texts: pa.StringArray) -> bool:
+    """Whether every text has the length and the punctuation of `2026-09-01T12:00:00.000000Z`."""
+    _, offsets_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    if not len(texts) or not (np.diff(offsets) == _INSTANT_BYTES).all():
+        return False
+    characters = np.frombuffer(data_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(-1, _INSTANT_BYTES)
+    return all(bool((characters[:, place] == ord(mark)).all()) for place, mark in _INSTANT_MARKS.items())
+
+
+def _matches(texts: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.match_substring_regex(texts, f"^{INSTANT}$"), min_count=0).as_py())

@@ -1,0 +1,44 @@
+"""Writes one table of the lake piece by piece, in row groups of even size, so that memory stays flat.
+
+Whole frames are written by `cv_quality.lake.lake.Lake.write`; this is for tables that are larger than memory.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cv_quality.lake.lake import ROW_GROUP_ROWS
+from cv_quality.lake.schema import Table
+
+_GROUP_BYTES = 48 << 20
+
+
+class TableWriter:
+    """Appends Arrow tables with the schema of `table` to the Parquet file at `path`; `close` completes it."""
+
+    def __init__(self, table: Table, path: Path) -> None:
+        self._schema = table.arrow_schema
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+        self._pending_bytes = 0
+        self.n_rows = 0
+
+    def add(self, rows: pa.Table) -> None:
+        self._pending.append(rows)
+        self._pending_rows += rows.num_rows
+        self._pending_bytes += rows.nbytes
+        self.n_rows += rows.num_rows
+        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._pending:
+            group = pa.concat_tables(self._pending)
+            self._writer.write_table(group, row_group_size=group.num_rows)
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
