@@ -5,7 +5,6 @@ The landmarks come from `cv_quality.inference.detection`. Nothing here looks at 
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Points = NDArray[np.float64]
 Similarity = NDArray[np.float64]
@@ -43,17 +42,26 @@ def estimate_similarity(source: Points, *, target: Points) -> Similarity:
 def align_face(frame: NDArray[np.uint8], *, landmarks: Points) -> NDArray[np.uint8]:
     """The 112 x 112 crop of a frame `[h, w]` or `[h, w, 3]` whose five landmarks lie on the ArcFace template.
 
-    Bilinear; what lies outside the frame is black.
+    Bilinear. What lies outside the frame repeats its edge: a black border, which the models never saw in training,
+    raises the equal error rate on the 23 x 28 pixel AT&T faces from 9 to 12 %.
 
     Raises:
         ValueError: the landmarks coincide.
     """
     matrix = estimate_similarity(landmarks, target=ARCFACE_TEMPLATE)
-    inverse = np.linalg.inv(matrix[:, :2])
-    # Pillow maps pixel corners, the landmarks count pixel centres: half a pixel lies between the two.
-    offset = -inverse @ (matrix[:, 2] + 0.5) + 0.5
-    coefficients = tuple(float(value) for value in np.column_stack([inverse, offset]).ravel())
-    crop = Image.fromarray(frame).transform(
-        (CROP_PX, CROP_PX), Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR
-    )
-    return np.asarray(crop, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(np.arange(CROP_PX), np.arange(CROP_PX)), axis=-1)
+    positions = (grid - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    return _sampled(frame, positions=positions)
+
+
+def _sampled(frame: NDArray[np.uint8], *, positions: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Bilinear values at `positions` `[..., 2]` (x, y; pixel centres are whole numbers), edges repeated."""
+    limit = np.array(frame.shape[1::-1]) - 1
+    inside = np.clip(positions, 0, limit)
+    low = np.floor(inside).astype(np.intp)
+    high = np.minimum(low + 1, limit)
+    weight = (inside - low).reshape(*inside.shape[:-1], 2, *([1] * (frame.ndim - 2))).astype(np.float32)
+    across, down = weight[:, :, 0], weight[:, :, 1]
+    top = frame[low[..., 1], low[..., 0]] * (1 - across) + frame[low[..., 1], high[..., 0]] * across
+    bottom = frame[high[..., 1], low[..., 0]] * (1 - across) + frame[high[..., 1], high[..., 0]] * across
+    return np.asarray(np.rint(top * (1 - down) + bottom * down), dtype=np.uint8)
