@@ -1,0 +1,376 @@
+"""The charts of a report as Vega-Lite specifications, and the one script that draws all of them.
+
+Colours are CSS custom properties of the page, so a chart follows light, dark and print without being drawn again.
+Charts hold aggregated numbers only (see `cv_quality.reports.curves`); importing this module does not import Altair.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from cv_quality.reports.curves import DetPoint, HistogramBin, Latency, Parity
+from cv_quality.reports.facts import Dimension, Rate, Scope
+
+if TYPE_CHECKING:
+    import altair as alt
+
+Row = dict[str, str | float | int | bool | None]
+Spec = dict[str, Any]
+
+FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+LEVELS_CHARTED = 24
+BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--faint)"
+
+# vega's expressions are interpreted (`ast`), so that the page can forbid eval in its content security policy.
+EMBED = """
+const options = {mode: "vega-lite", renderer: "svg", actions: false, ast: true, tooltip: {theme: "custom"}};
+for (const spec of document.querySelectorAll("script[data-chart]")) {
+  const target = document.getElementById(spec.dataset.chart);
+  vegaEmbed(target, JSON.parse(spec.textContent), options).catch((error) => {
+    target.textContent = "This chart could not be drawn: " + error.message;
+    console.error(error);
+  });
+}
+for (const details of document.querySelectorAll("details")) {
+  details.addEventListener("toggle", () => window.dispatchEvent(new Event("resize")));
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart of the page: its element id, what it shows in words, and its specification."""
+
+    id: str
+    title: str
+    alt: str
+    spec: Spec
+
+
+@cache
+def script() -> str:
+    """Vega, Vega-Lite, vega-embed and the loop that draws every chart, as one script without outside references."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle(EMBED))
+
+
+def det_chart(curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str, DetPoint], scope: Scope) -> Chart:
+    """FNMR against FMR on log axes, one line a model, with each model's decision threshold marked.
+
+    Args:
+        decided: where each model stands at its decision threshold; models with a rate of 0 there have none.
+    """
+    import altair as alt
+
+    ink = _ink(alt, scope)
+    x = alt.X("fmr:Q", scale=alt.Scale(type="log", nice=False), title="FMR", axis=_log_axis(alt))
+    y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=_log_axis(alt))
+    tip = [
+        alt.Tooltip("model:N", title="model"),
+        alt.Tooltip("fmr:Q", title="FMR", format=".3~e"),
+        alt.Tooltip("fnmr:Q", title="FNMR", format=".3~%"),
+        alt.Tooltip("threshold:Q", title="threshold", format=".4f"),
+    ]
+    rows: list[Row] = [{"model": model, **_det_row(point)} for model, points in curves.items() for point in points]
+    marked: list[Row] = [{"model": model, **_det_row(point)} for model, point in decided.items()]
+    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=list(scope.models), range=[[1, 0], [5, 3]]), legend=None)
+    line = (
+        _chart(alt, rows)
+        .mark_line(strokeWidth=2.2, interpolate="step-after")
+        .encode(x=x, y=y, color=ink, strokeDash=dash)
+    )
+    hover = _chart(alt, rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tip)
+    points = _chart(alt, marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
+    mark = points.encode(x=x, y=y, color=ink, shape=_shape(alt, scope), tooltip=tip)
+    title = "Detection error trade-off"
+    return Chart(
+        "chart-det", title, _det_words(curves, scope), _spec(alt.layer(line, hover, mark), height=330, alt_text=title)
+    )
+
+
+def histogram_chart(
+    bins: Mapping[str, Mapping[str, Sequence[HistogramBin]]], *, threshold: float, scope: Scope
+) -> Chart:
+    """Shares of genuine and impostor scores: the build filled, the baseline as a dashed outline.
+
+    The vertical axis is a square root, because the failures are in the thin tails.
+
+    Args:
+        bins: by model, then by "genuine" and "impostor".
+        threshold: the build's decision threshold, drawn as a vertical line.
+    """
+    import altair as alt
+
+    rows = [
+        _bin_row(item, model=model, kind=kind)
+        for model, kinds in bins.items()
+        for kind, items in kinds.items()
+        for item in items
+    ]
+    extent = [min((row["low"] for row in rows), default=-1), max((row["high"] for row in rows), default=1)]
+    x = alt.X("low:Q", title="score (cosine)", scale=alt.Scale(domain=extent, nice=False), axis=alt.Axis(grid=False))
+    y = alt.Y(
+        "share:Q", title="share of the class", scale=alt.Scale(type="sqrt"), axis=alt.Axis(format="~%", tickCount=5)
+    )
+    ink = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
+        legend=alt.Legend(title=None, orient="top-left", symbolType="square"),
+    )
+    tip = [
+        alt.Tooltip("model:N", title="model"),
+        alt.Tooltip("kind:N", title="comparisons"),
+        alt.Tooltip("low:Q", title="score from", format=".3f"),
+        alt.Tooltip("count:Q", title="count", format=","),
+        alt.Tooltip("share:Q", title="share", format=".3~%"),
+    ]
+    own = [row for row in rows if row["model"] == scope.build]
+    filled = _chart(alt, own).mark_bar(opacity=0.62, binSpacing=0).encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tip)
+    outline = (
+        _chart(alt, [row for row in rows if row["model"] != scope.build])
+        .mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
+        .encode(x=x, y=y, color=ink)
+    )
+    rule = _chart(alt, [{"threshold": threshold}]).mark_rule(strokeWidth=1.5, color="var(--ink)")
+    cut = rule.encode(x=alt.X("threshold:Q"), tooltip=[alt.Tooltip("threshold:Q", title="decision threshold")])
+    label = _chart(alt, [{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}]).mark_text(
+        align="left", dx=5, baseline="top", fontSize=11, color="var(--ink)"
+    )
+    named = label.encode(x=alt.X("threshold:Q"), y=alt.value(2), text="text:N")
+    title = "Scores of genuine and impostor comparisons"
+    words = f"{title}: shares by score for {scope.build}; the decision threshold lies at {threshold:g}."
+    return Chart(
+        "chart-scores", title, words, _spec(alt.layer(filled, outline, cut, named), height=330, alt_text=title)
+    )
+
+
+def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
+    """FNMR with its interval at each level: a dot and a line for the build, another for the baseline.
+
+    Levels with too few trials are grey and hollow. Only the first 24 levels are drawn; the table has all.
+    """
+    import altair as alt
+
+    levels = dimension.levels[:LEVELS_CHARTED]
+    rows = [
+        _level_row(model, rate, level=level.level, is_sufficient=level.is_sufficient)
+        for level in levels
+        for model, rate in zip(scope.models, (level.build, level.baseline), strict=False)
+        if rate is not None
+    ]
+    order = [level.level for level in levels]
+    y = alt.Y(
+        "level:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
+    )
+    offset = alt.YOffset("model:N", sort=list(scope.models))
+    ink = alt.Color(
+        "tone:N",
+        scale=alt.Scale(domain=[*scope.models, "too few trials"], range=[*_inks(scope), FAINT_INK]),
+        legend=None,
+    )
+    tip = [
+        alt.Tooltip("model:N", title="model"),
+        alt.Tooltip("level:N", title=dimension.label),
+        alt.Tooltip("shown:N", title="FNMR"),
+        alt.Tooltip("interval:N", title="95 % interval"),
+        alt.Tooltip("counts:N", title="rejected / genuine"),
+        alt.Tooltip("n_subjects:Q", title="subjects"),
+        alt.Tooltip("reason:N", title="note"),
+    ]
+    x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
+    base = _chart(alt, rows)
+    rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(
+        x=alt.X("low:Q"), x2="high:Q", y=y, yOffset=offset, color=ink, tooltip=tip
+    )
+    dot = base.mark_point(size=62, filled=True, opacity=1).encode(
+        x=x, y=y, yOffset=offset, color=ink, shape=_shape(alt, scope), tooltip=tip
+    )
+    height = 26 + len(levels) * (32 if scope.baseline else 24)
+    title = f"FNMR by {dimension.label}"
+    words = f"{title}: {'; '.join(f'{level.level} {_words(level.build)}' for level in levels)}."
+    return Chart(
+        f"chart-{dimension.name.replace('_', '-')}",
+        title,
+        words,
+        _spec(alt.layer(rule, dot), height=height, alt_text=title),
+    )
+
+
+def latency_chart(groups: Sequence[Latency], *, label: str, name: str) -> Chart:
+    """Median, 95th and 99th percentile of each group on one line; percentiles without enough attempts are left out."""
+    import altair as alt
+
+    rows: list[Row] = [
+        {"level": group.level, "percentile": percentile, "latency_ms": value, "n": group.n}
+        for group in groups
+        for percentile, value in (("p50", group.p50_ms), ("p95", group.p95_ms), ("p99", group.p99_ms))
+        if value is not None
+    ]
+    order = [group.level for group in groups]
+    y = alt.Y(
+        "level:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
+    )
+    x = alt.X("latency_ms:Q", title="latency on the device in ms", axis=alt.Axis(tickCount=6))
+    ends = _chart(alt, rows).mark_line(strokeWidth=2, color="var(--rule)").encode(x=x, y=y, detail="level:N")
+    dots = (
+        _chart(alt, rows)
+        .mark_point(size=70, filled=True, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color(
+                "percentile:N",
+                scale=alt.Scale(
+                    domain=["p50", "p95", "p99"], range=["var(--build)", "var(--impostor)", "var(--baseline)"]
+                ),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            shape=alt.Shape("percentile:N", scale=alt.Scale(range=["circle", "square", "triangle-up"])),
+            tooltip=[
+                "level:N",
+                "percentile:N",
+                alt.Tooltip("latency_ms:Q", format=",.1f"),
+                alt.Tooltip("n:Q", format=","),
+            ],
+        )
+    )
+    title = f"Latency by {label}"
+    known = "; ".join(f"{group.level}: {_latency_words(group)}" for group in groups)
+    spec = _spec(alt.layer(ends, dots), height=40 + 30 * len(order), alt_text=title)
+    return Chart(f"chart-latency-{name.replace('_', '-')}", title, f"{title}. {known}.", spec)
+
+
+def parity_chart(parity: Parity) -> Chart:
+    """Distribution of device score minus re-inferred score."""
+    import altair as alt
+
+    rows = [_bin_row(item, model="", kind="") for item in parity.bins]
+    x = alt.X(
+        "low:Q", title="device score − re-inferred score", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=5)
+    )
+    bars = (
+        _chart(alt, rows)
+        .mark_bar(color="var(--build)", opacity=0.75, binSpacing=1)
+        .encode(
+            x=x,
+            x2="high:Q",
+            y=alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=alt.Axis(tickCount=4)),
+            tooltip=[
+                alt.Tooltip("low:Q", format=".3g"),
+                alt.Tooltip("high:Q", format=".3g"),
+                alt.Tooltip("count:Q", format=","),
+            ],
+        )
+    )
+    title = "Device score against re-inference"
+    words = f"{title}: mean absolute difference {parity.mean_difference:.2g} over {parity.n:,} comparisons."
+    return Chart("chart-parity", title, words, _spec(bars, height=200, alt_text=title))
+
+
+def _chart(alt: Any, rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":
+    """A chart over rows that travel within the specification, types always said in the encoding."""
+    return cast("alt.Chart", alt.Chart(alt.Data(values=list(rows))))
+
+
+def _spec(chart: Any, *, height: int, alt_text: str) -> Spec:
+    spec: Spec = chart.properties(width="container", height=height, description=alt_text).to_dict()
+    spec.pop("$schema", None)
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec["config"] = _CONFIG
+    return spec
+
+
+_CONFIG: Spec = {
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "gridColor": "var(--rule)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "labelFlush": False,
+    },
+    "axisY": {"grid": True},
+    "legend": {"labelColor": "var(--ink)", "labelFontSize": 11.5, "symbolSize": 70, "offset": 4},
+    "text": {"font": FONT},
+}
+
+
+def _inks(scope: Scope) -> list[str]:
+    return [BUILD_INK, BASELINE_INK][: len(scope.models)]
+
+
+def _ink(alt: Any, scope: Scope) -> "alt.Color":
+    return cast(
+        "alt.Color", alt.Color("model:N", scale=alt.Scale(domain=list(scope.models), range=_inks(scope)), legend=None)
+    )
+
+
+def _shape(alt: Any, scope: Scope) -> "alt.Shape":
+    """Shape repeats what colour says, for readers who cannot tell the colours apart."""
+    range_ = ["circle", "diamond"][: len(scope.models)]
+    return cast(
+        "alt.Shape", alt.Shape("model:N", scale=alt.Scale(domain=list(scope.models), range=range_), legend=None)
+    )
+
+
+def _log_axis(alt: Any) -> "alt.Axis":
+    return cast("alt.Axis", alt.Axis(format="~%", tickCount=4))
+
+
+def _det_row(point: DetPoint) -> Row:
+    return {"fmr": point.fmr, "fnmr": point.fnmr, "threshold": point.threshold}
+
+
+def _det_words(curves: Mapping[str, Sequence[DetPoint]], scope: Scope) -> str:
+    drawn = [
+        f"{model} from FMR {points[0].fmr:.2g} to {points[-1].fmr:.2g}" for model, points in curves.items() if points
+    ]
+    return f"FNMR against FMR on logarithmic axes for {' and '.join(scope.models)}: {'; '.join(drawn) or 'no curve'}."
+
+
+def _bin_row(item: HistogramBin, *, model: str, kind: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "kind": kind,
+        "low": item.low,
+        "high": item.high,
+        "count": item.count,
+        "share": float(f"{item.share:.6g}"),
+    }
+
+
+def _level_row(model: str, rate: Rate, *, level: str, is_sufficient: bool) -> Row:
+    from cv_quality.reports.verdict import percent
+
+    return {
+        "model": model,
+        "level": level,
+        "tone": model if is_sufficient else "too few trials",
+        "value": rate.value,
+        "low": rate.low,
+        "high": rate.high,
+        "shown": percent(rate.value),
+        "interval": f"{percent(rate.low)} to {percent(rate.high)}" if rate.has_interval else "none",
+        "counts": f"{rate.numerator or 0:,} / {rate.denominator or 0:,}",
+        "n_subjects": rate.n_subjects,
+        "reason": rate.reason or ("too few trials to rank" if not is_sufficient else ""),
+    }
+
+
+def _words(rate: Rate) -> str:
+    from cv_quality.reports.verdict import percent
+
+    return f"{percent(rate.value)} of {rate.denominator or 0:,}"
+
+
+def _latency_words(group: Latency) -> str:
+    return f"median {group.p50_ms:,.0f} ms" if group.p50_ms is not None else "too few attempts"

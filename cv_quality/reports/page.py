@@ -1,0 +1,254 @@
+"""One self-contained HTML page for a build against its baseline; the way into this room.
+
+Here the parts are put together and written: numbers from `facts`, drawings from `charts`, pictures from `thumbnails`.
+The page asks the network for nothing and its content security policy forbids it to; the same lake gives the same bytes.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cv_quality.inference.registry import ModelEntry
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store, atomic_path
+from cv_quality.lake.tables import OPERATING_POINTS
+from cv_quality.reports import charts, curves, facts, verdict
+from cv_quality.reports.charts import Chart
+from cv_quality.reports.curves import DetPoint, Latency, Parity
+from cv_quality.reports.deliveries import DataQuality, read_data_quality
+from cv_quality.reports.facts import Dimension, Headline, Overview, Scope
+from cv_quality.reports.queries import Query, latency_query, parity_query, quarantine_query
+from cv_quality.reports.thumbnails import Failure, read_failures
+from cv_quality.reports.verdict import Finding
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SCHEMA_VERSION = 1
+LATENCY_DIMENSIONS = {"device_model": "device model", "thermal_state": "thermal state"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What was written, for whoever asked for it.
+
+    Attributes:
+        verdict: the sentence on top of the page.
+        n_pictures: failures shown with an image; the others of `n_failures` have a placeholder.
+        sha256: digest of the page; equal for equal lakes.
+    """
+
+    build: str
+    baseline: str | None
+    path: Path
+    verdict: str
+    direction: facts.Direction
+    n_charts: int
+    n_failures: int
+    n_pictures: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyGroup:
+    """Latency by one dimension, with its query."""
+
+    label: str
+    groups: tuple[Latency, ...]
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Everything that the template shows."""
+
+    scope: Scope
+    entry: ModelEntry
+    overview: Overview
+    finding: Finding
+    headlines: tuple[Headline, ...]
+    dimensions: tuple[Dimension, ...]
+    failures: tuple[Failure, ...]
+    latency: tuple[LatencyGroup, ...]
+    parity: Parity | None
+    quality: DataQuality
+    charts: Mapping[str, Chart]
+    parity_query: Query
+    quarantine_query: Query
+    warehouse: str | None
+
+
+def write_failure_report(
+    *,
+    lake: Lake,
+    landing: Store,
+    registry_entry: ModelEntry,
+    baseline: str | None,
+    build: str,
+    target: Path,
+    warehouse: Path | None,
+) -> ReportSummary:
+    """Write the failure report of `build` against `baseline` on the build's drops to `target`.
+
+    Args:
+        landing: where the drops' frames are; read only for subjects who consented.
+        registry_entry: the build's own entry: digest and decision threshold.
+        baseline: the build whose model scored the same drops too, or None.
+        warehouse: the DuckDB file that the queries on the page name; None leaves only the queries on Parquet.
+
+    Raises:
+        MissingTable: a stage before this one has not been run for the build, its baseline, or one of its drops.
+    """
+    content = read_content(
+        lake, landing=landing, entry=registry_entry, baseline=baseline, build=build, warehouse=warehouse
+    )
+    data = render(content).encode()
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+    return ReportSummary(
+        build=build,
+        baseline=baseline,
+        path=target,
+        verdict=content.finding.sentence,
+        direction=content.finding.direction,
+        n_charts=len(content.charts),
+        n_failures=len(content.failures),
+        n_pictures=sum(failure.probe.uri is not None for failure in content.failures),
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def read_content(
+    lake: Lake, *, landing: Store, entry: ModelEntry, baseline: str | None, build: str, warehouse: Path | None
+) -> Content:
+    """Everything the page shows, read from the lake and (pictures only) the landing area."""
+    scope = facts.read_scope(lake, build=build, baseline=baseline)
+    headlines = facts.read_headlines(lake, scope=scope)
+    dimensions = facts.read_dimensions(lake, scope=scope)
+    latency = _latency(lake, scope=scope)
+    parity = curves.read_parity(lake, scope=scope, threshold=entry.decision_threshold)
+    drawn = (
+        *_score_charts(lake, scope=scope, threshold=entry.decision_threshold),
+        *(charts.dimension_chart(dimension, scope=scope) for dimension in dimensions),
+        *_latency_charts(latency),
+        *((charts.parity_chart(parity),) if parity else ()),
+    )
+    return Content(
+        scope=scope,
+        entry=entry,
+        overview=facts.read_overview(lake, scope=scope),
+        finding=verdict.find(headlines, dimensions=dimensions, has_baseline=baseline is not None),
+        headlines=headlines,
+        dimensions=dimensions,
+        failures=read_failures(lake, landing=landing, scope=scope),
+        latency=tuple(latency.values()),
+        parity=parity,
+        quality=read_data_quality(lake, scope=scope),
+        charts={chart.id: chart for chart in drawn},
+        parity_query=parity_query(build),
+        quarantine_query=quarantine_query(scope.drops),
+        warehouse=warehouse.name if warehouse else None,
+    )
+
+
+def render(content: Content) -> str:
+    """The page as HTML; every value is escaped by the template engine."""
+    script = charts.script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            content=content,
+            script=script,
+            script_digest=digest,
+            schema_version=SCHEMA_VERSION,
+            methods=_methods(content),
+        )
+    )
+
+
+def _methods(content: Content) -> list[str]:
+    """The interval methods behind the numbers on the page."""
+    headline = [rate for item in content.headlines for rate in (item.build, item.baseline)]
+    levels = [level.build for dimension in content.dimensions for level in dimension.levels]
+    return sorted({rate.method for rate in (*headline, *levels) if rate is not None and rate.method})
+
+
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("cv_quality.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=verdict.percent, points=_points, spec=_spec_text, day=lambda value: f"{value:%Y-%m-%d}"
+    )
+    environment.globals.update(describe=verdict.describe)
+    return environment
+
+
+def _points(value: float | None) -> str:
+    """A difference of two rates in percentage points, signed."""
+    if value is None:
+        return "—"
+    number = f"{100 * abs(value):.3g}"
+    sign = "±" if value == 0 else ("+" if value > 0 else "−")
+    return f"{sign}{number} pp"
+
+
+def _spec_text(chart: Chart) -> str:
+    """A specification as JSON that cannot end the script element that holds it."""
+    text = json.dumps(chart.spec, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _score_charts(lake: Lake, *, scope: Scope, threshold: float) -> tuple[Chart, ...]:
+    scores = {model: curves.read_scores(lake, scope=scope, model=model) for model in scope.models}
+    det = {model: curves.det_curve(found) for model, found in scores.items()}
+    bins = {model: curves.histograms(found) for model, found in scores.items()}
+    return (
+        charts.det_chart(det, decided=_decided(lake, scope=scope), scope=scope),
+        charts.histogram_chart(bins, threshold=threshold, scope=scope),
+    )
+
+
+def _decided(lake: Lake, *, scope: Scope) -> dict[str, DetPoint]:
+    """Where each model stands at its decision threshold; a rate of 0 has no place on a logarithmic axis."""
+    rows = lake.read(OPERATING_POINTS, TableKey(build=scope.build)).to_dicts()
+    found = {model: facts.find_point(rows, model=model, point="decision_threshold") for model in scope.models}
+    return {
+        model: DetPoint(threshold=row["threshold"], fmr=row["fmr"], fnmr=row["fnmr"])
+        for model, row in found.items()
+        if row is not None and row["fmr"] and row["fnmr"]
+    }
+
+
+def _latency(lake: Lake, *, scope: Scope) -> dict[str, LatencyGroup]:
+    found = {
+        name: LatencyGroup(
+            label=label,
+            groups=curves.read_latency(lake, scope=scope, dimension=name),
+            query=latency_query(scope.build, dimension=name),
+        )
+        for name, label in LATENCY_DIMENSIONS.items()
+    }
+    return {name: group for name, group in found.items() if group.groups}
+
+
+def _latency_charts(latency: Mapping[str, LatencyGroup]) -> tuple[Chart, ...]:
+    return tuple(
+        charts.latency_chart(group.groups, label=group.label, name=name)
+        for name, group in latency.items()
+        if any(item.p50_ms is not None for item in group.groups)
+    )

@@ -1,0 +1,98 @@
+"""The SQL that reproduces a number of the report, for the warehouse and for the lake's Parquet files.
+
+Text only: nothing here runs a query. Table and column names are those of `cv_quality.lake.tables`; the warehouse holds
+the same rows under `fct_<table>`.
+"""
+
+from dataclasses import dataclass
+
+from cv_quality.lake.schema import Table
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, OPERATING_POINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question asked twice: of the DuckDB warehouse, and of the lake (run it in the lake's root folder)."""
+
+    warehouse: str | None
+    lake: str
+
+
+def literal(value: str | float) -> str:
+    """A value as SQL text, quotes doubled.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
+
+
+def operating_point_query(build: str, *, models: tuple[str, ...], point: str, target: float | None) -> Query:
+    """The row of one operating point for each model."""
+    wanted = f"fmr_target = {target!r}" if target is not None else "fmr_target IS NULL"
+    return _both(
+        OPERATING_POINTS,
+        build=build,
+        columns="model_build_id, threshold, fmr, n_false_matches, n_impostor,\n"
+        "       fnmr, fnmr_low, fnmr_high, n_false_non_matches, n_genuine, method, reason",
+        where=f"model_build_id IN ({_list(models)}) AND point = {literal(point)} AND {wanted}",
+    )
+
+
+def interval_query(build: str, *, models: tuple[str, ...], metric: str, dimension: str) -> Query:
+    """One rate with its interval at every level of a dimension for each model."""
+    return _both(
+        INTERVALS,
+        build=build,
+        columns="model_build_id, level, value, numerator, denominator, low, high, n_subjects, method, reason",
+        where=f"model_build_id IN ({_list(models)}) AND metric = {literal(metric)}\n"
+        f"  AND dimension = {literal(dimension)}",
+    )
+
+
+def latency_query(build: str, *, dimension: str) -> Query:
+    """Median and tail of the latency in the devices' logs by device model or thermal state."""
+    select = (
+        f"SELECT {dimension}, count(device_latency_ms) AS n,\n"
+        "       quantile_cont(device_latency_ms, [0.5, 0.95, 0.99]) AS p50_p95_p99_ms\n"
+    )
+    where = f"WHERE device_latency_ms IS NOT NULL GROUP BY {dimension} ORDER BY {dimension};"
+    source = f"FROM read_parquet({literal(f'{ATTEMPT_OUTCOMES.name}/{build}/*.parquet')})\n"
+    return Query(
+        warehouse=f"SELECT * FROM fct_latency WHERE build_id = {literal(build)};", lake=select + source + where
+    )
+
+
+def parity_query(build: str) -> Query:
+    """Agreement of the device's scores with the re-inference of the same build."""
+    return Query(
+        warehouse=None,
+        lake="SELECT count(*) AS n, avg(abs(score - device_score)) AS mean_difference,\n"
+        "       max(abs(score - device_score)) AS largest_difference\n"
+        f"FROM read_parquet({literal(f'{COMPARISONS.name}/{build}/*.parquet')})\n"
+        "WHERE is_parity_expected AND device_score IS NOT NULL;",
+    )
+
+
+def quarantine_query(drops: tuple[str, ...]) -> Query:
+    """Rejected rows of the drops by stage and reason."""
+    body = (
+        f"WHERE drop_id IN ({_list(drops)})\nGROUP BY drop_id, stage, reason, event_kind\n"
+        "ORDER BY drop_id, stage, reason, event_kind;"
+    )
+    select = "SELECT drop_id, stage, reason, event_kind, count(*) AS n_rows\n"
+    return Query(
+        warehouse=f"{select}FROM fct_quarantine\n{body}",
+        lake=f"{select}FROM read_parquet(['quarantine_parse/*.parquet', 'quarantine_validate/*.parquet'])\n{body}",
+    )
+
+
+def _both(table: Table, *, build: str, columns: str, where: str) -> Query:
+    return Query(
+        warehouse=f"SELECT {columns}\nFROM fct_{table.name}\nWHERE build_id = {literal(build)} AND {where};",
+        lake=f"SELECT {columns}\nFROM read_parquet({literal(f'{table.name}/{build}.parquet')})\nWHERE {where};",
+    )
+
+
+def _list(values: tuple[str, ...]) -> str:
+    return ", ".join(literal(value) for value in values)

@@ -1,0 +1,200 @@
+"""The worst failures as pictures, for subjects who agreed to it and for nobody else.
+
+An image is biometric data: it leaves the lake only here, only decoded and drawn anew at thumbnail size, so no metadata
+of the original travels along. The choice of attempts is by score alone; consent decides what is shown of them.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cv_quality.errors import FrameError
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store
+from cv_quality.lake.tables import (
+    ATTEMPT_OUTCOMES,
+    COMPARISONS,
+    CONDITIONS,
+    FRAME_INDEX,
+    SUBJECTS,
+    VALIDATED_ENROLS,
+)
+from cv_quality.reports.facts import Scope, mated
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_SHOWN = 12
+SIDE_PX = 132
+
+NO_CONSENT = "no consent for images"
+NO_FRAME = "no image in the drop"
+UNREADABLE = "image cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG as a data URI, or the words that stand in its place."""
+
+    uri: str | None
+    placeholder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A genuine attempt that the build rejected, its scores, and the conditions under which it was made."""
+
+    attempt_id: str
+    drop_id: str
+    subject_id: str
+    device_model: str
+    score: float
+    baseline_score: float | None
+    device_score: float | None
+    conditions: tuple[tuple[str, str], ...]
+    has_image_consent: bool
+    probe: Picture
+    reference: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    row: Mapping[str, object]
+    has_consent: bool
+    reference_frame: str | None
+
+    @property
+    def drop_id(self) -> str:
+        return str(self.row["drop_id"])
+
+    @property
+    def frame(self) -> str | None:
+        return str(self.row["frame"]) if self.row["frame"] is not None else None
+
+
+def read_failures(lake: Lake, *, landing: Store, scope: Scope, limit: int = MAX_SHOWN) -> tuple[Failure, ...]:
+    """The genuine bona fide attempts with the lowest scores among those that the build rejected, worst first."""
+    candidates = [_candidate(lake, row, scope=scope) for row in _worst(lake, scope=scope, limit=limit).to_dicts()]
+    pictures: dict[tuple[str, str], Picture] = {}
+    for drop in dict.fromkeys(item.drop_id for item in candidates):
+        wanted = _allowed_frames(item for item in candidates if item.drop_id == drop)
+        pictures.update({(drop, frame): picture for frame, picture in _pictures(lake, landing, drop, wanted).items()})
+    return tuple(_failure(item, pictures) for item in candidates)
+
+
+def _worst(lake: Lake, *, scope: Scope, limit: int) -> "pl.DataFrame":
+    import polars as pl
+
+    rejected = mated() & (pl.col("outcome") == "non_match")
+    baseline = scope.grid(scope.baseline) if scope.baseline else []
+    before = lake.scan(ATTEMPT_OUTCOMES, baseline).select("drop_id", "attempt_id", baseline_score="score")
+    return (
+        lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build))
+        .filter(rejected & pl.col("score").is_not_null())
+        .sort("score", "drop_id", "attempt_id")
+        .head(limit)
+        .join(before, on=["drop_id", "attempt_id"], how="left", maintain_order="left")
+        .collect()
+    )
+
+
+def _candidate(lake: Lake, row: Mapping[str, object], *, scope: Scope) -> _Candidate:
+    """Consent holds only when both the outcome ledger and the drop's own subject record say so."""
+    import polars as pl
+
+    drop = str(row["drop_id"])
+    subject = lake.read(SUBJECTS, TableKey(drop=drop)).filter(pl.col("subject_id") == row["subject_id"])
+    consents = [bool(row["has_image_consent"]), *subject["has_image_consent"].to_list()]
+    return _Candidate(
+        row=row,
+        has_consent=len(consents) > 1 and all(consents),
+        reference_frame=_reference_frame(lake, row, build=scope.build, drop=drop),
+    )
+
+
+def _reference_frame(lake: Lake, row: Mapping[str, object], *, build: str, drop: str) -> str | None:
+    """The first enrolled image of the subject's own reference that the attempt came closest to."""
+    import polars as pl
+
+    compared = lake.read(COMPARISONS, TableKey(build=build, drop=drop)).filter(
+        "is_genuine",
+        (pl.col("attempt_id") == row["attempt_id"]) & (pl.col("reference_subject_id") == row["subject_id"]),
+    )
+    if compared.is_empty():
+        return None
+    reference = compared.sort("score", "reference_id", descending=[True, False])["reference_id"][0]
+    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop)).filter(
+        (pl.col("reference_id") == reference)
+        & (pl.col("subject_id") == row["subject_id"])
+        & pl.col("frame").is_not_null()
+    )
+    return None if enrols.is_empty() else str(enrols.sort("event_id")["frame"][0])
+
+
+def _allowed_frames(candidates: Iterable[_Candidate]) -> list[str]:
+    consented = [item for item in candidates if item.has_consent]
+    frames = [frame for item in consented for frame in (item.frame, item.reference_frame) if frame is not None]
+    return list(dict.fromkeys(frames))
+
+
+def _pictures(lake: Lake, landing: Store, drop: str, frames: list[str]) -> dict[str, Picture]:
+    from cv_quality.drops.frames import FrameReader
+
+    index = lake.read(FRAME_INDEX, TableKey(drop=drop))
+    known = set(index["frame"].to_list())
+    reader = FrameReader(landing, drop, index)
+    return {frame: picture_of(data) for frame, data in reader.read([frame for frame in frames if frame in known])}
+
+
+def picture_of(data: bytes) -> Picture:
+    """An encoded image as a small PNG that fits a square of SIDE_PX; placeholder words when it cannot be decoded."""
+    from PIL import Image
+
+    from cv_quality.drops.images import decode_image
+
+    try:
+        image = Image.fromarray(decode_image(data))
+    except FrameError as error:
+        return Picture(uri=None, placeholder=f"{UNREADABLE} ({error.reason})")
+    scale = SIDE_PX / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS).save(buffer, format="PNG", optimize=True)
+    return Picture(uri=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+
+
+def _failure(item: _Candidate, pictures: Mapping[tuple[str, str], Picture]) -> Failure:
+    row = item.row
+    return Failure(
+        attempt_id=str(row["attempt_id"]),
+        drop_id=item.drop_id,
+        subject_id=str(row["subject_id"]),
+        device_model=str(row["device_model"]),
+        score=_real(row["score"]) or 0.0,
+        baseline_score=_real(row["baseline_score"]),
+        device_score=_real(row["device_score"]),
+        conditions=tuple(
+            (column.name, _text(row[column.name])) for column in CONDITIONS if row[column.name] is not None
+        ),
+        has_image_consent=item.has_consent,
+        probe=_shown(item, item.frame, pictures),
+        reference=_shown(item, item.reference_frame, pictures),
+    )
+
+
+def _shown(item: _Candidate, frame: str | None, pictures: Mapping[tuple[str, str], Picture]) -> Picture:
+    if not item.has_consent:
+        return Picture(uri=None, placeholder=NO_CONSENT)
+    if frame is None:
+        return Picture(uri=None, placeholder=NO_FRAME)
+    return pictures.get((item.drop_id, frame), Picture(uri=None, placeholder=NO_FRAME))
+
+
+def _real(value: object) -> float | None:
+    return float(value) if isinstance(value, float) else None
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,104 @@
+"""The one sentence on top of a report: what stands out, said no more surely than the intervals allow.
+
+Only words are made here, from records of `cv_quality.reports.facts`. Whether a build may ship is not decided here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cv_quality.reports.facts import Dimension, Direction, Headline, Level, Rate
+
+_VERBS = {"worse": "rose", "better": "fell"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The sentence, and which way it points."""
+
+    sentence: str
+    direction: Direction
+
+
+def percent(value: float | None) -> str:
+    """A rate as people read it: three significant digits.
+
+    >>> percent(0.0625), percent(0.00001), percent(None)
+    ('6.25 %', '0.001 %', 'undefined')
+    """
+    if value is None:
+        return "undefined"
+    number = 100 * value
+    digits = f"{number:.3g}"
+    return f"{f'{number:.10f}'.rstrip('0').rstrip('.') if 'e-' in digits else digits}\u202f%".replace("\u202f", " ")
+
+
+def find(headlines: Iterable[Headline], *, dimensions: Iterable[Dimension], has_baseline: bool) -> Finding:
+    """What stands out: the change at the strictest measurable FMR target, and the condition that changed most."""
+    known = list(headlines)
+    headline = leading(known, has_baseline=has_baseline)
+    if headline is None:
+        return Finding(_nothing_measurable(known), "unknown")
+    if not has_baseline:
+        return Finding(
+            f"{headline.name} is {_with_interval(headline.build)}; there is no baseline build to compare with.",
+            "unknown",
+        )
+    levels = [level for dimension in dimensions for level in dimension.levels]
+    return Finding(f"{_change(headline)}{_where(levels)}.", headline.direction)
+
+
+def leading(headlines: Iterable[Headline], *, has_baseline: bool) -> Headline | None:
+    """The strictest FMR target that is defined for every model, else FNMR at the decision threshold, else None."""
+    known = list(headlines)
+    targets = [item for item in known if item.name.startswith("FNMR at FMR")]
+    fallback = [item for item in known if item.name == "FNMR at the decision threshold"]
+    return next(
+        (item for item in (*reversed(targets), *fallback) if _is_measured(item, has_baseline=has_baseline)), None
+    )
+
+
+def largest_rise(levels: Iterable[Level]) -> Level | None:
+    """The level, with enough trials and disjoint intervals, whose FNMR rose most; None when there is none."""
+    risen = [level for level in levels if level.direction == "worse" and level.delta is not None]
+    return max(risen, key=lambda level: (level.delta or 0.0, level.build.denominator or 0), default=None)
+
+
+def _is_measured(headline: Headline, *, has_baseline: bool) -> bool:
+    rates = (headline.build, headline.baseline) if has_baseline else (headline.build,)
+    return all(rate is not None and rate.value is not None for rate in rates)
+
+
+def _nothing_measurable(headlines: list[Headline]) -> str:
+    reason = next((item.build.reason for item in headlines if item.build.reason), "no comparison was made")
+    return f"The data do not suffice for a statement: {reason}."
+
+
+def _with_interval(rate: Rate) -> str:
+    if rate.low is None or rate.high is None:
+        return f"{percent(rate.value)} ({rate.reason or 'no interval'})"
+    return f"{percent(rate.value)} (95 % interval {percent(rate.low)} to {percent(rate.high)})"
+
+
+def _change(headline: Headline) -> str:
+    assert headline.baseline is not None
+    before, after = percent(headline.baseline.value), percent(headline.build.value)
+    if headline.direction in _VERBS:
+        return f"{headline.name} {_VERBS[headline.direction]} from {before} to {after}"
+    if headline.direction == "unclear":
+        return f"{headline.name} went from {before} to {after}, which chance may explain (the 95 % intervals overlap)"
+    return f"{headline.name} went from {before} to {after}, without an interval to judge the change by"
+
+
+def _where(levels: list[Level]) -> str:
+    worst = largest_rise(levels)
+    if worst is None:
+        return "; no condition with enough trials rose beyond its interval"
+    before, after = percent(worst.baseline.value if worst.baseline else None), percent(worst.build.value)
+    return f"; the largest rise is at {describe(worst)}, from {before} to {after} at the decision threshold"
+
+
+def describe(level: Level) -> str:
+    """A level in words: its dimension and its value."""
+    from cv_quality.reports.facts import DIMENSIONS
+
+    return f"{DIMENSIONS[level.dimension]} {level.level}"
