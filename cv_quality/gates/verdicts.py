@@ -1,14 +1,14 @@
 """A gate's recorded answer for one key, and the refusal to go on without a good one.
 
-A verdict names the digest of every file that it judged, so it says nothing about data that came later. It is written
-by `cv_quality.gates.runner`; stages call `require_passed` before they read.
+A verdict names the digest of every file that it judged, and of the earlier tables that it held them against, so it
+says nothing about data that came later: after a corrected drop every verdict downstream is void. It is written by `cv_quality.gates.runner`; stages call `require_passed` before they read.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from cv_quality.errors import CvQualityError, GateFailed, ObjectNotFound
+from cv_quality.errors import GateFailed, ObjectNotFound
 from cv_quality.gates.suites import SUITES, Gate
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
@@ -63,9 +63,9 @@ def key_for(table: Table, key: TableKey) -> TableKey:
 
 
 def digests(lake: Lake, gate: Gate, key: TableKey) -> dict[str, str]:
-    """The sha256 of every file that a gate judges for `key`, by object key."""
+    """The sha256 of every file that a gate judges or looks into for `key`, by object key."""
     found = {}
-    for table in SUITES[gate].judged:
+    for table in (*SUITES[gate].judged, *SUITES[gate].context):
         own = key_for(table, key)
         with lake.path(table, own).open("rb") as file:
             found[lake.object_key(table, own)] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -112,12 +112,26 @@ def require_passed(lake: Lake, gate: Gate, key: TableKey) -> Verdict:
     return verdict
 
 
-def is_passed(lake: Lake, gate: Gate, key: TableKey) -> bool:
-    """Whether `require_passed` would let `key` through."""
-    try:
-        require_passed(lake, gate, key)
-    except CvQualityError:
-        return False
+def is_current(lake: Lake, *, build: str, drop: str) -> bool:
+    """Whether a build on a drop has passed every gate, each on what the gate before it judged.
+
+    Compares recorded digests only, so asking costs a few small objects however large the tables are.
+    """
+    cell = TableKey(build=build, drop=drop)
+    keys: dict[Gate, TableKey] = {
+        "parse": TableKey(drop=drop),
+        "validate": TableKey(drop=drop),
+        "infer": cell,
+        "compare": cell,
+        "measure": cell,
+    }
+    known: dict[str, str] = {}
+    for gate, key in keys.items():
+        verdict = read_verdict(lake, gate, key)
+        if verdict is None or not verdict.passed:
+            return False
+        if any(known.setdefault(name, digest) != digest for name, digest in verdict.judged.items()):
+            return False
     return True
 
 

@@ -214,6 +214,7 @@ EMBEDDING_STATUSES = (
     "missing_frame",
     "corrupt_image",
     "image_bomb",
+    "unsupported_format",
 )
 
 EMBEDDINGS = Table(

@@ -1,0 +1,1 @@
+"""The assets, one module a stage, in the order of the data."""

@@ -1,0 +1,55 @@
+"""Measure a build over all its drops, publish the metric tables, and report. Partition: build (marts: none)."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from cv_quality import stages
+from cv_quality.errors import WarehouseError
+from cv_quality.pipeline.partitions import BUILDS, GRID
+from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_stage
+from cv_quality.stages import Workspace
+
+WAREHOUSE_POOL = "warehouse"
+CELLS = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="build")
+
+
+@dg.asset(
+    deps=[dg.AssetDep("embeddings", partition_mapping=CELLS), dg.AssetDep("metric_counts", partition_mapping=CELLS)],
+    group_name="compare",
+    description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
+    kinds={"parquet"},
+    partitions_def=BUILDS,
+    backfill_policy=MANY_KEYS_A_RUN,
+    retry_policy=RETRY_UNREACHABLE_STORES,
+)
+def impostor_counts(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+    yield from run_stage(
+        context, lambda key: stages.count_impostors(workspace, str(key.build)), assets=["impostor_counts"]
+    )
+
+
+@dg.asset(
+    deps=["impostor_counts", dg.AssetDep("metric_counts", partition_mapping=CELLS)],
+    group_name="measure",
+    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline.",
+    kinds={"parquet"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "measure_build_gate",
+            asset="intervals",
+            blocking=True,
+            description="Rates within their intervals, FMR within its target, every missing number with a reason.",
+        )
+    ],
+    partitions_def=BUILDS,
+    backfill_policy=MANY_KEYS_A_RUN,
+    retry_policy=RETRY_UNREACHABLE_STORES,
+)
+def intervals(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+    yield from run_stage(
+        context,
+        lambda key: stages.measure_build(workspace, str(key.build)),
+        assets=["intervals"],
+        check="measure_build_gate",
+    )

@@ -1,0 +1,122 @@
+"""How an asset runs a stage: one call per partition key, results and verdicts turned into Dagster's events.
+
+What a stage does is in `cv_quality.stages`; which assets exist is in `cv_quality.pipeline.assets`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from cv_quality.errors import CvQualityError, StoreError
+from cv_quality.gates.verdicts import ExpectationResult, Verdict
+from cv_quality.lake.lake import TableKey
+from cv_quality.pipeline.partitions import table_key
+from cv_quality.stages import StageResult
+
+RETRY_UNREACHABLE_STORES = dg.RetryPolicy(max_retries=2, delay=2.0, backoff=dg.Backoff.EXPONENTIAL)
+MANY_KEYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=4)
+
+Event = dg.MaterializeResult[None] | dg.AssetCheckResult
+
+
+def keys_of(context: dg.AssetExecutionContext) -> list[TableKey]:
+    """The lake keys of the run's partitions."""
+    definition = context.assets_def.partitions_def
+    assert definition is not None
+    return [table_key(partition, definition=definition) for partition in context.partition_keys]
+
+
+def run_stage(
+    context: dg.AssetExecutionContext,
+    stage: Callable[[TableKey], StageResult],
+    *,
+    assets: Sequence[str],
+    check: str | None = None,
+    pictures: Callable[[TableKey], Mapping[str, dg.MetadataValue]] | None = None,
+) -> Iterator[Event]:
+    """Run `stage` for every key of the run and yield what Dagster should know.
+
+    A key that cannot be done does not keep the others from being done; the step fails at its end, naming it.
+    Only an unreachable store is worth a retry: every other typed error stays an error until somebody acts.
+
+    Args:
+        assets: the assets that the stage materializes, the one with the check first.
+        check: name of the blocking check that carries the gate's verdicts.
+        pictures: metadata to look at, for one key.
+    """
+    results: list[StageResult] = []
+    refused: dict[str, CvQualityError] = {}
+    for key in keys_of(context):
+        try:
+            results.append(stage(key))
+            context.log.info(f"{results[-1].stage} {key}: {results[-1].numbers}")
+        except StoreError:
+            raise
+        except CvQualityError as error:
+            refused[str(key)] = error
+    if refused:
+        raise dg.Failure(_refusals(refused), allow_retries=False)
+    metadata = _metadata(results) | (dict(pictures(keys_of(context)[-1])) if pictures else {})
+    for asset in assets:
+        yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
+    if check:
+        yield check_result([result.verdict for result in results if result.verdict], asset=assets[0], name=check)
+
+
+def check_result(verdicts: Sequence[Verdict], *, asset: str, name: str) -> dg.AssetCheckResult:
+    """The gate's verdicts as one check: rules, counts and offending keys; never a row of data."""
+    rows = [(verdict.key, item) for verdict in verdicts for item in verdict.expectations]
+    broken = [(key, item) for key, item in rows if not item.passed]
+    return dg.AssetCheckResult(
+        passed=all(verdict.passed for verdict in verdicts),
+        asset_key=asset,
+        check_name=name,
+        description=_headline(broken, n_rules=len(rows)),
+        metadata={
+            "expectations": len(rows),
+            "broken": sum(1 for _, item in broken if not item.is_warning),
+            "warnings": sum(1 for _, item in broken if item.is_warning),
+            "table": _table(broken or rows),
+        },
+    )
+
+
+def _headline(broken: Sequence[tuple[str, ExpectationResult]], *, n_rules: int) -> str:
+    if not broken:
+        return f"all {n_rules} expectations hold"
+    return "; ".join(f"{key}: not true that {item.name} ({item.n_unexpected} rows)" for key, item in broken)
+
+
+def _table(rows: Sequence[tuple[str, ExpectationResult]]) -> dg.MetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "key": key,
+                "table": item.table,
+                "expectation": item.name,
+                "holds": "yes" if item.passed else "warning" if item.is_warning else "NO",
+                "rows": item.n_rows,
+                "unexpected": item.n_unexpected,
+                "offending_keys": ", ".join(item.examples),
+            }
+        )
+        for key, item in rows
+    ]
+    return dg.MetadataValue.table(records)
+
+
+def _metadata(results: Sequence[StageResult]) -> dict[str, dg.MetadataValue | int | float | str]:
+    """Numbers of one key as they are; of several, their sums and one row a key."""
+    seconds = round(sum(result.seconds for result in results), 3)
+    if len(results) == 1:
+        return {**results[0].numbers, "seconds": seconds}
+    names = list(dict.fromkeys(name for result in results for name in result.numbers))
+    records = [
+        dg.TableRecord({"key": result.key, **{name: result.numbers.get(name, "") for name in names}})
+        for result in results
+    ]
+    return {"keys": len(results), "seconds": seconds, "by_key": dg.MetadataValue.table(records)}
+
+
+def _refusals(refused: Mapping[str, CvQualityError]) -> str:
+    return "\n".join(f"{key}: {type(error).__name__}: {error}" for key, error in refused.items())

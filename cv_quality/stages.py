@@ -1,0 +1,286 @@
+"""The chain, one function a stage: what a run does, with or without an orchestrator.
+
+Each stage asks for the verdicts that it stands on, calls one domain function, and judges what that wrote. The assets
+in `cv_quality.pipeline` and the commands in `cv_quality.cli` are thin over these; what a stage computes lives in the
+rooms (drops, inference, metrics, failures, reports).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cv_quality.gates.suites import Gate
+from cv_quality.gates.verdicts import Verdict, require_passed
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store, open_store
+from cv_quality.lake.tables import DROP_FILES
+from cv_quality.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from cv_quality.inference.embedder import Embedder
+    from cv_quality.inference.registry import ModelRegistry
+    from cv_quality.lake.warehouse import WarehouseSummary
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The stores of one deployment, opened when first used."""
+
+    settings: Settings
+
+    @cached_property
+    def landing(self) -> Store:
+        return self._store(self.settings.landing)
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self._store(self.settings.lake))
+
+    @cached_property
+    def registry(self) -> "ModelRegistry":
+        from cv_quality.inference.registry import ModelRegistry
+
+        return ModelRegistry(self.settings.registry, store=self._store(self.settings.registry))
+
+    @cached_property
+    def _embedders(self) -> "dict[str, Embedder]":
+        return {}
+
+    def embedder(self, build: str) -> "Embedder":
+        """The build's model, loaded once per process."""
+        from cv_quality.inference.embedder import load_embedder
+
+        if build not in self._embedders:
+            entry = self.registry.entry(build)
+            self._embedders[build] = load_embedder(entry, registry=self.registry, threads=self.settings.threads)
+        return self._embedders[build]
+
+    def _store(self, uri: str) -> Store:
+        return open_store(uri, s3=self.settings.s3, cache=self.settings.cache)
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage did: its numbers, how long it took, and the gate's verdict on what it wrote."""
+
+    stage: str
+    key: str
+    numbers: dict[str, int | float | str]
+    seconds: float
+    verdict: Verdict | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is None or self.verdict.passed
+
+
+def parse(workspace: Workspace, drop: str) -> StageResult:
+    """Take a completed drop in: typed rows by kind, frame index, quarantine.
+
+    Raises:
+        DropError: the drop as a whole cannot be trusted; nothing of it is written.
+    """
+    from cv_quality.drops.ingest import ingest_drop
+
+    started = time.perf_counter()
+    summary = ingest_drop(
+        landing=workspace.landing,
+        lake=workspace.lake,
+        drop_id=drop,
+        threads=workspace.settings.threads,
+    )
+    numbers: dict[str, int | float | str] = {
+        "rows_in": summary.rows_in,
+        "rows_valid": summary.rows_valid,
+        "rows_quarantined": summary.rows_quarantined,
+        "frames": summary.n_frames,
+        **{f"{kind}_events": rows for kind, rows in summary.rows.items()},
+    }
+    return _judged(workspace, "parse", TableKey(drop=drop), numbers, started)
+
+
+def validate(workspace: Workspace, drop: str) -> StageResult:
+    """Keep the events that make sense together; the others go to the quarantine with their reason."""
+    from cv_quality.drops.validation import validate_drop
+
+    started = time.perf_counter()
+    require_passed(workspace.lake, "parse", TableKey(drop=drop))
+    summary = validate_drop(
+        landing=workspace.landing,
+        lake=workspace.lake,
+        drop_id=drop,
+        threads=workspace.settings.threads,
+        memory_limit=workspace.settings.memory_limit,
+    )
+    return _judged(workspace, "validate", TableKey(drop=drop), _numbers(summary), started)
+
+
+def infer(workspace: Workspace, build: str, drop: str, *, progress: Progress | None = None) -> StageResult:
+    """Run a build's model over the samples of a validated drop."""
+    from cv_quality.inference.embed_drop import embed_drop
+
+    started = time.perf_counter()
+    require_passed(workspace.lake, "validate", TableKey(drop=drop))
+    summary = embed_drop(
+        workspace.lake,
+        landing=workspace.landing,
+        embedder=workspace.embedder(build),
+        drop=drop,
+        threads=workspace.settings.threads,
+        progress=progress,
+    )
+    rate = summary.frames / max(time.perf_counter() - started, 1e-9)
+    numbers = _numbers(summary) | {"frames_per_second": round(rate, 1)}
+    return _judged(workspace, "infer", TableKey(build=build, drop=drop), numbers, started)
+
+
+def compare(workspace: Workspace, build: str, drop: str) -> StageResult:
+    """Score the comparisons that the drop's protocol performs."""
+    from cv_quality.metrics.comparisons import compare_drop
+
+    started = time.perf_counter()
+    require_passed(workspace.lake, "infer", TableKey(build=build, drop=drop))
+    summary = compare_drop(workspace.lake, build=build, drop=drop)
+    return _judged(workspace, "compare", TableKey(build=build, drop=drop), _numbers(summary), started)
+
+
+def ledger(workspace: Workspace, build: str, drop: str) -> StageResult:
+    """Give every attempt its one terminal outcome; judged together with the counts, by `count`."""
+    from cv_quality.failures.outcomes import attempt_outcomes
+
+    started = time.perf_counter()
+    require_passed(workspace.lake, "compare", TableKey(build=build, drop=drop))
+    threshold = workspace.registry.entry(build).decision_threshold
+    rows = attempt_outcomes(workspace.lake, build=build, decision_threshold=threshold, drop=drop)
+    key = TableKey(build=build, drop=drop)
+    return StageResult("ledger", str(key), {"attempts": rows}, time.perf_counter() - started)
+
+
+def count(workspace: Workspace, build: str, drop: str) -> StageResult:
+    """Count errors and trials per subject and condition."""
+    from cv_quality.metrics.counts import count_metrics
+
+    started = time.perf_counter()
+    require_passed(workspace.lake, "compare", TableKey(build=build, drop=drop))
+    summary = count_metrics(workspace.lake, build=build, drop=drop)
+    return _judged(workspace, "measure", TableKey(build=build, drop=drop), _numbers(summary), started)
+
+
+def count_impostors(workspace: Workspace, build: str) -> StageResult:
+    """Count every cross-subject pair of a build's drops under its own model and its baseline's, new blocks only."""
+    from cv_quality.metrics.impostors import count_impostors, write_impostors
+
+    started = time.perf_counter()
+    models, drops = _measured(workspace, build)
+    counted = [count_impostors(workspace.lake, build=build, model_build=model, drops=drops) for model in models]
+    tail_rows = write_impostors(workspace.lake, counted)
+    numbers: dict[str, int | float | str] = {
+        "drops": len(drops),
+        "pairs": sum(part.counts.n for part in counted),
+        "blocks": sum(part.blocks for part in counted),
+        "blocks_computed": sum(part.blocks_computed for part in counted),
+        "tail_rows": tail_rows,
+    }
+    return StageResult("impostors", build, numbers, time.perf_counter() - started)
+
+
+def measure_build(workspace: Workspace, build: str) -> StageResult:
+    """Rates with intervals and operating points of a build on its own drops, beside its baseline's."""
+    from cv_quality.metrics.measure import measure_build
+
+    started = time.perf_counter()
+    models, drops = _measured(workspace, build)
+    summary = measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
+    return _judged(workspace, "measure_build", TableKey(build=build), _numbers(summary), started)
+
+
+def _measured(workspace: Workspace, build: str) -> tuple[list[str], list[str]]:
+    """The models and drops of a build, each cell of which has passed its last gate."""
+    models, drops = scoring_builds(workspace, build), own_drops(workspace, build)
+    for drop in drops:
+        for model in models:
+            require_passed(workspace.lake, "measure", TableKey(build=model, drop=drop))
+    return models, drops
+
+
+def publish_marts(workspace: Workspace) -> "WarehouseSummary":
+    """Build the metric tables from the lake and swap the warehouse file."""
+    from cv_quality.lake.warehouse import build_warehouse
+
+    return build_warehouse(
+        lake=workspace.lake,
+        target=workspace.settings.warehouse,
+        memory_limit=workspace.settings.memory_limit,
+    )
+
+
+def report(workspace: Workspace, build: str) -> StageResult:
+    """Write the failure report of a build against its baseline."""
+    from cv_quality.reports.page import write_failure_report
+
+    started = time.perf_counter()
+    require_passed(workspace.lake, "measure_build", TableKey(build=build))
+    target = report_path(workspace, build)
+    summary = write_failure_report(
+        lake=workspace.lake,
+        landing=workspace.landing,
+        registry_entry=workspace.registry.entry(build),
+        baseline=workspace.registry.baseline(build),
+        build=build,
+        target=target,
+        warehouse=workspace.settings.warehouse,
+    )
+    numbers = _numbers(summary) | {"path": str(target)}
+    return StageResult("report", build, numbers, time.perf_counter() - started)
+
+
+def report_path(workspace: Workspace, build: str) -> Path:
+    return workspace.settings.reports / f"{build}.html"
+
+
+def own_drops(workspace: Workspace, build: str) -> list[str]:
+    """The drops in the lake that were recorded with `build`, sorted."""
+    return sorted(drop for drop, own in drop_builds(workspace).items() if own == build)
+
+
+def drop_builds(workspace: Workspace) -> dict[str, str]:
+    """Each parsed drop's own build."""
+    lake = workspace.lake
+    builds = {key.drop: lake.read(DROP_FILES, key, columns=["build_id"])["build_id"] for key in lake.keys(DROP_FILES)}
+    return {drop: str(ids[0]) for drop, ids in builds.items() if drop and len(ids)}
+
+
+def scoring_builds(workspace: Workspace, build: str) -> list[str]:
+    """Whose models score the drops of `build`: its own, then its baseline's."""
+    baseline = workspace.registry.baseline(build)
+    return [build] if baseline is None else [build, baseline]
+
+
+def _judged(
+    workspace: Workspace, gate: Gate, key: TableKey, numbers: dict[str, int | float | str], started: float
+) -> StageResult:
+    from cv_quality.gates.runner import run_gate
+
+    settings = workspace.settings
+    verdict = run_gate(workspace.lake, gate, key, threads=settings.threads, memory_limit=settings.memory_limit)
+    return StageResult(gate, str(key), numbers, time.perf_counter() - started, verdict)
+
+
+def _numbers(summary: "DataclassInstance") -> dict[str, int | float | str]:
+    """The plain numbers of a summary dataclass, nested ones by dotted name."""
+    return dict(_flat(asdict(summary)))
+
+
+def _flat(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, int | float | str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat({str(key): item for key, item in value.items()}, f"{prefix}{name}.")
+        elif isinstance(value, int | float | str):
+            yield f"{prefix}{name}", value
