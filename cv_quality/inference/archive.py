@@ -45,6 +45,8 @@ _EXPRESSION_NODES = (ast.Expression, ast.Call, ast.Name, ast.Constant, ast.keywo
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.USub)
 _TREE_TYPES = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict"})
 
+_DAMAGE = (RuntimeError, ValueError, OverflowError, MemoryError)  # what the zip reader raises on damaged bytes
+
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
@@ -81,8 +83,8 @@ def _records(data: bytes, *, name: str) -> dict[str, bytes]:
     try:
         reader = cast(_Reader, torch._C.PyTorchFileReader(io.BytesIO(data)))
         members = reader.get_all_records()
-    except RuntimeError as error:
-        raise ModelError(f"{name}: expected a torch.export archive: {str(error).splitlines()[0]}") from error
+    except _DAMAGE as error:
+        raise ModelError(f"{name}: expected a torch.export archive: {_first_line(error)}") from error
     if len(set(members)) != len(members):
         raise ModelError(f"{name}: two members of the archive have one name")
     for member in members:
@@ -93,10 +95,14 @@ def _records(data: bytes, *, name: str) -> dict[str, bytes]:
         raise ModelError(f"{name}: expected at most {MAX_ARCHIVE_BYTES} bytes unpacked, found {total}")
     try:
         records = {member: reader.get_record(member) for member in kept}
-    except RuntimeError as error:
-        raise ModelError(f"{name}: damaged archive: {str(error).splitlines()[0]}") from error
+    except _DAMAGE as error:
+        raise ModelError(f"{name}: damaged archive: {_first_line(error)}") from error
     _refuse_other_format(records, name=name)
     return records
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _refuse_member(member: str, *, name: str) -> None:
