@@ -6,9 +6,10 @@ import pytest
 
 from cv_quality.failures.outcomes import attempt_outcomes
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, METRIC_COUNTS
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
 from cv_quality.metrics.comparisons import compare_drop
 from cv_quality.metrics.counts import count_metrics
+from cv_quality.metrics.impostors import count_impostors, write_impostors
 from cv_quality.metrics.measure import measure_build
 from cv_quality_tests.metrics.tiny import Sample, random_drop, rows_of, unit, write_drop
 
@@ -85,6 +86,7 @@ def test_drops_add_up_to_the_build_and_a_metric_without_trial_has_a_reason(lake:
     for model, build, drops in (("b1", "b1", ["d1", "d2"]), ("b2", "b2", ["d3"])):
         if model == "b2":
             chain(lake, "d3", model="b2")
+        write_impostors(lake, [count_impostors(lake, build=build, model_build=model)])
         measure_build(lake, build=build, model_builds=[model], drops=drops)
     rows = rows_of(lake, INTERVALS, build="b1").filter(dimension="all")
     for metric in ("fta", "frr", "fnmr"):
@@ -110,3 +112,24 @@ def test_the_best_score_in_an_all_pairs_drop_is_over_all_other_frames_of_the_sub
     rows = rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop="d1").sort("attempt_id")
     np.testing.assert_allclose(rows["score"].to_numpy(), matrix.max(1), atol=1e-6)
     assert rows_of(lake, COMPARISONS, build="b1", drop="d1").height == total(lake, "d1", "fnmr")[1] == 6
+
+
+def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_reason(lake: Lake) -> None:
+    mixed_drop(lake, "d1", seed=1)
+    counted = []
+    for model in ("b1", "b0"):
+        chain(lake, "d1", model=model)
+        counted.append(count_impostors(lake, build="b1", model_build=model))
+    write_impostors(lake, counted)
+    summary = measure_build(lake, build="b1", model_builds=["b1", "b0"], drops=["d1"], fmr_targets=(0.1, 1e-6))
+    points = rows_of(lake, OPERATING_POINTS, build="b1")
+    assert points.height == summary.point_rows == 8
+    own = points.filter(model_build_id="b1", point="fnmr_at_fmr").sort("fmr_target")
+    assert own["reason"].to_list()[0].startswith("needs >= 1e+06 trials, has ")
+    strict = own.row(1, named=True)
+    scores = counted[0].counts.score_tail().scores
+    assert strict["fmr"] == np.mean(scores >= strict["threshold"]) <= 0.1
+    assert strict["fnmr_low"] <= strict["fnmr"] <= strict["fnmr_high"]
+    decided = points.filter(model_build_id="b1", point="decision_threshold").row(0, named=True)
+    assert (decided["threshold"], decided["n_false_non_matches"]) == (THRESHOLD, total(lake, "d1", "fnmr")[0])
+    assert summary.undefined_points == 2

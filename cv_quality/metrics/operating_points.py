@@ -1,0 +1,137 @@
+"""Operating points on counted pairs: exact where the tail of impostor scores reaches, from the histogram elsewhere.
+
+The exact rules are those of `cv_quality.metrics.verification`; this module only chooses between the two sources and
+says which one answered. Intervals are added in `cv_quality.metrics.measure`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.metrics.pairs import BINS, BINS_PER_UNIT, PairCounts, bin_of, edge_of
+from cv_quality.metrics.verification import (
+    ErrorRates,
+    Scores,
+    ScoreTail,
+    allowed_false_matches,
+    eer,
+    fnmr_at_fmr,
+    rates_at,
+    too_few_trials,
+)
+
+EXACT = "exact impostor scores"
+FROM_HISTOGRAM = f"FMR from {BINS} bins, an upper bound: the exact tail ends above this point"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """One threshold and what it costs; `rates` is None when the point is undefined, and `reason` says why.
+
+    Attributes:
+        name: "fnmr_at_fmr", "eer" or "decision_threshold".
+        method: where the FMR comes from; None when undefined.
+    """
+
+    name: str
+    fmr_target: float | None
+    rates: ErrorRates | None
+    method: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BothClasses:
+    """Genuine scores, ascending, and the counted impostor pairs, at least one of each.
+
+    Attributes:
+        above: number of pairs in each bin and all higher ones, then 0; shape (BINS + 1,).
+    """
+
+    genuine: Scores
+    counts: PairCounts
+    tail: ScoreTail
+    above: NDArray[np.int64]
+
+    def reaches(self, threshold: float) -> bool:
+        """Whether the tail has every pair at or above the threshold."""
+        return threshold >= self.counts.floor
+
+
+def both_classes(genuine: NDArray[np.float64], counts: PairCounts) -> BothClasses | str:
+    """The two classes, or in words which one is missing."""
+    if genuine.size == 0:
+        return "no genuine comparison"
+    if counts.n == 0:
+        return "no impostor comparison"
+    above = np.append(np.cumsum(counts.histogram[::-1])[::-1], 0)
+    return BothClasses(np.sort(genuine), counts, counts.score_tail(), above)
+
+
+def point_at_fmr(classes: BothClasses | str, *, fmr: float) -> OperatingPoint:
+    """FNMR at the smallest threshold whose FMR is at most `fmr`.
+
+    From the histogram the threshold is a bin edge, one bin higher than the counts ask for, so that the rounding of
+    float32 can never push the FMR over the target.
+    """
+    name = "fnmr_at_fmr"
+    if isinstance(classes, str):
+        return OperatingPoint(name, fmr, None, None, classes)
+    n = classes.counts.n
+    reason = too_few_trials(n, fmr=fmr)
+    if reason is not None:
+        return OperatingPoint(name, fmr, None, None, reason)
+    allowed = allowed_false_matches(n, fmr=fmr)
+    if classes.tail.is_complete or allowed < len(classes.tail.scores):
+        return OperatingPoint(name, fmr, fnmr_at_fmr(classes.genuine, classes.tail, fmr=fmr).rates, EXACT)
+    lowest = int(np.argmax(classes.above <= allowed))
+    return OperatingPoint(name, fmr, _binned(classes, lowest, threshold=edge_of(lowest + 1)), FROM_HISTOGRAM)
+
+
+def point_at_threshold(classes: BothClasses | str, *, threshold: float) -> OperatingPoint:
+    """Both rates at a given threshold, cosine in [-1, 1]."""
+    name = "decision_threshold"
+    if isinstance(classes, str):
+        return OperatingPoint(name, None, None, None, classes)
+    if classes.reaches(threshold):
+        return OperatingPoint(name, None, rates_at(classes.genuine, classes.tail, threshold=threshold), EXACT)
+    index = max(int(bin_of(np.array([threshold]))[0]) - 1, 0)
+    return OperatingPoint(name, None, _binned(classes, index, threshold=threshold), FROM_HISTOGRAM)
+
+
+def point_of_eer(classes: BothClasses | str) -> OperatingPoint:
+    """Where FMR and FNMR cross; in the histogram, on the bin edge where they are closest."""
+    if isinstance(classes, str):
+        return OperatingPoint("eer", None, None, None, classes)
+    if _crosses_in_tail(classes):
+        return OperatingPoint("eer", None, eer(classes.genuine, classes.tail).rates, EXACT)
+    edges = np.arange(BINS + 1) / BINS_PER_UNIT - 1.0
+    missed = np.searchsorted(classes.genuine, edges, side="left") / classes.genuine.size
+    closest = int(np.argmin(np.abs(missed - classes.above / classes.counts.n)))
+    method = f"FMR from {BINS} bins: the exact tail ends above the equal error rate"
+    return OperatingPoint("eer", None, _binned(classes, closest, threshold=edge_of(closest)), method)
+
+
+def _crosses_in_tail(classes: BothClasses) -> bool:
+    if classes.tail.is_complete:
+        return True
+    lowest = classes.tail.scores[0] if len(classes.tail.scores) else math.inf
+    fnmr = np.searchsorted(classes.genuine, lowest, side="left") / classes.genuine.size
+    return bool(fnmr < len(classes.tail.scores) / classes.counts.n)
+
+
+def _binned(classes: BothClasses, index: int, *, threshold: float) -> ErrorRates:
+    """Rates with the pairs of bin `index` and all above it as false matches."""
+    missed = int(np.searchsorted(classes.genuine, threshold, side="left"))
+    matched = int(classes.above[min(index, BINS)])
+    return ErrorRates(
+        threshold=threshold,
+        fmr=matched / classes.counts.n,
+        fnmr=missed / classes.genuine.size,
+        n_false_matches=matched,
+        n_impostor=classes.counts.n,
+        n_false_non_matches=missed,
+        n_genuine=classes.genuine.size,
+    )
