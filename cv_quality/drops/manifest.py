@@ -53,7 +53,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `manifest.json` says, and the digest of its bytes; times are UTC, `captured_until` is exclusive."""
+    """What `manifest.json` says, and the digest of its bytes; times are UTC, both ends of the window belong to it."""
 
     schema_version: int
     drop_id: str

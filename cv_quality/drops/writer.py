@@ -53,7 +53,7 @@ class DropWriter:
 
     Args:
         landing: where drops arrive.
-        captured_from, captured_until: the recording window, `captured_until` exclusive; both with a time zone.
+        captured_from, captured_until: the recording window, both ends included, with a time zone.
         events_per_file: lines after which the next events file begins.
         frames_per_shard: images after which the next frames file begins.
 

@@ -1,0 +1,131 @@
+"""The rules that a single event must keep, as SQL generated from the columns' own declarations.
+
+What a column may hold is said once, in `cv_quality.lake.tables`; here that becomes a condition that is true for a
+row to reject, and a text that names the column, what was expected and what was found. They are run in
+`cv_quality.drops.validation`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cv_quality.lake.schema import Column
+from cv_quality.lake.tables import EVENT_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        reason: machine-readable code of the rejection.
+        condition: SQL that is true for a row that breaks the rule; null counts as kept.
+        detail: SQL of the text for people.
+    """
+
+    reason: str
+    condition: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    reason: str
+    known: str
+    of: str
+
+
+_REFERENCES = {
+    "subject_id": _Reference("unknown_subject", "SELECT name FROM known_subjects", "a subject event of the drop"),
+    "claimed_subject_id": _Reference(
+        "unknown_subject", "SELECT name FROM known_subjects", "a subject event of the drop"
+    ),
+    "device_id": _Reference("unknown_device", "SELECT name FROM known_devices", "a device event of the drop"),
+    "reference_id": _Reference("unknown_reference", "SELECT name FROM known_references", "an enrolment of the drop"),
+    "frame": _Reference("missing_frame", "SELECT frame FROM frame_index", "an image of the drop"),
+}
+_DEFINES = {"subject": "subject_id", "device": "device_id", "enrol": "reference_id"}
+_RECORDED = ("attempt", "stream_frame")
+"""Kinds that happen within the recording; the others are repeated from earlier ones, so that only the end binds."""
+
+
+def rules_of(kind: str, *, protocol: str, has_repeats: bool) -> list[Rule]:
+    """The rules for events of one kind, in the order in which they are asked.
+
+    Values come first (identifiers, levels, ranges, in the order of the columns), then the recording window, then
+    `duplicate_event`, then references. The form of an id that refers is not asked: a sound event defined it. They expect the views `frame_index` and `drop_files` and the tables
+    `repeated`, `known_subjects`, `known_devices` and `known_references`.
+
+    Args:
+        has_repeats: whether any event_id of the drop occurs twice; without, the rule is left out.
+    """
+    columns = EVENT_FIELDS[kind]
+    referring = [column for column in columns if _refers(kind, column, protocol=protocol)]
+    rules = [rule for column in columns if column not in referring for rule in value_rules(column)]
+    rules.append(_window_rule(is_recorded=kind in _RECORDED))
+    if has_repeats:
+        rules.append(_REPEAT_RULE)
+    return rules + [_reference_rule(column) for column in referring]
+
+
+def value_rules(column: Column) -> Iterator[Rule]:
+    """What the column's declaration says about one value: pattern, levels, range.
+
+    >>> [rule.condition for rule in value_rules(Column("yaw_deg", "real", "head yaw", low=-90, high=90))]
+    ['(yaw_deg < -90 OR yaw_deg > 90)']
+    """
+    name = column.name
+    if column.pattern is not None:
+        condition = f"NOT regexp_full_match({name}, {_text(column.pattern)})"
+        yield Rule("bad_identifier", condition, _found(name, f"text that matches {column.pattern}"))
+    if column.levels:
+        levels = ", ".join(_text(level) for level in column.levels)
+        yield Rule("unknown_level", f"{name} NOT IN ({levels})", _found(name, f"one of {', '.join(column.levels)}"))
+    bounds = [f"{name} {sign} {bound}" for sign, bound in (("<", column.low), (">", column.high)) if bound is not None]
+    if bounds:
+        yield Rule("out_of_range", f"({' OR '.join(bounds)})", _found(name, _range(column)))
+
+
+def _range(column: Column) -> str:
+    low = "unbounded" if column.low is None else f"{column.low}"
+    high = "unbounded" if column.high is None else f"{column.high}"
+    return f"a number from {low} to {high}"
+
+
+def _window_rule(*, is_recorded: bool) -> Rule:
+    since, until = (f"(SELECT any_value({name}) FROM drop_files)" for name in ("captured_from", "captured_until"))
+    late = f"occurred_at > {until}"
+    expected = f"'occurred_at: expected at most ' || {until}"
+    if is_recorded:
+        late = f"(occurred_at < {since} OR {late})"
+        expected = f"'occurred_at: expected ' || {since} || ' to ' || {until}"
+    return Rule("outside_window", late, f"{expected} || ', found ' || occurred_at")
+
+
+_REPEAT_RULE = Rule(
+    "duplicate_event",
+    "(source_file, source_line) IN (SELECT (source_file, source_line) FROM repeated)",
+    "'event_id: expected each event once in a drop, found ' || event_id || ' again'",
+)
+
+
+def _refers(kind: str, column: Column, *, protocol: str) -> bool:
+    if column.name not in _REFERENCES or _DEFINES.get(kind) == column.name:
+        return False
+    return column.name != "reference_id" or protocol == "enrolled"
+
+
+def _reference_rule(column: Column) -> Rule:
+    reference = _REFERENCES[column.name]
+    # Null is NOT IN an empty set, so that null has to be let pass by name.
+    given = f"{column.name} IS NOT NULL AND " if column.nullable else ""
+    condition = f"({given}{column.name} NOT IN ({reference.known}))"
+    return Rule(reference.reason, condition, _found(column.name, reference.of))
+
+
+def _found(name: str, expected: str) -> str:
+    return f"{_text(f'{name}: expected {expected}, found ')} || {name}"
+
+
+def _text(value: str) -> str:
+    """An SQL text literal."""
+    return "'" + value.replace("'", "''") + "'"

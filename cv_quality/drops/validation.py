@@ -1,0 +1,251 @@
+"""Finds the events of a drop that make no sense: out of range, outside the recording, repeated, or about nobody known.
+
+The rules are generated from the schema in `cv_quality.lake.tables` and run in DuckDB over the raw Parquet files; a
+table without a rejected row is published as it is. Whether too much was rejected is for `cv_quality.gates` to say.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cv_quality.drops.lines import Block, HashingReader, read_pieces
+from cv_quality.drops.quarantine import QuarantineWriter, Rejection
+from cv_quality.drops.rules import Rule, rules_of
+from cv_quality.drops.tablewriter import TableWriter
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store
+from cv_quality.lake.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES, VALIDATED_TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+
+_FETCH_ROWS = 10_000
+_ORDER = ("subject", "device", "enrol", "attempt", "stream_frame")
+"""What is referred to comes before what refers to it."""
+
+_DEFINED = {"subject": "subject_id", "device": "device_id"}
+"""Kinds of which a drop holds one event per id: the first sound one counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSummary:
+    """What validating a drop gave.
+
+    Attributes:
+        rows: sound rows by event kind.
+        rejected: rejected rows by event kind, then by reason.
+    """
+
+    drop_id: str
+    rows: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+
+    @property
+    def rows_valid(self) -> int:
+        return sum(self.rows.values())
+
+    @property
+    def rows_rejected(self) -> int:
+        return sum(count for reasons in self.rejected.values() for count in reasons.values())
+
+
+def validate_drop(
+    *, landing: Store, lake: Lake, drop_id: str, threads: int = 2, memory_limit: str = "600MB"
+) -> ValidationSummary:
+    """Split a drop's raw rows into `VALIDATED_TABLES` and `QUARANTINE_VALIDATE`; every raw row is in one of them.
+
+    The first rule that a row breaks gives its reason, in the order of `rules_of`.
+
+    Args:
+        landing: read again for the text of rejected rows only.
+        memory_limit: DuckDB's, in its notation; beyond it DuckDB works on disk.
+
+    Raises:
+        MissingTable: the drop has not been ingested.
+    """
+    key = TableKey(drop=drop_id)
+    with _connected(lake, key, threads=threads, memory_limit=memory_limit) as connection:
+        _reject(connection, protocol=_protocol(connection))
+        rejected = _rejected_counts(connection)
+        _write_quarantine(connection, landing=landing, lake=lake, key=key)
+        rows = {kind: _write_sound(connection, kind, lake=lake, key=key) for kind in _ORDER}
+    return ValidationSummary(drop_id=drop_id, rows=rows, rejected=rejected)
+
+
+@contextmanager
+def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A database in memory with views `raw_<kind>`, `frame_index` and `drop_files`, and an empty table `rejected`."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="cvq-duckdb-") as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": memory_limit,
+            "temp_directory": folder,
+        }
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            tables = {f"raw_{kind}": table for kind, table in RAW_TABLES.items()}
+            for view, table in (tables | {"frame_index": FRAME_INDEX, "drop_files": DROP_FILES}).items():
+                path = str(lake.path(table, key)).replace("'", "''")
+                connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{path}')")
+            connection.execute(
+                "CREATE TABLE rejected (kind VARCHAR, source_file VARCHAR, source_line BIGINT, event_id VARCHAR,"
+                " reason VARCHAR, detail VARCHAR)"
+            )
+            yield connection
+
+
+def _protocol(connection: "duckdb.DuckDBPyConnection") -> str:
+    row = connection.execute("SELECT any_value(protocol) FROM drop_files").fetchone()
+    return str(row[0]) if row else ""
+
+
+def _reject(connection: "duckdb.DuckDBPyConnection", *, protocol: str) -> None:
+    """Fill `rejected`, kind by kind, so that a reference to a rejected event is a reference to nothing."""
+    connection.execute(_REPEATED_SQL.format(events=_union("source_file, source_line, event_id")))
+    has_repeats = connection.execute("SELECT 1 FROM repeated LIMIT 1").fetchone() is not None
+    for kind in _ORDER:
+        rules = rules_of(kind, protocol=protocol, has_repeats=has_repeats)
+        connection.execute(_rejection_sql(kind, rules))
+        if kind in _DEFINED:
+            connection.execute(_REDEFINED_SQL.format(kind=kind, column=_DEFINED[kind]))
+        if kind in _KNOWN_SQL:
+            connection.execute(_KNOWN_SQL[kind].format(sound=_SOUND_SQL.format(kind=kind)))
+
+
+_REPEATED_SQL = """
+CREATE TABLE repeated AS
+WITH hashes AS (SELECT hash(event_id) AS h FROM ({events}) GROUP BY h HAVING count(*) > 1),
+     suspects AS (SELECT * FROM ({events}) WHERE hash(event_id) IN (SELECT h FROM hashes)),
+     numbered AS (
+         SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY source_file, source_line) AS n FROM suspects)
+SELECT source_file, source_line FROM numbered WHERE n > 1
+"""
+"""Hashes first: they are a third of the memory of ids, and mostly they prove that nothing is repeated."""
+
+_REDEFINED_SQL = """
+INSERT INTO rejected
+SELECT '{kind}', source_file, source_line, event_id, 'duplicate_{kind}',
+       '{column}: expected one event per drop, found ' || {column} || ' again'
+FROM raw_{kind} ANTI JOIN rejected USING (source_file, source_line)
+QUALIFY row_number() OVER (PARTITION BY {column} ORDER BY source_file, source_line) > 1
+"""
+
+_SOUND_SQL = "raw_{kind} ANTI JOIN rejected USING (source_file, source_line)"
+
+_KNOWN_SQL = {
+    "subject": "CREATE TABLE known_subjects AS SELECT DISTINCT subject_id AS name FROM {sound}",
+    "device": "CREATE TABLE known_devices AS SELECT DISTINCT device_id AS name FROM {sound}",
+    "enrol": "CREATE TABLE known_references AS SELECT DISTINCT reference_id AS name FROM {sound}",
+}
+
+
+def _union(columns: str) -> str:
+    return " UNION ALL ".join(f"SELECT {columns} FROM raw_{kind}" for kind in _ORDER)
+
+
+def _rejection_sql(kind: str, rules: Sequence[Rule]) -> str:
+    """One scan: the number of the first broken rule a row, and the text only for rows that broke one."""
+    number = " ".join(f"WHEN {rule.condition} THEN {index}" for index, rule in enumerate(rules))
+    reason = " ".join(f"WHEN {index} THEN '{rule.reason}'" for index, rule in enumerate(rules))
+    detail = " ".join(f"WHEN {index} THEN {rule.detail}" for index, rule in enumerate(rules))
+    return f"""
+INSERT INTO rejected
+SELECT '{kind}', source_file, source_line, event_id, CASE rule {reason} END, left(CASE rule {detail} END, 500)
+FROM (SELECT *, CASE {number} END AS rule FROM raw_{kind}) WHERE rule IS NOT NULL
+"""
+
+
+def _rejected_counts(connection: "duckdb.DuckDBPyConnection") -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {kind: {} for kind in _ORDER}
+    rows = connection.execute("SELECT kind, reason, count(*) FROM rejected GROUP BY ALL ORDER BY ALL").fetchall()
+    for kind, reason, count in rows:
+        counts[kind][reason] = count
+    return counts
+
+
+def _write_quarantine(connection: "duckdb.DuckDBPyConnection", *, landing: Store, lake: Lake, key: TableKey) -> None:
+    drop_id = str(key.drop)
+    files = connection.execute("SELECT DISTINCT source_file FROM rejected ORDER BY source_file").fetchall()
+    with lake.writing(QUARANTINE_VALIDATE, key) as path:
+        writer = QuarantineWriter(QUARANTINE_VALIDATE, path, drop_id=drop_id, stage="validate")
+        for (name,) in files:
+            found = connection.execute(
+                "SELECT source_line, kind, event_id, reason, detail FROM rejected WHERE source_file = ? ORDER BY ALL",
+                [name],
+            )
+            writer.add(name, _with_text(landing.local(f"{drop_id}/{name}"), found))
+        writer.close()
+
+
+def _with_text(path: Path, found: "duckdb.DuckDBPyConnection") -> Iterator[Rejection]:
+    """The rejections of one file, in the order of its lines, each with the line as delivered."""
+    wanted = _fetched(found)
+    row = next(wanted, None)
+    with path.open("rb") as file:
+        for piece in read_pieces(path, HashingReader(file)):
+            if row is None:
+                return
+            if not isinstance(piece, Block) or row[0] >= piece.first_line + piece.data.count(b"\n"):
+                continue
+            lines = piece.data.split(b"\n")
+            while row is not None and row[0] - piece.first_line < len(lines) - 1:
+                raw = lines[row[0] - piece.first_line]
+                number, kind, event_id, reason, detail = row
+                yield Rejection(number, reason, detail, raw, len(raw), event_kind=kind, event_id=event_id)
+                row = next(wanted, None)
+
+
+def _fetched(found: "duckdb.DuckDBPyConnection") -> Iterator[tuple[int, str, str, str, str]]:
+    while rows := found.fetchmany(_FETCH_ROWS):
+        yield from rows
+
+
+def _write_sound(connection: "duckdb.DuckDBPyConnection", kind: str, *, lake: Lake, key: TableKey) -> int:
+    """Publish the rows of one kind that were not rejected; returns how many."""
+    raw = lake.path(RAW_TABLES[kind], key)
+    lines = _rejected_lines(connection, kind)
+    with lake.writing(VALIDATED_TABLES[kind], key) as path:
+        if not lines:
+            shutil.copyfile(raw, path)
+            return int(pq.read_metadata(raw).num_rows)
+        return _filter(raw, path, kind=kind, lines=lines)
+
+
+def _rejected_lines(connection: "duckdb.DuckDBPyConnection", kind: str) -> dict[str, NDArray[np.int64]]:
+    """Line numbers of rejected rows by file."""
+    columns = connection.execute(
+        "SELECT source_file, list(source_line) AS lines FROM rejected WHERE kind = ? GROUP BY source_file", [kind]
+    ).fetchall()
+    return {name: np.asarray(lines, dtype=np.int64) for name, lines in columns}
+
+
+def _filter(raw: Path, target: Path, *, kind: str, lines: dict[str, NDArray[np.int64]]) -> int:
+    writer = TableWriter(VALIDATED_TABLES[kind], target)
+    with pq.ParquetFile(raw) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, use_threads=False)
+            writer.add(rows.filter(_is_sound(rows, lines)))
+    writer.close()
+    return writer.n_rows
+
+
+def _is_sound(rows: pa.Table, lines: dict[str, NDArray[np.int64]]) -> pa.Array:
+    """Which rows of one row group were not rejected."""
+    numbers = rows["source_line"].to_numpy()
+    is_rejected = np.zeros(rows.num_rows, dtype=bool)
+    for name in pc.unique(rows["source_file"]).to_pylist():
+        if name in lines:
+            is_rejected |= pc.equal(rows["source_file"], name).to_numpy() & np.isin(numbers, lines[name])
+    return pa.array(~is_rejected)
