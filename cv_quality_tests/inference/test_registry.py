@@ -1,0 +1,157 @@
+"""The registry says no precisely: file, key, what was expected, and the near name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cv_quality.errors import ModelError, RegistryError
+from cv_quality.inference.preprocessing import Gray, Resize, Scale, ToneCurve
+from cv_quality.inference.registry import ModelRegistry
+
+Registered = Callable[..., str]
+
+
+def test_an_entry_is_read_as_it_was_written(registered: Registered) -> None:
+    uri = registered(
+        b"weights",
+        build_id="face-1.2",
+        follows="face-1.1",
+        preprocessing=[
+            "gray",
+            {"tone_curve": {"below_lux": 10, "gamma": 0.5}},
+            {"resize": [64, 48]},
+            {"scale": {"mean": [0.1, 0.2, 0.3], "std": 2}},
+        ],
+        detector={"format": "onnx", "file": "d.onnx", "sha256": "0" * 64, "score_threshold": 0.6},
+        flip_augment=True,
+    )
+    entry = ModelRegistry(uri).entry("face-1.2")
+    assert entry.preprocessing == (
+        Gray(),
+        ToneCurve(below_lux=10.0, gamma=0.5),
+        Resize(width_px=64, height_px=48),
+        Scale(mean=(0.1, 0.2, 0.3), std=(2.0,)),
+    )
+    assert (entry.follows, entry.flip_augment, entry.decision_threshold) == ("face-1.1", True, 0.4)
+    assert entry.detector is not None
+    assert entry.detector.score_threshold == 0.6
+
+
+def test_builds_are_listed_sorted_and_nested_files_are_not_builds(registered: Registered, tmp_path: Path) -> None:
+    for build_id in ("b-2", "a-1"):
+        registered(b"x", build_id=build_id)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "z-0.yaml").write_text("{}")
+    assert ModelRegistry(str(tmp_path)).build_ids() == ["a-1", "b-2"]
+
+
+def test_an_unknown_build_suggests_the_near_one(registered: Registered) -> None:
+    registry = ModelRegistry(registered(b"x", build_id="face-1.1"))
+    with pytest.raises(RegistryError, match=r"face-1\.l.*did you mean face-1\.1"):
+        registry.entry("face-1.l")
+
+
+def test_the_baseline_is_the_build_that_is_followed(registered: Registered) -> None:
+    registered(b"x", build_id="face-1.0")
+    registry = ModelRegistry(registered(b"x", build_id="face-1.1", follows="face-1.0"))
+    assert registry.baseline("face-1.1") == "face-1.0"
+    assert registry.baseline("face-1.0") is None
+
+
+def test_a_baseline_that_is_not_registered_is_an_error(registered: Registered) -> None:
+    registry = ModelRegistry(registered(b"x", build_id="face-1.1", follows="face-1.0"))
+    with pytest.raises(RegistryError, match=r"face-1\.1\.yaml: follows"):
+        registry.baseline("face-1.1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decision_treshold": 0.3}, r"unknown key 'decision_treshold'; did you mean decision_threshold"),
+        ({"sha256": "absent"}, r"missing key 'sha256'"),
+        ({"follows": "absent"}, r"missing key 'follows'"),
+        ({"sha256": "ABC"}, r"sha256: expected 64 lowercase hex digits, found 'ABC'"),
+        ({"embedding_dim": "64"}, r"embedding_dim: expected a whole number"),
+        ({"embedding_dim": 64.0}, r"embedding_dim: expected a whole number"),
+        ({"embedding_dim": True}, r"embedding_dim: expected a whole number"),
+        ({"decision_threshold": 1.5}, r"decision_threshold: expected a cosine"),
+        ({"decision_threshold": float("nan")}, r"decision_threshold: expected a cosine"),
+        ({"format": "onxx"}, r"format: expected torch_export or onnx, found 'onxx'; did you mean onnx"),
+        ({"format": "pickle"}, r"format: expected torch_export or onnx"),
+        ({"modality": "iris"}, r"modality: expected face"),
+        ({"follows": "../x"}, r"follows: expected a build id"),
+        ({"flip_augment": "yes"}, r"flip_augment: expected true or false"),
+        ({"preprocessing": []}, r"preprocessing: expected a list of steps"),
+        ({"preprocessing": ["grey"]}, r"preprocessing\[0\]: unknown step 'grey'; did you mean gray"),
+        ({"preprocessing": [{"gray": 1}]}, r"preprocessing\[0\]\.gray: expected no arguments"),
+        ({"preprocessing": ["gray", {"resize": [0, 4]}]}, r"preprocessing\[1\]\.resize: expected \[width, height\]"),
+        ({"preprocessing": [{"resize": [4, 4], "gray": None}]}, r"expected a step name or a mapping with one key"),
+        ({"preprocessing": [{"scale": {"mean": 0, "sdt": 1}}]}, r"unknown key 'sdt'; did you mean std"),
+        ({"preprocessing": [{"scale": {"mean": 0}}]}, r"scale: missing key 'std'"),
+        ({"preprocessing": [{"scale": {"mean": 0, "std": 0}}]}, r"scale\.std: expected numbers > 0"),
+        (
+            {"preprocessing": [{"tone_curve": {"below_lux": 10, "gamma": 0}}]},
+            r"tone_curve\.gamma: expected a number > 0",
+        ),
+        ({"preprocessing": [{"tone_curve": {"below_lux": -1, "gamma": 1}}]}, r"tone_curve\.below_lux"),
+        ({"detector": {"format": "onnx"}}, r"detector: missing key"),
+        ({"detector": "yunet"}, r"detector: expected a mapping"),
+    ],
+)
+def test_a_malformed_entry_names_its_file_and_key(
+    registered: Registered, changes: dict[str, Any], message: str
+) -> None:
+    registry = ModelRegistry(registered(b"x", **changes))
+    with pytest.raises(RegistryError, match=r"toy-1\.yaml: .*" + message):
+        registry.entry("toy-1")
+
+
+def test_a_file_may_not_carry_another_builds_name(registered: Registered, tmp_path: Path) -> None:
+    registry = ModelRegistry(registered(b"x"))
+    (tmp_path / "toy-1.yaml").rename(tmp_path / "toy-2.yaml")
+    with pytest.raises(RegistryError, match=r"toy-2\.yaml: build_id: expected 'toy-2', found 'toy-1'"):
+        registry.entry("toy-2")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "!!python/object/apply:os.getcwd []", "\x00"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "toy.yaml").write_text(text)
+    with pytest.raises(RegistryError, match=r"toy\.yaml"):
+        ModelRegistry(str(tmp_path)).entry("toy")
+
+
+def test_an_altered_model_file_is_refused_with_both_digests(registered: Registered, tmp_path: Path) -> None:
+    registry = ModelRegistry(registered(b"weights"))
+    entry = registry.entry("toy-1")
+    assert registry.model_file(entry).read_bytes() == b"weights"
+    (tmp_path / "toy-1.pt2").write_bytes(b"other weights")
+    with pytest.raises(ModelError, match=rf"expected sha256 {entry.sha256}, found [0-9a-f]{{64}}"):
+        registry.model_file(entry)
+
+
+def test_a_missing_model_file_is_named(registered: Registered) -> None:
+    registry = ModelRegistry(registered(b"x", file="gone.pt2"))
+    with pytest.raises(ModelError, match=r"gone\.pt2"):
+        registry.model_file(registry.entry("toy-1"))
+
+
+def test_a_model_file_may_lie_elsewhere_by_absolute_path(
+    registered: Registered, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("models") / "m.pt2"
+    elsewhere.write_bytes(b"weights")
+    registry = ModelRegistry(registered(b"weights", file=str(elsewhere)))
+    assert registry.model_file(registry.entry("toy-1")) == elsewhere
+
+
+def test_the_fingerprint_tells_apart_builds_that_share_a_model_file(registered: Registered) -> None:
+    steps: list[Any] = ["gray", {"resize": [16, 16]}]
+    registered(b"x", build_id="a", preprocessing=steps)
+    registered(b"x", build_id="b", preprocessing=[*steps, {"tone_curve": {"below_lux": 10, "gamma": 0.5}}])
+    registry = ModelRegistry(registered(b"x", build_id="c", preprocessing=steps, decision_threshold=0.1))
+    a, b, c = (registry.entry(build_id) for build_id in "abc")
+    assert a.sha256 == b.sha256
+    assert a.fingerprint != b.fingerprint
+    assert a.fingerprint == c.fingerprint, "the threshold does not change an embedding"
