@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cv_quality.errors import DropError
 from cv_quality.gates.suites import Gate
-from cv_quality.gates.verdicts import Verdict, require_passed
+from cv_quality.gates.verdicts import Verdict, refusal, require_passed, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
 from cv_quality.lake.tables import DROP_FILES
@@ -85,17 +86,20 @@ def parse(workspace: Workspace, drop: str) -> StageResult:
     """Take a completed drop in: typed rows by kind, frame index, quarantine.
 
     Raises:
-        DropError: the drop as a whole cannot be trusted; nothing of it is written.
+        DropError: the drop as a whole cannot be trusted; nothing of it is written but the verdict that refuses it.
     """
     from cv_quality.drops.ingest import ingest_drop
+    from cv_quality.drops.manifest import delivered
 
     started = time.perf_counter()
-    summary = ingest_drop(
-        landing=workspace.landing,
-        lake=workspace.lake,
-        drop_id=drop,
-        threads=workspace.settings.threads,
-    )
+    key, delivery = TableKey(drop=drop), delivered(workspace.landing, drop)
+    try:
+        summary = ingest_drop(
+            landing=workspace.landing, lake=workspace.lake, drop_id=drop, threads=workspace.settings.threads
+        )
+    except DropError as error:
+        write_verdict(workspace.lake, refusal("parse", key, error, delivery=delivery))
+        raise
     numbers: dict[str, int | float | str] = {
         "rows_in": summary.rows_in,
         "rows_valid": summary.rows_valid,
@@ -103,7 +107,7 @@ def parse(workspace: Workspace, drop: str) -> StageResult:
         "frames": summary.n_frames,
         **{f"{kind}_events": rows for kind, rows in summary.rows.items()},
     }
-    return _judged(workspace, "parse", TableKey(drop=drop), numbers, started)
+    return _judged(workspace, "parse", key, numbers, started, delivery=delivery)
 
 
 def validate(workspace: Workspace, drop: str) -> StageResult:
@@ -264,12 +268,25 @@ def scoring_builds(workspace: Workspace, build: str) -> list[str]:
 
 
 def _judged(
-    workspace: Workspace, gate: Gate, key: TableKey, numbers: dict[str, int | float | str], started: float
+    workspace: Workspace,
+    gate: Gate,
+    key: TableKey,
+    numbers: dict[str, int | float | str],
+    started: float,
+    *,
+    delivery: str = "",
 ) -> StageResult:
     from cv_quality.gates.runner import run_gate
 
     settings = workspace.settings
-    verdict = run_gate(workspace.lake, gate, key, threads=settings.threads, memory_limit=settings.memory_limit)
+    verdict = run_gate(
+        workspace.lake,
+        gate,
+        key,
+        threads=settings.threads,
+        memory_limit=settings.memory_limit,
+        delivery=delivery,
+    )
     return StageResult(gate, str(key), numbers, time.perf_counter() - started, verdict)
 
 

@@ -112,6 +112,15 @@ def completed_drops(landing: Store) -> list[CompletedDrop]:
     return found
 
 
+def delivered(landing: Store, drop_id: str) -> str:
+    """The identity of the delivery that lies in the landing area now; without a manifest, one that no delivery has."""
+    try:
+        data = landing.read_bytes(f"{drop_id}/{MANIFEST}")
+    except ObjectNotFound:
+        return identity_of(drop_id, "")
+    return identity_of(drop_id, hashlib.sha256(data).hexdigest())
+
+
 def read_manifest(landing: Store, drop_id: str) -> Manifest:
     """The manifest of one drop, every rule of the contract checked.
 

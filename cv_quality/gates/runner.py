@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 MAX_EXAMPLES = 10
 
 
-def run_gate(lake: Lake, gate: Gate, key: TableKey, *, threads: int = 2, memory_limit: str = "600MB") -> Verdict:
+def run_gate(
+    lake: Lake, gate: Gate, key: TableKey, *, threads: int = 2, memory_limit: str = "600MB", delivery: str = ""
+) -> Verdict:
     """Judge the tables of `gate` for `key`, write the verdict to the lake, and return it.
+
+    Args:
+        delivery: identity of the drop's delivery, recorded with the verdict.
 
     Raises:
         MissingTable: a table that the gate judges, or looks into, has not been written for `key`.
@@ -34,7 +39,7 @@ def run_gate(lake: Lake, gate: Gate, key: TableKey, *, threads: int = 2, memory_
             result for table in suite.judged for result in _judge(suite, table.name, connection, engine=engine)
         )
     passed = all(result.passed or result.is_warning for result in results)
-    verdict = Verdict(gate, str(key), passed, digests(lake, gate, key), results)
+    verdict = Verdict(gate, str(key), passed, digests(lake, gate, key), results, delivery)
     write_verdict(lake, verdict)
     return verdict
 

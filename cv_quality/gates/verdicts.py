@@ -1,17 +1,22 @@
 """A gate's recorded answer for one key, and the refusal to go on without a good one.
 
 A verdict names the digest of every file that it judged, and of the earlier tables that it held them against, so it
-says nothing about data that came later: after a corrected drop every verdict downstream is void. It is written by `cv_quality.gates.runner`; stages call `require_passed` before they read.
+says nothing about data that came later: after a corrected drop every verdict downstream is void. Verdicts are written
+by `cv_quality.gates.runner`; stages call `require_passed` before they read.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
-from cv_quality.errors import GateFailed, ObjectNotFound
+from cv_quality.errors import CvQualityError, GateFailed, ObjectNotFound
 from cv_quality.gates.suites import SUITES, Gate
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
+
+State = Literal["due", "refused", "passed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,19 @@ class ExpectationResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A gate's answer for one key; `judged` maps object keys to the sha256 of what was judged."""
+    """A gate's answer for one key.
+
+    Attributes:
+        judged: sha256 of every table file judged or looked into, by object key.
+        delivery: identity of the drop's delivery, where the gate judges one.
+    """
 
     gate: Gate
     key: str
     passed: bool
     judged: dict[str, str]
     expectations: tuple[ExpectationResult, ...]
+    delivery: str = ""
 
     @property
     def failures(self) -> tuple[ExpectationResult, ...]:
@@ -52,6 +63,12 @@ class Verdict:
     def warnings(self) -> tuple[ExpectationResult, ...]:
         """The broken rules that do not block."""
         return tuple(item for item in self.expectations if not item.passed and item.is_warning)
+
+
+def refusal(gate: Gate, key: TableKey, error: CvQualityError, *, delivery: str) -> Verdict:
+    """The verdict on something that could not even be read: failed, with the error as its one broken rule."""
+    rule = ExpectationResult(str(error), "drop", type(error).__name__, False, False, n_rows=0, n_unexpected=1)
+    return Verdict(gate, str(key), False, {}, (rule,), delivery)
 
 
 def key_for(table: Table, key: TableKey) -> TableKey:
@@ -89,7 +106,7 @@ def read_verdict(lake: Lake, gate: Gate, key: TableKey) -> Verdict | None:
     except ObjectNotFound:
         return None
     results = tuple(ExpectationResult(**{**item, "examples": tuple(item["examples"])}) for item in data["expectations"])
-    return Verdict(data["gate"], data["key"], data["passed"], data["judged"], results)
+    return Verdict(data["gate"], data["key"], data["passed"], data["judged"], results, data["delivery"])
 
 
 def require_passed(lake: Lake, gate: Gate, key: TableKey) -> Verdict:
@@ -112,27 +129,34 @@ def require_passed(lake: Lake, gate: Gate, key: TableKey) -> Verdict:
     return verdict
 
 
-def is_current(lake: Lake, *, build: str, drop: str) -> bool:
-    """Whether a build on a drop has passed every gate, each on what the gate before it judged.
+def state_of(lake: Lake, gates: Mapping[Gate, TableKey]) -> State:
+    """Where a chain of gates stands, each asked for its own key, in the order of the data.
 
-    Compares recorded digests only, so asking costs a few small objects however large the tables are.
+    Compares recorded digests only, so asking costs a few small objects however large the tables are: "due" when a
+    gate never ran or judged other data than the gate before it, "refused" at the first failed one, else "passed".
     """
-    cell = TableKey(build=build, drop=drop)
-    keys: dict[Gate, TableKey] = {
-        "parse": TableKey(drop=drop),
-        "validate": TableKey(drop=drop),
-        "infer": cell,
-        "compare": cell,
-        "measure": cell,
-    }
     known: dict[str, str] = {}
-    for gate, key in keys.items():
+    for gate, key in gates.items():
         verdict = read_verdict(lake, gate, key)
-        if verdict is None or not verdict.passed:
-            return False
+        if verdict is None:
+            return "due"
         if any(known.setdefault(name, digest) != digest for name, digest in verdict.judged.items()):
-            return False
-    return True
+            return "due"
+        if not verdict.passed:
+            return "refused"
+    return "passed"
+
+
+def drop_gates(drop: str) -> dict[Gate, TableKey]:
+    """The gates between a delivered drop and its validated tables."""
+    key = TableKey(drop=drop)
+    return {"parse": key, "validate": key}
+
+
+def cell_gates(build: str, drop: str) -> dict[Gate, TableKey]:
+    """The gates between a delivered drop and its counts under one build."""
+    key = TableKey(build=build, drop=drop)
+    return {**drop_gates(drop), "infer": key, "compare": key, "measure": key}
 
 
 def _sentence(item: ExpectationResult) -> str:

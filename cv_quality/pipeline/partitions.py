@@ -9,8 +9,11 @@ BUILDS = dg.DynamicPartitionsDefinition(name="build")
 GRID = dg.MultiPartitionsDefinition({"build": BUILDS, "drop": DROPS})
 
 
-def grid_key(build: str, drop: str) -> dg.MultiPartitionKey:
-    return dg.MultiPartitionKey({"build": build, "drop": drop})
+def partition_of(key: TableKey) -> str:
+    """The Dagster partition of a lake key."""
+    if key.build and key.drop:
+        return dg.MultiPartitionKey({"build": key.build, "drop": key.drop})
+    return str(key.build or key.drop)
 
 
 def table_key(partition: str, *, definition: dg.PartitionsDefinition) -> TableKey:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from cv_quality import stages
-from cv_quality.errors import WarehouseError
-from cv_quality.pipeline.partitions import BUILDS, GRID
+from cv_quality.pipeline.partitions import BUILDS
 from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_stage
 from cv_quality.stages import Workspace
 
