@@ -52,8 +52,9 @@ def rules_of(kind: str, *, protocol: str, has_repeats: bool) -> list[Rule]:
     """The rules for events of one kind, in the order in which they are asked.
 
     Values come first (identifiers, levels, ranges, in the order of the columns), then the recording window, then
-    `duplicate_event`, then references. The form of an id that refers is not asked: a sound event defined it. They expect the views `frame_index` and `drop_files` and the tables
-    `repeated`, `known_subjects`, `known_devices` and `known_references`.
+    `duplicate_event`, then references. The form of an id that refers is not asked: a sound event defined it. The
+    SQL expects the views `frame_index` and `drop_files` and the tables `repeated`, `known_subjects`,
+    `known_devices` and `known_references`.
 
     Args:
         has_repeats: whether any event_id of the drop occurs twice; without, the rule is left out.
