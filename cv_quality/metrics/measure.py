@@ -44,14 +44,14 @@ class MeasureSummary:
 
     Attributes:
         interval_rows, point_rows: rows of the two tables.
-        rates: (model build, metric) -> rate over everything, where there was a trial.
+        rates: model build -> metric -> rate over everything, where there was a trial.
         undefined_points: operating points that the data cannot show.
     """
 
     build: str
     interval_rows: int
     point_rows: int
-    rates: dict[tuple[str, str], float]
+    rates: dict[str, dict[str, float]]
     undefined_points: int
 
 
@@ -84,7 +84,10 @@ def measure_build(
         build=build,
         interval_rows=lake.write(INTERVALS, key, rows),
         point_rows=lake.write(OPERATING_POINTS, key, points),
-        rates={(model, metric): rate for model, metric, rate in whole["model_build_id", "metric", "value"].rows()},
+        rates={
+            model: dict(whole.filter(model_build_id=model).select("metric", "value").iter_rows())
+            for model in model_builds
+        },
         undefined_points=points.filter(pl.col("reason").is_not_null()).height,
     )
 
