@@ -7,10 +7,10 @@ Charts hold aggregated numbers only (see `cv_quality.reports.curves`); importing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cv_quality.reports.curves import DetPoint, HistogramBin, Latency, Parity
-from cv_quality.reports.facts import Dimension, Rate, Scope
+from cv_quality.reports.facts import Dimension, Level, Rate, Scope
 
 if TYPE_CHECKING:
     import altair as alt
@@ -21,6 +21,7 @@ Spec = dict[str, Any]
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LEVELS_CHARTED = 24
 BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--faint)"
+DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
 
 # vega's expressions are interpreted (`ast`), so that the page can forbid eval in its content security policy.
 EMBED = """
@@ -64,9 +65,9 @@ def det_chart(curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str,
     """
     import altair as alt
 
-    ink = _ink(alt, scope)
-    x = alt.X("fmr:Q", scale=alt.Scale(type="log", nice=False), title="FMR", axis=_log_axis(alt))
-    y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=_log_axis(alt))
+    ink = _ink(scope)
+    x = alt.X("fmr:Q", scale=alt.Scale(type="log", nice=False), title="FMR", axis=_log_axis())
+    y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=_log_axis())
     tip = [
         alt.Tooltip("model:N", title="model"),
         alt.Tooltip("fmr:Q", title="FMR", format=".3~e"),
@@ -77,13 +78,11 @@ def det_chart(curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str,
     marked: list[Row] = [{"model": model, **_det_row(point)} for model, point in decided.items()]
     dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=list(scope.models), range=[[1, 0], [5, 3]]), legend=None)
     line = (
-        _chart(alt, rows)
-        .mark_line(strokeWidth=2.2, interpolate="step-after")
-        .encode(x=x, y=y, color=ink, strokeDash=dash)
+        _chart(rows).mark_line(strokeWidth=2.2, interpolate="step-after").encode(x=x, y=y, color=ink, strokeDash=dash)
     )
-    hover = _chart(alt, rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tip)
-    points = _chart(alt, marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
-    mark = points.encode(x=x, y=y, color=ink, shape=_shape(alt, scope), tooltip=tip)
+    hover = _chart(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tip)
+    points = _chart(marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
+    mark = points.encode(x=x, y=y, color=ink, shape=_shape(scope), tooltip=tip)
     title = "Detection error trade-off"
     return Chart(
         "chart-det", title, _det_words(curves, scope), _spec(alt.layer(line, hover, mark), height=330, alt_text=title)
@@ -110,7 +109,13 @@ def histogram_chart(
         for item in items
     ]
     extent = [min((row["low"] for row in rows), default=-1), max((row["high"] for row in rows), default=1)]
-    x = alt.X("low:Q", title="score (cosine)", scale=alt.Scale(domain=extent, nice=False), axis=alt.Axis(grid=False))
+    x = alt.X(
+        "low:Q",
+        bin="binned",
+        title="score (cosine)",
+        scale=alt.Scale(domain=extent, nice=False),
+        axis=alt.Axis(grid=False, tickCount=7, format="~g"),
+    )
     y = alt.Y(
         "share:Q", title="share of the class", scale=alt.Scale(type="sqrt"), axis=alt.Axis(format="~%", tickCount=5)
     )
@@ -127,15 +132,15 @@ def histogram_chart(
         alt.Tooltip("share:Q", title="share", format=".3~%"),
     ]
     own = [row for row in rows if row["model"] == scope.build]
-    filled = _chart(alt, own).mark_bar(opacity=0.62, binSpacing=0).encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tip)
+    filled = _chart(own).mark_bar(opacity=0.62, binSpacing=0).encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tip)
     outline = (
-        _chart(alt, [row for row in rows if row["model"] != scope.build])
+        _chart([row for row in rows if row["model"] != scope.build])
         .mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
-        .encode(x=x, y=y, color=ink)
+        .encode(x=alt.X("low:Q"), y=y, color=ink)
     )
-    rule = _chart(alt, [{"threshold": threshold}]).mark_rule(strokeWidth=1.5, color="var(--ink)")
+    rule = _chart([{"threshold": threshold}]).mark_rule(strokeWidth=1.5, color="var(--ink)")
     cut = rule.encode(x=alt.X("threshold:Q"), tooltip=[alt.Tooltip("threshold:Q", title="decision threshold")])
-    label = _chart(alt, [{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}]).mark_text(
+    label = _chart([{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}]).mark_text(
         align="left", dx=5, baseline="top", fontSize=11, color="var(--ink)"
     )
     named = label.encode(x=alt.X("threshold:Q"), y=alt.value(2), text="text:N")
@@ -149,11 +154,11 @@ def histogram_chart(
 def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
     """FNMR with its interval at each level: a dot and a line for the build, another for the baseline.
 
-    Levels with too few trials are grey and hollow. Only the first 24 levels are drawn; the table has all.
+    Levels with too few trials are grey. Not every level is drawn (see `charted_levels`); the table has all.
     """
     import altair as alt
 
-    levels = dimension.levels[:LEVELS_CHARTED]
+    levels = charted_levels(dimension)
     rows = [
         _level_row(model, rate, level=level.level, is_sufficient=level.is_sufficient)
         for level in levels
@@ -180,12 +185,12 @@ def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
         alt.Tooltip("reason:N", title="note"),
     ]
     x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
-    base = _chart(alt, rows)
+    base = _chart(rows)
     rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(
         x=alt.X("low:Q"), x2="high:Q", y=y, yOffset=offset, color=ink, tooltip=tip
     )
     dot = base.mark_point(size=62, filled=True, opacity=1).encode(
-        x=x, y=y, yOffset=offset, color=ink, shape=_shape(alt, scope), tooltip=tip
+        x=x, y=y, yOffset=offset, color=ink, shape=_shape(scope), tooltip=tip
     )
     height = 26 + len(levels) * (32 if scope.baseline else 24)
     title = f"FNMR by {dimension.label}"
@@ -196,6 +201,16 @@ def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
         words,
         _spec(alt.layer(rule, dot), height=height, alt_text=title),
     )
+
+
+def charted_levels(dimension: Dimension) -> tuple[Level, ...]:
+    """All levels in their order, or the 24 with the highest FNMR where there are more; rankable ones go first."""
+    if len(dimension.levels) <= LEVELS_CHARTED:
+        return dimension.levels
+    worst = sorted(
+        dimension.levels, key=lambda level: (not level.is_sufficient, -(level.build.value or 0.0), level.level)
+    )
+    return tuple(worst[:LEVELS_CHARTED])
 
 
 def latency_chart(groups: Sequence[Latency], *, label: str, name: str) -> Chart:
@@ -213,9 +228,9 @@ def latency_chart(groups: Sequence[Latency], *, label: str, name: str) -> Chart:
         "level:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
     )
     x = alt.X("latency_ms:Q", title="latency on the device in ms", axis=alt.Axis(tickCount=6))
-    ends = _chart(alt, rows).mark_line(strokeWidth=2, color="var(--rule)").encode(x=x, y=y, detail="level:N")
+    ends = _chart(rows).mark_line(strokeWidth=2, color="var(--rule)").encode(x=x, y=y, detail="level:N")
     dots = (
-        _chart(alt, rows)
+        _chart(rows)
         .mark_point(size=70, filled=True, opacity=1)
         .encode(
             x=x,
@@ -227,7 +242,11 @@ def latency_chart(groups: Sequence[Latency], *, label: str, name: str) -> Chart:
                 ),
                 legend=alt.Legend(title=None, orient="top"),
             ),
-            shape=alt.Shape("percentile:N", scale=alt.Scale(range=["circle", "square", "triangle-up"])),
+            shape=alt.Shape(
+                "percentile:N",
+                scale=alt.Scale(domain=["p50", "p95", "p99"], range=["circle", "square", "triangle-up"]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
             tooltip=[
                 "level:N",
                 "percentile:N",
@@ -248,10 +267,14 @@ def parity_chart(parity: Parity) -> Chart:
 
     rows = [_bin_row(item, model="", kind="") for item in parity.bins]
     x = alt.X(
-        "low:Q", title="device score − re-inferred score", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=5)
+        "low:Q",
+        bin="binned",
+        title="device score − re-inferred score",
+        scale=alt.Scale(nice=False),
+        axis=alt.Axis(tickCount=5),
     )
     bars = (
-        _chart(alt, rows)
+        _chart(rows)
         .mark_bar(color="var(--build)", opacity=0.75, binSpacing=1)
         .encode(
             x=x,
@@ -269,9 +292,11 @@ def parity_chart(parity: Parity) -> Chart:
     return Chart("chart-parity", title, words, _spec(bars, height=200, alt_text=title))
 
 
-def _chart(alt: Any, rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":
+def _chart(rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":
     """A chart over rows that travel within the specification, types always said in the encoding."""
-    return cast("alt.Chart", alt.Chart(alt.Data(values=list(rows))))
+    import altair as alt
+
+    return alt.Chart(alt.InlineData(values=list(rows)))
 
 
 def _spec(chart: Any, *, height: int, alt_text: str) -> Spec:
@@ -308,22 +333,26 @@ def _inks(scope: Scope) -> list[str]:
     return [BUILD_INK, BASELINE_INK][: len(scope.models)]
 
 
-def _ink(alt: Any, scope: Scope) -> "alt.Color":
-    return cast(
-        "alt.Color", alt.Color("model:N", scale=alt.Scale(domain=list(scope.models), range=_inks(scope)), legend=None)
-    )
+def _ink(scope: Scope) -> "alt.Color":
+    import altair as alt
+
+    return alt.Color("model:N", scale=alt.Scale(domain=list(scope.models), range=_inks(scope)), legend=None)
 
 
-def _shape(alt: Any, scope: Scope) -> "alt.Shape":
+def _shape(scope: Scope) -> "alt.Shape":
     """Shape repeats what colour says, for readers who cannot tell the colours apart."""
-    range_ = ["circle", "diamond"][: len(scope.models)]
-    return cast(
-        "alt.Shape", alt.Shape("model:N", scale=alt.Scale(domain=list(scope.models), range=range_), legend=None)
-    )
+    import altair as alt
+
+    range_ = ["circle", DIAMOND][: len(scope.models)]
+    return alt.Shape("model:N", scale=alt.Scale(domain=list(scope.models), range=range_), legend=None)
 
 
-def _log_axis(alt: Any) -> "alt.Axis":
-    return cast("alt.Axis", alt.Axis(format="~%", tickCount=4))
+def _log_axis() -> "alt.Axis":
+    """Labels at powers of ten, and at 2 and 5 times them; lines nowhere else."""
+    import altair as alt
+
+    values = [float(f"{digit}e{power}") for power in range(-9, 1) for digit in (1, 2, 5) if digit == 1 or power < 0]
+    return alt.Axis(values=values, format="~%", labelOverlap="parity", labelSeparation=8)
 
 
 def _det_row(point: DetPoint) -> Row:

@@ -4,6 +4,8 @@ A report looks at one build's drops, scored by two models: the build's own and i
 prepared in `cv_quality.reports.curves`, the quality of the data in `cv_quality.reports.deliveries`.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 Direction = Literal["worse", "better", "unclear", "unknown"]
 
 MIN_ERRORS = 5
+UNKNOWN = "unknown"
+BANDS = frozenset({"illuminance_band", "age_band", "skin_tone_band"})
 DIMENSIONS = {
-    "illuminance_band": "illuminance",
+    "illuminance_band": "illuminance in lux",
     "eyewear": "eyewear",
     "covering": "face covering",
     "device_model": "device model",
@@ -65,7 +69,7 @@ class Rate:
     """A rate with its counts and 95 % interval; `value` is null with a `reason` when it is undefined.
 
     Attributes:
-        note: counts in words, where one numerator and denominator cannot say them (EER).
+        counts: lines in place of numerator and denominator, where one pair cannot say them (EER).
     """
 
     value: float | None = None
@@ -76,7 +80,7 @@ class Rate:
     method: str | None = None
     reason: str | None = None
     n_subjects: int | None = None
-    note: str | None = None
+    counts: tuple[str, ...] = ()
 
     @property
     def has_interval(self) -> bool:
@@ -97,6 +101,11 @@ class Headline:
     def delta(self) -> float | None:
         """Build minus baseline; None when either is undefined."""
         return difference(self.build, self.baseline)
+
+    @property
+    def ratio(self) -> float | None:
+        """Build over baseline; None when either is undefined or 0."""
+        return ratio(self.build, self.baseline)
 
     @property
     def direction(self) -> Direction:
@@ -120,6 +129,10 @@ class Level:
     @property
     def delta(self) -> float | None:
         return difference(self.build, self.baseline)
+
+    @property
+    def ratio(self) -> float | None:
+        return ratio(self.build, self.baseline)
 
     @property
     def direction(self) -> Direction:
@@ -157,6 +170,11 @@ def difference(build: Rate, baseline: Rate | None) -> float | None:
     return build.value - baseline.value
 
 
+def ratio(build: Rate, baseline: Rate | None) -> float | None:
+    """Build over baseline; None when either is undefined or 0."""
+    return build.value / baseline.value if baseline and build.value and baseline.value else None
+
+
 def direction(build: Rate, baseline: Rate | None) -> Direction:
     """Worse or better only when the two 95 % intervals do not touch; both are error rates, so a rise is worse.
 
@@ -175,12 +193,14 @@ def direction(build: Rate, baseline: Rate | None) -> Direction:
     return "better" if build.high < baseline.low else "unclear"
 
 
-def is_sufficient(rate: Rate, *, overall: Rate | None) -> bool:
-    """Whether a level has an interval and at least five errors, observed or expected at the overall rate."""
-    if rate.reason is not None or rate.value is None or not rate.has_interval:
+def is_sufficient(rate: Rate) -> bool:
+    """Whether a rate can be ranked: it has an interval, and at least five errors, expected (`reason` says so) or seen.
+
+    Errors seen count too, because a level that fails far more often than its build does on average has few expected.
+    """
+    if not rate.has_interval:
         return False
-    expected = (rate.denominator or 0) * ((overall.value if overall else None) or 0.0)
-    return max(rate.numerator or 0, expected) >= MIN_ERRORS
+    return rate.reason is None or ((rate.numerator or 0) >= MIN_ERRORS and (rate.n_subjects or 0) > 1)
 
 
 def read_scope(lake: Lake, *, build: str, baseline: str | None) -> Scope:
@@ -344,7 +364,8 @@ def _fmr(row: Mapping[str, Any] | None, *, interval: Rate | None) -> Rate:
     counts = (row["n_false_matches"], row["n_impostor"])
     if interval is not None and (interval.numerator, interval.denominator) == counts:
         return interval
-    return Rate(value=row["fmr"], numerator=counts[0], denominator=counts[1], reason=row["reason"])
+    reason = row["reason"] or "no interval over all pairs"
+    return Rate(value=row["fmr"], numerator=counts[0], denominator=counts[1], reason=reason)
 
 
 def _eer(row: Mapping[str, Any] | None) -> Rate:
@@ -354,8 +375,11 @@ def _eer(row: Mapping[str, Any] | None) -> Rate:
         return Rate(reason=row["reason"])
     return Rate(
         value=(row["fmr"] + row["fnmr"]) / 2,
-        note=f"{row['n_false_non_matches']:,} / {row['n_genuine']:,} genuine, "
-        f"{row['n_false_matches']:,} / {row['n_impostor']:,} impostor",
+        reason="no interval: a summary",
+        counts=(
+            f"{row['n_false_non_matches']:,} / {row['n_genuine']:,} genuine",
+            f"{row['n_false_matches']:,} / {row['n_impostor']:,} impostor",
+        ),
     )
 
 
@@ -374,45 +398,45 @@ def _one_in(target: float) -> str:
 
 
 def read_dimensions(lake: Lake, *, scope: Scope, metric: str = "fnmr") -> tuple[Dimension, ...]:
-    """One rate by every dimension that the drops recorded; dimensions without a level are left out."""
+    """One rate by every dimension that the drops recorded; dimensions never recorded are left out."""
     rows = [row for row in lake.read(INTERVALS, TableKey(build=scope.build)).to_dicts() if row["metric"] == metric]
     found = (_dimension(rows, scope=scope, metric=metric, name=name) for name in DIMENSIONS)
-    return tuple(dimension for dimension in found if dimension.levels)
+    return tuple(item for item in found if any(level.level != UNKNOWN for level in item.levels))
 
 
 def _dimension(rows: list[dict[str, Any]], *, scope: Scope, metric: str, name: str) -> Dimension:
     rates = {(row["model_build_id"], row["level"]): interval_rate(row) for row in rows if row["dimension"] == name}
-    overall = {row["model_build_id"]: interval_rate(row) for row in rows if row["dimension"] == "all"}
-    names = sorted({level for _, level in rates}, key=_level_order)
+    order = _band_order if name in BANDS else _name_order
+    names = sorted({level for _, level in rates}, key=order)
     return Dimension(
         name=name,
         label=DIMENSIONS[name],
-        levels=tuple(_level(rates, scope=scope, overall=overall, dimension=name, level=level) for level in names),
+        levels=tuple(_level(rates, scope=scope, dimension=name, level=level) for level in names),
         query=interval_query(scope.build, models=scope.models, metric=metric, dimension=name),
     )
 
 
-def _level(
-    rates: Mapping[tuple[str, str], Rate], *, scope: Scope, overall: Mapping[str, Rate], dimension: str, level: str
-) -> Level:
+def _level(rates: Mapping[tuple[str, str], Rate], *, scope: Scope, dimension: str, level: str) -> Level:
     missing = Rate(reason="no trial at this level")
     found = {model: rates.get((model, level), missing) for model in scope.models}
-    enough = any(is_sufficient(rate, overall=overall.get(model)) for model, rate in found.items())
     return Level(
         dimension=dimension,
         level=level,
         build=found[scope.build],
         baseline=found.get(scope.baseline or ""),
-        is_sufficient=enough and all(rate.has_interval and not rate.reason for rate in found.values()),
+        is_sufficient=any(map(is_sufficient, found.values())) and all(rate.has_interval for rate in found.values()),
     )
 
 
-def _level_order(level: str) -> tuple[float, str]:
-    """Bands by their first number, open-below first; other levels by name, after the bands."""
-    import re
-
+def _band_order(level: str) -> tuple[float, str]:
+    """By the first number, a band open below before the band that starts there; "unknown" last."""
     number = re.search(r"\d+(?:\.\d+)?", level)
     if number is None:
-        return (float("inf"), level)
+        return (math.inf, level)
     is_open_below = level[: number.start()].strip(" =") in {"<", "below", "under", "up to"}
     return (float(number[0]) - (0.5 if is_open_below else 0.0), level)
+
+
+def _name_order(level: str) -> tuple[bool, bool, str]:
+    """By name, "none" first, "unknown" last."""
+    return (level == UNKNOWN, level != "none", level)

@@ -178,7 +178,8 @@ def _methods(content: Content) -> list[str]:
     """The interval methods behind the numbers on the page."""
     headline = [rate for item in content.headlines for rate in (item.build, item.baseline)]
     levels = [level.build for dimension in content.dimensions for level in dimension.levels]
-    return sorted({rate.method for rate in (*headline, *levels) if rate is not None and rate.method})
+    methods = (rate.method for rate in (*headline, *levels) if rate is not None and rate.method)
+    return sorted({method.partition(", design effect")[0] for method in methods})
 
 
 def _environment() -> "Environment":

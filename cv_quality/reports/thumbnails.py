@@ -29,6 +29,18 @@ if TYPE_CHECKING:
 MAX_SHOWN = 12
 SIDE_PX = 132
 
+_WORDS = {
+    "illuminance_lux": "{} lux",
+    "distance_cm": "{} cm",
+    "yaw_deg": "yaw {}°",
+    "pitch_deg": "pitch {}°",
+    "motion_blur_px": "blur {} px",
+    "eyewear": "{}",
+    "covering": "{}",
+    "thermal_state": "thermal state {}",
+    "condition_label": "{}",
+}
+
 NO_CONSENT = "no consent for images"
 NO_FRAME = "no image in the drop"
 UNREADABLE = "image cannot be read"
@@ -53,7 +65,7 @@ class Failure:
     score: float
     baseline_score: float | None
     device_score: float | None
-    conditions: tuple[tuple[str, str], ...]
+    conditions: tuple[str, ...]
     has_image_consent: bool
     probe: Picture
     reference: Picture
@@ -175,9 +187,7 @@ def _failure(item: _Candidate, pictures: Mapping[tuple[str, str], Picture]) -> F
         score=_real(row["score"]) or 0.0,
         baseline_score=_real(row["baseline_score"]),
         device_score=_real(row["device_score"]),
-        conditions=tuple(
-            (column.name, _text(row[column.name])) for column in CONDITIONS if row[column.name] is not None
-        ),
+        conditions=tuple(words for column in CONDITIONS if (words := _words(column.name, row[column.name]))),
         has_image_consent=item.has_consent,
         probe=_shown(item, item.frame, pictures),
         reference=_shown(item, item.reference_frame, pictures),
@@ -196,5 +206,8 @@ def _real(value: object) -> float | None:
     return float(value) if isinstance(value, float) else None
 
 
-def _text(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _words(name: str, value: object) -> str | None:
+    """A condition for people; None for what was not recorded or is not worth a word ("no eyewear")."""
+    if value is None or value in ("none", "nominal"):
+        return None
+    return _WORDS[name].format(f"{value:.3g}" if isinstance(value, float) else value)

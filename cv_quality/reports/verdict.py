@@ -6,8 +6,13 @@ Only words are made here, from records of `cv_quality.reports.facts`. Whether a 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cv_quality.reports.facts import Dimension, Direction, Headline, Level, Rate
+from cv_quality.reports.facts import DIMENSIONS, Dimension, Direction, Headline, Level, Rate
 
+_PLACES = {
+    "illuminance_band": "illuminance {} lux",
+    "skin_tone_band": "Monk skin tone {}",
+    "condition_label": "condition {}",
+}
 _VERBS = {"worse": "rose", "better": "fell"}
 
 
@@ -29,7 +34,7 @@ def percent(value: float | None) -> str:
         return "undefined"
     number = 100 * value
     digits = f"{number:.3g}"
-    return f"{f'{number:.10f}'.rstrip('0').rstrip('.') if 'e-' in digits else digits}\u202f%".replace("\u202f", " ")
+    return f"{f'{number:.10f}'.rstrip('0').rstrip('.') if 'e-' in digits else digits} %"
 
 
 def find(headlines: Iterable[Headline], *, dimensions: Iterable[Dimension], has_baseline: bool) -> Finding:
@@ -98,7 +103,10 @@ def _where(levels: list[Level]) -> str:
 
 
 def describe(level: Level) -> str:
-    """A level in words: its dimension and its value."""
-    from cv_quality.reports.facts import DIMENSIONS
+    """A level in words.
 
-    return f"{DIMENSIONS[level.dimension]} {level.level}"
+    >>> describe(Level("illuminance_band", "<10", Rate(), None, is_sufficient=True))
+    'illuminance below 10 lux'
+    """
+    value = level.level.replace(">=", "at least ").replace("<", "below ")
+    return _PLACES.get(level.dimension, f"{DIMENSIONS[level.dimension]} {{}}").replace("{}", value)

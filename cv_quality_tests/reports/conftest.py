@@ -40,7 +40,7 @@ NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 N_SUBJECTS, N_ATTEMPTS = 40, 30
 N_IMPOSTOR = 74_100
 SECRET = b"GPS position of the subject"
-BANDS = ("<10 lux", "10-50 lux", "50-1000 lux", ">=1000 lux")
+BANDS = ("<10", "10-100", "100-1000", ">=1000")
 
 Row = dict[str, Any]
 
@@ -291,10 +291,11 @@ def _png(seed: int) -> bytes:
     y, x = np.mgrid[0:96, 0:80]
     face = 200 - 0.05 * ((x - 40) ** 2 * 1.8 + (y - 48) ** 2) - 90 * ((x - 26) ** 2 + (y - 38) ** 2 < 22)
     face = face - 90 * ((x - 54) ** 2 + (y - 38) ** 2 < 22) - 70 * ((abs(y - 70) < 2) & (abs(x - 40) < 12 + seed % 5))
+    face[0, :2] = seed % 250, seed // 250
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", SECRET.decode())
     buffer = io.BytesIO()
-    Image.fromarray(np.clip(face - seed % 60, 0, 255).astype(np.uint8)).save(buffer, format="PNG", pnginfo=info)
+    Image.fromarray(np.clip(face, 0, 255).astype(np.uint8)).save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
 
 
