@@ -7,6 +7,7 @@ that imports Great Expectations, and only inside functions: the import takes sec
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cv_quality.gates.suites import SUITES, Gate, Rule, Suite
@@ -94,16 +95,23 @@ def _execution_engine(connection: "Connection") -> "SqlAlchemyExecutionEngine":
 
 
 def _validator(engine: "SqlAlchemyExecutionEngine", table: str) -> "Validator":
-    import great_expectations as gx
     from great_expectations.core.batch import Batch
     from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
     from great_expectations.validator.validator import Validator
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    data: Any = SqlAlchemyBatchData(execution_engine=engine, table_name=table)
+    return Validator(execution_engine=engine, batches=[Batch(data=data)], data_context=_context())
+
+
+@cache
+def _context() -> Any:
+    """One ephemeral context a process: each makes a folder in the system's temporary folder."""
+    import great_expectations as gx
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    data: Any = SqlAlchemyBatchData(execution_engine=engine, table_name=table)
-    return Validator(execution_engine=engine, batches=[Batch(data=data)], data_context=context)
+    return context
 
 
 def _configuration(rule: Rule, index: int) -> Any:

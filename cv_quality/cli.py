@@ -1,0 +1,344 @@
+"""`cvq`: the chain from the command line, thin over `cv_quality.stages` and `cv_quality.planning`.
+
+Only arguments, tables and progress bars live here. Results go to standard output (`--json` for scripts), everything
+else to standard error.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cv_quality.errors import CvQualityError
+from cv_quality.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from cv_quality.drops.importers.faces import Layout, Protocol
+    from cv_quality.stages import StageResult, Workspace
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+
+
+class TypedErrors(click.Group):
+    """Typed errors end the command with their message and exit code 1; a traceback is for defects of ours."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except CvQualityError as error:
+            raise click.ClickException(f"{type(error).__name__}: {error}") from error
+
+
+@click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cv-quality")
+@click.option("-v", "--verbose", is_flag=True, help="Log what the package does.")
+def main(verbose: bool) -> None:
+    """Evaluate computer-vision algorithms on devices, from raw logs to failure reports.
+
+    \b
+    A tour, in the order of the data:
+      cvq demo                     simulate three builds of a face verifier, evaluate and report them
+      cvq simulate tiny            drops of a simulated fleet, with a known cause of failure
+      cvq import faces DIR         a folder of face images as a drop
+      cvq status                   what has arrived, what passed its gates, what is left to do
+      cvq run                      do everything that is left to do, without an orchestrator
+      cvq quarantine DROP          the rows that were rejected, and why
+      cvq models                   the builds of the model registry
+      cvq report BUILD             write the failure report of one build again
+      cvq backfill                 score historical builds over a grid of drops
+
+    Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+
+
+@main.command()
+@click.argument("scenario", default="demo")
+@click.option("--seed", type=int, help="In place of the scenario's own seed.")
+@JSON
+def simulate(scenario: str, seed: int | None, as_json: bool) -> None:
+    """Render a fleet's drops into the landing area.
+
+    SCENARIO is the name of a packaged scenario (demo, tiny) or a YAML file. Failures come out of running each build's
+    own model on the rendered pixels; what was planted is written beside the drops as truth-<scenario>.json.
+    """
+    drops = _simulate(_workspace(), scenario, seed=seed)
+    _print_rows([{"drop": drop} for drop in drops], as_json=as_json, title="simulated drops")
+
+
+@main.group(name="import")
+def import_() -> None:
+    """Turn foreign data into drops."""
+
+
+@import_.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--build", required=True, help="The registry's build that the drop is evaluated with.")
+@click.option("--site", help="Where the images were taken; by default the folder's name.")
+@click.option("--drop-id", help="Name of the drop; by default made of date, build and site.")
+@click.option(
+    "--layout",
+    type=click.Choice(["auto", "folders", "file_names"]),
+    default="auto",
+    show_default=True,
+    help="One folder per identity (AT&T/ORL), or identity and condition in the file name (Yale).",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["all_pairs", "enrolled"]),
+    default="all_pairs",
+    show_default=True,
+    help="Every image is reference and probe, or the first images of each identity are enrolled.",
+)
+@click.option("--enrol-first", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
+@click.option("--consent", is_flag=True, help="The subjects agreed that reports may show their images.")
+@JSON
+def faces(
+    folder: Path,
+    build: str,
+    site: str | None,
+    drop_id: str | None,
+    layout: "Layout",
+    protocol: "Protocol",
+    enrol_first: int,
+    consent: bool,
+    as_json: bool,
+) -> None:
+    """Turn a FOLDER of face images into a drop."""
+    from cv_quality.drops.importers.faces import import_faces
+
+    workspace = _workspace()
+    workspace.registry.entry(build)
+    drop = import_faces(
+        folder,
+        landing=workspace.landing,
+        drop_id=drop_id,
+        build_id=build,
+        layout=layout,
+        protocol=protocol,
+        enrol_first_n=enrol_first,
+        site=site or folder.resolve().name,
+        has_image_consent=consent,
+    )
+    _print_rows([{"drop": drop}], as_json=as_json, title="imported")
+
+
+@main.command()
+@JSON
+def status(as_json: bool) -> None:
+    """Show what has arrived, what passed its gates, and what is left to do."""
+    from cv_quality.drops.manifest import completed_drops
+    from cv_quality.gates.verdicts import cell_gates, drop_gates, state_of
+    from cv_quality.stages import drop_builds, report_path, scoring_builds
+
+    workspace = _workspace()
+    builds = drop_builds(workspace)
+    rows = []
+    for drop in completed_drops(workspace.landing):
+        own = builds.get(drop.drop_id)
+        scoring = scoring_builds(workspace, own) if own in workspace.registry.build_ids() and own else []
+        scored = {build: state_of(workspace.lake, cell_gates(build, drop.drop_id)) for build in scoring}
+        rows.append(
+            {
+                "drop": drop.drop_id,
+                "build": own or "",
+                "validated": state_of(workspace.lake, drop_gates(drop.drop_id)),
+                "scored": ", ".join(f"{build}: {state}" for build, state in scored.items()),
+                "report": str(report_path(workspace, own)) if own and report_path(workspace, own).is_file() else "",
+            }
+        )
+    _print_rows(rows, as_json=as_json, title="drops")
+
+
+@main.command()
+@JSON
+def run(as_json: bool) -> None:
+    """Do everything that is left to do: take drops in, score them, report builds.
+
+    Work that a gate refused is left alone until a corrected drop arrives. Exit code 1 when anything was refused.
+    """
+    from cv_quality.chain import run_pending
+
+    with _progress() as progress:
+        done = run_pending(_workspace(), track=progress.track)
+    _print_rows([_stage_row(result) for result in done.results], as_json=as_json, title="stages run")
+    for message in done.refused:
+        click.echo(f"refused: {message}", err=True)
+    if not done.succeeded:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("drop")
+@click.option("--limit", default=20, show_default=True, help="Rows to show.")
+@JSON
+def quarantine(drop: str, limit: int, as_json: bool) -> None:
+    """Show the rows of a DROP that were rejected: file, line, reason and what was found."""
+    import polars as pl
+
+    from cv_quality.lake.lake import TableKey
+    from cv_quality.lake.tables import QUARANTINE_PARSE, QUARANTINE_VALIDATE
+
+    lake = _workspace().lake
+    tables = [table for table in (QUARANTINE_PARSE, QUARANTINE_VALIDATE) if lake.has(table, TableKey(drop=drop))]
+    if not tables:
+        raise click.ClickException(f"drop {drop} has not been taken in; see `cvq status`")
+    columns = ("stage", "source_file", "source_line", "event_kind", "reason", "detail")
+    rows = pl.concat([lake.read(table, TableKey(drop=drop), columns=columns) for table in tables])
+    _print_rows(rows.head(limit).to_dicts(), as_json=as_json, title=f"quarantined: {rows.height} rows")
+
+
+@main.command()
+@JSON
+def models(as_json: bool) -> None:
+    """List the builds of the model registry."""
+    registry = _workspace().registry
+    entries = [registry.entry(build) for build in registry.build_ids()]
+    rows = [
+        {
+            "build": entry.build_id,
+            "follows": entry.follows or "",
+            "modality": entry.modality,
+            "format": entry.format,
+            "file": entry.file,
+            "threshold": entry.decision_threshold,
+            "sha256": entry.sha256[:12],
+        }
+        for entry in entries
+    ]
+    _print_rows(rows, as_json=as_json, title=f"registry {registry.uri}")
+
+
+@main.command()
+@click.argument("build")
+@JSON
+def report(build: str, as_json: bool) -> None:
+    """Write the failure report of one BUILD against its baseline again."""
+    from cv_quality import stages
+
+    result = stages.report(_workspace(), build)
+    _print_rows([_stage_row(result)], as_json=as_json, title="report")
+
+
+@main.command()
+@click.option("--build", "builds", multiple=True, help="A build of the grid; repeatable. Default: every known build.")
+@click.option("--drop", "drops", multiple=True, help="A drop of the grid; repeatable. Default: every validated drop.")
+@JSON
+def backfill(builds: Sequence[str], drops: Sequence[str], as_json: bool) -> None:
+    """Score builds on drops over the whole grid, as runs of the Dagster instance."""
+    from cv_quality.pipeline.instance import backfill_grid
+
+    with _progress() as progress:
+        cells = backfill_grid(_workspace(), builds=builds, drops=drops, track=progress.track)
+    _print_rows(cells, as_json=as_json, title="grid")
+    if not all(cell["succeeded"] for cell in cells):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--scenario", default="demo", show_default=True, help="Packaged scenario or YAML file to simulate.")
+def demo(scenario: str) -> None:
+    """Simulate a fleet, evaluate every drop and build through Dagster, and report.
+
+    What has been done already is not done again, so a second call takes seconds.
+    """
+    from cv_quality.planning import builds_to_report, cells_to_score, drops_to_ingest
+    from cv_quality.stages import drop_builds, report_path
+
+    workspace = _workspace()
+    if _missing_drops(workspace, scenario):
+        _simulate(workspace, scenario, seed=None)
+    if drops_to_ingest(workspace) or cells_to_score(workspace) or builds_to_report(workspace):
+        from cv_quality.pipeline.instance import materialize_all
+
+        with _progress() as progress:
+            materialize_all(workspace, track=progress.track)
+    console = _console()
+    console.print(f"\nmetric tables   {workspace.settings.warehouse}")
+    for build in sorted(set(drop_builds(workspace).values())):
+        console.print(f"failure report  {report_path(workspace, build)}")
+    console.print("next            [bold]make ui[/bold] shows the assets, checks and runs in Dagster")
+
+
+def _workspace() -> "Workspace":
+    from cv_quality.stages import Workspace
+
+    return Workspace(Settings.from_environment())
+
+
+def _simulate(workspace: "Workspace", scenario: str, *, seed: int | None) -> list[str]:
+    from cv_quality.simulation.scenario import drop_plans, load_scenario
+    from cv_quality.simulation.simulate import simulate as write_drops
+
+    plan = load_scenario(scenario)
+    with _progress() as progress:
+        task = progress.add_task(f"render {plan.name}", total=len(drop_plans(plan)))
+        return write_drops(
+            plan,
+            landing=workspace.landing,
+            registry=workspace.registry,
+            seed=seed,
+            progress=lambda *_: progress.advance(task),
+        )
+
+
+def _missing_drops(workspace: "Workspace", scenario: str) -> set[str]:
+    from cv_quality.drops.manifest import completed_drops
+    from cv_quality.simulation.scenario import drop_plans, load_scenario
+
+    planned = {plan.drop_id for plan in drop_plans(load_scenario(scenario))}
+    return planned - {drop.drop_id for drop in completed_drops(workspace.landing)}
+
+
+def _stage_row(result: "StageResult") -> dict[str, object]:
+    numbers = " ".join(f"{name}={value}" for name, value in result.numbers.items())
+    return {
+        "stage": result.stage,
+        "key": result.key,
+        "gate": "passed" if result.passed else "FAILED",
+        "seconds": round(result.seconds, 2),
+        "numbers": numbers,
+    }
+
+
+def _print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, title: str) -> None:
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=1, default=str))
+        return
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ["nothing"]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    _console().print(table)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """A progress bar on standard error, so that standard output stays clean for scripts."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield progress
+
+
+if __name__ == "__main__":
+    main()
