@@ -1,0 +1,229 @@
+"""The metric tables in DuckDB: built by dbt into a new file, tested there, and swapped in by rename.
+
+One writer at a time, held apart by a lock beside the file; readers never wait, and one that has the old file open
+keeps it. The tables and their tests are in `dbt_project/`; what dbt reads of the lake in `cv_quality.lake.dbt_sources`.
+"""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cv_quality.errors import WarehouseError
+from cv_quality.lake.dbt_sources import WAREHOUSE_TABLES
+from cv_quality.lake.lake import Lake
+from cv_quality.lake.schema import Table
+
+DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
+DBT = (sys.executable, "-c", "from dbt.cli.main import cli; cli()")
+"""dbt in a process of its own: one that ran it in-process could not open the warehouse read-only afterwards."""
+
+LOCK_POLL_SECONDS = 0.1
+OUTPUT_SHOWN = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What dbt says of one model or test.
+
+    Attributes:
+        name: of the model or test.
+        model: the model that a test is about; the model itself for a model.
+        status: "success", "pass", "warn", "fail", "error" or "skipped".
+        failures: rows that break a test.
+    """
+
+    name: str
+    model: str
+    status: str
+    seconds: float
+    failures: int
+    message: str | None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it does not stand in the way of publishing; a warning does not."""
+        return self.status in ("success", "pass", "warn")
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseSummary:
+    """A published warehouse.
+
+    Attributes:
+        models: the tables built.
+        tests: every test, passed or with a warning.
+        seconds: from taking the lock to the swap.
+    """
+
+    target: Path
+    models: tuple[NodeResult, ...]
+    tests: tuple[NodeResult, ...]
+    seconds: float
+
+
+def build_warehouse(
+    *,
+    lake: Lake,
+    target: Path,
+    project_dir: Path = DBT_PROJECT,
+    memory_limit: str = "600MB",
+    lock_timeout_seconds: float = 600.0,
+) -> WarehouseSummary:
+    """Build the warehouse from the lake, test it, and put it in the place of `target`.
+
+    Args:
+        lake: read through local files; from an object store the few tables needed are fetched first.
+        target: the DuckDB file; its folder also holds the lock and, for the time of the build, the new file.
+        project_dir: the dbt project, by default the one of the repository.
+        memory_limit: DuckDB's, in its own notation.
+        lock_timeout_seconds: how long to wait for another writer.
+
+    Raises:
+        WarehouseError: the project is not there, another writer holds on, dbt did not run, or a model or test failed;
+            the old file then stays as it is.
+    """
+    if not (project_dir / "dbt_project.yml").is_file():
+        raise WarehouseError(f"no dbt project in {project_dir}: pass the folder that holds dbt_project.yml")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _only_writer(target, timeout=lock_timeout_seconds), _work_folder(target) as folder:
+        started = time.perf_counter()
+        built = folder / target.name
+        variables = {"warehouse": str(built), "memory_limit": memory_limit, "lake_files": lake_files(lake, folder)}
+        nodes = _run_dbt(project_dir, folder, variables)
+        _refuse_failures(nodes, target)
+        built.replace(target)
+        return WarehouseSummary(
+            target=target,
+            models=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("model.")),
+            tests=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("test.")),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def lake_files(lake: Lake, folder: Path) -> dict[str, str]:
+    """For each table that the warehouse reads, its files as a DuckDB list of paths and globs.
+
+    The first is always an empty file with the table's columns, so that a table without a file yet is an empty table.
+    """
+    return {table.name: _as_sql([_empty(table, folder), *_files(lake, table)]) for table in WAREHOUSE_TABLES}
+
+
+def _files(lake: Lake, table: Table) -> list[str]:
+    """One glob for a lake in a folder, a local copy of each file for any other; nothing for a table without files."""
+    keys = lake.keys(table)
+    root = getattr(lake.store, "root", None)
+    if keys and isinstance(root, Path):
+        return [f"{_escaped_glob(root.absolute() / table.name)}/{'*/*' if table.key == 'build_drop' else '*'}.parquet"]
+    return [_escaped_glob(lake.path(table, key)) for key in keys]
+
+
+def _empty(table: Table, folder: Path) -> str:
+    import pyarrow.parquet as pq
+
+    path = folder / "empty" / f"{table.name}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(table.arrow_schema.empty_table(), path)
+    return _escaped_glob(path)
+
+
+def _escaped_glob(path: Path) -> str:
+    """A path in which no character is taken for a wildcard."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+
+
+def _as_sql(paths: Sequence[str]) -> str:
+    """A list literal.
+
+    >>> _as_sql(["it's.parquet"])
+    "['it''s.parquet']"
+    """
+    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+
+
+@contextmanager
+def _only_writer(target: Path, *, timeout: float) -> Iterator[None]:
+    """Hold the lock beside the warehouse; the operating system frees it when a writer dies."""
+    path = target.with_name(f"{target.name}.lock")
+    deadline = time.monotonic() + timeout
+    with path.open("a") as file:
+        while not _locked(file.fileno()):
+            if time.monotonic() > deadline:
+                raise WarehouseError(f"another process has been building {target} for {timeout:g} s: lock {path}")
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _work_folder(target: Path) -> Iterator[Path]:
+    """A private folder on the file system of the warehouse, so that the swap is a rename."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent.absolute()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def dbt_command(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> list[str]:
+    """The command line of one `dbt build`; everything that dbt writes goes below `folder`."""
+    paths = {"--project-dir": project_dir, "--profiles-dir": project_dir, "--target-path": folder / "target"}
+    options = [part for name, value in {**paths, "--log-path": folder / "logs"}.items() for part in (name, str(value))]
+    flags = ["--quiet", "--no-version-check", "--no-partial-parse"]
+    return [*DBT, "build", *options, *flags, "--vars", json.dumps(variables)]
+
+
+def _run_dbt(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> dict[str, NodeResult]:
+    """dbt's answer for every model and test, by its unique id."""
+    command = dbt_command(project_dir.absolute(), folder, variables)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    results = folder / "target" / "run_results.json"
+    if not results.is_file():
+        raise WarehouseError(
+            f"dbt ended with {done.returncode} before it ran a model:\n{_last(done.stdout, done.stderr)}"
+        )
+    manifest = json.loads((folder / "target" / "manifest.json").read_text())["nodes"]
+    nodes = {item["unique_id"]: item for item in json.loads(results.read_text())["results"]}
+    return {unique_id: _node(manifest[unique_id], item) for unique_id, item in nodes.items()}
+
+
+def _node(declared: Mapping[str, Any], item: Mapping[str, Any]) -> NodeResult:
+    about = declared.get("attached_node") or next(iter(declared["depends_on"]["nodes"]), item["unique_id"])
+    return NodeResult(
+        name=declared["name"],
+        model=declared["name"] if declared["resource_type"] == "model" else about.rsplit(".", 1)[-1],
+        status=item["status"],
+        seconds=item["execution_time"],
+        failures=item["failures"] or 0,
+        message=item["message"],
+    )
+
+
+def _refuse_failures(nodes: Mapping[str, NodeResult], target: Path) -> None:
+    failed = [node for node in nodes.values() if node.status in ("fail", "error")]
+    if failed:
+        lines = [f"{node.name} on {node.model}: {node.message}" for node in failed]
+        raise WarehouseError(
+            f"{len(failed)} of the warehouse's models and tests failed; {target} stays:\n" + "\n".join(lines)
+        )
+    if not nodes:
+        raise WarehouseError("dbt found no model to build: is the dbt project complete?")
+
+
+def _last(*outputs: str) -> str:
+    return "\n".join(output.strip() for output in outputs if output.strip())[-OUTPUT_SHOWN:]
