@@ -182,7 +182,7 @@ def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
         alt.Tooltip("interval:N", title="95 % interval"),
         alt.Tooltip("counts:N", title="rejected / genuine"),
         alt.Tooltip("n_subjects:Q", title="subjects"),
-        alt.Tooltip("reason:N", title="note"),
+        alt.Tooltip("standing:N", title="trials"),
     ]
     x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
     base = _chart(rows)
@@ -391,7 +391,7 @@ def _level_row(model: str, rate: Rate, *, level: str, is_sufficient: bool) -> Ro
         "interval": f"{percent(rate.low)} to {percent(rate.high)}" if rate.has_interval else "none",
         "counts": f"{rate.numerator or 0:,} / {rate.denominator or 0:,}",
         "n_subjects": rate.n_subjects,
-        "reason": rate.reason or ("too few trials to rank" if not is_sufficient else ""),
+        "standing": "enough to rank" if is_sufficient else rate.reason or "too few to rank",
     }
 
 

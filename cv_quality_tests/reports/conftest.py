@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,18 +97,25 @@ def has_consent(subject: int) -> bool:
     return subject % 2 == 0
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
-    """A fresh evaluation that a test may edit."""
-    return make_case(tmp_path)
-
-
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[ReportSummary, str, Case]:
     """The report of the unedited evaluation."""
     made = make_case(tmp_path_factory.mktemp("report"))
     summary, html = made.report(warehouse=Path("warehouse.duckdb"))
     return summary, html, made
+
+
+@pytest.fixture
+def case(written: tuple[ReportSummary, str, Case], tmp_path: Path) -> Case:
+    """A copy of the evaluation that a test may edit."""
+    for folder in ("lake", "landing"):
+        shutil.copytree(written[2].root / folder, tmp_path / folder)
+    return Case(
+        lake=Lake(open_store(str(tmp_path / "lake"))),
+        landing=open_store(str(tmp_path / "landing")),
+        entry=written[2].entry,
+        root=tmp_path,
+    )
 
 
 def make_case(root: Path) -> Case:

@@ -19,7 +19,9 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
+    COMPARISONS,
     FRAME_INDEX,
+    IMPOSTOR_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
     QUARANTINE_PARSE,
@@ -151,6 +153,35 @@ def test_without_a_baseline_there_is_no_comparison(case: Evaluation) -> None:
 def test_a_build_without_a_drop_is_refused(case: Evaluation) -> None:
     with pytest.raises(MissingTable, match=r"no drop of build face-9\.9"):
         read_scope(case.lake, build="face-9.9", baseline=None)
+
+
+def test_a_build_with_nothing_but_failures_to_acquire_still_has_a_page(case: Evaluation) -> None:
+    for model in (BUILD, BASELINE):
+        for drop in DROPS:
+            key = TableKey(build=model, drop=drop)
+            case.edit(COMPARISONS, key, lambda rows: rows.head(0))
+            case.edit(
+                ATTEMPT_OUTCOMES,
+                key,
+                lambda rows: rows.with_columns(
+                    outcome=pl.lit("not_acquired"),
+                    score=pl.lit(None, pl.Float64),
+                    device_latency_ms=pl.lit(None, pl.Float64),
+                ),
+            )
+    on = TableKey(build=BUILD)
+    reason = pl.lit("no genuine comparison was made")
+    undefined = [pl.lit(None, pl.Float64).alias(name) for name in ("fmr", "fnmr", "fnmr_low", "fnmr_high")]
+    case.edit(OPERATING_POINTS, on, lambda rows: rows.with_columns(*undefined, reason=reason))
+    case.edit(INTERVALS, on, lambda rows: rows.filter(pl.col("metric") == "fta"))
+    case.edit(IMPOSTOR_COUNTS, on, lambda rows: rows.head(0))
+    summary, html = case.report()
+    page = _Page(html)
+    assert summary.verdict == "The data do not suffice for a statement: no genuine comparison was made."
+    assert "No genuine attempt was rejected by its score." in page
+    assert "The devices logged no latency." in page
+    assert "No condition was recorded." in page
+    assert "Genuine comparisons 0" in page
 
 
 def test_text_from_the_data_stays_text(case: Evaluation) -> None:
