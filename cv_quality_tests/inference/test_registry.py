@@ -155,3 +155,10 @@ def test_the_fingerprint_tells_apart_builds_that_share_a_model_file(registered: 
     assert a.sha256 == b.sha256
     assert a.fingerprint != b.fingerprint
     assert a.fingerprint == c.fingerprint, "the threshold does not change an embedding"
+
+
+def test_the_example_registry_of_the_documentation_is_well_formed() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "examples" / "registry-faces"
+    entry = ModelRegistry(str(folder)).entry("mobilefacenet")
+    assert entry.embedding_dim == 128
+    assert entry.detector is not None
