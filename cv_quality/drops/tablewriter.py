@@ -38,7 +38,7 @@ class TableWriter:
         self._writer.close()
 
     def _flush(self) -> None:
-        if self._pending:
+        if self._pending_rows:
             group = pa.concat_tables(self._pending)
             self._writer.write_table(group, row_group_size=group.num_rows)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0

@@ -1,0 +1,12 @@
+"""Fixtures of the drops room."""
+
+from pathlib import Path
+
+import pytest
+
+from cv_quality_tests.drops.kit import Site, open_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return open_site(tmp_path)
