@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from cv_quality.drops.importers.faces import Layout, Protocol
+    from cv_quality.drops.importers.faces import Layout
+    from cv_quality.drops.manifest import Protocol
     from cv_quality.stages import StageResult, Workspace
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
@@ -54,6 +55,7 @@ def main(verbose: bool) -> None:
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops
+      cvq ui                       the same as assets, checks and sensors in the Dagster UI
 
     Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
     """
@@ -266,6 +268,21 @@ def demo(scenario: str) -> None:
     for build in sorted(set(drop_builds(workspace).values())):
         console.print(f"failure report  {report_path(workspace, build)}")
     console.print("next            [bold]make ui[/bold] shows the assets, checks and runs in Dagster")
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+def ui(port: int) -> None:
+    """Serve the Dagster UI and daemon on 127.0.0.1, the sensors on, until interrupted."""
+    import os
+
+    from cv_quality.pipeline.instance import prepare_home
+
+    settings = Settings.from_environment()
+    environment = settings.subprocess_environment(DAGSTER_HOME=str(prepare_home(settings.dagster_home)))
+    program = str(Path(sys.executable).parent / "dagster")
+    arguments = ["dev", "--module-name", "cv_quality.definitions", "--host", "127.0.0.1", "--port", str(port)]
+    os.execve(program, [program, *arguments], environment)
 
 
 def _workspace() -> "Workspace":

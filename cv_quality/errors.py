@@ -73,7 +73,15 @@ class MetricError(CvQualityError):
 
 
 class WarehouseError(CvQualityError):
-    """The warehouse could not be built or published."""
+    """The warehouse could not be built or published.
+
+    Attributes:
+        failed: (table, test, message) of every test or model that stood in the way.
+    """
+
+    def __init__(self, message: str, *, failed: tuple[tuple[str, str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.failed = failed
 
 
 def near(name: str, known: Iterable[str]) -> str:

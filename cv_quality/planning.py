@@ -4,17 +4,23 @@ Read from the landing area and from recorded verdicts alone, so the answer survi
 into runs, `cvq run` does it at once; how it is done is in `cv_quality.stages`.
 """
 
-import hashlib
-import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cv_quality.drops.manifest import CompletedDrop, completed_drops
 from cv_quality.errors import RegistryError
 from cv_quality.gates.verdicts import cell_gates, drop_gates, read_verdict, state_of
 from cv_quality.lake.lake import TableKey
-from cv_quality.stages import Workspace, drop_builds, own_drops, report_path, scoring_builds
+from cv_quality.stages import (
+    Workspace,
+    digest_of,
+    drop_builds,
+    report_path,
+    reported_identity,
+    scores_identity,
+    scoring_builds,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +55,6 @@ def builds_to_report(workspace: Workspace) -> list[Work]:
     return [work for work in _measured_builds(workspace) if not _is_reported(workspace, work)]
 
 
-def mark_reported(workspace: Workspace, build: str) -> None:
-    """Remember which scores the build's report shows."""
-    for work in _measured_builds(workspace):
-        if work.key.build == build:
-            workspace.lake.store.write_bytes(_marker(build), work.identity.encode())
-
-
 def _is_due(workspace: Workspace, drop: CompletedDrop) -> bool:
     parsed = read_verdict(workspace.lake, "parse", TableKey(drop=drop.drop_id))
     if parsed is None or parsed.delivery != drop.identity:
@@ -70,25 +69,20 @@ def _cells_to_score(workspace: Workspace) -> Iterator[Work]:
             continue
         for build in _scoring_builds(workspace, own):
             if state_of(workspace.lake, cell_gates(build, drop)) == "due":
-                yield Work(TableKey(build=build, drop=drop), f"{build}|{drop}@{_digest(validated.judged)}")
+                yield Work(TableKey(build=build, drop=drop), f"{build}|{drop}@{digest_of(validated.judged)}")
 
 
 def _measured_builds(workspace: Workspace) -> Iterator[Work]:
     for build in sorted(set(drop_builds(workspace).values())):
-        cells = [(model, drop) for drop in own_drops(workspace, build) for model in _scoring_builds(workspace, build)]
-        if cells and all(state_of(workspace.lake, cell_gates(*cell)) == "passed" for cell in cells):
-            yield Work(TableKey(build=build), f"{build}@{_measured_digest(workspace, cells)}")
+        if not _scoring_builds(workspace, build):
+            continue
+        if identity := scores_identity(workspace, build):
+            yield Work(TableKey(build=build), identity)
 
 
 def _is_reported(workspace: Workspace, work: Work) -> bool:
     build = str(work.key.build)
-    store = workspace.lake.store
-    is_same = store.exists(_marker(build)) and store.read_bytes(_marker(build)) == work.identity.encode()
-    return is_same and report_path(workspace, build).is_file()
-
-
-def _marker(build: str) -> str:
-    return f"reported/{build}"
+    return reported_identity(workspace, build) == work.identity and report_path(workspace, build).is_file()
 
 
 def _scoring_builds(workspace: Workspace, build: str) -> list[str]:
@@ -98,12 +92,3 @@ def _scoring_builds(workspace: Workspace, build: str) -> list[str]:
     except RegistryError as error:
         logger.warning("%s: its drops cannot be scored", error)
         return []
-
-
-def _measured_digest(workspace: Workspace, cells: Sequence[tuple[str, str]]) -> str:
-    verdicts = [read_verdict(workspace.lake, "measure", TableKey(build=build, drop=drop)) for build, drop in cells]
-    return _digest([verdict.judged if verdict else {} for verdict in verdicts])
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

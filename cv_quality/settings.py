@@ -59,6 +59,10 @@ class Settings:
         """Dagster's instance folder."""
         return self.home / "dagster"
 
+    def subprocess_environment(self, **more: str) -> dict[str, str]:
+        """The environment for a program that must see the same settings."""
+        return {**os.environ, "CVQ_HOME": str(self.home), **more}
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read `CVQ_*` variables; see the README's table of settings.

@@ -5,6 +5,8 @@ in `cv_quality.pipeline` and the commands in `cv_quality.cli` are thin over thes
 rooms (drops, inference, metrics, failures, reports).
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,9 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cv_quality.errors import DropError
+from cv_quality.errors import DropError, ObjectNotFound
 from cv_quality.gates.suites import Gate
-from cv_quality.gates.verdicts import Verdict, refusal, require_passed, write_verdict
+from cv_quality.gates.verdicts import (
+    Verdict,
+    cell_gates,
+    read_verdict,
+    refusal,
+    require_passed,
+    state_of,
+    write_verdict,
+)
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
 from cv_quality.lake.tables import DROP_FILES
@@ -25,7 +35,6 @@ if TYPE_CHECKING:
 
     from cv_quality.inference.embedder import Embedder
     from cv_quality.inference.registry import ModelRegistry
-    from cv_quality.lake.warehouse import WarehouseSummary
 
 Progress = Callable[[int, int], None]
 
@@ -214,15 +223,18 @@ def _measured(workspace: Workspace, build: str) -> tuple[list[str], list[str]]:
     return models, drops
 
 
-def publish_marts(workspace: Workspace) -> "WarehouseSummary":
-    """Build the metric tables from the lake and swap the warehouse file."""
+def publish_marts(workspace: Workspace) -> StageResult:
+    """Build the metric tables from the lake, test them, and swap the warehouse file.
+
+    Raises:
+        WarehouseError: a test failed, and the old file stays; `failed` names the tables and tests.
+    """
     from cv_quality.lake.warehouse import build_warehouse
 
-    return build_warehouse(
-        lake=workspace.lake,
-        target=workspace.settings.warehouse,
-        memory_limit=workspace.settings.memory_limit,
-    )
+    settings = workspace.settings
+    summary = build_warehouse(lake=workspace.lake, target=settings.warehouse, memory_limit=settings.memory_limit)
+    numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
+    return StageResult("marts", "warehouse", numbers, summary.seconds)
 
 
 def report(workspace: Workspace, build: str) -> StageResult:
@@ -241,8 +253,31 @@ def report(workspace: Workspace, build: str) -> StageResult:
         target=target,
         warehouse=workspace.settings.warehouse,
     )
+    workspace.lake.store.write_bytes(f"reported/{build}", (scores_identity(workspace, build) or "").encode())
     numbers = _numbers(summary) | {"path": str(target)}
     return StageResult("report", build, numbers, time.perf_counter() - started)
+
+
+def scores_identity(workspace: Workspace, build: str) -> str | None:
+    """What a report of the build would stand on: a digest of all its cells' verdicts; None until all have passed."""
+    cells = [(model, drop) for drop in own_drops(workspace, build) for model in scoring_builds(workspace, build)]
+    if not cells or any(state_of(workspace.lake, cell_gates(*cell)) != "passed" for cell in cells):
+        return None
+    verdicts = [read_verdict(workspace.lake, "measure", TableKey(build=model, drop=drop)) for model, drop in cells]
+    return f"{build}@{digest_of([verdict.judged for verdict in verdicts if verdict])}"
+
+
+def reported_identity(workspace: Workspace, build: str) -> str | None:
+    """What the build's last report stood on; None when there is none."""
+    try:
+        return workspace.lake.store.read_bytes(f"reported/{build}").decode()
+    except ObjectNotFound:
+        return None
+
+
+def digest_of(value: object) -> str:
+    """A short digest of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def report_path(workspace: Workspace, build: str) -> Path:

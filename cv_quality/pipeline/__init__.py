@@ -2,3 +2,10 @@
 
 Nothing outside this folder (and the code location `cv_quality.definitions`) imports dagster.
 """
+
+import warnings
+
+import dagster as dg
+
+# Backfill policies are marked beta in every release so far; one warning per asset hides the ones that matter.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)

@@ -10,11 +10,10 @@ from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORE
 from cv_quality.stages import Workspace
 
 WAREHOUSE_POOL = "warehouse"
-CELLS = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="build")
 
 
 @dg.asset(
-    deps=[dg.AssetDep("embeddings", partition_mapping=CELLS), dg.AssetDep("metric_counts", partition_mapping=CELLS)],
+    deps=["embeddings", "metric_counts"],
     group_name="compare",
     description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
     kinds={"parquet"},
@@ -29,7 +28,7 @@ def impostor_counts(context: dg.AssetExecutionContext, workspace: dg.ResourcePar
 
 
 @dg.asset(
-    deps=["impostor_counts", dg.AssetDep("metric_counts", partition_mapping=CELLS)],
+    deps=["impostor_counts", "metric_counts"],
     group_name="measure",
     description="Rates with intervals clustered by subject, and operating points, for the build and its baseline.",
     kinds={"parquet"},

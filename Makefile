@@ -1,0 +1,47 @@
+# `make demo` and `make test` set everything up by themselves; the environment is built once and reused.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+UV := uv==0.13.9
+
+.PHONY: help demo ui test lint format bench clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY) ## Simulate a fleet, evaluate and report it
+	@$(BIN)/cvq demo
+
+ui: $(READY) ## The Dagster UI and daemon on 127.0.0.1:3000, the sensors on
+	@$(BIN)/cvq demo
+	@$(BIN)/cvq ui
+
+test: $(READY) ## Every test
+	$(BIN)/python -m pytest -n auto
+
+lint: $(READY) ## Style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code in its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Speed and memory as ratios against the bare engines
+	$(BIN)/python -m benchmarks
+
+# uv reads no pip configuration: hand on where pip would look for further wheels (a CPU build of torch, say).
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	UV_FIND_LINKS="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)" \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+clean: ## Remove the environment and everything that runs wrote
+	rm -rf .venv .cvq
