@@ -4,26 +4,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cv_quality.failures.outcomes import attempt_outcomes
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
-from cv_quality.metrics.comparisons import compare_drop
-from cv_quality.metrics.counts import count_metrics
 from cv_quality.metrics.impostors import count_impostors, write_impostors
 from cv_quality.metrics.measure import measure_build
+from cv_quality_tests.metrics.chain import THRESHOLD, measure, score_drop
 from cv_quality_tests.metrics.tiny import Sample, random_drop, rows_of, unit, write_drop
-
-THRESHOLD = 0.6
 
 
 def stranger(seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
     return unit(np.random.default_rng(seed).normal(size=16))
-
-
-def chain(lake: Lake, drop: str, *, model: str = "b1") -> None:
-    compare_drop(lake, build=model, drop=drop)
-    attempt_outcomes(lake, build=model, decision_threshold=THRESHOLD, drop=drop)
-    count_metrics(lake, build=model, drop=drop)
 
 
 def mixed_drop(lake: Lake, drop: str, *, seed: int) -> None:
@@ -47,7 +37,7 @@ def total(lake: Lake, drop: str, metric: str, dimension: str = "all") -> tuple[i
 
 def test_every_attempt_ends_in_the_stage_that_decided_it(lake: Lake) -> None:
     mixed_drop(lake, "d1", seed=1)
-    chain(lake, "d1")
+    score_drop(lake, "d1")
     rows = rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop="d1")
     outcome = dict(rows.select("attempt_id", "outcome").rows())
     assert outcome["a-d1-timeout"] == "timeout"
@@ -61,7 +51,7 @@ def test_every_attempt_ends_in_the_stage_that_decided_it(lake: Lake) -> None:
 
 def test_false_rejection_is_the_sum_of_the_stages_that_reject(lake: Lake) -> None:
     mixed_drop(lake, "d1", seed=1)
-    chain(lake, "d1")
+    score_drop(lake, "d1")
     mated = rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop="d1").filter(is_genuine=True, presentation="bona_fide")
     assert total(lake, "d1", "frr") == (mated.filter(pl.col("outcome") != "accepted").height, 23)
     assert total(lake, "d1", "fta") == (4, 24)
@@ -73,21 +63,20 @@ def test_false_rejection_is_the_sum_of_the_stages_that_reject(lake: Lake) -> Non
 @pytest.mark.parametrize("metric", ["fta", "frr", "fnmr"])
 def test_levels_of_a_dimension_add_up_to_the_whole_drop(lake: Lake, dimension: str, metric: str) -> None:
     mixed_drop(lake, "d1", seed=1)
-    chain(lake, "d1")
+    score_drop(lake, "d1")
     assert total(lake, "d1", metric, dimension) == total(lake, "d1", metric)
 
 
 def test_drops_add_up_to_the_build_and_a_metric_without_trial_has_a_reason(lake: Lake) -> None:
     for seed, drop in enumerate(("d1", "d2")):
         mixed_drop(lake, drop, seed=seed)
-        chain(lake, drop)
+        score_drop(lake, drop)
     enrols, attempts = random_drop(seed=9, subjects=["ann"], attempts=2, prefix="d3-")
     write_drop(lake, drop="d3", build="b2", enrols=enrols, attempts=attempts)
     for model, build, drops in (("b1", "b1", ["d1", "d2"]), ("b2", "b2", ["d3"])):
         if model == "b2":
-            chain(lake, "d3", model="b2")
-        write_impostors(lake, [count_impostors(lake, build=build, model_build=model)])
-        measure_build(lake, build=build, model_builds=[model], drops=drops)
+            score_drop(lake, "d3", model="b2")
+        measure(lake, build=build, drops=drops)
     rows = rows_of(lake, INTERVALS, build="b1").filter(dimension="all")
     for metric in ("fta", "frr", "fnmr"):
         row = rows.filter(metric=metric).row(0, named=True)
@@ -106,7 +95,7 @@ def test_the_best_score_in_an_all_pairs_drop_is_over_all_other_frames_of_the_sub
     enrols = [Sample(f"e{i}", "ann", vectors[i], reference=f"r{i}", frame=frames[i]) for i in range(4)]
     attempts = [Sample(f"a{i}", "ann", vectors[i], frame=frames[i]) for i in range(4)]
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts, protocol="all_pairs")
-    chain(lake, "d1")
+    score_drop(lake, "d1")
     matrix = np.array(vectors, dtype=float) @ np.array(vectors, dtype=float).T
     np.fill_diagonal(matrix, -2.0)
     rows = rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop="d1").sort("attempt_id")
@@ -118,7 +107,7 @@ def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_r
     mixed_drop(lake, "d1", seed=1)
     counted = []
     for model in ("b1", "b0"):
-        chain(lake, "d1", model=model)
+        score_drop(lake, "d1", model=model)
         counted.append(count_impostors(lake, build="b1", model_build=model))
     write_impostors(lake, counted)
     summary = measure_build(lake, build="b1", model_builds=["b1", "b0"], drops=["d1"], fmr_targets=(0.1, 1e-6))
