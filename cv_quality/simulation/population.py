@@ -291,10 +291,10 @@ def _capture(setting: _Setting, *, attempt: int, rng: np.random.Generator) -> Ca
     lux = min(lux, DIM_BELOW_LUX - 0.1) if setting.lux < DIM_BELOW_LUX else max(lux, DIM_BELOW_LUX + 0.5)
     return Capture(
         illuminance_lux=round(lux, 2),
-        distance_cm=round(float(np.clip(40.0 * np.exp(0.18 * rng.standard_normal()), 24.0, 100.0)), 1),
-        yaw_deg=round(float(np.clip(rng.normal(0, 7), -35, 35)), 1),
-        pitch_deg=round(float(np.clip(rng.normal(0, 5.5), -22, 22)), 1),
-        motion_blur_px=round(float(np.clip(rng.exponential(0.45), 0, 6)), 2),
+        distance_cm=round(float(np.clip(40.0 * np.exp(0.22 * rng.standard_normal()), 24.0, 100.0)), 1),
+        yaw_deg=round(float(np.clip(rng.normal(0, 10), -38, 38)), 1),
+        pitch_deg=round(float(np.clip(rng.normal(0, 7), -24, 24)), 1),
+        motion_blur_px=round(float(np.clip(rng.exponential(0.6), 0, 7)), 2),
         eyewear="none" if is_retry and setting.eyewear == "sunglasses" else setting.eyewear,
         covering="none" if is_retry else setting.covering,
         thermal_state=setting.thermal_state,

@@ -1,0 +1,111 @@
+"""The reference models on people they have never met: good in good conditions, worse in harsh ones, and broken below
+10 lux by the wrong tone curve alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cv_quality.inference.embedder import load_embedder
+from cv_quality.inference.registry import ModelEntry, ModelRegistry
+from cv_quality.simulation.identity import IdentitySpace
+from cv_quality.simulation.simulate import REFERENCE_MODELS
+from cv_quality.simulation.train_reference_models import (
+    Embed,
+    ProbeFrames,
+    equal_error_rate,
+    probe_frames,
+    probe_scores,
+    threshold_at_fmr,
+)
+
+REGISTRY = ModelRegistry(str(REFERENCE_MODELS))
+PEOPLE = 120
+
+
+def frames_of(condition_set: str) -> ProbeFrames:
+    return probe_frames(IdentitySpace.EVALUATION, condition_set, seed=4711, people=PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def benign() -> ProbeFrames:
+    return frames_of("benign")
+
+
+@pytest.fixture(scope="module")
+def low_light() -> ProbeFrames:
+    return frames_of("low_light")
+
+
+def loaded(build_id: str) -> tuple[ModelEntry, Embed]:
+    """The registry's own way from pixels to embeddings."""
+    entry = REGISTRY.entry(build_id)
+    embedder = load_embedder(entry, registry=REGISTRY)
+
+    def embed(frames: NDArray[np.uint8], illuminance_lux: NDArray[np.floating]) -> NDArray[np.float32]:
+        return embedder.embed(list(frames), illuminance_lux=illuminance_lux.tolist()).embeddings
+
+    return entry, embed
+
+
+def false_non_match_rate(build_id: str, frames: ProbeFrames) -> float:
+    entry, embed = loaded(build_id)
+    genuine, _ = probe_scores(frames, embed)
+    return float((genuine < entry.decision_threshold).mean())
+
+
+def test_face_b_tells_unseen_people_apart_in_benign_conditions(benign: ProbeFrames) -> None:
+    _, embed = loaded("face-1.1")
+    assert equal_error_rate(*probe_scores(benign, embed)) < 0.02
+
+
+def test_the_decision_threshold_keeps_false_matches_near_one_in_a_thousand(benign: ProbeFrames) -> None:
+    for build_id in ("face-1.0", "face-1.1"):
+        entry, embed = loaded(build_id)
+        _, impostor = probe_scores(benign, embed)
+        assert 1e-4 < float((impostor >= entry.decision_threshold).mean()) < 4e-3
+
+
+def test_harsh_conditions_are_harder(benign: ProbeFrames) -> None:
+    harsh = frames_of("harsh")
+    for build_id in ("face-1.0", "face-1.1"):
+        _, embed = loaded(build_id)
+        assert equal_error_rate(*probe_scores(harsh, embed)) > equal_error_rate(*probe_scores(benign, embed))
+
+
+def test_the_older_model_is_the_worse_one(benign: ProbeFrames, low_light: ProbeFrames) -> None:
+    for frames in (benign, low_light):
+        assert false_non_match_rate("face-1.0", frames) > false_non_match_rate("face-1.1", frames)
+
+
+def test_the_planted_defect_shows_below_10_lux_and_nowhere_else(benign: ProbeFrames, low_light: ProbeFrames) -> None:
+    right, wrong = false_non_match_rate("face-1.1", low_light), false_non_match_rate("face-1.2", low_light)
+    assert right < 0.10
+    assert wrong > 4 * max(right, 0.05)
+    assert false_non_match_rate("face-1.2", benign) == false_non_match_rate("face-1.1", benign)
+
+
+def test_builds_follow_each_other_and_the_defect_is_no_other_model() -> None:
+    first, second, third = (REGISTRY.entry(build_id) for build_id in REGISTRY.build_ids())
+    assert (first.follows, second.follows, third.follows) == (None, "face-1.0", "face-1.1")
+    assert second.sha256 == third.sha256 != first.sha256
+    assert second.decision_threshold == third.decision_threshold
+
+
+def score_cases() -> list[tuple[Callable[[], float], float]]:
+    genuine = np.array([0.9, 0.8, 0.7, 0.2], np.float32)
+    impostor = np.array([0.75, 0.1, 0.0, -0.1], np.float32)
+    return [
+        (lambda: equal_error_rate(genuine, impostor), 0.25),
+        (lambda: equal_error_rate(genuine, impostor - 1), 0.0),
+        (lambda: threshold_at_fmr(impostor, fmr=0.0), 0.7501),
+    ]
+
+
+@pytest.mark.parametrize(("measured", "expected"), score_cases())
+def test_error_rates_on_scores_counted_by_hand(measured: Callable[[], float], expected: float) -> None:
+    assert measured() == pytest.approx(expected, abs=1e-6)
