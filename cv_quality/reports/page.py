@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cv_quality.drops.manifest import SCHEMA_VERSION
 from cv_quality.inference.registry import ModelEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, atomic_path
@@ -28,7 +29,6 @@ from cv_quality.reports.verdict import Finding
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SCHEMA_VERSION = 1
 LATENCY_DIMENSIONS = {"device_model": "device model", "thermal_state": "thermal state"}
 
 
@@ -215,13 +215,14 @@ def _spec_text(chart: Chart) -> str:
 
 
 def _score_charts(lake: Lake, *, scope: Scope, threshold: float) -> tuple[Chart, ...]:
+    """DET curve and histograms; a chart without a point to draw is left out."""
     scores = {model: curves.read_scores(lake, scope=scope, model=model) for model in scope.models}
     det = {model: curves.det_curve(found) for model, found in scores.items()}
     bins = {model: curves.histograms(found) for model, found in scores.items()}
-    return (
-        charts.det_chart(det, decided=_decided(lake, scope=scope), scope=scope),
-        charts.histogram_chart(bins, threshold=threshold, scope=scope),
-    )
+    det_chart = charts.det_chart(det, decided=_decided(lake, scope=scope), scope=scope)
+    score_chart = charts.histogram_chart(bins, threshold=threshold, scope=scope)
+    has_scores = any(items for kinds in bins.values() for items in kinds.values())
+    return (*((det_chart,) if any(det.values()) else ()), *((score_chart,) if has_scores else ()))
 
 
 def _decided(lake: Lake, *, scope: Scope) -> dict[str, DetPoint]:
@@ -240,7 +241,7 @@ def _latency(lake: Lake, *, scope: Scope) -> dict[str, LatencyGroup]:
         name: LatencyGroup(
             label=label,
             groups=curves.read_latency(lake, scope=scope, dimension=name),
-            query=latency_query(scope.build, dimension=name),
+            query=latency_query(scope.build, drops=scope.drops, dimension=name),
         )
         for name, label in LATENCY_DIMENSIONS.items()
     }

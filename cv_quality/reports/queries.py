@@ -7,7 +7,14 @@ the same rows under `fct_<table>`.
 from dataclasses import dataclass
 
 from cv_quality.lake.schema import Table
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, OPERATING_POINTS
+from cv_quality.lake.tables import (
+    ATTEMPT_OUTCOMES,
+    COMPARISONS,
+    INTERVALS,
+    OPERATING_POINTS,
+    QUARANTINE_PARSE,
+    QUARANTINE_VALIDATE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +57,28 @@ def interval_query(build: str, *, models: tuple[str, ...], metric: str, dimensio
     )
 
 
-def latency_query(build: str, *, dimension: str) -> Query:
-    """Median and tail of the latency in the devices' logs by device model or thermal state."""
-    select = (
-        f"SELECT {dimension}, count(device_latency_ms) AS n,\n"
-        "       quantile_cont(device_latency_ms, [0.5, 0.95, 0.99]) AS p50_p95_p99_ms\n"
-    )
-    where = f"WHERE device_latency_ms IS NOT NULL GROUP BY {dimension} ORDER BY {dimension};"
-    source = f"FROM read_parquet({literal(f'{ATTEMPT_OUTCOMES.name}/{build}/*.parquet')})\n"
+def latency_query(build: str, *, drops: tuple[str, ...], dimension: str) -> Query:
+    """Median and tail of the latency in the devices' logs by device model or thermal state.
+
+    The warehouse has percentiles of both together, which cannot be turned into percentiles of one.
+    """
     return Query(
-        warehouse=f"SELECT * FROM fct_latency WHERE build_id = {literal(build)};", lake=select + source + where
+        warehouse=None,
+        lake=f"SELECT {dimension}, count(*) AS n,\n"
+        "       quantile_cont(device_latency_ms, [0.5, 0.95, 0.99]) AS p50_p95_p99_ms\n"
+        f"FROM read_parquet({literal(f'{ATTEMPT_OUTCOMES.name}/{build}/*.parquet')})\n"
+        f"WHERE drop_id IN ({_list(drops)})\n"
+        f"  AND device_latency_ms IS NOT NULL AND {dimension} IS NOT NULL\n"
+        f"GROUP BY {dimension} ORDER BY {dimension};",
     )
 
 
 def parity_query(build: str) -> Query:
     """Agreement of the device's scores with the re-inference of the same build."""
     return Query(
-        warehouse=None,
+        warehouse="SELECT sum(n) AS n, sum(n * mean_abs_difference) / sum(n) AS mean_difference,\n"
+        "       max(max_abs_difference) AS largest_difference\n"
+        f"FROM fct_parity WHERE build_id = {literal(build)};",
         lake="SELECT count(*) AS n, avg(abs(score - device_score)) AS mean_difference,\n"
         "       max(abs(score - device_score)) AS largest_difference\n"
         f"FROM read_parquet({literal(f'{COMPARISONS.name}/{build}/*.parquet')})\n"
@@ -76,14 +88,13 @@ def parity_query(build: str) -> Query:
 
 def quarantine_query(drops: tuple[str, ...]) -> Query:
     """Rejected rows of the drops by stage and reason."""
-    body = (
-        f"WHERE drop_id IN ({_list(drops)})\nGROUP BY drop_id, stage, reason, event_kind\n"
-        "ORDER BY drop_id, stage, reason, event_kind;"
-    )
-    select = "SELECT drop_id, stage, reason, event_kind, count(*) AS n_rows\n"
+    where = f"WHERE drop_id IN ({_list(drops)})\n"
+    order = "ORDER BY drop_id, stage, reason, event_kind;"
+    columns = "drop_id, stage, reason, event_kind"
+    files = f"['{QUARANTINE_PARSE.name}/*.parquet', '{QUARANTINE_VALIDATE.name}/*.parquet']"
     return Query(
-        warehouse=f"{select}FROM fct_quarantine\n{body}",
-        lake=f"{select}FROM read_parquet(['quarantine_parse/*.parquet', 'quarantine_validate/*.parquet'])\n{body}",
+        warehouse=f"SELECT {columns}, n_rows\nFROM fct_quarantine\n{where}{order}",
+        lake=f"SELECT {columns}, count(*) AS n_rows\nFROM read_parquet({files})\n{where}GROUP BY {columns}\n{order}",
     )
 
 

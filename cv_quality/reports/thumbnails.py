@@ -56,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A genuine attempt that the build rejected, its scores, and the conditions under which it was made."""
+    """A genuine attempt with a comparison that the build rejects: scores, conditions and pictures."""
 
     attempt_id: str
     drop_id: str
@@ -87,8 +87,8 @@ class _Candidate:
 
 
 def read_failures(lake: Lake, *, landing: Store, scope: Scope, limit: int = MAX_SHOWN) -> tuple[Failure, ...]:
-    """The genuine bona fide attempts with the lowest scores among those that the build rejected, worst first."""
-    candidates = [_candidate(lake, row, scope=scope) for row in _worst(lake, scope=scope, limit=limit).to_dicts()]
+    """The genuine attempts with the lowest comparison scores below the build's threshold, worst first."""
+    candidates = [_candidate(lake, row) for row in _worst(lake, scope=scope, limit=limit).to_dicts()]
     pictures: dict[tuple[str, str], Picture] = {}
     for drop in dict.fromkeys(item.drop_id for item in candidates):
         wanted = _allowed_frames(item for item in candidates if item.drop_id == drop)
@@ -97,22 +97,30 @@ def read_failures(lake: Lake, *, landing: Store, scope: Scope, limit: int = MAX_
 
 
 def _worst(lake: Lake, *, scope: Scope, limit: int) -> "pl.DataFrame":
+    """One row an attempt: its lowest comparison below the threshold, with the attempt's conditions and consent."""
     import polars as pl
 
-    rejected = mated() & (pl.col("outcome") == "non_match")
+    pair = ["drop_id", "attempt_id", "reference_id"]
+    attempts = lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build)).drop(
+        "score", "device_score", "build_id", "subject_id"
+    )
     baseline = scope.grid(scope.baseline) if scope.baseline else []
-    before = lake.scan(ATTEMPT_OUTCOMES, baseline).select("drop_id", "attempt_id", baseline_score="score")
+    before = lake.scan(COMPARISONS, baseline).select(*pair, baseline_score="score")
     return (
-        lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build))
-        .filter(rejected & pl.col("score").is_not_null())
-        .sort("score", "drop_id", "attempt_id")
+        lake.scan(COMPARISONS, scope.grid(scope.build))
+        .filter(mated())
+        .select(*pair, "subject_id", "score", "device_score")
+        .join(attempts, on=["drop_id", "attempt_id"])
+        .filter(pl.col("score") < pl.col("decision_threshold"))
+        .sort("score", *pair)
+        .unique(["drop_id", "attempt_id"], keep="first", maintain_order=True)
         .head(limit)
-        .join(before, on=["drop_id", "attempt_id"], how="left", maintain_order="left")
+        .join(before, on=pair, how="left", maintain_order="left")
         .collect()
     )
 
 
-def _candidate(lake: Lake, row: Mapping[str, object], *, scope: Scope) -> _Candidate:
+def _candidate(lake: Lake, row: Mapping[str, object]) -> _Candidate:
     """Consent holds only when both the outcome ledger and the drop's own subject record say so."""
     import polars as pl
 
@@ -122,27 +130,19 @@ def _candidate(lake: Lake, row: Mapping[str, object], *, scope: Scope) -> _Candi
     return _Candidate(
         row=row,
         has_consent=len(consents) > 1 and all(consents),
-        reference_frame=_reference_frame(lake, row, build=scope.build, drop=drop),
+        reference_frame=_reference_frame(lake, row, drop=drop),
     )
 
 
-def _reference_frame(lake: Lake, row: Mapping[str, object], *, build: str, drop: str) -> str | None:
-    """The first enrolled image of the subject's own reference that the attempt came closest to."""
+def _reference_frame(lake: Lake, row: Mapping[str, object], *, drop: str) -> str | None:
+    """The first image of the subject's own reference that the attempt was compared with."""
     import polars as pl
 
-    compared = lake.read(COMPARISONS, TableKey(build=build, drop=drop)).filter(
-        "is_genuine",
-        (pl.col("attempt_id") == row["attempt_id"]) & (pl.col("reference_subject_id") == row["subject_id"]),
-    )
-    if compared.is_empty():
-        return None
-    reference = compared.sort("score", "reference_id", descending=[True, False])["reference_id"][0]
     enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop)).filter(
-        (pl.col("reference_id") == reference)
-        & (pl.col("subject_id") == row["subject_id"])
-        & pl.col("frame").is_not_null()
+        (pl.col("reference_id") == row["reference_id"]) & (pl.col("subject_id") == row["subject_id"])
     )
-    return None if enrols.is_empty() else str(enrols.sort("event_id")["frame"][0])
+    frames = enrols.filter(pl.col("frame").is_not_null()).sort("event_id")["frame"]
+    return None if frames.is_empty() else str(frames[0])
 
 
 def _allowed_frames(candidates: Iterable[_Candidate]) -> list[str]:

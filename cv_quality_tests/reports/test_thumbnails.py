@@ -12,7 +12,7 @@ from cv_quality.errors import ObjectNotFound
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, SUBJECTS
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, SUBJECTS
 from cv_quality.reports.facts import Scope
 from cv_quality.reports.page import ReportSummary
 from cv_quality.reports.thumbnails import MAX_SHOWN, NO_CONSENT, SIDE_PX, Failure, picture_of, read_failures
@@ -51,6 +51,17 @@ def test_the_worst_genuine_non_matches_come_first(case: Evaluation) -> None:
     ledger = pl.concat([case.lake.read(ATTEMPT_OUTCOMES, TableKey(build=BUILD, drop=drop)) for drop in DROPS])
     worst = ledger.filter(pl.col("outcome") == "non_match").sort("score").head(MAX_SHOWN)
     assert [failure.attempt_id for failure in _failures(case)] == worst["attempt_id"].to_list()
+
+
+def test_an_attempt_is_shown_once_by_its_lowest_comparison(case: Evaluation) -> None:
+    """In a drop of all pairs one image takes part in many comparisons."""
+    key = TableKey(build=BUILD, drop=DROPS[0])
+    lower = {"reference_id": pl.lit("reference-99"), "score": pl.col("score") - 0.2}
+    case.edit(COMPARISONS, key, lambda rows: pl.concat([rows, rows.with_columns(**lower)]))
+    shown = _failures(case)
+    assert len({failure.attempt_id for failure in shown}) == len(shown) == MAX_SHOWN
+    doubled = case.lake.read(COMPARISONS, key).filter(pl.col("attempt_id") == shown[0].attempt_id)
+    assert shown[0].score == doubled["score"].min()
 
 
 def test_each_failure_carries_the_baseline_and_the_device_score(case: Evaluation) -> None:
