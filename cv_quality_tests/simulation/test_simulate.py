@@ -15,10 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.manifest import completed_drops, read_manifest
+from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import RegistryError
 from cv_quality.inference.embedder import Embedder, load_embedder
 from cv_quality.inference.registry import ModelRegistry
+from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import open_store
 from cv_quality.simulation.conditions import benign_conditions
 from cv_quality.simulation.identity import IdentitySpace, draw_people
@@ -137,6 +140,16 @@ def test_the_on_device_score_is_the_builds_own_model_on_the_logged_pixels(
             score = vector @ reference / np.linalg.norm(reference)
             assert attempt["device_score"] == pytest.approx(score, abs=2e-6)
             assert attempt["is_device_accepted"] == (float(str(attempt["device_score"])) >= entry.decision_threshold)
+
+
+def test_the_drops_pass_parsing_and_validation_whole(landing: Path, lake: Lake) -> None:
+    store = open_store(str(landing))
+    for drop in completed_drops(store):
+        parsed = ingest_drop(landing=store, lake=lake, drop_id=drop.drop_id)
+        validated = validate_drop(landing=store, lake=lake, drop_id=drop.drop_id)
+        assert parsed.rows_quarantined == 0
+        assert validated.rows_rejected == 0
+        assert parsed.rows["attempt"] == len(events(landing / drop.drop_id, "attempt"))
 
 
 def test_transactions_end_with_an_acceptance_or_when_attempts_run_out(landing: Path) -> None:
