@@ -7,6 +7,8 @@ not accept whole. Both judge by the same fields; rules that need other rows are 
 import json
 import re
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Annotated
 
 import msgspec
@@ -34,20 +36,16 @@ def _field(column: Column) -> tuple[str, object] | tuple[str, object, object]:
     return (column.name, wanted | None, None) if column.nullable else (column.name, wanted)  # type: ignore[operator]
 
 
-def _decoders() -> dict[str, msgspec.json.Decoder[msgspec.Struct]]:
-    """One strict decoder per kind; fields that the contract does not name are passed over."""
-    return {
-        kind: msgspec.json.Decoder(msgspec.defstruct(kind, [_field(column) for column in columns], kw_only=True))
+def _decoder() -> msgspec.json.Decoder[msgspec.Struct]:
+    """A strict decoder that knows the kinds apart; fields that the contract does not name are passed over."""
+    kinds = [
+        msgspec.defstruct(kind, [_field(column) for column in columns], kw_only=True, tag_field="kind", tag=kind)
         for kind, columns in EVENT_FIELDS.items()
-    }
+    ]
+    return msgspec.json.Decoder(reduce(or_, kinds))
 
 
-class _Kind(msgspec.Struct):
-    kind: str
-
-
-_KIND = msgspec.json.Decoder(_Kind)
-_DECODERS = _decoders()
+_DECODER = _decoder()
 
 
 def judge(line: bytes, *, number: int) -> str | Rejection:
@@ -55,21 +53,19 @@ def judge(line: bytes, *, number: int) -> str | Rejection:
     if len(line) > MAX_LINE_BYTES:
         return too_long(line[:RAW_BYTES], number=number, size=len(line))
     try:
-        line.decode()
-        kind = _KIND.decode(line).kind
-        if kind not in _DECODERS:
-            return _rejected(line, number, "unknown_kind", f"event kind {kind!r}: {near(kind, _DECODERS)}")
-        event = _DECODERS[kind].decode(line)
+        if not line.isascii():
+            line.decode()
+        event = _DECODER.decode(line)
         datetime.fromisoformat(event.occurred_at)  # type: ignore[attr-defined]
     except UnicodeDecodeError as error:
         return _rejected(line, number, "not_utf8", str(error))
     except msgspec.ValidationError as error:
-        return _rejected(line, number, _reason(str(error)), str(error))
+        return _rejected(line, number, *_reason(str(error)))
     except (msgspec.DecodeError, RecursionError) as error:
         return _malformed(line, number, str(error))
     except ValueError as error:
         return _rejected(line, number, "wrong_type", f"{error} - at `$.occurred_at`")
-    return kind
+    return type(event).__name__
 
 
 def too_long(head: bytes, *, number: int, size: int) -> Rejection:
@@ -83,10 +79,13 @@ def refused(line: bytes, *, number: int, detail: str) -> Rejection:
     return _rejected(line, number, reason, detail)
 
 
-def _reason(message: str) -> str:
+def _reason(message: str) -> tuple[str, str]:
+    """Code and text for a decoder's message."""
     if "missing required field" in message:
-        return "missing_field"
-    return "not_finite" if "out of range" in message else "wrong_type"
+        return "missing_field", message
+    if unknown := re.fullmatch(r"Invalid value '(.*)' - at `\$\.kind`", message, re.DOTALL):
+        return "unknown_kind", f"event kind {unknown[1]!r}: {near(unknown[1], EVENT_FIELDS)}"
+    return "not_finite" if "out of range" in message else "wrong_type", message
 
 
 def _malformed(line: bytes, number: int, message: str) -> Rejection:

@@ -108,7 +108,7 @@ def open_site(root: Path) -> Site:
     return Site(open_store(str(root / "landing")), Lake(open_store(str(root / "lake"))), root)
 
 
-def drop_writer(landing: Store, **changes: int) -> DropWriter:
+def drop_writer(landing: Store, *, events_per_file: int = 250_000, frames_per_shard: int = 5_000) -> DropWriter:
     return DropWriter(
         landing,
         drop_id=DROP_ID,
@@ -117,7 +117,8 @@ def drop_writer(landing: Store, **changes: int) -> DropWriter:
         protocol="enrolled",
         captured_from=START,
         captured_until=UNTIL,
-        **changes,
+        events_per_file=events_per_file,
+        frames_per_shard=frames_per_shard,
     )
 
 

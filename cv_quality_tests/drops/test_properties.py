@@ -80,11 +80,11 @@ def survived(row: dict[str, object], fields: dict[str, object]) -> bool:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(garbage(), max_size=6), st.integers(0, 5))
 def test_garbage_does_not_disturb_its_neighbours(noise: list[Line], place: int) -> None:
-    kind, fields, line = "device", {"event_id": "d1", "device_id": "x", "device_model": "m"}, b""
-    fields = {**fields, "occurred_at": "2026-09-01T12:30:00.000000Z", "os_version": None, "camera_supplier": None}
-    line = msgspec.json.encode({"kind": kind, **fields})
+    fields: dict[str, object] = {"event_id": "d1", "device_id": "x", "device_model": "m"}
+    fields |= {"occurred_at": "2026-09-01T12:30:00.000000Z", "os_version": None, "camera_supplier": None}
+    line = msgspec.json.encode({"kind": "device", **fields})
     with tempfile.TemporaryDirectory() as folder:
         site = open_site(Path(folder))
-        ingested(site, [*noise[:place], (kind, fields, line), *noise[place:]])
-        rows = site.rows(RAW_TABLES[kind]).filter(source_line=len(noise[:place]) + 1).to_dicts()
+        ingested(site, [*noise[:place], ("device", fields, line), *noise[place:]])
+        rows = site.rows(RAW_TABLES["device"]).filter(source_line=len(noise[:place]) + 1).to_dicts()
         assert survived(rows[0], fields)
