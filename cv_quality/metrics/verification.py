@@ -6,6 +6,7 @@ ISO/IEC 19795-1.
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,16 +171,13 @@ def eer(genuine: ArrayLike, impostor: "ArrayLike | ScoreTail") -> EqualErrorRate
     0.125
     """
     genuine, tail = scores_of(genuine, name="genuine"), tail_of(impostor)
-    curve = _curve(genuine, tail)
-    crossing = int(np.argmax(curve.fnmr >= curve.fmr))
-    if crossing == 0:
-        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
-    best = _better_side(curve, crossing)
-    rates = _rates(genuine, tail, threshold=float(curve.thresholds[best]))
+    first = min(_crossing_among(genuine, genuine, tail), _crossing_among(tail.scores, genuine, tail))
+    below = max(_next_below(genuine, first), _next_below(tail.scores, first))
+    rates = _better_side(genuine, tail, below=below, first=first)
     value = (rates.fmr + rates.fnmr) / 2
-    below = float(curve.thresholds[best - 1]) if best else -math.inf
+    above = below if rates.threshold == first else max(_next_below(genuine, below), _next_below(tail.scores, below))
     warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
-    return EqualErrorRate(value, rates, below, warning)
+    return EqualErrorRate(value, rates, above, warning)
 
 
 def det_curve(genuine: ArrayLike, impostor: ArrayLike) -> DetCurve:
@@ -253,7 +251,7 @@ def _next_above(ascending: Scores, value: float) -> float:
 
 
 def _rates(genuine: Scores, tail: ScoreTail, *, threshold: float) -> ErrorRates:
-    if not tail.is_complete and (len(tail.scores) == 0 or threshold < tail.scores[0]):
+    if threshold < _floor(tail):
         raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above threshold {threshold}")
     missed = int(np.searchsorted(genuine, threshold, side="left"))
     matched = len(tail.scores) - int(np.searchsorted(tail.scores, threshold, side="left"))
@@ -268,18 +266,49 @@ def _rates(genuine: Scores, tail: ScoreTail, *, threshold: float) -> ErrorRates:
     )
 
 
+def _floor(tail: ScoreTail) -> float:
+    """The lowest threshold that the tail can answer for."""
+    if tail.is_complete:
+        return -math.inf
+    return float(tail.scores[0]) if len(tail.scores) else math.inf
+
+
 def _curve(genuine: Scores, tail: ScoreTail) -> DetCurve:
     """The curve at every distinct score that the tail reaches, and at +inf."""
-    floor = -math.inf if tail.is_complete else math.inf if len(tail.scores) == 0 else tail.scores[0]
-    reached = genuine[genuine >= floor]
+    reached = genuine[genuine >= _floor(tail)]
     thresholds: Scores = np.append(np.unique(np.concatenate([reached, tail.scores])), np.inf)
     matched = len(tail.scores) - np.searchsorted(tail.scores, thresholds, side="left")
     missed = np.searchsorted(genuine, thresholds, side="left")
     return DetCurve(thresholds, matched / tail.n, missed / genuine.size)
 
 
-def _better_side(curve: DetCurve, crossing: int) -> int:
-    if curve.fnmr[crossing] == curve.fmr[crossing]:
-        return crossing
-    totals = curve.fmr[crossing - 1 : crossing + 1] + curve.fnmr[crossing - 1 : crossing + 1]
-    return crossing - 1 + int(np.argmin(totals))
+def _crossing_among(candidates: Scores, genuine: Scores, tail: ScoreTail) -> float:
+    """The first of the ascending candidates, or +inf, with FNMR >= FMR; found by bisection, as the gap never falls.
+
+    Raises:
+        MetricError: FNMR >= FMR already where the tail begins.
+    """
+    floor = _floor(tail)
+    if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
+        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
+    start = int(np.searchsorted(candidates, floor))
+    index = bisect_left(candidates, 0.0, lo=start, key=lambda score: _gap(genuine, tail, score))
+    return float(candidates[index]) if index < len(candidates) else math.inf
+
+
+def _gap(genuine: Scores, tail: ScoreTail, threshold: float) -> float:
+    rates = _rates(genuine, tail, threshold=threshold)
+    return rates.fnmr - rates.fmr
+
+
+def _next_below(ascending: Scores, value: float) -> float:
+    index = int(np.searchsorted(ascending, value, side="left"))
+    return float(ascending[index - 1]) if index else -math.inf
+
+
+def _better_side(genuine: Scores, tail: ScoreTail, *, below: float, first: float) -> ErrorRates:
+    """The rates at the crossing where it is exact, else on the side of the jump with the smaller mean."""
+    at, before = (_rates(genuine, tail, threshold=threshold) for threshold in (first, below))
+    if at.fnmr == at.fmr or at.fnmr + at.fmr < before.fnmr + before.fmr:
+        return at
+    return before
