@@ -5,7 +5,7 @@ How a condition changes pixels is in `drawing.py` and `camera.py`; who meets whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -102,4 +102,4 @@ def low_light_conditions(count: int, *, seed: int, camera_count: int = 1) -> Cap
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(105,)))
     benign = benign_conditions(count, seed=seed, camera_count=camera_count)
     lux = np.exp(rng.uniform(np.log(1.5), np.log(9.99), count)).astype(np.float32)
-    return CaptureConditions(lux, *(getattr(benign, field.name) for field in fields(benign)[1:]))
+    return replace(benign, illuminance_lux=lux)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 
 from cv_quality.inference.embedder import load_embedder
@@ -15,11 +16,13 @@ from cv_quality.inference.registry import ModelEntry, ModelRegistry
 from cv_quality.simulation.identity import IdentitySpace
 from cv_quality.simulation.simulate import REFERENCE_MODELS
 from cv_quality.simulation.train_reference_models import (
+    BUILDS,
     Embed,
     ProbeFrames,
     equal_error_rate,
     probe_frames,
     probe_scores,
+    registry_entry,
     threshold_at_fmr,
 )
 
@@ -94,6 +97,12 @@ def test_builds_follow_each_other_and_the_defect_is_no_other_model() -> None:
     assert (first.follows, second.follows, third.follows) == (None, "face-1.0", "face-1.1")
     assert second.sha256 == third.sha256 != first.sha256
     assert second.decision_threshold == third.decision_threshold
+
+
+def test_the_packaged_registry_is_what_the_training_command_writes() -> None:
+    for build in BUILDS:
+        packaged = yaml.safe_load((REFERENCE_MODELS / f"{build.build_id}.yaml").read_text(encoding="utf-8"))
+        assert packaged == registry_entry(build, sha256=packaged["sha256"], threshold=packaged["decision_threshold"])
 
 
 def score_cases() -> list[tuple[Callable[[], float], float]]:
