@@ -181,8 +181,18 @@ def _counted(
 def _histogram(references: Side, probes: Side) -> NDArray[np.int64]:
     histogram = np.zeros(BINS, np.int64)
     for tile in _tiles(references, probes):
-        histogram += np.bincount(bin_of(tile.scores).ravel(), minlength=BINS)
-        histogram -= np.bincount(bin_of(tile.scores[~tile.is_counted]), minlength=BINS)
+        excluded = tile.scores[~tile.is_counted]
+        histogram += _binned(tile.scores.ravel()) - _binned(excluded)
+    return histogram
+
+
+def _binned(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The histogram of float32 scores; overwrites them. Counts what `bin_of` says, in fewer passes."""
+    scores += np.float32(1)
+    scores *= np.float32(BINS_PER_UNIT)
+    counts = np.bincount(np.maximum(scores, 0, out=scores).astype(np.int64), minlength=BINS + 1)
+    counts[BINS - 1] += counts[BINS:].sum()
+    histogram: NDArray[np.int64] = counts[:BINS]
     return histogram
 
 
