@@ -89,13 +89,20 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One number of the summary, for the build and its baseline, with the query that reproduces it."""
+    """One number of the summary, for the build and its baseline, with the query that reproduces it.
+
+    Attributes:
+        fmr_target: the highest FMR allowed, of an FNMR at a fixed FMR.
+        is_firm: False where the FMR target allows fewer than five false matches, so that few pairs set the threshold.
+    """
 
     name: str
     meaning: str
     build: Rate
     baseline: Rate | None
     query: Query
+    fmr_target: float | None = None
+    is_firm: bool = True
 
     @property
     def delta(self) -> float | None:
@@ -280,13 +287,17 @@ def find_point(
 
 
 def _target_headline(rows: list[dict[str, Any]], *, scope: Scope, target: float) -> Headline:
-    found = {model: _fnmr(find_point(rows, model=model, point="fnmr_at_fmr", target=target)) for model in scope.models}
+    points = {model: find_point(rows, model=model, point="fnmr_at_fmr", target=target) for model in scope.models}
+    found = {model: _fnmr(row) for model, row in points.items()}
+    allowed = min(target * row["n_impostor"] if row else 0.0 for row in points.values())
     return Headline(
         name=f"FNMR at FMR {target_text(target)}",
         meaning=f"genuine comparisons rejected when at most {_one_in(target)} impostor comparisons is accepted",
         build=found[scope.build],
         baseline=found.get(scope.baseline or ""),
         query=operating_point_query(scope.build, models=scope.models, point="fnmr_at_fmr", target=target),
+        fmr_target=target,
+        is_firm=allowed >= MIN_ERRORS,
     )
 
 

@@ -7,7 +7,7 @@ The page asks the network for nothing and its content security policy forbids it
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from cv_quality.lake.store import Store, atomic_path
 from cv_quality.lake.tables import OPERATING_POINTS
 from cv_quality.reports import charts, curves, facts, verdict
 from cv_quality.reports.charts import Chart
-from cv_quality.reports.curves import DetPoint, Latency, Parity
+from cv_quality.reports.curves import DetPoint, Latency, Parity, Scores
 from cv_quality.reports.deliveries import DataQuality, read_data_quality
 from cv_quality.reports.facts import Dimension, Headline, Overview, Scope
 from cv_quality.reports.queries import Query, latency_query, parity_query, quarantine_query
@@ -65,7 +65,7 @@ class LatencyGroup:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Everything that the template shows."""
+    """Everything that the template shows; `undrawn` names the models without a point on the DET curve."""
 
     scope: Scope
     entry: ModelEntry
@@ -78,6 +78,7 @@ class Content:
     parity: Parity | None
     quality: DataQuality
     charts: Mapping[str, Chart]
+    undrawn: tuple[str, ...]
     parity_query: Query
     quarantine_query: Query
     warehouse: str | None
@@ -133,8 +134,10 @@ def read_content(
     dimensions = facts.read_dimensions(lake, scope=scope)
     latency = _latency(lake, scope=scope)
     parity = curves.read_parity(lake, scope=scope, threshold=entry.decision_threshold)
+    scores = {model: curves.read_scores(lake, scope=scope, model=model) for model in scope.models}
+    det = {model: curves.det_curve(found) for model, found in scores.items()}
     drawn = (
-        *_score_charts(lake, scope=scope, threshold=entry.decision_threshold),
+        *_score_charts(lake, scope=scope, threshold=entry.decision_threshold, det=det, scores=scores),
         *(charts.dimension_chart(dimension, scope=scope) for dimension in dimensions),
         *_latency_charts(latency),
         *((charts.parity_chart(parity),) if parity else ()),
@@ -151,6 +154,7 @@ def read_content(
         parity=parity,
         quality=read_data_quality(lake, scope=scope),
         charts={chart.id: chart for chart in drawn},
+        undrawn=tuple(model for model, points in det.items() if not points),
         parity_query=parity_query(build),
         quarantine_query=quarantine_query(scope.drops),
         warehouse=warehouse.name if warehouse else None,
@@ -179,7 +183,8 @@ def _methods(content: Content) -> list[str]:
     headline = [rate for item in content.headlines for rate in (item.build, item.baseline)]
     levels = [level.build for dimension in content.dimensions for level in dimension.levels]
     methods = (rate.method for rate in (*headline, *levels) if rate is not None and rate.method)
-    return sorted({method.partition(", design effect")[0] for method in methods})
+    parts = (part.strip() for method in methods for part in method.split(";"))
+    return sorted({part.partition(", design effect")[0] for part in parts})
 
 
 def _environment() -> "Environment":
@@ -214,10 +219,10 @@ def _spec_text(chart: Chart) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _score_charts(lake: Lake, *, scope: Scope, threshold: float) -> tuple[Chart, ...]:
+def _score_charts(
+    lake: Lake, *, scope: Scope, threshold: float, det: Mapping[str, Sequence[DetPoint]], scores: Mapping[str, Scores]
+) -> tuple[Chart, ...]:
     """DET curve and histograms; a chart without a point to draw is left out."""
-    scores = {model: curves.read_scores(lake, scope=scope, model=model) for model in scope.models}
-    det = {model: curves.det_curve(found) for model, found in scores.items()}
     bins = {model: curves.histograms(found) for model, found in scores.items()}
     det_chart = charts.det_chart(det, decided=_decided(lake, scope=scope), scope=scope)
     score_chart = charts.histogram_chart(bins, threshold=threshold, scope=scope)

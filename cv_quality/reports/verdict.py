@@ -6,7 +6,7 @@ Only words are made here, from records of `cv_quality.reports.facts`. Whether a 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cv_quality.reports.facts import DIMENSIONS, Dimension, Direction, Headline, Level, Rate
+from cv_quality.reports.facts import DIMENSIONS, UNKNOWN, Dimension, Direction, Headline, Level, Rate
 
 _PLACES = {
     "illuminance_band": "illuminance {} lux",
@@ -53,9 +53,9 @@ def find(headlines: Iterable[Headline], *, dimensions: Iterable[Dimension], has_
 
 
 def leading(headlines: Iterable[Headline], *, has_baseline: bool) -> Headline | None:
-    """The strictest FMR target that is defined for every model, else FNMR at the decision threshold, else None."""
+    """The strictest firm FMR target that every model has, else FNMR at the decision threshold, else None."""
     known = list(headlines)
-    targets = [item for item in known if item.name.startswith("FNMR at FMR")]
+    targets = [item for item in known if item.fmr_target is not None and item.is_firm]
     fallback = [item for item in known if item.name == "FNMR at the decision threshold"]
     return next(
         (item for item in (*reversed(targets), *fallback) if _is_measured(item, has_baseline=has_baseline)), None
@@ -64,7 +64,8 @@ def leading(headlines: Iterable[Headline], *, has_baseline: bool) -> Headline | 
 
 def largest_rise(levels: Iterable[Level]) -> Level | None:
     """The level, with enough trials and disjoint intervals, whose FNMR rose most; None when there is none."""
-    risen = [level for level in levels if level.direction == "worse" and level.delta is not None]
+    known = [level for level in levels if level.level != UNKNOWN]
+    risen = [level for level in known if level.direction == "worse" and level.delta is not None]
     return max(risen, key=lambda level: (level.delta or 0.0, level.build.denominator or 0), default=None)
 
 

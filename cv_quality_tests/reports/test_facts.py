@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import duckdb
 import pytest
 
-from cv_quality.reports.facts import BANDS, Dimension, Headline, Level, Rate, direction, is_sufficient
+from cv_quality.reports.facts import BANDS, Dimension, Headline, Level, Rate, direction, is_sufficient, target_text
 from cv_quality.reports.facts import _band_order as band_order
 from cv_quality.reports.queries import Query, literal
 from cv_quality.reports.verdict import find, largest_rise
@@ -20,8 +20,9 @@ def _rate(value: float, *, half: float = 0.01, n: int = 1_000, reason: str | Non
     )
 
 
-def _headline(build: Rate, baseline: Rate | None, *, name: str = "FNMR at FMR 1e-3") -> Headline:
-    return Headline(name=name, meaning="", build=build, baseline=baseline, query=QUERY)
+def _headline(build: Rate, baseline: Rate | None, *, target: float = 1e-3, is_firm: bool = True) -> Headline:
+    name = f"FNMR at FMR {target_text(target)}"
+    return Headline(name, "", build, baseline, QUERY, fmr_target=target, is_firm=is_firm)
 
 
 def _level(level: str, build: Rate, baseline: Rate) -> Level:
@@ -76,10 +77,19 @@ def test_the_sentence_speaks_of_the_strictest_target_that_both_models_have() -> 
     undefined = Rate(reason="needs >= 1e+06 trials, has 700")
     headlines = [
         _headline(_rate(0.02), _rate(0.02)),
-        _headline(_rate(0.07), _rate(0.03), name="FNMR at FMR 1e-4"),
-        _headline(undefined, undefined, name="FNMR at FMR 1e-6"),
+        _headline(_rate(0.07), _rate(0.03), target=1e-4),
+        _headline(undefined, undefined, target=1e-6),
     ]
     assert find(headlines, dimensions=[], has_baseline=True).sentence.startswith("FNMR at FMR 1e-4 rose")
+
+
+def test_a_target_that_few_false_matches_decide_does_not_lead() -> None:
+    headlines = [_headline(_rate(0.07), _rate(0.03)), _headline(_rate(0.5), _rate(0.1), target=1e-4, is_firm=False)]
+    assert find(headlines, dimensions=[], has_baseline=True).sentence.startswith("FNMR at FMR 1e-3 rose")
+
+
+def test_a_level_that_was_not_recorded_is_no_place() -> None:
+    assert largest_rise([_level("unknown", _rate(0.2), _rate(0.02))]) is None
 
 
 def test_data_that_show_nothing_are_said_to_show_nothing() -> None:
