@@ -4,8 +4,10 @@ Only arguments, tables and progress bars live here. Results go to standard outpu
 else to standard error.
 """
 
+import atexit
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +38,13 @@ class TypedErrors(click.Group):
             return super().invoke(ctx)
         except CvQualityError as error:
             raise click.ClickException(f"{type(error).__name__}: {error}") from error
+
+
+@atexit.register
+def _quiet_exit() -> None:
+    """DuckDB's binding lists what lives at interpreter exit on standard error once Great Expectations is loaded."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -274,8 +283,6 @@ def demo(scenario: str) -> None:
 @click.option("--port", default=3000, show_default=True)
 def ui(port: int) -> None:
     """Serve the Dagster UI and daemon on 127.0.0.1, the sensors on, until interrupted."""
-    import os
-
     from cv_quality.pipeline.instance import prepare_home
 
     settings = Settings.from_environment()

@@ -108,8 +108,10 @@ def _context() -> Any:
     """One ephemeral context a process: each makes a folder in the system's temporary folder."""
     import great_expectations as gx
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.disable(logging.INFO)
     context: Any = gx.get_context(mode="ephemeral")
+    logging.disable(logging.NOTSET)
+    context.enable_analytics(enable=False)
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     return context
 

@@ -5,6 +5,7 @@ a process per run.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
 
@@ -15,12 +16,15 @@ from cv_quality.chain import Track
 from cv_quality.definitions import build_definitions
 from cv_quality.gates.verdicts import drop_gates, state_of
 from cv_quality.lake.lake import TableKey
+from cv_quality.pipeline.assets.marts import MODELS
 from cv_quality.pipeline.jobs import EVALUATE_BUILD_ON_DROP, INGEST_DROP, REPORT_BUILD
 from cv_quality.pipeline.partitions import partition_of
 from cv_quality.pipeline.sensors import identity_tags, partitions_of
 from cv_quality.planning import Work
 from cv_quality.stages import Workspace, drop_builds
 
+MEASURED = ("impostor_counts", "intervals")
+PUBLISHED = tuple(f"marts/{model}" for model in MODELS)
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -33,20 +37,16 @@ def prepare_home(home: Path) -> Path:
 
 
 def materialize_all(workspace: Workspace, *, track: Track) -> list[dg.ExecuteInProcessResult]:
-    """Run every job for everything that is due, in the order of the data."""
-    results = []
-    plans = (
-        ("take drops in", planning.drops_to_ingest, INGEST_DROP),
-        ("score builds on drops", planning.cells_to_score, EVALUATE_BUILD_ON_DROP),
-        ("report builds", planning.builds_to_report, REPORT_BUILD),
-    )
-    with dg.DagsterInstance.from_config(str(prepare_home(workspace.settings.dagster_home))) as instance:
-        definitions = build_definitions(workspace.settings)
-        for label, plan, job in plans:
-            work = plan(workspace)
-            _add_partitions(instance, work)
-            runner = definitions.resolve_job_def(job.name)
-            results += [_execute(runner, item, instance) for item in track(work, description=label)]
+    """Run the jobs for everything that is due, in the order of the data; the metric tables once for all builds."""
+    with _instance(workspace) as instance:
+        jobs = _Jobs(build_definitions(workspace.settings), instance)
+        results = jobs.run(INGEST_DROP.name, planning.drops_to_ingest(workspace), track=track, label="take drops in")
+        cells = planning.cells_to_score(workspace)
+        results += jobs.run(EVALUATE_BUILD_ON_DROP.name, cells, track=track, label="score builds on drops")
+        builds = planning.builds_to_report(workspace)
+        results += jobs.run(REPORT_BUILD.name, builds, track=track, label="measure builds", only=MEASURED)
+        results += jobs.run(REPORT_BUILD.name, builds[:1], track=track, label="publish metric tables", only=PUBLISHED)
+        results += jobs.run(REPORT_BUILD.name, builds, track=track, label="report builds", only=("failure_report",))
     return results
 
 
@@ -61,29 +61,49 @@ def backfill_grid(
         for build in sorted(chosen_builds)
         for drop in sorted(chosen_drops)
     ]
-    with dg.DagsterInstance.from_config(str(prepare_home(workspace.settings.dagster_home))) as instance:
-        _add_partitions(instance, work)
-        runner = build_definitions(workspace.settings).resolve_job_def(EVALUATE_BUILD_ON_DROP.name)
-        runs = [(item, _execute(runner, item, instance)) for item in track(work, description="score the grid")]
+    with _instance(workspace) as instance:
+        jobs = _Jobs(build_definitions(workspace.settings), instance)
+        runs = jobs.run(EVALUATE_BUILD_ON_DROP.name, work, track=track, label="score the grid")
     return [
         {"build": item.key.build, "drop": item.key.drop, "run": run.run_id, "succeeded": run.success}
-        for item, run in runs
+        for item, run in zip(work, runs, strict=True)
     ]
 
 
-def _execute(job: dg.JobDefinition, work: Work, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    return job.execute_in_process(
-        partition_key=partition_of(work.key),
-        instance=instance,
-        tags=identity_tags(work),
-        run_config=QUIET,
-        raise_on_error=False,
-    )
+@dataclass(frozen=True, slots=True)
+class _Jobs:
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    def run(
+        self,
+        job: str,
+        work: Sequence[Work],
+        *,
+        track: Track,
+        label: str,
+        only: Sequence[str] | None = None,
+    ) -> list[dg.ExecuteInProcessResult]:
+        """One run of `job`, or of `only` these of its assets, for each piece of work."""
+        for definition, keys in partitions_of(work).items():
+            self.instance.add_dynamic_partitions(str(definition.name), keys)
+        resolved = self.definitions.resolve_job_def(job)
+        selection = None if only is None else [dg.AssetKey(name.split("/")) for name in only]
+        return [
+            resolved.execute_in_process(
+                partition_key=partition_of(item.key),
+                instance=self.instance,
+                asset_selection=selection,
+                tags=identity_tags(item),
+                run_config=QUIET,
+                raise_on_error=False,
+            )
+            for item in track(work, description=label)
+        ]
 
 
-def _add_partitions(instance: dg.DagsterInstance, work: Sequence[Work]) -> None:
-    for definition, keys in partitions_of(work).items():
-        instance.add_dynamic_partitions(str(definition.name), keys)
+def _instance(workspace: Workspace) -> dg.DagsterInstance:
+    return dg.DagsterInstance.from_config(str(prepare_home(workspace.settings.dagster_home)))
 
 
 def _is_validated(workspace: Workspace, drop: str) -> bool:
