@@ -23,6 +23,37 @@ LEVELS_CHARTED = 24
 BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--faint)"
 DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
 
+TOO_FEW = "too few trials"
+_DET_TIPS = {
+    "model:N": ("model", ""),
+    "fmr:Q": ("FMR", ".3~e"),
+    "fnmr:Q": ("FNMR", ".3~%"),
+    "threshold:Q": ("threshold", ".4f"),
+}
+_BIN_TIPS = {
+    "model:N": ("model", ""),
+    "kind:N": ("comparisons", ""),
+    "low:Q": ("score from", ".3f"),
+    "count:Q": ("count", ","),
+    "share:Q": ("share", ".3~%"),
+}
+_LEVEL_TIPS = {
+    "model:N": ("model", ""),
+    "level:N": ("level", ""),
+    "shown:N": ("FNMR", ""),
+    "interval:N": ("95 % interval", ""),
+    "counts:N": ("rejected / genuine", ""),
+    "n_subjects:Q": ("subjects", ","),
+    "standing:N": ("trials", ""),
+}
+_LATENCY_TIPS = {
+    "level:N": ("level", ""),
+    "percentile:N": ("percentile", ""),
+    "latency_ms:Q": ("latency in ms", ",.1f"),
+    "n:Q": ("attempts", ","),
+}
+_PARITY_TIPS = {"low:Q": ("from", ".3~g"), "high:Q": ("to", ".3~g"), "count:Q": ("comparisons", ",")}
+
 # vega's expressions are interpreted (`ast`), so that the page can forbid eval in its content security policy.
 EMBED = """
 const options = {mode: "vega-lite", renderer: "svg", actions: false, ast: true, tooltip: {theme: "custom"}};
@@ -68,21 +99,15 @@ def det_chart(curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str,
     ink = _ink(scope)
     x = alt.X("fmr:Q", scale=alt.Scale(type="log", nice=False), title="FMR", axis=_log_axis())
     y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=_log_axis())
-    tip = [
-        alt.Tooltip("model:N", title="model"),
-        alt.Tooltip("fmr:Q", title="FMR", format=".3~e"),
-        alt.Tooltip("fnmr:Q", title="FNMR", format=".3~%"),
-        alt.Tooltip("threshold:Q", title="threshold", format=".4f"),
-    ]
     rows: list[Row] = [{"model": model, **_det_row(point)} for model, points in curves.items() for point in points]
     marked: list[Row] = [{"model": model, **_det_row(point)} for model, point in decided.items()]
     dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=list(scope.models), range=[[1, 0], [5, 3]]), legend=None)
     line = (
         _chart(rows).mark_line(strokeWidth=2.2, interpolate="step-after").encode(x=x, y=y, color=ink, strokeDash=dash)
     )
-    hover = _chart(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tip)
+    hover = _chart(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=_tips(_DET_TIPS))
     points = _chart(marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
-    mark = points.encode(x=x, y=y, color=ink, shape=_shape(scope), tooltip=tip)
+    mark = points.encode(x=x, y=y, color=ink, shape=_shape(scope), tooltip=_tips(_DET_TIPS))
     title = "Detection error trade-off"
     return Chart(
         "chart-det", title, _det_words(curves, scope), _spec(alt.layer(line, hover, mark), height=330, alt_text=title)
@@ -102,53 +127,53 @@ def histogram_chart(
     """
     import altair as alt
 
-    rows = [
-        _bin_row(item, model=model, kind=kind)
-        for model, kinds in bins.items()
-        for kind, items in kinds.items()
-        for item in items
-    ]
-    extent = [min((row["low"] for row in rows), default=-1), max((row["high"] for row in rows), default=1)]
+    rows = _histogram_rows(bins)
+    own, before = ([row for row in rows if (row["model"] == scope.build) is is_own] for is_own in (True, False))
     x = alt.X(
         "low:Q",
         bin="binned",
         title="score (cosine)",
-        scale=alt.Scale(domain=extent, nice=False),
+        scale=alt.Scale(domain=_extent(rows), nice=False),
         axis=alt.Axis(grid=False, tickCount=7, format="~g"),
     )
-    y = alt.Y(
-        "share:Q", title="share of the class", scale=alt.Scale(type="sqrt"), axis=alt.Axis(format="~%", tickCount=5)
-    )
+    scale, axis = alt.Scale(type="sqrt"), alt.Axis(format="~%", tickCount=5)
+    y = alt.Y("share:Q", title="share of the class", scale=scale, axis=axis)
     ink = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
         legend=alt.Legend(title=None, orient="top-left", symbolType="square"),
     )
-    tip = [
-        alt.Tooltip("model:N", title="model"),
-        alt.Tooltip("kind:N", title="comparisons"),
-        alt.Tooltip("low:Q", title="score from", format=".3f"),
-        alt.Tooltip("count:Q", title="count", format=","),
-        alt.Tooltip("share:Q", title="share", format=".3~%"),
-    ]
-    own = [row for row in rows if row["model"] == scope.build]
-    filled = _chart(own).mark_bar(opacity=0.62, binSpacing=0).encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tip)
-    outline = (
-        _chart([row for row in rows if row["model"] != scope.build])
-        .mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
-        .encode(x=alt.X("low:Q"), y=y, color=ink)
-    )
-    rule = _chart([{"threshold": threshold}]).mark_rule(strokeWidth=1.5, color="var(--ink)")
-    cut = rule.encode(x=alt.X("threshold:Q"), tooltip=[alt.Tooltip("threshold:Q", title="decision threshold")])
-    label = _chart([{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}]).mark_text(
-        align="left", dx=5, baseline="top", fontSize=11, color="var(--ink)"
-    )
-    named = label.encode(x=alt.X("threshold:Q"), y=alt.value(2), text="text:N")
+    bars = _chart(own).mark_bar(opacity=0.62, binSpacing=0)
+    filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=_tips(_BIN_TIPS))
+    line = _chart(before).mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
+    layers = alt.layer(filled, line.encode(x=alt.X("low:Q"), y=y, color=ink), _threshold_mark(threshold))
     title = "Scores of genuine and impostor comparisons"
     words = f"{title}: shares by score for {scope.build}; the decision threshold lies at {threshold:g}."
-    return Chart(
-        "chart-scores", title, words, _spec(alt.layer(filled, outline, cut, named), height=330, alt_text=title)
-    )
+    return Chart("chart-scores", title, words, _spec(layers, height=330, alt_text=title))
+
+
+def _histogram_rows(bins: Mapping[str, Mapping[str, Sequence[HistogramBin]]]) -> list[dict[str, Any]]:
+    return [
+        _bin_row(item, model=model, kind=kind)
+        for model, kinds in bins.items()
+        for kind, items in kinds.items()
+        for item in items
+    ]
+
+
+def _extent(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [min((row["low"] for row in rows), default=-1.0), max((row["high"] for row in rows), default=1.0)]
+
+
+def _threshold_mark(threshold: float) -> "alt.LayerChart | alt.FacetChart":
+    """A vertical line at the decision threshold, with its name on top."""
+    import altair as alt
+
+    chart = _chart([{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}])
+    x, ink = alt.X("threshold:Q"), "var(--ink)"
+    rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=_tips({"threshold:Q": ("threshold", "")}))
+    label = chart.mark_text(align="left", dx=5, baseline="top", fontSize=11, color=ink)
+    return alt.layer(rule, label.encode(x=x, y=alt.value(2), text="text:N"))
 
 
 def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
@@ -159,48 +184,34 @@ def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
     import altair as alt
 
     levels = charted_levels(dimension)
-    rows = [
+    ink = alt.Color(
+        "tone:N",
+        scale=alt.Scale(domain=[*scope.models, TOO_FEW], range=[*_inks(scope), FAINT_INK]),
+        legend=None,
+    )
+    base = _chart(_level_rows(levels, scope=scope)).encode(
+        y=_level_axis([level.level for level in levels]),
+        yOffset=alt.YOffset("model:N", sort=list(scope.models)),
+        color=ink,
+        tooltip=_tips({**_LEVEL_TIPS, "level:N": (dimension.label, "")}),
+    )
+    x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
+    rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(x=alt.X("low:Q"), x2="high:Q")
+    dot = base.mark_point(size=62, filled=True, opacity=1).encode(x=x, shape=_shape(scope))
+    height = 26 + len(levels) * (32 if scope.baseline else 24)
+    title = f"FNMR by {dimension.label}"
+    words = f"{title}: {'; '.join(f'{level.level} {_words(level.build)}' for level in levels)}."
+    spec = _spec(alt.layer(rule, dot), height=height, alt_text=title)
+    return Chart(f"chart-{dimension.name.replace('_', '-')}", title, words, spec)
+
+
+def _level_rows(levels: Sequence[Level], *, scope: Scope) -> list[Row]:
+    return [
         _level_row(model, rate, level=level.level, is_sufficient=level.is_sufficient)
         for level in levels
         for model, rate in zip(scope.models, (level.build, level.baseline), strict=False)
         if rate is not None
     ]
-    order = [level.level for level in levels]
-    y = alt.Y(
-        "level:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
-    )
-    offset = alt.YOffset("model:N", sort=list(scope.models))
-    ink = alt.Color(
-        "tone:N",
-        scale=alt.Scale(domain=[*scope.models, "too few trials"], range=[*_inks(scope), FAINT_INK]),
-        legend=None,
-    )
-    tip = [
-        alt.Tooltip("model:N", title="model"),
-        alt.Tooltip("level:N", title=dimension.label),
-        alt.Tooltip("shown:N", title="FNMR"),
-        alt.Tooltip("interval:N", title="95 % interval"),
-        alt.Tooltip("counts:N", title="rejected / genuine"),
-        alt.Tooltip("n_subjects:Q", title="subjects"),
-        alt.Tooltip("standing:N", title="trials"),
-    ]
-    x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
-    base = _chart(rows)
-    rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(
-        x=alt.X("low:Q"), x2="high:Q", y=y, yOffset=offset, color=ink, tooltip=tip
-    )
-    dot = base.mark_point(size=62, filled=True, opacity=1).encode(
-        x=x, y=y, yOffset=offset, color=ink, shape=_shape(scope), tooltip=tip
-    )
-    height = 26 + len(levels) * (32 if scope.baseline else 24)
-    title = f"FNMR by {dimension.label}"
-    words = f"{title}: {'; '.join(f'{level.level} {_words(level.build)}' for level in levels)}."
-    return Chart(
-        f"chart-{dimension.name.replace('_', '-')}",
-        title,
-        words,
-        _spec(alt.layer(rule, dot), height=height, alt_text=title),
-    )
 
 
 def charted_levels(dimension: Dimension) -> tuple[Level, ...]:
@@ -223,41 +234,20 @@ def latency_chart(groups: Sequence[Latency], *, label: str, name: str) -> Chart:
         for percentile, value in (("p50", group.p50_ms), ("p95", group.p95_ms), ("p99", group.p99_ms))
         if value is not None
     ]
-    order = [group.level for group in groups]
-    y = alt.Y(
-        "level:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
-    )
+    names, legend = ["p50", "p95", "p99"], alt.Legend(title=None, orient="top")
+    colours = alt.Scale(domain=names, range=["var(--build)", "var(--impostor)", "var(--baseline)"])
+    shapes = alt.Scale(domain=names, range=["circle", "square", "triangle-up"])
     x = alt.X("latency_ms:Q", title="latency on the device in ms", axis=alt.Axis(tickCount=6))
-    ends = _chart(rows).mark_line(strokeWidth=2, color="var(--rule)").encode(x=x, y=y, detail="level:N")
-    dots = (
-        _chart(rows)
-        .mark_point(size=70, filled=True, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color(
-                "percentile:N",
-                scale=alt.Scale(
-                    domain=["p50", "p95", "p99"], range=["var(--build)", "var(--impostor)", "var(--baseline)"]
-                ),
-                legend=alt.Legend(title=None, orient="top"),
-            ),
-            shape=alt.Shape(
-                "percentile:N",
-                scale=alt.Scale(domain=["p50", "p95", "p99"], range=["circle", "square", "triangle-up"]),
-                legend=alt.Legend(title=None, orient="top"),
-            ),
-            tooltip=[
-                "level:N",
-                "percentile:N",
-                alt.Tooltip("latency_ms:Q", format=",.1f"),
-                alt.Tooltip("n:Q", format=","),
-            ],
-        )
+    base = _chart(rows).encode(x=x, y=_level_axis([group.level for group in groups]))
+    ends = base.mark_line(strokeWidth=2, color="var(--rule)").encode(detail="level:N")
+    dots = base.mark_point(size=70, filled=True, opacity=1).encode(
+        color=alt.Color("percentile:N", scale=colours, legend=legend),
+        shape=alt.Shape("percentile:N", scale=shapes, legend=legend),
+        tooltip=_tips(_LATENCY_TIPS),
     )
     title = f"Latency by {label}"
     known = "; ".join(f"{group.level}: {_latency_words(group)}" for group in groups)
-    spec = _spec(alt.layer(ends, dots), height=40 + 30 * len(order), alt_text=title)
+    spec = _spec(alt.layer(ends, dots), height=40 + 30 * len(groups), alt_text=title)
     return Chart(f"chart-latency-{name.replace('_', '-')}", title, f"{title}. {known}.", spec)
 
 
@@ -280,16 +270,29 @@ def parity_chart(parity: Parity) -> Chart:
             x=x,
             x2="high:Q",
             y=alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=alt.Axis(tickCount=4)),
-            tooltip=[
-                alt.Tooltip("low:Q", format=".3g"),
-                alt.Tooltip("high:Q", format=".3g"),
-                alt.Tooltip("count:Q", format=","),
-            ],
+            tooltip=_tips(_PARITY_TIPS),
         )
     )
     title = "Device score against re-inference"
     words = f"{title}: mean absolute difference {parity.mean_difference:.2g} over {parity.n:,} comparisons."
     return Chart("chart-parity", title, words, _spec(bars, height=200, alt_text=title))
+
+
+def _tips(fields: Mapping[str, tuple[str, str]]) -> "list[alt.Tooltip]":
+    """Tooltip lines: field with its type, to its name for people and its number format."""
+    import altair as alt
+
+    return [
+        alt.Tooltip(field, title=title, format=form) if form else alt.Tooltip(field, title=title)
+        for field, (title, form) in fields.items()
+    ]
+
+
+def _level_axis(order: Sequence[str]) -> "alt.Y":
+    import altair as alt
+
+    axis = alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
+    return alt.Y("level:N", sort=list(order), title=None, axis=axis)
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":
@@ -383,7 +386,7 @@ def _level_row(model: str, rate: Rate, *, level: str, is_sufficient: bool) -> Ro
     return {
         "model": model,
         "level": level,
-        "tone": model if is_sufficient else "too few trials",
+        "tone": model if is_sufficient else TOO_FEW,
         "value": rate.value,
         "low": rate.low,
         "high": rate.high,

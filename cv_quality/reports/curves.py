@@ -133,7 +133,6 @@ def read_latency(lake: Lake, *, scope: Scope, dimension: str) -> tuple[Latency, 
         .filter(latency.is_not_null() & pl.col(dimension).is_not_null())
         .group_by(dimension)
         .agg(pl.len().alias("n"), *(latency.quantile(q, "linear").alias(str(q)) for q in (0.5, 0.95, 0.99)))
-        .sort(dimension)
         .collect()
     )
     return tuple(
@@ -145,8 +144,14 @@ def read_latency(lake: Lake, *, scope: Scope, dimension: str) -> tuple[Latency, 
             p95_ms=_supported(row["0.95"], n=row["n"], quantile=0.95),
             p99_ms=_supported(row["0.99"], n=row["n"], quantile=0.99),
         )
-        for row in rows.iter_rows(named=True)
+        for row in sorted(rows.to_dicts(), key=lambda row: _declared_order(dimension, row[dimension]))
     )
+
+
+def _declared_order(dimension: str, level: str) -> tuple[int, str]:
+    """Levels as the schema lists them ("nominal" before "fair"), others by name."""
+    levels = ATTEMPT_OUTCOMES.column(dimension).levels
+    return (levels.index(level) if level in levels else len(levels), level)
 
 
 def _supported(value: float, *, n: int, quantile: float) -> float | None:
