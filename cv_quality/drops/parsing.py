@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,8 @@ from cv_quality.lake.tables import EVENT_FIELDS, RAW_TABLES
 _INSTANT_BYTES = len("2026-09-01T12:00:00.000000Z")
 _INSTANT_MARKS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: ".", 26: "Z"}
 _SAMPLE_LINES = 16
+_MAX_DOUBTS = 64
+_STOPPED = re.compile(r"in row ([0-9]+)$")
 _KIND = re.compile(rb'"kind":"([a-z_]+)"')
 _KIND_WITHIN = 256
 _NEWLINE, _OPEN, _CLOSE = (ord(mark) for mark in "\n{}")
@@ -75,56 +78,139 @@ class _Provenance:
 
 
 def _parse_whole(block: Block, provenance: _Provenance) -> Parsed | None:
-    """The fast way; None as soon as anything about the block is not plainly sound."""
-    ends = _flat_objects(block.data)
-    if ends is None or not _is_utf8(block.data):
+    """The fast way; None as soon as the block holds more doubt than a few lines that are plainly broken."""
+    lines = _Lines.of(block.data)
+    doubts = _misshapen(lines)
+    if doubts is None or not _is_utf8(block.data):
         return None
-    try:
-        rows = _read_likely(block.data, ends)
-    except pa.ArrowInvalid:
+    spans = _read_spans(lines, doubts)
+    rejections = _judged(block, lines, doubts) if spans is not None else None
+    if spans is None or rejections is None:
         return None
-    kinds = pc.unique(rows["kind"]).to_pylist()
-    if rows.num_rows != len(ends) or not set(kinds) <= RAW_TABLES.keys():
-        return None
-    lines = pa.array(np.arange(block.first_line, block.first_line + len(ends), dtype=np.int64))
-    tables = {}
-    for kind in sorted(kinds):
-        mask = pc.equal(rows["kind"], kind) if len(kinds) > 1 else None
-        table = _typed(kind, rows, lines, provenance, mask=mask)
-        if table is None:
+    tables: dict[str, list[pa.Table]] = {}
+    for start, rows in spans:
+        typed = _typed_by_kind(rows, block.first_line + start, provenance)
+        if typed is None:
             return None
-        tables[kind] = table
-    return Parsed(tables)
+        for kind, table in typed.items():
+            tables.setdefault(kind, []).append(table)
+    return Parsed({kind: pa.concat_tables(parts) for kind, parts in tables.items()}, rejections)
 
 
-def _read_likely(data: bytes, ends: NDArray[np.intp]) -> pa.Table:
-    """The block's columns: those of one kind where a sample of lines has one kind only (a fifth faster), else all."""
-    sample = ends[:-1][:: max(1, len(ends) // _SAMPLE_LINES)]
-    found = {_KIND.search(data, start, start + _KIND_WITHIN) for start in (0, *(int(end) + 1 for end in sample))}
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Bytes with the places of their lines; an end is the place of the newline."""
+
+    data: bytes
+    starts: NDArray[np.intp]
+    ends: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, data: bytes) -> "_Lines":
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE)
+        return cls(data, np.concatenate(([0], ends[:-1] + 1)), ends)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def text(self, first: int, last: int) -> bytes:
+        """Lines `first` up to, without, `last`."""
+        return self.data[self.starts[first] : self.ends[last - 1] + 1]
+
+
+def _misshapen(lines: _Lines) -> list[int] | None:
+    """The few lines that are not `{...}` or are over-long; None if they are many, or if others hold more braces.
+
+    Arrow's reader crashes the process on a bare `null` and lets two objects share a line; with exactly one brace
+    pair a line, around the whole line, neither can reach it.
+    """
+    text = np.frombuffer(lines.data, dtype=np.uint8)
+    is_shaped = (text[lines.starts] == _OPEN) & (text[lines.ends - 1] == _CLOSE)
+    is_shaped &= lines.ends - lines.starts <= MAX_LINE_BYTES
+    odd = np.flatnonzero(~is_shaped).tolist()
+    if len(odd) > _MAX_DOUBTS:
+        return None
+    n_shaped = len(lines) - len(odd)
+    others = [text[lines.starts[index] : lines.ends[index]] for index in odd]
+    if _count_from(text, _OPEN) - sum(_count_from(other, _OPEN) for other in others) == 2 * n_shaped:
+        return odd
+    for brace in (_OPEN, _CLOSE):
+        if np.count_nonzero(text == brace) - sum(np.count_nonzero(other == brace) for other in others) != n_shaped:
+            return None
+    return odd
+
+
+def _read_spans(lines: _Lines, doubts: list[int]) -> list[tuple[int, pa.Table]] | None:
+    """Read what lies between doubtful lines, as (index of the first line, columns).
+
+    Arrow says in which row it stopped: that line joins `doubts`, and reading goes on around it.
+    """
+    kind = _likely_kind(lines)
+    spans: list[tuple[int, pa.Table]] = []
+    bounds = [-1, *doubts, len(lines)]
+    pending = [(left + 1, right) for left, right in pairwise(bounds) if left + 1 < right]
+    while pending:
+        first, last = pending.pop()
+        try:
+            rows = _read_likely(lines.text(first, last), kind)
+        except pa.ArrowInvalid as error:
+            stop = _STOPPED.search(str(error))
+            if stop is None or len(doubts) >= _MAX_DOUBTS:
+                return None
+            bad = first + int(stop[1])
+            doubts.append(bad)
+            pending += [(left, right) for left, right in ((first, bad), (bad + 1, last)) if left < right]
+            continue
+        if rows.num_rows != last - first:
+            return None
+        spans.append((first, rows))
+    return sorted(spans, key=lambda span: span[0])
+
+
+def _judged(block: Block, lines: _Lines, doubts: list[int]) -> list[Rejection] | None:
+    """The rejections of doubtful lines; None if one of them turns out to be sound."""
+    rejections = []
+    for index in sorted(doubts):
+        line = lines.data[lines.starts[index] : lines.ends[index]]
+        if not line.strip():
+            continue
+        verdict = judge(line, number=block.first_line + index)
+        if not isinstance(verdict, Rejection):
+            return None
+        rejections.append(verdict)
+    return rejections
+
+
+def _likely_kind(lines: _Lines) -> str | None:
+    """The one kind that a sample of lines has, if they have one."""
+    sample = lines.starts[:: max(1, len(lines) // _SAMPLE_LINES)].tolist()
+    found = {_KIND.search(lines.data, start, start + _KIND_WITHIN) for start in sample}
     kinds = {match[1].decode() if match else "" for match in found}
-    if len(kinds) == 1 and kinds <= RAW_TABLES.keys():
-        (kind,) = kinds
+    return kinds.pop() if len(kinds) == 1 and kinds <= RAW_TABLES.keys() else None
+
+
+def _read_likely(data: bytes, kind: str | None) -> pa.Table:
+    """The columns of `kind` where all lines are of that kind (a fifth faster), else those of all kinds."""
+    if kind is not None:
         rows = _read_json(data, _kind_schema(kind))
         if pc.unique(rows["kind"]).to_pylist() == [kind]:
             return rows
     return _read_json(data, _wide_schema())
 
 
-def _flat_objects(data: bytes) -> NDArray[np.intp] | None:
-    """Where the lines of `data` end, if each is `{...}` without any further brace and none is over-long; else None.
-
-    Arrow's reader crashes the process on a bare `null` and lets two objects share a line; with exactly one brace
-    pair a line, around the whole line, neither can reach it.
-    """
-    text = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(text == _NEWLINE)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    n_lines = len(ends)
-    paired = _count_from(text, _OPEN) == 2 * n_lines or (
-        np.count_nonzero(text == _OPEN) == n_lines and np.count_nonzero(text == _CLOSE) == n_lines
-    )
-    closed = bool((text[starts] == _OPEN).all()) and bool((text[ends - 1] == _CLOSE).all())
-    return ends if paired and closed and int((ends - starts).max()) <= MAX_LINE_BYTES else None
+def _typed_by_kind(rows: pa.Table, first_line: int, provenance: _Provenance) -> dict[str, pa.Table] | None:
+    kinds = pc.unique(rows["kind"]).to_pylist()
+    if not set(kinds) <= RAW_TABLES.keys():
+        return None
+    numbers = pa.array(np.arange(first_line, first_line + rows.num_rows, dtype=np.int64))
+    tables = {}
+    for kind in sorted(kinds):
+        mask = pc.equal(rows["kind"], kind) if len(kinds) > 1 else None
+        table = _typed(kind, rows, numbers, provenance, mask=mask)
+        if table is None:
+            return None
+        tables[kind] = table
+    return tables
 
 
 def _count_from(text: NDArray[np.uint8], low: int) -> int:

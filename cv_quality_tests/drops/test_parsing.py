@@ -129,6 +129,20 @@ def test_rows_keep_the_order_of_the_file_over_many_blocks(site: Site) -> None:
     assert site.rows(RAW_ATTEMPTS)["event_id"].to_list() == [f"a{n}" for n in expected]
 
 
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_bad_lines_among_many_sound_ones_cost_only_themselves(site: Site, name: str) -> None:
+    lines = [attempt(event_id=f"a{n}") for n in range(2_000)]
+    places = (0, 7, 8, 1_000, 1_999)
+    for place in places:
+        lines[place] = BAD_LINES[name][0]
+    site.deliver(*lines)
+    site.ingest()
+    rejected = site.rows(QUARANTINE_PARSE)
+    assert rejected["source_line"].to_list() == [place + 1 for place in places]
+    assert set(rejected["reason"]) == {BAD_LINES[name][1]}
+    assert site.rows(RAW_ATTEMPTS)["event_id"].to_list() == [f"a{n}" for n in range(2_000) if n not in places]
+
+
 def test_a_line_of_100_megabytes_costs_one_row_and_little_memory(site: Site) -> None:
     huge = b'{"kind": "attempt", "condition_label": "' + b"x" * 100_000_000 + b'"}'
     data = compressed(attempt(), huge, attempt(event_id="a2"))
