@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cv_quality.errors import WarehouseError
-from cv_quality.lake.dbt_sources import WAREHOUSE_TABLES
+from cv_quality.lake.dbt_sources import VERDICTS, WAREHOUSE_TABLES
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.schema import Table
 
@@ -114,7 +114,8 @@ def lake_files(lake: Lake, folder: Path) -> dict[str, str]:
 
     The first is always an empty file with the table's columns, so that a table without a file yet is an empty table.
     """
-    return {table.name: _as_sql([_empty(table, folder), *_files(lake, table)]) for table in WAREHOUSE_TABLES}
+    tables = {table.name: [_empty(table, folder), *_files(lake, table)] for table in WAREHOUSE_TABLES}
+    return {name: _as_sql(paths) for name, paths in (tables | {VERDICTS: _verdicts(lake, folder)}).items()}
 
 
 def _files(lake: Lake, table: Table) -> list[str]:
@@ -135,18 +136,27 @@ def _empty(table: Table, folder: Path) -> str:
     return _escaped_glob(path)
 
 
+def _verdicts(lake: Lake, folder: Path) -> list[str]:
+    """The gates' verdicts, one file each, and a file without any."""
+    none = folder / "empty" / f"{VERDICTS}.json"
+    none.write_text("[]")
+    written = [lake.store.local(info.key) for info in lake.store.list(f"{VERDICTS}/")]
+    return [_escaped_glob(path.absolute()) for path in (none, *written)]
+
+
 def _escaped_glob(path: Path) -> str:
     """A path in which no character is taken for a wildcard."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 
 
 def _as_sql(paths: Sequence[str]) -> str:
-    """A list literal.
+    """A list literal, braces doubled because dbt-duckdb takes a location for a Python format string.
 
     >>> _as_sql(["it's.parquet"])
     "['it''s.parquet']"
     """
-    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+    text = "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 @contextmanager
@@ -219,7 +229,8 @@ def _refuse_failures(nodes: Mapping[str, NodeResult], target: Path) -> None:
     if failed:
         lines = [f"{node.name} on {node.model}: {node.message}" for node in failed]
         raise WarehouseError(
-            f"{len(failed)} of the warehouse's models and tests failed; {target} stays:\n" + "\n".join(lines)
+            f"{len(failed)} of the warehouse's models and tests failed; {target} stays:\n" + "\n".join(lines),
+            failed=tuple((node.model, node.name, node.message or node.status) for node in failed),
         )
     if not nodes:
         raise WarehouseError("dbt found no model to build: is the dbt project complete?")

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from cv_quality.errors import WarehouseError
-from cv_quality.lake.dbt_sources import WAREHOUSE_TABLES, dbt_sources_yaml
+from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
+from cv_quality.lake.dbt_sources import VERDICTS, WAREHOUSE_TABLES, dbt_sources_yaml
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import open_store
 from cv_quality.lake.tables import INTERVALS, QUARANTINE_PARSE
@@ -29,6 +30,9 @@ def filled(lake: Lake) -> Lake:
             score_drop(lake, drop, model=model)
     measure(lake, build="b1", drops=["d1", "d2"], models=["b1", "b0"])
     lake.write(QUARANTINE_PARSE, TableKey(drop="d1"), quarantined("d1"))
+    for drop, passed in (("d1", True), ("d2", False)):
+        rule = ExpectationResult("no blur", "raw_attempts", "Any", passed, False, 9, n_unexpected=2, examples=("a-1",))
+        write_verdict(lake, Verdict("parse", drop, passed, {}, (rule,)))
     return lake
 
 
@@ -44,7 +48,7 @@ def ask(warehouse: Path, sql: str) -> list[tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, WarehouseSummary]:
-    folder = tmp_path_factory.mktemp("it's a warehouse")
+    folder = tmp_path_factory.mktemp("it's a {warehouse}")
     lake = filled(Lake(open_store(str(folder / "lake"))))
     return lake, build_warehouse(lake=lake, target=folder / "warehouse.duckdb")
 
@@ -76,6 +80,9 @@ def test_facts_say_what_the_lake_says(built: tuple[Lake, WarehouseSummary]) -> N
     assert ask(summary.target, "SELECT drop_id, reason, n_rows FROM fct_quarantine") == [("d1", "bad_json", 2)]
     assert ask(summary.target, "SELECT n, p50_ms FROM fct_latency") == [(36, 100.0)]
     assert ask(summary.target, "SELECT count(*) FROM fct_parity") == [(0,)]
+    verdicts = ask(summary.target, "SELECT judged_key, is_passed, n_failed FROM fct_gate_verdicts ORDER BY 1")
+    assert verdicts == [("d1", True, 0), ("d2", False, 1)]
+    assert ask(summary.target, "SELECT judged_key, expectation, n_rows FROM fct_data_quality") == [("d2", "no blur", 2)]
 
 
 def test_a_failing_test_is_named_and_the_old_warehouse_stays(tmp_path: Path) -> None:
@@ -125,7 +132,7 @@ def test_a_missing_project_is_said_before_anything_is_touched(lake: Lake, tmp_pa
 
 def test_a_table_without_files_is_read_as_an_empty_table(lake: Lake, tmp_path: Path) -> None:
     files = lake_files(lake, tmp_path)
-    assert sorted(files) == sorted(table.name for table in WAREHOUSE_TABLES)
+    assert set(files) == {VERDICTS, *(table.name for table in WAREHOUSE_TABLES)}
     rows = duckdb.execute(f"DESCRIBE SELECT * FROM read_parquet({files['intervals']})").fetchall()
     assert [row[0] for row in rows] == INTERVALS.names
 
@@ -134,4 +141,4 @@ def test_the_committed_sources_are_those_that_the_schema_gives() -> None:
     committed = (DBT_PROJECT / "models" / "staging" / "sources.yml").read_text()
     assert committed == dbt_sources_yaml()
     staged = {path.stem for path in (DBT_PROJECT / "models" / "staging").glob("stg_*.sql")}
-    assert staged == {f"stg_{table.name}" for table in WAREHOUSE_TABLES}
+    assert staged == {f"stg_{name}" for name in (VERDICTS, *(table.name for table in WAREHOUSE_TABLES))}
