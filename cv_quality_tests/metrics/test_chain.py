@@ -1,52 +1,22 @@
-"""From comparisons to intervals on small drops: outcomes, counts, rates."""
+"""From outcomes to intervals on small drops: counts, rates, operating points."""
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
 from cv_quality.metrics.impostors import count_impostors, write_impostors
 from cv_quality.metrics.measure import measure_build
-from cv_quality_tests.metrics.chain import THRESHOLD, measure, score_drop
-from cv_quality_tests.metrics.tiny import Sample, random_drop, rows_of, unit, write_drop
-
-
-def stranger(seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    return unit(np.random.default_rng(seed).normal(size=16))
-
-
-def mixed_drop(lake: Lake, drop: str, *, seed: int) -> None:
-    enrols, attempts = random_drop(seed=seed, subjects=["ann", "bob", "cyd"], attempts=6, prefix=f"{drop}-")
-    attempts += [
-        Sample(f"a-{drop}-timeout", "ann", stranger(1), reference="r-ann", columns={"device_stage": "timeout"}),
-        Sample(f"a-{drop}-quality", "ann", stranger(2), reference="r-ann", columns={"device_stage": "quality"}),
-        Sample(f"a-{drop}-liveness", "bob", stranger(3), reference="r-bob", columns={"device_stage": "liveness"}),
-        Sample(f"a-{drop}-acquire", "bob", None, reference="r-bob", columns={"device_stage": "acquisition"}),
-        Sample(f"a-{drop}-noface", "cyd", None, reference="r-cyd", columns={"illuminance_lux": 3.0}),
-        Sample(f"a-{drop}-impostor", "cyd", stranger(4), reference="r-ann", claimed="ann"),
-        Sample(f"a-{drop}-mask", "cyd", stranger(5), reference="r-ann", columns={"presentation": "mask"}),
-    ]
-    write_drop(lake, drop=drop, build="b1", enrols=enrols, attempts=attempts, models=("b1", "b0"))
+from cv_quality_tests.metrics.chain import THRESHOLD, measure, mixed_drop, score_drop
+from cv_quality_tests.metrics.tiny import all_pairs_samples, random_drop, rows_of, write_drop
 
 
 def total(lake: Lake, drop: str, metric: str, dimension: str = "all") -> tuple[int, int]:
     counts = rows_of(lake, METRIC_COUNTS, build="b1", drop=drop).filter(metric=metric, dimension=dimension)
     return int(counts["numerator"].sum()), int(counts["denominator"].sum())
-
-
-def test_every_attempt_ends_in_the_stage_that_decided_it(lake: Lake) -> None:
-    mixed_drop(lake, "d1", seed=1)
-    score_drop(lake, "d1")
-    rows = rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop="d1")
-    outcome = dict(rows.select("attempt_id", "outcome").rows())
-    assert outcome["a-d1-timeout"] == "timeout"
-    assert outcome["a-d1-quality"] == "quality_reject"
-    assert outcome["a-d1-liveness"] == "liveness_reject"
-    assert outcome["a-d1-acquire"] == outcome["a-d1-noface"] == "not_acquired"
-    matched = rows.filter(pl.col("score").is_not_null()).select("score", "outcome").rows()
-    assert all(outcome == ("accepted" if score >= THRESHOLD else "non_match") for score, outcome in matched)
-    assert rows.filter(attempt_id="a-d1-noface")["illuminance_band"].item() == "<10"
 
 
 def test_false_rejection_is_the_sum_of_the_stages_that_reject(lake: Lake) -> None:
@@ -88,21 +58,6 @@ def test_drops_add_up_to_the_build_and_a_metric_without_trial_has_a_reason(lake:
     assert (untried["value"], untried["reason"]) == (None, "no trial")
 
 
-def test_the_best_score_in_an_all_pairs_drop_is_over_all_other_frames_of_the_subject(lake: Lake) -> None:
-    rng = np.random.default_rng(5)
-    vectors = [unit(rng.normal(size=16)) for _ in range(4)]
-    frames = [f"f{index}.png" for index in range(4)]
-    enrols = [Sample(f"e{i}", "ann", vectors[i], reference=f"r{i}", frame=frames[i]) for i in range(4)]
-    attempts = [Sample(f"a{i}", "ann", vectors[i], frame=frames[i]) for i in range(4)]
-    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts, protocol="all_pairs")
-    score_drop(lake, "d1")
-    matrix = np.array(vectors, dtype=float) @ np.array(vectors, dtype=float).T
-    np.fill_diagonal(matrix, -2.0)
-    rows = rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop="d1").sort("attempt_id")
-    np.testing.assert_allclose(rows["score"].to_numpy(), matrix.max(1), atol=1e-6)
-    assert rows_of(lake, COMPARISONS, build="b1", drop="d1").height == total(lake, "d1", "fnmr")[1] == 6
-
-
 def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_reason(lake: Lake) -> None:
     mixed_drop(lake, "d1", seed=1)
     counted = []
@@ -122,3 +77,13 @@ def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_r
     decided = points.filter(model_build_id="b1", point="decision_threshold").row(0, named=True)
     assert (decided["threshold"], decided["n_false_non_matches"]) == (THRESHOLD, total(lake, "d1", "fnmr")[0])
     assert summary.undefined_points == 2
+
+
+def test_a_pair_of_frames_counts_once_in_the_whole_and_once_in_each_of_its_two_conditions(lake: Lake) -> None:
+    enrols, attempts = all_pairs_samples({"ann": 3})
+    labelled = [replace(sample, columns={"condition_label": f"c{i}"}) for i, sample in enumerate(attempts)]
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=labelled, protocol="all_pairs")
+    score_drop(lake, "d1")
+    assert total(lake, "d1", "fnmr")[1] == total(lake, "d1", "fnmr", "device_model")[1] == 3
+    counts = rows_of(lake, METRIC_COUNTS, build="b1", drop="d1").filter(metric="fnmr", dimension="condition_label")
+    assert counts.sort("level").select("level", "denominator").rows() == [("c0", 2), ("c1", 2), ("c2", 2)]

@@ -10,13 +10,9 @@ from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.tables import COMPARISONS
 from cv_quality.metrics.comparisons import compare_drop
-from cv_quality_tests.metrics.tiny import Sample, random_drop, rows_of, unit, write_drop
+from cv_quality_tests.metrics.tiny import Sample, all_pairs_samples, random_drop, rows_of, unit, write_drop
 
 RNG = np.random.default_rng(3)
-
-
-def vector() -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    return unit(RNG.normal(size=8))
 
 
 def test_a_probe_is_scored_against_the_renormalised_mean_of_the_reference_it_claims(lake: Lake) -> None:
@@ -76,17 +72,6 @@ def test_a_drop_without_inference_is_refused_by_name(lake: Lake) -> None:
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
     with pytest.raises(MissingTable, match="embeddings has no rows for b9/d1"):
         compare_drop(lake, build="b9", drop="d1")
-
-
-def all_pairs_samples(frames: dict[str, int]) -> tuple[list[Sample], list[Sample]]:
-    """Every frame as its own reference and as an attempt, as an all-pairs drop has it."""
-    enrols, attempts = [], []
-    for name, count in frames.items():
-        for index in range(count):
-            template, frame = vector(), f"frames/{name}-{index}.png"
-            enrols.append(Sample(f"e-{name}-{index}", name, template, reference=f"r-{name}-{index}", frame=frame))
-            attempts.append(Sample(f"a-{name}-{index}", name, template, frame=frame))
-    return enrols, attempts
 
 
 def vector_like(sample: Sample) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":

@@ -79,6 +79,18 @@ def random_drop(
     return enrols, probes
 
 
+def all_pairs_samples(frames: Mapping[str, int], *, seed: int = 3) -> tuple[list[Sample], list[Sample]]:
+    """Every frame as its own reference and as an attempt, as an all-pairs drop has it."""
+    rng = np.random.default_rng(seed)
+    enrols, attempts = [], []
+    for name, count in frames.items():
+        for index in range(count):
+            template, frame = unit(rng.normal(size=8)), f"frames/{name}-{index}.png"
+            enrols.append(Sample(f"e-{name}-{index}", name, template, reference=f"r-{name}-{index}", frame=frame))
+            attempts.append(Sample(f"a-{name}-{index}", name, template, frame=frame))
+    return enrols, attempts
+
+
 def unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     """The vector as inference stores it: unit norm, float32."""
     return (vector / np.linalg.norm(vector)).astype(np.float32)

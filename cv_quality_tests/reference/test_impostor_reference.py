@@ -11,8 +11,7 @@ from cv_quality.lake.lake import Lake
 from cv_quality.lake.tables import EMBEDDINGS
 from cv_quality.metrics.impostors import BLOCKS, count_impostors, read_impostors, write_impostors
 from cv_quality.metrics.pairs import BINS, PairCounts, Side, bin_of, count_block
-from cv_quality_tests.metrics.test_comparisons import all_pairs_samples
-from cv_quality_tests.metrics.tiny import Sample, random_drop, unit, write_drop
+from cv_quality_tests.metrics.tiny import Sample, all_pairs_samples, random_drop, unit, write_drop
 
 NAMES = [f"s{index}" for index in range(7)]
 
@@ -67,7 +66,7 @@ def test_every_pair_of_three_drops_with_shared_references_counts_once(lake: Lake
 
 
 def test_every_unordered_pair_of_frames_counts_once_over_all_pairs_drops(lake: Lake) -> None:
-    samples = [all_pairs_samples({f"s{drop}{index}": 2 + index for index in range(3)}) for drop in range(3)]
+    samples = [all_pairs_samples({f"s{drop}{index}": 2 + index for index in range(3)}, seed=drop) for drop in range(3)]
     for drop, (enrols, attempts) in enumerate(samples):
         write_drop(lake, drop=f"d{drop}", build="b1", enrols=enrols, attempts=attempts, protocol="all_pairs")
     frames = [sample for enrols, _ in samples for sample in enrols]
