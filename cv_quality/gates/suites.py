@@ -298,7 +298,8 @@ COMPARE = Suite(
             "every attempt that reached matching, with a template and a claimed reference, is compared",
             "SELECT a.event_id FROM validated_attempts a JOIN embeddings e ON e.sample_id = a.event_id "
             "WHERE a.device_stage = 'matching' AND e.status = 'ok' AND a.reference_id IN "
-            "(SELECT reference_id FROM embeddings WHERE role = 'reference' AND status = 'ok') AND a.event_id NOT IN (SELECT attempt_id FROM comparisons)",
+            "(SELECT reference_id FROM embeddings WHERE role = 'reference' AND status = 'ok') "
+            "AND a.event_id NOT IN (SELECT attempt_id FROM comparisons)",
         ),
         _query(
             tables.COMPARISONS,
