@@ -18,6 +18,7 @@ CANVAS_PX = 640
 STRIDES_PX = (8, 16, 32)
 MAX_OVERLAP = 0.3
 CONFIDENT_SHARE = 0.75
+WEIGHT_ONE = 2048
 _HEAD_WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 HEADS = tuple(f"{kind}_{stride}" for kind in _HEAD_WIDTHS for stride in STRIDES_PX)
 
@@ -80,17 +81,34 @@ def on_canvas(frame: NDArray[np.uint8]) -> Canvas:
     The margin is there because YuNet misplaces faces that fill the picture: without it the AT&T faces (92 x 112
     pixels, all face) score 0.8 instead of 0.94, and their landmarks are off by several pixels.
     """
-    image = Image.fromarray(frame).convert("RGB")
-    if max(image.size) > CANVAS_PX // 2:
-        image = _resized(image, side_px=CANVAS_PX // 2)
-    shrink = max(image.size) / max(frame.shape[:2])
-    margin = max(image.size) // 2
-    framed = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    scaled = np.asarray(_resized(Image.fromarray(framed), side_px=CANVAS_PX))
-    grow = CANVAS_PX / max(framed.shape[:2])
+    image = _at_most(frame, side_px=CANVAS_PX // 2)
+    shrink = max(image.shape[:2]) / max(frame.shape[:2])
+    margin = max(image.shape[:2]) // 2
+    planes = image[None] if image.ndim == 2 else image[:, :, ::-1].transpose(2, 0, 1)
+    framed = np.pad(planes, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
+    height_px, width_px = framed.shape[1:]
+    longer_px = max(height_px, width_px)
+    height_px, width_px = height_px * CANVAS_PX // longer_px, width_px * CANVAS_PX // longer_px
     pixels = np.zeros((1, 3, CANVAS_PX, CANVAS_PX), dtype=np.float32)
-    pixels[0, :, : scaled.shape[0], : scaled.shape[1]] = scaled[:, :, ::-1].transpose(2, 0, 1)
-    return Canvas(pixels=pixels, factor=shrink * grow, margin_px=margin / shrink)
+    pixels[0, :, :height_px, :width_px] = enlarged(framed, width_px=width_px, height_px=height_px)
+    return Canvas(pixels=pixels, factor=shrink * CANVAS_PX / longer_px, margin_px=margin / shrink)
+
+
+def enlarged(planes: NDArray[np.uint8], *, width_px: int, height_px: int) -> NDArray[np.int32]:
+    """Bilinear enlargement of `[c, h, w]`, values 0 to 255, bit for bit as OpenCV's `INTER_LINEAR` on 8 bits.
+
+    YuNet's landmarks hang on single grey levels: exact interpolation, 0.07 levels brighter on average, moves one of
+    the 390 AT&T faces by 4.7 pixels. With OpenCV's arithmetic, weights in 1/2048 and results cut off at quarters of a
+    level before the last rounding, published chains that use it can be repeated to the last landmark.
+    """
+    left, right, across = _neighbours(planes.shape[2], width_px)
+    top, bottom, weight = _neighbours(planes.shape[1], height_px)
+    down = weight[:, None]
+    whole = planes.astype(np.int32, order="C")
+    rows = (whole[:, :, left] * (WEIGHT_ONE - across) + whole[:, :, right] * across) >> 4
+    upper = (rows[:, top] * (WEIGHT_ONE - down)) >> 16
+    lower = (rows[:, bottom] * down) >> 16
+    return (upper + lower + 2) >> 2
 
 
 def decode_heads(heads: Mapping[str, NDArray[np.float32]], *, score_threshold: float) -> list[Face]:
@@ -165,11 +183,24 @@ def _in_frame(face: Face, *, canvas: Canvas) -> Face:
     return Face(score=face.score, box=box, landmarks=face.landmarks / factor - margin)
 
 
-def _resized(image: Image.Image, *, side_px: int) -> Image.Image:
-    """The image scaled so that its longer side is `side_px`."""
-    longer = max(image.size)
-    size = (max(1, image.width * side_px // longer), max(1, image.height * side_px // longer))
-    return image.resize(size, Image.Resampling.BILINEAR)
+def _at_most(frame: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
+    """The frame, shrunk with antialiasing where its longer side exceeds `side_px`."""
+    height_px, width_px = frame.shape[:2]
+    longer_px = max(height_px, width_px)
+    if longer_px <= side_px:
+        return frame
+    size = (max(1, width_px * side_px // longer_px), max(1, height_px * side_px // longer_px))
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
+
+
+def _neighbours(size_in: int, size_out: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32]]:
+    """For every output pixel its two input pixels and the second one's weight in 1/2048; centres lie at halves."""
+    # In float32 as OpenCV has it, or weights that lie halfway between two steps round the other way.
+    position = ((np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5).astype(np.float32)
+    first = np.floor(position)
+    weight = np.rint((position - first) * np.float32(WEIGHT_ONE)).astype(np.int32)
+    low = first.astype(np.intp)
+    return low.clip(0, size_in - 1), (low + 1).clip(0, size_in - 1), weight
 
 
 def _box(row: NDArray[np.float64]) -> tuple[float, float, float, float]:

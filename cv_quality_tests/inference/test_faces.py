@@ -12,9 +12,20 @@ from numpy.typing import NDArray
 
 from cv_quality.drops.images import decode_image
 from cv_quality.inference.alignment import ARCFACE_TEMPLATE, align_face, estimate_similarity
-from cv_quality.inference.detection import HEADS, Face, decode_heads, main_face, on_canvas, suppress_overlaps
+from cv_quality.inference.detection import (
+    HEADS,
+    Face,
+    FaceDetector,
+    decode_heads,
+    enlarged,
+    main_face,
+    on_canvas,
+    suppress_overlaps,
+)
 from cv_quality.inference.embedder import load_embedder
+from cv_quality.inference.preprocessing import resampling_matrix
 from cv_quality.inference.registry import ModelRegistry
+from cv_quality.metrics.verification import eer, fnmr_at_fmr
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "registry-faces" / "mobilefacenet.yaml"
 
@@ -110,6 +121,37 @@ def test_a_canvas_position_maps_back_to_the_frame(shape: tuple[int, ...]) -> Non
     assert (320 / canvas.factor - canvas.margin_px) / longer == pytest.approx(0.5, abs=0.5 / min(longer, 320) + 1e-9)
 
 
+def test_a_canvas_holds_a_colour_frame_as_bgr_planes_and_a_grey_one_three_times() -> None:
+    colour = np.full((40, 30, 3), (10, 20, 30), dtype=np.uint8)
+    assert on_canvas(colour).pixels[0, :, 100, 100].tolist() == [30, 20, 10]
+    assert on_canvas(colour[:, :, 0]).pixels[0, :, 100, 100].tolist() == [10, 10, 10]
+
+
+def test_enlarging_gives_the_numbers_of_opencv() -> None:
+    """`cv2.resize(image, (7, 5), interpolation=cv2.INTER_LINEAR)`; ten of them differ from exact interpolation."""
+    image = np.array([[0, 255, 13], [97, 40, 200]], dtype=np.uint8)
+    expected = [
+        [0, 36, 145, 255, 151, 48, 13],
+        [10, 42, 137, 233, 147, 60, 32],
+        [49, 62, 105, 148, 130, 112, 107],
+        [87, 83, 72, 61, 113, 164, 181],
+        [97, 89, 64, 40, 109, 177, 200],
+    ]
+    assert enlarged(image[None], width_px=7, height_px=5)[0].tolist() == expected
+
+
+@given(height=st.integers(1, 60), width=st.integers(1, 60), tall=st.integers(0, 90), wide=st.integers(0, 90))
+def test_enlarging_stays_within_a_grey_level_of_exact_interpolation(
+    height: int, width: int, tall: int, wide: int
+) -> None:
+    image = np.random.default_rng(height).integers(0, 256, size=(height, width), dtype=np.uint8)
+    down, across = resampling_matrix(height, height + tall), resampling_matrix(width, width + wide)
+    found = enlarged(image[None], width_px=width + wide, height_px=height + tall)[0]
+    np.testing.assert_allclose(found, down @ image.astype(np.float32) @ across.T, atol=1)
+    if tall == wide == 0:
+        np.testing.assert_array_equal(found, image)
+
+
 @pytest.fixture
 def faces_registry(shared_data: Callable[[str], Path], tmp_path: Path) -> ModelRegistry:
     shutil.copy(EXAMPLE, tmp_path)
@@ -118,34 +160,65 @@ def faces_registry(shared_data: Callable[[str], Path], tmp_path: Path) -> ModelR
     return ModelRegistry(str(tmp_path))
 
 
+class Reference:
+    """What an independent chain (OpenCV scaled and warped for it) made of the first images of a set."""
+
+    def __init__(self, name: str, *, shared_data: Callable[[str], Path], count: int | None) -> None:
+        with np.load(shared_data("derived_embeddings") / f"{name}_emb.npz", allow_pickle=False) as stored:
+            self.embeddings, self.landmarks = stored["emb"][:count], stored["kps"][:count]
+            self.identities, files = stored["ids"][:count], stored["files"][:count]
+        root = shared_data(files[0].split("/")[0]).parent
+        self.frames = [decode_image((root / name).read_bytes()) for name in files]
+
+
+def genuine_and_impostor(
+    embeddings: NDArray[np.float32], *, identities: NDArray[np.str_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    unit = embeddings.astype(np.float64)
+    first, second = np.triu_indices(len(unit), 1)
+    scores = (unit @ unit.T)[first, second]
+    is_genuine = identities[first] == identities[second]
+    return scores[is_genuine], scores[~is_genuine]
+
+
+@pytest.mark.parametrize(("name", "count"), [("orl", 60), ("orl_23x28", 60), ("yale_a", 22)])
+def test_landmarks_lie_where_an_independent_chain_found_them(
+    faces_registry: ModelRegistry, shared_data: Callable[[str], Path], name: str, count: int
+) -> None:
+    reference = Reference(name, shared_data=shared_data, count=count)
+    entry = faces_registry.entry("mobilefacenet").detector
+    assert entry is not None
+    detector = FaceDetector(
+        faces_registry.model_file(entry).read_bytes(), name=name, score_threshold=entry.score_threshold, threads=1
+    )
+    for frame, expected in zip(reference.frames, reference.landmarks, strict=True):
+        face = main_face(detector.detect(frame), width_px=frame.shape[1], height_px=frame.shape[0])
+        assert face is not None
+        np.testing.assert_allclose(face.landmarks, expected, atol=0.01)
+
+
 @pytest.mark.parametrize(
-    ("data", "reference", "count", "worst", "median"),
-    [("face_orl_att", "orl", 60, 0.96, 0.999), ("face_yale_a", "yale_a", 22, 0.999, 0.9999)],
+    ("name", "count", "n_false_non_matches", "equal_error_rate", "tolerance"),
+    [("orl", None, 4, 0.00170, 5e-5), ("yale_a", 22, None, 0.0, 0.0)],
 )
-def test_real_faces_embed_as_an_independent_chain_embedded_them(
+def test_real_faces_embed_and_err_as_in_an_independent_chain(
     faces_registry: ModelRegistry,
     shared_data: Callable[[str], Path],
-    data: str,
-    reference: str,
-    count: int,
-    worst: float,
-    median: float,
+    name: str,
+    count: int | None,
+    n_false_non_matches: int | None,
+    equal_error_rate: float,
+    tolerance: float,
 ) -> None:
-    """The reference used OpenCV for scaling and warping; the chain here uses Pillow and NumPy."""
-    with np.load(shared_data("derived_embeddings") / f"{reference}_emb.npz", allow_pickle=False) as stored:
-        names, expected, identities = stored["files"][:count], stored["emb"][:count], stored["ids"][:count]
-    root = shared_data(data).parent
-    frames = [decode_image((root / name).read_bytes()) for name in names]
+    reference = Reference(name, shared_data=shared_data, count=count)
     embedder = load_embedder(faces_registry.entry("mobilefacenet"), registry=faces_registry, threads=1)
-    batch = embedder.embed(frames, illuminance_lux=[None] * count)
+    batch = embedder.embed(reference.frames, illuminance_lux=[None] * len(reference.frames))
     assert set(batch.status) == {"ok"}
-    agreement = (batch.embeddings * expected).sum(axis=1)
-    assert agreement.min() > worst
-    assert np.median(agreement) > median
-    scores = batch.embeddings @ batch.embeddings.T
-    is_mated = identities[:, None] == identities[None, :]
-    is_pair = ~np.eye(count, dtype=bool)
-    assert scores[is_mated & is_pair].min() > scores[~is_mated].max()
+    assert (batch.embeddings * reference.embeddings).sum(axis=1).min() > 0.9999
+    genuine, impostor = genuine_and_impostor(batch.embeddings, identities=reference.identities)
+    assert eer(genuine, impostor).value == pytest.approx(equal_error_rate, abs=tolerance)
+    rates = fnmr_at_fmr(genuine, impostor, fmr=1e-3).rates
+    assert (None if rates is None else rates.n_false_non_matches) == n_false_non_matches
 
 
 def test_a_frame_without_a_face_says_so_and_does_not_disturb_its_neighbours(
