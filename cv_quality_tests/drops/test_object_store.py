@@ -1,0 +1,59 @@
+"""The same way of a drop when landing area and lake are buckets."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from cv_quality.drops.frames import FrameReader
+from cv_quality.drops.manifest import completed_drops
+from cv_quality.errors import DropError
+from cv_quality.lake.lake import Lake
+from cv_quality.lake.store import open_store
+from cv_quality.lake.tables import FRAME_INDEX, QUARANTINE_VALIDATE, VALIDATED_ATTEMPTS
+from cv_quality.settings import S3Options
+from cv_quality_tests.drops.kit import DROP_ID, Site, attempt, background, compressed, png, tar
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site on an S3 server of its own."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "test")
+    name = tmp_path.name.replace("_", "-")  # servers of one process share their buckets
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = S3Options(endpoint_url=f"http://{host}:{port}", region="us-east-1")
+    boto3.client("s3", endpoint_url=options.endpoint_url, region_name="us-east-1").create_bucket(Bucket=name)
+    landing = open_store(f"s3://{name}/landing", s3=options, cache=tmp_path / "cache")
+    lake = Lake(open_store(f"s3://{name}/lake", s3=options, cache=tmp_path / "cache"))
+    yield Site(landing, lake, tmp_path)
+    server.stop()
+
+
+def test_a_drop_goes_the_same_way_through_an_object_store(bucket: Site) -> None:
+    lines = (*background(), attempt(frame="a.png"), attempt(event_id="a2", subject_id="p9"))
+    shard = tar(*((f"{name}.png", png()) for name in "abc"))
+    bucket.deliver_files({"events-0.jsonl.zst": compressed(*lines), "frames-0.tar": shard})
+    assert [drop.drop_id for drop in completed_drops(bucket.landing)] == [DROP_ID]
+    assert bucket.ingest().rows_quarantined == 0
+    bucket.validate()
+    assert bucket.rows(VALIDATED_ATTEMPTS)["event_id"].to_list() == ["a1"]
+    assert bucket.rows(QUARANTINE_VALIDATE)["raw"].to_list() == [lines[-1].decode()]
+    frames = FrameReader(bucket.landing, DROP_ID, bucket.rows(FRAME_INDEX))
+    assert dict(frames.read(["c.png", "a.png"])) == {"a.png": png(), "c.png": png()}
+
+
+def test_a_corrected_object_is_not_taken_for_the_cached_one(bucket: Site) -> None:
+    bucket.deliver(*background(), attempt(event_id="old"))
+    bucket.ingest()
+    bucket.deliver(*background(), attempt(event_id="new"))
+    bucket.ingest()
+    bucket.validate()
+    assert bucket.rows(VALIDATED_ATTEMPTS)["event_id"].to_list() == ["new"]
+    bucket.landing.write_bytes(f"{DROP_ID}/events-9.jsonl.zst", b"stray")
+    with pytest.raises(DropError, match="files without a manifest entry"):
+        bucket.ingest()
