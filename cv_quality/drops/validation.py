@@ -225,10 +225,10 @@ def _write_sound(connection: "duckdb.DuckDBPyConnection", kind: str, *, lake: La
 
 def _rejected_lines(connection: "duckdb.DuckDBPyConnection", kind: str) -> dict[str, NDArray[np.int64]]:
     """Line numbers of rejected rows by file."""
-    columns = connection.execute(
-        "SELECT source_file, list(source_line) AS lines FROM rejected WHERE kind = ? GROUP BY source_file", [kind]
-    ).fetchall()
-    return {name: np.asarray(lines, dtype=np.int64) for name, lines in columns}
+    rejected = "FROM rejected WHERE kind = ?"
+    names = connection.execute(f"SELECT DISTINCT source_file {rejected}", [kind]).fetchall()
+    sql = f"SELECT source_line {rejected} AND source_file = ?"
+    return {name: connection.execute(sql, [kind, name]).fetchnumpy()["source_line"] for (name,) in names}
 
 
 def _filter(raw: Path, target: Path, *, kind: str, lines: dict[str, NDArray[np.int64]]) -> int:

@@ -86,9 +86,9 @@ def import_faces(
     )
     with writer as drop:
         drop.add_event("device", event_id="device", occurred_at=captured, device_id=DEVICE, device_model=DEVICE)
-        for number, face in enumerate(faces):
+        for number, face, position in _numbered(faces):
             drop.add_frame(_frame(root, face), face.path.read_bytes())
-            if number == 0 or face.subject_id != faces[number - 1].subject_id:
+            if position == 0:
                 drop.add_event(
                     "subject",
                     event_id=f"subject-{number:06d}",
@@ -96,15 +96,22 @@ def import_faces(
                     subject_id=face.subject_id,
                     has_image_consent=has_image_consent,
                 )
-        for number, face, position in _numbered(faces):
-            moment = captured + timedelta(milliseconds=number)
-            if protocol == "all_pairs" or position < enrol_first_n:
-                reference = f"reference-{number:06d}" if protocol == "all_pairs" else f"reference-{face.subject_id}"
-                _add_enrol(drop, root, face, number=number, moment=moment, reference=reference)
-            if protocol == "all_pairs" or position >= enrol_first_n:
-                claimed = None if protocol == "all_pairs" else f"reference-{face.subject_id}"
-                _add_attempt(drop, root, face, number=number, moment=moment, reference=claimed)
+        _add_samples(drop, root, faces, captured=captured, first_n=None if protocol == "all_pairs" else enrol_first_n)
     return name
+
+
+def _add_samples(
+    drop: DropWriter, root: Path, faces: Sequence[_Face], *, captured: datetime, first_n: int | None
+) -> None:
+    """Enrolments and attempts; with `first_n` None every image is both, under a reference of its own."""
+    for number, face, position in _numbered(faces):
+        moment = captured + timedelta(milliseconds=number)
+        reference = f"reference-{number:06d}" if first_n is None else f"reference-{face.subject_id}"
+        if first_n is None or position < first_n:
+            _add_enrol(drop, root, face, number=number, moment=moment, reference=reference)
+        if first_n is None or position >= first_n:
+            claimed = None if first_n is None else reference
+            _add_attempt(drop, root, face, number=number, moment=moment, reference=claimed)
 
 
 def _images(root: Path) -> list[Path]:
