@@ -41,7 +41,7 @@ def main() -> None:
         print(json.dumps(STAGES[stage](Path(folder), options.threads)))
         return
     heads = "".join(f"{name:>8}{'ratio':>7}" for name in ("wall_s", "cpu_s"))
-    print(f"{'GB':>5} {'rows':>9} {'measurement':<24}{heads} {'peak_MB':>8}  processor seconds of the parts")
+    print(f"{'GB':>5} {'rows':>9} {'measurement':<24}{heads} {'peak_MB':>8}  parts: processor seconds, peak so far")
     for gigabytes in options.gigabytes:
         with tempfile.TemporaryDirectory(prefix="cvq-bench-") as name:
             n_rows = generate(Path(name), gigabytes=gigabytes, dirty=options.dirty)
@@ -57,7 +57,8 @@ def report(folder: Path, *, gigabytes: float, n_rows: int, repeats: int, threads
         base = base or best
         figures = "".join(f"{best[name]:8.2f}{best[name] / base[name]:7.2f}" for name in ("wall_s", "cpu_s"))
         peak = max(run["peak_mb"] for run in runs)
-        parts = " ".join(f"{name}={value:.2f}" for name, value in best.items() if name not in FIGURES)
+        steps = [name for name in best if name not in FIGURES and not name.endswith("_mb")]
+        parts = " ".join(f"{name}={best[name]:.2f}/{best[f'{name}_mb']:.0f}MB" for name in steps)
         print(f"{gigabytes:5.1f} {n_rows:9d} {stage:<24}{figures} {peak:8.0f}  {parts}")
 
 
@@ -205,7 +206,7 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
     for name, step in steps.items():
         before = cpu_s()
         step()
-        parts[name] = cpu_s() - before
+        parts |= {name: cpu_s() - before, f"{name}_mb": peak_mb()}
     return {"wall_s": time.perf_counter() - started, "cpu_s": cpu_s() - cpu, "peak_mb": peak_mb(), **parts}
 
 
