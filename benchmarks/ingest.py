@@ -202,7 +202,8 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
         ),
         "gate_validate": lambda: run_gate(lake, "validate", key, threads=threads, memory_limit=MEMORY_LIMIT),
     }
-    started, cpu, parts = time.perf_counter(), cpu_s(), {}
+    parts: dict[str, float] = {}
+    started, cpu = time.perf_counter(), cpu_s()
     for name, step in steps.items():
         before = cpu_s()
         step()
