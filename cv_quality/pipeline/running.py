@@ -3,6 +3,7 @@
 What a stage does is in `cv_quality.stages`; which assets exist is in `cv_quality.pipeline.assets`.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
@@ -32,7 +33,7 @@ def run_stage(
     *,
     assets: Sequence[str],
     check: str | None = None,
-    pictures: Callable[[TableKey], Mapping[str, dg.MetadataValue]] | None = None,
+    picture: Callable[[TableKey], bytes] | None = None,
 ) -> Iterator[Event]:
     """Run `stage` for every key of the run and yield what Dagster should know.
 
@@ -42,7 +43,7 @@ def run_stage(
     Args:
         assets: the assets that the stage materializes, the one with the check first.
         check: name of the blocking check that carries the gate's verdicts.
-        pictures: metadata to look at, for one key.
+        picture: a PNG to look at, drawn for the last key.
     """
     results: list[StageResult] = []
     refused: dict[str, CvQualityError] = {}
@@ -56,7 +57,9 @@ def run_stage(
             refused[str(key)] = error
     if refused:
         raise dg.Failure(_refusals(refused), allow_retries=False)
-    metadata = _metadata(results) | (dict(pictures(keys_of(context)[-1])) if pictures else {})
+    metadata = _metadata(results)
+    if picture:
+        metadata["picture"] = _embedded(picture(keys_of(context)[-1]))
     for asset in assets:
         yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
     if check:
@@ -79,6 +82,10 @@ def check_result(verdicts: Sequence[Verdict], *, asset: str, name: str) -> dg.As
             "table": _table(broken or rows),
         },
     )
+
+
+def _embedded(png: bytes) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"![](data:image/png;base64,{b64encode(png).decode()})")
 
 
 def _headline(broken: Sequence[tuple[str, ExpectationResult]], *, n_rules: int) -> str:

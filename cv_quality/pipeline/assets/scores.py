@@ -8,6 +8,7 @@ from cv_quality import stages
 from cv_quality.pipeline.assets.drops import VALIDATED
 from cv_quality.pipeline.partitions import GRID
 from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_stage
+from cv_quality.reports.pictures import score_histogram
 from cv_quality.stages import Workspace
 
 
@@ -60,6 +61,12 @@ def comparisons(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[W
         lambda key: stages.compare(workspace, str(key.build), str(key.drop)),
         assets=["comparisons"],
         check="compare_gate",
+        picture=lambda key: score_histogram(
+            workspace.lake,
+            build=str(key.build),
+            drop=str(key.drop),
+            decision_threshold=workspace.registry.entry(str(key.build)).decision_threshold,
+        ),
     )
 
 
