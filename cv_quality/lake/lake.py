@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cv_quality.errors import MissingTable, SchemaError
+from cv_quality.errors import MissingTable, ObjectNotFound, SchemaError
 from cv_quality.lake.schema import Table
+from cv_quality.lake.staging import staging_folder
 from cv_quality.lake.store import Store
 
 if TYPE_CHECKING:
@@ -56,16 +57,17 @@ class Lake:
             MissingTable: no stage has written it yet.
         """
         object_key = self.object_key(table, key)
-        if not self.store.exists(object_key):
+        try:
+            return self.store.local(object_key)
+        except ObjectNotFound as error:
             raise MissingTable(
                 f"{table.name} has no rows for {key}: materialize the asset that writes it first ({object_key})"
-            )
-        return self.store.local(object_key)
+            ) from error
 
     def keys(self, table: Table) -> list[TableKey]:
         """Every key that the table has a file for, sorted."""
         names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
-        parts = [name.removesuffix(".parquet").split("/") for name in sorted(names)]
+        parts = sorted(name.removesuffix(".parquet").split("/") for name in names)
         if table.key == "build_drop":
             return [TableKey(build=part[0], drop=part[1]) for part in parts]
         if table.key == "build":
@@ -113,10 +115,11 @@ class Lake:
     def _staging(self) -> Iterator[Path]:
         root = getattr(self.store, "root", None)
         if isinstance(root, Path):
-            (root / ".staging").mkdir(parents=True, exist_ok=True)
-            root = root / ".staging"
-        with tempfile.TemporaryDirectory(prefix="cvq-", dir=root) as name:
-            yield Path(name)
+            with staging_folder(root / ".staging", prefix="cvq-") as folder:
+                yield folder
+        else:
+            with tempfile.TemporaryDirectory(prefix="cvq-") as name:
+                yield Path(name)
 
 
 def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":

@@ -10,19 +10,21 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cv_quality.errors import ObjectNotFound, StoreError
 from cv_quality.settings import S3Options
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 READ_ATTEMPTS = 4
+CONNECT_TIMEOUT_SECONDS = 5
 T = TypeVar("T")
 
 
@@ -71,12 +73,22 @@ def checked_key(key: str) -> str:
     """`key` itself, when it is a relative path that stays inside the store.
 
     Raises:
-        StoreError: the key is empty, absolute, or climbs with `..`.
+        StoreError: the key is empty, absolute, climbs with `..`, or is one of several spellings of a path (`a//b`).
     """
-    parts = PurePosixPath(key).parts
-    if not parts or key.startswith("/") or ".." in parts or "\\" in key or "\x00" in key:
+    path = PurePosixPath(key)
+    is_plain = path.parts and path.as_posix() == key and not path.is_absolute()
+    if not is_plain or ".." in path.parts or "\\" in key or "\x00" in key:
         raise StoreError(f"unsafe object key {key!r}: expected a relative path without '..'")
     return key
+
+
+def checked_folder(prefix: str) -> str:
+    """`prefix` as the start of the keys in that folder: empty for the whole store, else ending in one slash.
+
+    Raises:
+        StoreError: the folder is not inside the store.
+    """
+    return f"{checked_key(prefix.removesuffix('/'))}/" if prefix else ""
 
 
 @contextmanager
@@ -104,27 +116,30 @@ class LocalStore:
         self.uri = str(self.root)
 
     def read_bytes(self, key: str) -> bytes:
-        return self.local(key).read_bytes()
+        with self._typed(key):
+            return self.local(key).read_bytes()
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
-        with self.local(key).open("rb") as file:
+        with self._typed(key), self.local(key).open("rb") as file:
             file.seek(start)
             data = file.read(size)
         return _complete(data, size=size, key=key)
 
     def write_bytes(self, key: str, data: bytes) -> None:
-        with atomic_path(self._path(key)) as temporary:
+        with self._typed(key), atomic_path(self._path(key)) as temporary:
             temporary.write_bytes(data)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Take over `path`: it is moved when on the same file system, else copied."""
+        """Take over `path`: it is moved when on the same file system, else copied and removed."""
         target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.replace(target)
-        except OSError:
-            with atomic_path(target) as temporary:
-                shutil.copyfile(path, temporary)
+        with self._typed(key):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.replace(target)
+            except OSError:
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(path, temporary)
+                path.unlink()
 
     def local(self, key: str) -> Path:
         path = self._path(key)
@@ -136,7 +151,7 @@ class LocalStore:
         return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]:
-        base = self.root / prefix
+        base = self.root / checked_folder(prefix)
         if not base.is_dir():
             return []
         files = (path for path in base.rglob("*") if path.is_file() and not path.name.endswith(".part"))
@@ -146,14 +161,24 @@ class LocalStore:
         )
 
     def folders(self, prefix: str = "") -> Sequence[str]:
-        base = self.root / prefix
+        base = self.root / checked_folder(prefix)
         return sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        with self._typed(key):
+            self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
+
+    @contextmanager
+    def _typed(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{self.uri}/{key}: {error}; check that {self.uri} is a folder that may be read and written"
+            ) from error
 
 
 class S3Store:
@@ -169,6 +194,7 @@ class S3Store:
         self._options = options
         self._cache = cache or Path(tempfile.mkdtemp(prefix="cvq-cache-"))
         self._client_or_none: S3Client | None = None
+        self._is_bucket_known = False
 
     @property
     def _client(self) -> "S3Client":
@@ -176,15 +202,17 @@ class S3Store:
             import boto3
             from botocore.config import Config
 
-            self._client_or_none = boto3.client(
-                "s3",
-                endpoint_url=self._options.endpoint_url,
-                region_name=self._options.region,
-                config=Config(
-                    retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
-                    request_checksum_calculation="when_required",
-                ),
+            config = Config(
+                retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                request_checksum_calculation="when_required",
             )
+            try:
+                self._client_or_none = boto3.Session().client(
+                    "s3", endpoint_url=self._options.endpoint_url, region_name=self._options.region, config=config
+                )
+            except ValueError as error:
+                raise StoreError(f"{self.uri}: {error}; expected CVQ_S3_ENDPOINT_URL=http(s)://host:port") from error
         return self._client_or_none
 
     def read_bytes(self, key: str) -> bytes:
@@ -192,6 +220,7 @@ class S3Store:
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         if size == 0:
+            self._head(key)
             return b""
         return _complete(self._read(key, byte_range=f"bytes={start}-{start + size - 1}"), size=size, key=key)
 
@@ -200,37 +229,35 @@ class S3Store:
 
     def put_file(self, key: str, path: Path) -> None:
         """Upload `path` (in parts when large) and remove it; the object appears only when complete."""
-        self._call(key, lambda: self._client.upload_file(str(path), self._bucket, self._full(key)))
+        with path.open("rb") as file:
+            self._call(key, lambda: self._client.upload_fileobj(file, self._bucket, self._full(key)))
         path.unlink()
 
     def local(self, key: str) -> Path:
-        head = self._call(key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._full(key)))
+        head = self._head(key)
         identity = hashlib.sha256(f"{self.uri}/{key}@{head['ETag']}".encode()).hexdigest()
         path = self._cache / identity[:2] / f"{identity}{PurePosixPath(key).suffix}"
         if not path.is_file():
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                self._download(key, into=file)
+                self._call(key, lambda: self._client.download_fileobj(self._bucket, self._full(key), file))
         return path
 
     def exists(self, key: str) -> bool:
         try:
-            self._call(key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._full(key)))
+            self._head(key)
         except ObjectNotFound:
             return False
         return True
 
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        listed = self._call(prefix, lambda: [item for page in pages for item in page.get("Contents", [])])
+        pages = self._pages(prefix)
+        listed = self._call(prefix, lambda: [item for page in pages() for item in page.get("Contents", [])])
         return [ObjectInfo(item["Key"][len(self._prefix) :], item["Size"]) for item in listed]
 
     def folders(self, prefix: str = "") -> Sequence[str]:
-        base = self._prefix + (f"{prefix.strip('/')}/" if prefix else "")
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=base, Delimiter="/")
-        listed = self._call(prefix, lambda: [item for page in pages for item in page.get("CommonPrefixes", [])])
-        return sorted(item["Prefix"][len(base) :].strip("/") for item in listed)
+        pages = self._pages(prefix, Delimiter="/")
+        listed = self._call(prefix, lambda: [item for page in pages() for item in page.get("CommonPrefixes", [])])
+        return sorted(PurePosixPath(item["Prefix"]).name for item in listed)
 
     def delete(self, key: str) -> None:
         self._call(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._full(key)))
@@ -238,27 +265,35 @@ class S3Store:
     def _full(self, key: str) -> str:
         return self._prefix + checked_key(key)
 
-    def _download(self, key: str, *, into: BinaryIO) -> None:
-        self._call(key, lambda: self._client.download_fileobj(self._bucket, self._full(key), into))
+    def _pages(self, prefix: str, **options: str) -> Callable[[], "Iterable[ListObjectsV2OutputTypeDef]"]:
+        base = self._prefix + checked_folder(prefix)
+        return lambda: self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=base, **options
+        )
+
+    def _head(self, key: str) -> "HeadObjectOutputTypeDef":
+        """The object's headers; an answer to HEAD has no body, so whether the bucket is missing is asked once."""
+        try:
+            return self._call(key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._full(key)))
+        except ObjectNotFound:
+            if not self._is_bucket_known:
+                self._call(key, lambda: self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1))
+            self._is_bucket_known = True
+            raise
 
     def _read(self, key: str, *, byte_range: str | None) -> bytes:
-        """Read a body whole; botocore does not retry a body that breaks off half way, so this does."""
-        from botocore.exceptions import HTTPClientError, ResponseStreamingError
-
         extra = {"Range": byte_range} if byte_range else {}
-        for attempt in range(1, READ_ATTEMPTS + 1):
-            try:
-                answer = self._call(
-                    key, lambda: self._client.get_object(Bucket=self._bucket, Key=self._full(key), **extra)
-                )
-                return bytes(answer["Body"].read())
-            except (HTTPClientError, ResponseStreamingError) as error:
-                if attempt == READ_ATTEMPTS:
-                    raise StoreError(f"{self.uri}/{key}: body broke off {attempt} times: {error}") from error
-        raise AssertionError("unreachable")
+
+        def body() -> bytes:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **extra)
+            return bytes(answer["Body"].read())
+
+        return self._call(key, lambda: _read_whole(body))
 
     def _call(self, key: str, request: Callable[[], T]) -> T:
+        """The answer to `request`, whatever can go wrong turned into a `StoreError`."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from s3transfer.exceptions import RetriesExceededError
 
         try:
             return request()
@@ -267,11 +302,27 @@ class S3Store:
             if code in {"404", "NoSuchKey", "NotFound"}:
                 raise ObjectNotFound(f"no object {key!r} in {self.uri}") from error
             raise StoreError(f"{self.uri}/{key}: the object store answered {code}: {error}") from error
+        except (*_broken_bodies(), RetriesExceededError) as error:
+            raise StoreError(f"{self.uri}/{key}: the body broke off {READ_ATTEMPTS} times or more: {error}") from error
         except BotoCoreError as error:
             raise StoreError(
                 f"{self.uri}/{key}: the object store cannot be reached ({error}); "
                 "check CVQ_S3_ENDPOINT_URL and the AWS credentials"
             ) from error
+
+
+def _broken_bodies() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import IncompleteReadError, ResponseStreamingError
+
+    return IncompleteReadError, ResponseStreamingError
+
+
+def _read_whole(read: Callable[[], bytes]) -> bytes:
+    """What `read` returns; botocore's own retries do not cover a body that breaks off half way, so these do."""
+    for _ in range(READ_ATTEMPTS - 1):
+        with suppress(*_broken_bodies()):
+            return read()
+    return read()
 
 
 def _complete(data: bytes, *, size: int, key: str) -> bytes:

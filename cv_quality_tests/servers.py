@@ -1,0 +1,145 @@
+"""Servers that tests talk to over the wire: an S3 server, and a proxy before it that cuts bodies off.
+
+Each one listens on 127.0.0.1 on a free port and is stopped by its own process id or handle. Nothing here is a test.
+"""
+
+import http.client
+import http.server
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test-key",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], *, what: str, seconds: float, every: float = 0.1) -> float:
+    """Poll `condition`; returns the seconds it took, and fails naming `what` when it took too long."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > seconds:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        time.sleep(every)
+    return time.monotonic() - started
+
+
+@contextmanager
+def moto_server(log: Path) -> Iterator[str]:
+    """A running S3 server; yields its endpoint URL. Its buckets live in its memory."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_until(lambda: answers(port) or process.poll() is not None, what="S3 server", seconds=60)
+            assert process.poll() is None, log.read_text()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def answers(port: int, path: str = "/") -> bool:
+    """Whether anything speaks HTTP on the port."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def s3_client(endpoint: str) -> "S3Client":
+    """A plain client, to look at a bucket past the code under test."""
+    import boto3
+
+    client: S3Client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    return client
+
+
+@dataclass(slots=True)
+class Cuts:
+    """How many bodies the proxy will still cut off, and what it has passed on."""
+
+    left: int = 0
+    made: int = 0
+    gets: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def cutting_proxy(endpoint: str) -> Iterator[tuple[str, Cuts]]:
+    """A proxy before `endpoint` that sends the first half of a body and hangs up, as often as `Cuts.left` says."""
+    cuts = Cuts()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(endpoint, cuts))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", cuts
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(endpoint: str, cuts: Cuts) -> type[http.server.BaseHTTPRequestHandler]:
+    upstream = urlsplit(endpoint).netloc
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            cuts.gets.append(self.path)
+            self._pass_on()
+
+        def do_HEAD(self) -> None:
+            self._pass_on()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _pass_on(self) -> None:
+            connection = http.client.HTTPConnection(upstream, timeout=20)
+            connection.request(self.command, self.path, headers=dict(self.headers))
+            answer = connection.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "transfer-encoding", "content-length", "server", "date"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", answer.getheader("Content-Length") or str(len(body)))
+            self.end_headers()
+            self.wfile.write(self._cut(body))
+            connection.close()
+
+        def _cut(self, body: bytes) -> bytes:
+            if self.command != "GET" or not cuts.left or not body:
+                return body
+            cuts.left -= 1
+            cuts.made += 1
+            self.close_connection = True
+            return body[: len(body) // 2]
+
+    return Handler
