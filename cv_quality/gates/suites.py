@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cv_quality.lake import tables
-from cv_quality.lake.schema import Column, Table
+from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER, Column, Table
 
 Gate = Literal["parse", "validate", "infer", "compare", "measure", "measure_build"]
 
@@ -58,10 +58,8 @@ def schema_rules(table: Table) -> Iterator[Rule]:
     """The rules that follow from a table's own declaration."""
     for column in table:
         yield from _column_rules(table, column)
-    patterned = [column for column in table if column.pattern]
-    if patterned:
-        broken = " OR ".join(f"NOT regexp_full_match({c.name}, '{c.pattern}')" for c in patterned)
-        yield _rows(table, "every identifier is well formed", broken)
+    if any(column.pattern for column in table):
+        yield _rows(table, "every identifier is well formed", _malformed(table))
     reals = [column for column in table if column.kind == "real"]
     if reals:
         infinite = " OR ".join(f"NOT isfinite({column.name})" for column in reals)
@@ -99,6 +97,15 @@ def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
             {"column": name, "value_set": list(column.levels)},
             f"SELECT {keys} FROM {table.name} WHERE {name} NOT IN ({levels})",
         )
+
+
+def _malformed(table: Table) -> str:
+    """SQL for "an identifier breaks its pattern"; one search over all plain ids of a row costs less than one each."""
+    plain = [column.name for column in table if column.pattern == IDENTIFIER]
+    other = [f"NOT regexp_full_match({c.name}, '{c.pattern}')" for c in table if c.pattern and c.name not in plain]
+    lengths = [f"len({name}) NOT BETWEEN 1 AND 128" for name in plain]
+    letters = [f"regexp_matches(concat({', '.join(plain)}), '{NOT_IN_IDENTIFIER}')"] if plain else []
+    return " OR ".join([*letters, *lengths, *other])
 
 
 def _bound(value: float | None) -> str:

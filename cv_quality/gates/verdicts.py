@@ -44,7 +44,7 @@ class Verdict:
 
     Attributes:
         judged: sha256 of every table file judged or looked into, by object key.
-        delivery: identity of the drop's delivery, where the gate judges one.
+        delivery: identity of what the judged tables were made of: of the drop's delivery, or of a build's scores.
     """
 
     gate: Gate

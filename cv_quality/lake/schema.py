@@ -15,6 +15,7 @@ Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers
 Key = Literal["drop", "build", "build_drop"]
 
 IDENTIFIER = r"[A-Za-z0-9._-]{1,128}"
+NOT_IN_IDENTIFIER = r"[^A-Za-z0-9._-]"
 
 
 @dataclass(frozen=True, slots=True)
