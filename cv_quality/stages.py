@@ -57,7 +57,7 @@ class Workspace:
     def registry(self) -> "ModelRegistry":
         from cv_quality.inference.registry import ModelRegistry
 
-        return ModelRegistry(self.settings.registry, store=self._store(self.settings.registry))
+        return ModelRegistry(self.settings.registry, s3=self.settings.s3, cache=self.settings.cache)
 
     @cached_property
     def _embedders(self) -> "dict[str, Embedder]":

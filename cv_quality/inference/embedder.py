@@ -15,7 +15,7 @@ from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.alignment import CROP_PX, align_face
 from cv_quality.inference.detection import FaceDetector, main_face
 from cv_quality.inference.preprocessing import Batch, Frame, Resize, prepare
-from cv_quality.inference.registry import DetectorEntry, ModelEntry, ModelRegistry, locate, verified_bytes
+from cv_quality.inference.registry import DetectorEntry, ModelEntry, ModelRegistry, verified_bytes
 from cv_quality.inference.runners import OnnxRunner, Runner, TorchExportRunner
 
 EmbeddingStatus = Literal["ok", "no_face", "non_finite", "zero_norm"]
@@ -119,14 +119,14 @@ class Embedder:
 def load_embedder(
     entry: ModelEntry,
     *,
-    registry: ModelRegistry | None = None,
+    registry: ModelRegistry,
     threads: int | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Embedder:
     """Load one build's model (and detector), verify their digests, and check on one zero frame that they fit.
 
     Args:
-        registry: where the entry's relative files lie; not needed when they are absolute or URIs.
+        registry: the registry that the entry is from; it knows where the files lie and how to reach them.
         threads: CPU threads of the runtime; for torch a setting of the whole process. None leaves the default.
         batch_size: frames a model call.
 
@@ -151,9 +151,8 @@ def load_embedder(
     return Embedder(entry, runner=runner, detector=detector, batch_size=batch_size)
 
 
-def _content(entry: ModelEntry | DetectorEntry, *, registry: ModelRegistry | None) -> bytes:
-    path = locate(entry.file, store=None) if registry is None else registry.model_file(entry)
-    return verified_bytes(path, sha256=entry.sha256)
+def _content(entry: ModelEntry | DetectorEntry, *, registry: ModelRegistry) -> bytes:
+    return verified_bytes(registry.model_file(entry), sha256=entry.sha256)
 
 
 def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:

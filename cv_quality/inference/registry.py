@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeGuard, cast, get_args
 
@@ -17,7 +18,8 @@ import yaml
 
 from cv_quality.errors import ModelError, ObjectNotFound, RegistryError, near
 from cv_quality.inference.preprocessing import Step, parse_steps
-from cv_quality.lake.store import Store, open_store
+from cv_quality.lake.store import open_store
+from cv_quality.settings import S3Options
 
 ModelFormat = Literal["torch_export", "onnx"]
 Modality = Literal["face"]
@@ -86,9 +88,17 @@ class ModelEntry:
 class ModelRegistry:
     """The builds that a folder or an `s3://` prefix describes."""
 
-    def __init__(self, uri: str, *, store: Store | None = None) -> None:
+    def __init__(self, uri: str, *, s3: S3Options | None = None, cache: Path | None = None) -> None:
+        """Open the registry.
+
+        Args:
+            uri: folder or `s3://bucket/prefix` of the entries.
+            s3: endpoint options, for the registry and for every model file that an entry names by an `s3://` URI.
+            cache: folder for local copies of remote files; see `open_store`.
+        """
         self.uri = uri
-        self._store = store or open_store(uri)
+        self._open = partial(open_store, s3=s3, cache=cache)
+        self._store = self._open(uri)
 
     def build_ids(self) -> list[str]:
         """The known builds, sorted."""
@@ -124,26 +134,18 @@ class ModelRegistry:
         Raises:
             ModelError: the file is missing, or its digest is not the entry's.
         """
-        path = locate(entry.file, store=self._store)
+        path = self._located(entry.file)
         verified_bytes(path, sha256=entry.sha256)
         return path
 
-
-def locate(file: str, *, store: Store | None) -> Path:
-    """A local path for a registry's `file`: relative to `store`, absolute, or a URI.
-
-    Raises:
-        ModelError: the file does not exist, or is relative and there is no store.
-    """
-    try:
-        if "://" in file or file.startswith("/"):
-            folder, _, name = file.rpartition("/")
-            return open_store(folder or "/").local(name)
-        if store is None:
-            raise ModelError(f"the model file {file!r} is relative: pass the registry that it belongs to")
-        return store.local(file)
-    except ObjectNotFound as error:
-        raise ModelError(f"model file {file!r}: {error}; restore it or correct 'file' in the registry") from error
+    def _located(self, file: str) -> Path:
+        """A local path for a `file` that is relative to the registry, absolute, or a URI."""
+        folder, _, name = file.rpartition("/")
+        is_elsewhere = "://" in file or file.startswith("/")
+        try:
+            return self._open(folder or "/").local(name) if is_elsewhere else self._store.local(file)
+        except ObjectNotFound as error:
+            raise ModelError(f"model file {file!r}: {error}; restore it or correct 'file' in the registry") from error
 
 
 def verified_bytes(path: Path, *, sha256: str) -> bytes:

@@ -9,6 +9,8 @@ import pytest
 from cv_quality.errors import ModelError, RegistryError
 from cv_quality.inference.preprocessing import Gray, Resize, Scale, ToneCurve
 from cv_quality.inference.registry import ModelRegistry
+from cv_quality.settings import S3Options
+from cv_quality_tests.servers import CREDENTIALS, moto_server, s3_client
 
 Registered = Callable[..., str]
 
@@ -144,6 +146,24 @@ def test_a_model_file_may_lie_elsewhere_by_absolute_path(
     elsewhere.write_bytes(b"weights")
     registry = ModelRegistry(registered(b"weights", file=str(elsewhere)))
     assert registry.model_file(registry.entry("toy-1")) == elsewhere
+
+
+def test_entries_and_model_files_on_s3_are_read_through_the_endpoint_of_the_deployment(
+    registered: Registered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    folder = Path(registered(b"weights", file="s3://models/faces/m.pt2"))
+    with moto_server(tmp_path / "moto.log") as endpoint:
+        client = s3_client(endpoint)
+        client.create_bucket(Bucket="models")
+        client.put_object(Bucket="models", Key="faces/m.pt2", Body=b"weights")
+        client.put_object(Bucket="models", Key="registry/toy-1.yaml", Body=(folder / "toy-1.yaml").read_bytes())
+        for uri in (str(folder), "s3://models/registry"):
+            registry = ModelRegistry(uri, s3=S3Options(endpoint_url=endpoint), cache=tmp_path / "cache")
+            path = registry.model_file(registry.entry("toy-1"))
+            assert path.read_bytes() == b"weights"
+            assert path.is_relative_to(tmp_path / "cache")
 
 
 def test_the_fingerprint_tells_apart_builds_that_share_a_model_file(registered: Registered) -> None:
