@@ -56,6 +56,8 @@ class Suite:
 
 def schema_rules(table: Table) -> Iterator[Rule]:
     """The rules that follow from a table's own declaration."""
+    required = [column.name for column in table if not column.nullable]
+    yield _rows(table, "every required value is present", " OR ".join(f"{name} IS NULL" for name in required))
     for column in table:
         yield from _column_rules(table, column)
     if any(column.pattern for column in table):
@@ -70,14 +72,6 @@ def schema_rules(table: Table) -> Iterator[Rule]:
 
 def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
     keys, name = _keys(table), column.name
-    if not column.nullable:
-        yield Rule(
-            f"{name} is never null",
-            table.name,
-            "ExpectColumnValuesToNotBeNull",
-            {"column": name},
-            f"SELECT {keys} FROM {table.name} WHERE {name} IS NULL",
-        )
     if column.low is not None or column.high is not None:
         low, high = column.low, column.high
         bounds = [f"{name} < {low}"] * (low is not None) + [f"{name} > {high}"] * (high is not None)
