@@ -168,7 +168,7 @@ class _Job:
             drop_id=self._manifest.drop_id,
             source_file=entry.name,
             pool=self._pool,
-            ahead=self._threads + 1,
+            ahead=self._threads + 2,
         ):
             for kind, table in parsed.tables.items():
                 self.raw[kind].add(table)

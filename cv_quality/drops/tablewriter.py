@@ -3,6 +3,7 @@
 Whole frames are written by `cv_quality.lake.lake.Lake.write`; this is for tables that are larger than memory.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,11 +16,16 @@ _GROUP_BYTES = 48 << 20
 
 
 class TableWriter:
-    """Appends Arrow tables with the schema of `table` to the Parquet file at `path`; `close` completes it."""
+    """Appends Arrow tables with the schema of `table` to the Parquet file at `path`; `close` completes it.
+
+    A full row group is written by a thread of the writer's own, one at a time, while the next one is gathered.
+    """
 
     def __init__(self, table: Table, path: Path) -> None:
         self._schema = table.arrow_schema
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._pending_bytes = 0
@@ -35,10 +41,18 @@ class TableWriter:
 
     def close(self) -> None:
         self._flush()
+        self._wait()
+        self._thread.shutdown()
         self._writer.close()
 
     def _flush(self) -> None:
+        self._wait()
         if self._pending_rows:
             group = pa.concat_tables(self._pending)
-            self._writer.write_table(group, row_group_size=group.num_rows)
+            self._writing = self._thread.submit(self._writer.write_table, group, row_group_size=group.num_rows)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+        self._writing = None
