@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1 << 20
 RAW_BYTES = 64 << 10
 _FINE_BYTES = 64
+_NEWLINE = ord("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class _Cutter:
             chunk = chunk[end + 1 :]
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield self._block(self._carry + chunk[:cut])
+            yield self._block(b"".join((self._carry, memoryview(chunk)[:cut])))
             self._carry = chunk[cut:]
         else:
             self._carry += chunk
@@ -154,7 +156,7 @@ class _Cutter:
 
     def _block(self, data: bytes) -> Block:
         block = Block(self._line, data)
-        self._line += data.count(b"\n")
+        self._line += int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE))
         return block
 
     def _finish_long(self, more: int) -> LongLine:

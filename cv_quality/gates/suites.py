@@ -4,7 +4,7 @@ A rule names a Great Expectations class with its arguments and the query that li
 runs anything. Column rules come from `cv_quality.lake.tables` and are not repeated by hand.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,14 +54,21 @@ class Suite:
     rules: tuple[Rule, ...] = field(default=())
 
 
-def schema_rules(table: Table) -> Iterator[Rule]:
-    """The rules that follow from a table's own declaration."""
+def schema_rules(table: Table, *, references: tuple[Rule, ...] = ()) -> Iterator[Rule]:
+    """The rules that follow from a table's own declaration.
+
+    Args:
+        references: rules by which columns of the table must exist in another one, where they are known to be well
+            formed; such columns are not searched a second time.
+    """
+    referring = {rule.name.split(" ")[0] for rule in references if rule.table == table.name}
     required = [column.name for column in table if not column.nullable]
     yield _rows(table, "every required value is present", " OR ".join(f"{name} IS NULL" for name in required))
     for column in table:
         yield from _column_rules(table, column)
-    if any(column.pattern for column in table):
-        yield _rows(table, "every identifier is well formed", _malformed(table))
+    patterned = [column for column in table if column.pattern and column.name not in referring]
+    if patterned:
+        yield _rows(table, "every identifier is well formed", _malformed(patterned))
     reals = [column for column in table if column.kind == "real"]
     if reals:
         infinite = " OR ".join(f"NOT isfinite({column.name})" for column in reals)
@@ -93,10 +100,10 @@ def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
         )
 
 
-def _malformed(table: Table) -> str:
+def _malformed(columns: Sequence[Column]) -> str:
     """SQL for "an identifier breaks its pattern"; one search over all plain ids of a row costs less than one each."""
-    plain = [column.name for column in table if column.pattern == IDENTIFIER]
-    other = [f"NOT regexp_full_match({c.name}, '{c.pattern}')" for c in table if c.pattern and c.name not in plain]
+    plain = [column.name for column in columns if column.pattern == IDENTIFIER]
+    other = [f"NOT regexp_full_match({c.name}, '{c.pattern}')" for c in columns if c.name not in plain]
     lengths = [f"len({name}) NOT BETWEEN 1 AND 128" for name in plain]
     letters = [f"regexp_matches(concat({', '.join(plain)}), '{NOT_IN_IDENTIFIER}')"] if plain else []
     return " OR ".join([*letters, *lengths, *other])
@@ -196,12 +203,24 @@ PARSE = Suite(
     ),
 )
 
+_REFERENCES = (
+    _refers(tables.VALIDATED_ATTEMPTS, "subject_id", tables.SUBJECTS),
+    _refers(tables.VALIDATED_ATTEMPTS, "claimed_subject_id", tables.SUBJECTS, "subject_id"),
+    _refers(tables.VALIDATED_ATTEMPTS, "device_id", tables.DEVICES),
+    _refers(tables.VALIDATED_ATTEMPTS, "reference_id", tables.VALIDATED_ENROLS),
+    _refers(tables.VALIDATED_ATTEMPTS, "frame", tables.FRAME_INDEX),
+    _refers(tables.VALIDATED_ENROLS, "subject_id", tables.SUBJECTS),
+    _refers(tables.VALIDATED_ENROLS, "device_id", tables.DEVICES),
+    _refers(tables.VALIDATED_ENROLS, "frame", tables.FRAME_INDEX),
+    _refers(tables.VALIDATED_STREAMS, "device_id", tables.DEVICES),
+)
+
 VALIDATE = Suite(
     "validate",
     judged=(*_VALIDATED, tables.QUARANTINE_VALIDATE),
     context=(*_RAW, tables.FRAME_INDEX),
     rules=(
-        *(rule for table in _VALIDATED for rule in schema_rules(table)),
+        *(rule for table in _VALIDATED for rule in schema_rules(table, references=_REFERENCES)),
         *schema_rules(tables.QUARANTINE_VALIDATE),
         _query(
             tables.QUARANTINE_VALIDATE,
@@ -221,15 +240,7 @@ VALIDATE = Suite(
             "SELECT 'nothing to evaluate' AS found WHERE "
             "(SELECT count(*) FROM validated_attempts) + (SELECT count(*) FROM validated_streams) = 0",
         ),
-        _refers(tables.VALIDATED_ATTEMPTS, "subject_id", tables.SUBJECTS),
-        _refers(tables.VALIDATED_ATTEMPTS, "claimed_subject_id", tables.SUBJECTS, "subject_id"),
-        _refers(tables.VALIDATED_ATTEMPTS, "device_id", tables.DEVICES),
-        _refers(tables.VALIDATED_ATTEMPTS, "reference_id", tables.VALIDATED_ENROLS),
-        _refers(tables.VALIDATED_ATTEMPTS, "frame", tables.FRAME_INDEX),
-        _refers(tables.VALIDATED_ENROLS, "subject_id", tables.SUBJECTS),
-        _refers(tables.VALIDATED_ENROLS, "device_id", tables.DEVICES),
-        _refers(tables.VALIDATED_ENROLS, "frame", tables.FRAME_INDEX),
-        _refers(tables.VALIDATED_STREAMS, "device_id", tables.DEVICES),
+        *_REFERENCES,
     ),
 )
 
