@@ -6,10 +6,8 @@ keeps it. The tables and their tests are in `dbt_project/`; what dbt reads of th
 
 import fcntl
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from cv_quality.errors import WarehouseError
 from cv_quality.lake.dbt_sources import VERDICTS, WAREHOUSE_TABLES
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.schema import Table
+from cv_quality.lake.staging import staging_folder
 
 DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 DBT = (sys.executable, "-c", "from dbt.cli.main import cli; cli()")
@@ -94,7 +93,10 @@ def build_warehouse(
     if not (project_dir / "dbt_project.yml").is_file():
         raise WarehouseError(f"no dbt project in {project_dir}: pass the folder that holds dbt_project.yml")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _only_writer(target, timeout=lock_timeout_seconds), _work_folder(target) as folder:
+    with (
+        _only_writer(target, timeout=lock_timeout_seconds),
+        staging_folder(target.parent, prefix=f".{target.name}-") as folder,
+    ):
         started = time.perf_counter()
         built = folder / target.name
         variables = {"warehouse": str(built), "memory_limit": memory_limit, "lake_files": lake_files(lake, folder)}
@@ -178,16 +180,6 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def _work_folder(target: Path) -> Iterator[Path]:
-    """A private folder on the file system of the warehouse, so that the swap is a rename."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent.absolute()))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def dbt_command(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> list[str]:

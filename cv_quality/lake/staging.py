@@ -1,0 +1,54 @@
+"""Folders for unfinished files, which do not outlive the process that made them, even one that was killed.
+
+Who writes where is decided by `cv_quality.lake.lake` and `cv_quality.lake.warehouse`.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+
+
+@contextmanager
+def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
+    """A new private folder in `parent`, removed when the block ends; those that dead processes left are removed first.
+
+    A folder is locked for as long as its process lives, and the operating system frees the locks of a killed one. The
+    lock on `parent` keeps others from taking a folder for abandoned between its making and its locking.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with _open_folder(parent) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for folder in parent.glob(f"{escape(prefix)}*/"):
+            _remove_abandoned(folder)
+        own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent.absolute()))
+        held = os.open(own, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        os.close(held)
+
+
+@contextmanager
+def _open_folder(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a folder whose lock nobody holds."""
+    try:
+        with _open_folder(folder) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except (BlockingIOError, FileNotFoundError):
+        return
