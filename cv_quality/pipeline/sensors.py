@@ -18,7 +18,9 @@ from cv_quality.stages import Workspace
 
 IDENTITY_TAG = "cvq/identity"
 MAX_ATTEMPTS = 3
-INTERVAL_SECONDS = 5
+INTERVAL_SECONDS = 2
+"""The daemon looks every 5 s; a sensor that asks for exactly that comes a moment early and waits for 10."""
+
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
