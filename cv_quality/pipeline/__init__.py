@@ -7,5 +7,7 @@ import warnings
 
 import dagster as dg
 
-# Backfill policies are marked beta in every release so far; one warning per asset hides the ones that matter.
+# Backfill policies are marked beta and partitions of checks preview in every release so far; one warning per asset
+# hides the ones that matter.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)

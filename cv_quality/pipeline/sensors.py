@@ -2,11 +2,11 @@
 
 What there is to do is asked of `cv_quality.planning`; here it is held against the runs that exist. A run key is the
 identity of the work and the number of the attempt: Dagster never repeats a key, so the same work is requested once,
-and again only after a failure, up to a limit. No sensor keeps a list of what it ever saw.
+and again only when a finished run left it undone, up to a limit. No sensor keeps a list of what it ever saw.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
@@ -33,7 +33,7 @@ FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagster
 def completed_drop_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult:
-    return _result(context, planning.drops_to_ingest(workspace))
+    return _result(context, lambda: planning.drops_to_ingest(workspace))
 
 
 @dg.sensor(
@@ -45,7 +45,7 @@ def completed_drop_sensor(
 def validated_drop_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult:
-    return _result(context, planning.cells_to_score(workspace))
+    return _result(context, lambda: planning.cells_to_score(workspace))
 
 
 @dg.sensor(
@@ -57,7 +57,7 @@ def validated_drop_sensor(
 def measured_build_sensor(
     context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult:
-    return _result(context, planning.builds_to_report(workspace))
+    return _result(context, lambda: planning.builds_to_report(workspace))
 
 
 SENSORS = (completed_drop_sensor, validated_drop_sensor, measured_build_sensor)
@@ -76,9 +76,13 @@ def partitions_of(work: Sequence[Work]) -> dict[dg.DynamicPartitionsDefinition, 
     }
 
 
-def _result(context: dg.SensorEvaluationContext, work: Sequence[Work]) -> dg.SensorResult:
+def _result(context: dg.SensorEvaluationContext, plan: Callable[[], list[Work]]) -> dg.SensorResult:
     """A request for every piece of work that is neither done nor under way nor given up."""
-    attempts = {item: attempt for item in work if (attempt := _next_attempt(context, item)) is not None}
+    attempts = {item: attempt for item in plan() if (attempt := _next_attempt(context, item)) is not None}
+    if any(attempt > 1 for attempt in attempts.values()):
+        # A run that ended between the plan and the look at the runs has done its work by now.
+        due = set(plan())
+        attempts = {item: attempt for item, attempt in attempts.items() if item in due}
     return dg.SensorResult(
         run_requests=[_request(item, attempt) for item, attempt in attempts.items()],
         dynamic_partitions_requests=list(_additions(context, list(attempts))),
@@ -99,12 +103,14 @@ def _additions(context: dg.SensorEvaluationContext, work: Sequence[Work]) -> Ite
 
 
 def _next_attempt(context: dg.SensorEvaluationContext, work: Work) -> int | None:
-    """The number of the next attempt, or None when no run should start now."""
+    """The number of the next attempt, or None when no run should start now.
+
+    Work that is due again after a run that succeeded (a correction taken back, a report deleted) is one more attempt.
+    """
     records = context.instance.get_run_records(dg.RunsFilter(tags=identity_tags(work)))
-    statuses = [record.dagster_run.status for record in records]
-    if any(status == dg.DagsterRunStatus.SUCCESS or status not in FINISHED for status in statuses):
+    if any(record.dagster_run.status not in FINISHED for record in records):
         return None
-    if len(statuses) >= MAX_ATTEMPTS:
-        context.log.warning(f"{work.identity}: given up after {len(statuses)} failed runs; mend it, then launch it")
+    if len(records) >= MAX_ATTEMPTS:
+        context.log.warning(f"{work.identity}: given up after {len(records)} runs; mend it, then launch it")
         return None
-    return len(statuses) + 1
+    return len(records) + 1

@@ -1,4 +1,4 @@
-"""Measure a build over all its drops, publish the metric tables, and report. Partition: build (marts: none)."""
+"""Count a build's cross-subject pairs and measure it over all its drops. Partition: build."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,6 @@ from cv_quality import stages
 from cv_quality.pipeline.partitions import BUILDS
 from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_stage
 from cv_quality.stages import Workspace
-
-WAREHOUSE_POOL = "warehouse"
 
 
 @dg.asset(
@@ -36,6 +34,7 @@ def impostor_counts(context: dg.AssetExecutionContext, workspace: dg.ResourcePar
         dg.AssetCheckSpec(
             "measure_build_gate",
             asset="intervals",
+            partitions_def=BUILDS,
             blocking=True,
             description="Rates within their intervals, FMR within its target, every missing number with a reason.",
         )

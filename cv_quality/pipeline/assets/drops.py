@@ -32,6 +32,7 @@ VALIDATED = ("validated_attempts", "validated_streams", "subjects", "devices")
         dg.AssetCheckSpec(
             "parse_gate",
             asset="raw_events",
+            partitions_def=DROPS,
             blocking=True,
             description="Rows in = rows valid + rows quarantined = rows declared; few rows quarantined; not empty.",
         )
@@ -79,6 +80,7 @@ def parse(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspa
         dg.AssetCheckSpec(
             "validate_gate",
             asset="validated_attempts",
+            partitions_def=DROPS,
             blocking=True,
             description="Schema, ranges, levels, identifiers, uniqueness and references of every validated table.",
         )

@@ -21,6 +21,7 @@ from cv_quality.stages import Workspace
         dg.AssetCheckSpec(
             "infer_gate",
             asset="embeddings",
+            partitions_def=GRID,
             blocking=True,
             description="Every sample has one output, of unit norm, one dimension and one model digest.",
         )
@@ -47,6 +48,7 @@ def embeddings(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Wo
         dg.AssetCheckSpec(
             "compare_gate",
             asset="comparisons",
+            partitions_def=GRID,
             blocking=True,
             description="Scores in range, every attempt compared, on-device and re-inferred scores agree.",
         )
@@ -94,6 +96,7 @@ def attempt_outcomes(context: dg.AssetExecutionContext, workspace: dg.ResourcePa
         dg.AssetCheckSpec(
             "measure_gate",
             asset="metric_counts",
+            partitions_def=GRID,
             blocking=True,
             description="One outcome per attempt, errors within trials, levels that add up to the whole.",
         )
