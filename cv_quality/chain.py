@@ -25,17 +25,12 @@ CELL_STEPS: tuple[Step, ...] = (
     lambda workspace, work: stages.ledger(workspace, str(work.key.build), str(work.key.drop)),
     lambda workspace, work: stages.count(workspace, str(work.key.build), str(work.key.drop)),
 )
-BUILD_STEPS: tuple[Step, ...] = (
+MEASURE_STEPS: tuple[Step, ...] = (
     lambda workspace, work: stages.count_impostors(workspace, str(work.key.build)),
     lambda workspace, work: stages.measure_build(workspace, str(work.key.build)),
-    lambda workspace, _: stages.publish_marts(workspace),
-    lambda workspace, work: stages.report(workspace, str(work.key.build)),
 )
-CHAIN: tuple[tuple[str, Callable[[Workspace], list[Work]], tuple[Step, ...]], ...] = (
-    ("take drops in", planning.drops_to_ingest, DROP_STEPS),
-    ("score builds on drops", planning.cells_to_score, CELL_STEPS),
-    ("report builds", planning.builds_to_report, BUILD_STEPS),
-)
+PUBLISH_STEPS: tuple[Step, ...] = (lambda workspace, _: stages.publish_marts(workspace),)
+REPORT_STEPS: tuple[Step, ...] = (lambda workspace, work: stages.report(workspace, str(work.key.build)),)
 
 
 class Track(Protocol):
@@ -63,19 +58,28 @@ def run_pending(workspace: Workspace, *, track: Track) -> Done:
         StoreError: a store cannot be reached; everything else that is wrong is in the result.
     """
     done = Done()
-    for label, plan, steps in CHAIN:
-        for work in track(plan(workspace), description=label):
-            _attempt(workspace, work, steps, done)
+
+    def do(work: Sequence[Work], steps: Sequence[Step], label: str) -> list[Work]:
+        return [item for item in track(work, description=label) if _attempt(workspace, item, steps, done)]
+
+    do(planning.drops_to_ingest(workspace), DROP_STEPS, "take drops in")
+    do(planning.cells_to_score(workspace), CELL_STEPS, "score builds on drops")
+    measured = do(planning.builds_to_report(workspace), MEASURE_STEPS, "measure builds")
+    if do(measured[:1], PUBLISH_STEPS, "publish metric tables"):
+        do(measured, REPORT_STEPS, "report builds")
     return done
 
 
-def _attempt(workspace: Workspace, work: Work, steps: Sequence[Step], done: Done) -> None:
+def _attempt(workspace: Workspace, work: Work, steps: Sequence[Step], done: Done) -> bool:
+    """Take the steps of one piece of work, up to the first that is refused; returns whether none was."""
     try:
         for step in steps:
             done.results.append(step(workspace, work))
             if not done.results[-1].passed:
-                return
+                return False
     except StoreError:
         raise
     except CvQualityError as error:
         done.refused.append(f"{work.key}: {type(error).__name__}: {error}")
+        return False
+    return True

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cv_quality.errors import DropError, ObjectNotFound
+from cv_quality.errors import DropError, GateFailed, ObjectNotFound
 from cv_quality.gates.suites import Gate
 from cv_quality.gates.verdicts import (
     Verdict,
@@ -210,8 +210,9 @@ def measure_build(workspace: Workspace, build: str) -> StageResult:
 
     started = time.perf_counter()
     models, drops = _measured(workspace, build)
+    scores = scores_identity(workspace, build) or ""
     summary = measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
-    return _judged(workspace, "measure_build", TableKey(build=build), _numbers(summary), started)
+    return _judged(workspace, "measure_build", TableKey(build=build), _numbers(summary), started, delivery=scores)
 
 
 def _measured(workspace: Workspace, build: str) -> tuple[list[str], list[str]]:
@@ -238,11 +239,15 @@ def publish_marts(workspace: Workspace) -> StageResult:
 
 
 def report(workspace: Workspace, build: str) -> StageResult:
-    """Write the failure report of a build against its baseline."""
+    """Write the failure report of a build against its baseline.
+
+    Raises:
+        GateFailed: the build is not measured, or its drops have changed since.
+    """
     from cv_quality.reports.page import write_failure_report
 
     started = time.perf_counter()
-    require_passed(workspace.lake, "measure_build", TableKey(build=build))
+    scores = _measured_scores(workspace, build)
     target = report_path(workspace, build)
     summary = write_failure_report(
         lake=workspace.lake,
@@ -253,9 +258,20 @@ def report(workspace: Workspace, build: str) -> StageResult:
         target=target,
         warehouse=workspace.settings.warehouse,
     )
-    workspace.lake.store.write_bytes(f"reported/{build}", (scores_identity(workspace, build) or "").encode())
+    workspace.lake.store.write_bytes(f"reported/{build}", scores.encode())
     numbers = _numbers(summary) | {"path": str(target)}
     return StageResult("report", build, numbers, time.perf_counter() - started)
+
+
+def _measured_scores(workspace: Workspace, build: str) -> str:
+    """The identity of the scores that the build's rates stand on, which are those that lie in the lake now."""
+    verdict = require_passed(workspace.lake, "measure_build", TableKey(build=build))
+    if verdict.delivery != scores_identity(workspace, build):
+        raise GateFailed(
+            f"gate 'measure_build' judged {build} on other scores than those of its drops now: score what is due "
+            "(`cvq status` shows it), then measure the build again"
+        )
+    return verdict.delivery
 
 
 def scores_identity(workspace: Workspace, build: str) -> str | None:
