@@ -1,13 +1,19 @@
 """Fixtures that every room's tests share."""
 
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import open_store
+
+if TYPE_CHECKING:
+    from cv_quality_tests.deployment import Orchestra
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -32,3 +38,50 @@ def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 def lake(tmp_path: Path) -> Lake:
     """An empty lake in a temporary folder."""
     return Lake(open_store(str(tmp_path / "lake")))
+
+
+@pytest.fixture(scope="session")
+def tiny_landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drops of the tiny scenario, rendered once; copy what you want to change."""
+    from cv_quality.inference.registry import ModelRegistry
+    from cv_quality.settings import REFERENCE_MODELS
+    from cv_quality.simulation.scenario import load_scenario
+    from cv_quality.simulation.simulate import simulate
+
+    folder = tmp_path_factory.mktemp("tiny") / "landing"
+    simulate(load_scenario("tiny"), landing=open_store(str(folder)), registry=ModelRegistry(REFERENCE_MODELS))
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The tiny scenario as the sensors worked it off, one drop after the other.
+
+    Attributes:
+        orchestra: the runs, and the instance that recorded them. Read only: copy `home` to change something.
+        home: the deployment after both drops.
+        first_home: a copy of it from before the second drop arrived.
+    """
+
+    orchestra: "Orchestra"
+    home: Path
+    first_home: Path
+
+
+@pytest.fixture(scope="session")
+def history(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """Both drops of the tiny scenario taken in, scored and reported by real runs of the jobs."""
+    import dagster as dg
+
+    from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, deliver, open_workspace
+
+    root = tmp_path_factory.mktemp("history")
+    workspace = open_workspace(root / "home")
+    with dg.DagsterInstance.ephemeral() as instance:
+        orchestra = Orchestra(workspace, instance)
+        deliver(tiny_landing, FIRST_DROP, to=workspace)
+        orchestra.work_off()
+        shutil.copytree(root / "home", root / "first")
+        deliver(tiny_landing, SECOND_DROP, to=workspace)
+        orchestra.work_off()
+        yield History(orchestra, root / "home", root / "first")

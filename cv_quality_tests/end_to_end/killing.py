@@ -1,0 +1,68 @@
+"""Processes that kill themselves in the middle of a stage, as a power cut would: no handler runs, nothing is tidied.
+
+Each runs in a process forked from a server that has the heavy libraries loaded, so a death costs a second.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from cv_quality import stages
+from cv_quality.chain import run_pending
+from cv_quality.lake import warehouse
+from cv_quality.lake.store import LocalStore, open_store
+from cv_quality_tests.deployment import open_workspace, quietly
+from cv_quality_tests.drops import kit
+
+Moment = Literal["before the first write", "after the first write"]
+HEAVY = ["cv_quality_tests.end_to_end.killing", "great_expectations.expectations", "torch", "cv_quality.reports.page"]
+
+_server = multiprocessing.get_context("forkserver")
+
+
+def exit_code_of(target: Callable[..., None], *arguments: object) -> int | None:
+    """Run `target` in a process of its own; minus the number of the signal that ended it, or 0."""
+    _server.set_forkserver_preload(HEAVY)
+    process = _server.Process(target=target, args=arguments)
+    process.start()
+    process.join(timeout=300)
+    return process.exitcode
+
+
+def run_until(home: Path, stage: str, moment: Moment) -> None:
+    """Do what is due, and die the first time that `stage` is at the given moment of publishing something."""
+    original = getattr(stages, stage)
+
+    def dying(*arguments: object) -> object:
+        _die_when_publishing(moment)
+        return original(*arguments)
+
+    setattr(stages, stage, dying)
+    run_pending(open_workspace(home), track=quietly)
+
+
+def deliver_until(landing: Path, moment: Moment) -> None:
+    """Write a drop over the one that lies there, and die with its events published and its manifest not."""
+    with kit.drop_writer(open_store(str(landing)), events_per_file=1) as writer:
+        writer.add_event("device", **kit.DEVICE)
+        _die_when_publishing(moment)
+        writer.add_event("subject", **kit.SUBJECT)
+
+
+def _die_when_publishing(moment: Moment) -> None:
+    """From here on, the first object put, report or warehouse ends the process."""
+    for owner, name in ((LocalStore, "put_file"), (LocalStore, "write_bytes"), (warehouse, "_run_dbt")):
+        setattr(owner, name, _fatal(getattr(owner, name), moment))
+
+
+def _fatal(function: Callable[..., object], moment: Moment) -> Callable[..., object]:
+    def fatal(*arguments: object, **options: object) -> object:
+        if moment == "after the first write":
+            function(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+    return fatal

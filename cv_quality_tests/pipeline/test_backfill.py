@@ -1,0 +1,64 @@
+"""Backfills over the grid: every cell done, several keys in one run, and the same bytes however often."""
+
+import dagster as dg
+import pytest
+
+from cv_quality.definitions import build_definitions
+from cv_quality.gates.verdicts import cell_gates, state_of
+from cv_quality.pipeline.instance import QUIET, backfill_grid
+from cv_quality.pipeline.partitions import GRID
+from cv_quality_tests.conftest import History
+from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, fingerprints, quietly
+
+BUILDS = ("face-1.1", "face-1.2")
+DROPS = (FIRST_DROP, SECOND_DROP)
+CELLS = [(build, drop) for build in BUILDS for drop in DROPS]
+
+
+@pytest.fixture
+def backfilled(evaluated: Orchestra) -> Orchestra:
+    """The deployment after both builds were scored on both drops from the command line's function."""
+    cells = backfill_grid(evaluated.workspace, builds=BUILDS, drops=[], track=quietly)
+    assert [(cell["build"], cell["drop"]) for cell in cells] == CELLS
+    assert all(cell["succeeded"] for cell in cells)
+    return evaluated
+
+
+def test_a_backfill_adds_the_missing_cell_and_leaves_all_other_bytes_as_they_were(
+    history: History, backfilled: Orchestra
+) -> None:
+    before, after = fingerprints(history.orchestra.workspace), fingerprints(backfilled.workspace)
+    new = f"face-1.2/{FIRST_DROP}"
+    assert {key for key in after if key not in before} == {key for key in after if new in key}
+    assert {key: after[key] for key in before} == before
+    lake = backfilled.workspace.lake
+    assert [state_of(lake, cell_gates(build, drop)) for build, drop in CELLS] == ["passed"] * len(CELLS)
+
+
+def test_one_run_over_a_range_of_both_dimensions_does_every_key_and_gives_the_same_bytes(
+    history: History, evaluated: Orchestra
+) -> None:
+    orchestra = evaluated
+    before = fingerprints(history.orchestra.workspace)
+    orchestra.instance.add_dynamic_partitions("build", ["face-1.1"])
+    orchestra.instance.add_dynamic_partitions("drop", list(DROPS))
+    keys = [dg.MultiPartitionKey({"build": "face-1.1", "drop": drop}) for drop in DROPS]
+    result = (
+        build_definitions(orchestra.workspace.settings)
+        .resolve_job_def("evaluate_build_on_drop")
+        .execute_in_process(
+            instance=orchestra.instance,
+            tags={"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]},
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+    )
+    assert result.success
+    done = {
+        (str(event.asset_key and event.asset_key.path[-1]), str(event.partition))
+        for event in result.get_asset_materialization_events()
+    }
+    assets = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
+    assert done == {(asset, str(key)) for asset in assets for key in keys}
+    assert fingerprints(orchestra.workspace) == before
+    assert GRID.get_partition_keys(dynamic_partitions_store=orchestra.instance) == keys
