@@ -1,0 +1,270 @@
+"""The Dagster UI in a real browser: a drop arrives, the sensors work it off, and people see, click and backfill.
+
+One `dagster dev` serves the whole module, started as `cvq ui` starts it, on a landing area that is empty at first.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cv_quality_tests.servers import answers, free_port, wait_until
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DROP = "2026-08-03_face-1.1_site-a"
+GROUPS = ("parse", "validate", "infer", "compare", "measure", "marts", "report")
+CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
+SLOW = 240
+"""Seconds that anything here may take on a machine that is busy with other tests."""
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ui:
+    """A running UI and the deployment behind it."""
+
+    port: int
+    home: Path
+    log: Path
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def ask(self, query: str, variables: Mapping[str, object] | None = None) -> Answer:
+        """The data of a GraphQL answer."""
+        body = json.dumps({"query": query, "variables": variables or {}}).encode()
+        request = urllib.request.Request(self.url("/graphql"), data=body, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            decoded: Answer = json.load(answer)
+        assert "errors" not in decoded, decoded["errors"]
+        data: Answer = decoded["data"]
+        return data
+
+    def runs(self, job: str | None = None) -> list[Answer]:
+        """The runs of a job, the latest first."""
+        answer = self.ask(RUNS, {"filter": {"pipelineName": job} if job else {}})
+        return [run | {"partition": _partition(run)} for run in answer["runsOrError"]["results"]]
+
+    def wait_for_runs(self, job: str, *, count: int) -> list[Answer]:
+        """The runs of a job, once at least so many have succeeded; a failed one fails the test at once."""
+        found: list[Answer] = []
+
+        def are_done() -> bool:
+            found[:] = self.runs(job)
+            assert not [run for run in found if run["status"] in ("FAILURE", "CANCELED")], found
+            return sum(run["status"] == "SUCCESS" for run in found) >= count
+
+        wait_until(are_done, what=f"{count} finished runs of {job}", seconds=SLOW, every=0.25)
+        return found
+
+    def deliver(self, landing: Path, drop: str) -> float:
+        """Put a drop into the landing area, its manifest last; returns when it was complete, in Unix seconds."""
+        target = self.home / "landing" / drop
+        target.mkdir(parents=True)
+        for file in sorted((landing / drop).iterdir(), key=lambda file: file.name == "manifest.json"):
+            shutil.copyfile(file, target / f".{file.name}")
+            (target / f".{file.name}").rename(target / file.name)
+        return (target / "manifest.json").stat().st_mtime
+
+
+RUNS = """
+query Runs($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {
+    ... on Runs { results { runId jobName status creationTime startTime endTime tags { key value } } }
+  }
+}
+"""
+LAUNCH_BACKFILL = """
+mutation Backfill($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+BACKFILL = """
+query Backfill($id: String!) {
+  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status numPartitions } }
+}
+"""
+MATERIALIZED = """
+query Materialized($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode { assetMaterializations(limit: 100) { partition timestamp } }
+  }
+}
+"""
+
+
+def _partition(run: Answer) -> str | None:
+    return next((tag["value"] for tag in run["tags"] if tag["key"] == "dagster/partition"), None)
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    root = tmp_path_factory.mktemp("ui")
+    running = Ui(free_port(), root / "home", root / "ui.log")
+    command = [str(Path(sys.executable).parent / "cvq"), "ui", "--port", str(running.port)]
+    environment = {**os.environ, "CVQ_HOME": str(running.home), "CVQ_THREADS": "1"}
+    with running.log.open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=root)
+        try:
+            wait_until(lambda: answers(running.port, "/server_info"), what="the UI", seconds=SLOW)
+            yield running
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("not run: no Chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1600, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    yield opened
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def worked_off(ui: Ui, tiny_landing: Path) -> Answer:
+    """The first drop delivered and everything that follows from it done; when things happened, in Unix seconds."""
+    completed = ui.deliver(tiny_landing, DROP)
+    (ingest,) = ui.wait_for_runs("ingest_drop", count=1)
+    cells = ui.wait_for_runs("evaluate_build_on_drop", count=2)
+    (report,) = ui.wait_for_runs("report_build", count=1)
+    return {"completed": completed, "ingest": ingest, "cells": cells, "report": report}
+
+
+def test_the_graph_shows_every_stage_before_any_drop(ui: Ui, page: Page) -> None:
+    page.goto(ui.url("/asset-groups"))
+    for group in GROUPS:
+        expect(page.get_by_text(group, exact=True).first).to_be_visible()
+    assert ui.runs() == []
+
+
+def test_a_completed_drop_starts_one_run_and_ends_in_a_report(ui: Ui, worked_off: Answer) -> None:
+    ingest, cells, report = worked_off["ingest"], worked_off["cells"], worked_off["report"]
+    assert ingest["partition"] == DROP
+    assert {cell["partition"] for cell in cells} == {f"face-1.1|{DROP}", f"face-1.0|{DROP}"}
+    assert len(cells) == 2
+    assert report["partition"] == "face-1.1"
+    assert (ui.home / "reports" / "face-1.1.html").is_file()
+    to_request = ingest["creationTime"] - worked_off["completed"]
+    to_start, to_report = (
+        run[at] - worked_off["completed"] for run, at in ((ingest, "startTime"), (report, "endTime"))
+    )
+    sys.stderr.write(f"\ndrop complete: run requested {to_request:.1f} s, started {to_start:.1f} s, ")
+    sys.stderr.write(f"report {to_report:.1f} s after it\n")
+
+
+def test_the_runs_are_listed_with_what_launched_them(ui: Ui, page: Page, worked_off: Answer) -> None:
+    page.goto(ui.url("/runs"))
+    for text in ("ingest_drop", "completed_drop_sensor", "validated_drop_sensor", "measured_build_sensor"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+    expect(page.get_by_text(worked_off["ingest"]["runId"][:8]).first).to_be_visible()
+    expect(page.get_by_text("Success", exact=True)).to_have_count(4)
+
+
+@pytest.mark.usefixtures("worked_off")
+@pytest.mark.parametrize(
+    ("asset", "check"),
+    [
+        ("raw_events", "parse_gate"),
+        ("validated_attempts", "validate_gate"),
+        ("embeddings", "infer_gate"),
+        ("comparisons", "compare_gate"),
+        ("metric_counts", "measure_gate"),
+        ("intervals", "measure_build_gate"),
+    ],
+)
+def test_an_assets_page_shows_its_check_passed(ui: Ui, page: Page, asset: str, check: str) -> None:
+    page.goto(ui.url(f"/assets/{asset}?view=checks"))
+    expect(page.get_by_text(check, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
+    expect(page.get_by_text("expectations hold")).to_be_visible()
+    page.screenshot(path=ui.home / f"checks-{asset}.png")
+
+
+def materializations(ui: Ui, asset: str) -> list[Answer]:
+    """The materializations of an asset, the latest first."""
+    node = ui.ask(MATERIALIZED, {"key": {"path": [asset]}})["assetNodeOrError"]
+    found: list[Answer] = node["assetMaterializations"]
+    return found
+
+
+@pytest.mark.usefixtures("worked_off")
+def test_one_partition_is_materialized_by_clicking(ui: Ui, page: Page) -> None:
+    before = len(materializations(ui, "raw_events"))
+    page.goto(ui.url("/assets/raw_events"))
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_role("button", name="Confirm").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="All", exact=True).click()
+    expect(dialog.get_by_text("1 partition", exact=True)).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Launch (1 run|backfill)$")).click()
+    wait_until(
+        lambda: len(materializations(ui, "raw_events")) > before, what="the materialization", seconds=SLOW, every=0.5
+    )
+    assert materializations(ui, "raw_events")[0]["partition"] == DROP
+
+
+@pytest.mark.usefixtures("worked_off")
+def test_a_backfill_scores_two_builds_on_a_drop(ui: Ui, page: Page) -> None:
+    cells = [f"{build}|{DROP}" for build in ("face-1.0", "face-1.1")]
+    before = len(materializations(ui, "metric_counts"))
+    params = {"assetSelection": [{"path": [name]} for name in CELL_ASSETS], "partitionNames": cells}
+    launched = ui.ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+
+    def status() -> str:
+        found: str = ui.ask(BACKFILL, {"id": launched["backfillId"]})["partitionBackfillOrError"]["status"]
+        assert found in ("REQUESTED", "COMPLETED_SUCCESS"), found
+        return found
+
+    seconds = wait_until(lambda: status() == "COMPLETED_SUCCESS", what="the backfill", seconds=SLOW, every=0.5)
+    sys.stderr.write(f"\nbackfill of {len(cells)} cells: {seconds:.1f} s\n")
+    again = materializations(ui, "metric_counts")[:-before]
+    assert sorted(item["partition"] for item in again) == cells
+    page.goto(ui.url(f"/runs/b/{launched['backfillId']}"))
+    expect(page.get_by_text("Completed").first).to_be_visible()
+
+
+@pytest.mark.usefixtures("worked_off")
+def test_the_graph_shows_what_is_materialized(ui: Ui, page: Page) -> None:
+    page.goto(ui.url("/asset-groups"))
+    expect(page.get_by_text("report", exact=True).first).to_be_visible()
+    page.keyboard.press("Alt+e")
+    expect(page.get_by_text("metric_counts", exact=True).first).to_be_visible()
+    page.screenshot(path=ui.home / "graph.png")
