@@ -191,7 +191,7 @@ def count_impostors(workspace: Workspace, build: str) -> StageResult:
     from cv_quality.metrics.impostors import count_impostors, write_impostors
 
     started = time.perf_counter()
-    models, drops = _measured(workspace, build)
+    models, drops = _passed_cells(workspace, build, "infer")
     counted = [count_impostors(workspace.lake, build=build, model_build=model, drops=drops) for model in models]
     tail_rows = write_impostors(workspace.lake, counted)
     numbers: dict[str, int | float | str] = {
@@ -209,18 +209,18 @@ def measure_build(workspace: Workspace, build: str) -> StageResult:
     from cv_quality.metrics.measure import measure_build
 
     started = time.perf_counter()
-    models, drops = _measured(workspace, build)
+    models, drops = _passed_cells(workspace, build, "measure")
     scores = scores_identity(workspace, build) or ""
     summary = measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
     return _judged(workspace, "measure_build", TableKey(build=build), _numbers(summary), started, delivery=scores)
 
 
-def _measured(workspace: Workspace, build: str) -> tuple[list[str], list[str]]:
-    """The models and drops of a build, each cell of which has passed its last gate."""
+def _passed_cells(workspace: Workspace, build: str, gate: Gate) -> tuple[list[str], list[str]]:
+    """The models and drops of a build, each cell of which has passed `gate`."""
     models, drops = scoring_builds(workspace, build), own_drops(workspace, build)
     for drop in drops:
         for model in models:
-            require_passed(workspace.lake, "measure", TableKey(build=model, drop=drop))
+            require_passed(workspace.lake, gate, TableKey(build=model, drop=drop))
     return models, drops
 
 

@@ -20,7 +20,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that unpacks one archive of real data and returns its folder; where it is absent the test is not run."""
+    """A function that unpacks one archive of real data and gives its folder; where it is absent the test is not run."""
     root = tmp_path_factory.mktemp("shared")
 
     def unpacked(name: str) -> Path:

@@ -102,7 +102,7 @@ def test_a_broken_table_fails_with_the_rule_and_the_key(lake: Lake, changes: dic
     broken = {item.name: item for item in verdict.failures}
     assert rule in broken
     assert broken[rule].n_unexpected >= 1
-    with pytest.raises(GateFailed, match="gate 'parse' failed for 2026-01-01_face-1.0_lab"):
+    with pytest.raises(GateFailed, match=r"gate 'parse' failed for 2026-01-01_face-1\.0_lab"):
         require_passed(lake, "parse", KEY)
 
 

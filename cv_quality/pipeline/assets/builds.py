@@ -11,7 +11,7 @@ from cv_quality.stages import Workspace
 
 
 @dg.asset(
-    deps=["embeddings", "metric_counts"],
+    deps=["embeddings"],
     group_name="compare",
     description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
     kinds={"parquet"},
