@@ -72,7 +72,7 @@ class Ui:
         def are_done() -> bool:
             found[:] = self.runs(job)
             assert not [run for run in found if run["status"] in ("FAILURE", "CANCELED")], found
-            return sum(run["status"] == "SUCCESS" for run in found) >= count
+            return len([run for run in found if run["status"] == "SUCCESS"]) >= count
 
         wait_until(are_done, what=f"{count} finished runs of {job}", seconds=SLOW, every=0.25)
         return found
