@@ -18,14 +18,23 @@ from cv_quality_tests.deployment import open_workspace, quietly
 from cv_quality_tests.drops import kit
 
 Moment = Literal["before the first write", "after the first write"]
-HEAVY = ["cv_quality_tests.end_to_end.killing", "great_expectations.expectations", "torch", "cv_quality.reports.page"]
+HEAVY = (
+    "cv_quality_tests.end_to_end.killing",
+    "cv_quality.reports.page",
+    "duckdb_engine",
+    "great_expectations.expectations",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.export",
+    "torch.onnx",
+)
 
 _server = multiprocessing.get_context("forkserver")
 
 
 def exit_code_of(target: Callable[..., None], *arguments: object) -> int | None:
     """Run `target` in a process of its own; minus the number of the signal that ended it, or 0."""
-    _server.set_forkserver_preload(HEAVY)
+    _server.set_forkserver_preload(list(HEAVY))
     process = _server.Process(target=target, args=arguments)
     process.start()
     process.join(timeout=300)

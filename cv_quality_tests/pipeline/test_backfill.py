@@ -4,7 +4,8 @@ import dagster as dg
 import pytest
 
 from cv_quality.definitions import build_definitions
-from cv_quality.gates.verdicts import cell_gates, state_of
+from cv_quality.gates.verdicts import cell_gates, object_key, read_verdict, state_of
+from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import QUIET, backfill_grid
 from cv_quality.pipeline.partitions import GRID
 from cv_quality_tests.conftest import History
@@ -13,6 +14,20 @@ from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, fing
 BUILDS = ("face-1.1", "face-1.2")
 DROPS = (FIRST_DROP, SECOND_DROP)
 CELLS = [(build, drop) for build in BUILDS for drop in DROPS]
+KEYS = [dg.MultiPartitionKey({"build": "face-1.1", "drop": drop}) for drop in DROPS]
+
+
+def run_range(orchestra: Orchestra) -> dg.ExecuteInProcessResult:
+    """One run over the baseline's cells, asked for as a backfill asks: by the ends of a range."""
+    orchestra.instance.add_dynamic_partitions("build", ["face-1.1"])
+    orchestra.instance.add_dynamic_partitions("drop", list(DROPS))
+    job = build_definitions(orchestra.workspace.settings).resolve_job_def("evaluate_build_on_drop")
+    return job.execute_in_process(
+        instance=orchestra.instance,
+        tags={"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]},
+        run_config=QUIET,
+        raise_on_error=False,
+    )
 
 
 @pytest.fixture
@@ -38,27 +53,30 @@ def test_a_backfill_adds_the_missing_cell_and_leaves_all_other_bytes_as_they_wer
 def test_one_run_over_a_range_of_both_dimensions_does_every_key_and_gives_the_same_bytes(
     history: History, evaluated: Orchestra
 ) -> None:
-    orchestra = evaluated
     before = fingerprints(history.orchestra.workspace)
-    orchestra.instance.add_dynamic_partitions("build", ["face-1.1"])
-    orchestra.instance.add_dynamic_partitions("drop", list(DROPS))
-    keys = [dg.MultiPartitionKey({"build": "face-1.1", "drop": drop}) for drop in DROPS]
-    result = (
-        build_definitions(orchestra.workspace.settings)
-        .resolve_job_def("evaluate_build_on_drop")
-        .execute_in_process(
-            instance=orchestra.instance,
-            tags={"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]},
-            run_config=QUIET,
-            raise_on_error=False,
-        )
-    )
+    result = run_range(evaluated)
     assert result.success
     done = {
         (str(event.asset_key and event.asset_key.path[-1]), str(event.partition))
         for event in result.get_asset_materialization_events()
     }
     assets = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
-    assert done == {(asset, str(key)) for asset in assets for key in keys}
-    assert fingerprints(orchestra.workspace) == before
-    assert GRID.get_partition_keys(dynamic_partitions_store=orchestra.instance) == keys
+    assert done == {(asset, str(key)) for asset in assets for key in KEYS}
+    assert fingerprints(evaluated.workspace) == before
+    assert GRID.get_partition_keys(dynamic_partitions_store=evaluated.instance) == KEYS
+
+
+def test_a_key_that_cannot_be_done_fails_its_run_by_name_and_keeps_no_other_key_from_being_done(
+    evaluated: Orchestra,
+) -> None:
+    first, second = (TableKey(build="face-1.1", drop=drop) for drop in DROPS)
+    lake = evaluated.workspace.lake
+    lake.store.delete(object_key("infer", first))
+    lake.store.delete(object_key("validate", TableKey(drop=SECOND_DROP)))
+    result = run_range(evaluated)
+    assert not result.success
+    (failed,) = [event for event in result.all_events if event.is_step_failure and event.step_key == "embeddings"]
+    message = str(failed.step_failure_data.error)
+    assert f"{second}: GateFailed: gate 'validate' has no verdict for {SECOND_DROP}" in message
+    assert f"{first}: " not in message
+    assert read_verdict(lake, "infer", first) is not None
