@@ -242,17 +242,19 @@ def report(workspace: Workspace, build: str) -> StageResult:
     """Write the failure report of a build against its baseline.
 
     Raises:
+        RegistryError: no such build.
         GateFailed: the build is not measured, or its drops have changed since.
     """
     from cv_quality.reports.page import write_failure_report
 
     started = time.perf_counter()
+    entry = workspace.registry.entry(build)
     scores = _measured_scores(workspace, build)
     target = report_path(workspace, build)
     summary = write_failure_report(
         lake=workspace.lake,
         landing=workspace.landing,
-        registry_entry=workspace.registry.entry(build),
+        registry_entry=entry,
         baseline=workspace.registry.baseline(build),
         build=build,
         target=target,
