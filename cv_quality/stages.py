@@ -194,6 +194,7 @@ def count_impostors(workspace: Workspace, build: str) -> StageResult:
     models, drops = _passed_cells(workspace, build, "infer")
     counted = [count_impostors(workspace.lake, build=build, model_build=model, drops=drops) for model in models]
     tail_rows = write_impostors(workspace.lake, counted)
+    workspace.lake.store.write_bytes(f"counted/{build}", _templates_identity(workspace, build).encode())
     numbers: dict[str, int | float | str] = {
         "drops": len(drops),
         "pairs": sum(part.counts.n for part in counted),
@@ -210,9 +211,25 @@ def measure_build(workspace: Workspace, build: str) -> StageResult:
 
     started = time.perf_counter()
     models, drops = _passed_cells(workspace, build, "measure")
+    _require_counted(workspace, build)
     scores = scores_identity(workspace, build) or ""
     summary = measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
     return _judged(workspace, "measure_build", TableKey(build=build), _numbers(summary), started, delivery=scores)
+
+
+def _templates_identity(workspace: Workspace, build: str) -> str:
+    """A digest of all templates of the build's drops, under each model that scores them."""
+    cells = [(model, drop) for drop in own_drops(workspace, build) for model in scoring_builds(workspace, build)]
+    verdicts = [read_verdict(workspace.lake, "infer", TableKey(build=model, drop=drop)) for model, drop in cells]
+    return digest_of([verdict.judged for verdict in verdicts if verdict])
+
+
+def _require_counted(workspace: Workspace, build: str) -> None:
+    if _recorded(workspace, f"counted/{build}") != _templates_identity(workspace, build):
+        raise GateFailed(
+            f"the cross-subject pairs of {build} were not counted on the templates that lie in the lake now: "
+            "materialize impostor_counts of the build first"
+        )
 
 
 def _passed_cells(workspace: Workspace, build: str, gate: Gate) -> tuple[list[str], list[str]]:
@@ -287,8 +304,12 @@ def scores_identity(workspace: Workspace, build: str) -> str | None:
 
 def reported_identity(workspace: Workspace, build: str) -> str | None:
     """What the build's last report stood on; None when there is none."""
+    return _recorded(workspace, f"reported/{build}")
+
+
+def _recorded(workspace: Workspace, key: str) -> str | None:
     try:
-        return workspace.lake.store.read_bytes(f"reported/{build}").decode()
+        return workspace.lake.store.read_bytes(key).decode()
     except ObjectNotFound:
         return None
 

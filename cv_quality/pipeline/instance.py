@@ -25,6 +25,7 @@ from cv_quality.stages import Workspace, drop_builds
 
 MEASURED = ("impostor_counts", "intervals")
 PUBLISHED = tuple(f"marts/{model}" for model in MODELS)
+REPORTED = ("failure_report",)
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -45,8 +46,10 @@ def materialize_all(workspace: Workspace, *, track: Track) -> list[dg.ExecuteInP
         results += jobs.run(EVALUATE_BUILD_ON_DROP.name, cells, track=track, label="score builds on drops")
         builds = planning.builds_to_report(workspace)
         results += jobs.run(REPORT_BUILD.name, builds, track=track, label="measure builds", only=MEASURED)
-        results += jobs.run(REPORT_BUILD.name, builds[:1], track=track, label="publish metric tables", only=PUBLISHED)
-        results += jobs.run(REPORT_BUILD.name, builds, track=track, label="report builds", only=("failure_report",))
+        published = jobs.run(REPORT_BUILD.name, builds[:1], track=track, label="publish metric tables", only=PUBLISHED)
+        results += published
+        if all(run.success for run in published):
+            results += jobs.run(REPORT_BUILD.name, builds, track=track, label="report builds", only=REPORTED)
     return results
 
 
@@ -94,7 +97,8 @@ class _Jobs:
                 partition_key=partition_of(item.key),
                 instance=self.instance,
                 asset_selection=selection,
-                tags=identity_tags(item),
+                # A part of a job is no attempt at the work; its last part is.
+                tags=identity_tags(item) if only in (None, REPORTED) else {},
                 run_config=QUIET,
                 raise_on_error=False,
             )

@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from cv_quality import stages
 from cv_quality.chain import run_pending
+from cv_quality.errors import GateFailed
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.stages import Workspace
@@ -60,6 +63,20 @@ def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(
     assert warehouse_tables(corrected) == warehouse_tables(only)
     assert reports(corrected) == reports(only)
     assert stages_run(corrected) == []
+
+
+def test_rates_are_not_measured_on_pairs_of_older_templates(history: History, tmp_path: Path) -> None:
+    workspace = copy_of(history.home, tmp_path / "home")
+    redeliver(workspace, SECOND_DROP, without_transactions_of_one_subject)
+    stages.parse(workspace, SECOND_DROP)
+    stages.validate(workspace, SECOND_DROP)
+    for build in ("face-1.2", "face-1.1"):
+        for stage in (stages.infer, stages.compare, stages.ledger, stages.count):
+            stage(workspace, build, SECOND_DROP)
+    with pytest.raises(GateFailed, match="materialize impostor_counts"):
+        stages.measure_build(workspace, "face-1.2")
+    stages.count_impostors(workspace, "face-1.2")
+    assert stages.measure_build(workspace, "face-1.2").passed
 
 
 def test_a_refused_drop_keeps_no_other_from_being_done(history: History, tiny_landing: Path, tmp_path: Path) -> None:
