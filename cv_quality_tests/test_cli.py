@@ -191,3 +191,15 @@ def test_an_unknown_build_in_a_shell_is_no_traceback(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert "face-1.1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(("--build", "face-9.9"), "face-1.1"), (("--drop", "nowhere"), "not validated")]
+)
+def test_a_backfill_of_an_unknown_key_is_refused_before_a_partition_is_added(
+    cvq: Cvq, arguments: tuple[str, str], named: str
+) -> None:
+    result = cvq("backfill", *arguments)
+    assert result.exit_code == 1
+    assert named in result.output
+    assert "Traceback" not in result.output

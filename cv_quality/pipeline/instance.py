@@ -14,6 +14,7 @@ import dagster as dg
 from cv_quality import planning
 from cv_quality.chain import Track
 from cv_quality.definitions import build_definitions
+from cv_quality.errors import DropError, near
 from cv_quality.gates.verdicts import drop_gates, state_of
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.assets.marts import MODELS
@@ -56,9 +57,19 @@ def materialize_all(workspace: Workspace, *, track: Track) -> list[dg.ExecuteInP
 def backfill_grid(
     workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track
 ) -> list[dict[str, object]]:
-    """Score each of `builds` on each of `drops`, whether or not it was done before; all of them when none is named."""
-    chosen_drops = drops or [drop for drop in drop_builds(workspace) if _is_validated(workspace, drop)]
-    chosen_builds = builds or workspace.registry.build_ids()
+    """Score each of `builds` on each of `drops`, whether or not it was done before; all of them when none is named.
+
+    Raises:
+        DropError: a drop is not validated in the lake; the near ones are named.
+        RegistryError: a build is not in the registry; the near ones are named.
+    """
+    validated = [drop for drop in drop_builds(workspace) if _is_validated(workspace, drop)]
+    for drop in drops:
+        if drop not in validated:
+            raise DropError(f"drop {drop!r} is not validated in the lake: {near(drop, validated)}")
+    for build in builds:
+        workspace.registry.entry(build)
+    chosen_drops, chosen_builds = drops or validated, builds or workspace.registry.build_ids()
     work = [
         Work(TableKey(build=build, drop=drop), f"backfill {build}|{drop}")
         for build in sorted(chosen_builds)
