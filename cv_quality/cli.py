@@ -8,6 +8,7 @@ import atexit
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -289,6 +290,8 @@ def ui(port: int) -> None:
     environment = settings.subprocess_environment(DAGSTER_HOME=str(prepare_home(settings.dagster_home)))
     program = str(Path(sys.executable).parent / "dagster")
     arguments = ["dev", "--module-name", "cv_quality.definitions", "--host", "127.0.0.1", "--port", str(port)]
+    # A shell's & hands on SIGINT ignored, and `dagster dev` then stops at no signal at all.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.execve(program, [program, *arguments], environment)
 
 
