@@ -8,7 +8,7 @@ rooms (drops, inference, metrics, failures, reports).
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from cv_quality.inference.embedder import Embedder
     from cv_quality.inference.registry import ModelRegistry
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def validate(workspace: Workspace, drop: str) -> StageResult:
     return _judged(workspace, "validate", TableKey(drop=drop), _numbers(summary), started)
 
 
-def infer(workspace: Workspace, build: str, drop: str, *, progress: Progress | None = None) -> StageResult:
+def infer(workspace: Workspace, build: str, drop: str) -> StageResult:
     """Run a build's model over the samples of a validated drop."""
     from cv_quality.inference.embed_drop import embed_drop
 
@@ -147,7 +145,6 @@ def infer(workspace: Workspace, build: str, drop: str, *, progress: Progress | N
         embedder=workspace.embedder(build),
         drop=drop,
         threads=workspace.settings.threads,
-        progress=progress,
     )
     rate = summary.frames / max(time.perf_counter() - started, 1e-9)
     numbers = _numbers(summary) | {"frames_per_second": round(rate, 1)}
@@ -219,9 +216,7 @@ def measure_build(workspace: Workspace, build: str) -> StageResult:
 
 def _templates_identity(workspace: Workspace, build: str) -> str:
     """A digest of all templates of the build's drops, under each model that scores them."""
-    cells = [(model, drop) for drop in own_drops(workspace, build) for model in scoring_builds(workspace, build)]
-    verdicts = [read_verdict(workspace.lake, "infer", TableKey(build=model, drop=drop)) for model, drop in cells]
-    return digest_of([verdict.judged for verdict in verdicts if verdict])
+    return _digest_of_verdicts(workspace, "infer", _cells(workspace, build))
 
 
 def _require_counted(workspace: Workspace, build: str) -> None:
@@ -295,11 +290,21 @@ def _measured_scores(workspace: Workspace, build: str) -> str:
 
 def scores_identity(workspace: Workspace, build: str) -> str | None:
     """What a report of the build would stand on: a digest of all its cells' verdicts; None until all have passed."""
-    cells = [(model, drop) for drop in own_drops(workspace, build) for model in scoring_builds(workspace, build)]
+    cells = _cells(workspace, build)
     if not cells or any(state_of(workspace.lake, cell_gates(*cell)) != "passed" for cell in cells):
         return None
-    verdicts = [read_verdict(workspace.lake, "measure", TableKey(build=model, drop=drop)) for model, drop in cells]
-    return f"{build}@{digest_of([verdict.judged for verdict in verdicts if verdict])}"
+    return f"{build}@{_digest_of_verdicts(workspace, 'measure', cells)}"
+
+
+def _cells(workspace: Workspace, build: str) -> list[tuple[str, str]]:
+    """(model build, drop) of every cell that a build's numbers stand on."""
+    models = scoring_builds(workspace, build)
+    return [(model, drop) for drop in own_drops(workspace, build) for model in models]
+
+
+def _digest_of_verdicts(workspace: Workspace, gate: Gate, cells: Sequence[tuple[str, str]]) -> str:
+    verdicts = [read_verdict(workspace.lake, gate, TableKey(build=model, drop=drop)) for model, drop in cells]
+    return digest_of([verdict.judged for verdict in verdicts if verdict])
 
 
 def reported_identity(workspace: Workspace, build: str) -> str | None:

@@ -4,7 +4,7 @@ Reading, decoding and statuses are decided here; how one batch becomes templates
 Comparing templates is the next room's work, `cv_quality.metrics.comparisons`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -46,15 +46,11 @@ def embed_drop(
     embedder: Embedder,
     drop: str,
     threads: int = 2,
-    progress: Callable[[int, int], None] | None = None,
 ) -> EmbedSummary:
     """Embed every enrolled sample and every attempt of `drop` with the build of `embedder`.
 
     A sample without a usable image still gets its row, with the reason as status: a failure to acquire is a result.
     A frame that serves several samples is run once.
-
-    Args:
-        progress: called with (frames done, frames in all).
     """
     samples = _samples(lake, drop)
     lux = dict(samples.drop_nulls("frame").select("frame", "illuminance_lux").iter_rows())
@@ -62,8 +58,6 @@ def embed_drop(
     outcomes: dict[str, Outcome] = {}
     for names, images in _decoded(reader, sorted(lux), threads=threads):
         outcomes |= _embed(embedder, names, images, lux=lux)
-        if progress:
-            progress(len(outcomes), len(lux))
     build = embedder.entry.build_id
     rows = _rows(samples, outcomes, build=build, drop=drop, model_sha256=embedder.model_sha256)
     lake.write(EMBEDDINGS, TableKey(build=build, drop=drop), rows)
