@@ -358,15 +358,42 @@ MEASURE = Suite(
 
 MEASURE_BUILD = Suite(
     "measure_build",
-    judged=(tables.INTERVALS, tables.OPERATING_POINTS, tables.IMPOSTOR_COUNTS),
+    judged=(
+        tables.INTERVALS,
+        tables.OPERATING_POINTS,
+        tables.DET_CURVE,
+        tables.IMPOSTOR_COUNTS,
+        tables.IMPOSTOR_TRIALS,
+    ),
     rules=(
         *schema_rules(tables.INTERVALS),
         *schema_rules(tables.OPERATING_POINTS),
+        *schema_rules(tables.DET_CURVE),
         *schema_rules(tables.IMPOSTOR_COUNTS),
+        *schema_rules(tables.IMPOSTOR_TRIALS),
         _rows(tables.INTERVALS, "the rate lies within its interval", "low > value OR value > high"),
         _rows(tables.INTERVALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
         _rows(tables.OPERATING_POINTS, "the realised FMR never exceeds its target", "fmr > fmr_target"),
         _rows(tables.OPERATING_POINTS, "a missing operating point says why", "fnmr IS NULL AND reason IS NULL"),
+        _rows(
+            tables.OPERATING_POINTS,
+            "FMR and FNMR lie within their intervals",
+            "fmr_low > fmr OR fmr > fmr_high OR fnmr_low > fnmr OR fnmr > fnmr_high",
+        ),
+        _rows(tables.DET_CURVE, "the curve's FMR never exceeds its target", "fmr > fmr_target"),
+        _rows(tables.DET_CURVE, "the curve lies within its band", "fnmr_low > fnmr OR fnmr > fnmr_high"),
+        _query(
+            tables.IMPOSTOR_TRIALS,
+            "the subjects' samples account for every impostor comparison",
+            "SELECT t.model_build_id FROM (SELECT model_build_id, "
+            "sum(n_references + n_frames) * sum(n_probes + n_frames) "
+            "- sum((n_references + n_frames) * (n_probes + n_frames)) "
+            "- (sum(n_frames) * sum(n_frames) - sum(n_frames * n_frames)) / 2 AS expected "
+            "FROM impostor_trials GROUP BY model_build_id) t JOIN (SELECT model_build_id, "
+            'sum("count") AS found FROM impostor_counts GROUP BY model_build_id) c USING (model_build_id) '
+            "WHERE t.expected <> c.found",
+            is_warning=True,
+        ),
         _query(
             tables.OPERATING_POINTS,
             "the histogram holds every impostor comparison",

@@ -8,6 +8,7 @@ from cv_quality.lake.schema import Column, Table
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
+    DET_CURVE,
     DEVICES,
     DROP_FILES,
     INTERVALS,
@@ -27,6 +28,7 @@ WAREHOUSE_TABLES = (
     METRIC_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
+    DET_CURVE,
 )
 """What the warehouse is made of: no template, no frame and no subject's event is among them."""
 

@@ -271,6 +271,7 @@ ATTEMPT_OUTCOMES = Table(
         identifier("attempt_id", "event_id of the attempt"),
         OCCURRED_AT,
         SUBJECT_ID,
+        identifier("claimed_subject_id", "the identity claimed"),
         Column("is_genuine", "flag", "whether the claimed identity is the subject's own"),
         identifier("presentation", "bona_fide, or the attack species"),
         DEVICE_ID,
@@ -297,7 +298,7 @@ METRICS = ("fta", "fnmr", "fmr", "frr", "far")
 METRIC_COUNTS = Table(
     "metric_counts",
     "build_drop",
-    "subject within one level of one dimension: counts, so that drops add up exactly",
+    "subject and claimed subject within one level of one dimension: counts, so that drops add up exactly",
     (
         BUILD_ID,
         DROP_ID,
@@ -305,10 +306,11 @@ METRIC_COUNTS = Table(
         Column("dimension", "text", "what the level is a level of; 'all' for the whole drop"),
         Column("level", "text", "value of the dimension"),
         SUBJECT_ID,
+        identifier("claimed_subject_id", "whose identity was claimed or compared with; the subject's own when mated"),
         Column("numerator", "integer", "errors", low=0),
         Column("denominator", "integer", "trials", low=1),
     ),
-    unique=("metric", "dimension", "level", "subject_id"),
+    unique=("metric", "dimension", "level", "subject_id", "claimed_subject_id"),
 )
 
 _INTERVAL = (
@@ -318,6 +320,7 @@ _INTERVAL = (
     Column("low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
     Column("high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
     Column("method", "text", "how the interval was computed", nullable=True),
+    Column("n_effective", "real", "independent trials that would be as sure", nullable=True, low=0),
     Column("n_subjects", "integer", "subjects behind the rate", nullable=True, low=0),
     Column("reason", "text", "why a value or an interval is missing", nullable=True),
 )
@@ -359,6 +362,20 @@ IMPOSTOR_TAIL = Table(
         identifier("reference_subject_id", "subject of the reference"),
     ),
 )
+IMPOSTOR_TRIALS = Table(
+    "impostor_trials",
+    "build",
+    "subject with the samples that it brings into the cross-subject pairs",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        SUBJECT_ID,
+        Column("n_references", "integer", "references in enrolled drops", low=0),
+        Column("n_probes", "integer", "probes in enrolled drops", low=0),
+        Column("n_frames", "integer", "frames in all-pairs drops, each reference and probe", low=0),
+    ),
+    unique=("model_build_id", "subject_id"),
+)
 OPERATING_POINTS = Table(
     "operating_points",
     "build",
@@ -369,18 +386,44 @@ OPERATING_POINTS = Table(
         Column("point", "text", "'fnmr_at_fmr', 'eer' or 'decision_threshold'"),
         Column("fmr_target", "real", "highest FMR allowed, for fnmr_at_fmr", nullable=True, low=0, high=1),
         Column("threshold", "real", "accept at or above", nullable=True, low=-1, high=2),
+        Column("threshold_low", "real", "lower 95 % bound, where estimated", nullable=True, low=-1, high=2),
+        Column("threshold_high", "real", "upper 95 % bound, where estimated", nullable=True, low=-1, high=2),
+        Column("eer", "real", "(FMR + FNMR) / 2, at the equal error rate", nullable=True, low=0, high=1),
+        Column("eer_low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
+        Column("eer_high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
         Column("fmr", "real", "realised FMR", nullable=True, low=0, high=1),
+        Column("fmr_low", "real", "lower 95 % bound at this threshold", nullable=True, low=0, high=1),
+        Column("fmr_high", "real", "upper 95 % bound at this threshold", nullable=True, low=0, high=1),
         Column("n_false_matches", "integer", "impostor comparisons accepted", nullable=True, low=0),
         Column("n_impostor", "integer", "impostor comparisons", low=0),
+        Column("fmr_n_effective", "real", "independent impostor trials as sure", nullable=True, low=0),
+        Column("fmr_method", "text", "where the FMR and its interval come from", nullable=True),
         Column("fnmr", "real", "FNMR at the threshold", nullable=True, low=0, high=1),
         Column("fnmr_low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
         Column("fnmr_high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
         Column("n_false_non_matches", "integer", "genuine comparisons rejected", nullable=True, low=0),
         Column("n_genuine", "integer", "genuine comparisons", low=0),
-        Column("method", "text", "how the interval was computed", nullable=True),
+        Column("fnmr_n_effective", "real", "independent genuine trials as sure", nullable=True, low=0),
+        Column("method", "text", "how the interval of the FNMR, or of the EER, was computed", nullable=True),
         Column("reason", "text", "why the point is undefined", nullable=True),
     ),
     unique=("model_build_id", "point", "fmr_target"),
+)
+DET_CURVE = Table(
+    "det_curve",
+    "build",
+    "point of the detection error trade-off over all cross-subject pairs, at FMRs evenly spread on a logarithmic axis",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("fmr_target", "real", "highest FMR allowed", low=0, high=1),
+        Column("threshold", "real", "accept at or above", low=-1, high=2),
+        Column("fmr", "real", "realised FMR", low=0, high=1),
+        Column("fnmr", "real", "FNMR at the threshold", low=0, high=1),
+        Column("fnmr_low", "real", "lower 95 % bound, the threshold re-estimated", nullable=True, low=0, high=1),
+        Column("fnmr_high", "real", "upper 95 % bound, the threshold re-estimated", nullable=True, low=0, high=1),
+    ),
+    unique=("model_build_id", "fmr_target"),
 )
 
 TABLES: dict[str, Table] = {
@@ -399,7 +442,9 @@ TABLES: dict[str, Table] = {
         INTERVALS,
         IMPOSTOR_COUNTS,
         IMPOSTOR_TAIL,
+        IMPOSTOR_TRIALS,
         OPERATING_POINTS,
+        DET_CURVE,
     )
 }
 """Every table by name."""

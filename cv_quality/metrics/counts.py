@@ -1,5 +1,7 @@
 """Errors and trials per subject, level and metric: counts, not rates, so that drops and subjects add up exactly.
 
+A trial between two people is counted under both, since either of them may be the cause.
+
 Rates and their intervals are made of these in `cv_quality.metrics.measure`; scores below or above other thresholds
 than the build's own are no matter of this module.
 """
@@ -61,7 +63,7 @@ def count_metrics(lake: Lake, *, build: str, drop: str) -> CountSummary:
     compared = _compared(lake, attempts, build=build, drop=drop)
     parts = [_per_level(trials, metric) for metric, trials in {**_attempt_trials(attempts), **compared}.items()]
     rows = pl.concat(parts).with_columns(build_id=pl.lit(build), drop_id=pl.lit(drop)).select(METRIC_COUNTS.names)
-    rows = rows.sort("metric", "dimension", "level", "subject_id")
+    rows = rows.sort("metric", "dimension", "level", "subject_id", "claimed_subject_id")
     return CountSummary(build, drop, lake.write(METRIC_COUNTS, key, rows), _totals(rows))
 
 
@@ -85,7 +87,11 @@ def _compared(lake: Lake, attempts: "pl.DataFrame", *, build: str, drop: str) ->
     protocol = drop_facts(lake, drop).protocol
     pairs = involved_attempts(lake, build=build, drop=drop, protocol=protocol)
     pairs = pairs.select(
-        "involved_id", "is_genuine", "score", trial_id=pl.concat_str("attempt_id", "reference_id", separator=" ")
+        "involved_id",
+        "is_genuine",
+        "score",
+        claimed_subject_id="reference_subject_id",
+        trial_id=pl.concat_str("attempt_id", "reference_id", separator=" "),
     )
     conditions = attempts.select("attempt_id", "subject_id", "decision_threshold", WHOLE, *DIMENSIONS)
     trials = pairs.join(conditions, left_on="involved_id", right_on="attempt_id")
@@ -102,7 +108,7 @@ def _per_level(trials: "pl.DataFrame", metric: str) -> "pl.DataFrame":
 
     def counted(dimension: str) -> "pl.DataFrame":
         once = trials.unique(["trial_id", dimension]) if trials["trial_id"].is_duplicated().any() else trials
-        return once.group_by(pl.col(dimension).alias("level"), "subject_id").agg(
+        return once.group_by(pl.col(dimension).alias("level"), "subject_id", "claimed_subject_id").agg(
             pl.lit(metric).alias("metric"),
             pl.lit(dimension).alias("dimension"),
             pl.col("is_error").sum().cast(pl.Int64).alias("numerator"),

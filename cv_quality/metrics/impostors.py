@@ -7,7 +7,7 @@ found on the sum in `cv_quality.metrics.operating_points`.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.tables import EMBEDDINGS, IMPOSTOR_COUNTS, IMPOSTOR_TAIL
+from cv_quality.lake.tables import EMBEDDINGS, IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS
 from cv_quality.metrics.pairs import ALGORITHM, BINS, PairCounts, Side, count_block
 from cv_quality.metrics.samples import BONA_FIDE, Templates, drop_facts, own_drops, probes, references
 
@@ -36,12 +36,14 @@ class ImpostorCounts:
     """All cross-subject pairs of a build's drops under one model.
 
     Attributes:
+        samples: one row per subject with the numbers of its references and probes, as `impostor_trials` has them.
         blocks: blocks that were summed; `blocks_computed` of them were not there yet.
     """
 
     build: str
     model_build: str
     counts: PairCounts
+    samples: "pl.DataFrame"
     blocks: int
     blocks_computed: int
 
@@ -77,19 +79,19 @@ def count_impostors(lake: Lake, *, build: str, model_build: str, drops: Sequence
     chosen = sorted(drops if drops is not None else embedded_drops(lake, build=build, model_build=model_build))
     owned = _owned(lake, model_build, chosen)
     load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop]))
-    digests = {drop: (load(drop).digests, load(drop).is_all_pairs) for drop in chosen}
+    outlines = {drop: _outline(load(drop)) for drop in chosen}
     total, blocks, computed = PairCounts.empty(), 0, 0
-    for left, right in _block_drops({drop: is_all_pairs for drop, (_, is_all_pairs) in digests.items()}):
-        key = block_key(digests[left][0][0], digests[right][0][1])
+    for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
+        key = block_key(outlines[left].digests[0], outlines[right].digests[1])
         if not lake.store.exists(key):
             _write_block(lake, key, _count(load(left), load(right)))
             computed += 1
         total, blocks = _sum(total, _read_block(lake, key)), blocks + 1
-    return ImpostorCounts(build, model_build, total, blocks, computed)
+    return ImpostorCounts(build, model_build, total, _samples(outlines.values()), blocks, computed)
 
 
 def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts]) -> int:
-    """Write the tables `impostor_counts` and `impostor_tail` of one build, all its models together; returns tail rows.
+    """Write `impostor_counts`, `impostor_trials` and `impostor_tail` of one build, all its models; returns tail rows.
 
     Every score at or above the lowest of a model's tail is in the tail.
     """
@@ -97,6 +99,7 @@ def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts]) -> int:
 
     key = TableKey(build=counted[0].build)
     lake.write(IMPOSTOR_COUNTS, key, pl.concat([_histogram_rows(part) for part in counted]))
+    lake.write(IMPOSTOR_TRIALS, key, pl.concat([_keyed(part.samples, part) for part in counted]))
     return lake.write(IMPOSTOR_TAIL, key, pl.concat([_tail_rows(part) for part in counted]))
 
 
@@ -145,6 +148,47 @@ def block_inputs(lake: Lake, model_build: str, drop: str, owned: frozenset[str])
         probe = _where(probe, pl.col("event_id").is_in(keep.to_list()))
     left, right = _sides(mine, probe, is_all_pairs)
     return BlockInputs(drop, is_all_pairs, left, right, (_digest(left), _digest(right)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """What is kept of a drop once its vectors are let go: addresses, protocol, and how many samples of whom."""
+
+    digests: tuple[str, str]
+    is_all_pairs: bool
+    samples: "pl.DataFrame"
+
+
+def _outline(inputs: BlockInputs) -> _Outline:
+    import polars as pl
+
+    sides = {"n_references": inputs.references.subjects, "n_probes": inputs.probes.subjects}
+    if inputs.is_all_pairs:
+        sides = {"n_frames": inputs.references.subjects}
+    counted = [_per_subject(subjects, name) for name, subjects in sides.items()]
+    return _Outline(inputs.digests, inputs.is_all_pairs, pl.concat([_no_samples(), *counted], how="diagonal"))
+
+
+def _per_subject(subjects: NDArray[np.str_], name: str) -> "pl.DataFrame":
+    import polars as pl
+
+    rows = pl.DataFrame({"subject_id": subjects}, schema={"subject_id": pl.String})
+    return rows.group_by("subject_id").agg(pl.len().cast(pl.Int64).alias(name))
+
+
+def _no_samples() -> "pl.DataFrame":
+    import polars as pl
+
+    columns = IMPOSTOR_TRIALS.names[2:]
+    return pl.DataFrame(schema={name: pl.String if name == "subject_id" else pl.Int64 for name in columns})
+
+
+def _samples(outlines: Iterable[_Outline]) -> "pl.DataFrame":
+    """The drops' samples added up by subject."""
+    import polars as pl
+
+    rows = pl.concat([_no_samples(), *(outline.samples for outline in outlines)])
+    return rows.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
 
 
 def _owned(lake: Lake, model_build: str, drops: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -265,4 +309,5 @@ def _tail_rows(counted: ImpostorCounts) -> "pl.DataFrame":
 def _keyed(rows: "pl.DataFrame", counted: ImpostorCounts) -> "pl.DataFrame":
     import polars as pl
 
-    return rows.with_columns(build_id=pl.lit(counted.build), model_build_id=pl.lit(counted.model_build))
+    keys = pl.lit(counted.build).alias("build_id"), pl.lit(counted.model_build).alias("model_build_id")
+    return rows.select(*keys, pl.all())

@@ -1,33 +1,32 @@
-"""The charts of a report as Vega-Lite specifications, and the one script that draws all of them.
+"""The charts of a failure report as Vega-Lite specifications.
 
-Colours are CSS custom properties of the page, so a chart follows light, dark and print without being drawn again.
-Charts hold aggregated numbers only (see `cv_quality.reports.curves`); importing this module does not import Altair.
+Charts hold aggregated numbers only (see `cv_quality.reports.curves`); how any chart is drawn is in
+`cv_quality.reports.drawing`. Importing this module does not import Altair.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cv_quality.reports.curves import DetPoint, HistogramBin, Latency, Parity
+from cv_quality.reports.drawing import Chart, Row, level_axis, log_axis, over, specification, tips
 from cv_quality.reports.facts import Dimension, Level, Rate, Scope
 
 if TYPE_CHECKING:
     import altair as alt
 
-Row = dict[str, str | float | int | bool | None]
-Spec = dict[str, Any]
-
-FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LEVELS_CHARTED = 24
 BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--faint)"
 DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
 
 TOO_FEW = "too few trials"
+BAND_FLOOR = 0.1
+"""A band that reaches down to 0 has no place on a logarithmic axis: it is drawn to this share of its curve."""
+
 _DET_TIPS = {
     "model:N": ("model", ""),
     "fmr:Q": ("FMR", ".3~e"),
     "fnmr:Q": ("FNMR", ".3~%"),
+    "interval:N": ("95 % interval", ""),
     "threshold:Q": ("threshold", ".4f"),
 }
 _BIN_TIPS = {
@@ -54,64 +53,36 @@ _LATENCY_TIPS = {
 }
 _PARITY_TIPS = {"low:Q": ("from", ".3~g"), "high:Q": ("to", ".3~g"), "count:Q": ("comparisons", ",")}
 
-# vega's expressions are interpreted (`ast`), so that the page can forbid eval in its content security policy.
-EMBED = """
-const options = {mode: "vega-lite", renderer: "svg", actions: false, ast: true, tooltip: {theme: "custom"}};
-for (const spec of document.querySelectorAll("script[data-chart]")) {
-  const target = document.getElementById(spec.dataset.chart);
-  vegaEmbed(target, JSON.parse(spec.textContent), options).catch((error) => {
-    target.textContent = "This chart could not be drawn: " + error.message;
-    console.error(error);
-  });
-}
-for (const details of document.querySelectorAll("details")) {
-  details.addEventListener("toggle", () => window.dispatchEvent(new Event("resize")));
-}
-"""
 
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart of the page: its element id, what it shows in words, and its specification."""
-
-    id: str
-    title: str
-    alt: str
-    spec: Spec
-
-
-@cache
-def script() -> str:
-    """Vega, Vega-Lite, vega-embed and the loop that draws every chart, as one script without outside references."""
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle(EMBED))
-
-
-def det_chart(curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str, DetPoint], scope: Scope) -> Chart:
-    """FNMR against FMR on log axes, one line a model, with each model's decision threshold marked.
+def det_chart(
+    curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str, DetPoint], inks: Mapping[str, str]
+) -> Chart:
+    """FNMR against FMR on log axes, one line a curve with its 95 % band, and the decision thresholds marked.
 
     Args:
-        decided: where each model stands at its decision threshold; models with a rate of 0 there have none.
+        decided: where a curve stands at its decision threshold; one with a rate of 0 there has none.
+        inks: colour of every curve, in the order of the drawing.
     """
     import altair as alt
 
-    ink = _ink(scope)
-    x = alt.X("fmr:Q", scale=alt.Scale(type="log", nice=False), title="FMR", axis=_log_axis())
-    y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=_log_axis())
-    rows: list[Row] = [{"model": model, **_det_row(point)} for model, points in curves.items() for point in points]
-    marked: list[Row] = [{"model": model, **_det_row(point)} for model, point in decided.items()]
-    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=list(scope.models), range=[[1, 0], [5, 3]]), legend=None)
-    line = (
-        _chart(rows).mark_line(strokeWidth=2.2, interpolate="step-after").encode(x=x, y=y, color=ink, strokeDash=dash)
-    )
-    hover = _chart(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=_tips(_DET_TIPS))
-    points = _chart(marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
-    mark = points.encode(x=x, y=y, color=ink, shape=_shape(scope), tooltip=_tips(_DET_TIPS))
+    names = list(inks)
+    ink = alt.Color("model:N", scale=alt.Scale(domain=names, range=list(inks.values())), legend=None)
+    x = alt.X("fmr:Q", scale=alt.Scale(type="log", nice=False), title="FMR", axis=log_axis())
+    y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=log_axis())
+    rows = [_det_row(model, point) for model, points in curves.items() for point in points]
+    marked = [_det_row(model, point) for model, point in decided.items()]
+    banded = over([row for row in rows if row["low"] is not None])
+    band = banded.mark_area(opacity=0.16, interpolate="step-after").encode(x=x, y="low:Q", y2="high:Q", color=ink)
+    dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3], [2, 2], [8, 3]])
+    line = over(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
+    line = line.encode(x=x, y=y, color=ink, strokeDash=alt.StrokeDash("model:N", scale=dashes, legend=None))
+    hover = over(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tips(_DET_TIPS))
+    points = over(marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
+    shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=["circle", DIAMOND]), legend=None)
+    mark = points.encode(x=x, y=y, color=ink, shape=shape, tooltip=tips(_DET_TIPS))
     title = "Detection error trade-off"
-    return Chart(
-        "chart-det", title, _det_words(curves, scope), _spec(alt.layer(line, hover, mark), height=330, alt_text=title)
-    )
+    spec = specification(alt.layer(band, line, hover, mark), height=330, alt_text=title)
+    return Chart("chart-det", title, _det_words(curves), spec)
 
 
 def histogram_chart(
@@ -143,13 +114,13 @@ def histogram_chart(
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
         legend=alt.Legend(title=None, orient="top-left", symbolType="square"),
     )
-    bars = _chart(own).mark_bar(opacity=0.62, binSpacing=0)
-    filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=_tips(_BIN_TIPS))
-    line = _chart(before).mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
+    bars = over(own).mark_bar(opacity=0.62, binSpacing=0)
+    filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
+    line = over(before).mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
     layers = alt.layer(filled, line.encode(x=alt.X("low:Q"), y=y, color=ink), _threshold_mark(threshold))
     title = "Scores of genuine and impostor comparisons"
     words = f"{title}: shares by score for {scope.build}; the decision threshold lies at {threshold:g}."
-    return Chart("chart-scores", title, words, _spec(layers, height=330, alt_text=title))
+    return Chart("chart-scores", title, words, specification(layers, height=330, alt_text=title))
 
 
 def _histogram_rows(bins: Mapping[str, Mapping[str, Sequence[HistogramBin]]]) -> list[dict[str, Any]]:
@@ -169,9 +140,9 @@ def _threshold_mark(threshold: float) -> "alt.LayerChart | alt.FacetChart":
     """A vertical line at the decision threshold, with its name on top."""
     import altair as alt
 
-    chart = _chart([{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}])
+    chart = over([{"threshold": threshold, "text": f"accept ≥ {threshold:g}"}])
     x, ink = alt.X("threshold:Q"), "var(--ink)"
-    rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=_tips({"threshold:Q": ("threshold", "")}))
+    rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=tips({"threshold:Q": ("threshold", "")}))
     label = chart.mark_text(align="left", dx=5, baseline="top", fontSize=11, color=ink)
     return alt.layer(rule, label.encode(x=x, y=alt.value(2), text="text:N"))
 
@@ -186,14 +157,14 @@ def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
     levels = charted_levels(dimension)
     ink = alt.Color(
         "tone:N",
-        scale=alt.Scale(domain=[*scope.models, TOO_FEW], range=[*_inks(scope), FAINT_INK]),
+        scale=alt.Scale(domain=[*scope.models, TOO_FEW], range=[*inks(scope).values(), FAINT_INK]),
         legend=None,
     )
-    base = _chart(_level_rows(levels, scope=scope)).encode(
-        y=_level_axis([level.level for level in levels]),
+    base = over(_level_rows(levels, scope=scope)).encode(
+        y=level_axis([level.level for level in levels]),
         yOffset=alt.YOffset("model:N", sort=list(scope.models)),
         color=ink,
-        tooltip=_tips({**_LEVEL_TIPS, "level:N": (dimension.label, "")}),
+        tooltip=tips({**_LEVEL_TIPS, "level:N": (dimension.label, "")}),
     )
     x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
     rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(x=alt.X("low:Q"), x2="high:Q")
@@ -201,7 +172,7 @@ def dimension_chart(dimension: Dimension, *, scope: Scope) -> Chart:
     height = 26 + len(levels) * (32 if scope.baseline else 24)
     title = f"FNMR by {dimension.label}"
     words = f"{title}: {'; '.join(f'{level.level} {_words(level.build)}' for level in levels)}."
-    spec = _spec(alt.layer(rule, dot), height=height, alt_text=title)
+    spec = specification(alt.layer(rule, dot), height=height, alt_text=title)
     return Chart(f"chart-{dimension.name.replace('_', '-')}", title, words, spec)
 
 
@@ -238,16 +209,16 @@ def latency_chart(groups: Sequence[Latency], *, label: str, name: str) -> Chart:
     colours = alt.Scale(domain=names, range=["var(--build)", "var(--impostor)", "var(--baseline)"])
     shapes = alt.Scale(domain=names, range=["circle", "square", "triangle-up"])
     x = alt.X("latency_ms:Q", title="latency on the device in ms", axis=alt.Axis(tickCount=6))
-    base = _chart(rows).encode(x=x, y=_level_axis([group.level for group in groups]))
+    base = over(rows).encode(x=x, y=level_axis([group.level for group in groups]))
     ends = base.mark_line(strokeWidth=2, color="var(--rule)").encode(detail="level:N")
     dots = base.mark_point(size=70, filled=True, opacity=1).encode(
         color=alt.Color("percentile:N", scale=colours, legend=legend),
         shape=alt.Shape("percentile:N", scale=shapes, legend=legend),
-        tooltip=_tips(_LATENCY_TIPS),
+        tooltip=tips(_LATENCY_TIPS),
     )
     title = f"Latency by {label}"
     known = "; ".join(f"{group.level}: {_latency_words(group)}" for group in groups)
-    spec = _spec(alt.layer(ends, dots), height=40 + 30 * len(groups), alt_text=title)
+    spec = specification(alt.layer(ends, dots), height=40 + 30 * len(groups), alt_text=title)
     return Chart(f"chart-latency-{name.replace('_', '-')}", title, f"{title}. {known}.", spec)
 
 
@@ -264,82 +235,23 @@ def parity_chart(parity: Parity) -> Chart:
         axis=alt.Axis(tickCount=5),
     )
     bars = (
-        _chart(rows)
+        over(rows)
         .mark_bar(color="var(--build)", opacity=0.75, binSpacing=1)
         .encode(
             x=x,
             x2="high:Q",
             y=alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=alt.Axis(tickCount=4)),
-            tooltip=_tips(_PARITY_TIPS),
+            tooltip=tips(_PARITY_TIPS),
         )
     )
     title = "Device score against re-inference"
     words = f"{title}: mean absolute difference {parity.mean_difference:.2g} over {parity.n:,} comparisons."
-    return Chart("chart-parity", title, words, _spec(bars, height=200, alt_text=title))
+    return Chart("chart-parity", title, words, specification(bars, height=200, alt_text=title))
 
 
-def _tips(fields: Mapping[str, tuple[str, str]]) -> "list[alt.Tooltip]":
-    """Tooltip lines: field with its type, to its name for people and its number format."""
-    import altair as alt
-
-    return [
-        alt.Tooltip(field, title=title, format=form) if form else alt.Tooltip(field, title=title)
-        for field, (title, form) in fields.items()
-    ]
-
-
-def _level_axis(order: Sequence[str]) -> "alt.Y":
-    import altair as alt
-
-    axis = alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
-    return alt.Y("level:N", sort=list(order), title=None, axis=axis)
-
-
-def _chart(rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":
-    """A chart over rows that travel within the specification, types always said in the encoding."""
-    import altair as alt
-
-    return alt.Chart(alt.InlineData(values=list(rows)))
-
-
-def _spec(chart: Any, *, height: int, alt_text: str) -> Spec:
-    spec: Spec = chart.properties(width="container", height=height, description=alt_text).to_dict()
-    spec.pop("$schema", None)
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    spec["config"] = _CONFIG
-    return spec
-
-
-_CONFIG: Spec = {
-    "background": "transparent",
-    "font": FONT,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--muted)",
-        "gridColor": "var(--rule)",
-        "domainColor": "var(--rule)",
-        "tickColor": "var(--rule)",
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-        "titlePadding": 8,
-        "labelFlush": False,
-    },
-    "axisY": {"grid": True},
-    "legend": {"labelColor": "var(--ink)", "labelFontSize": 11.5, "symbolSize": 70, "offset": 4},
-    "text": {"font": FONT},
-}
-
-
-def _inks(scope: Scope) -> list[str]:
-    return [BUILD_INK, BASELINE_INK][: len(scope.models)]
-
-
-def _ink(scope: Scope) -> "alt.Color":
-    import altair as alt
-
-    return alt.Color("model:N", scale=alt.Scale(domain=list(scope.models), range=_inks(scope)), legend=None)
+def inks(scope: Scope) -> dict[str, str]:
+    """The colour of each model."""
+    return dict(zip(scope.models, (BUILD_INK, BASELINE_INK), strict=False))
 
 
 def _shape(scope: Scope) -> "alt.Shape":
@@ -350,23 +262,27 @@ def _shape(scope: Scope) -> "alt.Shape":
     return alt.Shape("model:N", scale=alt.Scale(domain=list(scope.models), range=range_), legend=None)
 
 
-def _log_axis() -> "alt.Axis":
-    """Labels at powers of ten, and at 2 and 5 times them; lines nowhere else."""
-    import altair as alt
+def _det_row(model: str, point: DetPoint) -> Row:
+    from cv_quality.reports.verdict import percent
 
-    values = [float(f"{digit}e{power}") for power in range(-9, 1) for digit in (1, 2, 5) if digit == 1 or power < 0]
-    return alt.Axis(values=values, format="~%", labelOverlap="parity", labelSeparation=8)
+    band = None if point.low is None else f"{percent(point.low)} to {percent(point.high)}"
+    low = None if point.low is None else max(point.low, point.fnmr * BAND_FLOOR)
+    return {
+        "model": model,
+        "fmr": point.fmr,
+        "fnmr": point.fnmr,
+        "threshold": point.threshold,
+        "low": low,
+        "high": point.high,
+        "interval": band or "none",
+    }
 
 
-def _det_row(point: DetPoint) -> Row:
-    return {"fmr": point.fmr, "fnmr": point.fnmr, "threshold": point.threshold}
-
-
-def _det_words(curves: Mapping[str, Sequence[DetPoint]], scope: Scope) -> str:
+def _det_words(curves: Mapping[str, Sequence[DetPoint]]) -> str:
     drawn = [
         f"{model} from FMR {points[0].fmr:.2g} to {points[-1].fmr:.2g}" for model, points in curves.items() if points
     ]
-    return f"FNMR against FMR on logarithmic axes for {' and '.join(scope.models)}: {'; '.join(drawn) or 'no curve'}."
+    return f"FNMR against FMR on logarithmic axes for {' and '.join(curves)}: {'; '.join(drawn) or 'no curve'}."
 
 
 def _bin_row(item: HistogramBin, *, model: str, kind: str) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """What the charts draw, aggregated so that a page never holds more than a few hundred points of each.
 
-Score distributions, DET curves, latency and parity are computed here from the lake; how they look is the business of
-`cv_quality.reports.charts`.
+Score distributions, latency and parity are computed here from the lake, the DET curve is read as it was measured; how
+they look is the business of `cv_quality.reports.charts`.
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, IMPOSTOR_COUNTS
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, DET_CURVE, IMPOSTOR_COUNTS
 from cv_quality.reports.facts import MIN_ERRORS, Scope, mated, model_rows
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 65_536
-DET_POINTS = 240
 HISTOGRAM_BINS = 128
 PARITY_BINS = 41
 
@@ -31,11 +30,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class DetPoint:
-    """Both error rates at one threshold."""
+    """Both error rates at one threshold, with the 95 % band of the FNMR at that FMR where it is known."""
 
     threshold: float
     fmr: float
     fnmr: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +84,11 @@ def read_scores(lake: Lake, *, scope: Scope, model: str) -> Scores:
     return Scores(genuine=np.sort(genuine["score"].cast(pl.Float64).to_numpy()), impostor=impostor)
 
 
-def det_curve(scores: Scores, *, points: int = DET_POINTS) -> tuple[DetPoint, ...]:
-    """FNMR at the smallest bin edge whose FMR is at most each of `points` log-spaced values, from 1 down to 1/N.
-
-    Empty without genuine or without impostor comparisons. Points where a rate is 0 are left out: both axes are
-    logarithmic.
-    """
-    import numpy as np
-
-    n_impostor = int(scores.impostor.sum())
-    if n_impostor == 0 or scores.genuine.size == 0:
-        return ()
-    fmr = np.append(scores.impostor[::-1].cumsum()[::-1], 0) / n_impostor
-    edges = np.linspace(-1.0, 1.0, BINS + 1)
-    wanted = np.logspace(0.0, -np.log10(n_impostor), points)
-    chosen = np.unique(np.searchsorted(-fmr, -wanted * (1 + 1e-12)))
-    fnmr = np.searchsorted(scores.genuine, edges[chosen]) / scores.genuine.size
-    drawn = (fmr[chosen] > 0) & (fnmr > 0)
-    columns = (edges[chosen][drawn], fmr[chosen][drawn], fnmr[drawn])
-    return tuple(DetPoint(*(float(value) for value in row)) for row in zip(*columns, strict=True))
+def read_det_curve(lake: Lake, *, scope: Scope, model: str) -> tuple[DetPoint, ...]:
+    """The measured curve of one model; points where a rate is 0 are left out, as both axes are logarithmic."""
+    rows = model_rows(lake, DET_CURVE, build=scope.build, model=model)
+    rows = rows.filter((rows["fmr"] > 0) & (rows["fnmr"] > 0)).sort("fmr_target", descending=True)
+    return tuple(DetPoint(*row) for row in rows.select("threshold", "fmr", "fnmr", "fnmr_low", "fnmr_high").iter_rows())
 
 
 def histograms(scores: Scores, *, bins: int = HISTOGRAM_BINS) -> dict[str, tuple[HistogramBin, ...]]:

@@ -80,6 +80,7 @@ class Rate:
     method: str | None = None
     reason: str | None = None
     n_subjects: int | None = None
+    n_effective: float | None = None
     counts: tuple[str, ...] = ()
 
     @property
@@ -271,7 +272,7 @@ def read_headlines(lake: Lake, *, scope: Scope) -> tuple[Headline, ...]:
     overall = _overall_rates(lake, scope=scope)
     return (
         *(_target_headline(rows, scope=scope, target=target) for target in targets),
-        *_fixed_headlines(rows, scope=scope, overall=overall),
+        *_fixed_headlines(rows, scope=scope),
         *(_overall_headline(metric, scope=scope, overall=overall) for metric in ("fta", "frr", "far")),
     )
 
@@ -301,13 +302,11 @@ def _target_headline(rows: list[dict[str, Any]], *, scope: Scope, target: float)
     )
 
 
-def _fixed_headlines(
-    rows: list[dict[str, Any]], *, scope: Scope, overall: Mapping[tuple[str, str], Rate]
-) -> tuple[Headline, ...]:
+def _fixed_headlines(rows: list[dict[str, Any]], *, scope: Scope) -> tuple[Headline, ...]:
     eer = {model: _eer(find_point(rows, model=model, point="eer")) for model in scope.models}
     decided = {model: find_point(rows, model=model, point="decision_threshold") for model in scope.models}
     fnmr = {model: _fnmr(row) for model, row in decided.items()}
-    fmr = {model: _fmr(row, interval=overall.get((model, "fmr"))) for model, row in decided.items()}
+    fmr = {model: _fmr(row) for model, row in decided.items()}
     described = (
         ("EER", "where FMR and FNMR cross; a summary, never gated on", eer, "eer"),
         ("FNMR at the decision threshold", "genuine comparisons the build rejects", fnmr, "decision_threshold"),
@@ -350,7 +349,7 @@ def _overall_rates(lake: Lake, *, scope: Scope) -> dict[tuple[str, str], Rate]:
 
 def interval_rate(row: Mapping[str, Any]) -> Rate:
     """A row of `intervals` as a rate."""
-    fields = ("value", "numerator", "denominator", "low", "high", "method", "reason", "n_subjects")
+    fields = ("value", "numerator", "denominator", "low", "high", "method", "reason", "n_subjects", "n_effective")
     return Rate(**{field: row[field] for field in fields})
 
 
@@ -365,28 +364,35 @@ def _fnmr(row: Mapping[str, Any] | None) -> Rate:
         high=row["fnmr_high"],
         method=row["method"],
         reason=row["reason"],
+        n_effective=row["fnmr_n_effective"],
     )
 
 
-def _fmr(row: Mapping[str, Any] | None, *, interval: Rate | None) -> Rate:
-    """FMR over all pairs; it takes its interval from `intervals` only when that counted the very same pairs."""
+def _fmr(row: Mapping[str, Any] | None) -> Rate:
     if row is None:
         return Rate(reason="this operating point was not computed")
-    counts = (row["n_false_matches"], row["n_impostor"])
-    if interval is not None and (interval.numerator, interval.denominator) == counts:
-        return interval
-    reason = row["reason"] or "no interval over all pairs"
-    return Rate(value=row["fmr"], numerator=counts[0], denominator=counts[1], reason=reason)
+    return Rate(
+        value=row["fmr"],
+        numerator=row["n_false_matches"],
+        denominator=row["n_impostor"],
+        low=row["fmr_low"],
+        high=row["fmr_high"],
+        method=row["fmr_method"],
+        reason=row["reason"],
+        n_effective=row["fmr_n_effective"],
+    )
 
 
 def _eer(row: Mapping[str, Any] | None) -> Rate:
     if row is None:
         return Rate(reason="this operating point was not computed")
-    if row["fmr"] is None or row["fnmr"] is None:
+    if row["eer"] is None:
         return Rate(reason=row["reason"])
     return Rate(
-        value=(row["fmr"] + row["fnmr"]) / 2,
-        reason="no interval: a summary",
+        value=row["eer"],
+        low=row["eer_low"],
+        high=row["eer_high"],
+        method=row["method"],
         counts=(
             f"{row['n_false_non_matches']:,} / {row['n_genuine']:,} genuine",
             f"{row['n_false_matches']:,} / {row['n_impostor']:,} impostor",

@@ -17,10 +17,10 @@ from cv_quality.inference.registry import ModelEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, atomic_path
 from cv_quality.lake.tables import OPERATING_POINTS
-from cv_quality.reports import charts, curves, facts, verdict
-from cv_quality.reports.charts import Chart
+from cv_quality.reports import charts, curves, drawing, facts, verdict
 from cv_quality.reports.curves import DetPoint, Latency, Parity, Scores
 from cv_quality.reports.deliveries import DataQuality, read_data_quality
+from cv_quality.reports.drawing import Chart
 from cv_quality.reports.facts import Dimension, Headline, Overview, Scope
 from cv_quality.reports.queries import Query, latency_query, parity_query, quarantine_query
 from cv_quality.reports.thumbnails import Failure, read_failures
@@ -135,7 +135,7 @@ def read_content(
     latency = _latency(lake, scope=scope)
     parity = curves.read_parity(lake, scope=scope, threshold=entry.decision_threshold)
     scores = {model: curves.read_scores(lake, scope=scope, model=model) for model in scope.models}
-    det = {model: curves.det_curve(found) for model, found in scores.items()}
+    det = {model: curves.read_det_curve(lake, scope=scope, model=model) for model in scope.models}
     drawn = (
         *_score_charts(lake, scope=scope, threshold=entry.decision_threshold, det=det, scores=scores),
         *(charts.dimension_chart(dimension, scope=scope) for dimension in dimensions),
@@ -163,7 +163,7 @@ def read_content(
 
 def render(content: Content) -> str:
     """The page as HTML; every value is escaped by the template engine."""
-    script = charts.script()
+    script = drawing.script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
@@ -224,7 +224,7 @@ def _score_charts(
 ) -> tuple[Chart, ...]:
     """DET curve and histograms; a chart without a point to draw is left out."""
     bins = {model: curves.histograms(found) for model, found in scores.items()}
-    det_chart = charts.det_chart(det, decided=_decided(lake, scope=scope), scope=scope)
+    det_chart = charts.det_chart(det, decided=_decided(lake, scope=scope), inks=charts.inks(scope))
     score_chart = charts.histogram_chart(bins, threshold=threshold, scope=scope)
     has_scores = any(items for kinds in bins.values() for items in kinds.values())
     return (*((det_chart,) if any(det.values()) else ()), *((score_chart,) if has_scores else ()))

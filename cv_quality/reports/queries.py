@@ -40,8 +40,8 @@ def operating_point_query(build: str, *, models: tuple[str, ...], point: str, ta
     return _both(
         OPERATING_POINTS,
         build=build,
-        columns="model_build_id, threshold, fmr, n_false_matches, n_impostor,\n"
-        "       fnmr, fnmr_low, fnmr_high, n_false_non_matches, n_genuine, method, reason",
+        columns="model_build_id, threshold, eer, eer_low, eer_high, fmr, fmr_low, fmr_high, n_false_matches,\n"
+        "       n_impostor, fnmr, fnmr_low, fnmr_high, n_false_non_matches, n_genuine, method, reason",
         where=f"model_build_id IN ({_list(models)}) AND point = {literal(point)} AND {wanted}",
     )
 
@@ -51,7 +51,8 @@ def interval_query(build: str, *, models: tuple[str, ...], metric: str, dimensio
     return _both(
         INTERVALS,
         build=build,
-        columns="model_build_id, level, value, numerator, denominator, low, high, n_subjects, method, reason",
+        columns="model_build_id, level, value, numerator, denominator, low, high, method, n_effective,\n"
+        "       n_subjects, reason",
         where=f"model_build_id IN ({_list(models)}) AND metric = {literal(metric)}\n"
         f"  AND dimension = {literal(dimension)}",
     )

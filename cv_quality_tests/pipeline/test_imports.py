@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("torch", "great_expectations", "altair", "onnxruntime", "sklearn", "dbt")
+HEAVY = ("torch", "numba", "great_expectations", "altair", "onnxruntime", "sklearn", "dbt")
 EVERY_MODULE = (
     "import importlib, pkgutil, sys, cv_quality\n"
     "for module in pkgutil.walk_packages(cv_quality.__path__, 'cv_quality.'):\n"

@@ -22,6 +22,7 @@ from cv_quality.lake.store import Store, open_store
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
+    DET_CURVE,
     DROP_FILES,
     FRAME_INDEX,
     IMPOSTOR_COUNTS,
@@ -130,6 +131,7 @@ def make_case(root: Path) -> Case:
     lake.write(INTERVALS, key, frame(INTERVALS, _intervals(outcomes)))
     lake.write(IMPOSTOR_COUNTS, key, pl.concat([_impostors(model) for model in (BUILD, BASELINE)]))
     lake.write(OPERATING_POINTS, key, frame(OPERATING_POINTS, _operating_points(outcomes)))
+    lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
     return Case(lake=lake, landing=landing, entry=_entry(), root=root)
 
 
@@ -254,6 +256,7 @@ def _outcome(attempt: _Attempt, score: float | None, model: str) -> Row:
         "attempt_id": attempt.name,
         "occurred_at": NOON,
         "subject_id": f"subject-{subject:02d}",
+        "claimed_subject_id": f"subject-{subject:02d}",
         "is_genuine": True,
         "presentation": "bona_fide",
         "device_id": f"device-{subject % 3}",
@@ -414,8 +417,23 @@ def _operating_points(outcomes: dict[str, pl.DataFrame]) -> list[Row]:
             for target in (1e-2, 1e-3, 1e-4)
         ]
         rows.append(_undefined(model, genuine.size))
-        rows.append({**_point(model, genuine, counts, 0.38), "point": "eer", "fnmr_low": None, "fnmr_high": None})
+        crossing = {**_point(model, genuine, counts, 0.38), "point": "eer", "fnmr_low": None, "fnmr_high": None}
+        eer = (crossing["fmr"] + crossing["fnmr"]) / 2
+        rows.append({**crossing, "eer": eer, "eer_low": 0.8 * eer, "eer_high": 1.25 * eer})
         rows.append({**_point(model, genuine, counts, THRESHOLD), "point": "decision_threshold"})
+    return rows
+
+
+def _det_curve(outcomes: dict[str, pl.DataFrame]) -> list[Row]:
+    """A curve with bands, down to one false match; the last points have none, as where the exact tail ends."""
+    rows = []
+    for model, ledger in outcomes.items():
+        genuine, counts = np.sort(ledger["score"].drop_nulls().to_numpy()), _impostors(model)
+        for target in np.logspace(-0.5, -4, 60):
+            point = _point(model, genuine, counts, _threshold(counts, float(target)))
+            band = {"fnmr_low": point["fnmr_low"], "fnmr_high": point["fnmr_high"]} if target > 1e-4 else {}
+            kept = {name: point[name] for name in ("build_id", "model_build_id", "threshold", "fmr", "fnmr")}
+            rows.append({**kept, **band, "fmr_target": float(target)})
     return rows
 
 
@@ -437,6 +455,9 @@ def _point(model: str, genuine: np.ndarray[Any, Any], counts: pl.DataFrame, thre
         "fmr": accepted / N_IMPOSTOR,
         "n_false_matches": accepted,
         "n_impostor": N_IMPOSTOR,
+        "fmr_low": 0.5 * accepted / N_IMPOSTOR,
+        "fmr_high": min(1.0, 2.0 * accepted / N_IMPOSTOR),
+        "fmr_method": "dyadic sandwich over subjects",
         "fnmr": value,
         "fnmr_low": low,
         "fnmr_high": high,

@@ -1,12 +1,10 @@
 """What charts show agrees with brute force over the scores themselves."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cv_quality.reports.curves import BINS, Latency, Scores, _supported, det_curve, histograms
+from cv_quality.reports.curves import BINS, Latency, Scores, _supported, histograms
 
 
 def _scores(seed: int = 0, *, genuine: int = 500, impostor: int = 20_000) -> tuple[Scores, NDArray[np.float64]]:
@@ -15,26 +13,6 @@ def _scores(seed: int = 0, *, genuine: int = 500, impostor: int = 20_000) -> tup
     lower_edges = bins / (BINS / 2) - 1
     counts = np.bincount(bins, minlength=BINS).astype(np.int64)
     return Scores(genuine=np.sort(np.clip(rng.normal(0.5, 0.15, genuine), -1, 1)), impostor=counts), lower_edges
-
-
-def test_every_det_point_is_exact_at_its_threshold() -> None:
-    scores, impostor = _scores()
-    points = det_curve(scores)
-    assert 20 < len(points) <= 240
-    for point in points:
-        assert point.fmr == pytest.approx((impostor >= point.threshold).mean(), abs=1e-12)
-        assert point.fnmr == pytest.approx((scores.genuine < point.threshold).mean(), abs=1e-12)
-
-
-def test_fmr_falls_and_fnmr_rises_along_the_curve() -> None:
-    points = det_curve(_scores(1)[0])
-    assert all(a.fmr >= b.fmr and a.fnmr <= b.fnmr for a, b in pairwise(points))
-
-
-def test_a_class_without_scores_has_no_curve() -> None:
-    scores, _ = _scores()
-    assert det_curve(Scores(genuine=scores.genuine, impostor=np.zeros(BINS, dtype=np.int64))) == ()
-    assert det_curve(Scores(genuine=np.empty(0), impostor=scores.impostor)) == ()
 
 
 def test_histograms_lose_no_comparison() -> None:
