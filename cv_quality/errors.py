@@ -72,6 +72,20 @@ class MetricError(CvQualityError):
     """A metric was asked for input on which it is not defined."""
 
 
+class ScoreFileError(CvQualityError):
+    """A file of scores cannot be read, or what it says is not clear enough to be evaluated.
+
+    Attributes:
+        file: the file, as it was named.
+        line: the line (of text), row (of a table or array) or None where the file as a whole is meant; from 1.
+    """
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 

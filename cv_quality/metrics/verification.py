@@ -1,4 +1,4 @@
-"""Error rates of verification from two lists of scores: FMR, FNMR, FNMR at a fixed FMR, EER and the DET curve.
+"""Error rates of verification from two classes of scores: FMR, FNMR, each at a fixed other, EER and the DET curve.
 
 Everything here is exact arithmetic on scores (higher means more alike, accept when score >= threshold); intervals are
 in `cv_quality.metrics.rates`, and scores counted over millions of pairs in `cv_quality.metrics.impostors`. Terms follow
@@ -8,29 +8,37 @@ ISO/IEC 19795-1.
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-
-Scores = NDArray[np.float64]
-
-ROUNDING = 1e-9
-"""Slack when a product such as 0.001 * 7000 is compared with the whole number that it means."""
+from cv_quality.metrics.results import Result
+from cv_quality.metrics.sorted_scores import Scores as Scores
+from cv_quality.metrics.sorted_scores import SortedScores, count_below, next_above, next_below, thresholds_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScoreTail:
     """The highest impostor scores, exactly, and how many impostor scores there are in all.
 
     Attributes:
-        scores: ascending; every impostor score that is not listed lies below the first.
+        scores: ascending, float32 or float64; every impostor score that is not listed lies below the first.
         n: number of impostor comparisons, listed or not.
+
+    Raises:
+        MetricError: the scores are not ascending, one is NaN, or more are listed than there are.
     """
 
     scores: Scores
     n: int
+
+    def __post_init__(self) -> None:
+        if self.n < len(self.scores):
+            raise MetricError(f"a tail of {len(self.scores)} scores cannot be part of {self.n} impostor scores")
+        if np.any(np.isnan(self.scores[-1:])) or not np.all(self.scores[:-1] <= self.scores[1:]):
+            raise MetricError("the scores of a tail must be ascending and without NaN: sort them first")
 
     @property
     def is_complete(self) -> bool:
@@ -38,8 +46,12 @@ class ScoreTail:
         return len(self.scores) == self.n
 
 
+Genuine: TypeAlias = "ArrayLike | SortedScores"
+Impostor: TypeAlias = "ArrayLike | SortedScores | ScoreTail"
+
+
 @dataclass(frozen=True, slots=True)
-class ErrorRates:
+class ErrorRates(Result):
     """Both error rates at one threshold, with their counts.
 
     Attributes:
@@ -58,7 +70,7 @@ class ErrorRates:
 
 
 @dataclass(frozen=True, slots=True)
-class FnmrAtFmr:
+class FnmrAtFmr(Result):
     """FNMR at the smallest threshold whose FMR is at most `fmr_target`; `rates` is None when undefined.
 
     Attributes:
@@ -71,7 +83,20 @@ class FnmrAtFmr:
 
 
 @dataclass(frozen=True, slots=True)
-class EqualErrorRate:
+class FmrAtFnmr(Result):
+    """FMR at the largest threshold whose FNMR is at most `fnmr_target`; `rates` is None when undefined.
+
+    Attributes:
+        reason: why it is undefined, in words; None when defined.
+    """
+
+    fnmr_target: float
+    rates: ErrorRates | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EqualErrorRate(Result):
     """The equal error rate and where it lies.
 
     Attributes:
@@ -87,58 +112,118 @@ class EqualErrorRate:
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DetCurve:
-    """Error rates at every threshold where one of them changes.
+@dataclass(frozen=True, slots=True, eq=False)
+class DetCurve(Result):
+    """Error rates at many thresholds, with their counts; all arrays have the shape (m,).
 
     Attributes:
-        thresholds: strictly ascending score values, then +inf; shape (m,).
-        fmr: falling from 1 to 0; shape (m,).
-        fnmr: rising from 0 to 1; shape (m,).
+        thresholds: accept when score >= threshold; those of `det_curve` are strictly ascending.
+        fmr: n_false_matches / n_impostor; it never rises along ascending thresholds.
+        fnmr: n_false_non_matches / n_genuine; it never falls along ascending thresholds.
     """
 
-    thresholds: Scores
-    fmr: Scores
-    fnmr: Scores
+    thresholds: NDArray[np.float64]
+    fmr: NDArray[np.float64]
+    fnmr: NDArray[np.float64]
+    n_false_matches: NDArray[np.int64]
+    n_impostor: int
+    n_false_non_matches: NDArray[np.int64]
+    n_genuine: int
 
     def thinned(self, points: int = 500) -> "DetCurve":
         """At most `points` of the points, both ends kept, spread evenly along the curve on logarithmic axes.
 
-        For plots only: a thinned curve has fewer steps, but every point on it is a true one.
+        For plots only: a thinned curve has fewer steps, but every point on it is a true one. A rate of 0, which has no
+        logarithm, is spaced as half an error.
         """
         if len(self.thresholds) <= points:
             return self
-        x, y = (np.log10(np.maximum(rate, ROUNDING)) for rate in (self.fmr, self.fnmr))
+        x, y = (
+            np.log10(np.maximum(rate, 0.5 / n))
+            for rate, n in ((self.fmr, self.n_impostor), (self.fnmr, self.n_genuine))
+        )
         along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
         kept = np.unique(np.searchsorted(along, np.linspace(0.0, along[-1], points)).clip(0, len(x) - 1))
-        return DetCurve(self.thresholds[kept], self.fmr[kept], self.fnmr[kept])
+        return _curve(
+            self.thresholds[kept],
+            (self.n_false_matches[kept], self.n_impostor),
+            (self.n_false_non_matches[kept], self.n_genuine),
+        )
 
 
-def rates_at(genuine: ArrayLike, impostor: "ArrayLike | ScoreTail", *, threshold: float) -> ErrorRates:
+def rates_at(genuine: Genuine, impostor: Impostor, *, threshold: float) -> ErrorRates:
     """FMR(t) = #(impostor >= t) / #impostor and FNMR(t) = #(genuine < t) / #genuine; lower is better for both.
 
     Args:
         genuine: scores of comparisons within one subject, shape (n,).
         impostor: scores of comparisons between subjects, shape (m,), or their exact tail.
-        threshold: accept at or above; +inf accepts nothing.
+        threshold: accept at or above; +inf accepts only scores of +inf. It is compared as it is: with float32 scores,
+            0.7 lies above the score that was stored for 0.7.
 
     Raises:
-        MetricError: a class has no score, a score is NaN, or the tail does not reach down to the threshold.
+        MetricError: a class has no score, a score or the threshold is NaN, or the tail does not reach down to it.
 
     >>> rates_at([0.4, 0.9], [0.1, 0.4], threshold=0.4).fmr
     0.5
     """
-    return _rates(scores_of(genuine, name="genuine"), tail_of(impostor), threshold=threshold)
+    return _rates(SortedScores(genuine, name="genuine"), tail_of(impostor), threshold=threshold)
 
 
-def fnmr_at_fmr(genuine: ArrayLike, impostor: "ArrayLike | ScoreTail", *, fmr: float) -> FnmrAtFmr:
+def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> DetCurve:
+    """FMR and FNMR, as in `rates_at`, at each of the given thresholds, in their order.
+
+    Args:
+        thresholds: shape (m,); +inf and -inf are legal.
+
+    Raises:
+        MetricError: as in `rates_at`; it holds for the lowest threshold.
+
+    >>> curve_at([0.4, 0.9], [0.1, 0.4], thresholds=[0.9, 0.2]).fmr.tolist()
+    [0.0, 0.5]
+    """
+    genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
+    asked = np.atleast_1d(thresholds_of(thresholds))
+    if asked.size:
+        _require_reach(tail, float(asked.min()))
+    return _curve(asked, (_count_matched(tail, asked), tail.n), (count_below(genuine.scores, asked), genuine.n))
+
+
+def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
+    """The detection error trade-off in its corners: FMR and FNMR at every distinct genuine score and at +inf.
+
+    No other threshold is better than all of these. Between two neighbouring genuine scores the FNMR stays what it is
+    at the upper one, and the FMR is smallest there: a threshold anywhere else misses as many genuine comparisons as
+    the next corner above it and accepts at least as many impostors. So the corners are the whole curve, in memory
+    that does not grow with the impostors; for rates at other thresholds, impostor scores among them, see `curve_at`.
+
+    The FNMR starts at 0, the FMR ends at the share of impostor scores that are +inf, usually 0. With a tail the curve
+    starts at the first genuine score that the tail reaches down to.
+
+    Raises:
+        MetricError: a class has no score, or a score is NaN.
+
+    >>> curve = det_curve([0.4, 0.9, 0.9], [0.1, 0.2, 0.5, 0.95])
+    >>> curve.thresholds.tolist(), curve.fmr.tolist()
+    ([0.4, 0.9, inf], [0.5, 0.25, 0.0])
+    """
+    genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
+    scores = genuine.scores
+    missed = np.flatnonzero(np.concatenate([[True], scores[1:] > scores[:-1]]))
+    missed = missed[int(count_below(scores[missed], thresholds_of(_floor(tail)))) :]
+    corners = scores[missed]
+    if scores[-1] < np.inf:
+        corners, missed = np.append(corners, scores.dtype.type(np.inf)), np.append(missed, scores.size)
+    return _curve(corners, (_count_matched(tail, corners), tail.n), (missed, genuine.n))
+
+
+def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFmr:
     """FNMR at the smallest threshold, among all score values and +inf, whose FMR is at most `fmr`; lower is better.
 
     A positive target needs at least 1/fmr impostor scores; with fewer the answer is undefined, not 0. A target of 0
     asks for no false match among the scores at hand, a property of the sample. Equal scores move together.
 
     Args:
-        fmr: the highest FMR allowed, 0 to 1.
+        fmr: the highest FMR allowed, 0 to 1. "At most" is meant in float64: 7 false matches of 7,000 are at most 0.001.
 
     Raises:
         MetricError: a class has no score, a score is NaN, the target is outside [0, 1], or the tail is too short.
@@ -148,21 +233,52 @@ def fnmr_at_fmr(genuine: ArrayLike, impostor: "ArrayLike | ScoreTail", *, fmr: f
     >>> fnmr_at_fmr([0.4, 0.9], [0.1] * 700, fmr=1e-6).reason
     'needs >= 1e+06 trials, has 700'
     """
-    if not 0.0 <= fmr <= 1.0:
-        raise MetricError(f"an FMR target lies in [0, 1], found {fmr}")
-    genuine, tail = scores_of(genuine, name="genuine"), tail_of(impostor)
+    _require_target(fmr, name="FMR")
+    genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
     reason = too_few_trials(tail.n, fmr=fmr)
     if reason is not None:
         return FnmrAtFmr(fmr, None, reason)
     threshold = _strict_threshold(genuine, tail, fmr=fmr)
+    if threshold is None:
+        infinite = int(_count_matched(tail, thresholds_of(np.inf)))
+        return FnmrAtFmr(fmr, None, f"{infinite} of {tail.n} impostor scores are +inf: no threshold rejects them")
     return FnmrAtFmr(fmr, _rates(genuine, tail, threshold=threshold))
 
 
-def eer(genuine: ArrayLike, impostor: "ArrayLike | ScoreTail") -> EqualErrorRate:
+def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFnmr:
+    """FMR at the largest threshold, among all score values and +inf, whose FNMR is at most `fnmr`; lower is better.
+
+    That threshold is a genuine score, or +inf for a target of 1, and no other with so low an FNMR has a smaller FMR. A
+    positive target needs at least 1/fnmr genuine scores; with fewer the answer is undefined. A target of 0 asks for no
+    false non-match among the scores at hand. A failed enrolment at -inf then forces the threshold to -inf.
+
+    Args:
+        fnmr: the highest FNMR allowed, 0 to 1.
+
+    Raises:
+        MetricError: a class has no score, a score is NaN, the target is outside [0, 1], or the tail is too short.
+
+    >>> fmr_at_fnmr([0.4, 0.9], [0.1, 0.2, 0.3, 0.5], fnmr=0).rates.fmr
+    0.25
+    >>> fmr_at_fnmr([0.4, 0.9], [0.1], fnmr=0.1).reason
+    'needs >= 10 trials, has 2'
+    """
+    _require_target(fnmr, name="FNMR")
+    genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
+    reason = too_few_trials(genuine.n, fmr=fnmr)
+    if reason is not None:
+        return FmrAtFnmr(fnmr, None, reason)
+    allowed = allowed_false_matches(genuine.n, fmr=fnmr)
+    threshold = float(genuine.scores[allowed]) if allowed < genuine.n else math.inf
+    return FmrAtFnmr(fnmr, _rates(genuine, tail, threshold=threshold))
+
+
+def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     """The equal error rate: (FMR + FNMR) / 2 where the two cross; lower is better, shown but never gated on.
 
-    FNMR - FMR never falls as the threshold rises. Where it is zero, that is the answer; where it jumps over zero,
-    both sides of the jump are tested and the smaller mean counts (Maio et al., FVC2000).
+    FNMR - FMR rises from one score value to the next. Where it is zero, that is the answer; where it jumps over zero,
+    both sides of the jump are tested and the smaller mean counts (Maio et al., FVC2000), the lower threshold when they
+    are equal. Where both classes reach +inf, no threshold may be high enough to cross: then the rates at +inf count.
 
     Raises:
         MetricError: a class has no score, a score is NaN, or the tail ends above the crossing.
@@ -170,145 +286,163 @@ def eer(genuine: ArrayLike, impostor: "ArrayLike | ScoreTail") -> EqualErrorRate
     >>> eer([0.4, 0.9], [0.1, 0.2, 0.3, 0.5]).value
     0.125
     """
-    genuine, tail = scores_of(genuine, name="genuine"), tail_of(impostor)
-    first = min(_crossing_among(genuine, genuine, tail), _crossing_among(tail.scores, genuine, tail))
-    below = max(_next_below(genuine, first), _next_below(tail.scores, first))
-    rates = _better_side(genuine, tail, below=below, first=first)
+    genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
+    floor = _floor(tail)
+    if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
+        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
+    first = min(_first_crossing(scores, genuine, tail) for scores in (genuine.scores, tail.scores))
+    rates = _better_side(genuine, tail, first=first)
     value = (rates.fmr + rates.fnmr) / 2
-    above = below if rates.threshold == first else max(_next_below(genuine, below), _next_below(tail.scores, below))
     warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
-    return EqualErrorRate(value, rates, above, warning)
+    return EqualErrorRate(value, rates, _next_below(genuine, tail, rates.threshold), warning)
 
 
-def det_curve(genuine: ArrayLike, impostor: ArrayLike) -> DetCurve:
-    """FMR and FNMR at every distinct score and at +inf: the exact detection error trade-off.
-
-    Raises:
-        MetricError: a class has no score, or a score is NaN.
-
-    >>> det_curve([0.9], [0.1]).fnmr.tolist()
-    [0.0, 0.0, 1.0]
-    """
-    return _curve(scores_of(genuine, name="genuine"), tail_of(impostor))
-
-
-def scores_of(values: ArrayLike, *, name: str) -> Scores:
-    """The scores of one class, ascending, as float64.
+def scores_of(values: Genuine, *, name: str) -> Scores:
+    """The scores of one class, ascending.
 
     Raises:
-        MetricError: there is none, or one is NaN.
+        MetricError: as for `SortedScores`.
     """
-    scores: Scores = np.sort(np.asarray(values, dtype=np.float64), axis=None)
-    if scores.size == 0:
-        raise MetricError(f"no {name} score: error rates need comparisons of both classes")
-    if np.isnan(scores[-1]):
-        raise MetricError(f"{int(np.isnan(scores).sum())} of {scores.size} {name} scores are NaN")
-    return scores
+    return SortedScores(values, name=name).scores
 
 
-def tail_of(impostor: "ArrayLike | ScoreTail") -> ScoreTail:
-    """`impostor` as a tail; a plain list of scores is a complete one."""
-    if isinstance(impostor, ScoreTail):
-        return impostor
-    scores = scores_of(impostor, name="impostor")
-    return ScoreTail(scores, scores.size)
+def tail_of(impostor: Impostor) -> "ScoreTail | SortedScores":
+    """Impostor scores to be counted from above: a tail as it is, anything else sorted, which is a complete tail.
+
+    Raises:
+        MetricError: there is no impostor score, or as for `SortedScores`.
+    """
+    if not isinstance(impostor, ScoreTail):
+        return SortedScores(impostor, name="impostor")
+    if impostor.n == 0:
+        raise MetricError("no impostor score: error rates need comparisons of both classes")
+    return impostor
 
 
 def too_few_trials(n: int, *, fmr: float) -> str | None:
-    """Why `n` impostor comparisons cannot show an FMR of `fmr`, or None when they can.
+    """Why `n` comparisons cannot show an error rate of `fmr`, or None when they can.
 
     >>> too_few_trials(1000, fmr=0.001) is None
     True
     """
-    if fmr <= 0.0 or n * fmr >= 1.0 - ROUNDING:
+    if fmr <= 0.0 or allowed_false_matches(n, fmr=fmr) >= 1:
         return None
     return f"needs >= {1 / fmr:.4g} trials, has {n}"
 
 
 def allowed_false_matches(n: int, *, fmr: float) -> int:
-    """The largest number of false matches among `n` comparisons whose share is at most `fmr`.
+    """The largest number of errors among `n` comparisons whose share is at most `fmr`, as float64 compares them.
 
     >>> allowed_false_matches(7000, fmr=0.001)
     7
     """
-    return math.floor(n * fmr + ROUNDING)
+    allowed = min(math.floor(n * fmr), n)
+    while allowed < n and (allowed + 1) / n <= fmr:
+        allowed += 1
+    while allowed and allowed / n > fmr:
+        allowed -= 1
+    return allowed
 
 
-def _strict_threshold(genuine: Scores, tail: ScoreTail, *, fmr: float) -> float:
-    """The smallest score value, or +inf, above the impostor score that must not be accepted any more."""
+def _require_target(target: float, *, name: str) -> None:
+    if not 0.0 <= target <= 1.0:
+        raise MetricError(f"an {name} target lies in [0, 1], found {target}")
+
+
+def _strict_threshold(genuine: SortedScores, tail: ScoreTail | SortedScores, *, fmr: float) -> float | None:
+    """The smallest score value, or +inf, above the impostor score that must not be accepted; None where that is +inf.
+
+    Raises:
+        MetricError: that impostor score is not in the tail.
+    """
     allowed = allowed_false_matches(tail.n, fmr=fmr)
     if allowed >= tail.n:
-        return float(min(genuine[0], tail.scores[0])) if tail.is_complete else -math.inf
+        return float(min(genuine.scores[0], tail.scores[0])) if tail.is_complete else -math.inf
     if allowed >= len(tail.scores):
         raise MetricError(f"FMR {fmr} needs the {allowed + 1} highest impostor scores, the tail has {len(tail.scores)}")
-    blocked = tail.scores[len(tail.scores) - 1 - allowed]
-    return min(_next_above(genuine, blocked), _next_above(tail.scores, blocked))
+    blocked = float(tail.scores[len(tail.scores) - 1 - allowed])
+    if blocked == math.inf:
+        return None
+    return min(next_above(genuine.scores, blocked), next_above(tail.scores, blocked))
 
 
-def _next_above(ascending: Scores, value: float) -> float:
-    index = int(np.searchsorted(ascending, value, side="right"))
-    return float(ascending[index]) if index < len(ascending) else math.inf
-
-
-def _rates(genuine: Scores, tail: ScoreTail, *, threshold: float) -> ErrorRates:
-    if threshold < _floor(tail):
-        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above threshold {threshold}")
-    missed = int(np.searchsorted(genuine, threshold, side="left"))
-    matched = len(tail.scores) - int(np.searchsorted(tail.scores, threshold, side="left"))
+def _rates(genuine: SortedScores, tail: ScoreTail | SortedScores, *, threshold: float) -> ErrorRates:
+    asked = thresholds_of(threshold)
+    _require_reach(tail, float(asked))
+    missed, matched = int(count_below(genuine.scores, asked)), int(_count_matched(tail, asked))
     return ErrorRates(
-        threshold=threshold,
+        threshold=float(asked),
         fmr=matched / tail.n,
-        fnmr=missed / genuine.size,
+        fnmr=missed / genuine.n,
         n_false_matches=matched,
         n_impostor=tail.n,
         n_false_non_matches=missed,
-        n_genuine=genuine.size,
+        n_genuine=genuine.n,
     )
 
 
-def _floor(tail: ScoreTail) -> float:
+def _count_matched(tail: ScoreTail | SortedScores, thresholds: Scores) -> NDArray[np.int64]:
+    return len(tail.scores) - count_below(tail.scores, thresholds)
+
+
+def _curve(
+    thresholds: Scores, matched: tuple[NDArray[np.int64], int], missed: tuple[NDArray[np.int64], int]
+) -> DetCurve:
+    """The curve of errors and trials: (false matches, impostor comparisons), (false non-matches, genuine ones)."""
+    return DetCurve(
+        thresholds=thresholds.astype(np.float64, copy=False),
+        fmr=matched[0] / matched[1],
+        fnmr=missed[0] / missed[1],
+        n_false_matches=matched[0],
+        n_impostor=matched[1],
+        n_false_non_matches=missed[0],
+        n_genuine=missed[1],
+    )
+
+
+def _floor(tail: ScoreTail | SortedScores) -> float:
     """The lowest threshold that the tail can answer for."""
     if tail.is_complete:
         return -math.inf
     return float(tail.scores[0]) if len(tail.scores) else math.inf
 
 
-def _curve(genuine: Scores, tail: ScoreTail) -> DetCurve:
-    """The curve at every distinct score that the tail reaches, and at +inf."""
-    reached = genuine[genuine >= _floor(tail)]
-    thresholds: Scores = np.append(np.unique(np.concatenate([reached, tail.scores])), np.inf)
-    matched = len(tail.scores) - np.searchsorted(tail.scores, thresholds, side="left")
-    missed = np.searchsorted(genuine, thresholds, side="left")
-    return DetCurve(thresholds, matched / tail.n, missed / genuine.size)
+def _require_reach(tail: ScoreTail | SortedScores, threshold: float) -> None:
+    if threshold < _floor(tail):
+        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above threshold {threshold}")
 
 
-def _crossing_among(candidates: Scores, genuine: Scores, tail: ScoreTail) -> float:
-    """The first of the ascending candidates, or +inf, with FNMR >= FMR; found by bisection, as the gap never falls.
+def _gap(genuine: SortedScores, tail: ScoreTail | SortedScores, threshold: float) -> int:
+    """FNMR - FMR times both numbers of comparisons: as whole numbers no crossing is lost to rounding."""
+    rates = _rates(genuine, tail, threshold=threshold)
+    return rates.n_false_non_matches * rates.n_impostor - rates.n_false_matches * rates.n_genuine
 
-    Raises:
-        MetricError: FNMR >= FMR already where the tail begins.
-    """
-    floor = _floor(tail)
-    if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
-        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
-    start = int(np.searchsorted(candidates, floor))
-    index = bisect_left(candidates, 0.0, lo=start, key=lambda score: _gap(genuine, tail, score))
+
+def _first_crossing(candidates: Scores, genuine: SortedScores, tail: ScoreTail | SortedScores) -> float:
+    """The first of the ascending candidates with FNMR >= FMR, else +inf; by bisection, as the gap never falls."""
+    start = int(count_below(candidates, thresholds_of(_floor(tail))))
+    index = bisect_left(candidates, 0, lo=start, key=lambda score: _gap(genuine, tail, float(score)))
     return float(candidates[index]) if index < len(candidates) else math.inf
 
 
-def _gap(genuine: Scores, tail: ScoreTail, threshold: float) -> float:
-    rates = _rates(genuine, tail, threshold=threshold)
-    return rates.fnmr - rates.fmr
-
-
-def _next_below(ascending: Scores, value: float) -> float:
-    index = int(np.searchsorted(ascending, value, side="left"))
-    return float(ascending[index - 1]) if index else -math.inf
-
-
-def _better_side(genuine: Scores, tail: ScoreTail, *, below: float, first: float) -> ErrorRates:
+def _better_side(genuine: SortedScores, tail: ScoreTail | SortedScores, *, first: float) -> ErrorRates:
     """The rates at the crossing where it is exact, else on the side of the jump with the smaller mean."""
-    at, before = (_rates(genuine, tail, threshold=threshold) for threshold in (first, below))
-    if at.fnmr == at.fmr or at.fnmr + at.fmr < before.fnmr + before.fmr:
+    at = _rates(genuine, tail, threshold=first)
+    if _gap(genuine, tail, first) <= 0:  # below 0 only at +inf, where nothing lies above to cross
         return at
-    return before
+    before = _rates(genuine, tail, threshold=_next_below(genuine, tail, first))
+    return at if _sum(at) < _sum(before) else before
+
+
+def _sum(rates: ErrorRates) -> int:
+    """FNMR + FMR times both numbers of comparisons."""
+    return rates.n_false_non_matches * rates.n_impostor + rates.n_false_matches * rates.n_genuine
+
+
+def _next_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: float) -> float:
+    """The next smaller score of either class, -inf where there is none.
+
+    Below a partial tail it is unknown: any number below the tail might be a score.
+    """
+    nearest = -math.inf if tail.is_complete else float(np.nextafter(_floor(tail), -np.inf))
+    return max(nearest, next_below(genuine.scores, value), next_below(tail.scores, value))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.metrics import det_curve as sklearn_det_curve
 
-from cv_quality.metrics.verification import det_curve, eer, fnmr_at_fmr, rates_at
+from cv_quality.metrics.verification import curve_at, det_curve, eer, fnmr_at_fmr, rates_at
 
 Shared = Callable[[str], Path]
 TARGETS = (0.1, 0.05, 0.01, 0.001, 0.0)
@@ -67,13 +67,41 @@ def test_bob_separable_scores_have_no_error_around_the_published_threshold(share
     assert rates_at(genuine, impostor, threshold=3.2).fmr == 0.0
 
 
-def test_det_curve_contains_every_point_of_scikit_learn_on_continuous_scores() -> None:
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rates_equal_those_of_scikit_learn_at_every_threshold_of_continuous_scores(dtype: DTypeLike) -> None:
     rng = np.random.default_rng(11)
-    genuine, impostor = rng.normal(1.5, 1.0, 400), rng.normal(0.0, 1.0, 700)
-    labels = np.concatenate([np.ones(400), np.zeros(700)])
-    fmr, fnmr, thresholds = sklearn_det_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
+    genuine, impostor = rng.normal(1.5, 1.0, 400).astype(dtype), rng.normal(0.0, 1.0, 700).astype(dtype)
+    fmr, fnmr, thresholds = scikit_learn_curve(genuine, impostor)
+    ours = curve_at(genuine, impostor, thresholds=thresholds)
+    np.testing.assert_array_equal(ours.fmr, fmr)
+    np.testing.assert_array_equal(ours.fnmr, fnmr)
+
+
+@pytest.mark.parametrize("name", sorted(PYEER))
+def test_rates_equal_those_of_scikit_learn_on_real_scores_with_ties(shared_data: Shared, name: str) -> None:
+    genuine, impostor = pyeer_scores(shared_data, name)
+    fmr, fnmr, thresholds = scikit_learn_curve(genuine, impostor)
+    ours = curve_at(genuine, impostor, thresholds=thresholds)
+    np.testing.assert_allclose(ours.fmr, fmr, atol=1e-15)
+    np.testing.assert_allclose(ours.fnmr, fnmr, atol=1e-15)
+
+
+def test_the_corners_are_the_points_of_scikit_learn_that_no_other_point_beats() -> None:
+    rng = np.random.default_rng(12)
+    genuine, impostor = rng.normal(1.5, 1.0, 300), rng.normal(0.0, 1.0, 500)
+    fmr, fnmr, _ = scikit_learn_curve(genuine, impostor)
     curve = det_curve(genuine, impostor)
-    at = np.searchsorted(curve.thresholds, thresholds)
-    np.testing.assert_array_equal(curve.thresholds[at], thresholds)
-    np.testing.assert_allclose(curve.fmr[at], fmr, atol=1e-12)
-    np.testing.assert_allclose(curve.fnmr[at], fnmr, atol=1e-12)
+    beaten = [np.any((fmr <= x) & (fnmr <= y) & ((fmr < x) | (fnmr < y))) for x, y in zip(fmr, fnmr, strict=True)]
+    kept = {(x, y) for x, y, is_beaten in zip(fmr, fnmr, beaten, strict=True) if not is_beaten}
+    ours = set(zip(curve.fmr, curve.fnmr, strict=True))
+    assert kept - {(0.0, 1.0)} <= ours
+    assert max(fmr[fnmr == 0]) >= curve.fmr[0]
+
+
+def scikit_learn_curve(
+    genuine: NDArray[np.floating], impostor: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """FMR, FNMR and thresholds at every score."""
+    labels = np.repeat([1, 0], [len(genuine), len(impostor)])
+    fmr, fnmr, thresholds = sklearn_det_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
+    return fmr, fnmr, thresholds

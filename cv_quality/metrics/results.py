@@ -1,0 +1,40 @@
+"""What every typed result of this package has in common: it can be written as JSON, under the names that it declares.
+
+Results themselves live beside the functions that make them; a rate with its interval is in `cv_quality.metrics.rates`.
+"""
+
+import math
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Base of the typed results."""
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """The result as plain values for JSON: one key per attribute, in the order in which the class lists them.
+
+        Arrays become lists, results within a result become dictionaries, an undefined value stays None. JSON has no
+        infinity: +inf and -inf, which are legal scores and thresholds, become the strings "inf" and "-inf", which
+        `float` reads back.
+        """
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def _plain(value: object) -> JsonValue:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    raise TypeError(f"a result holds numbers, text, arrays and results, found {type(value).__name__}")

@@ -1,0 +1,122 @@
+"""JSON objects of sample id and score, as liveness systems write them (gradgpad).
+
+Such a file does not say which samples are bona fide: a pattern over the ids must. Patterns are matched by Rust's regex
+engine, which knows no look-around and cannot be made to run for ever.
+"""
+
+import json
+from typing import TYPE_CHECKING
+
+from cv_quality.scores.detection import Dialect
+from cv_quality.scores.missing import refuse_nan
+from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Draft, Options, Source, joined, quoted, refuse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHOWN = 3
+
+
+def read_json(source: Source, dialect: Dialect, options: Options) -> Draft:
+    """An object `{id: score, ...}`; ids that match `genuine_pattern` are bona fide, the others presentation attacks.
+
+    Raises:
+        ScoreFileError: the JSON is malformed or of another shape, an id stands twice, a value is no number, or no
+            pattern tells bona fide from attack.
+    """
+    import polars as pl
+
+    del dialect
+    entries, broken = _entries(source, options)
+    if options.genuine_pattern is None:
+        shown = ", ".join(quoted(name) for name in entries["sample_b"].head(SHOWN))
+        raise source.error(
+            f"ids and scores ({shown}), and nothing says which are bona fide; give a pattern that the ids of bona fide "
+            'samples match, such as genuine_pattern="/(real|live)/"'
+        )
+    is_genuine = _matches(entries["sample_b"], options.genuine_pattern, source)
+    rows = entries.with_columns(is_genuine.alias(IS_GENUINE))
+    if options.species_pattern is not None:
+        species = _extracted(entries["sample_b"], options.species_pattern, source)
+        rows = rows.with_columns(pl.when(~is_genuine).then(species.fill_null("unknown")).alias("species"))
+    found = refuse_nan(rows, source, options, unit="entry")
+    return Draft(found.rows, "json", joined([broken, found.excluded]), _notes(rows, source), is_liveness=True)
+
+
+def _entries(source: Source, options: Options) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """`sample_b`, `score` and `line` (the position in the object, from 1)."""
+    import polars as pl
+
+    pairs = _object(source)
+    names = [_plain(name) for name, _ in pairs]
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise source.error(f"the id {quoted(twice)} stands twice; keep one score for each")
+    numbers = [_number(value) for _, value in pairs]
+    frame = pl.DataFrame(
+        {"sample_b": names, SCORE: pl.Series(numbers, dtype=pl.Float64)}, schema_overrides={"sample_b": pl.String}
+    ).with_row_index(LINE, offset=1)
+    frame = frame.with_columns(pl.col(LINE).cast(pl.UInt32))
+    bad = [index for index, number in enumerate(numbers) if number is None]
+    texts = [f"{json.dumps(pairs[index][1])[:100]} under {names[index]}" for index in bad]
+    broken = frame[bad].with_columns(pl.Series(TEXT, texts, dtype=pl.String))
+    refused = refuse(broken, source, options, expected="a number under every id", unit="entry")
+    return frame.filter(pl.col(SCORE).is_not_null()), refused
+
+
+def _object(source: Source) -> list[tuple[str, object]]:
+    """The members in order, those that stand twice included."""
+    try:
+        with source.path.open(encoding="utf-8-sig") as stream:
+            found = json.load(stream, object_pairs_hook=_Members)
+    except (ValueError, RecursionError, OSError) as error:
+        raise source.error(f"is no sound JSON ({error}); write it again") from error
+    if not isinstance(found, _Members) or not found:
+        raise source.error("JSON of another shape; expected one object of ids and scores")
+    return found
+
+
+class _Members(list[tuple[str, object]]):
+    """The members of a JSON object, as a list of its own type so that an array is not taken for one."""
+
+
+def _plain(name: str) -> str:
+    """The id with halves of surrogate pairs, which no text file can hold, replaced."""
+    return name.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _matches(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
+    import polars as pl
+
+    try:
+        is_match = names.str.contains(pattern)
+    except pl.exceptions.PolarsError as error:
+        raise source.error(f"the pattern {pattern!r} is no regular expression: {error}") from error
+    if not is_match.any():
+        shown = ", ".join(quoted(name) for name in names.head(SHOWN))
+        raise source.error(f"no id matches {pattern!r}; the ids look like {shown}")
+    return is_match
+
+
+def _extracted(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
+    import polars as pl
+
+    try:
+        return names.str.extract(pattern, 1)
+    except pl.exceptions.PolarsError as error:
+        raise source.error(f"{pattern!r} is no regular expression with a group for the species: {error}") from error
+
+
+def _notes(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
+    n_genuine = int(rows[IS_GENUINE].sum())
+    return (f"{source}: by the pattern {n_genuine:,} samples are bona fide and {len(rows) - n_genuine:,} attacks",)

@@ -1,0 +1,155 @@
+"""Text files as numbered lines and fields, by vectorised operations: no line passes through Python.
+
+The engine numbers the lines itself, so that a broken one is named without a second reading. What the fields mean is
+said in the modules of the formats.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cv_quality.scores.source import LINE, SCORE, TEXT, Options, Source, plural, refuse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Separator = Literal[",", ";", "\t", " "]
+"""What stands between two fields; a space means any run of spaces and tabs."""
+MAX_LINE_BYTES = 1 << 16
+"""A line of a score list is a few dozen bytes: a longer one means that the file is something else."""
+BLANK = " \t\r\ufeff\xa0"
+"""Stripped from both ends of a line: white space, and the byte order mark before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of a file that say something.
+
+    Attributes:
+        rows: `line` (from 1) and `text`, without white space around it.
+        notes: how many lines were passed over, and why.
+    """
+
+    rows: "pl.DataFrame"
+    notes: tuple[str, ...]
+
+
+def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | None = MAX_LINE_BYTES) -> Lines:
+    """Every line of a UTF-8 text file but the empty ones and, if `has_comments`, those that begin with "#".
+
+    Raises:
+        ScoreFileError: the text is not UTF-8, no line says anything, or a line is longer than `max_bytes`.
+    """
+    import polars as pl
+
+    rows = _numbered(source)
+    _check_length(rows, source, max_bytes=max_bytes)
+    rows = rows.with_columns(pl.col(TEXT).str.strip_chars(BLANK if has_comments else "\r\ufeff"))
+    is_blank = rows[TEXT].str.strip_chars(BLANK) == ""
+    is_comment = rows[TEXT].str.starts_with("#") if has_comments else is_blank & False
+    told = rows.filter(~(is_blank | is_comment))
+    if told.is_empty():
+        raise source.error("holds no score: every line is empty or a comment; name a file with scores")
+    counts = ((int(is_blank.sum()), "empty line"), (int(is_comment.sum()), "comment"))
+    return Lines(told, tuple(f"{source}: {plural(n, noun)} passed over" for n, noun in counts if n))
+
+
+def split_fields(
+    lines: Lines, source: Source, options: Options, *, separator: Separator, names: Sequence[str], expected: str
+) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """`line` and one text column per name, without quotes or white space around; and the lines with other counts.
+
+    Raises:
+        ScoreFileError: a line has more or fewer fields and broken lines are not to be skipped.
+    """
+    import polars as pl
+
+    rows = _single_spaced(lines.rows) if separator == " " else lines.rows
+    n_found = rows[TEXT].str.count_matches(separator, literal=True) + 1
+    n_quotes = rows[TEXT].str.count_matches('"', literal=True) if separator != " " else n_found * 0
+    is_torn = n_quotes % 2 == 1
+    # Only a quoted field can hold a separator or a doubled quote; such lines are few and go through a real CSV parser.
+    is_odd = (n_quotes > 0) & ~is_torn & ((n_found != len(names)) | rows[TEXT].str.contains('""', literal=True))
+    is_plain = (n_found == len(names)) & ~is_odd & ~is_torn
+    plain = rows.filter(is_plain).select(
+        LINE, pl.col(TEXT).str.split_exact(separator, len(names) - 1).struct.rename_fields(list(names)).struct.unnest()
+    )
+    if separator != " ":
+        plain = plain.with_columns(pl.col(*names).str.strip_chars(' \t"'))
+    special, bad = _through_csv(rows.filter(is_odd), separator=separator, names=names)
+    bad = pl.concat([rows.filter(~is_plain & ~is_odd), bad])
+    refused = refuse(bad, source, options, expected=f"{plural(len(names), 'field')} ({expected})")
+    return (pl.concat([plain, special]).sort(LINE) if len(special) else plain), refused
+
+
+def with_scores(
+    rows: "pl.DataFrame", source: Source, options: Options, *, column: str
+) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """`rows` with the text of `column` as number `score`, NaN included; and the rows whose text is no number.
+
+    Raises:
+        ScoreFileError: a text is no number and broken lines are not to be skipped.
+    """
+    import polars as pl
+
+    scores = rows[column].str.strip_chars(BLANK).cast(pl.Float64, strict=False)
+    is_bad = scores.is_null()
+    bad = rows.filter(is_bad).select(LINE, pl.col(column).fill_null("").alias(TEXT))
+    refused = refuse(bad, source, options, expected="a number as score")
+    sound = rows.drop(column).with_columns(scores.alias(SCORE)).filter(~is_bad)
+    return sound, refused
+
+
+def _numbered(source: Source) -> "pl.DataFrame":
+    import polars as pl
+
+    try:
+        with source.path.open("rb") as stream:
+            rows = pl.read_lines(stream, name=TEXT, row_index_name=LINE, row_index_offset=1)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    return rows.with_columns(pl.col(LINE).cast(pl.UInt32))
+
+
+def _check_length(rows: "pl.DataFrame", source: Source, *, max_bytes: int | None) -> None:
+    longest = rows[TEXT].str.len_bytes().arg_max()
+    if max_bytes is None or longest is None:
+        return
+    line, text = rows.row(longest)
+    size = len(text.encode())
+    if size > max_bytes:
+        raise source.error(
+            f"{size:,} bytes; a line of a score file has at most {max_bytes:,}: is this a file of scores?", line=line
+        )
+
+
+def _single_spaced(rows: "pl.DataFrame") -> "pl.DataFrame":
+    """One space between fields; a file that is so already costs one scan."""
+    import polars as pl
+
+    if not rows[TEXT].str.contains(r"\t|  ").any():
+        return rows
+    return rows.with_columns(pl.col(TEXT).str.replace_all(r"[ \t]+", " "))
+
+
+def _through_csv(
+    rows: "pl.DataFrame", *, separator: str, names: Sequence[str]
+) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """Lines with quoted separators, one after the other; those with another number of fields come back as they are."""
+    import polars as pl
+
+    parsed = [_csv_fields(text, separator) for text in rows[TEXT]]
+    is_sound = pl.Series([len(fields) == len(names) for fields in parsed], dtype=pl.Boolean)
+    columns = {
+        name: pl.Series([fields[index] for fields in parsed if len(fields) == len(names)], dtype=pl.String)
+        for index, name in enumerate(names)
+    }
+    return pl.DataFrame({LINE: rows[LINE].filter(is_sound), **columns}), rows.filter(~is_sound)
+
+
+def _csv_fields(text: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=separator))
+    except csv.Error:
+        return []

@@ -1,0 +1,84 @@
+"""Which way scores point: declared by the caller or the file, or told from the area under the ROC.
+
+Below one half the scores of genuine comparisons are the lower ones: distances, or scores of an attack. The decision is
+always said; too close to one half it is not made, and similarity is assumed aloud.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cv_quality.metrics.separation import auc
+from cv_quality.scores.score_set import Polarity, PolaritySource
+
+SURE = 3.0
+"""Standard errors from one half that a detected polarity needs: by chance one set in 370 is so far off."""
+CLOSE = 0.02
+"""An area within this of one half tells nothing that is worth turning signs for, however many scores there are."""
+MEANING: dict[Polarity, str] = {
+    "similarity": "higher is more alike",
+    "distance": "lower is more alike",
+    "attack": "higher is more surely an attack",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A polarity, how it was found, and what to say of it."""
+
+    polarity: Polarity
+    source: PolaritySource
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def judge(genuine: ArrayLike, impostor: ArrayLike, *, declared: Polarity | None, is_liveness: bool) -> Verdict:
+    """The polarity of scores as the files hold them.
+
+    Args:
+        genuine: scores of genuine comparisons, or of bona fide samples; shape (n,).
+        impostor: scores of impostor comparisons, or of attacks; shape (m,).
+        declared: what the caller or the file says; it counts, but scores that contradict it are a warning.
+        is_liveness: whether reversed scores mean "higher is more surely an attack", not distances.
+    """
+    reverse: Polarity = "attack" if is_liveness else "distance"
+    n, m = np.size(genuine), np.size(impostor)
+    if not n or not m:
+        return _one_class(declared)
+    found = auc(genuine, impostor)
+    error = math.sqrt((n + m + 1) / (12.0 * n * m))
+    is_close = abs(found - 0.5) < max(CLOSE, SURE * error)
+    if declared is not None:
+        return _checked(declared, found, is_close=is_close)
+    if is_close:
+        warning = (
+            f"the area under the ROC is {found:.3f} with {n:,} genuine and {m:,} impostor scores, which does not tell "
+            f"similarity from {reverse}: similarity (higher is more alike) is assumed; declare the polarity"
+        )
+        return Verdict("similarity", "assumed", warnings=(warning,))
+    if found > 0.5:
+        return Verdict("similarity", "detected", (f"higher is more alike, by an area under the ROC of {found:.4f}",))
+    warning = (
+        f"REVERSED: the area under the ROC is {found:.4f}, so {MEANING[reverse]} in the files; all scores are negated "
+        f'(declare polarity="{reverse}", or "similarity" if that is wrong)'
+    )
+    return Verdict(reverse, "detected", warnings=(warning,))
+
+
+def _one_class(declared: Polarity | None) -> Verdict:
+    if declared is not None:
+        return Verdict(declared, "declared", (f"declared: {MEANING[declared]}",))
+    warning = "the files do not hold both classes: whether higher is more alike cannot be told and is assumed"
+    return Verdict("similarity", "assumed", warnings=(warning,))
+
+
+def _checked(declared: Polarity, found: float, *, is_close: bool) -> Verdict:
+    """The declared polarity, with a warning when the scores speak against it."""
+    ours = found if declared == "similarity" else 1.0 - found
+    notes = (f"declared: {MEANING[declared]}",)
+    if ours >= 0.5 or is_close:
+        return Verdict(declared, "declared", notes)
+    warning = f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {ours:.4f}"
+    return Verdict(declared, "declared", notes, (warning,))

@@ -1,0 +1,347 @@
+"""The way in: files of scores to one `ScoreSet`, whatever format each has.
+
+Each file goes to the reader of its format; here the rows are joined, sentinels and polarity are decided on all of them
+together, and what was done is said. Which files belong together is decided in `cv_quality.scores.grouping`.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cv_quality.errors import ScoreFileError
+from cv_quality.scores import polarity as polarities
+from cv_quality.scores import sentinels
+from cv_quality.scores.arrays import read_numpy
+from cv_quality.scores.bee import read_bee
+from cv_quality.scores.bob import read_five, read_four, read_two
+from cv_quality.scores.detection import Dialect, detect
+from cv_quality.scores.grouping import sources_of
+from cv_quality.scores.json_scores import read_json
+from cv_quality.scores.lists import read_histogram, read_list, read_pairs
+from cv_quality.scores.matrices import read_matrix
+from cv_quality.scores.score_set import Kind, Polarity, Role, ScoreSet
+from cv_quality.scores.source import (
+    FILE,
+    IS_GENUINE,
+    LINE,
+    OPTIONAL,
+    QUALITIES,
+    SCORE,
+    SUBJECTS,
+    Draft,
+    Format,
+    OnError,
+    Options,
+    Sentinel,
+    Source,
+    apart,
+    joined,
+    plural,
+)
+from cv_quality.scores.tables import read_csv, read_parquet
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Paths = Path | str | Iterable[Path | str]
+READERS: dict[Format, Callable[[Source, Dialect, Options], Draft]] = {
+    "table": read_csv,
+    "parquet": read_parquet,
+    "bob4": read_four,
+    "bob5": read_five,
+    "two-column": read_two,
+    "list": read_list,
+    "histogram": read_histogram,
+    "pairs": read_pairs,
+    "matrix": read_matrix,
+    "bee": read_bee,
+    "json": read_json,
+    "numpy": read_numpy,
+}
+ONE_ROW_A_PAIR: tuple[Format, ...] = ("table", "parquet", "bob4", "bob5", "pairs", "numpy")
+"""Formats in which a pair that stands twice is a mistake rather than a second sample."""
+SURPRISING = 3.0
+"""Equal scores of one pair of subjects, against those expected by chance, that are called duplicates."""
+
+
+def read_scores(
+    paths: Paths = (),
+    *,
+    genuine: Paths = (),
+    impostor: Paths = (),
+    format: Format | None = None,
+    polarity: Polarity | None = None,
+    sentinel: Sentinel | None = "detect",
+    on_error: OnError = "raise",
+    genuine_pattern: str | None = None,
+    species_pattern: str | None = None,
+) -> ScoreSet:
+    r"""The scores of one or several files as one set; higher scores are more alike in the result, always.
+
+    Several files are joined: a list of genuine and one of impostor scores complete each other, complete files are
+    pooled. To evaluate files one by one, read each group of `group_files` by itself. A set of one class is no error
+    here; the metrics raise one.
+
+    Args:
+        paths: files whose class, where they are lists of one class, is told by their names (`group_files`).
+        genuine: files of genuine scores only, whatever their names.
+        impostor: files of impostor scores only, whatever their names.
+        format: the format of every file; None detects it from the content of each.
+        polarity: "similarity" (higher is more alike), "distance" or "attack" (higher is more surely an attack); None
+            takes what the file declares, else tells it from the area under the ROC, and says so.
+        sentinel: a value that stands for "no score"; "detect" finds it and sets it apart as failed enrolments; "keep",
+            or None, leaves every value in.
+        on_error: "raise" names the first broken line; "skip" sets broken lines apart, counted.
+        genuine_pattern: regular expression that the ids of bona fide samples match; needed for JSON.
+        species_pattern: regular expression whose first group is the attack species in an id of a JSON file.
+
+    Raises:
+        ScoreFileError: a file is missing, of no known format, broken, or unclear; the message says what to do.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "dev.txt")
+    ...     _ = path.write_text("ann ann p1 0.9\nann bob p2 0.1\nann cyd p3 nan\n")
+    ...     found = read_scores(path)
+    >>> found.format, found.n_genuine, found.n_impostor, found.excluded_by_reason()
+    ('bob4', 1, 1, {'failure_to_acquire': 1})
+    """
+    asked: Sentinel = "keep" if sentinel is None else sentinel
+    options = Options(format, asked, on_error, genuine_pattern, species_pattern)
+    _check(options, polarity)
+    sources = _sources(_listed(paths), _listed(genuine), _listed(impostor))
+    drafts = [_read(source, options) for source in sources]
+    return _joined(sources, drafts, options, declared=polarity)
+
+
+def _check(options: Options, polarity: Polarity | None) -> None:
+    """Values that a caller without a type checker could get wrong."""
+    if options.on_error not in ("raise", "skip"):
+        raise ScoreFileError(f'on_error is "raise" or "skip", found {options.on_error!r}')
+    if polarity not in (None, *polarities.MEANING):
+        raise ScoreFileError(f"polarity is one of {', '.join(polarities.MEANING)}, found {polarity!r}")
+    if isinstance(options.sentinel, str):
+        is_sound = options.sentinel in ("detect", "keep")
+    else:
+        is_sound = math.isfinite(options.sentinel)
+    if not is_sound:
+        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {options.sentinel!r}')
+
+
+def _listed(paths: Paths) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _sources(paths: list[Path], genuine: list[Path], impostor: list[Path]) -> list[Source]:
+    every = [*paths, *genuine, *impostor]
+    if not every:
+        raise ScoreFileError("no file of scores is named")
+    seen: set[Path] = set()
+    for path in every:
+        if path.absolute() in seen:
+            raise ScoreFileError(f"{path}: named twice; every comparison would count double", file=str(path))
+        seen.add(path.absolute())
+    named: tuple[tuple[Role, list[Path]], ...] = (("genuine", genuine), ("impostor", impostor))
+    given = [
+        Source(source.path, role, is_histogram=source.is_histogram, is_told=True)
+        for role, files in named
+        for source in map(_alone, files)
+    ]
+    return [*sources_of(paths), *given]
+
+
+def _alone(path: Path) -> Source:
+    (source,) = sources_of([path])
+    return source
+
+
+def _read(source: Source, options: Options) -> Draft:
+    dialect = detect(source, declared=options.format)
+    draft = READERS[dialect.format](source, dialect, options)
+    if draft.rows.is_empty() and draft.excluded.is_empty():
+        raise source.error("holds no comparison; name a file with scores")
+    if source.is_told and (draft.rows[IS_GENUINE] != (source.role == "genuine")).any():
+        raise source.error(f"is named as {source.role}, but holds both classes; name it without a class")
+    return draft
+
+
+def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, declared: Polarity | None) -> ScoreSet:
+    """All files as one set: attacks apart, sentinels apart, one polarity, duplicates counted."""
+    pooled, attacks = _attacks_apart(_pooled(drafts))
+    is_liveness = _is_liveness(pooled, drafts)
+    ends = sentinels.extremes(pooled[SCORE])
+    told = sentinels.without(pooled, ends) if options.sentinel == "detect" else pooled
+    verdict = polarities.judge(
+        *(told[SCORE].filter(mask).to_numpy() for mask in (told[IS_GENUINE], ~told[IS_GENUINE])),
+        declared=declared or _declared(sources, drafts),
+        is_liveness=is_liveness,
+    )
+    kept, set_apart = _sentinel_apart(pooled, ends, sources, options, polarity=verdict.polarity)
+    rows, attacks = (_turned(frame, verdict.polarity) for frame in (kept, attacks))
+    excluded = joined([*(draft.excluded for draft in drafts), set_apart.excluded])
+    warnings = (
+        *(warning for draft in drafts for warning in draft.warnings),
+        *set_apart.warnings,
+        *verdict.warnings,
+        *_lost(excluded),
+        *_duplicates(rows, drafts),
+        *_best_infinite(rows),
+    )
+    notes = (*(note for draft in drafts for note in draft.notes), *verdict.notes, *_attack_notes(attacks))
+    kind: Kind = "liveness" if is_liveness else "verification"
+    return ScoreSet(
+        rows=rows,
+        excluded=excluded,
+        attacks=attacks,
+        sources=tuple(str(path) for source in sources for path in (source.path, source.companion) if path is not None),
+        format=" + ".join(dict.fromkeys(draft.format for draft in drafts)),
+        kind=kind,
+        polarity=verdict.polarity,
+        polarity_source=verdict.source,
+        failed_subjects=_failed(drafts, set_apart.failed_subjects),
+        notes=notes,
+        warnings=warnings,
+    )
+
+
+def _pooled(drafts: list[Draft]) -> "pl.DataFrame":
+    """All rows, with the number of their file; columns that no file has are absent."""
+    import polars as pl
+
+    frames = [
+        draft.rows.select(
+            *(name for name in (SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES, LINE) if name in draft.rows.columns),
+            pl.lit(index, dtype=pl.UInt32).alias(FILE),
+        )
+        for index, draft in enumerate(drafts)
+    ]
+    return frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+
+
+def _attacks_apart(rows: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """Attacks leave a verification set; where every row that is not genuine is an attack, they are its second class."""
+    if "species" not in rows.columns:
+        return rows, rows.clear()
+    is_attack = rows["species"].is_not_null()
+    if not (~is_attack & ~rows[IS_GENUINE]).any():
+        return rows, rows.clear()
+    return rows.filter(~is_attack).drop("species"), rows.filter(is_attack)
+
+
+def _is_liveness(rows: "pl.DataFrame", drafts: list[Draft]) -> bool:
+    """Whether what is not genuine is an attack.
+
+    Raises:
+        ScoreFileError: some files hold liveness scores and others comparisons.
+    """
+    kinds = {draft.is_liveness for draft in drafts}
+    if len(kinds) > 1:
+        raise ScoreFileError("some files hold liveness scores and others comparisons; read them apart")
+    return "species" in rows.columns or kinds == {True}
+
+
+def _declared(sources: list[Source], drafts: list[Draft]) -> Polarity | None:
+    """What the files themselves declare.
+
+    Raises:
+        ScoreFileError: they contradict each other.
+    """
+    told = {draft.polarity: source for source, draft in zip(sources, drafts, strict=True) if draft.polarity}
+    if len(told) > 1:
+        raise ScoreFileError(f"{' and '.join(map(str, told.values()))} declare different polarities; read them apart")
+    return next(iter(told), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """Rows with the sentinel, the warnings about it, and who failed to enrol by it."""
+
+    excluded: "pl.DataFrame"
+    warnings: tuple[str, ...] = ()
+    failed_subjects: tuple[str, ...] | None = None
+
+
+def _sentinel_apart(
+    rows: "pl.DataFrame",
+    ends: sentinels.Extremes,
+    sources: list[Source],
+    options: Options,
+    *,
+    polarity: Polarity,
+) -> tuple["pl.DataFrame", _Apart]:
+    value = sentinels.sentinel_of(ends, polarity=polarity, asked=options.sentinel)
+    suspicion = sentinels.suspicion(ends, polarity=polarity, rows=rows, asked=options.sentinel)
+    if value is None:
+        return rows, _Apart(apart(), suspicion)
+    is_it = rows[SCORE] == value
+    failed = rows.filter(is_it)
+    frames = [
+        apart(failed.filter(failed[FILE] == index), file=str(source), reason="sentinel")
+        for index, source in enumerate(sources)
+    ]
+    warnings = (*sentinels.finding(value, rows, asked=options.sentinel), *suspicion)
+    return rows.filter(~is_it), _Apart(joined(frames), warnings, sentinels.failed_subjects(value, rows))
+
+
+def _turned(rows: "pl.DataFrame", polarity: Polarity) -> "pl.DataFrame":
+    """Rows as they are handed out: more alike is higher, and no column of ours."""
+    rows = rows.drop(LINE, FILE)
+    return rows if polarity == "similarity" else rows.with_columns(-rows[SCORE])
+
+
+def _failed(drafts: list[Draft], by_value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    known = [names for names in (*(draft.failed_subjects for draft in drafts), by_value) if names is not None]
+    return tuple(sorted({name for names in known for name in names})) if known else None
+
+
+def _lost(excluded: "pl.DataFrame") -> tuple[str, ...]:
+    """A warning about lines that were skipped because the caller said so."""
+    n = int(excluded["reason"].is_in(["broken_line", "not_a_number"]).sum())
+    return (f"{plural(n, 'broken line')} skipped",) if n else ()
+
+
+def _duplicates(rows: "pl.DataFrame", drafts: list[Draft]) -> tuple[str, ...]:
+    """A warning about pairs that stand twice; with samples unknown, only if the score is the same too."""
+    if not all(draft.format in ONE_ROW_A_PAIR for draft in drafts):
+        return ()
+    pair = [name for name in SUBJECTS if name in rows.columns]
+    samples = [name for name in ("sample_a", "sample_b") if name in rows.columns and rows[name].n_unique() > 1]
+    if not pair and len(samples) < 2:
+        return ()
+    n = len(rows) - rows.select([*pair, *samples, *([] if samples else [SCORE])]).n_unique()
+    if not n or (not samples and n <= SURPRISING * _expected_ties(rows, pair)):
+        return ()
+    what = "repeat a pair of samples" if samples else "repeat a pair of subjects with the same score"
+    return (f"{plural(n, 'row')} {what}; they are kept: a comparison that stands twice counts twice",)
+
+
+def _expected_ties(rows: "pl.DataFrame", pair: list[str]) -> float:
+    """Equal scores within pairs of subjects to be expected when each row is a comparison of its own.
+
+    That is the number of two rows of one pair, times the share of equal scores among any two rows.
+    """
+    import polars as pl
+
+    n = pl.len().cast(pl.Float64)
+    within, equal, every = (
+        float(grouped.agg(n * (n - 1) / 2)["len"].sum())
+        for grouped in (rows.group_by(pair), rows.group_by(SCORE), rows.group_by(pl.lit(0)))
+    )
+    return within * equal / every
+
+
+def _best_infinite(rows: "pl.DataFrame") -> tuple[str, ...]:
+    n = int((rows[SCORE] == float("inf")).sum())
+    return (f"{plural(n, 'score')} of infinite likeness: accepted at every threshold",) if n else ()
+
+
+def _attack_notes(attacks: "pl.DataFrame") -> tuple[str, ...]:
+    if attacks.is_empty():
+        return ()
+    species = attacks["species"].value_counts(sort=True)
+    shown = ", ".join(f"{name} {count:,}" for name, count in species.head(10).iter_rows())
+    return (
+        f"{plural(len(attacks), 'presentation attack')} ({shown}) are kept apart: they count for IAPAR, not for FMR",
+    )

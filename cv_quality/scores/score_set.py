@@ -1,0 +1,165 @@
+"""What reading score files gives: comparisons with their truth, and everything that was set apart on the way.
+
+Only the result type and its words live here; `cv_quality.scores.reading` makes it, `cv_quality.metrics` evaluates it.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import ScoreFileError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Role = Literal["genuine", "impostor"]
+Polarity = Literal["similarity", "distance", "attack"]
+PolaritySource = Literal["declared", "detected", "assumed"]
+Kind = Literal["verification", "liveness"]
+Reason = Literal[
+    "broken_line",
+    "not_a_number",
+    "failure_to_acquire",
+    "failed_enrolment",
+    "sentinel",
+    "self_comparison",
+    "mirrored",
+    "masked_out",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectCodes:
+    """The subjects of every row as whole numbers.
+
+    Attributes:
+        a: code of `subject_a`, 0 to len(names) - 1; shape (n,).
+        b: code of `subject_b`; shape (n,).
+        names: the subject of each code, ascending.
+    """
+
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreSet:
+    """The comparisons of one evaluation. Higher scores mean more alike (liveness: more surely bona fide).
+
+    Attributes:
+        rows: one row per comparison that counts. `score` (Float64, or Float32 where every file holds float32) and
+            `is_genuine` (Boolean) are always there and never null. `subject_a`, `subject_b` (the claimed or reference
+            side first), `group_a`, `group_b`, `sample_a`, `sample_b`, `species` (all String) are columns only when a
+            file has them, and null in the rows of files that do not. So are `quality_a`, `quality_b` (Float64, higher
+            is better).
+        excluded: the rows of the files that do not count: `file`, `line` (line, row or entry, from 1), `reason`,
+            `score` (as in the file, never negated), `is_genuine`, `subject_a`, `subject_b`, `text` (a broken line).
+        attacks: presentation attacks within a verification set, with the columns of `rows`. They are neither genuine
+            nor zero-effort impostors: they give IAPAR, not FMR. Empty for most files.
+        sources: the files, as named.
+        format: the format or formats, joined by " + ".
+        kind: "liveness" when every row that is not genuine is a presentation attack.
+        polarity: what a score in the *files* means: "similarity" (higher is more alike), "distance" (lower is more
+            alike) or "attack" (higher is more surely an attack). In `rows` the latter two are negated.
+        polarity_source: "declared" by the caller or the file, "detected" from the scores, or "assumed".
+        failed_subjects: subjects whose every comparison on one side is a sentinel; None where that cannot be told.
+        notes: what was done, in sentences.
+        warnings: what a reader of the results must know, in sentences.
+    """
+
+    rows: "pl.DataFrame"
+    excluded: "pl.DataFrame"
+    attacks: "pl.DataFrame"
+    sources: tuple[str, ...]
+    format: str
+    kind: Kind
+    polarity: Polarity
+    polarity_source: PolaritySource
+    failed_subjects: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def is_negated(self) -> bool:
+        """Whether the scores of `rows` are those of the files with the sign turned."""
+        return self.polarity != "similarity"
+
+    @property
+    def genuine(self) -> NDArray[np.floating]:
+        """Scores of genuine comparisons, in the order of the files; shape (n_genuine,)."""
+        return self._scores(is_genuine=True)
+
+    @property
+    def impostor(self) -> NDArray[np.floating]:
+        """Scores of impostor comparisons (liveness: of attacks), in the order of the files; shape (n_impostor,)."""
+        return self._scores(is_genuine=False)
+
+    @property
+    def n_genuine(self) -> int:
+        return int(self.rows["is_genuine"].sum())
+
+    @property
+    def n_impostor(self) -> int:
+        return len(self.rows) - self.n_genuine
+
+    @property
+    def n_failed_enrolments(self) -> int | None:
+        """Number of subjects that failed to enrol; None where the files cannot tell."""
+        return None if self.failed_subjects is None else len(self.failed_subjects)
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether both subjects of every row are known."""
+        return self._has("subject_a", "subject_b")
+
+    @property
+    def has_qualities(self) -> bool:
+        """Whether a quality of both samples of every genuine comparison is known."""
+        names = ("quality_a", "quality_b")
+        if not set(names) <= set(self.rows.columns):
+            return False
+        genuine = self.rows.filter(self.rows["is_genuine"])
+        return all(genuine[name].null_count() == 0 for name in names)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether both groups of every row are known."""
+        return self._has("group_a", "group_b")
+
+    def n_excluded(self, reason: Reason | None = None) -> int:
+        """Rows that do not count, for one reason or for all."""
+        return len(self.excluded) if reason is None else int((self.excluded["reason"] == reason).sum())
+
+    def excluded_by_reason(self) -> dict[str, int]:
+        """Rows that do not count, by reason."""
+        counts = self.excluded["reason"].value_counts(sort=True)
+        return dict(zip(counts["reason"].to_list(), counts["count"].to_list(), strict=True))
+
+    def in_file_units(self, score: float) -> float:
+        """A score or threshold of `rows` as the files would write it: negated back where reading negated."""
+        return -score if self.is_negated else score
+
+    def subject_codes(self) -> SubjectCodes:
+        """Subjects as codes 0 to S - 1, the same code on either side.
+
+        Raises:
+            ScoreFileError: some row has no subjects.
+        """
+        import polars as pl
+
+        if not self.has_subjects:
+            raise ScoreFileError(f"{', '.join(self.sources)}: the files do not name both subjects of every comparison")
+        names = pl.concat([self.rows["subject_a"].unique(), self.rows["subject_b"].unique()]).unique().sort()
+        kind = pl.Enum(names)
+        a, b = (self.rows[side].cast(kind).to_physical().to_numpy() for side in ("subject_a", "subject_b"))
+        return SubjectCodes(a.astype(np.int64), b.astype(np.int64), tuple(names))
+
+    def _scores(self, *, is_genuine: bool) -> NDArray[np.floating]:
+        mask = self.rows["is_genuine"]
+        return self.rows["score"].filter(mask if is_genuine else ~mask).to_numpy()
+
+    def _has(self, *columns: str) -> bool:
+        return all(name in self.rows.columns and self.rows[name].null_count() == 0 for name in columns)

@@ -1,0 +1,192 @@
+"""One file on its way in: what is asked of it, what its rows are until all files are joined, and how a row is refused.
+
+The readers of the formats build on this module; `cv_quality.scores.reading` joins what they return.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cv_quality.errors import ScoreFileError, near
+from cv_quality.scores.score_set import Polarity, Reason, Role
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OnError = Literal["raise", "skip"]
+Sentinel = Literal["detect", "keep"] | float
+Format = Literal[
+    "table",
+    "parquet",
+    "bob4",
+    "bob5",
+    "two-column",
+    "list",
+    "histogram",
+    "pairs",
+    "matrix",
+    "bee",
+    "json",
+    "numpy",
+]
+SCORE, IS_GENUINE, LINE, FILE, TEXT = "score", "is_genuine", "line", "file", "text"
+SUBJECTS = ("subject_a", "subject_b")
+OPTIONAL = (*SUBJECTS, "group_a", "group_b", "sample_a", "sample_b", "species")
+QUALITIES = ("quality_a", "quality_b")
+"""Of the two samples, higher is better; numbers, in tables only."""
+QUOTED = 80
+"""Characters of a broken line that an error repeats."""
+SHOWN = 20
+"""Columns that an error names."""
+KEPT_TEXT = 1_000
+"""Characters of a broken line that are kept with the excluded rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to read; the fields are the arguments of `read_scores`."""
+
+    format: Format | None = None
+    sentinel: Sentinel = "detect"
+    on_error: OnError = "raise"
+    genuine_pattern: str | None = None
+    species_pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, and what its name or the caller says of it.
+
+    Attributes:
+        role: the class of all its scores, where the name or the caller says so.
+        companion: the file without which this one cannot be read: the list of true pairs, or the mask.
+        is_histogram: whether the name says that the lines are counts.
+        is_told: whether the caller, not the name, says the role.
+    """
+
+    path: Path
+    role: Role | None = None
+    companion: Path | None = None
+    is_histogram: bool = False
+    is_told: bool = False
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def error(self, message: str, *, line: int | None = None, unit: str = "line") -> ScoreFileError:
+        """The typed error of this file; `message` says what was expected, what was found and what to do."""
+        where = f"{self.path}: " if line is None else f"{self.path}: {unit} {line}: "
+        return ScoreFileError(where + message, file=str(self.path), line=line)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one file holds, in its own units.
+
+    Attributes:
+        rows: `score`, `is_genuine`, `line`, and those of `OPTIONAL` that the file has.
+        excluded: with the columns of `ScoreSet.excluded`.
+        polarity: declared by the file itself; None for most.
+        failed_subjects: None where the format cannot tell.
+        is_liveness: whether the rows that are not genuine are presentation attacks.
+    """
+
+    rows: "pl.DataFrame"
+    format: Format
+    excluded: "pl.DataFrame"
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    polarity: Polarity | None = None
+    failed_subjects: tuple[str, ...] | None = None
+    is_liveness: bool = False
+
+
+def apart(rows: "pl.DataFrame | None" = None, *, file: str = "", reason: Reason = "broken_line") -> "pl.DataFrame":
+    """`rows` as excluded rows: known columns kept, the others null; no rows give an empty frame."""
+    import polars as pl
+
+    types: dict[str, type[pl.DataType]] = {
+        FILE: pl.String,
+        LINE: pl.UInt32,
+        "reason": pl.String,
+        SCORE: pl.Float64,
+        IS_GENUINE: pl.Boolean,
+        "subject_a": pl.String,
+        "subject_b": pl.String,
+        TEXT: pl.String,
+    }
+    if rows is None:
+        return pl.DataFrame(schema=types)
+    given = {FILE: pl.lit(file), "reason": pl.lit(reason)}
+    columns = [
+        given.get(name, pl.col(name) if name in rows.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in types.items()
+    ]
+    return rows.select(columns).with_columns(pl.col(TEXT).str.head(KEPT_TEXT))
+
+
+def refuse(
+    bad: "pl.DataFrame",
+    source: Source,
+    options: Options,
+    *,
+    expected: str,
+    reason: Reason = "broken_line",
+    unit: str = "line",
+) -> "pl.DataFrame":
+    """Excluded rows for `bad` (`line`, `text`); an error that names the first unless broken lines are to be skipped.
+
+    Raises:
+        ScoreFileError: there is a bad row and `on_error` is "raise".
+    """
+    if bad.is_empty():
+        return apart()
+    if options.on_error == "skip":
+        return apart(bad, file=str(source), reason=reason)
+    first = bad.sort(LINE).row(0, named=True)
+    more = f" ({plural(len(bad) - 1, unit)} more)" if len(bad) > 1 else ""
+    raise source.error(
+        f'expected {expected}, found {quoted(str(first[TEXT]))}{more}; correct it, or skip it with on_error="skip"',
+        line=int(first[LINE]),
+        unit=unit,
+    )
+
+
+def no_column(name: str, columns: Sequence[str]) -> str:
+    """What to say when a table lacks a column.
+
+    >>> no_column("score", ["scores", "is_genuine"])
+    "needs a column score, found 'scores', 'is_genuine' (did you mean scores?); rename that column or add one"
+    """
+    shown = [column for column in columns if column][:SHOWN]
+    found = ", ".join(quoted(column) for column in shown)
+    hint = near(name, shown)
+    return f"needs a column {name}, found {found}{f' ({hint})' if '?' in hint else ''}; rename that column or add one"
+
+
+def quoted(text: str) -> str:
+    """`text` as an error repeats it: quoted, unprintable characters escaped, cut when long.
+
+    >>> quoted("f_1001 x")
+    "'f_1001 x'"
+    """
+    return repr(text) if len(text) <= QUOTED else f"{text[:QUOTED]!r} and {len(text) - QUOTED:,} characters more"
+
+
+def joined(frames: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+    """Excluded rows of several kinds in one frame, by line."""
+    import polars as pl
+
+    return pl.concat(frames).sort(LINE, maintain_order=True)
+
+
+def plural(n: int, noun: str) -> str:
+    """A count and its noun.
+
+    >>> plural(1, "line"), plural(1234, "line"), plural(2, "entry")
+    ('1 line', '1,234 lines', '2 entries')
+    """
+    if n == 1:
+        return f"{n:,} {noun}"
+    return f"{n:,} {noun[:-1]}ies" if noun.endswith("y") else f"{n:,} {noun}s"
