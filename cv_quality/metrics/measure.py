@@ -4,38 +4,48 @@ Reads counts and comparisons, writes the tables `intervals` and `operating_point
 `cv_quality.metrics.rates`; how a threshold is found in `cv_quality.metrics.operating_points`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cv_quality.errors import MetricError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, COMPARISONS, INTERVALS, METRIC_COUNTS, METRICS, OPERATING_POINTS
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, DET_CURVE, INTERVALS, METRIC_COUNTS, METRICS, OPERATING_POINTS
+from cv_quality.metrics.build_scores import BuildScores, read_build_scores
 from cv_quality.metrics.counts import WHOLE
-from cv_quality.metrics.impostors import read_impostors
+from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.operating_points import (
+    BothClasses,
     OperatingPoint,
     both_classes,
+    det_points,
     point_at_fmr,
     point_at_threshold,
     point_of_eer,
 )
-from cv_quality.metrics.pairs import PairCounts
-from cv_quality.metrics.rates import clustered_rate
-from cv_quality.metrics.samples import BONA_FIDE
+from cv_quality.metrics.point_intervals import (
+    ABOVE_EVERY_SCORE,
+    curve_bands,
+    eer_columns,
+    fmr_interval,
+    fnmr_interval,
+)
+from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
+from cv_quality.metrics.trials import ListedTrials
 
 if TYPE_CHECKING:
     import polars as pl
 
 GROUP = ("metric", "dimension", "level")
-FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-ABOVE_EVERY_SCORE = 2.0
-"""How a threshold of +inf is written: no cosine reaches it."""
+WHO = ("subject_id", "claimed_subject_id")
+COUNTS = ("numerator", "denominator")
+BETWEEN_SUBJECTS = ("fmr", "far")
+"""Metrics whose trials are between two people; those of the others belong to one."""
 
-FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
+FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class MeasureSummary:
     """What was measured of a build.
 
     Attributes:
-        interval_rows, point_rows: rows of the two tables.
+        interval_rows, point_rows, curve_rows: rows of the three tables.
         rates: model build -> metric -> rate over everything, where there was a trial.
         undefined_points: operating points that the data cannot show.
     """
@@ -51,6 +61,7 @@ class MeasureSummary:
     build: str
     interval_rows: int
     point_rows: int
+    curve_rows: int
     rates: dict[str, dict[str, float]]
     undefined_points: int
 
@@ -63,7 +74,7 @@ def measure_build(
     drops: Sequence[str],
     fmr_targets: Sequence[float] = FMR_TARGETS,
 ) -> MeasureSummary:
-    """Write `intervals` and `operating_points` of a build's own drops, scored by each of `model_builds`.
+    """Write `intervals`, `operating_points` and `det_curve` of a build's own drops, scored by each of `model_builds`.
 
     Args:
         model_builds: the build itself and, where it has one, its baseline.
@@ -76,84 +87,73 @@ def measure_build(
 
     key = TableKey(build=build)
     rows = pl.concat([_intervals(lake, build=build, model_build=model, drops=drops) for model in model_builds])
-    points = pl.concat(
-        [_points(lake, build=build, model_build=model, drops=drops, targets=fmr_targets) for model in model_builds]
-    )
+    points: list[Mapping[str, object]] = []
+    curves: list[Mapping[str, object]] = []
+    for model in model_builds:
+        scores = read_build_scores(lake, build=build, model_build=model, drops=drops)
+        classes = both_classes(scores.genuine_scores, scores.counts)
+        head = {"build_id": build, "model_build_id": model}
+        threshold = _threshold(lake, model, drops)
+        points += [{**head, **row} for row in _points(scores, classes, targets=fmr_targets, threshold=threshold)]
+        curves += [{**head, **row} for row in _curve(scores, classes)]
     whole = rows.filter(pl.col("dimension") == WHOLE).drop_nulls("value")
     return MeasureSummary(
         build=build,
         interval_rows=lake.write(INTERVALS, key, rows),
-        point_rows=lake.write(OPERATING_POINTS, key, points),
+        point_rows=lake.write(OPERATING_POINTS, key, pl.DataFrame(points, schema=_schema(OPERATING_POINTS))),
+        curve_rows=lake.write(DET_CURVE, key, pl.DataFrame(curves, schema=_schema(DET_CURVE))),
         rates={
             model: dict(whole.filter(model_build_id=model).select("metric", "value").iter_rows())
             for model in model_builds
         },
-        undefined_points=points.filter(pl.col("reason").is_not_null()).height,
+        undefined_points=sum(point["reason"] is not None for point in points),
     )
 
 
 def _intervals(lake: Lake, *, build: str, model_build: str, drops: Sequence[str]) -> "pl.DataFrame":
-    """One row per metric, dimension and level: the drops' counts added up by subject, as a rate."""
+    """One row per metric, dimension and level: the drops' counts added up by subject and claimed subject, as a rate."""
     import polars as pl
 
     counts = lake.scan(METRIC_COUNTS, [TableKey(build=model_build, drop=drop) for drop in drops])
-    counts = counts.group_by(*GROUP, "subject_id").agg(pl.col("numerator", "denominator").sum())
-    groups = counts.sort(*GROUP, "subject_id").group_by(*GROUP, maintain_order=True)
-    levels = groups.agg("numerator", "denominator").collect()
-    overall = {row["metric"]: _share(row) for row in levels.filter(dimension=WHOLE).iter_rows(named=True)}
+    counts = counts.group_by(*GROUP, *WHO).agg(pl.col(*COUNTS).sum())
+    groups = counts.sort(*GROUP, *WHO).group_by(*GROUP, maintain_order=True)
+    levels = groups.agg(*WHO, *COUNTS).collect()
+    overall = {row["metric"]: sum(row["numerator"]) / sum(row["denominator"]) for row in _whole(levels)}
+    rows = [_interval(row, overall[row["metric"]]) for row in levels.iter_rows(named=True)]
     untried = [{"metric": metric, "dimension": WHOLE, "level": WHOLE} for metric in METRICS if metric not in overall]
-    rows = [_interval(row, overall[str(row["metric"])]) for row in levels.iter_rows(named=True)]
-    rows += [row | asdict(clustered_rate([], [])) for row in untried]
+    rows += [row | asdict(NO_TRIAL) for row in untried]
     head = {"build_id": build, "model_build_id": model_build}
     return pl.DataFrame([head | row for row in rows], schema=_schema(INTERVALS))
 
 
-def _share(row: dict[str, object]) -> float:
-    errors, trials = row["numerator"], row["denominator"]
-    assert isinstance(errors, list)
-    assert isinstance(trials, list)
-    return float(sum(errors) / sum(trials))
+def _whole(levels: "pl.DataFrame") -> "Iterator[dict[str, Any]]":
+    return levels.filter(dimension=WHOLE).iter_rows(named=True)
 
 
-def _interval(row: dict[str, object], overall: float) -> dict[str, object]:
-    trials = row["denominator"]
-    assert isinstance(trials, list)
-    rate = clustered_rate(row["numerator"], trials, expected_errors=overall * sum(trials))  # type: ignore[arg-type]
+def _interval(row: dict[str, Any], overall: float) -> dict[str, object]:
+    """The rate of one level; trials between two people are clustered by both."""
+    errors, trials = (np.array(row[name], np.int64) for name in COUNTS)
+    names, codes = np.unique(np.array([row[name] for name in WHO]), return_inverse=True)
+    one, other = codes.reshape(2, -1)
+    expected = overall * float(trials.sum())
+    if row["metric"] in BETWEEN_SUBJECTS:
+        met = ListedTrials.of(np.repeat(one, trials), np.repeat(other, trials), n_subjects=len(names))
+        erring = np.repeat(one, errors), np.repeat(other, errors)
+        rate = pair_rate(erring, trials=met, expected_errors=expected)
+    else:
+        by_subject = (np.bincount(one, weights=counts, minlength=len(names)) for counts in (errors, trials))
+        rate = clustered_rate(*by_subject, expected_errors=expected)
     return {name: row[name] for name in GROUP} | asdict(rate)
 
 
 def _points(
-    lake: Lake, *, build: str, model_build: str, drops: Sequence[str], targets: Sequence[float]
-) -> "pl.DataFrame":
-    """The operating points of one model, each with its FNMR's interval over subjects."""
-    import polars as pl
-
-    counts = read_impostors(lake, build=build, model_build=model_build)
-    genuine = _genuine(lake, model_build=model_build, drops=drops)
-    found = _found_points(genuine["score"].to_numpy(), counts, targets, _threshold(lake, model_build, drops))
-    head = {"build_id": build, "model_build_id": model_build}
-    rows = [head | _point_row(point, genuine, counts) for point in found]
-    return pl.DataFrame(rows, schema=_schema(OPERATING_POINTS))
-
-
-def _found_points(
-    scores: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
-    counts: PairCounts,
-    targets: Sequence[float],
-    threshold: float | None,
-) -> list[OperatingPoint]:
-    classes = both_classes(scores, counts)
+    scores: BuildScores, classes: BothClasses | str, *, targets: Sequence[float], threshold: float | None
+) -> list[dict[str, object]]:
+    """The operating points of one model, each rate with its interval over subjects."""
     points = [point_at_fmr(classes, fmr=target) for target in targets] + [point_of_eer(classes)]
-    return points if threshold is None else [*points, point_at_threshold(classes, threshold=threshold)]
-
-
-def _genuine(lake: Lake, *, model_build: str, drops: Sequence[str]) -> "pl.DataFrame":
-    """Score and subject of every bona fide genuine comparison."""
-    import polars as pl
-
-    rows = lake.scan(COMPARISONS, [TableKey(build=model_build, drop=drop) for drop in drops])
-    rows = rows.filter(pl.col("is_genuine") & (pl.col("presentation") == BONA_FIDE))
-    return rows.select("subject_id", "score").sort("subject_id", "score").collect()
+    if threshold is not None:
+        points.append(point_at_threshold(classes, threshold=threshold))
+    return [_point_row(point, scores) for point in points]
 
 
 def _threshold(lake: Lake, model_build: str, drops: Sequence[str]) -> float | None:
@@ -165,24 +165,25 @@ def _threshold(lake: Lake, model_build: str, drops: Sequence[str]) -> float | No
     return values[0] if values else None
 
 
-def _point_row(point: OperatingPoint, genuine: "pl.DataFrame", counts: PairCounts) -> dict[str, object]:
+def _point_row(point: OperatingPoint, scores: BuildScores) -> dict[str, object]:
     head: dict[str, object] = {"point": point.name, "fmr_target": point.fmr_target, "reason": point.reason}
     if point.rates is None:
-        return head | {"n_impostor": counts.n, "n_genuine": genuine.height}
-    rates = asdict(point.rates)
-    threshold = min(rates.pop("threshold"), ABOVE_EVERY_SCORE)
-    return head | rates | {"threshold": threshold} | _fnmr_interval(point, genuine)
+        return head | {"n_impostor": scores.counts.n, "n_genuine": scores.genuine_scores.size}
+    rates = asdict(point.rates) | {"threshold": min(point.rates.threshold, ABOVE_EVERY_SCORE)}
+    interval = eer_columns(point, scores) if point.name == "eer" else fnmr_interval(point, scores)
+    return head | rates | fmr_interval(scores, threshold=point.rates.threshold) | interval
 
 
-def _fnmr_interval(point: OperatingPoint, genuine: "pl.DataFrame") -> dict[str, object]:
-    import polars as pl
-
-    assert point.rates is not None
-    is_missed = (pl.col("score") < point.rates.threshold).sum().alias("missed")
-    subjects = genuine.group_by("subject_id", maintain_order=True).agg(is_missed, pl.len().alias("trials"))
-    rate = clustered_rate(subjects["missed"].to_numpy(), subjects["trials"].to_numpy())
-    method = "; ".join(part for part in (point.method, rate.method, FIXED_THRESHOLD, rate.reason) if part)
-    return {"fnmr_low": rate.low, "fnmr_high": rate.high, "method": method}
+def _curve(scores: BuildScores, classes: BothClasses | str) -> list[Mapping[str, object]]:
+    """The curve of one model with its band, where the tail of impostor scores reaches far enough to tell."""
+    points = det_points(classes)
+    rows: list[Mapping[str, object]] = []
+    for point, (low, high) in zip(points, curve_bands(points, scores), strict=True):
+        assert point.rates is not None
+        threshold = min(point.rates.threshold, ABOVE_EVERY_SCORE)
+        rates = {"threshold": threshold, "fmr": point.rates.fmr, "fnmr": point.rates.fnmr}
+        rows.append({"fmr_target": point.fmr_target} | rates | {"fnmr_low": low, "fnmr_high": high})
+    return rows
 
 
 def _schema(table: Table) -> "pl.Schema":

@@ -23,6 +23,7 @@ from cv_quality.metrics.verification import (
 )
 
 EXACT = "exact impostor scores"
+DET_POINTS = 240
 FROM_HISTOGRAM = f"FMR from {BINS} bins, an upper bound: the exact tail ends above this point"
 
 
@@ -112,6 +113,16 @@ def point_of_eer(classes: BothClasses | str) -> OperatingPoint:
     closest = int(np.argmin(np.abs(missed - classes.above / classes.counts.n)))
     method = f"FMR from {BINS} bins: the exact tail ends above the equal error rate"
     return OperatingPoint("eer", None, _binned(classes, closest, threshold=edge_of(closest)), method)
+
+
+def det_points(classes: BothClasses | str, *, points: int = DET_POINTS) -> list[OperatingPoint]:
+    """FNMR at FMRs evenly spread on a logarithmic axis, from 1 down to one false match; equal thresholds once."""
+    if isinstance(classes, str):
+        return []
+    targets = np.logspace(0.0, -math.log10(classes.counts.n), points)
+    found = [point_at_fmr(classes, fmr=max(float(target), 1 / classes.counts.n)) for target in targets]
+    by_threshold = {point.rates.threshold: point for point in reversed(found) if point.rates is not None}
+    return list(reversed(by_threshold.values()))
 
 
 def _crosses_in_tail(classes: BothClasses) -> bool:

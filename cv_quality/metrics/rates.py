@@ -1,11 +1,14 @@
-"""A rate with its interval, clustered by subject: attempts of one person are alike, so they are not independent trials.
+"""A rate with its interval: clustered by subject, or exact where the trials are independent.
 
-The method is the one that covered best in `benchmarks/rate_coverage.py` (54 settings, nominal 95 %): worst .927, mean
-.970, against .420 for a logit interval and .825 without the assumption for few errors. Cross-subject pairs share two
-subjects and need another variance: do not use this module for them.
+Attempts of one person are alike, so they are not independent trials: the clustered method is the one that covered best
+in `benchmarks/interval_coverage.py`. Comparisons of different subjects share two subjects each and need another
+variance, in `cv_quality.metrics.dyadic`; at a fixed FMR the threshold is uncertain too, see
+`cv_quality.metrics.bootstrap`.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +20,15 @@ ASSUMED_ICC = 0.1
 """Likeness of one subject's attempts that is assumed where too few subjects err to estimate it."""
 FEW_ERRING_SUBJECTS = 10
 EXPECTED_ERRORS_NEEDED = 5.0
+UNKNOWN_SUBJECTS = "subjects unknown: independence assumed"
+
+BinomialMethod = Literal["clopper-pearson", "wilson", "wald"]
+Side = Literal["both", "upper", "lower"]
+_NAMES: dict[BinomialMethod, str] = {
+    "clopper-pearson": "Clopper-Pearson",
+    "wilson": "Wilson score",
+    "wald": "normal approximation",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +37,13 @@ class Rate:
 
     Attributes:
         value: numerator / denominator, 0 to 1; None without a trial.
-        low, high: two-sided 95 % bounds; None without a trial.
+        low, high: bounds of the interval, 0 to 1, two-sided 95 % unless `method` says otherwise; None without a trial,
+            and where the trials cannot show how uncertain the rate is.
         method: how the bounds were computed, with every assumed number.
-        n_subjects: subjects with at least one trial.
-        reason: why there is no value, or "insufficient: ..." when the cell is too small to be ranked.
+        n_subjects: subjects with at least one trial; None where they are unknown.
+        reason: why a value or a bound is missing, or "insufficient: ..." when the cell is too small to be ranked.
+        n_effective: independent trials that would give the same variance, p (1 - p) / V; None where there is no value
+            or no variance to compare with.
     """
 
     value: float | None
@@ -37,12 +52,18 @@ class Rate:
     low: float | None
     high: float | None
     method: str | None
-    n_subjects: int
+    n_subjects: int | None
     reason: str | None
+    n_effective: float | None
 
 
-def clustered_rate(errors: ArrayLike, trials: ArrayLike, *, expected_errors: float | None = None) -> Rate:
-    """The rate sum(errors) / sum(trials) with a 95 % interval that respects subjects.
+NO_TRIAL = Rate(None, 0, 0, None, None, None, 0, "no trial", None)
+
+
+def clustered_rate(
+    errors: ArrayLike, trials: ArrayLike, *, expected_errors: float | None = None, level: float = LEVEL
+) -> Rate:
+    """The rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
 
     The variance of the ratio over subjects gives a design effect, at least 1; the Clopper-Pearson bounds are taken at
     the effective number of trials, reduced by the t quantile with subjects - 1 degrees of freedom (Korn and Graubard,
@@ -53,9 +74,11 @@ def clustered_rate(errors: ArrayLike, trials: ArrayLike, *, expected_errors: flo
         errors: errors of each subject, shape (subjects,).
         trials: trials of each subject, shape (subjects,); subjects without a trial are left out.
         expected_errors: errors expected in this cell, to say whether it is large enough; the observed ones by default.
+        level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
-        MetricError: a count is negative, or a subject has more errors than trials.
+        MetricError: a count is negative or no whole number, a subject has more errors than trials, or the level is no
+            probability.
 
     >>> rate = clustered_rate([0, 1, 0, 2], [10, 10, 10, 10])
     >>> rate.value, round(rate.low, 3), round(rate.high, 3)
@@ -64,10 +87,11 @@ def clustered_rate(errors: ArrayLike, trials: ArrayLike, *, expected_errors: flo
     'no trial'
     """
     x, n = _counts(errors, trials)
+    require_level(level)
     if n.size == 0:
-        return Rate(None, 0, 0, None, None, None, 0, "no trial")
+        return NO_TRIAL
     design, is_assumed = _design_effect(x, n)
-    low, high = _bounds(x.sum() / n.sum(), n.sum() / design, n.size)
+    low, high = _bounds(x.sum() / n.sum(), n.sum() / design, n.size, level)
     expected = float(x.sum()) if expected_errors is None else expected_errors
     assumed = f", ICC {ASSUMED_ICC} assumed for few errors" if is_assumed else ""
     return Rate(
@@ -76,16 +100,93 @@ def clustered_rate(errors: ArrayLike, trials: ArrayLike, *, expected_errors: flo
         denominator=int(n.sum()),
         low=low,
         high=high,
-        method=f"Korn-Graubard by subject, 95 %, design effect {design:.2f}{assumed}",
+        method=f"Korn-Graubard by subject, {percent(level)}, design effect {design:.2f}{assumed}",
         n_subjects=n.size,
         reason=_shortage(expected, n.size),
+        n_effective=float(n.sum() / design),
     )
+
+
+def binomial_rate(
+    errors: int,
+    trials: int,
+    *,
+    level: float = LEVEL,
+    method: BinomialMethod = "clopper-pearson",
+    side: Side = "both",
+    is_subject_known: bool = False,
+) -> Rate:
+    """The rate errors / trials of independent trials, with an exact or an approximate interval; lower is better.
+
+    "clopper-pearson" inverts the exact binomial test and never covers less than `level` (Biometrika 26, 1934);
+    "wilson" inverts the score test, p between the roots of (x/n - p)^2 = z^2 p (1 - p) / n (JASA 22, 1927). "wald" is
+    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, and is here because the worked example of
+    the biometrics protection profile uses it: 5 failures of 174 and an interval of 80 % (z = 1.2816) give an upper
+    bound of .0450.
+
+    Args:
+        errors, trials: whole numbers, 0 <= errors <= trials.
+        level: confidence of the interval, between 0 and 1; of the single bound where `side` is "upper" or "lower".
+        side: a one-sided interval reaches to 0 or to 1 on its other side.
+        is_subject_known: whether each trial is known to be of another subject; if not, the method says that
+            independence is assumed.
+
+    Raises:
+        MetricError: more errors than trials, a negative count, a level that is no probability, or an unknown method.
+
+    >>> round(binomial_rate(5, 174, level=0.8, method="wald").high, 4)
+    0.045
+    >>> round(binomial_rate(0, 30_000, side="upper").high, 6)
+    0.0001
+    """
+    _counts([errors], [trials])
+    z, tail = _normal_quantile(level, side), (1 - level) / (2 if side == "both" else 1)
+    if method not in _NAMES or side not in ("both", "upper", "lower"):
+        raise MetricError(f"expected a method of {', '.join(_NAMES)} and both, upper or lower: {method}, {side}")
+    if trials == 0:
+        return NO_TRIAL
+    p = errors / trials
+    low, high = _exact(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, z, method)
+    sided = "" if side == "both" else f" {side} bound"
+    known = "independent trials" if is_subject_known else UNKNOWN_SUBJECTS
+    return Rate(
+        value=p,
+        numerator=int(errors),
+        denominator=int(trials),
+        low=0.0 if side == "upper" else low,
+        high=1.0 if side == "lower" else high,
+        method=f"{_NAMES[method]}{sided}, {percent(level)}, {known}",
+        n_subjects=int(trials) if is_subject_known else None,
+        reason=None if errors >= EXPECTED_ERRORS_NEEDED else _too_few_errors(float(errors)),
+        n_effective=float(trials),
+    )
+
+
+def percent(level: float) -> str:
+    """A level as it stands in a method's name.
+
+    >>> percent(0.95), percent(0.999)
+    ('95 %', '99.9 %')
+    """
+    return f"{100 * level:.6g} %"
+
+
+def require_level(level: float) -> None:
+    """Refuse a confidence level that is no probability.
+
+    Raises:
+        MetricError: it is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise MetricError(f"a confidence level lies between 0 and 1, found {level}: 95 % is 0.95")
 
 
 def _counts(errors: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x, n = np.asarray(errors, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    if x.shape != n.shape or np.any(x < 0) or np.any(x > n):
+    if x.shape != n.shape or x.ndim != 1 or not np.all((x >= 0) & (x <= n) & np.isfinite(n)):
         raise MetricError(f"expected 0 <= errors <= trials for each subject, found shapes {x.shape} and {n.shape}")
+    if np.any(x % 1) or np.any(n % 1):
+        raise MetricError("expected whole numbers of errors and trials, found a fraction")
     return x[n > 0], n[n > 0]
 
 
@@ -102,22 +203,48 @@ def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[floa
     return max(observed, assumed), True
 
 
-def _bounds(p: float, trials: float, subjects: int) -> tuple[float, float]:
+def _bounds(p: float, trials: float, subjects: int, level: float) -> tuple[float, float]:
     """Clopper-Pearson bounds at `trials` effective trials, widened for the degrees of freedom of the variance."""
     from scipy import special
 
-    upper = (1 + LEVEL) / 2
+    upper = (1 + level) / 2
     if subjects > 1:
         trials *= float(special.ndtri(upper) / special.stdtrit(subjects - 1, upper)) ** 2
-    x = p * trials
-    low = special.betaincinv(x, trials - x + 1, 1 - upper) if p > 0 else 0.0
-    high = special.betaincinv(x + 1, trials - x, upper) if p < 1 else 1.0
+    return _exact(p * trials, trials, 1 - upper)
+
+
+def _exact(x: float, n: float, tail: float) -> tuple[float, float]:
+    """Clopper-Pearson bounds, each missed with probability `tail`; x and n need not be whole."""
+    from scipy import special
+
+    low = special.betaincinv(x, n - x + 1, tail) if x > 0 else 0.0
+    high = special.betaincinv(x + 1, n - x, 1 - tail) if x < n else 1.0
     return float(low), float(high)
+
+
+def _normal(p: float, n: int, z: float, method: BinomialMethod) -> tuple[float, float]:
+    """Bounds from the normal distribution: the roots of the score test, or the estimate's own variance."""
+    if method == "wilson":
+        centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+        low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
+    else:
+        half = z * math.sqrt(p * (1 - p) / n)
+        low, high = p - half, p + half
+    return (max(low, 0.0) if p > 0 else 0.0), (min(high, 1.0) if p < 1 else 1.0)
+
+
+def _normal_quantile(level: float, side: Side) -> float:
+    from scipy import special
+
+    require_level(level)
+    return float(special.ndtri((1 + level) / 2 if side == "both" else level))
 
 
 def _shortage(expected_errors: float, subjects: int) -> str | None:
     if subjects < 2:
         return "insufficient: 1 subject, 2 needed"
-    if expected_errors < EXPECTED_ERRORS_NEEDED:
-        return f"insufficient: {expected_errors:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"
-    return None
+    return None if expected_errors >= EXPECTED_ERRORS_NEEDED else _too_few_errors(expected_errors)
+
+
+def _too_few_errors(expected_errors: float) -> str:
+    return f"insufficient: {expected_errors:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"

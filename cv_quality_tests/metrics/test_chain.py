@@ -7,9 +7,12 @@ import polars as pl
 import pytest
 
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
+from cv_quality.lake.tables import ATTEMPT_OUTCOMES, DET_CURVE, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
+from cv_quality.metrics.build_scores import read_build_scores
 from cv_quality.metrics.impostors import count_impostors, write_impostors
 from cv_quality.metrics.measure import measure_build
+from cv_quality.metrics.operating_points import both_classes, point_at_fmr
+from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, fnmr_interval
 from cv_quality_tests.metrics.chain import THRESHOLD, measure, mixed_drop, score_drop
 from cv_quality_tests.metrics.tiny import all_pairs_samples, random_drop, rows_of, write_drop
 
@@ -87,3 +90,80 @@ def test_a_pair_of_frames_counts_once_in_the_whole_and_once_in_each_of_its_two_c
     assert total(lake, "d1", "fnmr")[1] == total(lake, "d1", "fnmr", "device_model")[1] == 3
     counts = rows_of(lake, METRIC_COUNTS, build="b1", drop="d1").filter(metric="fnmr", dimension="condition_label")
     assert counts.sort("level").select("level", "denominator").rows() == [("c0", 2), ("c1", 2), ("c2", 2)]
+
+
+def people(count: int) -> list[str]:
+    return [f"s{index:02d}" for index in range(count)]
+
+
+def test_the_samples_of_the_subjects_account_for_every_impostor_pair_of_drops_of_both_kinds(lake: Lake) -> None:
+    for seed, drop in enumerate(("d1", "d2")):
+        enrols, attempts = random_drop(seed=seed, subjects=people(4 + seed), attempts=3, prefix=f"{drop}-")
+        write_drop(lake, drop=drop, build="b1", enrols=enrols, attempts=attempts)
+        score_drop(lake, drop)
+    for seed, drop in enumerate(("d3", "d4")):
+        frames = {f"{name}-{seed}": 2 + seed for name in people(3)}
+        enrols, attempts = all_pairs_samples(frames, seed=seed)
+        resized = [replace(sample, vector=np.tile(sample.vector, 2)) for sample in enrols if sample.vector is not None]
+        probes = [replace(sample, vector=np.tile(sample.vector, 2)) for sample in attempts if sample.vector is not None]
+        write_drop(lake, drop=drop, build="b1", enrols=resized, attempts=probes, protocol="all_pairs")
+        score_drop(lake, drop)
+    measure(lake, build="b1", drops=["d1", "d2", "d3", "d4"])
+    scores = read_build_scores(lake, build="b1", model_build="b1", drops=["d1", "d2", "d3", "d4"])
+    assert scores.trials is not None
+    assert scores.trials.n == scores.counts.n
+    pairs, counts = np.unique(
+        np.sort(np.stack([scores.tail.one, scores.tail.other]), axis=0), axis=1, return_counts=True
+    )
+    assert len(scores.tail) == scores.counts.n
+    np.testing.assert_array_equal(scores.trials.of_dyads(pairs[0], pairs[1]), counts)
+
+
+def test_rates_of_pairs_carry_intervals_by_both_subjects_and_thresholds_are_found_anew(lake: Lake) -> None:
+    enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    score_drop(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    points = rows_of(lake, OPERATING_POINTS, build="b1")
+    strict = points.filter(point="fnmr_at_fmr", fmr_target=1e-2).row(0, named=True)
+    assert strict["fmr_low"] < strict["fmr"] < strict["fmr_high"]
+    assert strict["fmr_n_effective"] < strict["n_impostor"]
+    assert strict["fmr_method"].startswith("dyadic sandwich")
+    assert "threshold re-estimated" in strict["method"]
+    assert strict["threshold_low"] < strict["threshold"] < strict["threshold_high"]
+    decided = points.filter(point="decision_threshold").row(0, named=True)
+    assert decided["threshold_low"] is None
+    crossing = points.filter(point="eer").row(0, named=True)
+    assert crossing["eer_low"] < crossing["eer"] == (crossing["fmr"] + crossing["fnmr"]) / 2 < crossing["eer_high"]
+
+
+def test_the_interval_of_the_fnmr_is_wider_where_its_threshold_is_estimated(lake: Lake) -> None:
+    enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    score_drop(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    scores = read_build_scores(lake, build="b1", model_build="b1", drops=["d1"])
+    point = point_at_fmr(both_classes(scores.genuine_scores, scores.counts), fmr=1e-3)
+    assert point.rates is not None
+    estimated = fnmr_interval(point, scores)
+    given = fnmr_interval(replace(point, fmr_target=None), scores)
+    assert FIXED_THRESHOLD in str(given["method"])
+    widths = [float(str(row["fnmr_high"])) - float(str(row["fnmr_low"])) for row in (estimated, given)]
+    assert widths[0] > 1.2 * widths[1]
+
+
+def test_the_curve_is_exact_falls_and_lies_in_its_band(lake: Lake) -> None:
+    enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    score_drop(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    curve = rows_of(lake, DET_CURVE, build="b1").sort("fmr_target", descending=True)
+    scores = read_build_scores(lake, build="b1", model_build="b1", drops=["d1"])
+    assert 20 < curve.height <= 240
+    for row in curve.iter_rows(named=True):
+        assert row["fmr"] == np.mean(scores.tail.scores >= row["threshold"]) <= row["fmr_target"]
+        assert row["fnmr"] == np.mean(scores.genuine_scores < row["threshold"])
+    assert curve["fnmr"].is_sorted()
+    banded = curve.drop_nulls("fnmr_low")
+    assert banded.height > 20
+    assert ((banded["fnmr_low"] <= banded["fnmr"]) & (banded["fnmr"] <= banded["fnmr_high"])).all()

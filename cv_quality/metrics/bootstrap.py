@@ -1,0 +1,394 @@
+"""The subject bootstrap: FNMR at a fixed FMR with its threshold found anew in every replicate, and pair rates.
+
+A replicate weights subjects, so a comparison of two subjects counts w_i w_j times; only the highest impostor scores are
+needed. That weighting counts what a pair of subjects adds on its own about three times, which is taken out again. The
+equal error rate is in `cv_quality.metrics.equal_error`; where subjects are unknown, see
+`cv_quality.metrics.independent`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cv_quality.errors import MetricError
+from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.compiled import compiled
+from cv_quality.metrics.dyadic import Errors, PairVariance, pair_rate, pair_variance
+from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, LEVEL, Rate, clustered_rate, percent, require_level
+from cv_quality.metrics.resampling import (
+    REPLICATES,
+    Codes,
+    Floats,
+    logit_bounds,
+    require_replicates,
+    scores_array,
+    subject_weights,
+)
+from cv_quality.metrics.results import Result
+from cv_quality.metrics.trials import Trials, dyad_codes, require_different, subject_codes
+from cv_quality.metrics.verification import ErrorRates, ScoreTail, fnmr_at_fmr
+
+ScoredPairs = tuple[ArrayLike, ArrayLike, ArrayLike]
+
+
+@dataclass(frozen=True, slots=True)
+class FnmrAtFmrInterval(Result):
+    """FNMR at a fixed FMR with an interval that includes the uncertainty of the threshold.
+
+    Attributes:
+        fmr_target: the highest FMR allowed.
+        value: FNMR at the strict threshold, numerator / denominator; None with a `reason`.
+        numerator, denominator: genuine comparisons below the threshold, and all.
+        low, high: two-sided bounds of the FNMR; None where there is no value, or the data cannot show its uncertainty.
+        threshold: accept when score >= threshold.
+        threshold_low, threshold_high: bounds of the threshold with that FMR; +inf lies above every score.
+        method: how the bounds were computed, with every assumed number.
+        n_effective: independent genuine comparisons at a known threshold that would give the same variance.
+        n_subjects: subjects with a genuine comparison.
+        n_replicates, seed: of the bootstrap.
+        n_exhausted: replicates whose threshold lies below the listed tail; their share is at most half of 1 - level.
+        reason: why a value or a bound is missing, or "insufficient: ..." when there is too little data to rank it.
+    """
+
+    fmr_target: float
+    value: float | None
+    numerator: int | None
+    denominator: int
+    low: float | None
+    high: float | None
+    threshold: float | None
+    threshold_low: float | None
+    threshold_high: float | None
+    method: str | None
+    n_effective: float | None
+    n_subjects: int
+    n_replicates: int
+    n_exhausted: int
+    seed: int
+    reason: str | None
+
+
+def fnmr_at_fmr_interval(
+    genuine_scores: ArrayLike,
+    genuine_subjects: ArrayLike,
+    tail: ScoredPairs,
+    trials: Trials,
+    *,
+    fmr: float,
+    seed: int,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+) -> FnmrAtFmrInterval:
+    """FNMR at the smallest threshold with an FMR of at most `fmr`, both found anew in every replicate; lower is better.
+
+    Replicate b draws subject weights w ~ Multinomial(S; 1/S, ..., 1/S). Its threshold is passed where the descending
+    sum of w_i w_j over the impostor tail exceeds fmr sum_{i<j} w_i w_j m_ij; r_b is the number of impostor comparisons
+    above it, against r in the sample. Products of weights overstate what one pair of subjects adds, so log(r_b / r) is
+    scaled until its standard deviation is t sqrt(V) / (z p), with V and the degrees of freedom of t those of
+    `cv_quality.metrics.dyadic.pair_rate` at the threshold (never above its own). FNMR_b = sum w_i m_i(t_b) / sum w_i
+    n_i at the threshold t_b so scaled. The bounds are logit(FNMR) +- t sd(logit FNMR_b), with genuine subjects - 1
+    degrees of freedom, those of the threshold are percentiles of t_b. With fewer than 5 genuine comparisons on one side
+    of the threshold the interval also holds that of `cv_quality.metrics.rates.clustered_rate`.
+
+    A replicate whose threshold lies below the tail is counted as lying at its end. That is harmless while they are
+    fewer than half of 1 - level; with more there are no bounds and a reason.
+
+    Args:
+        genuine_scores: higher is more alike, shape (n,).
+        genuine_subjects: subject code of each, shape (n,).
+        tail: the two subject codes and the score of the highest impostor comparisons, shape (k,) each, in any order.
+            Every comparison at or above the lowest score must be listed; down to an FMR of 50 fmr is enough.
+        trials: who was compared with whom, over all impostor comparisons, listed or not.
+        fmr: the highest FMR allowed, above 0 and at most 1.
+        seed: of the weights.
+        replicates: at least 100.
+        level: confidence of the two-sided interval, between 0 and 1.
+
+    Raises:
+        MetricError: shapes differ, a code or a score is no such thing, more pairs are listed than were compared, the
+            tail ends above the threshold of the sample, or an argument lies outside its range.
+
+    Source: ISO/IEC 19795-1 for the rates; Bolle, Ratha and Pankanti, CVIU 93 (2004), for resampling subjects.
+
+    >>> from cv_quality.metrics.trials import CrossTrials
+    >>> rng = np.random.default_rng(1)
+    >>> one, other = np.triu_indices(60, 1)
+    >>> everyone = CrossTrials.all_pairs(np.ones(60, int))
+    >>> tail = one, other, rng.normal(0, 1, len(one))
+    >>> genuine, subjects = rng.normal(4, 1, 300), np.arange(300) % 60
+    >>> found = fnmr_at_fmr_interval(genuine, subjects, tail, everyone, fmr=0.01, seed=2)
+    >>> f"{found.value:.3f} in {found.low:.3f} to {found.high:.3f} at {found.threshold:.2f}"
+    '0.017 in 0.005 to 0.061 at 2.40'
+    """
+    require_level(level)
+    if not 0 < fmr <= 1:
+        raise MetricError(f"an interval needs an FMR target above 0 and at most 1, found {fmr}")
+    require_replicates(replicates)
+    sample = _Sample.of(genuine_scores, genuine_subjects, tail, trials)
+    point = fnmr_at_fmr(sample.genuine, ScoreTail(sample.tail[::-1], trials.n), fmr=fmr)
+    found = _Found(sample, fmr, point.rates, replicates, seed)
+    if point.rates is None:
+        return found.without_bounds(point.reason)
+    matches = point.rates.n_false_matches
+    variance = pair_variance((sample.one[:matches], sample.other[:matches]), trials=trials)
+    if variance is None or sample.n_genuine_subjects < 2:
+        return found.without_bounds(_unbounded(matches, trials.n, sample.n_genuine_subjects))
+    ranks = _ranks(found, variance, matches, level)
+    if ranks.n_exhausted > (1 - level) / 2 * replicates:
+        reached = len(sample.tail) / trials.n
+        return found.without_bounds(
+            f"insufficient: the tail ends at FMR {reached:.3g}, and {ranks.n_exhausted} of {replicates} replicates "
+            f"need lower scores: list the pairs down to FMR {50 * fmr:.3g}",
+            ranks.n_exhausted,
+        )
+    return _bounded(found, point.rates, ranks, level)
+
+
+def pair_rate_bootstrap(
+    errors: Errors, *, trials: Trials, seed: int, replicates: int = REPLICATES, level: float = LEVEL
+) -> Rate:
+    """The rate and the interval of `pair_rate` with the variance from a subject bootstrap; lower is better.
+
+    V = max(V_boot - 2 V_dyads, V_dyads), with V_boot the variance of sum w_i w_j y_ij / sum w_i w_j m_ij over
+    replicates of subject weights, and V_dyads that of independent dyads, p / N for rare errors of single comparisons.
+    A check on the sandwich, which needs no replicate: they agree where both are sound.
+
+    Args:
+        errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).
+        trials: who was compared with whom.
+        seed: of the weights.
+        replicates: at least 100.
+        level: confidence of the two-sided interval, between 0 and 1.
+
+    Raises:
+        MetricError: as `pair_rate`, or fewer than 100 replicates.
+
+    >>> from cv_quality.metrics.trials import CrossTrials
+    >>> everyone = CrossTrials.all_pairs([1] * 200)
+    >>> rate = pair_rate_bootstrap(([0, 0, 1, 5, 8, 9], [1, 7, 2, 6, 9, 10]), trials=everyone, seed=3)
+    >>> f"{rate.value:.1e} in {rate.low:.1e} to {rate.high:.1e}"
+    '3.0e-04 in 9.2e-05 to 9.9e-04'
+    """
+    require_replicates(replicates)
+    rate = pair_rate(errors, trials=trials, level=level)
+    variance = pair_variance(errors, trials=trials)
+    if variance is None:
+        return rate
+    one, other = dyad_codes(*errors, n_subjects=trials.n_subjects)
+    active = np.flatnonzero(trials.per_subject())
+    weighted = compiled(kernels.weight_of_pairs)
+    parts = [
+        weighted(w, one, other) / trials.weighted(w)
+        for w in subject_weights(active, trials.n_subjects, replicates=replicates, seed=seed)
+    ]
+    drawn = np.nanvar(np.concatenate(parts))
+    value = max(float(drawn) - 2 * variance.of_dyads, variance.of_dyads)
+    return _with_variance(rate, variance, value, f"{replicates} replicates, seed {seed}", level)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Checked input. Genuine ascending with subjects; tail descending with both subjects."""
+
+    genuine: Floats
+    codes: Codes
+    tail: Floats
+    one: Codes
+    other: Codes
+    trials: Trials
+
+    @classmethod
+    def of(cls, scores: ArrayLike, subjects: ArrayLike, tail: ScoredPairs, trials: Trials) -> "_Sample":
+        genuine = scores_array(scores, "genuine")
+        codes = subject_codes(subjects, n_subjects=trials.n_subjects)
+        one, other = dyad_codes(tail[0], tail[1], n_subjects=trials.n_subjects)
+        listed = scores_array(tail[2], "impostor")
+        require_different(one, other)
+        if genuine.shape != codes.shape or listed.shape != one.shape:
+            raise MetricError(
+                f"expected a subject for each genuine score and two for each impostor score, found {codes.size} for "
+                f"{genuine.size} and {one.size} for {listed.size}"
+            )
+        up, down = np.argsort(genuine, kind="stable"), np.argsort(-listed, kind="stable")
+        return cls(genuine[up], codes[up], listed[down], one[down], other[down], trials)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.tail) == self.trials.n
+
+    @property
+    def n_genuine_subjects(self) -> int:
+        return int(np.count_nonzero(self.attempts()))
+
+    def attempts(self) -> Codes:
+        """Genuine comparisons of each subject."""
+        return np.bincount(self.codes, minlength=self.trials.n_subjects)
+
+    def active(self) -> Codes:
+        """Subjects with any comparison."""
+        return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known before bounds are."""
+
+    sample: _Sample
+    fmr: float
+    rates: ErrorRates | None
+    replicates: int
+    seed: int
+
+    def weights(self) -> Iterator[Floats]:
+        subjects = self.sample.trials.n_subjects
+        return subject_weights(self.sample.active(), subjects, replicates=self.replicates, seed=self.seed)
+
+    def without_bounds(self, reason: str | None, n_exhausted: int = 0) -> FnmrAtFmrInterval:
+        return self.result(None, None, None, n_exhausted, reason)
+
+    def result(
+        self,
+        bounds: tuple[float, float] | None,
+        thresholds: tuple[float, float] | None,
+        method: str | None,
+        n_exhausted: int,
+        reason: str | None,
+        n_effective: float | None = None,
+    ) -> FnmrAtFmrInterval:
+        low, high = bounds or (None, None)
+        threshold_low, threshold_high = thresholds or (None, None)
+        return FnmrAtFmrInterval(
+            fmr_target=self.fmr,
+            value=self.rates.fnmr if self.rates else None,
+            numerator=self.rates.n_false_non_matches if self.rates else None,
+            denominator=len(self.sample.genuine),
+            low=low,
+            high=high,
+            threshold=self.rates.threshold if self.rates else None,
+            threshold_low=threshold_low,
+            threshold_high=threshold_high,
+            method=method,
+            n_effective=n_effective,
+            n_subjects=self.sample.n_genuine_subjects,
+            n_replicates=self.replicates,
+            n_exhausted=n_exhausted,
+            seed=self.seed,
+            reason=reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranks:
+    """How many impostor comparisons lie at or above each replicate's threshold, and by how much that was scaled."""
+
+    accepted: Codes
+    scale: float
+    n_exhausted: int
+
+
+def _ranks(found: _Found, variance: PairVariance, matches: int, level: float) -> _Ranks:
+    sample, trials = found.sample, found.sample.trials
+    blocked_at = compiled(kernels.blocked_at)
+    parts = [blocked_at(w, found.fmr * trials.weighted(w), sample.one, sample.other) for w in found.weights()]
+    blocked = np.concatenate(parts)
+    is_past = blocked == len(sample.tail)
+    first_equal = np.append(np.searchsorted(-sample.tail, -sample.tail, side="left"), len(sample.tail))
+    moved = np.log((first_equal[blocked] + 0.5) / (matches + 0.5))
+    spread = float(moved.std())
+    scale = min(1.0, _widened_sd(variance, level) / spread) if spread > 0 else 1.0
+    highest = len(sample.tail) - (0 if sample.is_complete else 1)
+    accepted = np.rint((matches + 0.5) * np.exp(scale * moved) - 0.5).astype(np.int64).clip(0, highest)
+    return _Ranks(accepted, scale, 0 if sample.is_complete else int(is_past.sum()))
+
+
+def _widened_sd(variance: PairVariance, level: float) -> float:
+    """Standard deviation of the log of the pair rate, times t / z: as if it were known exactly."""
+    from scipy import special
+
+    upper = (1 + level) / 2
+    t = special.stdtrit(min(variance.df, 1e9), upper)
+    return float(math.sqrt(variance.value) / variance.rate * t / special.ndtri(upper))
+
+
+def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> FnmrAtFmrInterval:
+    sample = found.sample
+    blocked = np.append(sample.tail, -np.inf)[ranks.accepted]
+    counts = np.searchsorted(sample.genuine, blocked, side="right")
+    fnmr = _weighted_fnmr(found, counts)
+    bounds, sd = logit_bounds(rates.fnmr, fnmr, n=rates.n_genuine, subjects=sample.n_genuine_subjects, level=level)
+    n_effective = min(float(rates.n_genuine), 1 / (rates.fnmr * (1 - rates.fnmr) * sd**2)) if sd > 0 else None
+    if min(rates.n_false_non_matches, rates.n_genuine - rates.n_false_non_matches) < EXPECTED_ERRORS_NEEDED:
+        fixed = _at_fixed_threshold(sample, rates, level)
+        assert fixed.low is not None
+        assert fixed.high is not None
+        bounds = min(bounds[0], fixed.low), max(bounds[1], fixed.high)
+        n_effective = fixed.n_effective if n_effective is None else n_effective
+    method = (
+        f"subject bootstrap, threshold re-estimated, logit scale, {percent(level)}, {found.replicates} replicates, "
+        f"seed {found.seed}, threshold ranks scaled by {ranks.scale:.2f} to the dyadic sandwich"
+    )
+    exhausted = f", {ranks.n_exhausted} of them taken to end with the tail" if ranks.n_exhausted else ""
+    thresholds = _threshold_bounds(sample, ranks.accepted, counts, level)
+    return found.result(bounds, thresholds, method + exhausted, ranks.n_exhausted, _shortage(found, rates), n_effective)
+
+
+def _weighted_fnmr(found: _Found, counts: Codes) -> Floats:
+    """FNMR of each replicate at its threshold; replicates without a genuine comparison are left out."""
+    sample, start, parts = found.sample, 0, []
+    attempts = sample.attempts().astype(np.float64)
+    weight_of_first = compiled(kernels.weight_of_first)
+    for weights in found.weights():
+        missed = weight_of_first(weights, sample.codes, counts[start : start + len(weights)])
+        made = weights @ attempts
+        parts.append(missed[made > 0] / made[made > 0])
+        start += len(weights)
+    return np.concatenate(parts)
+
+
+def _at_fixed_threshold(sample: _Sample, rates: ErrorRates, level: float) -> Rate:
+    attempts = sample.attempts()
+    missed = np.bincount(sample.codes[: rates.n_false_non_matches], minlength=len(attempts))
+    return clustered_rate(missed, attempts, level=level)
+
+
+def _threshold_bounds(sample: _Sample, accepted: Codes, counts: Codes, level: float) -> tuple[float, float]:
+    """Percentiles of the replicates' thresholds: the lowest score above the first one that is too many."""
+    lowest_accepted = np.insert(sample.tail, 0, np.inf)[accepted]
+    lowest_genuine = np.append(sample.genuine, np.inf)[counts]
+    thresholds = np.minimum(lowest_accepted, lowest_genuine)
+    low, high = np.quantile(thresholds, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _shortage(found: _Found, rates: ErrorRates) -> str | None:
+    matches, misses = found.fmr * rates.n_impostor, rates.n_false_non_matches
+    for name, expected in (("false matches", matches), ("false non-matches", misses)):
+        if expected < EXPECTED_ERRORS_NEEDED:
+            return f"insufficient: {expected:.3g} {name} expected, {EXPECTED_ERRORS_NEEDED:g} needed"
+    return None
+
+
+def _unbounded(matches: int, n: int, genuine_subjects: int) -> str:
+    if genuine_subjects < 2:
+        return f"insufficient: {genuine_subjects} subject with a genuine comparison, 2 needed"
+    if matches in (0, n):
+        return f"insufficient: {matches} of {n} impostor comparisons lie at or above the threshold"
+    return "insufficient: one subject takes part in every impostor comparison"
+
+
+def _with_variance(rate: Rate, variance: PairVariance, value: float, drawn: str, level: float) -> Rate:
+    from scipy import special
+
+    p = variance.rate
+    t = special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
+    centre, half = special.logit(p), t * math.sqrt(value) / (p * (1 - p))
+    return replace(
+        rate,
+        low=float(special.expit(centre - half)),
+        high=float(special.expit(centre + half)),
+        method=f"corrected two-level subject bootstrap, logit scale, {percent(level)}, {drawn}",
+        n_effective=p * (1 - p) / value,
+    )

@@ -1,0 +1,140 @@
+"""How sure an operating point of a build is: its FMR, its FNMR, the threshold between them, and the band of the curve.
+
+Where the tail of impostor scores reaches far enough the threshold is found anew in every replicate of subjects;
+elsewhere it is taken as given, and the method says so. The intervals themselves are in `cv_quality.metrics.bootstrap`,
+`cv_quality.metrics.dyadic` and `cv_quality.metrics.rates`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval
+from cv_quality.metrics.build_scores import BuildScores
+from cv_quality.metrics.dyadic import pair_rate
+from cv_quality.metrics.equal_error import eer_interval
+from cv_quality.metrics.operating_points import OperatingPoint
+from cv_quality.metrics.rates import Rate, clustered_rate
+from cv_quality.metrics.verification import allowed_false_matches
+
+Row = dict[str, object]
+
+ABOVE_EVERY_SCORE = 2.0
+"""How a threshold of +inf is written: no cosine reaches it."""
+
+SEED = 20_260_101
+BAND_REPLICATES = 200
+BAND_POINTS = 40
+DEPTH = 50
+"""The bootstrap is given the tail down to this many times the FMR: no replicate asks for more."""
+FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
+NOT_ACCOUNTED = "no interval: the subjects' samples do not account for every pair"
+
+
+def fmr_interval(scores: BuildScores, *, threshold: float) -> Row:
+    """The columns of the FMR's interval at a fixed threshold, clustered by both subjects."""
+    if scores.trials is None:
+        return {"fmr_method": NOT_ACCOUNTED}
+    if not scores.reaches(threshold):
+        return {"fmr_method": "no interval: the exact tail ends above this threshold"}
+    rate = pair_rate(scores.tail.at_least(threshold), trials=scores.trials)
+    method = "; ".join(part for part in (rate.method, rate.reason) if part)
+    return {"fmr_low": rate.low, "fmr_high": rate.high, "fmr_n_effective": rate.n_effective, "fmr_method": method}
+
+
+def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
+    """The columns of the FNMR's interval, and of the threshold's where that was estimated."""
+    assert point.rates is not None
+    found = None
+    if point.fmr_target is not None:
+        found = _reestimated(scores, fmr=point.fmr_target)
+    if found is None or found.low is None:
+        rate = _at_fixed_threshold(scores, threshold=point.rates.threshold)
+        return _columns(point, rate, f"{rate.method}; {FIXED_THRESHOLD}", rate.reason)
+    bounds = {"threshold_low": found.threshold_low, "threshold_high": found.threshold_high}
+    thresholds = {name: None if bound is None else min(bound, ABOVE_EVERY_SCORE) for name, bound in bounds.items()}
+    return _columns(point, found, str(found.method), found.reason) | thresholds
+
+
+def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:
+    """The equal error rate and the columns of its interval, where every impostor score is at hand."""
+    assert point.rates is not None
+    value = (point.rates.fmr + point.rates.fnmr) / 2
+    if scores.trials is None or not np.isneginf(scores.counts.floor):
+        why = NOT_ACCOUNTED if scores.trials is None else "no interval: only the highest impostor scores are at hand"
+        return {"eer": value, "method": "; ".join(part for part in (point.method, why) if part)}
+    tail = scores.tail
+    found = eer_interval(
+        scores.genuine_scores,
+        tail.scores,
+        genuine_subjects=scores.genuine_subjects,
+        impostor_subjects=(tail.one, tail.other),
+        trials=scores.trials,
+        seed=SEED,
+    )
+    method = "; ".join(part for part in (point.method, found.method, found.reason) if part)
+    return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method}
+
+
+def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[tuple[float | None, float | None]]:
+    """Bounds of the FNMR at the points of a curve; (None, None) where they cannot be told.
+
+    A band is computed at some points, and holds for the points up to the next one.
+    """
+    chosen = {int(index) for index in np.linspace(0, len(points) - 1, BAND_POINTS)} if points else set()
+    bands: list[tuple[float | None, float | None]] = []
+    found: FnmrAtFmrInterval | None = None
+    for index, point in enumerate(points):
+        if index in chosen and point.fmr_target is not None:
+            found = _reestimated(scores, fmr=point.fmr_target, replicates=BAND_REPLICATES)
+        assert point.rates is not None
+        if found is None or found.low is None or found.high is None:
+            bands.append((None, None))
+        else:
+            bands.append((min(found.low, point.rates.fnmr), max(found.high, point.rates.fnmr)))
+    return bands
+
+
+def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str, reason: str | None) -> Row:
+    assert point.rates is not None
+    assert rate.low is not None
+    assert rate.high is not None
+    return {
+        "fnmr_low": min(rate.low, point.rates.fnmr),
+        "fnmr_high": max(rate.high, point.rates.fnmr),
+        "fnmr_n_effective": rate.n_effective,
+        "method": "; ".join(part for part in (point.method, method, reason) if part),
+    }
+
+
+def _at_fixed_threshold(scores: BuildScores, *, threshold: float) -> Rate:
+    subjects = len(scores.subjects)
+    attempts = np.bincount(scores.genuine_subjects, minlength=subjects)
+    missed = np.bincount(scores.genuine_subjects[scores.genuine_scores < threshold], minlength=subjects)
+    return clustered_rate(missed, attempts)
+
+
+def _reestimated(scores: BuildScores, *, fmr: float, replicates: int = 1_000) -> FnmrAtFmrInterval | None:
+    """The interval with the threshold found anew; None where the tail does not even hold the sample's threshold."""
+    n, tail = scores.counts.n, scores.tail
+    allowed = allowed_false_matches(n, fmr=fmr)
+    if scores.trials is None or (allowed >= len(tail) and len(tail) < n):
+        return None
+    kept = _depth(scores, wanted=int(DEPTH * fmr * n) + DEPTH)
+    return fnmr_at_fmr_interval(
+        scores.genuine_scores,
+        scores.genuine_subjects,
+        (tail.one[:kept], tail.other[:kept], tail.scores[:kept]),
+        scores.trials,
+        fmr=min(fmr, 1.0),
+        replicates=replicates,
+        seed=SEED,
+    )
+
+
+def _depth(scores: BuildScores, *, wanted: int) -> int:
+    """At least `wanted` of the tail, equal scores kept together; all of it where it is shorter."""
+    tail = scores.tail.scores
+    if wanted >= len(tail):
+        return len(tail)
+    return int(np.searchsorted(-tail, -tail[wanted - 1], side="right"))

@@ -1,0 +1,336 @@
+"""Who was compared with whom: how many comparisons each pair of different subjects shares, without listing them.
+
+The variance of a pair rate needs sums over all pairs of subjects, also those without an error. Where every reference
+met every probe those sums are products of totals; only listed comparisons have to be walked. Rates and intervals are
+in `cv_quality.metrics.dyadic` and `cv_quality.metrics.bootstrap`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cv_quality.errors import MetricError
+
+Codes = NDArray[np.int64]
+Counts = NDArray[np.int64]
+WEIGHTS_AT_ONCE = 2_000_000
+"""Listed dyads times replicates that are weighted in one step: 16 MB."""
+MOST_DENSE_SUBJECTS = 5_000
+DENSE_IF_ABOVE = 100
+"""With more than one dyad in 100 compared, a matrix product beats walking the list; 200 MB at 5,000 subjects."""
+
+
+class Trials(Protocol):
+    """Comparisons of different subjects, the codes 0 to n_subjects - 1; m_ij counts those of the dyad {i, j}."""
+
+    @property
+    def n(self) -> int:
+        """Number of comparisons of different subjects: the sum of m_ij over i < j."""
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subject codes, also of subjects without a comparison."""
+
+    def per_subject(self) -> Counts:
+        """Comparisons that each subject took part in, on either side; shape (n_subjects,), sum 2 n."""
+
+    def of_dyads(self, i: ArrayLike, j: ArrayLike) -> Counts:
+        """m_ij of each pair of codes, in either order; shape (k,), 0 for a subject with itself."""
+
+    def sum_of_squares(self) -> float:
+        """The sum of m_ij squared over i < j."""
+
+    def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
+        """The sum of w_i w_j m_ij over i < j for each row of weights, shape (replicates, n_subjects)."""
+
+    def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "Trials":
+        """Only the comparisons with one subject in each mask, shape (n_subjects,), each comparison once."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossTrials:
+    """Trials of complete sets: m_ij = sum over k of scale_k (left_ki right_kj + right_ki left_kj) / 2.
+
+    Attributes:
+        scale: whole numbers, shape (terms,).
+        left, right: samples per subject, shape (terms, subjects).
+
+    Everything is exact and takes time and memory in proportion to the subjects.
+
+    >>> CrossTrials.enrolled(references=[1, 1, 1], probes=[2, 0, 3]).n
+    10
+    >>> CrossTrials.all_pairs([2, 1, 3]).of_dyads([0, 2], [1, 0]).tolist()
+    [2, 6]
+    """
+
+    scale: Counts
+    left: Counts
+    right: Counts
+
+    @classmethod
+    def enrolled(cls, references: ArrayLike, probes: ArrayLike) -> "CrossTrials":
+        """Every reference against every probe of another subject: m_ij = a_i b_j + a_j b_i.
+
+        Args:
+            references, probes: how many each subject has, shape (subjects,).
+
+        Raises:
+            MetricError: the shapes differ, or a count is negative or no whole number.
+        """
+        left, right = _counts_of(references, "references"), _counts_of(probes, "probes")
+        _require_same_shape(left, right, "references and probes")
+        return _cross([(2, left, right)], left.size)
+
+    @classmethod
+    def all_pairs(cls, frames: ArrayLike) -> "CrossTrials":
+        """Every unordered pair of frames of different subjects once: m_ij = c_i c_j.
+
+        Args:
+            frames: how many each subject has, shape (subjects,).
+
+        Raises:
+            MetricError: a count is negative or no whole number.
+        """
+        counts = _counts_of(frames, "frames")
+        return _cross([(1, counts, counts)], counts.size)
+
+    @classmethod
+    def of_drops(cls, references: ArrayLike, probes: ArrayLike, frames: ArrayLike) -> "CrossTrials":
+        """Drops of both kinds in one build, each side of any drop against the other side of any drop.
+
+        A frame of an all-pairs drop is a reference and a probe; it meets the references and the probes of enrolled
+        drops, while two such frames meet once: m_ij = (a + c)_i (b + c)_j + (b + c)_i (a + c)_j - c_i c_j.
+
+        Args:
+            references, probes: totals of each subject over the enrolled drops, shape (subjects,).
+            frames: totals of each subject over the all-pairs drops, shape (subjects,).
+
+        Raises:
+            MetricError: the shapes differ, or a count is negative or no whole number.
+
+        >>> CrossTrials.of_drops(references=[1, 0], probes=[0, 2], frames=[0, 0]).n
+        2
+        >>> CrossTrials.of_drops(references=[1, 0], probes=[0, 2], frames=[1, 1]).n
+        6
+        """
+        a, b = _counts_of(references, "references"), _counts_of(probes, "probes")
+        c = _counts_of(frames, "frames")
+        _require_same_shape(a, b, "references and probes")
+        _require_same_shape(a, c, "references and frames")
+        return _cross([(2, a + c, b + c), (-1, c, c)], a.size)
+
+    @property
+    def n(self) -> int:
+        return int(self.per_subject().sum()) // 2
+
+    @property
+    def n_subjects(self) -> int:
+        return int(self.left.shape[1])
+
+    def per_subject(self) -> Counts:
+        left_rest = self.left.sum(axis=1, keepdims=True) - self.left
+        right_rest = self.right.sum(axis=1, keepdims=True) - self.right
+        doubled: Counts = self.scale @ (self.left * right_rest + self.right * left_rest)
+        return doubled // 2
+
+    def of_dyads(self, i: ArrayLike, j: ArrayLike) -> Counts:
+        one, other = dyad_codes(i, j, n_subjects=self.n_subjects)
+        met = self.left[:, one] * self.right[:, other] + self.right[:, one] * self.left[:, other]
+        doubled: Counts = self.scale @ met
+        return np.where(one == other, 0, doubled // 2)
+
+    def sum_of_squares(self) -> float:
+        """The sum of squares of all entries of the matrix U V', less its diagonal, and half of it.
+
+        Squared entries of U V' add up to the product, entry by entry, of U'U and V'V.
+        """
+        factors = np.concatenate([self.left * self.scale[:, None], self.right * self.scale[:, None]]) / 2
+        others = np.concatenate([self.right, self.left]).astype(np.float64)
+        diagonal = (factors * others).sum(axis=0)
+        every = ((factors @ factors.T) * (others @ others.T)).sum()
+        return max(float(every - diagonal @ diagonal), 0.0) / 2
+
+    def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
+        w = _weights_of(weights, self.n_subjects)
+        left, right = self.left.astype(np.float64), self.right.astype(np.float64)
+        products = (w @ left.T) * (w @ right.T) - np.square(w) @ (left * right).T
+        total: NDArray[np.float64] = products @ (self.scale / 2)
+        return total
+
+    def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "CrossTrials":
+        one, other = mask_of(in_one, self.n_subjects), mask_of(in_other, self.n_subjects)
+        both = one & other
+        terms = []
+        for scale, left, right in zip(self.scale.tolist(), self.left, self.right, strict=True):
+            terms += [(scale, left * one, right * other), (scale, left * other, right * one)]
+            terms += [(-scale, left * both, right * both)]
+        return _cross(terms, self.n_subjects)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTrials:
+    """Trials of comparisons that are listed one by one; build it with `ListedTrials.of`.
+
+    Attributes:
+        one, other: codes of each compared dyad with one < other, ascending and without repeats, shape (dyads,).
+        counts: its comparisons, shape (dyads,).
+    """
+
+    one: Codes
+    other: Codes
+    counts: Counts
+    n_subjects: int
+
+    @classmethod
+    def of(cls, i: ArrayLike, j: ArrayLike, *, n_subjects: int | None = None) -> "ListedTrials":
+        """From the two subject codes of every comparison, in either role.
+
+        Args:
+            i, j: codes, shape (comparisons,).
+            n_subjects: number of codes; by default the highest code plus one.
+
+        Raises:
+            MetricError: the shapes differ, a code is negative, too high or no whole number, or a comparison is of one
+                subject with itself.
+
+        >>> ListedTrials.of([0, 1, 2], [1, 0, 1]).of_dyads([0, 0], [1, 2]).tolist()
+        [2, 0]
+        """
+        one, other = dyad_codes(i, j, n_subjects=n_subjects)
+        require_different(one, other)
+        size = n_subjects if n_subjects is not None else int(max(one.max(initial=-1), other.max(initial=-1))) + 1
+        keys, counts = np.unique(_keys(one, other, size), return_counts=True)
+        return cls(keys // max(size, 1), keys % max(size, 1), counts, size)
+
+    @property
+    def n(self) -> int:
+        return int(self.counts.sum())
+
+    def per_subject(self) -> Counts:
+        sums = np.zeros(self.n_subjects, np.int64)
+        np.add.at(sums, self.one, self.counts)
+        np.add.at(sums, self.other, self.counts)
+        return sums
+
+    def of_dyads(self, i: ArrayLike, j: ArrayLike) -> Counts:
+        one, other = dyad_codes(i, j, n_subjects=self.n_subjects)
+        if not len(self.counts):
+            return np.zeros(len(one), np.int64)
+        known, asked = _keys(self.one, self.other, self.n_subjects), _keys(one, other, self.n_subjects)
+        at = np.searchsorted(known, asked).clip(0, len(known) - 1)
+        return np.where(known[at] == asked, self.counts[at], 0)
+
+    def sum_of_squares(self) -> float:
+        return float(np.square(self.counts.astype(np.float64)).sum())
+
+    def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
+        w, counts = _weights_of(weights, self.n_subjects), self.counts.astype(np.float64)
+        if self.n_subjects <= MOST_DENSE_SUBJECTS and self.n_subjects**2 < DENSE_IF_ABOVE * len(counts):
+            matrix = np.zeros((self.n_subjects, self.n_subjects))
+            matrix[self.one, self.other] = counts
+            total: NDArray[np.float64] = np.einsum("ij,ij->i", w @ matrix, w)
+            return total
+        totals = np.zeros(len(w))
+        step = max(1, WEIGHTS_AT_ONCE // max(len(counts), 1))
+        for start in range(0, len(w), step):
+            rows = w[start : start + step]
+            totals[start : start + step] = (rows[:, self.one] * rows[:, self.other]) @ counts
+        return totals
+
+    def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "ListedTrials":
+        first, second = mask_of(in_one, self.n_subjects), mask_of(in_other, self.n_subjects)
+        kept = (first[self.one] & second[self.other]) | (second[self.one] & first[self.other])
+        return ListedTrials(self.one[kept], self.other[kept], self.counts[kept], self.n_subjects)
+
+
+def dyad_codes(i: ArrayLike, j: ArrayLike, *, n_subjects: int | None = None) -> tuple[Codes, Codes]:
+    """Both sides of some comparisons as subject codes, checked.
+
+    Raises:
+        MetricError: the shapes differ, or a code is negative, at or above `n_subjects`, or no whole number.
+    """
+    one, other = subject_codes(i, n_subjects=n_subjects), subject_codes(j, n_subjects=n_subjects)
+    _require_same_shape(one, other, "the two sides of the comparisons")
+    return one, other
+
+
+def subject_codes(codes: ArrayLike, *, n_subjects: int | None = None) -> Codes:
+    """Subject codes, checked: whole numbers from 0, below `n_subjects` where that is given.
+
+    Raises:
+        MetricError: a code is negative, too high, or no whole number.
+    """
+    values = _whole_numbers(codes, "subject codes")
+    highest = int(values.max(initial=-1))
+    if n_subjects is not None and highest >= n_subjects:
+        raise MetricError(f"expected subject codes below {n_subjects}, found {highest}: number the subjects from 0")
+    return values
+
+
+def require_different(one: Codes, other: Codes) -> None:
+    """Refuse comparisons of a subject with itself: they are genuine, not trials of a pair rate.
+
+    Raises:
+        MetricError: naming the first such comparison.
+    """
+    same = np.flatnonzero(one == other)
+    if same.size:
+        raise MetricError(
+            f"expected comparisons of different subjects, found {same.size} of a subject with itself, first at index "
+            f"{same[0]} (subject {one[same[0]]}): leave genuine comparisons out"
+        )
+
+
+def mask_of(mask: ArrayLike, n_subjects: int) -> NDArray[np.bool_]:
+    """A checked mask of subjects.
+
+    Raises:
+        MetricError: it is not boolean, or not of one entry per subject.
+    """
+    values = np.asarray(mask)
+    if values.dtype != np.bool_ or values.shape != (n_subjects,):
+        raise MetricError(f"expected a boolean mask of {n_subjects} subjects, found {values.dtype} of {values.shape}")
+    return values
+
+
+def _cross(terms: list[tuple[int, Counts, Counts]], n_subjects: int) -> CrossTrials:
+    """The terms that say something, stacked."""
+    kept = [term for term in terms if term[1].any() and term[2].any()]
+    none = np.zeros((0, n_subjects), np.int64)
+    scale = np.array([scale for scale, _, _ in kept], np.int64)
+    left, right = (np.stack([term[side] for term in kept]) if kept else none for side in (1, 2))
+    return CrossTrials(scale, left, right)
+
+
+def _keys(one: Codes, other: Codes, size: int) -> Codes:
+    return np.minimum(one, other) * size + np.maximum(one, other)
+
+
+def _counts_of(values: ArrayLike, name: str) -> Counts:
+    return _whole_numbers(values, f"{name} per subject")
+
+
+def _whole_numbers(values: ArrayLike, name: str) -> Counts:
+    array = np.asarray(values)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or np.any(array < 0):
+        raise MetricError(
+            f"expected {name} as one row of whole numbers >= 0, found {array.dtype} of shape {array.shape}"
+            + (f", lowest {array.min()}" if array.size and np.issubdtype(array.dtype, np.number) else "")
+        )
+    return array.astype(np.int64)
+
+
+def _weights_of(weights: ArrayLike, n_subjects: int) -> NDArray[np.float64]:
+    array = np.asarray(weights, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != n_subjects or not np.all(np.isfinite(array)):
+        raise MetricError(f"expected finite weights of shape (replicates, {n_subjects}), found shape {array.shape}")
+    return array
+
+
+def _require_same_shape(one: NDArray[np.int64], other: NDArray[np.int64], name: str) -> None:
+    if one.shape != other.shape:
+        raise MetricError(f"expected {name} to be of one shape, found {one.shape} and {other.shape}")
