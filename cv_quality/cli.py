@@ -1,4 +1,4 @@
-"""`cvq`: the chain from the command line, thin over `cv_quality.stages` and `cv_quality.planning`.
+"""`cvq`: the chain and the evaluation of score files from the command line, thin over the functions that do the work.
 
 Only arguments, tables and progress bars live here. Results go to standard output (`--json` for scripts), everything
 else to standard error.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -26,8 +26,26 @@ if TYPE_CHECKING:
 
     from cv_quality.drops.importers.faces import Layout
     from cv_quality.drops.manifest import Protocol
+    from cv_quality.scores.evaluation import Evaluation
+    from cv_quality.scores.score_set import Polarity
+    from cv_quality.scores.source import Format, Sentinel
     from cv_quality.stages import StageResult, Workspace
 
+FORMATS = (
+    "table",
+    "parquet",
+    "bob4",
+    "bob5",
+    "two-column",
+    "list",
+    "histogram",
+    "pairs",
+    "matrix",
+    "bee",
+    "json",
+    "numpy",
+)
+POLARITIES = ("similarity", "distance", "attack")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 
 
@@ -62,6 +80,8 @@ def main(verbose: bool) -> None:
       cvq status                   what has arrived, what passed its gates, what is left to do
       cvq run                      do everything that is left to do, without an orchestrator
       cvq quarantine DROP          the rows that were rejected, and why
+      cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
+      cvq evaluate FILES...        rates, intervals and curves of score files of any tool, without drops or builds
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops
@@ -206,6 +226,106 @@ def quarantine(drop: str, limit: int, as_json: bool) -> None:
     columns = ("stage", "source_file", "source_line", "event_kind", "reason", "detail")
     rows = pl.concat([lake.read(table, TableKey(drop=drop), columns=columns) for table in tables])
     _print_rows(rows.head(limit).to_dicts(), as_json=as_json, title=f"quarantined: {rows.height} rows")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.1 to 1e-6]")
+@click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Of every file. [told from the content]")
+@click.option("--polarity", type=click.Choice(POLARITIES), help="What a high score means. [told from the scores]")
+@click.option("--sentinel", default="detect", show_default=True, help="A value that means 'no score', or 'keep'.")
+@click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
+@click.option("--skip-broken", is_flag=True, help="Set broken lines apart, counted, and go on.")
+@click.option("--replicates", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page with the curves.")
+@JSON
+def evaluate(
+    files: Sequence[Path],
+    targets: Sequence[float],
+    threshold: float | None,
+    format_: "Format | None",
+    polarity: "Polarity | None",
+    sentinel: str,
+    genuine_pattern: str | None,
+    skip_broken: bool,
+    replicates: int,
+    seed: int,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Evaluate score FILES of verification: error rates with intervals, and the curve.
+
+    \b
+    Reads what other tools write, told apart by content:
+      CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b, quality
+      bob's 2-, 4- and 5-column files, pyeer's lists and histograms, similarity matrices (CSV, BEE)
+      JSON of id and score, NumPy arrays
+
+    Two lists named alike but for "genuine" and "impostor" (or true and false) are one score set; every other file is a
+    set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike.
+
+    \b
+      cvq evaluate scores.csv --report scores.html
+      cvq evaluate exp1_true.txt exp1_false.txt --fmr 1e-3 --fmr 1e-4
+      cvq evaluate face-C.csv --sentinel keep --json
+    """
+    from cv_quality.scores.evaluation import FMR_TARGETS
+    from cv_quality.scores.evaluation import evaluate as evaluate_set
+    from cv_quality.scores.grouping import group_files
+    from cv_quality.scores.reading import read_scores
+
+    groups, evaluated = group_files(files), []
+    with _progress() as progress:
+        for group in progress.track(groups, description="score sets"):
+            scores = read_scores(
+                group.paths,
+                format=format_,
+                polarity=polarity,
+                sentinel=_sentinel(sentinel),
+                on_error="skip" if skip_broken else "raise",
+                genuine_pattern=genuine_pattern,
+            )
+            found = evaluate_set(
+                scores,
+                name=group.name,
+                fmr_targets=targets or FMR_TARGETS,
+                threshold=threshold,
+                replicates=replicates,
+                seed=seed,
+            )
+            evaluated.append((scores, found))
+    if report is not None:
+        from cv_quality.reports.evaluation_page import write_evaluation_report
+
+        write_evaluation_report(evaluated, target=report)
+    _print_evaluations([found for _, found in evaluated], as_json=as_json)
+
+
+def _sentinel(text: str) -> "Sentinel":
+    if text in ("detect", "keep"):
+        return cast("Sentinel", text)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is neither a number nor detect nor keep", param_hint="--sentinel"
+        ) from error
+
+
+def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) -> None:
+    """One document for one score set, a list of them for several; or a table each."""
+    if as_json:
+        documents = [evaluation.to_dict() for evaluation in evaluations]
+        click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1, allow_nan=False))
+        return
+    from cv_quality.scores.summary import headline, point_rows
+
+    for evaluation in evaluations:
+        _print_rows(point_rows(evaluation), as_json=False, title=headline(evaluation))
+        for warning in evaluation.warnings:
+            click.echo(f"warning: {warning}", err=True)
 
 
 @main.command()

@@ -35,6 +35,8 @@ def _plain(value: object) -> JsonValue:
         return _plain(value.tolist())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    raise TypeError(f"a result holds numbers, text, arrays and results, found {type(value).__name__}")
+    raise TypeError(f"a result holds numbers, text, arrays, dictionaries and results, found {type(value).__name__}")

@@ -1,0 +1,276 @@
+"""One score set evaluated: operating points, equal error rate, separation and curve, each rate with its interval.
+
+The definitions are those of `cv_quality.metrics`; here they are asked in turn and collected into one frozen record,
+whose `to_dict` is the document that `cvq evaluate --json` prints. How files become a score set is in
+`cv_quality.scores.reading`, how sure a rate is in `cv_quality.scores.sureness`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cv_quality.errors import MetricError
+from cv_quality.metrics.quality import ErrorVersusReject, error_versus_reject
+from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
+from cv_quality.metrics.results import JsonValue, Result
+from cv_quality.metrics.separation import Separation, separation
+from cv_quality.metrics.sorted_scores import SortedScores
+from cv_quality.metrics.verification import ErrorRates, fnmr_at_fmr, rates_at, too_few_trials
+from cv_quality.scores.score_set import ScoreSet
+from cv_quality.scores.sureness import Band, PointBounds, Sureness, sureness_of
+
+SCHEMA = "cv_quality/evaluation/1"
+FMR_TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+CURVE_POINTS = 120
+Status = Literal["ok", "insufficient", "undefined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point(Result):
+    """Both rates at one threshold.
+
+    Attributes:
+        fmr_target: the highest FMR allowed; None for a threshold that was given.
+        threshold: in units of the files; None when undefined.
+        threshold_low, threshold_high: bounds of an estimated threshold, in units of the files.
+        fmr: with its interval at this threshold.
+        fnmr: with its interval, the threshold re-estimated where it was chosen for an FMR.
+        status: "undefined" with fewer than 1 / fmr_target impostor comparisons; "insufficient" where fewer than five
+            false matches may set the threshold, or a rate rests on too few errors; else "ok".
+        reason: why the status is not "ok".
+    """
+
+    fmr_target: float | None
+    threshold: float | None
+    threshold_low: float | None
+    threshold_high: float | None
+    fmr: Rate | None
+    fnmr: Rate | None
+    status: Status
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CrossingPoint(Result):
+    """The equal error rate.
+
+    Attributes:
+        low, high: None where they cannot be told; `reason` says why.
+        threshold: in units of the files.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    threshold: float
+    method: str | None
+    n_effective: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint(Result):
+    """A point of the DET curve with the band of its FNMR; the threshold is in units of the files."""
+
+    threshold: float
+    fmr: float
+    fnmr: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Result):
+    """Everything that is said of one score set.
+
+    Attributes:
+        accept_when: how a score of the files is compared with a threshold, ">=" or "<=".
+        n_subjects: None where the files name none.
+        n_failed_enrolments: subjects set apart as failed enrolments; None where the files cannot tell.
+        excluded: rows set apart, by reason.
+        fixed: both rates at a threshold that was given; None without one.
+        erc: error versus reject, by the lower quality of the two samples, at the threshold of the lowest FMR target
+            whose status is "ok"; None where the files hold no qualities, or no such target.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    format: str
+    kind: str
+    polarity: str
+    accept_when: str
+    n_genuine: int
+    n_impostor: int
+    n_subjects: int | None
+    n_failed_enrolments: int | None
+    n_attacks: int
+    excluded: dict[str, int]
+    eer: CrossingPoint
+    operating_points: tuple[Point, ...]
+    fixed: Point | None
+    separation: Separation
+    curve: tuple[CurvePoint, ...]
+    erc: ErrorVersusReject | None
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """The document of `cvq evaluate --json`; its keys are described in docs/statistics.md."""
+        return {"schema": SCHEMA, **super(Evaluation, self).to_dict()}
+
+
+def evaluate(
+    scores: ScoreSet,
+    *,
+    name: str | None = None,
+    fmr_targets: Sequence[float] = FMR_TARGETS,
+    threshold: float | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate one score set.
+
+    Args:
+        name: what the set is called; by default its files.
+        fmr_targets: highest FMRs allowed, above 0 and up to 1.
+        threshold: a decision threshold, in units of the files, at which to give both rates as well.
+        replicates: of the subject bootstrap, where subjects are known.
+        seed: of everything random.
+
+    Raises:
+        MetricError: a class has no comparison, or a target is not above 0 and at most 1.
+    """
+    _require_targets(fmr_targets)
+    genuine, impostor = (SortedScores(getattr(scores, side), name=side) for side in ("genuine", "impostor"))
+    sure = sureness_of(scores, genuine, impostor, replicates=replicates, seed=seed)
+    targets = sorted(set(fmr_targets), reverse=True)
+    points = tuple(_at_target(scores, sure, fmr=target) for target in targets)
+    apart = separation(genuine, impostor)
+    crossing = _crossing(scores, sure)
+    return Evaluation(
+        name=name or " + ".join(scores.sources),
+        files=scores.sources,
+        format=scores.format,
+        kind=scores.kind,
+        polarity=f"{scores.polarity} ({scores.polarity_source})",
+        accept_when="<=" if scores.is_negated else ">=",
+        n_genuine=genuine.n,
+        n_impostor=impostor.n,
+        n_subjects=sure.n_subjects,
+        n_failed_enrolments=scores.n_failed_enrolments,
+        n_attacks=len(scores.attacks),
+        excluded=scores.excluded_by_reason(),
+        eer=crossing,
+        operating_points=points,
+        fixed=None if threshold is None else _at_threshold(scores, sure, threshold=threshold),
+        separation=apart,
+        curve=_curve(scores, sure),
+        erc=_erc(scores, points),
+        notes=scores.notes,
+        warnings=(*scores.warnings, *apart.warnings, *sure.warnings, *_crossing_warning(crossing)),
+    )
+
+
+def _require_targets(targets: Sequence[float]) -> None:
+    for target in targets:
+        if not 0 < target <= 1:
+            raise MetricError(f"an FMR target lies above 0 and up to 1, found {target:g}: 1e-3 means one in a thousand")
+
+
+def _at_target(scores: ScoreSet, sure: Sureness, *, fmr: float) -> Point:
+    found = fnmr_at_fmr(sure.genuine, sure.impostor, fmr=fmr)
+    if found.rates is None:
+        return Point(fmr, None, None, None, None, None, "undefined", found.reason)
+    bounds = sure.fnmr_at_fmr(found.rates, fmr=fmr)
+    reason = _shortage(bounds.fnmr, fmr=fmr, n=sure.impostor.n)
+    low, high = _in_file_units(scores, bounds)
+    return Point(
+        fmr_target=fmr,
+        threshold=scores.in_file_units(found.rates.threshold),
+        threshold_low=low,
+        threshold_high=high,
+        fmr=sure.fmr(found.rates.threshold),
+        fnmr=bounds.fnmr,
+        status="ok" if reason is None else "insufficient",
+        reason=reason,
+    )
+
+
+def _in_file_units(scores: ScoreSet, bounds: PointBounds) -> tuple[float | None, float | None]:
+    """The bounds of the threshold in ascending order, as the files would write them."""
+    if bounds.threshold_low is None or bounds.threshold_high is None:
+        return None, None
+    ends = (scores.in_file_units(bounds.threshold_low), scores.in_file_units(bounds.threshold_high))
+    return min(ends), max(ends)
+
+
+def _shortage(fnmr: Rate, *, fmr: float, n: int) -> str | None:
+    if fmr * n < EXPECTED_ERRORS_NEEDED - 1e-9:
+        return f"at most {int(fmr * n + 1e-9)} false matches set the threshold, {EXPECTED_ERRORS_NEEDED:g} needed"
+    return fnmr.reason
+
+
+def _at_threshold(scores: ScoreSet, sure: Sureness, *, threshold: float) -> Point:
+    inside = scores.in_file_units(threshold)
+    rates = rates_at(sure.genuine, sure.impostor, threshold=inside)
+    fmr, fnmr = sure.fmr(inside), sure.fnmr(rates)
+    reason = fnmr.reason or fmr.reason
+    status: Status = "ok" if reason is None else "insufficient"
+    return Point(None, threshold, None, None, fmr, fnmr, status, reason)
+
+
+def _crossing(scores: ScoreSet, sure: Sureness) -> CrossingPoint:
+    found = sure.eer()
+    return CrossingPoint(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        threshold=scores.in_file_units(found.threshold),
+        method=found.method,
+        n_effective=found.n_effective,
+        reason=found.reason,
+    )
+
+
+def _crossing_warning(crossing: CrossingPoint) -> tuple[str, ...]:
+    if crossing.value <= 0.5:
+        return ()
+    return (f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity",)
+
+
+def _erc(scores: ScoreSet, points: Sequence[Point]) -> ErrorVersusReject | None:
+    firm = [point.threshold for point in points if point.status == "ok" and point.threshold is not None]
+    if not scores.has_qualities or not firm:
+        return None
+    import polars as pl
+
+    genuine = scores.rows.filter(pl.col("is_genuine"))
+    lower = genuine.select(pl.min_horizontal("quality_a", "quality_b")).to_series()
+    return error_versus_reject(genuine["score"], lower, threshold=scores.in_file_units(firm[-1]))
+
+
+def _curve(scores: ScoreSet, sure: Sureness) -> tuple[CurvePoint, ...]:
+    """The curve at FMRs evenly spread on a logarithmic axis, down to one false match; equal thresholds once."""
+    targets = np.logspace(0.0, -np.log10(sure.impostor.n), CURVE_POINTS)
+    found: dict[float, tuple[float, ErrorRates]] = {}
+    for target in targets[::-1]:
+        fmr = max(float(target), 1 / sure.impostor.n)
+        rates = fnmr_at_fmr(sure.genuine, sure.impostor, fmr=fmr).rates
+        if rates is not None and too_few_trials(sure.impostor.n, fmr=fmr) is None:
+            found[rates.threshold] = (fmr, rates)
+    chosen = list(found.values())[::-1]
+    bands = sure.bands([fmr for fmr, _ in chosen])
+    return tuple(_curve_point(scores, rates, band) for (_, rates), band in zip(chosen, bands, strict=True))
+
+
+def _curve_point(scores: ScoreSet, rates: ErrorRates, band: Band) -> CurvePoint:
+    low, high = band
+    return CurvePoint(
+        threshold=scores.in_file_units(rates.threshold),
+        fmr=rates.fmr,
+        fnmr=rates.fnmr,
+        low=None if low is None else min(low, rates.fnmr),
+        high=None if high is None else max(high, rates.fnmr),
+    )

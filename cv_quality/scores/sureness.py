@@ -1,0 +1,232 @@
+"""How sure the rates of a score set are: by subject where the files name subjects, else as independent comparisons.
+
+Both kinds answer the same questions, so that an evaluation is written once. The methods are those of
+`cv_quality.metrics`; here score files are turned into what these take.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval
+from cv_quality.metrics.dyadic import pair_rate
+from cv_quality.metrics.equal_error import EerInterval, eer_interval
+from cv_quality.metrics.independent import fnmr_at_fmr_bounds
+from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
+from cv_quality.metrics.sorted_scores import SortedScores
+from cv_quality.metrics.trials import ListedTrials
+from cv_quality.metrics.verification import ErrorRates, allowed_false_matches
+from cv_quality.scores.score_set import ScoreSet
+
+Band = tuple[float | None, float | None]
+
+BAND_POINTS = 40
+BAND_REPLICATES = 200
+DEPTH = 50
+"""The bootstrap is given the impostor scores down to this many times the FMR: no replicate asks for more."""
+NO_SUBJECTS = (
+    "the files name no subjects, so the intervals take the comparisons as independent: where subjects repeat they are "
+    "too narrow"
+)
+CONTRADICTION = (
+    "some impostor comparisons name one subject twice, so the subjects are not used: the intervals take the "
+    "comparisons as independent, and are too narrow where subjects repeat"
+)
+FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
+
+
+@dataclass(frozen=True, slots=True)
+class PointBounds:
+    """The FNMR at a fixed FMR with its interval, and the bounds of its threshold where they are known."""
+
+    fnmr: Rate
+    threshold_low: float | None
+    threshold_high: float | None
+
+
+class Sureness(Protocol):
+    """What an evaluation asks."""
+
+    @property
+    def genuine(self) -> SortedScores: ...
+
+    @property
+    def impostor(self) -> SortedScores: ...
+
+    @property
+    def n_subjects(self) -> int | None: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    def fmr(self, threshold: float) -> Rate:
+        """The FMR at a given threshold."""
+
+    def fnmr(self, rates: ErrorRates) -> Rate:
+        """The FNMR at a given threshold."""
+
+    def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
+        """The FNMR at a threshold that was chosen for an FMR."""
+
+    def eer(self) -> EerInterval:
+        """The equal error rate."""
+
+    def bands(self, targets: Sequence[float]) -> list[Band]:
+        """Bounds of the FNMR at each FMR."""
+
+
+def sureness_of(
+    scores: ScoreSet, genuine: SortedScores, impostor: SortedScores, *, replicates: int, seed: int
+) -> Sureness:
+    """By subject where both subjects of every comparison are named, else independent."""
+    if not scores.has_subjects:
+        return Independent(genuine, impostor, seed, (NO_SUBJECTS,))
+    is_genuine = scores.rows["is_genuine"].to_numpy()
+    if ((scores.rows["subject_a"] == scores.rows["subject_b"]).to_numpy() & ~is_genuine).any():
+        return Independent(genuine, impostor, seed, (CONTRADICTION,))
+    codes, values = scores.subject_codes(), scores.rows["score"].to_numpy().astype(np.float64)
+    order = np.flatnonzero(~is_genuine)[np.argsort(-values[~is_genuine], kind="stable")]
+    trials = ListedTrials.of(codes.a[order], codes.b[order], n_subjects=len(codes.names))
+    return BySubject(
+        genuine=genuine,
+        impostor=impostor,
+        genuine_scores=values[is_genuine],
+        genuine_subjects=codes.a[is_genuine],
+        one=codes.a[order],
+        other=codes.b[order],
+        tail=values[order],
+        trials=trials,
+        replicates=replicates,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Independent:
+    """Comparisons taken as independent, because the files name no subjects."""
+
+    genuine: SortedScores
+    impostor: SortedScores
+    seed: int
+    warnings: tuple[str, ...]
+
+    @property
+    def n_subjects(self) -> int | None:
+        return None
+
+    def fmr(self, threshold: float) -> Rate:
+        matched = self.impostor.n - int(np.searchsorted(self.impostor.scores, threshold, side="left"))
+        return binomial_rate(matched, self.impostor.n)
+
+    def fnmr(self, rates: ErrorRates) -> Rate:
+        return binomial_rate(rates.n_false_non_matches, rates.n_genuine)
+
+    def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
+        found = fnmr_at_fmr_bounds(self.genuine, self.impostor, fmr=fmr, seed=self.seed)
+        low, high = min(found.low, rates.fnmr), max(found.high, rates.fnmr)
+        fixed = binomial_rate(rates.n_false_non_matches, rates.n_genuine)
+        return PointBounds(
+            replace(fixed, low=low, high=high, method=found.method), found.threshold_low, found.threshold_high
+        )
+
+    def eer(self) -> EerInterval:
+        return eer_interval(self.genuine.scores, self.impostor.scores, seed=self.seed)
+
+    def bands(self, targets: Sequence[float]) -> list[Band]:
+        found = [fnmr_at_fmr_bounds(self.genuine, self.impostor, fmr=fmr, seed=self.seed) for fmr in targets]
+        return [(bounds.low, bounds.high) for bounds in found]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BySubject:
+    """Comparisons of named subjects: genuine ones belong to one, impostor ones to two.
+
+    Attributes:
+        genuine_scores, genuine_subjects: of every genuine comparison, shape (n_genuine,).
+        one, other, tail: subjects and score of every impostor comparison, highest first, shape (n_impostor,).
+        trials: who was compared with whom.
+    """
+
+    genuine: SortedScores
+    impostor: SortedScores
+    genuine_scores: NDArray[np.float64]
+    genuine_subjects: NDArray[np.int64]
+    one: NDArray[np.int64]
+    other: NDArray[np.int64]
+    tail: NDArray[np.float64]
+    trials: ListedTrials
+    replicates: int
+    seed: int
+
+    @property
+    def n_subjects(self) -> int | None:
+        return self.trials.n_subjects
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return ()
+
+    def fmr(self, threshold: float) -> Rate:
+        matched = int(np.searchsorted(-self.tail, -threshold, side="right"))
+        return pair_rate((self.one[:matched], self.other[:matched]), trials=self.trials)
+
+    def fnmr(self, rates: ErrorRates) -> Rate:
+        attempts = np.bincount(self.genuine_subjects, minlength=self.trials.n_subjects)
+        missed = self.genuine_subjects[self.genuine_scores < rates.threshold]
+        return clustered_rate(np.bincount(missed, minlength=self.trials.n_subjects), attempts)
+
+    def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
+        fixed = self.fnmr(rates)
+        found = self._reestimated(fmr, self.replicates)
+        if found.low is None or found.high is None:
+            method = f"{fixed.method}; {FIXED_THRESHOLD}"
+            return PointBounds(replace(fixed, method=method, reason=found.reason or fixed.reason), None, None)
+        rate = replace(
+            fixed,
+            low=min(found.low, rates.fnmr),
+            high=max(found.high, rates.fnmr),
+            method=found.method,
+            n_effective=found.n_effective,
+            reason=found.reason,
+        )
+        return PointBounds(rate, found.threshold_low, found.threshold_high)
+
+    def eer(self) -> EerInterval:
+        return eer_interval(
+            self.genuine_scores,
+            self.tail,
+            genuine_subjects=self.genuine_subjects,
+            impostor_subjects=(self.one, self.other),
+            trials=self.trials,
+            replicates=self.replicates,
+            seed=self.seed,
+        )
+
+    def bands(self, targets: Sequence[float]) -> list[Band]:
+        """A band is computed at some points of the curve, and holds up to the next of them."""
+        chosen = {int(index) for index in np.linspace(0, len(targets) - 1, BAND_POINTS)} if targets else set()
+        bands: list[Band] = []
+        for index, fmr in enumerate(targets):
+            if index in chosen:
+                found = self._reestimated(fmr, BAND_REPLICATES)
+                band: Band = (found.low, found.high)
+            bands.append(band)
+        return bands
+
+    def _reestimated(self, fmr: float, replicates: int) -> FnmrAtFmrInterval:
+        wanted = DEPTH * (allowed_false_matches(self.trials.n, fmr=fmr) + 1)
+        kept = len(self.tail)
+        if wanted < kept:
+            kept = int(np.searchsorted(-self.tail, -self.tail[wanted - 1], side="right"))
+        return fnmr_at_fmr_interval(
+            self.genuine_scores,
+            self.genuine_subjects,
+            (self.one[:kept], self.other[:kept], self.tail[:kept]),
+            self.trials,
+            fmr=fmr,
+            replicates=max(replicates, 100),
+            seed=self.seed,
+        )

@@ -1,0 +1,192 @@
+"""A score set evaluated: every number against a count of its own, every bound around its number, nothing made up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from cv_quality.cli import main
+from cv_quality.errors import MetricError
+from cv_quality.scores.evaluation import Evaluation, evaluate
+from cv_quality.scores.reading import read_scores
+
+N_SUBJECTS = 40
+
+
+def table(*, seed: int = 0, attempts: int = 4) -> pl.DataFrame:
+    """Every subject against every other, and each against itself several times; some people are hard to match."""
+    rng = np.random.default_rng(seed)
+    skill = rng.normal(0, 0.5, N_SUBJECTS)
+    one, other = np.nonzero(~np.eye(N_SUBJECTS, dtype=bool))
+    own = np.repeat(np.arange(N_SUBJECTS), attempts)
+    quality = rng.uniform(0, 1, own.size)
+    genuine = rng.normal(2.6 + skill[own] + quality, 0.6)
+    impostor = rng.normal(0.2 * (skill[one] + skill[other]), 0.7)
+    return pl.DataFrame(
+        {
+            "score": np.concatenate([genuine, impostor]),
+            "is_genuine": np.repeat([True, False], [own.size, one.size]),
+            "subject_a": [f"s{code}" for code in (*own, *one)],
+            "subject_b": [f"s{code}" for code in (*own, *other)],
+            "quality_a": np.concatenate([quality, np.ones(one.size)]),
+            "quality_b": np.ones(own.size + one.size),
+        }
+    )
+
+
+def evaluated(frame: pl.DataFrame, folder: Path, **options: object) -> Evaluation:
+    frame.write_parquet(folder / "scores.parquet")
+    return evaluate(read_scores(folder / "scores.parquet"), **options)  # type: ignore[arg-type]
+
+
+def cvq(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+
+
+def ordered(*values: float | None) -> bool:
+    """Whether all values are there and none falls."""
+    known = [value for value in values if value is not None]
+    return len(known) == len(values) and known == sorted(known)
+
+
+def split(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    genuine, impostor = (frame.filter(is_genuine=side)["score"].to_numpy() for side in (True, False))
+    return genuine, impostor
+
+
+@pytest.mark.parametrize("has_subjects", [True, False])
+def test_every_rate_is_a_count_at_its_threshold_and_lies_in_its_interval(tmp_path: Path, has_subjects: bool) -> None:
+    frame = table()
+    found = evaluated(frame if has_subjects else frame.select("score", "is_genuine"), tmp_path)
+    genuine, impostor = split(frame)
+    measured = [point for point in found.operating_points if point.status != "undefined"]
+    assert [point.fmr_target for point in measured] == [0.1, 0.01, 0.001]
+    for point in measured:
+        assert point.threshold is not None
+        assert point.fmr is not None
+        assert point.fnmr is not None
+        assert point.fmr.numerator == (impostor >= point.threshold).sum()
+        assert ordered(point.fmr.value, point.fmr_target)
+        assert point.fnmr.numerator == (genuine < point.threshold).sum()
+        for rate in (point.fmr, point.fnmr):
+            assert ordered(rate.low, rate.value, rate.high)
+        assert ordered(point.threshold_low, point.threshold, point.threshold_high)
+    assert found.n_subjects == (N_SUBJECTS if has_subjects else None)
+    assert any("name no subjects" in warning for warning in found.warnings) is not has_subjects
+
+
+def test_targets_beyond_the_comparisons_are_undefined_and_say_what_they_need(tmp_path: Path) -> None:
+    found = evaluated(table(), tmp_path, fmr_targets=[1e-6])
+    (point,) = found.operating_points
+    assert (point.status, point.threshold, point.fmr, point.fnmr) == ("undefined", None, None, None)
+    assert point.reason == "needs >= 1e+06 trials, has 1560"
+
+
+def test_intervals_by_subject_are_wider_than_those_of_independent_comparisons(tmp_path: Path) -> None:
+    frame = table()
+    known = evaluated(frame, tmp_path, fmr_targets=[0.01]).operating_points[0].fmr
+    unknown = evaluated(frame.select("score", "is_genuine"), tmp_path, fmr_targets=[0.01]).operating_points[0].fmr
+    assert known is not None
+    assert unknown is not None
+    assert known.high - known.low > 1.3 * (unknown.high - unknown.low)  # type: ignore[operator]
+
+
+def test_distances_give_the_same_rates_at_thresholds_in_their_own_units(tmp_path: Path) -> None:
+    frame = table()
+    alike = evaluated(frame, tmp_path, fmr_targets=[0.01], threshold=1.5)
+    apart = evaluated(frame.with_columns(-pl.col("score")), tmp_path, fmr_targets=[0.01], threshold=-1.5)
+    one, other = alike.operating_points[0], apart.operating_points[0]
+    assert (alike.accept_when, apart.accept_when) == (">=", "<=")
+    assert one.threshold == -other.threshold  # type: ignore[operator]
+    assert (one.fmr, one.fnmr) == (other.fmr, other.fnmr)
+    assert ordered(other.threshold_low, other.threshold, other.threshold_high)
+    assert alike.fixed is not None
+    assert apart.fixed is not None
+    assert (alike.fixed.fmr, alike.fixed.fnmr) == (apart.fixed.fmr, apart.fixed.fnmr)
+
+
+def test_the_curve_is_exact_at_every_point_and_lies_in_its_band(tmp_path: Path) -> None:
+    frame = table()
+    found = evaluated(frame, tmp_path)
+    genuine, impostor = split(frame)
+    assert len(found.curve) > 30
+    for point in found.curve:
+        assert point.fmr == np.mean(impostor >= point.threshold)
+        assert point.fnmr == np.mean(genuine < point.threshold)
+        assert point.low is None or ordered(point.low, point.fnmr, point.high)
+    assert sum(point.low is not None for point in found.curve) > 20
+
+
+def test_rejecting_the_worst_quality_lowers_the_error_where_quality_predicts_it(tmp_path: Path) -> None:
+    found = evaluated(table(attempts=20), tmp_path)
+    assert found.erc is not None
+    half = int(np.searchsorted(found.erc.rejected, 0.5))
+    assert found.erc.fnmr[half] < 0.5 * found.erc.fnmr[0]
+    assert evaluated(table().drop("quality_b"), tmp_path).erc is None
+
+
+def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
+    frame = table()
+    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=3)
+    one, other = evaluated(frame, tmp_path).to_dict(), evaluated(shuffled, tmp_path).to_dict()
+    assert one["operating_points"] == other["operating_points"]
+    assert one["curve"] == other["curve"]
+
+
+def test_a_subject_that_is_its_own_impostor_is_said_and_not_used(tmp_path: Path) -> None:
+    frame = table().with_columns(subject_b=pl.when(pl.col("is_genuine")).then("subject_b").otherwise("subject_a"))
+    found = evaluated(frame, tmp_path)
+    assert found.n_subjects is None
+    assert any("name one subject twice" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("target", [0.0, -0.1, 1.5, float("nan")])
+def test_an_fmr_target_outside_its_range_is_refused(tmp_path: Path, target: float) -> None:
+    with pytest.raises(MetricError, match="above 0 and up to 1"):
+        evaluated(table(), tmp_path, fmr_targets=[target])
+
+
+def test_the_json_document_has_the_promised_keys(tmp_path: Path) -> None:
+    table(attempts=20).write_csv(tmp_path / "scores.csv")
+    done = cvq(tmp_path / "scores.csv", "--json", "--fmr", 0.01, "--fmr", 1e-6, "--seed", 4)
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["schema"] == "cv_quality/evaluation/1"
+    assert (document["n_genuine"], document["n_impostor"], document["n_subjects"]) == (800, 1560, 40)
+    assert {"value", "low", "high", "threshold"} <= document["eer"].keys()
+    firm, undefined = document["operating_points"]
+    assert {"fmr_target", "threshold", "fmr", "fnmr", "status"} <= firm.keys()
+    assert {"value", "low", "high"} <= firm["fmr"].keys()
+    assert {"value", "low", "high", "method", "n_effective"} <= firm["fnmr"].keys()
+    assert (firm["status"], undefined["status"], undefined["fnmr"]) == ("ok", "undefined", None)
+    assert isinstance(document["warnings"], list)
+
+
+def test_several_sets_give_a_list_and_a_pair_of_files_one_document(tmp_path: Path) -> None:
+    for name, seed in (("exp1", 1), ("exp2", 2)):
+        for kind, scores in zip(("true", "false"), split(table(seed=seed)), strict=True):
+            np.savetxt(tmp_path / f"{name}_{kind}.txt", scores)
+    one = json.loads(cvq(*sorted(tmp_path.glob("exp1*")), "--json").stdout)
+    both = json.loads(cvq(*sorted(tmp_path.glob("exp*")), "--json").stdout)
+    assert [document["name"] for document in both] == ["exp1", "exp2"]
+    assert both[0] == one
+
+
+def test_the_terminal_shows_a_table_and_warnings_apart_from_it(tmp_path: Path) -> None:
+    table().select("score", "is_genuine").write_csv(tmp_path / "scores.csv")
+    done = cvq(tmp_path / "scores.csv")
+    assert done.exit_code == 0
+    assert "EER" in done.stdout
+    assert "undefined" in done.stdout
+    assert "warning" not in done.stdout
+    assert "name no subjects" in done.stderr
+
+
+def test_one_class_is_an_error_that_says_so(tmp_path: Path) -> None:
+    table().filter(is_genuine=True).write_csv(tmp_path / "scores.csv")
+    done = cvq(tmp_path / "scores.csv")
+    assert done.exit_code == 1
+    assert "no impostor score" in done.stderr
