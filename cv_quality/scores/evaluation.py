@@ -18,6 +18,7 @@ from cv_quality.metrics.results import JsonValue, Result
 from cv_quality.metrics.separation import Separation, separation
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.verification import ErrorRates, fnmr_at_fmr, rates_at, too_few_trials
+from cv_quality.scores.beyond import Beyond, beyond
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.sureness import Band, PointBounds, Sureness, sureness_of
 
@@ -93,6 +94,7 @@ class Evaluation(Result):
         fixed: both rates at a threshold that was given; None without one.
         erc: error versus reject, by the lower quality of the two samples, at the threshold of the lowest FMR target
             whose status is "ok"; None where the files hold no qualities, or no such target.
+        beyond: extrapolated thresholds of the targets that are undefined; None without any, or with too few scores.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Evaluation(Result):
     separation: Separation
     curve: tuple[CurvePoint, ...]
     erc: ErrorVersusReject | None
+    beyond: Beyond | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -168,6 +171,7 @@ def evaluate(
         separation=apart,
         curve=_curve(scores, sure),
         erc=_erc(scores, points),
+        beyond=beyond(scores, sure, targets=targets, replicates=replicates, seed=seed),
         notes=scores.notes,
         warnings=(*scores.warnings, *apart.warnings, *sure.warnings, *_crossing_warning(crossing)),
     )

@@ -17,10 +17,11 @@ from cv_quality.metrics.equal_error import EerInterval, eer_interval
 from cv_quality.metrics.independent import fnmr_at_fmr_bounds
 from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
 from cv_quality.metrics.sorted_scores import SortedScores
-from cv_quality.metrics.trials import ListedTrials
+from cv_quality.metrics.trials import ListedTrials, Trials
 from cv_quality.metrics.verification import ErrorRates, allowed_false_matches
 from cv_quality.scores.score_set import ScoreSet
 
+Impostors = tuple[NDArray[np.floating], Trials | int, tuple[NDArray[np.int64], NDArray[np.int64]] | None]
 Band = tuple[float | None, float | None]
 
 BAND_POINTS = 40
@@ -76,6 +77,9 @@ class Sureness(Protocol):
 
     def bands(self, targets: Sequence[float]) -> list[Band]:
         """Bounds of the FNMR at each FMR."""
+
+    def impostors(self) -> Impostors:
+        """The impostor scores with who was compared with whom."""
 
 
 def sureness_of(
@@ -138,6 +142,9 @@ class Independent:
     def bands(self, targets: Sequence[float]) -> list[Band]:
         found = [fnmr_at_fmr_bounds(self.genuine, self.impostor, fmr=fmr, seed=self.seed) for fmr in targets]
         return [(bounds.low, bounds.high) for bounds in found]
+
+    def impostors(self) -> Impostors:
+        return self.impostor.scores, self.impostor.n, None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,6 +222,9 @@ class BySubject:
                 band: Band = (found.low, found.high)
             bands.append(band)
         return bands
+
+    def impostors(self) -> Impostors:
+        return self.tail, self.trials, (self.one, self.other)
 
     def _reestimated(self, fmr: float, replicates: int) -> FnmrAtFmrInterval:
         wanted = DEPTH * (allowed_false_matches(self.trials.n, fmr=fmr) + 1)

@@ -190,3 +190,20 @@ def test_one_class_is_an_error_that_says_so(tmp_path: Path) -> None:
     done = cvq(tmp_path / "scores.csv")
     assert done.exit_code == 1
     assert "no impostor score" in done.stderr
+
+
+def test_a_target_beyond_the_comparisons_is_extrapolated_apart_from_what_was_counted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    impostor, genuine = rng.normal(0, 1, 100_000), rng.normal(5, 1, 500)
+    frame = pl.DataFrame({"score": [*genuine, *impostor], "is_genuine": [True] * 500 + [False] * 100_000})
+    found = evaluated(frame, tmp_path, fmr_targets=[1e-3, 1e-6])
+    assert found.operating_points[1].status == "undefined"
+    assert found.beyond is not None
+    (point,) = found.beyond.points
+    assert ordered(point.low, 4.7534, point.high)
+    assert "extrapolated beyond 100000 comparisons" in found.beyond.note
+    apart = evaluated(frame.with_columns(-pl.col("score")), tmp_path, fmr_targets=[1e-6]).beyond
+    assert apart is not None
+    assert apart.points[0].threshold == -point.threshold  # type: ignore[operator]
+    assert ordered(apart.points[0].low, apart.points[0].threshold, apart.points[0].high)
+    assert evaluated(table(), tmp_path, fmr_targets=[1e-6]).beyond is None
