@@ -125,9 +125,9 @@ def _rounded_up(thresholds: Scores, dtype: np.dtype[np.floating]) -> Scores:
     """The smallest number of the type at or above each threshold: the same scores of that type lie below it."""
     with np.errstate(over="ignore"):
         near: Scores = thresholds.astype(dtype, copy=False)
-    if thresholds.dtype.itemsize <= dtype.itemsize:
-        return near
-    return np.where(near < thresholds, np.nextafter(near, dtype.type(np.inf)), near)
+        if thresholds.dtype.itemsize <= dtype.itemsize:
+            return near
+        return np.where(near < thresholds, np.nextafter(near, dtype.type(np.inf)), near)
 
 
 def _sorted(values: "ArrayLike | SortedScores", *, name: str, in_place: bool) -> Scores:

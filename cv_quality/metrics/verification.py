@@ -103,12 +103,15 @@ class EqualErrorRate(Result):
         value: (FMR + FNMR) / 2 on the better side of the crossing, 0 to 1.
         rates: both rates at the score value `rates.threshold`.
         threshold_above: the next smaller score: every threshold in (threshold_above, rates.threshold] gives `rates`.
+        nearest: (FMR + FNMR) / 2 on the side of the crossing where the two are nearest to each other: the convention of
+            many published figures. It differs from `value` where ties make the rates jump.
         warning: set when the rate exceeds 0.5: the scores are then probably distances, or of reversed polarity.
     """
 
     value: float
     rates: ErrorRates
     threshold_above: float
+    nearest: float
     warning: str | None = None
 
 
@@ -291,10 +294,13 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
         raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
     first = min(_first_crossing(scores, genuine, tail) for scores in (genuine.scores, tail.scores))
-    rates = _better_side(genuine, tail, first=first)
+    sides = _sides(genuine, tail, first=first)
+    rates = min(sides, key=_sum)
+    nearest = min(sides, key=lambda side: abs(side.fnmr - side.fmr))
     value = (rates.fmr + rates.fnmr) / 2
     warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
-    return EqualErrorRate(value, rates, _next_below(genuine, tail, rates.threshold), warning)
+    above = _next_below(genuine, tail, rates.threshold)
+    return EqualErrorRate(value, rates, above, (nearest.fmr + nearest.fnmr) / 2, warning)
 
 
 def scores_of(values: Genuine, *, name: str) -> Scores:
@@ -425,13 +431,12 @@ def _first_crossing(candidates: Scores, genuine: SortedScores, tail: ScoreTail |
     return float(candidates[index]) if index < len(candidates) else math.inf
 
 
-def _better_side(genuine: SortedScores, tail: ScoreTail | SortedScores, *, first: float) -> ErrorRates:
-    """The rates at the crossing where it is exact, else on the side of the jump with the smaller mean."""
+def _sides(genuine: SortedScores, tail: ScoreTail | SortedScores, *, first: float) -> tuple[ErrorRates, ...]:
+    """The rates at the crossing where it is exact, else on both sides of the jump, the lower threshold first."""
     at = _rates(genuine, tail, threshold=first)
     if _gap(genuine, tail, first) <= 0:  # below 0 only at +inf, where nothing lies above to cross
-        return at
-    before = _rates(genuine, tail, threshold=_next_below(genuine, tail, first))
-    return at if _sum(at) < _sum(before) else before
+        return (at,)
+    return _rates(genuine, tail, threshold=_next_below(genuine, tail, first)), at
 
 
 def _sum(rates: ErrorRates) -> int:

@@ -17,7 +17,7 @@ from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
 from cv_quality.metrics.results import JsonValue, Result
 from cv_quality.metrics.separation import Separation, separation
 from cv_quality.metrics.sorted_scores import SortedScores
-from cv_quality.metrics.verification import ErrorRates, fnmr_at_fmr, rates_at, too_few_trials
+from cv_quality.metrics.verification import ErrorRates, eer, fnmr_at_fmr, rates_at, too_few_trials
 from cv_quality.scores.beyond import Beyond, beyond
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.sureness import Band, PointBounds, Sureness, sureness_of
@@ -58,11 +58,14 @@ class CrossingPoint(Result):
     """The equal error rate.
 
     Attributes:
-        low, high: None where they cannot be told; `reason` says why.
+        nearest: the mean of both rates where they are nearest to each other, as some publish it; it differs from
+            `value` where ties make the rates jump.
+        low, high: of `value`; None where they cannot be told, and `reason` says why.
         threshold: in units of the files.
     """
 
     value: float
+    nearest: float
     low: float | None
     high: float | None
     threshold: float
@@ -229,6 +232,7 @@ def _crossing(scores: ScoreSet, sure: Sureness) -> CrossingPoint:
     found = sure.eer()
     return CrossingPoint(
         value=found.value,
+        nearest=eer(sure.genuine, sure.impostor).nearest,
         low=found.low,
         high=found.high,
         threshold=scores.in_file_units(found.threshold),

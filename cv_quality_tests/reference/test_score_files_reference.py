@@ -83,8 +83,10 @@ def test_the_bssr1_matrices_give_the_published_equal_error_rates(shared_data: Sh
     path = shared_data("scores_nist_bssr1_set1") / f"{name}.csv"
     found = read_scores(path, sentinel="keep")
     assert (found.format, found.n_genuine, found.n_impostor) == ("matrix", 517, 517 * 516)
-    assert nearest_crossing(found.genuine, found.impostor) == pytest.approx(BSSR1[name], abs=5e-5)
-    assert eer(found.genuine, found.impostor).value <= nearest_crossing(found.genuine, found.impostor) + 1e-12
+    crossing = eer(found.genuine, found.impostor)
+    assert crossing.nearest == pytest.approx(BSSR1[name], abs=5e-5)
+    assert crossing.nearest == pytest.approx(nearest_crossing(found.genuine, found.impostor), abs=1e-12)
+    assert crossing.value <= crossing.nearest
     values = np.loadtxt(path, delimiter=",", skiprows=1, usecols=range(1, 518))
     np.testing.assert_array_equal(found.genuine, np.diagonal(values))
     np.testing.assert_array_equal(found.impostor, values[~np.eye(517, dtype=bool)])
