@@ -44,7 +44,8 @@ class FnmrAtFmrInterval(Result):
         numerator, denominator: genuine comparisons below the threshold, and all.
         low, high: two-sided bounds of the FNMR; None where there is no value, or the data cannot show its uncertainty.
         threshold: accept when score >= threshold.
-        threshold_low, threshold_high: bounds of the threshold with that FMR; +inf lies above every score.
+        threshold_low, threshold_high: bounds of the threshold with that FMR; None below the listed tail, +inf above
+            every score.
         method: how the bounds were computed, with every assumed number.
         n_effective: independent genuine comparisons at a known threshold that would give the same variance.
         n_subjects: subjects with a genuine comparison.
@@ -90,8 +91,9 @@ def fnmr_at_fmr_interval(
     scaled until its standard deviation is t sqrt(V) / (z p), with V and the degrees of freedom of t those of
     `cv_quality.metrics.dyadic.pair_rate` at the threshold (never above its own). FNMR_b = sum w_i m_i(t_b) / sum w_i
     n_i at the threshold t_b so scaled. The bounds are logit(FNMR) +- t sd(logit FNMR_b), with genuine subjects - 1
-    degrees of freedom, those of the threshold are percentiles of t_b. With fewer than 5 genuine comparisons on one side
-    of the threshold the interval also holds that of `cv_quality.metrics.rates.clustered_rate`.
+    degrees of freedom; those of the threshold accept r exp(+- t sqrt(V) / p) impostor comparisons. With fewer than 5
+    genuine comparisons on one side of the threshold the interval also holds that of
+    `cv_quality.metrics.rates.clustered_rate`.
 
     A replicate whose threshold lies below the tail is counted as lying at its end. That is harmless while they are
     fewer than half of 1 - level; with more there are no bounds and a reason.
@@ -252,7 +254,7 @@ class _Found:
     def result(
         self,
         bounds: tuple[float, float] | None,
-        thresholds: tuple[float, float] | None,
+        thresholds: tuple[float | None, float] | None,
         method: str | None,
         n_exhausted: int,
         reason: str | None,
@@ -282,14 +284,21 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Ranks:
-    """How many impostor comparisons lie at or above each replicate's threshold, and by how much that was scaled."""
+    """How many impostor comparisons lie at or above each replicate's threshold, and by how much that was scaled.
+
+    Attributes:
+        bounds: as many at or above the highest and the lowest threshold that the sandwich allows.
+    """
 
     accepted: Codes
+    bounds: tuple[int, int]
     scale: float
     n_exhausted: int
 
 
 def _ranks(found: _Found, variance: PairVariance, matches: int, level: float) -> _Ranks:
+    from scipy import special
+
     sample, trials = found.sample, found.sample.trials
     blocked_at = compiled(kernels.blocked_at)
     parts = [blocked_at(w, found.fmr * trials.weighted(w), sample.one, sample.other) for w in found.weights()]
@@ -298,19 +307,22 @@ def _ranks(found: _Found, variance: PairVariance, matches: int, level: float) ->
     first_equal = np.append(np.searchsorted(-sample.tail, -sample.tail, side="left"), len(sample.tail))
     moved = np.log((first_equal[blocked] + 0.5) / (matches + 0.5))
     spread = float(moved.std())
-    scale = min(1.0, _widened_sd(variance, level) / spread) if spread > 0 else 1.0
+    half = _half_width(variance, level)
+    scale = min(1.0, half / float(special.ndtri((1 + level) / 2)) / spread) if spread > 0 else 1.0
     highest = len(sample.tail) - (0 if sample.is_complete else 1)
     accepted = np.rint((matches + 0.5) * np.exp(scale * moved) - 0.5).astype(np.int64).clip(0, highest)
-    return _Ranks(accepted, scale, 0 if sample.is_complete else int(is_past.sum()))
+    fewest, most = ((matches + 0.5) * math.exp(sign * half) - 0.5 for sign in (-1, 1))
+    return _Ranks(
+        accepted, (max(math.floor(fewest), 0), math.ceil(most)), scale, 0 if sample.is_complete else int(is_past.sum())
+    )
 
 
-def _widened_sd(variance: PairVariance, level: float) -> float:
-    """Standard deviation of the log of the pair rate, times t / z: as if it were known exactly."""
+def _half_width(variance: PairVariance, level: float) -> float:
+    """Half the width of the interval of the log of the pair rate."""
     from scipy import special
 
-    upper = (1 + level) / 2
-    t = special.stdtrit(min(variance.df, 1e9), upper)
-    return float(math.sqrt(variance.value) / variance.rate * t / special.ndtri(upper))
+    t = special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
+    return float(t) * math.sqrt(variance.value) / variance.rate
 
 
 def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> FnmrAtFmrInterval:
@@ -331,7 +343,7 @@ def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> F
         f"seed {found.seed}, threshold ranks scaled by {ranks.scale:.2f} to the dyadic sandwich"
     )
     exhausted = f", {ranks.n_exhausted} of them taken to end with the tail" if ranks.n_exhausted else ""
-    thresholds = _threshold_bounds(sample, ranks.accepted, counts, level)
+    thresholds = _threshold_bounds(sample, ranks)
     return found.result(bounds, thresholds, method + exhausted, ranks.n_exhausted, _shortage(found, rates), n_effective)
 
 
@@ -354,13 +366,20 @@ def _at_fixed_threshold(sample: _Sample, rates: ErrorRates, level: float) -> Rat
     return clustered_rate(missed, attempts, level=level)
 
 
-def _threshold_bounds(sample: _Sample, accepted: Codes, counts: Codes, level: float) -> tuple[float, float]:
-    """Percentiles of the replicates' thresholds: the lowest score above the first one that is too many."""
-    lowest_accepted = np.insert(sample.tail, 0, np.inf)[accepted]
-    lowest_genuine = np.append(sample.genuine, np.inf)[counts]
-    thresholds = np.minimum(lowest_accepted, lowest_genuine)
-    low, high = np.quantile(thresholds, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    return float(low), float(high)
+def _threshold_bounds(sample: _Sample, ranks: _Ranks) -> tuple[float | None, float]:
+    """The strict thresholds that accept as many impostor comparisons as the bounds say; None below the listed tail."""
+    most = min(ranks.bounds[1], sample.trials.n)
+    lowest = _threshold(sample, most) if most < len(sample.tail) or sample.is_complete else None
+    return lowest, _threshold(sample, ranks.bounds[0])
+
+
+def _threshold(sample: _Sample, accepted: int) -> float:
+    """The lowest score above the first impostor score that is too many, if only `accepted` may match."""
+    first = int(np.searchsorted(-sample.tail, -sample.tail[accepted])) if accepted < len(sample.tail) else accepted
+    blocked = sample.tail[accepted] if accepted < len(sample.tail) else -np.inf
+    above = int(np.searchsorted(sample.genuine, blocked, side="right"))
+    lowest_genuine = sample.genuine[above] if above < len(sample.genuine) else np.inf
+    return float(min(sample.tail[first - 1] if first else np.inf, lowest_genuine))
 
 
 def _shortage(found: _Found, rates: ErrorRates) -> str | None:

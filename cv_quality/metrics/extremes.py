@@ -8,9 +8,8 @@ often the intervals hold the truth.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import pareto
-from cv_quality.metrics.rates import LEVEL, require_level
+from cv_quality.metrics.rates import LEVEL, percent, require_level
+from cv_quality.metrics.resampling import REPLICATES, require_replicates, scores_array, seeded, subject_weights
+from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials, dyad_codes, require_different
 
 Floats = NDArray[np.float64]
@@ -32,10 +33,11 @@ MOST_TIED, MOST_AT_THE_TOP = 0.05, 0.01
 STUDIED_REACH = 100.0
 """How many times beyond the comparisons made the coverage of the intervals was simulated."""
 USABLE_REPLICATES = 0.9
+REPLICATES_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Extrapolation:
+class Extrapolation(Result):
     """An FMR or a threshold from the fitted tail, with its interval; never a counted rate.
 
     Attributes:
@@ -194,13 +196,14 @@ def fit_tail(
     exceedances: int | None = None,
     threshold: float | None = None,
     limit: float | None = None,
-    replicates: int = 1_000,
+    replicates: int = REPLICATES,
     seed: int = 0,
 ) -> TailFit:
     """Fit the tail of the impostor scores by maximum likelihood, and once for each replicate of a subject bootstrap.
 
     Replicate b weights subjects by w ~ Multinomial(S; 1/S, ..., 1/S) and a pair by w_i w_j, among the exceedances and
-    among all comparisons. Without `subjects` comparisons are taken to be independent; pairs that share subjects are not.
+    among all comparisons. Without `subjects` comparisons are taken to be independent, which pairs that share subjects
+    are not.
 
     Nothing is fitted, and `reason` says why, with fewer than 100 exceedances; where one score value holds more than
     5 % of them, or the highest one more than 1 %, so that scores are discrete or clipped; where the threshold lies
@@ -217,8 +220,8 @@ def fit_tail(
         seed: of the bootstrap.
 
     Raises:
-        MetricError: a score is NaN or +inf, there are more scores than trials, `subjects` and `trials` do not fit, or
-            both `exceedances` and `threshold` are given.
+        MetricError: a score is NaN or +inf, there are more scores than trials, `subjects` and `trials` do not fit, both
+            `exceedances` and `threshold` are given, or fewer than 100 replicates are asked for.
 
     >>> scores = np.random.default_rng(7).normal(size=200_000)
     >>> tail = fit_tail(scores, trials=200_000)
@@ -244,6 +247,7 @@ def fit_tail(
     tail = replace(tail, shape=float(best.shape[0]), scale=float(best.scale[0]))
     if dyads is None:
         return tail
+    require_replicates(replicates)
     of_tail = _Dyads(dyads.one[above], dyads.other[above], dyads.trials)
     return _bootstrapped(tail, of_tail, replicates=replicates, seed=seed)
 
@@ -286,13 +290,14 @@ class _Model(NamedTuple):
 
 
 def _listed(scores: ArrayLike, trials: Trials | int) -> tuple[Floats, int]:
-    listed = np.asarray(scores, dtype=np.float64)
+    listed = scores_array(scores, "impostor")
     n = int(trials) if isinstance(trials, int | np.integer) else trials.n
-    if listed.ndim != 1 or listed.size > n:
-        raise MetricError(f"expected one row of at most {n} scores, one per comparison, found shape {listed.shape}")
-    if np.isnan(listed).any() or np.isposinf(listed).any():
-        wrong = int(np.isnan(listed).sum() + np.isposinf(listed).sum())
-        raise MetricError(f"{wrong} of {listed.size} impostor scores are NaN or +inf: a tail needs finite scores")
+    if listed.size > n:
+        raise MetricError(f"expected at most {n} scores, one per comparison, found {listed.size}")
+    if np.isposinf(listed).any():
+        raise MetricError(
+            f"{np.isposinf(listed).sum()} of {listed.size} impostor scores are +inf: no tail reaches them"
+        )
     return listed, n
 
 
@@ -344,44 +349,41 @@ def _unfit(above: Floats, *, start: float, floor: float, limit: float | None) ->
 
 def _bootstrapped(tail: TailFit, dyads: _Dyads, *, replicates: int, seed: int) -> TailFit:
     """The tail with its bootstraps, or without a fit where too many replicates have none."""
-    rng, subjects = np.random.default_rng(seed), dyads.trials.n_subjects
-    even = np.full(subjects, 1 / subjects)
-    pairs = np.minimum(dyads.one, dyads.other) * subjects + np.maximum(dyads.one, dyads.other)
-    codes = np.unique(pairs, return_inverse=True)[1]
-
-    def by_subject(rows: int) -> tuple[Floats, Floats]:
-        weights = rng.multinomial(subjects, even, size=rows).astype(np.float64)
-        return weights[:, dyads.one] * weights[:, dyads.other], dyads.trials.weighted(weights)
-
-    def by_code(of: NDArray[np.int64], rows: int) -> tuple[Floats, Floats]:
-        weights = (rng.poisson(size=(rows, of.max() + 1)) * rng.poisson(size=(rows, of.max() + 1))).astype(np.float64)
-        return weights[:, of], np.full(rows, float(tail.n))
-
-    of_subjects = _refitted(tail, by_subject, replicates, width=max(subjects, tail.exceedances))
+    of_subjects = _refitted(tail, _subject_weights(dyads, replicates=replicates, seed=seed))
     if of_subjects.shape.size < USABLE_REPLICATES * replicates:
         reason = f"only {of_subjects.shape.size} of {replicates} bootstrap replicates have a regular maximum"
         return replace(tail, shape=None, scale=None, reason=reason)
-    single = np.arange(tail.exceedances)
-    of_comparisons = _refitted(tail, partial(by_code, single), replicates, width=tail.exceedances)
-    of_dyads = of_comparisons
+    rng, single = seeded(seed), np.arange(tail.exceedances)
+    _, codes = np.unique(np.sort([dyads.one, dyads.other], axis=0), axis=1, return_inverse=True)
+    of_comparisons = of_dyads = _refitted(tail, _code_weights(single, tail.n, rng, replicates))
     if codes.max() + 1 < single.size:
-        of_dyads = _refitted(tail, partial(by_code, codes), replicates, width=tail.exceedances)
+        of_dyads = _refitted(tail, _code_weights(codes, tail.n, rng, replicates))
     return replace(tail, bootstraps=Bootstraps(of_subjects, of_dyads, of_comparisons), freedom=_freedom(dyads))
 
 
-def _refitted(
-    tail: TailFit, draw: Callable[[int], tuple[Floats, Floats]], replicates: int, *, width: int
-) -> Replicates:
-    """One bootstrap, without the replicates that have no maximum; a few rows at a time, so that memory is bounded.
+def _subject_weights(dyads: _Dyads, *, replicates: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
+    """Weights of the exceedances and of all comparisons, some replicates at a time."""
+    active = np.flatnonzero(dyads.trials.per_subject())
+    for weights in subject_weights(active, dyads.trials.n_subjects, replicates=replicates, seed=seed):
+        for start in range(0, len(weights), REPLICATES_AT_ONCE):
+            rows = weights[start : start + REPLICATES_AT_ONCE]
+            yield rows[:, dyads.one] * rows[:, dyads.other], dyads.trials.weighted(rows)
 
-    Args:
-        draw: weights of the exceedances, shape (rows, exceedances), and the weight of all comparisons, for some rows.
-        width: numbers that a row takes.
-    """
-    near, step = (tail.shape or 0.0) / (tail.scale or 1.0), max(1, pareto.ROWS_AT_ONCE // width)
-    parts = []
-    for start in range(0, replicates, step):
-        weights, trials = draw(min(step, replicates - start))
+
+def _code_weights(
+    codes: NDArray[np.int64], n: int, rng: np.random.Generator, replicates: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """The same, with two weights for each code drawn anew."""
+    for start in range(0, replicates, REPLICATES_AT_ONCE):
+        rows = min(REPLICATES_AT_ONCE, replicates - start)
+        drawn = rng.poisson(size=(2, rows, codes.max() + 1)).astype(np.float64)
+        yield (drawn[0] * drawn[1])[:, codes], np.full(rows, float(n))
+
+
+def _refitted(tail: TailFit, draws: Iterator[tuple[Floats, Floats]]) -> Replicates:
+    """One bootstrap, without the replicates that have no maximum."""
+    near, parts = (tail.shape or 0.0) / (tail.scale or 1.0), []
+    for weights, trials in draws:
         best = pareto.fit(tail.excesses, weights, near=near)
         with np.errstate(divide="ignore", invalid="ignore"):
             parts.append(np.stack([*best, np.log(weights.sum(axis=1) / trials)]))
@@ -494,7 +496,9 @@ def _answer(
     clustered = "independent comparisons assumed"
     if tail.bootstraps is not None:
         clustered = f"widened by a bootstrap by subject, {tail.bootstraps.by_subject.shape.size} replicates"
-    return Extrapolation(value, *bounds, level, f"profile likelihood, {clustered}", is_beyond, note, reason)
+    return Extrapolation(
+        value, *bounds, level, f"profile likelihood, {percent(level)}, {clustered}", is_beyond, note, reason
+    )
 
 
 def _refused(tail: TailFit, level: float, reason: str | None) -> Extrapolation:

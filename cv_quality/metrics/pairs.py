@@ -1,32 +1,58 @@
-"""Counting the scores of one block of cross-subject pairs: a histogram of all of them, and the highest exactly.
+"""Counting the scores of all cross-subject pairs: a histogram of all of them, and the highest exactly.
 
-A block is a matrix of references against a matrix of probes; the scores are never held all at once. Which blocks there
-are, and who owns a reference that several drops repeat, is decided in `cv_quality.metrics.impostors`.
+Either a set of templates against itself, or a block of references against probes; scores are never held all at once.
+Which blocks a build has, and who owns a reference that several drops repeat, is decided in
+`cv_quality.metrics.impostors`; how the pairs are gone through in `cv_quality.metrics.pair_engine`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from cv_quality.errors import MetricError
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, CROWDED, bin_of, edge_of, tail_floor
 from cv_quality.metrics.verification import ScoreTail
 
 if TYPE_CHECKING:
     import polars as pl
 
-ALGORITHM = "pairs-1"
+    from cv_quality.metrics.pair_counters import Counting, Found, Operand
+    from cv_quality.metrics.pair_engine import Tally
+    from cv_quality.metrics.pair_kernels import Pairing
+
+__all__ = [
+    "ALGORITHM",
+    "BINS",
+    "BINS_PER_UNIT",
+    "CROWDED",
+    "PairCounts",
+    "Side",
+    "TailCounts",
+    "bin_of",
+    "count_block",
+    "count_pairs",
+    "edge_of",
+    "group_pair_counts",
+    "subject_counts",
+    "tail_floor",
+]
+
+ALGORITHM = "pairs-2"
 """Part of the address of a block: change it whenever the same inputs would give another block."""
 
-BINS = 65_536
-BINS_PER_UNIT = BINS // 2
-TILE = (1_024, 2_048)
+Vectors = NDArray[np.float64] | NDArray[np.float32]
+Grade = Literal["fp32", "certified"]
+
 KEEP_ALL_PAIRS = 200_000
 KEEP_PAIRS = 20_000
 KEEP_SHARE = 1e-3
-CROWDED = 4
-"""A bin that would make the tail this many times larger than asked stays out of it: its pairs are only counted."""
+TAIL_FMR = 1e-4
+ROUNDING = 1e-12
+"""Slack when a product such as 0.001 * 7000 is compared with the whole number that it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +60,12 @@ class Side:
     """The references or the probes of a block.
 
     Attributes:
-        vectors: unit vectors, float64, shape (n, dimension).
+        vectors: unit vectors, float64 or float32, shape (n, dimension).
         subjects: whose they are, shape (n,), str.
         ranks: where set on both sides, only pairs with reference rank < probe rank count; shape (n,), int64.
     """
 
-    vectors: NDArray[np.float64]
+    vectors: Vectors
     subjects: NDArray[np.str_]
     ranks: NDArray[np.int64] | None = None
 
@@ -52,8 +78,9 @@ class PairCounts:
     """Scores of cross-subject pairs, added up.
 
     Attributes:
-        histogram: pairs per bin, BINS equal bins over [-1, 1], int64; a score within float32 rounding of an edge may
-            lie in the neighbouring bin.
+        histogram: pairs per bin, BINS equal bins over [-1, 1], int64, of scores in float32: one within `float32_error`
+            of an edge (d = 256: half a bin, d = 1,024: two bins, at most) may lie on its other side. A pair is in the
+            same bin whatever it is counted with, so that histograms of parts add up exactly to that of the whole.
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.
         floor: -inf when the tail holds every pair.
     """
@@ -70,162 +97,417 @@ class PairCounts:
     @classmethod
     def empty(cls) -> "PairCounts":
         """No pair: what adding starts from."""
-        return cls(np.zeros(BINS, np.int64), _tail(np.empty(0), np.empty(0, str), np.empty(0, str)), -np.inf)
+        return cls(np.zeros(BINS, np.int64), _no_tail(), -np.inf)
 
     def __add__(self, other: "PairCounts") -> "PairCounts":
         """The counts of both; the tail reaches as far down as both tails do."""
-        import polars as pl
-
-        floor = max(self.floor, other.floor)
-        tail = pl.concat([self.tail, other.tail])
-        return PairCounts(self.histogram + other.histogram, tail.filter(pl.col("score") >= floor), floor)
+        tail, floor = _joined(self, other)
+        return PairCounts(self.histogram + other.histogram, tail, floor)
 
     def trimmed(self, keep: int) -> "PairCounts":
         """The same counts with at least the `keep` highest scores in the tail, equal scores kept together."""
-        import polars as pl
-
-        if self.tail.height <= keep:
-            return self
-        scores = self.tail["score"].to_numpy()
-        floor = float(np.partition(scores, len(scores) - keep)[len(scores) - keep])
-        return PairCounts(self.histogram, self.tail.filter(pl.col("score") >= floor), floor)
+        return PairCounts(self.histogram, *_trimmed(self, keep))
 
     def score_tail(self) -> ScoreTail:
         """The tail as the exact metrics take it."""
         return ScoreTail(np.sort(self.tail["score"].to_numpy()), self.n)
 
 
-def count_block(
-    references: Side, probes: Side, *, keep_all: int = KEEP_ALL_PAIRS, keep: int = KEEP_PAIRS
-) -> PairCounts:
-    """Count the pairs of different subjects between two sides.
+@dataclass(frozen=True, slots=True)
+class TailCounts:
+    """How many cross-subject pairs there are, and the highest scores; what the certified grade gives.
 
-    Memory is bounded by one tile and the tail. A block of at most `keep_all` pairs is scored in float64 and kept
-    whole. A larger one is scored twice in float32: the first pass fills the histogram and finds where the tail must
-    begin, the second collects the candidates above it (less the rounding of float32), which float64 then decides.
+    Attributes:
+        n: number of pairs.
+        tail, floor: as in `PairCounts`.
+    """
+
+    n: int
+    tail: "pl.DataFrame"
+    floor: float
+
+    @classmethod
+    def empty(cls) -> "TailCounts":
+        """No pair: what adding starts from."""
+        return cls(0, _no_tail(), -np.inf)
+
+    def __add__(self, other: "TailCounts") -> "TailCounts":
+        """The counts of both; the tail reaches as far down as both tails do."""
+        return TailCounts(self.n + other.n, *_joined(self, other))
+
+    def trimmed(self, keep: int) -> "TailCounts":
+        """The same counts with at least the `keep` highest scores in the tail, equal scores kept together."""
+        return TailCounts(self.n, *_trimmed(self, keep))
+
+    def score_tail(self) -> ScoreTail:
+        """The tail as the exact metrics take it."""
+        return ScoreTail(np.sort(self.tail["score"].to_numpy()), self.n)
+
+
+AnyCounts = PairCounts | TailCounts
+
+
+@overload
+def count_pairs(
+    vectors: ArrayLike,
+    subjects: ArrayLike,
+    *,
+    grade: Literal["fp32"] = "fp32",
+    tail_fmr: float = TAIL_FMR,
+    floor: float | None = None,
+    threads: int | None = None,
+) -> PairCounts: ...
+
+
+@overload
+def count_pairs(
+    vectors: ArrayLike,
+    subjects: ArrayLike,
+    *,
+    grade: Literal["certified"],
+    tail_fmr: float = TAIL_FMR,
+    floor: float | None = None,
+    threads: int | None = None,
+) -> TailCounts: ...
+
+
+@overload
+def count_pairs(
+    vectors: ArrayLike,
+    subjects: ArrayLike,
+    *,
+    grade: Grade,
+    tail_fmr: float = TAIL_FMR,
+    floor: float | None = None,
+    threads: int | None = None,
+) -> AnyCounts: ...
+
+
+def count_pairs(
+    vectors: ArrayLike,
+    subjects: ArrayLike,
+    *,
+    grade: Grade = "fp32",
+    tail_fmr: float = TAIL_FMR,
+    floor: float | None = None,
+    threads: int | None = None,
+) -> AnyCounts:
+    """Count all unordered pairs of different subjects of one set; a score is the cosine, higher means more alike.
+
+    Every pair is scored once. Grade "fp32" scores it in float32, which gives the histogram, and again in float64 where
+    it may belong to the tail. Grade "certified" scores in eight bits first, and in float64 every pair that the error of
+    the eight bits (Cauchy-Schwarz, `cv_quality.metrics.quantised`) does not rule out: it is faster, has no histogram,
+    and the same tail. Memory does not grow with the number of pairs: beyond the vectors a float32 or int8 copy of them,
+    4 MB a thread, and the tail.
 
     Args:
-        keep_all: largest number of pairs of which every score is kept.
-        keep: at least this many, and 0.1 % of the pairs, are kept of a larger block.
+        vectors: unit vectors, shape (n, dimension), float32 or float64; divide each by its norm beforehand.
+        subjects: whose they are, names or whole numbers, shape (n,).
+        tail_fmr: the tail holds at least this share of the pairs, in (0, 1]. It begins at an edge of a bin, and leaves
+            out a bin that would make it more than 4 times as long.
+        floor: where the tail begins instead, a cosine.
+        threads: by default as many as the machine has.
+
+    Returns:
+        In the tail `reference_subject_id` is the subject that sorts first. Scores are sums over the dimensions in their
+        order: the same bits on any machine, in any grade and for any order of the rows.
+
+    Raises:
+        MetricError: a vector is not finite or not of unit norm, shapes or types do not fit, or the tail that is asked
+            for has more than 2,000,000 rows.
+
+    >>> counts = count_pairs([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], ["a", "b", "b"], tail_fmr=1.0)
+    >>> counts.n, counts.tail["score"].to_list()
+    (2, [0.0, 0.6])
     """
+    from cv_quality.metrics.pair_engine import pairing_of, pairs_in
+
+    units = _unit_vectors(vectors, name="vectors")
+    names, codes = np.unique(_names(subjects, count=len(units), name="vectors"), return_inverse=True)
+    if len(units) == 0:
+        return PairCounts.empty() if grade == "fp32" else TailCounts.empty()
+    pairing = pairing_of(codes, codes, np.arange(1, len(codes) + 1))
+    wanted = None if floor is not None else _wanted(pairs_in(pairing), tail_fmr=tail_fmr)
+    one = _operand(units)
+    done = _counted((one, one), pairing, grade=grade, wanted=wanted, floor=floor, threads=threads)
+    first, second = codes[done.found.rows], codes[done.found.columns]
+    tail = _tail(done.found, names, references=np.minimum(first, second), probes=np.maximum(first, second))
+    if done.histogram is None:
+        return TailCounts(pairs_in(pairing), tail, done.floor)
+    return PairCounts(done.histogram, tail, done.floor)
+
+
+def count_block(
+    references: Side,
+    probes: Side,
+    *,
+    keep_all: int = KEEP_ALL_PAIRS,
+    keep: int = KEEP_PAIRS,
+    threads: int | None = None,
+) -> PairCounts:
+    """Count the pairs of different subjects between two sides, in the grade "fp32" of `count_pairs`.
+
+    Args:
+        keep_all: largest block, in pairs of any subjects, of which every score is kept.
+        keep: at least this many, and 0.1 % of the pairs, are kept of a larger block.
+
+    Raises:
+        MetricError: a vector is not finite or not of unit norm, or shapes or types do not fit.
+
+    >>> one = Side(np.array([[1.0, 0.0]]), np.array(["a"]))
+    >>> two = Side(np.array([[0.6, 0.8], [1.0, 0.0]]), np.array(["b", "a"]))
+    >>> count_block(one, two).tail.row(0)
+    (0.6, 'b', 'a')
+    """
+    from cv_quality.metrics.pair_engine import pairs_in
+
     if len(references) == 0 or len(probes) == 0:
         return PairCounts.empty()
-    if len(references) * len(probes) <= keep_all:
-        return _counted_whole(references, probes)
-    histogram = _histogram(references, probes)
-    floor = tail_floor(histogram, wanted=max(keep, int(KEEP_SHARE * histogram.sum())))
-    return PairCounts(histogram, _collected(references, probes, floor), floor)
+    names, sides, pairing = _paired(references, probes)
+    n = pairs_in(pairing)
+    wanted = n if len(references) * len(probes) <= keep_all else min(n, max(keep, int(KEEP_SHARE * n)))
+    done = _counted(sides, pairing, grade="fp32", wanted=wanted, floor=None, threads=threads)
+    rows, columns = pairing.row_codes[done.found.rows], pairing.column_codes[done.found.columns]
+    assert done.histogram is not None
+    return PairCounts(done.histogram, _tail(done.found, names, references=rows, probes=columns), done.floor)
 
 
-def bin_of(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The bin of each score; 1.0 belongs to the last one."""
-    scaled = (scores + scores.dtype.type(1)) * scores.dtype.type(BINS_PER_UNIT)
-    bins: NDArray[np.int64] = np.clip(scaled.astype(np.int64), 0, BINS - 1)
-    return bins
+def subject_counts(counts: AnyCounts, *, threshold: float) -> "pl.DataFrame":
+    """Pairs that score at least the threshold, for each subject that is in one of them, in either role.
 
+    Returns:
+        Columns subject_id and count, in the order of subjects; a subject that is missing has none.
 
-def edge_of(index: int) -> float:
-    """The lower edge of a bin; exact in float64 because bins are a power of two."""
-    return index / BINS_PER_UNIT - 1.0
+    Raises:
+        MetricError: the tail does not reach down to the threshold.
 
-
-def tail_floor(histogram: NDArray[np.int64], *, wanted: int) -> float:
-    """The highest bin edge with at least `wanted` pairs at or above it; the next one when its bin is crowded.
-
-    Above the last bin there is no edge that excludes a score of 1, so a crowded last bin gives +inf.
+    >>> counts = count_pairs([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], ["a", "b", "c"], tail_fmr=1.0)
+    >>> subject_counts(counts, threshold=0.5).rows()
+    [('a', 1), ('b', 1), ('c', 2)]
     """
-    above = np.cumsum(histogram[::-1])[::-1]
-    index = int(np.flatnonzero(above >= min(wanted, above[0]))[-1])
-    if above[index] <= CROWDED * wanted:
-        return edge_of(index)
-    return edge_of(index + 1) if index + 1 < BINS else np.inf
+    import polars as pl
+
+    rows = _reached(counts, threshold)
+    both = pl.concat([rows["subject_id"], rows["reference_subject_id"]])
+    return pl.DataFrame({"subject_id": both}).group_by("subject_id").agg(pl.len().alias("count")).sort("subject_id")
 
 
-class _TileOfPairs(NamedTuple):
-    """Scores of one tile in float32, and which of its pairs count."""
+def group_pair_counts(counts: AnyCounts, groups: Mapping[str, str], *, threshold: float) -> "pl.DataFrame":
+    """Pairs that score at least the threshold, by the groups of their two subjects, whichever is the reference.
 
-    references: slice
-    probes: slice
-    scores: NDArray[np.float32]
-    is_counted: NDArray[np.bool_]
+    Args:
+        groups: the group of every subject in the tail.
+
+    Returns:
+        Columns group_a, group_b and count, with group_a <= group_b, in that order; a pair of groups that is missing has
+        none.
+
+    Raises:
+        MetricError: the tail does not reach down to the threshold, or a subject has no group.
+
+    >>> counts = count_pairs([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], ["a", "b", "c"], tail_fmr=1.0)
+    >>> group_pair_counts(counts, {"a": "x", "b": "y", "c": "x"}, threshold=0.5).rows()
+    [('x', 'x', 1), ('x', 'y', 1)]
+    """
+    import polars as pl
+
+    rows = _reached(counts, threshold)
+    found = pl.concat([rows["subject_id"], rows["reference_subject_id"]]).unique()
+    strangers = sorted(set(found.to_list()) - set(groups))
+    if strangers:
+        raise MetricError(f"{len(strangers)} subjects of the tail have no group, the first is {strangers[0]!r}")
+    sides = [pl.col(name).replace_strict(dict(groups), return_dtype=pl.String) for name in rows.columns[1:]]
+    pair = [pl.min_horizontal(*sides).alias("group_a"), pl.max_horizontal(*sides).alias("group_b")]
+    return rows.group_by(pair).agg(pl.len().alias("count")).sort("group_a", "group_b")
 
 
-def _tiles(references: Side, probes: Side) -> Iterator[_TileOfPairs]:
-    left, right = references.vectors.astype(np.float32), probes.vectors.astype(np.float32)
-    codes = _subject_codes(references, probes)
-    for row in range(0, len(left), TILE[0]):
-        for column in range(0, len(right), TILE[1]):
-            rows, columns = slice(row, row + TILE[0]), slice(column, column + TILE[1])
-            counted = _counted(references, probes, codes, rows, columns)
-            yield _TileOfPairs(rows, columns, left[rows] @ right[columns].T, counted)
+def _reached(counts: AnyCounts, threshold: float) -> "pl.DataFrame":
+    import polars as pl
 
-
-def _subject_codes(references: Side, probes: Side) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    _, codes = np.unique(np.concatenate([references.subjects, probes.subjects]), return_inverse=True)
-    return codes[: len(references)], codes[len(references) :]
+    if not threshold >= counts.floor:
+        raise MetricError(f"the tail begins at {counts.floor}, above threshold {threshold}: count with a lower floor")
+    return counts.tail.filter(pl.col("score") >= threshold)
 
 
 def _counted(
-    references: Side,
-    probes: Side,
-    codes: tuple[NDArray[np.int64], NDArray[np.int64]],
-    rows: slice = slice(None),
-    columns: slice = slice(None),
-) -> NDArray[np.bool_]:
-    is_counted: NDArray[np.bool_] = codes[0][rows, None] != codes[1][None, columns]
-    if references.ranks is not None and probes.ranks is not None:
-        is_counted &= references.ranks[rows, None] < probes.ranks[None, columns]
-    return is_counted
+    sides: "tuple[Operand, Operand]",
+    pairing: "Pairing",
+    *,
+    grade: Grade,
+    wanted: int | None,
+    floor: float | None,
+    threads: int | None,
+) -> "Tally":
+    """Count with a tail of that many pairs, or above that floor."""
+    from cv_quality.metrics.pair_counters import CosinePairs
+    from cv_quality.metrics.pair_engine import tally, tally_above
+    from cv_quality.metrics.products import full_precision
+
+    with full_precision():
+        counting = _counting(sides, pairing, grade=grade)
+        if wanted is not None:
+            done = tally(counting, pairing, CosinePairs(*sides), wanted=wanted, threads=threads)
+        else:
+            done = tally_above(counting, pairing, floor=_checked_floor(floor), threads=threads)
+    return done if grade == "fp32" else replace(done, histogram=None)
 
 
-def _histogram(references: Side, probes: Side) -> NDArray[np.int64]:
-    histogram = np.zeros(BINS, np.int64)
-    for tile in _tiles(references, probes):
-        excluded = tile.scores[~tile.is_counted]
-        histogram += _binned(tile.scores.ravel()) - _binned(excluded)
-    return histogram
+def _counting(sides: "tuple[Operand, Operand]", pairing: "Pairing", *, grade: Grade) -> "Counting":
+    """The fastest way to count that this machine has; the certified grade needs exact products in eight bits."""
+    from cv_quality.metrics import pair_counters as ways
+    from cv_quality.metrics.quantised import has_int8
+
+    device = ways.faithful_device(sides[0].vectors.shape[1])
+    if device is not None:
+        return ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device)
+    if grade == "certified" and has_int8(sides[0].vectors.shape[1]):
+        return ways.CertifiedCounting.of(*sides, pairing)
+    return ways.Float32Counting(ways.Cosine.of(*sides), pairing)
 
 
-def _binned(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The histogram of float32 scores; overwrites them. Counts what `bin_of` says, in fewer passes."""
-    scores += np.float32(1)
-    scores *= np.float32(BINS_PER_UNIT)
-    counts = np.bincount(np.maximum(scores, 0, out=scores).astype(np.int64), minlength=BINS + 1)
-    counts[BINS - 1] += counts[BINS:].sum()
-    histogram: NDArray[np.int64] = counts[:BINS]
-    return histogram
+def _wanted(n: int, *, tail_fmr: float) -> int:
+    from cv_quality.metrics.pair_engine import MOST_ROWS
+
+    if not 0.0 < tail_fmr <= 1.0:
+        raise MetricError(f"the share of the tail lies in (0, 1], found {tail_fmr}")
+    wanted = math.ceil(tail_fmr * n * (1 - ROUNDING))
+    if wanted > MOST_ROWS:
+        raise MetricError(f"a tail of {wanted:,} of {n:,} pairs is longer than {MOST_ROWS:,}: ask for a lower tail_fmr")
+    return wanted
 
 
-def _collected(references: Side, probes: Side, floor: float) -> "pl.DataFrame":
-    """Every pair whose float64 score is at least `floor`."""
-    candidate_floor = floor - float32_error(references.vectors.shape[1])
-    found = []
-    for tile in _tiles(references, probes):
-        row, column = np.nonzero((tile.scores >= candidate_floor) & tile.is_counted)
-        row, column = row + tile.references.start, column + tile.probes.start
-        scores = np.einsum("ij,ij->i", references.vectors[row], probes.vectors[column]).clip(-1.0, 1.0)
-        kept = scores >= floor
-        found.append((scores[kept], row[kept], column[kept]))
-    scores, row, column = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return _tail(scores, probes.subjects[column], references.subjects[row])
+def _checked_floor(floor: float | None) -> float:
+    if floor is None or math.isnan(floor):
+        raise MetricError(f"the floor of the tail is a cosine, found {floor}")
+    return floor
 
 
-def float32_error(dimension: int) -> float:
-    """Bound on |float32 cosine - exact cosine| of unit vectors (Higham, Accuracy and Stability, 3.1, and the casts)."""
-    return (dimension + 4) * 2.0**-24
+def _paired(references: Side, probes: Side) -> "tuple[NDArray[np.str_], tuple[Operand, Operand], Pairing]":
+    """Names of the subjects, both sides in the order of ranks where they have them, and which pairs count."""
+    from cv_quality.metrics.pair_engine import pairing_of
+
+    left = _unit_vectors(references.vectors, name="references")
+    right = _unit_vectors(probes.vectors, name="probes")
+    if left.shape[1] != right.shape[1]:
+        raise MetricError(
+            f"references have {left.shape[1]} dimensions, probes {right.shape[1]}: embed them with one model"
+        )
+    owners = _names(references.subjects, count=len(left), name="references")
+    names, codes = np.unique(
+        np.concatenate([owners, _names(probes.subjects, count=len(right), name="probes")]), return_inverse=True
+    )
+    row_codes, column_codes = codes[: len(left)], codes[len(left) :]
+    if references.ranks is None or probes.ranks is None:
+        return names, (_operand(left), _operand(right)), pairing_of(row_codes, column_codes)
+    ranks = [_ranks(side.ranks, count=len(side)) for side in (references, probes)]
+    rows, columns = (np.argsort(rank, kind="stable") for rank in ranks)
+    starts = np.searchsorted(ranks[1][columns], ranks[0][rows], side="right")
+    pairing = pairing_of(row_codes[rows], column_codes[columns], starts)
+    return names, (_operand(left, rows), _operand(right, columns)), pairing
 
 
-def _counted_whole(references: Side, probes: Side) -> PairCounts:
-    scores = (references.vectors @ probes.vectors.T).clip(-1.0, 1.0)
-    row, column = np.nonzero(_counted(references, probes, _subject_codes(references, probes)))
-    kept = scores[row, column]
-    histogram = np.bincount(bin_of(kept), minlength=BINS)
-    return PairCounts(histogram, _tail(kept, probes.subjects[column], references.subjects[row]), -np.inf)
+def _ranks(ranks: ArrayLike | None, *, count: int) -> NDArray[np.int64]:
+    found = np.asarray(ranks)
+    if found.shape != (count,) or found.dtype.kind not in "iu":
+        raise MetricError(
+            f"expected a whole rank for each of {count} vectors, found {found.dtype} of shape {found.shape}"
+        )
+    return found.astype(np.int64)
 
 
-def _tail(scores: NDArray[np.float64], probe: NDArray[np.str_], reference: NDArray[np.str_]) -> "pl.DataFrame":
+def _operand(vectors: Vectors, order: NDArray[np.int64] | None = None) -> "Operand":
+    from cv_quality.metrics.pair_counters import Operand
+
+    return Operand(vectors, order)
+
+
+def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:
+    """The same vectors, if they can be compared.
+
+    Raises:
+        MetricError: they are no matrix of real numbers, or a row is not finite or not of unit norm.
+    """
+    from cv_quality.metrics.products import NORM_TOLERANCE
+
+    found = _matrix(vectors, name=name)
+    norms = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
+    is_wrong = ~(np.abs(norms - 1.0) <= NORM_TOLERANCE)
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        what = _what_is_wrong(found[row], norm=norms[row])
+        raise MetricError(f"{name}: row {row} of {len(found)} {what}; {is_wrong.sum()} rows cannot be compared")
+    return found
+
+
+def _matrix(vectors: ArrayLike, *, name: str) -> Vectors:
+    try:
+        found = np.asarray(vectors)
+    except ValueError as error:
+        raise MetricError(f"{name}: rows differ in length; embed them with one model") from error
+    if found.size == 0:
+        return np.empty((0, 0))
+    if found.dtype.kind not in "fiu" or found.ndim != 2:
+        raise MetricError(
+            f"{name}: expected real numbers of shape (n, dimension), found {found.dtype} of shape {found.shape}"
+        )
+    kept = found if found.dtype in (np.float32, np.float64) else found.astype(np.float64)
+    matrix: Vectors = np.ascontiguousarray(kept)
+    return matrix
+
+
+def _what_is_wrong(row: NDArray[np.floating], *, norm: float) -> str:
+    if not np.isfinite(row).all():
+        return "holds NaN or infinity: leave it out or embed it again"
+    if norm == 0.0:
+        return "is zero and has no direction: leave it out"
+    return f"has norm {norm:.6g}, expected 1: divide each vector by its norm"
+
+
+def _names(subjects: ArrayLike, *, count: int, name: str) -> NDArray[np.str_]:
+    """Who the vectors belong to, as text."""
+    found = np.asarray(subjects)
+    if found.shape != (count,):
+        raise MetricError(f"{name}: expected one subject for each of {count} vectors, found shape {found.shape}")
+    if found.dtype.kind == "O" and not all(isinstance(subject, str | int) for subject in found):
+        row = next(place for place, subject in enumerate(found) if not isinstance(subject, str | int))
+        raise MetricError(f"{name}: the subject of row {row} is {found[row]!r}, expected a name or a whole number")
+    if count and found.dtype.kind not in "UOiu":
+        raise MetricError(f"{name}: subjects are names or whole numbers, found {found.dtype}")
+    return found.astype(str)
+
+
+def _tail(
+    found: "Found", names: NDArray[np.str_], *, references: NDArray[np.int64], probes: NDArray[np.int64]
+) -> "pl.DataFrame":
+    """The found pairs with the names of these codes."""
     import polars as pl
 
-    schema = {"score": pl.Float64, "subject_id": pl.String, "reference_subject_id": pl.String}
-    columns = {"score": scores, "subject_id": probe, "reference_subject_id": reference}
-    return pl.DataFrame(columns, schema=schema)
+    labels = pl.Series(names.tolist(), dtype=pl.String)
+    scores = pl.Series("score", found.scores)
+    return pl.DataFrame(
+        [scores, labels.gather(probes).alias("subject_id"), labels.gather(references).alias("reference_subject_id")]
+    )
+
+
+def _no_tail() -> "pl.DataFrame":
+    import polars as pl
+
+    return pl.DataFrame(schema={"score": pl.Float64, "subject_id": pl.String, "reference_subject_id": pl.String})
+
+
+def _joined(one: AnyCounts, other: AnyCounts) -> "tuple[pl.DataFrame, float]":
+    """Both tails, as far down as both reach, and where that is."""
+    import polars as pl
+
+    floor = max(one.floor, other.floor)
+    return pl.concat([one.tail, other.tail]).filter(pl.col("score") >= floor), floor
+
+
+def _trimmed(counts: AnyCounts, keep: int) -> "tuple[pl.DataFrame, float]":
+    import polars as pl
+
+    if counts.tail.height <= keep:
+        return counts.tail, counts.floor
+    scores = counts.tail["score"].to_numpy()
+    floor = float(np.partition(scores, len(scores) - keep)[len(scores) - keep])
+    return counts.tail.filter(pl.col("score") >= floor), floor

@@ -51,9 +51,12 @@ def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
     if found is None or found.low is None:
         rate = _at_fixed_threshold(scores, threshold=point.rates.threshold)
         return _columns(point, rate, f"{rate.method}; {FIXED_THRESHOLD}", rate.reason)
-    bounds = {"threshold_low": found.threshold_low, "threshold_high": found.threshold_high}
-    thresholds = {name: None if bound is None else min(bound, ABOVE_EVERY_SCORE) for name, bound in bounds.items()}
-    return _columns(point, found, str(found.method), found.reason) | thresholds
+    assert found.threshold_low is not None
+    assert found.threshold_high is not None
+    threshold = point.rates.threshold
+    low, high = min(found.threshold_low, threshold), max(found.threshold_high, threshold)
+    bounds: Row = {"threshold_low": min(low, ABOVE_EVERY_SCORE), "threshold_high": min(high, ABOVE_EVERY_SCORE)}
+    return _columns(point, found, str(found.method), found.reason) | bounds
 
 
 def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:

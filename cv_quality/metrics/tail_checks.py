@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from cv_quality.errors import MetricError
 from cv_quality.metrics import pareto
 from cv_quality.metrics.extremes import EXCEEDANCES_NEEDED, Extrapolation, TailFit, default_exceedances, fit_tail
+from cv_quality.metrics.resampling import scores_array, seeded
+from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials
 
 Floats = NDArray[np.float64]
@@ -26,7 +28,7 @@ POINTS_NEEDED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class StabilityPoint:
+class StabilityPoint(Result):
     """What the tail over one threshold says.
 
     Attributes:
@@ -47,7 +49,7 @@ class StabilityPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class GoodnessOfFit:
+class GoodnessOfFit(Result):
     """How far the excesses are from the fitted distribution.
 
     Attributes:
@@ -62,7 +64,7 @@ class GoodnessOfFit:
 
 
 @dataclass(frozen=True, slots=True)
-class QuantilePoint:
+class QuantilePoint(Result):
     """One excess against the fitted tail.
 
     Attributes:
@@ -77,7 +79,7 @@ class QuantilePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Result):
     """Whether a fit is stable, by the stated rule.
 
     Attributes:
@@ -116,7 +118,7 @@ def stability(
     >>> [(point.exceedances, round(point.shape, 2), round(point.extrapolated.value, 2)) for point in points]
     [(250, -0.13, 4.45), (500, -0.11, 4.49), (1000, -0.11, 4.48)]
     """
-    listed = np.asarray(scores, dtype=np.float64)
+    listed = scores_array(scores, "impostor")
     asked = _default_counts(listed.size, trials) if counts is None else np.unique(np.asarray(counts, dtype=np.int64))
     if asked.size and asked[0] < 1:
         raise MetricError(f"expected numbers of exceedances above 0, found {asked[0]}")
@@ -155,7 +157,7 @@ def goodness_of_fit(tail: TailFit, *, replicates: int = 200, seed: int = 0) -> G
     method = f"Anderson-Darling, parametric bootstrap, {replicates} samples"
     if tail.shape is None or tail.scale is None:
         return GoodnessOfFit(None, None, method, tail.reason)
-    rng, near = np.random.default_rng(seed), tail.shape / tail.scale
+    rng, near = seeded(seed), tail.shape / tail.scale
     uniform = rng.uniform(size=(replicates, tail.exceedances))
     drawn = np.sort(pareto.excess_at(np.log(uniform), shape=tail.shape, scale=tail.scale), axis=1)
     statistic = _anderson_darling(tail.excesses, pareto.Maximum(np.array([tail.shape]), np.array([tail.scale])))

@@ -4,6 +4,7 @@ Charts hold aggregated numbers only (see `cv_quality.reports.curves`); how any c
 `cv_quality.reports.drawing`. Importing this module does not import Altair.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,18 @@ if TYPE_CHECKING:
 LEVELS_CHARTED = 24
 BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--faint)"
 DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
+DASHES: tuple[tuple[int, int], ...] = ((1, 0), (5, 3), (2, 2), (8, 3))
+"""How the curves of one chart are dashed, in their order; a fifth begins anew."""
 
 TOO_FEW = "too few trials"
 BAND_FLOOR = 0.1
 """A band that reaches down to 0 has no place on a logarithmic axis: it is drawn to this share of its curve."""
 
 _DET_TIPS = {
-    "model:N": ("model", ""),
     "fmr:Q": ("FMR", ".3~e"),
     "fnmr:Q": ("FNMR", ".3~%"),
     "interval:N": ("95 % interval", ""),
-    "threshold:Q": ("threshold", ".4f"),
+    "threshold:Q": ("threshold", ".5~g"),
 }
 _BIN_TIPS = {
     "model:N": ("model", ""),
@@ -55,13 +57,18 @@ _PARITY_TIPS = {"low:Q": ("from", ".3~g"), "high:Q": ("to", ".3~g"), "count:Q": 
 
 
 def det_chart(
-    curves: Mapping[str, Sequence[DetPoint]], *, decided: Mapping[str, DetPoint], inks: Mapping[str, str]
+    curves: Mapping[str, Sequence[DetPoint]],
+    *,
+    decided: Mapping[str, DetPoint],
+    inks: Mapping[str, str],
+    noun: str = "model",
 ) -> Chart:
-    """FNMR against FMR on log axes, one line a curve with its 95 % band, and the decision thresholds marked.
+    """FNMR against FMR on log axes, one line a curve with its 95 % band, and one point of each marked.
 
     Args:
-        decided: where a curve stands at its decision threshold; one with a rate of 0 there has none.
+        decided: the point that is marked, such as that at the decision threshold; one with a rate of 0 has none.
         inks: colour of every curve, in the order of the drawing.
+        noun: what a curve is of.
     """
     import altair as alt
 
@@ -71,17 +78,19 @@ def det_chart(
     y = alt.Y("fnmr:Q", scale=alt.Scale(type="log", nice=False), title="FNMR", axis=log_axis())
     rows = [_det_row(model, point) for model, points in curves.items() for point in points]
     marked = [_det_row(model, point) for model, point in decided.items()]
-    banded = over([row for row in rows if row["low"] is not None])
-    band = banded.mark_area(opacity=0.16, interpolate="step-after").encode(x=x, y="low:Q", y2="high:Q", color=ink)
-    dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3], [2, 2], [8, 3]])
+    banded = [row for row in rows if row["low"] is not None]
+    band = over(banded).mark_area(opacity=0.16, interpolate="step-after").encode(x=x, y="low:Q", y2="high:Q", color=ink)
+    dashes = alt.Scale(domain=names, range=[list(dash) for dash in DASHES])
     line = over(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
     line = line.encode(x=x, y=y, color=ink, strokeDash=alt.StrokeDash("model:N", scale=dashes, legend=None))
-    hover = over(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tips(_DET_TIPS))
+    shown = tips({"model:N": (noun, ""), **_DET_TIPS})
+    hover = over(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=shown)
     points = over(marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
     shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=["circle", DIAMOND]), legend=None)
-    mark = points.encode(x=x, y=y, color=ink, shape=shape, tooltip=tips(_DET_TIPS))
+    mark = points.encode(x=x, y=y, color=ink, shape=shape, tooltip=shown)
+    layers = (*((band,) if banded else ()), line, hover, *((mark,) if marked else ()))
     title = "Detection error trade-off"
-    spec = specification(alt.layer(band, line, hover, mark), height=330, alt_text=title)
+    spec = specification(alt.layer(*layers), height=330, alt_text=title)
     return Chart("chart-det", title, _det_words(curves), spec)
 
 
@@ -108,7 +117,7 @@ def histogram_chart(
         axis=alt.Axis(grid=False, tickCount=7, format="~g"),
     )
     scale, axis = alt.Scale(type="sqrt"), alt.Axis(format="~%", tickCount=5)
-    y = alt.Y("share:Q", title="share of the class", scale=scale, axis=axis)
+    y = alt.Y("share:Q", title="share of the class", scale=scale, axis=axis, stack=None)
     ink = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
@@ -271,7 +280,7 @@ def _det_row(model: str, point: DetPoint) -> Row:
         "model": model,
         "fmr": point.fmr,
         "fnmr": point.fnmr,
-        "threshold": point.threshold,
+        "threshold": point.threshold if math.isfinite(point.threshold) else None,
         "low": low,
         "high": point.high,
         "interval": band or "none",

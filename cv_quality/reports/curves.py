@@ -98,13 +98,16 @@ def histograms(scores: Scores, *, bins: int = HISTOGRAM_BINS) -> dict[str, tuple
     edges = np.linspace(-1.0, 1.0, bins + 1)
     genuine = np.histogram(scores.genuine, edges)[0]
     impostor = scores.impostor.reshape(bins, -1).sum(axis=1)
-    return {"genuine": _bins(edges, genuine), "impostor": _bins(edges, impostor)}
+    return {"genuine": filled_bins(edges, genuine), "impostor": filled_bins(edges, impostor)}
 
 
-def _bins(edges: "NDArray[np.float64]", counts: "NDArray[np.int64]") -> tuple[HistogramBin, ...]:
-    total = int(counts.sum())
+def filled_bins(
+    edges: "NDArray[np.float64]", counts: "NDArray[np.int64]", *, total: int | None = None
+) -> tuple[HistogramBin, ...]:
+    """Bins that hold something, with their share of `total`, or else of all that lies in a bin."""
+    of = int(counts.sum()) if total is None else total
     return tuple(
-        HistogramBin(low=float(low), high=float(high), count=int(count), share=int(count) / total)
+        HistogramBin(low=float(low), high=float(high), count=int(count), share=int(count) / of)
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
         if count
     )
@@ -171,5 +174,5 @@ def read_parity(lake: Lake, *, scope: Scope, threshold: float) -> Parity | None:
         mean_difference=float(np.abs(difference).mean()),
         largest_difference=float(np.abs(difference).max()),
         n_flipped=int(((score >= threshold) != (device >= threshold)).sum()),
-        bins=_bins(edges, np.histogram(difference, edges)[0]),
+        bins=filled_bins(edges, np.histogram(difference, edges)[0]),
     )

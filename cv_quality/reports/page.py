@@ -4,20 +4,17 @@ Here the parts are put together and written: numbers from `facts`, drawings from
 The page asks the network for nothing and its content security policy forbids it to; the same lake gives the same bytes.
 """
 
-import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cv_quality.drops.manifest import SCHEMA_VERSION
 from cv_quality.inference.registry import ModelEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, atomic_path
 from cv_quality.lake.tables import OPERATING_POINTS
-from cv_quality.reports import charts, curves, drawing, facts, verdict
+from cv_quality.reports import charts, curves, facts, rendering, verdict
 from cv_quality.reports.curves import DetPoint, Latency, Parity, Scores
 from cv_quality.reports.deliveries import DataQuality, read_data_quality
 from cv_quality.reports.drawing import Chart
@@ -25,9 +22,6 @@ from cv_quality.reports.facts import Dimension, Headline, Overview, Scope
 from cv_quality.reports.queries import Query, latency_query, parity_query, quarantine_query
 from cv_quality.reports.thumbnails import Failure, read_failures
 from cv_quality.reports.verdict import Finding
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 LATENCY_DIMENSIONS = {"device_model": "device model", "thermal_state": "thermal state"}
 
@@ -163,19 +157,7 @@ def read_content(
 
 def render(content: Content) -> str:
     """The page as HTML; every value is escaped by the template engine."""
-    script = drawing.script()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            content=content,
-            script=script,
-            script_digest=digest,
-            schema_version=SCHEMA_VERSION,
-            methods=_methods(content),
-        )
-    )
+    return rendering.render("report.html", content=content, schema_version=SCHEMA_VERSION, methods=_methods(content))
 
 
 def _methods(content: Content) -> list[str]:
@@ -185,38 +167,6 @@ def _methods(content: Content) -> list[str]:
     methods = (rate.method for rate in (*headline, *levels) if rate is not None and rate.method)
     parts = (part.strip() for method in methods for part in method.split(";"))
     return sorted({part.partition(", design effect")[0] for part in parts})
-
-
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("cv_quality.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=verdict.percent, points=_points, spec=_spec_text, day=lambda value: f"{value:%Y-%m-%d}"
-    )
-    environment.globals.update(describe=verdict.describe)
-    return environment
-
-
-def _points(value: float | None) -> str:
-    """A difference of two rates in percentage points, signed."""
-    if value is None:
-        return "—"
-    number = f"{100 * abs(value):.3g}"
-    sign = "±" if value == 0 else ("+" if value > 0 else "−")
-    return f"{sign}{number} pp"
-
-
-def _spec_text(chart: Chart) -> str:
-    """A specification as JSON that cannot end the script element that holds it."""
-    text = json.dumps(chart.spec, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _score_charts(

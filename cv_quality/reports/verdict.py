@@ -5,6 +5,7 @@ Only words are made here, from records of `cv_quality.reports.facts`. Whether a 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from cv_quality.reports.facts import DIMENSIONS, UNKNOWN, Dimension, Direction, Headline, Level, Rate
 
@@ -27,14 +28,10 @@ class Finding:
 def percent(value: float | None) -> str:
     """A rate as people read it: three significant digits.
 
-    >>> percent(0.0625), percent(0.00001), percent(None)
-    ('6.25 %', '0.001 %', 'undefined')
+    >>> percent(0.0625), percent(0.000000123456), percent(None)
+    ('6.25 %', '0.0000123 %', 'undefined')
     """
-    if value is None:
-        return "undefined"
-    number = 100 * value
-    digits = f"{number:.3g}"
-    return f"{f'{number:.10f}'.rstrip('0').rstrip('.') if 'e-' in digits else digits} %"
+    return "undefined" if value is None else f"{Decimal(f'{100 * value:.3g}'):f} %"
 
 
 def find(headlines: Iterable[Headline], *, dimensions: Iterable[Dimension], has_baseline: bool) -> Finding:

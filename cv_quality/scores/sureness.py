@@ -199,7 +199,10 @@ class BySubject:
             n_effective=found.n_effective,
             reason=found.reason,
         )
-        return PointBounds(rate, found.threshold_low, found.threshold_high)
+        assert found.threshold_low is not None
+        assert found.threshold_high is not None
+        low, high = min(found.threshold_low, rates.threshold), max(found.threshold_high, rates.threshold)
+        return PointBounds(rate, low, high)
 
     def eer(self) -> EerInterval:
         return eer_interval(
