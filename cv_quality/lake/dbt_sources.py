@@ -10,6 +10,7 @@ from cv_quality.lake.tables import (
     COMPARISONS,
     DET_CURVE,
     DEVICES,
+    DIFFERENTIALS,
     DROP_FILES,
     INTERVALS,
     METRIC_COUNTS,
@@ -29,6 +30,7 @@ WAREHOUSE_TABLES = (
     INTERVALS,
     OPERATING_POINTS,
     DET_CURVE,
+    DIFFERENTIALS,
 )
 """What the warehouse is made of: no template, no frame and no subject's event is among them."""
 

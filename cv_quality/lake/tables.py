@@ -293,6 +293,7 @@ ATTEMPT_OUTCOMES = Table(
     unique=("attempt_id",),
 )
 
+GROUP_ATTRIBUTES = ("age_band", "sex", "skin_tone_band")
 METRICS = ("fta", "fnmr", "fmr", "frr", "far")
 
 METRIC_COUNTS = Table(
@@ -425,6 +426,31 @@ DET_CURVE = Table(
     ),
     unique=("model_build_id", "fmr_target"),
 )
+DIFFERENTIALS = Table(
+    "differentials",
+    "build",
+    "rate of one group of people, or FMR between two, at the decision threshold, held against that of all",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("attribute", "text", "what the groups are groups of", levels=GROUP_ATTRIBUTES),
+        Column("metric", "text", "the rate", levels=("fmr", "fnmr", "fta")),
+        Column("level", "text", "the group"),
+        Column("other_level", "text", "the group compared with; the same one for all but FMR between groups"),
+        *_INTERVAL,
+        Column("ratio", "real", "the group's rate over that of all", nullable=True, low=0),
+        Column("ratio_low", "real", "lower 95 % bound", nullable=True, low=0),
+        Column("ratio_high", "real", "upper 95 % bound", nullable=True, low=0),
+        Column(
+            "verdict",
+            "text",
+            "whether the group is at most 25 % worse than all; null where the rate is not held against that rule",
+            nullable=True,
+            levels=("pass", "fail", "insufficient"),
+        ),
+    ),
+    unique=("model_build_id", "attribute", "metric", "level", "other_level"),
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -445,6 +471,7 @@ TABLES: dict[str, Table] = {
         IMPOSTOR_TRIALS,
         OPERATING_POINTS,
         DET_CURVE,
+        DIFFERENTIALS,
     )
 }
 """Every table by name."""

@@ -13,10 +13,19 @@ import numpy as np
 from cv_quality.errors import MetricError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, DET_CURVE, INTERVALS, METRIC_COUNTS, METRICS, OPERATING_POINTS
+from cv_quality.lake.tables import (
+    ATTEMPT_OUTCOMES,
+    DET_CURVE,
+    DIFFERENTIALS,
+    INTERVALS,
+    METRIC_COUNTS,
+    METRICS,
+    OPERATING_POINTS,
+)
 from cv_quality.metrics.build_scores import BuildScores, read_build_scores
 from cv_quality.metrics.counts import WHOLE
 from cv_quality.metrics.dyadic import pair_rate
+from cv_quality.metrics.group_rates import group_rows
 from cv_quality.metrics.operating_points import (
     BothClasses,
     OperatingPoint,
@@ -53,7 +62,7 @@ class MeasureSummary:
     """What was measured of a build.
 
     Attributes:
-        interval_rows, point_rows, curve_rows: rows of the three tables.
+        interval_rows, point_rows, curve_rows, group_rows: rows of the four tables.
         rates: model build -> metric -> rate over everything, where there was a trial.
         undefined_points: operating points that the data cannot show.
     """
@@ -62,6 +71,7 @@ class MeasureSummary:
     interval_rows: int
     point_rows: int
     curve_rows: int
+    group_rows: int
     rates: dict[str, dict[str, float]]
     undefined_points: int
 
@@ -74,7 +84,7 @@ def measure_build(
     drops: Sequence[str],
     fmr_targets: Sequence[float] = FMR_TARGETS,
 ) -> MeasureSummary:
-    """Write `intervals`, `operating_points` and `det_curve` of a build's own drops, scored by each of `model_builds`.
+    """Write `intervals`, `operating_points`, `det_curve` and `differentials` of a build's own drops, for each model.
 
     Args:
         model_builds: the build itself and, where it has one, its baseline.
@@ -89,6 +99,7 @@ def measure_build(
     rows = pl.concat([_intervals(lake, build=build, model_build=model, drops=drops) for model in model_builds])
     points: list[Mapping[str, object]] = []
     curves: list[Mapping[str, object]] = []
+    groups: list[Mapping[str, object]] = []
     for model in model_builds:
         scores = read_build_scores(lake, build=build, model_build=model, drops=drops)
         classes = both_classes(scores.genuine_scores, scores.counts)
@@ -96,12 +107,15 @@ def measure_build(
         threshold = _threshold(lake, model, drops)
         points += [{**head, **row} for row in _points(scores, classes, targets=fmr_targets, threshold=threshold)]
         curves += [{**head, **row} for row in _curve(scores, classes)]
+        by_group = group_rows(lake, scores, model_build=model, drops=drops, threshold=threshold)
+        groups += [{**head, **row} for row in by_group]
     whole = rows.filter(pl.col("dimension") == WHOLE).drop_nulls("value")
     return MeasureSummary(
         build=build,
         interval_rows=lake.write(INTERVALS, key, rows),
         point_rows=lake.write(OPERATING_POINTS, key, pl.DataFrame(points, schema=_schema(OPERATING_POINTS))),
         curve_rows=lake.write(DET_CURVE, key, pl.DataFrame(curves, schema=_schema(DET_CURVE))),
+        group_rows=lake.write(DIFFERENTIALS, key, pl.DataFrame(groups, schema=_schema(DIFFERENTIALS))),
         rates={
             model: dict(whole.filter(model_build_id=model).select("metric", "value").iter_rows())
             for model in model_builds

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics.differentials import Differentials
 from cv_quality.metrics.quality import ErrorVersusReject, error_versus_reject
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
 from cv_quality.metrics.results import JsonValue, Result
@@ -19,6 +20,7 @@ from cv_quality.metrics.separation import Separation, separation
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.verification import ErrorRates, eer, fnmr_at_fmr, rates_at, too_few_trials
 from cv_quality.scores.beyond import Beyond, beyond
+from cv_quality.scores.groups import group_differentials
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.sureness import Band, PointBounds, Sureness, sureness_of
 
@@ -97,6 +99,8 @@ class Evaluation(Result):
         fixed: both rates at a threshold that was given; None without one.
         erc: error versus reject, by the lower quality of the two samples, at the threshold of the lowest FMR target
             whose status is "ok"; None where the files hold no qualities, or no such target.
+        differentials: rates by group at that same threshold, in units of the files; None without groups and subjects,
+            or without such a threshold.
         beyond: extrapolated thresholds of the targets that are undefined; None without any, or with too few scores.
     """
 
@@ -119,6 +123,7 @@ class Evaluation(Result):
     curve: tuple[CurvePoint, ...]
     erc: ErrorVersusReject | None
     beyond: Beyond | None
+    differentials: Differentials | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -155,6 +160,8 @@ def evaluate(
     points = tuple(_at_target(scores, sure, fmr=target) for target in targets)
     apart = separation(genuine, impostor)
     crossing = _crossing(scores, sure)
+    firm = _firm_threshold(points)
+    differences, about_groups = group_differentials(scores, sure, threshold=firm)
     return Evaluation(
         name=name or " + ".join(scores.sources),
         files=scores.sources,
@@ -173,10 +180,11 @@ def evaluate(
         fixed=None if threshold is None else _at_threshold(scores, sure, threshold=threshold),
         separation=apart,
         curve=_curve(scores, sure),
-        erc=_erc(scores, points),
+        erc=_erc(scores, threshold=firm),
         beyond=beyond(scores, sure, targets=targets, replicates=replicates, seed=seed),
+        differentials=differences,
         notes=scores.notes,
-        warnings=(*scores.warnings, *apart.warnings, *sure.warnings, *_crossing_warning(crossing)),
+        warnings=(*scores.warnings, *apart.warnings, *sure.warnings, *about_groups, *_crossing_warning(crossing)),
     )
 
 
@@ -248,15 +256,20 @@ def _crossing_warning(crossing: CrossingPoint) -> tuple[str, ...]:
     return (f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity",)
 
 
-def _erc(scores: ScoreSet, points: Sequence[Point]) -> ErrorVersusReject | None:
-    firm = [point.threshold for point in points if point.status == "ok" and point.threshold is not None]
-    if not scores.has_qualities or not firm:
+def _firm_threshold(points: Sequence[Point]) -> float | None:
+    """The threshold of the lowest FMR target whose status is "ok", in units of the files."""
+    firm = [point.threshold for point in points if point.status == "ok"]
+    return firm[-1] if firm else None
+
+
+def _erc(scores: ScoreSet, *, threshold: float | None) -> ErrorVersusReject | None:
+    if not scores.has_qualities or threshold is None:
         return None
     import polars as pl
 
     genuine = scores.rows.filter(pl.col("is_genuine"))
     lower = genuine.select(pl.min_horizontal("quality_a", "quality_b")).to_series()
-    return error_versus_reject(genuine["score"], lower, threshold=scores.in_file_units(firm[-1]))
+    return error_versus_reject(genuine["score"], lower, threshold=scores.in_file_units(threshold))
 
 
 def _curve(scores: ScoreSet, sure: Sureness) -> tuple[CurvePoint, ...]:

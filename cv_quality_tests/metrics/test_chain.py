@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.tables import ATTEMPT_OUTCOMES, DET_CURVE, INTERVALS, METRIC_COUNTS, OPERATING_POINTS
+from cv_quality.lake.tables import (
+    ATTEMPT_OUTCOMES,
+    DET_CURVE,
+    DIFFERENTIALS,
+    INTERVALS,
+    METRIC_COUNTS,
+    OPERATING_POINTS,
+)
 from cv_quality.metrics.build_scores import read_build_scores
 from cv_quality.metrics.impostors import count_impostors, write_impostors
 from cv_quality.metrics.measure import measure_build
@@ -167,3 +174,27 @@ def test_the_curve_is_exact_falls_and_lies_in_its_band(lake: Lake) -> None:
     banded = curve.drop_nulls("fnmr_low")
     assert banded.height > 20
     assert ((banded["fnmr_low"] <= banded["fnmr"]) & (banded["fnmr"] <= banded["fnmr_high"])).all()
+
+
+def test_groups_of_people_are_held_against_all_at_the_decision_threshold(lake: Lake) -> None:
+    names = [f"s{index:02d}" if index % 2 else f"long{index:02d}" for index in range(40)]
+    enrols, attempts = random_drop(seed=3, subjects=names, attempts=5, noise=0.9)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    score_drop(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    rows = rows_of(lake, DIFFERENTIALS, build="b1")
+    assert rows["attribute"].unique().to_list() == ["skin_tone_band"]
+    overall = rows_of(lake, OPERATING_POINTS, build="b1").filter(point="decision_threshold").row(0, named=True)
+    fmr, fnmr = (rows.filter(metric=metric) for metric in ("fmr", "fnmr"))
+    assert sorted(zip(fmr["level"], fmr["other_level"], strict=True)) == [
+        ("4-6", "4-6"),
+        ("4-6", "7-10"),
+        ("7-10", "7-10"),
+    ]
+    assert (fmr["numerator"].sum(), fmr["denominator"].sum()) == (overall["n_false_matches"], overall["n_impostor"])
+    assert (fnmr["numerator"].sum(), fnmr["denominator"].sum()) == (
+        overall["n_false_non_matches"],
+        overall["n_genuine"],
+    )
+    assert fnmr["verdict"].null_count() == 0
+    assert (fnmr["ratio_low"] < fnmr["ratio_high"]).all()

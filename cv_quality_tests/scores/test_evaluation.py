@@ -207,3 +207,36 @@ def test_a_target_beyond_the_comparisons_is_extrapolated_apart_from_what_was_cou
     assert apart.points[0].threshold == -point.threshold  # type: ignore[operator]
     assert ordered(apart.points[0].low, apart.points[0].threshold, apart.points[0].high)
     assert evaluated(table(), tmp_path, fmr_targets=[1e-6]).beyond is None
+
+
+def with_groups(frame: pl.DataFrame) -> pl.DataFrame:
+    """Even subjects are in group "even", the others in "odd"."""
+    is_even = [pl.col(f"subject_{side}").str.slice(1).cast(pl.Int64) % 2 == 0 for side in ("a", "b")]
+    names = [pl.when(even).then(pl.lit("even")).otherwise(pl.lit("odd")) for even in is_even]
+    return frame.with_columns(group_a=names[0], group_b=names[1])
+
+
+def test_groups_get_their_rates_at_one_threshold_for_all(tmp_path: Path) -> None:
+    frame = with_groups(table(attempts=20))
+    found = evaluated(frame, tmp_path, fmr_targets=[0.01])
+    assert found.differentials is not None
+    threshold = found.operating_points[0].threshold
+    assert found.differentials.threshold == threshold
+    for row in found.differentials.groups:
+        genuine = frame.filter(pl.col("is_genuine") & (pl.col("group_a") == row.group))["score"]
+        within = frame.filter(
+            ~pl.col("is_genuine") & (pl.col("group_a") == row.group) & (pl.col("group_b") == row.group)
+        )
+        assert row.fnmr.numerator == (genuine < threshold).sum()
+        assert row.fmr is not None
+        assert row.fmr.numerator == (within["score"] >= threshold).sum()
+    assert evaluated(table(), tmp_path).differentials is None
+
+
+def test_a_subject_in_two_groups_is_said_and_gives_no_rates_by_group(tmp_path: Path) -> None:
+    frame = with_groups(table(attempts=20)).with_columns(group_b=pl.lit("odd"))
+    found = evaluated(frame, tmp_path, fmr_targets=[0.01])
+    assert found.differentials is None
+    assert any("in several groups" in warning for warning in found.warnings)
+    unnamed = evaluated(frame.drop("subject_a", "subject_b"), tmp_path, fmr_targets=[0.01])
+    assert any("need subjects" in warning for warning in unnamed.warnings)
