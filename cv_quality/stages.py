@@ -191,7 +191,6 @@ def count_impostors(workspace: Workspace, build: str) -> StageResult:
     models, drops = _passed_cells(workspace, build, "infer")
     counted = [count_impostors(workspace.lake, build=build, model_build=model, drops=drops) for model in models]
     tail_rows = write_impostors(workspace.lake, counted)
-    workspace.lake.store.write_bytes(f"counted/{build}", _templates_identity(workspace, build).encode())
     numbers: dict[str, int | float | str] = {
         "drops": len(drops),
         "pairs": sum(part.counts.n for part in counted),
@@ -199,7 +198,8 @@ def count_impostors(workspace: Workspace, build: str) -> StageResult:
         "blocks_computed": sum(part.blocks_computed for part in counted),
         "tail_rows": tail_rows,
     }
-    return StageResult("impostors", build, numbers, time.perf_counter() - started)
+    templates = _templates_identity(workspace, build)
+    return _judged(workspace, "impostors", TableKey(build=build), numbers, started, delivery=templates)
 
 
 def measure_build(workspace: Workspace, build: str) -> StageResult:
@@ -220,7 +220,8 @@ def _templates_identity(workspace: Workspace, build: str) -> str:
 
 
 def _require_counted(workspace: Workspace, build: str) -> None:
-    if _recorded(workspace, f"counted/{build}") != _templates_identity(workspace, build):
+    verdict = require_passed(workspace.lake, "impostors", TableKey(build=build))
+    if verdict.delivery != _templates_identity(workspace, build):
         raise GateFailed(
             f"the cross-subject pairs of {build} were not counted on the templates that lie in the lake now: "
             "materialize impostor_counts of the build first"

@@ -11,7 +11,7 @@ from typing import Literal
 from cv_quality.lake import tables
 from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER, Column, Table
 
-Gate = Literal["parse", "validate", "infer", "compare", "measure", "measure_build"]
+Gate = Literal["parse", "validate", "infer", "compare", "measure", "impostors", "measure_build"]
 
 MAX_QUARANTINED_SHARE = 0.05
 MAX_FAILED_SAMPLES_SHARE = 0.50
@@ -356,6 +356,36 @@ MEASURE = Suite(
     ),
 )
 
+IMPOSTORS = Suite(
+    "impostors",
+    judged=(tables.IMPOSTOR_COUNTS, tables.IMPOSTOR_TAIL, tables.IMPOSTOR_TRIALS),
+    rules=(
+        *schema_rules(tables.IMPOSTOR_COUNTS),
+        *schema_rules(tables.IMPOSTOR_TAIL),
+        *schema_rules(tables.IMPOSTOR_TRIALS),
+        _rows(tables.IMPOSTOR_TAIL, "no pair is of one subject", "subject_id = reference_subject_id"),
+        _query(
+            tables.IMPOSTOR_TAIL,
+            "every pair of the tail was counted",
+            "SELECT t.model_build_id FROM (SELECT model_build_id, count(*) AS n FROM impostor_tail GROUP BY ALL) t "
+            'LEFT JOIN (SELECT model_build_id, sum("count") AS n FROM impostor_counts GROUP BY ALL) c '
+            "USING (model_build_id) WHERE t.n > coalesce(c.n, 0)",
+        ),
+        _query(
+            tables.IMPOSTOR_TRIALS,
+            "the subjects' samples account for every impostor comparison",
+            "SELECT t.model_build_id FROM (SELECT model_build_id, "
+            "sum(n_references + n_frames) * sum(n_probes + n_frames) "
+            "- sum((n_references + n_frames) * (n_probes + n_frames)) "
+            "- (sum(n_frames) * sum(n_frames) - sum(n_frames * n_frames)) / 2 AS expected "
+            "FROM impostor_trials GROUP BY model_build_id) t JOIN (SELECT model_build_id, "
+            'sum("count") AS found FROM impostor_counts GROUP BY model_build_id) c USING (model_build_id) '
+            "WHERE t.expected <> c.found",
+            is_warning=True,
+        ),
+    ),
+)
+
 MEASURE_BUILD = Suite(
     "measure_build",
     judged=(
@@ -363,16 +393,13 @@ MEASURE_BUILD = Suite(
         tables.OPERATING_POINTS,
         tables.DET_CURVE,
         tables.DIFFERENTIALS,
-        tables.IMPOSTOR_COUNTS,
-        tables.IMPOSTOR_TRIALS,
     ),
+    context=(tables.IMPOSTOR_COUNTS,),
     rules=(
         *schema_rules(tables.INTERVALS),
         *schema_rules(tables.OPERATING_POINTS),
         *schema_rules(tables.DET_CURVE),
         *schema_rules(tables.DIFFERENTIALS),
-        *schema_rules(tables.IMPOSTOR_COUNTS),
-        *schema_rules(tables.IMPOSTOR_TRIALS),
         _rows(tables.INTERVALS, "the rate lies within its interval", "low > value OR value > high"),
         _rows(tables.INTERVALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
         _rows(tables.OPERATING_POINTS, "the realised FMR never exceeds its target", "fmr > fmr_target"),
@@ -387,18 +414,6 @@ MEASURE_BUILD = Suite(
         _rows(tables.DIFFERENTIALS, "a group's rate lies within its interval", "low > value OR value > high"),
         _rows(tables.DIFFERENTIALS, "a group's missing rate says why", "value IS NULL AND reason IS NULL"),
         _query(
-            tables.IMPOSTOR_TRIALS,
-            "the subjects' samples account for every impostor comparison",
-            "SELECT t.model_build_id FROM (SELECT model_build_id, "
-            "sum(n_references + n_frames) * sum(n_probes + n_frames) "
-            "- sum((n_references + n_frames) * (n_probes + n_frames)) "
-            "- (sum(n_frames) * sum(n_frames) - sum(n_frames * n_frames)) / 2 AS expected "
-            "FROM impostor_trials GROUP BY model_build_id) t JOIN (SELECT model_build_id, "
-            'sum("count") AS found FROM impostor_counts GROUP BY model_build_id) c USING (model_build_id) '
-            "WHERE t.expected <> c.found",
-            is_warning=True,
-        ),
-        _query(
             tables.OPERATING_POINTS,
             "the histogram holds every impostor comparison",
             "SELECT model_build_id FROM operating_points o GROUP BY model_build_id HAVING max(n_impostor) <> "
@@ -407,5 +422,7 @@ MEASURE_BUILD = Suite(
     ),
 )
 
-SUITES: dict[Gate, Suite] = {suite.gate: suite for suite in (PARSE, VALIDATE, INFER, COMPARE, MEASURE, MEASURE_BUILD)}
+SUITES: dict[Gate, Suite] = {
+    suite.gate: suite for suite in (PARSE, VALIDATE, INFER, COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD)
+}
 """Every gate's suite, in the order of the data."""

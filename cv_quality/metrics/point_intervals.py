@@ -21,6 +21,8 @@ Row = dict[str, object]
 
 ABOVE_EVERY_SCORE = 2.0
 """How a threshold of +inf is written: no cosine reaches it."""
+LOWEST_SCORE = -1.0
+"""How a threshold of -inf is written: every cosine reaches it."""
 
 SEED = 20_260_101
 BAND_REPLICATES = 200
@@ -55,7 +57,7 @@ def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
     assert found.threshold_high is not None
     threshold = point.rates.threshold
     low, high = min(found.threshold_low, threshold), max(found.threshold_high, threshold)
-    bounds: Row = {"threshold_low": min(low, ABOVE_EVERY_SCORE), "threshold_high": min(high, ABOVE_EVERY_SCORE)}
+    bounds: Row = {"threshold_low": max(low, LOWEST_SCORE), "threshold_high": min(high, ABOVE_EVERY_SCORE)}
     return _columns(point, found, str(found.method), found.reason) | bounds
 
 

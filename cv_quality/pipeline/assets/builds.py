@@ -15,13 +15,25 @@ from cv_quality.stages import Workspace
     group_name="compare",
     description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
     kinds={"parquet"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "impostors_gate",
+            asset="impostor_counts",
+            partitions_def=BUILDS,
+            blocking=True,
+            description="No pair of one subject, the tail within the histogram, every pair accounted for by samples.",
+        )
+    ],
     partitions_def=BUILDS,
     backfill_policy=MANY_KEYS_A_RUN,
     retry_policy=RETRY_UNREACHABLE_STORES,
 )
 def impostor_counts(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
     yield from run_stage(
-        context, lambda key: stages.count_impostors(workspace, str(key.build)), assets=["impostor_counts"]
+        context,
+        lambda key: stages.count_impostors(workspace, str(key.build)),
+        assets=["impostor_counts"],
+        check="impostors_gate",
     )
 
 
