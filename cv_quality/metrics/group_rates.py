@@ -85,8 +85,8 @@ def _acquisitions(
     import polars as pl
 
     counts = lake.scan(METRIC_COUNTS, [TableKey(build=model_build, drop=drop) for drop in drops])
-    counts = counts.filter(metric="fta", dimension=WHOLE).group_by("subject_id")
-    summed = counts.agg(pl.col("denominator", "numerator").sum())
+    counts = counts.filter(metric="fta", dimension=WHOLE)
+    summed = counts.group_by("subject_id").agg(pl.col("denominator", "numerator").sum())
     every = pl.LazyFrame({"subject_id": scores.subjects}, schema={"subject_id": pl.String})
     known = every.join(summed, on="subject_id", how="left", maintain_order="left").collect().fill_null(0)
     return known["denominator"].to_numpy(), known["numerator"].to_numpy()

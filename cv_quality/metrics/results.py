@@ -1,10 +1,11 @@
-"""What every typed result of this package has in common: it can be written as JSON, under the names that it declares.
+"""How results are written: as plain values for JSON, under the names that they declare, and rates for people.
 
 Results themselves live beside the functions that make them; a rate with its interval is in `cv_quality.metrics.rates`.
 """
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
+from decimal import Decimal
 from typing import TypeAlias
 
 import numpy as np
@@ -24,6 +25,15 @@ class Result:
         `float` reads back.
         """
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def percent(value: float | None) -> str:
+    """A rate as people read it: three significant digits.
+
+    >>> percent(0.0625), percent(0.000000123456), percent(None)
+    ('6.25 %', '0.0000123 %', 'undefined')
+    """
+    return "undefined" if value is None else f"{Decimal(f'{100 * value:.3g}'):f} %"
 
 
 def _plain(value: object) -> JsonValue:

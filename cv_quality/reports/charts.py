@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cv_quality.metrics.results import percent
 from cv_quality.reports.curves import DetPoint, HistogramBin, Latency, Parity
 from cv_quality.reports.drawing import Chart, Row, level_axis, log_axis, over, specification, tips
 from cv_quality.reports.facts import Dimension, Level, Rate, Scope
@@ -79,7 +80,9 @@ def det_chart(
     rows = [_det_row(model, point) for model, points in curves.items() for point in points]
     marked = [_det_row(model, point) for model, point in decided.items()]
     banded = [row for row in rows if row["low"] is not None]
-    band = over(banded).mark_area(opacity=0.16, interpolate="step-after").encode(x=x, y="low:Q", y2="high:Q", color=ink)
+    faint = max(min(0.16, 0.4 / len(names)), 0.05)  # the bands of many curves lie over each other
+    area = over(banded).mark_area(opacity=faint, interpolate="step-after")
+    band = area.encode(x=x, y="low:Q", y2="high:Q", color=ink)
     dashes = alt.Scale(domain=names, range=[list(dash) for dash in DASHES])
     line = over(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
     line = line.encode(x=x, y=y, color=ink, strokeDash=alt.StrokeDash("model:N", scale=dashes, legend=None))
@@ -272,8 +275,6 @@ def _shape(scope: Scope) -> "alt.Shape":
 
 
 def _det_row(model: str, point: DetPoint) -> Row:
-    from cv_quality.reports.verdict import percent
-
     band = None if point.low is None else f"{percent(point.low)} to {percent(point.high)}"
     low = None if point.low is None else max(point.low, point.fnmr * BAND_FLOOR)
     return {
@@ -306,8 +307,6 @@ def _bin_row(item: HistogramBin, *, model: str, kind: str) -> dict[str, Any]:
 
 
 def _level_row(model: str, rate: Rate, *, level: str, is_sufficient: bool) -> Row:
-    from cv_quality.reports.verdict import percent
-
     return {
         "model": model,
         "level": level,
@@ -324,8 +323,6 @@ def _level_row(model: str, rate: Rate, *, level: str, is_sufficient: bool) -> Ro
 
 
 def _words(rate: Rate) -> str:
-    from cv_quality.reports.verdict import percent
-
     return f"{percent(rate.value)} of {rate.denominator or 0:,}"
 
 

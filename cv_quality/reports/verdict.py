@@ -5,8 +5,8 @@ Only words are made here, from records of `cv_quality.reports.facts`. Whether a 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 
+from cv_quality.metrics.results import percent
 from cv_quality.reports.facts import DIMENSIONS, UNKNOWN, Dimension, Direction, Headline, Level, Rate
 
 _PLACES = {
@@ -23,15 +23,6 @@ class Finding:
 
     sentence: str
     direction: Direction
-
-
-def percent(value: float | None) -> str:
-    """A rate as people read it: three significant digits.
-
-    >>> percent(0.0625), percent(0.000000123456), percent(None)
-    ('6.25 %', '0.0000123 %', 'undefined')
-    """
-    return "undefined" if value is None else f"{Decimal(f'{100 * value:.3g}'):f} %"
 
 
 def find(headlines: Iterable[Headline], *, dimensions: Iterable[Dimension], has_baseline: bool) -> Finding:

@@ -6,7 +6,7 @@ whose `to_dict` is the document that `cvq evaluate --json` prints. How files bec
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -183,8 +183,8 @@ def evaluate(
         erc=_erc(scores, threshold=firm),
         beyond=beyond(scores, sure, targets=targets, replicates=replicates, seed=seed),
         differentials=differences,
-        notes=scores.notes,
-        warnings=(*scores.warnings, *apart.warnings, *sure.warnings, *about_groups, *_crossing_warning(crossing)),
+        notes=(*scores.notes, *apart.warnings),
+        warnings=(*scores.warnings, *sure.warnings, *about_groups, *_crossing_warning(crossing)),
     )
 
 
@@ -269,7 +269,8 @@ def _erc(scores: ScoreSet, *, threshold: float | None) -> ErrorVersusReject | No
 
     genuine = scores.rows.filter(pl.col("is_genuine"))
     lower = genuine.select(pl.min_horizontal("quality_a", "quality_b")).to_series()
-    return error_versus_reject(genuine["score"], lower, threshold=scores.in_file_units(threshold))
+    curve = error_versus_reject(genuine["score"], lower, threshold=scores.in_file_units(threshold))
+    return replace(curve, threshold=threshold)
 
 
 def _curve(scores: ScoreSet, sure: Sureness) -> tuple[CurvePoint, ...]:

@@ -24,7 +24,7 @@ def group_differentials(
     groups, torn = _group_of_subjects(scores)
     named = {group for group in groups if group}
     if torn:
-        return None, (f"subject {torn[0]} and {len(torn) - 1} more are in several groups: no rates by group",)
+        return None, (f"{len(torn)} of {len(groups)} subjects are in several groups: no rates by group",)
     if not 1 < len(named) < len(groups):
         return None, (f"{len(named)} groups of {len(groups)} subjects: no rates by group",)
     found = differentials(

@@ -1,6 +1,7 @@
 """An evaluation in words: the lines and the table that a terminal shows. The full document is `Evaluation.to_dict`."""
 
 from cv_quality.metrics.rates import Rate
+from cv_quality.metrics.results import percent
 from cv_quality.scores.evaluation import Evaluation, Point
 
 
@@ -19,18 +20,6 @@ def point_rows(evaluation: Evaluation) -> list[dict[str, object]]:
     """One row per operating point, for a table."""
     fixed = [] if evaluation.fixed is None else [evaluation.fixed]
     return [_row(point, evaluation.accept_when) for point in (*evaluation.operating_points, *fixed)]
-
-
-def percent(value: float | None) -> str:
-    """A rate as people read it.
-
-    >>> percent(0.0625), percent(1e-6), percent(None)
-    ('6.25 %', '0.0001 %', 'undefined')
-    """
-    if value is None:
-        return "undefined"
-    digits = f"{100 * value:.3g}"
-    return f"{f'{100 * value:.10f}'.rstrip('0').rstrip('.') if 'e-' in digits else digits} %"
 
 
 def _row(point: Point, accept_when: str) -> dict[str, object]:

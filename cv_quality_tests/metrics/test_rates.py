@@ -1,4 +1,7 @@
-"""Intervals of attempt rates: coverage under likeness of a subject's attempts, and the edges."""
+"""Intervals of attempt rates: coverage where a subject's attempts are alike, exact ones against scipy, the edges."""
+
+import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -7,11 +10,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.rates import clustered_rate
+from cv_quality.metrics.rates import BinomialMethod, Rate, Side, binomial_rate, clustered_rate
 
 SUBJECTS = st.lists(
     st.integers(1, 20).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=30
 )
+METHODS: dict[BinomialMethod, str] = {"clopper-pearson": "exact", "wilson": "wilson"}
+SIDES: dict[Side, str] = {"both": "two-sided", "upper": "less", "lower": "greater"}
 
 
 @given(subjects=SUBJECTS, seed=st.integers(0, 99))
@@ -78,3 +83,66 @@ def test_a_small_cell_is_insufficient_and_an_empty_one_has_no_value() -> None:
 def test_more_errors_than_trials_are_refused() -> None:
     with pytest.raises(MetricError, match="0 <= errors <= trials"):
         clustered_rate([3], [2])
+
+
+def test_effective_trials_are_those_of_the_design_effect() -> None:
+    alike = clustered_rate([10] * 20 + [0] * 80, [10] * 100)
+    single = clustered_rate(np.repeat([1, 0], [40, 4_960]), np.ones(5_000))
+    assert alike.n_effective == pytest.approx(100, rel=0.02)
+    assert single.n_effective == pytest.approx(5_000, rel=1e-3)
+    assert clustered_rate([], []).n_effective is None
+
+
+@pytest.mark.parametrize("errors", [[-1.0], [math.nan], [0.5]])
+def test_counts_that_are_no_counts_are_refused(errors: list[float]) -> None:
+    with pytest.raises(MetricError, match=r"errors and trials|errors <= trials"):
+        clustered_rate(errors, [2.0])
+
+
+@given(trials=st.integers(1, 3_000), share=st.floats(0, 1), level=st.sampled_from([0.8, 0.95, 0.999]))
+def test_binomial_bounds_are_those_of_scipy_on_both_sides_and_on_one(trials: int, share: float, level: float) -> None:
+    errors = round(share * trials)
+    for method, name in METHODS.items():
+        for side, alternative in SIDES.items():
+            expected = stats.binomtest(errors, trials, alternative=alternative).proportion_ci(level, method=name)
+            rate = binomial_rate(errors, trials, level=level, method=method, side=side)
+            assert (rate.low, rate.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+            assert (rate.value, rate.n_effective) == (errors / trials, trials)
+
+
+def test_unknown_subjects_are_said_and_known_ones_counted() -> None:
+    unknown, known = binomial_rate(9, 100), binomial_rate(9, 100, is_subject_known=True)
+    assert unknown.method == "Clopper-Pearson, 95 %, subjects unknown: independence assumed"
+    assert unknown.n_subjects is None
+    assert known.method == "Clopper-Pearson, 95 %, independent trials"
+    assert known.n_subjects == 100
+    assert binomial_rate(4, 100).reason == "insufficient: 4 errors expected, 5 needed"
+    assert binomial_rate(0, 0).reason == "no trial"
+
+
+def test_a_one_sided_bound_says_so_and_reaches_to_the_end() -> None:
+    upper, lower = binomial_rate(3, 60, side="upper"), binomial_rate(3, 60, side="lower")
+    assert (upper.low, lower.high) == (0.0, 1.0)
+    assert upper.method is not None
+    assert "upper bound" in upper.method
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 80.0, math.nan])
+def test_a_level_that_is_no_probability_is_refused(level: float) -> None:
+    with pytest.raises(MetricError, match="between 0 and 1"):
+        binomial_rate(1, 2, level=level)
+    with pytest.raises(MetricError, match="between 0 and 1"):
+        clustered_rate([1], [2], level=level)
+
+
+def test_more_failures_than_trials_and_unknown_methods_are_refused() -> None:
+    with pytest.raises(MetricError, match="0 <= errors <= trials"):
+        binomial_rate(3, 2)
+    with pytest.raises(MetricError, match="expected a method of clopper-pearson, wilson, wald"):
+        binomial_rate(1, 2, method="bayes")  # type: ignore[arg-type]
+
+
+def test_a_rate_is_written_as_plain_values() -> None:
+    plain = binomial_rate(5, 174).to_dict()
+    assert plain["numerator"] == 5
+    assert set(plain) == {field.name for field in fields(Rate)}

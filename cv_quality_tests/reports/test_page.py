@@ -1,5 +1,6 @@
 """The page as a whole: its numbers are the lake's, its text is inert, and the same lake gives the same bytes."""
 
+import json
 import os
 import re
 import subprocess
@@ -239,6 +240,15 @@ def test_no_path_of_this_machine_and_no_raw_row_is_on_the_page(written: Written)
     _, html, case = written
     assert str(case.root) not in html
     assert "RAW-BIOMETRIC-ROW" not in html
+
+
+def test_bars_of_the_two_classes_lie_over_each_other_and_are_not_stacked(written: Written) -> None:
+    import vl_convert
+
+    found = re.search(r'data-chart="chart-scores">(.*?)</script>', written[1], re.S)
+    assert found is not None
+    compiled = json.dumps(vl_convert.vegalite_to_vega(json.loads(found[1])))
+    assert '"stack"' not in compiled
 
 
 def test_the_page_is_small(written: Written) -> None:

@@ -1,0 +1,424 @@
+"""The charts of an evaluation of score files as Vega-Lite specifications, and the bins that they need.
+
+The DET curve is that of `cv_quality.reports.charts`; how any chart is drawn is in `cv_quality.reports.drawing`. Charts
+hold aggregated numbers only, and scores in units of the files. Importing this module does not import Altair.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.metrics.differentials import Differentials
+from cv_quality.metrics.quality import ErrorVersusReject
+from cv_quality.metrics.rates import Rate
+from cv_quality.metrics.results import percent
+from cv_quality.reports.charts import DASHES, FAINT_INK
+from cv_quality.reports.curves import HistogramBin, filled_bins
+from cv_quality.reports.drawing import Chart, Row, level_axis, over, specification, tips
+from cv_quality.reports.facts import target_text
+from cv_quality.reports.rendering import number
+from cv_quality.scores.beyond import Beyond, ShapePoint
+from cv_quality.scores.evaluation import Evaluation, Point
+from cv_quality.scores.score_set import ScoreSet
+
+if TYPE_CHECKING:
+    import altair as alt
+
+Scores = NDArray[np.floating]
+
+BINS = 128
+INKS = tuple(f"var(--series-{index})" for index in range(1, 8))
+CORE, FAR = 0.999, 10.0
+"""Scores beyond the middle 99.8 % of both classes are left out where they would widen the axis more than tenfold."""
+STEPS_DRAWN = 300
+LEAST_KEPT = 30
+"""An error-versus-reject curve is drawn while at least so many comparisons are kept."""
+HEIGHT, LABEL_PX = 330, 14
+
+_BIN_TIPS = {
+    "kind:N": ("comparisons", ""),
+    "low:Q": ("score from", ".5~g"),
+    "high:Q": ("to", ".5~g"),
+    "count:Q": ("count", ","),
+    "share:Q": ("share", ".3~%"),
+}
+_MARK_TIPS = {"name:N": ("operating point", ""), "threshold:Q": ("threshold", ".6~g")}
+_REJECT_TIPS = {
+    "rejected:Q": ("rejected", ".3~%"),
+    "fnmr:Q": ("FNMR of what is kept", ".3~%"),
+    "counts:N": ("non-matches / kept", ""),
+    "quality:Q": ("lowest quality kept", ".4~g"),
+}
+_GROUP_TIPS = {
+    "level:N": ("group", ""),
+    "shown:N": ("rate", ""),
+    "interval:N": ("95 % interval", ""),
+    "counts:N": ("errors / comparisons", ""),
+}
+_STABILITY_TIPS = {
+    "exceedances:Q": ("scores in the tail", ","),
+    "value:Q": ("value", ".5~g"),
+    "interval:N": ("95 % interval", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """How one score set is told from the others in a chart of several."""
+
+    name: str
+    ink: str
+    dash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The scores of one set in equal bins, in units of the files.
+
+    Attributes:
+        low, high: what the axis shows.
+        n_infinite, n_beyond: scores that are not drawn, as they are infinite, or too far from all others.
+    """
+
+    genuine: tuple[HistogramBin, ...]
+    impostor: tuple[HistogramBin, ...]
+    low: float
+    high: float
+    n_infinite: int
+    n_beyond: int
+
+
+def series(names: Sequence[str]) -> tuple[Series, ...]:
+    """A colour and a dash for each name, in their order; 28 differ."""
+    dashes = [" ".join(map(str, dash)) if index else "" for index, dash in enumerate(DASHES)]
+    return tuple(Series(name, INKS[index % len(INKS)], dashes[index % len(dashes)]) for index, name in enumerate(names))
+
+
+def histogram(scores: ScoreSet) -> Histogram | None:
+    """Genuine and impostor scores in up to 128 equal bins; None where no score is finite, or none can be told apart.
+
+    Scores that are all whole numbers, or decimals of up to three places, get bins that each hold as many of them:
+    other bins would show a comb that is not there.
+    """
+    both = [_in_file_units(scores, side) for side in (scores.genuine, scores.impostor)]
+    finite = [side[np.isfinite(side)] for side in both]
+    if not sum(map(len, finite)):
+        return None
+    low, high = _extent([side for side in finite if len(side)])
+    edges = _edges(low, high, grid=_grid(finite, low=low, high=high))
+    if not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
+        return None
+    genuine, impostor = (np.histogram(side, edges)[0] for side in finite)
+    n_finite = sum(map(len, finite))
+    return Histogram(
+        genuine=filled_bins(edges, genuine, total=len(both[0])),
+        impostor=filled_bins(edges, impostor, total=len(both[1])),
+        low=float(edges[0]),
+        high=float(edges[-1]),
+        n_infinite=sum(map(len, both)) - n_finite,
+        n_beyond=n_finite - int(genuine.sum() + impostor.sum()),
+    )
+
+
+def _in_file_units(scores: ScoreSet, values: Scores) -> Scores:
+    return -values if scores.is_negated else values
+
+
+def _extent(sides: Sequence[Scores]) -> tuple[float, float]:
+    """From the lowest to the highest score, unless a few of them lie far off."""
+    low, high = float(min(side.min() for side in sides)), float(max(side.max() for side in sides))
+    core_low = float(min(np.quantile(side, 1 - CORE) for side in sides))
+    core_high = float(max(np.quantile(side, CORE) for side in sides))
+    core = core_high - core_low
+    if core <= 0 or high - low <= FAR * core:
+        return low, high
+    return max(low, core_low - core), min(high, core_high + core)
+
+
+def _grid(sides: Sequence[Scores], *, low: float, high: float) -> float | None:
+    """The step of scores that are whole numbers, tenths, hundredths or thousandths; None where bins cannot show it."""
+    for places in range(4):
+        step = 10.0**-places
+        if (high - low) / step > 16 * BINS:
+            return None
+        if all(_is_on_grid(side[:1000], places) for side in sides) and all(_is_on_grid(s, places) for s in sides):
+            return step
+    return None
+
+
+def _is_on_grid(scores: Scores, places: int) -> bool:
+    scaled = scores.astype(np.float64) * 10**places
+    return bool((np.abs(scaled - np.rint(scaled)) < 1e-3).all())
+
+
+def _edges(low: float, high: float, *, grid: float | None) -> NDArray[np.float64]:
+    if grid is not None:
+        first, last = round(low / grid), round(high / grid)
+        each = max(math.ceil((last - first + 1) / BINS), 1)
+        return (np.arange(first, last + each + 1, each, dtype=np.float64) - 0.5) * grid
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return low + (high - low) * np.arange(BINS + 1, dtype=np.float64) / BINS
+
+
+def histogram_chart(bins: Histogram, evaluation: Evaluation, *, id: str, classes: tuple[str, str]) -> Chart:
+    """Shares of genuine and impostor scores, and where the operating points have their thresholds.
+
+    The vertical axis is a square root, because the errors are in the thin tails.
+
+    Args:
+        classes: what genuine and impostor comparisons are called.
+    """
+    import altair as alt
+
+    kinds = dict(zip(classes, (bins.genuine, bins.impostor), strict=True))
+    rows = [_bin_row(item, kind) for kind, items in kinds.items() for item in items]
+    marks = threshold_marks(evaluation, low=bins.low, high=bins.high)
+    top = _with_headroom(max(item.share for items in kinds.values() for item in items), lines=len(marks))
+    x = alt.X(
+        "low:Q",
+        bin="binned",
+        title=f"score, accept {_sign(evaluation)} threshold",
+        scale=alt.Scale(domain=[_rounded(bins.low), _rounded(bins.high)], nice=False),
+        axis=alt.Axis(grid=False, tickCount=7),
+    )
+    y = alt.Y(
+        "share:Q",
+        title="share of the class",
+        scale=alt.Scale(type="sqrt", domain=[0, top], nice=False),
+        axis=alt.Axis(format="~%", tickCount=5),
+        stack=None,
+    )
+    ink = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=list(classes), range=["var(--genuine)", "var(--impostor)"]),
+        legend=alt.Legend(title=None, orient="top", symbolType="square"),
+    )
+    bars = over(rows).mark_bar(opacity=0.62, binSpacing=0)
+    bars = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
+    title = "Scores"
+    spec = specification(alt.layer(bars, *_mark_layers(marks, top=top)), height=HEIGHT, alt_text=title)
+    shown = "; ".join(f"{mark['name']} at {number(float(str(mark['threshold'])))}" for mark in marks) or "none"
+    words = f"Shares of {classes[0]} and {classes[1]} scores from {number(bins.low)} to {number(bins.high)}."
+    return Chart(id, title, f"{words} Thresholds: {shown}.", spec)
+
+
+def threshold_marks(evaluation: Evaluation, *, low: float, high: float) -> list[Row]:
+    """The thresholds that lie between two scores, each with its name and the line on which that is written.
+
+    Names stand on the side with more room. The threshold that is farthest from there has the top line, and its rule is
+    the longest, so that no rule crosses a name.
+    """
+    points = [*evaluation.operating_points, *([evaluation.fixed] if evaluation.fixed else [])]
+    named = [(point.threshold, _point_name(point)) for point in points if point.threshold is not None]
+    inside = sorted((threshold, name) for threshold, name in named if low <= threshold <= high)
+    if not inside:
+        return []
+    is_right = high - inside[-1][0] >= inside[0][0] - low
+    ordered = inside if is_right else inside[::-1]
+    return [
+        {"threshold": threshold, "name": name, "line": line, "is_right": is_right}
+        for line, (threshold, name) in enumerate(ordered)
+    ]
+
+
+def _mark_layers(marks: Sequence[Row], *, top: float) -> "list[alt.Chart]":
+    """Rules from the axis up to the name of each threshold."""
+    import altair as alt
+
+    if not marks:
+        return []
+    rows = [{**mark, "share": _height_of(float(str(mark["line"])), top=top)} for mark in marks]
+    side = 1 if marks[0]["is_right"] else -1
+    base = over(rows).encode(x=alt.X("threshold:Q"), y=alt.Y("share:Q"), tooltip=tips(_MARK_TIPS))
+    rule = base.mark_rule(strokeWidth=1.2, color="var(--ink)").encode(y2=alt.datum(0))
+    text = base.mark_text(
+        align="left" if side > 0 else "right", dx=4 * side, baseline="top", fontSize=11, color="var(--ink)"
+    )
+    return [rule, text.encode(text="name:N")]
+
+
+def _height_of(line: float, *, top: float) -> float:
+    """The share that a square-root axis up to `top` shows at the upper edge of a line of names."""
+    return float(top * (1 - line * LABEL_PX / HEIGHT) ** 2)
+
+
+def _with_headroom(share: float, *, lines: int) -> float:
+    """How far the axis reaches so that `lines` names stand above a bar of this share."""
+    return share / (1 - (lines * LABEL_PX + 4) / HEIGHT) ** 2
+
+
+def _point_name(point: Point) -> str:
+    return "given" if point.fmr_target is None else target_text(point.fmr_target)
+
+
+def _sign(evaluation: Evaluation) -> str:
+    return {">=": "≥", "<=": "≤"}[evaluation.accept_when]
+
+
+def _bin_row(item: HistogramBin, kind: str) -> Row:
+    return {
+        "kind": kind,
+        "low": _rounded(item.low),
+        "high": _rounded(item.high),
+        "count": item.count,
+        "share": float(f"{item.share:.6g}"),
+    }
+
+
+def _rounded(edge: float) -> float:
+    """An edge without the last digits of the score that it was."""
+    return float(f"{edge:.9g}")
+
+
+def reject_chart(curve: ErrorVersusReject, *, id: str) -> Chart | None:
+    """FNMR of what is kept against the share rejected for its quality; None with too few comparisons to draw."""
+    import altair as alt
+
+    rows = _reject_rows(curve)
+    if not rows:
+        return None
+    last = float(str(rows[-1]["rejected"]))
+    x = alt.X(
+        "rejected:Q",
+        title="share rejected, worst quality first",
+        scale=alt.Scale(domain=[0, last], nice=False),
+        axis=alt.Axis(format="~%", tickCount=6, grid=False),
+    )
+    y = alt.Y("fnmr:Q", title="FNMR of what is kept", axis=alt.Axis(format="~%", tickCount=5))
+    line = over(rows).mark_line(strokeWidth=2.2, interpolate="step-after", color="var(--genuine)").encode(x=x, y=y)
+    hover = over(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tips(_REJECT_TIPS))
+    ends = [{"rejected": share, "fnmr": float(curve.fnmr[0])} for share in (0.0, last)]
+    flat = over(ends).mark_line(strokeDash=[4, 3], strokeWidth=1.3, color="var(--muted)").encode(x=x, y=y)
+    title = "Error versus reject"
+    spec = specification(alt.layer(flat, line, hover), height=220, alt_text=title)
+    words = f"{title}: FNMR {curve.fnmr[0]:.3%} with nothing rejected, {rows[-1]['fnmr']:.3%} at {last:.1%} rejected."
+    return Chart(id, title, words, spec)
+
+
+def _reject_rows(curve: ErrorVersusReject) -> list[Row]:
+    """Steps evenly spread over the shares, up to the last that keeps enough comparisons."""
+    n = int(np.searchsorted(-curve.n_comparisons, -LEAST_KEPT, side="right"))
+    if n < 2:
+        return []
+    wanted = np.linspace(0.0, curve.rejected[n - 1], STEPS_DRAWN)
+    steps = np.unique(np.searchsorted(curve.rejected[:n], wanted, side="right") - 1)
+    return [
+        {
+            "rejected": float(curve.rejected[step]),
+            "fnmr": float(curve.fnmr[step]),
+            "counts": f"{curve.n_errors[step]:,} / {curve.n_comparisons[step]:,}",
+            "quality": float(curve.quality_kept[step]) if np.isfinite(curve.quality_kept[step]) else None,
+        }
+        for step in steps
+    ]
+
+
+def stability_charts(tail: Beyond, *, id: str) -> tuple[Chart, ...]:
+    """How shape and extrapolated threshold depend on how many scores are taken for the tail: flat is good.
+
+    The shape has bars of two standard errors; a quantity without two points is left out.
+    """
+    lowest = target_text(min(point.fmr_target for point in tail.points))
+    charts = (
+        _stability_chart(
+            tail, [_of_shape(point) for point in tail.stability], id=f"{id}-shape", name="shape of the tail"
+        ),
+        _stability_chart(
+            tail,
+            [_of_threshold(point) for point in tail.stability],
+            id=f"{id}-threshold",
+            name=f"threshold at FMR {lowest}",
+        ),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _stability_chart(tail: Beyond, points: Sequence[Row], *, id: str, name: str) -> Chart | None:
+    import altair as alt
+
+    rows = [row for row in points if row["value"] is not None]
+    if len(rows) < 2:
+        return None
+    x = alt.X(
+        "exceedances:Q",
+        title="scores in the tail",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(format="~s", tickCount=5, grid=False),
+    )
+    y = alt.Y("value:Q", title=name, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    base = over(rows).encode(x=x, tooltip=tips(_STABILITY_TIPS))
+    bounds = base.mark_rule(strokeWidth=2, color="var(--genuine)").encode(y=alt.Y("low:Q"), y2="high:Q")
+    line = base.mark_line(strokeWidth=1.2, color="var(--genuine)").encode(y=y)
+    dot = base.mark_point(size=55, filled=True, opacity=1, color="var(--genuine)").encode(y=y)
+    chosen = over([{"exceedances": tail.exceedances}]).mark_rule(strokeDash=[4, 3], color="var(--muted)").encode(x=x)
+    title = f"Stability: {name}"
+    spec = specification(alt.layer(chosen, bounds, line, dot), height=190, alt_text=title)
+    shown = "; ".join(f"{row['value']:.4g} over {row['exceedances']:,} scores" for row in rows)
+    return Chart(id, title, f"{title}: {shown}.", spec)
+
+
+def _of_shape(point: ShapePoint) -> Row:
+    if point.shape is None or point.shape_error is None:
+        return _stability_row(point.exceedances, None, None, None)
+    error = 2 * point.shape_error
+    return _stability_row(point.exceedances, point.shape, point.shape - error, point.shape + error)
+
+
+def _of_threshold(point: ShapePoint) -> Row:
+    return _stability_row(point.exceedances, point.threshold, point.low, point.high)
+
+
+def _stability_row(exceedances: int, value: float | None, low: float | None, high: float | None) -> Row:
+    """Bars need both ends: one without an upper bound ends at its value."""
+    return {
+        "exceedances": exceedances,
+        "value": value,
+        "low": value if low is None else low,
+        "high": value if high is None else high,
+        "interval": f"{number(low)} to {number(high)}",
+    }
+
+
+def group_charts(found: Differentials, *, id: str) -> tuple[Chart, ...]:
+    """FMR within each group, and FNMR of each, with intervals; groups that are not ranked are grey."""
+    fmr = {group.group: group.fmr for group in found.groups if group.fmr is not None}
+    fnmr = {group.group: group.fnmr for group in found.groups}
+    return (
+        _group_chart(fmr, found.overall.fmr_within, id=f"{id}-fmr", name="FMR within each group"),
+        _group_chart(fnmr, found.overall.fnmr, id=f"{id}-fnmr", name="FNMR of each group"),
+    )
+
+
+def _group_chart(rates: Mapping[str, Rate], overall: Rate, *, id: str, name: str) -> Chart:
+    import altair as alt
+
+    rows = [_group_row(group, rate) for group, rate in rates.items()]
+    ink = alt.Color(
+        "tone:N", scale=alt.Scale(domain=["ranked", "not ranked"], range=["var(--genuine)", FAINT_INK]), legend=None
+    )
+    base = over(rows).encode(y=level_axis(list(rates)), color=ink, tooltip=tips(_GROUP_TIPS))
+    x = alt.X("value:Q", title=name, axis=alt.Axis(format="~%", tickCount=5))
+    rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(x=alt.X("low:Q"), x2="high:Q")
+    dot = base.mark_point(size=62, filled=True, opacity=1).encode(x=x)
+    all_groups = over([{"value": overall.value}]).mark_rule(strokeDash=[4, 3], color="var(--muted)").encode(x=x)
+    spec = specification(alt.layer(all_groups, rule, dot), height=26 + 26 * len(rows), alt_text=name)
+    shown = "; ".join(f"{group} {percent(rate.value)}" for group, rate in rates.items())
+    return Chart(id, name, f"{name}: {shown}; all together {percent(overall.value)}.", spec)
+
+
+def _group_row(group: str, rate: Rate) -> Row:
+    return {
+        "level": group,
+        "tone": "ranked" if rate.reason is None else "not ranked",
+        "value": rate.value,
+        "low": rate.low,
+        "high": rate.high,
+        "shown": percent(rate.value),
+        "interval": f"{percent(rate.low)} to {percent(rate.high)}",
+        "counts": f"{rate.numerator:,} / {rate.denominator:,}",
+    }

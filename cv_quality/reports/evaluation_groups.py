@@ -1,0 +1,114 @@
+"""Groups of people as a page shows them: one row a group and a pair, the checks, and the measures of spread in words.
+
+The numbers are those of `cv_quality.metrics.differentials`; the charts are in `cv_quality.reports.evaluation_charts`.
+"""
+
+from dataclasses import dataclass, replace
+
+from cv_quality.metrics.differentials import ALLOWED_RATIO, Differentials, RatioCheck, Verdict
+from cv_quality.metrics.inequity import Measure
+from cv_quality.metrics.rates import Rate
+from cv_quality.reports import facts
+from cv_quality.reports.rendering import shown
+
+VERDICTS = {
+    "pass": "No group is more than 25 % worse than all together, in FMR or FNMR.",
+    "fail": "At least one group is more than 25 % worse than all together.",
+    "insufficient": "The data do not suffice to say that no group is more than 25 % worse than all together.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One group; `checks` are those of FMR and FNMR, where the group has them."""
+
+    name: str
+    n_subjects: int
+    fmr: facts.Rate | None
+    fnmr: facts.Rate | None
+    checks: tuple[RatioCheck, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much one rate differs over the ranked groups, in words."""
+
+    rate: str
+    worst: str
+    worst_over_geometric_mean: str
+    max_over_min: str
+    gini: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsView:
+    """The groups of one score set; `pairs` holds two names and their FMR."""
+
+    verdict: Verdict
+    sentence: str
+    rows: tuple[GroupRow, ...]
+    overall: GroupRow
+    pairs: tuple[tuple[str, str, facts.Rate | None], ...]
+    spreads: tuple[Spread, ...]
+    garbe: str
+    fdr: str
+    alpha: float
+    allowed_ratio: float = ALLOWED_RATIO
+
+
+def groups_view(found: Differentials) -> GroupsView:
+    """Everything about groups that the page shows."""
+    return GroupsView(
+        verdict=found.verdict,
+        sentence=VERDICTS[found.verdict],
+        rows=tuple(_rows(found)),
+        overall=GroupRow(
+            "all together",
+            sum(group.n_subjects for group in found.groups),
+            shown(found.overall.fmr_within),
+            shown(found.overall.fnmr),
+            (),
+        ),
+        pairs=tuple((pair.group_a, pair.group_b, _ranked(pair.fmr)) for pair in found.pairs),
+        spreads=tuple(
+            Spread(
+                spread.rate.upper(),
+                spread.worst or "none ranked",
+                _measure(spread.worst_over_geometric_mean),
+                _measure(spread.max_over_min),
+                _measure(spread.gini),
+            )
+            for spread in found.spreads
+        ),
+        garbe=_measure(found.garbe),
+        fdr=_measure(found.fdr),
+        alpha=found.alpha,
+    )
+
+
+def _rows(found: Differentials) -> list[GroupRow]:
+    return [
+        GroupRow(
+            group.group,
+            group.n_subjects,
+            _ranked(group.fmr),
+            _ranked(group.fnmr),
+            tuple(check for check in found.checks if check.group == group.group),
+        )
+        for group in found.groups
+    ]
+
+
+def _ranked(rate: Rate | None) -> facts.Rate | None:
+    """A rate as the table shows it, marked where it is too uncertain to be ranked."""
+    found = shown(rate)
+    if found is None or found.value is None or found.reason is None:
+        return found
+    return replace(found, counts=(*found.counts, "too few errors to rank"))
+
+
+def _measure(measure: Measure) -> str:
+    if measure.value is not None:
+        return f"{measure.value:.3g}"
+    least = f"at least {measure.at_least:.3g}; " if measure.at_least is not None else ""
+    return f"undefined ({least}{measure.reason})"
