@@ -19,6 +19,7 @@ from cv_quality.reports.curves import DetPoint, Latency, Parity, Scores
 from cv_quality.reports.deliveries import DataQuality, read_data_quality
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.facts import Dimension, Headline, Overview, Scope
+from cv_quality.reports.groups import Attribute, read_groups
 from cv_quality.reports.queries import Query, latency_query, parity_query, quarantine_query
 from cv_quality.reports.thumbnails import Failure, read_failures
 from cv_quality.reports.verdict import Finding
@@ -67,6 +68,7 @@ class Content:
     finding: Finding
     headlines: tuple[Headline, ...]
     dimensions: tuple[Dimension, ...]
+    groups: tuple[Attribute, ...]
     failures: tuple[Failure, ...]
     latency: tuple[LatencyGroup, ...]
     parity: Parity | None
@@ -143,6 +145,7 @@ def read_content(
         finding=verdict.find(headlines, dimensions=dimensions, has_baseline=baseline is not None),
         headlines=headlines,
         dimensions=dimensions,
+        groups=read_groups(lake, scope=scope),
         failures=read_failures(lake, landing=landing, scope=scope),
         latency=tuple(latency.values()),
         parity=parity,

@@ -10,6 +10,7 @@ from cv_quality.lake.schema import Table
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
+    DIFFERENTIALS,
     INTERVALS,
     OPERATING_POINTS,
     QUARANTINE_PARSE,
@@ -55,6 +56,17 @@ def interval_query(build: str, *, models: tuple[str, ...], metric: str, dimensio
         "       n_subjects, reason",
         where=f"model_build_id IN ({_list(models)}) AND metric = {literal(metric)}\n"
         f"  AND dimension = {literal(dimension)}",
+    )
+
+
+def differentials_query(build: str, *, models: tuple[str, ...], attribute: str) -> Query:
+    """The rates of every group of one attribute for each model, held against those of all."""
+    return _both(
+        DIFFERENTIALS,
+        build=build,
+        columns="model_build_id, metric, level, other_level, value, numerator, denominator, low, high, method,\n"
+        "       n_effective, ratio, ratio_low, ratio_high, verdict, reason",
+        where=f"model_build_id IN ({_list(models)}) AND attribute = {literal(attribute)}",
     )
 
 

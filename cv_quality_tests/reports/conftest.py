@@ -23,6 +23,7 @@ from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
     DET_CURVE,
+    DIFFERENTIALS,
     DROP_FILES,
     FRAME_INDEX,
     IMPOSTOR_COUNTS,
@@ -132,6 +133,7 @@ def make_case(root: Path) -> Case:
     lake.write(IMPOSTOR_COUNTS, key, pl.concat([_impostors(model) for model in (BUILD, BASELINE)]))
     lake.write(OPERATING_POINTS, key, frame(OPERATING_POINTS, _operating_points(outcomes)))
     lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
+    lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
     return Case(lake=lake, landing=landing, entry=_entry(), root=root)
 
 
@@ -434,6 +436,37 @@ def _det_curve(outcomes: dict[str, pl.DataFrame]) -> list[Row]:
             band = {"fnmr_low": point["fnmr_low"], "fnmr_high": point["fnmr_high"]} if target > 1e-4 else {}
             kept = {name: point[name] for name in ("build_id", "model_build_id", "threshold", "fmr", "fnmr")}
             rows.append({**kept, **band, "fmr_target": float(target)})
+    return rows
+
+
+def _differentials(outcomes: dict[str, pl.DataFrame]) -> list[Row]:
+    """FNMR by sex: one group fails the rule, the other is too small to say."""
+    rows = []
+    for model, ledger in outcomes.items():
+        for sex, verdict in (("female", "insufficient"), ("male", "fail")):
+            scores = ledger.filter(sex=sex)["score"].drop_nulls()
+            value, low, high = wilson(int((scores < THRESHOLD).sum()), scores.len())
+            rows.append(
+                {
+                    "build_id": BUILD,
+                    "model_build_id": model,
+                    "attribute": "sex",
+                    "metric": "fnmr",
+                    "level": sex,
+                    "other_level": sex,
+                    "value": value,
+                    "numerator": int((scores < THRESHOLD).sum()),
+                    "denominator": scores.len(),
+                    "low": low,
+                    "high": high,
+                    "method": "Korn-Graubard by subject",
+                    "reason": "insufficient: 3 errors expected, 5 needed" if verdict == "insufficient" else None,
+                    "ratio": 1.5,
+                    "ratio_low": 1.3,
+                    "ratio_high": 1.7,
+                    "verdict": verdict,
+                }
+            )
     return rows
 
 

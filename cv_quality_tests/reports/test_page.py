@@ -22,6 +22,7 @@ from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
     DET_CURVE,
+    DIFFERENTIALS,
     FRAME_INDEX,
     IMPOSTOR_COUNTS,
     INTERVALS,
@@ -274,6 +275,16 @@ def test_gate_verdicts_are_listed_with_what_broke(case: Evaluation) -> None:
     assert f"compare {BUILD}/{DROPS[0]} failed scores are unique: 7 of 2,390 rows in comparisons" in _Page(html)
 
 
+def test_groups_are_shown_with_their_ratio_and_what_the_rule_says(written: Written) -> None:
+    _, html, _ = written
+    section = html.split('<section id="groups">')[1].split("</section>")[0]
+    shown = _Page(section)
+    assert "FNMR, male" in shown
+    assert "1.50 times 1.30 to 1.70" in shown
+    assert 'class="failed">fail<' in section
+    assert "insufficient: 3 errors expected, 5 needed" in shown
+
+
 def test_queries_on_the_page_reproduce_its_numbers(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every query shown is run against the lake's files and against a warehouse with the tables it names."""
     _, html, case = written
@@ -297,6 +308,7 @@ def _views() -> str:
     return f"""
         CREATE VIEW fct_operating_points AS FROM read_parquet('{OPERATING_POINTS.name}/{BUILD}.parquet');
         CREATE VIEW fct_intervals AS FROM read_parquet('{INTERVALS.name}/{BUILD}.parquet');
+        CREATE VIEW fct_differentials AS FROM read_parquet('{DIFFERENTIALS.name}/{BUILD}.parquet');
         CREATE VIEW fct_quarantine AS SELECT drop_id, stage, reason, event_kind, count(*) AS n_rows
             FROM read_parquet({quarantine}) GROUP BY ALL;
         CREATE VIEW fct_parity AS SELECT build_id, drop_id, count(*) AS n,
