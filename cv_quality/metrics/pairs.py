@@ -46,6 +46,7 @@ ALGORITHM = "pairs-2"
 
 Vectors = NDArray[np.float64] | NDArray[np.float32]
 Grade = Literal["fp32", "certified"]
+GRADES: tuple[Grade, ...] = ("fp32", "certified")
 
 KEEP_ALL_PAIRS = 200_000
 KEEP_PAIRS = 20_000
@@ -79,8 +80,9 @@ class PairCounts:
 
     Attributes:
         histogram: pairs per bin, BINS equal bins over [-1, 1], int64, of scores in float32: one within `float32_error`
-            of an edge (d = 256: half a bin, d = 1,024: two bins, at most) may lie on its other side. A pair is in the
-            same bin whatever it is counted with, so that histograms of parts add up exactly to that of the whole.
+            of an edge (d = 256: half a bin, d = 1,024: two bins, at most) may lie on its other side. On one
+            machine a pair is in the same bin whatever it is counted with: histograms of parts add up exactly to that of
+            the whole.
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.
         floor: -inf when the tail holds every pair.
     """
@@ -198,7 +200,7 @@ def count_pairs(
     it may belong to the tail. Grade "certified" scores in eight bits first, and in float64 every pair that the error of
     the eight bits (Cauchy-Schwarz, `cv_quality.metrics.quantised`) does not rule out: it is faster, has no histogram,
     and the same tail. Memory does not grow with the number of pairs: beyond the vectors a float32 or int8 copy of them,
-    4 MB a thread, and the tail.
+    15 MB a thread, and the tail.
 
     Args:
         vectors: unit vectors, shape (n, dimension), float32 or float64; divide each by its norm beforehand.
@@ -222,6 +224,8 @@ def count_pairs(
     """
     from cv_quality.metrics.pair_engine import pairing_of, pairs_in
 
+    if grade not in GRADES:
+        raise MetricError(f"expected a grade of {' or '.join(GRADES)}, found {grade!r}")
     units = _unit_vectors(vectors, name="vectors")
     names, codes = np.unique(_names(subjects, count=len(units), name="vectors"), return_inverse=True)
     if len(units) == 0:
@@ -249,7 +253,7 @@ def count_block(
 
     Args:
         keep_all: largest block, in pairs of any subjects, of which every score is kept.
-        keep: at least this many, and 0.1 % of the pairs, are kept of a larger block.
+        keep: at least this many, and 0.1 % of the pairs (up to 2,000,000), are kept of a larger block.
 
     Raises:
         MetricError: a vector is not finite or not of unit norm, or shapes or types do not fit.
@@ -259,13 +263,14 @@ def count_block(
     >>> count_block(one, two).tail.row(0)
     (0.6, 'b', 'a')
     """
-    from cv_quality.metrics.pair_engine import pairs_in
+    from cv_quality.metrics.pair_engine import MOST_ROWS, pairs_in
 
     if len(references) == 0 or len(probes) == 0:
         return PairCounts.empty()
     names, sides, pairing = _paired(references, probes)
     n = pairs_in(pairing)
-    wanted = n if len(references) * len(probes) <= keep_all else min(n, max(keep, int(KEEP_SHARE * n)))
+    is_small = len(references) * len(probes) <= keep_all
+    wanted = n if is_small else min(n, MOST_ROWS, max(keep, int(KEEP_SHARE * n)))
     done = _counted(sides, pairing, grade="fp32", wanted=wanted, floor=None, threads=threads)
     rows, columns = pairing.row_codes[done.found.rows], pairing.column_codes[done.found.columns]
     assert done.histogram is not None
@@ -430,7 +435,7 @@ def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:
     from cv_quality.metrics.products import NORM_TOLERANCE
 
     found = _matrix(vectors, name=name)
-    norms = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
+    norms = np.sqrt(np.einsum("ij,ij->i", found, found).astype(np.float64))
     is_wrong = ~(np.abs(norms - 1.0) <= NORM_TOLERANCE)
     if is_wrong.any():
         row = int(np.argmax(is_wrong))

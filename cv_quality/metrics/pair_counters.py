@@ -1,0 +1,441 @@
+"""Counting one tile of pairs: in float32 with a histogram, through an eight-bit filter without, or torch on a device.
+
+Each way lists the pairs that may reach the floor and lets float64 decide. The order of tiles, the threads and the
+choice of the floor are in `cv_quality.metrics.pair_engine`; what a score is, is behind `Scorer`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.metrics.compiled import compiled
+from cv_quality.metrics.pair_kernels import (
+    Bounds,
+    Dots,
+    Pairing,
+    compiled_close_dots,
+    count_tile,
+    dot_pairs,
+    filter_tile,
+)
+from cv_quality.metrics.products import STEP, TILE, Multiply, Tile, float32_error, is_faithful, product_for
+from cv_quality.metrics.quantised import FILTER_ROUNDING, int8_product, quantised
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS_AT_ONCE = 4_096
+DEVICE_TILE: Tile = (2_048, 4_096)
+CLOSE = 1e-9
+"""More than float64 sums of a million products of unit vectors can differ by their order (gamma_k of 2**-53)."""
+
+BATCH = 8_192
+FLUSH = 2**31
+"""Pairs that a 32-bit histogram takes before it is added to the 64-bit one."""
+
+
+class Found(NamedTuple):
+    """Pairs at or above the floor.
+
+    Attributes:
+        rows, columns: int64, positions in the order of the pairing.
+        scores: float64.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+    def above(self, floor: float) -> "Found":
+        """Those at or above a higher floor."""
+        kept = self.scores >= floor
+        return Found(self.rows[kept], self.columns[kept], self.scores[kept])
+
+    def ordered(self) -> "Found":
+        """By row and column: the same order for any number of threads."""
+        order = np.argsort(self.rows * (self.columns.max(initial=0) + 1) + self.columns)
+        return Found(self.rows[order], self.columns[order], self.scores[order])
+
+
+NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
+class Exact(Protocol):
+    """Scores of listed pairs, in [-1, 1]."""
+
+    def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The score of each pair, which depends on its two templates only."""
+        ...
+
+    def close(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same to within CLOSE, if that is faster."""
+        ...
+
+
+class Scorer(Exact, Protocol):
+    """Scores between two sets: fast by the tile, exact by the pair. Another modality brings its own."""
+
+    @property
+    def error(self) -> float:
+        """No score of a tile is further than this from the exact one."""
+        ...
+
+    def tile(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Scores of a tile that begins at multiples of STEP; it may have rows and columns beyond the sets."""
+        ...
+
+
+class Counter(Protocol):
+    """Counts tiles for one thread."""
+
+    def count(self, row: int, column: int, *, floor: float) -> Found:
+        """Count the tile whose first pair this is, and find the pairs of tiles so far with scores of `floor` or more.
+
+        A floor is never lower than the one before. A counter may keep candidates for a later call.
+        """
+        ...
+
+    def rest(self, *, floor: float) -> Found:
+        """The pairs at or above the floor that no call of `count` has given yet."""
+        ...
+
+    def histogram(self) -> NDArray[np.int64] | None:
+        """All pairs counted so far, shape (BINS,); None from a counter that keeps none."""
+        ...
+
+
+class Counting(Protocol):
+    """What the threads of one count share."""
+
+    @property
+    def tile(self) -> Tile:
+        """Rows and columns counted at once."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Tiles begin at multiples of this column."""
+        ...
+
+    @property
+    def is_threaded(self) -> bool:
+        """Whether more than one thread helps."""
+        ...
+
+    def counter(self) -> Counter:
+        """A counter for one more thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One side's vectors as they were given.
+
+    Attributes:
+        vectors: unit vectors, float64 or float32, C-contiguous, shape (n, dimension).
+        order: row i of the pairing is vector order[i]; None when they are in order.
+    """
+
+    vectors: NDArray[np.float64] | NDArray[np.float32]
+    order: NDArray[np.int64] | None = None
+
+    def narrow(self) -> NDArray[np.float32]:
+        """The rows in order as float32; without a copy where they are that already, and torch may have them."""
+        if self.order is None and self.vectors.dtype == np.float32 and self.vectors.flags.writeable:
+            return self.vectors.astype(np.float32, copy=False)
+        rows = np.empty(self.vectors.shape, np.float32)
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            block = slice(begin, begin + ROWS_AT_ONCE)
+            rows[block] = self.vectors[block if self.order is None else self.order[block]]
+        return rows
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where these rows of the pairing lie in `vectors`."""
+        return rows if self.order is None else self.order[rows]
+
+
+@dataclass(frozen=True, slots=True)
+class CosinePairs:
+    """Dot products of listed pairs of unit vectors; see `Exact`."""
+
+    left: Operand
+    right: Operand
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return int(self.left.vectors.shape[1])
+
+    def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Dot products in float64, added up in the order of the dimensions and cut to [-1, 1]."""
+        return self._dots(compiled(dot_pairs), rows, columns)
+
+    def close(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Dot products in float64, cut to [-1, 1]."""
+        return self._dots(compiled_close_dots(), rows, columns)
+
+    def _dots(self, dots: Dots, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        scores = np.empty(rows.size)
+        dots(self.left.vectors, self.right.vectors, self.left.places(rows), self.right.places(columns), scores)
+        return scores.clip(-1.0, 1.0, out=scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Cosine(CosinePairs):
+    """Dot products of unit vectors, also by the tile; see `Scorer`.
+
+    Attributes:
+        rows, columns: both sides as float32.
+    """
+
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
+    multiply: Multiply
+
+    @classmethod
+    def of(cls, left: Operand, right: Operand) -> "Cosine":
+        """With the product of this machine."""
+        rows = left.narrow()
+        columns = rows if right is left else right.narrow()
+        return cls(left, right, rows, columns, product_for(rows.shape[1]).multiply)
+
+    @property
+    def error(self) -> float:
+        """See `float32_error`."""
+        return float32_error(self.dimension)
+
+    def tile(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """See `Scorer`."""
+        return self.multiply(padded(self.rows[rows], STEP), padded(self.columns[columns], STEP))
+
+
+class _Candidates:
+    """Pairs that may reach the floor, collected over tiles and decided many at a time.
+
+    Attributes:
+        are_rough: whether most of them will not reach it, so that a faster score is worth a look first.
+        places: rows and columns; shape (2, BATCH and a tile).
+        count: how many there are.
+    """
+
+    def __init__(self, pairs: Exact, tile: Tile, *, are_rough: bool) -> None:
+        self.pairs = pairs
+        self.are_rough = are_rough
+        self.places = np.empty((2, BATCH + tile[0] * tile[1]), np.int64)
+        self.count = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next tile might not fit."""
+        return self.count >= BATCH
+
+    def decided(self, floor: float) -> Found:
+        """Those whose exact score is at least the floor; none is left."""
+        rows, columns = self.places[:, : self.count].copy()
+        self.count = 0
+        if self.are_rough:
+            rows, columns, _ = Found(rows, columns, self.pairs.close(rows, columns)).above(floor - CLOSE)
+        return Found(rows, columns, self.pairs.exact(rows, columns)).above(floor)
+
+
+@dataclass(frozen=True, slots=True)
+class Float32Counting:
+    """Every pair in float32: a full histogram, and candidates for the tail."""
+
+    scorer: Scorer
+    pairing: Pairing
+    tile: Tile = TILE
+    step: int = STEP
+    is_threaded: bool = True
+
+    def counter(self) -> Counter:
+        """See `Counting`."""
+        return _Float32Counter(self)
+
+
+class _Float32Counter:
+    def __init__(self, shared: Float32Counting) -> None:
+        self.shared = shared
+        self.error = shared.scorer.error
+        self.candidates = _Candidates(shared.scorer, shared.tile, are_rough=False)
+        self.total = np.zeros(BINS, np.int64)
+        self.recent = np.zeros(BINS, np.uint32)
+        self.pairs = 0
+
+    def count(self, row: int, column: int, *, floor: float) -> Found:
+        scorer, found = self.shared.scorer, self.candidates
+        scores = scorer.tile(*_slices(self.shared.tile, row, column))
+        self.pairs += scores.size
+        if self.pairs > FLUSH:
+            self._flush(scores.size)
+        threshold = _below(floor - self.error)
+        found.count = compiled(count_tile)(
+            scores, row, column, self.shared.pairing, threshold, self.recent, found.places, found.count
+        )
+        return found.decided(floor) if found.is_full else NOTHING
+
+    def rest(self, *, floor: float) -> Found:
+        return self.candidates.decided(floor)
+
+    def histogram(self) -> NDArray[np.int64]:
+        self._flush(0)
+        return self.total
+
+    def _flush(self, pairs: int) -> None:
+        self.total += self.recent
+        self.recent[:] = 0
+        self.pairs = pairs
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedCounting:
+    """Only pairs that eight bits cannot rule out are scored: the tail is exact, and there is no histogram."""
+
+    pairs: Exact
+    pairing: Pairing
+    rows: NDArray[np.int8]
+    columns: NDArray[np.int8]
+    bounds: Bounds
+    tile: Tile = TILE
+    step: int = STEP
+    is_threaded: bool = True
+
+    @classmethod
+    def of(cls, left: Operand, right: Operand, pairing: Pairing) -> "CertifiedCounting":
+        """Quantise both sides."""
+        a = quantised(left.vectors, left.order)
+        b = a if right is left else quantised(right.vectors, right.order)
+        bounds = Bounds(a.scales, a.norms, a.residuals, b.scales, b.code_norms, b.residuals)
+        return cls(CosinePairs(left, right), pairing, a.codes, b.codes, bounds)
+
+    def counter(self) -> Counter:
+        """See `Counting`."""
+        return _CertifiedCounter(self)
+
+
+class _CertifiedCounter:
+    def __init__(self, shared: CertifiedCounting) -> None:
+        self.shared = shared
+        self.candidates = _Candidates(shared.pairs, shared.tile, are_rough=True)
+
+    def count(self, row: int, column: int, *, floor: float) -> Found:
+        shared, found = self.shared, self.candidates
+        rows, columns = _slices(shared.tile, row, column)
+        products = int8_product(shared.rows[rows], shared.columns[columns])
+        least = _below(floor - FILTER_ROUNDING)
+        found.count = compiled(filter_tile)(
+            products, row, column, shared.pairing, shared.bounds, least, found.places, found.count
+        )
+        return found.decided(floor) if found.is_full else NOTHING
+
+    def rest(self, *, floor: float) -> Found:
+        return self.candidates.decided(floor)
+
+    def histogram(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCounting:
+    """The float32 grade with torch's own operations, for a device that runs no compiled loops of ours.
+
+    Tiles lie on a grid and are padded with zeros: all products have one shape, as a library chooses its loops by shape.
+    """
+
+    pairs: CosinePairs
+    pairing: Pairing
+    device: str
+    tile: Tile = DEVICE_TILE
+    is_threaded: bool = False
+
+    @property
+    def step(self) -> int:
+        """See `Counting`."""
+        return self.tile[1]
+
+    def counter(self) -> Counter:
+        """See `Counting`."""
+        return _DeviceCounter(self)
+
+
+class _DeviceCounter:
+    def __init__(self, shared: DeviceCounting) -> None:
+        import torch
+
+        self.shared = shared
+        device, pairing = shared.device, shared.pairing
+        self.left = torch.from_numpy(padded(shared.pairs.left.narrow(), shared.tile[0])).to(device)
+        self.right = torch.from_numpy(padded(shared.pairs.right.narrow(), shared.tile[1])).to(device)
+        self.codes = [torch.from_numpy(codes).to(device) for codes in (pairing.row_codes, pairing.column_codes)]
+        self.starts = torch.from_numpy(pairing.starts).to(device)
+        self.counts = torch.zeros(BINS, dtype=torch.int64, device=device)
+
+    def count(self, row: int, column: int, *, floor: float) -> Found:
+        rows, columns = _slices(self.shared.tile, row, column)
+        counted = self._counted(rows, columns)
+        scores = (self.left[rows] @ self.right[columns].T)[: counted.shape[0], : counted.shape[1]]
+        self._add(scores[counted])
+        least = float(_below(floor - float32_error(self.shared.pairs.dimension)))
+        found = (counted & (scores >= least)).nonzero(as_tuple=True)
+        high_rows, high_columns = found[0].cpu().numpy() + row, found[1].cpu().numpy() + column
+        return Found(high_rows, high_columns, self.shared.pairs.exact(high_rows, high_columns)).above(floor)
+
+    def rest(self, *, floor: float) -> Found:
+        return NOTHING.above(floor)
+
+    def histogram(self) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = self.counts.cpu().numpy()
+        return counts
+
+    def _counted(self, rows: slice, columns: slice) -> "torch.Tensor":
+        import torch
+
+        row_codes, column_codes = self.codes[0][rows, None], self.codes[1][None, columns]
+        places = torch.arange(columns.start, columns.start + column_codes.shape[1], device=self.shared.device)
+        return (row_codes != column_codes) & (places[None, :] >= self.starts[rows, None])
+
+    def _add(self, scores: "torch.Tensor") -> None:
+        bins = (scores * BINS_PER_UNIT).floor().long() + BINS_PER_UNIT
+        self.counts += bins.clamp(0, BINS - 1).bincount(minlength=BINS)
+
+
+def padded(rows: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """The rows, and rows of zeros up to a multiple of `step`; without a copy where none are missing."""
+    missing = -len(rows) % step
+    return rows if missing == 0 else np.concatenate([rows, np.zeros((missing, rows.shape[1]), np.float32)])
+
+
+@lru_cache(maxsize=64)
+def faithful_device(dimension: int) -> str | None:
+    """The device that torch finds beside the processor, if it gives a pair the same float32 score in every place."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    is_good = is_faithful(device_product("cuda"), dimension, shapes=(DEVICE_TILE,))
+    return "cuda" if is_good else None
+
+
+def device_product(device: str) -> Multiply:
+    """The product that `DeviceCounting` uses, with operands and scores outside of the device."""
+    import torch
+
+    def multiply(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows, columns = (torch.from_numpy(side).to(device) for side in (left, right))
+        scores: NDArray[np.float32] = (rows @ columns.T).cpu().numpy()
+        return scores
+
+    return multiply
+
+
+def _slices(tile: Tile, row: int, column: int) -> tuple[slice, slice]:
+    return slice(row, row + tile[0]), slice(column, column + tile[1])
+
+
+def _below(value: float) -> np.float32:
+    """The float32 number below this value, so that rounding cannot raise a threshold."""
+    return np.float32(np.nextafter(np.float32(value), np.float32(-np.inf)))

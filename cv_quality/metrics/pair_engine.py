@@ -1,0 +1,224 @@
+"""The count of all pairs between two sides: which pairs, in which tiles, on how many threads, and from where a tail.
+
+One pass is enough when the floor, guessed on a sample, is low enough; too low a guess is raised on the way, so that
+memory stays bounded. How a tile is counted is in `cv_quality.metrics.pair_counters`, the names and types of the result
+in `cv_quality.metrics.pairs`.
+"""
+
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import MetricError
+from cv_quality.metrics.pair_counters import Counter, Counting, Exact, Found
+from cv_quality.metrics.pair_kernels import Pairing
+from cv_quality.metrics.products import one_thread
+from cv_quality.metrics.score_bins import BINS_PER_UNIT, CROWDED, histogram_of, tail_floor
+
+SAMPLE = (512, 1_024)
+SAMPLED = 1 / 32
+"""The floor is guessed on so many rows and columns, or on this share of the pairs, whichever is less."""
+
+SAMPLE_SEED = 0
+SLACK = 1.25
+"""The guessed floor lets through this many times the pairs wanted, and three standard deviations of the sample more."""
+
+RETRY = 8.0
+"""After a guess that was too high the next one lets through this many times more."""
+
+SHORT_TAIL = 65_536
+"""A tail is cut back when it is longer than this and twice as long as it may be in the end."""
+
+MOST_ROWS = 2_000_000
+"""The longest tail that may be asked for: 50 MB while it is counted, and four times that with crowded bins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was counted.
+
+    Attributes:
+        histogram: None where the grade keeps none.
+        found: every pair at or above `floor`, by row and column.
+    """
+
+    histogram: NDArray[np.int64] | None
+    found: Found
+    floor: float
+
+
+def pairing_of(
+    row_codes: NDArray[np.int64], column_codes: NDArray[np.int64], starts: NDArray[np.int64] | None = None
+) -> Pairing:
+    """The pairs of different codes, from column `starts` on where it is given."""
+    members = np.argsort(column_codes, kind="stable")
+    subjects = max(row_codes.max(initial=-1), column_codes.max(initial=-1)) + 1
+    offsets = np.searchsorted(column_codes[members], np.arange(subjects + 1))
+    first = np.zeros(row_codes.size, np.int64) if starts is None else starts
+    return Pairing(row_codes, column_codes, first, members, offsets)
+
+
+def pairs_in(pairing: Pairing) -> int:
+    """How many pairs count: for each row the columns from its start on, less those of its own subject."""
+    width = pairing.column_codes.size
+    keys = pairing.column_codes[pairing.members] * (width + 1) + pairing.members
+    first_own = np.searchsorted(keys, pairing.row_codes * (width + 1) + pairing.starts)
+    own = pairing.offsets[pairing.row_codes + 1] - first_own
+    return int((width - pairing.starts).sum() - own.sum())
+
+
+def tally(counting: Counting, pairing: Pairing, pairs: Exact, *, wanted: int, threads: int | None = None) -> Tally:
+    """Count, with a tail of at least `wanted` pairs: its floor is the bin edge that `tail_floor` finds for it.
+
+    The floor depends on the exact scores only: not on the sample, the tiles, the threads or the grade.
+    """
+    if wanted >= pairs_in(pairing):
+        return tally_above(counting, pairing, floor=-math.inf, threads=threads)
+    slack = SLACK
+    while True:
+        guess = _guessed_floor(pairing, pairs, wanted=wanted, slack=slack)
+        counters, tails = _scan(counting, pairing, floor=guess, wanted=wanted, threads=threads)
+        floor = max(tail.floor for tail in tails)
+        found = _joined(tails).above(floor)
+        if found.scores.size >= wanted:
+            floor = max(floor, tail_floor(histogram_of(found.scores), wanted=wanted))
+            return Tally(_summed(counters), found.above(floor).ordered(), floor)
+        if floor > guess:
+            # Raised on the way past a crowded bin, which is only counted.
+            return Tally(_summed(counters), found.ordered(), floor)
+        slack *= RETRY
+
+
+def tally_above(counting: Counting, pairing: Pairing, *, floor: float, threads: int | None = None) -> Tally:
+    """Count, with a tail of every pair at or above the floor.
+
+    Raises:
+        MetricError: more than MOST_ROWS pairs are.
+    """
+    counters, tails = _scan(counting, pairing, floor=floor, wanted=None, threads=threads)
+    return Tally(_summed(counters), _joined(tails).ordered(), floor)
+
+
+def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float) -> float:
+    """A bin edge that more than `wanted` pairs should reach, judged by all pairs of a few rows and columns."""
+    rng, n = np.random.default_rng(SAMPLE_SEED), pairs_in(pairing)
+    share = min(1.0, math.sqrt(n * SAMPLED / math.prod(SAMPLE)))
+    sides = (pairing.row_codes.size, pairing.column_codes.size)
+    rows, columns = (
+        rng.choice(size, min(size, math.ceil(share * most)), replace=False)
+        for size, most in zip(sides, SAMPLE, strict=True)
+    )
+    is_counted = pairing.row_codes[rows, None] != pairing.column_codes[None, columns]
+    is_counted &= columns[None, :] >= pairing.starts[rows, None]
+    row, column = np.nonzero(is_counted)
+    scores = pairs.close(rows[row], columns[column])
+    expected = slack * wanted * scores.size / n
+    kept = math.ceil(expected + 3 * math.sqrt(expected)) + 3
+    if kept >= scores.size:
+        return -math.inf
+    return math.floor(float(np.partition(scores, -kept)[-kept]) * BINS_PER_UNIT) / BINS_PER_UNIT
+
+
+@dataclass(slots=True)
+class _Tail:
+    """One thread's part of the tail: every pair of its tiles at or above `floor`, which only rises.
+
+    The floor that its own pairs call for bounds that of all pairs from below (`tail_floor`), so nothing that belongs to
+    the tail is ever dropped.
+    """
+
+    floor: float
+    wanted: int | None
+    parts: list[Found] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, found: Found) -> None:
+        self.parts.append(found)
+        self.size += found.scores.size
+        if self.wanted is None:
+            self._refuse_too_many()
+        elif self.size > max(SHORT_TAIL, 2 * CROWDED * self.wanted):
+            self._cut_back(self.wanted)
+
+    def _cut_back(self, wanted: int) -> None:
+        found = _merged(self.parts)
+        self.floor = max(self.floor, tail_floor(histogram_of(found.scores), wanted=wanted))
+        self.parts = [found.above(self.floor)]
+        self.size = self.parts[0].scores.size
+
+    def _refuse_too_many(self) -> None:
+        if self.size > MOST_ROWS:
+            raise MetricError(f"more than {MOST_ROWS:,} pairs score at least {self.floor}: ask for a higher floor")
+
+
+def _scan(
+    counting: Counting, pairing: Pairing, *, floor: float, wanted: int | None, threads: int | None
+) -> tuple[list[Counter], list[_Tail]]:
+    """Count every tile once; each thread takes the next one as it gets free."""
+    workers = _workers(counting, pairing, threads)
+    tiles = _Shared(_tiles(counting, pairing))
+    counters = [counting.counter() for _ in range(workers)]
+    tails = [_Tail(floor, wanted) for _ in range(workers)]
+    if workers == 1:
+        _drain(tiles, counters[0], tails[0])
+        return counters, tails
+    with ThreadPoolExecutor(workers, thread_name_prefix="pairs", initializer=one_thread) as pool:
+        list(pool.map(_drain, [tiles] * workers, counters, tails))
+    return counters, tails
+
+
+def _workers(counting: Counting, pairing: Pairing, threads: int | None) -> int:
+    """No more threads than tiles."""
+    if not counting.is_threaded:
+        return 1
+    tiles = math.ceil(pairs_in(pairing) / (counting.tile[0] * counting.tile[1]))
+    return max(1, min(tiles, threads or os.cpu_count() or 1))
+
+
+def _drain(tiles: "_Shared", counter: Counter, tail: _Tail) -> None:
+    for row, column in tiles:
+        tail.add(counter.count(row, column, floor=tail.floor))
+    tail.add(counter.rest(floor=tail.floor))
+
+
+def _tiles(counting: Counting, pairing: Pairing) -> Iterator[tuple[int, int]]:
+    """First row and column of each tile; what lies before the start of a tile's first row is left out."""
+    height, width = counting.tile
+    for row in range(0, pairing.row_codes.size, height):
+        first = int(pairing.starts[row]) // counting.step * counting.step
+        for column in range(first, pairing.column_codes.size, width):
+            yield row, column
+
+
+class _Shared:
+    """An iterator that several threads may draw from."""
+
+    def __init__(self, items: Iterator[tuple[int, int]]) -> None:
+        self._items = items
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> "_Shared":
+        return self
+
+    def __next__(self) -> tuple[int, int]:
+        with self._lock:
+            return next(self._items)
+
+
+def _merged(parts: Sequence[Found]) -> Found:
+    return Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _joined(tails: Sequence[_Tail]) -> Found:
+    return _merged([part for tail in tails for part in tail.parts])
+
+
+def _summed(counters: Sequence[Counter]) -> NDArray[np.int64] | None:
+    histograms = [histogram for counter in counters if (histogram := counter.histogram()) is not None]
+    return np.sum(histograms, axis=0) if histograms else None

@@ -1,0 +1,210 @@
+"""What goes into a count of pairs, what is refused, and what comes out when counts are added and cut."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
+
+from cv_quality.errors import MetricError
+from cv_quality.metrics.pairs import (
+    BINS,
+    GRADES,
+    AnyCounts,
+    Grade,
+    PairCounts,
+    Side,
+    TailCounts,
+    bin_of,
+    count_block,
+    count_pairs,
+    edge_of,
+    group_pair_counts,
+    subject_counts,
+    tail_floor,
+)
+
+RNG = np.random.default_rng(3)
+
+
+def units(count: int, dimension: int = 16) -> NDArray[np.float64]:
+    vectors = RNG.normal(size=(count, dimension))
+    found: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return found
+
+
+FINE = units(6)
+WHO = np.array(["a", "a", "b", "b", "c", "d"])
+
+
+def with_row(row: ArrayLike) -> NDArray[np.float64]:
+    vectors = FINE.copy()
+    vectors[4] = row
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("vectors", "subjects", "message"),
+    [
+        (with_row(np.nan), WHO, "row 4 of 6 holds NaN or infinity"),
+        (with_row(np.inf), WHO, "row 4 of 6 holds NaN or infinity"),
+        (with_row(0.0), WHO, "row 4 of 6 is zero and has no direction"),
+        (
+            with_row(FINE[4] * 1.001),
+            WHO,
+            r"row 4 of 6 has norm 1.001, expected 1: divide each vector by its norm; 1 rows",
+        ),
+        (FINE * 2, WHO, "6 rows cannot be compared"),
+        (FINE.astype(np.float16), WHO, "has norm"),
+        (FINE[0], WHO[:1], r"expected real numbers of shape \(n, dimension\), found float64 of shape \(16,\)"),
+        (FINE[None], WHO, r"shape \(1, 6, 16\)"),
+        (FINE.astype(complex), WHO, "found complex128"),
+        (FINE.astype(object), WHO, "found object"),
+        (FINE.astype(str), WHO, "found <U"),
+        ([[1.0, 0.0], [1.0]], ["a", "b"], "rows differ in length"),
+        (FINE, WHO[:5], r"expected one subject for each of 6 vectors, found shape \(5,\)"),
+        (FINE, WHO[:, None], r"found shape \(6, 1\)"),
+        (FINE, np.array(["a", None, "b", "c", "d", "e"], dtype=object), "the subject of row 1 is None"),
+        (FINE, np.arange(6.0), "subjects are names or whole numbers, found float64"),
+    ],
+)
+@pytest.mark.parametrize("grade", GRADES)
+def test_input_that_cannot_be_compared_is_refused_and_named(
+    vectors: ArrayLike, subjects: ArrayLike, message: str, grade: Grade
+) -> None:
+    with pytest.raises(MetricError, match=message):
+        count_pairs(vectors, subjects, grade=grade)
+
+
+@pytest.mark.parametrize("fmr", [0.0, -0.1, 1.1, np.nan])
+def test_a_share_outside_of_its_range_is_refused(fmr: float) -> None:
+    with pytest.raises(MetricError, match=r"lies in \(0, 1\]"):
+        count_pairs(FINE, WHO, tail_fmr=fmr)
+
+
+def test_a_grade_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(MetricError, match="fp32 or certified, found 'int8'"):
+        count_pairs(FINE, WHO, grade="int8")  # type: ignore[call-overload]
+
+
+def test_a_floor_that_is_no_number_is_refused() -> None:
+    with pytest.raises(MetricError, match="is a cosine, found nan"):
+        count_pairs(FINE, WHO, floor=np.nan)
+
+
+@pytest.mark.parametrize("grade", GRADES)
+def test_a_tail_too_long_for_memory_is_refused(grade: Grade) -> None:
+    """Copies of one vector: 4.5 million pairs score 1."""
+    vectors = np.tile(FINE[:1].astype(np.float32), (3_000, 1))
+    with pytest.raises(MetricError, match="longer than 2,000,000: ask for a lower tail_fmr"):
+        count_pairs(vectors, np.arange(3_000), grade=grade, tail_fmr=0.9)
+    with pytest.raises(MetricError, match=r"more than 2,000,000 pairs score at least 0\.5: ask for a higher floor"):
+        count_pairs(vectors, np.arange(3_000), grade=grade, floor=0.5)
+
+
+def test_sides_of_a_block_that_do_not_fit_are_refused() -> None:
+    side = Side(FINE, WHO)
+    with pytest.raises(MetricError, match="references have 16 dimensions, probes 8"):
+        count_block(side, Side(units(3, 8), WHO[:3]))
+    with pytest.raises(MetricError, match="probes: row 4 of 6 is zero"):
+        count_block(side, Side(with_row(0.0), WHO))
+    with pytest.raises(MetricError, match="references: expected one subject"):
+        count_block(Side(FINE, WHO[:2]), side)
+    for ranks in (np.arange(5), np.arange(6.0)):
+        with pytest.raises(MetricError, match="expected a whole rank for each of 6 vectors"):
+            count_block(Side(FINE, WHO, np.arange(6)), Side(FINE, WHO, ranks))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grade", GRADES)
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_vectors_make_no_pair(grade: Grade, count: int) -> None:
+    counts = count_pairs(FINE[:count], WHO[:count], grade=grade)
+    assert (counts.n, counts.tail.height, counts.floor) == (0, 0, -np.inf)
+
+
+def test_vectors_of_one_subject_make_no_pair() -> None:
+    counts = count_pairs(FINE, ["a"] * 6)
+    assert (counts.n, counts.tail.height, counts.floor) == (0, 0, -np.inf)
+    assert count_pairs([], []).n == 0
+
+
+def test_an_empty_side_counts_nothing() -> None:
+    none = Side(np.empty((0, 0)), np.empty(0, str))
+    for sides in ((none, Side(FINE, WHO)), (Side(FINE, WHO), none), (none, none)):
+        assert count_block(*sides).n == 0
+
+
+def test_whole_numbers_lists_and_float32_are_taken_as_they_are() -> None:
+    plain = count_pairs(np.eye(3, dtype=int).tolist(), [7, 8, 8], tail_fmr=1.0)
+    assert plain.tail.rows() == [(0.0, "8", "7"), (0.0, "8", "7")]
+    narrow, wide = (
+        count_pairs(FINE.astype(dtype), WHO, tail_fmr=1.0).tail["score"] for dtype in (np.float32, np.float64)
+    )
+    np.testing.assert_allclose(narrow.to_numpy(), wide.to_numpy(), atol=1e-7)
+    assert not narrow.equals(wide)
+
+
+@pytest.mark.parametrize("grade", GRADES)
+def test_counts_add_up_and_are_cut_back(grade: Grade) -> None:
+    parts: list[AnyCounts] = [
+        count_pairs(units(90), np.arange(90), grade=grade, tail_fmr=share) for share in (0.1, 0.5)
+    ]
+    for one, other in itertools.permutations(parts):
+        total = one + other  # type: ignore[operator]
+        assert total.n == one.n + other.n
+        assert total.floor == max(one.floor, other.floor) == parts[0].floor
+        both = pl.concat([one.tail, other.tail]).filter(pl.col("score") >= total.floor)
+        assert total.tail.equals(both)
+        cut = total.trimmed(100)
+        assert cut.n == total.n
+        assert cut.tail["score"].to_list() == [score for score in total.tail["score"] if score >= cut.floor]
+        assert cut.tail.height == 100
+        assert np.array_equal(cut.score_tail().scores, np.sort(cut.tail["score"].to_numpy()))
+        assert (cut.score_tail().n, cut.trimmed(200)) == (cut.n, cut)
+
+
+@pytest.mark.parametrize("kind", [PairCounts, TailCounts])
+def test_nothing_is_what_adding_starts_from(kind: type[PairCounts] | type[TailCounts]) -> None:
+    grade: Grade = "fp32" if kind is PairCounts else "certified"
+    counts = count_pairs(FINE, WHO, grade=grade, tail_fmr=0.5)
+    total = kind.empty() + counts  # type: ignore[operator]
+    assert (total.n, total.floor) == (counts.n, counts.floor)
+    assert total.tail.equals(counts.tail)
+
+
+def test_a_subject_without_a_group_is_named() -> None:
+    counts = count_pairs(FINE, WHO, tail_fmr=1.0)
+    with pytest.raises(MetricError, match="2 subjects of the tail have no group, the first is 'c'"):
+        group_pair_counts(counts, {"a": "x", "b": "y"}, threshold=-1.0)
+
+
+def test_no_pair_above_a_threshold_is_an_empty_table() -> None:
+    counts = count_pairs(np.eye(3), ["a", "b", "c"], tail_fmr=1.0)
+    assert subject_counts(counts, threshold=0.5).is_empty()
+    assert group_pair_counts(counts, {}, threshold=0.5).columns == ["group_a", "group_b", "count"]
+
+
+@given(score=st.floats(-1.0, 1.0))
+def test_a_bin_holds_the_scores_between_its_edges(score: float) -> None:
+    """No rounding moves a score over an edge; only 1 lies on the upper edge of its bin."""
+    for exact in (np.float64(score), np.float32(score)):
+        index = int(bin_of(np.array([exact]))[0])
+        low, high = Fraction(edge_of(index)), Fraction(edge_of(index + 1))
+        assert low <= Fraction(float(exact)) < high or float(exact) == high == 1
+
+
+@given(
+    values=st.lists(st.integers(0, 40), min_size=1, max_size=60),
+    more=st.lists(st.integers(0, 40), max_size=60),
+    wanted=st.integers(1, 30),
+)
+def test_more_pairs_never_lower_the_floor_of_the_tail(values: list[int], more: list[int], wanted: int) -> None:
+    part, whole = (np.bincount(found, minlength=BINS) for found in (values, values + more))
+    floor = tail_floor(whole, wanted=wanted)
+    above = sum(edge_of(value) >= floor for value in values + more)
+    assert above <= 4 * wanted
+    assert len(values) < wanted or tail_floor(part, wanted=wanted) <= floor
