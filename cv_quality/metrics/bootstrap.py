@@ -44,8 +44,8 @@ class FnmrAtFmrInterval(Result):
         numerator, denominator: genuine comparisons below the threshold, and all.
         low, high: two-sided bounds of the FNMR; None where there is no value, or the data cannot show its uncertainty.
         threshold: accept when score >= threshold.
-        threshold_low, threshold_high: bounds of the threshold with that FMR; None below the listed tail, +inf above
-            every score.
+        threshold_low, threshold_high: bounds of the threshold with that FMR; +inf lies above every score, -inf stands
+            for any score below the listed tail.
         method: how the bounds were computed, with every assumed number.
         n_effective: independent genuine comparisons at a known threshold that would give the same variance.
         n_subjects: subjects with a genuine comparison.
@@ -90,10 +90,10 @@ def fnmr_at_fmr_interval(
     above it, against r in the sample. Products of weights overstate what one pair of subjects adds, so log(r_b / r) is
     scaled until its standard deviation is t sqrt(V) / (z p), with V and the degrees of freedom of t those of
     `cv_quality.metrics.dyadic.pair_rate` at the threshold (never above its own). FNMR_b = sum w_i m_i(t_b) / sum w_i
-    n_i at the threshold t_b so scaled. The bounds are logit(FNMR) +- t sd(logit FNMR_b), with genuine subjects - 1
-    degrees of freedom; those of the threshold accept r exp(+- t sqrt(V) / p) impostor comparisons. With fewer than 5
-    genuine comparisons on one side of the threshold the interval also holds that of
-    `cv_quality.metrics.rates.clustered_rate`.
+    n_i at the threshold t_b so scaled. The bounds lie midway, on the logit scale, between logit(FNMR) +- t sd(logit
+    FNMR_b), with genuine subjects - 1 degrees of freedom, and the bias-corrected percentiles of FNMR_b; those of the
+    threshold accept r exp(+- t sqrt(V) / p) impostor comparisons. With fewer than 5 genuine comparisons on one side of
+    the threshold the interval also holds that of `cv_quality.metrics.rates.clustered_rate`.
 
     A replicate whose threshold lies below the tail is counted as lying at its end. That is harmless while they are
     fewer than half of 1 - level; with more there are no bounds and a reason.
@@ -123,7 +123,7 @@ def fnmr_at_fmr_interval(
     >>> genuine, subjects = rng.normal(4, 1, 300), np.arange(300) % 60
     >>> found = fnmr_at_fmr_interval(genuine, subjects, tail, everyone, fmr=0.01, seed=2)
     >>> f"{found.value:.3f} in {found.low:.3f} to {found.high:.3f} at {found.threshold:.2f}"
-    '0.017 in 0.005 to 0.061 at 2.40'
+    '0.017 in 0.003 to 0.052 at 2.40'
     """
     require_level(level)
     if not 0 < fmr <= 1:
@@ -172,7 +172,7 @@ def pair_rate_bootstrap(
     >>> everyone = CrossTrials.all_pairs([1] * 200)
     >>> rate = pair_rate_bootstrap(([0, 0, 1, 5, 8, 9], [1, 7, 2, 6, 9, 10]), trials=everyone, seed=3)
     >>> f"{rate.value:.1e} in {rate.low:.1e} to {rate.high:.1e}"
-    '3.0e-04 in 9.2e-05 to 9.9e-04'
+    '3.0e-04 in 9.1e-05 to 1.0e-03'
     """
     require_replicates(replicates)
     rate = pair_rate(errors, trials=trials, level=level)
@@ -254,7 +254,7 @@ class _Found:
     def result(
         self,
         bounds: tuple[float, float] | None,
-        thresholds: tuple[float | None, float] | None,
+        thresholds: tuple[float, float] | None,
         method: str | None,
         n_exhausted: int,
         reason: str | None,
@@ -330,7 +330,9 @@ def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> F
     blocked = np.append(sample.tail, -np.inf)[ranks.accepted]
     counts = np.searchsorted(sample.genuine, blocked, side="right")
     fnmr = _weighted_fnmr(found, counts)
-    bounds, sd = logit_bounds(rates.fnmr, fnmr, n=rates.n_genuine, subjects=sample.n_genuine_subjects, level=level)
+    bounds, sd = logit_bounds(
+        rates.fnmr, fnmr, n=rates.n_genuine, subjects=sample.n_genuine_subjects, level=level, is_balanced=True
+    )
     n_effective = min(float(rates.n_genuine), 1 / (rates.fnmr * (1 - rates.fnmr) * sd**2)) if sd > 0 else None
     if min(rates.n_false_non_matches, rates.n_genuine - rates.n_false_non_matches) < EXPECTED_ERRORS_NEEDED:
         fixed = _at_fixed_threshold(sample, rates, level)
@@ -339,8 +341,9 @@ def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> F
         bounds = min(bounds[0], fixed.low), max(bounds[1], fixed.high)
         n_effective = fixed.n_effective if n_effective is None else n_effective
     method = (
-        f"subject bootstrap, threshold re-estimated, logit scale, {percent(level)}, {found.replicates} replicates, "
-        f"seed {found.seed}, threshold ranks scaled by {ranks.scale:.2f} to the dyadic sandwich"
+        f"subject bootstrap, threshold re-estimated, balanced logit scale, {percent(level)}, "
+        f"{found.replicates} replicates, seed {found.seed}, threshold ranks scaled by {ranks.scale:.2f} to the dyadic "
+        "sandwich"
     )
     exhausted = f", {ranks.n_exhausted} of them taken to end with the tail" if ranks.n_exhausted else ""
     thresholds = _threshold_bounds(sample, ranks)
@@ -366,10 +369,10 @@ def _at_fixed_threshold(sample: _Sample, rates: ErrorRates, level: float) -> Rat
     return clustered_rate(missed, attempts, level=level)
 
 
-def _threshold_bounds(sample: _Sample, ranks: _Ranks) -> tuple[float | None, float]:
-    """The strict thresholds that accept as many impostor comparisons as the bounds say; None below the listed tail."""
+def _threshold_bounds(sample: _Sample, ranks: _Ranks) -> tuple[float, float]:
+    """The strict thresholds that accept as many impostor comparisons as the bounds say; -inf below the listed tail."""
     most = min(ranks.bounds[1], sample.trials.n)
-    lowest = _threshold(sample, most) if most < len(sample.tail) or sample.is_complete else None
+    lowest = _threshold(sample, most) if most < len(sample.tail) or sample.is_complete else -math.inf
     return lowest, _threshold(sample, ranks.bounds[0])
 
 

@@ -11,6 +11,8 @@ Weights = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+EQUAL = 1e-12
+"""Rates that differ by less are equal: they are quotients of whole numbers, rounded."""
 SLACK = 1e-9
 """Relative slack of the highest count allowed: a product such as 0.001 * 7000 means a whole number."""
 
@@ -69,6 +71,8 @@ def crossings(
 ) -> Floats:
     """The equal error rate of each replicate, walking down all scores until FMR reaches FNMR; shape (replicates,).
 
+    Where the two jump over each other, the smaller mean of both sides of the jump counts.
+
     Args:
         weights: of each subject, shape (replicates, subjects).
         n_genuine, n_impostor: weighted comparisons of each replicate, shape (replicates,).
@@ -91,8 +95,8 @@ def crossings(
             false_match = fmr[index] + shrink * (matched / n_impostor[replicate] - fmr[index])
             missed = 1 - accepted / n_genuine[replicate]
             mean = (false_match + missed) / 2
-            if false_match >= missed:
-                found[replicate] = min(mean, before)
+            if false_match >= missed - EQUAL:
+                found[replicate] = mean if false_match <= missed + EQUAL else min(mean, before)
                 break
             before = mean
     return found

@@ -373,7 +373,7 @@ def _memberships(groups: Groups, n_subjects: int) -> tuple[tuple[str, ...], Code
 
 def _names(groups: Groups, *, size: int) -> NDArray[np.str_]:
     """Group names as text, "unknown" for what is missing."""
-    array: NDArray[np.generic] = np.asarray(groups)
+    array: NDArray[np.object_] = np.asarray(groups, dtype=np.object_)
     if array.shape != (size,):
         raise MetricError(f"expected one group for each of {size} entries, found shape {array.shape}")
     texts = [UNKNOWN if value is None or value != value else str(value) or UNKNOWN for value in array.tolist()]

@@ -287,9 +287,11 @@ class _Comparisons:
         rng = seeded(self.seed)
         below, under = (self._counts_below(scores, thresholds, rng) for scores in (self.genuine, self.impostor))
         fnmr, fmr = below / len(self.genuine), 1 - under / len(self.impostor)
-        first = np.argmax(fnmr >= fmr, axis=1)
+        first = np.argmax(fnmr >= fmr - kernels.EQUAL, axis=1)
         rows, mean = np.arange(len(first)), (fnmr + fmr) / 2
-        drawn: Floats = np.minimum(mean[rows, first], mean[rows, np.maximum(first - 1, 0)])
+        at, before = mean[rows, first], mean[rows, np.maximum(first - 1, 0)]
+        is_exact = fnmr[rows, first] <= fmr[rows, first] + kernels.EQUAL
+        drawn: Floats = np.where(is_exact, at, np.minimum(at, before))
         return drawn
 
     def _counts_below(self, scores: Floats, thresholds: Floats, rng: np.random.Generator) -> Codes:

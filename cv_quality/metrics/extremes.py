@@ -32,8 +32,11 @@ HIGHEST_SHARE = 1 / 400
 MOST_TIED, MOST_AT_THE_TOP = 0.05, 0.01
 STUDIED_REACH = 100.0
 """How many times beyond the comparisons made the coverage of the intervals was simulated."""
+ROUNDED_ONE = 1 - 1e-9
 USABLE_REPLICATES = 0.9
 REPLICATES_AT_ONCE = 200
+WELL_INSIDE = 2.0
+"""The design effect is taken at least this far in the tail, in log FMR, as no replicate may put it before the tail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +150,10 @@ class TailFit:
         if model is None:
             return _refused(self, level, self.reason)
         excess = threshold - self.threshold
-        if excess <= 0:
-            return _refused(
-                self, level, f"threshold {threshold:g} is not in the tail, which begins at {self.threshold:g}"
-            )
+        if excess <= 0 or (self.limit is not None and threshold > self.limit):
+            end = "" if self.limit is None else f" and ends at {self.limit:g}"
+            reach = f"which begins at {self.threshold:g}{end}"
+            return _refused(self, level, f"threshold {threshold:g} is not in the tail, {reach}")
         log_rate = model.log_rate(excess)
         bounds = _rate_bounds(self, model, log_rate, excess, level=level)
         value = math.exp(log_rate) if log_rate > -math.inf else None
@@ -213,7 +216,8 @@ def fit_tail(
         scores: every score at or above some floor, higher means more alike, any order, shape (listed,).
         trials: comparisons of different subjects in all, listed or not; with `subjects`, who was compared with whom.
         subjects: codes of both subjects of each listed score, two of shape (listed,).
-        exceedances: how many of the highest scores to use; by default n / 400 and at most 500.
+        exceedances: how many of the highest scores to use; by default n / 400 and at most 500. All but one where fewer
+            are listed, and fewer where scores tie at the threshold.
         threshold: u, instead of a number of exceedances.
         limit: the highest score that there can be; thresholds above it are not given.
         replicates: of the bootstrap.
@@ -332,6 +336,8 @@ def _threshold(listed: Floats, n: int, *, exceedances: int | None, threshold: fl
 
 def _unfit(above: Floats, *, start: float, floor: float, limit: float | None) -> str | None:
     """Why no tail may be fitted to these ascending exceedances, or None."""
+    if start == -math.inf:
+        return "the tail would begin at a score of -inf, which no enrolment reached"
     if start < floor:
         return f"the threshold {start:g} lies below {floor:g}, the lowest score that is listed"
     if above.size < EXCEEDANCES_NEEDED:
@@ -437,9 +443,10 @@ def _crossing(lost: Callable[[float], float], start: float, *, farthest: float) 
     """Where `lost` first exceeds 0, going from `start` towards `farthest` in growing steps; None when it never does."""
     from scipy.optimize import brentq
 
-    near, width, side = start, 0.05, math.copysign(1.0, farthest - start)
+    near, width = start, 0.05
     while near != farthest:
-        far = near + side * min(width, abs(farthest - near))
+        is_last = abs(farthest - near) <= width
+        far = farthest if is_last else near + math.copysign(width, farthest - near)
         if lost(far) > 0:
             return float(brentq(lost, near, far, xtol=1e-7))
         near, width = far, width * 1.6
@@ -451,7 +458,7 @@ def _profile(tail: TailFit, model: _Model, log_rate: float, *, level: float) -> 
 
     upper = (1 + level) / 2
     quantile = special.ndtri(upper) if tail.freedom is None else special.stdtrit(tail.freedom, upper)
-    log_rate = max(log_rate, -math.log(tail.n * STUDIED_REACH))
+    log_rate = min(max(log_rate, -math.log(tail.n * STUDIED_REACH)), model.log_share - WELL_INSIDE)
 
     def log_excess(drawn: Replicates) -> Floats:
         return np.log(pareto.excess_at(log_rate - drawn.log_share, shape=drawn.shape, scale=drawn.scale))
@@ -470,7 +477,8 @@ def _design_effect(tail: TailFit, quantity: Callable[[Replicates], Floats]) -> f
     """
     if tail.bootstraps is None:
         return 1.0
-    subject, dyad, comparison = (float(quantity(drawn).var()) for drawn in tail.bootstraps)
+    with np.errstate(invalid="ignore"):
+        subject, dyad, comparison = (float(np.nanvar(quantity(drawn))) for drawn in tail.bootstraps)
     return max((subject - dyad * 2 / 3) / (comparison / 3), 1.0)
 
 
@@ -491,7 +499,7 @@ def _answer(
 ) -> Extrapolation:
     where = "extrapolated beyond" if is_beyond else "within"
     note = f"{where} {tail.n} comparisons by a Pareto tail over {tail.threshold:.6g}, {tail.exceedances} exceedances"
-    if rate * tail.n * STUDIED_REACH < 1:
+    if rate * tail.n * STUDIED_REACH < ROUNDED_ONE:
         note += f"; more than {STUDIED_REACH:g} times beyond the data, further than coverage was studied"
     clustered = "independent comparisons assumed"
     if tail.bootstraps is not None:

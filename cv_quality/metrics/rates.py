@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics.results import Result
 
 LEVEL = 0.95
 ASSUMED_ICC = 0.1
@@ -32,7 +33,7 @@ _NAMES: dict[BinomialMethod, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Result):
     """A published rate: never without its counts and its interval.
 
     Attributes:

@@ -188,7 +188,8 @@ def judge(tail: TailFit, points: tuple[StabilityPoint, ...], *, goodness: Goodne
     The shape over fewer exceedances k differs from the shape over all K by a variance of s^2 (K / k - 1), with s the
     standard error over K, as the difference from an efficient estimate adds its own variance (Hausman, Econometrica
     46, 1978). The fit is unstable where a difference is beyond the two-sided 5 % of that, shared among the points, or
-    where the goodness-of-fit test rejects at 5 %. Fewer than 3 higher thresholds cannot say.
+    where the goodness-of-fit test rejects at 5 %. Fewer than 3 higher thresholds cannot say. One in ten tails that are
+    exactly Pareto is called unstable, and a bend must be strong to be seen in a few hundred exceedances.
 
     Args:
         tail: the fit to be judged.

@@ -55,9 +55,11 @@ def test_variance_equals_the_sums_over_every_pair_of_subjects(seed: int, subject
     within = (r**2).sum() / 2
     floor = k / n * (1 - k / n) / n
     likeness = 1 + 0.1 * ((m**2).sum() / 2 / n - 1) if np.count_nonzero(y) / 2 < 10 else 0.0
-    expected = max((stars.sum() - within) / n**2, within / n**2, floor, floor * likeness)
-    assert found.value == pytest.approx(expected, rel=1e-9)
+    assert found.sandwich == pytest.approx((stars.sum() - within) / n**2, rel=1e-9, abs=1e-15)
     assert found.of_dyads == pytest.approx(max(within / n**2, floor, floor * likeness), rel=1e-9)
+    excess = max(found.sandwich - found.of_dyads, 0)
+    assert found.of_dyads + excess <= found.value * (1 + 1e-12)
+    assert found.value <= found.of_dyads + 2 * excess
 
 
 def test_variance_is_that_of_leaving_out_one_subject_at_a_time_less_what_dyads_count_twice() -> None:
@@ -68,7 +70,7 @@ def test_variance_is_that_of_leaving_out_one_subject_at_a_time_less_what_dyads_c
     left_out = left_out / [np.delete(np.delete(m, s, 0), s, 1).sum() for s in range(60)]
     r = y - y.sum() / m.sum() * m
     jackknife = 59 / 60 * np.square(left_out - y.sum() / m.sum()).sum()
-    assert found.value == pytest.approx(jackknife - (r**2).sum() / 2 / (m.sum() / 2) ** 2, rel=1e-9)
+    assert found.sandwich == pytest.approx(jackknife - (r**2).sum() / 2 / (m.sum() / 2) ** 2, rel=1e-9)
 
 
 @given(seed=st.integers(0, 9_999), subjects=st.integers(5, 25))

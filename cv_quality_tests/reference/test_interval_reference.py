@@ -54,7 +54,7 @@ def test_the_sandwich_is_the_double_sum_over_comparisons_that_share_a_subject() 
     share = (i[:, None] == i) | (i[:, None] == j) | (j[:, None] == i) | (j[:, None] == j)
     stars = r @ share @ r + r @ r
     corrected = stars * n * (n - 1) / (n - 2) ** 2 - r @ r
-    assert found.value == pytest.approx(corrected / len(i) ** 2, rel=1e-9)
+    assert found.sandwich == pytest.approx(corrected / len(i) ** 2, rel=1e-9)
 
 
 def test_the_design_effect_is_about_that_of_the_formula_of_a_subject_propensity() -> None:
@@ -67,7 +67,7 @@ def test_the_design_effect_is_about_that_of_the_formula_of_a_subject_propensity(
         y = rng.random(len(i)) < p * own[i] * own[j]
         variance = pair_variance((i[y], j[y]), trials=trials)
         assert variance is not None
-        found.append(variance.value)
+        found.append(variance.sandwich)
     expected = (1 + 2 * c**2 * p * (n - 2)) * p / trials.n
     assert np.mean(found) == pytest.approx(expected, rel=0.2)
 

@@ -83,3 +83,12 @@ def test_the_profile_loses_nothing_at_the_fit() -> None:
     for log_rate in np.log([1e-4, 1e-6, 1e-9]):
         excess = float(pareto.excess_at(log_rate - np.log(500 / 100_000), shape=best.shape, scale=best.scale)[0])
         assert profile.ratio(log_rate=log_rate, excess=excess) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_excess_far_beyond_every_score_loses_ever_more() -> None:
+    excesses = sample(-0.2, 110, seed=6)
+    profile = pareto.Profile.of(excesses, pareto.fit(excesses), n=45_000, cutoff=80.0)
+    lost = [profile.ratio(log_rate=np.log(1e-7), excess=10.0**power) for power in (0, 2, 5, 10, 100)]
+    assert np.all(np.isfinite(lost))
+    assert lost == sorted(lost)
