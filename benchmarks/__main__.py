@@ -1,9 +1,12 @@
-"""Every benchmark, one after the other, each in its own process: `python -m benchmarks [NAME ...]`."""
+"""Every benchmark of speed, one after the other, each in its own process: `python -m benchmarks [NAME ...]`.
+
+Studies of coverage take minutes and are run by name: interval_coverage, extremes, differentials.
+"""
 
 import subprocess
 import sys
 
-NAMES = ("ingest", "inference", "chain")
+NAMES = ("ingest", "inference", "chain", "curves", "pairs", "bootstrap")
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ def group_rows(
                 genuine=(scores.genuine_scores, scores.genuine_subjects),
                 impostor=(scores.tail.scores, scores.tail.one, scores.tail.other),
                 trials=scores.trials,
+                floor=scores.counts.floor,
                 acquisitions=(attempts, failures),
             )
             rows += [{"attribute": attribute} | row for row in _rows(found)]
