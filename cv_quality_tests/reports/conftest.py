@@ -463,7 +463,7 @@ def _differentials(outcomes: dict[str, pl.DataFrame]) -> list[Row]:
                     "reason": "insufficient: 3 errors expected, 5 needed" if verdict == "insufficient" else None,
                     "ratio": 1.5,
                     "ratio_low": 1.3,
-                    "ratio_high": 1.7,
+                    "ratio_high": 1.7 if verdict == "fail" else None,
                     "verdict": verdict,
                 }
             )
