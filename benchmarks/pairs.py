@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.pairs import Grade, count_pairs
-from cv_quality.metrics.products import PRODUCTS, TILE, Multiply, full_precision
+from cv_quality.metrics.products import PRODUCTS, TILE, Onto, full_precision, one_thread
 
 THREADS = os.cpu_count() or 1
 ROUNDS = 5
@@ -65,29 +65,25 @@ def rate(run: Callable[[], object], *, pairs: int) -> Rate:
     return Rate(pairs / (time.perf_counter() - wall) / 1e6, pairs / (time.process_time() - processor) / 1e6)
 
 
-def bare(vectors: Templates, multiply: Multiply, tile: tuple[int, int], *, own_pool: bool) -> Rate:
-    """The products of as many tiles as make BARE_PAIRS."""
-    count = BARE_PAIRS // (tile[0] * tile[1]) // THREADS * THREADS
-    places = [
-        (tile[0] * index % (len(vectors) - max(tile)), tile[1] * index % (len(vectors) - max(tile)))
-        for index in range(count)
-    ]
+def bare(vectors: Templates, onto: Onto, tile: tuple[int, int], *, own_pool: bool) -> Rate:
+    """The products of as many tiles as make BARE_PAIRS: blocks of columns, each against several blocks of rows."""
+    height, width = tile
+    half = len(vectors) // 2
+    blocks = [slice(row, row + height) for row in range(0, half - height, height)]
+    columns = [slice(half + column, half + column + width) for column in range(0, half - width, width)]
+    count = max(1, BARE_PAIRS // (len(blocks) * height * width) // THREADS) * THREADS
 
-    def one(place: tuple[int, int]) -> None:
-        multiply(vectors[place[0] : place[0] + tile[0]], vectors[place[1] : place[1] + tile[1]])
+    def one(column: slice) -> None:
+        multiply = onto(vectors[column])
+        for row in blocks:
+            multiply(vectors[row])
 
-    pairs = count * tile[0] * tile[1]
+    pairs = count * len(blocks) * height * width
     if own_pool:
         with all_threads():
-            return rate(lambda: [one(place) for place in places], pairs=pairs)
-    with full_precision(), ThreadPoolExecutor(THREADS, initializer=one_torch_thread) as pool:
-        return rate(lambda: list(pool.map(one, places)), pairs=pairs)
-
-
-def one_torch_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+            return rate(lambda: [one(column) for column in columns[:count]], pairs=pairs)
+    with full_precision(), ThreadPoolExecutor(THREADS, initializer=one_thread) as pool:
+        return rate(lambda: list(pool.map(one, columns[:count])), pairs=pairs)
 
 
 @contextmanager
@@ -102,9 +98,7 @@ def bare_ways(vectors: Templates, names: Sequence[str]) -> dict[str, Callable[[]
     """Each library, tile and way to use the threads."""
     return {
         f"{product.name} {tile[0]}x{tile[1]} {'own pool' if own_pool else 'one a thread'}": (
-            lambda product=product, tile=tile, own_pool=own_pool: bare(
-                vectors, product.multiply, tile, own_pool=own_pool
-            )  # type: ignore[misc]
+            lambda product=product, tile=tile, own_pool=own_pool: bare(vectors, product.onto, tile, own_pool=own_pool)  # type: ignore[misc]
         )
         for product in PRODUCTS
         if product.name in names

@@ -4,9 +4,10 @@ Each way lists the pairs that may reach the floor and lets float64 decide. The o
 choice of the floor are in `cv_quality.metrics.pair_engine`; what a score is, is behind `Scorer`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from cv_quality.metrics.pair_kernels import (
     dot_pairs,
     filter_tile,
 )
-from cv_quality.metrics.products import STEP, TILE, Multiply, Tile, float32_error, is_faithful, product_for
+from cv_quality.metrics.products import STEP, TILE, Onto, Tile, float32_error, is_faithful, product_for
 from cv_quality.metrics.quantised import FILTER_ROUNDING, int8_product, quantised
 from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT
 
@@ -33,7 +34,9 @@ DEVICE_TILE: Tile = (2_048, 4_096)
 CLOSE = 1e-9
 """More than float64 sums of a million products of unit vectors can differ by their order (gamma_k of 2**-53)."""
 
-BATCH = 8_192
+BATCH = 1_024
+"""Candidates are decided while their vectors are still near the processor."""
+
 FLUSH = 2**31
 """Pairs that a 32-bit histogram takes before it is added to the 64-bit one."""
 
@@ -84,8 +87,8 @@ class Scorer(Exact, Protocol):
         """No score of a tile is further than this from the exact one."""
         ...
 
-    def tile(self, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Scores of a tile that begins at multiples of STEP; it may have rows and columns beyond the sets."""
+    def against(self, columns: slice) -> Callable[[slice], NDArray[np.float32]]:
+        """The scores of rows with these columns; both begin at multiples of STEP, and may end beyond the sets."""
         ...
 
 
@@ -113,12 +116,7 @@ class Counting(Protocol):
 
     @property
     def tile(self) -> Tile:
-        """Rows and columns counted at once."""
-        ...
-
-    @property
-    def step(self) -> int:
-        """Tiles begin at multiples of this column."""
+        """Rows and columns counted at once; a tile begins at multiples of them."""
         ...
 
     @property
@@ -194,23 +192,24 @@ class Cosine(CosinePairs):
 
     rows: NDArray[np.float32]
     columns: NDArray[np.float32]
-    multiply: Multiply
+    onto: Onto
 
     @classmethod
     def of(cls, left: Operand, right: Operand) -> "Cosine":
         """With the product of this machine."""
         rows = left.narrow()
         columns = rows if right is left else right.narrow()
-        return cls(left, right, rows, columns, product_for(rows.shape[1]).multiply)
+        return cls(left, right, rows, columns, product_for(rows.shape[1]).onto)
 
     @property
     def error(self) -> float:
         """See `float32_error`."""
         return float32_error(self.dimension)
 
-    def tile(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+    def against(self, columns: slice) -> Callable[[slice], NDArray[np.float32]]:
         """See `Scorer`."""
-        return self.multiply(padded(self.rows[rows], STEP), padded(self.columns[columns], STEP))
+        multiply = self.onto(padded(self.columns[columns], STEP))
+        return lambda rows: multiply(padded(self.rows[rows], STEP))
 
 
 class _Candidates:
@@ -249,7 +248,6 @@ class Float32Counting:
     scorer: Scorer
     pairing: Pairing
     tile: Tile = TILE
-    step: int = STEP
     is_threaded: bool = True
 
     def counter(self) -> Counter:
@@ -262,13 +260,17 @@ class _Float32Counter:
         self.shared = shared
         self.error = shared.scorer.error
         self.candidates = _Candidates(shared.scorer, shared.tile, are_rough=False)
+        self.columns = slice(0, shared.tile[1])
+        self.against = shared.scorer.against(self.columns)
         self.total = np.zeros(BINS, np.int64)
         self.recent = np.zeros(BINS, np.uint32)
         self.pairs = 0
 
     def count(self, row: int, column: int, *, floor: float) -> Found:
-        scorer, found = self.shared.scorer, self.candidates
-        scores = scorer.tile(*_slices(self.shared.tile, row, column))
+        found, (rows, columns) = self.candidates, _slices(self.shared.tile, row, column)
+        if columns != self.columns:
+            self.columns, self.against = columns, self.shared.scorer.against(columns)
+        scores = self.against(rows)
         self.pairs += scores.size
         if self.pairs > FLUSH:
             self._flush(scores.size)
@@ -301,7 +303,6 @@ class CertifiedCounting:
     columns: NDArray[np.int8]
     bounds: Bounds
     tile: Tile = TILE
-    step: int = STEP
     is_threaded: bool = True
 
     @classmethod
@@ -351,11 +352,6 @@ class DeviceCounting:
     device: str
     tile: Tile = DEVICE_TILE
     is_threaded: bool = False
-
-    @property
-    def step(self) -> int:
-        """See `Counting`."""
-        return self.tile[1]
 
     def counter(self) -> Counter:
         """See `Counting`."""
@@ -420,16 +416,15 @@ def faithful_device(dimension: int) -> str | None:
     return "cuda" if is_good else None
 
 
-def device_product(device: str) -> Multiply:
+def device_product(device: str) -> Onto:
     """The product that `DeviceCounting` uses, with operands and scores outside of the device."""
     import torch
 
-    def multiply(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-        rows, columns = (torch.from_numpy(side).to(device) for side in (left, right))
-        scores: NDArray[np.float32] = (rows @ columns.T).cpu().numpy()
-        return scores
+    def onto(right: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        columns = torch.from_numpy(right).to(device).T
+        return lambda left: cast(NDArray[np.float32], (torch.from_numpy(left).to(device) @ columns).cpu().numpy())
 
-    return multiply
+    return onto
 
 
 def _slices(tile: Tile, row: int, column: int) -> tuple[slice, slice]:

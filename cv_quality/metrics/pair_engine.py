@@ -188,11 +188,11 @@ def _drain(tiles: "_Shared", counter: Counter, tail: _Tail) -> None:
 
 
 def _tiles(counting: Counting, pairing: Pairing) -> Iterator[tuple[int, int]]:
-    """First row and column of each tile; what lies before the start of a tile's first row is left out."""
+    """First row and column of each tile, down one block of columns after the other, as far as any row counts there."""
     height, width = counting.tile
-    for row in range(0, pairing.row_codes.size, height):
-        first = int(pairing.starts[row]) // counting.step * counting.step
-        for column in range(first, pairing.column_codes.size, width):
+    for column in range(0, pairing.column_codes.size, width):
+        last = int(np.searchsorted(pairing.starts, column + width))
+        for row in range(0, last, height):
             yield row, column
 
 

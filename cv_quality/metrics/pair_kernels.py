@@ -18,8 +18,9 @@ Float32s = NDArray[np.float32]
 Places = NDArray[np.int64]
 Dots = Callable[[Floats, Floats, Places, Places, NDArray[np.float64]], None]
 
-CHUNK = 512
-"""Scores are looked at in runs of this many, which stay in the first-level cache."""
+CHUNK = 128
+"""Scores are looked at in runs of this many: short enough that one run's conversion overlaps the counting of the one
+before, and that few are searched for high scores; long enough for vector loops to pay."""
 
 SCALE = np.float32(BINS_PER_UNIT)
 MIDDLE = np.int32(BINS_PER_UNIT)
@@ -73,7 +74,7 @@ def count_tile(
     """Add the tile's pairs to the histogram, and list those at or above the threshold.
 
     All scores of a row are counted first, then those of its own subject are taken out again: they are few, and their
-    scores are the same. Only runs whose highest bin reaches the threshold's are searched, an eight of scores at a time.
+    scores are the same. Only runs whose highest bin reaches the threshold's are searched.
 
     Args:
         scores: products of the rows from `row` on with the columns from `column` on; may have more than there are.
@@ -86,8 +87,6 @@ def count_tile(
     bins = np.empty(CHUNK, np.uint16)
     least = np.int32(np.floor(min(max(threshold, MINUS_ONE), ONE) * SCALE)) + MIDDLE
     least = min(least, LAST)
-    is_high = np.empty(CHUNK, np.uint8)
-    eights = is_high.view(np.uint64)
     end = min(width, pairing.column_codes.size - column)
     for i in range(min(scores.shape[0], pairing.row_codes.size - row)):
         code = pairing.row_codes[row + i]
@@ -96,28 +95,24 @@ def count_tile(
             run = scores[i, left : min(left + CHUNK, end)]
             highest = FIRST
             for j in range(run.size):
-                index = np.int32(np.floor(run[j] * SCALE)) + MIDDLE
-                index = min(max(index, FIRST), LAST)
-                bins[j] = index
-                highest = max(highest, index)
+                place = min(max(np.int32(np.floor(run[j] * SCALE)) + MIDDLE, FIRST), LAST)
+                bins[j] = place
+                highest = max(highest, place)
             for index in bins[: run.size]:
                 histogram[index] += np.uint32(1)
             if highest >= least:
-                is_high[run.size :] = 0
                 for j in range(run.size):
-                    is_high[j] = run[j] >= threshold
-                for eight in range(eights.size):
-                    if eights[eight]:
-                        for j in range(8 * eight, 8 * eight + 8):
-                            if is_high[j] and pairing.column_codes[column + left + j] != code:
-                                found[0, n], found[1, n] = row + i, column + left + j
-                                n += 1
+                    if run[j] >= threshold and pairing.column_codes[column + left + j] != code:
+                        found[0, n], found[1, n] = row + i, column + left + j
+                        n += 1
         own = pairing.members[pairing.offsets[code] : pairing.offsets[code + 1]]
+        if own.size == 0 or own[0] >= column + end or own[own.size - 1] < column + begin:
+            continue
         for m in range(np.searchsorted(own, column + begin), own.size):
             if own[m] >= column + end:
                 break
-            index = np.int32(np.floor(scores[i, own[m] - column] * SCALE)) + MIDDLE
-            histogram[min(max(index, FIRST), LAST)] -= np.uint32(1)
+            place = min(max(np.int32(np.floor(scores[i, own[m] - column] * SCALE)) + MIDDLE, FIRST), LAST)
+            histogram[place] -= np.uint32(1)
     return n
 
 
@@ -142,8 +137,6 @@ def filter_tile(
         found, n: as in `count_tile`.
     """
     width = products.shape[1]
-    is_high = np.empty(CHUNK, np.uint8)
-    eights = is_high.view(np.uint64)
     end = min(width, pairing.column_codes.size - column)
     for i in range(min(products.shape[0], pairing.row_codes.size - row)):
         code, scale = pairing.row_codes[row + i], bounds.row_scales[row + i]
@@ -157,16 +150,13 @@ def filter_tile(
             has_high = np.uint8(0)
             for j in range(run.size):
                 most = np.float32(run[j]) * scales[j] + norm * residuals[j] + residual * norms[j]
-                is_high[j] = most >= least
-                has_high |= is_high[j]
+                has_high |= np.uint8(most >= least)
             if has_high:
-                is_high[run.size :] = 0
-                for eight in range(eights.size):
-                    if eights[eight]:
-                        for j in range(8 * eight, 8 * eight + 8):
-                            if is_high[j] and pairing.column_codes[first + j] != code:
-                                found[0, n], found[1, n] = row + i, first + j
-                                n += 1
+                for j in range(run.size):
+                    most = np.float32(run[j]) * scales[j] + norm * residuals[j] + residual * norms[j]
+                    if most >= least and pairing.column_codes[first + j] != code:
+                        found[0, n], found[1, n] = row + i, first + j
+                        n += 1
     return n
 
 
@@ -174,14 +164,20 @@ def dot_pairs(left: Floats, right: Floats, rows: Places, columns: Places, scores
     """The float64 dot product of each listed pair, added up in the order of the dimensions.
 
     That order, without fused operations, makes a score depend on its two vectors only: not on the processor, and not
-    on where the pair stands.
+    on where the pair stands. Four pairs go side by side because each sum waits for its last addition, and for memory.
     """
-    for pair in range(rows.size):
-        a, b = left[rows[pair]], right[columns[pair]]
-        total = 0.0
+    last = rows.size - 1
+    for p in range(0, rows.size, 4):
+        q, r, s = min(p + 1, last), min(p + 2, last), min(p + 3, last)
+        a, b, c, d = left[rows[p]], left[rows[q]], left[rows[r]], left[rows[s]]
+        e, f, g, h = right[columns[p]], right[columns[q]], right[columns[r]], right[columns[s]]
+        ae = bf = cg = dh = 0.0
         for k in range(a.size):
-            total += np.float64(a[k]) * np.float64(b[k])
-        scores[pair] = total
+            ae += np.float64(a[k]) * np.float64(e[k])
+            bf += np.float64(b[k]) * np.float64(f[k])
+            cg += np.float64(c[k]) * np.float64(g[k])
+            dh += np.float64(d[k]) * np.float64(h[k])
+        scores[p], scores[q], scores[r], scores[s] = ae, bf, cg, dh
 
 
 def close_dots(left: Floats, right: Floats, rows: Places, columns: Places, scores: NDArray[np.float64]) -> None:

@@ -45,12 +45,13 @@ ALGORITHM = "pairs-2"
 """Part of the address of a block: change it whenever the same inputs would give another block."""
 
 Vectors = NDArray[np.float64] | NDArray[np.float32]
+Names = NDArray[np.generic]
 Grade = Literal["fp32", "certified"]
 GRADES: tuple[Grade, ...] = ("fp32", "certified")
 
 KEEP_ALL_PAIRS = 200_000
 KEEP_PAIRS = 20_000
-KEEP_SHARE = 1e-3
+KEEP_SHARE = 1e-2
 TAIL_FMR = 1e-4
 ROUNDING = 1e-12
 """Slack when a product such as 0.001 * 7000 is compared with the whole number that it means."""
@@ -253,7 +254,7 @@ def count_block(
 
     Args:
         keep_all: largest block, in pairs of any subjects, of which every score is kept.
-        keep: at least this many, and 0.1 % of the pairs (up to 2,000,000), are kept of a larger block.
+        keep: at least this many, and 1 % of the pairs (up to 2,000,000), are kept of a larger block.
 
     Raises:
         MetricError: a vector is not finite or not of unit norm, or shapes or types do not fit.
@@ -387,7 +388,7 @@ def _checked_floor(floor: float | None) -> float:
     return floor
 
 
-def _paired(references: Side, probes: Side) -> "tuple[NDArray[np.str_], tuple[Operand, Operand], Pairing]":
+def _paired(references: Side, probes: Side) -> "tuple[Names, tuple[Operand, Operand], Pairing]":
     """Names of the subjects, both sides in the order of ranks where they have them, and which pairs count."""
     from cv_quality.metrics.pair_engine import pairing_of
 
@@ -468,8 +469,8 @@ def _what_is_wrong(row: NDArray[np.floating], *, norm: float) -> str:
     return f"has norm {norm:.6g}, expected 1: divide each vector by its norm"
 
 
-def _names(subjects: ArrayLike, *, count: int, name: str) -> NDArray[np.str_]:
-    """Who the vectors belong to, as text."""
+def _names(subjects: ArrayLike, *, count: int, name: str) -> Names:
+    """Who the vectors belong to, as text or whole numbers."""
     found = np.asarray(subjects)
     if found.shape != (count,):
         raise MetricError(f"{name}: expected one subject for each of {count} vectors, found shape {found.shape}")
@@ -478,16 +479,14 @@ def _names(subjects: ArrayLike, *, count: int, name: str) -> NDArray[np.str_]:
         raise MetricError(f"{name}: the subject of row {row} is {found[row]!r}, expected a name or a whole number")
     if count and found.dtype.kind not in "UOiu":
         raise MetricError(f"{name}: subjects are names or whole numbers, found {found.dtype}")
-    return found.astype(str)
+    return found if found.dtype.kind in "iu" else found.astype(str)
 
 
-def _tail(
-    found: "Found", names: NDArray[np.str_], *, references: NDArray[np.int64], probes: NDArray[np.int64]
-) -> "pl.DataFrame":
+def _tail(found: "Found", names: Names, *, references: NDArray[np.int64], probes: NDArray[np.int64]) -> "pl.DataFrame":
     """The found pairs with the names of these codes."""
     import polars as pl
 
-    labels = pl.Series(names.tolist(), dtype=pl.String)
+    labels = pl.Series(names.astype(str).tolist(), dtype=pl.String)
     scores = pl.Series("score", found.scores)
     return pl.DataFrame(
         [scores, labels.gather(probes).alias("subject_id"), labels.gather(references).alias("reference_subject_id")]

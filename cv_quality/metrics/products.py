@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 Tile = tuple[int, int]
-Multiply = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+Float32s = NDArray[np.float32]
+Onto = Callable[[Float32s], Callable[[Float32s], Float32s]]
+"""Prepares the right-hand rows of a product, (n, d), for any number of left-hand ones: (m, d) to (m, n) each."""
 
-TILE: Tile = (512, 1_024)
-"""Rows and columns multiplied at once: the 2 MiB of scores are still near the processor when they are counted."""
+TILE: Tile = (1_024, 1_024)
+"""Rows and columns multiplied at once: the 4 MiB of scores are still near the processor when they are counted."""
 
 STEP = 64
 """Rows and columns of a product are padded with zeros to a multiple of this. For other shapes every library has loops
@@ -42,14 +44,10 @@ _one_count_at_a_time = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A way to multiply.
-
-    Attributes:
-        multiply: (m, d) and (n, d) to (m, n), both float32, C-contiguous, m and n multiples of STEP.
-    """
+    """A way to multiply float32 rows that are C-contiguous, in multiples of STEP."""
 
     name: str
-    multiply: Multiply
+    onto: Onto
 
 
 def float32_error(dimension: int) -> float:
@@ -66,31 +64,36 @@ def float32_error(dimension: int) -> float:
     return float(rounded / (1 - rounded) * (1 + NORM_TOLERANCE) ** 2) + ROUNDOFF
 
 
-def _onednn(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+def _onednn(right: Float32s) -> Callable[[Float32s], Float32s]:
     """oneDNN through PyTorch's fused linear layer: no public function reaches its float32 product on x86."""
     import torch
 
-    rows, columns = torch.from_numpy(left), torch.from_numpy(right)
-    scores: NDArray[np.float32] = torch.ops.mkldnn._linear_pointwise(rows, columns, None, "none", [], "").numpy()
-    return scores
+    weights = torch.ops.mkldnn._reorder_linear_weight(torch.from_numpy(right), TILE[0])
+
+    def multiply(left: Float32s) -> Float32s:
+        scores = torch.ops.mkldnn._linear_pointwise(torch.from_numpy(left), weights, None, "none", [], "")
+        return cast(Float32s, scores.numpy())
+
+    return multiply
 
 
-def _torch(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+def _torch(right: Float32s) -> Callable[[Float32s], Float32s]:
     """MKL on x86."""
     import torch
 
-    scores: NDArray[np.float32] = torch.mm(torch.from_numpy(left), torch.from_numpy(right).T).numpy()
-    return scores
+    columns = torch.from_numpy(right).T
+    return lambda left: cast(Float32s, torch.mm(torch.from_numpy(left), columns).numpy())
 
 
-def _numpy(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    return left @ right.T
+def _numpy(right: Float32s) -> Callable[[Float32s], Float32s]:
+    """The BLAS that NumPy was built with; the copy keeps NumPy from another routine where both sides are one array."""
+    columns = np.ascontiguousarray(right.T)
+    return lambda left: left @ columns
 
 
-def _einsum(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+def _einsum(right: Float32s) -> Callable[[Float32s], Float32s]:
     """No BLAS at all: one dot product after the other, several times slower, in the same order for every pair."""
-    scores: NDArray[np.float32] = np.einsum("ik,jk->ij", left, right)
-    return scores
+    return lambda left: cast(Float32s, np.einsum("ik,jk->ij", left, right))
 
 
 PRODUCTS = (Product("onednn", _onednn), Product("torch", _torch), Product("numpy", _numpy), Product("einsum", _einsum))
@@ -106,7 +109,7 @@ def product_for(dimension: int) -> Product:
         MetricError: none does.
     """
     for product in PRODUCTS:
-        if is_faithful(product.multiply, dimension, shapes=_PROBED):
+        if is_faithful(product.onto, dimension, shapes=_PROBED):
             return product
     raise MetricError(
         f"no matrix product of dimension {dimension} gives a pair the same score in every place; tried "
@@ -117,18 +120,18 @@ def product_for(dimension: int) -> Product:
 _PROBED: tuple[Tile, ...] = ((STEP, STEP), (STEP, TILE[1]), (TILE[0], STEP), TILE)
 
 
-def is_faithful(multiply: Multiply, dimension: int, *, shapes: tuple[Tile, ...]) -> bool:
+def is_faithful(onto: Onto, dimension: int, *, shapes: tuple[Tile, ...]) -> bool:
     """Whether a pair's score is the same bits in every place, shape and role, and within `float32_error`.
 
     One vector meets many others, in every row of one probe and in every column of the other: all rows of the first must
     be equal, and equal to all columns of the second.
     """
     one, others = _random_units(dimension, count=max(max(shape) for shape in shapes))
-    found: NDArray[np.float32] | None = None
+    found: Float32s | None = None
     for rows, columns in sorted(shapes, key=max, reverse=True):
         try:
-            across = multiply(np.tile(one, (rows, 1)), others[:columns])
-            down = multiply(others[:rows], np.tile(one, (columns, 1)))
+            across = onto(others[:columns])(np.tile(one, (rows, 1)))
+            down = onto(np.tile(one, (columns, 1)))(others[:rows])
         except (AttributeError, NotImplementedError, RuntimeError):
             return False
         if found is None:
@@ -139,9 +142,9 @@ def is_faithful(multiply: Multiply, dimension: int, *, shapes: tuple[Tile, ...])
     return found is not None and bool((np.abs(found - exact) <= float32_error(dimension)).all())
 
 
-def _random_units(dimension: int, *, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _random_units(dimension: int, *, count: int) -> tuple[Float32s, Float32s]:
     vectors = np.random.default_rng(dimension).normal(size=(count + 1, dimension))
-    units: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    units: Float32s = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return units[0], units[1:]
 
 

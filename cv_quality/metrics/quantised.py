@@ -102,8 +102,8 @@ def _is_exact(dimension: int) -> bool:
 def _is_faster(dimension: int) -> bool:
     left, right = (np.zeros((count, _padded(dimension)), np.int8) for count in TILE)
     wide_left, wide_right = (np.zeros((count, dimension), np.float32) for count in TILE)
-    multiply = product_for(dimension).multiply
-    return _seconds(lambda: int8_product(left, right)) < _seconds(lambda: multiply(wide_left, wide_right))
+    multiply = product_for(dimension).onto(wide_right)
+    return _seconds(lambda: int8_product(left, right)) < _seconds(lambda: multiply(wide_left))
 
 
 def _seconds(run: Callable[[], object]) -> float:
