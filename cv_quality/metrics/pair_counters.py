@@ -217,14 +217,14 @@ class _Candidates:
 
     Attributes:
         are_rough: whether most of them will not reach it, so that a faster score is worth a look first.
-        places: rows and columns; shape (2, BATCH and a tile).
+        places: rows and columns; shape (2, BATCH and the pairs of a tile).
         count: how many there are.
     """
 
     def __init__(self, pairs: Exact, tile: Tile, *, are_rough: bool) -> None:
         self.pairs = pairs
         self.are_rough = are_rough
-        self.places = np.empty((2, BATCH + tile[0] * tile[1]), np.int64)
+        self.places = np.empty((2, BATCH + tile[0] * tile[1]), np.int32)
         self.count = 0
 
     @property
@@ -234,7 +234,7 @@ class _Candidates:
 
     def decided(self, floor: float) -> Found:
         """Those whose exact score is at least the floor; none is left."""
-        rows, columns = self.places[:, : self.count].copy()
+        rows, columns = self.places[:, : self.count].astype(np.int64)
         self.count = 0
         if self.are_rough:
             rows, columns, _ = Found(rows, columns, self.pairs.close(rows, columns)).above(floor - CLOSE)

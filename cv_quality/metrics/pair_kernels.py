@@ -68,7 +68,7 @@ def count_tile(
     pairing: Pairing,
     threshold: np.float32,
     histogram: NDArray[np.uint32],
-    found: Places,
+    found: NDArray[np.int32],
     n: int,
 ) -> int:
     """Add the tile's pairs to the histogram, and list those at or above the threshold.
@@ -123,7 +123,7 @@ def filter_tile(
     pairing: Pairing,
     bounds: Bounds,
     floor: np.float32,
-    found: Places,
+    found: NDArray[np.int32],
     n: int,
 ) -> int:
     """List the pairs whose score may reach the floor: approximate score + bound on its error >= floor.

@@ -81,7 +81,7 @@ class PairCounts:
 
     Attributes:
         histogram: pairs per bin, BINS equal bins over [-1, 1], int64, of scores in float32: one within `float32_error`
-            of an edge (d = 256: half a bin, d = 1,024: two bins, at most) may lie on its other side. On one
+            of an edge (d = 256: half a bin, d = 1,024: about two) may lie on its other side. On one
             machine a pair is in the same bin whatever it is counted with: histograms of parts add up exactly to that of
             the whole.
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.

@@ -265,6 +265,6 @@ def test_a_backfill_scores_two_builds_on_a_drop(ui: Ui, page: Page) -> None:
 def test_the_graph_shows_what_is_materialized(ui: Ui, page: Page) -> None:
     page.goto(ui.url("/asset-groups"))
     expect(page.get_by_text("report", exact=True).first).to_be_visible()
-    page.keyboard.press("Alt+e")
+    page.get_by_text("measure", exact=True).last.dblclick()
     expect(page.get_by_text("metric_counts", exact=True).first).to_be_visible()
     page.screenshot(path=ui.home / "graph.png")
