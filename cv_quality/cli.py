@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
 from cv_quality.errors import CvQualityError
+from cv_quality.scores.score_set import Polarity
+from cv_quality.scores.source import Format
 from cv_quality.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,25 +29,9 @@ if TYPE_CHECKING:
     from cv_quality.drops.importers.faces import Layout
     from cv_quality.drops.manifest import Protocol
     from cv_quality.scores.evaluation import Evaluation
-    from cv_quality.scores.score_set import Polarity
-    from cv_quality.scores.source import Format, Sentinel
+    from cv_quality.scores.source import Sentinel
     from cv_quality.stages import StageResult, Workspace
 
-FORMATS = (
-    "table",
-    "parquet",
-    "bob4",
-    "bob5",
-    "two-column",
-    "list",
-    "histogram",
-    "pairs",
-    "matrix",
-    "bee",
-    "json",
-    "numpy",
-)
-POLARITIES = ("similarity", "distance", "attack")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 
 
@@ -232,8 +218,10 @@ def quarantine(drop: str, limit: int, as_json: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.1 to 1e-6]")
 @click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="Of every file. [told from the content]")
-@click.option("--polarity", type=click.Choice(POLARITIES), help="What a high score means. [told from the scores]")
+@click.option("--format", "format_", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
+@click.option(
+    "--polarity", type=click.Choice(get_args(Polarity)), help="What a high score means. [told from the scores]"
+)
 @click.option("--sentinel", default="detect", show_default=True, help="A value that means 'no score', or 'keep'.")
 @click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
 @click.option("--skip-broken", is_flag=True, help="Set broken lines apart, counted, and go on.")
@@ -245,8 +233,8 @@ def evaluate(
     files: Sequence[Path],
     targets: Sequence[float],
     threshold: float | None,
-    format_: "Format | None",
-    polarity: "Polarity | None",
+    format_: Format | None,
+    polarity: Polarity | None,
     sentinel: str,
     genuine_pattern: str | None,
     skip_broken: bool,
@@ -259,7 +247,8 @@ def evaluate(
 
     \b
     Reads what other tools write, told apart by content:
-      CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b, quality
+      CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b,
+      quality_a, quality_b
       bob's 2-, 4- and 5-column files, pyeer's lists and histograms, similarity matrices (CSV, BEE)
       JSON of id and score, NumPy arrays
 

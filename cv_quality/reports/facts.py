@@ -354,32 +354,26 @@ def interval_rate(row: Mapping[str, Any]) -> Rate:
 
 
 def _fnmr(row: Mapping[str, Any] | None) -> Rate:
-    if row is None:
-        return Rate(reason="this operating point was not computed")
-    return Rate(
-        value=row["fnmr"],
-        numerator=row["n_false_non_matches"],
-        denominator=row["n_genuine"],
-        low=row["fnmr_low"],
-        high=row["fnmr_high"],
-        method=row["method"],
-        reason=row["reason"],
-        n_effective=row["fnmr_n_effective"],
-    )
+    return _point_rate(row, name="fnmr", numerator="n_false_non_matches", denominator="n_genuine", method="method")
 
 
 def _fmr(row: Mapping[str, Any] | None) -> Rate:
+    return _point_rate(row, name="fmr", numerator="n_false_matches", denominator="n_impostor", method="fmr_method")
+
+
+def _point_rate(row: Mapping[str, Any] | None, *, name: str, numerator: str, denominator: str, method: str) -> Rate:
+    """One of the two rates of an operating point, from the columns that hold it."""
     if row is None:
         return Rate(reason="this operating point was not computed")
     return Rate(
-        value=row["fmr"],
-        numerator=row["n_false_matches"],
-        denominator=row["n_impostor"],
-        low=row["fmr_low"],
-        high=row["fmr_high"],
-        method=row["fmr_method"],
+        value=row[name],
+        numerator=row[numerator],
+        denominator=row[denominator],
+        low=row[f"{name}_low"],
+        high=row[f"{name}_high"],
+        method=row[method],
         reason=row["reason"],
-        n_effective=row["fmr_n_effective"],
+        n_effective=row[f"{name}_n_effective"],
     )
 
 

@@ -15,6 +15,7 @@ from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval
 from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.equal_error import EerInterval, eer_interval
 from cv_quality.metrics.independent import fnmr_at_fmr_bounds
+from cv_quality.metrics.point_intervals import BAND_POINTS, BAND_REPLICATES, DEPTH, FIXED_THRESHOLD
 from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.trials import ListedTrials, Trials
@@ -24,10 +25,6 @@ from cv_quality.scores.score_set import ScoreSet
 Impostors = tuple[NDArray[np.floating], Trials | int, tuple[NDArray[np.int64], NDArray[np.int64]] | None]
 Band = tuple[float | None, float | None]
 
-BAND_POINTS = 40
-BAND_REPLICATES = 200
-DEPTH = 50
-"""The bootstrap is given the impostor scores down to this many times the FMR: no replicate asks for more."""
 NO_SUBJECTS = (
     "the files name no subjects, so the intervals take the comparisons as independent: where subjects repeat they are "
     "too narrow"
@@ -36,7 +33,6 @@ CONTRADICTION = (
     "some impostor comparisons name one subject twice, so the subjects are not used: the intervals take the "
     "comparisons as independent, and are too narrow where subjects repeat"
 )
-FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
 
 
 @dataclass(frozen=True, slots=True)
