@@ -9,6 +9,7 @@ from cv_quality.metrics.differentials import differentials
 from cv_quality.metrics.dyadic import pair_rate, pair_rate_upper
 from cv_quality.metrics.equal_error import eer_interval
 from cv_quality.metrics.extremes import fit_tail
+from cv_quality.metrics.pairs import count_pairs
 from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
 from cv_quality.metrics.separation import separation
 from cv_quality.metrics.sorted_scores import SortedScores
@@ -23,6 +24,7 @@ __all__ = [
     "SortedScores",
     "binomial_rate",
     "clustered_rate",
+    "count_pairs",
     "det_curve",
     "differentials",
     "eer",

@@ -29,9 +29,13 @@ from cv_quality.metrics.resampling import (
 )
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials, dyad_codes, require_different, subject_codes
-from cv_quality.metrics.verification import ErrorRates, ScoreTail, fnmr_at_fmr
+from cv_quality.metrics.verification import ErrorRates, ScoreTail, allowed_false_matches, fnmr_at_fmr
 
 ScoredPairs = tuple[ArrayLike, ArrayLike, ArrayLike]
+
+
+DEPTH = 50
+"""No replicate asks for impostor scores below this many times the FMR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,25 @@ def fnmr_at_fmr_interval(
             ranks.n_exhausted,
         )
     return _bounded(found, point.rates, ranks, level)
+
+
+def tail_depth(scores: Floats, *, n: int, fmr: float) -> int:
+    """How many of the highest impostor scores `fnmr_at_fmr_interval` needs: down to an FMR of 50 fmr.
+
+    Args:
+        scores: highest first, shape (k,); all of them count where there are fewer.
+        n: impostor comparisons in all.
+
+    Returns:
+        A number that keeps equal scores together.
+
+    >>> tail_depth(np.linspace(1, 0, 1_000), n=1_000, fmr=0.001)
+    100
+    """
+    wanted = DEPTH * (allowed_false_matches(n, fmr=fmr) + 1)
+    if wanted >= len(scores):
+        return len(scores)
+    return int(np.searchsorted(-scores, -scores[wanted - 1], side="right"))
 
 
 def pair_rate_bootstrap(

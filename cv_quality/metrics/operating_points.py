@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.pairs import BINS, BINS_PER_UNIT, PairCounts, bin_of, edge_of
+from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.verification import (
     ErrorRates,
-    Scores,
     ScoreTail,
     allowed_false_matches,
     eer,
@@ -45,13 +45,13 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class BothClasses:
-    """Genuine scores, ascending, and the counted impostor pairs, at least one of each.
+    """Genuine scores, sorted once, and the counted impostor pairs, at least one of each.
 
     Attributes:
         above: number of pairs in each bin and all higher ones, then 0; shape (BINS + 1,).
     """
 
-    genuine: Scores
+    genuine: SortedScores
     counts: PairCounts
     tail: ScoreTail
     above: NDArray[np.int64]
@@ -68,7 +68,7 @@ def both_classes(genuine: NDArray[np.float64], counts: PairCounts) -> BothClasse
     if counts.n == 0:
         return "no impostor comparison"
     above = np.append(np.cumsum(counts.histogram[::-1])[::-1], 0)
-    return BothClasses(np.sort(genuine), counts, counts.score_tail(), above)
+    return BothClasses(SortedScores(genuine, name="genuine"), counts, counts.score_tail(), above)
 
 
 def point_at_fmr(classes: BothClasses | str, *, fmr: float) -> OperatingPoint:
@@ -109,7 +109,7 @@ def point_of_eer(classes: BothClasses | str) -> OperatingPoint:
     if _crosses_in_tail(classes):
         return OperatingPoint("eer", None, eer(classes.genuine, classes.tail).rates, EXACT)
     edges = np.arange(BINS + 1) / BINS_PER_UNIT - 1.0
-    missed = np.searchsorted(classes.genuine, edges, side="left") / classes.genuine.size
+    missed = np.searchsorted(classes.genuine.scores, edges, side="left") / classes.genuine.n
     closest = int(np.argmin(np.abs(missed - classes.above / classes.counts.n)))
     method = f"FMR from {BINS} bins: the exact tail ends above the equal error rate"
     return OperatingPoint("eer", None, _binned(classes, closest, threshold=edge_of(closest)), method)
@@ -129,20 +129,20 @@ def _crosses_in_tail(classes: BothClasses) -> bool:
     if classes.tail.is_complete:
         return True
     lowest = classes.tail.scores[0] if len(classes.tail.scores) else math.inf
-    fnmr = np.searchsorted(classes.genuine, lowest, side="left") / classes.genuine.size
+    fnmr = np.searchsorted(classes.genuine.scores, lowest, side="left") / classes.genuine.n
     return bool(fnmr < len(classes.tail.scores) / classes.counts.n)
 
 
 def _binned(classes: BothClasses, index: int, *, threshold: float) -> ErrorRates:
     """Rates with the pairs of bin `index` and all above it as false matches."""
-    missed = int(np.searchsorted(classes.genuine, threshold, side="left"))
+    missed = int(np.searchsorted(classes.genuine.scores, threshold, side="left"))
     matched = int(classes.above[min(index, BINS)])
     return ErrorRates(
         threshold=threshold,
         fmr=matched / classes.counts.n,
-        fnmr=missed / classes.genuine.size,
+        fnmr=missed / classes.genuine.n,
         n_false_matches=matched,
         n_impostor=classes.counts.n,
         n_false_non_matches=missed,
-        n_genuine=classes.genuine.size,
+        n_genuine=classes.genuine.n,
     )

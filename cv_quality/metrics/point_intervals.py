@@ -5,11 +5,11 @@ elsewhere it is taken as given, and the method says so. The intervals themselves
 `cv_quality.metrics.dyadic` and `cv_quality.metrics.rates`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval
+from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval, tail_depth
 from cv_quality.metrics.build_scores import BuildScores
 from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.equal_error import eer_interval
@@ -18,6 +18,7 @@ from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.metrics.verification import allowed_false_matches
 
 Row = dict[str, object]
+Band = tuple[float | None, float | None]
 
 ABOVE_EVERY_SCORE = 2.0
 """How a threshold of +inf is written: no cosine reaches it."""
@@ -27,8 +28,6 @@ LOWEST_SCORE = -1.0
 SEED = 20_260_101
 BAND_REPLICATES = 200
 BAND_POINTS = 40
-DEPTH = 50
-"""The bootstrap is given the tail down to this many times the FMR: no replicate asks for more."""
 FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
 NOT_ACCOUNTED = "no interval: the subjects' samples do not account for every pair"
 
@@ -81,23 +80,29 @@ def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:
     return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method}
 
 
-def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[tuple[float | None, float | None]]:
-    """Bounds of the FNMR at the points of a curve; (None, None) where they cannot be told.
+def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[Band]:
+    """Bounds of the FNMR at the points of a curve; (None, None) where they cannot be told."""
+    targets = [point.fmr_target or 0.0 for point in points]
+    found = bands_at(targets, lambda fmr: _reestimated(scores, fmr=fmr, replicates=BAND_REPLICATES))
+    return [_around(point, low, high) for point, (low, high) in zip(points, found, strict=True)]
 
-    A band is computed at some points, and holds for the points up to the next one.
-    """
-    chosen = {int(index) for index in np.linspace(0, len(points) - 1, BAND_POINTS)} if points else set()
-    bands: list[tuple[float | None, float | None]] = []
-    found: FnmrAtFmrInterval | None = None
-    for index, point in enumerate(points):
-        if index in chosen and point.fmr_target is not None:
-            found = _reestimated(scores, fmr=point.fmr_target, replicates=BAND_REPLICATES)
-        assert point.rates is not None
-        if found is None or found.low is None or found.high is None:
-            bands.append((None, None))
-        else:
-            bands.append((min(found.low, point.rates.fnmr), max(found.high, point.rates.fnmr)))
+
+def bands_at(targets: Sequence[float], interval: Callable[[float], FnmrAtFmrInterval | None]) -> list[Band]:
+    """Bounds of the FNMR at FMRs along a curve: computed at some of them, each holding up to the next."""
+    chosen = {int(index) for index in np.linspace(0, len(targets) - 1, BAND_POINTS)} if targets else set()
+    bands: list[Band] = []
+    for index, fmr in enumerate(targets):
+        if index in chosen:
+            found = interval(fmr)
+        bands.append((None, None) if found is None else (found.low, found.high))
     return bands
+
+
+def _around(point: OperatingPoint, low: float | None, high: float | None) -> Band:
+    assert point.rates is not None
+    if low is None or high is None:
+        return None, None
+    return min(low, point.rates.fnmr), max(high, point.rates.fnmr)
 
 
 def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str, reason: str | None) -> Row:
@@ -125,7 +130,7 @@ def _reestimated(scores: BuildScores, *, fmr: float, replicates: int = 1_000) ->
     allowed = allowed_false_matches(n, fmr=fmr)
     if scores.trials is None or (allowed >= len(tail) and len(tail) < n):
         return None
-    kept = _depth(scores, wanted=int(DEPTH * fmr * n) + DEPTH)
+    kept = tail_depth(tail.scores, n=n, fmr=fmr)
     return fnmr_at_fmr_interval(
         scores.genuine_scores,
         scores.genuine_subjects,
@@ -135,11 +140,3 @@ def _reestimated(scores: BuildScores, *, fmr: float, replicates: int = 1_000) ->
         replicates=replicates,
         seed=SEED,
     )
-
-
-def _depth(scores: BuildScores, *, wanted: int) -> int:
-    """At least `wanted` of the tail, equal scores kept together; all of it where it is shorter."""
-    tail = scores.tail.scores
-    if wanted >= len(tail):
-        return len(tail)
-    return int(np.searchsorted(-tail, -tail[wanted - 1], side="right"))

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.sorted_scores import Scores as Scores
-from cv_quality.metrics.sorted_scores import SortedScores, count_below, next_above, next_below, thresholds_of
+from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, next_above, next_below, thresholds_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -301,15 +300,6 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
     above = _next_below(genuine, tail, rates.threshold)
     return EqualErrorRate(value, rates, above, (nearest.fmr + nearest.fnmr) / 2, warning)
-
-
-def scores_of(values: Genuine, *, name: str) -> Scores:
-    """The scores of one class, ascending.
-
-    Raises:
-        MetricError: as for `SortedScores`.
-    """
-    return SortedScores(values, name=name).scores
 
 
 def tail_of(impostor: Impostor) -> "ScoreTail | SortedScores":

@@ -13,6 +13,7 @@ import numpy as np
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.differentials import Differentials
+from cv_quality.metrics.point_intervals import Band
 from cv_quality.metrics.quality import ErrorVersusReject, error_versus_reject
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
 from cv_quality.metrics.results import JsonValue, Result
@@ -22,7 +23,7 @@ from cv_quality.metrics.verification import ErrorRates, eer, fnmr_at_fmr, rates_
 from cv_quality.scores.beyond import Beyond, beyond
 from cv_quality.scores.groups import group_differentials
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.sureness import Band, PointBounds, Sureness, sureness_of
+from cv_quality.scores.sureness import PointBounds, Sureness, sureness_of
 
 SCHEMA = "cv_quality/evaluation/1"
 FMR_TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -11,19 +11,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval
+from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval, tail_depth
 from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.equal_error import EerInterval, eer_interval
 from cv_quality.metrics.independent import fnmr_at_fmr_bounds
-from cv_quality.metrics.point_intervals import BAND_POINTS, BAND_REPLICATES, DEPTH, FIXED_THRESHOLD
+from cv_quality.metrics.point_intervals import BAND_REPLICATES, FIXED_THRESHOLD, Band, bands_at
 from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.trials import ListedTrials, Trials
-from cv_quality.metrics.verification import ErrorRates, allowed_false_matches
+from cv_quality.metrics.verification import ErrorRates
 from cv_quality.scores.score_set import ScoreSet
 
 Impostors = tuple[NDArray[np.floating], Trials | int, tuple[NDArray[np.int64], NDArray[np.int64]] | None]
-Band = tuple[float | None, float | None]
 
 NO_SUBJECTS = (
     "the files name no subjects, so the intervals take the comparisons as independent: where subjects repeat they are "
@@ -212,24 +211,13 @@ class BySubject:
         )
 
     def bands(self, targets: Sequence[float]) -> list[Band]:
-        """A band is computed at some points of the curve, and holds up to the next of them."""
-        chosen = {int(index) for index in np.linspace(0, len(targets) - 1, BAND_POINTS)} if targets else set()
-        bands: list[Band] = []
-        for index, fmr in enumerate(targets):
-            if index in chosen:
-                found = self._reestimated(fmr, BAND_REPLICATES)
-                band: Band = (found.low, found.high)
-            bands.append(band)
-        return bands
+        return bands_at(targets, lambda fmr: self._reestimated(fmr, BAND_REPLICATES))
 
     def impostors(self) -> Impostors:
         return self.tail, self.trials, (self.one, self.other)
 
     def _reestimated(self, fmr: float, replicates: int) -> FnmrAtFmrInterval:
-        wanted = DEPTH * (allowed_false_matches(self.trials.n, fmr=fmr) + 1)
-        kept = len(self.tail)
-        if wanted < kept:
-            kept = int(np.searchsorted(-self.tail, -self.tail[wanted - 1], side="right"))
+        kept = tail_depth(self.tail, n=self.trials.n, fmr=fmr)
         return fnmr_at_fmr_interval(
             self.genuine_scores,
             self.genuine_subjects,

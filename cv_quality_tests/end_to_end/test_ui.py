@@ -18,18 +18,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from cv_quality_tests.reports.browsing import FLAGS
 from cv_quality_tests.servers import answers, free_port, wait_until
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 DROP = "2026-08-03_face-1.1_site-a"
 GROUPS = ("parse", "validate", "infer", "compare", "measure", "marts", "report")
 CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
