@@ -67,7 +67,6 @@ def main(verbose: bool) -> None:
       cvq run                      do everything that is left to do, without an orchestrator
       cvq quarantine DROP          the rows that were rejected, and why
       cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
-      cvq evaluate FILES...        rates, intervals and curves of score files of any tool, without drops or builds
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops

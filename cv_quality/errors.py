@@ -86,6 +86,10 @@ class ScoreFileError(CvQualityError):
         self.line = line
 
 
+class SliceError(CvQualityError):
+    """A slice is malformed, or a table cannot be searched for slices, attributed or explained."""
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 

@@ -37,6 +37,7 @@ class Settings:
         s3: endpoint options for every `s3://` URI.
         threads: worker threads for parsing, inference and DuckDB.
         memory_limit: DuckDB's memory limit, in its own notation.
+        backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
     """
 
     home: Path
@@ -48,6 +49,7 @@ class Settings:
     s3: S3Options = field(default_factory=S3Options)
     threads: int = 2
     memory_limit: str = "600MB"
+    backbone: Path | None = None
 
     @property
     def cache(self) -> Path:
@@ -83,6 +85,7 @@ class Settings:
             s3=S3Options(endpoint_url=env.get("CVQ_S3_ENDPOINT_URL"), region=env.get("CVQ_S3_REGION")),
             threads=_positive(env, "CVQ_THREADS", default=min(os.cpu_count() or 1, 8)),
             memory_limit=env.get("CVQ_MEMORY_LIMIT", "600MB"),
+            backbone=Path(env["CVQ_BACKBONE"]).absolute() if env.get("CVQ_BACKBONE") else None,
         )
 
 
@@ -97,6 +100,7 @@ KNOWN = (
     "CVQ_S3_REGION",
     "CVQ_THREADS",
     "CVQ_MEMORY_LIMIT",
+    "CVQ_BACKBONE",
 )
 
 
