@@ -68,18 +68,23 @@ class ExplainedAway(Result):
     """A value that looks bad by itself and is not, once the rows of the slices in `by` are set aside.
 
     Attributes:
-        rate_before, rate_after: the value's rate over all its rows, and over those outside of the slices found.
+        where: the condition: the value alone, or a bound of a number.
+        rate_before, rate_after: its rate over all its rows, and over those outside of the slices found.
         rest_rate: the rate of the other values outside of the slices found.
         by: the slices that hold most of the value's failures, as sentences.
     """
 
     column: str
     value: Value
+    where: Slice
     rate_before: float
     rate_after: float
     rest_rate: float
     by: tuple[str, ...]
     sentence: str
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        return {**Result.to_dict(self), "where": self.where.to_list()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class Findings(Result):
         return plain | {
             "slices": [item.to_dict() for item in self.slices],
             "insufficient": [item.to_dict() for item in self.insufficient],
+            "explained_away": [item.to_dict() for item in self.explained_away],
         }
 
 

@@ -1,0 +1,152 @@
+"""Whether a proposed slice holds on subjects that did not propose it.
+
+The test counts what the rows of one subject are worth together; Holm's rule pays for the number of proposals. Where
+proposals come from is in `cv_quality.failures.proposing`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.failures.cube import cell_gains
+from cv_quality.failures.proposing import Half, Masks, inflation
+
+FEW_SUBJECTS: Final = 20
+"""A slice needs this many subjects in all, and half as many to be confirmed on."""
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the confirmation subjects say of a slice against a rest.
+
+    Attributes:
+        total: failures, or the sum of the loss.
+        p: one-sided, that the slice is no worse than the rest.
+    """
+
+    rows: int
+    total: float
+    rest_rate: float
+    subjects: int
+    p: float
+
+    @property
+    def rate(self) -> float:
+        return self.total / self.rows
+
+
+def tested(half: Half, inside: Flags, rest: Flags) -> Evidence | None:
+    """The evidence for the rows `inside` against the rows `rest`; None where either has none.
+
+    A rate: the exact binomial tail of the failures at the rate of the rest, both counts divided by the design effect,
+    taken as a normal deviate, reduced by the uncertainty of the rest, and held against t with subjects - 1 degrees of
+    freedom. The design effect is that of the slice's own subjects, or what the likeness of the rest's rows predicts,
+    whichever is larger: few subjects show too little of it. A loss: the same from the difference of means.
+    """
+    outcome, subjects = half.outcome[inside], half.subjects[inside]
+    others, other_subjects = half.outcome[rest], half.subjects[rest]
+    if not len(outcome) or not len(others):
+        return None
+    n_subjects = len(np.unique(subjects))
+    effect = max(inflation(outcome, subjects), _predicted(subjects, _likeness(others, other_subjects)))
+    n = len(outcome) / effect
+    n_rest = len(others) / inflation(others, other_subjects)
+    rate = float(others.mean())
+    z = _rate_deviate(float(outcome.mean()), n, rate) if half.is_rate else _loss_deviate(outcome, others, n)
+    z *= math.sqrt(n_rest / (n + n_rest))
+    return Evidence(len(outcome), float(outcome.sum()), rate, n_subjects, _tail(z, n_subjects - 1))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p values (Holm, Scandinavian J. Statistics 6, 1979): the k-th smallest of m times m - k + 1, never falling.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p)), key=lambda index: p[index])
+    adjusted, highest = [0.0] * len(p), 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, p[index] * (len(p) - place)))
+        adjusted[index] = highest
+    return adjusted
+
+
+def shortened(half: Half, masks: Masks, rest: Flags) -> Masks:
+    """The slice without the conditions that the confirmation subjects do not need.
+
+    A condition goes when, without it, the slice's rate tells its rows from the rest no worse: the log-likelihood gained
+    by a rate of their own is at least as high.
+    """
+    best = _gain(half, masks, rest)
+    while len(masks) > 1:
+        shorter = [{name: mask for name, mask in masks.items() if name != column} for column in masks]
+        gains = [_gain(half, item, rest) for item in shorter]
+        top = int(np.argmax(gains))
+        if gains[top] < best:
+            break
+        masks, best = shorter[top], gains[top]
+    return masks
+
+
+def members(half: Half, masks: Masks) -> Flags:
+    """Which rows a slice holds."""
+    inside = np.zeros(half.n_rows, np.bool_)
+    inside[half.rows(masks)] = True
+    return inside
+
+
+def _gain(half: Half, masks: Masks, rest: Flags) -> float:
+    inside = members(half, masks) & rest
+    known = half.outcome[rest]
+    totals = (float(len(known)), float(known.sum()), -1.0 if half.is_rate else float(known.var()))
+    count, total = np.array([float(inside.sum())]), np.array([half.outcome[inside].sum()])
+    return float(cell_gains(count, total, totals=totals, least=1, lift=1.0)[0])
+
+
+def _likeness(outcome: NDArray[np.float64], subjects: NDArray[np.int64]) -> float:
+    """How alike the rows of one subject are: the intraclass correlation by moments, at least 0."""
+    _, inverse, sizes = np.unique(subjects, return_inverse=True, return_counts=True)
+    pairs = float((sizes * (sizes - 1.0)).sum())
+    variance = float(outcome.var())
+    if pairs <= 0 or variance <= 0:
+        return 0.0
+    deviations = np.bincount(inverse, weights=outcome - outcome.mean())
+    return max(0.0, (float(deviations @ deviations) - variance * len(outcome)) / (variance * pairs))
+
+
+def _predicted(subjects: NDArray[np.int64], likeness: float) -> float:
+    """The design effect 1 + (m - 1) icc, with m the rows per subject as a row meets them."""
+    sizes = np.unique(subjects, return_counts=True)[1].astype(np.float64)
+    return 1.0 + (float(sizes @ sizes / sizes.sum()) - 1.0) * likeness
+
+
+def _rate_deviate(rate: float, n: float, null: float) -> float:
+    """The normal deviate of at least n * rate failures in n trials of chance `null`."""
+    from scipy import special
+
+    failures = n * rate
+    if failures <= 0 or null >= 1:
+        return 0.0
+    if null <= 0:
+        null = 0.5 / n
+    tail = float(special.betainc(failures, max(n - failures, 0.0) + 1.0, null))
+    return -float(special.ndtri(tail)) if tail > 1e-300 else math.sqrt(2 * 690.0)
+
+
+def _loss_deviate(outcome: NDArray[np.float64], others: NDArray[np.float64], n: float) -> float:
+    variance = max(float(outcome.var()), float(others.var()))
+    return float(outcome.mean() - others.mean()) / math.sqrt(variance / n) if variance > 0 else 0.0
+
+
+def _tail(z: float, freedom: int) -> float:
+    from scipy import special
+
+    if freedom < 1:
+        return 1.0
+    return float(special.stdtr(freedom, -z)) if freedom < 1e7 else float(special.ndtr(-z))

@@ -1,0 +1,321 @@
+"""Which slices of a table fail more than the rest, how sure that is, and what only looks as if.
+
+The way in to the search: subjects are split in two, each half proposes (`proposing`), the other confirms
+(`confirming`), and what looks bad beside what was found is explained (`bystanders`).
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import SliceError
+from cv_quality.failures.bystanders import Found, adjusted_odds, explained_away
+from cv_quality.failures.confirming import FEW_SUBJECTS, Evidence, holm, members, shortened, tested
+from cv_quality.failures.cube import Layout, cell_gains, lay_out
+from cv_quality.failures.encoding import Encoded, conditions, encode
+from cv_quality.failures.findings import ExplainedAway, Finding, Findings, Insufficient, figure
+from cv_quality.failures.proposing import THRIFT, Half, Masks, half_of, propose
+from cv_quality.failures.slices import Slice
+from cv_quality.metrics.rates import clustered_rate
+from cv_quality.metrics.resampling import seeded
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ALPHA: Final = 0.01
+"""The chance that any slice is reported where there is none."""
+MOST_INSUFFICIENT: Final = 10
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A proposal with the half that judges it."""
+
+    masks: Masks
+    judge: int
+    evidence: Evidence
+
+
+def find_slices(
+    table: "pl.DataFrame | pl.LazyFrame",
+    *,
+    outcome: str,
+    subject: str | None = None,
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+    threads: int = 2,
+) -> Findings:
+    """Slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
+
+    Each half of the subjects proposes slices, the other half confirms them: one-sided, clustered by subject, adjusted by
+    Holm over all proposals at a level of 1 %. A slice with fewer than 20 subjects is never confirmed.
+
+    Args:
+        table: one row an attempt, or whatever fails; read a column at a time.
+        outcome: true or 1 for a failure, or a number that is worse the higher it is (a loss).
+        subject: whose row it is; rows of one subject are not independent. None takes every row for itself.
+        columns: where conditions are looked for; by default all others.
+        seed: of the split.
+        threads: for counting.
+
+    Raises:
+        SliceError: no such column, no rows, an outcome that is no flag and no number or has nulls, no column to search.
+
+    >>> import polars as pl
+    >>> rows = [(light, lens, light == "dim" and lens == "b" and i % 2 == 0) for i in range(200)
+    ...         for light in ("dim", "day") for lens in "abc"]
+    >>> found = find_slices(pl.DataFrame(rows, ["light", "lens", "failed"], orient="row"), outcome="failed")
+    >>> [item.where.sentence() for item in found.slices]
+    ['light is dim and lens is b']
+    """
+    started = time.perf_counter()
+    encoded = encode(table.lazy(), outcome=outcome, subject=subject, columns=columns)
+    if not encoded.columns and not encoded.skipped:
+        raise SliceError("the table has no column but the outcome and the subject: nothing can describe a slice")
+    found = _Found((), (), ())
+    if encoded.columns and encoded.n_subjects > 1 and float(encoded.outcome.var()) > 0:
+        found = _search(encoded, seed=seed, threads=threads)
+    return Findings(
+        n_rows=encoded.n_rows,
+        n_subjects=None if subject is None else encoded.n_subjects,
+        n_failures=float(encoded.outcome.sum()),
+        base_rate=float(encoded.outcome.mean()),
+        outcome=outcome,
+        kind=encoded.kind,
+        slices=found.slices,
+        insufficient=found.insufficient,
+        explained_away=found.explained_away,
+        skipped=encoded.skipped,
+        conclusion=_conclusion(encoded, found, has_subjects=subject is not None),
+        seed=seed,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    slices: tuple[Finding, ...]
+    insufficient: tuple[Insufficient, ...]
+    explained_away: tuple[ExplainedAway, ...]
+
+
+def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
+    is_first = _split(encoded, seed=seed)
+    halves = half_of(encoded, is_first), half_of(encoded, ~is_first)
+    layout = lay_out(encoded, n_rows=max(half.n_rows for half in halves), thrift=THRIFT)
+    candidates: list[_Candidate] = []
+    few: list[Masks] = []
+    for proposer, judge in ((0, 1), (1, 0)):
+        rest = np.ones(halves[judge].n_rows, np.bool_)
+        for proposal in propose(halves[proposer], encoded, layout, threads=threads):
+            candidate = _judged(encoded, halves[judge], proposal.masks, judge, rest)
+            if candidate is None:
+                few.append(proposal.masks)
+            else:
+                candidates.append(candidate)
+            rest &= ~members(halves[judge], candidate.masks if candidate else proposal.masks)
+    kept = _kept(encoded, halves, candidates)
+    slices = _findings(encoded, halves, layout, kept)
+    table = Half(np.empty((0, 0), np.uint8), encoded.outcome, _subjects(encoded), encoded.kind == "rate")
+    found = [Found(item.where, _inside(encoded, candidate.masks)) for item, (candidate, _) in slices]
+    return _Found(
+        tuple(item for item, _ in slices),
+        tuple(_insufficient(encoded, few, found)),
+        tuple(explained_away(encoded, layout, table, found)),
+    )
+
+
+def _split(encoded: Encoded, *, seed: int) -> Flags:
+    """Which rows propose first: those of every other subject in the order of their failures, pair by pair at random."""
+    rng = seeded(seed)
+    failures = np.bincount(_subjects(encoded), weights=encoded.outcome, minlength=encoded.n_subjects)
+    shuffled = rng.permutation(len(failures))
+    order = shuffled[np.argsort(failures[shuffled], kind="stable")]
+    is_first = np.zeros(len(failures), np.bool_)
+    first_of_pair = rng.integers(0, 2, (len(order) + 1) // 2)
+    places = np.minimum(2 * np.arange(len(first_of_pair)) + first_of_pair, len(order) - 1)
+    is_first[order[places]] = True
+    return is_first if encoded.subjects is None else is_first[encoded.subjects]
+
+
+def _judged(encoded: Encoded, half: Half, masks: Masks, judge: int, rest: Flags) -> _Candidate | None:
+    """The proposal, shortened, with its evidence; None where too few subjects stand behind it."""
+    shorter = shortened(half, masks, rest)
+    inside = members(half, shorter)
+    evidence = tested(half, inside & rest, rest & ~inside)
+    n_subjects = len(np.unique(_subjects(encoded)[_inside(encoded, shorter)]))
+    if evidence is None or n_subjects < FEW_SUBJECTS or evidence.subjects < FEW_SUBJECTS // 2:
+        return None
+    return _Candidate(shorter, judge, evidence)
+
+
+def _kept(
+    encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[_Candidate]
+) -> list[tuple[_Candidate, float]]:
+    """The confirmed candidates with their adjusted p; of those that mostly say the same, the one that says it best."""
+    adjusted = holm([item.evidence.p for item in candidates])
+    sure = [(item, p) for item, p in zip(candidates, adjusted, strict=True) if p <= ALPHA]
+    rests = [np.ones(half.n_rows, np.bool_) for half in halves]
+    kept = []
+    for item, p in sorted(sure, key=lambda pair: -_strength(encoded, pair[0])):
+        half, rest = halves[item.judge], rests[item.judge]
+        inside = members(half, item.masks)
+        evidence = tested(half, inside & rest, rest & ~inside)
+        if evidence is None or evidence.p * len(candidates) > ALPHA:
+            continue
+        kept.append((item, p))
+        for each, other in zip(rests, halves, strict=True):
+            each &= ~members(other, item.masks)
+    return kept
+
+
+def _strength(encoded: Encoded, item: _Candidate) -> float:
+    """The log-likelihood that a rate of its own gains over the whole table."""
+    outcome = encoded.outcome
+    totals = (float(len(outcome)), float(outcome.sum()), -1.0 if encoded.kind == "rate" else float(outcome.var()))
+    inside = outcome[_inside(encoded, item.masks)]
+    count, total = np.array([float(len(inside))]), np.array([inside.sum()])
+    return float(cell_gains(count, total, totals=totals, least=1, lift=1.0)[0])
+
+
+def _findings(
+    encoded: Encoded, halves: tuple[Half, Half], layout: Layout, kept: Sequence[tuple[_Candidate, float]]
+) -> list[tuple[Finding, tuple[_Candidate, float]]]:
+    """The confirmed slices, by the failures that each holds beyond what the rest's rate lets expect."""
+    ranked = sorted(kept, key=lambda pair: -_excess(encoded, pair[0]))
+    rests = [np.ones(half.n_rows, np.bool_) for half in halves]
+    found = []
+    for item, p in ranked:
+        for each, other in zip(rests, halves, strict=True):
+            each &= ~members(other, item.masks)
+        found.append((_finding(encoded, halves[item.judge], layout, item, p, rests[item.judge]), (item, p)))
+    return found
+
+
+def _excess(encoded: Encoded, item: _Candidate) -> float:
+    inside = encoded.outcome[_inside(encoded, item.masks)]
+    return float(inside.sum()) - item.evidence.rest_rate * len(inside)
+
+
+def _finding(encoded: Encoded, half: Half, layout: Layout, item: _Candidate, p: float, rest: Flags) -> Finding:
+    where = Slice(tuple(conditions(item.masks, encoded)))
+    inside = members(half, item.masks)
+    rate, low, high = _interval(half, inside)
+    everywhere = _inside(encoded, item.masks)
+    odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
+    total = float(encoded.outcome.sum())
+    finding = Finding(
+        where=where,
+        rate=rate,
+        low=low,
+        high=high,
+        rest_rate=float(half.outcome[rest].mean()) if rest.any() else 0.0,
+        failures=float(half.outcome[inside].sum()),
+        trials=int(inside.sum()),
+        support=int(everywhere.sum()),
+        subjects=len(np.unique(_subjects(encoded)[everywhere])),
+        p_adjusted=p,
+        share_of_failures=float(encoded.outcome[everywhere].sum()) / total,
+        adjusted_odds_ratio=odds,
+        adjusted_for=correlate,
+    )
+    return replace(finding, sentence=_sentence(finding, encoded))
+
+
+def _interval(half: Half, inside: Flags) -> tuple[float, float, float]:
+    """The slice's rate with its 95 % interval, clustered by subject; for a loss, the mean with t over subjects."""
+    outcome = half.outcome[inside]
+    _, inverse, rows = np.unique(half.subjects[inside], return_inverse=True, return_counts=True)
+    totals = np.bincount(inverse, weights=outcome)
+    if half.is_rate:
+        rate = clustered_rate(totals.round().astype(np.int64), rows)
+        mean = float(outcome.mean())
+        return mean, mean if rate.low is None else rate.low, mean if rate.high is None else rate.high
+    from scipy import special
+
+    mean = float(outcome.mean())
+    deviations = totals - mean * rows
+    error = math.sqrt(float(deviations @ deviations) * len(rows) / max(len(rows) - 1, 1)) / len(outcome)
+    reach = float(special.stdtrit(max(len(rows) - 1, 1), 0.975)) * error
+    return mean, mean - reach, mean + reach
+
+
+def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]) -> Iterator[Insufficient]:
+    """What stands out on too few subjects, each once and outside of what was confirmed."""
+    rest = ~np.logical_or.reduce([item.inside for item in found]) if found else np.ones(encoded.n_rows, np.bool_)
+    shown = 0
+    for masks in few:
+        inside = _inside(encoded, masks) & rest
+        if shown == MOST_INSUFFICIENT or not inside.any() or inside.all():
+            continue
+        shown += 1
+        where = Slice(tuple(conditions(masks, encoded)))
+        rate, rest_rate = float(encoded.outcome[inside].mean()), float(encoded.outcome[rest & ~inside].mean())
+        subjects = len(np.unique(_subjects(encoded)[inside]))
+        rest = rest & ~inside
+        if rate > rest_rate:
+            yield Insufficient(
+                where=where,
+                rate=rate,
+                rest_rate=rest_rate,
+                support=int(inside.sum()),
+                subjects=subjects,
+                sentence=f"{where.sentence()}: {figure(rate, encoded.kind)} against {figure(rest_rate, encoded.kind)} "
+                f"elsewhere, but of {subjects} {_unit(encoded)} only: not enough to tell the slice from them.",
+            )
+
+
+def _inside(encoded: Encoded, masks: Masks) -> Flags:
+    inside = np.ones(encoded.n_rows, np.bool_)
+    for column, mask in masks.items():
+        inside &= mask[encoded.columns[column].codes]
+    return inside
+
+
+def _subjects(encoded: Encoded) -> NDArray[np.int64]:
+    return np.arange(encoded.n_rows) if encoded.subjects is None else encoded.subjects
+
+
+def _unit(encoded: Encoded) -> str:
+    return "rows" if encoded.subjects is None else "subjects"
+
+
+def _sentence(item: Finding, encoded: Encoded) -> str:
+    verb = "fail" if encoded.kind == "rate" else "lose on average"
+    counts = f"{item.failures:,.0f} of {item.trials:,}" if encoded.kind == "rate" else f"mean of {item.trials:,}"
+    rate, low, high, rest = (figure(value, encoded.kind) for value in (item.rate, item.low, item.high, item.rest_rate))
+    people = "" if encoded.subjects is None else f" of {item.subjects:,} subjects"
+    return (
+        f"Where {item.where.sentence()}, {rate} {verb} ({counts} held-out rows, 95 % interval {low} to {high}), against "
+        f"{rest} elsewhere; {item.support:,} rows{people} with {100 * item.share_of_failures:.0f} % of all failures."
+    )
+
+
+def _conclusion(encoded: Encoded, found: _Found, *, has_subjects: bool) -> str:
+    """One plain sentence on whether anything is real."""
+    rows = f"{encoded.n_rows:,} rows" + (f" of {encoded.n_subjects:,} subjects" if has_subjects else "")
+    if encoded.outcome.min() == encoded.outcome.max():
+        what = (
+            "none fails" if encoded.outcome.max() <= 0 else "all fail" if encoded.kind == "rate" else "all lose alike"
+        )
+        return f"Nothing to tell apart: of {rows} {what}."
+    if found.slices:
+        share = 100 * min(1.0, sum(item.share_of_failures for item in found.slices))
+        p = max(item.p_adjusted for item in found.slices)
+        many = f"{len(found.slices)} slices hold" if len(found.slices) > 1 else "one slice holds"
+        return (
+            f"This is real: {many} on {_unit(encoded)} that did not propose it (adjusted p at most {p:.2g}), with up to "
+            f"{share:.0f} % of the failures; first: {found.slices[0].where.sentence()}."
+        )
+    if encoded.n_subjects < FEW_SUBJECTS:
+        return f"Too small to tell: {rows}, and a slice needs at least {FEW_SUBJECTS} {_unit(encoded)} to be told from chance."
+    if found.insufficient:
+        return f"Not enough to tell: in {rows} only slices of fewer than {FEW_SUBJECTS} {_unit(encoded)} stand out."
+    return f"Nothing real was found: in {rows} no slice fails more than the rest in a way that holds on others."

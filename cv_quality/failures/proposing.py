@@ -1,0 +1,280 @@
+"""Which slices one half of the subjects proposes: the best cell of the count cube, refined, set aside, and again.
+
+A proposal is a conjunction whose own failure rate gains more log-likelihood than its description costs, counted in
+independent rows. Whether it holds is for the other half of the subjects, in `cv_quality.failures.confirming`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.failures.cube import Cube, Layout, cell_gains
+from cv_quality.failures.encoding import Bytes, Column, Encoded, Mask, least_rows
+
+MOST_PROPOSALS: Final = 25
+MOST_CONDITIONS: Final = 4
+LEAST_LIFT: Final = 1.25
+THRIFT: Final = 0.6
+"""Price of a condition, in units of the logarithm of the number of conditions that could have been named."""
+LOOKED_AT: Final = 64
+"""Cells whose subjects are looked at before one is taken: the best by rows, whose gain by subjects is never larger."""
+ROUNDS: Final = 8
+JOINING: Final = 2.0
+"""Price of each further value of a condition beyond the logarithm of the number to choose from, in log-likelihood."""
+
+Masks = dict[int, Mask]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """The rows of some subjects.
+
+    Attributes:
+        codes: uint8 (columns, rows).
+        outcome: float64 (rows,).
+        subjects: int64 (rows,).
+    """
+
+    codes: Bytes
+    outcome: Floats
+    subjects: NDArray[np.int64]
+    is_rate: bool
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.outcome)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Half":
+        return replace(self, codes=self.codes[:, rows], outcome=self.outcome[rows], subjects=self.subjects[rows])
+
+    def rows(self, masks: Mapping[int, Mask]) -> NDArray[np.int64]:
+        """The rows for which every condition holds."""
+        found = np.arange(self.n_rows) if not masks else None
+        for column, mask in masks.items():
+            if found is None:
+                found = np.flatnonzero(mask[self.codes[column]])
+            else:
+                found = found[mask[self.codes[column, found]]]
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A slice as masks of codes by column index, with the log-likelihood that it gained net of its price."""
+
+    masks: Masks
+    gain: float
+
+
+def half_of(encoded: Encoded, rows: NDArray[np.bool_]) -> Half:
+    subjects = np.arange(encoded.n_rows) if encoded.subjects is None else encoded.subjects
+    codes = np.empty((len(encoded.columns), int(rows.sum())), np.uint8)
+    for index, column in enumerate(encoded.columns):
+        codes[index] = column.codes[rows]
+    return Half(codes, encoded.outcome[rows], subjects[rows], encoded.kind == "rate")
+
+
+def propose(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> Iterator[Proposal]:
+    """Slices in the order in which they were found, each on the rows that those before it left."""
+    cube = Cube(layout, threads=threads)
+    cube.add(half.codes, half.outcome, is_rate=half.is_rate)
+    for _ in range(MOST_PROPOSALS):
+        search = _Search(half, encoded.columns, layout)
+        best = search.best(cube)
+        if best is None:
+            return
+        yield best
+        gone = np.zeros(half.n_rows, np.bool_)
+        gone[half.rows(best.masks)] = True
+        removed = half.take(gone)
+        cube.add(removed.codes, removed.outcome, is_rate=half.is_rate, sign=-1)
+        half = half.take(~gone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The search for one proposal on the rows that are left."""
+
+    half: Half
+    columns: tuple[Column, ...]
+    layout: Layout
+
+    @property
+    def totals(self) -> tuple[float, float, float]:
+        outcome = self.half.outcome
+        return float(len(outcome)), float(outcome.sum()), -1.0 if self.half.is_rate else float(outcome.var())
+
+    def best(self, cube: Cube) -> Proposal | None:
+        """The cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
+        counts, sums = cube.cells()
+        gains = self._gains(counts, sums) - self.layout.price
+        near = np.argpartition(gains, -LOOKED_AT)[-LOOKED_AT:] if len(gains) > LOOKED_AT else np.arange(len(gains))
+        best: Proposal | None = None
+        for cell in near[np.argsort(-gains[near], kind="stable")]:
+            if gains[cell] <= (best.gain if best else 0.0):
+                break
+            masks = self.layout.masks(int(cell))
+            price = float(self.layout.price[cell])
+            gain = (float(gains[cell]) + price) / self._inflation(masks) - price
+            if gain > (best.gain if best else 0.0):
+                best = Proposal(masks, gain)
+        return self._refined(best) if best else None
+
+    def _gains(self, counts: Floats, sums: Floats) -> NDArray[np.float32]:
+        least = least_rows(self.half.n_rows)
+        return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=least, lift=LEAST_LIFT)
+
+    def _inflation(self, masks: Masks) -> float:
+        """How many times the variance of the slice's rate is that of independent rows; at least 1."""
+        rows = self.half.rows(masks)
+        return inflation(self.half.outcome[rows], self.half.subjects[rows])
+
+    def _refined(self, proposal: Proposal) -> Proposal:
+        """The proposal with one condition changed, dropped or added at a time, as long as that gains."""
+        inflation = self._inflation(proposal.masks)
+        gain = self._worth(proposal.masks, inflation)
+        best = Proposal(proposal.masks, gain)
+        for _ in range(ROUNDS):
+            changed = max(self._changes(best.masks, inflation), key=lambda item: item.gain, default=best)
+            if changed.gain <= best.gain + 1e-9:
+                break
+            best = changed
+        return best
+
+    def _worth(self, masks: Masks, inflation: float) -> float:
+        rows = self.half.rows(masks)
+        count, total = np.array([float(len(rows))]), np.array([self.half.outcome[rows].sum()])
+        return float(self._gains(count, total)[0]) / inflation - self._price(masks)
+
+    def _changes(self, masks: Masks, inflation: float) -> Iterator[Proposal]:
+        for column in masks:
+            others = {name: mask for name, mask in masks.items() if name != column}
+            yield from self._with_condition(others, column, self.half.rows(others), inflation)
+            if others:
+                yield Proposal(others, self._worth(others, inflation))
+        if len(masks) < MOST_CONDITIONS:
+            rows = self.half.rows(masks)
+            for column in range(len(self.columns)):
+                if column not in masks:
+                    yield from self._with_condition(masks, column, rows, inflation)
+
+    def _with_condition(
+        self, others: Masks, column: int, rows: NDArray[np.int64], inflation: float
+    ) -> Iterator[Proposal]:
+        """The best condition on one column, within the rows for which the others hold."""
+        codes = self.half.codes[column, rows]
+        counts = np.bincount(codes, minlength=256).astype(np.float64)
+        sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=256).astype(np.float64)
+        item, step = self.columns[column], self._step(column)
+        for choice in (_joined(item, counts, sums), _intervals(item, counts, sums)):
+            gains = self._gains(choice.counts, choice.sums).astype(np.float64) / inflation
+            worth = gains - self._price(others, with_column=column) - step * choice.extra
+            if len(worth) and np.isfinite(worth.max()):
+                top = int(np.argmax(worth))
+                yield Proposal({**others, column: choice.mask(top)}, float(worth[top]))
+
+    def _price(self, masks: Masks, with_column: int | None = None) -> float:
+        columns = [*masks, *([] if with_column is None else [with_column])]
+        single = [math.log(len(self.columns)) + self.layout.axes[column + 1].price for column in columns]
+        further = [_extra(self.columns[column], mask) * self._step(column) for column, mask in masks.items()]
+        return THRIFT * (sum(single) - math.lgamma(len(columns) + 1)) + sum(further)
+
+    def _step(self, column: int) -> float:
+        return self.layout.axes[column + 1].price + JOINING
+
+
+def inflation(outcome: Floats, subjects: NDArray[np.int64]) -> float:
+    """The design effect of a mean over rows clustered by subject, at least 1.
+
+    The variance of the ratio over subjects, sum((k_i - p n_i)^2) G / (G - 1) / n^2, over that of independent rows,
+    p (1 - p) / n, or the variance of the rows for a loss.
+    """
+    n = len(outcome)
+    _, first, inverse = np.unique(subjects, return_index=True, return_inverse=True)
+    clusters = len(first)
+    if clusters == n or clusters < 2 or n < 2:
+        return 1.0
+    spread = float(outcome.var()) * n
+    if spread <= 0:
+        return 1.0
+    deviations = np.bincount(inverse, weights=outcome - outcome.mean())
+    return max(1.0, float(deviations @ deviations) * clusters / (clusters - 1) / spread)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Conditions on one column to choose from: rows and failures of each, and how often its price is to be paid again.
+
+    Attributes:
+        low, high: first and last code of each condition in `order`.
+    """
+
+    order: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    counts: Floats
+    sums: Floats
+    extra: Floats
+
+    def mask(self, index: int) -> Mask:
+        mask = np.zeros(256, np.bool_)
+        mask[self.order[self.low[index] : self.high[index] + 1]] = True
+        return mask
+
+
+def _choice(
+    order: NDArray[np.int64],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    counts: Floats,
+    sums: Floats,
+    extra: Floats,
+) -> _Choice:
+    """Sums over runs of codes, by differences of running sums."""
+    below_counts, below_sums = (np.concatenate([[0.0], np.cumsum(item[order])]) for item in (counts, sums))
+    return _Choice(
+        order, low, high, below_counts[high + 1] - below_counts[low], below_sums[high + 1] - below_sums[low], extra
+    )
+
+
+def _joined(column: Column, counts: Floats, sums: Floats) -> _Choice:
+    """Each value alone, and values joined from the worst down; not of numbers with many values."""
+    n_named = len(column.labels)
+    named = np.flatnonzero(counts[:n_named] > 0)
+    if n_named and column.missing is not None and counts[column.missing] > 0:
+        named = np.append(named, column.missing)
+    order = named[np.argsort(-sums[named] / np.maximum(counts[named], 1), kind="stable")]
+    single = np.arange(len(order))
+    joined = np.arange(1, max(len(order) - 1, 1))
+    low, high = np.concatenate([single, np.zeros_like(joined)]), np.concatenate([single, joined])
+    return _choice(order, low, high, counts, sums, (high - low).astype(np.float64))
+
+
+def _intervals(column: Column, counts: Floats, sums: Floats) -> _Choice:
+    """Thresholds on both sides at every edge, intervals between two of them, and missing alone; of numbers only."""
+    last = len(column.edges) if column.is_ordered else -1
+    order = np.arange(max(last + 1, 0))
+    low, high = np.triu_indices(last + 1)
+    is_part = (low > 0) | (high < last)
+    low, high = low[is_part], high[is_part]
+    extra = ((low > 0) & (high < last)).astype(np.float64)
+    if column.missing is not None:
+        order = np.append(order, column.missing)
+        low, high, extra = np.append(low, last + 1), np.append(high, last + 1), np.append(extra, 0.0)
+    return _choice(order, low, high, counts, sums, extra)
+
+
+def _extra(column: Column, mask: Mask) -> float:
+    """How often the price of a condition is paid again: for each further value, or for a second bound."""
+    if not column.is_ordered:
+        return float(mask.sum() - 1)
+    held = np.flatnonzero(mask[: len(column.edges) + 1])
+    if column.labels and len(held) > 1 and len(held) <= held[-1] - held[0]:
+        return float(mask.sum() - 1)
+    return float(len(held) > 0 and held[0] > 0 and held[-1] < len(column.edges))
