@@ -67,6 +67,8 @@ def main(verbose: bool) -> None:
       cvq run                      do everything that is left to do, without an orchestrator
       cvq quarantine DROP          the rows that were rejected, and why
       cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
+      cvq slices TABLE             which slices of any table fail more, and what only looks as if
+      cvq attribute BEFORE AFTER   what a change between two tables is made of
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops
@@ -316,6 +318,128 @@ def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) ->
             click.echo(f"warning: {warning}", err=True)
 
 
+SUBJECT = click.option("--subject", metavar="COL", help="Whose row it is; rows of one subject are not independent.")
+COLUMNS = click.option(
+    "--columns", multiple=True, metavar="COL[,COL...]", help="Where to look for conditions; repeatable. [all others]"
+)
+
+
+@main.command()
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--outcome", required=True, metavar="COL", help="True or 1 where a row failed, or a loss as a number.")
+@SUBJECT
+@COLUMNS
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split of the subjects.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page of what was found.")
+@JSON
+def slices(
+    table: Path,
+    outcome: str,
+    subject: str | None,
+    columns: Sequence[str],
+    seed: int,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the slices of a TABLE (CSV or Parquet) that fail more than the rest.
+
+    A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
+    subjects propose slices, the other half confirm them, and the other way round; what is printed held on subjects that
+    did not propose it, at a level of 1 % for the whole table. What only keeps company with a slice is listed apart.
+
+    \b
+      cvq slices attempts.parquet --outcome failed --subject subject_id
+      cvq slices attempts.csv --outcome failed --subject subject_id --columns light,lens,eyewear --report why.html
+      cvq slices frames.csv --outcome error_px --json
+    """
+    from cv_quality.failures.discovery import find_slices
+    from cv_quality.failures.reading import opened_table
+
+    with opened_table(table) as rows, _working("searching for slices"):
+        found = find_slices(
+            rows,
+            outcome=outcome,
+            subject=subject,
+            columns=_names(columns, rows.collect_schema().names()),
+            seed=seed,
+            threads=Settings.from_environment().threads,
+        )
+    if report is not None:
+        from cv_quality.reports.slices_page import write_slices_report
+
+        write_slices_report(found, title=table.name, target=report)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        return
+    from cv_quality.failures.summary import slice_rows
+
+    _print_rows(slice_rows(found), as_json=False, title=f"{table.name}: {found.n_rows:,} rows")
+    away, few = found.explained_away, found.insufficient
+    for sentence in (*(item.sentence for item in away), *(item.sentence for item in few), found.conclusion):
+        click.echo(sentence)
+
+
+@main.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--outcome", required=True, metavar="COL", help="True or 1 where a row failed, or a loss as a number.")
+@SUBJECT
+@COLUMNS
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page with the waterfall."
+)
+@JSON
+def attribute(
+    before: Path,
+    after: Path,
+    outcome: str,
+    subject: str | None,
+    columns: Sequence[str],
+    seed: int,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Explain the change of a failure rate from the table BEFORE to the table AFTER.
+
+    Slices are found in both tables; each accounts for a part of the change, since it became more frequent (mix) or
+    fails more often (rate). The parts add up to the change exactly; their intervals resample subjects, in pairs where
+    a subject is in both tables.
+
+    \b
+      cvq attribute build-1.parquet build-2.parquet --outcome failed --subject subject_id
+    """
+    from cv_quality.failures.attribution import attribute_tables
+    from cv_quality.failures.reading import opened_table
+
+    with opened_table(before) as old, opened_table(after) as new, _working("attributing the change"):
+        found = attribute_tables(
+            old.collect(),
+            new.collect(),
+            outcome=outcome,
+            subject=subject,
+            columns=_names(columns, new.collect_schema().names()),
+            seed=seed,
+        )
+    if report is not None:
+        from cv_quality.reports.attribution_page import write_attribution_report
+
+        write_attribution_report(found, title=f"{before.name} to {after.name}", target=report)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        return
+    from cv_quality.failures.summary import part_rows
+
+    _print_rows(part_rows(found), as_json=False, title=f"{before.name} to {after.name}")
+    click.echo(found.conclusion)
+
+
+def _names(columns: Sequence[str], known: Sequence[str]) -> list[str] | None:
+    """Column names given one by one or joined by commas; None for none. A known name with a comma is left whole."""
+    names = [name for item in columns for name in ([item] if item in known else item.split(","))]
+    return [name.strip() if name not in known else name for name in names if name.strip()] or None
+
+
 @main.command()
 @JSON
 def models(as_json: bool) -> None:
@@ -473,6 +597,14 @@ def _progress() -> "Iterator[Progress]":
     columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield progress
+
+
+@contextmanager
+def _working(description: str) -> Iterator[None]:
+    """A bar without an end on standard error, for what cannot say how far it has come."""
+    with _progress() as progress:
+        progress.add_task(description, total=None)
+        yield
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def explained_away(encoded: Encoded, layout: Layout, table: Half, found: Sequenc
 
 
 def _suspects(column: Column, layout: Layout, index: int, table: Half) -> Iterator[tuple[float, int, Mask]]:
-    """The conditions on a column under which more rows fail than else, with their excess; of a number the worst only."""
+    """The conditions on a column under which more rows fail, with their excess; of a number the worst only."""
     counts = np.bincount(column.codes, minlength=256).astype(np.float64)
     sums = np.bincount(column.codes, weights=table.outcome, minlength=256)
     axis = layout.axes[index + 1]
@@ -115,8 +115,8 @@ def adjusted_odds(
     """The odds ratio of failing in a slice, by Mantel and Haenszel over the strata of its strongest correlate.
 
     The correlate is the column, not of the slice itself, with the largest Cramér's V with being in the slice. The ratio
-    is sum(a d / n) / sum(b c / n) over strata, with a failures and b successes inside, c and d outside; None where it is
-    not defined, or for a loss. (J. National Cancer Institute 22, 1959.)
+    is sum(a d / n) / sum(b c / n) over strata, with a failures and b successes inside, c and d outside; None where it
+    is not defined, or for a loss. (J. National Cancer Institute 22, 1959.)
     """
     others = [index for index, column in enumerate(encoded.columns) if column.name not in slice_columns]
     if encoded.kind != "rate" or not others:

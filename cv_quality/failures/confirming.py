@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.failures.cube import cell_gains
-from cv_quality.failures.proposing import Half, Masks, inflation
+from cv_quality.failures.proposing import Half, Masks, totals
 
 FEW_SUBJECTS: Final = 20
 """A slice needs this many subjects in all, and half as many to be confirmed on."""
@@ -49,22 +49,21 @@ def tested(half: Half, inside: Flags, rest: Flags) -> Evidence | None:
     freedom. The design effect is that of the slice's own subjects, or what the likeness of the rest's rows predicts,
     whichever is larger: few subjects show too little of it. A loss: the same from the difference of means.
     """
-    outcome, subjects = half.outcome[inside], half.subjects[inside]
-    others, other_subjects = half.outcome[rest], half.subjects[rest]
+    outcome, others = half.outcome[inside], half.outcome[rest]
     if not len(outcome) or not len(others):
         return None
-    n_subjects = len(np.unique(subjects))
-    effect = max(inflation(outcome, subjects), _predicted(subjects, _likeness(others, other_subjects)))
+    counts, _ = half.per_subject(inside)
+    effect = max(half.inflation(inside), 1.0 + (float(counts @ counts) / len(outcome) - 1.0) * _likeness(half, rest))
     n = len(outcome) / effect
-    n_rest = len(others) / inflation(others, other_subjects)
+    n_rest = len(others) / half.inflation(rest)
     rate = float(others.mean())
     z = _rate_deviate(float(outcome.mean()), n, rate) if half.is_rate else _loss_deviate(outcome, others, n)
     z *= math.sqrt(n_rest / (n + n_rest))
-    return Evidence(len(outcome), float(outcome.sum()), rate, n_subjects, _tail(z, n_subjects - 1))
+    return Evidence(len(outcome), float(outcome.sum()), rate, len(counts), _tail(z, len(counts) - 1))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p values (Holm, Scandinavian J. Statistics 6, 1979): the k-th smallest of m times m - k + 1, never falling.
+    """Adjusted p values: the k-th smallest of m times m - k + 1, never falling (Holm, Scand. J. Statistics 6, 1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -104,26 +103,21 @@ def members(half: Half, masks: Masks) -> Flags:
 def _gain(half: Half, masks: Masks, rest: Flags) -> float:
     inside = members(half, masks) & rest
     known = half.outcome[rest]
-    totals = (float(len(known)), float(known.sum()), -1.0 if half.is_rate else float(known.var()))
     count, total = np.array([float(inside.sum())]), np.array([half.outcome[inside].sum()])
-    return float(cell_gains(count, total, totals=totals, least=1, lift=1.0)[0])
+    return float(cell_gains(count, total, totals=totals(known, is_rate=half.is_rate), least=1, lift=1.0)[0])
 
 
-def _likeness(outcome: NDArray[np.float64], subjects: NDArray[np.int64]) -> float:
+def _likeness(half: Half, rows: Flags) -> float:
     """How alike the rows of one subject are: the intraclass correlation by moments, at least 0."""
-    _, inverse, sizes = np.unique(subjects, return_inverse=True, return_counts=True)
-    pairs = float((sizes * (sizes - 1.0)).sum())
-    variance = float(outcome.var())
+    if half.subjects is None:
+        return 0.0
+    counts, sums = half.per_subject(rows)
+    n, variance = float(counts.sum()), float(half.outcome[rows].var())
+    pairs = float((counts * (counts - 1.0)).sum())
     if pairs <= 0 or variance <= 0:
         return 0.0
-    deviations = np.bincount(inverse, weights=outcome - outcome.mean())
-    return max(0.0, (float(deviations @ deviations) - variance * len(outcome)) / (variance * pairs))
-
-
-def _predicted(subjects: NDArray[np.int64], likeness: float) -> float:
-    """The design effect 1 + (m - 1) icc, with m the rows per subject as a row meets them."""
-    sizes = np.unique(subjects, return_counts=True)[1].astype(np.float64)
-    return 1.0 + (float(sizes @ sizes / sizes.sum()) - 1.0) * likeness
+    deviations = sums - float(sums.sum()) / n * counts
+    return max(0.0, (float(deviations @ deviations) - variance * n) / (variance * pairs))
 
 
 def _rate_deviate(rate: float, n: float, null: float) -> float:

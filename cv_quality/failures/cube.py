@@ -50,6 +50,11 @@ class Axis:
         """Whether each code is a condition."""
         return len(self.options) == self.size and bool(self.options.diagonal().all())
 
+    @property
+    def is_leading(self) -> bool:
+        """Whether the first codes are a condition each and the others none."""
+        return bool(self.options.sum() == len(self.options)) and bool(self.options.diagonal().all())
+
     def mask(self, option: int) -> Mask:
         """A condition over the column's own codes."""
         return np.asarray(self.options[option][self.coarse], dtype=np.bool_)
@@ -230,11 +235,15 @@ class Cube:
             return cells.astype(np.float64)
         out = np.empty(len(layout.price))
         options = [axis.options.astype(np.float64) for axis in layout.axes]
+        is_leading = [axis.is_leading for axis in layout.axes]
         for table, (a, b, c, start) in enumerate(layout.triples.tolist()):
             sizes = layout.axes[a].size, layout.axes[b].size, layout.axes[c].size
             block = cells[start : start + math.prod(sizes)].reshape(sizes).astype(np.float64)
             for axis, column in enumerate((a, b, c)):
-                if not layout.axes[column].is_plain:
+                named = len(options[column])
+                if is_leading[column]:
+                    block = block.take(range(named), axis=axis) if named < block.shape[axis] else block
+                else:
                     block = np.moveaxis(np.tensordot(options[column], block, axes=(1, axis)), 0, axis)
             first = layout.expanded[table, 3]
             out[first : first + block.size] = block.ravel()

@@ -19,7 +19,7 @@ from cv_quality.failures.confirming import FEW_SUBJECTS, Evidence, holm, members
 from cv_quality.failures.cube import Layout, cell_gains, lay_out
 from cv_quality.failures.encoding import Encoded, conditions, encode
 from cv_quality.failures.findings import ExplainedAway, Finding, Findings, Insufficient, figure
-from cv_quality.failures.proposing import THRIFT, Half, Masks, half_of, propose
+from cv_quality.failures.proposing import THRIFT, Half, Masks, half_of, propose, totals
 from cv_quality.failures.slices import Slice
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.resampling import seeded
@@ -54,8 +54,8 @@ def find_slices(
 ) -> Findings:
     """Slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
 
-    Each half of the subjects proposes slices, the other half confirms them: one-sided, clustered by subject, adjusted by
-    Holm over all proposals at a level of 1 %. A slice with fewer than 20 subjects is never confirmed.
+    Each half of the subjects proposes slices, the other half confirms them: one-sided, clustered by subject, adjusted
+    by Holm over all proposals at a level of 1 %. A slice with fewer than 20 subjects is never confirmed.
 
     Args:
         table: one row an attempt, or whatever fails; read a column at a time.
@@ -123,7 +123,8 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
             rest &= ~members(halves[judge], candidate.masks if candidate else proposal.masks)
     kept = _kept(encoded, halves, candidates)
     slices = _findings(encoded, halves, layout, kept)
-    table = Half(np.empty((0, 0), np.uint8), encoded.outcome, _subjects(encoded), encoded.kind == "rate")
+    none = np.empty((0, 0), np.uint8)
+    table = Half(none, encoded.outcome, encoded.subjects, encoded.n_subjects, encoded.kind == "rate")
     found = [Found(item.where, _inside(encoded, candidate.masks)) for item, (candidate, _) in slices]
     return _Found(
         tuple(item for item, _ in slices),
@@ -135,7 +136,9 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
 def _split(encoded: Encoded, *, seed: int) -> Flags:
     """Which rows propose first: those of every other subject in the order of their failures, pair by pair at random."""
     rng = seeded(seed)
-    failures = np.bincount(_subjects(encoded), weights=encoded.outcome, minlength=encoded.n_subjects)
+    failures = encoded.outcome
+    if encoded.subjects is not None:
+        failures = np.asarray(np.bincount(encoded.subjects, weights=failures, minlength=encoded.n_subjects), np.float64)
     shuffled = rng.permutation(len(failures))
     order = shuffled[np.argsort(failures[shuffled], kind="stable")]
     is_first = np.zeros(len(failures), np.bool_)
@@ -150,7 +153,7 @@ def _judged(encoded: Encoded, half: Half, masks: Masks, judge: int, rest: Flags)
     shorter = shortened(half, masks, rest)
     inside = members(half, shorter)
     evidence = tested(half, inside & rest, rest & ~inside)
-    n_subjects = len(np.unique(_subjects(encoded)[_inside(encoded, shorter)]))
+    n_subjects = _n_subjects(encoded, _inside(encoded, shorter))
     if evidence is None or n_subjects < FEW_SUBJECTS or evidence.subjects < FEW_SUBJECTS // 2:
         return None
     return _Candidate(shorter, judge, evidence)
@@ -179,10 +182,10 @@ def _kept(
 def _strength(encoded: Encoded, item: _Candidate) -> float:
     """The log-likelihood that a rate of its own gains over the whole table."""
     outcome = encoded.outcome
-    totals = (float(len(outcome)), float(outcome.sum()), -1.0 if encoded.kind == "rate" else float(outcome.var()))
     inside = outcome[_inside(encoded, item.masks)]
     count, total = np.array([float(len(inside))]), np.array([inside.sum()])
-    return float(cell_gains(count, total, totals=totals, least=1, lift=1.0)[0])
+    whole = totals(outcome, is_rate=encoded.kind == "rate")
+    return float(cell_gains(count, total, totals=whole, least=1, lift=1.0)[0])
 
 
 def _findings(
@@ -220,7 +223,7 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: _Candidate, p: 
         failures=float(half.outcome[inside].sum()),
         trials=int(inside.sum()),
         support=int(everywhere.sum()),
-        subjects=len(np.unique(_subjects(encoded)[everywhere])),
+        subjects=_n_subjects(encoded, everywhere),
         p_adjusted=p,
         share_of_failures=float(encoded.outcome[everywhere].sum()) / total,
         adjusted_odds_ratio=odds,
@@ -232,16 +235,15 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: _Candidate, p: 
 def _interval(half: Half, inside: Flags) -> tuple[float, float, float]:
     """The slice's rate with its 95 % interval, clustered by subject; for a loss, the mean with t over subjects."""
     outcome = half.outcome[inside]
-    _, inverse, rows = np.unique(half.subjects[inside], return_inverse=True, return_counts=True)
-    totals = np.bincount(inverse, weights=outcome)
+    rows, sums = half.per_subject(inside)
     if half.is_rate:
-        rate = clustered_rate(totals.round().astype(np.int64), rows)
+        rate = clustered_rate(sums.astype(np.int64), rows.astype(np.int64))
         mean = float(outcome.mean())
         return mean, mean if rate.low is None else rate.low, mean if rate.high is None else rate.high
     from scipy import special
 
     mean = float(outcome.mean())
-    deviations = totals - mean * rows
+    deviations = sums - mean * rows
     error = math.sqrt(float(deviations @ deviations) * len(rows) / max(len(rows) - 1, 1)) / len(outcome)
     reach = float(special.stdtrit(max(len(rows) - 1, 1), 0.975)) * error
     return mean, mean - reach, mean + reach
@@ -258,7 +260,7 @@ def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]
         shown += 1
         where = Slice(tuple(conditions(masks, encoded)))
         rate, rest_rate = float(encoded.outcome[inside].mean()), float(encoded.outcome[rest & ~inside].mean())
-        subjects = len(np.unique(_subjects(encoded)[inside]))
+        subjects = _n_subjects(encoded, inside)
         rest = rest & ~inside
         if rate > rest_rate:
             yield Insufficient(
@@ -279,8 +281,11 @@ def _inside(encoded: Encoded, masks: Masks) -> Flags:
     return inside
 
 
-def _subjects(encoded: Encoded) -> NDArray[np.int64]:
-    return np.arange(encoded.n_rows) if encoded.subjects is None else encoded.subjects
+def _n_subjects(encoded: Encoded, inside: Flags) -> int:
+    """Subjects with a row inside; rows where none are named."""
+    if encoded.subjects is None:
+        return int(np.count_nonzero(inside))
+    return int(np.count_nonzero(np.bincount(encoded.subjects[inside])))
 
 
 def _unit(encoded: Encoded) -> str:
@@ -293,8 +298,9 @@ def _sentence(item: Finding, encoded: Encoded) -> str:
     rate, low, high, rest = (figure(value, encoded.kind) for value in (item.rate, item.low, item.high, item.rest_rate))
     people = "" if encoded.subjects is None else f" of {item.subjects:,} subjects"
     return (
-        f"Where {item.where.sentence()}, {rate} {verb} ({counts} held-out rows, 95 % interval {low} to {high}), against "
-        f"{rest} elsewhere; {item.support:,} rows{people} with {100 * item.share_of_failures:.0f} % of all failures."
+        f"Where {item.where.sentence()}, {rate} {verb} ({counts} held-out rows, 95 % interval {low} to {high}), "
+        f"against {rest} elsewhere; {item.support:,} rows{people} with "
+        f"{100 * item.share_of_failures:.0f} % of all failures."
     )
 
 
@@ -311,11 +317,11 @@ def _conclusion(encoded: Encoded, found: _Found, *, has_subjects: bool) -> str:
         p = max(item.p_adjusted for item in found.slices)
         many = f"{len(found.slices)} slices hold" if len(found.slices) > 1 else "one slice holds"
         return (
-            f"This is real: {many} on {_unit(encoded)} that did not propose it (adjusted p at most {p:.2g}), with up to "
-            f"{share:.0f} % of the failures; first: {found.slices[0].where.sentence()}."
+            f"This is real: {many} on {_unit(encoded)} that did not propose it (adjusted p at most {p:.2g}), with up "
+            f"to {share:.0f} % of the failures; first: {found.slices[0].where.sentence()}."
         )
     if encoded.n_subjects < FEW_SUBJECTS:
-        return f"Too small to tell: {rows}, and a slice needs at least {FEW_SUBJECTS} {_unit(encoded)} to be told from chance."
+        return f"Too small to tell: {rows}, and a slice needs at least {FEW_SUBJECTS} {_unit(encoded)}."
     if found.insufficient:
         return f"Not enough to tell: in {rows} only slices of fewer than {FEW_SUBJECTS} {_unit(encoded)} stand out."
     return f"Nothing real was found: in {rows} no slice fails more than the rest in a way that holds on others."

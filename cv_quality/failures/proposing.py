@@ -37,12 +37,14 @@ class Half:
     Attributes:
         codes: uint8 (columns, rows).
         outcome: float64 (rows,).
-        subjects: int64 (rows,).
+        subjects: int64 (rows,); None where every row stands for itself.
+        n_subjects: of the whole table.
     """
 
     codes: Bytes
     outcome: Floats
-    subjects: NDArray[np.int64]
+    subjects: NDArray[np.int64] | None
+    n_subjects: int
     is_rate: bool
 
     @property
@@ -50,7 +52,26 @@ class Half:
         return len(self.outcome)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Half":
-        return replace(self, codes=self.codes[:, rows], outcome=self.outcome[rows], subjects=self.subjects[rows])
+        subjects = None if self.subjects is None else self.subjects[rows]
+        return replace(self, codes=self.codes[:, rows], outcome=self.outcome[rows], subjects=subjects)
+
+    def per_subject(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Rows and failures (or loss) of each subject that has any among `rows`."""
+        outcome = self.outcome[rows]
+        if self.subjects is None:
+            return np.ones(len(outcome)), outcome
+        subjects = self.subjects[rows]
+        counts = np.bincount(subjects, minlength=self.n_subjects).astype(np.float64)
+        sums = np.bincount(subjects, weights=outcome, minlength=self.n_subjects).astype(np.float64)
+        known = counts > 0
+        return counts[known], sums[known]
+
+    def inflation(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> float:
+        """The design effect of the mean over `rows`; see the function."""
+        if self.subjects is None:
+            return 1.0
+        counts, sums = self.per_subject(rows)
+        return inflation(counts, sums, variance=float(self.outcome[rows].var()) if len(counts) else 0.0)
 
     def rows(self, masks: Mapping[int, Mask]) -> NDArray[np.int64]:
         """The rows for which every condition holds."""
@@ -73,11 +94,11 @@ class Proposal:
 
 
 def half_of(encoded: Encoded, rows: NDArray[np.bool_]) -> Half:
-    subjects = np.arange(encoded.n_rows) if encoded.subjects is None else encoded.subjects
+    subjects = None if encoded.subjects is None else encoded.subjects[rows]
     codes = np.empty((len(encoded.columns), int(rows.sum())), np.uint8)
     for index, column in enumerate(encoded.columns):
         codes[index] = column.codes[rows]
-    return Half(codes, encoded.outcome[rows], subjects[rows], encoded.kind == "rate")
+    return Half(codes, encoded.outcome[rows], subjects, encoded.n_subjects, encoded.kind == "rate")
 
 
 def propose(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> Iterator[Proposal]:
@@ -85,7 +106,7 @@ def propose(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> It
     cube = Cube(layout, threads=threads)
     cube.add(half.codes, half.outcome, is_rate=half.is_rate)
     for _ in range(MOST_PROPOSALS):
-        search = _Search(half, encoded.columns, layout)
+        search = _Search(half, encoded.columns, layout, totals(half.outcome, is_rate=half.is_rate))
         best = search.best(cube)
         if best is None:
             return
@@ -104,11 +125,7 @@ class _Search:
     half: Half
     columns: tuple[Column, ...]
     layout: Layout
-
-    @property
-    def totals(self) -> tuple[float, float, float]:
-        outcome = self.half.outcome
-        return float(len(outcome)), float(outcome.sum()), -1.0 if self.half.is_rate else float(outcome.var())
+    totals: tuple[float, float, float]
 
     def best(self, cube: Cube) -> Proposal | None:
         """The cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
@@ -121,7 +138,7 @@ class _Search:
                 break
             masks = self.layout.masks(int(cell))
             price = float(self.layout.price[cell])
-            gain = (float(gains[cell]) + price) / self._inflation(masks) - price
+            gain = (float(gains[cell]) + price) / self.half.inflation(self.half.rows(masks)) - price
             if gain > (best.gain if best else 0.0):
                 best = Proposal(masks, gain)
         return self._refined(best) if best else None
@@ -130,14 +147,9 @@ class _Search:
         least = least_rows(self.half.n_rows)
         return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=least, lift=LEAST_LIFT)
 
-    def _inflation(self, masks: Masks) -> float:
-        """How many times the variance of the slice's rate is that of independent rows; at least 1."""
-        rows = self.half.rows(masks)
-        return inflation(self.half.outcome[rows], self.half.subjects[rows])
-
     def _refined(self, proposal: Proposal) -> Proposal:
         """The proposal with one condition changed, dropped or added at a time, as long as that gains."""
-        inflation = self._inflation(proposal.masks)
+        inflation = self.half.inflation(self.half.rows(proposal.masks))
         gain = self._worth(proposal.masks, inflation)
         best = Proposal(proposal.masks, gain)
         for _ in range(ROUNDS):
@@ -189,22 +201,22 @@ class _Search:
         return self.layout.axes[column + 1].price + JOINING
 
 
-def inflation(outcome: Floats, subjects: NDArray[np.int64]) -> float:
-    """The design effect of a mean over rows clustered by subject, at least 1.
+def totals(outcome: Floats, *, is_rate: bool) -> tuple[float, float, float]:
+    """Rows, failures (or loss), and the variance of a loss, as `cell_gains` wants them."""
+    return float(len(outcome)), float(outcome.sum()), -1.0 if is_rate else float(outcome.var())
+
+
+def inflation(counts: Floats, sums: Floats, *, variance: float) -> float:
+    """How many times the variance of a mean over rows clustered by subject is that of independent rows; at least 1.
 
     The variance of the ratio over subjects, sum((k_i - p n_i)^2) G / (G - 1) / n^2, over that of independent rows,
-    p (1 - p) / n, or the variance of the rows for a loss.
+    `variance` / n. Given are each subject's rows n_i and failures (or loss) k_i.
     """
-    n = len(outcome)
-    _, first, inverse = np.unique(subjects, return_index=True, return_inverse=True)
-    clusters = len(first)
-    if clusters == n or clusters < 2 or n < 2:
+    n, clusters = float(counts.sum()), len(counts)
+    if clusters < 2 or clusters == n or variance <= 0:
         return 1.0
-    spread = float(outcome.var()) * n
-    if spread <= 0:
-        return 1.0
-    deviations = np.bincount(inverse, weights=outcome - outcome.mean())
-    return max(1.0, float(deviations @ deviations) * clusters / (clusters - 1) / spread)
+    deviations = sums - float(sums.sum()) / n * counts
+    return max(1.0, float(deviations @ deviations) * clusters / (clusters - 1) / (n * variance))
 
 
 @dataclass(frozen=True, slots=True)
