@@ -61,8 +61,8 @@ def _suspects(column: Column, layout: Layout, index: int, table: Half) -> Iterat
     """The conditions on a column under which more rows fail, with their excess; of a number the worst only."""
     counts = np.bincount(column.codes, minlength=256).astype(np.float64)
     sums = np.bincount(column.codes, weights=table.outcome, minlength=256)
-    axis = layout.axes[index + 1]
-    masks = np.array([axis.mask(option) for option in range(len(axis.options))], np.float64)
+    axis = layout.axis(index)
+    masks = np.array([axis.mask(option) for option in range(len(axis.ranges))], np.float64)
     n, k = masks @ counts, masks @ sums
     rest_n, rest_k = counts.sum() - n, sums.sum() - k
     variance = float(table.outcome.var())
@@ -133,7 +133,7 @@ def adjusted_odds(
 
 
 def _coarse(encoded: Encoded, layout: Layout, index: int, step: int) -> NDArray[np.uint8]:
-    return layout.axes[index + 1].coarse[encoded.columns[index].codes[::step]]
+    return layout.axis(index).coarse[encoded.columns[index].codes[::step]]
 
 
 def _association(codes: NDArray[np.uint8], inside: Flags) -> float:

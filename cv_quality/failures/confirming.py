@@ -18,6 +18,9 @@ from cv_quality.failures.proposing import Half, Masks, totals
 FEW_SUBJECTS: Final = 20
 """A slice needs this many subjects in all, and half as many to be confirmed on."""
 
+NEEDED: Final = 3.0
+"""A condition is needed that gains this log-likelihood within the slice without it: a row-level z of 2.4."""
+
 Flags = NDArray[np.bool_]
 
 
@@ -79,15 +82,16 @@ def holm(p: Sequence[float]) -> list[float]:
 def shortened(half: Half, masks: Masks, rest: Flags) -> Masks:
     """The slice without the conditions that the confirmation subjects do not need.
 
-    A condition goes when, without it, the slice's rate tells its rows from the rest no worse: the log-likelihood gained
-    by a rate of their own is at least as high.
+    A condition goes when the slice gains no less log-likelihood without it, and does not fail clearly more than what
+    the others hold beside it.
     """
     best = _gain(half, masks, rest)
     while len(masks) > 1:
         shorter = [{name: mask for name, mask in masks.items() if name != column} for column in masks]
         gains = [_gain(half, item, rest) for item in shorter]
         top = int(np.argmax(gains))
-        if gains[top] < best:
+        within = _gain(half, masks, members(half, shorter[top]) & rest)
+        if gains[top] < best or within > NEEDED:
             break
         masks, best = shorter[top], gains[top]
     return masks

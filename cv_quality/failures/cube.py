@@ -14,14 +14,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.failures.cube_kernels import gains, tally, weigh
+from cv_quality.failures.cube_kernels import expand, gains, tally, weigh
 from cv_quality.failures.encoding import Bytes, Column, Encoded, Mask
 from cv_quality.metrics.compiled import compiled
 
-MOST_CELLS: Final = 3_000_000
+MOST_CELLS: Final = 2_000_000
+MOST_PAIR_CELLS: Final = 1_000_000
 MOST_STEPS: Final = 2e10
 """Rows times tables that are counted in full: some ten seconds a core."""
-RESOLUTIONS: Final = ((64, 14), (48, 10), (32, 8), (24, 6), (16, 5), (10, 4), (6, 3))
+RESOLUTIONS: Final = ((254, 16), (128, 14), (64, 12), (48, 10), (32, 8), (24, 6), (16, 5), (10, 4), (6, 3))
 """Most values of a column, and bins of a number, from the finest cube to the coarsest."""
 _BIN_SHARES: Final = np.array([0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99])
 
@@ -31,77 +32,76 @@ class Axis:
     """One column of the cube: the coarse code of each of its codes, and the conditions that are sought on it.
 
     Attributes:
+        column: index of the table's column; -1 for none.
         coarse: uint8 (256,): a column's code to the cube's.
         size: coarse codes.
-        options: bool (conditions, size): for which coarse codes each holds.
+        ranges: int64 (conditions, 2): the first and the last coarse code for which each holds.
     """
 
+    column: int
     coarse: Bytes
     size: int
-    options: NDArray[np.bool_]
+    ranges: NDArray[np.int64]
 
     @property
     def price(self) -> float:
         """The logarithm of the number of conditions."""
-        return math.log(max(len(self.options), 2))
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether each code is a condition."""
-        return len(self.options) == self.size and bool(self.options.diagonal().all())
-
-    @property
-    def is_leading(self) -> bool:
-        """Whether the first codes are a condition each and the others none."""
-        return bool(self.options.sum() == len(self.options)) and bool(self.options.diagonal().all())
+        return math.log(max(len(self.ranges), 2))
 
     def mask(self, option: int) -> Mask:
         """A condition over the column's own codes."""
-        return np.asarray(self.options[option][self.coarse], dtype=np.bool_)
+        low, high = self.ranges[option]
+        return np.asarray((self.coarse >= low) & (self.coarse <= high), dtype=np.bool_)
 
 
-WHOLE: Final = Axis(np.zeros(256, np.uint8), 1, np.ones((1, 1), np.bool_))
+WHOLE: Final = Axis(-1, np.zeros(256, np.uint8), 1, np.zeros((1, 2), np.int64))
 """In place of a column in conjunctions of fewer than three."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which tables are counted and where they lie; column 0 is `WHOLE`, column i + 1 the table's column i.
+    """Which tables are counted and where they lie.
 
     Attributes:
-        triples: int64 (tables, 4) as `tally` wants them; `expanded` the same over conditions in place of codes.
+        axes: `WHOLE`, then one a column for conditions alone and in pairs, then one a column for triples.
+        tables: int64 (tables, 4) as `tally` wants them; `expanded` the same over conditions in place of codes.
         price: float32 (expanded cells,), what a cell's description costs, in log-likelihood.
     """
 
     axes: tuple[Axis, ...]
-    triples: NDArray[np.int64]
+    tables: NDArray[np.int64]
     expanded: NDArray[np.int64]
     price: NDArray[np.float32]
     n_cells: int
 
-    @property
-    def is_plain(self) -> bool:
-        return all(axis.is_plain for axis in self.axes)
+    def axis(self, column: int) -> Axis:
+        """The finer axis of a table's column."""
+        return self.axes[column + 1]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         return np.array([axis.size for axis in self.axes])
 
-    def shape(self, table: int) -> tuple[int, int, int]:
-        """Conditions of each of a table's three columns."""
-        first, second, third = (len(self.axes[column].options) for column in self.expanded[table, :3])
-        return first, second, third
+    @property
+    def ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The conditions of all axes, filled up to one length, and how many each has."""
+        counts = np.array([len(axis.ranges) for axis in self.axes])
+        filled = np.zeros((len(self.axes), int(counts.max()), 2), np.int64)
+        for row, axis in zip(filled, self.axes, strict=True):
+            row[: len(axis.ranges)] = axis.ranges
+        return filled, counts
 
     def masks(self, cell: int) -> dict[int, Mask]:
         """The conditions of an expanded cell, by index of the table's column."""
         table = int(np.searchsorted(self.expanded[:, 3], cell, side="right")) - 1
-        options = np.unravel_index(cell - self.expanded[table, 3], self.shape(table))
-        chosen = zip(self.expanded[table, :3].tolist(), options, strict=True)
-        return {column - 1: self.axes[column].mask(int(option)) for column, option in chosen if column > 0}
+        axes = [self.axes[axis] for axis in self.expanded[table, :3]]
+        options = np.unravel_index(cell - self.expanded[table, 3], [len(axis.ranges) for axis in axes])
+        chosen = zip(axes, options, strict=True)
+        return {axis.column: axis.mask(int(option)) for axis, option in chosen if axis.column >= 0}
 
 
 def lay_out(encoded: Encoded, *, n_rows: int, thrift: float) -> Layout:
-    """The finest cube that is counted within the limits of cells and steps.
+    """The finest cube that is counted within the limits of cells and steps: singles and pairs finer than triples.
 
     With very many columns not every triple can be counted: pairs are, and the search goes on from them.
 
@@ -109,32 +109,39 @@ def lay_out(encoded: Encoded, *, n_rows: int, thrift: float) -> Layout:
         n_rows: how many rows will be counted.
         thrift: the price of a condition in units of the logarithm of the number of conditions to choose from.
     """
+    n = len(encoded.columns)
+    with_triples = n >= 3 and math.comb(n, 3) * n_rows <= MOST_STEPS
+    pairs = [(0, a, b) for a, b in combinations(range(n + 1), 2)]
+    finer = _finest(encoded, pairs, most=MOST_PAIR_CELLS if with_triples else MOST_CELLS)
+    triples = list(combinations(range(1, n + 1), 3)) if with_triples else []
+    coarser = _finest(encoded, triples, most=MOST_CELLS - MOST_PAIR_CELLS)
+    shifted = [(a + n, b + n, c + n) for a, b, c in triples]
+    return _laid_out((WHOLE, *finer, *(coarser if triples else ())), pairs + shifted, n_columns=n, thrift=thrift)
+
+
+def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: int) -> tuple[Axis, ...]:
+    """The axes of the finest resolution that keeps all tables within `most` cells, of codes and of conditions."""
+    columns = np.array(tables, np.int64).reshape(-1, 3)
     for values, bins in RESOLUTIONS:
-        axes = (WHOLE, *(_axis(column, values=values, bins=bins) for column in encoded.columns))
-        layout = _laid_out(axes, _triples(len(encoded.columns), n_rows), thrift=thrift)
-        if len(layout.price) <= MOST_CELLS:
+        axes = tuple(
+            _bins(column, index, bins=bins) if column.is_ordered else _levels(column, index, most=values)
+            for index, column in enumerate(encoded.columns)
+        )
+        widest = np.array([1, *(max(axis.size, len(axis.ranges)) for axis in axes)], np.float64)
+        if widest[columns].prod(axis=1).sum() <= most:
             break
-    return layout
+    return axes
 
 
-def _triples(n_columns: int, n_rows: int) -> list[tuple[int, int, int]]:
-    """Singles, pairs and, as far as they can be paid for, triples of columns 1 to n; 0 stands for no column."""
-    order = 3 if math.comb(n_columns, 3) * n_rows <= MOST_STEPS else 2
-    padded = [
-        (0,) * (3 - size) + found
-        for size in range(1, order + 1)
-        for found in combinations(range(1, n_columns + 1), size)
-    ]
-    return sorted((a, b, c) for a, b, c in padded)
-
-
-def _laid_out(axes: tuple[Axis, ...], triples: Sequence[tuple[int, int, int]], *, thrift: float) -> Layout:
-    columns = np.array(triples, np.int64).reshape(-1, 3)
-    sizes, options = np.array([axis.size for axis in axes]), np.array([len(axis.options) for axis in axes])
+def _laid_out(
+    axes: tuple[Axis, ...], tables: Sequence[tuple[int, int, int]], *, n_columns: int, thrift: float
+) -> Layout:
+    columns = np.array(tables, np.int64).reshape(-1, 3)
+    sizes, options = np.array([axis.size for axis in axes]), np.array([len(axis.ranges) for axis in axes])
     cells, expanded = sizes[columns].prod(axis=1), options[columns].prod(axis=1)
-    prices = np.array([0.0, *(math.log(len(axes) - 1) + axis.price for axis in axes[1:])])
+    single = np.array([0.0 if axis.column < 0 else math.log(n_columns) + axes[axis.column + 1].price for axis in axes])
     order = (columns > 0).sum(axis=1)
-    cost = thrift * (prices[columns].sum(axis=1) - np.log(np.array([1, 1, 2, 6])[order]))
+    cost = thrift * (single[columns].sum(axis=1) - np.log(np.array([1, 1, 2, 6])[order]))
     return Layout(
         axes,
         np.column_stack([columns, np.cumsum(cells) - cells]),
@@ -144,26 +151,21 @@ def _laid_out(axes: tuple[Axis, ...], triples: Sequence[tuple[int, int, int]], *
     )
 
 
-def _axis(column: Column, *, values: int, bins: int) -> Axis:
-    return _bins(column, bins=bins) if column.is_ordered else _levels(column, most=values)
-
-
-def _levels(column: Column, *, most: int) -> Axis:
+def _levels(column: Column, index: int, *, most: int) -> Axis:
     """The most frequent values, each a condition; all others share a code that no condition names."""
     named = len(column.labels)
     kept = min(named, most)
-    is_pooled = kept < named or column.other is not None
-    size = kept + is_pooled
+    size = kept + (kept < named or column.other is not None)
     coarse = np.minimum(np.arange(256), size - 1).astype(np.uint8)
-    return Axis(coarse, size, np.eye(kept, size, dtype=np.bool_))
+    return Axis(index, coarse, size, np.repeat(np.arange(kept)[:, None], 2, axis=1))
 
 
-def _bins(column: Column, *, bins: int) -> Axis:
+def _bins(column: Column, index: int, *, bins: int) -> Axis:
     """Bins of a number, thresholds on both sides between them, and missing."""
     n_fine = len(column.edges) + 1
     filled = np.bincount(column.codes, minlength=256)[:n_fine]
     below = np.cumsum(filled)[:-1] / max(filled.sum(), 1)
-    shares = _BIN_SHARES if bins >= len(_BIN_SHARES) - 1 else np.linspace(0, 1, bins + 1)[1:-1]
+    shares = _BIN_SHARES if bins > len(_BIN_SHARES) else np.linspace(0, 1, bins + 1)[1:-1]
     if column.labels:
         cuts = np.arange(n_fine - 1)
     else:
@@ -172,18 +174,16 @@ def _bins(column: Column, *, bins: int) -> Axis:
     coarse = np.full(256, n_bins, np.uint8)
     coarse[:n_fine] = np.searchsorted(cuts, np.arange(n_fine), side="left")
     has_missing = column.missing is not None
-    options = _sided(n_bins, size=n_bins + has_missing, has_missing=has_missing)
-    return Axis(
-        coarse if has_missing else np.minimum(coarse, n_bins - 1).astype(np.uint8), n_bins + has_missing, options
-    )
+    if not has_missing:
+        coarse = np.minimum(coarse, n_bins - 1).astype(np.uint8)
+    return Axis(index, coarse, n_bins + has_missing, _sided(n_bins, has_missing=has_missing))
 
 
-def _sided(n_bins: int, *, size: int, has_missing: bool) -> NDArray[np.bool_]:
-    bins = np.arange(size)
-    upto = [bins <= cut for cut in range(n_bins - 1)]
-    above = [(bins > cut) & (bins < n_bins) for cut in range(n_bins - 1)]
-    inner = [bins == cut for cut in range(1, n_bins - 1)]
-    return np.array([*upto, *above, *inner, *([bins == n_bins] if has_missing else [])])
+def _sided(n_bins: int, *, has_missing: bool) -> NDArray[np.int64]:
+    upto = [(0, cut) for cut in range(n_bins - 1)]
+    above = [(cut + 1, n_bins - 1) for cut in range(n_bins - 1)]
+    inner = [(cut, cut) for cut in range(1, n_bins - 1)]
+    return np.array([*upto, *above, *inner, *([(n_bins, n_bins)] if has_missing else [])], np.int64).reshape(-1, 2)
 
 
 class Cube:
@@ -207,9 +207,9 @@ class Cube:
         return self._expand(self._rows), self._expand(self._failures)
 
     def _coarse(self, codes: Bytes) -> Bytes:
-        coarse = np.zeros((1 + len(codes), codes.shape[1]), np.uint8)
-        for column, row in enumerate(codes, start=1):
-            np.take(self.layout.axes[column].coarse, row, out=coarse[column])
+        coarse = np.zeros((len(self.layout.axes), codes.shape[1]), np.uint8)
+        for row, axis in zip(coarse[1:], self.layout.axes[1:], strict=True):
+            np.take(axis.coarse, codes[axis.column], out=row)
         return coarse
 
     def _tallied(self, coarse: Bytes) -> NDArray[np.int32]:
@@ -224,29 +224,23 @@ class Cube:
 
     def _over_tables(self, count: Callable[[NDArray[np.int64]], None]) -> None:
         """Each thread counts tables of its own, so that no two write to one place."""
-        parts = np.array_split(self.layout.triples, self._threads)
         with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(count, parts))
+            list(pool.map(count, np.array_split(self.layout.tables, self._threads)))
 
     def _expand(self, cells: NDArray[np.int32] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """From codes to conditions: each axis is summed over the codes for which a condition holds."""
-        layout = self.layout
-        if layout.is_plain:
-            return cells.astype(np.float64)
+        layout, whole = self.layout, cells.astype(np.float64)
+        if len(layout.price) == len(whole) and all(len(axis.ranges) == axis.size for axis in layout.axes):
+            return whole
         out = np.empty(len(layout.price))
-        options = [axis.options.astype(np.float64) for axis in layout.axes]
-        is_leading = [axis.is_leading for axis in layout.axes]
-        for table, (a, b, c, start) in enumerate(layout.triples.tolist()):
-            sizes = layout.axes[a].size, layout.axes[b].size, layout.axes[c].size
-            block = cells[start : start + math.prod(sizes)].reshape(sizes).astype(np.float64)
-            for axis, column in enumerate((a, b, c)):
-                named = len(options[column])
-                if is_leading[column]:
-                    block = block.take(range(named), axis=axis) if named < block.shape[axis] else block
-                else:
-                    block = np.moveaxis(np.tensordot(options[column], block, axes=(1, axis)), 0, axis)
-            first = layout.expanded[table, 3]
-            out[first : first + block.size] = block.ravel()
+        ranges, n_ranges = layout.ranges
+        parts = np.array_split(np.arange(len(layout.tables)), self._threads)
+
+        def fill(rows: NDArray[np.int64]) -> None:
+            tables, expanded = layout.tables[rows], layout.expanded[rows]
+            compiled(expand)(whole, tables, expanded, layout.sizes, ranges, n_ranges, out)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(fill, parts))
         return out
 
 

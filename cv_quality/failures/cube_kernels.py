@@ -67,6 +67,48 @@ def weigh(
                 out[offset + pair[i] * size + codes[third, start + i]] += weights[start + i]
 
 
+def expand(
+    cells: NDArray[np.float64],
+    tables: NDArray[np.int64],
+    expanded: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    ranges: NDArray[np.int64],
+    n_ranges: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    """From codes to conditions: each axis is summed over the codes from the first to the last of each condition.
+
+    Args:
+        cells: all tables as `tally` leaves them.
+        tables, expanded: (tables, 4): three axes, and where the table starts in `cells` and in `out`.
+        sizes, n_ranges: codes and conditions of each axis.
+        ranges: (axes, conditions, 2): first and last code.
+    """
+    for table in range(tables.shape[0]):
+        a, b, c = tables[table, 0], tables[table, 1], tables[table, 2]
+        first = np.zeros((sizes[a], sizes[b], n_ranges[c]))
+        for i in range(sizes[a]):
+            for j in range(sizes[b]):
+                row = tables[table, 3] + (i * sizes[b] + j) * sizes[c]
+                for z in range(n_ranges[c]):
+                    for code in range(ranges[c, z, 0], ranges[c, z, 1] + 1):
+                        first[i, j, z] += cells[row + code]
+        second = np.zeros((sizes[a], n_ranges[b], n_ranges[c]))
+        for i in range(sizes[a]):
+            for y in range(n_ranges[b]):
+                for code in range(ranges[b, y, 0], ranges[b, y, 1] + 1):
+                    for z in range(n_ranges[c]):
+                        second[i, y, z] += first[i, code, z]
+        for x in range(n_ranges[a]):
+            for y in range(n_ranges[b]):
+                start = expanded[table, 3] + (x * n_ranges[b] + y) * n_ranges[c]
+                for z in range(n_ranges[c]):
+                    total = 0.0
+                    for code in range(ranges[a, x, 0], ranges[a, x, 1] + 1):
+                        total += second[code, y, z]
+                    out[start + z] = total
+
+
 def gains(
     counts: NDArray[np.float64],
     sums: NDArray[np.float64],

@@ -19,7 +19,7 @@ from cv_quality.failures.confirming import FEW_SUBJECTS, Evidence, holm, members
 from cv_quality.failures.cube import Layout, cell_gains, lay_out
 from cv_quality.failures.encoding import Encoded, conditions, encode
 from cv_quality.failures.findings import ExplainedAway, Finding, Findings, Insufficient, figure
-from cv_quality.failures.proposing import THRIFT, Half, Masks, half_of, propose, totals
+from cv_quality.failures.proposing import THRIFT, Half, Masks, alike, half_of, propose, totals
 from cv_quality.failures.slices import Slice
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.resampling import seeded
@@ -115,12 +115,13 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
     for proposer, judge in ((0, 1), (1, 0)):
         rest = np.ones(halves[judge].n_rows, np.bool_)
         for proposal in propose(halves[proposer], encoded, layout, threads=threads):
-            candidate = _judged(encoded, halves[judge], proposal.masks, judge, rest)
+            masks = alike(halves[judge], encoded.columns, proposal.masks)
+            candidate = _judged(encoded, halves[judge], masks, judge, rest)
             if candidate is None:
-                few.append(proposal.masks)
+                few.append(masks)
             else:
                 candidates.append(candidate)
-            rest &= ~members(halves[judge], candidate.masks if candidate else proposal.masks)
+            rest &= ~members(halves[judge], candidate.masks if candidate else masks)
     kept = _kept(encoded, halves, candidates)
     slices = _findings(encoded, halves, layout, kept)
     none = np.empty((0, 0), np.uint8)

@@ -26,6 +26,11 @@ ROUNDS: Final = 8
 JOINING: Final = 2.0
 """Price of each further value of a condition beyond the logarithm of the number to choose from, in log-likelihood."""
 
+UNLIKE: Final = 2.5
+"""Values are joined while rates of their own would gain no more than this, and one more for each further value."""
+
+MOST_PARTS: Final = 4
+
 Masks = dict[int, Mask]
 Floats = NDArray[np.float64]
 
@@ -131,7 +136,9 @@ class _Search:
         """The cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
         counts, sums = cube.cells()
         gains = self._gains(counts, sums) - self.layout.price
-        near = np.argpartition(gains, -LOOKED_AT)[-LOOKED_AT:] if len(gains) > LOOKED_AT else np.arange(len(gains))
+        near = np.flatnonzero(gains > 0)
+        if len(near) > LOOKED_AT:
+            near = near[np.argpartition(gains[near], -LOOKED_AT)[-LOOKED_AT:]]
         best: Proposal | None = None
         for cell in near[np.argsort(-gains[near], kind="stable")]:
             if gains[cell] <= (best.gain if best else 0.0):
@@ -157,7 +164,44 @@ class _Search:
             if changed.gain <= best.gain + 1e-9:
                 break
             best = changed
-        return best
+        return self._split(best, inflation)
+
+    def _split(self, parent: Proposal, inflation: float) -> Proposal:
+        """The first part of a slice that is better told as several, each with one condition more; else the slice.
+
+        A conjunction that two causes share fails more than the rest, and more than either by its number of rows.
+        """
+        rows, parts = self.half.rows(parent.masks), list[Masks]()
+        counts, sums, price = [], [], 0.0
+        for _ in range(MOST_PARTS):
+            part = self._part(parent.masks, rows)
+            if part is None:
+                break
+            inside = np.isin(rows, self.half.rows(part), assume_unique=True)
+            counts.append(float(inside.sum()))
+            sums.append(float(self.half.outcome[rows[inside]].sum()))
+            price += self._price(part)
+            parts.append(part)
+            rows = rows[~inside]
+            worth = self._gain_of_parts(np.array(counts), np.array(sums)) / inflation - price
+            if len(parts) > 1 and worth > parent.gain:
+                return Proposal(parts[0], self._worth(parts[0], inflation))
+        return parent
+
+    def _part(self, masks: Masks, rows: NDArray[np.int64]) -> Masks | None:
+        """The condition that tells most within `rows` of a slice, added to it."""
+        if len(masks) == MOST_CONDITIONS or not len(rows):
+            return None
+        within = replace(self, totals=totals(self.half.outcome[rows], is_rate=self.half.is_rate))
+        others = [column for column in range(len(self.columns)) if column not in masks]
+        found = [item for column in others for item in within._with_condition(masks, column, rows, 1.0)]
+        return max(found, key=lambda item: item.gain).masks if found else None
+
+    def _gain_of_parts(self, counts: Floats, sums: Floats) -> float:
+        """What rates of their own gain for disjoint slices, over one rate for all rows."""
+        n, k, variance = self.totals
+        rest = np.append(counts, n - counts.sum()), np.append(sums, k - sums.sum())
+        return float(_unlikeness(*rest, variance)[-1])
 
     def _worth(self, masks: Masks, inflation: float) -> float:
         rows = self.half.rows(masks)
@@ -184,7 +228,10 @@ class _Search:
         counts = np.bincount(codes, minlength=256).astype(np.float64)
         sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=256).astype(np.float64)
         item, step = self.columns[column], self._step(column)
-        for choice in (_joined(item, counts, sums), _intervals(item, counts, sums)):
+        for choice in (
+            _joined(item, counts, sums, variance=self.totals[2]),
+            _intervals(item, counts, sums),
+        ):
             gains = self._gains(choice.counts, choice.sums).astype(np.float64) / inflation
             worth = gains - self._price(others, with_column=column) - step * choice.extra
             if len(worth) and np.isfinite(worth.max()):
@@ -193,12 +240,32 @@ class _Search:
 
     def _price(self, masks: Masks, with_column: int | None = None) -> float:
         columns = [*masks, *([] if with_column is None else [with_column])]
-        single = [math.log(len(self.columns)) + self.layout.axes[column + 1].price for column in columns]
+        single = [math.log(len(self.columns)) + self.layout.axis(column).price for column in columns]
         further = [_extra(self.columns[column], mask) * self._step(column) for column, mask in masks.items()]
         return THRIFT * (sum(single) - math.lgamma(len(columns) + 1)) + sum(further)
 
     def _step(self, column: int) -> float:
-        return self.layout.axes[column + 1].price + JOINING
+        return self.layout.axis(column).price + JOINING
+
+
+def alike(half: Half, columns: tuple[Column, ...], masks: Masks) -> Masks:
+    """The slice without joined values whose rate is clearly lower than that of the others."""
+    found = dict(masks)
+    for column in masks:
+        held = np.flatnonzero(masks[column][: len(columns[column].labels)])
+        if len(held) < 2 or not columns[column].labels:
+            continue
+        rows = half.rows({name: mask for name, mask in found.items() if name != column})
+        codes = half.codes[column, rows]
+        counts = np.bincount(codes, minlength=256)[held].astype(np.float64)
+        sums = np.bincount(codes, weights=half.outcome[rows], minlength=256)[held].astype(np.float64)
+        order = np.argsort(-sums / np.maximum(counts, 1), kind="stable")
+        variance = totals(half.outcome, is_rate=half.is_rate)[2]
+        unlike = _unlikeness(counts[order], sums[order], variance) > UNLIKE + np.arange(len(held))
+        mask = masks[column].copy()
+        mask[held[order[int(np.argmax(unlike)) :]]] = not unlike.any()
+        found[column] = mask
+    return found
 
 
 def totals(outcome: Floats, *, is_rate: bool) -> tuple[float, float, float]:
@@ -255,8 +322,8 @@ def _choice(
     )
 
 
-def _joined(column: Column, counts: Floats, sums: Floats) -> _Choice:
-    """Each value alone, and values joined from the worst down; not of numbers with many values."""
+def _joined(column: Column, counts: Floats, sums: Floats, *, variance: float) -> _Choice:
+    """Each value alone, and values of one rate joined from the worst down; not of numbers with many values."""
     n_named = len(column.labels)
     named = np.flatnonzero(counts[:n_named] > 0)
     if n_named and column.missing is not None and counts[column.missing] > 0:
@@ -264,8 +331,25 @@ def _joined(column: Column, counts: Floats, sums: Floats) -> _Choice:
     order = named[np.argsort(-sums[named] / np.maximum(counts[named], 1), kind="stable")]
     single = np.arange(len(order))
     joined = np.arange(1, max(len(order) - 1, 1))
+    joined = joined[_unlikeness(counts[order], sums[order], variance)[joined] <= UNLIKE + joined]
     low, high = np.concatenate([single, np.zeros_like(joined)]), np.concatenate([single, joined])
     return _choice(order, low, high, counts, sums, (high - low).astype(np.float64))
+
+
+def _unlikeness(counts: Floats, sums: Floats, variance: float) -> Floats:
+    """The log-likelihood that rates of their own gain over one rate for the first 1, 2, ... values."""
+    n, k = np.cumsum(counts), np.cumsum(sums)
+    if variance >= 0:
+        squares = np.cumsum(sums**2 / counts) - k**2 / n
+        return np.asarray(squares / (2 * variance), np.float64) if variance > 0 else np.zeros(len(n))
+    return np.cumsum(_log_likelihood(counts, sums)) - _log_likelihood(n, k)
+
+
+def _log_likelihood(n: Floats, k: Floats) -> Floats:
+    from scipy import special
+
+    n = np.maximum(n, 1.0)
+    return np.asarray(special.xlogy(k, k / n) + special.xlogy(n - k, 1 - k / n), np.float64)
 
 
 def _intervals(column: Column, counts: Floats, sums: Floats) -> _Choice:
