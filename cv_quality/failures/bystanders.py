@@ -22,7 +22,7 @@ LOOKS_BAD_Z: Final = 1.96
 LOOKS_BAD_LIFT: Final = 1.15
 REMAINING_SHARE: Final = 0.5
 """A value is explained away when no more than this part of its excess is left outside of the slices."""
-STILL_BAD_P: Final = 0.05
+STILL_BAD_P: Final = 0.01
 MOST_SHOWN: Final = 20
 CORRELATE_ROWS: Final = 500_000
 
@@ -69,11 +69,11 @@ def _suspects(column: Column, layout: Layout, index: int, table: Half) -> Iterat
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (k / n - rest_k / rest_n) / np.sqrt(variance * (1 / n + 1 / rest_n))
         is_bad = (z > LOOKS_BAD_Z) & (k * rest_n > LOOKS_BAD_LIFT * rest_k * n)
-    bad = np.flatnonzero(is_bad)
-    if column.is_ordered and len(bad):
-        bad = bad[[int(np.argmax(z[bad]))]]
+    bad = [option for option in np.flatnonzero(is_bad).tolist() if len(column.predicates(axis.mask(option))) == 1]
+    if column.is_ordered:
+        bad = sorted(bad, key=lambda option: -z[option])[:1]
     for option in bad:
-        yield float(k[option] - n[option] * rest_k[option] / rest_n[option]), index, axis.mask(int(option))
+        yield float(k[option] - n[option] * rest_k[option] / rest_n[option]), index, axis.mask(option)
 
 
 def _explained(

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from cv_quality.errors import SliceError
 from cv_quality.failures.bystanders import Found, adjusted_odds, explained_away
-from cv_quality.failures.confirming import FEW_SUBJECTS, Evidence, holm, members, shortened, tested
-from cv_quality.failures.cube import Layout, cell_gains, lay_out
+from cv_quality.failures.confirming import FEW_SUBJECTS, Evidence, members, shortened, tested
+from cv_quality.failures.cube import Layout, lay_out
 from cv_quality.failures.encoding import Encoded, conditions, encode
 from cv_quality.failures.findings import ExplainedAway, Finding, Findings, Insufficient, figure
-from cv_quality.failures.proposing import THRIFT, Half, Masks, alike, half_of, propose, totals
+from cv_quality.failures.proposing import THRIFT, Half, Masks, alike, half_of, propose
+from cv_quality.failures.settling import Candidate, inside_of, settle
 from cv_quality.failures.slices import Slice
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.resampling import seeded
@@ -27,20 +28,9 @@ from cv_quality.metrics.resampling import seeded
 if TYPE_CHECKING:
     import polars as pl
 
-ALPHA: Final = 0.01
-"""The chance that any slice is reported where there is none."""
 MOST_INSUFFICIENT: Final = 10
 
 Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A proposal with the half that judges it."""
-
-    masks: Masks
-    judge: int
-    evidence: Evidence
 
 
 def find_slices(
@@ -55,7 +45,7 @@ def find_slices(
     """Slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
 
     Each half of the subjects proposes slices, the other half confirms them: one-sided, clustered by subject, adjusted
-    by Holm over all proposals at a level of 1 %. A slice with fewer than 20 subjects is never confirmed.
+    by Holm over all proposals at a level of 0.2 %. A slice with fewer than 20 subjects is never confirmed.
 
     Args:
         table: one row an attempt, or whatever fails; read a column at a time.
@@ -110,7 +100,7 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
     is_first = _split(encoded, seed=seed)
     halves = half_of(encoded, is_first), half_of(encoded, ~is_first)
     layout = lay_out(encoded, n_rows=max(half.n_rows for half in halves), thrift=THRIFT)
-    candidates: list[_Candidate] = []
+    candidates: list[Candidate] = []
     few: list[Masks] = []
     for proposer, judge in ((0, 1), (1, 0)):
         rest = np.ones(halves[judge].n_rows, np.bool_)
@@ -121,12 +111,11 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
                 few.append(masks)
             else:
                 candidates.append(candidate)
-            rest &= ~members(halves[judge], candidate.masks if candidate else masks)
-    kept = _kept(encoded, halves, candidates)
-    slices = _findings(encoded, halves, layout, kept)
+            rest &= ~members(halves[judge], masks)
+    slices = _findings(encoded, halves, layout, settle(encoded, halves, candidates))
     none = np.empty((0, 0), np.uint8)
     table = Half(none, encoded.outcome, encoded.subjects, encoded.n_subjects, encoded.kind == "rate")
-    found = [Found(item.where, _inside(encoded, candidate.masks)) for item, (candidate, _) in slices]
+    found = [Found(item.where, inside_of(encoded, candidate.masks)) for item, candidate in slices]
     return _Found(
         tuple(item for item, _ in slices),
         tuple(_insufficient(encoded, few, found)),
@@ -149,70 +138,44 @@ def _split(encoded: Encoded, *, seed: int) -> Flags:
     return is_first if encoded.subjects is None else is_first[encoded.subjects]
 
 
-def _judged(encoded: Encoded, half: Half, masks: Masks, judge: int, rest: Flags) -> _Candidate | None:
-    """The proposal, shortened, with its evidence; None where too few subjects stand behind it."""
+def _judged(encoded: Encoded, half: Half, masks: Masks, judge: int, rest: Flags) -> Candidate | None:
+    """The proposal, shortened, with its evidence; None where too few subjects stand behind it.
+
+    Where it holds enough subjects, but too few that judge it are left by the slices before it, nothing is shown.
+    """
     shorter = shortened(half, masks, rest)
     inside = members(half, shorter)
     evidence = tested(half, inside & rest, rest & ~inside)
-    n_subjects = _n_subjects(encoded, _inside(encoded, shorter))
-    if evidence is None or n_subjects < FEW_SUBJECTS or evidence.subjects < FEW_SUBJECTS // 2:
+    if _n_subjects(encoded, inside_of(encoded, shorter)) < FEW_SUBJECTS:
         return None
-    return _Candidate(shorter, judge, evidence)
-
-
-def _kept(
-    encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[_Candidate]
-) -> list[tuple[_Candidate, float]]:
-    """The confirmed candidates with their adjusted p; of those that mostly say the same, the one that says it best."""
-    adjusted = holm([item.evidence.p for item in candidates])
-    sure = [(item, p) for item, p in zip(candidates, adjusted, strict=True) if p <= ALPHA]
-    rests = [np.ones(half.n_rows, np.bool_) for half in halves]
-    kept = []
-    for item, p in sorted(sure, key=lambda pair: -_strength(encoded, pair[0])):
-        half, rest = halves[item.judge], rests[item.judge]
-        inside = members(half, item.masks)
-        evidence = tested(half, inside & rest, rest & ~inside)
-        if evidence is None or evidence.p * len(candidates) > ALPHA:
-            continue
-        kept.append((item, p))
-        for each, other in zip(rests, halves, strict=True):
-            each &= ~members(other, item.masks)
-    return kept
-
-
-def _strength(encoded: Encoded, item: _Candidate) -> float:
-    """The log-likelihood that a rate of its own gains over the whole table."""
-    outcome = encoded.outcome
-    inside = outcome[_inside(encoded, item.masks)]
-    count, total = np.array([float(len(inside))]), np.array([inside.sum()])
-    whole = totals(outcome, is_rate=encoded.kind == "rate")
-    return float(cell_gains(count, total, totals=whole, least=1, lift=1.0)[0])
+    if evidence is None or evidence.subjects < FEW_SUBJECTS // 2:
+        evidence = Evidence(0, 0.0, 0.0, 0, 1.0)
+    return Candidate(shorter, judge, evidence)
 
 
 def _findings(
-    encoded: Encoded, halves: tuple[Half, Half], layout: Layout, kept: Sequence[tuple[_Candidate, float]]
-) -> list[tuple[Finding, tuple[_Candidate, float]]]:
+    encoded: Encoded, halves: tuple[Half, Half], layout: Layout, kept: Sequence[Candidate]
+) -> list[tuple[Finding, Candidate]]:
     """The confirmed slices, by the failures that each holds beyond what the rest's rate lets expect."""
-    ranked = sorted(kept, key=lambda pair: -_excess(encoded, pair[0]))
     rests = [np.ones(half.n_rows, np.bool_) for half in halves]
     found = []
-    for item, p in ranked:
+    for item in sorted(kept, key=lambda item: -_excess(encoded, item)):
         for each, other in zip(rests, halves, strict=True):
             each &= ~members(other, item.masks)
-        found.append((_finding(encoded, halves[item.judge], layout, item, p, rests[item.judge]), (item, p)))
+        found.append((_finding(encoded, halves[item.judge], layout, item, rests[item.judge]), item))
     return found
 
 
-def _excess(encoded: Encoded, item: _Candidate) -> float:
-    inside = encoded.outcome[_inside(encoded, item.masks)]
+def _excess(encoded: Encoded, item: Candidate) -> float:
+    inside = encoded.outcome[inside_of(encoded, item.masks)]
     return float(inside.sum()) - item.evidence.rest_rate * len(inside)
 
 
-def _finding(encoded: Encoded, half: Half, layout: Layout, item: _Candidate, p: float, rest: Flags) -> Finding:
+def _finding(encoded: Encoded, half: Half, layout: Layout, item: Candidate, rest: Flags) -> Finding:
     where = Slice(tuple(conditions(item.masks, encoded)))
     inside = members(half, item.masks)
     rate, low, high = _interval(half, inside)
-    everywhere = _inside(encoded, item.masks)
+    everywhere = inside_of(encoded, item.masks)
     odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
     total = float(encoded.outcome.sum())
     finding = Finding(
@@ -225,7 +188,7 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: _Candidate, p: 
         trials=int(inside.sum()),
         support=int(everywhere.sum()),
         subjects=_n_subjects(encoded, everywhere),
-        p_adjusted=p,
+        p_adjusted=item.p_adjusted,
         share_of_failures=float(encoded.outcome[everywhere].sum()) / total,
         adjusted_odds_ratio=odds,
         adjusted_for=correlate,
@@ -255,7 +218,7 @@ def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]
     rest = ~np.logical_or.reduce([item.inside for item in found]) if found else np.ones(encoded.n_rows, np.bool_)
     shown = 0
     for masks in few:
-        inside = _inside(encoded, masks) & rest
+        inside = inside_of(encoded, masks) & rest
         if shown == MOST_INSUFFICIENT or not inside.any() or inside.all():
             continue
         shown += 1
@@ -273,13 +236,6 @@ def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]
                 sentence=f"{where.sentence()}: {figure(rate, encoded.kind)} against {figure(rest_rate, encoded.kind)} "
                 f"elsewhere, but of {subjects} {_unit(encoded)} only: not enough to tell the slice from them.",
             )
-
-
-def _inside(encoded: Encoded, masks: Masks) -> Flags:
-    inside = np.ones(encoded.n_rows, np.bool_)
-    for column, mask in masks.items():
-        inside &= mask[encoded.columns[column].codes]
-    return inside
 
 
 def _n_subjects(encoded: Encoded, inside: Flags) -> int:

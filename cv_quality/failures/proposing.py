@@ -30,6 +30,8 @@ UNLIKE: Final = 2.5
 """Values are joined while rates of their own would gain no more than this, and one more for each further value."""
 
 MOST_PARTS: Final = 4
+SPLITTING: Final = 3.0
+"""Price of each part beyond that of its condition: the part is the best of all that could be cut off."""
 
 Masks = dict[int, Mask]
 Floats = NDArray[np.float64]
@@ -172,7 +174,7 @@ class _Search:
         A conjunction that two causes share fails more than the rest, and more than either by its number of rows.
         """
         rows, parts = self.half.rows(parent.masks), list[Masks]()
-        counts, sums, price = [], [], 0.0
+        counts, sums, price = list[float](), list[float](), self._price(parent.masks)
         for _ in range(MOST_PARTS):
             part = self._part(parent.masks, rows)
             if part is None:
@@ -180,7 +182,7 @@ class _Search:
             inside = np.isin(rows, self.half.rows(part), assume_unique=True)
             counts.append(float(inside.sum()))
             sums.append(float(self.half.outcome[rows[inside]].sum()))
-            price += self._price(part)
+            price += self._price(part) - self._price(parent.masks) + SPLITTING
             parts.append(part)
             rows = rows[~inside]
             worth = self._gain_of_parts(np.array(counts), np.array(sums)) / inflation - price
@@ -201,7 +203,7 @@ class _Search:
         """What rates of their own gain for disjoint slices, over one rate for all rows."""
         n, k, variance = self.totals
         rest = np.append(counts, n - counts.sum()), np.append(sums, k - sums.sum())
-        return float(_unlikeness(*rest, variance)[-1])
+        return float(unlikeness(*rest, variance)[-1])
 
     def _worth(self, masks: Masks, inflation: float) -> float:
         rows = self.half.rows(masks)
@@ -261,7 +263,7 @@ def alike(half: Half, columns: tuple[Column, ...], masks: Masks) -> Masks:
         sums = np.bincount(codes, weights=half.outcome[rows], minlength=256)[held].astype(np.float64)
         order = np.argsort(-sums / np.maximum(counts, 1), kind="stable")
         variance = totals(half.outcome, is_rate=half.is_rate)[2]
-        unlike = _unlikeness(counts[order], sums[order], variance) > UNLIKE + np.arange(len(held))
+        unlike = unlikeness(counts[order], sums[order], variance) > UNLIKE + np.arange(len(held))
         mask = masks[column].copy()
         mask[held[order[int(np.argmax(unlike)) :]]] = not unlike.any()
         found[column] = mask
@@ -331,12 +333,12 @@ def _joined(column: Column, counts: Floats, sums: Floats, *, variance: float) ->
     order = named[np.argsort(-sums[named] / np.maximum(counts[named], 1), kind="stable")]
     single = np.arange(len(order))
     joined = np.arange(1, max(len(order) - 1, 1))
-    joined = joined[_unlikeness(counts[order], sums[order], variance)[joined] <= UNLIKE + joined]
+    joined = joined[unlikeness(counts[order], sums[order], variance)[joined] <= UNLIKE + joined]
     low, high = np.concatenate([single, np.zeros_like(joined)]), np.concatenate([single, joined])
     return _choice(order, low, high, counts, sums, (high - low).astype(np.float64))
 
 
-def _unlikeness(counts: Floats, sums: Floats, variance: float) -> Floats:
+def unlikeness(counts: Floats, sums: Floats, variance: float) -> Floats:
     """The log-likelihood that rates of their own gain over one rate for the first 1, 2, ... values."""
     n, k = np.cumsum(counts), np.cumsum(sums)
     if variance >= 0:

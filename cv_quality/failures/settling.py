@@ -1,0 +1,171 @@
+"""Which of the confirmed proposals are reported: those that say the same become one, what another explains is cut off.
+
+Both halves of the subjects propose, so most slices come twice, worded a little differently. How one is confirmed is in
+`cv_quality.failures.confirming`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.failures.confirming import Evidence, holm, members, tested
+from cv_quality.failures.cube import cell_gains
+from cv_quality.failures.encoding import Encoded
+from cv_quality.failures.proposing import UNLIKE, Half, Masks, totals, unlikeness
+
+ALPHA: Final = 0.002
+"""The chance that any slice is reported where there is none."""
+OWN_GAIN: Final = 2.0
+"""The log-likelihood that a joined value must gain on rows that no other slice holds."""
+
+WORD_PRICE: Final = 4.0
+"""What a condition or a joined value must add to the log-likelihood for the longer of two wordings to be taken."""
+SAME: Final = 0.5
+"""The row Jaccard index from which two slices are two wordings of one."""
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A proposal with the half that judges it, what that half says, and the p value adjusted for all proposals."""
+
+    masks: Masks
+    judge: int
+    evidence: Evidence
+    p_adjusted: float = 1.0
+
+
+def settle(encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates to report, the strongest first; each holds on the rows that those before it leave."""
+    adjusted = holm([item.evidence.p for item in candidates])
+    sure = [replace(item, p_adjusted=p) for item, p in zip(candidates, adjusted, strict=True) if p <= ALPHA]
+    distinct = _distinct(encoded, _merged(encoded, sorted(sure, key=lambda item: -_worth(encoded, item.masks))))
+    return _beyond_each_other(encoded, halves, _trimmed(encoded, distinct), n_tests=len(candidates))
+
+
+def inside_of(encoded: Encoded, masks: Masks) -> Flags:
+    """Which rows of the whole table a slice holds."""
+    inside = np.ones(encoded.n_rows, np.bool_)
+    for column, mask in masks.items():
+        inside &= mask[encoded.columns[column].codes]
+    return inside
+
+
+def strength(encoded: Encoded, masks: Masks) -> float:
+    """The log-likelihood that a rate of its own gains for the slice over the whole table."""
+    return _gain(encoded, inside_of(encoded, masks), np.ones(encoded.n_rows, np.bool_))
+
+
+def _worth(encoded: Encoded, masks: Masks) -> float:
+    """The strength less a price for each condition and each joined value."""
+    joined = [int(mask.sum()) - 1 for column, mask in masks.items() if not encoded.columns[column].is_ordered]
+    return strength(encoded, masks) - WORD_PRICE * (len(masks) + sum(joined))
+
+
+def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:
+    outcome = encoded.outcome[inside & among]
+    whole = totals(encoded.outcome[among], is_rate=encoded.kind == "rate")
+    count, total = np.array([float(len(outcome))]), np.array([outcome.sum()])
+    return float(cell_gains(count, total, totals=whole, least=1, lift=1.0)[0])
+
+
+def _beyond_each_other(
+    encoded: Encoded, halves: tuple[Half, Half], items: Sequence[Candidate], *, n_tests: int
+) -> list[Candidate]:
+    """The items, strongest first, that still hold on rows without those before them."""
+    rests = [np.ones(half.n_rows, np.bool_) for half in halves]
+    kept = []
+    for item in sorted(items, key=lambda item: -strength(encoded, item.masks)):
+        half, rest = halves[item.judge], rests[item.judge]
+        inside = members(half, item.masks)
+        evidence = tested(half, inside & rest, rest & ~inside)
+        if evidence is None or evidence.p * n_tests > ALPHA:
+            continue
+        kept.append(replace(item, evidence=evidence))
+        for each, other in zip(rests, halves, strict=True):
+            each &= ~members(other, item.masks)
+    return kept
+
+
+def _merged(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+    """Slices that differ only in the values of one column, and fail alike, as one."""
+    merged: list[Candidate] = []
+    for item in items:
+        for place, other in enumerate(merged):
+            column = _only_difference(encoded, item.masks, other.masks)
+            if column is not None and _fail_alike(
+                encoded, other.masks, column, other.masks[column] | item.masks[column]
+            ):
+                union = {**other.masks, column: other.masks[column] | item.masks[column]}
+                merged[place] = replace(other, masks=union, p_adjusted=max(other.p_adjusted, item.p_adjusted))
+                break
+        else:
+            merged.append(item)
+    return merged
+
+
+def _only_difference(encoded: Encoded, one: Masks, other: Masks) -> int | None:
+    """The one column of values in which two slices differ."""
+    if set(one) != set(other):
+        return None
+    different = [column for column in one if not np.array_equal(one[column], other[column])]
+    return different[0] if len(different) == 1 and not encoded.columns[different[0]].is_ordered else None
+
+
+def _fail_alike(encoded: Encoded, masks: Masks, column: int, values: NDArray[np.bool_]) -> bool:
+    """Whether one rate does nearly as well as one for each value, within the slice's other conditions."""
+    among = inside_of(encoded, {name: mask for name, mask in masks.items() if name != column})
+    counts, sums = _per_code(encoded, column, among)
+    held = np.flatnonzero(values & (counts > 0))
+    variance = totals(encoded.outcome, is_rate=encoded.kind == "rate")[2]
+    return bool(unlikeness(counts[held], sums[held], variance)[-1] <= UNLIKE + len(held) - 1)
+
+
+def _distinct(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+    """The items, best first, without further wordings of those before them."""
+    kept: list[tuple[Candidate, Flags]] = []
+    for item in items:
+        inside = inside_of(encoded, item.masks)
+        if all((inside & other).sum() < SAME * (inside | other).sum() for _, other in kept):
+            kept.append((item, inside))
+    return [item for item, _ in kept]
+
+
+def _trimmed(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+    """Each slice without the joined values that gain nothing on rows that no other slice holds."""
+    inside = [inside_of(encoded, item.masks) for item in items]
+    trimmed = []
+    for place, item in enumerate(items):
+        others = [rows for index, rows in enumerate(inside) if index != place]
+        alone = ~np.logical_or.reduce(others) if others else np.ones(encoded.n_rows, np.bool_)
+        rest = ~inside[place] & alone
+        masks = {column: _own_values(encoded, item.masks, column, alone, rest) for column in item.masks}
+        inside[place] = inside_of(encoded, masks)
+        trimmed.append(replace(item, masks=masks))
+    return trimmed
+
+
+def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> NDArray[np.bool_]:
+    mask = masks[column]
+    held = np.flatnonzero(mask)
+    if encoded.columns[column].is_ordered or len(held) < 2:
+        return mask
+    among = alone & inside_of(encoded, masks)
+    codes = encoded.columns[column].codes
+    gains = {code: _gain(encoded, rows, rows | rest) for code in held if (rows := among & (codes == code)).any()}
+    own = [code for code, gain in gains.items() if gain >= OWN_GAIN]
+    if not own:
+        return mask
+    trimmed = np.zeros_like(mask)
+    trimmed[own] = True
+    return trimmed
+
+
+def _per_code(encoded: Encoded, column: int, among: Flags) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    codes = encoded.columns[column].codes[among]
+    counts = np.bincount(codes, minlength=256).astype(np.float64)
+    return counts, np.bincount(codes, weights=encoded.outcome[among], minlength=256).astype(np.float64)

@@ -1,0 +1,243 @@
+"""A general vision backbone from a local folder: an image in, a unit vector out, whatever the model was trained for.
+
+The folder holds `backbone.yaml` and the model file that it names. Nothing is downloaded and nothing is unpickled: files
+are read by the loaders of `cv_quality.inference.runners`. What the vectors are used for is said in
+`cv_quality.failures.clusters`; a build's own model is loaded by `cv_quality.inference.embedder`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast, get_args
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from cv_quality.errors import ModelDoesNotFit, ModelError, RegistryError, near
+from cv_quality.inference.alignment import CROP_PX
+from cv_quality.inference.embedder import Embedder, EmbeddingBatch
+from cv_quality.inference.preprocessing import Frame, Step, parse_steps, prepare
+from cv_quality.inference.registry import ModelEntry, ModelFormat, verified_bytes
+from cv_quality.inference.runners import OnnxRunner, Runner, Shape, TorchExportRunner
+
+DESCRIPTION: Final = "backbone.yaml"
+BATCH_SIZE: Final = 16
+"""Frames a model call: a vision transformer at 224 x 224 keeps about 30 MB of activations a frame."""
+
+_REQUIRED: Final = ("file", "format", "sha256", "preprocessing")
+_KNOWN: Final = (*_REQUIRED, "output")
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneEntry:
+    """What `backbone.yaml` says.
+
+    Attributes:
+        file: name of the model file, in the same folder.
+        sha256: its hex digest.
+        preprocessing: steps in the notation of the model registry.
+        output: the ONNX output to read; None for the first.
+    """
+
+    file: str
+    format: ModelFormat
+    sha256: str
+    preprocessing: tuple[Step, ...]
+    output: str | None = None
+
+
+class Backbone:
+    """A loaded backbone; prefer `load_backbone`."""
+
+    def __init__(self, entry: BackboneEntry, *, runner: Runner, threads: int = 1) -> None:
+        """Check on one zero frame that the steps and the model fit each other.
+
+        Raises:
+            ModelDoesNotFit: the model takes other input than the steps give, or gives no vector per frame.
+        """
+        self.entry = entry
+        self.dimension = _dimension(entry, runner=runner)
+        self._embedder = Embedder(
+            _as_build(entry, dimension=self.dimension),
+            runner=_Pooled(runner, name=entry.file),
+            detector=None,
+            batch_size=BATCH_SIZE,
+            threads=threads,
+        )
+
+    @property
+    def name(self) -> str:
+        """The file of the model, by which results name their source."""
+        return self.entry.file
+
+    def embed(self, frames: Sequence[Frame], illuminance_lux: Sequence[float | None] | None = None) -> EmbeddingBatch:
+        """Embed uint8 frames `[h, w]` (grey) or `[h, w, 3]` (RGB), of any sizes.
+
+        Args:
+            illuminance_lux: for a `tone_curve` step; one a frame, None where unknown.
+
+        Returns:
+            Unit vectors float32 `[n, dimension]` and a status each; a frame without a vector is a row of NaN.
+
+        Raises:
+            ModelError: the number of illuminances is not that of the frames, or the frames do not fit the model.
+        """
+        return self._embedder.embed(frames, illuminance_lux=illuminance_lux or [None] * len(frames))
+
+
+def load_backbone(folder: Path, *, threads: int) -> Backbone:
+    """Load the backbone of a folder and check that it works.
+
+    `backbone.yaml` has the keys `file`, `format` (`onnx` or `torch_export`), `sha256`, `preprocessing` and, for an ONNX
+    model with several outputs, `output`. The output may be `[n, d]`; tokens `[n, tokens, d]`, of which the mean is
+    taken, a class token included; or feature maps `[n, d, h, w]`, of which the mean over positions is taken.
+
+    Args:
+        threads: batches prepared and run at a time, each on one CPU thread.
+
+    Raises:
+        RegistryError: `backbone.yaml` is missing or malformed.
+        ModelError: the model file is missing, altered, unsafe or unreadable.
+        ModelDoesNotFit: its input or output is not one of the above.
+    """
+    entry = parse_backbone(_description(folder))
+    path = folder / entry.file
+    if not path.is_file():
+        raise ModelError(
+            f"{DESCRIPTION}: file: no file {entry.file!r} in the folder; put the model beside {DESCRIPTION}"
+        )
+    data = verified_bytes(path, sha256=entry.sha256)
+    runner: Runner
+    if entry.format == "torch_export":
+        runner = TorchExportRunner(data, name=entry.file, threads=1)
+    else:
+        runner = _OneOutput(data, name=entry.file, output=entry.output)
+    return Backbone(entry, runner=runner, threads=threads)
+
+
+def parse_backbone(data: bytes) -> BackboneEntry:
+    """Read `backbone.yaml` strictly: no unknown, missing or mistyped key.
+
+    Raises:
+        RegistryError: names the key, what was expected and what was found.
+    """
+    fields = _fields(data)
+    entry = BackboneEntry(
+        file=_text(fields, "file"),
+        format=cast(ModelFormat, _text(fields, "format")),
+        sha256=_text(fields, "sha256"),
+        preprocessing=parse_steps(fields["preprocessing"], where=f"{DESCRIPTION}: preprocessing"),
+        output=_text(fields, "output") if "output" in fields else None,
+    )
+    if entry.format not in get_args(ModelFormat):
+        raise _unexpected("format", " or ".join(get_args(ModelFormat)), entry.format)
+    if len(entry.sha256) != 64 or set(entry.sha256) - set("0123456789abcdef"):
+        raise _unexpected("sha256", "64 lowercase hex digits", entry.sha256)
+    if Path(entry.file).name != entry.file or entry.file == "..":
+        raise _unexpected("file", "the name of a file in the same folder", entry.file)
+    if entry.output is not None and entry.format != "onnx":
+        raise _unexpected("output", "no output name for a torch_export model, which has one output", entry.output)
+    return entry
+
+
+class _OneOutput(OnnxRunner):
+    """An ONNX model of whose outputs one is read, by name."""
+
+    def __init__(self, data: bytes, *, name: str, output: str | None) -> None:
+        super().__init__(data, name=name, threads=1)
+        names = [item.name for item in self._session.get_outputs()]
+        if output is not None and output not in names:
+            raise ModelDoesNotFit(f"{DESCRIPTION}: output: {name} has no output {output!r}; {near(output, names)}")
+        self._output = output or names[0]
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self._session.run([self._output], {self._input_name: batch})[0], dtype=np.float32)
+
+
+class _Pooled:
+    """A runner whose tokens or feature maps are averaged to one vector a frame."""
+
+    def __init__(self, runner: Runner, *, name: str) -> None:
+        self.input_shape: Shape = runner.input_shape
+        self._runner = runner
+        self._name = name
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = self._runner(batch)
+        if output.ndim not in (2, 3, 4) or len(output) != len(batch) or 0 in output.shape:
+            raise ModelDoesNotFit(
+                f"{self._name}: expected an output [n, d], [n, tokens, d] or [n, d, h, w], found {list(output.shape)} "
+                f"for {len(batch)} frames; name another 'output' in {DESCRIPTION} or export the model with one of these"
+            )
+        axes = {2: (), 3: (1,), 4: (2, 3)}[output.ndim]
+        return np.asarray(output.mean(axis=axes), dtype=np.float32)
+
+
+def _dimension(entry: BackboneEntry, *, runner: Runner) -> int:
+    """The length of a vector, found on one black frame; where the steps do not say its size, the model's input does."""
+    _, channels, height_px, width_px = runner.input_shape
+    size = (height_px or CROP_PX, width_px or CROP_PX)
+    frame = np.zeros((*size, 3) if channels == 3 else size, dtype=np.uint8)
+    batch = prepare([frame], steps=entry.preprocessing, illuminance_lux=[None])
+    try:
+        return int(_Pooled(runner, name=entry.file)(batch).shape[1])
+    except ModelError:
+        raise
+    except Exception as error:  # each runtime has its own errors, and any of them means that the model does not fit
+        raise ModelDoesNotFit(
+            f"{DESCRIPTION}: preprocessing gives frames [channels, height, width] = {list(batch.shape[1:])}, "
+            f"{entry.file} takes {list(runner.input_shape[1:])} and fails on them: {error}"
+        ) from error
+
+
+def _as_build(entry: BackboneEntry, *, dimension: int) -> ModelEntry:
+    """The backbone as the embedder knows models; nothing is ever accepted on its cosines, so no threshold is meant."""
+    return ModelEntry(
+        build_id=DESCRIPTION,
+        modality="face",
+        follows=None,
+        format=entry.format,
+        file=entry.file,
+        sha256=entry.sha256,
+        embedding_dim=dimension,
+        decision_threshold=1.0,
+        preprocessing=entry.preprocessing,
+    )
+
+
+def _description(folder: Path) -> bytes:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise RegistryError(
+            f"expected a folder with {DESCRIPTION} and a model file, found no {DESCRIPTION} in {folder.name!r}; "
+            f"write one with the keys {', '.join(_REQUIRED)}"
+        )
+    return path.read_bytes()
+
+
+def _fields(data: bytes) -> Mapping[str, object]:
+    try:
+        value: object = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RegistryError(f"{DESCRIPTION}: not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise RegistryError(f"{DESCRIPTION}: expected a mapping, found {type(value).__name__}")
+    for key in value:
+        if key not in _KNOWN:
+            raise RegistryError(f"{DESCRIPTION}: unknown key {key!r}; {near(str(key), _KNOWN)}")
+    missing = [key for key in _REQUIRED if key not in value]
+    if missing:
+        raise RegistryError(f"{DESCRIPTION}: missing key {', '.join(map(repr, missing))}")
+    return value
+
+
+def _text(fields: Mapping[str, object], key: str) -> str:
+    value = fields[key]
+    if not isinstance(value, str) or not value:
+        raise _unexpected(key, "text", value)
+    return value
+
+
+def _unexpected(key: str, expected: str, found: object) -> RegistryError:
+    return RegistryError(f"{DESCRIPTION}: {key}: expected {expected}, found {found!r}")
