@@ -65,17 +65,22 @@ def tested(half: Half, inside: Flags, rest: Flags) -> Evidence | None:
     return Evidence(len(outcome), float(outcome.sum()), rate, len(counts), _tail(z, len(counts) - 1))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p values: the k-th smallest of m times m - k + 1, never falling (Holm, Scand. J. Statistics 6, 1979).
+def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Adjusted p values (Holm, Scandinavian J. Statistics 6, 1979): in the order of p / w, the k-th is p / w times the
+    sum of the weights from the k-th on, never falling. Weights must not come from the data that gave the p values.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
+    >>> holm([0.01, 0.04], weights=[1, 3])
+    [0.04, 0.04]
     """
-    order = sorted(range(len(p)), key=lambda index: p[index])
-    adjusted, highest = [0.0] * len(p), 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, p[index] * (len(p) - place)))
+    w = [1.0] * len(p) if weights is None else list(weights)
+    order = sorted(range(len(p)), key=lambda index: p[index] / w[index])
+    adjusted, highest, left = [0.0] * len(p), 0.0, sum(w)
+    for index in order:
+        highest = max(highest, min(1.0, p[index] / w[index] * left))
         adjusted[index] = highest
+        left -= w[index]
     return adjusted
 
 

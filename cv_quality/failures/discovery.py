@@ -19,7 +19,7 @@ from cv_quality.failures.confirming import FEW_SUBJECTS, Evidence, members, shor
 from cv_quality.failures.cube import Layout, lay_out
 from cv_quality.failures.encoding import Encoded, conditions, encode
 from cv_quality.failures.findings import ExplainedAway, Finding, Findings, Insufficient, figure
-from cv_quality.failures.proposing import THRIFT, Half, Masks, alike, half_of, propose
+from cv_quality.failures.proposing import THRIFT, Half, Masks, Proposal, alike, half_of, propose
 from cv_quality.failures.settling import Candidate, inside_of, settle
 from cv_quality.failures.slices import Slice
 from cv_quality.metrics.rates import clustered_rate
@@ -45,7 +45,7 @@ def find_slices(
     """Slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
 
     Each half of the subjects proposes slices, the other half confirms them: one-sided, clustered by subject, adjusted
-    by Holm over all proposals at a level of 0.2 %. A slice with fewer than 20 subjects is never confirmed.
+    by Holm over all proposals at a level of 0.5 %. A slice with fewer than 20 subjects is never confirmed.
 
     Args:
         table: one row an attempt, or whatever fails; read a column at a time.
@@ -106,7 +106,7 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
         rest = np.ones(halves[judge].n_rows, np.bool_)
         for proposal in propose(halves[proposer], encoded, layout, threads=threads):
             masks = alike(halves[judge], encoded.columns, proposal.masks)
-            candidate = _judged(encoded, halves[judge], masks, judge, rest)
+            candidate = _judged(encoded, halves[judge], replace(proposal, masks=masks), judge, rest)
             if candidate is None:
                 few.append(masks)
             else:
@@ -138,19 +138,19 @@ def _split(encoded: Encoded, *, seed: int) -> Flags:
     return is_first if encoded.subjects is None else is_first[encoded.subjects]
 
 
-def _judged(encoded: Encoded, half: Half, masks: Masks, judge: int, rest: Flags) -> Candidate | None:
+def _judged(encoded: Encoded, half: Half, proposal: Proposal, judge: int, rest: Flags) -> Candidate | None:
     """The proposal, shortened, with its evidence; None where too few subjects stand behind it.
 
     Where it holds enough subjects, but too few that judge it are left by the slices before it, nothing is shown.
     """
-    shorter = shortened(half, masks, rest)
+    shorter = shortened(half, proposal.masks, rest)
     inside = members(half, shorter)
     evidence = tested(half, inside & rest, rest & ~inside)
     if _n_subjects(encoded, inside_of(encoded, shorter)) < FEW_SUBJECTS:
         return None
     if evidence is None or evidence.subjects < FEW_SUBJECTS // 2:
         evidence = Evidence(0, 0.0, 0.0, 0, 1.0)
-    return Candidate(shorter, judge, evidence)
+    return Candidate(shorter, judge, evidence, proposal.weight)
 
 
 def _findings(

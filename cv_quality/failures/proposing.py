@@ -33,6 +33,8 @@ MOST_PARTS: Final = 4
 SPLITTING: Final = 3.0
 """Price of each part beyond that of its condition: the part is the best of all that could be cut off."""
 
+LEAST_WEIGHED, MOST_WEIGHED = 0.5, 12.0
+
 Masks = dict[int, Mask]
 Floats = NDArray[np.float64]
 
@@ -98,6 +100,11 @@ class Proposal:
 
     masks: Masks
     gain: float
+
+    @property
+    def weight(self) -> float:
+        """The share of the level at which it is tested, beside others: what chance proposes gains little."""
+        return min(max(self.gain, LEAST_WEIGHED), MOST_WEIGHED) ** 2
 
 
 def half_of(encoded: Encoded, rows: NDArray[np.bool_]) -> Half:

@@ -16,7 +16,7 @@ from cv_quality.failures.cube import cell_gains
 from cv_quality.failures.encoding import Encoded
 from cv_quality.failures.proposing import UNLIKE, Half, Masks, totals, unlikeness
 
-ALPHA: Final = 0.002
+ALPHA: Final = 0.005
 """The chance that any slice is reported where there is none."""
 OWN_GAIN: Final = 2.0
 """The log-likelihood that a joined value must gain on rows that no other slice holds."""
@@ -31,20 +31,34 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposal with the half that judges it, what that half says, and the p value adjusted for all proposals."""
+    """A proposal with the half that judges it and what that half says.
+
+    Attributes:
+        weight: its share of the level, set by the half that proposed it.
+        p_adjusted: for all proposals.
+    """
 
     masks: Masks
     judge: int
     evidence: Evidence
+    weight: float
     p_adjusted: float = 1.0
 
 
 def settle(encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates to report, the strongest first; each holds on the rows that those before it leave."""
-    adjusted = holm([item.evidence.p for item in candidates])
-    sure = [replace(item, p_adjusted=p) for item, p in zip(candidates, adjusted, strict=True) if p <= ALPHA]
+    sure = [item for judge in (0, 1) for item in _adjusted(candidates, judge) if item.p_adjusted <= ALPHA]
     distinct = _distinct(encoded, _merged(encoded, sorted(sure, key=lambda item: -_worth(encoded, item.masks))))
-    return _beyond_each_other(encoded, halves, _trimmed(encoded, distinct), n_tests=len(candidates))
+    return _beyond_each_other(encoded, halves, _trimmed(encoded, distinct))
+
+
+def _adjusted(candidates: Sequence[Candidate], judge: int) -> list[Candidate]:
+    """The candidates of one judge; each judge has half of the level, shared out by what the proposers gained."""
+    own = [item for item in candidates if item.judge == judge]
+    whole = sum(item.weight for item in own)
+    own = [replace(item, weight=item.weight / whole) for item in own]
+    adjusted = holm([item.evidence.p for item in own], [item.weight for item in own])
+    return [replace(item, p_adjusted=min(1.0, 2 * p)) for item, p in zip(own, adjusted, strict=True)]
 
 
 def inside_of(encoded: Encoded, masks: Masks) -> Flags:
@@ -73,9 +87,7 @@ def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:
     return float(cell_gains(count, total, totals=whole, least=1, lift=1.0)[0])
 
 
-def _beyond_each_other(
-    encoded: Encoded, halves: tuple[Half, Half], items: Sequence[Candidate], *, n_tests: int
-) -> list[Candidate]:
+def _beyond_each_other(encoded: Encoded, halves: tuple[Half, Half], items: Sequence[Candidate]) -> list[Candidate]:
     """The items, strongest first, that still hold on rows without those before them."""
     rests = [np.ones(half.n_rows, np.bool_) for half in halves]
     kept = []
@@ -83,7 +95,7 @@ def _beyond_each_other(
         half, rest = halves[item.judge], rests[item.judge]
         inside = members(half, item.masks)
         evidence = tested(half, inside & rest, rest & ~inside)
-        if evidence is None or evidence.p * n_tests > ALPHA:
+        if evidence is None or evidence.p / item.weight > ALPHA / 2:
             continue
         kept.append(replace(item, evidence=evidence))
         for each, other in zip(rests, halves, strict=True):
