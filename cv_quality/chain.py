@@ -29,6 +29,12 @@ MEASURE_STEPS: tuple[Step, ...] = (
     lambda workspace, work: stages.count_impostors(workspace, str(work.key.build)),
     lambda workspace, work: stages.measure_build(workspace, str(work.key.build)),
 )
+EXPLAIN_STEPS: tuple[Step, ...] = (
+    lambda workspace, work: stages.find_slices(workspace, str(work.key.build)),
+    lambda workspace, work: stages.attribute_change(workspace, str(work.key.build)),
+    lambda workspace, work: stages.cluster_failures(workspace, str(work.key.build)),
+    lambda workspace, work: stages.explain_failures(workspace, str(work.key.build)),
+)
 PUBLISH_STEPS: tuple[Step, ...] = (lambda workspace, _: stages.publish_marts(workspace),)
 REPORT_STEPS: tuple[Step, ...] = (lambda workspace, work: stages.report(workspace, str(work.key.build)),)
 
@@ -65,8 +71,9 @@ def run_pending(workspace: Workspace, *, track: Track) -> Done:
     do(planning.drops_to_ingest(workspace), DROP_STEPS, "take drops in")
     do(planning.cells_to_score(workspace), CELL_STEPS, "score builds on drops")
     measured = do(planning.builds_to_report(workspace), MEASURE_STEPS, "measure builds")
-    if do(measured[:1], PUBLISH_STEPS, "publish metric tables"):
-        do(measured, REPORT_STEPS, "report builds")
+    explained = do(measured, EXPLAIN_STEPS, "explain failures")
+    if do(explained[:1], PUBLISH_STEPS, "publish metric tables"):
+        do(explained, REPORT_STEPS, "report builds")
     return done
 
 

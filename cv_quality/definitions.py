@@ -6,7 +6,7 @@ environment is read when Dagster asks for `defs`, not when this module is import
 
 import dagster as dg
 
-from cv_quality.pipeline.assets import builds, drops, marts, scores
+from cv_quality.pipeline.assets import builds, drops, failures, marts, scores
 from cv_quality.pipeline.jobs import JOBS
 from cv_quality.pipeline.sensors import SENSORS
 from cv_quality.settings import Settings
@@ -16,7 +16,7 @@ from cv_quality.stages import Workspace
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Assets, checks, jobs and sensors over the stores of `settings`."""
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([drops, scores, builds, marts]),
+        assets=dg.load_assets_from_modules([drops, scores, builds, failures, marts]),
         jobs=JOBS,
         sensors=SENSORS,
         resources={"workspace": Workspace(settings)},

@@ -16,9 +16,9 @@ from cv_quality.stages import (
     Workspace,
     digest_of,
     drop_builds,
+    evidence_identity,
     report_path,
     reported_identity,
-    scores_identity,
     scoring_builds,
 )
 
@@ -51,7 +51,10 @@ def cells_to_score(workspace: Workspace) -> list[Work]:
 
 
 def builds_to_report(workspace: Workspace) -> list[Work]:
-    """Builds whose drops are all scored, unless a report of exactly these scores lies there already."""
+    """Builds whose drops are all scored, unless a report of exactly these scores lies there already.
+
+    The scores of the builds before count too: a report shows how its slices fared in them.
+    """
     return [work for work in _measured_builds(workspace) if not _is_reported(workspace, work)]
 
 
@@ -76,7 +79,7 @@ def _measured_builds(workspace: Workspace) -> Iterator[Work]:
     for build in sorted(set(drop_builds(workspace).values())):
         if not _scoring_builds(workspace, build):
             continue
-        if identity := scores_identity(workspace, build):
+        if identity := evidence_identity(workspace, build):
             yield Work(TableKey(build=build), identity)
 
 

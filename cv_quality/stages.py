@@ -7,6 +7,7 @@ rooms (drops, inference, metrics, failures, reports).
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cv_quality.errors import DropError, GateFailed, ObjectNotFound
+from cv_quality.errors import DropError, GateFailed, ObjectNotFound, RegistryError
 from cv_quality.gates.suites import Gate
 from cv_quality.gates.verdicts import (
     Verdict,
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
 
     from cv_quality.inference.embedder import Embedder
     from cv_quality.inference.registry import ModelRegistry
+
+EXPLAINING: tuple[Gate, ...] = ("slices", "attribution", "clusters", "explanations")
+"""The gates of what is said about a build's failures, beyond its rates."""
+
+MAX_PREDECESSORS = 5
+"""Builds back that a trend reaches; each costs a few small reads whenever it is asked what is due."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -237,6 +246,81 @@ def _passed_cells(workspace: Workspace, build: str, gate: Gate) -> tuple[list[st
     return models, drops
 
 
+def find_slices(workspace: Workspace, build: str) -> StageResult:
+    """What the build's own attempts fail at: slices, their trend over builds, the outcomes within them, examples."""
+    from cv_quality.failures.build_slices import find_build_slices
+
+    started = time.perf_counter()
+    evidence = _evidence(workspace, build)
+    summary = find_build_slices(
+        workspace.lake,
+        build=build,
+        drops=own_drops(workspace, build),
+        models=scoring_builds(workspace, build),
+        lineage=lineage(workspace, build),
+        threads=workspace.settings.threads,
+    )
+    return _judged(workspace, "slices", TableKey(build=build), _numbers(summary), started, delivery=evidence)
+
+
+def attribute_change(workspace: Workspace, build: str) -> StageResult:
+    """How much of the change against the baseline each slice accounts for; nothing for a build without one."""
+    from cv_quality.failures.build_attribution import attribute_build
+    from cv_quality.failures.build_slices import read_slices
+
+    started = time.perf_counter()
+    evidence = _searched(workspace, build)
+    baseline = workspace.registry.baseline(build)
+    summary = attribute_build(
+        workspace.lake,
+        build=build,
+        baseline=baseline,
+        drops=own_drops(workspace, build),
+        baseline_drops=lineage(workspace, build).get(str(baseline), []),
+        slices=read_slices(workspace.lake, build),
+    )
+    return _judged(workspace, "attribution", TableKey(build=build), _numbers(summary), started, delivery=evidence)
+
+
+def cluster_failures(workspace: Workspace, build: str) -> StageResult:
+    """Failures that lie together in an embedding, described by what their metadata share, or shown as undescribed."""
+    from cv_quality.failures.build_clusters import cluster_build
+
+    started = time.perf_counter()
+    evidence = _evidence(workspace, build)
+    summary = cluster_build(
+        workspace.lake,
+        build=build,
+        drops=own_drops(workspace, build),
+        landing=workspace.landing,
+        backbone=workspace.settings.backbone,
+        threads=workspace.settings.threads,
+    )
+    return _judged(workspace, "clusters", TableKey(build=build), _numbers(summary), started, delivery=evidence)
+
+
+def explain_failures(workspace: Workspace, build: str) -> StageResult:
+    """Where the model looks in each slice's failures, and what one changed condition does to their scores."""
+    from cv_quality.failures.build_slices import read_slices
+    from cv_quality.failures.explanations import explain_build
+    from cv_quality.simulation.rerender import rerenderer
+
+    started = time.perf_counter()
+    evidence = _searched(workspace, build)
+    summary = explain_build(
+        workspace.lake,
+        landing=workspace.landing,
+        entry=workspace.registry.entry(build),
+        registry=workspace.registry,
+        build=build,
+        drops=own_drops(workspace, build),
+        slices=read_slices(workspace.lake, build),
+        rerender=rerenderer(workspace.landing),
+        threads=workspace.settings.threads,
+    )
+    return _judged(workspace, "explanations", TableKey(build=build), _numbers(summary), started, delivery=evidence)
+
+
 def publish_marts(workspace: Workspace) -> StageResult:
     """Build the metric tables from the lake, test them, and swap the warehouse file.
 
@@ -256,13 +340,13 @@ def report(workspace: Workspace, build: str) -> StageResult:
 
     Raises:
         RegistryError: no such build.
-        GateFailed: the build is not measured, or its drops have changed since.
+        GateFailed: the build is not measured, searched and explained, or its drops have changed since.
     """
     from cv_quality.reports.page import write_failure_report
 
     started = time.perf_counter()
     entry = workspace.registry.entry(build)
-    scores = _measured_scores(workspace, build)
+    evidence = _explained(workspace, build)
     target = report_path(workspace, build)
     summary = write_failure_report(
         lake=workspace.lake,
@@ -273,24 +357,90 @@ def report(workspace: Workspace, build: str) -> StageResult:
         target=target,
         warehouse=workspace.settings.warehouse,
     )
-    workspace.lake.store.write_bytes(f"reported/{build}", scores.encode())
+    workspace.lake.store.write_bytes(f"reported/{build}", evidence.encode())
     numbers = _numbers(summary) | {"path": str(target)}
     return StageResult("report", build, numbers, time.perf_counter() - started)
 
 
-def _measured_scores(workspace: Workspace, build: str) -> str:
-    """The identity of the scores that the build's rates stand on, which are those that lie in the lake now."""
+def _measured(workspace: Workspace, build: str) -> None:
+    """Refuse unless the build's rates stand on the scores that lie in the lake now."""
     verdict = require_passed(workspace.lake, "measure_build", TableKey(build=build))
     if verdict.delivery != scores_identity(workspace, build):
         raise GateFailed(
             f"gate 'measure_build' judged {build} on other scores than those of its drops now: score what is due "
             "(`cvq status` shows it), then measure the build again"
         )
-    return verdict.delivery
+
+
+def _evidence(workspace: Workspace, build: str) -> str:
+    """What the build's failures can be explained from now: its measured scores, and those of the builds before it."""
+    _measured(workspace, build)
+    evidence = evidence_identity(workspace, build)
+    assert evidence is not None, "a build whose rates stand on its scores of now has scores"
+    return evidence
+
+
+def _searched(workspace: Workspace, build: str) -> str:
+    """The evidence of now, which the build's slices must have been found in."""
+    evidence = _evidence(workspace, build)
+    _require_evidence(workspace, build, evidence, gates=("slices",))
+    return evidence
+
+
+def _explained(workspace: Workspace, build: str) -> str:
+    """The evidence of now, which all that is said about the build's failures must stand on."""
+    evidence = _evidence(workspace, build)
+    _require_evidence(workspace, build, evidence, gates=EXPLAINING)
+    return evidence
+
+
+def _require_evidence(workspace: Workspace, build: str, evidence: str, *, gates: Sequence[Gate]) -> None:
+    for gate in gates:
+        if require_passed(workspace.lake, gate, TableKey(build=build)).delivery != evidence:
+            raise GateFailed(
+                f"gate {gate!r} judged {build} on other scores than lie in the lake now, its own or those "
+                "of a build that it follows: materialize failure_slices of the build and what follows from it again"
+            )
+
+
+def evidence_identity(workspace: Workspace, build: str) -> str | None:
+    """What a report of the build would stand on: its scores, and those of its lineage; None until its own passed."""
+    scores = scores_identity(workspace, build)
+    if scores is None:
+        return None
+    cells = [(model, drop) for model, drops in lineage(workspace, build).items() for drop in drops]
+    return f"{build}@{digest_of([scores, _digest_of_verdicts(workspace, 'measure', cells)])}"
+
+
+def lineage(workspace: Workspace, build: str) -> dict[str, list[str]]:
+    """The builds that a build follows, the nearest first, each with its own drops.
+
+    A build before whose own drops are not all scored by itself is left out: what it lacks would pass for a trend.
+    """
+    drops = drop_builds(workspace)
+    found: dict[str, list[str]] = {}
+    for model in _predecessors(workspace, build):
+        own = sorted(drop for drop, recorded_with in drops.items() if recorded_with == model)
+        if own and all(state_of(workspace.lake, cell_gates(model, drop)) == "passed" for drop in own):
+            found[model] = own
+    return found
+
+
+def _predecessors(workspace: Workspace, build: str) -> Iterator[str]:
+    """The builds that `build` follows, up to the first that the registry cannot read, or to the limit."""
+    before, seen = workspace.registry.baseline(build), {build}
+    while before is not None and before not in seen and len(seen) <= MAX_PREDECESSORS:
+        yield before
+        seen.add(before)
+        try:
+            before = workspace.registry.baseline(before)
+        except RegistryError as error:
+            logger.warning("%s: the history of %s ends before it", error, build)
+            return
 
 
 def scores_identity(workspace: Workspace, build: str) -> str | None:
-    """What a report of the build would stand on: a digest of all its cells' verdicts; None until all have passed."""
+    """What the rates of the build would stand on: a digest of all its cells' verdicts; None until all have passed."""
     cells = _cells(workspace, build)
     if not cells or any(state_of(workspace.lake, cell_gates(*cell)) != "passed" for cell in cells):
         return None

@@ -11,13 +11,28 @@ from typing import Literal
 from cv_quality.lake import tables
 from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER, Column, Table
 
-Gate = Literal["parse", "validate", "infer", "compare", "measure", "impostors", "measure_build"]
+Gate = Literal[
+    "parse",
+    "validate",
+    "infer",
+    "compare",
+    "measure",
+    "impostors",
+    "measure_build",
+    "slices",
+    "attribution",
+    "clusters",
+    "explanations",
+]
 
 MAX_QUARANTINED_SHARE = 0.05
 MAX_FAILED_SAMPLES_SHARE = 0.50
 PARITY_TOLERANCE = 0.02
 MAX_PARITY_BREAKS_SHARE = 0.01
 NORM_TOLERANCE = 1e-3
+CONFIRMATION_LEVEL = 0.01
+ROUNDING = 1e-9
+"""How far sums of parts may miss the whole: their floating-point error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +437,255 @@ MEASURE_BUILD = Suite(
     ),
 )
 
+
+def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
+    """What holds for a slice or cluster that was confirmed on subjects that did not propose it.
+
+    Args:
+        confirmed: SQL that selects the confirmed rows.
+    """
+    yield _rows(
+        table,
+        "a confirmed rate lies within its interval",
+        f"{confirmed} AND NOT coalesce(low <= rate AND rate <= high, false)",
+    )
+    yield _rows(
+        table,
+        "a confirmed rate is its failures over its attempts",
+        f"{confirmed} AND NOT coalesce(abs(rate * denominator - numerator) <= {ROUNDING} * denominator, false)",
+    )
+    yield _rows(
+        table,
+        f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all proposals counted",
+        f"{confirmed} AND NOT coalesce(p_adjusted <= {CONFIRMATION_LEVEL}, false)",
+    )
+    yield _rows(
+        table,
+        "what is confirmed fails more often than the rest",
+        f"{confirmed} AND NOT coalesce(rate > rest_rate, false)",
+    )
+    yield _rows(
+        table,
+        "the attempts that confirmed it are among its own",
+        f"{confirmed} AND NOT coalesce(support >= denominator AND support >= n_subjects, false)",
+    )
+
+
+_CONFIRMED_FRR = "FROM failure_slices WHERE outcome = 'frr' AND finding = 'confirmed'"
+
+SLICES = Suite(
+    "slices",
+    judged=(
+        tables.SLICE_SEARCHES,
+        tables.FAILURE_SLICES,
+        tables.SLICE_TRENDS,
+        tables.OUTCOME_WATERFALL,
+        tables.EXEMPLARS,
+    ),
+    rules=(
+        *schema_rules(tables.SLICE_SEARCHES),
+        *schema_rules(tables.FAILURE_SLICES),
+        *schema_rules(tables.SLICE_TRENDS),
+        *schema_rules(tables.OUTCOME_WATERFALL),
+        *schema_rules(tables.EXEMPLARS),
+        _query(
+            tables.SLICE_SEARCHES,
+            "the false rejects were searched",
+            "SELECT 'frr' AS outcome WHERE NOT EXISTS (SELECT 1 FROM slice_searches WHERE outcome = 'frr')",
+        ),
+        _rows(
+            tables.SLICE_SEARCHES,
+            "failures and subjects never exceed attempts",
+            "n_failures > n_attempts OR n_subjects > n_attempts",
+        ),
+        _query(
+            tables.SLICE_SEARCHES,
+            "every confirmed slice is counted by its search",
+            "SELECT outcome FROM (SELECT outcome, n_slices AS n FROM slice_searches) s FULL JOIN "
+            "(SELECT outcome, count(*) AS found FROM failure_slices WHERE finding = 'confirmed' GROUP BY ALL) f "
+            "USING (outcome) WHERE coalesce(n, -1) <> coalesce(found, 0)",
+        ),
+        *_confirmed_rules(tables.FAILURE_SLICES, "finding = 'confirmed'"),
+        _rows(
+            tables.FAILURE_SLICES,
+            "what is explained away says by what, and its rate without it",
+            "finding = 'explained_away' AND (explained_by IS NULL OR rate_after IS NULL)",
+        ),
+        _query(
+            tables.FAILURE_SLICES,
+            "nothing is explained away where nothing is confirmed",
+            "SELECT outcome, finding, rank FROM failure_slices WHERE finding = 'explained_away' AND outcome NOT IN "
+            "(SELECT outcome FROM failure_slices WHERE finding = 'confirmed')",
+        ),
+        _rows(tables.SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),
+        _rows(tables.SLICE_TRENDS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+        _query(
+            tables.SLICE_TRENDS,
+            "every confirmed slice of the false rejects has its rate in the build itself",
+            f"SELECT outcome, rank {_CONFIRMED_FRR} AND rank NOT IN (SELECT rank FROM slice_trends "
+            "WHERE outcome = 'frr' AND trend_build_id = build_id)",
+        ),
+        _query(
+            tables.OUTCOME_WATERFALL,
+            "the outcomes add up to the genuine attempts",
+            "SELECT model_build_id, slice_rank FROM outcome_waterfall GROUP BY ALL "
+            "HAVING sum(n_attempts) <> max(n_genuine) OR min(n_genuine) <> max(n_genuine)",
+        ),
+        _query(
+            tables.OUTCOME_WATERFALL,
+            "no more attempts ended in an outcome within a slice than in all",
+            "SELECT s.model_build_id, s.slice_rank, s.outcome FROM outcome_waterfall s LEFT JOIN outcome_waterfall a "
+            "ON a.model_build_id = s.model_build_id AND a.outcome = s.outcome AND a.slice_rank = 0 "
+            "WHERE s.n_attempts > coalesce(a.n_attempts, 0)",
+        ),
+        _query(
+            tables.OUTCOME_WATERFALL,
+            "the build's own outcomes add up to the false rejects that were searched",
+            "SELECT w.model_build_id FROM (SELECT model_build_id, "
+            "sum(n_attempts) FILTER (outcome <> 'accepted') AS rejected, sum(n_attempts) AS n FROM outcome_waterfall "
+            "WHERE slice_rank = 0 AND model_build_id = build_id GROUP BY ALL) w, slice_searches s "
+            "WHERE s.outcome = 'frr' AND (coalesce(w.rejected, 0) <> s.n_failures OR w.n <> s.n_attempts)",
+        ),
+        _query(
+            tables.EXEMPLARS,
+            "every exemplar is of a confirmed slice",
+            "SELECT outcome, rank, role, position FROM exemplars WHERE (outcome, rank) NOT IN "
+            "(SELECT (outcome, rank) FROM failure_slices WHERE finding = 'confirmed')",
+        ),
+        _rows(
+            tables.EXEMPLARS,
+            "a pass, and a pair, has its partner, and a pair its difference",
+            "(role <> 'failure' AND (partner_drop_id IS NULL OR partner_attempt_id IS NULL)) "
+            "OR (role = 'differs_in_one' AND difference IS NULL)",
+        ),
+    ),
+)
+
+_PARTS = ("mix", "rate", "change")
+_COUNTS = ("failures_before", "attempts_before", "failures_after", "attempts_after")
+
+ATTRIBUTION = Suite(
+    "attribution",
+    judged=(tables.CHANGE_ATTRIBUTION,),
+    context=(tables.FAILURE_SLICES,),
+    rules=(
+        *schema_rules(tables.CHANGE_ATTRIBUTION),
+        _rows(
+            tables.CHANGE_ATTRIBUTION,
+            "mix and rate add up to the change",
+            f"NOT abs(mix + rate - change) <= {ROUNDING}",
+        ),
+        _query(
+            tables.CHANGE_ATTRIBUTION,
+            "the parts add up to the whole",
+            "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+            + " OR ".join(
+                f"NOT coalesce(abs(sum({name}) FILTER (part > 0) - sum({name}) FILTER (part = 0)) <= {ROUNDING}, false)"
+                for name in _PARTS
+            ),
+        ),
+        _query(
+            tables.CHANGE_ATTRIBUTION,
+            "the attempts and failures of the parts add up to those of the whole",
+            "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+            + " OR ".join(
+                f"sum({name}) FILTER (part > 0) IS DISTINCT FROM sum({name}) FILTER (part = 0)" for name in _COUNTS
+            ),
+        ),
+        _rows(
+            tables.CHANGE_ATTRIBUTION,
+            "the whole change is the FRR after less the FRR before",
+            "part = 0 AND NOT coalesce(abs(failures_after / attempts_after - failures_before / attempts_before "
+            f"- change) <= {ROUNDING}, false)",
+        ),
+        _rows(
+            tables.CHANGE_ATTRIBUTION,
+            "failures never exceed attempts, nor paired subjects all",
+            "failures_before > attempts_before OR failures_after > attempts_after OR n_paired > n_subjects",
+        ),
+        _rows(
+            tables.CHANGE_ATTRIBUTION,
+            "bounds are ordered",
+            " OR ".join(f"{name}_low > {name}_high" for name in _PARTS),
+        ),
+        _rows(
+            tables.CHANGE_ATTRIBUTION,
+            "a missing bound says why",
+            f"reason IS NULL AND ({' OR '.join(f'{name}_low IS NULL OR {name}_high IS NULL' for name in _PARTS)})",
+        ),
+        _rows(
+            tables.CHANGE_ATTRIBUTION,
+            "the change is attributed to the confirmed slices",
+            f"where_json IS NOT NULL AND where_json NOT IN (SELECT where_json {_CONFIRMED_FRR})",
+        ),
+    ),
+)
+
+CLUSTERS = Suite(
+    "clusters",
+    judged=(tables.FAILURE_CLUSTERS,),
+    rules=(
+        *schema_rules(tables.FAILURE_CLUSTERS),
+        *_confirmed_rules(tables.FAILURE_CLUSTERS),
+        _rows(
+            tables.FAILURE_CLUSTERS,
+            "a described cluster has its description, and how well it fits",
+            "is_described AND (condition IS NULL OR where_json IS NULL OR precision IS NULL OR recall IS NULL)",
+        ),
+        _query(
+            tables.FAILURE_CLUSTERS,
+            "an attempt lies in one cluster, so that their shares of the failures add up to at most all",
+            "SELECT 'all clusters' AS found WHERE "
+            f"(SELECT sum(share_of_failures) FROM failure_clusters) > 1 + {ROUNDING}",
+        ),
+    ),
+)
+
+_CHECKS = ("map", "pointing", "deletion", "deletion_random", "insertion", "insertion_random", "randomisation")
+
+EXPLANATIONS = Suite(
+    "explanations",
+    judged=(tables.EXPLANATIONS, tables.COUNTERFACTUALS),
+    context=(tables.FAILURE_SLICES,),
+    rules=(
+        *schema_rules(tables.EXPLANATIONS),
+        *schema_rules(tables.COUNTERFACTUALS),
+        _rows(
+            tables.EXPLANATIONS,
+            "a map is shown only with the numbers of every check",
+            f"is_shown AND ({' OR '.join(f'{name} IS NULL' for name in _CHECKS)})",
+        ),
+        _rows(
+            tables.EXPLANATIONS,
+            "a shown map takes the score down faster and brings it back faster than pixels in random order",
+            "is_shown AND (deletion >= deletion_random OR insertion <= insertion_random)",
+        ),
+        _rows(tables.EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
+        _rows(tables.EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
+        *(
+            _rows(table, "what is explained is a confirmed slice", f"rank NOT IN (SELECT rank {_CONFIRMED_FRR})")
+            for table in (tables.EXPLANATIONS, tables.COUNTERFACTUALS)
+        ),
+        _rows(tables.COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
+        _rows(tables.COUNTERFACTUALS, "the rate lies within its interval", "low > value OR value > high"),
+        _rows(tables.COUNTERFACTUALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+    ),
+)
+
 SUITES: dict[Gate, Suite] = {
-    suite.gate: suite for suite in (PARSE, VALIDATE, INFER, COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD)
+    suite.gate: suite
+    for suite in (
+        PARSE,
+        VALIDATE,
+        INFER,
+        COMPARE,
+        MEASURE,
+        IMPOSTORS,
+        MEASURE_BUILD,
+        SLICES,
+        ATTRIBUTION,
+        CLUSTERS,
+        EXPLANATIONS,
+    )
 }
 """Every gate's suite, in the order of the data."""

@@ -7,16 +7,22 @@ makes of the tables is in `dbt_project/`, how it is built in `cv_quality.lake.wa
 from cv_quality.lake.schema import Column, Table
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
+    CHANGE_ATTRIBUTION,
     COMPARISONS,
+    COUNTERFACTUALS,
     DET_CURVE,
     DEVICES,
     DIFFERENTIALS,
     DROP_FILES,
+    FAILURE_CLUSTERS,
+    FAILURE_SLICES,
     INTERVALS,
     METRIC_COUNTS,
     OPERATING_POINTS,
     QUARANTINE_PARSE,
     QUARANTINE_VALIDATE,
+    SLICE_SEARCHES,
+    SLICE_TRENDS,
 )
 
 WAREHOUSE_TABLES = (
@@ -31,8 +37,14 @@ WAREHOUSE_TABLES = (
     OPERATING_POINTS,
     DET_CURVE,
     DIFFERENTIALS,
+    SLICE_SEARCHES,
+    FAILURE_SLICES,
+    SLICE_TRENDS,
+    CHANGE_ATTRIBUTION,
+    FAILURE_CLUSTERS,
+    COUNTERFACTUALS,
 )
-"""What the warehouse is made of: no template, no frame and no subject's event is among them."""
+"""What the warehouse is made of: no template, no frame, no map of a face, and no event or exemplar of one subject."""
 
 VERDICTS = "verdicts"
 """The folder of the gates' verdicts: one JSON object per gate and key."""

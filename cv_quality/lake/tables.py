@@ -454,7 +454,12 @@ DIFFERENTIALS = Table(
 
 FINDING_CONDITION = Column("condition", "text", "the slice as a sentence")
 WHERE_JSON = Column("where_json", "text", "the slice as JSON: a list of column, op and value")
-_OUTCOME_SOUGHT = Column("outcome", "text", "what counted as a failure: 'frr' (not accepted) or one outcome")
+_OUTCOME_SOUGHT = Column(
+    "outcome",
+    "text",
+    "what counted as a failure: 'frr' (not accepted), one outcome, or 'fnmr': of all images compared, a genuine "
+    "comparison below the threshold, under both of its images",
+)
 _RANK = Column("rank", "integer", "place among the findings of its kind, the best is 1", low=1)
 
 SLICE_SEARCHES = Table(
@@ -464,7 +469,7 @@ SLICE_SEARCHES = Table(
     (
         BUILD_ID,
         _OUTCOME_SOUGHT,
-        Column("n_attempts", "integer", "genuine bona fide attempts searched", low=0),
+        Column("n_attempts", "integer", "genuine bona fide attempts searched; comparisons for 'fnmr'", low=0),
         Column("n_subjects", "integer", "their subjects", low=0),
         Column("n_failures", "integer", "attempts with the outcome", low=0),
         Column("base_rate", "real", "failures per attempt", nullable=True, low=0, high=1),

@@ -17,6 +17,7 @@ from cv_quality.definitions import build_definitions
 from cv_quality.errors import DropError, near
 from cv_quality.gates.verdicts import drop_gates, state_of
 from cv_quality.lake.lake import TableKey
+from cv_quality.pipeline.assets.failures import EXPLAINED
 from cv_quality.pipeline.assets.marts import MODELS
 from cv_quality.pipeline.jobs import EVALUATE_BUILD_ON_DROP, INGEST_DROP, REPORT_BUILD
 from cv_quality.pipeline.partitions import partition_of
@@ -47,6 +48,7 @@ def materialize_all(workspace: Workspace, *, track: Track) -> list[dg.ExecuteInP
         results += jobs.run(EVALUATE_BUILD_ON_DROP.name, cells, track=track, label="score builds on drops")
         builds = planning.builds_to_report(workspace)
         results += jobs.run(REPORT_BUILD.name, builds, track=track, label="measure builds", only=MEASURED)
+        results += jobs.run(REPORT_BUILD.name, builds, track=track, label="explain failures", only=EXPLAINED)
         published = jobs.run(REPORT_BUILD.name, builds[:1], track=track, label="publish metric tables", only=PUBLISHED)
         results += published
         if all(run.success for run in published):

@@ -15,7 +15,7 @@ EVALUATE_BUILD_ON_DROP = dg.define_asset_job(
 REPORT_BUILD = dg.define_asset_job(
     "report_build",
     selection=dg.AssetSelection.assets("impostor_counts", "intervals", "failure_report")
-    | dg.AssetSelection.groups("marts"),
-    description="Counts to impostor pairs, intervals, metric tables and the build's failure report.",
+    | dg.AssetSelection.groups("explain", "marts"),
+    description="Counts to impostor pairs, intervals, causes, metric tables and the build's failure report.",
 )
 JOBS = (INGEST_DROP, EVALUATE_BUILD_ON_DROP, REPORT_BUILD)

@@ -23,6 +23,8 @@ from cv_quality.reports.groups import Attribute, read_groups
 from cv_quality.reports.queries import Query, latency_query, parity_query, quarantine_query
 from cv_quality.reports.thumbnails import Failure, read_failures
 from cv_quality.reports.verdict import Finding
+from cv_quality.reports.why import STAGE_NAMES, Why, read_why
+from cv_quality.reports.why_charts import why_charts
 
 LATENCY_DIMENSIONS = {"device_model": "device model", "thermal_state": "thermal state"}
 
@@ -69,6 +71,7 @@ class Content:
     headlines: tuple[Headline, ...]
     dimensions: tuple[Dimension, ...]
     groups: tuple[Attribute, ...]
+    why: Why
     failures: tuple[Failure, ...]
     latency: tuple[LatencyGroup, ...]
     parity: Parity | None
@@ -130,11 +133,13 @@ def read_content(
     dimensions = facts.read_dimensions(lake, scope=scope)
     latency = _latency(lake, scope=scope)
     parity = curves.read_parity(lake, scope=scope, threshold=entry.decision_threshold)
+    why = read_why(lake, landing=landing, scope=scope)
     scores = {model: curves.read_scores(lake, scope=scope, model=model) for model in scope.models}
     det = {model: curves.read_det_curve(lake, scope=scope, model=model) for model in scope.models}
     drawn = (
         *_score_charts(lake, scope=scope, threshold=entry.decision_threshold, det=det, scores=scores),
         *(charts.dimension_chart(dimension, scope=scope) for dimension in dimensions),
+        *why_charts(why, build=build),
         *_latency_charts(latency),
         *((charts.parity_chart(parity),) if parity else ()),
     )
@@ -146,6 +151,7 @@ def read_content(
         headlines=headlines,
         dimensions=dimensions,
         groups=read_groups(lake, scope=scope),
+        why=why,
         failures=read_failures(lake, landing=landing, scope=scope),
         latency=tuple(latency.values()),
         parity=parity,
@@ -160,7 +166,9 @@ def read_content(
 
 def render(content: Content) -> str:
     """The page as HTML; every value is escaped by the template engine."""
-    return rendering.render("report.html", content=content, schema_version=SCHEMA_VERSION, methods=_methods(content))
+    return rendering.render(
+        "report.html", content=content, schema_version=SCHEMA_VERSION, methods=_methods(content), stages=STAGE_NAMES
+    )
 
 
 def _methods(content: Content) -> list[str]:

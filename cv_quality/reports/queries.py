@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from cv_quality.lake.schema import Table
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
+    CHANGE_ATTRIBUTION,
     COMPARISONS,
+    COUNTERFACTUALS,
     DIFFERENTIALS,
+    EXEMPLARS,
+    EXPLANATIONS,
+    FAILURE_CLUSTERS,
+    FAILURE_SLICES,
     INTERVALS,
     OPERATING_POINTS,
+    OUTCOME_WATERFALL,
     QUARANTINE_PARSE,
     QUARANTINE_VALIDATE,
+    SLICE_SEARCHES,
+    SLICE_TRENDS,
 )
 
 
@@ -111,11 +120,119 @@ def quarantine_query(drops: tuple[str, ...]) -> Query:
     )
 
 
-def _both(table: Table, *, build: str, columns: str, where: str) -> Query:
-    return Query(
-        warehouse=f"SELECT {columns}\nFROM fct_{table.name}\nWHERE build_id = {literal(build)} AND {where};",
-        lake=f"SELECT {columns}\nFROM read_parquet({literal(f'{table.name}/{build}.parquet')})\nWHERE {where};",
+def slices_query(build: str, *, finding: str, outcome: str) -> Query:
+    """What the search found of one kind: confirmed slices, those of too few subjects, or values explained away."""
+    return _both(
+        FAILURE_SLICES,
+        build=build,
+        columns="rank, condition, where_json, rate, low, high, numerator, denominator, rest_rate, support,\n"
+        "       n_subjects, p_adjusted, share_of_failures, adjusted_odds_ratio, adjusted_for, rate_after, explained_by",
+        where=f"outcome = {literal(outcome)} AND finding = {literal(finding)}",
+        order="rank",
     )
+
+
+def searches_query(build: str) -> Query:
+    """Every search for slices of the build, with its conclusion."""
+    columns = "outcome, n_attempts, n_subjects, n_failures, base_rate, n_slices, conclusion, skipped_json, seed"
+    return _both(SLICE_SEARCHES, build=build, columns=columns, where="true", order="outcome")
+
+
+def trend_query(build: str, *, outcome: str, rank: int) -> Query:
+    """The rate of one slice in every build of the line."""
+    return _both(
+        SLICE_TRENDS,
+        build=build,
+        columns="trend_build_id, value, numerator, denominator, low, high, method, n_subjects, reason",
+        where=f"outcome = {literal(outcome)} AND rank = {rank}",
+    )
+
+
+def outcomes_query(build: str, *, rank: int) -> Query:
+    """Where the attempts of one slice, and all attempts, ended under each model."""
+    return _lake_only(
+        OUTCOME_WATERFALL,
+        build=build,
+        columns="model_build_id, slice_rank, outcome, n_attempts, n_genuine, n_attempts / n_genuine AS share",
+        where=f"slice_rank IN (0, {rank})",
+        order="model_build_id, slice_rank, outcome",
+    )
+
+
+def exemplars_query(build: str, *, outcome: str, rank: int) -> Query:
+    """The attempts that show what one slice is about."""
+    return _lake_only(
+        EXEMPLARS,
+        build=build,
+        columns="role, position, drop_id, attempt_id, subject_id, score, partner_drop_id, partner_attempt_id,\n"
+        "       difference",
+        where=f"outcome = {literal(outcome)} AND rank = {rank}",
+        order="role, position",
+    )
+
+
+def explanations_query(build: str, *, rank: int) -> Query:
+    """Whether the maps of one slice passed their checks."""
+    return _lake_only(
+        EXPLANATIONS,
+        build=build,
+        columns="method, n_failures, n_passes, n_subjects, pointing, deletion, deletion_random, insertion,\n"
+        "       insertion_random, randomisation, is_shown, reason",
+        where=f"rank = {rank}",
+        order="method",
+    )
+
+
+def counterfactuals_query(build: str, *, rank: int) -> Query:
+    """What one change does to the failures of one slice."""
+    return _both(
+        COUNTERFACTUALS,
+        build=build,
+        columns="change, source, n_attempts, n_accepted, score_before, score_after, value, low, high, method, reason",
+        where=f"rank = {rank}",
+        order="value DESC",
+    )
+
+
+def clusters_query(build: str) -> Query:
+    """Clusters of attempts in an embedding whose failures were confirmed."""
+    return _both(
+        FAILURE_CLUSTERS,
+        build=build,
+        columns="cluster, embedding_source, is_described, condition, precision, recall, rate, low, high, numerator,\n"
+        "       denominator, rest_rate, support, n_subjects, p_adjusted, share_of_failures",
+        where="true",
+        order="cluster",
+    )
+
+
+def attribution_query(build: str) -> Query:
+    """The change of the FRR against the baseline, part by part."""
+    return _both(
+        CHANGE_ATTRIBUTION,
+        build=build,
+        columns="comparison, part, condition, failures_before, attempts_before, failures_after, attempts_after,\n"
+        "       failures_before / attempts_before AS before, failures_after / attempts_after AS after,\n"
+        "       mix, mix_low, mix_high, rate, rate_low, rate_high, change, change_low, change_high, method, reason",
+        where="true",
+        order="comparison, part",
+    )
+
+
+def _both(table: Table, *, build: str, columns: str, where: str, order: str = "") -> Query:
+    ordered = f"\nORDER BY {order}" if order else ""
+    return Query(
+        warehouse=f"SELECT {columns}\nFROM fct_{table.name}\nWHERE build_id = {literal(build)} AND {where}{ordered};",
+        lake=_lake_only(table, build=build, columns=columns, where=where, order=order).lake,
+    )
+
+
+def _lake_only(table: Table, *, build: str, columns: str, where: str, order: str = "") -> Query:
+    """A query for a table that the warehouse has no mart of."""
+    condition = "" if where == "true" else f"\nWHERE {where}"
+    ordered = f"\nORDER BY {order}" if order else ""
+    source = f"read_parquet({literal(f'{table.name}/{build}.parquet')})"
+    return Query(warehouse=None, lake=f"SELECT {columns}\nFROM {source}{condition}{ordered};")
 
 
 def _list(values: tuple[str, ...]) -> str:

@@ -38,6 +38,18 @@ def number(value: float | None) -> str:
     return f"−{text}" if value < 0 else text
 
 
+def points(value: float | None) -> str:
+    """A difference of two rates in percentage points, signed.
+
+    >>> points(0.0123), points(-0.5), points(0.0), points(None)
+    ('+1.23 pp', '−50 pp', '±0 pp', '—')
+    """
+    if value is None:
+        return "—"
+    sign = "±" if value == 0 else ("+" if value > 0 else "−")
+    return f"{sign}{100 * abs(value):.3g} pp"
+
+
 def shown(rate: Rate | None) -> facts.Rate | None:
     """A rate as the table shows it, with the number of independent trials that would be worth as much."""
     if rate is None:
@@ -60,22 +72,13 @@ def _environment() -> "Environment":
     )
     environment.filters.update(
         percent=percent,
-        points=_points,
+        points=points,
         number=number,
         spec=_spec_text,
         day=lambda value: f"{value:%Y-%m-%d}",
     )
     environment.globals.update(describe=verdict.describe, target=facts.target_text)
     return environment
-
-
-def _points(value: float | None) -> str:
-    """A difference of two rates in percentage points, signed."""
-    if value is None:
-        return "—"
-    digits = f"{100 * abs(value):.3g}"
-    sign = "±" if value == 0 else ("+" if value > 0 else "−")
-    return f"{sign}{digits} pp"
 
 
 def _spec_text(chart: Chart) -> str:

@@ -72,6 +72,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """Any genuine attempt as it is shown: what became of it, under which conditions, and its picture."""
+
+    attempt_id: str
+    drop_id: str
+    subject_id: str
+    score: float | None
+    outcome: str
+    conditions: tuple[str, ...]
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
 class _Candidate:
     row: Mapping[str, object]
     has_consent: bool
@@ -94,6 +107,37 @@ def read_failures(lake: Lake, *, landing: Store, scope: Scope, limit: int = MAX_
         wanted = _allowed_frames(item for item in candidates if item.drop_id == drop)
         pictures.update({(drop, frame): picture for frame, picture in _pictures(lake, landing, drop, wanted).items()})
     return tuple(_failure(item, pictures) for item in candidates)
+
+
+def read_attempts(
+    lake: Lake, *, landing: Store, build: str, wanted: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Attempt]:
+    """The attempts named by drop and id, as the build's model judged them; one that the ledger lacks is left out."""
+    import polars as pl
+
+    names = set(wanted)
+    shown: dict[tuple[str, str], Attempt] = {}
+    for drop in sorted({drop for drop, _ in names}):
+        ledger = lake.read(ATTEMPT_OUTCOMES, TableKey(build=build, drop=drop))
+        ids = sorted(attempt for other, attempt in names if other == drop)
+        rows = ledger.filter(pl.col("attempt_id").is_in(ids)).to_dicts()
+        frames = [str(row["frame"]) for row in rows if row["frame"] is not None and _has_consent(lake, row)]
+        pictures = _pictures(lake, landing, drop, list(dict.fromkeys(frames))) if frames else {}
+        shown |= {(drop, str(row["attempt_id"])): _attempt(lake, row, pictures) for row in rows}
+    return shown
+
+
+def _attempt(lake: Lake, row: Mapping[str, object], pictures: Mapping[str, Picture]) -> Attempt:
+    absent = Picture(uri=None, placeholder=NO_FRAME if _has_consent(lake, row) else NO_CONSENT)
+    return Attempt(
+        attempt_id=str(row["attempt_id"]),
+        drop_id=str(row["drop_id"]),
+        subject_id=str(row["subject_id"]),
+        score=_real(row["score"]),
+        outcome=str(row["outcome"]),
+        conditions=_conditions(row),
+        picture=pictures.get(str(row["frame"]), absent) if _has_consent(lake, row) else absent,
+    )
 
 
 def _worst(lake: Lake, *, scope: Scope, limit: int) -> "pl.DataFrame":
@@ -121,17 +165,20 @@ def _worst(lake: Lake, *, scope: Scope, limit: int) -> "pl.DataFrame":
 
 
 def _candidate(lake: Lake, row: Mapping[str, object]) -> _Candidate:
+    return _Candidate(
+        row=row,
+        has_consent=_has_consent(lake, row),
+        reference_frame=_reference_frame(lake, row, drop=str(row["drop_id"])),
+    )
+
+
+def _has_consent(lake: Lake, row: Mapping[str, object]) -> bool:
     """Consent holds only when both the outcome ledger and the drop's own subject record say so."""
     import polars as pl
 
-    drop = str(row["drop_id"])
-    subject = lake.read(SUBJECTS, TableKey(drop=drop)).filter(pl.col("subject_id") == row["subject_id"])
-    consents = [bool(row["has_image_consent"]), *subject["has_image_consent"].to_list()]
-    return _Candidate(
-        row=row,
-        has_consent=len(consents) > 1 and all(consents),
-        reference_frame=_reference_frame(lake, row, drop=drop),
-    )
+    subjects = lake.read(SUBJECTS, TableKey(drop=str(row["drop_id"])), columns=["subject_id", "has_image_consent"])
+    recorded = subjects.filter(pl.col("subject_id") == row["subject_id"])["has_image_consent"].to_list()
+    return bool(row["has_image_consent"]) and bool(recorded) and all(recorded)
 
 
 def _reference_frame(lake: Lake, row: Mapping[str, object], *, drop: str) -> str | None:
@@ -187,7 +234,7 @@ def _failure(item: _Candidate, pictures: Mapping[tuple[str, str], Picture]) -> F
         score=_real(row["score"]) or 0.0,
         baseline_score=_real(row["baseline_score"]),
         device_score=_real(row["device_score"]),
-        conditions=tuple(words for column in CONDITIONS if (words := _words(column.name, row[column.name]))),
+        conditions=_conditions(row),
         has_image_consent=item.has_consent,
         probe=_shown(item, item.frame, pictures),
         reference=_shown(item, item.reference_frame, pictures),
@@ -202,6 +249,10 @@ def _shown(item: _Candidate, frame: str | None, pictures: Mapping[tuple[str, str
     return pictures.get((item.drop_id, frame), Picture(uri=None, placeholder=NO_FRAME))
 
 
+def _conditions(row: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(words for column in CONDITIONS if (words := _words(column.name, row[column.name])))
+
+
 def _real(value: object) -> float | None:
     return float(value) if isinstance(value, float) else None
 
@@ -210,4 +261,4 @@ def _words(name: str, value: object) -> str | None:
     """A condition for people; None for what was not recorded or is not worth a word ("no eyewear")."""
     if value is None or value in ("none", "nominal"):
         return None
-    return _WORDS[name].format(f"{value:.3g}" if isinstance(value, float) else value)
+    return _WORDS[name].format(f"{value + 0.0:.3g}" if isinstance(value, float) else value)  # no "-0"

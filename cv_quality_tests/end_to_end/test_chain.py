@@ -1,15 +1,20 @@
 """The whole chain: whatever the way and the order of arrival, equal drops give equal results."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cv_quality import stages
+from cv_quality import planning, stages
 from cv_quality.chain import run_pending
 from cv_quality.errors import GateFailed
+from cv_quality.failures.build_slices import genuine_attempts, read_slices
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
+from cv_quality.lake.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.simulation.scenario import load_scenario
+from cv_quality.simulation.simulate import simulate
 from cv_quality.stages import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -51,6 +56,10 @@ def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(
         *(f"{stage} {cell}" for cell in cells for stage in ("infer", "compare", "ledger", "measure")),
         "impostors face-1.2",
         "measure_build face-1.2",
+        "slices face-1.2",
+        "attribution face-1.2",
+        "clusters face-1.2",
+        "explanations face-1.2",
         "marts warehouse",
         "report face-1.2",
     ]
@@ -65,6 +74,42 @@ def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(
     assert stages_run(corrected) == []
 
 
+def test_drops_that_arrive_newest_first_leave_what_those_in_order_leave(
+    history: History, tiny_landing: Path, tmp_path: Path
+) -> None:
+    workspace = open_workspace(tmp_path / "home")
+    deliver(tiny_landing, SECOND_DROP, to=workspace)
+    assert stages.lineage(workspace, "face-1.2") == {}
+    assert "report face-1.2" in stages_run(workspace)
+    deliver(tiny_landing, FIRST_DROP, to=workspace)
+    assert {"report face-1.1", "report face-1.2"} <= set(stages_run(workspace))
+    assert stages.lineage(workspace, "face-1.2") == {"face-1.1": [FIRST_DROP]}
+    undisturbed = history.orchestra.workspace
+    assert fingerprints(workspace) == fingerprints(undisturbed)
+    assert warehouse_tables(workspace) == warehouse_tables(undisturbed)
+    assert reports(workspace) == reports(undisturbed)
+
+
+def test_what_a_build_fails_at_is_void_once_a_build_that_it_follows_is_scored_anew(
+    history: History, tmp_path: Path
+) -> None:
+    workspace = copy_of(history.home, tmp_path / "home")
+    redeliver(workspace, FIRST_DROP, without_transactions_of_one_subject)
+    stages.parse(workspace, FIRST_DROP)
+    stages.validate(workspace, FIRST_DROP)
+    for stage in (stages.infer, stages.compare, stages.ledger, stages.count):
+        stage(workspace, "face-1.1", FIRST_DROP)
+    for refused in (stages.attribute_change, stages.explain_failures, stages.report):
+        with pytest.raises(GateFailed, match=r"gate 'slices' judged face-1\.2 on other scores"):
+            refused(workspace, "face-1.2")
+    for renewed in (stages.find_slices, stages.attribute_change, stages.cluster_failures):
+        assert renewed(workspace, "face-1.2").passed
+    with pytest.raises(GateFailed, match="gate 'explanations' judged"):
+        stages.report(workspace, "face-1.2")
+    assert stages.explain_failures(workspace, "face-1.2").passed
+    assert stages.report(workspace, "face-1.2").passed
+
+
 def test_rates_are_not_measured_on_pairs_of_older_templates(history: History, tmp_path: Path) -> None:
     workspace = copy_of(history.home, tmp_path / "home")
     redeliver(workspace, SECOND_DROP, without_transactions_of_one_subject)
@@ -77,6 +122,41 @@ def test_rates_are_not_measured_on_pairs_of_older_templates(history: History, tm
         stages.measure_build(workspace, "face-1.2")
     stages.count_impostors(workspace, "face-1.2")
     assert stages.measure_build(workspace, "face-1.2").passed
+
+
+def test_a_study_of_a_few_people_says_that_it_is_too_small_to_name_a_cause(history: History) -> None:
+    lake = history.orchestra.workspace.lake
+    assert read_slices(lake, "face-1.2") == []
+    (search,) = lake.read(SLICE_SEARCHES, TableKey(build="face-1.2")).iter_rows(named=True)
+    assert search["n_failures"] > 10
+    assert search["conclusion"].startswith("Too small to tell")
+
+
+def test_the_planted_defect_is_the_one_slice_of_the_bad_build_and_the_good_one_has_none(tmp_path: Path) -> None:
+    workspace = open_workspace(tmp_path)
+    demo = load_scenario("demo")
+    study = replace(demo, builds=demo.builds[1:], transactions_per_subject=3, stream_frames=0)
+    simulate(study, landing=workspace.landing, registry=workspace.registry)
+    for drop in planning.drops_to_ingest(workspace):
+        stages.parse(workspace, str(drop.key.drop))
+        stages.validate(workspace, str(drop.key.drop))
+    for cell in planning.cells_to_score(workspace):
+        for score in (stages.infer, stages.compare, stages.ledger, stages.count):
+            score(workspace, str(cell.key.build), str(cell.key.drop))
+    for build in ("face-1.1", "face-1.2"):
+        for explain in (stages.count_impostors, stages.measure_build, stages.find_slices, stages.attribute_change):
+            assert explain(workspace, build).passed
+    assert read_slices(workspace.lake, "face-1.1") == []
+    (found,) = read_slices(workspace.lake, "face-1.2")
+    attempts = genuine_attempts(workspace.lake, build="face-1.2", drops=stages.own_drops(workspace, "face-1.2"))
+    planted = attempts["illuminance_lux"] < 10
+    inside = attempts.select(found.expression()).to_series()
+    assert int((inside & planted).sum()) >= 0.8 * int((inside | planted).sum())
+    away = workspace.lake.read(FAILURE_SLICES, TableKey(build="face-1.2")).filter(finding="explained_away")
+    assert "condition_label is evening" in away["condition"].to_list()
+    parts = workspace.lake.read(CHANGE_ATTRIBUTION, TableKey(build="face-1.2")).filter(comparison="algorithm", part=1)
+    assert parts["condition"].to_list() == [found.sentence()]
+    assert parts["change_low"][0] > 0.1
 
 
 def test_a_refused_drop_keeps_no_other_from_being_done(history: History, tiny_landing: Path, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ STAGES = (
     "count",
     "count_impostors",
     "measure_build",
+    "find_slices",
+    "attribute_change",
+    "cluster_failures",
+    "explain_failures",
     "publish_marts",
     "report",
 )

@@ -22,7 +22,7 @@ from cv_quality_tests.reports.browsing import FLAGS
 from cv_quality_tests.servers import answers, free_port, wait_until
 
 DROP = "2026-08-03_face-1.1_site-a"
-GROUPS = ("parse", "validate", "infer", "compare", "measure", "marts", "report")
+GROUPS = ("parse", "validate", "infer", "compare", "measure", "explain", "marts", "report")
 CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
 SLOW = 240
 """Seconds that anything here may take on a machine that is busy with other tests."""
@@ -198,6 +198,8 @@ def test_the_runs_are_listed_with_what_launched_them(ui: Ui, page: Page, worked_
         ("comparisons", "compare_gate"),
         ("metric_counts", "measure_gate"),
         ("intervals", "measure_build_gate"),
+        ("failure_slices", "slices_gate"),
+        ("explanations", "explanations_gate"),
     ],
 )
 def test_an_assets_page_shows_its_check_passed(ui: Ui, page: Page, asset: str, check: str) -> None:

@@ -15,10 +15,21 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import open_store
 from cv_quality.lake.tables import INTERVALS, QUARANTINE_PARSE
 from cv_quality.lake.warehouse import DBT_PROJECT, WarehouseSummary, build_warehouse, lake_files
+from cv_quality_tests.failures.found import part, sound, write_findings
 from cv_quality_tests.metrics.chain import measure, score_drop
 from cv_quality_tests.metrics.tiny import random_drop, write_drop
 
-FORBIDDEN = {"embedding", "frame", "raw", "detail", "subject_id", "attempt_id", "reference_subject_id"}
+FORBIDDEN = {
+    "embedding",
+    "frame",
+    "raw",
+    "detail",
+    "subject_id",
+    "attempt_id",
+    "reference_subject_id",
+    "exemplars_json",
+    "map",
+}
 
 
 def filled(lake: Lake) -> Lake:
@@ -30,6 +41,7 @@ def filled(lake: Lake) -> Lake:
             score_drop(lake, drop, model=model)
     measure(lake, build="b1", drops=["d1", "d2"], models=["b1", "b0"])
     lake.write(QUARANTINE_PARSE, TableKey(drop="d1"), quarantined("d1"))
+    write_findings(lake, sound())
     for drop, passed in (("d1", True), ("d2", False)):
         rule = ExpectationResult("no blur", "raw_attempts", "Any", passed, False, 9, n_unexpected=2, examples=("a-1",))
         write_verdict(lake, Verdict("parse", drop, passed, {}, (rule,)))
@@ -83,6 +95,35 @@ def test_facts_say_what_the_lake_says(built: tuple[Lake, WarehouseSummary]) -> N
     verdicts = ask(summary.target, "SELECT judged_key, is_passed, n_failed FROM fct_gate_verdicts ORDER BY 1")
     assert verdicts == [("d1", True, 0), ("d2", False, 1)]
     assert ask(summary.target, "SELECT judged_key, expectation, n_rows FROM fct_data_quality") == [("d2", "no blur", 2)]
+
+
+def test_what_a_build_fails_at_can_be_asked_of_the_warehouse(built: tuple[Lake, WarehouseSummary]) -> None:
+    target = built[1].target
+    slices = ask(target, "SELECT finding, condition, rate, explained_by FROM fct_failure_slices ORDER BY finding")
+    assert slices == [
+        ("confirmed", "eyewear is glasses", 0.5, None),
+        ("explained_away", "eyewear is glasses", 0.2, "eyewear is glasses"),
+    ]
+    assert ask(target, "SELECT condition, trend_build_id, value FROM fct_slice_trends") == [
+        ("eyewear is glasses", "face-1.2", 0.5)
+    ]
+    assert ask(target, "SELECT part, change FROM fct_change_attribution ORDER BY part") == [
+        (0, 0.1),
+        (1, 0.1),
+        (2, 0.0),
+    ]
+    assert ask(target, "SELECT outcome, conclusion FROM fct_slice_searches") == [("frr", "One slice is real.")]
+    assert ask(target, "SELECT cluster, is_described FROM fct_failure_clusters") == [(1, True)]
+    assert ask(target, "SELECT change, n_accepted, n_attempts FROM fct_counterfactuals") == [
+        ("illuminance_lux 300", 10, 20)
+    ]
+
+
+def test_a_change_whose_parts_do_not_add_up_is_not_published(lake: Lake, tmp_path: Path) -> None:
+    rows = {"change_attribution": [part(0, before=(2, 100), after=(12, 100), mix=0.0, rate=0.1)]}
+    write_findings(lake, rows)
+    with pytest.raises(WarehouseError, match="parts_of_a_change_add_up_to_it on fct_change_attribution"):
+        build_warehouse(lake=lake, target=tmp_path / "warehouse.duckdb")
 
 
 def test_a_failing_test_is_named_and_the_old_warehouse_stays(tmp_path: Path) -> None:

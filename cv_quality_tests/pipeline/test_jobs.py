@@ -13,6 +13,7 @@ from cv_quality.gates.verdicts import Verdict, read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.tables import EMBEDDINGS
 from cv_quality.pipeline.assets.drops import PARSED, VALIDATED
+from cv_quality.pipeline.assets.failures import EXPLAINED
 from cv_quality.pipeline.assets.marts import MODELS
 from cv_quality.pipeline.sensors import completed_drop_sensor
 from cv_quality.stages import StageResult
@@ -78,11 +79,17 @@ def test_reporting_a_build_records_every_metric_table_and_the_page(history: Hist
     assert set(materialized(run)) == {
         "impostor_counts",
         "intervals",
+        *EXPLAINED,
         "failure_report",
         *(f"marts/{model}" for model in MODELS),
     }
     checked = [item for item in run.result.get_asset_check_evaluations() if item.check_name == "dbt_tests"]
     assert {item.asset_key.path[-1] for item in checked if item.passed} == set(MODELS)
+    assert {name: item.passed for name, item in evaluations(run).items() if name != "dbt_tests"} == dict.fromkeys(
+        ("impostors_gate", "measure_build_gate", "slices_gate", "attribution_gate", "clusters_gate")
+        + ("explanations_gate",),
+        True,
+    )
 
 
 def test_a_check_shows_rules_and_counts_and_offending_keys_only(history: History) -> None:

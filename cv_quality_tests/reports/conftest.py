@@ -35,6 +35,7 @@ from cv_quality.lake.tables import (
     VALIDATED_ENROLS,
 )
 from cv_quality.reports.page import ReportSummary, write_failure_report
+from cv_quality_tests.reports.why_rows import why_tables
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
@@ -134,6 +135,10 @@ def make_case(root: Path) -> Case:
     lake.write(OPERATING_POINTS, key, frame(OPERATING_POINTS, _operating_points(outcomes)))
     lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
     lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
+    for table, rows in why_tables(
+        build=BUILD, baseline=BASELINE, own=outcomes[BUILD], before=outcomes[BASELINE]
+    ).items():
+        lake.write(table, key, frame(table, [{"build_id": BUILD, **row} for row in rows]))
     return Case(lake=lake, landing=landing, entry=_entry(), root=root)
 
 

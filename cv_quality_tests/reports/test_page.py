@@ -20,21 +20,32 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.tables import (
     ATTEMPT_OUTCOMES,
+    CHANGE_ATTRIBUTION,
     COMPARISONS,
     DET_CURVE,
     DIFFERENTIALS,
+    FAILURE_SLICES,
     FRAME_INDEX,
     IMPOSTOR_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
     QUARANTINE_PARSE,
     QUARANTINE_VALIDATE,
+    SLICE_TRENDS,
 )
 from cv_quality.reports.facts import read_scope
 from cv_quality.reports.page import ReportSummary
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
+WHY_MARTS = (
+    "slice_searches",
+    "failure_slices",
+    "slice_trends",
+    "change_attribution",
+    "failure_clusters",
+    "counterfactuals",
+)
 HOSTILE = "<script>alert(1)</script>&\"'"
 
 
@@ -147,6 +158,7 @@ def test_the_page_names_the_condition_that_fails(written: Written) -> None:
 
 
 def test_without_a_baseline_there_is_no_comparison(case: Evaluation) -> None:
+    case.edit(SLICE_TRENDS, TableKey(build=BUILD), lambda rows: rows.filter(pl.col("trend_build_id") != BASELINE))
     summary, html = case.report(baseline=None)
     assert summary.direction == "unknown"
     assert "there is no baseline build" in summary.verdict
@@ -179,6 +191,8 @@ def test_a_build_with_nothing_but_failures_to_acquire_still_has_a_page(case: Eva
     case.edit(INTERVALS, on, lambda rows: rows.filter(pl.col("metric") == "fta"))
     case.edit(IMPOSTOR_COUNTS, on, lambda rows: rows.head(0))
     case.edit(DET_CURVE, on, lambda rows: rows.head(0))
+    for table in (FAILURE_SLICES, CHANGE_ATTRIBUTION):
+        case.edit(table, on, lambda rows: rows.head(0))
     summary, html = case.report()
     page = _Page(html)
     assert summary.verdict == "The data do not suffice for a statement: no genuine comparison was made."
@@ -309,6 +323,7 @@ def _views() -> str:
         CREATE VIEW fct_operating_points AS FROM read_parquet('{OPERATING_POINTS.name}/{BUILD}.parquet');
         CREATE VIEW fct_intervals AS FROM read_parquet('{INTERVALS.name}/{BUILD}.parquet');
         CREATE VIEW fct_differentials AS FROM read_parquet('{DIFFERENTIALS.name}/{BUILD}.parquet');
+        {"".join(f"CREATE VIEW fct_{name} AS FROM read_parquet('{name}/{BUILD}.parquet');" for name in WHY_MARTS)}
         CREATE VIEW fct_quarantine AS SELECT drop_id, stage, reason, event_kind, count(*) AS n_rows
             FROM read_parquet({quarantine}) GROUP BY ALL;
         CREATE VIEW fct_parity AS SELECT build_id, drop_id, count(*) AS n,

@@ -10,13 +10,14 @@ import dagster as dg
 from cv_quality import stages
 from cv_quality.errors import WarehouseError
 from cv_quality.lake.warehouse import DBT_PROJECT
+from cv_quality.pipeline.assets.failures import EXPLAINED
 from cv_quality.pipeline.partitions import BUILDS
 from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_stage
 from cv_quality.stages import Workspace
 
 WAREHOUSE_POOL = "warehouse"
 MODELS = sorted(path.stem for path in (DBT_PROJECT / "models" / "marts").glob("*.sql"))
-UPSTREAM = ("intervals", "attempt_outcomes", "metric_counts", "comparisons", "quarantine", "devices")
+UPSTREAM = ("intervals", "attempt_outcomes", "metric_counts", "comparisons", "quarantine", "devices", *EXPLAINED)
 
 
 @dg.multi_asset(
@@ -58,9 +59,9 @@ def _failed_check(model: str, error: WarehouseError) -> dg.AssetCheckResult:
 
 
 @dg.asset(
-    deps=["intervals", "impostor_counts", *(["marts", model] for model in MODELS)],
+    deps=["intervals", "impostor_counts", *EXPLAINED, *(["marts", model] for model in MODELS)],
     group_name="report",
-    description="One self-contained page: the build against its baseline, curves, worst attempts, data quality.",
+    description="One self-contained page: the build against its baseline, curves, why it fails, data quality.",
     kinds={"altair", "html"},
     partitions_def=BUILDS,
     backfill_policy=MANY_KEYS_A_RUN,

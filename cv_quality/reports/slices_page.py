@@ -1,0 +1,115 @@
+"""One self-contained HTML page for a search for slices in any table: the page of `cvq slices --report`.
+
+What was found is in `cv_quality.failures.findings`; drawings come from `cv_quality.reports.why_charts`. The page shows
+no row of the table; the same findings give the same bytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cv_quality.failures.findings import Finding, Findings, figure
+from cv_quality.failures.slices import Predicate, Slice
+from cv_quality.lake.store import atomic_path
+from cv_quality.reports import rendering
+from cv_quality.reports.drawing import Chart
+from cv_quality.reports.why_charts import Bar, slices_chart
+
+CHARTED = 30
+"""So many slices are drawn, the best first; the table lists all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A confirmed slice with its conditions as text to copy."""
+
+    number: int
+    finding: Finding
+    condition: str
+    counts: str
+    sql: str
+    polars: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Everything that the template shows."""
+
+    title: str
+    findings: Findings
+    slices: tuple[Shown, ...]
+    chart: Chart | None
+
+
+def write_slices_report(findings: Findings, *, title: str, target: Path) -> None:
+    """Write the page about one search to `target`, at once or not at all.
+
+    Args:
+        title: what was searched, such as the file's name.
+    """
+    html = rendering.render("slices.html", content=read_content(findings, title=title), figure=figure, limit=CHARTED)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(html.encode())
+
+
+def read_content(findings: Findings, *, title: str) -> Content:
+    """Everything the page shows."""
+    shown = tuple(_shown(number, finding, findings) for number, finding in enumerate(findings.slices, 1))
+    return Content(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
+
+
+def _shown(number: int, finding: Finding, findings: Findings) -> Shown:
+    is_rate = findings.kind == "rate"
+    return Shown(
+        number=number,
+        finding=finding,
+        condition=finding.where.sentence(),
+        counts=f"{finding.failures:,.0f} / {finding.trials:,}" if is_rate else f"over {finding.trials:,} rows",
+        sql=finding.where.sql(),
+        polars=polars_text(finding.where),
+    )
+
+
+def _chart(shown: tuple[Shown, ...], findings: Findings) -> Chart:
+    bars = [
+        Bar(
+            words=f"{item.number}. {item.condition}",
+            value=item.finding.rate,
+            low=item.finding.low,
+            high=item.finding.high,
+            counts=item.counts,
+            rest=item.finding.rest_rate,
+        )
+        for item in shown[:CHARTED]
+    ]
+    axis = f"rate of {findings.outcome}" if findings.kind == "rate" else f"mean of {findings.outcome}"
+    return slices_chart(bars, id="chart-slices", axis_title=axis, kind=findings.kind)
+
+
+def polars_text(where: Slice) -> str:
+    """A slice as Polars code, to copy into `frame.filter(...)`; it selects the rows that `Slice.expression` does.
+
+    >>> polars_text(Slice((Predicate("lux", "<=", 9.5), Predicate("eyewear", "in", ("glasses", "sunglasses")))))
+    "(pl.col('lux') <= 9.5) & pl.col('eyewear').is_in(['glasses', 'sunglasses'])"
+    """
+    return " & ".join(_condition_text(predicate) for predicate in where.where) or "pl.lit(True)"
+
+
+def _condition_text(predicate: Predicate) -> str:
+    column = f"pl.col({predicate.column!r})"
+    if predicate.op == "<=":
+        return f"({column} <= {_literal(predicate.value)})"
+    if predicate.op == ">":
+        # Polars puts NaN above every number, infinity too: an upper end leaves it out.
+        return f"{column}.is_between({_literal(predicate.value)}, float('inf'), closed='right')"
+    listed = [value for value in predicate.values if value is not None]
+    missing = f"{column}.is_null() | {column}.cast(pl.String).str.to_lowercase().eq('nan').fill_null(False)"
+    holds = f"{column}.is_in([{', '.join(map(_literal, listed))}])"
+    if None not in predicate.values:
+        return holds
+    return f"({missing})" if not listed else f"({holds}.fill_null(False) | {missing})"
+
+
+def _literal(value: object) -> str:
+    """A value as Python code."""
+    is_infinite = isinstance(value, float) and value in (float("inf"), float("-inf"))
+    return f"float('{value}')" if is_infinite else repr(value)

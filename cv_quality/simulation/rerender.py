@@ -1,0 +1,123 @@
+"""Simulated attempts photographed again with one condition changed: same person, same device, same noise.
+
+What is read of the truth file beside the drops is the scenario's name and seed, never what was planted. Only packaged
+scenarios can be rebuilt, since only their plan is at hand. What is changed is decided in `cv_quality.failures`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import ScenarioError, near
+from cv_quality.failures.explanations.counterfactuals import Rerendered, Setting
+from cv_quality.inference.preprocessing import Frame
+from cv_quality.lake.store import Store
+from cv_quality.simulation.fleet import CAMERAS
+from cv_quality.simulation.population import (
+    Capture,
+    Population,
+    Subject,
+    build_population,
+    to_conditions,
+    transactions,
+)
+from cv_quality.simulation.rendering import render
+from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, load_scenario, packaged_scenarios
+
+if TYPE_CHECKING:
+    from cv_quality.failures.explanations.counterfactuals import Rerender
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedDrops:
+    """The drops of one scenario and seed, rebuilt as far as they are asked for.
+
+    Attributes:
+        plans: how each drop was simulated, by its id.
+    """
+
+    scenario: Scenario
+    seed: int
+    population: Population
+    plans: Mapping[str, DropPlan]
+    _captures: dict[str, dict[str, tuple[Subject, Capture]]] = field(default_factory=dict)
+
+    def __call__(self, drop: str, attempts: Sequence[str], *, change: Mapping[str, Setting]) -> Rerendered:
+        """Attempts of one drop with some conditions set to other values; no change gives the drop's own pixels.
+
+        A frame is None where the scenario has no such drop or attempt.
+
+        Raises:
+            ScenarioError: there is no such condition.
+        """
+        _require_conditions(change)
+        known = self._of_drop(drop) if drop in self.plans else {}
+        rows = [row for row, attempt in enumerate(attempts) if attempt in known]
+        people = [known[attempts[row]][0] for row in rows]
+        captures = [replace(known[attempts[row]][1], **change) for row in rows]  # type: ignore[arg-type]
+        frames: list[Frame | None] = [None] * len(attempts)
+        lux: list[float | None] = [None] * len(attempts)
+        for row, frame, capture in zip(rows, self._rendered(people, captures), captures, strict=True):
+            frames[row], lux[row] = frame, capture.illuminance_lux
+        return Rerendered(tuple(frames), tuple(lux))
+
+    def _rendered(self, people: Sequence[Subject], captures: Sequence[Capture]) -> NDArray[np.uint8]:
+        identities = self.population.identities[[subject.row for subject in people]]
+        conditions = to_conditions(captures, [subject.device for subject in people])
+        return render(identities, conditions, cameras=CAMERAS, threads=2)
+
+    def _of_drop(self, drop: str) -> dict[str, tuple[Subject, Capture]]:
+        """Who was captured under which conditions in each attempt of a drop, played or not, by its id."""
+        if drop not in self._captures:
+            self._captures[drop] = {
+                f"attempt-{item.transaction_id}-{number}": (item.subject, capture)
+                for item in transactions(self.scenario, self.population, plan=self.plans[drop], seed=self.seed)
+                for number, capture in enumerate(item.captures, start=1)
+            }
+        return self._captures[drop]
+
+
+def rerenderer(landing: Store) -> Rerender | None:
+    """Re-rendering for the drops of a landing area; None where they are not those of a packaged scenario.
+
+    Where several scenarios were simulated into one landing area, each drop is rendered by its own.
+    """
+    found = [drops for name in packaged_scenarios() if (drops := _simulated(landing, name)) is not None]
+    if not found:
+        return None
+    by_drop = {drop: drops for drops in found for drop in drops.plans}
+
+    def rerender(drop: str, attempts: Sequence[str], *, change: Mapping[str, Setting]) -> Rerendered:
+        return by_drop.get(drop, found[0])(drop, attempts, change=change)
+
+    return rerender
+
+
+def _simulated(landing: Store, name: str) -> SimulatedDrops | None:
+    """The scenario of this name, where its truth lies in the landing area and names just the drops that it plans."""
+    key = f"truth-{name}.json"
+    if not landing.exists(key):
+        return None
+    try:
+        truth = json.loads(landing.read_bytes(key))
+    except ValueError:
+        return None
+    scenario = load_scenario(name)
+    plans = {plan.drop_id: plan for plan in drop_plans(scenario)}
+    # A file of one's own may carry a packaged name: its drops would be rebuilt from another plan.
+    if not isinstance(truth, dict) or truth.get("drops") != list(plans) or not isinstance(truth.get("seed"), int):
+        return None
+    return SimulatedDrops(scenario, truth["seed"], build_population(scenario, seed=truth["seed"]), plans)
+
+
+def _require_conditions(change: Mapping[str, Setting]) -> None:
+    known = [name for name in Capture.__dataclass_fields__ if name != "seed"]
+    for name in change:
+        if name not in known:
+            raise ScenarioError(f"no condition {name!r} to change; {near(name, known)}")

@@ -1,0 +1,11 @@
+-- One row: the rate of a build's confirmed slice in one build, itself or one that it follows, with its interval.
+select
+    trends.*,
+    slices.condition
+from {{ ref('stg_slice_trends') }} as trends
+left join {{ ref('stg_failure_slices') }} as slices
+    on
+        slices.build_id = trends.build_id
+        and slices.outcome = trends.outcome
+        and slices.rank = trends.rank
+        and slices.finding = 'confirmed'

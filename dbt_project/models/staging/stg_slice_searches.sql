@@ -1,0 +1,1 @@
+select * from {{ source('lake', 'slice_searches') }}
