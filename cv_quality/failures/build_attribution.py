@@ -64,7 +64,7 @@ def attribute_build(
 
     Args:
         baseline: the build compared with; None where the build has none.
-        drops, baseline_drops: each build's own; without one of the baseline nothing can be compared.
+        drops, baseline_drops: each build's own; without one of the baseline only the models are compared.
         slices: of the build, in order of rank.
         seed: of the bootstrap.
 
@@ -72,24 +72,23 @@ def attribute_build(
         MissingTable: the baseline did not score a drop, or the build did not score one of its own.
     """
     key = TableKey(build=build)
-    if baseline is None or not baseline_drops:
-        reason = "Nothing to compare with: " + ("no baseline." if baseline is None else f"no drop of {baseline}.")
-        return _nothing(lake, key, reason)
+    if baseline is None:
+        return _nothing(lake, key, "Nothing to compare with: no baseline.")
     first = genuine_attempts(lake, build=baseline, drops=baseline_drops)
     between = genuine_attempts(lake, build=build, drops=drops, model=baseline)
     last = genuine_attempts(lake, build=build, drops=drops)
-    if first.is_empty() or last.is_empty():
-        return _nothing(lake, key, "Nothing to compare: a build has no genuine attempt.")
-    data = _compared(first, between, slices, seed=seed)
+    if last.is_empty():
+        return _nothing(lake, key, "Nothing to compare: the build has no genuine attempt.")
     algorithm = _compared(between, last, slices, seed=seed)
-    rows = [*_rows(algorithm, "algorithm", baseline), *_rows(data, "data", baseline)]
+    data = None if first.is_empty() else _compared(first, between, slices, seed=seed)
+    rows = [*_rows(algorithm, "algorithm", baseline), *(_rows(data, "data", baseline) if data else ())]
     return AttributionSummary(
         rows=_write(lake, key, rows),
-        frr_before=data.rate_before,
+        frr_before=data.rate_before if data else None,
         frr_after=algorithm.rate_after,
-        data=data.change,
+        data=data.change if data else None,
         algorithm=algorithm.change,
-        data_conclusion=data.conclusion,
+        data_conclusion=data.conclusion if data else f"Nothing to compare with: no genuine attempt of {baseline}.",
         algorithm_conclusion=algorithm.conclusion,
     )
 

@@ -54,6 +54,8 @@ ACCEPTED = "accepted"
 SUBJECT = "subject_id"
 MIN_FAILURES = 20
 """Failures of a single stage below which it is not searched by itself: it could not be told from its subjects."""
+MOST_OF_REJECTS = 0.9
+"""A stage that ended more than this part of the false rejects would only be found again."""
 SEED = 0
 
 Row = Mapping[str, object]
@@ -112,8 +114,8 @@ def find_build_slices(
 ) -> SliceSummary:
     """Search a build's own attempts for slices and write what was found, with trends, waterfall and exemplars.
 
-    The false rejects are searched first; then every single stage that ended at least 20 attempts and is not all of
-    them; then, in drops that compare all images, the comparisons. Each search holds its error by itself.
+    The false rejects are searched first; then every single stage that ended at least 20 attempts and not nearly all
+    of them; then, in drops that compare all images, the comparisons. Each search holds its error by itself.
 
     Args:
         drops: the build's own drops.
@@ -184,7 +186,7 @@ def _by_outcome(attempts: "pl.DataFrame") -> "Iterator[tuple[str, pl.DataFrame]]
     n_rejects = int(attempts["is_failure"].sum())
     for outcome in OUTCOMES:
         rows = attempts.with_columns(is_failure=pl.col("outcome") == outcome)
-        if outcome != ACCEPTED and MIN_FAILURES <= int(rows["is_failure"].sum()) < n_rejects:
+        if outcome != ACCEPTED and MIN_FAILURES <= int(rows["is_failure"].sum()) <= MOST_OF_REJECTS * n_rejects:
             yield outcome, rows
 
 

@@ -40,6 +40,7 @@ STAGE_NAMES = {
     "liveness_reject": "rejected for liveness",
     "non_match": "not matched",
     "timeout": "timed out",
+    "fnmr": "genuine comparison below the threshold",
 }
 CLUSTER_PICTURES = 6
 

@@ -142,12 +142,18 @@ def test_a_row_names_its_slice_and_the_build_compared_with(two_builds: Lake) -> 
     assert rows["method"].null_count() == rows["change_low"].null_count() == 0
 
 
-def test_a_build_without_a_baseline_or_without_drops_of_it_has_no_rows_and_says_why(two_builds: Lake) -> None:
+def test_a_build_without_a_baseline_has_no_rows_and_says_why(two_builds: Lake) -> None:
     summary, rows = attributed(two_builds, baseline=None)
     assert (summary.rows, summary.algorithm, rows.height) == (0, None, 0)
     assert summary.data_conclusion == "Nothing to compare with: no baseline."
+
+
+def test_without_drops_of_the_baseline_only_the_models_are_compared(two_builds: Lake) -> None:
     summary = attribute_build(two_builds, build="new", baseline="old", drops=DROPS["new"], baseline_drops=[], slices=[])
-    assert (summary.rows, summary.data_conclusion) == (0, "Nothing to compare with: no drop of old.")
+    rows = two_builds.read(CHANGE_ATTRIBUTION, TableKey(build="new"))
+    assert set(rows["comparison"]) == {"algorithm"}
+    assert (summary.data, summary.data_conclusion) == (None, "Nothing to compare with: no genuine attempt of old.")
+    assert summary.algorithm is not None
 
 
 def test_a_build_without_a_genuine_attempt_has_no_rows_and_says_why(two_builds: Lake) -> None:

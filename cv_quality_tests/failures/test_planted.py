@@ -87,6 +87,13 @@ def test_a_planted_slice_is_not_similar_to_another_nor_to_itself_without_a_condi
             assert jaccard(mask, _inside(planted, shorter)) < 0.75
 
 
+@pytest.mark.parametrize("kind", ["overlap", "ten", "joined"])
+def test_no_two_planted_slices_could_be_told_as_one_with_joined_values(kind: Kind) -> None:
+    for seed in range(20):
+        for left, right in itertools.combinations(generate(kind, rows=10, seed=seed).slices, 2):
+            assert set(left.columns) != set(right.columns) or len(set(left.where) - set(right.where)) > 1
+
+
 def test_rows_of_several_slices_have_the_highest_of_their_chances() -> None:
     planted = generate("overlap", rows=ROWS, seed=0)
     masks = np.array([_inside(planted, item) for item in planted.slices])

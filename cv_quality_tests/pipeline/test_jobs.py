@@ -86,8 +86,14 @@ def test_reporting_a_build_records_every_metric_table_and_the_page(history: Hist
     checked = [item for item in run.result.get_asset_check_evaluations() if item.check_name == "dbt_tests"]
     assert {item.asset_key.path[-1] for item in checked if item.passed} == set(MODELS)
     assert {name: item.passed for name, item in evaluations(run).items() if name != "dbt_tests"} == dict.fromkeys(
-        ("impostors_gate", "measure_build_gate", "slices_gate", "attribution_gate", "clusters_gate")
-        + ("explanations_gate",),
+        (
+            "impostors_gate",
+            "measure_build_gate",
+            "slices_gate",
+            "attribution_gate",
+            "clusters_gate",
+            "explanations_gate",
+        ),
         True,
     )
 
