@@ -31,8 +31,9 @@ from cv_quality.reports.facts import Rate, Scope, interval_rate
 from cv_quality.reports.queries import Query
 from cv_quality.reports.thumbnails import Attempt, read_attempts
 
-OUTCOME = "frr"
-"""The outcome that the section is about: an attempt that was not accepted."""
+FRR, FNMR = "frr", "fnmr"
+TRIALS = {FRR: ("genuine attempts", "not accepted"), FNMR: ("genuine comparisons", "below the threshold")}
+"""What the section may be about: its trials and what failing is."""
 STAGES = tuple(name for name in OUTCOMES if name != "accepted")
 STAGE_NAMES = {
     "not_acquired": "not acquired",
@@ -40,7 +41,8 @@ STAGE_NAMES = {
     "liveness_reject": "rejected for liveness",
     "non_match": "not matched",
     "timeout": "timed out",
-    "fnmr": "genuine comparison below the threshold",
+    FRR: "not accepted",
+    FNMR: "genuine comparison below the threshold",
 }
 CLUSTER_PICTURES = 6
 
@@ -195,9 +197,15 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Everything that the section shows; `change` is None without a baseline."""
+    """Everything that the section shows; `change` is None without a baseline.
+
+    Attributes:
+        trials, failing: what was searched, and what failing is, in words.
+    """
 
     conclusion: str
+    trials: str
+    failing: str
     n_attempts: int
     n_subjects: int
     n_failures: int
@@ -223,32 +231,45 @@ def read_why(lake: Lake, *, landing: Store, scope: Scope) -> Why:
     """
     key = TableKey(build=scope.build)
     searches = {row["outcome"]: row for row in _rows(lake, SLICE_SEARCHES, key)}
-    if OUTCOME not in searches:
-        raise MissingTable(f"{SLICE_SEARCHES.name} of {key} has no search for {OUTCOME!r}, only for {list(searches)}")
+    if FRR not in searches:
+        raise MissingTable(f"{SLICE_SEARCHES.name} of {key} has no search for {FRR!r}, only for {list(searches)}")
+    outcome = _subject_matter(searches)
     found = _rows(lake, FAILURE_SLICES, key)
-    own = [row for row in found if row["outcome"] == OUTCOME]
-    exemplars = _rows(lake, EXEMPLARS, key)
+    own = [row for row in found if row["outcome"] == outcome]
+    exemplars = [row for row in _rows(lake, EXEMPLARS, key) if row["outcome"] == outcome]
     clusters = _rows(lake, FAILURE_CLUSTERS, key)
     attempts = read_attempts(lake, landing=landing, build=scope.build, wanted=_named(exemplars, clusters))
-    search = searches[OUTCOME]
+    search, (trials, failing) = searches[outcome], TRIALS[outcome]
     return Why(
         conclusion=search["conclusion"],
+        trials=trials,
+        failing=failing,
         n_attempts=search["n_attempts"],
         n_subjects=search["n_subjects"],
         n_failures=search["n_failures"],
         skipped=json.loads(search["skipped_json"]),
-        slices=_slices(lake, _of(own, "confirmed"), scope=scope, exemplars=exemplars, attempts=attempts),
+        slices=_slices(
+            lake, _of(own, "confirmed"), scope=scope, outcome=outcome, exemplars=exemplars, attempts=attempts
+        ),
         bystanders=tuple(_bystander(row) for row in _of(own, "explained_away")),
         insufficient=tuple(_too_few(row) for row in _of(own, "insufficient")),
-        stages=tuple(_stage(row, found) for name, row in searches.items() if name != OUTCOME),
+        stages=tuple(_stage(row, found) for name, row in searches.items() if name != outcome),
         clusters=tuple(_cluster(row, attempts) for row in sorted(clusters, key=lambda row: int(row["cluster"]))),
         change=read_change(lake, scope=scope),
-        slices_query=queries.slices_query(scope.build, finding="confirmed", outcome=OUTCOME),
+        slices_query=queries.slices_query(scope.build, finding="confirmed", outcome=outcome),
         searches_query=queries.searches_query(scope.build),
-        bystanders_query=queries.slices_query(scope.build, finding="explained_away", outcome=OUTCOME),
-        insufficient_query=queries.slices_query(scope.build, finding="insufficient", outcome=OUTCOME),
+        bystanders_query=queries.slices_query(scope.build, finding="explained_away", outcome=outcome),
+        insufficient_query=queries.slices_query(scope.build, finding="insufficient", outcome=outcome),
         clusters_query=queries.clusters_query(scope.build),
     )
+
+
+def _subject_matter(searches: Mapping[str, Row]) -> str:
+    """The false rejects; where images are compared in all pairs and no slice of the rejects is known, the comparisons.
+
+    An image is rejected only if it matches no other of its subject, which hides most failures.
+    """
+    return FNMR if FNMR in searches and not searches[FRR]["n_slices"] else FRR
 
 
 def _rows(lake: Lake, table: Table, key: TableKey) -> list[dict[str, Any]]:
@@ -261,9 +282,8 @@ def _of(rows: Iterable[Row], finding: str) -> list[Row]:
 
 def _named(exemplars: Iterable[Row], clusters: Iterable[Row]) -> list[Name]:
     """Every attempt that is shown."""
-    own = [row for row in exemplars if row["outcome"] == OUTCOME]
-    names = [(row["drop_id"], row["attempt_id"]) for row in own]
-    names += [(row["partner_drop_id"], row["partner_attempt_id"]) for row in own if row["partner_attempt_id"]]
+    names = [(row["drop_id"], row["attempt_id"]) for row in exemplars]
+    names += [(row["partner_drop_id"], row["partner_attempt_id"]) for row in exemplars if row["partner_attempt_id"]]
     return [*names, *(name for row in clusters for name in _exemplars_of(row))]
 
 
@@ -277,17 +297,19 @@ def _slices(
     confirmed: Sequence[Row],
     *,
     scope: Scope,
+    outcome: str,
     exemplars: Sequence[Row],
     attempts: Mapping[Name, Attempt],
 ) -> tuple[SliceView, ...]:
     key = TableKey(build=scope.build)
-    trends = [row for row in _rows(lake, SLICE_TRENDS, key) if row["outcome"] == OUTCOME]
-    endings = _rows(lake, OUTCOME_WATERFALL, key)
-    maps, changes = _rows(lake, EXPLANATIONS, key), _rows(lake, COUNTERFACTUALS, key)
+    trends = [row for row in _rows(lake, SLICE_TRENDS, key) if row["outcome"] == outcome]
+    # These three tables are about the slices of false rejects.
+    endings = _rows(lake, OUTCOME_WATERFALL, key) if outcome == FRR else []
+    maps, changes = (_rows(lake, table, key) if outcome == FRR else [] for table in (EXPLANATIONS, COUNTERFACTUALS))
     views = []
     for row in confirmed:
         rank = int(row["rank"])
-        own = [item for item in exemplars if item["outcome"] == OUTCOME and item["rank"] == rank]
+        own = [item for item in exemplars if item["rank"] == rank]
         view = SliceView(
             rank=rank,
             **{name: row[name] for name in _COPIED},
@@ -299,7 +321,7 @@ def _slices(
             pairs=_pairs(own, attempts),
             maps=tuple(_map(item) for item in maps if item["rank"] == rank),
             counterfactuals=_counterfactuals(item for item in changes if item["rank"] == rank),
-            queries=_slice_queries(scope.build, rank),
+            queries=_slice_queries(scope.build, outcome, rank),
         )
         views.append(view)
     return tuple(views)
@@ -323,12 +345,17 @@ def _finding_rate(row: Row) -> Rate:
     return Rate(value=row["rate"], **{field: row[field] for field in fields})
 
 
-def _slice_queries(build: str, rank: int) -> tuple[tuple[str, Query], ...]:
+def _slice_queries(build: str, outcome: str, rank: int) -> tuple[tuple[str, Query], ...]:
+    found = (
+        ("The slice", queries.slices_query(build, finding="confirmed", outcome=outcome)),
+        ("Examples", queries.exemplars_query(build, outcome=outcome, rank=rank)),
+    )
+    if outcome != FRR:
+        return found
     return (
-        ("The slice", queries.slices_query(build, finding="confirmed", outcome=OUTCOME)),
-        ("Trend", queries.trend_query(build, outcome=OUTCOME, rank=rank)),
+        *found,
+        ("Trend", queries.trend_query(build, outcome=outcome, rank=rank)),
         ("Where attempts end", queries.outcomes_query(build, rank=rank)),
-        ("Examples", queries.exemplars_query(build, outcome=OUTCOME, rank=rank)),
         ("Maps", queries.explanations_query(build, rank=rank)),
         ("With one condition changed", queries.counterfactuals_query(build, rank=rank)),
     )
