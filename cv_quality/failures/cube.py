@@ -5,7 +5,7 @@ rows alone. Which cell is worth a proposal is decided in `cv_quality.failures.pr
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -103,24 +103,35 @@ class Layout:
 def lay_out(encoded: Encoded, *, n_rows: int, thrift: float) -> Layout:
     """The finest cube that is counted within the limits of cells and steps: singles and pairs finer than triples.
 
-    With very many columns not every triple can be counted: pairs are, and the search goes on from them.
+    With very many columns not every triple can be counted, nor every pair: the search goes on from those that are.
 
     Args:
         n_rows: how many rows will be counted.
         thrift: the price of a condition in units of the logarithm of the number of conditions to choose from.
     """
     n = len(encoded.columns)
-    with_triples = n >= 3 and math.comb(n, 3) * n_rows <= MOST_STEPS
-    pairs = [(0, a, b) for a, b in combinations(range(n + 1), 2)]
-    finer = _finest(encoded, pairs, most=MOST_PAIR_CELLS if with_triples else MOST_CELLS)
-    triples = list(combinations(range(1, n + 1), 3)) if with_triples else []
-    coarser = _finest(encoded, triples, most=MOST_CELLS - MOST_PAIR_CELLS)
-    shifted = [(a + n, b + n, c + n) for a, b, c in triples]
-    return _laid_out((WHOLE, *finer, *(coarser if triples else ())), pairs + shifted, n_columns=n, thrift=thrift)
+    singles = [(0, 0, column) for column in range(1, n + 1)]
+    pairs = [(0, a, b) for a, b in _combined(n, 2, n_rows)]
+    finer = _finest(encoded, singles + pairs, most=MOST_PAIR_CELLS)
+    if finer is None:
+        pairs, finer = [], _finest(encoded, singles, most=None)
+    triples = [(a, b, c) for a, b, c in _combined(n, 3, n_rows)] if pairs else []
+    coarser = _finest(encoded, triples, most=MOST_CELLS - MOST_PAIR_CELLS) if triples else None
+    shifted = [(a + n, b + n, c + n) for a, b, c in triples] if coarser else []
+    return _laid_out((WHOLE, *(finer or ()), *(coarser or ())), singles + pairs + shifted, n_columns=n, thrift=thrift)
 
 
-def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: int) -> tuple[Axis, ...]:
-    """The axes of the finest resolution that keeps all tables within `most` cells, of codes and of conditions."""
+def _combined(n: int, order: int, n_rows: int) -> Iterable[tuple[int, ...]]:
+    """Every combination of columns 1 to n, or none where that would be more than can be counted."""
+    tables = math.comb(n, order)
+    return combinations(range(1, n + 1), order) if tables * n_rows <= MOST_STEPS and tables <= MOST_CELLS else ()
+
+
+def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: int | None) -> tuple[Axis, ...] | None:
+    """The axes of the finest resolution that keeps all tables within `most` cells, of codes and of conditions.
+
+    None where even the coarsest does not.
+    """
     columns = np.array(tables, np.int64).reshape(-1, 3)
     for values, bins in RESOLUTIONS:
         axes = tuple(
@@ -128,9 +139,9 @@ def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: i
             for index, column in enumerate(encoded.columns)
         )
         widest = np.array([1, *(max(axis.size, len(axis.ranges)) for axis in axes)], np.float64)
-        if widest[columns].prod(axis=1).sum() <= most:
-            break
-    return axes
+        if most is None or widest[columns].prod(axis=1).sum() <= most:
+            return axes
+    return None
 
 
 def _laid_out(
