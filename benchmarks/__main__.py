@@ -1,12 +1,13 @@
 """Every benchmark of speed, one after the other, each in its own process: `python -m benchmarks [NAME ...]`.
 
-Studies of coverage take minutes and are run by name: interval_coverage, extremes, differentials.
+Studies of coverage take minutes and are run by name: interval_coverage, extremes, differentials, slice_coverage,
+attribution_coverage.
 """
 
 import subprocess
 import sys
 
-NAMES = ("ingest", "inference", "chain", "curves", "pairs", "bootstrap")
+NAMES = ("ingest", "inference", "chain", "curves", "pairs", "bootstrap", "slices", "explanations")
 
 
 def main() -> None:

@@ -345,7 +345,7 @@ def slices(
 
     A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
     subjects propose slices, the other half confirm them, and the other way round; what is printed held on subjects that
-    did not propose it, at a level of 1 % for the whole table. What only keeps company with a slice is listed apart.
+    did not propose it, at a level of 0.5 % for the whole table. What only keeps company with a slice is listed apart.
 
     \b
       cvq slices attempts.parquet --outcome failed --subject subject_id

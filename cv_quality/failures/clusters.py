@@ -191,7 +191,7 @@ def cluster_failures(
     without a cause gave a cluster ("far from the reference"), against none by direction. Half of the subjects then
     propose: Gaussian mixtures of 2 to 24 components, of which the cluster whose failures stand out most is taken, its
     rows set aside, and again. The other half confirms, as for slices: one-sided, clustered by subject, t with the
-    cluster's subjects - 1 degrees of freedom, Holm over the proposals at a level of 1 %.
+    cluster's subjects - 1 degrees of freedom, Holm over the proposals at a level of 0.5 %.
 
     Args:
         embeddings: finite numbers, shape (n, d).
