@@ -37,6 +37,7 @@ BASE_RATE = 0.02
 SUPPORT = (0.003, 0.03)
 SIMILAR = 0.8
 """The row Jaccard index from which a found slice counts as a planted one."""
+LEAST_COLUMNS = 8
 REFERENCE_ROWS = 50_000
 TRIES, POPULATIONS = 1_000, 50
 """Slices tried before the columns are drawn anew, and how often they are."""
@@ -153,6 +154,8 @@ def generate(
     """
     if kind not in RECIPES:
         raise SliceError(f"expected a kind of {', '.join(KINDS)}, found {kind!r}")
+    if columns < LEAST_COLUMNS:
+        raise SliceError(f"expected at least {LEAST_COLUMNS} columns to plant slices in, found {columns}")
     recipe, rng = RECIPES[kind], np.random.default_rng([seed, 0])
     wanted = (10 if kind == "ten" else 5) if n_slices is None else n_slices
     orders = [recipe.orders[i % len(recipe.orders)] for i in range(wanted)] if recipe.orders else []
@@ -212,6 +215,11 @@ def _canonical(found: Slice) -> frozenset[tuple[str, str, frozenset[Value]]]:
     return frozenset((p.column, ops.get(p.op, p.op), frozenset(p.values)) for p in found.where)
 
 
+def _differ_in_one_value(left: Slice, right: Slice) -> bool:
+    """Two such slices of similar rates are one with joined values: a search that says so is right."""
+    return set(left.columns) == set(right.columns) and len(set(left.where) - set(right.where)) <= 1
+
+
 def _masks(frame: pl.DataFrame, slices: Sequence[Slice]) -> list[Flags]:
     held = frame.select(item.expression().alias(str(i)) for i, item in enumerate(slices))
     return [held[str(i)].to_numpy() for i in range(len(slices))]
@@ -243,9 +251,9 @@ def _columns(rng: np.random.Generator, kind: Kind, n: int) -> list[Column]:
 
 
 def _root(rng: np.random.Generator, kind: Kind, i: int, roots: int) -> Column:
-    shares = rng.dirichlet(np.ones(rng.integers(4, 13)))
+    shares: Floats = rng.dirichlet(np.ones(rng.integers(4, 13)))
     if kind == "zipf":
-        shares = 1.0 / np.arange(1, rng.integers(20, 201) + 1) ** rng.uniform(0.9, 1.4)
+        shares = np.arange(1.0, rng.integers(20, 201) + 1.0) ** -rng.uniform(0.9, 1.4)
     if kind == "thresholds" and i < (roots + 1) // 2:
         shares = np.empty(0)
     missing = 0.0
@@ -275,10 +283,10 @@ def _cells(rng: np.random.Generator, column: Column, shape: int, n: int) -> "NDA
     """Codes of values, or floats: normal, log-normal, uniform or exponential, by turns."""
     if column.is_number:
         draws = rng.normal, rng.lognormal, rng.uniform, rng.exponential
-        return draws[shape % 4](size=n)
+        return np.asarray(draws[shape % 4](size=n), np.float64)
     edges = np.round(np.cumsum(column.shares) / column.shares.sum() * LEVELS).astype(int)
-    table = np.repeat(np.arange(len(edges), dtype=np.uint8), np.diff(edges, prepend=0))
-    return table[rng.integers(0, LEVELS, n, np.uint16)]
+    table: NDArray[np.uint8] = np.repeat(np.arange(len(edges), dtype=np.uint8), np.diff(edges, prepend=0))
+    return np.take(table, rng.integers(0, LEVELS, n, np.uint16))
 
 
 def _series(rng: np.random.Generator, column: Column, cells: "NDArray[np.uint8] | Floats") -> pl.Series:
@@ -372,7 +380,7 @@ class _Planter:
             n = 1 if order == 1 else 1 + index % 2
             chosen = self.rng.choice(numbers, n, replace=False).tolist()
             return [*chosen, *self.rng.choice(words, order - n, replace=False).tolist()]
-        chosen = self.rng.choice(varying, order, replace=False).tolist()
+        chosen = [int(i) for i in self.rng.choice(varying, order, replace=False)]
         constant = [i for i in free if self.plan[i].is_per_subject]
         if constant and order > 1 and self.rng.random() < 0.5:
             chosen[0] = int(self.rng.choice(constant))
@@ -400,6 +408,8 @@ class _Planter:
 
     def _is_distinct(self, found: Slice, earlier: Sequence[Slice]) -> bool:
         """Whether support, each condition, each joined value, and the rows of its own are enough, also the others'."""
+        if any(_differ_in_one_value(found, item) for item in earlier):
+            return False
         mask = self._mask(found.where)
         if not SUPPORT[0] <= mask.mean() <= SUPPORT[1] or not self._is_minimal(found, mask):
             return False
