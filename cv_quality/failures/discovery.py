@@ -7,6 +7,7 @@ The way in to the search: subjects are split in two, each half proposes (`propos
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -102,9 +103,15 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
     layout = lay_out(encoded, n_rows=max(half.n_rows for half in halves), thrift=THRIFT)
     candidates: list[Candidate] = []
     few: list[Masks] = []
+
+    def proposed(half: Half) -> list[Proposal]:
+        return list(propose(half, encoded, layout, threads=max(1, threads // len(halves))))
+
+    with ThreadPoolExecutor(min(threads, len(halves))) as pool:
+        proposals = list(pool.map(proposed, halves))
     for proposer, judge in ((0, 1), (1, 0)):
         rest = np.ones(halves[judge].n_rows, np.bool_)
-        for proposal in propose(halves[proposer], encoded, layout, threads=threads):
+        for proposal in proposals[proposer]:
             masks = alike(halves[judge], encoded.columns, proposal.masks)
             candidate = _judged(encoded, halves[judge], replace(proposal, masks=masks), judge, rest)
             if candidate is None:

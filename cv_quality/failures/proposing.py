@@ -23,7 +23,7 @@ THRIFT: Final = 0.6
 LOOKED_AT: Final = 64
 """Cells whose subjects are looked at before one is taken: the best by rows, whose gain by subjects is never larger."""
 ROUNDS: Final = 8
-JOINING: Final = 2.0
+JOINING: Final = 0.5
 """Price of each further value of a condition beyond the logarithm of the number to choose from, in log-likelihood."""
 
 UNLIKE: Final = 2.5
@@ -233,14 +233,11 @@ class _Search:
         self, others: Masks, column: int, rows: NDArray[np.int64], inflation: float
     ) -> Iterator[Proposal]:
         """The best condition on one column, within the rows for which the others hold."""
-        codes = self.half.codes[column, rows]
-        counts = np.bincount(codes, minlength=256).astype(np.float64)
-        sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=256).astype(np.float64)
         item, step = self.columns[column], self._step(column)
-        for choice in (
-            _joined(item, counts, sums, variance=self.totals[2]),
-            _intervals(item, counts, sums),
-        ):
+        codes = self.half.codes[column, rows]
+        counts = np.bincount(codes, minlength=item.n_codes).astype(np.float64)
+        sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=item.n_codes).astype(np.float64)
+        for choice in _choices(item, counts, sums, variance=self.totals[2]):
             gains = self._gains(choice.counts, choice.sums).astype(np.float64) / inflation
             worth = gains - self._price(others, with_column=column) - step * choice.extra
             if len(worth) and np.isfinite(worth.max()):
@@ -316,6 +313,14 @@ class _Choice:
         return mask
 
 
+def _choices(column: Column, counts: Floats, sums: Floats, *, variance: float) -> Iterator[_Choice]:
+    """Values where the column has few, thresholds where it is of numbers."""
+    if column.labels:
+        yield _joined(column, counts, sums, variance=variance)
+    if column.is_ordered:
+        yield _intervals(column, counts, sums)
+
+
 def _choice(
     order: NDArray[np.int64],
     low: NDArray[np.int64],
@@ -332,7 +337,7 @@ def _choice(
 
 
 def _joined(column: Column, counts: Floats, sums: Floats, *, variance: float) -> _Choice:
-    """Each value alone, and values of one rate joined from the worst down; not of numbers with many values."""
+    """Each value alone, and values of one rate joined from the worst down."""
     n_named = len(column.labels)
     named = np.flatnonzero(counts[:n_named] > 0)
     if n_named and column.missing is not None and counts[column.missing] > 0:
@@ -362,9 +367,9 @@ def _log_likelihood(n: Floats, k: Floats) -> Floats:
 
 
 def _intervals(column: Column, counts: Floats, sums: Floats) -> _Choice:
-    """Thresholds on both sides at every edge, intervals between two of them, and missing alone; of numbers only."""
-    last = len(column.edges) if column.is_ordered else -1
-    order = np.arange(max(last + 1, 0))
+    """Thresholds on both sides at every edge, intervals between two of them, and missing alone."""
+    last = len(column.edges)
+    order = np.arange(last + 1)
     low, high = np.triu_indices(last + 1)
     is_part = (low > 0) | (high < last)
     low, high = low[is_part], high[is_part]

@@ -21,6 +21,8 @@ ALPHA: Final = 0.005
 OWN_GAIN: Final = 2.0
 """The log-likelihood that a joined value must gain on rows that no other slice holds."""
 
+FURTHER_GAIN: Final = 5.0
+"""The log-likelihood that a value must gain to be joined to a confirmed slice: a row-level z of 3.2."""
 WORD_PRICE: Final = 4.0
 """What a condition or a joined value must add to the log-likelihood for the longer of two wordings to be taken."""
 SAME: Final = 0.5
@@ -49,7 +51,7 @@ def settle(encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[Can
     """The candidates to report, the strongest first; each holds on the rows that those before it leave."""
     sure = [item for judge in (0, 1) for item in _adjusted(candidates, judge) if item.p_adjusted <= ALPHA]
     distinct = _distinct(encoded, _merged(encoded, sorted(sure, key=lambda item: -_worth(encoded, item.masks))))
-    return _beyond_each_other(encoded, halves, _trimmed(encoded, distinct))
+    return _beyond_each_other(encoded, halves, _reworded(encoded, distinct))
 
 
 def _adjusted(candidates: Sequence[Candidate], judge: int) -> list[Candidate]:
@@ -104,20 +106,26 @@ def _beyond_each_other(encoded: Encoded, halves: tuple[Half, Half], items: Seque
 
 
 def _merged(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
-    """Slices that differ only in the values of one column, and fail alike, as one."""
+    """Slices that differ only in the values of one column, and fail alike, as one: the better one, or both together."""
     merged: list[Candidate] = []
     for item in items:
         for place, other in enumerate(merged):
-            column = _only_difference(encoded, item.masks, other.masks)
-            if column is not None and _fail_alike(
-                encoded, other.masks, column, other.masks[column] | item.masks[column]
-            ):
-                union = {**other.masks, column: other.masks[column] | item.masks[column]}
+            union = _together(encoded, item.masks, other.masks)
+            if union is not None:
                 merged[place] = replace(other, masks=union, p_adjusted=max(other.p_adjusted, item.p_adjusted))
                 break
         else:
             merged.append(item)
     return merged
+
+
+def _together(encoded: Encoded, one: Masks, other: Masks) -> Masks | None:
+    """Two slices as one, or None; the other as it is where one of them has all values of both."""
+    column = _only_difference(encoded, one, other)
+    if column is None or not _fail_alike(encoded, other, column, one[column] | other[column]):
+        return None
+    is_nested = not (one[column] & ~other[column]).any() or not (other[column] & ~one[column]).any()
+    return other if is_nested else {**other, column: one[column] | other[column]}
 
 
 def _only_difference(encoded: Encoded, one: Masks, other: Masks) -> int | None:
@@ -147,8 +155,8 @@ def _distinct(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
     return [item for item, _ in kept]
 
 
-def _trimmed(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
-    """Each slice without the joined values that gain nothing on rows that no other slice holds."""
+def _reworded(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+    """Each slice without the values that gain nothing on rows that no other slice holds, and with those that do."""
     inside = [inside_of(encoded, item.masks) for item in items]
     trimmed = []
     for place, item in enumerate(items):
@@ -156,9 +164,26 @@ def _trimmed(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
         alone = ~np.logical_or.reduce(others) if others else np.ones(encoded.n_rows, np.bool_)
         rest = ~inside[place] & alone
         masks = {column: _own_values(encoded, item.masks, column, alone, rest) for column in item.masks}
+        masks = {column: _with_further_values(encoded, masks, column, alone, rest) for column in masks}
         inside[place] = inside_of(encoded, masks)
         trimmed.append(replace(item, masks=masks))
     return trimmed
+
+
+def _with_further_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> NDArray[np.bool_]:
+    """The values of a condition with those that fail alike, and clearly, on the rows that no slice holds."""
+    mask = masks[column]
+    if encoded.columns[column].is_ordered:
+        return mask
+    among = alone & inside_of(encoded, {name: other for name, other in masks.items() if name != column})
+    codes, found = encoded.columns[column].codes, mask.copy()
+    for code in np.flatnonzero(~mask[: len(encoded.columns[column].labels)]):
+        added = mask.copy()
+        added[code] = True
+        rows = among & (codes == code)
+        if _gain(encoded, rows, rows | rest) >= FURTHER_GAIN and _fail_alike(encoded, masks, column, added):
+            found[code] = True
+    return found
 
 
 def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> NDArray[np.bool_]:
