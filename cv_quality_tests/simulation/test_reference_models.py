@@ -17,6 +17,7 @@ from cv_quality.simulation.identity import IdentitySpace
 from cv_quality.simulation.simulate import REFERENCE_MODELS
 from cv_quality.simulation.train_reference_models import (
     BUILDS,
+    TARGET_FMR,
     Embed,
     ProbeFrames,
     equal_error_rate,
@@ -66,11 +67,12 @@ def test_face_b_tells_unseen_people_apart_in_benign_conditions(benign: ProbeFram
     assert equal_error_rate(*probe_scores(benign, embed)) < 0.02
 
 
-def test_the_decision_threshold_keeps_false_matches_near_one_in_a_thousand(benign: ProbeFrames) -> None:
-    for build_id in ("face-1.0", "face-1.1"):
-        entry, embed = loaded(build_id)
+def test_the_decision_threshold_keeps_false_matches_near_the_target(benign: ProbeFrames) -> None:
+    for build in BUILDS[:2]:
+        entry, embed = loaded(build.build_id)
         _, impostor = probe_scores(benign, embed)
-        assert 1e-4 < float((impostor >= entry.decision_threshold).mean()) < 4e-3
+        target = TARGET_FMR[build.model]
+        assert target / 10 < float((impostor >= entry.decision_threshold).mean()) < 4 * target
 
 
 def test_harsh_conditions_are_harder(benign: ProbeFrames) -> None:
@@ -82,7 +84,8 @@ def test_harsh_conditions_are_harder(benign: ProbeFrames) -> None:
 
 def test_the_older_model_is_the_worse_one(benign: ProbeFrames, low_light: ProbeFrames) -> None:
     for frames in (benign, low_light):
-        assert false_non_match_rate("face-1.0", frames) > false_non_match_rate("face-1.1", frames)
+        older, newer = (equal_error_rate(*probe_scores(frames, loaded(build)[1])) for build in ("face-1.0", "face-1.1"))
+        assert older > newer
 
 
 def test_the_planted_defect_shows_below_10_lux_and_nowhere_else(benign: ProbeFrames, low_light: ProbeFrames) -> None:
