@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import cast
 
 import click
+import numpy as np
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 from cv_quality.chain import run_pending
 from cv_quality.cli import main
+from cv_quality.failures.slices import Slice
+from cv_quality.metrics.results import JsonValue
 from cv_quality.settings import Settings
 from cv_quality.stages import Workspace
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
@@ -203,3 +207,320 @@ def test_a_backfill_of_an_unknown_key_is_refused_before_a_partition_is_added(
     assert result.exit_code == 1
     assert named in result.output
     assert "Traceback" not in result.output
+
+
+ATTEMPTS = 3_000
+Document = dict[str, JsonValue]
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def attempts(seed: int = 0, *, rate: float = 0.5, subjects: int = 150) -> pl.DataFrame:
+    """Dim light through lens b fails; 20 attempts each of 150 subjects."""
+    rng = np.random.default_rng(seed)
+    light, lens = rng.choice(["dim", "day"], ATTEMPTS, p=[0.3, 0.7]), rng.choice(["a", "b", "c"], ATTEMPTS)
+    return pl.DataFrame(
+        {
+            "subject": [f"s{row * subjects // ATTEMPTS:03}" for row in range(ATTEMPTS)],
+            "light": light,
+            "lens": lens,
+            "failed": rng.random(ATTEMPTS) < np.where((light == "dim") & (lens == "b"), rate, 0.03),
+        }
+    )
+
+
+def strict_json(text: str) -> Document:
+    """JSON as the standard has it: no NaN, no Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return cast(Document, json.loads(text, parse_constant=refuse))
+
+
+def document(result: Result) -> Document:
+    assert result.exit_code == 0, result.output
+    return strict_json(result.stdout)
+
+
+def sentences(found: Document, name: str = "slices") -> list[str]:
+    items = cast("list[dict[str, list[JsonValue]]]", found[name])
+    return [Slice.from_list(item["where"]).sentence() for item in items]
+
+
+@pytest.fixture
+def sliced(cvq: Cvq, tmp_path: Path) -> Callable[..., Result]:
+    """Writes a table and searches it."""
+
+    def run(frame: pl.DataFrame, *more: str, outcome: str = "failed", subject: str | None = "subject") -> Result:
+        path = tmp_path / "attempts.parquet"
+        frame.write_parquet(path)
+        return cvq("slices", str(path), "--outcome", outcome, *(["--subject", subject] if subject else []), *more)
+
+    return run
+
+
+Sliced = Callable[..., Result]
+
+
+def test_the_document_of_slices_has_its_keys_and_reads_back(sliced: Sliced) -> None:
+    found = document(sliced(attempts(), "--json"))
+    assert set(found) >= {"n_rows", "n_subjects", "base_rate", "slices", "insufficient", "explained_away", "seed"}
+    assert set(found) >= {"seconds", "conclusion", "skipped"}
+    assert (found["n_rows"], found["n_subjects"], found["seed"]) == (ATTEMPTS, 150, 0)
+    assert sentences(found) == ["light is dim and lens is b"]
+    (item,) = cast("list[Document]", found["slices"])
+    numbers = {"rate", "low", "high", "rest_rate", "support", "subjects", "p_adjusted", "share_of_failures"}
+    assert set(item) >= numbers | {"where", "sentence"}
+    assert all(isinstance(item[name], int | float) for name in numbers)
+    away = cast("list[Document]", found["explained_away"])
+    assert {"lens is b", "light is dim"} <= set(sentences(found, "explained_away"))
+    assert all(set(each) >= {"column", "value", "rate_before", "rate_after", "by"} for each in away)
+
+
+def test_slices_for_people_are_a_table_and_end_in_one_sentence(sliced: Sliced) -> None:
+    result = sliced(attempts())
+    assert result.exit_code == 0
+    lines = result.stdout.strip().splitlines()
+    assert lines[0].startswith("attempts.parquet: 3,000 rows")
+    assert "light is dim and lens is b" in " ".join(result.stdout.split())
+    assert lines[-1].startswith("This is real: one slice holds")
+    assert any(line.startswith("lens is b looks bad (") for line in lines)
+
+
+def test_slices_can_be_sought_in_some_columns_with_another_seed_and_written_as_a_page(
+    sliced: Sliced, tmp_path: Path
+) -> None:
+    page = tmp_path / "why.html"
+    found = document(sliced(attempts(), "--columns", "light", "--seed", "7", "--report", str(page), "--json"))
+    assert sentences(found) == ["light is dim"]
+    assert found["seed"] == 7
+    assert "light is dim" in page.read_text()
+    both = document(sliced(attempts(), "--columns", "light,lens", "--json"))
+    assert sentences(both) == ["light is dim and lens is b"]
+    comma = attempts().rename({"light": "light,lens"})
+    named = document(sliced(comma, "--columns", "light,lens", "--json"))
+    assert sentences(named) == ["light,lens is dim"]
+
+
+def test_the_same_table_and_seed_give_the_same_document_but_for_the_seconds(sliced: Sliced) -> None:
+    one, other = (document(sliced(attempts(), "--json")) for _ in range(2))
+    assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_is_searched_like_a_parquet_file(cvq: Cvq, sliced: Sliced, tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "attempts.csv"
+    attempts().write_csv(path, separator=separator)
+    found = document(cvq("slices", str(path), "--outcome", "failed", "--subject", "subject", "--json"))
+    assert {**found, "seconds": 0} == {**document(sliced(attempts(), "--json")), "seconds": 0}
+
+
+def is_bad() -> pl.Expr:
+    return (pl.col("light") == "dim") & (pl.col("lens") == "b")
+
+
+def wide(frame: pl.DataFrame) -> pl.DataFrame:
+    rng = np.random.default_rng(5)
+    return frame.hstack([pl.Series(f"c{i}", rng.integers(0, 4, ATTEMPTS)) for i in range(197)])
+
+
+CAUSE = ["light is dim and lens is b"]
+ODD_TABLES: dict[str, tuple[Change, list[str], str]] = {
+    "no failures": (lambda frame: frame.with_columns(failed=pl.lit(False)), [], "none fails"),
+    "all failures": (lambda frame: frame.with_columns(failed=pl.lit(1)), [], "all fail"),
+    "one subject": (lambda frame: frame.with_columns(subject=pl.lit("s")), [], "Too small to tell"),
+    "a constant column": (lambda frame: frame.with_columns(site=pl.lit("x"), k=pl.lit(1.5)), CAUSE, "real"),
+    "an empty column": (lambda frame: frame.with_columns(site=pl.lit(None)), CAUSE, "real"),
+    "identifiers": (
+        lambda frame: frame.with_row_index("row").with_columns(token=pl.lit("t") + pl.col("row").cast(pl.String)),
+        CAUSE,
+        "real",
+    ),
+    "only identifiers": (
+        lambda frame: frame.select("subject", "failed").with_row_index("row"),
+        [],
+        "",
+    ),
+    "200 columns": (wide, CAUSE, "real"),
+    "10,000 values": (
+        lambda frame: frame.with_columns(batch=pl.Series([f"b{i * 7919 % 10_007}" for i in range(ATTEMPTS)])),
+        CAUSE,
+        "real",
+    ),
+    "missing is the cause": (
+        lambda frame: frame.select("subject", "failed", lux=pl.when(~is_bad()).then(pl.int_range(pl.len()) % 97)),
+        ["lux is missing"],
+        "real",
+    ),
+    "NaN is the cause": (
+        lambda frame: frame.select(
+            "subject", "failed", lux=pl.when(is_bad()).then(float("nan")).otherwise(pl.int_range(pl.len()) % 97)
+        ),
+        ["lux is missing"],
+        "real",
+    ),
+    "infinity among many numbers is the cause": (
+        lambda frame: frame.select(
+            "subject", "failed", lux=pl.when(is_bad()).then(float("inf")).otherwise(pl.int_range(pl.len()) % 97)
+        ),
+        ["lux > 96"],
+        "real",
+    ),
+    "names that are SQL": (
+        lambda frame: frame.rename({"light": "select", "lens": 'a"b; drop table "'}),
+        ['select is dim and a"b; drop table " is b'],
+        "real",
+    ),
+    "dates and lists beside": (
+        lambda frame: frame.with_columns(day=pl.date(2020, 1, 1), list=pl.concat_list("lens", "light")),
+        CAUSE,
+        "real",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(ODD_TABLES))
+def test_an_odd_table_has_a_clear_answer(sliced: Sliced, name: str) -> None:
+    change, slices, said = ODD_TABLES[name]
+    found = document(sliced(change(attempts()), "--json"))
+    assert sentences(found) == slices
+    assert said in str(found["conclusion"])
+    searched = str([found["slices"], found["insufficient"], found["explained_away"]])
+    assert not any(f"'{column}'" in searched for column in cast("dict[str, str]", found["skipped"]))
+    if "identifiers" in name:
+        assert "row" in cast("dict[str, str]", found["skipped"])
+
+
+def test_infinity_among_few_numbers_has_a_clear_answer(sliced: Sliced) -> None:
+    lux = pl.when(is_bad()).then(float("inf")).otherwise(pl.int_range(pl.len()) % 3)
+    found = document(sliced(attempts().select("subject", "failed", lux=lux), "--json"))
+    assert len(cast("list[JsonValue]", found["slices"])) == 1
+
+
+def test_decimals_have_a_clear_answer(sliced: Sliced) -> None:
+    gain = pl.when(is_bad()).then(7).otherwise(pl.int_range(pl.len()) % 3).cast(pl.Decimal(10, 2))
+    found = document(sliced(attempts().select("subject", "failed", gain=gain), "--json"))
+    assert len(cast("list[JsonValue]", found["slices"])) == 1
+
+
+REFUSED: dict[str, tuple[Change, str]] = {
+    "an outcome with nulls": (
+        lambda frame: frame.with_columns(failed=pl.when(pl.col("lens") != "c").then("failed")),
+        "rows are null or not finite",
+    ),
+    "an outcome with NaN": (
+        lambda frame: frame.with_columns(failed=pl.when(pl.col("lens") == "c").then(float("nan")).otherwise(1.0)),
+        "rows are null or not finite",
+    ),
+    "an endless loss": (lambda frame: frame.with_columns(failed=float("inf")), "3000 of 3000 rows are null or not"),
+    "an outcome as text": (lambda frame: frame.with_columns(failed=pl.lit("yes")), "found String; make it one"),
+    "only the outcome": (lambda frame: frame.select("failed", "subject"), "nothing can describe a slice"),
+    "no rows": (lambda frame: frame.clear(), "the table has no rows"),
+    "no such outcome": (lambda frame: frame.rename({"failed": "faild"}), "'failed': did you mean faild?"),
+    "rows without a subject": (
+        lambda frame: frame.with_columns(subject=pl.when(pl.col("lens") != "c").then("subject")),
+        "rows name no subject",
+    ),
+}
+
+
+def assert_is_one_sentence(result: Result, said: str) -> None:
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), "an error of the user's is no traceback"
+    assert result.stdout == ""
+    assert "Error: SliceError: " in result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_a_table_that_cannot_be_searched_is_refused_in_one_sentence(sliced: Sliced, name: str) -> None:
+    change, said = REFUSED[name]
+    assert_is_one_sentence(sliced(change(attempts()), "--json"), said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        (b"", "the file is empty"),
+        (b"failed\n1\n0\n", "nothing can describe a slice"),
+        (b"lens,failed\n", "the table has no rows"),
+        (b"lens,failed\na,1\nb,0,9,9\n", "expected a CSV table with a header, or Parquet"),
+        (b"lens,faild\na,1\n", "did you mean faild"),
+        (b"PAR1 and nothing more", "not a readable Parquet file"),
+        (bytes(range(256)) * 10, "table.csv: expected a CSV table"),
+    ],
+)
+@pytest.mark.parametrize("command", ["slices", "attribute"])
+def test_a_file_that_is_no_table_is_refused_in_one_sentence(
+    cvq: Cvq, tmp_path: Path, content: bytes | None, said: str, command: str
+) -> None:
+    path = tmp_path / "table.csv"
+    if content is not None:
+        path.write_bytes(content)
+    files = [str(path)] * (2 if command == "attribute" else 1)
+    result = cvq(command, *files, "--outcome", "failed", "--json")
+    if command == "attribute" and content == b"failed\n1\n0\n":
+        assert document(result)["change"] == 0, "a change of nothing has one part"
+        return
+    if command == "attribute" and said == "the table has no rows":
+        said = "has no rows"
+    assert_is_one_sentence(result, said)
+
+
+def test_a_table_in_a_shell_is_one_document_or_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "attempts.csv"
+    attempts().write_csv(path)
+    done = in_a_shell("slices", str(path), "--outcome", "failed", "--subject", "subject", "--json", home=tmp_path)
+    assert done.returncode == 0
+    assert sentences(strict_json(done.stdout)) == CAUSE
+    refused = in_a_shell("slices", str(path), "--outcome", "lens", "--json", home=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "found String" in refused.stderr
+    assert "Traceback" not in done.stderr + refused.stderr
+
+
+def attributed(cvq: Cvq, folder: Path, before: pl.DataFrame, after: pl.DataFrame, *more: str) -> Result:
+    before.write_parquet(folder / "before.parquet")
+    after.write_csv(folder / "after.csv")
+    files = (str(folder / "before.parquet"), str(folder / "after.csv"))
+    return cvq("attribute", *files, "--outcome", "failed", "--subject", "subject", *more)
+
+
+def test_a_change_between_two_tables_is_attributed_to_what_changed(cvq: Cvq, tmp_path: Path) -> None:
+    before, after = attempts(0, rate=0.03), attempts(1)
+    page = tmp_path / "change.html"
+    found = document(attributed(cvq, tmp_path, before, after, "--report", str(page), "--json"))
+    parts = cast("list[dict[str, float]]", found["parts"])
+    conditions = [str(part["condition"]) for part in parts]
+    change = float(after["failed"].to_numpy().mean() - before["failed"].to_numpy().mean())
+    assert found["change"] == pytest.approx(change)
+    assert sum(part["change"] for part in parts) == pytest.approx(change, abs=1e-12)
+    assert conditions == [*CAUSE, "the rest"]
+    assert parts[0]["rate"] > 0.9 * change
+    assert found["n_paired"] == 150
+    assert CAUSE[0] in page.read_text()
+
+
+def test_a_change_for_people_is_a_table_with_the_whole_last_and_one_sentence(cvq: Cvq, tmp_path: Path) -> None:
+    result = attributed(cvq, tmp_path, attempts(0, rate=0.03), attempts(1))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("before.parquet to after.csv")
+    assert "all rows" in result.stdout
+    assert result.stdout.strip().splitlines()[-1].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (attempts().drop("failed"), "no column 'failed'"),
+        (attempts().drop("subject"), "no column 'subject'"),
+        (attempts().with_columns(failed=pl.lit("x")), "found String"),
+        (attempts().clear(), "has no rows"),
+    ],
+)
+def test_two_tables_that_cannot_be_compared_are_refused_in_one_sentence(
+    cvq: Cvq, tmp_path: Path, after: pl.DataFrame, said: str
+) -> None:
+    assert_is_one_sentence(attributed(cvq, tmp_path, attempts(), after), said)

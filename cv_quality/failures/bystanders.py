@@ -88,7 +88,7 @@ def _explained(
     excess = before - float(table.outcome[~inside].mean())
     if after.rate - after.rest_rate > REMAINING_SHARE * excess or after.p < STILL_BAD_P:
         return None
-    failing = [float(table.outcome[inside & item.inside].sum()) for item in found]
+    failing = [_excess(table, inside & item.inside, rate=after.rest_rate) for item in found]
     order = np.argsort(-np.array(failing), kind="stable")
     by = tuple(found[int(place)].where.sentence() for place in order if failing[place] >= 0.2 * max(failing))
     predicate = column.predicates(mask)[0]
@@ -107,6 +107,11 @@ def _explained(
             words, next(rates), " or ".join(by), next(rates), next(rates)
         ),
     )
+
+
+def _excess(table: Half, rows: Flags, *, rate: float) -> float:
+    """Failures (or loss) beyond those at a rate."""
+    return float(table.outcome[rows].sum()) - rate * int(np.count_nonzero(rows))
 
 
 def adjusted_odds(

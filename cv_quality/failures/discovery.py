@@ -184,7 +184,7 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: Candidate, rest
     rate, low, high = _interval(half, inside)
     everywhere = inside_of(encoded, item.masks)
     odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
-    total = float(encoded.outcome.sum())
+    above = encoded.outcome - encoded.outcome.min()
     finding = Finding(
         where=where,
         rate=rate,
@@ -196,7 +196,7 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: Candidate, rest
         support=int(everywhere.sum()),
         subjects=_n_subjects(encoded, everywhere),
         p_adjusted=item.p_adjusted,
-        share_of_failures=float(encoded.outcome[everywhere].sum()) / total,
+        share_of_failures=float(above[everywhere].sum() / above.sum()),
         adjusted_odds_ratio=odds,
         adjusted_for=correlate,
     )
@@ -232,6 +232,7 @@ def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]
         where = Slice(tuple(conditions(masks, encoded)))
         rate, rest_rate = float(encoded.outcome[inside].mean()), float(encoded.outcome[rest & ~inside].mean())
         subjects = _n_subjects(encoded, inside)
+        people = _unit(encoded) if subjects != 1 else _unit(encoded).removesuffix("s")
         rest = rest & ~inside
         if rate > rest_rate:
             yield Insufficient(
@@ -241,7 +242,7 @@ def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]
                 support=int(inside.sum()),
                 subjects=subjects,
                 sentence=f"{where.sentence()}: {figure(rate, encoded.kind)} against {figure(rest_rate, encoded.kind)} "
-                f"elsewhere, but of {subjects} {_unit(encoded)} only: not enough to tell the slice from them.",
+                f"elsewhere, but of {subjects} {people} only: not enough to tell the slice from them.",
             )
 
 
@@ -270,12 +271,17 @@ def _sentence(item: Finding, encoded: Encoded) -> str:
 
 def _conclusion(encoded: Encoded, found: _Found, *, has_subjects: bool) -> str:
     """One plain sentence on whether anything is real."""
-    rows = f"{encoded.n_rows:,} rows" + (f" of {encoded.n_subjects:,} subjects" if has_subjects else "")
+    people = "subject" if encoded.n_subjects == 1 else "subjects"
+    rows = f"{encoded.n_rows:,} rows" + (f" of {encoded.n_subjects:,} {people}" if has_subjects else "")
     if encoded.outcome.min() == encoded.outcome.max():
         what = (
             "none fails" if encoded.outcome.max() <= 0 else "all fail" if encoded.kind == "rate" else "all lose alike"
         )
         return f"Nothing to tell apart: of {rows} {what}."
+    if not encoded.columns:
+        return (
+            f"Nothing was searched: of the table's columns none can describe a slice ({len(encoded.skipped)} skipped)."
+        )
     if found.slices:
         share = 100 * min(1.0, sum(item.share_of_failures for item in found.slices))
         p = max(item.p_adjusted for item in found.slices)

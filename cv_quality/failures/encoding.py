@@ -168,6 +168,10 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
     """Codes by the sorted ids, so that the order of rows changes nothing."""
     import polars as pl
 
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise SliceError(f"subject {name!r}: expected a name or a number, found {values.dtype}")
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
     nulls = values.null_count()
     if nulls:
         raise SliceError(
@@ -182,6 +186,8 @@ def _column(values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | Non
     """The column as codes, or the reason why it is not searched."""
     import polars as pl
 
+    if values.dtype.is_decimal():
+        values = values.cast(pl.Float64)
     if values.dtype.is_float():
         values = values.fill_nan(None)
     if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype in (pl.Binary, pl.Object):
@@ -201,10 +207,10 @@ def _column(values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | Non
 
 
 def _names_subjects(values: "pl.Series", n_values: int, subjects: NDArray[np.int64], n_subjects: int) -> bool:
-    """Whether nearly every subject has a value of its own."""
+    """Whether nearly every subject has values of its own, one or, as with sessions, several."""
     import polars as pl
 
-    if n_values <= FEW_VALUES or not IDENTIFIER_SHARE * n_subjects <= n_values <= n_subjects:
+    if n_values <= FEW_VALUES or n_values < IDENTIFIER_SHARE * n_subjects:
         return False
     pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
     return pairs.n_unique() == n_values
@@ -221,12 +227,8 @@ def _values(values: "pl.Series", *, name: str) -> Column | str:
         )
     counted = values.value_counts(name="rows").sort("rows", values.name, descending=[True, False], nulls_last=True)
     kept = counted.filter(pl.col("rows") >= least_rows(len(values))).head(MOST_CODES)
-    if kept.height + (kept.height < counted.height) < 2:
-        return (
-            f"no value but one reaches {least_rows(len(values))} rows"
-            if kept.height
-            else (f"no value of {counted.height} reaches {least_rows(len(values))} rows")
-        )
+    if kept.is_empty():
+        return f"no value of {counted.height} reaches {least_rows(len(values))} rows"
     labels = kept[values.name]
     other = None if kept.height == counted.height else kept.height
     codes = values.replace_strict(
@@ -240,12 +242,11 @@ def _numbers(values: "pl.Series", *, name: str, n_values: int) -> Column | str:
     import polars as pl
 
     known = values.drop_nulls()
-    labels: tuple[Value, ...] = ()
-    if n_values <= FEW_VALUES:
-        labels = tuple(known.unique().sort().to_list())
-        edges = np.array(labels[:-1], np.float64)
-    else:
-        edges = _edges(known.cast(pl.Float64).to_numpy())
+    few = known.unique().sort().to_list() if n_values <= FEW_VALUES else []
+    if len(few) == 1 and math.isfinite(few[0]):
+        return Column(name, values.is_null().cast(pl.UInt8).to_numpy(), (few[0], None), (), None, None)
+    labels: tuple[Value, ...] = tuple(few) if all(math.isfinite(value) for value in few) else ()
+    edges = _edges_between(few) if few else _edges(known.cast(pl.Float64).to_numpy())
     if not len(edges):
         return "nearly constant"
     numbers = values.cast(pl.Float64).fill_null(0.0).to_numpy()
@@ -254,6 +255,13 @@ def _numbers(values: "pl.Series", *, name: str, n_values: int) -> Column | str:
     if missing is not None:
         codes[values.is_null().to_numpy()] = missing
     return Column(name, codes, labels, tuple(edges.tolist()), missing, None)
+
+
+def _edges_between(values: Sequence[float]) -> NDArray[np.float64]:
+    """Edges that part all of a few values; those beside infinity are finite all the same."""
+    finite = [float(value) for value in values if math.isfinite(value)]
+    below = [(finite[0] if finite else 0.0) - 1.0] if values[0] == -math.inf else []
+    return np.array([*below, *(finite if values[-1] == math.inf else finite[:-1])], np.float64)
 
 
 def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

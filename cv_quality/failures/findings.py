@@ -24,7 +24,8 @@ class Finding(Result):
         failures, trials: numerator and denominator of `rate`; `failures` is the sum of a loss.
         support, subjects: rows and subjects of the slice in the whole table; rows are subjects where none are named.
         p_adjusted: of the one-sided test against the rest, adjusted by Holm over all proposals.
-        share_of_failures: the part of all failures of the table that lies in the slice.
+        share_of_failures: the part of all failures of the table that lies in the slice; of a loss, of what is above the
+            smallest one.
         adjusted_odds_ratio: Mantel-Haenszel odds ratio over the strata of the strongest correlate, `adjusted_for`; None
             where there is none, or for a loss.
     """

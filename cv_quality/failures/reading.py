@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PARQUET_MAGIC: Final = b"PAR1"
 INFERRED_ROWS: Final = 10_000
+MISSING: Final = ["nan", "NA", "NULL", "null"]
+"""What other programs write for a missing value, where Polars does not know it; empty is missing too."""
 
 
 @contextmanager
@@ -54,7 +56,9 @@ def _as_parquet(path: Path, target: Path) -> None:
     separator = _separator(path)
     for inferred in (INFERRED_ROWS, None):
         try:
-            lines = pl.scan_csv(path, separator=separator, infer_schema_length=inferred, raise_if_empty=True)
+            lines = pl.scan_csv(
+                path, separator=separator, infer_schema_length=inferred, raise_if_empty=True, null_values=MISSING
+            )
             lines.sink_parquet(target, compression="uncompressed", maintain_order=True)
             return
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:

@@ -35,7 +35,7 @@ class Predicate:
         """Refuse what is no condition.
 
         Raises:
-            SliceError: an unknown operator, `in` without a tuple of values, a bound that is no number, or a NaN.
+            SliceError: an unknown operator, `in` without a tuple of values, a bound that is no number, NaN or infinity.
         """
         if self.op not in get_args(Op):
             raise SliceError(f"{self.column}: expected an operator of {', '.join(get_args(Op))}, found {self.op!r}")
@@ -45,8 +45,11 @@ class Predicate:
             )
         if self.op in ("<=", ">") and (isinstance(self.value, bool) or not isinstance(self.value, int | float)):
             raise SliceError(f"{self.column}: expected a number as bound of {self.op!r}, found {self.value!r}")
-        if any(isinstance(value, float) and math.isnan(value) for value in self.values):
-            raise SliceError(f"{self.column}: NaN is no value to compare with; None means missing")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in self.values):
+            raise SliceError(
+                f"{self.column}: expected finite numbers, found {self.value!r}; None means missing, and infinity lies "
+                "above every bound"
+            )
 
     @property
     def values(self) -> "tuple[Value, ...]":
@@ -166,8 +169,6 @@ def _literal(value: object) -> str:
         return "'" + value.replace("'", "''") + "'"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and math.isinf(value):
-        return f"'{'-' if value < 0 else ''}infinity'::DOUBLE"
     return repr(value)
 
 

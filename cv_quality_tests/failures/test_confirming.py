@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from cv_quality.failures.confirming import holm, members, shortened, tested
+from cv_quality.failures.confirming import holm, members, shortened
+from cv_quality.failures.confirming import tested as evidence_of
 from cv_quality.failures.proposing import Half
 
 Flags = NDArray[np.bool_]
@@ -25,7 +26,7 @@ def stepped_down(p: Sequence[float]) -> list[float]:
     adjusted = np.zeros(len(p))
     for place, index in enumerate(order):
         adjusted[index] = max(p[other] * (len(p) - rank) for rank, other in enumerate(order[: place + 1]))
-    return np.minimum(adjusted, 1.0).tolist()
+    return [min(1.0, float(value)) for value in adjusted]
 
 
 def closed(p: Sequence[float], weights: Sequence[float]) -> list[float]:
@@ -63,7 +64,7 @@ def null_p(rng: np.random.Generator, *, subjects: int, per_subject: int, slope: 
     effect = rng.normal(size=subjects)[who]
     outcome = rng.random(len(who)) < special.expit(-3.0 + slope * effect)
     loss = rng.normal(size=len(who)) + slope * effect
-    found = tested(half(np.asarray(outcome if is_rate else loss, np.float64), who), inside, ~inside)
+    found = evidence_of(half(np.asarray(outcome if is_rate else loss, np.float64), who), inside, ~inside)
     assert found is not None
     return found.p
 
@@ -76,9 +77,7 @@ def test_at_most_about_one_in_twenty_slices_of_a_null_table_has_a_p_below_5_per_
     subjects: int, per_subject: int, slope: float, is_rate: bool
 ) -> None:
     rng = np.random.default_rng(subjects)
-    draws = [
-        null_p(rng, subjects=subjects, per_subject=per_subject, slope=slope, is_rate=is_rate) for _ in range(600)
-    ]
+    draws = [null_p(rng, subjects=subjects, per_subject=per_subject, slope=slope, is_rate=is_rate) for _ in range(600)]
     assert np.mean(np.array(draws) < 0.05) <= 0.07
     assert np.mean(np.array(draws) < 0.5) >= 0.3, "a test that never speaks is calibrated too"
 
@@ -91,10 +90,10 @@ def test_rows_taken_for_independent_would_find_causes_where_subjects_repeat() ->
         who = np.repeat(np.arange(100), 50)
         inside = rng.permutation(100)[who] < 20
         failed = np.asarray(rng.random(5_000) < special.expit(-3.0 + rng.normal(size=100)[who]), np.float64)
-        found = tested(half(failed), inside, ~inside)
+        found = evidence_of(half(failed), inside, ~inside)
         assert found is not None
         naive.append(found.p)
-    assert np.mean(np.array(naive) < 0.05) > 0.2
+    assert np.mean(np.array(naive) < 0.05) > 0.12
 
 
 @pytest.mark.parametrize(("n", "k", "rate"), [(400, 30, 0.05), (1_000, 25, 0.02), (2_000, 500, 0.2)])
@@ -104,13 +103,46 @@ def test_with_independent_rows_and_a_large_rest_p_is_the_binomial_tail(n: int, k
     failed[:k] = 1
     failed[n : n + round(rate * rest)] = 1
     inside = np.arange(n + rest) < n
-    found = tested(half(failed), inside, ~inside)
+    found = evidence_of(half(failed), inside, ~inside)
     assert found is not None
     exact = stats.binom.sf(k - 1, n, rate)
     through_t = stats.t.sf(stats.norm.isf(exact), n - 1)
     assert found.p == pytest.approx(through_t, rel=0.05)
     assert (found.rows, found.total, found.subjects) == (n, k, n)
-    assert (found.rate, found.rest_rate) == (k / n, pytest.approx(rate))
+    assert found.rate == k / n
+    assert found.rest_rate == pytest.approx(rate)
+
+
+def worth_of_a_row(outcome: NDArray[np.float64], who: NDArray[np.int64]) -> tuple[float, float]:
+    """Design effect of a mean, and how alike two rows of one subject are, over all pairs of rows."""
+    deviations = outcome - outcome.mean()
+    same = who[:, None] == who[None, :]
+    products = deviations[:, None] * deviations[None, :]
+    subjects, n = len(np.unique(who)), len(outcome)
+    effect = products[same].sum() * subjects / (subjects - 1) / (n * outcome.var())
+    pairs = same & ~np.eye(n, dtype=bool)
+    return max(1.0, float(effect)), max(0.0, float(products[pairs].mean() / outcome.var()))
+
+
+@pytest.mark.parametrize("is_alike_inside", [True, False])
+def test_p_is_the_binomial_tail_of_the_rows_that_count_held_against_t(is_alike_inside: bool) -> None:
+    """Ten subjects inside, alike or, by chance, not; sixty outside that are alike: the larger design effect counts."""
+    rng = np.random.default_rng(2)
+    who = np.repeat(np.arange(70), 10)
+    inside = who < 10
+    failed = np.asarray(rng.random(700) < special.expit(-2 + 1.5 * rng.normal(size=70)[who]), np.float64)
+    failed[inside] = (who[inside] < 5) if is_alike_inside else np.arange(100) % 10 < 5
+    own_effect, _ = worth_of_a_row(failed[inside], who[inside])
+    rest_effect, likeness = worth_of_a_row(failed[~inside], who[~inside])
+    n, n_rest = 100 / max(own_effect, 1 + 9 * likeness), 600 / rest_effect
+    rate = failed[~inside].mean()
+    tail = stats.beta.cdf(rate, n * failed[inside].mean(), n * (1 - failed[inside].mean()) + 1)
+    z = stats.norm.isf(tail) * math.sqrt(n_rest / (n + n_rest))
+    found = evidence_of(half(failed, who), inside, ~inside)
+    assert found is not None
+    assert (own_effect > 1 + 9 * likeness) == is_alike_inside
+    assert likeness > 0.05
+    assert found.p == pytest.approx(stats.t.sf(z, 9), rel=1e-6)
 
 
 def test_with_independent_rows_the_p_of_a_loss_is_that_of_a_t_test() -> None:
@@ -118,7 +150,7 @@ def test_with_independent_rows_the_p_of_a_loss_is_that_of_a_t_test() -> None:
     loss = rng.normal(size=200_000)
     inside = np.arange(200_000) < 200
     loss[inside] += 0.2
-    found = tested(half(loss), inside, ~inside)
+    found = evidence_of(half(loss), inside, ~inside)
     assert found is not None
     z = (loss[inside].mean() - loss[~inside].mean()) / np.sqrt(max(loss[inside].var(), loss[~inside].var()) / 200)
     assert found.p == pytest.approx(stats.t.sf(z, 199), rel=0.02)
@@ -134,7 +166,7 @@ def subjects_and_failures(seed: int = 0) -> tuple[Half, Flags]:
 
 def test_a_slice_that_fails_three_times_as_often_is_sure_and_its_opposite_is_not() -> None:
     table, inside = subjects_and_failures()
-    bad, good = tested(table, inside, ~inside), tested(table, ~inside, inside)
+    bad, good = evidence_of(table, inside, ~inside), evidence_of(table, ~inside, inside)
     assert bad is not None
     assert good is not None
     assert bad.p < 1e-8
@@ -144,8 +176,8 @@ def test_a_slice_that_fails_three_times_as_often_is_sure_and_its_opposite_is_not
 def test_the_evidence_counts_the_rows_it_is_given_and_no_others() -> None:
     table, inside = subjects_and_failures()
     left = np.arange(4_000) % 2 == 0
-    part, alone = tested(table, inside & left, ~inside & left), table.take(left)
-    assert part == tested(alone, inside[left], ~inside[left])
+    part, alone = evidence_of(table, inside & left, ~inside & left), table.take(left)
+    assert part == evidence_of(alone, inside[left], ~inside[left])
     assert part is not None
     assert (part.rows, part.total) == (400, table.outcome[inside & left].sum())
 
@@ -154,8 +186,8 @@ def test_who_a_subject_is_does_not_matter() -> None:
     table, inside = subjects_and_failures()
     order = np.random.default_rng(1).permutation(200)
     assert table.subjects is not None
-    renamed = tested(replace(table, subjects=order[table.subjects]), inside, ~inside)
-    as_it_was = tested(table, inside, ~inside)
+    renamed = evidence_of(replace(table, subjects=order[table.subjects]), inside, ~inside)
+    as_it_was = evidence_of(table, inside, ~inside)
     assert renamed is not None
     assert as_it_was is not None
     assert renamed.p == pytest.approx(as_it_was.p, rel=1e-9)
@@ -166,7 +198,7 @@ def test_the_same_rows_of_fewer_subjects_are_less_sure() -> None:
     assert table.subjects is not None
     p = []
     for together in (1, 4, 8):
-        found = tested(replace(table, subjects=table.subjects // together), inside, ~inside)
+        found = evidence_of(replace(table, subjects=table.subjects // together), inside, ~inside)
         assert found is not None
         p.append(found.p)
     assert p == sorted(p)
@@ -175,21 +207,21 @@ def test_the_same_rows_of_fewer_subjects_are_less_sure() -> None:
 def test_without_a_row_inside_or_outside_there_is_no_evidence() -> None:
     table, inside = subjects_and_failures()
     nothing = np.zeros_like(inside)
-    assert tested(table, nothing, ~inside) is None
-    assert tested(table, inside, nothing) is None
+    assert evidence_of(table, nothing, ~inside) is None
+    assert evidence_of(table, inside, nothing) is None
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_a_slice_that_fails_no_more_than_a_rest_without_variance_is_not_bad(inside: float, outside: float) -> None:
     rows = np.arange(200) < 50
-    found = tested(half(np.where(rows, inside, outside), np.repeat(np.arange(40), 5)), rows, ~rows)
+    found = evidence_of(half(np.where(rows, inside, outside), np.repeat(np.arange(40), 5)), rows, ~rows)
     assert found is not None
     assert found.p >= 0.5
 
 
 def test_a_slice_that_always_fails_beside_a_rest_that_never_does_is_sure() -> None:
     rows = np.arange(2_000) < 500
-    found = tested(half(rows.astype(np.float64), np.repeat(np.arange(400), 5)), rows, ~rows)
+    found = evidence_of(half(rows.astype(np.float64), np.repeat(np.arange(400), 5)), rows, ~rows)
     assert found is not None
     assert 0 <= found.p < 1e-6
     assert math.isfinite(found.p)
@@ -197,7 +229,7 @@ def test_a_slice_that_always_fails_beside_a_rest_that_never_does_is_sure() -> No
 
 def test_one_subject_cannot_confirm_anything() -> None:
     rows = np.arange(100) < 50
-    found = tested(half(rows.astype(np.float64), np.repeat([0, 1], 50)), rows, ~rows)
+    found = evidence_of(half(rows.astype(np.float64), np.repeat([0, 1], 50)), rows, ~rows)
     assert found is not None
     assert found.p == 1.0
 
@@ -221,6 +253,15 @@ def test_a_condition_that_tells_nothing_is_dropped_and_one_that_is_needed_stays(
     masks = {0: is_code(1), 1: is_code(2), 2: is_code(0)}
     assert set(shortened(with_two_causes(seed, is_second_needed=True), masks, rest)) == {0, 1}
     assert set(shortened(with_two_causes(seed, is_second_needed=False), masks, rest)) == {0}
+
+
+def test_a_condition_that_sharpens_a_slice_stays_although_the_slice_gains_more_without_it() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (2, 8_000)).astype(np.uint8)
+    chance = np.where(codes[0] == 1, np.where(codes[1] == 2, 0.45, 0.3), 0.02)
+    table = half(np.asarray(rng.random(8_000) < chance, np.float64), codes=codes)
+    rest = np.ones(8_000, np.bool_)
+    assert set(shortened(table, {0: is_code(1), 1: is_code(2)}, rest)) == {0, 1}
 
 
 def test_the_last_condition_stays_even_where_it_tells_nothing() -> None:

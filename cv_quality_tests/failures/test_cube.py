@@ -14,7 +14,7 @@ from scipy import stats
 
 from cv_quality.failures.cube import MOST_CELLS, MOST_PAIR_CELLS, Cube, Layout, cell_gains, lay_out
 from cv_quality.failures.encoding import Column, Encoded, conditions, encode
-from cv_quality.failures.slices import Slice
+from cv_quality.failures.slices import Predicate, Slice
 
 Floats = NDArray[np.float64]
 
@@ -82,16 +82,8 @@ def test_every_triple_of_values_is_counted_as_a_group_by_counts_it() -> None:
     for names in itertools.combinations(["light", "blinks", "tries"], 3):
         groups = frame.group_by(names).agg(pl.len().alias("rows"), pl.col("failed").sum())
         for group in groups.to_dicts():
-            where = tuple(
-                predicate
-                for name in names
-                for predicate in sought
-                if len(predicate) == 1 and predicate[0].column == name and predicate[0].value == group[name]
-                for predicate in predicate
-                if predicate.op == "=="
-            )
-            assert len(where) == 3
-            assert (rows[sought[where]], failures[sought[where]]) == (group["rows"], group["failed"])
+            cell = sought[tuple(Predicate(name, "==", group[name]) for name in names)]
+            assert (rows[cell], failures[cell]) == (group["rows"], group["failed"])
 
 
 def test_every_conjunction_of_one_two_and_three_columns_is_there_once() -> None:

@@ -17,14 +17,23 @@ from cv_quality.stages import Workspace
 
 WAREHOUSE_POOL = "warehouse"
 MODELS = sorted(path.stem for path in (DBT_PROJECT / "models" / "marts").glob("*.sql"))
-UPSTREAM = ("intervals", "attempt_outcomes", "metric_counts", "comparisons", "quarantine", "devices", *EXPLAINED)
+UPSTREAM = ("intervals", "attempt_outcomes", "metric_counts", "comparisons", "quarantine", "devices")
+EXPLAINED_IN = {
+    "fct_change_attribution": "change_attribution",
+    "fct_counterfactuals": "explanations",
+    "fct_failure_clusters": "failure_clusters",
+    "fct_failure_slices": "failure_slices",
+    "fct_slice_searches": "failure_slices",
+    "fct_slice_trends": "failure_slices",
+}
+"""The tables that hold one asset's rows as they are; the others are made of several, and all in one step."""
 
 
 @dg.multi_asset(
     specs=[
         dg.AssetSpec(
             ["marts", model],
-            deps=UPSTREAM,
+            deps=[EXPLAINED_IN[model]] if model in EXPLAINED_IN else UPSTREAM,
             group_name="marts",
             description=f"Table `{model}` of the DuckDB warehouse.",
             kinds={"dbt", "duckdb"},
