@@ -97,19 +97,13 @@ def polars_text(where: Slice) -> str:
 def _condition_text(predicate: Predicate) -> str:
     column = f"pl.col({predicate.column!r})"
     if predicate.op == "<=":
-        return f"({column} <= {_literal(predicate.value)})"
+        return f"({column} <= {predicate.value!r})"
     if predicate.op == ">":
         # Polars puts NaN above every number, infinity too: an upper end leaves it out.
-        return f"{column}.is_between({_literal(predicate.value)}, float('inf'), closed='right')"
+        return f"{column}.is_between({predicate.value!r}, float('inf'), closed='right')"
     listed = [value for value in predicate.values if value is not None]
     missing = f"{column}.is_null() | {column}.cast(pl.String).str.to_lowercase().eq('nan').fill_null(False)"
-    holds = f"{column}.is_in([{', '.join(map(_literal, listed))}])"
+    holds = f"{column}.is_in([{', '.join(map(repr, listed))}])"
     if None not in predicate.values:
         return holds
     return f"({missing})" if not listed else f"({holds}.fill_null(False) | {missing})"
-
-
-def _literal(value: object) -> str:
-    """A value as Python code."""
-    is_infinite = isinstance(value, float) and value in (float("inf"), float("-inf"))
-    return f"float('{value}')" if is_infinite else repr(value)
