@@ -54,7 +54,7 @@ ACCEPTED = "accepted"
 SUBJECT = "subject_id"
 MIN_FAILURES = 20
 """Failures of a single stage below which it is not searched by itself: it could not be told from its subjects."""
-MOST_OF_REJECTS = 0.9
+MOST_OF_REJECTS = 0.75
 """A stage that ended more than this part of the false rejects would only be found again."""
 SEED = 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import logging
 import math
 import sys
@@ -236,13 +237,17 @@ def margin_loss(
 
 
 def export(network: nn.Sequential, path: Path) -> None:
-    """Write the network as a torch.export archive with a dynamic batch dimension."""
+    """Write the network as a torch.export archive with a dynamic batch dimension, without the paths of this machine."""
     import torch
+
+    from cv_quality.inference.archive import harmless_archive
 
     batch = torch.export.Dim("batch", min=1, max=4096)
     example = torch.zeros(2, 1, INPUT_SIZE, INPUT_SIZE)
     program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
-    torch.export.save(program, path)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    path.write_bytes(harmless_archive(buffer.getvalue(), name=path.name).getvalue())
 
 
 def embed_with(network: nn.Module, *, gamma: float) -> Embed:
