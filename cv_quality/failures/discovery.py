@@ -157,7 +157,8 @@ def _judged(encoded: Encoded, half: Half, proposal: Proposal, judge: int, rest: 
         return None
     if evidence is None or evidence.subjects < FEW_SUBJECTS // 2:
         evidence = Evidence(0, 0.0, 0.0, 0, 1.0)
-    return Candidate(shorter, judge, evidence, proposal.weight)
+    looks = 1 if len(shorter) == len(proposal.masks) else 2 ** len(proposal.masks) - 2
+    return Candidate(shorter, judge, evidence, proposal.weight, looks)
 
 
 def _findings(

@@ -37,6 +37,7 @@ class Candidate:
 
     Attributes:
         weight: its share of the level, set by the half that proposed it.
+        looks: wordings among which the judging half chose, each of which could have been confirmed.
         p_adjusted: for all proposals.
     """
 
@@ -44,6 +45,7 @@ class Candidate:
     judge: int
     evidence: Evidence
     weight: float
+    looks: int = 1
     p_adjusted: float = 1.0
 
 
@@ -59,7 +61,7 @@ def _adjusted(candidates: Sequence[Candidate], judge: int) -> list[Candidate]:
     own = [item for item in candidates if item.judge == judge]
     whole = sum(item.weight for item in own)
     own = [replace(item, weight=item.weight / whole) for item in own]
-    adjusted = holm([item.evidence.p for item in own], [item.weight for item in own])
+    adjusted = holm([item.evidence.p * item.looks for item in own], [item.weight for item in own])
     return [replace(item, p_adjusted=min(1.0, 2 * p)) for item, p in zip(own, adjusted, strict=True)]
 
 
@@ -97,7 +99,7 @@ def _beyond_each_other(encoded: Encoded, halves: tuple[Half, Half], items: Seque
         half, rest = halves[item.judge], rests[item.judge]
         inside = members(half, item.masks)
         evidence = tested(half, inside & rest, rest & ~inside)
-        if evidence is None or evidence.p / item.weight > ALPHA / 2:
+        if evidence is None or evidence.p * item.looks / item.weight > ALPHA / 2:
             continue
         kept.append(replace(item, evidence=evidence))
         for each, other in zip(rests, halves, strict=True):
