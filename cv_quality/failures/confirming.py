@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.failures.cube import cell_gains
-from cv_quality.failures.proposing import Half, Masks, totals
+from cv_quality.failures.proposing import Half, Masks, gain_of
 
 FEW_SUBJECTS: Final = 20
 """A slice needs this many subjects in all, and half as many to be confirmed on."""
@@ -110,10 +109,7 @@ def members(half: Half, masks: Masks) -> Flags:
 
 
 def _gain(half: Half, masks: Masks, rest: Flags) -> float:
-    inside = members(half, masks) & rest
-    known = half.outcome[rest]
-    count, total = np.array([float(inside.sum())]), np.array([half.outcome[inside].sum()])
-    return float(cell_gains(count, total, totals=totals(known, is_rate=half.is_rate), least=1, lift=1.0)[0])
+    return gain_of(half.outcome, members(half, masks), rest, is_rate=half.is_rate)
 
 
 def _likeness(half: Half, rows: Flags) -> float:

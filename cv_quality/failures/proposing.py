@@ -279,6 +279,13 @@ def totals(outcome: Floats, *, is_rate: bool) -> tuple[float, float, float]:
     return float(len(outcome)), float(outcome.sum()), -1.0 if is_rate else float(outcome.var())
 
 
+def gain_of(outcome: Floats, inside: NDArray[np.bool_], among: NDArray[np.bool_], *, is_rate: bool) -> float:
+    """The log-likelihood that `inside` gains by a rate of its own among the rows `among`; -inf where it is no worse."""
+    own, known = outcome[inside & among], outcome[among]
+    count, total = np.array([float(len(own))]), np.array([own.sum()])
+    return float(cell_gains(count, total, totals=totals(known, is_rate=is_rate), least=1, lift=1.0)[0])
+
+
 def inflation(counts: Floats, sums: Floats, *, variance: float) -> float:
     """How many times the variance of a mean over rows clustered by subject is that of independent rows; at least 1.
 

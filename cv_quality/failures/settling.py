@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.failures.confirming import Evidence, holm, members, tested
-from cv_quality.failures.cube import cell_gains
 from cv_quality.failures.encoding import Encoded
-from cv_quality.failures.proposing import UNLIKE, Half, Masks, totals, unlikeness
+from cv_quality.failures.proposing import UNLIKE, Half, Masks, gain_of, totals, unlikeness
 
 ALPHA: Final = 0.005
 """The chance that any slice is reported where there is none."""
 OWN_GAIN: Final = 2.0
 """The log-likelihood that a joined value must gain on rows that no other slice holds."""
-
 FURTHER_GAIN: Final = 5.0
 """The log-likelihood that a value must gain to be joined to a confirmed slice: a row-level z of 3.2."""
 WORD_PRICE: Final = 4.0
@@ -85,10 +83,7 @@ def _worth(encoded: Encoded, masks: Masks) -> float:
 
 
 def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:
-    outcome = encoded.outcome[inside & among]
-    whole = totals(encoded.outcome[among], is_rate=encoded.kind == "rate")
-    count, total = np.array([float(len(outcome))]), np.array([outcome.sum()])
-    return float(cell_gains(count, total, totals=whole, least=1, lift=1.0)[0])
+    return gain_of(encoded.outcome, inside, among, is_rate=encoded.kind == "rate")
 
 
 def _beyond_each_other(encoded: Encoded, halves: tuple[Half, Half], items: Sequence[Candidate]) -> list[Candidate]:
