@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from cv_quality.failures.decomposition import SubjectCounts, contributions, half_widths, replicated, with_whole
+from cv_quality.error_analysis.decomposition import SubjectCounts, contributions, half_widths, replicated, with_whole
 
 SEED = 20260901
 LEVEL, BAND, REPLICATES = 0.95, (0.93, 0.97), 200

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.failures.explanations.pair_score import (
+from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
     PairScore,
     load_explained_model,
     module_score,
     torch_threads,
 )
-from cv_quality.failures.explanations.saliency import EXPLAINERS, average_face, in_parallel, integrate
+from cv_quality.error_analysis.explanations.saliency import EXPLAINERS, average_face, in_parallel, integrate
 from cv_quality.inference.preprocessing import Batch
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.settings import REFERENCE_MODELS

@@ -165,7 +165,7 @@ def bare_duckdb(folder: Path, threads: int) -> dict[str, float]:
     """The yardstick: one table with every field, its types declared, insertion order given up."""
     import duckdb
 
-    from cv_quality.lake.tables import EVENT_FIELDS
+    from cv_quality.drops.tables import EVENT_FIELDS
 
     types = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "instant": "TIMESTAMP"}
     columns = {"kind": "VARCHAR"} | {c.name: types[c.kind] for fields in EVENT_FIELDS.values() for c in fields}

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.slices import Predicate, Slice, Value
 from cv_quality.errors import SliceError
-from cv_quality.failures.slices import Predicate, Slice, Value
 
 Kind = Literal[
     "planted",

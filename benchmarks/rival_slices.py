@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cv_quality.failures.slices import Predicate, Slice, Value
+from cv_quality.error_analysis.slices import Predicate, Slice, Value
 
 TOP = 20
 """SliceLine and DivExplorer rank and do not test; the first 20 count as their reports."""
@@ -60,7 +60,7 @@ class Step(NamedTuple):
 
 
 def ours(frame: pl.DataFrame, outcome: str, subject: str | None) -> list[Slice]:
-    from cv_quality.failures.discovery import find_slices
+    from cv_quality.error_analysis.discovery import find_slices
 
     return [found.where for found in find_slices(frame, outcome=outcome, subject=subject).slices]
 

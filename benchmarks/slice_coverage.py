@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.planted import Kind, generate, similar
-from cv_quality.failures.discovery import find_slices
+from cv_quality.error_analysis.discovery import find_slices
 
 BAND = (0.93, 0.97)
 MOST_NULL = 0.05

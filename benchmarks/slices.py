@@ -32,7 +32,7 @@ import polars as pl
 
 from benchmarks.planted import KINDS, OUTCOME, SUBJECT, Kind, Planted, generate, recovered, similar
 from benchmarks.rival_slices import SEARCHES, missing_package
-from cv_quality.failures.slices import Slice
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.results import JsonValue
 
 OURS, COMPARED = "cv_quality", "SliceLine"

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from cv_quality.drops.manifest import Protocol
     from cv_quality.scores.evaluation import Evaluation
     from cv_quality.scores.source import Sentinel
-    from cv_quality.stages import StageResult, Workspace
+    from cv_quality.stage import StageResult
+    from cv_quality.workspace import Workspace
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 
@@ -154,26 +155,21 @@ def faces(
 @JSON
 def status(as_json: bool) -> None:
     """Show what has arrived, what passed its gates, and what is left to do."""
-    from cv_quality.drops.manifest import completed_drops
-    from cv_quality.gates.verdicts import cell_gates, drop_gates, state_of
-    from cv_quality.stages import drop_builds, report_path, scoring_builds
+    from cv_quality.planning import drop_states
+    from cv_quality.tasks import TASKS
 
     workspace = _workspace()
-    builds = drop_builds(workspace)
-    rows = []
-    for drop in completed_drops(workspace.landing):
-        own = builds.get(drop.drop_id)
-        scoring = scoring_builds(workspace, own) if own in workspace.registry.build_ids() and own else []
-        scored = {build: state_of(workspace.lake, cell_gates(build, drop.drop_id)) for build in scoring}
-        rows.append(
-            {
-                "drop": drop.drop_id,
-                "build": own or "",
-                "validated": state_of(workspace.lake, drop_gates(drop.drop_id)),
-                "scored": ", ".join(f"{build}: {state}" for build, state in scored.items()),
-                "report": str(report_path(workspace, own)) if own and report_path(workspace, own).is_file() else "",
-            }
-        )
+    rows = [
+        {
+            "drop": state.drop,
+            "build": state.build or "",
+            "validated": state.validated,
+            "scored": ", ".join(f"{build}: {scored}" for build, scored in state.scored.items()),
+            "report": str(state.report or ""),
+        }
+        for task in TASKS
+        for state in drop_states(workspace, task)
+    ]
     _print_rows(rows, as_json=as_json, title="drops")
 
 
@@ -184,10 +180,10 @@ def run(as_json: bool) -> None:
 
     Work that a gate refused is left alone until a corrected drop arrives. Exit code 1 when anything was refused.
     """
-    from cv_quality.chain import run_pending
+    from cv_quality.runner import run_due
 
     with _progress() as progress:
-        done = run_pending(_workspace(), track=progress.track)
+        done = run_due(_workspace(), track=progress.track)
     _print_rows([_stage_row(result) for result in done.results], as_json=as_json, title="stages run")
     for message in done.refused:
         click.echo(f"refused: {message}", err=True)
@@ -203,8 +199,8 @@ def quarantine(drop: str, limit: int, as_json: bool) -> None:
     """Show the rows of a DROP that were rejected: file, line, reason and what was found."""
     import polars as pl
 
+    from cv_quality.drops.tables import QUARANTINE_PARSE, QUARANTINE_VALIDATE
     from cv_quality.lake.lake import TableKey
-    from cv_quality.lake.tables import QUARANTINE_PARSE, QUARANTINE_VALIDATE
 
     lake = _workspace().lake
     tables = [table for table in (QUARANTINE_PARSE, QUARANTINE_VALIDATE) if lake.has(table, TableKey(drop=drop))]
@@ -352,8 +348,8 @@ def slices(
       cvq slices attempts.csv --outcome failed --subject subject_id --columns light,lens,eyewear --report why.html
       cvq slices frames.csv --outcome error_px --json
     """
-    from cv_quality.failures.discovery import find_slices
-    from cv_quality.failures.reading import opened_table
+    from cv_quality.error_analysis.discovery import find_slices
+    from cv_quality.error_analysis.reading import opened_table
 
     with opened_table(table) as rows, _working("searching for slices"):
         found = find_slices(
@@ -371,7 +367,7 @@ def slices(
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
         return
-    from cv_quality.failures.summary import slice_rows
+    from cv_quality.error_analysis.summary import slice_rows
 
     _print_rows(slice_rows(found), as_json=False, title=f"{table.name}: {found.n_rows:,} rows")
     away, few = found.explained_away, found.insufficient
@@ -409,8 +405,8 @@ def attribute(
     \b
       cvq attribute build-1.parquet build-2.parquet --outcome failed --subject subject_id
     """
-    from cv_quality.failures.attribution import attribute_tables
-    from cv_quality.failures.reading import opened_table
+    from cv_quality.error_analysis.attribution import attribute_tables
+    from cv_quality.error_analysis.reading import opened_table
 
     with opened_table(before) as old, opened_table(after) as new, _working("attributing the change"):
         found = attribute_tables(
@@ -428,7 +424,7 @@ def attribute(
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
         return
-    from cv_quality.failures.summary import part_rows
+    from cv_quality.error_analysis.summary import part_rows
 
     _print_rows(part_rows(found), as_json=False, title=f"{before.name} to {after.name}")
     click.echo(found.conclusion)
@@ -466,9 +462,14 @@ def models(as_json: bool) -> None:
 @JSON
 def report(build: str, as_json: bool) -> None:
     """Write the failure report of one BUILD against its baseline again."""
-    from cv_quality import stages
+    from cv_quality.lake.lake import TableKey
+    from cv_quality.runner import run_stage
+    from cv_quality.tasks import task_of
 
-    result = stages.report(_workspace(), build)
+    workspace = _workspace()
+    task = task_of(workspace.registry.entry(build).modality)
+    (stage,) = task.of_phase("report")
+    result = run_stage(workspace, task, stage, TableKey(build=build))
     _print_rows([_stage_row(result)], as_json=as_json, title="report")
 
 
@@ -494,21 +495,22 @@ def demo(scenario: str) -> None:
 
     What has been done already is not done again, so a second call takes seconds.
     """
-    from cv_quality.planning import builds_to_report, cells_to_score, drops_to_ingest
-    from cv_quality.stages import drop_builds, report_path
+    from cv_quality.builds import drop_builds
+    from cv_quality.planning import is_anything_due
+    from cv_quality.tasks import TASKS
 
     workspace = _workspace()
     if _missing_drops(workspace, scenario):
         _simulate(workspace, scenario, seed=None)
-    if drops_to_ingest(workspace) or cells_to_score(workspace) or builds_to_report(workspace):
-        from cv_quality.pipeline.instance import materialize_all
+    if is_anything_due(workspace, TASKS):
+        from cv_quality.pipeline.instance import materialize_due
 
         with _progress() as progress:
-            materialize_all(workspace, track=progress.track)
+            materialize_due(workspace, track=progress.track)
     console = _console()
     console.print(f"\nmetric tables   {workspace.settings.warehouse}")
     for build in sorted(set(drop_builds(workspace).values())):
-        console.print(f"failure report  {report_path(workspace, build)}")
+        console.print(f"failure report  {workspace.report_path(build)}")
     console.print("next            [bold]make ui[/bold] shows the assets, checks and runs in Dagster")
 
 
@@ -528,9 +530,9 @@ def ui(port: int) -> None:
 
 
 def _workspace() -> "Workspace":
-    from cv_quality.stages import Workspace
+    from cv_quality.tasks import open_workspace
 
-    return Workspace(Settings.from_environment())
+    return open_workspace(Settings.from_environment())
 
 
 def _simulate(workspace: "Workspace", scenario: str, *, seed: int | None) -> list[str]:

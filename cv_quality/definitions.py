@@ -1,25 +1,29 @@
 """The code location: what `workspace.yaml` loads.
 
-`build_definitions` makes a fresh set for any settings, so tests and the command line use the same one as the UI. The
-environment is read when Dagster asks for `defs`, not when this module is imported.
+`build_definitions` makes a fresh set for any settings and tasks, so tests and the command line use the same one as the
+UI. The environment is read when Dagster asks for `defs`, not when this module is imported.
 """
+
+from collections.abc import Sequence
 
 import dagster as dg
 
-from cv_quality.pipeline.assets import builds, drops, failures, marts, scores
-from cv_quality.pipeline.jobs import JOBS
-from cv_quality.pipeline.sensors import SENSORS
+from cv_quality.pipeline.assets import task_assets
+from cv_quality.pipeline.jobs import task_jobs
+from cv_quality.pipeline.marts import marts_asset
+from cv_quality.pipeline.sensors import task_sensors
 from cv_quality.settings import Settings
-from cv_quality.stages import Workspace
+from cv_quality.stage import Task
+from cv_quality.tasks import TASKS, open_workspace
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """Assets, checks, jobs and sensors over the stores of `settings`."""
+def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.Definitions:
+    """Assets, checks, jobs and sensors of the tasks over the stores of `settings`."""
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([drops, scores, builds, failures, marts]),
-        jobs=JOBS,
-        sensors=SENSORS,
-        resources={"workspace": Workspace(settings)},
+        assets=[*(asset for task in tasks for asset in task_assets(task, tasks)), marts_asset(tasks)],
+        jobs=[job for task in tasks for job in task_jobs(task, tasks)],
+        sensors=[sensor for task in tasks for sensor in task_sensors(task)],
+        resources={"workspace": open_workspace(settings, tasks)},
         executor=dg.in_process_executor,
     )
 

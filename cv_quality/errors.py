@@ -28,6 +28,10 @@ class SchemaError(CvQualityError):
     """A table's columns or types are not those that its schema declares."""
 
 
+class StageError(CvQualityError):
+    """Stages do not make a chain: a table without a writer or with two, an order that contradicts what is read."""
+
+
 class MissingTable(CvQualityError):
     """A stage asked for a table that no earlier stage has written for that key."""
 

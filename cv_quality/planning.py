@@ -1,26 +1,21 @@
 """What is left to do: drops to take in, cells of the grid to score, builds to report.
 
 Read from the landing area and from recorded verdicts alone, so the answer survives any restart. Sensors turn the work
-into runs, `cvq run` does it at once; how it is done is in `cv_quality.stages`.
+into runs, `cvq run` does it at once.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cv_quality.drops.manifest import CompletedDrop, completed_drops
 from cv_quality.errors import RegistryError
-from cv_quality.gates.verdicts import cell_gates, drop_gates, read_verdict, state_of
+from cv_quality.freshness import Freshness, State
 from cv_quality.lake.lake import TableKey
-from cv_quality.stages import (
-    Workspace,
-    digest_of,
-    drop_builds,
-    evidence_identity,
-    report_path,
-    reported_identity,
-    scoring_builds,
-)
+from cv_quality.stage import JOBS, Stage, Task, phases_of
+from cv_quality.tasks import TASKS
+from cv_quality.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -33,65 +28,98 @@ class Work:
     identity: str
 
 
-def drops_to_ingest(workspace: Workspace) -> list[Work]:
-    """Completed drops whose delivery (drop id and manifest digest) has been neither validated nor refused."""
+def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
+    """What a job of a task has to do: its first stage that has not passed can be run now.
+
+    A key that a gate refused is not due: it waits for a corrected drop.
+    """
+    stages = task.of_phase(*(phase.name for phase in phases_of(job)))
+    freshness = Freshness(workspace, task)
+    if stages and stages[0].key == "drop":
+        return [
+            Work(TableKey(drop=drop.drop_id), drop.identity)
+            for drop in arrived(workspace, task)
+            if _is_new(freshness, stages, drop)
+        ]
+    keys = _cells(freshness) if stages and stages[0].key == "build_drop" else _builds(freshness)
+    return [Work(key, freshness.work_identity(stages, key)) for key in keys if _is_due(freshness, stages, key)]
+
+
+def is_anything_due(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> bool:
+    return any(due(workspace, task, job) for task in tasks for job in JOBS)
+
+
+@dataclass(frozen=True, slots=True)
+class DropState:
+    """Where a completed drop stands.
+
+    Attributes:
+        build: the build that it was recorded with; None until it is parsed.
+        validated: how far taking it in has come.
+        scored: how far scoring it has come, by the build whose model scores it.
+        report: the page of its build, where there is one.
+    """
+
+    drop: str
+    build: str | None
+    validated: State
+    scored: dict[str, State]
+    report: Path | None
+
+
+def drop_states(workspace: Workspace, task: Task) -> Iterator[DropState]:
+    """Where each completed drop of a task stands."""
+    freshness, known = Freshness(workspace, task), set(workspace.registry.build_ids())
+    taken, scored = task.of_phase("ingest"), task.of_phase("score")
+    for drop in arrived(workspace, task):
+        build = freshness.drops.get(drop.drop_id)
+        models = freshness.models(build) if build in known and build else []
+        report = workspace.report_path(build) if build else None
+        yield DropState(
+            drop.drop_id,
+            build,
+            freshness.furthest(taken, TableKey(drop=drop.drop_id)),
+            {model: freshness.furthest(scored, TableKey(build=model, drop=drop.drop_id)) for model in models},
+            report if report and report.is_file() else None,
+        )
+
+
+def arrived(workspace: Workspace, task: Task) -> list[CompletedDrop]:
+    """The completed drops of a task's modalities; those of no known modality are the first task's to refuse."""
+    own = {modality.name for modality in task.modalities}
+    strangers = task.name == TASKS[0].name
     return [
-        Work(TableKey(drop=drop.drop_id), drop.identity)
+        drop
         for drop in completed_drops(workspace.landing)
-        if _is_due(workspace, drop)
+        if drop.modality in own or (strangers and drop.modality not in workspace.modalities)
     ]
 
 
-def cells_to_score(workspace: Workspace) -> list[Work]:
-    """Validated drops with each build, own and baseline, whose scores are missing or stand on older data.
-
-    A cell that a gate refused is not due: it waits for a corrected drop.
-    """
-    return list(_cells_to_score(workspace))
-
-
-def builds_to_report(workspace: Workspace) -> list[Work]:
-    """Builds whose drops are all scored, unless a report of exactly these scores lies there already.
-
-    The scores of the builds before count too: a report shows how its slices fared in them.
-    """
-    return [work for work in _measured_builds(workspace) if not _is_reported(workspace, work)]
+def _is_new(freshness: Freshness, stages: tuple[Stage, ...], drop: CompletedDrop) -> bool:
+    """Whether this delivery has been neither validated nor refused."""
+    key = TableKey(drop=drop.drop_id)
+    parsed = freshness.record(stages[0], key)
+    return parsed is None or parsed.delivery != drop.identity or _is_due(freshness, stages, key)
 
 
-def _is_due(workspace: Workspace, drop: CompletedDrop) -> bool:
-    parsed = read_verdict(workspace.lake, "parse", TableKey(drop=drop.drop_id))
-    if parsed is None or parsed.delivery != drop.identity:
-        return True
-    return state_of(workspace.lake, drop_gates(drop.drop_id)) == "due"
+def _is_due(freshness: Freshness, stages: tuple[Stage, ...], key: TableKey) -> bool:
+    return freshness.furthest(stages, key) == "due"
 
 
-def _cells_to_score(workspace: Workspace) -> Iterator[Work]:
-    for drop, own in sorted(drop_builds(workspace).items()):
-        validated = read_verdict(workspace.lake, "validate", TableKey(drop=drop))
-        if validated is None or state_of(workspace.lake, drop_gates(drop)) != "passed":
-            continue
-        for build in _scoring_builds(workspace, own):
-            if state_of(workspace.lake, cell_gates(build, drop)) == "due":
-                yield Work(TableKey(build=build, drop=drop), f"{build}|{drop}@{digest_of(validated.judged)}")
+def _cells(freshness: Freshness) -> Iterator[TableKey]:
+    """Each drop with every build that scores it, its own and its baseline."""
+    for drop, own in sorted(freshness.drops.items()):
+        yield from (TableKey(build=build, drop=drop) for build in _models(freshness, own))
 
 
-def _measured_builds(workspace: Workspace) -> Iterator[Work]:
-    for build in sorted(set(drop_builds(workspace).values())):
-        if not _scoring_builds(workspace, build):
-            continue
-        if identity := evidence_identity(workspace, build):
-            yield Work(TableKey(build=build), identity)
+def _builds(freshness: Freshness) -> Iterator[TableKey]:
+    return (TableKey(build=build) for build in sorted(freshness.builds) if _models(freshness, build))
 
 
-def _is_reported(workspace: Workspace, work: Work) -> bool:
-    build = str(work.key.build)
-    return reported_identity(workspace, build) == work.identity and report_path(workspace, build).is_file()
-
-
-def _scoring_builds(workspace: Workspace, build: str) -> list[str]:
-    """Like `scoring_builds`; a build that the registry does not know is logged, not fatal to the others."""
+def _models(freshness: Freshness, build: str) -> list[str]:
+    """Who scores the drops of a build; one that the registry does not know is logged, not fatal to the others."""
     try:
-        return scoring_builds(workspace, build)
+        return freshness.models(build)
     except RegistryError as error:
         logger.warning("%s: its drops cannot be scored", error)
         return []

@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from cv_quality.chain import run_pending
 from cv_quality.cli import main
-from cv_quality.failures.slices import Slice
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.results import JsonValue
+from cv_quality.runner import run_pending
 from cv_quality.settings import Settings
 from cv_quality.stages import Workspace
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly

@@ -15,9 +15,9 @@ import msgspec
 
 from cv_quality.drops.lines import MAX_LINE_BYTES, RAW_BYTES
 from cv_quality.drops.quarantine import Rejection
+from cv_quality.drops.tables import EVENT_FIELDS
 from cv_quality.errors import near
 from cv_quality.lake.schema import Column
-from cv_quality.lake.tables import EVENT_FIELDS
 
 INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
 _ID_CHARACTERS = 128

@@ -19,11 +19,11 @@ from cv_quality.drops.lines import HashingReader, read_pieces
 from cv_quality.drops.manifest import FileEntry, Manifest, check_file_set, read_manifest
 from cv_quality.drops.parsing import parse_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, RAW_TABLES
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
-from cv_quality.lake.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, RAW_TABLES
 
 _FRAME_BATCH = 1_000
 

@@ -22,7 +22,6 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 FILE_NAME = r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|(frames)-[A-Za-z0-9._-]{1,100}\.tar"
 
-Modality = Literal["face"]
 Protocol = Literal["enrolled", "all_pairs"]
 Content = Literal["events", "frames"]
 
@@ -59,7 +58,7 @@ class Manifest:
     drop_id: str
     build_id: str
     site: str
-    modality: Modality
+    modality: str
     protocol: Protocol
     captured_from: datetime
     captured_until: datetime
@@ -78,10 +77,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class CompletedDrop:
-    """A folder of the landing area that has a manifest, whether or not that manifest is sound."""
+    """A folder of the landing area that has a manifest, whether or not that is sound; `modality` as far as it says."""
 
     drop_id: str
     manifest_sha256: str
+    modality: str | None = None
 
     @property
     def identity(self) -> str:
@@ -106,10 +106,18 @@ def completed_drops(landing: Store) -> list[CompletedDrop]:
         except ObjectNotFound:
             continue
         if re.fullmatch(IDENTIFIER, folder):
-            found.append(CompletedDrop(folder, hashlib.sha256(data).hexdigest()))
+            found.append(CompletedDrop(folder, hashlib.sha256(data).hexdigest(), _modality(data)))
         else:
             logger.warning("folder %r of the landing area is no drop_id (%s): it is not taken in", folder, IDENTIFIER)
     return found
+
+
+def _modality(data: bytes) -> str | None:
+    """What a manifest says of its modality, however unsound it is otherwise."""
+    try:
+        return msgspec.json.decode(data, type=_Modality).modality
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def delivered(landing: Store, drop_id: str) -> str:
@@ -167,6 +175,10 @@ _Id = Annotated[str, msgspec.Meta(pattern=rf"^{IDENTIFIER}\Z")]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+class _Modality(msgspec.Struct):
+    modality: str | None = None
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(pattern=rf"^(?:{FILE_NAME})\Z")]
     bytes: _Count
@@ -179,7 +191,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
     drop_id: _Id
     build_id: _Id
     site: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    modality: Modality
+    modality: _Id
     protocol: Protocol
     captured_from: Annotated[datetime, msgspec.Meta(tz=True)]
     captured_until: Annotated[datetime, msgspec.Meta(tz=True)]

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from cv_quality.drops.events import INSTANT, judge, refused, too_long
 from cv_quality.drops.lines import MAX_LINE_BYTES, Block, Break, LongLine, Piece
 from cv_quality.drops.quarantine import Rejection
+from cv_quality.drops.tables import EVENT_FIELDS, RAW_TABLES
 from cv_quality.lake.schema import Column
-from cv_quality.lake.tables import EVENT_FIELDS, RAW_TABLES
 
 _INSTANT_BYTES = len("2026-09-01T12:00:00.000000Z")
 _INSTANT_MARKS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: ".", 26: "Z"}

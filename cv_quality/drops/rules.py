@@ -8,8 +8,8 @@ row to reject, and a text that names the column, what was expected and what was 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cv_quality.drops.tables import EVENT_FIELDS
 from cv_quality.lake.schema import Column
-from cv_quality.lake.tables import EVENT_FIELDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from cv_quality.drops.lines import Block, HashingReader, read_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
 from cv_quality.drops.rules import Rule, rules_of
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES, VALIDATED_TABLES
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
-from cv_quality.lake.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES, VALIDATED_TABLES
 
 if TYPE_CHECKING:
     import duckdb

@@ -22,15 +22,14 @@ from cv_quality.drops.manifest import (
     SCHEMA_VERSION,
     FileEntry,
     Manifest,
-    Modality,
     Protocol,
     encode_manifest,
     format_instant,
 )
+from cv_quality.drops.tables import EVENT_FIELDS
 from cv_quality.errors import SchemaError, near
 from cv_quality.lake.schema import Column, Kind
 from cv_quality.lake.store import Store
-from cv_quality.lake.tables import EVENT_FIELDS
 
 Scalar = str | int | float | bool | datetime | None
 
@@ -71,7 +70,7 @@ class DropWriter:
         protocol: Protocol,
         captured_from: datetime,
         captured_until: datetime,
-        modality: Modality = "face",
+        modality: str = "face",
         events_per_file: int = 250_000,
         frames_per_shard: int = 5_000,
     ) -> None:

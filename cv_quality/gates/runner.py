@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cv_quality.gates.suites import SUITES, Gate, Rule, Suite
-from cv_quality.gates.verdicts import ExpectationResult, Verdict, digests, key_for, write_verdict
+from cv_quality.gates.rules import Rule, Suite
+from cv_quality.gates.verdicts import ExpectationResult, Verdict, digest_of, key_for, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ MAX_EXAMPLES = 10
 
 
 def run_gate(
-    lake: Lake, gate: Gate, key: TableKey, *, threads: int = 2, memory_limit: str = "600MB", delivery: str = ""
+    lake: Lake, suite: Suite, key: TableKey, *, threads: int = 2, memory_limit: str = "600MB", delivery: str = ""
 ) -> Verdict:
-    """Judge the tables of `gate` for `key`, write the verdict to the lake, and return it.
+    """Judge the tables of a suite for `key`, write the verdict to the lake, and return it.
 
     Args:
         delivery: identity of what the tables were made of, recorded with the verdict.
@@ -33,16 +33,21 @@ def run_gate(
     Raises:
         MissingTable: a table that the gate judges, or looks into, has not been written for `key`.
     """
-    suite = SUITES[gate]
     with _views(lake, suite, key, threads=threads, memory_limit=memory_limit) as connection:
         engine = _execution_engine(connection)
         results = tuple(
             result for table in suite.judged for result in _judge(suite, table.name, connection, engine=engine)
         )
     passed = all(result.passed or result.is_warning for result in results)
-    verdict = Verdict(gate, str(key), passed, digests(lake, gate, key), results, delivery)
+    verdict = Verdict(suite.gate, str(key), passed, _digests(lake, suite, key), results, delivery)
     write_verdict(lake, verdict)
     return verdict
+
+
+def _digests(lake: Lake, suite: Suite, key: TableKey) -> dict[str, str]:
+    """The sha256 of every file judged or looked into, by object key."""
+    keyed = [(table, key_for(table, key)) for table in (*suite.judged, *suite.context)]
+    return {lake.object_key(table, own): digest_of(lake, table, own) for table, own in keyed}
 
 
 @contextmanager

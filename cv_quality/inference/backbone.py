@@ -2,7 +2,7 @@
 
 The folder holds `backbone.yaml` and the model file that it names. Nothing is downloaded and nothing is unpickled: files
 are read by the loaders of `cv_quality.inference.runners`. What the vectors are used for is said in
-`cv_quality.failures.clusters`; a build's own model is loaded by `cv_quality.inference.embedder`.
+`cv_quality.error_analysis.clusters`; a build's own model is loaded by `cv_quality.inference.embedder`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeGuard, cast, get_args
+from typing import Literal, Protocol, TypeGuard, cast, get_args
 
 import yaml
 
@@ -22,7 +22,6 @@ from cv_quality.lake.store import open_store
 from cv_quality.settings import S3Options
 
 ModelFormat = Literal["torch_export", "onnx"]
-Modality = Literal["face"]
 
 _BUILD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +58,7 @@ class ModelEntry:
     """
 
     build_id: str
-    modality: Modality
+    modality: str
     follows: str | None
     format: ModelFormat
     file: str
@@ -85,10 +84,32 @@ class ModelEntry:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+class BuildEntry(Protocol):
+    """What every build's entry says, whatever its task and modality."""
+
+    @property
+    def build_id(self) -> str: ...
+    @property
+    def modality(self) -> str: ...
+    @property
+    def follows(self) -> str | None: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def decision_threshold(self) -> float: ...
+
+
 class ModelRegistry:
     """The builds that a folder or an `s3://` prefix describes."""
 
-    def __init__(self, uri: str, *, s3: S3Options | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        modalities: Mapping[str, object] | None = None,
+        s3: S3Options | None = None,
+        cache: Path | None = None,
+    ) -> None:
         """Open the registry.
 
         Args:
@@ -114,7 +135,7 @@ class ModelRegistry:
         known = self.build_ids()
         if build_id not in known:
             raise RegistryError(f"no build {build_id!r} in the registry {self.uri}; {near(build_id, known)}")
-        return parse_entry(self._store.read_bytes(f"{build_id}.yaml"), file=f"{build_id}.yaml")
+        return parse_model_entry(self._store.read_bytes(f"{build_id}.yaml"), file=f"{build_id}.yaml")
 
     def baseline(self, build_id: str) -> str | None:
         """The build that `build_id` is measured against, or None for a first build.
@@ -164,16 +185,16 @@ def verified_bytes(path: Path, *, sha256: str) -> bytes:
     return data
 
 
-def parse_entry(data: bytes, *, file: str) -> ModelEntry:
+def parse_model_entry(data: bytes, *, file: str) -> ModelEntry:
     """Read one registry file strictly: no unknown, missing or mistyped key.
 
     Raises:
         RegistryError: names the file, the key, what was expected and what was found.
     """
-    fields = _Fields(_yaml(data, file=file), where=file, required=_REQUIRED, optional=_OPTIONAL)
+    fields = Fields(_yaml(data, file=file), where=file, required=_REQUIRED, optional=_OPTIONAL)
     entry = ModelEntry(
         build_id=fields.text("build_id", "a build id [A-Za-z0-9._-]{1,128}", _BUILD_ID),
-        modality=cast(Modality, fields.choice("modality", get_args(Modality))),
+        modality=fields.text("modality", "a modality", _BUILD_ID),
         follows=fields.text_or_none("follows", "a build id or null", _BUILD_ID),
         format=cast(ModelFormat, fields.choice("format", get_args(ModelFormat))),
         file=fields.text("file", "a path or URI"),
@@ -192,7 +213,7 @@ def parse_entry(data: bytes, *, file: str) -> ModelEntry:
 def _detector(value: object, *, where: str) -> DetectorEntry | None:
     if value is None:
         return None
-    fields = _Fields(value, where=where, required=_DETECTOR_KEYS, optional=frozenset())
+    fields = Fields(value, where=where, required=_DETECTOR_KEYS, optional=frozenset())
     fields.choice("format", ("onnx",))
     return DetectorEntry(
         format="onnx",
@@ -217,7 +238,7 @@ def _is_dimension(value: float) -> bool:
     return isinstance(value, int) and 2 <= value <= 65536
 
 
-class _Fields:
+class Fields:
     """A mapping from YAML whose keys are checked at once and whose values are checked as they are taken."""
 
     def __init__(self, value: object, *, where: str, required: frozenset[str], optional: frozenset[str]) -> None:

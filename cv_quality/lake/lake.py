@@ -1,7 +1,7 @@
 """The lake: one atomic Parquet file per table and partition key, checked against the schema on the way in.
 
 Rooms hand on paths, not frames: `path` gives a local file for any engine. Verdicts and other small JSON objects are
-written through `store` by their own rooms. What tables exist is said in `cv_quality.lake.tables`.
+written through `store` by those who own them. Tables are declared beside their writers.
 """
 
 import tempfile
@@ -78,6 +78,14 @@ class Lake:
         import polars as pl
 
         return pl.read_parquet(self.path(table, key), columns=list(columns) if columns else None)
+
+    def first(self, table: Table, key: TableKey, *, columns: Sequence[str]) -> "dict[str, object] | None":
+        """The first row of the table's file, of these columns; None when it has no row."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path(table, key)) as file:
+            batch = next(file.iter_batches(batch_size=1, columns=list(columns), use_threads=False), None)
+        return None if batch is None or not batch.num_rows else dict(batch.to_pylist()[0])
 
     def scan(self, table: Table, keys: Sequence[TableKey]) -> "pl.LazyFrame":
         """The rows of several keys as one lazy frame; an empty frame with the table's columns for no key."""

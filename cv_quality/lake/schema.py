@@ -1,7 +1,7 @@
 """The one description of a column and a table; everything else about columns is derived from it.
 
-Parquet writers, quarantine rules, Great Expectations suites, dbt sources and the documentation of columns come from
-the `Table` values in `cv_quality.lake.tables`. Nothing here knows where a table lies.
+Parquet writers, quarantine rules, Great Expectations suites, the warehouse's models and the documentation of columns
+come from `Table` values, each beside its writer. Nothing here knows where a table lies.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts"]
 Key = Literal["drop", "build", "build_drop"]
+Bounds = Literal["score", "threshold", "name"]
+Conditions = Literal["recorded", "banded"]
 
 IDENTIFIER = r"[A-Za-z0-9._-]{1,128}"
 NOT_IN_IDENTIFIER = r"[^A-Za-z0-9._-]"
@@ -30,6 +32,7 @@ class Column:
         low, high: closed range of a number; None is unbounded.
         levels: the closed set of values of a text column; empty when open.
         pattern: regular expression that a whole text value must match.
+        bounds: what the modality says of the values: the range of its scores, of thresholds on them, or its own name.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Column:
     high: float | None = None
     levels: tuple[str, ...] = ()
     pattern: str | None = None
+    bounds: Bounds | None = None
 
     @property
     def arrow_type(self) -> "pa.DataType":
@@ -70,6 +74,11 @@ class Table:
         grain: what one row is, for people.
         columns: in the order of the file.
         unique: columns that identify a row within one file; empty when rows may repeat.
+        conditions: whether the conditions that a modality records are columns too, with their bands or without.
+        mart: whether the warehouse has it, row by row.
+        staged: whether models of the warehouse are made of it.
+        hidden: columns that stay in the lake.
+        asset: the Dagster asset that shows it; by default one of its own name.
     """
 
     name: str
@@ -77,6 +86,11 @@ class Table:
     grain: str
     columns: tuple[Column, ...]
     unique: tuple[str, ...] = ()
+    conditions: Conditions | None = None
+    mart: bool = False
+    staged: bool = False
+    hidden: tuple[str, ...] = ()
+    asset: str = ""
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)

@@ -6,17 +6,18 @@ keeps it. The tables and their tests are in `dbt_project/`; what dbt reads of th
 
 import fcntl
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cv_quality.errors import WarehouseError
-from cv_quality.lake.dbt_sources import VERDICTS, WAREHOUSE_TABLES
+from cv_quality.lake.dbt_sources import VERDICTS
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.schema import Table
 from cv_quality.lake.staging import staging_folder
@@ -72,6 +73,7 @@ class WarehouseSummary:
 def build_warehouse(
     *,
     lake: Lake,
+    tables: Sequence[Table],
     target: Path,
     project_dir: Path = DBT_PROJECT,
     memory_limit: str = "600MB",
@@ -80,6 +82,7 @@ def build_warehouse(
     """Build the warehouse from the lake, test it, and put it in the place of `target`.
 
     Args:
+        tables: those that the lake may hold; the ones marked for the warehouse are read.
         lake: read through local files; from an object store the few tables needed are fetched first.
         target: the DuckDB file; its folder also holds the lock and, for the time of the build, the new file.
         project_dir: the dbt project, by default the one of the repository.
@@ -99,7 +102,11 @@ def build_warehouse(
     ):
         started = time.perf_counter()
         built = folder / target.name
-        variables = {"warehouse": str(built), "memory_limit": memory_limit, "lake_files": lake_files(lake, folder)}
+        variables = {
+            "warehouse": str(built),
+            "memory_limit": memory_limit,
+            "lake_files": lake_files(lake, tables, folder),
+        }
         nodes = _run_dbt(project_dir, folder, variables)
         _refuse_failures(nodes, target)
         built.replace(target)
@@ -111,13 +118,26 @@ def build_warehouse(
         )
 
 
-def lake_files(lake: Lake, folder: Path) -> dict[str, str]:
+def mart_sources(tables: Iterable[Table]) -> dict[str, list[str]]:
+    """Every metric table by name, with the lake tables that its model reads, through other models too."""
+    found = {path.stem: path.read_text() for path in sorted((DBT_PROJECT / "models" / "marts").glob("*.sql"))}
+    names = {table.name for table in tables}
+
+    def read(model: str) -> set[str]:
+        refs = re.findall(r"ref\('([a-z0-9_]+)'\)", found.get(model, ""))
+        own = {ref.removeprefix("stg_") for ref in refs if ref.startswith("stg_")}
+        return (own & names) | {name for ref in refs if ref in found for name in read(ref)}
+
+    return {model: sorted(read(model)) for model in found}
+
+
+def lake_files(lake: Lake, tables: Sequence[Table], folder: Path) -> dict[str, str]:
     """For each table that the warehouse reads, its files as a DuckDB list of paths and globs.
 
     The first is always an empty file with the table's columns, so that a table without a file yet is an empty table.
     """
-    tables = {table.name: [_empty(table, folder), *_files(lake, table)] for table in WAREHOUSE_TABLES}
-    return {name: _as_sql(paths) for name, paths in (tables | {VERDICTS: _verdicts(lake, folder)}).items()}
+    files = {t.name: [_empty(t, folder), *_files(lake, t)] for t in tables if t.mart or t.staged}
+    return {name: _as_sql(paths) for name, paths in (files | {VERDICTS: _verdicts(lake, folder)}).items()}
 
 
 def _files(lake: Lake, table: Table) -> list[str]:

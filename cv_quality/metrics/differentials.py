@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.columns import column, truth, whole_numbers
 from cv_quality.metrics.dyadic import pair_rate, pair_variance
 from cv_quality.metrics.inequity import (
     ALPHA,
@@ -29,6 +28,7 @@ from cv_quality.metrics.rates import LEVEL, NO_TRIAL, Rate, clustered_rate, perc
 from cv_quality.metrics.resampling import scores_array
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import ListedTrials, Trials, dyad_codes, require_different, subject_codes
+from cv_quality.metrics.validation import column, truth, whole_numbers
 
 RateName = Literal["fmr", "fnmr", "fta"]
 Verdict = Literal["pass", "fail", "insufficient"]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.columns import column
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, in_order, thresholds_of
+from cv_quality.metrics.validation import column
 from cv_quality.metrics.verification import fnmr_at_fmr
 
 SCORES_AT_ONCE = 1 << 22

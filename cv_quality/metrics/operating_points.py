@@ -1,7 +1,7 @@
 """Operating points on counted pairs: exact where the tail of impostor scores reaches, from the histogram elsewhere.
 
 The exact rules are those of `cv_quality.metrics.verification`; this module only chooses between the two sources and
-says which one answered. Intervals are added in `cv_quality.metrics.measure`.
+says which one answered. Intervals are added in `cv_quality.tasks.verification.build_metrics`.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Either a set of templates against itself, or a block of references against probes; scores are never held all at once.
 Which blocks a build has, and who owns a reference that several drops repeat, is decided in
-`cv_quality.metrics.impostors`; how the pairs are gone through in `cv_quality.metrics.pair_engine`.
+`cv_quality.tasks.verification.impostors`; how the pairs are gone through in `cv_quality.metrics.pair_engine`.
 """
 
 import math

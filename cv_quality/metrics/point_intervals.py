@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval, tail_depth
-from cv_quality.metrics.build_scores import BuildScores
 from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.equal_error import eer_interval
 from cv_quality.metrics.operating_points import OperatingPoint
 from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.metrics.verification import allowed_false_matches
+from cv_quality.tasks.verification.build_scores import BuildScores
 
 Row = dict[str, object]
 Band = tuple[float | None, float | None]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.columns import whole_numbers
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.sorted_scores import Scores, in_order, is_below, thresholds_of
+from cv_quality.metrics.validation import whole_numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.columns import column, truth
 from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.metrics.results import Result
+from cv_quality.metrics.validation import column, truth
 
 NO_FTE = "the failure-to-enrol rate is not given"
 

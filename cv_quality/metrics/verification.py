@@ -1,7 +1,7 @@
 """Error rates of verification from two classes of scores: FMR, FNMR, each at a fixed other, EER and the DET curve.
 
 Everything here is exact arithmetic on scores (higher means more alike, accept when score >= threshold); intervals are
-in `cv_quality.metrics.rates`, and scores counted over millions of pairs in `cv_quality.metrics.impostors`. Terms follow
+in `cv_quality.metrics.rates`, and scores counted over millions of pairs in `cv_quality.tasks.verification.impostors`. Terms follow
 ISO/IEC 19795-1.
 """
 

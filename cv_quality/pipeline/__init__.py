@@ -1,4 +1,4 @@
-"""Everything Dagster: assets by stage, checks, partitions, sensors and jobs, each thin over `cv_quality.stages`.
+"""Everything Dagster: assets by stage, checks, partitions, sensors and jobs, each thin over the declared stages.
 
 Nothing outside this folder (and the code location `cv_quality.definitions`) imports dagster.
 """

@@ -11,23 +11,20 @@ from shutil import copyfile
 
 import dagster as dg
 
-from cv_quality import planning
-from cv_quality.chain import Track
 from cv_quality.definitions import build_definitions
 from cv_quality.errors import DropError, near
-from cv_quality.gates.verdicts import drop_gates, state_of
+from cv_quality.freshness import Freshness
 from cv_quality.lake.lake import TableKey
-from cv_quality.pipeline.assets.failures import EXPLAINED
-from cv_quality.pipeline.assets.marts import MODELS
-from cv_quality.pipeline.jobs import EVALUATE_BUILD_ON_DROP, INGEST_DROP, REPORT_BUILD
+from cv_quality.pipeline.jobs import job_name
+from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partition_of
-from cv_quality.pipeline.sensors import identity_tags, partitions_of
-from cv_quality.planning import Work
-from cv_quality.stages import Workspace, drop_builds
+from cv_quality.pipeline.sensors import identity_tags, partitions_for
+from cv_quality.planning import Work, due
+from cv_quality.runner import Track
+from cv_quality.stage import PUBLISH, Phase, Task, phases_of
+from cv_quality.tasks import TASKS
+from cv_quality.workspace import Workspace
 
-MEASURED = ("impostor_counts", "intervals")
-PUBLISHED = tuple(f"marts/{model}" for model in MODELS)
-REPORTED = ("failure_report",)
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -39,25 +36,33 @@ def prepare_home(home: Path) -> Path:
     return home
 
 
-def materialize_all(workspace: Workspace, *, track: Track) -> list[dg.ExecuteInProcessResult]:
+def materialize_due(
+    workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS
+) -> list[dg.ExecuteInProcessResult]:
     """Run the jobs for everything that is due, in the order of the data; the metric tables once for all builds."""
+    results: list[dg.ExecuteInProcessResult] = []
     with _instance(workspace) as instance:
-        jobs = _Jobs(build_definitions(workspace.settings), instance)
-        results = jobs.run(INGEST_DROP.name, planning.drops_to_ingest(workspace), track=track, label="take drops in")
-        cells = planning.cells_to_score(workspace)
-        results += jobs.run(EVALUATE_BUILD_ON_DROP.name, cells, track=track, label="score builds on drops")
-        builds = planning.builds_to_report(workspace)
-        results += jobs.run(REPORT_BUILD.name, builds, track=track, label="measure builds", only=MEASURED)
-        results += jobs.run(REPORT_BUILD.name, builds, track=track, label="explain failures", only=EXPLAINED)
-        published = jobs.run(REPORT_BUILD.name, builds[:1], track=track, label="publish metric tables", only=PUBLISHED)
+        jobs = _Jobs(build_definitions(workspace.settings, tasks), instance, track)
+        for task in tasks:
+            for job in ("ingest_drop", "evaluate_build_on_drop"):
+                (phase,) = phases_of(job)
+                results += jobs.run(task, job, due(workspace, task, job), label=phase.label)
+        builds = {task.name: due(workspace, task, "report_build") for task in tasks}
+        *before, last = phases_of("report_build")
+        for task in tasks:
+            for phase in before:
+                results += jobs.run_phase(task, phase, builds[task.name])
+        first = next(((task, work) for task in tasks for work in builds[task.name][:1]), None)
+        published = jobs.publish(*first, tasks=tasks) if first else []
         results += published
         if all(run.success for run in published):
-            results += jobs.run(REPORT_BUILD.name, builds, track=track, label="report builds", only=REPORTED)
+            for task in tasks:
+                results += jobs.run_phase(task, last, builds[task.name])
     return results
 
 
 def backfill_grid(
-    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track
+    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track, task: Task = TASKS[0]
 ) -> list[dict[str, object]]:
     """Score each of `builds` on each of `drops`, whether or not it was done before; all of them when none is named.
 
@@ -65,7 +70,9 @@ def backfill_grid(
         DropError: a drop is not validated in the lake; the near ones are named.
         RegistryError: a build is not in the registry; the near ones are named.
     """
-    validated = [drop for drop in drop_builds(workspace) if _is_validated(workspace, drop)]
+    freshness = Freshness(workspace, task)
+    *_, last = task.of_phase("ingest")
+    validated = [drop for drop in freshness.drops if freshness.state(last, TableKey(drop=drop)) == "passed"]
     for drop in drops:
         if drop not in validated:
             raise DropError(f"drop {drop!r} is not validated in the lake: {near(drop, validated)}")
@@ -78,8 +85,8 @@ def backfill_grid(
         for drop in sorted(chosen_drops)
     ]
     with _instance(workspace) as instance:
-        jobs = _Jobs(build_definitions(workspace.settings), instance)
-        runs = jobs.run(EVALUATE_BUILD_ON_DROP.name, work, track=track, label="score the grid")
+        jobs = _Jobs(build_definitions(workspace.settings), instance, track)
+        runs = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid")
     return [
         {"build": item.key.build, "drop": item.key.drop, "run": run.run_id, "succeeded": run.success}
         for item, run in zip(work, runs, strict=True)
@@ -90,38 +97,50 @@ def backfill_grid(
 class _Jobs:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
+    track: Track
 
     def run(
         self,
+        task: Task,
         job: str,
         work: Sequence[Work],
         *,
-        track: Track,
         label: str,
-        only: Sequence[str] | None = None,
+        only: Sequence[dg.AssetKey] | None = None,
+        is_attempt: bool = True,
     ) -> list[dg.ExecuteInProcessResult]:
-        """One run of `job`, or of `only` these of its assets, for each piece of work."""
-        for definition, keys in partitions_of(work).items():
+        """One run of a task's job, or of `only` these of its assets, for each piece of work.
+
+        Args:
+            is_attempt: whether the run counts as an attempt at the work; a first part of it does not.
+        """
+        for definition, keys in partitions_for(task, work).items():
             self.instance.add_dynamic_partitions(str(definition.name), keys)
-        resolved = self.definitions.resolve_job_def(job)
-        selection = None if only is None else [dg.AssetKey(name.split("/")) for name in only]
+        resolved = self.definitions.resolve_job_def(job_name(task, job))
         return [
             resolved.execute_in_process(
                 partition_key=partition_of(item.key),
                 instance=self.instance,
-                asset_selection=selection,
-                # A part of a job is no attempt at the work; its last part is.
-                tags=identity_tags(item) if only in (None, REPORTED) else {},
+                asset_selection=only,
+                tags=identity_tags(item) if is_attempt else {},
                 run_config=QUIET,
                 raise_on_error=False,
             )
-            for item in track(work, description=label)
+            for item in self.track(work, description=label)
         ]
+
+    def run_phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[dg.ExecuteInProcessResult]:
+        """The assets of one phase of a job."""
+        stages = task.of_phase(phase.name)
+        only = [dg.AssetKey([task.name, asset]) for stage in stages for asset in stage.assets]
+        is_last = phase == phases_of(phase.job)[-1]
+        return self.run(task, phase.job, work, label=phase.label, only=only, is_attempt=is_last)
+
+    def publish(self, task: Task, work: Work, *, tasks: Sequence[Task]) -> list[dg.ExecuteInProcessResult]:
+        """The metric tables, once."""
+        only = [spec.key for spec in mart_specs(tasks)]
+        return self.run(task, "report_build", [work], label=PUBLISH, only=only, is_attempt=False)
 
 
 def _instance(workspace: Workspace) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(prepare_home(workspace.settings.dagster_home)))
-
-
-def _is_validated(workspace: Workspace, drop: str) -> bool:
-    return state_of(workspace.lake, drop_gates(drop)) == "passed"

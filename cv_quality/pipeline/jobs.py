@@ -1,21 +1,29 @@
-"""The jobs that sensors, backfills and people launch: one per partition space, in the order of the data."""
+"""The jobs that sensors, backfills and people launch: one per task and partition space, in the order of the data."""
+
+from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-INGEST_DROP = dg.define_asset_job(
-    "ingest_drop",
-    selection=dg.AssetSelection.groups("parse", "validate"),
-    description="A completed drop to validated tables. One run per drop.",
-)
-EVALUATE_BUILD_ON_DROP = dg.define_asset_job(
-    "evaluate_build_on_drop",
-    selection=dg.AssetSelection.assets("embeddings", "comparisons", "attempt_outcomes", "metric_counts"),
-    description="One build's model on one validated drop: templates, scores, outcomes, counts.",
-)
-REPORT_BUILD = dg.define_asset_job(
-    "report_build",
-    selection=dg.AssetSelection.assets("impostor_counts", "intervals", "failure_report")
-    | dg.AssetSelection.groups("explain", "marts"),
-    description="Counts to impostor pairs, intervals, causes, metric tables and the build's failure report.",
-)
-JOBS = (INGEST_DROP, EVALUATE_BUILD_ON_DROP, REPORT_BUILD)
+from cv_quality.pipeline.marts import mart_specs
+from cv_quality.stage import PHASES, Task, phases_of
+
+
+def job_name(task: Task, job: str) -> str:
+    return f"{task.name}_{job}"
+
+
+def task_jobs(task: Task, tasks: Sequence[Task]) -> list[UnresolvedAssetJobDefinition]:
+    """Each job runs the stages of its phases; the one that reports makes the metric tables too."""
+    return [_job(task, name, tasks) for name in dict.fromkeys(phase.job for phase in PHASES.values())]
+
+
+def _job(task: Task, job: str, tasks: Sequence[Task]) -> UnresolvedAssetJobDefinition:
+    phases = phases_of(job)
+    stages = task.of_phase(*(phase.name for phase in phases))
+    keys = [dg.AssetKey([task.name, asset]) for stage in stages for asset in stage.assets]
+    if any(phase.name == "report" for phase in phases):
+        keys += [spec.key for spec in mart_specs(tasks)]
+    return dg.define_asset_job(
+        job_name(task, job), selection=dg.AssetSelection.assets(*keys), description=f"{task.title}: {phases[0].about}"
+    )

@@ -1,18 +1,19 @@
 """How an asset runs a stage: one call per partition key, results and verdicts turned into Dagster's events.
 
-What a stage does is in `cv_quality.stages`; which assets exist is in `cv_quality.pipeline.assets`.
+How a stage is run is in `cv_quality.runner`; which assets exist is in `cv_quality.pipeline.assets`.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from cv_quality.errors import CvQualityError, StoreError
 from cv_quality.gates.verdicts import ExpectationResult, Verdict
-from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.partitions import table_key
-from cv_quality.stages import StageResult
+from cv_quality.runner import run_stage
+from cv_quality.stage import Stage, StageResult, Task
+from cv_quality.workspace import Workspace
 
 RETRY_UNREACHABLE_STORES = dg.RetryPolicy(max_retries=2, delay=2.0, backoff=dg.Backoff.EXPONENTIAL)
 MANY_KEYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=4)
@@ -20,36 +21,18 @@ MANY_KEYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=4)
 Event = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
-def keys_of(context: dg.AssetExecutionContext) -> list[TableKey]:
-    """The lake keys of the run's partitions."""
-    definition = context.assets_def.partitions_def
-    assert definition is not None
-    return [table_key(partition, definition=definition) for partition in context.partition_keys]
-
-
-def run_stage(
-    context: dg.AssetExecutionContext,
-    stage: Callable[[TableKey], StageResult],
-    *,
-    assets: Sequence[str],
-    check: str | None = None,
-    picture: Callable[[TableKey], bytes] | None = None,
-) -> Iterator[Event]:
-    """Run `stage` for every key of the run and yield what Dagster should know.
+def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task, stage: Stage) -> Iterator[Event]:
+    """Run a stage for every key of the run and yield what Dagster should know.
 
     A key that cannot be done does not keep the others from being done; the step fails at its end, naming it.
     Only an unreachable store is worth a retry: every other typed error stays an error until somebody acts.
-
-    Args:
-        assets: the assets that the stage materializes, the one with the check first.
-        check: name of the blocking check that carries the gate's verdicts.
-        picture: a PNG to look at, drawn for the last key.
     """
+    keys = [table_key(partition, task=task, key=stage.key) for partition in context.partition_keys]
     results: list[StageResult] = []
     refused: dict[str, CvQualityError] = {}
-    for key in keys_of(context):
+    for key in keys:
         try:
-            results.append(stage(key))
+            results.append(run_stage(workspace, task, stage, key))
             context.log.info(f"{results[-1].stage} {key}: {results[-1].numbers}")
         except StoreError:
             raise
@@ -58,15 +41,16 @@ def run_stage(
     if refused:
         raise dg.Failure(_refusals(refused), allow_retries=False)
     metadata = _metadata(results)
-    if picture:
-        metadata["picture"] = _embedded(picture(keys_of(context)[-1]))
+    if stage.picture:
+        metadata["picture"] = _embedded(stage.picture(workspace, keys[-1]))
+    assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
     for asset in assets:
         yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
-    if check:
-        yield check_result([result.verdict for result in results if result.verdict], asset=assets[0], name=check)
+    if verdicts := [result.verdict for result in results if result.verdict]:
+        yield check_result(verdicts, asset=assets[0], name=f"{stage.name}_gate")
 
 
-def check_result(verdicts: Sequence[Verdict], *, asset: str, name: str) -> dg.AssetCheckResult:
+def check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
     """The gate's verdicts as one check: rules, counts and offending keys; never a row of data."""
     rows = [(verdict.key, item) for verdict in verdicts for item in verdict.expectations]
     broken = [(key, item) for key, item in rows if not item.passed]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
-from cv_quality import planning
-from cv_quality.pipeline.jobs import EVALUATE_BUILD_ON_DROP, INGEST_DROP, REPORT_BUILD
-from cv_quality.pipeline.partitions import BUILDS, DROPS, partition_of
-from cv_quality.planning import Work
-from cv_quality.stages import Workspace
+from cv_quality.pipeline.jobs import job_name
+from cv_quality.pipeline.partitions import builds_of, drops_of, partition_of
+from cv_quality.planning import Work, due
+from cv_quality.stage import JOBS, Task
+from cv_quality.workspace import Workspace
 
 IDENTITY_TAG = "cvq/identity"
 MAX_ATTEMPTS = 3
@@ -24,43 +24,41 @@ INTERVAL_SECONDS = 2
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
-@dg.sensor(
-    job=INGEST_DROP,
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Requests one run for every completed drop; a corrected manifest is a new identity.",
-)
-def completed_drop_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
-) -> dg.SensorResult:
-    return _result(context, lambda: planning.drops_to_ingest(workspace))
+def task_sensors(task: Task) -> list[dg.SensorDefinition]:
+    """One sensor a job of the task."""
+    return [_sensor(task, job) for job in JOBS]
 
 
-@dg.sensor(
-    job=EVALUATE_BUILD_ON_DROP,
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Scores every validated drop with its own build's model and with the baseline's.",
-)
-def validated_drop_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
-) -> dg.SensorResult:
-    return _result(context, lambda: planning.cells_to_score(workspace))
+def _sensor(task: Task, job: str) -> dg.SensorDefinition:
+    name, description = _SENSORS[job]
+
+    @dg.sensor(
+        name=f"{task.name}_{name}",
+        job_name=job_name(task, job),
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=description,
+    )
+    def sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult:
+        return _result(context, task, lambda: due(workspace, task, job))
+
+    return sensor
 
 
-@dg.sensor(
-    job=REPORT_BUILD,
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports a build once all its drops are scored, and again when they changed.",
-)
-def measured_build_sensor(
-    context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]
-) -> dg.SensorResult:
-    return _result(context, lambda: planning.builds_to_report(workspace))
-
-
-SENSORS = (completed_drop_sensor, validated_drop_sensor, measured_build_sensor)
+_SENSORS = {
+    "ingest_drop": (
+        "completed_drop_sensor",
+        "Requests one run for every completed drop; a corrected manifest is a new identity.",
+    ),
+    "evaluate_build_on_drop": (
+        "validated_drop_sensor",
+        "Scores every validated drop with its own build's model and with the baseline's.",
+    ),
+    "report_build": (
+        "measured_build_sensor",
+        "Reports a build once all its drops are scored, and again when they changed.",
+    ),
+}
 
 
 def identity_tags(work: Work) -> dict[str, str]:
@@ -68,15 +66,15 @@ def identity_tags(work: Work) -> dict[str, str]:
     return {IDENTITY_TAG: hashlib.sha256(work.identity.encode()).hexdigest()[:32]}
 
 
-def partitions_of(work: Sequence[Work]) -> dict[dg.DynamicPartitionsDefinition, list[str]]:
+def partitions_for(task: Task, work: Sequence[Work]) -> dict[dg.DynamicPartitionsDefinition, list[str]]:
     """The dynamic partitions that must exist before the work can run."""
     return {
-        DROPS: sorted({item.key.drop for item in work if item.key.drop}),
-        BUILDS: sorted({item.key.build for item in work if item.key.build}),
+        drops_of(task.name): sorted({item.key.drop for item in work if item.key.drop}),
+        builds_of(task.name): sorted({item.key.build for item in work if item.key.build}),
     }
 
 
-def _result(context: dg.SensorEvaluationContext, plan: Callable[[], list[Work]]) -> dg.SensorResult:
+def _result(context: dg.SensorEvaluationContext, task: Task, plan: Callable[[], list[Work]]) -> dg.SensorResult:
     """A request for every piece of work that is neither done nor under way nor given up."""
     attempts = {item: attempt for item in plan() if (attempt := _next_attempt(context, item)) is not None}
     if any(attempt > 1 for attempt in attempts.values()):
@@ -85,7 +83,7 @@ def _result(context: dg.SensorEvaluationContext, plan: Callable[[], list[Work]])
         attempts = {item: attempt for item, attempt in attempts.items() if item in due}
     return dg.SensorResult(
         run_requests=[_request(item, attempt) for item, attempt in attempts.items()],
-        dynamic_partitions_requests=list(_additions(context, list(attempts))),
+        dynamic_partitions_requests=list(_additions(context, task, list(attempts))),
     )
 
 
@@ -95,8 +93,10 @@ def _request(work: Work, attempt: int) -> dg.RunRequest:
     )
 
 
-def _additions(context: dg.SensorEvaluationContext, work: Sequence[Work]) -> Iterator[dg.AddDynamicPartitionsRequest]:
-    for definition, keys in partitions_of(work).items():
+def _additions(
+    context: dg.SensorEvaluationContext, task: Task, work: Sequence[Work]
+) -> Iterator[dg.AddDynamicPartitionsRequest]:
+    for definition, keys in partitions_for(task, work).items():
         known = context.instance.get_dynamic_partitions(str(definition.name))
         if new := [key for key in keys if key not in known]:
             yield definition.build_add_request(new)

@@ -1,19 +1,19 @@
 """One self-contained HTML page for a change between two tables: the page of `cvq attribute --report`.
 
-How a change is split is in `cv_quality.failures.attribution`; drawings come from `cv_quality.reports.why_charts`. The
+How a change is split is in `cv_quality.error_analysis.attribution`; drawings come from `cv_quality.tasks.verification.report.root_cause_charts`. The
 page shows no row of the tables; the same attribution gives the same bytes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.failures.attribution import Attribution, Contribution
-from cv_quality.failures.findings import figure
+from cv_quality.error_analysis.attribution import Attribution, Contribution
+from cv_quality.error_analysis.slice_report import figure
 from cv_quality.lake.store import atomic_path
 from cv_quality.reports import rendering
-from cv_quality.reports.change import Part
 from cv_quality.reports.drawing import Chart
-from cv_quality.reports.why_charts import Step, moved, part_step, waterfall_chart
+from cv_quality.tasks.verification.report.change import Part
+from cv_quality.tasks.verification.report.root_cause_charts import Step, moved, part_step, waterfall_chart
 
 
 @dataclass(frozen=True, slots=True)

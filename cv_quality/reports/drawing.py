@@ -1,7 +1,7 @@
 """How every chart of a page is drawn: its record, its scales and tooltips, and the one script that draws them all.
 
 Colours are CSS custom properties of the page, so a chart follows light, dark and print without being drawn again. What
-the charts show is said in `cv_quality.reports.charts` and `cv_quality.reports.evaluation_charts`.
+the charts show is said in `cv_quality.tasks.verification.report.charts` and `cv_quality.reports.evaluation_charts`.
 """
 
 from collections.abc import Mapping, Sequence

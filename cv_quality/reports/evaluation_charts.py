@@ -1,6 +1,6 @@
 """The charts of an evaluation of score files as Vega-Lite specifications, and the bins that they need.
 
-The DET curve is that of `cv_quality.reports.charts`; how any chart is drawn is in `cv_quality.reports.drawing`. Charts
+The DET curve is that of `cv_quality.tasks.verification.report.charts`; how any chart is drawn is in `cv_quality.reports.drawing`. Charts
 hold aggregated numbers only, and scores in units of the files. Importing this module does not import Altair.
 """
 
@@ -16,14 +16,14 @@ from cv_quality.metrics.differentials import Differentials
 from cv_quality.metrics.quality import ErrorVersusReject
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports.charts import DASHES, FAINT_INK
-from cv_quality.reports.curves import HistogramBin, filled_bins
 from cv_quality.reports.drawing import Chart, Row, level_axis, over, specification, tips
-from cv_quality.reports.facts import target_text
 from cv_quality.reports.rendering import number
 from cv_quality.scores.beyond import Beyond, ShapePoint
 from cv_quality.scores.evaluation import Evaluation, Point
 from cv_quality.scores.score_set import ScoreSet
+from cv_quality.tasks.verification.report.charts import DASHES, FAINT_INK
+from cv_quality.tasks.verification.report.curves import HistogramBin, filled_bins
+from cv_quality.tasks.verification.report.facts import target_text
 
 if TYPE_CHECKING:
     import altair as alt

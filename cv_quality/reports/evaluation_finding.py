@@ -5,9 +5,9 @@ Only words are made here. The numbers are those of `cv_quality.scores.evaluation
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports.facts import target_text
 from cv_quality.reports.rendering import number
 from cv_quality.scores.evaluation import Evaluation, Point, Status
+from cv_quality.tasks.verification.report.facts import target_text
 
 REVERSED = 0.5
 """An EER above this is that of scores whose sign is wrong."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from cv_quality.metrics.differentials import ALLOWED_RATIO, Differentials, RatioCheck, Verdict
 from cv_quality.metrics.inequity import Measure
 from cv_quality.metrics.rates import Rate
-from cv_quality.reports import facts
 from cv_quality.reports.rendering import shown
+from cv_quality.tasks.verification.report import facts
 
 VERDICTS = {
     "pass": "No group is more than 25 % worse than all together, in FMR or FNMR.",

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from cv_quality.lake.store import atomic_path
-from cv_quality.reports import charts, facts, rendering
 from cv_quality.reports import evaluation_charts as drawn
 from cv_quality.reports import evaluation_finding as finding
-from cv_quality.reports.curves import DetPoint
+from cv_quality.reports import rendering
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.evaluation_charts import Histogram, Series
 from cv_quality.reports.evaluation_groups import GroupsView, groups_view
 from cv_quality.scores.evaluation import Evaluation, Point, Status
 from cv_quality.scores.score_set import ScoreSet
+from cv_quality.tasks.verification.report import charts, facts
+from cv_quality.tasks.verification.report.curves import DetPoint
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=subject )\S+")
 _ESTIMATES = ("design effect", "degrees of freedom", "scaled by", "taken to end")

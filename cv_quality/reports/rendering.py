@@ -1,7 +1,7 @@
 """How a page becomes HTML: one template engine for every report, and the script that its policy lets run.
 
 Templates build on `base.html`, which forbids the network and every other script. What a page says is in
-`cv_quality.reports.page` and `cv_quality.reports.evaluation_page`.
+`cv_quality.tasks.verification.report.page` and `cv_quality.reports.evaluation_page`.
 """
 
 import base64
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports import drawing, facts, verdict
+from cv_quality.reports import drawing
 from cv_quality.reports.drawing import Chart
+from cv_quality.tasks.verification.report import facts, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment

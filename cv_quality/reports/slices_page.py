@@ -1,18 +1,18 @@
 """One self-contained HTML page for a search for slices in any table: the page of `cvq slices --report`.
 
-What was found is in `cv_quality.failures.findings`; drawings come from `cv_quality.reports.why_charts`. The page shows
+What was found is in `cv_quality.error_analysis.slice_report`; drawings come from `cv_quality.tasks.verification.report.root_cause_charts`. The page shows
 no row of the table; the same findings give the same bytes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.failures.findings import Finding, Findings, figure
-from cv_quality.failures.slices import Predicate, Slice
+from cv_quality.error_analysis.slice_report import Finding, Findings, figure
+from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.lake.store import atomic_path
 from cv_quality.reports import rendering
 from cv_quality.reports.drawing import Chart
-from cv_quality.reports.why_charts import Bar, slices_chart
+from cv_quality.tasks.verification.report.root_cause_charts import Bar, slices_chart
 
 CHARTED = 30
 """So many slices are drawn, the best first; the table lists all."""

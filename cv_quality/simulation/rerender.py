@@ -1,7 +1,7 @@
 """Simulated attempts photographed again with one condition changed: same person, same device, same noise.
 
 What is read of the truth file beside the drops is the scenario's name and seed, never what was planted. Only packaged
-scenarios can be rebuilt, since only their plan is at hand. What is changed is decided in `cv_quality.failures`.
+scenarios can be rebuilt, since only their plan is at hand. What is changed is decided in `cv_quality.error_analysis`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.explanations.counterfactuals import Rerendered, Setting
 from cv_quality.errors import ScenarioError, near
-from cv_quality.failures.explanations.counterfactuals import Rerendered, Setting
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.simulation.fleet import CAMERAS
@@ -31,7 +31,7 @@ from cv_quality.simulation.rendering import render
 from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, load_scenario, packaged_scenarios
 
 if TYPE_CHECKING:
-    from cv_quality.failures.explanations.counterfactuals import Rerender
+    from cv_quality.error_analysis.explanations.counterfactuals import Rerender
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from cv_quality.drops.frames import MAX_FRAME_BYTES, FrameReader
+from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_PARSE
 from cv_quality.errors import DropError, FrameError
 from cv_quality.lake.store import LocalStore
-from cv_quality.lake.tables import FRAME_INDEX, QUARANTINE_PARSE
 from cv_quality_tests.drops.kit import DROP_ID, Site, png, tar
 
 

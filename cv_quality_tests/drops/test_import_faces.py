@@ -7,11 +7,11 @@ import pytest
 
 from cv_quality.drops.importers.faces import import_faces
 from cv_quality.drops.ingest import ingest_drop
+from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_PARSE, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
-from cv_quality.lake.tables import FRAME_INDEX, QUARANTINE_PARSE, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality_tests.drops.kit import png
 
 

@@ -9,10 +9,10 @@ from moto.server import ThreadedMotoServer
 
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.manifest import completed_drops
+from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_VALIDATE, VALIDATED_ATTEMPTS
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import open_store
-from cv_quality.lake.tables import FRAME_INDEX, QUARANTINE_VALIDATE, VALIDATED_ATTEMPTS
 from cv_quality.settings import S3Options
 from cv_quality_tests.drops.kit import DROP_ID, Site, attempt, background, compressed, png, tar
 

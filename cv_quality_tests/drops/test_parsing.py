@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cv_quality.drops.lines import RAW_BYTES
+from cv_quality.drops.tables import DROP_FILES, QUARANTINE_PARSE, RAW_ATTEMPTS, RAW_TABLES
 from cv_quality.errors import DropError
-from cv_quality.lake.tables import DROP_FILES, QUARANTINE_PARSE, RAW_ATTEMPTS, RAW_TABLES
 from cv_quality_tests.drops.kit import (
     ATTEMPT,
     DROP_ID,

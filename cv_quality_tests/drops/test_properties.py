@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cv_quality.drops.tables import EVENT_FIELDS, QUARANTINE_PARSE, RAW_TABLES
 from cv_quality.lake.schema import Column
-from cv_quality.lake.tables import EVENT_FIELDS, QUARANTINE_PARSE, RAW_TABLES
 from cv_quality_tests.drops.kit import Site, open_site
 
 Line = tuple[str | None, dict[str, object], bytes]

@@ -4,8 +4,7 @@ import polars as pl
 import pytest
 
 from cv_quality.drops.rules import rules_of
-from cv_quality.errors import MissingTable
-from cv_quality.lake.tables import (
+from cv_quality.drops.tables import (
     DEVICES,
     EVENT_FIELDS,
     QUARANTINE_VALIDATE,
@@ -14,6 +13,7 @@ from cv_quality.lake.tables import (
     VALIDATED_ATTEMPTS,
     VALIDATED_TABLES,
 )
+from cv_quality.errors import MissingTable
 from cv_quality_tests.drops.kit import (
     DEVICE,
     ENROL,

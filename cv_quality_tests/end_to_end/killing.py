@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from cv_quality import stages
-from cv_quality.chain import run_pending
 from cv_quality.lake import warehouse
 from cv_quality.lake.store import LocalStore, open_store
+from cv_quality.runner import run_pending
 from cv_quality_tests.deployment import open_workspace, quietly
 from cv_quality_tests.drops import kit
 
 Moment = Literal["before the first write", "after the first write"]
 HEAVY = (
     "cv_quality_tests.end_to_end.killing",
-    "cv_quality.reports.page",
+    "cv_quality.tasks.verification.report.page",
     "duckdb_engine",
     "great_expectations.expectations",
     "torch._dynamo",

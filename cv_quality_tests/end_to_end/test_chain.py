@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from cv_quality import planning, stages
-from cv_quality.chain import run_pending
 from cv_quality.errors import GateFailed
-from cv_quality.failures.build_slices import genuine_attempts, read_slices
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.lake.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.runner import run_pending
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
 from cv_quality.stages import Workspace
+from cv_quality.tasks.root_causes.slices import genuine_attempts, read_slices
+from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,

@@ -7,15 +7,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cv_quality.chain import run_pending
 from cv_quality.drops.importers.faces import import_faces
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.lake.tables import OPERATING_POINTS
 from cv_quality.pipeline.instance import materialize_all
 from cv_quality.planning import Work
+from cv_quality.runner import run_pending
 from cv_quality.settings import Settings
 from cv_quality.stages import Workspace, report_path
+from cv_quality.tasks.verification.tables import OPERATING_POINTS
 
 BUILD = "mobilefacenet"
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "registry-faces" / f"{BUILD}.yaml"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cv_quality.chain import run_pending
 from cv_quality.drops.manifest import completed_drops
 from cv_quality.lake.store import open_store
+from cv_quality.runner import run_pending
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,

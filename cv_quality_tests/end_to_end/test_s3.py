@@ -15,9 +15,9 @@ from typing import cast
 import polars as pl
 import pytest
 
-from cv_quality.chain import run_pending
 from cv_quality.lake.store import Store, open_store
 from cv_quality.planning import Work
+from cv_quality.runner import run_pending
 from cv_quality.settings import REFERENCE_MODELS, S3Options, Settings
 from cv_quality.stages import Workspace
 from cv_quality_tests.servers import CREDENTIALS, moto_server, s3_client

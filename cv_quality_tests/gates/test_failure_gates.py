@@ -2,11 +2,11 @@
 
 import pytest
 
-from cv_quality.failures.settling import ALPHA
+from cv_quality.error_analysis.near_duplicates import ALPHA
 from cv_quality.gates.runner import run_gate
 from cv_quality.gates.suites import CONFIRMATION_LEVEL, SUITES, Gate
 from cv_quality.lake.lake import Lake
-from cv_quality_tests.failures.found import CLUSTER, KEY, Rows, sound, write_findings
+from cv_quality_tests.error_analysis.slice_reports import CLUSTER, KEY, Rows, sound, write_findings
 
 
 def broken_rules(lake: Lake, gate: Gate, rows: Rows) -> set[str]:

@@ -8,16 +8,17 @@ import duckdb
 import polars as pl
 import pytest
 
+from cv_quality.drops.tables import QUARANTINE_PARSE
 from cv_quality.errors import WarehouseError
 from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
 from cv_quality.lake.dbt_sources import VERDICTS, WAREHOUSE_TABLES, dbt_sources_yaml
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import open_store
-from cv_quality.lake.tables import INTERVALS, QUARANTINE_PARSE
 from cv_quality.lake.warehouse import DBT_PROJECT, WarehouseSummary, build_warehouse, lake_files
-from cv_quality_tests.failures.found import part, sound, write_findings
-from cv_quality_tests.metrics.chain import measure, score_drop
-from cv_quality_tests.metrics.tiny import random_drop, write_drop
+from cv_quality.tasks.verification.tables import INTERVALS
+from cv_quality_tests.error_analysis.slice_reports import part, sound, write_findings
+from cv_quality_tests.tasks.verification.scored_drops import measure, score_drop
+from cv_quality_tests.tasks.verification.tiny_drops import random_drop, write_drop
 
 FORBIDDEN = {
     "embedding",

@@ -28,4 +28,4 @@ def test_importing_every_module_loads_no_heavy_library() -> None:
 
 
 def test_the_chain_without_an_orchestrator_does_not_load_one() -> None:
-    assert heavy_after("import cv_quality.chain, cv_quality.cli", also=("dagster", "polars", "duckdb")) == []
+    assert heavy_after("import cv_quality.runner, cv_quality.cli", also=("dagster", "polars", "duckdb")) == []

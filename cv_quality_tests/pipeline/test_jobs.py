@@ -11,12 +11,12 @@ from cv_quality.errors import GateFailed
 from cv_quality.gates.suites import Gate
 from cv_quality.gates.verdicts import Verdict, read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.lake.tables import EMBEDDINGS
 from cv_quality.pipeline.assets.drops import PARSED, VALIDATED
 from cv_quality.pipeline.assets.failures import EXPLAINED
 from cv_quality.pipeline.assets.marts import MODELS
 from cv_quality.pipeline.sensors import completed_drop_sensor
 from cv_quality.stages import StageResult
+from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.tables import EMBEDDINGS
-from cv_quality.metrics.impostors import BLOCKS, count_impostors, read_impostors, write_impostors
 from cv_quality.metrics.pairs import BINS, PairCounts, Side, bin_of, count_block
-from cv_quality_tests.metrics.tiny import Sample, all_pairs_samples, random_drop, unit, write_drop
+from cv_quality.tasks.verification.impostors import BLOCKS, count_impostors, read_impostors, write_impostors
+from cv_quality.tasks.verification.tables import EMBEDDINGS
+from cv_quality_tests.tasks.verification.tiny_drops import Sample, all_pairs_samples, random_drop, unit, write_drop
 
 NAMES = [f"s{index}" for index in range(7)]
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.tree import DecisionTreeClassifier
 
-from cv_quality.failures.confirming import FEW_SUBJECTS
-from cv_quality.failures.cube import cell_gains
-from cv_quality.failures.discovery import find_slices
-from cv_quality.failures.findings import Findings
-from cv_quality.failures.slices import Predicate, Slice
+from cv_quality.error_analysis.cube import cell_gains
+from cv_quality.error_analysis.discovery import find_slices
+from cv_quality.error_analysis.holdout_test import FEW_SUBJECTS
+from cv_quality.error_analysis.slice_report import Findings
+from cv_quality.error_analysis.slices import Predicate, Slice
 
 Shared = Callable[[str], Path]
 THRESHOLD = 0.55

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cv_quality.failures.attribution import Attribution
-from cv_quality.failures.attribution import Part as ChangedPart
-from cv_quality.failures.findings import ExplainedAway, Finding, Findings, Insufficient
-from cv_quality.failures.slices import Predicate, Slice
+from cv_quality.error_analysis.attribution import Attribution
+from cv_quality.error_analysis.attribution import Part as ChangedPart
+from cv_quality.error_analysis.slice_report import ExplainedAway, Finding, Findings, Insufficient
+from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.attribution_page import steps, write_attribution_report
 from cv_quality.reports.slices_page import polars_text, write_slices_report
 from cv_quality_tests.reports.browsing import CONTRAST, chromium, offline_page, open_drawn

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.explanations.counterfactuals import Rerendered
 from cv_quality.errors import ScenarioError
-from cv_quality.failures.explanations.counterfactuals import Rerendered
 from cv_quality.lake.store import open_store
 from cv_quality.simulation.rendering import encode_png
 from cv_quality.simulation.rerender import rerenderer

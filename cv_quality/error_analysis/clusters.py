@@ -1,0 +1,581 @@
+"""Clusters of attempts in an embedding whose failures hold up on other subjects, described by what is known of them.
+
+Found and confirmed like slices, but where no column says what is wrong. A build's attempts are put before it in
+`cv_quality.tasks.root_causes.clusters`; slices of a table are found in `cv_quality.error_analysis.discovery`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cv_quality.error_analysis.candidate_search import LEAST_LIFT, Half
+from cv_quality.error_analysis.cube import cell_gains
+from cv_quality.error_analysis.discovery import find_slices
+from cv_quality.error_analysis.holdout_test import FEW_SUBJECTS, Evidence, holm, tested
+from cv_quality.error_analysis.near_duplicates import ALPHA
+from cv_quality.error_analysis.slices import Slice
+from cv_quality.errors import SliceError
+from cv_quality.metrics.rates import Rate, clustered_rate
+from cv_quality.metrics.resampling import seeded
+from cv_quality.metrics.results import Result, percent
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PROPOSED_BELOW: Final = 0.01
+MOST_PROPOSALS: Final = 10
+LEAST_ROWS: Final = 10
+ROWS_A_COMPONENT: Final = 20
+SIZES: Final = (2, 3, 4, 6, 8, 12, 16, 24)
+"""Numbers of clusters looked at side by side: a cause may be a third of the attempts or a thirtieth."""
+DIMENSIONS: Final = 16
+"""Principal components kept. Of 80 tables with a planted cluster, shifted by 0.7 to 1.2 of the length of the noise:
+mixture over 16 components 70 found, mean Jaccard 0.88; over 32 71 found, 0.85; k-means over 16 57 found, 0.80. HDBSCAN
+found at most 2 of 12 at a shift of 1, where both others found 12."""
+MOST_FITTED: Final = 10_000
+"""Rows that a mixture is fitted to; every row is then assigned."""
+ROWS_AT_ONCE: Final = 65_536
+LEAST_PRECISION: Final = 0.5
+LEAST_RECALL: Final = 0.5
+"""A description holds where at least half of the described rows are in the cluster, and it covers half of it."""
+MOST_EXEMPLARS: Final = 6
+_FLAG: Final = "is in the cluster"
+_SUBJECT: Final = "subject of the row"
+
+Flags = NDArray[np.bool_]
+Codes = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The slice that tells a cluster's rows from the others best, by the harmonic mean of precision and recall.
+
+    Attributes:
+        where: the slice.
+        precision: part of the slice's rows that are in the cluster.
+        recall: part of the cluster's rows that are in the slice.
+    """
+
+    where: Slice
+    precision: float
+    recall: float
+
+    @property
+    def holds(self) -> bool:
+        return self.precision >= LEAST_PRECISION and self.recall >= LEAST_RECALL
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster(Result):
+    """A cluster that fails more than the rest, confirmed on subjects that did not propose it.
+
+    Attributes:
+        rate, low, high: failures per row among the cluster's rows of the confirmation subjects, with the 95 % interval.
+        failures, trials: numerator and denominator of `rate`.
+        rest_rate: the same outside of this cluster and of those proposed before it.
+        support, subjects: rows and subjects of the cluster in the whole table.
+        p_adjusted: of the one-sided test against the rest, adjusted by Holm over all proposals.
+        share_of_failures: the part of all failures that lies in it.
+        nearest: the slice that comes nearest to it, None where metadata show none; it describes it if it `holds`.
+        exemplars: rows of the failures nearest to its centre, each of another subject, the nearest first.
+    """
+
+    rate: float
+    low: float
+    high: float
+    failures: int
+    trials: int
+    rest_rate: float
+    support: int
+    subjects: int
+    p_adjusted: float
+    share_of_failures: float
+    nearest: Description | None
+    exemplars: tuple[int, ...]
+    sentence: str
+
+    @property
+    def description(self) -> Description | None:
+        """What describes the cluster, or None."""
+        return self.nearest if self.nearest is not None and self.nearest.holds else None
+
+
+@dataclass(frozen=True, slots=True)
+class SmallCluster(Result):
+    """A cluster that stands out but rests on too few subjects; its rates are of the subjects that proposed it."""
+
+    rate: float
+    rest_rate: float
+    support: int
+    subjects: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters(Result):
+    """The answer of a search, the cluster with the largest share of failures first.
+
+    Attributes:
+        base_rate: failures per row; None without a row.
+        n_proposed: clusters that stood out among the subjects of the discovery half.
+        membership: int64 (n,), the place of each row's cluster among `clusters`, from 1; 0 for none of them.
+        conclusion: one plain sentence on whether anything is real.
+    """
+
+    n_rows: int
+    n_subjects: int
+    n_failures: int
+    base_rate: float | None
+    n_proposed: int
+    clusters: tuple[Cluster, ...]
+    insufficient: tuple[SmallCluster, ...]
+    membership: Codes
+    conclusion: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """Rows of a cluster outside of the earlier ones, with those earlier ones, and how it stood out."""
+
+    inside: Flags
+    earlier: Flags
+    seen: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The rows in an order that does not depend on how they were given."""
+
+    vectors: Vectors
+    is_failure: Flags
+    subjects: Codes
+    origins: Vectors | None
+    attributes: "pl.DataFrame"
+    order: Codes
+
+    @property
+    def n_subjects(self) -> int:
+        return int(self.subjects.max()) + 1 if len(self.subjects) else 0
+
+    def half(self) -> Half:
+        """All rows as the tests of slices read them; no column is searched here."""
+        return Half(
+            codes=np.empty((0, len(self.order)), np.uint8),
+            outcome=self.is_failure.astype(np.float64),
+            subjects=self.subjects,
+            n_subjects=self.n_subjects,
+            is_rate=True,
+        )
+
+
+def cluster_failures(
+    embeddings: ArrayLike,
+    *,
+    is_failure: ArrayLike,
+    subjects: Sequence[object] | NDArray[np.generic] | None,
+    attributes: "pl.DataFrame",
+    origins: ArrayLike | None = None,
+    seed: int = 0,
+    threads: int = 2,
+) -> Clusters:
+    """Groups of rows, alike in an embedding, that fail more than the rest, and what metadata say of them.
+
+    An embedding made to tell people apart groups rows by person. So each row is replaced by the direction in which it
+    departs from its subject: its part at right angles to the subject's origin, brought to unit length. Only the
+    direction counts: a failure is a template far from its reference, so with the distance itself kept, 60 of 60 tables
+    without a cause gave a cluster ("far from the reference"), against none by direction. Half of the subjects then
+    propose: Gaussian mixtures of 2 to 24 components, of which the cluster whose failures stand out most is taken, its
+    rows set aside, and again. The other half confirms, as for slices: one-sided, clustered by subject, t with the
+    cluster's subjects - 1 degrees of freedom, Holm over the proposals at a level of 0.5 %.
+
+    Args:
+        embeddings: finite numbers, shape (n, d).
+        is_failure: true or 1 for a failure, shape (n,).
+        subjects: whose row it is, shape (n,); None takes every row for itself.
+        attributes: n rows; the columns in whose terms a cluster may be described.
+        origins: what each row's subject looks like when all is well, shape (n, d), such as the claimed reference's
+            template; a row of NaN where unknown. The mean of the subject's rows stands in, failures included: the mean
+            over passes alone lies nearer to passes by construction. It cannot show what all rows of a subject share.
+        seed: of the split, and of the mixtures.
+        threads: for the search of the description.
+
+    Raises:
+        SliceError: shapes disagree, a number is not finite, a subject is missing, or a flag is neither true nor false.
+    """
+    sample = _sample(embeddings, is_failure=is_failure, subjects=subjects, attributes=attributes, origins=origins)
+    reason = _nothing_to_find(sample)
+    if reason is not None:
+        return _answer(sample, [], [], seed=seed, proposed=0, conclusion=reason)
+    discovery = _discovery_half(sample, seed=seed)[sample.subjects]
+    points = _points(sample, discovery, seed=seed)
+    proposals = _proposals(sample, discovery, _labelings(points, discovery, seed=seed))
+    enough = [item for item in proposals if _has_enough(sample, item, discovery)]
+    small = [_small(sample, item) for item in proposals if not _has_enough(sample, item, discovery)]
+    half = sample.half()
+    evidence = [tested(half, item.inside & ~discovery, ~item.inside & ~item.earlier & ~discovery) for item in enough]
+    adjusted = holm([1.0 if seen is None else seen.p for seen in evidence])
+    confirmed = [
+        _cluster(sample, item, seen, p, points=points, discovery=discovery, seed=seed, threads=threads)
+        for item, seen, p in zip(enough, evidence, adjusted, strict=True)
+        if seen is not None and p <= ALPHA
+    ]
+    return _answer(sample, confirmed, small, seed=seed, proposed=len(proposals))
+
+
+def _sample(
+    embeddings: ArrayLike,
+    *,
+    is_failure: ArrayLike,
+    subjects: Sequence[object] | NDArray[np.generic] | None,
+    attributes: "pl.DataFrame",
+    origins: ArrayLike | None,
+) -> _Sample:
+    vectors = _matrix(embeddings, "embeddings")
+    n = len(vectors)
+    if not np.isfinite(vectors).all():
+        bad = int((~np.isfinite(vectors)).any(axis=1).sum())
+        raise SliceError(
+            f"expected finite embeddings, found {bad} rows with NaN or infinity: leave out rows without one"
+        )
+    failed = np.asarray(is_failure)
+    if failed.shape != (n,) or not np.isin(failed, (0, 1)).all():
+        raise SliceError(
+            f"expected is_failure as {n} flags of true or false, found shape {failed.shape} or other values"
+        )
+    known = None if origins is None else _matrix(origins, "origins")
+    if known is not None and known.shape != vectors.shape:
+        raise SliceError(f"expected an origin a row, shape {vectors.shape}, found {known.shape}")
+    if attributes.height != n and attributes.width:
+        raise SliceError(f"expected attributes with a row an embedding, {n}, found {attributes.height}")
+    codes = _codes(subjects, n)
+    # Rows equal in all of this are interchangeable.
+    order = np.lexsort((failed, *vectors.T[:8], codes))
+    return _Sample(
+        vectors[order],
+        failed[order].astype(np.bool_),
+        codes[order],
+        None if known is None else known[order],
+        attributes[order] if attributes.width else attributes,
+        order,
+    )
+
+
+def _matrix(values: ArrayLike, name: str) -> Vectors:
+    try:
+        matrix = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise SliceError(f"expected {name} as numbers of shape (n, d), found {error}") from error
+    if matrix.ndim != 2:
+        raise SliceError(f"expected {name} of shape (n, d), found {matrix.shape}")
+    return matrix
+
+
+def _codes(subjects: Sequence[object] | NDArray[np.generic] | None, n: int) -> Codes:
+    """Subjects as whole numbers from 0, in the order of their ids."""
+    if subjects is None:
+        return np.arange(n)
+    ids = np.asarray(subjects)
+    if ids.shape != (n,):
+        raise SliceError(f"expected a subject a row, {n}, found shape {ids.shape}")
+    if ids.dtype.kind == "f" and np.isnan(ids).any():
+        raise SliceError(f"expected a subject a row, found {int(np.isnan(ids).sum())} rows without one")
+    try:
+        return np.unique(ids, return_inverse=True)[1].astype(np.int64)
+    except TypeError as error:
+        raise SliceError(f"expected ids of subjects of one type and none missing, found {error}") from error
+
+
+def _nothing_to_find(sample: _Sample) -> str | None:
+    """Why no cluster can be found, or None."""
+    n, failures = len(sample.order), int(sample.is_failure.sum())
+    if n == 0:
+        return "Nothing to cluster: no rows."
+    if failures in (0, n):
+        return f"Nothing to cluster: of {n} rows {'all fail' if failures else 'none fails'}."
+    if sample.n_subjects < FEW_SUBJECTS:
+        return f"Too few subjects to tell: {sample.n_subjects}, at least {FEW_SUBJECTS} needed."
+    return None
+
+
+def _discovery_half(sample: _Sample, *, seed: int) -> Flags:
+    """Whether each subject proposes: half of those who ever fail, and half of the others."""
+    fails = np.bincount(sample.subjects, weights=sample.is_failure) > 0
+    shuffled = seeded(seed).permutation(sample.n_subjects)
+    proposes = np.zeros(sample.n_subjects, np.bool_)
+    for stratum in (True, False):
+        proposes[shuffled[fails[shuffled] == stratum][::2]] = True
+    return proposes
+
+
+def _points(sample: _Sample, discovery: Flags, *, seed: int) -> Vectors:
+    """The leading principal components, fitted on the discovery half, of each row's departure from its subject."""
+    from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    fitted = _drawn(discovery, seed=seed)
+    origins = _origins(sample)
+    kept = min(DIMENSIONS, len(fitted), sample.vectors.shape[1])
+    departures = _departures(sample.vectors[fitted], origins[fitted])
+    if not np.ptp(departures, axis=0).any():
+        return np.zeros((len(discovery), 1), np.float32)
+    blocks = (slice(start, start + ROWS_AT_ONCE) for start in range(0, len(discovery), ROWS_AT_ONCE))
+    with threadpool_limits(1):  # sums in another order are other sums
+        model = PCA(kept, random_state=seed).fit(departures)
+        parts = [model.transform(_departures(sample.vectors[rows], origins[rows])) for rows in blocks]
+    points: Vectors = np.concatenate(parts).astype(np.float32)
+    return points
+
+
+def _origins(sample: _Sample) -> Vectors:
+    """What each row departs from: the given origin, else its subject's mean, else the mean of all."""
+    counts = np.bincount(sample.subjects)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    means = np.add.reduceat(sample.vectors, starts, axis=0, dtype=np.float64) / counts[:, None]
+    # A single row does not depart from its own mean.
+    means[counts == 1] = sample.vectors.mean(axis=0, dtype=np.float64)
+    found: Vectors = means.astype(np.float32)[sample.subjects]
+    if sample.origins is None:
+        return found
+    return np.where(np.isfinite(sample.origins).all(axis=1, keepdims=True), sample.origins, found)
+
+
+def _departures(vectors: Vectors, origins: Vectors) -> Vectors:
+    """The part of each row at right angles to its origin, of unit length; 0 where it does not depart."""
+    squares = np.einsum("ij,ij->i", origins, origins)
+    along = np.einsum("ij,ij->i", vectors, origins) / np.where(squares > 0, squares, 1)
+    departures = vectors - along[:, None] * origins
+    lengths, sizes = np.linalg.norm(departures, axis=1), np.linalg.norm(vectors, axis=1)
+    is_noise = lengths <= 1e-5 * sizes
+    unit: Vectors = departures / np.where(is_noise, np.inf, lengths)[:, None]
+    return unit
+
+
+def _drawn(discovery: Flags, *, seed: int) -> Codes:
+    """Rows of the discovery half to fit to, in their order."""
+    rows = np.flatnonzero(discovery)
+    if len(rows) > MOST_FITTED:
+        rows = np.sort(seeded(seed).choice(rows, MOST_FITTED, replace=False))
+    return rows
+
+
+def _labelings(points: Vectors, discovery: Flags, *, seed: int) -> list[Codes]:
+    """For each number of clusters: the most likely component of each row, under a mixture fitted on the discovery half.
+
+    Empty where there are fewer than 20 rows a component.
+    """
+    fitted = points[_drawn(discovery, seed=seed)].astype(np.float64)
+    scale = float(fitted.var(axis=0).mean())
+    if scale <= 0:
+        return []
+    return [_labels(points, fitted, k, scale, seed) for k in SIZES if k * ROWS_A_COMPONENT <= len(fitted)]
+
+
+def _labels(points: Vectors, fitted: NDArray[np.float64], k: int, scale: float, seed: int) -> Codes:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    model = GaussianMixture(
+        k, covariance_type="diag", init_params="k-means++", n_init=3, reg_covar=0.01 * scale, random_state=seed
+    )
+    with warnings.catch_warnings(), threadpool_limits(1):
+        # Whether the last digits have settled does not matter: what is proposed is tested.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(fitted)
+        blocks = (points[start : start + ROWS_AT_ONCE] for start in range(0, len(points), ROWS_AT_ONCE))
+        return np.concatenate([model.predict(block.astype(np.float64)) for block in blocks]).astype(np.int64)
+
+
+def _proposals(sample: _Sample, discovery: Flags, labelings: Sequence[Codes]) -> list[_Proposal]:
+    """The cluster whose failures stand out most in the discovery half; again without its rows, and so on."""
+    half, proposals = sample.half(), list[_Proposal]()
+    taken = np.zeros(len(discovery), np.bool_)
+    while len(proposals) < MOST_PROPOSALS:
+        left = discovery & ~taken
+        for labels, component in _standing_out(sample, left, labelings):
+            inside = (labels == component) & ~taken
+            seen = tested(half, inside & discovery, left & ~inside)
+            if seen is not None and seen.p <= PROPOSED_BELOW:
+                break
+        else:
+            break
+        proposals.append(_Proposal(inside, taken.copy(), seen))
+        taken |= inside
+    return proposals
+
+
+def _standing_out(sample: _Sample, left: Flags, labelings: Sequence[Codes]) -> Iterator[tuple[Codes, int]]:
+    """The clusters that a failure rate of their own explains, by the log-likelihood that it gains."""
+    failed = sample.is_failure[left].astype(np.float64)
+    totals = (float(len(failed)), float(failed.sum()), -1.0)
+    found: list[tuple[float, int, Codes, int]] = []
+    for labels in labelings:
+        counts = np.bincount(labels[left]).astype(np.float64)
+        sums = np.bincount(labels[left], weights=failed).astype(np.float64)
+        gains = cell_gains(counts, sums, totals=totals, least=LEAST_ROWS, lift=LEAST_LIFT)
+        found += [(float(gain), len(found), labels, index) for index, gain in enumerate(gains) if gain > 0]
+    for *_, labels, component in sorted(found, key=lambda item: (-item[0], item[1])):
+        yield labels, component
+
+
+def _has_enough(sample: _Sample, item: _Proposal, discovery: Flags) -> bool:
+    """Whether a cluster has subjects enough in all, and half as many to be confirmed on."""
+    everyone, others = (len(np.unique(sample.subjects[rows])) for rows in (item.inside, item.inside & ~discovery))
+    return everyone >= FEW_SUBJECTS and others >= FEW_SUBJECTS // 2
+
+
+def _cluster(
+    sample: _Sample,
+    item: _Proposal,
+    seen: Evidence,
+    p: float,
+    *,
+    points: Vectors,
+    discovery: Flags,
+    seed: int,
+    threads: int,
+) -> tuple[Cluster, Flags]:
+    rate = _rate(sample, item.inside & ~discovery)
+    assert rate.value is not None
+    assert rate.low is not None
+    assert rate.high is not None
+    share = float(sample.is_failure[item.inside].sum() / sample.is_failure.sum())
+    nearest = _described(sample, item.inside, seed=seed, threads=threads)
+    cluster = Cluster(
+        rate=rate.value,
+        low=rate.low,
+        high=rate.high,
+        failures=rate.numerator,
+        trials=rate.denominator,
+        rest_rate=seen.rest_rate,
+        support=int(item.inside.sum()),
+        subjects=len(np.unique(sample.subjects[item.inside])),
+        p_adjusted=p,
+        share_of_failures=share,
+        nearest=nearest,
+        exemplars=_exemplars(sample, item.inside, points),
+        sentence=_sentence(rate, seen.rest_rate, share, nearest),
+    )
+    return cluster, item.inside
+
+
+def _rate(sample: _Sample, rows: Flags) -> Rate:
+    subjects = sample.subjects[rows]
+    errors = np.bincount(subjects, weights=sample.is_failure[rows], minlength=sample.n_subjects)
+    return clustered_rate(errors, np.bincount(subjects, minlength=sample.n_subjects))
+
+
+def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> Description | None:
+    """The slice that comes nearest to the cluster, among those that the search for "in the cluster" confirms."""
+    import polars as pl
+
+    columns = sample.attributes.columns
+    if not columns:
+        return None
+    flag, subject = (_unlike(name, columns) for name in (_FLAG, _SUBJECT))
+    table = sample.attributes.with_columns(pl.Series(flag, inside), pl.Series(subject, sample.subjects))
+    found = find_slices(table, outcome=flag, subject=subject, columns=columns, seed=seed, threads=threads)
+    described = [_against(table, item.where, inside) for item in found.slices]
+    return max(described, key=lambda item: item.precision * item.recall / (item.precision + item.recall), default=None)
+
+
+def _unlike(name: str, columns: Sequence[str]) -> str:
+    """The name, made unlike any of the columns."""
+    while name in columns:
+        name += "_"
+    return name
+
+
+def _against(table: "pl.DataFrame", where: Slice, inside: Flags) -> Description:
+    rows = table.select(where.expression()).to_series().to_numpy()
+    both = float((rows & inside).sum())
+    return Description(where, precision=both / float(rows.sum()), recall=both / float(inside.sum()))
+
+
+def _exemplars(sample: _Sample, inside: Flags, points: Vectors) -> tuple[int, ...]:
+    """The failures nearest to the cluster's centre, one a subject, as rows of the caller."""
+    distances = np.linalg.norm(points - points[inside].mean(axis=0), axis=1)
+    rows = np.flatnonzero(inside & sample.is_failure)
+    rows = rows[np.argsort(distances[rows], kind="stable")]
+    first = np.sort(np.unique(sample.subjects[rows], return_index=True)[1])
+    return tuple(int(row) for row in sample.order[rows[first[:MOST_EXEMPLARS]]])
+
+
+def _small(sample: _Sample, item: _Proposal) -> SmallCluster:
+    support, subjects = int(item.inside.sum()), len(np.unique(sample.subjects[item.inside]))
+    return SmallCluster(
+        rate=item.seen.rate,
+        rest_rate=item.seen.rest_rate,
+        support=support,
+        subjects=subjects,
+        sentence=(
+            f"{percent(item.seen.rate)} of a cluster of {support} attempts fail, {percent(item.seen.rest_rate)} of the "
+            f"rest, but it rests on {subjects} subjects: too few to confirm it on others."
+        ),
+    )
+
+
+def _sentence(rate: Rate, rest_rate: float, share: float, nearest: Description | None) -> str:
+    counts = (
+        f"{percent(rate.value)} of the cluster's attempts fail ({rate.numerator} of {rate.denominator}, 95 % interval "
+        f"{percent(rate.low)} to {percent(rate.high)}) against {percent(rest_rate)} of the rest; it holds "
+        f"{percent(share)} of all failures."
+    )
+    if nearest is None:
+        return f"{counts} No metadata describe it: look at its images."
+    fit = f"{percent(nearest.precision)} of such attempts are in it, and they are {percent(nearest.recall)} of it"
+    if nearest.holds:
+        return f"{counts} It is described by {nearest.where.sentence()}: {fit}."
+    return f"{counts} No metadata describe it; {nearest.where.sentence()} comes nearest: {fit}. Look at its images."
+
+
+def _answer(
+    sample: _Sample,
+    confirmed: Sequence[tuple[Cluster, Flags]],
+    small: Sequence[SmallCluster],
+    *,
+    seed: int,
+    proposed: int,
+    conclusion: str | None = None,
+) -> Clusters:
+    ranked = sorted(confirmed, key=lambda item: -item[0].share_of_failures)
+    membership = np.zeros(len(sample.order), np.int64)
+    for place, (_, inside) in enumerate(ranked, start=1):
+        membership[sample.order[inside]] = place
+    clusters = tuple(cluster for cluster, _ in ranked)
+    return Clusters(
+        n_rows=len(sample.order),
+        n_subjects=sample.n_subjects,
+        n_failures=int(sample.is_failure.sum()),
+        base_rate=float(sample.is_failure.mean()) if len(sample.order) else None,
+        n_proposed=proposed,
+        clusters=clusters,
+        insufficient=tuple(small),
+        membership=membership,
+        conclusion=conclusion or _conclusion(sample, clusters, small, proposed),
+        seed=seed,
+    )
+
+
+def _conclusion(sample: _Sample, clusters: Sequence[Cluster], small: Sequence[SmallCluster], proposed: int) -> str:
+    others = f" On too few subjects to tell: {len(small)} more." if small else ""
+    if not clusters:
+        return (
+            f"No cluster is confirmed to fail more than the rest, in {len(sample.order)} attempts of "
+            f"{sample.n_subjects} subjects ({proposed} proposed).{others}"
+        )
+    described = sum(cluster.description is not None for cluster in clusters)
+    share = sum(cluster.share_of_failures for cluster in clusters)
+    many = len(clusters)
+    what = "1 cluster fails" if many == 1 else f"{many} clusters fail"
+    return (
+        f"{what} more than the rest, confirmed on subjects that did not propose, with {percent(share)} of all "
+        f"failures; metadata describe {described} of {many}.{others}"
+    )

@@ -1,0 +1,303 @@
+"""A table as small whole numbers: every column a byte a row, every condition a set of bytes.
+
+Columns are read one at a time, so a table never lies in memory as a whole. What cannot carry a slice (an identifier, a
+constant) is left out here, with the reason; the search over what remains starts in `cv_quality.error_analysis.candidate_search`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.error_analysis.slice_report import Kind
+from cv_quality.error_analysis.slices import Predicate, Value, is_missing
+from cv_quality.errors import SliceError, near
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Bytes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+"""Which of the 256 codes of a column a condition holds for."""
+
+MOST_CODES: Final = 254
+LEAST_ROWS: Final = 5
+LEAST_SHARE: Final = 1e-3
+"""Values with fewer rows than these are pooled: no slice that is worth a report rests on one of them."""
+FEW_VALUES: Final = 12
+"""A number with no more distinct values than this is searched value by value."""
+IDENTIFIER_SHARE: Final = 0.9
+QUANTILE_SAMPLE: Final = 200_000
+_TAIL = np.concatenate([np.arange(0.001, 0.01, 0.001), np.arange(0.01, 0.05, 0.0025)])
+FINE_QUANTILES: Final = np.concatenate([_TAIL, np.arange(0.05, 0.951, 0.01), 1 - _TAIL[::-1]])
+"""Where thresholds may lie: closer in the tails, so that a slice of 1 % of the rows can be told from one of 1.3 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the search.
+
+    Attributes:
+        codes: uint8 (n,), in the order of the rows.
+        labels: for values: the value of each code from 0; None is missing.
+        edges: for numbers: code j holds edges[j - 1] < x <= edges[j]; the last code is unbounded. Empty for values.
+        missing: the code of missing numbers, or None.
+        other: the code of pooled rare values, which no condition can name, or None.
+    """
+
+    name: str
+    codes: Bytes
+    labels: tuple[Value, ...]
+    edges: tuple[float, ...]
+    missing: int | None
+    other: int | None
+
+    @property
+    def is_ordered(self) -> bool:
+        return bool(self.edges)
+
+    @property
+    def n_codes(self) -> int:
+        return 1 + max(len(self.labels) - 1, len(self.edges), self.missing or 0, self.other or 0)
+
+    def predicates(self, mask: Mask) -> tuple[Predicate, ...]:
+        """The conditions that hold for exactly the codes in `mask`: one, or two bounds of an interval."""
+        held = np.flatnonzero(mask[: self.n_codes]).tolist()
+        if held == [self.missing]:
+            return (Predicate(self.name, "==", None),)
+        is_bound = self.is_ordered and held == list(range(held[0], held[-1] + 1)) and self.missing not in held
+        is_one_sided = is_bound and len(held) > 1 and (held[0] == 0 or held[-1] == len(self.edges))
+        if self.labels and not is_one_sided:
+            values = tuple(sorted((None if code == self.missing else self.labels[code] for code in held), key=_order))
+            return (Predicate(self.name, "==", values[0]) if len(values) == 1 else Predicate(self.name, "in", values),)
+        low, high = held[0], held[-1]
+        lower = (Predicate(self.name, ">", self.edges[low - 1]),) if low > 0 else ()
+        upper = (Predicate(self.name, "<=", self.edges[high]),) if high < len(self.edges) else ()
+        return lower + upper
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A table ready for the search.
+
+    Attributes:
+        columns: what is searched.
+        skipped: what is not, with the reason.
+        outcome: float64 (n,): 1 for a failure and 0 for none, or a loss.
+        subjects: int64 (n,), 0 to n_subjects - 1, or None where rows stand for themselves.
+    """
+
+    columns: tuple[Column, ...]
+    skipped: dict[str, str]
+    kind: Kind
+    outcome: NDArray[np.float64]
+    subjects: NDArray[np.int64] | None
+    n_subjects: int
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.outcome)
+
+
+def encode(
+    table: "pl.LazyFrame", *, outcome: str, subject: str | None = None, columns: Sequence[str] | None = None
+) -> Encoded:
+    """Read the columns of a table one by one.
+
+    Args:
+        columns: what may describe a slice; by default every column but the outcome and the subject.
+
+    Raises:
+        SliceError: no such column, no row, or an outcome or subject that cannot be used.
+    """
+    schema = table.collect_schema()
+    for name in (outcome, *((subject,) if subject else ()), *(columns or ())):
+        if name not in schema:
+            raise SliceError(f"the table has no column {name!r}: {near(name, schema)}")
+    values, kind = _outcome(_read(table, outcome), name=outcome)
+    subjects, n_subjects = (None, len(values)) if subject is None else _subjects(_read(table, subject), name=subject)
+    found: dict[str, Column | str] = {}
+    for name in dict.fromkeys(columns if columns is not None else schema):
+        if name not in (outcome, subject):
+            found[name] = _column(_read(table, name), name=name, subjects=subjects, n_subjects=n_subjects)
+    return Encoded(
+        columns=tuple(item for item in found.values() if isinstance(item, Column)),
+        skipped={name: item for name, item in found.items() if isinstance(item, str)},
+        kind=kind,
+        outcome=values,
+        subjects=subjects,
+        n_subjects=n_subjects,
+    )
+
+
+def least_rows(n_rows: int) -> int:
+    """The fewest rows of a value or a slice that is worth a look, in a table of `n_rows`."""
+    return max(LEAST_ROWS, math.ceil(LEAST_SHARE * n_rows))
+
+
+def _read(table: "pl.LazyFrame", name: str) -> "pl.Series":
+    import polars as pl
+
+    return table.select(pl.col(name)).collect(engine="streaming").to_series()
+
+
+def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Kind]:
+    import polars as pl
+
+    if values.is_empty():
+        raise SliceError("the table has no rows")
+    if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+        raise SliceError(
+            f"outcome {name!r}: expected true and false, 0 and 1, or a loss as a number, found {values.dtype}; "
+            "make it one, for example with a comparison"
+        )
+    numbers = values.cast(pl.Float64).to_numpy()
+    unusable = np.count_nonzero(~np.isfinite(numbers))
+    if unusable:
+        raise SliceError(
+            f"outcome {name!r}: {unusable} of {len(numbers)} rows are null or not finite: fill them or leave them out"
+        )
+    is_boolean = values.dtype == pl.Boolean or bool(np.isin(values.unique().cast(pl.Float64).to_numpy(), (0, 1)).all())
+    return numbers, "rate" if is_boolean else "loss"
+
+
+def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int]:
+    """Codes by the sorted ids, so that the order of rows changes nothing."""
+    import polars as pl
+
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise SliceError(f"subject {name!r}: expected a name or a number, found {values.dtype}")
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    nulls = values.null_count()
+    if nulls:
+        raise SliceError(
+            f"subject {name!r}: {nulls} of {len(values)} rows name no subject: fill them or leave them out"
+        )
+    known = values.unique().sort()
+    codes = values.replace_strict(known, pl.int_range(len(known), eager=True), return_dtype=pl.Int64)
+    return codes.to_numpy(), len(known)
+
+
+def _column(values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | None, n_subjects: int) -> Column | str:
+    """The column as codes, or the reason why it is not searched."""
+    import polars as pl
+
+    if values.dtype.is_decimal():
+        values = values.cast(pl.Float64)
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+    if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype in (pl.Binary, pl.Object):
+        return f"columns of type {values.dtype} are not searched"
+    n_known = len(values) - values.null_count()
+    n_values = values.drop_nulls().n_unique()
+    if n_values + (n_known < len(values)) < 2:
+        return "constant"
+    is_whole = not values.dtype.is_float() or bool((values.drop_nulls() % 1 == 0).all())
+    if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, FEW_VALUES):
+        return f"an identifier: {n_values} values in {n_known} rows"
+    if is_whole and subjects is not None and _names_subjects(values, n_values, subjects, n_subjects):
+        return f"an identifier of the subjects: {n_values} values for {n_subjects}"
+    if values.dtype.is_numeric():
+        return _numbers(values, name=name, n_values=n_values)
+    return _values(values, name=name)
+
+
+def _names_subjects(values: "pl.Series", n_values: int, subjects: NDArray[np.int64], n_subjects: int) -> bool:
+    """Whether nearly every subject has values of its own, one or, as with sessions, several."""
+    import polars as pl
+
+    if n_values <= FEW_VALUES or n_values < IDENTIFIER_SHARE * n_subjects:
+        return False
+    pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
+    return pairs.n_unique() == n_values
+
+
+def _values(values: "pl.Series", *, name: str) -> Column | str:
+    """Codes by falling frequency, ties by value; missing is a value, rare ones are pooled."""
+    import polars as pl
+
+    if values.dtype != pl.Boolean:
+        values = values.cast(pl.String)
+        values = (
+            values.to_frame().select(pl.when(~is_missing(pl.col(values.name))).then(pl.col(values.name))).to_series()
+        )
+    counted = values.value_counts(name="rows").sort("rows", values.name, descending=[True, False], nulls_last=True)
+    kept = counted.filter(pl.col("rows") >= least_rows(len(values))).head(MOST_CODES)
+    if kept.is_empty():
+        return f"no value of {counted.height} reaches {least_rows(len(values))} rows"
+    labels = kept[values.name]
+    other = None if kept.height == counted.height else kept.height
+    codes = values.replace_strict(
+        labels, pl.int_range(kept.height, dtype=pl.UInt8, eager=True), default=other, return_dtype=pl.UInt8
+    )
+    return Column(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
+
+
+def _numbers(values: "pl.Series", *, name: str, n_values: int) -> Column | str:
+    """Codes by rising bins; `searchsorted` from the left puts x <= edge below it."""
+    import polars as pl
+
+    known = values.drop_nulls()
+    few = known.unique().sort().to_list() if n_values <= FEW_VALUES else []
+    if len(few) == 1 and math.isfinite(few[0]):
+        return Column(name, values.is_null().cast(pl.UInt8).to_numpy(), (few[0], None), (), None, None)
+    labels: tuple[Value, ...] = tuple(few) if all(math.isfinite(value) for value in few) else ()
+    edges = _edges_between(few) if few else _edges(known.cast(pl.Float64).to_numpy())
+    if not len(edges):
+        return "nearly constant"
+    numbers = values.cast(pl.Float64).fill_null(0.0).to_numpy()
+    codes = np.searchsorted(edges, numbers, side="left").astype(np.uint8)
+    missing = len(edges) + 1 if values.null_count() else None
+    if missing is not None:
+        codes[values.is_null().to_numpy()] = missing
+    return Column(name, codes, labels, tuple(edges.tolist()), missing, None)
+
+
+def _edges_between(values: Sequence[float]) -> NDArray[np.float64]:
+    """Edges that part all of a few values; those beside infinity are finite all the same."""
+    finite = [float(value) for value in values if math.isfinite(value)]
+    below = [(finite[0] if finite else 0.0) - 1.0] if values[0] == -math.inf else []
+    return np.array([*below, *(finite if values[-1] == math.inf else finite[:-1])], np.float64)
+
+
+def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distinct finite quantiles, each the roundest number that parts the same rows to within a fraction of a step."""
+    step = max(1, len(numbers) // QUANTILE_SAMPLE)
+    sample = np.sort(numbers[::step])
+    inner = (FINE_QUANTILES * len(sample)).astype(np.int64).clip(0, len(sample) - 2)
+    slack = max(1, len(sample) // 4000)
+    above = sample[np.minimum(inner + slack, len(sample) - 1)]
+    edges = [_roundest(low, high) for low, high in zip(sample[inner], above, strict=True)]
+    return np.unique([edge for edge in edges if math.isfinite(edge) and sample[0] <= edge < sample[-1]])
+
+
+def _roundest(low: float, high: float) -> float:
+    """The number with the fewest digits in [low, high).
+
+    >>> _roundest(9.9713, 10.0482), _roundest(3.0, 3.0), _roundest(0.12391, 0.12412)
+    (10.0, 3.0, 0.124)
+    """
+    if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
+        return float(low)
+    for digits in range(-math.ceil(math.log10(max(abs(low), abs(high)))), 17):
+        scale = 10.0**digits
+        rounded = math.ceil(low * scale) / scale
+        if low <= rounded < high:
+            return float(rounded)
+    return float(low)
+
+
+def _order(value: Value) -> tuple[bool, bool, float, str]:
+    """Numbers by size, then texts, missing last."""
+    is_number = isinstance(value, int | float)
+    return value is None, not is_number, float(value) if isinstance(value, int | float) else 0.0, str(value)
+
+
+def conditions(columns: Mapping[int, Mask], encoded: Encoded) -> Iterator[Predicate]:
+    """The conditions of a slice given as a mask of codes per column index, in the order of the columns."""
+    for index in sorted(columns):
+        yield from encoded.columns[index].predicates(columns[index])

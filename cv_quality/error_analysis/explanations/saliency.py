@@ -1,0 +1,162 @@
+"""Maps of a pair score: what each place of the probe adds to it, by integrated gradients and by occlusion (Captum).
+
+Both compare the probe with one baseline image, an average face, so that a place is credited for how it departs from
+what an average face shows there. Whether a map may be believed is decided in `sanity`.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.error_analysis.explanations.pair_score import PAIRS_AT_ONCE, Pairs, PairScore
+from cv_quality.errors import ModelError
+
+Method = Literal["integrated_gradients", "occlusion"]
+METHODS: tuple[Method, ...] = ("integrated_gradients", "occlusion")
+Image: TypeAlias = NDArray[np.float32]
+Explainer = Callable[[PairScore, Pairs, Image], NDArray[np.float32]]
+"""Pairs and a baseline `[c, h, w]` to maps `[n, h, w]`."""
+
+FEWEST_STEPS = 8
+MOST_STEPS = 128
+TOLERANCE = 0.02
+"""Largest gap, in cosine, between the sum of a map and the score that it accounts for."""
+CELLS = 8
+"""Occluded squares along the longer side: 64 model calls a pair."""
+NO_GRADIENTS = "integrated gradients need the gradient of the model, which ONNX Runtime does not give"
+
+
+@dataclass(frozen=True, slots=True)
+class IntegratedMaps:
+    """Integrated gradients of pairs.
+
+    Attributes:
+        maps: float32 `[n, h, w]`, summed over the channels; each adds up to score(probe) - score(baseline) but `gaps`.
+        gaps: sum of the map minus the difference of the scores, `[n]`.
+        steps: gradients taken of each pair, `[n]`.
+    """
+
+    maps: NDArray[np.float32]
+    gaps: NDArray[np.float64]
+    steps: NDArray[np.int64]
+
+
+def average_face(pairs: Pairs) -> Image:
+    """The baseline: the mean of the probes in the model's input coordinates, float32 `[c, h, w]`.
+
+    Taken over matched passes, it makes the mean map of failures minus that of the passes add up to the score that
+    the failures lost: the two scores of the baseline cancel where both are of one subject. A black or blurred image
+    would not do: black lies far from everything that the models were trained on, and a blurred probe keeps the light
+    that the failure may be about.
+    """
+    return np.asarray(pairs.inputs.mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def integrate(
+    score: PairScore,
+    pairs: Pairs,
+    *,
+    baseline: Image,
+    tolerance: float = TOLERANCE,
+    steps: int = FEWEST_STEPS,
+    most_steps: int = MOST_STEPS,
+) -> IntegratedMaps:
+    """Integrated gradients (Sundararajan et al., arXiv:1703.01365): (x - b) times the mean gradient from b to x.
+
+    Gauss-Legendre nodes; a pair whose map misses the difference of its scores by more than `tolerance` is done again
+    with twice the steps, up to `most_steps`.
+
+    Raises:
+        ModelError: the score has no gradient.
+    """
+    if not score.is_differentiable:
+        raise ModelError(f"{NO_GRADIENTS}; export the model with torch.export, or use occlusion")
+    owed = score.of(pairs) - score.of(pairs.showing(np.broadcast_to(baseline, pairs.inputs.shape).copy()))
+    maps = np.zeros((len(pairs), *pairs.inputs.shape[2:]), np.float32)
+    gaps, taken = np.full(len(pairs), np.inf), np.zeros(len(pairs), np.int64)
+    count = steps
+    while len(open_rows := np.flatnonzero(np.abs(gaps) > tolerance)) and count <= most_steps:
+        maps[open_rows] = _integrated(score, pairs.take(open_rows), baseline=baseline, steps=count)
+        gaps[open_rows] = maps[open_rows].sum(axis=(1, 2), dtype=np.float64) - owed[open_rows]
+        taken[open_rows] = count
+        count *= 2
+    return IntegratedMaps(maps, gaps, taken)
+
+
+def integrated_gradients(score: PairScore, pairs: Pairs, baseline: Image) -> NDArray[np.float32]:
+    """The maps of `integrate`, shape `[n, h, w]`."""
+    return integrate(score, pairs, baseline=baseline).maps
+
+
+def occlusion(score: PairScore, pairs: Pairs, baseline: Image, *, cells: int = CELLS) -> NDArray[np.float32]:
+    """The score that is lost when a square shows the baseline instead of the probe, `[n, h, w]` (arXiv:1311.2901).
+
+    Squares lie side by side, `cells` along the longer side; a map does not add up to the score.
+    """
+    import torch
+    from captum.attr import Occlusion
+
+    channels, height, width = pairs.inputs.shape[1:]
+    side = max(1, ceil(max(height, width) / cells))
+    shown = torch.from_numpy(baseline)[None]
+    parts = [np.zeros((0, height, width), np.float32)]
+    method = Occlusion(score)
+    with torch.inference_mode():
+        for rows in _chunks(pairs):
+            credit = method.attribute(
+                torch.from_numpy(rows.inputs),
+                sliding_window_shapes=(channels, min(side, height), min(side, width)),
+                strides=(channels, min(side, height), min(side, width)),
+                baselines=shown.expand(len(rows), -1, -1, -1),
+                additional_forward_args=(torch.from_numpy(rows.references),),
+                perturbations_per_eval=max(1, PAIRS_AT_ONCE // len(rows)),
+            )
+            # Captum credits a square to each of its channels.
+            parts.append(credit.mean(dim=1).numpy().astype(np.float32))
+    return np.concatenate(parts)
+
+
+def in_parallel(explain: Explainer, *, threads: int) -> Explainer:
+    """The same explainer with the pairs shared out over threads; torch's own are best set to one then.
+
+    Torch's threads wait for each other at every layer, which costs a hundredfold where the cores are busy otherwise.
+    """
+
+    def explained(score: PairScore, pairs: Pairs, baseline: Image) -> NDArray[np.float32]:
+        shares = [rows for rows in np.array_split(np.arange(len(pairs)), threads) if len(rows)]
+        with ThreadPoolExecutor(max(1, len(shares))) as pool:
+            maps = list(pool.map(lambda rows: explain(score, pairs.take(rows), baseline), shares))
+        return np.concatenate(maps) if maps else np.zeros((0, *pairs.inputs.shape[2:]), np.float32)
+
+    return explained
+
+
+EXPLAINERS: dict[Method, Explainer] = {"integrated_gradients": integrated_gradients, "occlusion": occlusion}
+
+
+def _integrated(score: PairScore, pairs: Pairs, *, baseline: Image, steps: int) -> NDArray[np.float32]:
+    import torch
+    from captum.attr import IntegratedGradients
+
+    method = IntegratedGradients(score)
+    parts = []
+    for rows in _chunks(pairs):
+        credit = method.attribute(
+            torch.from_numpy(rows.inputs),
+            baselines=torch.from_numpy(baseline)[None].expand(len(rows), -1, -1, -1),
+            additional_forward_args=(torch.from_numpy(rows.references),),
+            n_steps=steps,
+            method="gausslegendre",
+            internal_batch_size=PAIRS_AT_ONCE,
+        )
+        parts.append(credit.sum(dim=1).detach().numpy().astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _chunks(pairs: Pairs, size: int = PAIRS_AT_ONCE) -> list[Pairs]:
+    return [pairs.take(range(start, min(start + size, len(pairs)))) for start in range(0, len(pairs), size)]

@@ -1,0 +1,151 @@
+"""Whether a proposed slice holds on subjects that did not propose it.
+
+The test counts what the rows of one subject are worth together; Holm's rule pays for the number of proposals. Where
+proposals come from is in `cv_quality.error_analysis.candidate_search`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.error_analysis.candidate_search import Half, Masks, gain_of
+
+FEW_SUBJECTS: Final = 20
+"""A slice needs this many subjects in all, and half as many to be confirmed on."""
+
+NEEDED: Final = 3.0
+"""A condition is needed that gains this log-likelihood within the slice without it: a row-level z of 2.4."""
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the confirmation subjects say of a slice against a rest.
+
+    Attributes:
+        total: failures, or the sum of the loss.
+        p: one-sided, that the slice is no worse than the rest.
+    """
+
+    rows: int
+    total: float
+    rest_rate: float
+    subjects: int
+    p: float
+
+    @property
+    def rate(self) -> float:
+        return self.total / self.rows
+
+
+def tested(half: Half, inside: Flags, rest: Flags) -> Evidence | None:
+    """The evidence for the rows `inside` against the rows `rest`; None where either has none.
+
+    A rate: the exact binomial tail of the failures at the rate of the rest, both counts divided by the design effect,
+    taken as a normal deviate, reduced by the uncertainty of the rest, and held against t with subjects - 1 degrees of
+    freedom. The design effect is that of the slice's own subjects, or what the likeness of the rest's rows predicts,
+    whichever is larger: few subjects show too little of it. A loss: the same from the difference of means.
+    """
+    outcome, others = half.outcome[inside], half.outcome[rest]
+    if not len(outcome) or not len(others):
+        return None
+    counts, _ = half.per_subject(inside)
+    effect = max(half.inflation(inside), 1.0 + (float(counts @ counts) / len(outcome) - 1.0) * _likeness(half, rest))
+    n = len(outcome) / effect
+    n_rest = len(others) / half.inflation(rest)
+    rate = float(others.mean())
+    z = _rate_deviate(float(outcome.mean()), n, rate) if half.is_rate else _loss_deviate(outcome, others, n)
+    z *= math.sqrt(n_rest / (n + n_rest))
+    return Evidence(len(outcome), float(outcome.sum()), rate, len(counts), _tail(z, len(counts) - 1))
+
+
+def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Adjusted p values (Holm, Scandinavian J. Statistics 6, 1979): in the order of p / w, the k-th is p / w times the
+    sum of the weights from the k-th on, never falling. Weights must not come from the data that gave the p values.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    >>> holm([0.01, 0.04], weights=[1, 3])
+    [0.04, 0.04]
+    """
+    w = [1.0] * len(p) if weights is None else list(weights)
+    order = sorted(range(len(p)), key=lambda index: p[index] / w[index])
+    adjusted, highest, left = [0.0] * len(p), 0.0, sum(w)
+    for index in order:
+        highest = max(highest, min(1.0, p[index] / w[index] * left))
+        adjusted[index] = highest
+        left -= w[index]
+    return adjusted
+
+
+def shortened(half: Half, masks: Masks, rest: Flags) -> Masks:
+    """The slice without the conditions that the confirmation subjects do not need.
+
+    A condition goes when the slice gains no less log-likelihood without it, and does not fail clearly more than what
+    the others hold beside it.
+    """
+    best = _gain(half, masks, rest)
+    while len(masks) > 1:
+        shorter = [{name: mask for name, mask in masks.items() if name != column} for column in masks]
+        gains = [_gain(half, item, rest) for item in shorter]
+        top = int(np.argmax(gains))
+        within = _gain(half, masks, members(half, shorter[top]) & rest)
+        if gains[top] < best or within > NEEDED:
+            break
+        masks, best = shorter[top], gains[top]
+    return masks
+
+
+def members(half: Half, masks: Masks) -> Flags:
+    """Which rows a slice holds."""
+    inside = np.zeros(half.n_rows, np.bool_)
+    inside[half.rows(masks)] = True
+    return inside
+
+
+def _gain(half: Half, masks: Masks, rest: Flags) -> float:
+    return gain_of(half.outcome, members(half, masks), rest, is_rate=half.is_rate)
+
+
+def _likeness(half: Half, rows: Flags) -> float:
+    """How alike the rows of one subject are: the intraclass correlation by moments, at least 0."""
+    if half.subjects is None:
+        return 0.0
+    counts, sums = half.per_subject(rows)
+    n, variance = float(counts.sum()), float(half.outcome[rows].var())
+    pairs = float((counts * (counts - 1.0)).sum())
+    if pairs <= 0 or variance <= 0:
+        return 0.0
+    deviations = sums - float(sums.sum()) / n * counts
+    return max(0.0, (float(deviations @ deviations) - variance * n) / (variance * pairs))
+
+
+def _rate_deviate(rate: float, n: float, null: float) -> float:
+    """The normal deviate of at least n * rate failures in n trials of chance `null`."""
+    from scipy import special
+
+    failures = n * rate
+    if failures <= 0 or null >= 1:
+        return 0.0
+    if null <= 0:
+        null = 0.5 / n
+    tail = float(special.betainc(failures, max(n - failures, 0.0) + 1.0, null))
+    return -float(special.ndtri(tail)) if tail > 1e-300 else math.sqrt(2 * 690.0)
+
+
+def _loss_deviate(outcome: NDArray[np.float64], others: NDArray[np.float64], n: float) -> float:
+    variance = max(float(outcome.var()), float(others.var()))
+    return float(outcome.mean() - others.mean()) / math.sqrt(variance / n) if variance > 0 else 0.0
+
+
+def _tail(z: float, freedom: int) -> float:
+    from scipy import special
+
+    if freedom < 1:
+        return 1.0
+    return float(special.stdtr(freedom, -z)) if freedom < 1e7 else float(special.ndtr(-z))

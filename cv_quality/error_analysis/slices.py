@@ -1,0 +1,178 @@
+"""A slice: a conjunction of conditions, as a value that prints, selects rows, and travels as JSON.
+
+Slices are found in `cv_quality.error_analysis.discovery`; what was found about one is in `cv_quality.error_analysis.slice_report`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+
+from cv_quality.errors import SliceError
+from cv_quality.metrics.results import JsonValue
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Op = Literal["==", "in", "<=", ">"]
+Value: TypeAlias = "str | int | float | bool | None"
+"""A value of a column; None stands for a missing one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """One condition: `column == value`, `column in (value, ...)`, `column <= value` or `column > value`.
+
+    None is a value of its own, "missing": `== None` holds where the column is null, and no other condition but an `in`
+    that lists None holds there. NaN is missing too. Values are compared in the column's own type.
+    """
+
+    column: str
+    op: Op
+    value: "Value | tuple[Value, ...]"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no condition.
+
+        Raises:
+            SliceError: an unknown operator, `in` without a tuple of values, a bound that is no number, NaN or infinity.
+        """
+        if self.op not in get_args(Op):
+            raise SliceError(f"{self.column}: expected an operator of {', '.join(get_args(Op))}, found {self.op!r}")
+        if (self.op == "in") != isinstance(self.value, tuple) or self.value == ():
+            raise SliceError(
+                f"{self.column}: expected several values for 'in' and one for others, found {self.value!r}"
+            )
+        if self.op in ("<=", ">") and (isinstance(self.value, bool) or not isinstance(self.value, int | float)):
+            raise SliceError(f"{self.column}: expected a number as bound of {self.op!r}, found {self.value!r}")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in self.values):
+            raise SliceError(
+                f"{self.column}: expected finite numbers, found {self.value!r}; None means missing, and infinity lies "
+                "above every bound"
+            )
+
+    @property
+    def values(self) -> "tuple[Value, ...]":
+        return self.value if isinstance(self.value, tuple) else (self.value,)
+
+    def expression(self) -> "pl.Expr":
+        """The condition as a Polars expression, true or false for every row and never null."""
+        import polars as pl
+
+        column = pl.col(self.column)
+        if self.op in ("<=", ">"):
+            bound = cast("float", self.value)
+            # Polars puts NaN above every number, infinity too.
+            holds = column <= bound if self.op == "<=" else (column > bound) & (column <= math.inf)
+            return holds.fill_null(False)
+        listed = [value for value in self.values if value is not None]
+        holds = column.is_in(listed).fill_null(False) if listed else pl.lit(False)
+        return holds | is_missing(column) if None in self.values else holds
+
+    def sql(self) -> str:
+        """The condition as SQL for DuckDB, quoted; true or false for every row."""
+        column = '"' + self.column.replace('"', '""') + '"'
+        if self.op in ("<=", ">"):
+            return f"coalesce({column} {self.op} {_literal(self.value)} AND {column} <= 'infinity'::DOUBLE, false)"
+        listed = [_literal(value) for value in self.values if value is not None]
+        holds = f"coalesce({column} IN ({', '.join(listed)}), false)" if listed else ""
+        missing = f"({column} IS NULL OR lower({column}::VARCHAR) = 'nan')" if None in self.values else ""
+        return " OR ".join(part for part in (holds, missing) if part)
+
+    def sentence(self) -> str:
+        """The condition for people.
+
+        >>> Predicate("eyewear", "in", ("glasses", None)).sentence()
+        'eyewear is glasses or missing'
+        >>> Predicate("illuminance_lux", "<=", 9.97).sentence()
+        'illuminance_lux <= 9.97'
+        """
+        if self.op in ("<=", ">"):
+            return f"{self.column} {self.op} {_words(self.value)}"
+        return f"{self.column} is {' or '.join(_words(value) for value in self.values)}"
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        value = list(self.value) if isinstance(self.value, tuple) else self.value
+        return {"column": self.column, "op": self.op, "value": cast("JsonValue", value)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, JsonValue]) -> "Predicate":
+        """The inverse of `to_dict`.
+
+        Raises:
+            SliceError: a key is missing or unknown, or the condition is none.
+        """
+        if set(data) != {"column", "op", "value"} or not isinstance(data["column"], str):
+            raise SliceError(f"a condition has the keys column, op and value, found {dict(data)!r}")
+        value = data["value"]
+        return cls(
+            data["column"],
+            cast(Op, data["op"]),
+            tuple(cast("list[Value]", value)) if isinstance(value, list) else cast("Value", value),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The rows for which every condition holds; no condition is the whole table.
+
+    Two conditions on one column are an interval: `x > 1` and `x <= 5`.
+    """
+
+    where: tuple[Predicate, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the slice speaks of, each once, in its order."""
+        return tuple(dict.fromkeys(predicate.column for predicate in self.where))
+
+    def expression(self) -> "pl.Expr":
+        """The slice as a Polars expression: `frame.filter(found.expression())`."""
+        import polars as pl
+
+        return pl.all_horizontal([pl.lit(True), *(predicate.expression() for predicate in self.where)])
+
+    def sql(self) -> str:
+        """The slice as SQL for DuckDB, to stand after WHERE."""
+        return " AND ".join(f"({predicate.sql()})" for predicate in self.where) or "true"
+
+    def sentence(self) -> str:
+        """The slice for people: "eyewear is glasses and illuminance_lux <= 9.97"."""
+        return " and ".join(predicate.sentence() for predicate in self.where) or "all rows"
+
+    def to_list(self) -> list[JsonValue]:
+        """The conditions as plain values for JSON; `from_list` reads them back."""
+        return [cast("JsonValue", predicate.to_dict()) for predicate in self.where]
+
+    @classmethod
+    def from_list(cls, items: Sequence[JsonValue]) -> "Slice":
+        """The inverse of `to_list`.
+
+        Raises:
+            SliceError: something in the list is no condition.
+        """
+        if not all(isinstance(item, dict) for item in items):
+            raise SliceError(f"expected a list of conditions, found {items!r}")
+        return cls(tuple(Predicate.from_dict(cast("dict[str, JsonValue]", item)) for item in items))
+
+
+def is_missing(column: "pl.Expr") -> "pl.Expr":
+    """Null or NaN, as a number or spelt out: tables written as text do not tell the two apart."""
+    import polars as pl
+
+    spelt = column.cast(pl.String, strict=False).str.to_lowercase().eq("nan")
+    return column.is_null() | spelt.fill_null(False)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

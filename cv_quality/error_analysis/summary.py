@@ -1,0 +1,61 @@
+"""What a search or an attribution found, as the rows of a table in the terminal. The full documents are `to_dict`."""
+
+from cv_quality.error_analysis.attribution import Attribution, Contribution, Part
+from cv_quality.error_analysis.slice_report import Findings, Kind, figure
+
+
+def slice_rows(found: Findings) -> list[dict[str, object]]:
+    """One row per confirmed slice, best first."""
+    return [
+        {
+            "slice": item.where.sentence(),
+            "rate" if found.kind == "rate" else "mean": f"{figure(item.rate, found.kind)} "
+            f"({figure(item.low, found.kind)} to {figure(item.high, found.kind)})",
+            "elsewhere": figure(item.rest_rate, found.kind),
+            "rows": f"{item.support:,}",
+            "subjects": "" if found.n_subjects is None else f"{item.subjects:,}",
+            "p": f"{item.p_adjusted:.2g}",
+            "of all failures": f"{100 * item.share_of_failures:.0f} %",
+        }
+        for item in found.slices
+    ]
+
+
+def part_rows(found: Attribution) -> list[dict[str, object]]:
+    """One row per part of the change, the whole last."""
+    return [_part(item, found.kind) for item in found.parts] + [
+        {
+            "part": "all rows",
+            "rate before": figure(found.rate_before, found.kind),
+            "rate after": figure(found.rate_after, found.kind),
+            **_contribution(found, found.kind),
+        }
+    ]
+
+
+def _part(item: Part, kind: Kind) -> dict[str, object]:
+    before, after = item.rate_before, item.rate_after
+    return {
+        "part": item.condition,
+        "rate before": "no row" if before is None else figure(before, kind),
+        "rate after": "no row" if after is None else figure(after, kind),
+        **_contribution(item, kind),
+    }
+
+
+def _contribution(item: Contribution, kind: Kind) -> dict[str, object]:
+    bounds = (
+        ""
+        if item.change_low is None or item.change_high is None
+        else f" ({_points(item.change_low, kind)} to {_points(item.change_high, kind)})"
+    )
+    return {
+        "more frequent (mix)": _points(item.mix, kind),
+        "fails more (rate)": _points(item.rate, kind),
+        "change": _points(item.change, kind) + bounds,
+    }
+
+
+def _points(value: float, kind: Kind) -> str:
+    """A difference of rates in percentage points, a difference of losses as it is."""
+    return f"{100 * value:+.2f} pp" if kind == "rate" else f"{value:+.4g}"

@@ -1,0 +1,191 @@
+"""Whether a stage has been done on what lies in the lake now: due, refused or passed, by walking what it reads.
+
+The identity of what a stage reads is a digest over the verdicts of its writers, so asking costs a few small objects
+however large the tables are. What to do about it is planned in `cv_quality.planning`.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+from cv_quality.builds import drop_builds, predecessors, scoring_builds
+from cv_quality.errors import GateFailed, ObjectNotFound
+from cv_quality.gates.verdicts import Record, read_record, require_passed
+from cv_quality.lake.lake import TableKey
+from cv_quality.stage import Stage, Task
+from cv_quality.workspace import Workspace
+
+State = Literal["waiting", "due", "refused", "passed"]
+"""Waiting for what it reads; to be done; done and refused by its gate; done and passed."""
+
+Node = tuple[Stage, TableKey]
+
+
+class Freshness:
+    """Answers about the stages of one task, from one look at the lake: every verdict is read at most once."""
+
+    def __init__(self, workspace: Workspace, task: Task) -> None:
+        self.workspace = workspace
+        self.task = task
+        self._records: dict[tuple[str, TableKey], Record | None] = {}
+        self._states: dict[tuple[str, TableKey], State] = {}
+        self._models: dict[str, list[str]] = {}
+        self._history: dict[str, dict[str, list[str]]] = {}
+
+    @cached_property
+    def drops(self) -> dict[str, str]:
+        """Each parsed drop of the task, with its own build."""
+        return drop_builds(self.workspace, modalities=[modality.name for modality in self.task.modalities])
+
+    @cached_property
+    def builds(self) -> dict[str, list[str]]:
+        """Each build of the task's drops, with its own drops, sorted."""
+        found: dict[str, list[str]] = {}
+        for drop, build in sorted(self.drops.items()):
+            found.setdefault(build, []).append(drop)
+        return found
+
+    def own_drops(self, build: str) -> list[str]:
+        return self.builds.get(build, [])
+
+    def models(self, build: str) -> list[str]:
+        """Whose models score the drops of a build; asked of the registry once.
+
+        Raises:
+            RegistryError: it does not know the build, or the one that it follows.
+        """
+        if build not in self._models:
+            self._models[build] = scoring_builds(self.workspace, build)
+        return self._models[build]
+
+    def cells(self, build: str) -> list[TableKey]:
+        """Every (model, drop) that a build's numbers are made of."""
+        return [TableKey(build=model, drop=drop) for drop in self.own_drops(build) for model in self.models(build)]
+
+    def history(self, build: str) -> dict[str, list[str]]:
+        """The builds that a build follows, the nearest first, each with its own drops.
+
+        A build before whose own drops are not all scored by itself is left out: what it lacks would pass for a trend.
+        """
+        if build in self._history:
+            return self._history[build]
+        scored = self.task.of_phase("score")
+        found = self._history.setdefault(build, {})
+        for model in predecessors(self.workspace, build):
+            own = self.own_drops(model)
+            keys = [TableKey(build=model, drop=drop) for drop in own]
+            if own and all(self.state(stage, key) == "passed" for key in keys for stage in scored):
+                found[model] = own
+        return found
+
+    def inputs(self, stage: Stage, key: TableKey) -> list[Node]:
+        """Who wrote what the stage reads for a key, each with its own key."""
+        writers = {(writer := self.task.writers[table.name]).name: writer for table in stage.reads}.values()
+        return [(writer, own) for writer in writers for own in self._keys(stage, key, writer)]
+
+    def _keys(self, stage: Stage, key: TableKey, writer: Stage) -> list[TableKey]:
+        if writer.key == stage.key:
+            return [key]
+        if writer.key == "drop" and stage.key == "build_drop":
+            return [TableKey(drop=key.drop)]
+        build = str(key.build)
+        before = self.history(build) if stage.reads_predecessors else {}
+        if writer.key == "drop":
+            drops = [*self.own_drops(build), *(drop for drops in before.values() for drop in drops)]
+            return [TableKey(drop=drop) for drop in drops]
+        earlier = [TableKey(build=model, drop=drop) for model, drops in before.items() for drop in drops]
+        return list(dict.fromkeys([*self.cells(build), *earlier]))
+
+    def state(self, stage: Stage, key: TableKey) -> State:
+        """Where a stage stands for a key."""
+        known = self._states.get((stage.name, key))
+        if known is None:
+            known = self._states[stage.name, key] = self._state(stage, key)
+        return known
+
+    def furthest(self, stages: Sequence[Stage], key: TableKey) -> State:
+        """The state of the first of these stages that has not passed; "passed" when all have."""
+        states = (self.state(stage, key) for stage in stages)
+        return next((state for state in states if state != "passed"), "passed")
+
+    def _state(self, stage: Stage, key: TableKey) -> State:
+        inputs = self.inputs(stage, key)
+        if (not inputs and not stage.source) or any(self.state(*node) != "passed" for node in inputs):
+            return "waiting"
+        record = self.record(stage, key)
+        if record is None or not self._is_current(record, stage, key, inputs):
+            return "due"
+        return "passed" if record.passed else "refused"
+
+    def _is_current(self, record: Record, stage: Stage, key: TableKey, inputs: list[Node]) -> bool:
+        if stage.source:
+            # Whether another delivery has arrived since is planning's question: what was taken in stays as it is.
+            return True
+        if record.delivery:
+            return record.delivery == self.identity(stage, key)
+        # A lake written before stages recorded what they read: the files looked into must still be the same ones.
+        judged = [self.record(*node) for node in inputs]
+        known = {name: digest for item in judged if item for name, digest in item.judged.items()}
+        return all(known.get(name, digest) == digest for name, digest in record.judged.items())
+
+    def identity(self, stage: Stage, key: TableKey) -> str:
+        """What the stage would be made of now."""
+        if stage.source:
+            return stage.source(self.workspace, key)
+        return f"{key}@{self._digest(self.inputs(stage, key))}"
+
+    def work_identity(self, stages: tuple[Stage, ...], key: TableKey) -> str:
+        """What a run of several stages for a key would be made of: all that they read of others."""
+        sources = [stage.source(self.workspace, key) for stage in stages if stage.source]
+        names = {stage.name for stage in stages}
+        outside = [node for stage in stages for node in self.inputs(stage, key) if node[0].name not in names]
+        return sources[0] if sources else f"{key}@{self._digest(list(dict.fromkeys(outside)))}"
+
+    def _digest(self, nodes: list[Node]) -> str:
+        records = [self.record(*node) for node in nodes]
+        text = json.dumps([item.judged for item in records if item], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def record(self, stage: Stage, key: TableKey) -> Record | None:
+        """The gate's verdict, or for a stage without tables what its last result was made of."""
+        if (stage.name, key) not in self._records:
+            read = (
+                read_record(self.workspace.lake, stage.name, key) if stage.writes else made(self.workspace, stage, key)
+            )
+            self._records[stage.name, key] = read
+        return self._records[stage.name, key]
+
+    def require(self, stage: Stage, key: TableKey) -> str:
+        """The identity of what the stage reads, all of it passed and untouched since.
+
+        Raises:
+            GateFailed: the gate of something that it reads never ran, failed, or judged other data than lie there now.
+        """
+        read = {table.name for table in stage.reads}
+        for writer, own in self.inputs(stage, key):
+            tables = [table for table in writer.writes if table.name in read]
+            require_passed(self.workspace.lake, writer.name, own, tables=tables)
+            if self.state(writer, own) != "passed":
+                raise GateFailed(
+                    f"gate {writer.name!r} judged {own} on other data than lie in the lake now: run what is due before "
+                    "it (`cvq status` shows it), then that stage again"
+                )
+        return self.identity(stage, key)
+
+
+def remember(workspace: Workspace, stage: Stage, key: TableKey, identity: str) -> None:
+    """Remember what the result of a stage without tables was made of."""
+    workspace.lake.store.write_bytes(f"made/{stage.name}/{key}", identity.encode())
+
+
+def made(workspace: Workspace, stage: Stage, key: TableKey) -> Record | None:
+    """What the last result of a stage without tables was made of; None when there is none."""
+    if stage.result and not stage.result(workspace, str(key.build)).is_file():
+        return None
+    try:
+        identity = workspace.lake.store.read_bytes(f"made/{stage.name}/{key}").decode()
+    except ObjectNotFound:
+        return None
+    return Record(passed=True, judged={}, delivery=identity)

@@ -1,0 +1,124 @@
+"""What a sample is: the conditions under which it is taken, each declared once, and the tables as they are for it.
+
+A modality of a task is a value with at least these fields (`Modality`); what more it needs, an encoder or a comparator,
+is the task's business, for instance in `cv_quality.tasks.verification.modality`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from cv_quality.lake.schema import Bounds, Column, Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cv_quality.inference.registry import BuildEntry, Fields
+
+Setting = float | str
+"""A value of a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Intervals that a numeric column is cut into, the lower edge included.
+
+    Attributes:
+        column: name of the column of bands.
+        edges: ascending; one less than `names`.
+        label: the banded quantity for people, with its unit.
+    """
+
+    column: str
+    edges: tuple[float, ...]
+    names: tuple[str, ...]
+    label: str
+
+    def of(self, value: "pl.Expr") -> "pl.Expr":
+        """The band of a number; null stays null."""
+        import polars as pl
+
+        band = pl.lit(self.names[-1])
+        for edge, name in reversed(list(zip(self.edges, self.names[:-1], strict=True))):
+            band = pl.when(value < edge).then(pl.lit(name)).otherwise(band)
+        return pl.when(value.is_not_null()).then(band)
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One thing that is known of a sample, its subject or its device, and how it is shown, sliced and changed.
+
+    Attributes:
+        column: name, type, unit, range or levels, as logged.
+        label: for people, with the unit.
+        phrase: a value in words, `{}` in its place.
+        bands: intervals that rates are broken down by, in place of the numbers.
+        is_counted: whether rates are broken down by it (a number needs bands for that).
+        is_logarithmic: whether distances between values are those of their logarithms.
+        benign: value under which attempts are expected to pass, with the words for it.
+    """
+
+    column: Column
+    label: str
+    phrase: str = "{}"
+    bands: Bands | None = None
+    is_counted: bool = False
+    is_logarithmic: bool = False
+    benign: tuple[str, Setting] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    @property
+    def level_column(self) -> str:
+        """The column whose values are the levels that rates are broken down by."""
+        return self.bands.column if self.bands else self.name
+
+    @property
+    def level_label(self) -> str:
+        return self.bands.label if self.bands else self.label
+
+
+class Modality(Protocol):
+    """What every task knows of a modality."""
+
+    @property
+    def name(self) -> str:
+        """As manifests and registry entries write it."""
+
+    @property
+    def conditions(self) -> tuple[Dimension, ...]:
+        """What devices log of the circumstances of a sample, in the order of the tables."""
+
+    @property
+    def bounds(self) -> Mapping[Bounds, tuple[float | None, float | None]]:
+        """The closed range of scores and of thresholds; None is unbounded."""
+
+    @property
+    def parse_entry(self) -> "Callable[[Fields], BuildEntry]":
+        """Reads a build's registry file, beyond what every entry has."""
+
+
+def of_modality(table: Table, modality: Modality) -> Table:
+    """The table as it is for one modality: its conditions among the columns, the ranges of scores filled in."""
+    columns = (
+        *table.columns,
+        *(_condition_columns(modality, banded=table.conditions == "banded") if table.conditions else ()),
+    )
+    return replace(table, columns=tuple(_bounded(column, modality) for column in columns), conditions=None)
+
+
+def _condition_columns(modality: Modality, *, banded: bool) -> tuple[Column, ...]:
+    recorded = tuple(dimension.column for dimension in modality.conditions)
+    bands = [item.bands for item in modality.conditions if item.bands] if banded else []
+    return (*recorded, *(Column(item.column, "text", f"{item.label}, in bands", nullable=True) for item in bands))
+
+
+def _bounded(column: Column, modality: Modality) -> Column:
+    if column.bounds is None:
+        return column
+    if column.bounds == "name":
+        return replace(column, levels=(modality.name,))
+    low, high = modality.bounds[column.bounds]
+    return replace(column, low=low, high=high)

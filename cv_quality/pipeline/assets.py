@@ -1,0 +1,68 @@
+"""The assets of a task, made from its declared stages: one asset a table or group of tables, one check a gate."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from cv_quality.lake.schema import Table
+from cv_quality.pipeline.marts import mart_specs
+from cv_quality.pipeline.partitions import partitions_of
+from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_keys
+from cv_quality.stage import Stage, Task, asset_of
+from cv_quality.workspace import Workspace
+
+
+def task_assets(task: Task, tasks: Sequence[Task]) -> list[dg.AssetsDefinition]:
+    """One definition a stage, in the order of the data; the last phase is made of the warehouse's tables too."""
+    marts = [spec.key for spec in mart_specs(tasks)]
+    return [_stage_assets(task, stage, marts=marts if stage.phase == "report" else ()) for stage in task.stages]
+
+
+def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    partitions = partitions_of(task, stage.key)
+
+    @dg.multi_asset(
+        name=f"{task.name}_{stage.name}",
+        specs=list(_specs(task, stage, marts=marts)),
+        check_specs=_check_specs(task, stage, partitions=partitions),
+        partitions_def=partitions,
+        backfill_policy=MANY_KEYS_A_RUN,
+        retry_policy=RETRY_UNREACHABLE_STORES,
+    )
+    def run(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+        yield from run_keys(context, workspace, task, stage)
+
+    return run
+
+
+def _specs(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> Iterator[dg.AssetSpec]:
+    upstream = [[task.name, name] for name in dict.fromkeys(asset_of(table) for table in stage.reads)]
+    for asset in stage.assets:
+        tables = [table for table in stage.writes if asset_of(table) == asset]
+        grains = "".join(f"\n\n`{table.name}`: one row, one {table.grain}." for table in tables)
+        yield dg.AssetSpec(
+            [task.name, asset],
+            deps=[*upstream, *marts],
+            group_name=f"{task.name}_{stage.phase}",
+            description=f"{stage.description}{grains}",
+            kinds=set(stage.kinds),
+            metadata={"dagster/column_schema": _columns(tables[0])} if len(tables) == 1 else {},
+        )
+
+
+def _columns(table: Table) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(column.name, column.kind, description=column.meaning) for column in table])
+
+
+def _check_specs(task: Task, stage: Stage, *, partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
+    if not stage.writes:
+        return []
+    return [
+        dg.AssetCheckSpec(
+            f"{stage.name}_gate",
+            asset=[task.name, stage.assets[0]],
+            partitions_def=partitions,
+            blocking=True,
+            description=stage.gate,
+        )
+    ]

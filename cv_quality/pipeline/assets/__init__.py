@@ -1,1 +1,0 @@
-"""The assets, one module a stage, in the order of the data."""

@@ -1,0 +1,72 @@
+"""The metric tables in DuckDB as assets. One step builds all, in a pool of one, since DuckDB has one writer.
+
+Each table's dbt tests are its check. What a table is made of is read from its model.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from cv_quality.errors import WarehouseError
+from cv_quality.lake.warehouse import mart_sources
+from cv_quality.pipeline.running import RETRY_UNREACHABLE_STORES, Event
+from cv_quality.stage import Task, asset_of
+from cv_quality.tasks import publish_marts, tables_of
+from cv_quality.workspace import Workspace
+
+WAREHOUSE_POOL = "warehouse"
+
+
+def mart_specs(tasks: Sequence[Task]) -> list[dg.AssetSpec]:
+    """One asset a metric table, made of the assets whose tables its model reads."""
+    tables = tables_of(tasks)
+    return [
+        dg.AssetSpec(
+            ["marts", model],
+            deps=_upstream(sources, tasks),
+            group_name="marts",
+            description=f"Table `{model}` of the DuckDB warehouse.",
+            kinds={"dbt", "duckdb"},
+        )
+        for model, sources in mart_sources(tables.values()).items()
+    ]
+
+
+def _upstream(sources: Sequence[str], tasks: Sequence[Task]) -> list[dg.AssetKey]:
+    """The assets that show these tables, each once."""
+    pairs = [(task.name, table) for task in tasks for table in task.tables if table.name in sources]
+    return [dg.AssetKey(key) for key in dict.fromkeys((task, asset_of(table)) for task, table in pairs)]
+
+
+def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:
+    """The step that builds, tests and publishes every metric table."""
+    specs = mart_specs(tasks)
+
+    @dg.multi_asset(
+        name="marts",
+        specs=specs,
+        check_specs=[
+            dg.AssetCheckSpec("dbt_tests", asset=spec.key, blocking=True, description="The table's dbt tests.")
+            for spec in specs
+        ],
+        pool=WAREHOUSE_POOL,
+        retry_policy=RETRY_UNREACHABLE_STORES,
+    )
+    def marts(workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+        try:
+            result = publish_marts(workspace, tasks)
+        except WarehouseError as error:
+            yield from (_failed_check(model, error) for model in sorted({table for table, *_ in error.failed}))
+            raise dg.Failure(str(error), allow_retries=False) from error
+        for spec in specs:
+            yield dg.MaterializeResult(asset_key=spec.key, metadata={"seconds": round(result.seconds, 2)})
+            yield dg.AssetCheckResult(passed=True, asset_key=spec.key, check_name="dbt_tests")
+
+    return marts
+
+
+def _failed_check(model: str, error: WarehouseError) -> dg.AssetCheckResult:
+    messages = {test: message for table, test, message in error.failed if table == model}
+    return dg.AssetCheckResult(
+        passed=False, asset_key=["marts", model], check_name="dbt_tests", metadata={"failed_tests": messages}
+    )

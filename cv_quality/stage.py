@@ -1,0 +1,219 @@
+"""A stage as a value, and a task as its stages.
+
+Everything about order, gates, assets, checks, jobs, the warehouse and the documentation of stages follows from these
+declarations. Whether a stage is due is asked of `cv_quality.freshness`, it is run by `cv_quality.runner`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cv_quality.errors import StageError
+from cv_quality.gates.rules import Rule, Suite, suite
+from cv_quality.gates.verdicts import Verdict
+from cv_quality.lake.lake import TableKey
+from cv_quality.lake.schema import Table
+from cv_quality.modality import Modality, of_modality
+from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PhaseName = Literal["ingest", "score", "measure", "explain", "report"]
+Numbers = Mapping[str, int | float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Stages that are done together for all keys before the next phase begins.
+
+    Attributes:
+        key: what its stages are keyed by.
+        label: what a progress bar says.
+        job: name of the job that runs it; phases of one job share a run.
+        about: what the job does, for people.
+    """
+
+    name: PhaseName
+    key: Literal["drop", "build_drop", "build"]
+    label: str
+    job: str
+    about: str
+
+
+_REPORT_BUILD = "Counts to impostor pairs, intervals, root causes, metric tables and the build's failure report."
+
+PHASES: dict[PhaseName, Phase] = {
+    phase.name: phase
+    for phase in (
+        Phase("ingest", "drop", "take drops in", "ingest_drop", "A completed drop to validated tables."),
+        Phase(
+            "score",
+            "build_drop",
+            "score builds on drops",
+            "evaluate_build_on_drop",
+            "One build's model on one validated drop: model outputs, scores, outcomes, counts.",
+        ),
+        Phase("measure", "build", "measure builds", "report_build", _REPORT_BUILD),
+        Phase("explain", "build", "explain failures", "report_build", _REPORT_BUILD),
+        Phase("report", "build", "report builds", "report_build", _REPORT_BUILD),
+    )
+}
+"""Every phase, in the order in which they are done."""
+
+
+def phases_of(job: str) -> tuple[Phase, ...]:
+    """The phases that a job runs."""
+    return tuple(phase for phase in PHASES.values() if phase.job == job)
+
+
+JOBS = tuple(dict.fromkeys(phase.job for phase in PHASES.values()))
+
+PUBLISH = "publish metric tables"
+"""What a progress bar says of the warehouse, which is made between explaining and reporting."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One step of a task's chain.
+
+    Attributes:
+        name: also that of its gate.
+        reads: tables of earlier stages.
+        writes: tables that it, and no other stage of the task, writes; none for a stage that ends outside of the lake.
+        run: does the work for one key, and returns its numbers.
+        rules: what its gate asks beyond the declarations of the tables written.
+        description: what it does, for people.
+        gate: what its gate asks, for people.
+        reads_predecessors: whether it also reads these tables of the builds that a build follows.
+        source: identity of what it reads from outside of the lake, for a stage that reads no table.
+        kinds: what the UI shows as its technology.
+        asset: name of its asset, for a stage that writes no table.
+        result: the file that such a stage leaves for a key's build.
+        picture: a PNG of what it made.
+    """
+
+    name: str
+    phase: PhaseName
+    reads: tuple[Table, ...]
+    writes: tuple[Table, ...]
+    run: "Callable[[Workspace, TableKey], Numbers | DataclassInstance]"
+    rules: tuple[Rule, ...] = ()
+    description: str = ""
+    gate: str = ""
+    reads_predecessors: bool = False
+    source: Callable[[Workspace, TableKey], str] | None = None
+    kinds: frozenset[str] = frozenset({"parquet"})
+    asset: str = ""
+    result: Callable[[Workspace, str], Path] | None = None
+    picture: Callable[[Workspace, TableKey], bytes] | None = None
+
+    @property
+    def key(self) -> Literal["drop", "build_drop", "build"]:
+        return PHASES[self.phase].key
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Names of the assets that it makes, the one with the gate's check first."""
+        return tuple(dict.fromkeys(asset_of(table) for table in self.writes)) or (self.asset,)
+
+    def suite(self, modality: Modality) -> Suite:
+        """What its gate judges, for samples of a modality."""
+        writes, reads = ([of_modality(table, modality) for table in tables] for tables in (self.writes, self.reads))
+        return suite(self.name, writes=writes, reads=reads, rules=self.rules)
+
+
+def asset_of(table: Table) -> str:
+    """The name of the asset that shows a table."""
+    return table.asset or table.name
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is measured: its stages in the order in which they run, and the modalities that it takes.
+
+    Attributes:
+        title: for people.
+        stages: in the order of the data.
+    """
+
+    name: str
+    title: str
+    modalities: tuple[Modality, ...]
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the stages make a chain.
+
+        Raises:
+            StageError: two stages share a name or write one table, or one reads a table that no stage writes, or that
+                only a later one does.
+        """
+        writers: dict[str, Stage] = {}
+        for stage in self.stages:
+            if any(other.name == stage.name for other in writers.values()):
+                raise StageError(f"task {self.name}: two stages are called {stage.name!r}; name each once")
+            for table in stage.writes:
+                if table.name in writers:
+                    raise StageError(
+                        f"task {self.name}: stages {writers[table.name].name!r} and {stage.name!r} both write "
+                        f"{table.name}; a table has one writer"
+                    )
+                writers[table.name] = stage
+        self._check_reads(writers)
+
+    def _check_reads(self, writers: Mapping[str, Stage]) -> None:
+        order = {stage.name: place for place, stage in enumerate(self.stages)}
+        for stage in self.stages:
+            for table in stage.reads:
+                writer = writers.get(table.name)
+                if writer is None:
+                    raise StageError(
+                        f"task {self.name}: stage {stage.name!r} reads {table.name}, which no stage writes; "
+                        f"declare its writer, or read one of {', '.join(sorted(writers))}"
+                    )
+                if order[writer.name] >= order[stage.name]:
+                    raise StageError(
+                        f"task {self.name}: stage {stage.name!r} reads {table.name} of {writer.name!r}, which comes "
+                        "after it; put the writer first, or take the table out if each reads of the other"
+                    )
+
+    @cached_property
+    def writers(self) -> dict[str, Stage]:
+        """Who writes each table, by its name."""
+        return {table.name: stage for stage in self.stages for table in stage.writes}
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return tuple(table for stage in self.stages for table in stage.writes)
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`.
+
+        Raises:
+            StageError: the task has none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise StageError(f"task {self.name} has no stage {name!r}, only {', '.join(s.name for s in self.stages)}")
+
+    def of_phase(self, *phases: PhaseName) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self.stages if stage.phase in phases)
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage did: its numbers, how long it took, and the gate's verdict on what it wrote."""
+
+    stage: str
+    key: str
+    numbers: dict[str, int | float | str]
+    seconds: float
+    verdict: Verdict | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is None or self.verdict.passed

@@ -1,0 +1,166 @@
+"""The stages with which every task begins: take a completed drop in, and keep what makes sense together.
+
+What they do is in `cv_quality.drops.ingest` and `cv_quality.drops.validation`; here they are declared, with their gates.
+"""
+
+from typing import TYPE_CHECKING
+
+from cv_quality.drops.tables import (
+    DEVICES,
+    DROP_FILES,
+    FRAME_INDEX,
+    QUARANTINE_PARSE,
+    QUARANTINE_VALIDATE,
+    RAW_TABLES,
+    SUBJECTS,
+    VALIDATED_ATTEMPTS,
+    VALIDATED_ENROLS,
+    VALIDATED_STREAMS,
+    VALIDATED_TABLES,
+)
+from cv_quality.gates.rules import query_rule, reference_rule, rows_rule
+from cv_quality.lake.lake import TableKey
+from cv_quality.stage import Numbers, Stage
+from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from cv_quality.drops.validation import ValidationSummary
+
+MAX_QUARANTINED_SHARE = 0.05
+
+_RAW = tuple(RAW_TABLES.values())
+_VALIDATED = tuple(VALIDATED_TABLES.values())
+_SUM_RAW = " + ".join(f"(SELECT count(*) FROM {table.name})" for table in _RAW)
+_SUM_VALIDATED = " + ".join(f"(SELECT count(*) FROM {table.name})" for table in _VALIDATED)
+
+
+def _delivered(workspace: Workspace, key: TableKey) -> str:
+    from cv_quality.drops.manifest import delivered
+
+    return delivered(workspace.landing, str(key.drop))
+
+
+def _parse(workspace: Workspace, key: TableKey) -> Numbers:
+    from cv_quality.drops.ingest import ingest_drop
+
+    summary = ingest_drop(
+        landing=workspace.landing, lake=workspace.lake, drop_id=str(key.drop), threads=workspace.settings.threads
+    )
+    return {
+        "rows_in": summary.rows_in,
+        "rows_valid": summary.rows_valid,
+        "rows_quarantined": summary.rows_quarantined,
+        "frames": summary.n_frames,
+        **{f"{kind}_events": rows for kind, rows in summary.rows.items()},
+    }
+
+
+def _validate(workspace: Workspace, key: TableKey) -> "ValidationSummary":
+    from cv_quality.drops.validation import validate_drop
+
+    return validate_drop(
+        landing=workspace.landing,
+        lake=workspace.lake,
+        drop_id=str(key.drop),
+        threads=workspace.settings.threads,
+        memory_limit=workspace.settings.memory_limit,
+    )
+
+
+_PARSE_RULES = (
+    rows_rule(
+        DROP_FILES,
+        "rows in = rows valid + rows quarantined",
+        "rows_in <> rows_valid + rows_quarantined",
+    ),
+    rows_rule(DROP_FILES, "rows in = rows that the manifest declares", "rows_in <> rows_declared"),
+    query_rule(
+        DROP_FILES,
+        "the raw tables hold every valid row",
+        "SELECT 'raw tables' AS found WHERE "
+        f"(SELECT coalesce(sum(rows_valid), 0) FROM drop_files WHERE content = 'events') <> {_SUM_RAW}",
+    ),
+    query_rule(
+        DROP_FILES,
+        "the quarantine holds every rejected row",
+        "SELECT 'quarantine_parse' AS found WHERE "
+        "(SELECT sum(rows_quarantined) FROM drop_files) <> (SELECT count(*) FROM quarantine_parse)",
+    ),
+    query_rule(
+        DROP_FILES,
+        f"at most {MAX_QUARANTINED_SHARE:.0%} of the rows are quarantined",
+        "SELECT file FROM drop_files WHERE (SELECT sum(rows_quarantined) FROM drop_files) "
+        f"> {MAX_QUARANTINED_SHARE} * (SELECT sum(rows_in) FROM drop_files)",
+    ),
+    query_rule(
+        DROP_FILES,
+        "the drop holds at least one valid event",
+        f"SELECT 'empty drop' AS found WHERE {_SUM_RAW} = 0",
+    ),
+    query_rule(
+        FRAME_INDEX,
+        "no two frames hold the same image",
+        "SELECT string_agg(frame, ' = ' ORDER BY frame) AS frames FROM frame_index GROUP BY sha256 HAVING count(*) > 1",
+        is_warning=True,
+    ),
+)
+
+PARSE = Stage(
+    name="parse",
+    phase="ingest",
+    reads=(),
+    writes=(*_RAW, DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE),
+    run=_parse,
+    source=_delivered,
+    rules=_PARSE_RULES,
+    description="Takes a completed drop in: typed rows by kind, the index of its frames, the quarantine.",
+    gate="Rows in = rows valid + rows quarantined = rows declared; few rows quarantined; not empty.",
+)
+
+_REFERENCES = (
+    reference_rule(VALIDATED_ATTEMPTS, "subject_id", SUBJECTS),
+    reference_rule(VALIDATED_ATTEMPTS, "claimed_subject_id", SUBJECTS, "subject_id"),
+    reference_rule(VALIDATED_ATTEMPTS, "device_id", DEVICES),
+    reference_rule(VALIDATED_ATTEMPTS, "reference_id", VALIDATED_ENROLS),
+    reference_rule(VALIDATED_ATTEMPTS, "frame", FRAME_INDEX),
+    reference_rule(VALIDATED_ENROLS, "subject_id", SUBJECTS),
+    reference_rule(VALIDATED_ENROLS, "device_id", DEVICES),
+    reference_rule(VALIDATED_ENROLS, "frame", FRAME_INDEX),
+    reference_rule(VALIDATED_STREAMS, "device_id", DEVICES),
+)
+
+_VALIDATE_RULES = (
+    query_rule(
+        QUARANTINE_VALIDATE,
+        "rows parsed = rows validated + rows quarantined",
+        f"SELECT 'row balance' AS found WHERE {_SUM_RAW} <> "
+        f"{_SUM_VALIDATED} + (SELECT count(*) FROM quarantine_validate)",
+    ),
+    query_rule(
+        QUARANTINE_VALIDATE,
+        f"at most {MAX_QUARANTINED_SHARE:.0%} of the events are quarantined",
+        "SELECT reason FROM quarantine_validate WHERE (SELECT count(*) FROM quarantine_validate) "
+        f"> {MAX_QUARANTINED_SHARE} * ({_SUM_RAW}) GROUP BY reason",
+    ),
+    query_rule(
+        VALIDATED_ATTEMPTS,
+        "the drop holds at least one attempt or stream frame",
+        "SELECT 'nothing to evaluate' AS found WHERE "
+        "(SELECT count(*) FROM validated_attempts) + (SELECT count(*) FROM validated_streams) = 0",
+    ),
+    *_REFERENCES,
+)
+
+VALIDATE = Stage(
+    name="validate",
+    phase="ingest",
+    reads=(*_RAW, DROP_FILES, FRAME_INDEX),
+    writes=(VALIDATED_ATTEMPTS, VALIDATED_ENROLS, VALIDATED_STREAMS, SUBJECTS, DEVICES, QUARANTINE_VALIDATE),
+    run=_validate,
+    rules=_VALIDATE_RULES,
+    description="Keeps the events that are in range, in time, not repeated and about somebody known.",
+    gate="Schema, ranges, levels, identifiers, uniqueness and references of every validated table.",
+    kinds=frozenset({"duckdb", "parquet"}),
+)
+
+INGEST = (PARSE, VALIDATE)

@@ -1,0 +1,168 @@
+"""What the gates ask of root causes: of slices and their trends, of the attribution of a change, of clusters."""
+
+from collections.abc import Iterator
+
+from cv_quality.gates.rules import ROUNDING, Rule, query_rule, rows_rule
+from cv_quality.lake.schema import Table
+from cv_quality.tasks.root_causes.tables import (
+    CHANGE_ATTRIBUTION,
+    EXAMPLES,
+    FAILURE_CLUSTERS,
+    FAILURE_SLICES,
+    SLICE_SEARCHES,
+    SLICE_TRENDS,
+)
+
+CONFIRMATION_LEVEL = 0.01
+CONFIRMED_FRR = "FROM failure_slices WHERE outcome = 'frr' AND finding = 'confirmed'"
+_PARTS = ("mix", "rate", "change")
+_COUNTS = ("failures_before", "attempts_before", "failures_after", "attempts_after")
+
+
+def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
+    """What holds for a slice or cluster that was confirmed on subjects that did not propose it.
+
+    Args:
+        confirmed: SQL that selects the confirmed rows.
+    """
+    yield rows_rule(
+        table,
+        "a confirmed rate lies within its interval",
+        f"{confirmed} AND NOT coalesce(low <= rate AND rate <= high, false)",
+    )
+    yield rows_rule(
+        table,
+        "a confirmed rate is its failures over its attempts",
+        f"{confirmed} AND NOT coalesce(abs(rate * denominator - numerator) <= {ROUNDING} * denominator, false)",
+    )
+    yield rows_rule(
+        table,
+        f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all proposals counted",
+        f"{confirmed} AND NOT coalesce(p_adjusted <= {CONFIRMATION_LEVEL}, false)",
+    )
+    yield rows_rule(
+        table,
+        "what is confirmed fails more often than the rest",
+        f"{confirmed} AND NOT coalesce(rate > rest_rate, false)",
+    )
+    yield rows_rule(
+        table,
+        "the attempts that confirmed it are among its own",
+        f"{confirmed} AND NOT coalesce(support >= denominator AND support >= n_subjects, false)",
+    )
+
+
+SLICES_RULES = (
+    query_rule(
+        SLICE_SEARCHES,
+        "the false rejects were searched",
+        "SELECT 'frr' AS outcome WHERE NOT EXISTS (SELECT 1 FROM slice_searches WHERE outcome = 'frr')",
+    ),
+    rows_rule(
+        SLICE_SEARCHES,
+        "failures and subjects never exceed attempts",
+        "n_failures > n_attempts OR n_subjects > n_attempts",
+    ),
+    query_rule(
+        SLICE_SEARCHES,
+        "every confirmed slice is counted by its search",
+        "SELECT outcome FROM (SELECT outcome, n_slices AS n FROM slice_searches) s FULL JOIN "
+        "(SELECT outcome, count(*) AS found FROM failure_slices WHERE finding = 'confirmed' GROUP BY ALL) f "
+        "USING (outcome) WHERE coalesce(n, -1) <> coalesce(found, 0)",
+    ),
+    *_confirmed_rules(FAILURE_SLICES, "finding = 'confirmed'"),
+    rows_rule(
+        FAILURE_SLICES,
+        "what is explained away says by what, and its rate without it",
+        "finding = 'explained_away' AND (explained_by IS NULL OR rate_after IS NULL)",
+    ),
+    query_rule(
+        FAILURE_SLICES,
+        "nothing is explained away where nothing is confirmed",
+        "SELECT outcome, finding, rank FROM failure_slices WHERE finding = 'explained_away' AND outcome NOT IN "
+        "(SELECT outcome FROM failure_slices WHERE finding = 'confirmed')",
+    ),
+    rows_rule(SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),
+    rows_rule(SLICE_TRENDS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+    query_rule(
+        SLICE_TRENDS,
+        "every confirmed slice of the false rejects has its rate in the build itself",
+        f"SELECT outcome, rank {CONFIRMED_FRR} AND rank NOT IN (SELECT rank FROM slice_trends "
+        "WHERE outcome = 'frr' AND trend_build_id = build_id)",
+    ),
+    query_rule(
+        EXAMPLES,
+        "every exemplar is of a confirmed slice",
+        "SELECT outcome, rank, role, position FROM exemplars WHERE (outcome, rank) NOT IN "
+        "(SELECT (outcome, rank) FROM failure_slices WHERE finding = 'confirmed')",
+    ),
+    rows_rule(
+        EXAMPLES,
+        "a pass, and a pair, has its partner, and a pair its difference",
+        "(role <> 'failure' AND (partner_drop_id IS NULL OR partner_attempt_id IS NULL)) "
+        "OR (role = 'differs_in_one' AND difference IS NULL)",
+    ),
+)
+ATTRIBUTION_RULES = (
+    rows_rule(
+        CHANGE_ATTRIBUTION,
+        "mix and rate add up to the change",
+        f"NOT abs(mix + rate - change) <= {ROUNDING}",
+    ),
+    query_rule(
+        CHANGE_ATTRIBUTION,
+        "the parts add up to the whole",
+        "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+        + " OR ".join(
+            f"NOT coalesce(abs(sum({name}) FILTER (part > 0) - sum({name}) FILTER (part = 0)) <= {ROUNDING}, false)"
+            for name in _PARTS
+        ),
+    ),
+    query_rule(
+        CHANGE_ATTRIBUTION,
+        "the attempts and failures of the parts add up to those of the whole",
+        "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+        + " OR ".join(
+            f"sum({name}) FILTER (part > 0) IS DISTINCT FROM sum({name}) FILTER (part = 0)" for name in _COUNTS
+        ),
+    ),
+    rows_rule(
+        CHANGE_ATTRIBUTION,
+        "the whole change is the FRR after less the FRR before",
+        "part = 0 AND NOT coalesce(abs(failures_after / attempts_after - failures_before / attempts_before "
+        f"- change) <= {ROUNDING}, false)",
+    ),
+    rows_rule(
+        CHANGE_ATTRIBUTION,
+        "failures never exceed attempts, nor paired subjects all",
+        "failures_before > attempts_before OR failures_after > attempts_after OR n_paired > n_subjects",
+    ),
+    rows_rule(
+        CHANGE_ATTRIBUTION,
+        "bounds are ordered",
+        " OR ".join(f"{name}_low > {name}_high" for name in _PARTS),
+    ),
+    rows_rule(
+        CHANGE_ATTRIBUTION,
+        "a missing bound says why",
+        f"reason IS NULL AND ({' OR '.join(f'{name}_low IS NULL OR {name}_high IS NULL' for name in _PARTS)})",
+    ),
+    rows_rule(
+        CHANGE_ATTRIBUTION,
+        "the change is attributed to the confirmed slices",
+        f"where_json IS NOT NULL AND where_json NOT IN (SELECT where_json {CONFIRMED_FRR})",
+    ),
+)
+CLUSTERS_RULES = (
+    *_confirmed_rules(FAILURE_CLUSTERS),
+    rows_rule(
+        FAILURE_CLUSTERS,
+        "a described cluster has its description, and how well it fits",
+        "is_described AND (condition IS NULL OR where_json IS NULL OR precision IS NULL OR recall IS NULL)",
+    ),
+    query_rule(
+        FAILURE_CLUSTERS,
+        "an attempt lies in one cluster, so that their shares of the failures add up to at most all",
+        f"SELECT 'all clusters' AS found WHERE (SELECT sum(share_of_failures) FROM failure_clusters) > 1 + {ROUNDING}",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Verification: is this the person whose reference is claimed? One modality after the other in `modalities`."""

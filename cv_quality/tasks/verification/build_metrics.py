@@ -1,0 +1,208 @@
+"""A build's rates over all its drops, with intervals, and its operating points over all cross-subject pairs.
+
+Reads counts and comparisons, writes the tables `intervals` and `operating_points`. How a rate gets its interval is in
+`cv_quality.metrics.rates`; how a threshold is found in `cv_quality.metrics.operating_points`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cv_quality.errors import MetricError
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
+from cv_quality.metrics.dyadic import pair_rate
+from cv_quality.metrics.operating_points import (
+    BothClasses,
+    OperatingPoint,
+    both_classes,
+    det_points,
+    point_at_fmr,
+    point_at_threshold,
+    point_of_eer,
+)
+from cv_quality.metrics.point_intervals import (
+    ABOVE_EVERY_SCORE,
+    curve_bands,
+    eer_columns,
+    fmr_interval,
+    fnmr_interval,
+)
+from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
+from cv_quality.metrics.trials import ListedTrials
+from cv_quality.tasks.verification.build_scores import BuildScores, read_build_scores
+from cv_quality.tasks.verification.counts import WHOLE
+from cv_quality.tasks.verification.group_rates import group_rows
+from cv_quality.tasks.verification.tables import (
+    ATTEMPT_OUTCOMES,
+    DET_CURVE,
+    DIFFERENTIALS,
+    INTERVALS,
+    METRIC_COUNTS,
+    METRICS,
+    OPERATING_POINTS,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+GROUP = ("metric", "dimension", "level")
+WHO = ("subject_id", "claimed_subject_id")
+COUNTS = ("numerator", "denominator")
+BETWEEN_SUBJECTS = ("fmr", "far")
+"""Metrics whose trials are between two people; those of the others belong to one."""
+
+FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSummary:
+    """What was measured of a build.
+
+    Attributes:
+        interval_rows, point_rows, curve_rows, group_rows: rows of the four tables.
+        rates: model build -> metric -> rate over everything, where there was a trial.
+        undefined_points: operating points that the data cannot show.
+    """
+
+    build: str
+    interval_rows: int
+    point_rows: int
+    curve_rows: int
+    group_rows: int
+    rates: dict[str, dict[str, float]]
+    undefined_points: int
+
+
+def measure_build(
+    lake: Lake,
+    *,
+    build: str,
+    model_builds: Sequence[str],
+    drops: Sequence[str],
+    fmr_targets: Sequence[float] = FMR_TARGETS,
+) -> MeasureSummary:
+    """Write `intervals`, `operating_points`, `det_curve` and `differentials` of a build's own drops, for each model.
+
+    Args:
+        model_builds: the build itself and, where it has one, its baseline.
+        drops: the drops to add up; the impostor pairs are those of the build's counted pairs.
+
+    Raises:
+        MissingTable: a drop is not compared and counted for one of the models, or the impostor pairs are not counted.
+    """
+    import polars as pl
+
+    key = TableKey(build=build)
+    rows = pl.concat([_intervals(lake, build=build, model_build=model, drops=drops) for model in model_builds])
+    points: list[Mapping[str, object]] = []
+    curves: list[Mapping[str, object]] = []
+    groups: list[Mapping[str, object]] = []
+    for model in model_builds:
+        scores = read_build_scores(lake, build=build, model_build=model, drops=drops)
+        classes = both_classes(scores.genuine_scores, scores.counts)
+        head = {"build_id": build, "model_build_id": model}
+        threshold = _threshold(lake, model, drops)
+        points += [{**head, **row} for row in _points(scores, classes, targets=fmr_targets, threshold=threshold)]
+        curves += [{**head, **row} for row in _curve(scores, classes)]
+        by_group = group_rows(lake, scores, model_build=model, drops=drops, threshold=threshold)
+        groups += [{**head, **row} for row in by_group]
+    whole = rows.filter(pl.col("dimension") == WHOLE).drop_nulls("value")
+    return MeasureSummary(
+        build=build,
+        interval_rows=lake.write(INTERVALS, key, rows),
+        point_rows=lake.write(OPERATING_POINTS, key, pl.DataFrame(points, schema=_schema(OPERATING_POINTS))),
+        curve_rows=lake.write(DET_CURVE, key, pl.DataFrame(curves, schema=_schema(DET_CURVE))),
+        group_rows=lake.write(DIFFERENTIALS, key, pl.DataFrame(groups, schema=_schema(DIFFERENTIALS))),
+        rates={
+            model: dict(whole.filter(model_build_id=model).select("metric", "value").iter_rows())
+            for model in model_builds
+        },
+        undefined_points=sum(point["reason"] is not None for point in points),
+    )
+
+
+def _intervals(lake: Lake, *, build: str, model_build: str, drops: Sequence[str]) -> "pl.DataFrame":
+    """One row per metric, dimension and level: the drops' counts added up by subject and claimed subject, as a rate."""
+    import polars as pl
+
+    counts = lake.scan(METRIC_COUNTS, [TableKey(build=model_build, drop=drop) for drop in drops])
+    counts = counts.group_by(*GROUP, *WHO).agg(pl.col(*COUNTS).sum())
+    groups = counts.sort(*GROUP, *WHO).group_by(*GROUP, maintain_order=True)
+    levels = groups.agg(*WHO, *COUNTS).collect()
+    overall = {row["metric"]: sum(row["numerator"]) / sum(row["denominator"]) for row in _whole(levels)}
+    rows = [_interval(row, overall[row["metric"]]) for row in levels.iter_rows(named=True)]
+    untried = [{"metric": metric, "dimension": WHOLE, "level": WHOLE} for metric in METRICS if metric not in overall]
+    rows += [row | asdict(NO_TRIAL) for row in untried]
+    head = {"build_id": build, "model_build_id": model_build}
+    return pl.DataFrame([head | row for row in rows], schema=_schema(INTERVALS))
+
+
+def _whole(levels: "pl.DataFrame") -> "Iterator[dict[str, Any]]":
+    return levels.filter(dimension=WHOLE).iter_rows(named=True)
+
+
+def _interval(row: dict[str, Any], overall: float) -> dict[str, object]:
+    """The rate of one level; trials between two people are clustered by both."""
+    errors, trials = (np.array(row[name], np.int64) for name in COUNTS)
+    names, codes = np.unique(np.array([row[name] for name in WHO]), return_inverse=True)
+    one, other = codes.reshape(2, -1)
+    expected = overall * float(trials.sum())
+    if row["metric"] in BETWEEN_SUBJECTS:
+        met = ListedTrials.of(np.repeat(one, trials), np.repeat(other, trials), n_subjects=len(names))
+        erring = np.repeat(one, errors), np.repeat(other, errors)
+        rate = pair_rate(erring, trials=met, expected_errors=expected)
+    else:
+        by_subject = (np.bincount(one, weights=counts, minlength=len(names)) for counts in (errors, trials))
+        rate = clustered_rate(*by_subject, expected_errors=expected)
+    return {name: row[name] for name in GROUP} | asdict(rate)
+
+
+def _points(
+    scores: BuildScores, classes: BothClasses | str, *, targets: Sequence[float], threshold: float | None
+) -> list[dict[str, object]]:
+    """The operating points of one model, each rate with its interval over subjects."""
+    points = [point_at_fmr(classes, fmr=target) for target in targets] + [point_of_eer(classes)]
+    if threshold is not None:
+        points.append(point_at_threshold(classes, threshold=threshold))
+    return [_point_row(point, scores) for point in points]
+
+
+def _threshold(lake: Lake, model_build: str, drops: Sequence[str]) -> float | None:
+    """The threshold that the outcomes were decided with; None when the drops hold no attempt."""
+    rows = lake.scan(ATTEMPT_OUTCOMES, [TableKey(build=model_build, drop=drop) for drop in drops])
+    values = rows.select("decision_threshold").unique().sort("decision_threshold").collect().to_series().to_list()
+    if len(values) > 1:
+        raise MetricError(f"outcomes of {model_build} were decided at {values}: recompute those of the older threshold")
+    return values[0] if values else None
+
+
+def _point_row(point: OperatingPoint, scores: BuildScores) -> dict[str, object]:
+    head: dict[str, object] = {"point": point.name, "fmr_target": point.fmr_target, "reason": point.reason}
+    if point.rates is None:
+        return head | {"n_impostor": scores.counts.n, "n_genuine": scores.genuine_scores.size}
+    rates = asdict(point.rates) | {"threshold": min(point.rates.threshold, ABOVE_EVERY_SCORE)}
+    interval = eer_columns(point, scores) if point.name == "eer" else fnmr_interval(point, scores)
+    return head | rates | fmr_interval(scores, threshold=point.rates.threshold) | interval
+
+
+def _curve(scores: BuildScores, classes: BothClasses | str) -> list[Mapping[str, object]]:
+    """The curve of one model with its band, where the tail of impostor scores reaches far enough to tell."""
+    points = det_points(classes)
+    rows: list[Mapping[str, object]] = []
+    for point, (low, high) in zip(points, curve_bands(points, scores), strict=True):
+        assert point.rates is not None
+        threshold = min(point.rates.threshold, ABOVE_EVERY_SCORE)
+        rates = {"threshold": threshold, "fmr": point.rates.fmr, "fnmr": point.rates.fnmr}
+        rows.append({"fmr_target": point.fmr_target} | rates | {"fnmr_low": low, "fnmr_high": high})
+    return rows
+
+
+def _schema(table: Table) -> "pl.Schema":
+    import polars as pl
+
+    empty = pl.from_arrow(table.arrow_schema.empty_table())
+    assert isinstance(empty, pl.DataFrame)
+    return empty.schema

@@ -1,0 +1,166 @@
+"""The comparisons that a drop's protocol performs: every genuine one, and the impostor attempts that really happened.
+
+One row per comparison, scored in float64. The many more cross-subject pairs that nobody attempted are only counted,
+in `cv_quality.tasks.verification.impostors`; what became of an attempt is in `cv_quality.tasks.verification.outcomes`.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.drops.tables import VALIDATED_ATTEMPTS, VALIDATED_ENROLS
+from cv_quality.errors import MetricError
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.verification.samples import Protocol, Templates, drop_facts, probes, references
+from cv_quality.tasks.verification.tables import COMPARISONS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PAIRS_AT_ONCE = 65_536
+"""Gathered rows of both sides stay below 300 MB at 256 dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSummary:
+    """How many comparisons of a drop were made.
+
+    Attributes:
+        n_attempts: sound attempts of the drop.
+        n_not_compared: those that are the probe of no comparison (never reached matching, no template, no reference).
+    """
+
+    build: str
+    drop: str
+    protocol: Protocol
+    n_attempts: int
+    n_genuine: int
+    n_impostor: int
+    n_not_compared: int
+
+
+def compare_drop(lake: Lake, *, build: str, drop: str) -> ComparisonSummary:
+    """Score a drop's comparisons with one build's templates, and write them to the table `comparisons`.
+
+    Protocol "enrolled": each probe against the fused reference that it claims. Protocol "all_pairs": every unordered
+    pair of different frames of one subject once, the later frame (by name) as the probe.
+
+    Raises:
+        MissingTable: the drop is not validated, or not yet run through the build's model.
+        MetricError: references and probes differ in dimension.
+    """
+    facts = drop_facts(lake, drop)
+    reference, probe = references(lake, build=build, drop=drop), probes(lake, build=build, drop=drop)
+    pair = claimed_pairs if facts.protocol == "enrolled" else subject_pairs
+    rows = _scored(reference, probe, pair(reference.rows, probe.rows))
+    lake.write(COMPARISONS, TableKey(build=build, drop=drop), _as_table(rows, build, drop, build == facts.build))
+    return _summary(lake, rows, build=build, drop=drop, protocol=facts.protocol)
+
+
+def involved_attempts(lake: Lake, *, build: str, drop: str, protocol: Protocol) -> "pl.DataFrame":
+    """Each comparison of a drop under every attempt whose sample is in it.
+
+    A comparison with an enrolled reference has one row. One between two frames of an all-pairs drop has two: the
+    attempt of the later frame, and the attempt of the earlier frame, where there is one.
+
+    Returns:
+        The columns of `comparisons`, and `involved_id`, the attempt.
+    """
+    import polars as pl
+
+    rows = lake.read(COMPARISONS, TableKey(build=build, drop=drop))
+    as_probe = rows.with_columns(involved_id=pl.col("attempt_id"))
+    if protocol == "enrolled":
+        return as_probe
+    partners = _attempt_of_reference(lake, drop)
+    return pl.concat([as_probe, rows.join(partners, on="reference_id")])
+
+
+def claimed_pairs(reference: "pl.DataFrame", probe: "pl.DataFrame") -> "pl.DataFrame":
+    """Row numbers (`reference_row`, `probe_row`) of each probe with the reference that it claims, where that exists."""
+    left = probe.select("reference_id").with_row_index("probe_row").drop_nulls()
+    right = reference.select("reference_id").with_row_index("reference_row")
+    return left.join(right, on="reference_id").select("reference_row", "probe_row").sort("probe_row")
+
+
+def subject_pairs(reference: "pl.DataFrame", probe: "pl.DataFrame") -> "pl.DataFrame":
+    """Row numbers of every pair of different frames of one subject, once each, the earlier frame as the reference."""
+    import polars as pl
+
+    left = _by_frame(reference, "reference")
+    right = _by_frame(probe, "probe")
+    pairs = left.join(right, on="subject_id").filter(pl.col("reference_frame") < pl.col("probe_frame"))
+    return pairs.select("reference_row", "probe_row").sort("probe_row", "reference_row")
+
+
+def pair_scores(
+    reference: NDArray[np.float64], probe: NDArray[np.float64], pairs: "pl.DataFrame"
+) -> NDArray[np.float64]:
+    """Cosine of each pair of unit vectors, float64 in [-1, 1], shape (pairs,).
+
+    Raises:
+        MetricError: the two matrices differ in dimension.
+    """
+    if len(pairs) and reference.shape[1] != probe.shape[1]:
+        raise MetricError(
+            f"references have {reference.shape[1]} dimensions, probes {probe.shape[1]}: run inference again"
+        )
+    left, right = pairs["reference_row"].to_numpy(), pairs["probe_row"].to_numpy()
+    scores = np.empty(len(pairs))
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        scores[part] = np.einsum("ij,ij->i", reference[left[part]], probe[right[part]])
+    return scores.clip(-1.0, 1.0)
+
+
+def _attempt_of_reference(lake: Lake, drop: str) -> "pl.DataFrame":
+    """For an all-pairs drop: the attempt (`involved_id`) that shows the same frame as a reference."""
+    import polars as pl
+
+    frames = ["subject_id", "frame"]
+    attempts = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop), columns=["event_id", *frames])
+    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop), columns=["reference_id", *frames])
+    pairs = enrols.join(attempts, on=frames).rename({"event_id": "involved_id"})
+    return pairs.select("reference_id", "involved_id").sort(pl.all()).unique("reference_id", keep="first")
+
+
+def _by_frame(rows: "pl.DataFrame", side: str) -> "pl.DataFrame":
+    """One row per subject and frame, with the row number under the name of the side."""
+    import polars as pl
+
+    numbered = rows.select("subject_id", pl.col("frame").alias(f"{side}_frame")).with_row_index(f"{side}_row")
+    return numbered.drop_nulls().unique(["subject_id", f"{side}_frame"], keep="first", maintain_order=True)
+
+
+def _scored(reference: Templates, probe: Templates, pairs: "pl.DataFrame") -> "pl.DataFrame":
+    import polars as pl
+
+    attempt = ("event_id", "subject_id", "presentation", "device_score")
+    left = reference.rows[pairs["reference_row"]].select(
+        "reference_id", pl.col("subject_id").alias("reference_subject_id")
+    )
+    right = probe.rows[pairs["probe_row"]].select(attempt).rename({"event_id": "attempt_id"})
+    scores = pl.Series("score", pair_scores(reference.vectors, probe.vectors, pairs))
+    return pl.concat([left, right], how="horizontal").with_columns(
+        scores, is_genuine=pl.col("reference_subject_id") == pl.col("subject_id")
+    )
+
+
+def _as_table(rows: "pl.DataFrame", build: str, drop: str, is_own: bool) -> "pl.DataFrame":
+    import polars as pl
+
+    constants = {"build_id": build, "drop_id": drop, "is_parity_expected": is_own}
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in constants.items()).select(COMPARISONS.names)
+
+
+def _summary(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str, protocol: Protocol) -> ComparisonSummary:
+    import polars as pl
+
+    attempts = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop), columns=["event_id", "frame"])
+    genuine = rows.filter(pl.col("is_genuine")).height
+    compared = rows["attempt_id"].n_unique()
+    return ComparisonSummary(
+        build, drop, protocol, attempts.height, genuine, rows.height - genuine, attempts.height - compared
+    )

@@ -1,0 +1,125 @@
+"""Errors and trials per subject, level and metric: counts, not rates, so that drops and subjects add up exactly.
+
+A trial between two people is counted under both, since either of them may be the cause.
+
+Rates and their intervals are made of these in `cv_quality.tasks.verification.build_metrics`; scores below or above other thresholds
+than the build's own are no matter of this module.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, METRIC_COUNTS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DIMENSIONS = (
+    "device_model",
+    "camera_supplier",
+    "illuminance_band",
+    "eyewear",
+    "covering",
+    "condition_label",
+    "age_band",
+    "sex",
+    "skin_tone_band",
+)
+WHOLE = "all"
+UNKNOWN = "unknown"
+NO_SAMPLE = ("not_acquired", "quality_reject", "timeout")
+"""Outcomes without a usable sample: what ISO/IEC 19795-1 counts as failure to acquire."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountSummary:
+    """What was counted of a drop: rows written, and the counts of each metric over the whole drop."""
+
+    build: str
+    drop: str
+    rows: int
+    totals: dict[str, tuple[int, int]]
+
+
+def count_metrics(lake: Lake, *, build: str, drop: str) -> CountSummary:
+    """Count the errors of a drop per metric, dimension, level and subject, and write `metric_counts`.
+
+    Bona fide attempts only. `fta`: attempts without a usable sample, of all attempts. `frr`, `far`: mated attempts not
+    accepted, other attempts accepted, of all such attempts. `fnmr`, `fmr`: genuine comparisons below the build's
+    threshold, other comparisons at or above it, of all such comparisons. A level that was not recorded is "unknown".
+    In an all-pairs drop a comparison belongs to the levels of both its frames, once to each level.
+
+    Raises:
+        MissingTable: the drop has no outcomes yet.
+    """
+    import polars as pl
+
+    key = TableKey(build=build, drop=drop)
+    attempts = lake.read(ATTEMPT_OUTCOMES, key).filter(presentation=BONA_FIDE).with_columns(pl.lit(WHOLE).alias(WHOLE))
+    attempts = attempts.with_columns(pl.col(DIMENSIONS).fill_null(UNKNOWN))
+    compared = _compared(lake, attempts, build=build, drop=drop)
+    parts = [_per_level(trials, metric) for metric, trials in {**_attempt_trials(attempts), **compared}.items()]
+    rows = pl.concat(parts).with_columns(build_id=pl.lit(build), drop_id=pl.lit(drop)).select(METRIC_COUNTS.names)
+    rows = rows.sort("metric", "dimension", "level", "subject_id", "claimed_subject_id")
+    return CountSummary(build, drop, lake.write(METRIC_COUNTS, key, rows), _totals(rows))
+
+
+def _attempt_trials(attempts: "pl.DataFrame") -> "dict[str, pl.DataFrame]":
+    """The trials of the metrics per attempt, with `is_error`, `trial_id` and a column per dimension."""
+    import polars as pl
+
+    is_accepted, is_genuine = pl.col("outcome") == "accepted", pl.col("is_genuine")
+    attempts = attempts.with_columns(trial_id=pl.col("attempt_id"))
+    return {
+        "fta": attempts.with_columns(is_error=pl.col("outcome").is_in(NO_SAMPLE)),
+        "frr": attempts.filter(is_genuine).with_columns(is_error=~is_accepted),
+        "far": attempts.filter(~is_genuine).with_columns(is_error=is_accepted),
+    }
+
+
+def _compared(lake: Lake, attempts: "pl.DataFrame", *, build: str, drop: str) -> "dict[str, pl.DataFrame]":
+    """The trials of the metrics per comparison, under the conditions of each attempt that is in it."""
+    import polars as pl
+
+    protocol = drop_facts(lake, drop).protocol
+    pairs = involved_attempts(lake, build=build, drop=drop, protocol=protocol)
+    pairs = pairs.select(
+        "involved_id",
+        "is_genuine",
+        "score",
+        claimed_subject_id="reference_subject_id",
+        trial_id=pl.concat_str("attempt_id", "reference_id", separator=" "),
+    )
+    conditions = attempts.select("attempt_id", "subject_id", "decision_threshold", WHOLE, *DIMENSIONS)
+    trials = pairs.join(conditions, left_on="involved_id", right_on="attempt_id")
+    is_match, is_genuine = pl.col("score") >= pl.col("decision_threshold"), pl.col("is_genuine")
+    return {
+        "fnmr": trials.filter(is_genuine).with_columns(is_error=~is_match),
+        "fmr": trials.filter(~is_genuine).with_columns(is_error=is_match),
+    }
+
+
+def _per_level(trials: "pl.DataFrame", metric: str) -> "pl.DataFrame":
+    """Errors and trials of one metric per dimension, level and subject; a trial counts once in each level."""
+    import polars as pl
+
+    def counted(dimension: str) -> "pl.DataFrame":
+        once = trials.unique(["trial_id", dimension]) if trials["trial_id"].is_duplicated().any() else trials
+        return once.group_by(pl.col(dimension).alias("level"), "subject_id", "claimed_subject_id").agg(
+            pl.lit(metric).alias("metric"),
+            pl.lit(dimension).alias("dimension"),
+            pl.col("is_error").sum().cast(pl.Int64).alias("numerator"),
+            pl.len().cast(pl.Int64).alias("denominator"),
+        )
+
+    return pl.concat([counted(dimension) for dimension in (WHOLE, *DIMENSIONS)])
+
+
+def _totals(rows: "pl.DataFrame") -> dict[str, tuple[int, int]]:
+    import polars as pl
+
+    whole = rows.filter(dimension=WHOLE).group_by("metric").agg(pl.col("numerator", "denominator").sum())
+    return {metric: (errors, trials) for metric, errors, trials in whole.sort("metric").iter_rows()}

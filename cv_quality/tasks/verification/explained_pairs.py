@@ -1,0 +1,194 @@
+"""Which pairs are explained: failing attempts of a slice over many subjects, and for each the pass that is most alike.
+
+The partner of an attempt is the template that gave its score in the lake. How frames become the model's input is in
+`cv_quality.error_analysis.explanations.pair_score`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.drops.frames import FrameReader
+from cv_quality.drops.images import decode_image
+from cv_quality.drops.tables import CONDITIONS, FRAME_INDEX
+from cv_quality.error_analysis.explanations.pair_score import ExplainedModel, Pairs
+from cv_quality.error_analysis.slices import Slice
+from cv_quality.errors import SliceError, near
+from cv_quality.inference.preprocessing import Frame
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store
+from cv_quality.metrics.resampling import seeded
+from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts, probes, references
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_FAILURES = 24
+ATTEMPT = ("drop_id", "attempt_id")
+_OTHER_SUBJECT = 1e6
+"""Distance to a pass of another subject: above any sum of conditions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Failures and, row by row, their matched passes; both with the columns of `scored_attempts`."""
+
+    failures: "pl.DataFrame"
+    passes: "pl.DataFrame"
+
+    @property
+    def subjects(self) -> int:
+        return int(self.failures["subject_id"].n_unique())
+
+
+def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str]) -> "pl.DataFrame":
+    """The genuine bona fide attempts of a build's drops that were compared: `attempt_outcomes` with `partner`.
+
+    `partner` is the unit template (float32) of the comparison that gave the attempt its score: the reference that it
+    claims, and where the protocol compares all pairs, the one of the subject's other frames that is most alike.
+
+    Raises:
+        MissingTable: a drop is not compared, or its outcomes are not told.
+    """
+    import polars as pl
+
+    tables = [_scored_of_drop(lake, build=build, drop=drop) for drop in sorted(drops)]
+    return pl.concat(tables) if tables else lake.scan(ATTEMPT_OUTCOMES, []).collect()
+
+
+def choose_pairs(attempts: "pl.DataFrame", *, where: Slice, seed: int, limit: int = MAX_FAILURES) -> Chosen:
+    """At most `limit` non-matches of the slice, as many subjects as possible, and for each its most alike pass.
+
+    A pass is an accepted attempt outside of the slice: of the same subject where there is one, else of any; among
+    them the one whose conditions differ least, those that define the slice left out.
+
+    Raises:
+        SliceError: the slice speaks of a column that the attempts do not have.
+    """
+    import polars as pl
+
+    unknown = [column for column in where.columns if column not in attempts.columns]
+    if unknown:
+        raise SliceError(f"no column {unknown[0]!r} among the attempts; {near(unknown[0], attempts.columns)}")
+    inside = where.expression()
+    failures = _spread(attempts.filter(inside & (pl.col("outcome") == "non_match")), seed=seed, limit=limit)
+    passes = attempts.filter(~inside & (pl.col("outcome") == "accepted")).sort(ATTEMPT)
+    if failures.is_empty() or passes.is_empty():
+        return Chosen(failures, passes.clear())
+    return Chosen(failures, passes[_nearest(failures, passes, without=where.columns)])
+
+
+def read_frames(
+    lake: Lake, landing: Store, attempts: "Sequence[pl.DataFrame]"
+) -> dict[tuple[str, str], NDArray[np.uint8]]:
+    """The decoded frame of every attempt, by (drop, frame)."""
+    import polars as pl
+
+    wanted = pl.concat([rows.select("drop_id", "frame") for rows in attempts]).unique().sort(pl.all())
+    frames: dict[tuple[str, str], NDArray[np.uint8]] = {}
+    for (drop,), rows in wanted.group_by("drop_id", maintain_order=True):
+        reader = FrameReader(landing, str(drop), lake.read(FRAME_INDEX, TableKey(drop=str(drop))))
+        frames |= {(str(drop), name): decode_image(data) for name, data in reader.read(rows["frame"].to_list())}
+    return frames
+
+
+def frames_of(attempts: "pl.DataFrame", frames: Mapping[tuple[str, str], Frame]) -> list[Frame]:
+    """The frames of attempts, in their order."""
+    return [frames[(drop, name)] for drop, name in attempts.select("drop_id", "frame").iter_rows()]
+
+
+def as_pairs(chosen: Chosen, *, model: ExplainedModel, frames: Mapping[tuple[str, str], Frame]) -> tuple[Pairs, Pairs]:
+    """Failures and passes as the model sees them; a couple goes where no face is found in one of the two frames."""
+    seen = [_seen(rows, model=model, frames=frames) for rows in (chosen.failures, chosen.passes)]
+    both = np.intersect1d(seen[0][1], seen[1][1])
+    failures, passes = (pairs.take(np.searchsorted(found, both)) for pairs, found in seen)
+    return failures, passes
+
+
+def partners(attempts: "pl.DataFrame") -> NDArray[np.float32]:
+    """The templates of the attempts' partners as a matrix `[n, d]`."""
+    if attempts.is_empty():
+        return np.empty((0, 0), np.float32)
+    return attempts["partner"].explode().to_numpy().astype(np.float32).reshape(len(attempts), -1)
+
+
+def _seen(
+    rows: "pl.DataFrame", *, model: ExplainedModel, frames: Mapping[tuple[str, str], Frame]
+) -> tuple[Pairs, NDArray[np.intp]]:
+    inputs, found = model.inputs(frames_of(rows, frames), illuminance_lux=rows["illuminance_lux"].to_list())
+    subjects = rows["subject_id"].to_list()
+    return Pairs(inputs, partners(rows)[found], tuple(subjects[row] for row in found)), found
+
+
+def _scored_of_drop(lake: Lake, *, build: str, drop: str) -> "pl.DataFrame":
+    import polars as pl
+
+    attempts = lake.read(ATTEMPT_OUTCOMES, TableKey(build=build, drop=drop))
+    attempts = attempts.filter(pl.col("is_genuine") & (pl.col("presentation") == BONA_FIDE))
+    attempts = attempts.drop_nulls(["score", "frame"])
+    compared = involved_attempts(lake, build=build, drop=drop, protocol=drop_facts(lake, drop).protocol)
+    best = (
+        compared.filter("is_genuine")
+        .sort(pl.col("score"), "reference_id", "attempt_id", descending=[True, False, False])
+        .unique("involved_id", keep="first")
+        .select("involved_id", "reference_id", probe_id="attempt_id")
+    )
+    rows = attempts.join(best, left_on="attempt_id", right_on="involved_id").sort("attempt_id")
+    return rows.with_columns(partner=_partner_vectors(lake, rows, build=build, drop=drop)).drop(
+        "reference_id", "probe_id"
+    )
+
+
+def _partner_vectors(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str) -> "pl.Series":
+    """The other side of each comparison: its reference, or its probe where the attempt's own frame is the reference."""
+    import polars as pl
+
+    left, right = references(lake, build=build, drop=drop), probes(lake, build=build, drop=drop)
+    by_reference = dict(zip(left.rows["reference_id"], left.vectors, strict=True))
+    by_probe = dict(zip(right.rows["event_id"], right.vectors, strict=True))
+    sides = rows.select("attempt_id", "reference_id", "probe_id").iter_rows()
+    vectors = [by_reference[reference] if attempt == probe else by_probe[probe] for attempt, reference, probe in sides]
+    return pl.Series("partner", [vector.tolist() for vector in vectors], dtype=pl.List(pl.Float32))
+
+
+def _spread(rows: "pl.DataFrame", *, seed: int, limit: int) -> "pl.DataFrame":
+    """Rows chosen in turns over the subjects, subjects and rows in seeded order."""
+    import polars as pl
+
+    rng = seeded(seed)
+    ordered = rows.sort(ATTEMPT)
+    subjects = ordered["subject_id"].unique().sort()
+    places = pl.DataFrame({"subject_id": subjects, "_place": rng.permutation(len(subjects))})
+    drawn = ordered.with_columns(_draw=pl.Series(rng.permutation(len(ordered)), dtype=pl.Int64))
+    turned = drawn.with_columns(_turn=pl.col("_draw").rank("ordinal").over("subject_id"))
+    chosen = turned.join(places, on="subject_id").sort("_turn", "_place").head(limit)
+    return chosen.select(rows.columns)
+
+
+def _nearest(failures: "pl.DataFrame", passes: "pl.DataFrame", *, without: Sequence[str]) -> list[int]:
+    """For each failure the row of the pass nearest in its conditions, other subjects last; the first of equals."""
+    kinds = {column.name: column.kind for column in CONDITIONS} | {"device_model": "text"}
+    distance = _OTHER_SUBJECT * _differs(failures["subject_id"], passes["subject_id"])
+    for name in (name for name in kinds if name not in without):
+        gap = _gap if kinds[name] == "real" else _differs
+        distance = distance + gap(failures[name], passes[name])
+    return [int(row) for row in distance.argmin(axis=1)]
+
+
+def _differs(left: "pl.Series", right: "pl.Series") -> NDArray[np.float64]:
+    return np.asarray(left.to_numpy()[:, None] != right.to_numpy()[None, :], dtype=np.float64)
+
+
+def _gap(left: "pl.Series", right: "pl.Series") -> NDArray[np.float64]:
+    """Absolute differences in standard deviations of the passes; 1 where one side is unknown, 0 where both are."""
+    one, other = (side.cast(float).to_numpy().astype(np.float64) for side in (left, right))
+    known = other[np.isfinite(other)]
+    scale = float(known.std()) if len(known) else 0.0
+    gap = np.abs(one[:, None] - other[None, :]) / (scale or 1.0)
+    unknown = np.isnan(one)[:, None] != np.isnan(other)[None, :]
+    return np.where(np.isnan(gap), unknown.astype(np.float64), gap)

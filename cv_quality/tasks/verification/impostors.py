@@ -1,0 +1,313 @@
+"""Every cross-subject pair of a build's drops, counted once: content-addressed blocks of (reference drop, probe drop).
+
+A block is computed when its file is absent and never again: its name is the digest of its two inputs, so a new or
+corrected drop computes only its own blocks. How a block is scored is in `cv_quality.metrics.pairs`; thresholds are
+found on the sum in `cv_quality.metrics.operating_points`.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.pairs import ALGORITHM, BINS, PairCounts, Side, count_block
+from cv_quality.tasks.verification.samples import BONA_FIDE, Templates, drop_facts, own_drops, probes, references
+from cv_quality.tasks.verification.tables import EMBEDDINGS, IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BLOCKS = "impostor_blocks"
+TAIL_ROWS = 1_000_000
+"""The summed tail is cut back to this many rows whenever it is twice as long."""
+
+DROPS_IN_MEMORY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ImpostorCounts:
+    """All cross-subject pairs of a build's drops under one model.
+
+    Attributes:
+        samples: one row per subject with the numbers of its references and probes, as `impostor_trials` has them.
+        blocks: blocks that were summed; `blocks_computed` of them were not there yet.
+    """
+
+    build: str
+    model_build: str
+    counts: PairCounts
+    samples: "pl.DataFrame"
+    blocks: int
+    blocks_computed: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInputs:
+    """What the blocks of one drop are made of.
+
+    Attributes:
+        digest: of the templates, subjects and order on both sides, hexadecimal.
+    """
+
+    drop: str
+    is_all_pairs: bool
+    references: Side
+    probes: Side
+    digests: tuple[str, str]
+
+
+def count_impostors(lake: Lake, *, build: str, model_build: str, drops: Sequence[str] | None = None) -> ImpostorCounts:
+    """Sum the blocks over all pairs of the build's drops, computing those that are absent.
+
+    Protocol "enrolled": each reference against each bona fide probe of another subject. Protocol "all_pairs": each
+    unordered pair of frames of different subjects once. A reference (id and template) that several drops repeat is
+    counted for the first of them, in the order of drop ids.
+
+    Args:
+        drops: the drops to count; by default every drop recorded with `build` that `model_build` has embedded.
+
+    Raises:
+        MissingTable: a drop has no embeddings of `model_build`.
+    """
+    chosen = sorted(drops if drops is not None else embedded_drops(lake, build=build, model_build=model_build))
+    owned = _owned(lake, model_build, chosen)
+    load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop]))
+    outlines = {drop: _outline(load(drop)) for drop in chosen}
+    total, blocks, computed = PairCounts.empty(), 0, 0
+    for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
+        key = block_key(outlines[left].digests[0], outlines[right].digests[1])
+        if not lake.store.exists(key):
+            _write_block(lake, key, _count(load(left), load(right)))
+            computed += 1
+        total, blocks = _sum(total, _read_block(lake, key)), blocks + 1
+    return ImpostorCounts(build, model_build, total, _samples(outlines.values()), blocks, computed)
+
+
+def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts]) -> int:
+    """Write `impostor_counts`, `impostor_trials` and `impostor_tail` of one build, all its models; returns tail rows.
+
+    Every score at or above the lowest of a model's tail is in the tail.
+    """
+    import polars as pl
+
+    key = TableKey(build=counted[0].build)
+    lake.write(IMPOSTOR_COUNTS, key, pl.concat([_histogram_rows(part) for part in counted]))
+    lake.write(IMPOSTOR_TRIALS, key, pl.concat([_keyed(part.samples, part) for part in counted]))
+    return lake.write(IMPOSTOR_TAIL, key, pl.concat([_tail_rows(part) for part in counted]))
+
+
+def read_impostors(lake: Lake, *, build: str, model_build: str) -> PairCounts:
+    """The counts of one model, from the tables of the build.
+
+    Raises:
+        MissingTable: the build's impostor pairs are not counted yet.
+    """
+    key = TableKey(build=build)
+    bins = lake.read(IMPOSTOR_COUNTS, key).filter(model_build_id=model_build)
+    tail = lake.read(IMPOSTOR_TAIL, key).filter(model_build_id=model_build).drop("build_id", "model_build_id")
+    histogram = _dense(bins["bin"].to_numpy(), bins["count"].to_numpy())
+    return PairCounts(histogram, tail, _floor_of(tail, n=int(histogram.sum())))
+
+
+def embedded_drops(lake: Lake, *, build: str, model_build: str) -> list[str]:
+    """The drops recorded with `build` that have embeddings of `model_build`."""
+    return [drop for drop in own_drops(lake, build) if lake.has(EMBEDDINGS, TableKey(build=model_build, drop=drop))]
+
+
+def block_key(reference_digest: str, probe_digest: str) -> str:
+    """Where a block lies in the lake's store: the same inputs and algorithm always give the same name.
+
+    >>> block_key("a", "b") == block_key("b", "a")
+    False
+    """
+    name = hashlib.sha256(f"{ALGORITHM}\n{reference_digest}\n{probe_digest}".encode()).hexdigest()
+    return f"{BLOCKS}/{name}.parquet"
+
+
+def block_inputs(lake: Lake, model_build: str, drop: str, owned: frozenset[str]) -> BlockInputs:
+    """The two sides of a drop: the references that it owns, and its bona fide probes.
+
+    In an all-pairs drop a frame whose reference belongs to an earlier drop is no probe here either.
+    """
+    import polars as pl
+
+    reference = references(lake, build=model_build, drop=drop)
+    probe = _where(probes(lake, build=model_build, drop=drop), pl.col("presentation") == BONA_FIDE)
+    is_all_pairs = drop_facts(lake, drop).protocol == "all_pairs"
+    mine = _where(reference, pl.col("reference_id").is_in(list(owned)))
+    if is_all_pairs:
+        repeated = reference.rows.filter(~pl.col("reference_id").is_in(list(owned))).select("subject_id", "frame")
+        keep = probe.rows.join(repeated, on=["subject_id", "frame"], how="anti")["event_id"]
+        probe = _where(probe, pl.col("event_id").is_in(keep.to_list()))
+    left, right = _sides(mine, probe, is_all_pairs)
+    return BlockInputs(drop, is_all_pairs, left, right, (_digest(left), _digest(right)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """What is kept of a drop once its vectors are let go: addresses, protocol, and how many samples of whom."""
+
+    digests: tuple[str, str]
+    is_all_pairs: bool
+    samples: "pl.DataFrame"
+
+
+def _outline(inputs: BlockInputs) -> _Outline:
+    import polars as pl
+
+    sides = {"n_references": inputs.references.subjects, "n_probes": inputs.probes.subjects}
+    if inputs.is_all_pairs:
+        sides = {"n_frames": inputs.references.subjects}
+    counted = [_per_subject(subjects, name) for name, subjects in sides.items()]
+    return _Outline(inputs.digests, inputs.is_all_pairs, pl.concat([_no_samples(), *counted], how="diagonal"))
+
+
+def _per_subject(subjects: NDArray[np.str_], name: str) -> "pl.DataFrame":
+    import polars as pl
+
+    rows = pl.DataFrame({"subject_id": subjects}, schema={"subject_id": pl.String})
+    return rows.group_by("subject_id").agg(pl.len().cast(pl.Int64).alias(name))
+
+
+def _no_samples() -> "pl.DataFrame":
+    import polars as pl
+
+    columns = IMPOSTOR_TRIALS.names[2:]
+    return pl.DataFrame(schema={name: pl.String if name == "subject_id" else pl.Int64 for name in columns})
+
+
+def _samples(outlines: Iterable[_Outline]) -> "pl.DataFrame":
+    """The drops' samples added up by subject."""
+    import polars as pl
+
+    rows = pl.concat([_no_samples(), *(outline.samples for outline in outlines)])
+    return rows.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
+
+
+def _owned(lake: Lake, model_build: str, drops: Sequence[str]) -> dict[str, frozenset[str]]:
+    """For each drop the reference ids that no earlier drop has with the same template."""
+    seen: set[bytes] = set()
+    owned = {}
+    for drop in drops:
+        reference = references(lake, build=model_build, drop=drop)
+        names = reference.rows["reference_id"].to_list()
+        marks = [
+            hashlib.sha256(name.encode() + row.tobytes()).digest()
+            for name, row in zip(names, reference.vectors, strict=True)
+        ]
+        owned[drop] = frozenset(name for name, mark in zip(names, marks, strict=True) if mark not in seen)
+        seen.update(marks)
+    return owned
+
+
+def _block_drops(is_all_pairs: dict[str, bool]) -> Iterator[tuple[str, str]]:
+    """(reference drop, probe drop) of every block; two all-pairs drops meet once, in the order of their ids."""
+    for left in is_all_pairs:
+        for right in is_all_pairs:
+            if left <= right or not (is_all_pairs[left] and is_all_pairs[right]):
+                yield left, right
+
+
+def _count(left: BlockInputs, right: BlockInputs) -> PairCounts:
+    """Ranks order the frames of one drop; between drops every pair counts."""
+    if left.drop == right.drop:
+        return count_block(left.references, right.probes)
+    return count_block(_unranked(left.references), _unranked(right.probes))
+
+
+def _unranked(side: Side) -> Side:
+    return Side(side.vectors, side.subjects)
+
+
+def _where(templates: Templates, predicate: "pl.Expr") -> Templates:
+    mask = templates.rows.select(predicate).to_series()
+    return Templates(templates.rows.filter(mask), templates.vectors[mask.to_numpy()])
+
+
+def _sides(reference: Templates, probe: Templates, is_all_pairs: bool) -> tuple[Side, Side]:
+    if not is_all_pairs:
+        return _side(reference, None), _side(probe, None)
+    frames = [templates.rows["frame"].fill_null("").to_numpy().astype(str) for templates in (reference, probe)]
+    _, ranks = np.unique(np.concatenate(frames), return_inverse=True)
+    return _side(reference, ranks[: len(reference)]), _side(probe, ranks[len(reference) :])
+
+
+def _side(templates: Templates, ranks: NDArray[np.int64] | None) -> Side:
+    return Side(templates.vectors, templates.rows["subject_id"].to_numpy().astype(str), ranks)
+
+
+def _digest(side: Side) -> str:
+    """Digest of everything that a block takes from one side."""
+    digest = hashlib.sha256(repr(side.vectors.shape).encode())
+    digest.update("\n".join(side.subjects.tolist()).encode())
+    digest.update(np.ascontiguousarray(side.vectors).tobytes())
+    digest.update(b"" if side.ranks is None else side.ranks.astype(np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _sum(total: PairCounts, part: PairCounts) -> PairCounts:
+    both = total + part
+    return both.trimmed(TAIL_ROWS) if both.tail.height > 2 * TAIL_ROWS else both
+
+
+def _write_block(lake: Lake, key: str, counts: PairCounts) -> None:
+    """One file: rows with `bin` and `count` are the histogram, rows with `score` the tail."""
+    import polars as pl
+
+    filled = np.flatnonzero(counts.histogram)
+    histogram = pl.DataFrame({"bin": filled, "count": counts.histogram[filled]})
+    rows = pl.concat([histogram, counts.tail.sort(pl.all(), descending=True)], how="diagonal")
+    with tempfile.TemporaryDirectory(prefix="cvq-block-") as folder:
+        path = Path(folder) / "block.parquet"
+        rows.write_parquet(path, compression="zstd", metadata={"floor": repr(counts.floor), "algorithm": ALGORITHM})
+        lake.store.put_file(key, path)
+
+
+def _read_block(lake: Lake, key: str) -> PairCounts:
+    import polars as pl
+
+    path = lake.store.local(key)
+    rows, floor = pl.read_parquet(path), float(pl.read_parquet_metadata(path)["floor"])
+    bins = rows.filter(pl.col("bin").is_not_null())
+    tail = rows.filter(pl.col("bin").is_null()).select("score", "subject_id", "reference_subject_id")
+    return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor)
+
+
+def _dense(bins: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    histogram = np.zeros(BINS, np.int64)
+    histogram[bins] = counts
+    return histogram
+
+
+def _floor_of(tail: "pl.DataFrame", *, n: int) -> float:
+    """Where a stored tail begins: its own lowest score, unless it holds every pair."""
+    if tail.height == n:
+        return -np.inf
+    return float(tail["score"].to_numpy().min()) if tail.height else np.inf
+
+
+def _histogram_rows(counted: ImpostorCounts) -> "pl.DataFrame":
+    import polars as pl
+
+    filled = np.flatnonzero(counted.counts.histogram)
+    rows = pl.DataFrame({"bin": filled, "count": counted.counts.histogram[filled]})
+    return _keyed(rows, counted).select(IMPOSTOR_COUNTS.names)
+
+
+def _tail_rows(counted: ImpostorCounts) -> "pl.DataFrame":
+    order = ["score", "subject_id", "reference_subject_id"]
+    return _keyed(counted.counts.tail.sort(order, descending=True), counted).select(IMPOSTOR_TAIL.names)
+
+
+def _keyed(rows: "pl.DataFrame", counted: ImpostorCounts) -> "pl.DataFrame":
+    import polars as pl
+
+    keys = pl.lit(counted.build).alias("build_id"), pl.lit(counted.model_build).alias("model_build_id")
+    return rows.select(*keys, pl.all())

@@ -1,0 +1,1 @@
+"""The biometric modalities, one file each."""

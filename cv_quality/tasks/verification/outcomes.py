@@ -1,0 +1,108 @@
+"""The outcome ledger: every attempt ends in exactly one stage, so that the stages add up to the failures.
+
+One row per attempt with its conditions, its device and what its subject stated, ready for slicing. Rates over it are
+in `cv_quality.tasks.verification.counts`.
+"""
+
+from typing import TYPE_CHECKING
+
+from cv_quality.drops.tables import DEVICES, SUBJECTS, VALIDATED_ATTEMPTS
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.samples import Protocol, drop_facts
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, EMBEDDINGS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ILLUMINANCE_EDGES_LUX = (10.0, 100.0, 1_000.0)
+ILLUMINANCE_BANDS = ("<10", "10-100", "100-1000", ">=1000")
+SKIN_TONE_EDGES = (4, 7)
+SKIN_TONE_BANDS = ("1-3", "4-6", "7-10")
+DEVICE_REJECTIONS = {"timeout": "timeout", "quality": "quality_reject", "liveness": "liveness_reject"}
+"""Stages that only the device can decide: re-inference leaves them as they were logged."""
+
+
+def attempt_outcomes(lake: Lake, *, build: str, decision_threshold: float, drop: str) -> int:
+    """Write one terminal outcome per attempt of a drop to `attempt_outcomes`; returns the number of attempts.
+
+    In this order: a timeout, quality or liveness rejection in the device's log stays; an attempt whose acquisition
+    failed on the device, or that has no template, is not acquired; one whose best score reaches the threshold is
+    accepted; every other is a non-match (also one that claims a reference without a template).
+
+    Args:
+        build: whose model scored the drop.
+        decision_threshold: cosine in [-1, 1], accept at or above; that build's own.
+
+    Raises:
+        MissingTable: the drop is not validated, not run through the model, or not compared.
+    """
+    key = TableKey(build=build, drop=drop)
+    protocol = drop_facts(lake, drop).protocol
+    rows = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop))
+    for joined in (_subjects(lake, drop), _devices(lake, drop)):
+        rows = rows.join(joined, on=joined.columns[0], how="left")
+    rows = rows.join(_statuses(lake, key), on="event_id", how="left")
+    rows = rows.join(_best_scores(lake, key, protocol), left_on="event_id", right_on="attempt_id", how="left")
+    return lake.write(ATTEMPT_OUTCOMES, key, _with_outcome(rows, build, decision_threshold))
+
+
+def _best_scores(lake: Lake, key: TableKey, protocol: Protocol) -> "pl.DataFrame":
+    """The highest score of each attempt over the references that it was compared with."""
+    import polars as pl
+
+    assert key.build is not None
+    assert key.drop is not None
+    rows = involved_attempts(lake, build=key.build, drop=key.drop, protocol=protocol)
+    return rows.group_by(pl.col("involved_id").alias("attempt_id")).agg(pl.col("score").max())
+
+
+def _subjects(lake: Lake, drop: str) -> "pl.DataFrame":
+    columns = ["subject_id", "age_band", "sex", "skin_tone", "has_image_consent"]
+    return lake.read(SUBJECTS, TableKey(drop=drop), columns=columns).select(columns)
+
+
+def _devices(lake: Lake, drop: str) -> "pl.DataFrame":
+    columns = ["device_id", "device_model", "camera_supplier"]
+    return lake.read(DEVICES, TableKey(drop=drop), columns=columns).select(columns)
+
+
+def _statuses(lake: Lake, key: TableKey) -> "pl.DataFrame":
+    rows = lake.read(EMBEDDINGS, key, columns=["role", "sample_id", "status"]).filter(role="probe")
+    return rows.select("sample_id", "status").rename({"sample_id": "event_id"})
+
+
+def _with_outcome(rows: "pl.DataFrame", build: str, decision_threshold: float) -> "pl.DataFrame":
+    import polars as pl
+
+    stage, acquired = pl.col("device_stage"), pl.col("status").eq_missing("ok")
+    outcome = (
+        pl.when(stage.is_in(list(DEVICE_REJECTIONS)))
+        .then(stage.replace_strict(DEVICE_REJECTIONS, default=None))
+        .when((stage == "acquisition") | ~acquired)
+        .then(pl.lit("not_acquired"))
+        .when(pl.col("score").fill_null(-2.0) >= decision_threshold)
+        .then(pl.lit("accepted"))
+        .otherwise(pl.lit("non_match"))
+    )
+    return rows.with_columns(
+        build_id=pl.lit(build),
+        attempt_id=pl.col("event_id"),
+        is_genuine=pl.col("claimed_subject_id") == pl.col("subject_id"),
+        device_model=pl.col("device_model").fill_null("unknown"),
+        has_image_consent=pl.col("has_image_consent").fill_null(False),
+        illuminance_band=_band(pl.col("illuminance_lux"), ILLUMINANCE_EDGES_LUX, ILLUMINANCE_BANDS),
+        skin_tone_band=_band(pl.col("skin_tone"), SKIN_TONE_EDGES, SKIN_TONE_BANDS),
+        outcome=outcome,
+        decision_threshold=pl.lit(decision_threshold, dtype=pl.Float64),
+    ).select(ATTEMPT_OUTCOMES.names)
+
+
+def _band(value: "pl.Expr", edges: tuple[float, ...], names: tuple[str, ...]) -> "pl.Expr":
+    """The band of a number, lower edge included; null stays null."""
+    import polars as pl
+
+    band = pl.lit(names[-1])
+    for edge, name in reversed(list(zip(edges, names[:-1], strict=True))):
+        band = pl.when(value < edge).then(pl.lit(name)).otherwise(band)
+    return pl.when(value.is_not_null()).then(band)

@@ -1,0 +1,44 @@
+"""Small pictures for people who watch a run: one PNG, no page. The report's own charts are in `charts`."""
+
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.verification.tables import COMPARISONS
+
+BINS = 40
+
+
+def score_histogram(lake: Lake, *, build: str, drop: str, decision_threshold: float) -> bytes:
+    """PNG of the genuine and impostor scores of one build on one drop, the decision threshold marked.
+
+    Raises:
+        MissingTable: the drop has not been compared under that build.
+    """
+    import altair as alt
+    import polars as pl
+    import vl_convert
+
+    rows = lake.read(COMPARISONS, TableKey(build=build, drop=drop), columns=["is_genuine", "score"])
+    binned = (
+        rows.with_columns(
+            score=((pl.col("score") + 1) / 2 * BINS).floor().clip(0, BINS - 1) / BINS * 2 - 1 + 1 / BINS,
+            comparison=pl.when("is_genuine").then(pl.lit("genuine")).otherwise(pl.lit("impostor")),
+        )
+        .group_by("comparison", "score")
+        .len("comparisons")
+        .sort("comparison", "score")
+    )
+    bars = (
+        alt.Chart(alt.InlineData(values=binned.to_dicts()))
+        .mark_bar(opacity=0.6, width=320 / BINS)
+        .encode(
+            x=alt.X("score:Q", scale=alt.Scale(domain=[-1, 1], nice=False), title="score"),
+            y=alt.Y("comparisons:Q", stack=None, title=None),
+            color=alt.Color("comparison:N", scale=alt.Scale(range=["#0b6e99", "#c2571a"]), title=None),
+        )
+    )
+    rule = (
+        alt.Chart(alt.InlineData(values=[{"score": decision_threshold}]))
+        .mark_rule(strokeDash=[4, 3])
+        .encode(x="score:Q")
+    )
+    spec = (bars + rule).properties(width=360, height=140).to_dict()
+    return bytes(vl_convert.vegalite_to_png(spec, scale=1.5))

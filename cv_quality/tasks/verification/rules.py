@@ -1,0 +1,203 @@
+"""What the gates of verification ask beyond the declarations of its tables, in the order of the data."""
+
+from cv_quality.gates.rules import query_rule, rows_rule
+from cv_quality.tasks.root_causes.rules import CONFIRMED_FRR
+from cv_quality.tasks.verification.tables import (
+    ATTEMPT_OUTCOMES,
+    COMPARISONS,
+    COUNTERFACTUALS,
+    DET_CURVE,
+    DIFFERENTIALS,
+    EMBEDDINGS,
+    EXPLANATIONS,
+    IMPOSTOR_TAIL,
+    IMPOSTOR_TRIALS,
+    INTERVALS,
+    METRIC_COUNTS,
+    OPERATING_POINTS,
+    OUTCOME_WATERFALL,
+)
+
+MAX_FAILED_SAMPLES_SHARE = 0.50
+PARITY_TOLERANCE = 0.02
+MAX_PARITY_BREAKS_SHARE = 0.01
+NORM_TOLERANCE = 1e-3
+_SAMPLES = "(SELECT event_id FROM validated_attempts UNION ALL SELECT event_id FROM validated_enrols WHERE is_enrolled)"
+_CHECKS = ("map", "pointing", "deletion", "deletion_random", "insertion", "insertion_random", "randomisation")
+
+INFER_RULES = (
+    query_rule(
+        EMBEDDINGS,
+        "every attempt and enrolment has an output",
+        f"SELECT event_id FROM {_SAMPLES} WHERE event_id NOT IN (SELECT sample_id FROM embeddings)",
+    ),
+    query_rule(
+        EMBEDDINGS,
+        "every output belongs to an attempt or enrolment",
+        f"SELECT sample_id FROM embeddings WHERE sample_id NOT IN (SELECT event_id FROM {_SAMPLES})",
+    ),
+    rows_rule(
+        EMBEDDINGS,
+        "a template exists exactly when the status is ok",
+        "(status = 'ok') <> (embedding IS NOT NULL)",
+    ),
+    rows_rule(
+        EMBEDDINGS,
+        f"every template has unit norm within {NORM_TOLERANCE:g}",
+        "embedding IS NOT NULL AND NOT coalesce("
+        f"abs(sqrt(list_sum(list_transform(embedding, lambda v: v * v))) - 1) <= {NORM_TOLERANCE}, false)",
+    ),
+    query_rule(
+        EMBEDDINGS,
+        "all templates have one dimension",
+        "SELECT len(embedding) AS dimension FROM embeddings WHERE embedding IS NOT NULL "
+        "AND (SELECT count(DISTINCT len(embedding)) FROM embeddings) > 1 GROUP BY 1",
+    ),
+    query_rule(
+        EMBEDDINGS,
+        "all outputs come from one model file",
+        "SELECT model_sha256 FROM embeddings WHERE "
+        "(SELECT count(DISTINCT model_sha256) FROM embeddings) > 1 GROUP BY 1",
+    ),
+    query_rule(
+        EMBEDDINGS,
+        f"at most {MAX_FAILED_SAMPLES_SHARE:.0%} of the samples yield no template",
+        "SELECT status FROM embeddings WHERE status <> 'ok' AND (SELECT count(*) FROM embeddings "
+        f"WHERE status <> 'ok') > {MAX_FAILED_SAMPLES_SHARE} * (SELECT count(*) FROM embeddings) GROUP BY status",
+    ),
+)
+COMPARE_RULES = (
+    rows_rule(
+        COMPARISONS,
+        "genuine means the same subject",
+        "is_genuine <> (subject_id = reference_subject_id)",
+    ),
+    query_rule(
+        COMPARISONS,
+        "every attempt that reached matching, with a template and a claimed reference, is compared",
+        "SELECT a.event_id FROM validated_attempts a JOIN embeddings e ON e.sample_id = a.event_id "
+        "WHERE a.device_stage = 'matching' AND e.status = 'ok' AND a.reference_id IN "
+        "(SELECT reference_id FROM embeddings WHERE role = 'reference' AND status = 'ok') "
+        "AND a.event_id NOT IN (SELECT attempt_id FROM comparisons)",
+    ),
+    query_rule(
+        COMPARISONS,
+        f"on-device and re-inferred scores agree within {PARITY_TOLERANCE:g} "
+        f"for all but {MAX_PARITY_BREAKS_SHARE:.0%} of the attempts",
+        "SELECT attempt_id FROM comparisons WHERE is_parity_expected AND "
+        f"abs(device_score - score) > {PARITY_TOLERANCE} AND (SELECT count(*) FROM comparisons "
+        f"WHERE is_parity_expected AND abs(device_score - score) > {PARITY_TOLERANCE}) > "
+        f"{MAX_PARITY_BREAKS_SHARE} * (SELECT count(device_score) FROM comparisons WHERE is_parity_expected)",
+    ),
+)
+MEASURE_RULES = (
+    query_rule(
+        ATTEMPT_OUTCOMES,
+        "every attempt ends in exactly one outcome",
+        "SELECT event_id FROM validated_attempts WHERE event_id NOT IN (SELECT attempt_id FROM attempt_outcomes)",
+    ),
+    rows_rule(METRIC_COUNTS, "errors never exceed trials", "numerator > denominator"),
+    query_rule(
+        METRIC_COUNTS,
+        "the outcome ledger adds up to the false rejects",
+        "SELECT 'frr' AS found WHERE (SELECT coalesce(sum(numerator), 0) FROM metric_counts "
+        "WHERE metric = 'frr' AND dimension = 'all') <> (SELECT count(*) FROM attempt_outcomes "
+        "WHERE is_genuine AND presentation = 'bona_fide' AND outcome <> 'accepted')",
+    ),
+    query_rule(
+        METRIC_COUNTS,
+        "the levels of a dimension add up to the whole, or more where a comparison shows two conditions",
+        "SELECT metric, dimension FROM (SELECT metric, dimension, sum(denominator) AS n FROM metric_counts "
+        "GROUP BY ALL) JOIN (SELECT metric, sum(denominator) AS whole FROM metric_counts "
+        "WHERE dimension = 'all' GROUP BY ALL) USING (metric) "
+        "WHERE n < whole OR (n <> whole AND metric IN ('fta', 'frr', 'far'))",
+    ),
+)
+IMPOSTORS_RULES = (
+    rows_rule(IMPOSTOR_TAIL, "no pair is of one subject", "subject_id = reference_subject_id"),
+    query_rule(
+        IMPOSTOR_TAIL,
+        "every pair of the tail was counted",
+        "SELECT t.model_build_id FROM (SELECT model_build_id, count(*) AS n FROM impostor_tail GROUP BY ALL) t "
+        'LEFT JOIN (SELECT model_build_id, sum("count") AS n FROM impostor_counts GROUP BY ALL) c '
+        "USING (model_build_id) WHERE t.n > coalesce(c.n, 0)",
+    ),
+    query_rule(
+        IMPOSTOR_TRIALS,
+        "the subjects' samples account for every impostor comparison",
+        "SELECT t.model_build_id FROM (SELECT model_build_id, "
+        "sum(n_references + n_frames) * sum(n_probes + n_frames) "
+        "- sum((n_references + n_frames) * (n_probes + n_frames)) "
+        "- (sum(n_frames) * sum(n_frames) - sum(n_frames * n_frames)) / 2 AS expected "
+        "FROM impostor_trials GROUP BY model_build_id) t JOIN (SELECT model_build_id, "
+        'sum("count") AS found FROM impostor_counts GROUP BY model_build_id) c USING (model_build_id) '
+        "WHERE t.expected <> c.found",
+        is_warning=True,
+    ),
+)
+MEASURE_BUILD_RULES = (
+    rows_rule(INTERVALS, "the rate lies within its interval", "low > value OR value > high"),
+    rows_rule(INTERVALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+    rows_rule(OPERATING_POINTS, "the realised FMR never exceeds its target", "fmr > fmr_target"),
+    rows_rule(OPERATING_POINTS, "a missing operating point says why", "fnmr IS NULL AND reason IS NULL"),
+    rows_rule(
+        OPERATING_POINTS,
+        "FMR and FNMR lie within their intervals",
+        "fmr_low > fmr OR fmr > fmr_high OR fnmr_low > fnmr OR fnmr > fnmr_high",
+    ),
+    rows_rule(DET_CURVE, "the curve's FMR never exceeds its target", "fmr > fmr_target"),
+    rows_rule(DET_CURVE, "the curve lies within its band", "fnmr_low > fnmr OR fnmr > fnmr_high"),
+    rows_rule(DIFFERENTIALS, "a group's rate lies within its interval", "low > value OR value > high"),
+    rows_rule(DIFFERENTIALS, "a group's missing rate says why", "value IS NULL AND reason IS NULL"),
+    query_rule(
+        OPERATING_POINTS,
+        "the histogram holds every impostor comparison",
+        "SELECT model_build_id FROM operating_points o GROUP BY model_build_id HAVING max(n_impostor) <> "
+        '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c WHERE c.model_build_id = o.model_build_id)',
+    ),
+)
+EXPLANATIONS_RULES = (
+    rows_rule(
+        EXPLANATIONS,
+        "a map is shown only with the numbers of every check",
+        f"is_shown AND ({' OR '.join(f'{name} IS NULL' for name in _CHECKS)})",
+    ),
+    rows_rule(
+        EXPLANATIONS,
+        "a shown map takes the score down faster and brings it back faster than pixels in random order",
+        "is_shown AND (deletion >= deletion_random OR insertion <= insertion_random)",
+    ),
+    rows_rule(EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
+    rows_rule(EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
+    *(
+        rows_rule(table, "what is explained is a confirmed slice", f"rank NOT IN (SELECT rank {CONFIRMED_FRR})")
+        for table in (EXPLANATIONS, COUNTERFACTUALS)
+    ),
+    rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
+    rows_rule(COUNTERFACTUALS, "the rate lies within its interval", "low > value OR value > high"),
+    rows_rule(COUNTERFACTUALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+)
+
+WATERFALL_RULES = (
+    query_rule(
+        OUTCOME_WATERFALL,
+        "the outcomes add up to the genuine attempts",
+        "SELECT model_build_id, slice_rank FROM outcome_waterfall GROUP BY ALL "
+        "HAVING sum(n_attempts) <> max(n_genuine) OR min(n_genuine) <> max(n_genuine)",
+    ),
+    query_rule(
+        OUTCOME_WATERFALL,
+        "no more attempts ended in an outcome within a slice than in all",
+        "SELECT s.model_build_id, s.slice_rank, s.outcome FROM outcome_waterfall s LEFT JOIN outcome_waterfall a "
+        "ON a.model_build_id = s.model_build_id AND a.outcome = s.outcome AND a.slice_rank = 0 "
+        "WHERE s.n_attempts > coalesce(a.n_attempts, 0)",
+    ),
+    query_rule(
+        OUTCOME_WATERFALL,
+        "the build's own outcomes add up to the false rejects that were searched",
+        "SELECT w.model_build_id FROM (SELECT model_build_id, "
+        "sum(n_attempts) FILTER (outcome <> 'accepted') AS rejected, sum(n_attempts) AS n FROM outcome_waterfall "
+        "WHERE slice_rank = 0 AND model_build_id = build_id GROUP BY ALL) w, slice_searches s "
+        "WHERE s.outcome = 'frr' AND (coalesce(w.rejected, 0) <> s.n_failures OR w.n <> s.n_attempts)",
+    ),
+)

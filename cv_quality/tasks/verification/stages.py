@@ -1,0 +1,319 @@
+"""The stages of verification: what each reads and writes, and the one function of this package that does it."""
+
+from typing import TYPE_CHECKING
+
+from cv_quality.builds import own_drops, scoring_builds
+from cv_quality.drops.tables import (
+    DEVICES,
+    DROP_FILES,
+    FRAME_INDEX,
+    QUARANTINE_PARSE,
+    QUARANTINE_VALIDATE,
+    SUBJECTS,
+    VALIDATED_ATTEMPTS,
+    VALIDATED_ENROLS,
+)
+from cv_quality.lake.lake import TableKey
+from cv_quality.stage import Numbers, Stage
+from cv_quality.tasks.root_causes.rules import ATTRIBUTION_RULES, CLUSTERS_RULES, SLICES_RULES
+from cv_quality.tasks.root_causes.tables import (
+    CHANGE_ATTRIBUTION,
+    EXAMPLES,
+    FAILURE_CLUSTERS,
+    FAILURE_SLICES,
+    SLICE_SEARCHES,
+    SLICE_TRENDS,
+)
+from cv_quality.tasks.verification.rules import (
+    COMPARE_RULES,
+    EXPLANATIONS_RULES,
+    IMPOSTORS_RULES,
+    INFER_RULES,
+    MEASURE_BUILD_RULES,
+    MEASURE_RULES,
+    WATERFALL_RULES,
+)
+from cv_quality.tasks.verification.tables import (
+    ATTEMPT_OUTCOMES,
+    COMPARISONS,
+    COUNTERFACTUALS,
+    DET_CURVE,
+    DIFFERENTIALS,
+    EMBEDDINGS,
+    EXPLANATIONS,
+    IMPOSTOR_COUNTS,
+    IMPOSTOR_TAIL,
+    IMPOSTOR_TRIALS,
+    INTERVALS,
+    METRIC_COUNTS,
+    OPERATING_POINTS,
+    OUTCOME_WATERFALL,
+)
+from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def _infer(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.verification.templates import embed_drop, loaded_embedder
+
+    return embed_drop(
+        workspace.lake,
+        landing=workspace.landing,
+        embedder=loaded_embedder(workspace, str(key.build)),
+        drop=str(key.drop),
+        threads=workspace.settings.threads,
+    )
+
+
+def _compare(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.verification.comparisons import compare_drop
+
+    return compare_drop(workspace.lake, build=str(key.build), drop=str(key.drop))
+
+
+def _measure(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.verification.counts import count_metrics
+    from cv_quality.tasks.verification.outcomes import attempt_outcomes
+
+    threshold = workspace.registry.entry(str(key.build)).decision_threshold
+    attempt_outcomes(workspace.lake, build=str(key.build), decision_threshold=threshold, drop=str(key.drop))
+    return count_metrics(workspace.lake, build=str(key.build), drop=str(key.drop))
+
+
+def _score_histogram(workspace: Workspace, key: TableKey) -> bytes:
+    from cv_quality.tasks.verification.report.pictures import score_histogram
+
+    threshold = workspace.registry.entry(str(key.build)).decision_threshold
+    return score_histogram(workspace.lake, build=str(key.build), drop=str(key.drop), decision_threshold=threshold)
+
+
+def _impostors(workspace: Workspace, key: TableKey) -> Numbers:
+    from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
+
+    build = str(key.build)
+    drops = own_drops(workspace, build)
+    counted = [
+        count_impostors(workspace.lake, build=build, model_build=model, drops=drops)
+        for model in scoring_builds(workspace, build)
+    ]
+    tail_rows = write_impostors(workspace.lake, counted)
+    return {
+        "drops": len(drops),
+        "pairs": sum(part.counts.n for part in counted),
+        "blocks": sum(part.blocks for part in counted),
+        "blocks_computed": sum(part.blocks_computed for part in counted),
+        "tail_rows": tail_rows,
+    }
+
+
+def _measure_build(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.verification.build_metrics import measure_build
+
+    build = str(key.build)
+    models, drops = scoring_builds(workspace, build), own_drops(workspace, build)
+    return measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
+
+
+def _history(workspace: Workspace, build: str) -> dict[str, list[str]]:
+    from cv_quality.freshness import Freshness
+    from cv_quality.tasks.verification.task import VERIFICATION
+
+    return Freshness(workspace, VERIFICATION).history(build)
+
+
+def _slices(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.root_causes.slices import find_build_slices
+
+    build = str(key.build)
+    return find_build_slices(
+        workspace.lake,
+        build=build,
+        drops=own_drops(workspace, build),
+        models=scoring_builds(workspace, build),
+        lineage=_history(workspace, build),
+        threads=workspace.settings.threads,
+    )
+
+
+def _attribution(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.root_causes.attribution import attribute_build
+    from cv_quality.tasks.root_causes.slices import read_slices
+
+    build = str(key.build)
+    baseline = workspace.registry.baseline(build)
+    return attribute_build(
+        workspace.lake,
+        build=build,
+        baseline=baseline,
+        drops=own_drops(workspace, build),
+        baseline_drops=_history(workspace, build).get(str(baseline), []),
+        slices=read_slices(workspace.lake, build),
+    )
+
+
+def _clusters(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.root_causes.clusters import cluster_build
+
+    return cluster_build(
+        workspace.lake,
+        build=str(key.build),
+        drops=own_drops(workspace, str(key.build)),
+        landing=workspace.landing,
+        backbone=workspace.settings.backbone,
+        threads=workspace.settings.threads,
+    )
+
+
+def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.simulation.rerender import rerenderer
+    from cv_quality.tasks.root_causes.slices import read_slices
+    from cv_quality.tasks.verification.explanations import explain_build
+
+    build = str(key.build)
+    return explain_build(
+        workspace.lake,
+        landing=workspace.landing,
+        entry=workspace.registry.entry(build),
+        registry=workspace.registry,
+        build=build,
+        drops=own_drops(workspace, build),
+        slices=read_slices(workspace.lake, build),
+        rerender=rerenderer(workspace.landing),
+        threads=workspace.settings.threads,
+    )
+
+
+def _report(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.verification.report.page import write_failure_report
+
+    build = str(key.build)
+    return write_failure_report(
+        lake=workspace.lake,
+        landing=workspace.landing,
+        registry_entry=workspace.registry.entry(build),
+        baseline=workspace.registry.baseline(build),
+        build=build,
+        target=workspace.report_path(build),
+        warehouse=workspace.settings.warehouse,
+    )
+
+
+INFER = Stage(
+    name="infer",
+    phase="score",
+    reads=(VALIDATED_ATTEMPTS, VALIDATED_ENROLS, FRAME_INDEX),
+    writes=(EMBEDDINGS,),
+    run=_infer,
+    rules=INFER_RULES,
+    description="The template of every enrolment and attempt under the build's model, or why there is none.",
+    gate="Every sample has one output, of unit norm, one dimension and one model digest.",
+    kinds=frozenset({"pytorch", "parquet"}),
+)
+COMPARE = Stage(
+    name="compare",
+    phase="score",
+    reads=(DROP_FILES, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, EMBEDDINGS),
+    writes=(COMPARISONS,),
+    run=_compare,
+    rules=COMPARE_RULES,
+    description="Genuine scores, and the impostor attempts that really happened, beside the score in the log.",
+    gate="Scores in range, every attempt compared, on-device and re-inferred scores agree.",
+    picture=_score_histogram,
+)
+MEASURE = Stage(
+    name="measure",
+    phase="score",
+    reads=(DROP_FILES, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, SUBJECTS, DEVICES, EMBEDDINGS, COMPARISONS),
+    writes=(ATTEMPT_OUTCOMES, METRIC_COUNTS),
+    run=_measure,
+    rules=MEASURE_RULES,
+    description="Every attempt with the one stage that ended it; errors and trials per subject and condition.",
+    gate="One outcome per attempt, errors within trials, levels that add up to the whole.",
+)
+IMPOSTORS = Stage(
+    name="impostors",
+    phase="measure",
+    reads=(DROP_FILES, VALIDATED_ATTEMPTS, EMBEDDINGS),
+    writes=(IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS),
+    run=_impostors,
+    rules=IMPOSTORS_RULES,
+    description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
+    gate="No pair of one subject, the tail within the histogram, every pair accounted for by samples.",
+)
+MEASURE_BUILD = Stage(
+    name="measure_build",
+    phase="measure",
+    reads=(COMPARISONS, ATTEMPT_OUTCOMES, METRIC_COUNTS, IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS),
+    writes=(INTERVALS, OPERATING_POINTS, DET_CURVE, DIFFERENTIALS),
+    run=_measure_build,
+    rules=MEASURE_BUILD_RULES,
+    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline.",
+    gate="Rates within their intervals, FMR within its target, every missing number with a reason.",
+)
+SLICES = Stage(
+    name="slices",
+    phase="explain",
+    reads=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS, ATTEMPT_OUTCOMES),
+    writes=(SLICE_SEARCHES, FAILURE_SLICES, SLICE_TRENDS, OUTCOME_WATERFALL, EXAMPLES),
+    run=_slices,
+    rules=(*SLICES_RULES, *WATERFALL_RULES),
+    reads_predecessors=True,
+    description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
+    gate="Confirmed rates within their intervals and above the rest; outcomes that add up to the FRR.",
+)
+ATTRIBUTION = Stage(
+    name="attribution",
+    phase="explain",
+    reads=(ATTEMPT_OUTCOMES, FAILURE_SLICES),
+    writes=(CHANGE_ATTRIBUTION,),
+    run=_attribution,
+    rules=ATTRIBUTION_RULES,
+    reads_predecessors=True,
+    description="The change of the FRR against the baseline, slice by slice: more such attempts, or more of them fail.",
+    gate="The parts of the slices and the rest add up to the change, and so do their attempts.",
+)
+CLUSTERS = Stage(
+    name="clusters",
+    phase="explain",
+    reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS, ATTEMPT_OUTCOMES),
+    writes=(FAILURE_CLUSTERS,),
+    run=_clusters,
+    rules=CLUSTERS_RULES,
+    description="Failures that lie together in an embedding, with the conditions that they share, if they share any.",
+    gate="Confirmed rates within their intervals and above the rest; no failure in two clusters.",
+)
+EXPLAIN = Stage(
+    name="explanations",
+    phase="explain",
+    reads=(DROP_FILES, FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS, COMPARISONS, ATTEMPT_OUTCOMES, FAILURE_SLICES),
+    writes=(EXPLANATIONS, COUNTERFACTUALS),
+    run=_explanations,
+    rules=EXPLANATIONS_RULES,
+    description="Saliency of each slice's failures against matched passes, and the scores with one condition changed.",
+    gate="A map is shown only with the numbers of every check; a hidden one says why.",
+    kinds=frozenset({"pytorch", "parquet"}),
+)
+REPORT = Stage(
+    name="report",
+    phase="report",
+    reads=(
+        DROP_FILES,
+        FRAME_INDEX,
+        QUARANTINE_PARSE,
+        QUARANTINE_VALIDATE,
+        SUBJECTS,
+        VALIDATED_ENROLS,
+        *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD) for table in stage.writes),
+        *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS, EXPLAIN) for table in stage.writes),
+    ),
+    writes=(),
+    run=_report,
+    asset="failure_report",
+    result=Workspace.report_path,
+    description="One self-contained page: the build against its baseline, curves, root causes, data quality.",
+    kinds=frozenset({"altair", "html"}),
+)
+
+STAGES = (INFER, COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, SLICES, ATTRIBUTION, CLUSTERS, EXPLAIN, REPORT)

@@ -1,0 +1,309 @@
+"""The tables of verification, in the order of the data: templates, comparisons, outcomes, counts, rates and curves.
+
+Tables of root causes are in `cv_quality.tasks.root_causes.tables`, those of drops in `cv_quality.drops.tables`.
+"""
+
+from cv_quality.drops.tables import CONDITIONS, FRAME, OCCURRED_AT
+from cv_quality.lake.columns import BUILD_ID, DEVICE_ID, DROP_ID, MODEL_BUILD_ID, RATE, REFERENCE_ID, SUBJECT_ID
+from cv_quality.lake.schema import Column, Table, identifier, optional
+from cv_quality.tasks.root_causes.tables import FINDING_CONDITION, RANK
+
+EMBEDDING_STATUSES = (
+    "ok",
+    "no_face",
+    "non_finite",
+    "zero_norm",
+    "missing_frame",
+    "corrupt_image",
+    "image_bomb",
+    "unsupported_format",
+)
+EMBEDDINGS = Table(
+    "embeddings",
+    "build_drop",
+    "biometric sample run through the build's model",
+    (
+        BUILD_ID,
+        DROP_ID,
+        identifier("sample_id", "event_id of the enrolment or attempt"),
+        Column("role", "text", "what the sample is used as", levels=("reference", "probe")),
+        SUBJECT_ID,
+        optional(REFERENCE_ID),
+        FRAME,
+        Column("status", "text", "ok, or why there is no template", levels=EMBEDDING_STATUSES),
+        Column("embedding", "vector", "unit-norm template; null unless ok", nullable=True),
+        Column("model_sha256", "text", "digest of the model file", pattern="[0-9a-f]{64}"),
+    ),
+    unique=("sample_id",),
+)
+COMPARISONS = Table(
+    "comparisons",
+    "build_drop",
+    "comparison that the drop's protocol performs: every genuine one, and impostor attempts that really happened",
+    (
+        BUILD_ID,
+        DROP_ID,
+        identifier("attempt_id", "event_id of the probe's attempt"),
+        identifier("reference_id", "the reference compared with"),
+        identifier("subject_id", "subject of the probe"),
+        identifier("reference_subject_id", "subject of the reference"),
+        Column("is_genuine", "flag", "whether both are of one subject"),
+        identifier("presentation", "bona_fide, or the attack species"),
+        Column("score", "real", "cosine similarity in the lab's re-inference", low=-1, high=1),
+        Column("device_score", "real", "the score in the device's log", nullable=True, low=-1, high=1),
+        Column(
+            "is_parity_expected",
+            "flag",
+            "whether the drop was recorded with this build, so both scores must agree",
+        ),
+    ),
+    unique=("attempt_id", "reference_id"),
+    staged=True,
+)
+OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "non_match", "timeout", "accepted")
+ATTEMPT_OUTCOMES = Table(
+    "attempt_outcomes",
+    "build_drop",
+    "attempt with its one terminal outcome",
+    (
+        BUILD_ID,
+        DROP_ID,
+        identifier("attempt_id", "event_id of the attempt"),
+        OCCURRED_AT,
+        SUBJECT_ID,
+        identifier("claimed_subject_id", "the identity claimed"),
+        Column("is_genuine", "flag", "whether the claimed identity is the subject's own"),
+        identifier("presentation", "bona_fide, or the attack species"),
+        DEVICE_ID,
+        identifier("device_model", "model of the device"),
+        Column("camera_supplier", "text", "maker of the camera module", nullable=True),
+        *CONDITIONS,
+        Column("illuminance_band", "text", "illuminance in bands", nullable=True),
+        Column("age_band", "text", "age group of the subject", nullable=True),
+        Column("sex", "text", "as the subject stated it", nullable=True),
+        Column("skin_tone_band", "text", "Monk skin tone in three bands", nullable=True),
+        Column("has_image_consent", "flag", "whether the subject's images may be shown"),
+        FRAME,
+        Column("outcome", "text", "the stage that ended the attempt", levels=OUTCOMES),
+        Column("score", "real", "best score of the attempt in re-inference", nullable=True, low=-1, high=1),
+        Column("decision_threshold", "real", "the build's threshold", low=-1, high=1),
+        Column("device_score", "real", "score in the device's log", nullable=True, low=-1, high=1),
+        Column("device_latency_ms", "real", "latency in the device's log", nullable=True, low=0),
+    ),
+    unique=("attempt_id",),
+    staged=True,
+)
+GROUP_ATTRIBUTES = ("age_band", "sex", "skin_tone_band")
+METRICS = ("fta", "fnmr", "fmr", "frr", "far")
+METRIC_COUNTS = Table(
+    "metric_counts",
+    "build_drop",
+    "subject and claimed subject within one level of one dimension: counts, so that drops add up exactly",
+    (
+        BUILD_ID,
+        DROP_ID,
+        Column("metric", "text", "the rate counted", levels=METRICS),
+        Column("dimension", "text", "what the level is a level of; 'all' for the whole drop"),
+        Column("level", "text", "value of the dimension"),
+        SUBJECT_ID,
+        identifier("claimed_subject_id", "whose identity was claimed or compared with; the subject's own when mated"),
+        Column("numerator", "integer", "errors", low=0),
+        Column("denominator", "integer", "trials", low=1),
+    ),
+    unique=("metric", "dimension", "level", "subject_id", "claimed_subject_id"),
+    staged=True,
+)
+INTERVALS = Table(
+    "intervals",
+    "build",
+    "rate of one level of one dimension over all drops of a build, with its interval",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("metric", "text", "the rate", levels=METRICS),
+        Column("dimension", "text", "what the level is a level of"),
+        Column("level", "text", "value of the dimension"),
+        *RATE,
+    ),
+    unique=("model_build_id", "metric", "dimension", "level"),
+    mart=True,
+)
+IMPOSTOR_COUNTS = Table(
+    "impostor_counts",
+    "build",
+    "bin of the histogram of all cross-subject scores",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("bin", "integer", "index of the bin, 0 to 65535 over [-1, 1]", low=0, high=65_535),
+        Column("count", "integer", "comparisons in the bin", low=1),
+    ),
+    unique=("model_build_id", "bin"),
+)
+IMPOSTOR_TAIL = Table(
+    "impostor_tail",
+    "build",
+    "cross-subject comparison with one of the highest scores",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("score", "real", "cosine similarity", low=-1, high=1),
+        identifier("subject_id", "subject of the probe"),
+        identifier("reference_subject_id", "subject of the reference"),
+    ),
+    asset="impostor_counts",
+)
+IMPOSTOR_TRIALS = Table(
+    "impostor_trials",
+    "build",
+    "subject with the samples that it brings into the cross-subject pairs",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        SUBJECT_ID,
+        Column("n_references", "integer", "references in enrolled drops", low=0),
+        Column("n_probes", "integer", "probes in enrolled drops", low=0),
+        Column("n_frames", "integer", "frames in all-pairs drops, each reference and probe", low=0),
+    ),
+    unique=("model_build_id", "subject_id"),
+    asset="impostor_counts",
+)
+OPERATING_POINTS = Table(
+    "operating_points",
+    "build",
+    "operating point of the build over all cross-subject pairs",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("point", "text", "'fnmr_at_fmr', 'eer' or 'decision_threshold'"),
+        Column("fmr_target", "real", "highest FMR allowed, for fnmr_at_fmr", nullable=True, low=0, high=1),
+        Column("threshold", "real", "accept at or above", nullable=True, low=-1, high=2),
+        Column("threshold_low", "real", "lower 95 % bound, where estimated", nullable=True, low=-1, high=2),
+        Column("threshold_high", "real", "upper 95 % bound, where estimated", nullable=True, low=-1, high=2),
+        Column("eer", "real", "(FMR + FNMR) / 2, at the equal error rate", nullable=True, low=0, high=1),
+        Column("eer_low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
+        Column("eer_high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
+        Column("fmr", "real", "realised FMR", nullable=True, low=0, high=1),
+        Column("fmr_low", "real", "lower 95 % bound at this threshold", nullable=True, low=0, high=1),
+        Column("fmr_high", "real", "upper 95 % bound at this threshold", nullable=True, low=0, high=1),
+        Column("n_false_matches", "integer", "impostor comparisons accepted", nullable=True, low=0),
+        Column("n_impostor", "integer", "impostor comparisons", low=0),
+        Column("fmr_n_effective", "real", "independent impostor trials as sure", nullable=True, low=0),
+        Column("fmr_method", "text", "where the FMR and its interval come from", nullable=True),
+        Column("fnmr", "real", "FNMR at the threshold", nullable=True, low=0, high=1),
+        Column("fnmr_low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
+        Column("fnmr_high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
+        Column("n_false_non_matches", "integer", "genuine comparisons rejected", nullable=True, low=0),
+        Column("n_genuine", "integer", "genuine comparisons", low=0),
+        Column("fnmr_n_effective", "real", "independent genuine trials as sure", nullable=True, low=0),
+        Column("method", "text", "how the interval of the FNMR, or of the EER, was computed", nullable=True),
+        Column("reason", "text", "why the point is undefined", nullable=True),
+    ),
+    unique=("model_build_id", "point", "fmr_target"),
+    mart=True,
+)
+DET_CURVE = Table(
+    "det_curve",
+    "build",
+    "point of the detection error trade-off over all cross-subject pairs, at FMRs evenly spread on a logarithmic axis",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("fmr_target", "real", "highest FMR allowed", low=0, high=1),
+        Column("threshold", "real", "accept at or above", low=-1, high=2),
+        Column("fmr", "real", "realised FMR", low=0, high=1),
+        Column("fnmr", "real", "FNMR at the threshold", low=0, high=1),
+        Column("fnmr_low", "real", "lower 95 % bound, the threshold re-estimated", nullable=True, low=0, high=1),
+        Column("fnmr_high", "real", "upper 95 % bound, the threshold re-estimated", nullable=True, low=0, high=1),
+    ),
+    unique=("model_build_id", "fmr_target"),
+    mart=True,
+)
+DIFFERENTIALS = Table(
+    "differentials",
+    "build",
+    "rate of one group of people, or FMR between two, at the decision threshold, held against that of all",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("attribute", "text", "what the groups are groups of", levels=GROUP_ATTRIBUTES),
+        Column("metric", "text", "the rate", levels=("fmr", "fnmr", "fta")),
+        Column("level", "text", "the group"),
+        Column("other_level", "text", "the group compared with; the same one for all but FMR between groups"),
+        *RATE,
+        Column("ratio", "real", "the group's rate over that of all", nullable=True, low=0),
+        Column("ratio_low", "real", "lower 95 % bound", nullable=True, low=0),
+        Column("ratio_high", "real", "upper 95 % bound", nullable=True, low=0),
+        Column(
+            "verdict",
+            "text",
+            "whether the group is at most 25 % worse than all; null where the rate is not held against that rule",
+            nullable=True,
+            levels=("pass", "fail", "insufficient"),
+        ),
+    ),
+    unique=("model_build_id", "attribute", "metric", "level", "other_level"),
+    mart=True,
+)
+OUTCOME_WATERFALL = Table(
+    "outcome_waterfall",
+    "build",
+    "genuine attempts of a build's drops that ended in one outcome, in all and in each confirmed slice",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("slice_rank", "integer", "rank of the slice of 'frr'; 0 for all attempts", low=0),
+        FINDING_CONDITION,
+        Column("outcome", "text", "the stage that ended the attempt", levels=OUTCOMES),
+        Column("n_attempts", "integer", "attempts that ended there", low=0),
+        Column("n_genuine", "integer", "genuine attempts in all", low=0),
+    ),
+    unique=("model_build_id", "slice_rank", "outcome"),
+    asset="failure_slices",
+)
+EXPLANATIONS = Table(
+    "explanations",
+    "build",
+    "mean saliency of a confirmed slice's failures minus that of matched passes, and whether it may be believed",
+    (
+        BUILD_ID,
+        RANK,
+        Column("method", "text", "how pixels were credited", levels=("integrated_gradients", "occlusion")),
+        Column("n_failures", "integer", "failing pairs explained", low=0),
+        Column("n_passes", "integer", "matched passing pairs explained", low=0),
+        Column("n_subjects", "integer", "subjects behind them", low=0),
+        Column("height", "integer", "rows of the map", low=0),
+        Column("width", "integer", "columns of the map", low=0),
+        Column("map", "vector", "row by row; null where there is none", nullable=True),
+        Column(
+            "pointing", "real", "planted cues that the map pointed at, of all planted", nullable=True, low=0, high=1
+        ),
+        Column("deletion", "real", "area under the score as the map's pixels are taken away first", nullable=True),
+        Column("deletion_random", "real", "the same in random order", nullable=True),
+        Column("insertion", "real", "area under the score as the map's pixels are put in first", nullable=True),
+        Column("insertion_random", "real", "the same in random order", nullable=True),
+        Column("randomisation", "real", "rank correlation with maps of the model with random weights", nullable=True),
+        Column("is_shown", "flag", "whether it passed every check"),
+        Column("reason", "text", "which check it did not pass, or why there is no map", nullable=True),
+    ),
+    unique=("rank", "method"),
+)
+COUNTERFACTUALS = Table(
+    "counterfactuals",
+    "build",
+    "failures of a confirmed slice run again with one condition changed",
+    (
+        BUILD_ID,
+        RANK,
+        Column("change", "text", "the one condition changed, in words"),
+        Column("source", "text", "how the frame was changed", levels=("rerendered", "reprocessed")),
+        Column("n_attempts", "integer", "failing attempts run again", low=0),
+        Column("n_accepted", "integer", "of them, now at or above the threshold", low=0),
+        Column("score_before", "real", "mean score as recorded", nullable=True, low=-1, high=1),
+        Column("score_after", "real", "mean score with the change", nullable=True, low=-1, high=1),
+        *RATE,
+    ),
+    unique=("rank", "change"),
+    mart=True,
+    asset="explanations",
+)

@@ -1,0 +1,63 @@
+"""The stores of one deployment: landing area, lake, model registry, and where the warehouse and the reports go.
+
+`cv_quality.tasks.open_workspace` makes one that knows every task's modalities.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cv_quality.errors import SettingsError, near
+from cv_quality.lake.lake import Lake
+from cv_quality.lake.store import Store, open_store
+from cv_quality.modality import Modality
+from cv_quality.settings import Settings
+
+if TYPE_CHECKING:
+    from cv_quality.inference.registry import ModelRegistry
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The stores of one deployment, opened when first used, and the modalities that it understands, by name."""
+
+    settings: Settings
+    modalities: Mapping[str, Modality]
+
+    @cached_property
+    def landing(self) -> Store:
+        return self._store(self.settings.landing)
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self._store(self.settings.lake))
+
+    @cached_property
+    def registry(self) -> "ModelRegistry":
+        from cv_quality.inference.registry import ModelRegistry
+
+        settings = self.settings
+        return ModelRegistry(settings.registry, modalities=self.modalities, s3=settings.s3, cache=settings.cache)
+
+    @cached_property
+    def models(self) -> dict[str, object]:
+        """Models that a task has loaded, by build: once a process."""
+        return {}
+
+    def modality(self, name: str) -> Modality:
+        """The modality called `name`.
+
+        Raises:
+            SettingsError: no task has it; the near ones are named.
+        """
+        if name not in self.modalities:
+            raise SettingsError(f"no task evaluates modality {name!r}; {near(name, self.modalities)}")
+        return self.modalities[name]
+
+    def report_path(self, build: str) -> Path:
+        return self.settings.reports / f"{build}.html"
+
+    def _store(self, uri: str) -> Store:
+        return open_store(uri, s3=self.settings.s3, cache=self.settings.cache)

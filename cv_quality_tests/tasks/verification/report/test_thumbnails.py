@@ -1,0 +1,140 @@
+"""Images leave the lake only with consent, small, and without metadata."""
+
+import base64
+import io
+from typing import Protocol
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from cv_quality.drops.tables import SUBJECTS
+from cv_quality.errors import ObjectNotFound
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
+from cv_quality.lake.store import Store
+from cv_quality.tasks.verification.report.facts import Scope
+from cv_quality.tasks.verification.report.page import ReportSummary
+from cv_quality.tasks.verification.report.thumbnails import (
+    MAX_SHOWN,
+    NO_CONSENT,
+    SIDE_PX,
+    Failure,
+    picture_of,
+    read_failures,
+)
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS
+
+BUILD, BASELINE = "face-1.2", "face-1.1"
+DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
+SCOPE = Scope(build=BUILD, baseline=BASELINE, drops=DROPS)
+
+
+class Evaluation(Protocol):
+    lake: Lake
+    landing: Store
+
+    def report(self) -> tuple[ReportSummary, str]: ...
+
+    def edit(self, table: Table, key: TableKey, edit: object) -> None: ...
+
+
+class _Watched:
+    """A landing area that notes what is read from it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> object:
+        self.reads += name.startswith("read")
+        return getattr(self._store, name)
+
+
+def _failures(case: Evaluation) -> tuple[Failure, ...]:
+    return read_failures(case.lake, landing=case.landing, scope=SCOPE)
+
+
+def test_the_worst_genuine_non_matches_come_first(case: Evaluation) -> None:
+    ledger = pl.concat([case.lake.read(ATTEMPT_OUTCOMES, TableKey(build=BUILD, drop=drop)) for drop in DROPS])
+    worst = ledger.filter(pl.col("outcome") == "non_match").sort("score").head(MAX_SHOWN)
+    assert [failure.attempt_id for failure in _failures(case)] == worst["attempt_id"].to_list()
+
+
+def test_an_attempt_is_shown_once_by_its_lowest_comparison(case: Evaluation) -> None:
+    """In a drop of all pairs one image takes part in many comparisons."""
+    key = TableKey(build=BUILD, drop=DROPS[0])
+    lower = {"reference_id": pl.lit("reference-99"), "score": pl.col("score") - 0.2}
+    case.edit(COMPARISONS, key, lambda rows: pl.concat([rows, rows.with_columns(**lower)]))
+    shown = _failures(case)
+    assert len({failure.attempt_id for failure in shown}) == len(shown) == MAX_SHOWN
+    doubled = case.lake.read(COMPARISONS, key).filter(pl.col("attempt_id") == shown[0].attempt_id)
+    assert shown[0].score == doubled["score"].min()
+
+
+def test_each_failure_carries_the_baseline_and_the_device_score(case: Evaluation) -> None:
+    key = TableKey(build=BASELINE, drop=DROPS[0])
+    before = dict(case.lake.read(ATTEMPT_OUTCOMES, key).select("attempt_id", "score").iter_rows())
+    shown = [failure for failure in _failures(case) if failure.drop_id == DROPS[0]]
+    assert shown
+    assert all(failure.baseline_score == before[failure.attempt_id] for failure in shown)
+    assert all(failure.device_score is not None for failure in shown)
+
+
+def test_only_consenting_subjects_are_pictured(case: Evaluation) -> None:
+    for failure in _failures(case):
+        agreed = int(failure.subject_id.removeprefix("subject-")) % 2 == 0
+        assert failure.has_image_consent == agreed
+        if not agreed:
+            assert failure.probe.uri is None
+            assert failure.reference.uri is None
+            assert failure.probe.placeholder == NO_CONSENT
+        else:
+            assert failure.reference.uri is not None
+
+
+@pytest.mark.parametrize("table", [SUBJECTS, ATTEMPT_OUTCOMES])
+def test_a_refusal_in_either_table_hides_the_image(case: Evaluation, table: Table) -> None:
+    for drop in DROPS:
+        key = TableKey(drop=drop) if table is SUBJECTS else TableKey(build=BUILD, drop=drop)
+        case.edit(table, key, lambda rows: rows.with_columns(has_image_consent=pl.lit(False)))
+    summary, html = case.report()
+    assert summary.n_pictures == 0
+    assert "data:image" not in html
+    assert NO_CONSENT in html
+
+
+def test_a_subject_without_a_record_counts_as_refusing(case: Evaluation) -> None:
+    for drop in DROPS:
+        case.edit(SUBJECTS, TableKey(drop=drop), lambda rows: rows.head(0))
+    assert case.report()[0].n_pictures == 0
+
+
+def test_without_consent_no_image_is_even_read(case: Evaluation) -> None:
+    for drop in DROPS:
+        case.edit(SUBJECTS, TableKey(drop=drop), lambda rows: rows.with_columns(has_image_consent=pl.lit(False)))
+    watched = _Watched(case.landing)
+    read_failures(case.lake, landing=watched, scope=SCOPE)  # type: ignore[arg-type]
+    assert watched.reads == 0
+
+
+def test_thumbnails_are_small_and_carry_no_metadata(case: Evaluation) -> None:
+    uris = [failure.probe.uri for failure in _failures(case) if failure.probe.uri]
+    assert uris
+    for uri in uris:
+        data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+        image = Image.open(io.BytesIO(data))
+        assert b"GPS position" not in data
+        assert image.info == {}
+        assert max(image.size) == SIDE_PX
+
+
+def test_an_unreadable_image_has_a_placeholder() -> None:
+    assert picture_of(b"GIF89a broken").uri is None
+
+
+def test_a_drop_whose_frames_are_gone_is_an_error(case: Evaluation) -> None:
+    for drop in DROPS:
+        case.landing.delete(f"{drop}/frames-000.tar")
+    with pytest.raises(ObjectNotFound):
+        _failures(case)
