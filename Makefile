@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV := uv==0.13.9
 
-.PHONY: help demo ui test lint format bench clean
+.PHONY: help demo ui test lint format docs bench clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ lint: $(READY) ## Style, types, and the direction of imports
 format: $(READY) ## Put the code in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## The pages that follow from the declarations
+	$(BIN)/python -m cv_quality.documentation
 
 bench: $(READY) ## Speed and memory as ratios against the bare engines
 	$(BIN)/python -m benchmarks

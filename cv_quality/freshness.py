@@ -164,15 +164,23 @@ class Freshness:
             GateFailed: the gate of something that it reads never ran, failed, or judged other data than lie there now.
         """
         read = {table.name for table in stage.reads}
-        for writer, own in self.inputs(stage, key):
+        inputs = self.inputs(stage, key)
+        for writer, own in inputs:
             tables = [table for table in writer.writes if table.name in read]
             require_passed(self.workspace.lake, writer.name, own, tables=tables)
-            if self.state(writer, own) != "passed":
+        for node in inputs:
+            if self.state(*node) != "passed":
+                due, where = self._first_due(*node)
                 raise GateFailed(
-                    f"gate {writer.name!r} judged {own} on other data than lie in the lake now: run what is due before "
-                    "it (`cvq status` shows it), then that stage again"
+                    f"gate {node[0].name!r} judged other data for {node[1]} than what lies in the lake: stage "
+                    f"{due.name!r} is due for {where}; run that and what follows from it"
                 )
         return self.identity(stage, key)
+
+    def _first_due(self, stage: Stage, key: TableKey) -> Node:
+        """The earliest stage that keeps this one from having passed."""
+        before = (node for node in self.inputs(stage, key) if self.state(*node) != "passed")
+        return next((self._first_due(*node) for node in before), (stage, key))
 
 
 def remember(workspace: Workspace, stage: Stage, key: TableKey, identity: str) -> None:

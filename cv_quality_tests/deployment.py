@@ -14,17 +14,27 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
+from cv_quality import tasks
 from cv_quality.definitions import build_definitions
+from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import QUIET
-from cv_quality.pipeline.partitions import BUILDS, DROPS
-from cv_quality.pipeline.sensors import SENSORS
-from cv_quality.planning import Work
+from cv_quality.pipeline.partitions import builds_of, drops_of
+from cv_quality.planning import Work, due
+from cv_quality.runner import run_stage
 from cv_quality.settings import Settings
-from cv_quality.stages import Workspace
+from cv_quality.stage import StageResult
+from cv_quality.tasks import TASKS
+from cv_quality.workspace import Workspace
 from cv_quality_tests.drops.kit import compressed
 
 FIRST_DROP = "2026-08-03_face-1.1_site-a"
 SECOND_DROP = "2026-08-31_face-1.2_site-a"
+SENSORS = {
+    "completed_drop_sensor": "ingest_drop",
+    "validated_drop_sensor": "evaluate_build_on_drop",
+    "measured_build_sensor": "report_build",
+}
+"""Sensors of verification with the jobs that they launch, without the task's name, in the order of the data."""
 Lines = list[bytes]
 Tick = dg.SensorResult
 
@@ -32,7 +42,29 @@ Tick = dg.SensorResult
 def open_workspace(home: Path, *, registry: Path | None = None) -> Workspace:
     """The deployment whose everything lies below `home`."""
     environment = {"CVQ_HOME": str(home), "CVQ_THREADS": "1"} | ({"CVQ_REGISTRY": str(registry)} if registry else {})
-    return Workspace(Settings.from_environment(environment))
+    return tasks.open_workspace(Settings.from_environment(environment))
+
+
+def do(workspace: Workspace, *stages: str, build: str | None = None, drop: str | None = None) -> StageResult:
+    """Run stages of verification for one key; returns what the last one did."""
+    (task,) = TASKS
+    return [run_stage(workspace, task, task.stage(name), TableKey(build=build, drop=drop)) for name in stages][-1]
+
+
+def take_in(workspace: Workspace, drop: str) -> None:
+    """Parse and validate a drop."""
+    do(workspace, "parse", "validate", drop=drop)
+
+
+def score(workspace: Workspace, build: str, drop: str) -> None:
+    """Run a build's model over a drop and count what came out."""
+    do(workspace, "infer", "compare", "measure", build=build, drop=drop)
+
+
+def due_keys(workspace: Workspace, job: str) -> list[str]:
+    """What a job of verification has to do."""
+    (task,) = TASKS
+    return [str(item.key) for item in due(workspace, task, job)]
 
 
 def deliver(landing: Path, drop: str, *, to: Workspace) -> None:
@@ -102,8 +134,9 @@ class Orchestra:
     instance: dg.DagsterInstance
     runs: list[Run] = field(default_factory=list)
 
-    def tick(self, sensor: dg.SensorDefinition) -> Tick:
-        """One evaluation of a sensor; the partitions that it asks for are added."""
+    def tick(self, name: str) -> Tick:
+        """One evaluation of a sensor of verification; the partitions that it asks for are added."""
+        sensor = build_definitions(self.workspace.settings).get_sensor_def(f"verification_{name}")
         context = dg.build_sensor_context(instance=self.instance, resources={"workspace": self.workspace})
         result = sensor(context)
         assert isinstance(result, dg.SensorResult)
@@ -119,12 +152,12 @@ class Orchestra:
     def execute(
         self, job: str, partition: str | None, *, tags: dict[str, str] | None = None, only: Sequence[str] | None = None
     ) -> dg.ExecuteInProcessResult:
-        definition = build_definitions(self.workspace.settings).resolve_job_def(job)
+        definition = build_definitions(self.workspace.settings).resolve_job_def(f"verification_{job}")
         result = definition.execute_in_process(
             partition_key=partition,
             instance=self.instance,
             tags=tags,
-            asset_selection=[dg.AssetKey(name) for name in only] if only else None,
+            asset_selection=[dg.AssetKey(["verification", name]) for name in only] if only else None,
             run_config=QUIET,
             raise_on_error=False,
         )
@@ -133,13 +166,14 @@ class Orchestra:
 
     def work_off(self) -> None:
         """Tick every sensor and launch what it requests, in the order of the data."""
-        for sensor in SENSORS:
+        for sensor, job in SENSORS.items():
             for request in self.tick(sensor).run_requests or ():
-                self.launch(str(sensor.job_name), request)
+                self.launch(job, request)
 
     def partitions(self) -> tuple[list[str], list[str]]:
         """The builds and drops that the instance knows."""
-        builds, drops = (sorted(self.instance.get_dynamic_partitions(str(item.name))) for item in (BUILDS, DROPS))
+        definitions = builds_of("verification"), drops_of("verification")
+        builds, drops = (sorted(self.instance.get_dynamic_partitions(str(item.name))) for item in definitions)
         return builds, drops
 
 

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from cv_quality import planning, stages
 from cv_quality.errors import GateFailed
-from cv_quality.gates.verdicts import cell_gates, drop_gates, object_key, state_of
+from cv_quality.freshness import Freshness
+from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
-from cv_quality.planning import Work
-from cv_quality.stages import Workspace
+from cv_quality.stage import JOBS
+from cv_quality.tasks import TASKS
+from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,
     SECOND_DROP,
     deliver,
+    do,
+    due_keys,
     open_workspace,
     redeliver,
     without_transactions_of_one_subject,
@@ -29,53 +32,56 @@ def workspace(history: History, tmp_path: Path) -> Workspace:
     return open_workspace(tmp_path / "home")
 
 
-def keys(work: list[Work]) -> list[str]:
-    return [str(item.key) for item in work]
+INGEST, SCORE, REPORT = JOBS
+
+
+def state(workspace: Workspace, phase: str, key: TableKey) -> str:
+    (task,) = TASKS
+    return Freshness(workspace, task).furthest(task.of_phase(phase), key)  # type: ignore[arg-type]
 
 
 def test_an_empty_deployment_has_nothing_to_do(tmp_path: Path) -> None:
     workspace = open_workspace(tmp_path / "home")
-    plans = (planning.drops_to_ingest, planning.cells_to_score, planning.builds_to_report)
-    assert [plan(workspace) for plan in plans] == [[], [], []]
+    assert [due_keys(workspace, job) for job in JOBS] == [[], [], []]
 
 
 def test_a_done_deployment_has_nothing_to_do(workspace: Workspace) -> None:
-    plans = (planning.drops_to_ingest, planning.cells_to_score, planning.builds_to_report)
-    assert [plan(workspace) for plan in plans] == [[], [], []]
+    assert [due_keys(workspace, job) for job in JOBS] == [[], [], []]
 
 
 def test_a_new_drop_is_due_and_nothing_else(history: History, tiny_landing: Path, tmp_path: Path) -> None:
     shutil.copytree(history.first_home, tmp_path / "home")
     workspace = open_workspace(tmp_path / "home")
     deliver(tiny_landing, SECOND_DROP, to=workspace)
-    assert keys(planning.drops_to_ingest(workspace)) == [SECOND_DROP]
-    assert planning.cells_to_score(workspace) == []
-    assert planning.builds_to_report(workspace) == []
+    assert due_keys(workspace, INGEST) == [SECOND_DROP]
+    assert due_keys(workspace, SCORE) == []
+    assert due_keys(workspace, REPORT) == []
 
 
 def test_a_corrected_drop_voids_every_verdict_that_stood_on_it_and_no_other(workspace: Workspace) -> None:
     redeliver(workspace, SECOND_DROP, without_transactions_of_one_subject)
-    assert keys(planning.drops_to_ingest(workspace)) == [SECOND_DROP]
-    stages.parse(workspace, SECOND_DROP)
-    assert state_of(workspace.lake, drop_gates(SECOND_DROP)) == "due"
-    stages.validate(workspace, SECOND_DROP)
-    assert keys(planning.cells_to_score(workspace)) == [f"face-1.2/{SECOND_DROP}", f"face-1.1/{SECOND_DROP}"]
-    assert planning.builds_to_report(workspace) == []
-    assert state_of(workspace.lake, cell_gates("face-1.1", FIRST_DROP)) == "passed"
-    with pytest.raises(GateFailed, match="'infer' judged other data"):
-        stages.compare(workspace, "face-1.2", SECOND_DROP)
-    with pytest.raises(GateFailed, match="'measure' judged other data"):
-        stages.measure_build(workspace, "face-1.2")
-    with pytest.raises(GateFailed, match=r"'measure_build' judged face-1\.2 on other scores"):
-        stages.report(workspace, "face-1.2")
+    assert due_keys(workspace, INGEST) == [SECOND_DROP]
+    do(workspace, "parse", drop=SECOND_DROP)
+    assert state(workspace, "ingest", TableKey(drop=SECOND_DROP)) == "due"
+    do(workspace, "validate", drop=SECOND_DROP)
+    assert due_keys(workspace, SCORE) == [f"face-1.2/{SECOND_DROP}", f"face-1.1/{SECOND_DROP}"]
+    assert due_keys(workspace, REPORT) == []
+    assert state(workspace, "score", TableKey(build="face-1.1", drop=FIRST_DROP)) == "passed"
+    for stage, key in (
+        ("compare", {"build": "face-1.2", "drop": SECOND_DROP}),
+        ("measure_build", {"build": "face-1.2"}),
+        ("report", {"build": "face-1.2"}),
+    ):
+        with pytest.raises(GateFailed, match=f"stage 'infer' is due for face-1.2/{SECOND_DROP}"):
+            do(workspace, stage, **key)
 
 
 def test_a_build_is_due_again_when_its_report_or_one_of_its_cells_is_gone(workspace: Workspace) -> None:
-    stages.report_path(workspace, "face-1.2").unlink()
-    assert keys(planning.builds_to_report(workspace)) == ["face-1.2"]
+    workspace.report_path("face-1.2").unlink()
+    assert due_keys(workspace, REPORT) == ["face-1.2"]
     workspace.lake.store.delete(object_key("compare", TableKey(build="face-1.1", drop=SECOND_DROP)))
-    assert keys(planning.builds_to_report(workspace)) == []
-    assert keys(planning.cells_to_score(workspace)) == [f"face-1.1/{SECOND_DROP}"]
+    assert due_keys(workspace, REPORT) == []
+    assert due_keys(workspace, SCORE) == [f"face-1.1/{SECOND_DROP}"]
 
 
 def test_drops_of_a_build_that_the_registry_does_not_know_are_logged_and_keep_no_other_from_its_turn(
@@ -85,9 +91,9 @@ def test_drops_of_a_build_that_the_registry_does_not_know_are_logged_and_keep_no
     shutil.copytree(workspace.settings.registry, registry)
     (registry / "face-1.2.yaml").unlink()
     other = open_workspace(workspace.settings.home, registry=registry)
-    stages.report_path(workspace, "face-1.1").unlink()
-    assert keys(planning.cells_to_score(other)) == []
-    assert keys(planning.builds_to_report(other)) == ["face-1.1"]
+    workspace.report_path("face-1.1").unlink()
+    assert due_keys(other, SCORE) == []
+    assert due_keys(other, REPORT) == ["face-1.1"]
     assert "face-1.2" in caplog.text
 
 
@@ -96,4 +102,4 @@ def test_a_folder_that_is_no_drop_is_never_due(tiny_landing: Path, tmp_path: Pat
     landing = Path(workspace.settings.landing)
     shutil.copytree(tiny_landing / FIRST_DROP, landing / "not a drop id")
     (landing / "empty").mkdir()
-    assert planning.drops_to_ingest(workspace) == []
+    assert due_keys(workspace, INGEST) == []

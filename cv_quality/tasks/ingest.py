@@ -114,7 +114,10 @@ PARSE = Stage(
     source=_delivered,
     rules=_PARSE_RULES,
     description="Takes a completed drop in: typed rows by kind, the index of its frames, the quarantine.",
-    gate="Rows in = rows valid + rows quarantined = rows declared; few rows quarantined; not empty.",
+    gate=(
+        "rows in = valid + quarantined = declared; at most 5 % quarantined; not empty; equal images under two "
+        "names (warning)"
+    ),
 )
 
 _REFERENCES = (
@@ -159,7 +162,7 @@ VALIDATE = Stage(
     run=_validate,
     rules=_VALIDATE_RULES,
     description="Keeps the events that are in range, in time, not repeated and about somebody known.",
-    gate="Schema, ranges, levels, identifiers, uniqueness and references of every validated table.",
+    gate="rows parsed = validated + quarantined; every reference exists; something to evaluate",
     kinds=frozenset({"duckdb", "parquet"}),
 )
 

@@ -6,14 +6,16 @@ Each runs in a process forked from a server that has the heavy libraries loaded,
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cv_quality import stages
+from cv_quality import runner
 from cv_quality.lake import warehouse
+from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import LocalStore, open_store
-from cv_quality.runner import run_pending
+from cv_quality.stage import Stage, StageResult, Task
+from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import open_workspace, quietly
 from cv_quality_tests.drops import kit
 
@@ -43,14 +45,20 @@ def exit_code_of(target: Callable[..., None], *arguments: object) -> int | None:
 
 def run_until(home: Path, stage: str, moment: Moment) -> None:
     """Do what is due, and die the first time that `stage` is at the given moment of publishing something."""
-    original = getattr(stages, stage)
+    original, publish = runner.run_stage, runner.publish_marts
 
-    def dying(*arguments: object) -> object:
-        _die_when_publishing(moment)
-        return original(*arguments)
+    def dying(workspace: Workspace, task: Task, which: Stage, key: TableKey) -> StageResult:
+        if which.name == stage:
+            _die_when_publishing(moment)
+        return original(workspace, task, which, key)
 
-    setattr(stages, stage, dying)
-    run_pending(open_workspace(home), track=quietly)
+    def publishing(workspace: Workspace, tasks: Sequence[Task]) -> StageResult:
+        if stage == "publish_marts":
+            _die_when_publishing(moment)
+        return publish(workspace, tasks)
+
+    runner.run_stage, runner.publish_marts = dying, publishing
+    runner.run_due(open_workspace(home), track=quietly)
 
 
 def deliver_until(landing: Path, moment: Moment) -> None:

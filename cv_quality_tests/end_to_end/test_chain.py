@@ -6,26 +6,32 @@ from pathlib import Path
 
 import pytest
 
-from cv_quality import planning, stages
+from cv_quality.builds import own_drops
 from cv_quality.errors import GateFailed
+from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.runner import run_pending
+from cv_quality.runner import run_due
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
-from cv_quality.stages import Workspace
+from cv_quality.tasks import TASKS
 from cv_quality.tasks.root_causes.slices import genuine_attempts, read_slices
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,
     SECOND_DROP,
     deliver,
+    do,
+    due_keys,
     fingerprints,
     open_workspace,
     quietly,
     redeliver,
     reports,
+    score,
+    take_in,
     warehouse_tables,
     with_garbage,
     with_shifted_scores,
@@ -38,8 +44,12 @@ def copy_of(home: Path, target: Path) -> Workspace:
     return open_workspace(target)
 
 
+def history_of(workspace: Workspace, build: str) -> dict[str, list[str]]:
+    return Freshness(workspace, TASKS[0]).history(build)
+
+
 def stages_run(workspace: Workspace) -> list[str]:
-    done = run_pending(workspace, track=quietly)
+    done = run_due(workspace, track=quietly)
     assert done.refused == []
     return [f"{result.stage} {result.key}" for result in done.results]
 
@@ -53,7 +63,7 @@ def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(
     assert stages_run(corrected) == [
         f"parse {SECOND_DROP}",
         f"validate {SECOND_DROP}",
-        *(f"{stage} {cell}" for cell in cells for stage in ("infer", "compare", "ledger", "measure")),
+        *(f"{stage} {cell}" for cell in cells for stage in ("infer", "compare", "measure")),
         "impostors face-1.2",
         "measure_build face-1.2",
         "slices face-1.2",
@@ -79,11 +89,11 @@ def test_drops_that_arrive_newest_first_leave_what_those_in_order_leave(
 ) -> None:
     workspace = open_workspace(tmp_path / "home")
     deliver(tiny_landing, SECOND_DROP, to=workspace)
-    assert stages.lineage(workspace, "face-1.2") == {}
+    assert history_of(workspace, "face-1.2") == {}
     assert "report face-1.2" in stages_run(workspace)
     deliver(tiny_landing, FIRST_DROP, to=workspace)
     assert {"report face-1.1", "report face-1.2"} <= set(stages_run(workspace))
-    assert stages.lineage(workspace, "face-1.2") == {"face-1.1": [FIRST_DROP]}
+    assert history_of(workspace, "face-1.2") == {"face-1.1": [FIRST_DROP]}
     undisturbed = history.orchestra.workspace
     assert fingerprints(workspace) == fingerprints(undisturbed)
     assert warehouse_tables(workspace) == warehouse_tables(undisturbed)
@@ -95,33 +105,26 @@ def test_what_a_build_fails_at_is_void_once_a_build_that_it_follows_is_scored_an
 ) -> None:
     workspace = copy_of(history.home, tmp_path / "home")
     redeliver(workspace, FIRST_DROP, without_transactions_of_one_subject)
-    stages.parse(workspace, FIRST_DROP)
-    stages.validate(workspace, FIRST_DROP)
-    for stage in (stages.infer, stages.compare, stages.ledger, stages.count):
-        stage(workspace, "face-1.1", FIRST_DROP)
-    for refused in (stages.attribute_change, stages.explain_failures, stages.report):
-        with pytest.raises(GateFailed, match=r"gate 'slices' judged face-1\.2 on other scores"):
-            refused(workspace, "face-1.2")
-    for renewed in (stages.find_slices, stages.attribute_change, stages.cluster_failures):
-        assert renewed(workspace, "face-1.2").passed
-    with pytest.raises(GateFailed, match="gate 'explanations' judged"):
-        stages.report(workspace, "face-1.2")
-    assert stages.explain_failures(workspace, "face-1.2").passed
-    assert stages.report(workspace, "face-1.2").passed
+    take_in(workspace, FIRST_DROP)
+    score(workspace, "face-1.1", FIRST_DROP)
+    for refused in ("attribution", "explanations", "report"):
+        with pytest.raises(GateFailed, match=r"stage 'slices' is due for face-1\.2"):
+            do(workspace, refused, build="face-1.2")
+    assert do(workspace, "slices", "attribution", build="face-1.2").passed
+    with pytest.raises(GateFailed, match="stage 'explanations' is due"):
+        do(workspace, "report", build="face-1.2")
+    assert do(workspace, "explanations", "report", build="face-1.2").passed
 
 
 def test_rates_are_not_measured_on_pairs_of_older_templates(history: History, tmp_path: Path) -> None:
     workspace = copy_of(history.home, tmp_path / "home")
     redeliver(workspace, SECOND_DROP, without_transactions_of_one_subject)
-    stages.parse(workspace, SECOND_DROP)
-    stages.validate(workspace, SECOND_DROP)
+    take_in(workspace, SECOND_DROP)
     for build in ("face-1.2", "face-1.1"):
-        for stage in (stages.infer, stages.compare, stages.ledger, stages.count):
-            stage(workspace, build, SECOND_DROP)
-    with pytest.raises(GateFailed, match="materialize impostor_counts"):
-        stages.measure_build(workspace, "face-1.2")
-    stages.count_impostors(workspace, "face-1.2")
-    assert stages.measure_build(workspace, "face-1.2").passed
+        score(workspace, build, SECOND_DROP)
+    with pytest.raises(GateFailed, match=r"stage 'impostors' is due for face-1\.2"):
+        do(workspace, "measure_build", build="face-1.2")
+    assert do(workspace, "impostors", "measure_build", build="face-1.2").passed
 
 
 def test_a_study_of_a_few_people_says_that_it_is_too_small_to_name_a_cause(history: History) -> None:
@@ -137,18 +140,15 @@ def test_the_planted_defect_is_the_one_slice_of_the_bad_build_and_the_good_one_h
     demo = load_scenario("demo")
     study = replace(demo, builds=demo.builds[1:], transactions_per_subject=3, stream_frames=0)
     simulate(study, landing=workspace.landing, registry=workspace.registry)
-    for drop in planning.drops_to_ingest(workspace):
-        stages.parse(workspace, str(drop.key.drop))
-        stages.validate(workspace, str(drop.key.drop))
-    for cell in planning.cells_to_score(workspace):
-        for score in (stages.infer, stages.compare, stages.ledger, stages.count):
-            score(workspace, str(cell.key.build), str(cell.key.drop))
+    for drop in due_keys(workspace, "ingest_drop"):
+        take_in(workspace, drop)
+    for cell in due_keys(workspace, "evaluate_build_on_drop"):
+        score(workspace, *cell.split("/"))
     for build in ("face-1.1", "face-1.2"):
-        for explain in (stages.count_impostors, stages.measure_build, stages.find_slices, stages.attribute_change):
-            assert explain(workspace, build).passed
+        assert do(workspace, "impostors", "measure_build", "slices", "attribution", build=build).passed
     assert read_slices(workspace.lake, "face-1.1") == []
     (found,) = read_slices(workspace.lake, "face-1.2")
-    attempts = genuine_attempts(workspace.lake, build="face-1.2", drops=stages.own_drops(workspace, "face-1.2"))
+    attempts = genuine_attempts(workspace.lake, build="face-1.2", drops=own_drops(workspace, "face-1.2"))
     planted = attempts["illuminance_lux"] < 10
     inside = attempts.select(found.expression()).to_series()
     assert int((inside & planted).sum()) >= 0.8 * int((inside | planted).sum())
@@ -164,12 +164,12 @@ def test_a_refused_drop_keeps_no_other_from_being_done(history: History, tiny_la
     deliver(tiny_landing, SECOND_DROP, to=workspace)
     redeliver(workspace, SECOND_DROP, with_garbage)
     shutil.copytree(tiny_landing / FIRST_DROP, Path(workspace.settings.landing) / "2026-09-09_broken")
-    done = run_pending(workspace, track=quietly)
+    done = run_due(workspace, track=quietly)
     assert [f"{result.stage} {result.key}" for result in done.results] == [f"parse {SECOND_DROP}"]
     assert not done.succeeded
     assert len(done.refused) == 1
     assert done.refused[0].startswith("2026-09-09_broken: DropError: ")
-    assert run_pending(workspace, track=quietly).results == []
+    assert run_due(workspace, track=quietly).results == []
 
 
 def test_scores_that_a_gate_refused_are_neither_counted_nor_reported_nor_tried_again(
@@ -177,13 +177,12 @@ def test_scores_that_a_gate_refused_are_neither_counted_nor_reported_nor_tried_a
 ) -> None:
     workspace = copy_of(history.home, tmp_path / "home")
     redeliver(workspace, SECOND_DROP, with_shifted_scores)
-    done = run_pending(workspace, track=quietly)
+    done = run_due(workspace, track=quietly)
     assert [f"{result.stage} {result.key}" for result in done.results if not result.passed] == [
         f"compare face-1.2/{SECOND_DROP}"
     ]
     verdict = read_verdict(workspace.lake, "compare", TableKey(build="face-1.2", drop=SECOND_DROP))
     assert verdict is not None
     assert [item.table for item in verdict.failures] == ["comparisons"]
-    assert stages.scores_identity(workspace, "face-1.2") is None
-    assert run_pending(workspace, track=quietly).results == []
+    assert run_due(workspace, track=quietly).results == []
     assert reports(workspace) == reports(history.orchestra.workspace)

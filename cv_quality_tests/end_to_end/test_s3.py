@@ -17,9 +17,10 @@ import pytest
 
 from cv_quality.lake.store import Store, open_store
 from cv_quality.planning import Work
-from cv_quality.runner import run_pending
+from cv_quality.runner import run_due
 from cv_quality.settings import REFERENCE_MODELS, S3Options, Settings
-from cv_quality.stages import Workspace
+from cv_quality.tasks import open_workspace
+from cv_quality.workspace import Workspace
 from cv_quality_tests.servers import CREDENTIALS, moto_server, s3_client
 
 BUCKET = "studies"
@@ -75,8 +76,8 @@ def in_folders(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The same scenario in local folders."""
     home = tmp_path_factory.mktemp("folders")
     shutil.copytree(tiny_landing, home / "landing")
-    workspace = Workspace(Settings.from_environment({"CVQ_HOME": str(home), "CVQ_THREADS": "1"}))
-    assert run_pending(workspace, track=quietly).succeeded
+    workspace = open_workspace(Settings.from_environment({"CVQ_HOME": str(home), "CVQ_THREADS": "1"}))
+    assert run_due(workspace, track=quietly).succeeded
     return workspace
 
 

@@ -4,10 +4,12 @@ import dagster as dg
 import pytest
 
 from cv_quality.definitions import build_definitions
-from cv_quality.gates.verdicts import cell_gates, object_key, read_verdict, state_of
+from cv_quality.freshness import Freshness
+from cv_quality.gates.verdicts import object_key, read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import QUIET, backfill_grid
-from cv_quality.pipeline.partitions import GRID
+from cv_quality.pipeline.partitions import partitions_of
+from cv_quality.tasks import TASKS
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, fingerprints, quietly
 
@@ -19,9 +21,9 @@ KEYS = [dg.MultiPartitionKey({"build": "face-1.1", "drop": drop}) for drop in DR
 
 def run_range(orchestra: Orchestra) -> dg.ExecuteInProcessResult:
     """One run over the baseline's cells, asked for as a backfill asks: by the ends of a range."""
-    orchestra.instance.add_dynamic_partitions("build", ["face-1.1"])
-    orchestra.instance.add_dynamic_partitions("drop", list(DROPS))
-    job = build_definitions(orchestra.workspace.settings).resolve_job_def("evaluate_build_on_drop")
+    orchestra.instance.add_dynamic_partitions("verification_build", ["face-1.1"])
+    orchestra.instance.add_dynamic_partitions("verification_drop", list(DROPS))
+    job = build_definitions(orchestra.workspace.settings).resolve_job_def("verification_evaluate_build_on_drop")
     return job.execute_in_process(
         instance=orchestra.instance,
         tags={"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]},
@@ -46,8 +48,10 @@ def test_a_backfill_adds_the_missing_cell_and_leaves_all_other_bytes_as_they_wer
     new = f"face-1.2/{FIRST_DROP}"
     assert {key for key in after if key not in before} == {key for key in after if new in key}
     assert {key: after[key] for key in before} == before
-    lake = backfilled.workspace.lake
-    assert [state_of(lake, cell_gates(build, drop)) for build, drop in CELLS] == ["passed"] * len(CELLS)
+    (task,) = TASKS
+    freshness, scored = Freshness(backfilled.workspace, task), task.of_phase("score")
+    states = [freshness.furthest(scored, TableKey(build=build, drop=drop)) for build, drop in CELLS]
+    assert states == ["passed"] * len(CELLS)
 
 
 def test_one_run_over_a_range_of_both_dimensions_does_every_key_and_gives_the_same_bytes(
@@ -63,7 +67,8 @@ def test_one_run_over_a_range_of_both_dimensions_does_every_key_and_gives_the_sa
     assets = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
     assert done == {(asset, str(key)) for asset in assets for key in KEYS}
     assert fingerprints(evaluated.workspace) == before
-    assert GRID.get_partition_keys(dynamic_partitions_store=evaluated.instance) == KEYS
+    grid = partitions_of(TASKS[0], "build_drop")
+    assert grid.get_partition_keys(dynamic_partitions_store=evaluated.instance) == KEYS
 
 
 def test_a_key_that_cannot_be_done_fails_its_run_by_name_and_keeps_no_other_key_from_being_done(
@@ -75,7 +80,9 @@ def test_a_key_that_cannot_be_done_fails_its_run_by_name_and_keeps_no_other_key_
     lake.store.delete(object_key("validate", TableKey(drop=SECOND_DROP)))
     result = run_range(evaluated)
     assert not result.success
-    (failed,) = [event for event in result.all_events if event.is_step_failure and event.step_key == "embeddings"]
+    (failed,) = [
+        event for event in result.all_events if event.is_step_failure and event.step_key == "verification_infer"
+    ]
     message = str(failed.step_failure_data.error)
     assert f"{second}: GateFailed: gate 'validate' has no verdict for {SECOND_DROP}" in message
     assert f"{first}: " not in message

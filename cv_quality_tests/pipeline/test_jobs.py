@@ -1,21 +1,15 @@
 """Jobs on a real instance: what they record, what a failing gate stops, and what the record never holds."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from cv_quality import stages
 from cv_quality.errors import GateFailed
-from cv_quality.gates.suites import Gate
 from cv_quality.gates.verdicts import Verdict, read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.pipeline.assets.drops import PARSED, VALIDATED
-from cv_quality.pipeline.assets.failures import EXPLAINED
-from cv_quality.pipeline.assets.marts import MODELS
-from cv_quality.pipeline.sensors import completed_drop_sensor
-from cv_quality.stages import StageResult
+from cv_quality.pipeline.marts import mart_specs
+from cv_quality.tasks import TASKS
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -24,19 +18,26 @@ from cv_quality_tests.deployment import (
     Orchestra,
     Run,
     deliver,
+    do,
     redeliver,
     with_garbage,
     with_shifted_scores,
 )
 
+PARSED = ("raw_events", "quarantine")
+VALIDATED = ("validated_attempts", "validated_streams", "subjects", "devices", "quarantine_validate")
 SCORED = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
+MEASURED = ("impostor_counts", "intervals", "operating_points", "det_curve", "differentials")
+EXPLAINED = ("failure_slices", "change_attribution", "failure_clusters", "explanations")
+MODELS = {spec.key.path[-1] for spec in mart_specs(TASKS)}
 COLUMNS = {"key", "table", "expectation", "holds", "rows", "unexpected", "offending_keys"}
 
 
 def materialized(run: Run) -> dict[str, str | None]:
     """Partition of every materialization of a run, by asset."""
     events = run.result.get_asset_materialization_events()
-    return {str(event.asset_key and event.asset_key.to_user_string()): event.partition for event in events}
+    keys = {str(event.asset_key and event.asset_key.to_user_string()): event.partition for event in events}
+    return {key.removeprefix("verification/"): partition for key, partition in keys.items()}
 
 
 def evaluations(run: Run) -> dict[str, dg.AssetCheckEvaluation]:
@@ -77,14 +78,13 @@ def test_scoring_a_cell_records_its_tables_and_gates_under_build_and_drop(histor
 def test_reporting_a_build_records_every_metric_table_and_the_page(history: History) -> None:
     run = run_of(history, "report_build", "face-1.2")
     assert set(materialized(run)) == {
-        "impostor_counts",
-        "intervals",
+        *MEASURED,
         *EXPLAINED,
         "failure_report",
         *(f"marts/{model}" for model in MODELS),
     }
     checked = [item for item in run.result.get_asset_check_evaluations() if item.check_name == "dbt_tests"]
-    assert {item.asset_key.path[-1] for item in checked if item.passed} == set(MODELS)
+    assert {item.asset_key.path[-1] for item in checked if item.passed} == MODELS
     assert {name: item.passed for name, item in evaluations(run).items() if name != "dbt_tests"} == dict.fromkeys(
         (
             "impostors_gate",
@@ -124,7 +124,7 @@ def test_no_event_of_any_run_holds_a_template_or_the_text_of_a_row(history: Hist
 def test_a_drop_of_much_garbage_fails_its_check_and_is_not_validated(orchestra: Orchestra, tiny_landing: Path) -> None:
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
     redeliver(orchestra.workspace, FIRST_DROP, with_garbage)
-    (request,) = orchestra.tick(completed_drop_sensor).run_requests or ()
+    (request,) = orchestra.tick("completed_drop_sensor").run_requests or ()
     result = orchestra.launch("ingest_drop", request)
     run = orchestra.runs[-1]
     assert not result.success
@@ -134,9 +134,7 @@ def test_a_drop_of_much_garbage_fails_its_check_and_is_not_validated(orchestra: 
     assert "at most 5% of the rows are quarantined" in str(gate.description)
     assert [row["offending_keys"] for row in table_of(gate)] == ["events-00000.jsonl.zst, frames-00000.tar"]
     assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in [event.event_type for event in result.all_events]
-    assert_refused(
-        orchestra, "parse", TableKey(drop=FIRST_DROP), lambda: stages.validate(orchestra.workspace, FIRST_DROP)
-    )
+    assert_refused(orchestra, "parse", TableKey(drop=FIRST_DROP), next_stage="validate")
     assert not orchestra.execute("ingest_drop", FIRST_DROP, only=VALIDATED).success
     assert "GateFailed" in failures(orchestra.runs[-1])
 
@@ -145,14 +143,14 @@ def test_a_drop_of_much_garbage_fails_its_check_and_is_not_validated(orchestra: 
 def disputed(evaluated: Orchestra) -> Orchestra:
     """A deployment whose second drop came again with device scores that no model gives."""
     redeliver(evaluated.workspace, SECOND_DROP, with_shifted_scores)
-    (request,) = evaluated.tick(completed_drop_sensor).run_requests or ()
+    (request,) = evaluated.tick("completed_drop_sensor").run_requests or ()
     assert evaluated.launch("ingest_drop", request).success
     return evaluated
 
 
 def test_device_scores_that_the_model_does_not_give_fail_the_check_and_stop_the_counting(disputed: Orchestra) -> None:
     key = TableKey(build="face-1.2", drop=SECOND_DROP)
-    disputed.instance.add_dynamic_partitions("build", ["face-1.2"])
+    disputed.instance.add_dynamic_partitions("verification_build", ["face-1.2"])
     result = disputed.execute("evaluate_build_on_drop", f"face-1.2|{SECOND_DROP}")
     assert not result.success
     assert set(materialized(disputed.runs[-1])) == {"embeddings", "comparisons"}
@@ -163,21 +161,21 @@ def test_device_scores_that_the_model_does_not_give_fail_the_check_and_stop_the_
         item.name for item in verdict_of(disputed, "compare", key).failures
     ]
     assert 0 < len(str(broken[0]["offending_keys"]).split(", ")) <= 10
-    assert_refused(disputed, "compare", key, lambda: stages.count(disputed.workspace, "face-1.2", SECOND_DROP))
+    assert_refused(disputed, "compare", key, next_stage="measure")
 
 
-def verdict_of(orchestra: Orchestra, gate: Gate, key: TableKey) -> Verdict:
+def verdict_of(orchestra: Orchestra, gate: str, key: TableKey) -> Verdict:
     verdict = read_verdict(orchestra.workspace.lake, gate, key)
     assert verdict is not None
     return verdict
 
 
-def assert_refused(orchestra: Orchestra, gate: Gate, key: TableKey, next_stage: Callable[[], StageResult]) -> None:
+def assert_refused(orchestra: Orchestra, gate: str, key: TableKey, *, next_stage: str) -> None:
     """The verdict says no, and the next stage tells the suite, the key, the expectation and the remedy."""
     verdict = verdict_of(orchestra, gate, key)
     assert not verdict.passed
     with pytest.raises(GateFailed) as refusal:
-        next_stage()
+        do(orchestra.workspace, next_stage, build=key.build, drop=key.drop)
     parts = (repr(gate), str(key), verdict.failures[0].name, "Correct the input", f"verdicts/{gate}/{key}.json")
     assert [part for part in parts if part not in str(refusal.value)] == []
 

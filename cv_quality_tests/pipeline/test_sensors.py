@@ -9,18 +9,13 @@ import pytest
 from cv_quality.definitions import build_definitions
 from cv_quality.gates.verdicts import object_key, read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.pipeline.sensors import (
-    MAX_ATTEMPTS,
-    completed_drop_sensor,
-    measured_build_sensor,
-    validated_drop_sensor,
-)
+from cv_quality.pipeline.sensors import MAX_ATTEMPTS
 from cv_quality.settings import REFERENCE_MODELS
-from cv_quality.stages import report_path
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,
     SECOND_DROP,
+    SENSORS,
     Orchestra,
     deliver,
     open_workspace,
@@ -43,7 +38,7 @@ def only_request(result: dg.SensorResult) -> dg.RunRequest:
 
 def record_run(orchestra: Orchestra, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
     """A run of the request as the daemon records it, in the given status."""
-    job = build_definitions(orchestra.workspace.settings).resolve_job_def("ingest_drop")
+    job = build_definitions(orchestra.workspace.settings).resolve_job_def("verification_ingest_drop")
     tags = dict(request.tags) | {"dagster/run_key": str(request.run_key)}
     orchestra.instance.create_run_for_job(job, status=status, tags=tags)
 
@@ -51,14 +46,14 @@ def record_run(orchestra: Orchestra, request: dg.RunRequest, status: dg.DagsterR
 def test_a_drop_without_its_manifest_requests_nothing(orchestra: Orchestra, tiny_landing: Path) -> None:
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
     (Path(orchestra.workspace.settings.landing) / FIRST_DROP / "manifest.json").unlink()
-    result = orchestra.tick(completed_drop_sensor)
+    result = orchestra.tick("completed_drop_sensor")
     assert requested(result) == []
     assert orchestra.partitions() == ([], [])
 
 
 def test_a_completed_drop_requests_exactly_one_run_and_its_partition(orchestra: Orchestra, tiny_landing: Path) -> None:
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
-    request = only_request(orchestra.tick(completed_drop_sensor))
+    request = only_request(orchestra.tick("completed_drop_sensor"))
     assert request.partition_key == FIRST_DROP
     assert str(request.run_key).startswith(f"{FIRST_DROP}@")
     assert str(request.run_key).endswith(":attempt1")
@@ -70,8 +65,8 @@ def test_a_drop_is_not_requested_again_while_its_run_is_under_way(
     orchestra: Orchestra, tiny_landing: Path, status: dg.DagsterRunStatus
 ) -> None:
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
-    record_run(orchestra, only_request(orchestra.tick(completed_drop_sensor)), status)
-    assert requested(orchestra.tick(completed_drop_sensor)) == []
+    record_run(orchestra, only_request(orchestra.tick("completed_drop_sensor")), status)
+    assert requested(orchestra.tick("completed_drop_sensor")) == []
 
 
 def test_each_drop_was_taken_in_scored_and_reported_by_one_run_each(history: History) -> None:
@@ -88,13 +83,11 @@ def test_each_drop_was_taken_in_scored_and_reported_by_one_run_each(history: His
 
 
 def test_nothing_is_requested_when_all_is_done(history: History) -> None:
-    sensors = (completed_drop_sensor, validated_drop_sensor, measured_build_sensor)
-    assert [requested(history.orchestra.tick(sensor)) for sensor in sensors] == [[], [], []]
+    assert [requested(history.orchestra.tick(sensor)) for sensor in SENSORS] == [[], [], []]
 
 
 def test_nothing_is_requested_when_all_is_done_though_the_instance_forgot_the_runs(evaluated: Orchestra) -> None:
-    sensors = (completed_drop_sensor, validated_drop_sensor, measured_build_sensor)
-    assert [requested(evaluated.tick(sensor)) for sensor in sensors] == [[], [], []]
+    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[], [], []]
 
 
 def test_a_failed_run_is_requested_again_until_the_attempts_are_used_up(history: History, tmp_path: Path) -> None:
@@ -108,10 +101,10 @@ def test_a_failed_run_is_requested_again_until_the_attempts_are_used_up(history:
         orchestra = Orchestra(workspace, instance)
         keys = []
         for _ in range(MAX_ATTEMPTS):
-            request = only_request(orchestra.tick(validated_drop_sensor))
+            request = only_request(orchestra.tick("validated_drop_sensor"))
             keys.append(str(request.run_key))
             assert not orchestra.launch("evaluate_build_on_drop", request).success
-        assert requested(orchestra.tick(validated_drop_sensor)) == []
+        assert requested(orchestra.tick("validated_drop_sensor")) == []
     assert [key.rsplit(":", 1)[1] for key in keys] == ["attempt1", "attempt2", "attempt3"]
     assert len({key.rsplit(":", 1)[0] for key in keys}) == 1
 
@@ -121,7 +114,7 @@ def test_a_step_that_a_typed_error_ended_is_not_retried_within_its_run(
 ) -> None:
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
     (Path(orchestra.workspace.settings.landing) / FIRST_DROP / "manifest.json").write_text("{}")
-    result = orchestra.launch("ingest_drop", only_request(orchestra.tick(completed_drop_sensor)))
+    result = orchestra.launch("ingest_drop", only_request(orchestra.tick("completed_drop_sensor")))
     kinds = [event.event_type for event in result.all_events]
     assert kinds.count(dg.DagsterEventType.STEP_START) == 1
     assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in kinds
@@ -133,16 +126,16 @@ def test_a_drop_that_cannot_be_trusted_is_requested_once_and_again_when_correcte
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
     events = Path(orchestra.workspace.settings.landing) / FIRST_DROP / "events-00000.jsonl.zst"
     events.write_bytes(events.read_bytes()[:-1] + b"\x00")
-    refused = only_request(orchestra.tick(completed_drop_sensor))
+    refused = only_request(orchestra.tick("completed_drop_sensor"))
     assert not orchestra.launch("ingest_drop", refused).success
     verdict = read_verdict(orchestra.workspace.lake, "parse", TableKey(drop=FIRST_DROP))
     assert verdict is not None
     assert [item.expectation for item in verdict.failures] == ["DropError"]
-    assert requested(orchestra.tick(completed_drop_sensor)) == []
+    assert requested(orchestra.tick("completed_drop_sensor")) == []
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
     manifest = events.parent / "manifest.json"
     manifest.write_bytes(manifest.read_bytes() + b"\n")
-    again = only_request(orchestra.tick(completed_drop_sensor))
+    again = only_request(orchestra.tick("completed_drop_sensor"))
     assert str(again.run_key).endswith(":attempt1")
     assert again.run_key != refused.run_key
 
@@ -152,12 +145,12 @@ def test_a_drop_that_a_gate_refuses_is_requested_once_and_again_when_corrected(
 ) -> None:
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
     redeliver(orchestra.workspace, FIRST_DROP, with_garbage)
-    assert not orchestra.launch("ingest_drop", only_request(orchestra.tick(completed_drop_sensor))).success
-    assert requested(orchestra.tick(completed_drop_sensor)) == []
-    assert requested(orchestra.tick(validated_drop_sensor)) == []
+    assert not orchestra.launch("ingest_drop", only_request(orchestra.tick("completed_drop_sensor"))).success
+    assert requested(orchestra.tick("completed_drop_sensor")) == []
+    assert requested(orchestra.tick("validated_drop_sensor")) == []
     deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
-    assert orchestra.launch("ingest_drop", only_request(orchestra.tick(completed_drop_sensor))).success
-    assert requested(orchestra.tick(validated_drop_sensor)) == [f"face-1.0|{FIRST_DROP}", f"face-1.1|{FIRST_DROP}"]
+    assert orchestra.launch("ingest_drop", only_request(orchestra.tick("completed_drop_sensor"))).success
+    assert requested(orchestra.tick("validated_drop_sensor")) == [f"face-1.0|{FIRST_DROP}", f"face-1.1|{FIRST_DROP}"]
 
 
 def test_a_corrected_drop_is_requested_again_and_so_is_a_correction_taken_back(evaluated: Orchestra) -> None:
@@ -165,17 +158,17 @@ def test_a_corrected_drop_is_requested_again_and_so_is_a_correction_taken_back(e
     shutil.copytree(landing / FIRST_DROP, landing.parent / "as_first_delivered")
     for _ in range(2):
         redeliver(evaluated.workspace, FIRST_DROP, without_transactions_of_one_subject)
-        assert evaluated.launch("ingest_drop", only_request(evaluated.tick(completed_drop_sensor))).success
+        assert evaluated.launch("ingest_drop", only_request(evaluated.tick("completed_drop_sensor"))).success
         shutil.rmtree(landing / FIRST_DROP)
         shutil.copytree(landing.parent / "as_first_delivered", landing / FIRST_DROP)
-        assert evaluated.launch("ingest_drop", only_request(evaluated.tick(completed_drop_sensor))).success
-        assert requested(evaluated.tick(completed_drop_sensor)) == []
+        assert evaluated.launch("ingest_drop", only_request(evaluated.tick("completed_drop_sensor"))).success
+        assert requested(evaluated.tick("completed_drop_sensor")) == []
 
 
 def test_a_validated_drop_is_scored_by_its_own_build_and_the_baseline_as_new_partitions(evaluated: Orchestra) -> None:
     for build in ("face-1.2", "face-1.1"):
         evaluated.workspace.lake.store.delete(object_key("measure", TableKey(build=build, drop=SECOND_DROP)))
-    result = evaluated.tick(validated_drop_sensor)
+    result = evaluated.tick("validated_drop_sensor")
     assert requested(result) == [f"face-1.1|{SECOND_DROP}", f"face-1.2|{SECOND_DROP}"]
     assert evaluated.partitions() == (["face-1.1", "face-1.2"], [SECOND_DROP])
 
@@ -184,8 +177,8 @@ def test_a_build_waits_for_its_report_until_every_cell_is_scored(evaluated: Orch
     missing = object_key("measure", TableKey(build="face-1.1", drop=SECOND_DROP))
     verdict = evaluated.workspace.lake.store.read_bytes(missing)
     for build in ("face-1.1", "face-1.2"):
-        report_path(evaluated.workspace, build).unlink()
+        evaluated.workspace.report_path(build).unlink()
     evaluated.workspace.lake.store.delete(missing)
-    assert requested(evaluated.tick(measured_build_sensor)) == ["face-1.1"]
+    assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.1"]
     evaluated.workspace.lake.store.write_bytes(missing, verdict)
-    assert requested(evaluated.tick(measured_build_sensor)) == ["face-1.1", "face-1.2"]
+    assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.1", "face-1.2"]

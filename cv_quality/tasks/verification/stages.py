@@ -208,7 +208,7 @@ INFER = Stage(
     run=_infer,
     rules=INFER_RULES,
     description="The template of every enrolment and attempt under the build's model, or why there is none.",
-    gate="Every sample has one output, of unit norm, one dimension and one model digest.",
+    gate="one output per sample, unit norm, one dimension, one model digest; at most half without a template",
     kinds=frozenset({"pytorch", "parquet"}),
 )
 COMPARE = Stage(
@@ -219,7 +219,7 @@ COMPARE = Stage(
     run=_compare,
     rules=COMPARE_RULES,
     description="Genuine scores, and the impostor attempts that really happened, beside the score in the log.",
-    gate="Scores in range, every attempt compared, on-device and re-inferred scores agree.",
+    gate="genuine means one subject; every attempt compared; on-device and re-inferred scores agree",
     picture=_score_histogram,
 )
 MEASURE = Stage(
@@ -230,7 +230,10 @@ MEASURE = Stage(
     run=_measure,
     rules=MEASURE_RULES,
     description="Every attempt with the one stage that ended it; errors and trials per subject and condition.",
-    gate="One outcome per attempt, errors within trials, levels that add up to the whole.",
+    gate=(
+        "one outcome per attempt; errors within trials; levels add up to the whole; the outcomes add up to the "
+        "false rejects"
+    ),
 )
 IMPOSTORS = Stage(
     name="impostors",
@@ -240,7 +243,10 @@ IMPOSTORS = Stage(
     run=_impostors,
     rules=IMPOSTORS_RULES,
     description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
-    gate="No pair of one subject, the tail within the histogram, every pair accounted for by samples.",
+    gate=(
+        "no pair of one subject; the tail within the histogram; the subjects' samples account for every pair "
+        "(warning)"
+    ),
 )
 MEASURE_BUILD = Stage(
     name="measure_build",
@@ -250,7 +256,7 @@ MEASURE_BUILD = Stage(
     run=_measure_build,
     rules=MEASURE_BUILD_RULES,
     description="Rates with intervals clustered by subject, and operating points, for the build and its baseline.",
-    gate="Rates within their intervals, FMR within its target, every missing number with a reason.",
+    gate="rates within their intervals; realised FMR within its target; a missing number says why",
 )
 SLICES = Stage(
     name="slices",
@@ -261,7 +267,11 @@ SLICES = Stage(
     rules=(*SLICES_RULES, *WATERFALL_RULES),
     reads_predecessors=True,
     description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
-    gate="Confirmed rates within their intervals and above the rest; outcomes that add up to the FRR.",
+    gate=(
+        "the primary outcome was searched; a confirmed slice fails more often than the rest, at the search's "
+        "level after Holm; its rate is its failures over its attempts and lies in its interval; the outcomes add "
+        "up to the false rejects searched; examples are of confirmed slices"
+    ),
 )
 ATTRIBUTION = Stage(
     name="attribution",
@@ -272,7 +282,10 @@ ATTRIBUTION = Stage(
     rules=ATTRIBUTION_RULES,
     reads_predecessors=True,
     description="The change of the FRR against the baseline, slice by slice: more such attempts, or more of them fail.",
-    gate="The parts of the slices and the rest add up to the change, and so do their attempts.",
+    gate=(
+        "mix + rate = change; the slices and the rest add up to the whole change, and their attempts to all "
+        "attempts; every part is a confirmed slice; a missing bound says why"
+    ),
 )
 CLUSTERS = Stage(
     name="clusters",
@@ -282,7 +295,10 @@ CLUSTERS = Stage(
     run=_clusters,
     rules=CLUSTERS_RULES,
     description="Failures that lie together in an embedding, with the conditions that they share, if they share any.",
-    gate="Confirmed rates within their intervals and above the rest; no failure in two clusters.",
+    gate=(
+        "a confirmed cluster fails more often than the rest; a described one has its description; no failure "
+        "counts in two clusters"
+    ),
 )
 EXPLAIN = Stage(
     name="explanations",
@@ -292,7 +308,10 @@ EXPLAIN = Stage(
     run=_explanations,
     rules=EXPLANATIONS_RULES,
     description="Saliency of each slice's failures against matched passes, and the scores with one condition changed.",
-    gate="A map is shown only with the numbers of every check; a hidden one says why.",
+    gate=(
+        "a map is shown only with the numbers of every check, and only if it beats random order; a hidden one "
+        "says why; no more attempts accepted than run again"
+    ),
     kinds=frozenset({"pytorch", "parquet"}),
 )
 REPORT = Stage(

@@ -1,0 +1,73 @@
+"""The pages of the documentation that follow from the declarations: every gate, and every table with its columns.
+
+`make docs` writes them into `docs/`; a test holds pages and declarations together.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from cv_quality.lake.schema import Column, Table
+from cv_quality.stage import Stage, Task
+from cv_quality.tasks import TASKS
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+KEYS = {"drop": "drop", "build": "build", "build_drop": "build x drop"}
+
+
+def gates(tasks: Sequence[Task]) -> str:
+    """List every gate with its key and what it asks beyond the schema, in the order of the data."""
+    stages = {stage.name: stage for task in tasks for stage in task.stages if stage.writes}.values()
+    rows = (f"| `{stage.name}` | {KEYS[stage.key]} | {stage.gate} |" for stage in stages)
+    return "\n".join(["| gate | key | what it asks beyond the schema |", "|---|---|---|", *rows])
+
+
+def tables(tasks: Sequence[Task]) -> str:
+    """Describe every table: its rows, writer, readers, and columns."""
+    parts = {table.name: _table(task, stage, table) for task in tasks for stage in task.stages for table in stage.writes}
+    return "\n\n".join(parts.values())
+
+
+def _table(task: Task, writer: Stage, table: Table) -> str:
+    readers = [stage.name for stage in task.stages if table in stage.reads]
+    where = " It is a metric table of the warehouse, `fct_" + table.name + "`." if table.mart else ""
+    read = f"; read by {', '.join(f'`{name}`' for name in readers)}" if readers else ""
+    key = ", ".join(f"`{name}`" for name in table.unique)
+    return "\n".join(
+        [
+            f"### {table.name}",
+            "",
+            f"One row: {table.grain}. One file per {KEYS[table.key]}, written by `{writer.name}`{read}.{where}"
+            + (f" A row is identified by {key}." if key else "")
+            + (" The conditions of the modality are further columns." if table.conditions else ""),
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+            *(f"| `{column.name}` | {column.kind} | {'; '.join(_meaning(column))} |" for column in table),
+        ]
+    )
+
+
+def _meaning(column: Column) -> Iterator[str]:
+    yield column.meaning.replace("|", "\\|")
+    if column.levels:
+        yield f"one of {', '.join(column.levels)}"
+    if column.nullable:
+        yield "null allowed"
+
+
+PAGES: dict[str, Callable[[Sequence[Task]], str]] = {"gates.md": gates, "tables.md": tables}
+"""Each page with what is written between its two marks."""
+
+BEGIN, END = "<!-- begin: follows from the declarations, `make docs` -->", "<!-- end -->"
+
+
+def filled(page: str, tasks: Sequence[Task] = TASKS) -> str:
+    """The text of a page with its derived part renewed."""
+    text = (DOCS / page).read_text()
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{PAGES[page](tasks)}\n\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (DOCS / name).write_text(filled(name))
