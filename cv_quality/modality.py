@@ -52,19 +52,23 @@ class Dimension:
         column: name, type, unit, range or levels, as logged.
         label: for people, with the unit.
         phrase: a value in words, `{}` in its place.
+        level_phrase: a level in words, `{}` in its place; by default the label before it.
         bands: intervals that rates are broken down by, in place of the numbers.
         is_counted: whether rates are broken down by it (a number needs bands for that).
         is_logarithmic: whether distances between values are those of their logarithms.
         benign: value under which attempts are expected to pass, with the words for it.
+        ordinary: value that goes without saying.
     """
 
     column: Column
     label: str
     phrase: str = "{}"
+    level_phrase: str = ""
     bands: Bands | None = None
     is_counted: bool = False
     is_logarithmic: bool = False
     benign: tuple[str, Setting] | None = None
+    ordinary: str | None = None
 
     @property
     def name(self) -> str:
@@ -78,6 +82,32 @@ class Dimension:
     @property
     def level_label(self) -> str:
         return self.bands.label if self.bands else self.label
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The closed set of levels, in their order; empty when open."""
+        return self.bands.names if self.bands else self.column.levels
+
+    def words(self, value: Setting | None) -> str | None:
+        """A value for people; None where it was not recorded or goes without saying.
+
+        >>> Dimension(Column("yaw_deg", "real", "head yaw"), "yaw in degrees", phrase="yaw {}°").words(12.5)
+        'yaw 12.5°'
+        """
+        if value is None or value == self.ordinary:
+            return None
+        return self.phrase.format(f"{value + 0.0:.3g}" if isinstance(value, float) else value)  # no "-0"
+
+    def level_words(self, level: str) -> str:
+        """A level for people.
+
+        >>> Dimension(Column("sex", "text", "as stated"), "sex").level_words("female")
+        'sex female'
+        >>> Dimension(Column("light_lux", "real", "light"), "light", level_phrase="light {} lux").level_words("<10")
+        'light below 10 lux'
+        """
+        value = level.replace(">=", "at least ").replace("<", "below ")
+        return (self.level_phrase or f"{self.level_label} {{}}").format(value)
 
 
 class Modality(Protocol):
