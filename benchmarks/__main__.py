@@ -7,7 +7,7 @@ attribution_coverage.
 import subprocess
 import sys
 
-NAMES = ("ingest", "inference", "chain", "curves", "pairs", "bootstrap", "slices", "explanations")
+NAMES = ("ingest", "inference", "chain", "status", "curves", "pairs", "bootstrap", "slices", "explanations")
 
 
 def main() -> None:

@@ -23,7 +23,9 @@ def gates(tasks: Sequence[Task]) -> str:
 
 def tables(tasks: Sequence[Task]) -> str:
     """Describe every table: its rows, writer, readers, and columns."""
-    parts = {table.name: _table(task, stage, table) for task in tasks for stage in task.stages for table in stage.writes}
+    parts = {
+        table.name: _table(task, stage, table) for task in tasks for stage in task.stages for table in stage.writes
+    }
     return "\n\n".join(parts.values())
 
 

@@ -4,7 +4,7 @@ What is left is asked of `cv_quality.planning`; Dagster runs the same stages as 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from cv_quality.freshness import Freshness, remember
 from cv_quality.gates.verdicts import refusal, write_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.planning import Work, due
-from cv_quality.stage import PUBLISH, Phase, Stage, StageResult, Task, phases_of
+from cv_quality.stage import JOBS, PUBLISH, Phase, Stage, StageResult, Task, phases_of
 from cv_quality.tasks import TASKS, publish_marts
 from cv_quality.workspace import Workspace
 
@@ -74,61 +74,73 @@ def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> 
 def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS) -> Done:
     """Take in, score and report everything that is due; one refused key does not keep the others from being done.
 
+    Args:
+        track: shows how far each phase has come.
+
     Raises:
         StoreError: a store cannot be reached; everything else that is wrong is in the result.
     """
-    done = Done()
+    run = _Run(workspace, track)
     for task in tasks:
-        for job in ("ingest_drop", "evaluate_build_on_drop"):
+        for job in JOBS[:-1]:
             for phase in phases_of(job):
-                _run_phase(workspace, task, phase, due(workspace, task, job), done=done, track=track)
-    builds = {task.name: due(workspace, task, "report_build") for task in tasks}
-    before, (last,) = phases_of("report_build")[:-1], phases_of("report_build")[-1:]
+                run.phase(task, phase, due(workspace, task, job))
+    builds = {task.name: due(workspace, task, JOBS[-1]) for task in tasks}
+    *before, last = phases_of(JOBS[-1])
     for task in tasks:
         for phase in before:
-            builds[task.name] = _run_phase(workspace, task, phase, builds[task.name], done=done, track=track)
-    if not any(builds.values()):
-        return done
-    warehouse = Work(TableKey(), "warehouse")
-    if [item for item in track([warehouse], description=PUBLISH) if _publish(workspace, tasks, done)]:
+            builds[task.name] = run.phase(task, phase, builds[task.name])
+    if (any(builds.values()) or run.wrote_for_warehouse(tasks)) and run.publish(tasks):
         for task in tasks:
-            _run_phase(workspace, task, last, builds[task.name], done=done, track=track)
-    return done
+            run.phase(task, last, builds[task.name])
+    return run.done
 
 
-def _run_phase(
-    workspace: Workspace, task: Task, phase: Phase, work: Sequence[Work], *, done: Done, track: Track
-) -> list[Work]:
-    """Run the stages of a phase for each piece of work; returns those for which none was refused."""
-    stages = task.of_phase(phase.name)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    workspace: Workspace
+    track: Track
+    done: Done = field(default_factory=Done)
 
-    def run(key: TableKey) -> Iterator[StageResult]:
-        return (run_stage(workspace, task, stage, key) for stage in stages)
+    def phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[Work]:
+        """Run what has not passed of a phase, key by key; returns the keys for which no stage was refused."""
+        stages = task.of_phase(phase.name)
+        return [item for item in self.track(work, description=phase.label) if self._stages(task, stages, item.key)]
 
-    return [
-        item
-        for item in track(work, description=phase.label)
-        if _attempt(lambda key=item.key: run(key), str(item.key), done)  # type: ignore[misc]
-    ]
+    def _stages(self, task: Task, stages: Sequence[Stage], key: TableKey) -> bool:
+        steps = (
+            run_stage(self.workspace, task, stage, key)
+            for stage in stages
+            if Freshness(self.workspace, task).state(stage, key) != "passed" or stage.source
+        )
+        return self._take(steps, str(key))
 
+    def publish(self, tasks: Sequence[Task]) -> bool:
+        """Build the metric tables; returns whether they stand."""
+        work = [Work(TableKey(), "warehouse")]
+        return all(
+            self._take((publish_marts(self.workspace, tasks) for _ in work), str(item.identity))
+            for item in self.track(work, description=PUBLISH)
+        )
 
-def _publish(workspace: Workspace, tasks: Sequence[Task], done: Done) -> bool:
-    return _attempt(lambda: iter([publish_marts(workspace, tasks)]), "warehouse", done)
+    def wrote_for_warehouse(self, tasks: Sequence[Task]) -> bool:
+        stages = [stage for task in tasks for stage in task.stages]
+        names = {stage.name for stage in stages if any(table.mart or table.staged for table in stage.writes)}
+        return any(result.passed and result.stage in names for result in self.done.results)
 
-
-def _attempt(steps: Callable[[], Iterator[StageResult]], key: str, done: Done) -> bool:
-    """Take the steps up to the first that is refused; returns whether none was."""
-    try:
-        for result in steps():
-            done.results.append(result)
-            if not result.passed:
-                return False
-    except StoreError:
-        raise
-    except CvQualityError as error:
-        done.refused.append(f"{key}: {type(error).__name__}: {error}")
-        return False
-    return True
+    def _take(self, steps: Iterator[StageResult], key: str) -> bool:
+        """Take the steps up to the first that is refused; returns whether none was."""
+        try:
+            for result in steps:
+                self.done.results.append(result)
+                if not result.passed:
+                    return False
+        except StoreError:
+            raise
+        except CvQualityError as error:
+            self.done.refused.append(f"{key}: {type(error).__name__}: {error}")
+            return False
+        return True
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, int | float | str]]:

@@ -136,7 +136,9 @@ class Orchestra:
 
     def tick(self, name: str) -> Tick:
         """One evaluation of a sensor of verification; the partitions that it asks for are added."""
-        sensor = build_definitions(self.workspace.settings).get_sensor_def(f"verification_{name}")
+        sensors = build_definitions(self.workspace.settings).sensors or ()
+        (sensor,) = [item for item in sensors if item.name == f"verification_{name}"]
+        assert isinstance(sensor, dg.SensorDefinition)
         context = dg.build_sensor_context(instance=self.instance, resources={"workspace": self.workspace})
         result = sensor(context)
         assert isinstance(result, dg.SensorResult)

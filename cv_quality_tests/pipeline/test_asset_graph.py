@@ -40,7 +40,7 @@ def described() -> dict[str, object]:
             name: sorted(
                 key.to_user_string() for key in definitions.resolve_job_def(name).asset_layer.selected_asset_keys
             )
-            for name in ("ingest_drop", "evaluate_build_on_drop", "report_build")
+            for name in sorted(job.name for job in definitions.jobs or ())
         },
         "sensors": {
             sensor.name: {"job": sensor.job_name, "status": sensor.default_status.value}

@@ -244,8 +244,7 @@ IMPOSTORS = Stage(
     rules=IMPOSTORS_RULES,
     description="Every cross-subject pair of the build's drops, once: histogram and exact tail, in addressed blocks.",
     gate=(
-        "no pair of one subject; the tail within the histogram; the subjects' samples account for every pair "
-        "(warning)"
+        "no pair of one subject; the tail within the histogram; the subjects' samples account for every pair (warning)"
     ),
 )
 MEASURE_BUILD = Stage(
