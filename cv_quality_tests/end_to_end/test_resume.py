@@ -53,7 +53,7 @@ def test_a_run_killed_at_every_stage_ends_as_if_it_had_never_been_disturbed(
     assert survived == []
     done = run_due(workspace, track=quietly)
     assert done.succeeded
-    assert {result.stage for result in done.results} >= {"impostors", "measure_build", "marts", "report"}
+    assert [result.stage for result in done.results][-1] == "report"
     undisturbed = history.orchestra.workspace
     assert fingerprints(workspace) == fingerprints(undisturbed)
     assert warehouse_tables(workspace) == warehouse_tables(undisturbed)

@@ -22,7 +22,7 @@ from cv_quality_tests.reports.browsing import FLAGS
 from cv_quality_tests.servers import answers, free_port, wait_until
 
 DROP = "2026-08-03_face-1.1_site-a"
-GROUPS = ("parse", "validate", "infer", "compare", "measure", "explain", "marts", "report")
+GROUPS = (*(f"verification_{phase}" for phase in ("ingest", "score", "measure", "explain", "report")), "marts")
 CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
 SLOW = 240
 """Seconds that anything here may take on a machine that is busy with other tests."""
@@ -152,9 +152,9 @@ def page(browser: Browser) -> Iterator[Page]:
 def worked_off(ui: Ui, tiny_landing: Path) -> Answer:
     """The first drop delivered and everything that follows from it done; when things happened, in Unix seconds."""
     completed = ui.deliver(tiny_landing, DROP)
-    (ingest,) = ui.wait_for_runs("ingest_drop", count=1)
-    cells = ui.wait_for_runs("evaluate_build_on_drop", count=2)
-    (report,) = ui.wait_for_runs("report_build", count=1)
+    (ingest,) = ui.wait_for_runs("verification_ingest_drop", count=1)
+    cells = ui.wait_for_runs("verification_evaluate_build_on_drop", count=2)
+    (report,) = ui.wait_for_runs("verification_report_build", count=1)
     return {"completed": completed, "ingest": ingest, "cells": cells, "report": report}
 
 
@@ -182,7 +182,8 @@ def test_a_completed_drop_starts_one_run_and_ends_in_a_report(ui: Ui, worked_off
 
 def test_the_runs_are_listed_with_what_launched_them(ui: Ui, page: Page, worked_off: Answer) -> None:
     page.goto(ui.url("/runs"))
-    for text in ("ingest_drop", "completed_drop_sensor", "validated_drop_sensor", "measured_build_sensor"):
+    for name in ("ingest_drop", "completed_drop_sensor", "validated_drop_sensor", "measured_build_sensor"):
+        text = f"verification_{name}"
         expect(page.get_by_text(text, exact=True).first).to_be_visible()
     expect(page.get_by_text(worked_off["ingest"]["runId"][:8]).first).to_be_visible()
     expect(page.get_by_text("Success", exact=True)).to_have_count(4)
@@ -196,14 +197,14 @@ def test_the_runs_are_listed_with_what_launched_them(ui: Ui, page: Page, worked_
         ("validated_attempts", "validate_gate"),
         ("embeddings", "infer_gate"),
         ("comparisons", "compare_gate"),
-        ("metric_counts", "measure_gate"),
+        ("attempt_outcomes", "measure_gate"),
         ("intervals", "measure_build_gate"),
         ("failure_slices", "slices_gate"),
         ("explanations", "explanations_gate"),
     ],
 )
 def test_an_assets_page_shows_its_check_passed(ui: Ui, page: Page, asset: str, check: str) -> None:
-    page.goto(ui.url(f"/assets/{asset}?view=checks"))
+    page.goto(ui.url(f"/assets/verification/{asset}?view=checks"))
     expect(page.get_by_text(check, exact=True).first).to_be_visible()
     expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
     expect(page.get_by_text("expectations hold")).to_be_visible()
@@ -212,7 +213,7 @@ def test_an_assets_page_shows_its_check_passed(ui: Ui, page: Page, asset: str, c
 
 def materializations(ui: Ui, asset: str) -> list[Answer]:
     """The materializations of an asset, the latest first."""
-    node = ui.ask(MATERIALIZED, {"key": {"path": [asset]}})["assetNodeOrError"]
+    node = ui.ask(MATERIALIZED, {"key": {"path": ["verification", asset]}})["assetNodeOrError"]
     found: list[Answer] = node["assetMaterializations"]
     return found
 
@@ -220,7 +221,7 @@ def materializations(ui: Ui, asset: str) -> list[Answer]:
 @pytest.mark.usefixtures("worked_off")
 def test_one_partition_is_materialized_by_clicking(ui: Ui, page: Page) -> None:
     before = len(materializations(ui, "raw_events"))
-    page.goto(ui.url("/assets/raw_events"))
+    page.goto(ui.url("/assets/verification/raw_events"))
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_role("button", name="Confirm").click()
     dialog = page.get_by_role("dialog")
@@ -237,7 +238,7 @@ def test_one_partition_is_materialized_by_clicking(ui: Ui, page: Page) -> None:
 def test_a_backfill_scores_two_builds_on_a_drop(ui: Ui, page: Page) -> None:
     cells = [f"{build}|{DROP}" for build in ("face-1.0", "face-1.1")]
     before = len(materializations(ui, "metric_counts"))
-    params = {"assetSelection": [{"path": [name]} for name in CELL_ASSETS], "partitionNames": cells}
+    params = {"assetSelection": [{"path": ["verification", name]} for name in CELL_ASSETS], "partitionNames": cells}
     launched = ui.ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
@@ -257,7 +258,7 @@ def test_a_backfill_scores_two_builds_on_a_drop(ui: Ui, page: Page) -> None:
 @pytest.mark.usefixtures("worked_off")
 def test_the_graph_shows_what_is_materialized(ui: Ui, page: Page) -> None:
     page.goto(ui.url("/asset-groups"))
-    expect(page.get_by_text("report", exact=True).first).to_be_visible()
-    page.get_by_text("measure", exact=True).last.dblclick()
+    expect(page.get_by_text("verification_report", exact=True).first).to_be_visible()
+    page.get_by_text("verification_score", exact=True).last.dblclick()
     expect(page.get_by_text("metric_counts", exact=True).first).to_be_visible()
     page.screenshot(path=ui.home / "graph.png")
