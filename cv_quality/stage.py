@@ -149,7 +149,8 @@ class Task:
 
         Raises:
             StageError: two stages share a name or write one table, or one reads a table that no stage writes, or that
-                only a later one does.
+                only a later one does; or a modality is another task's.
+            SchemaError: a condition of a modality is a column of a table already.
         """
         writers: dict[str, Stage] = {}
         for stage in self.stages:
@@ -163,6 +164,11 @@ class Task:
                     )
                 writers[table.name] = stage
         self._check_reads(writers)
+        for modality in self.modalities:
+            if modality.task != self.name:
+                raise StageError(f"task {self.name}: modality {modality.name!r} is evaluated by task {modality.task!r}")
+            for table in self.tables:
+                of_modality(table, modality)
 
     def _check_reads(self, writers: Mapping[str, Stage]) -> None:
         order = {stage.name: place for place, stage in enumerate(self.stages)}

@@ -1,6 +1,6 @@
 """The stages with which every task begins: take a completed drop in, and keep what makes sense together.
 
-What they do is in `cv_quality.drops.ingest` and `cv_quality.drops.validation`; here they are declared, with their gates.
+What they do is in `cv_quality.drops.ingest` and `validation`; here they are declared, with their gates.
 """
 
 from typing import TYPE_CHECKING
@@ -44,7 +44,11 @@ def _parse(workspace: Workspace, key: TableKey) -> Numbers:
     from cv_quality.drops.ingest import ingest_drop
 
     summary = ingest_drop(
-        landing=workspace.landing, lake=workspace.lake, drop_id=str(key.drop), threads=workspace.settings.threads
+        landing=workspace.landing,
+        lake=workspace.lake,
+        drop_id=str(key.drop),
+        modalities=workspace.modalities,
+        threads=workspace.settings.threads,
     )
     return {
         "rows_in": summary.rows_in,
@@ -62,6 +66,7 @@ def _validate(workspace: Workspace, key: TableKey) -> "ValidationSummary":
         landing=workspace.landing,
         lake=workspace.lake,
         drop_id=str(key.drop),
+        modalities=workspace.modalities,
         threads=workspace.settings.threads,
         memory_limit=workspace.settings.memory_limit,
     )
