@@ -96,8 +96,8 @@ def ingest_drop(
         progress: called after each file.
 
     Raises:
-        DropError: the manifest or the file set is wrong, nobody knows the modality, or a file is not the one that the manifest describes;
-            nothing of the lake has changed then.
+        DropError: the manifest or the file set is wrong, no task evaluates the modality, or a file is not the one that
+            the manifest describes; nothing of the lake has changed then.
     """
     manifest = read_manifest(landing, drop_id)
     schema = schema_of(manifest.modality, modalities, where=f"{drop_id}/{MANIFEST}")

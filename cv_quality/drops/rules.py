@@ -87,8 +87,8 @@ def value_rules(column: Column) -> Iterator[Rule]:
 
 
 def _range(column: Column) -> str:
-    low = "unbounded" if column.low is None else f"{column.low}"
-    high = "unbounded" if column.high is None else f"{column.high}"
+    low = "unbounded" if column.low is None else f"{column.low:g}"
+    high = "unbounded" if column.high is None else f"{column.high:g}"
     return f"a number from {low} to {high}"
 
 

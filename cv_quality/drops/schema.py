@@ -1,4 +1,4 @@
-"""What the events of one drop carry and become: the fixed fields and the conditions of its modality, in every form needed.
+"""What the events of one drop carry and become: the fixed fields and its modality's conditions, in every form needed.
 
 Which of these are asked of a line is decided in `cv_quality.drops.parsing` and `events`; the fixed fields are declared
 in `cv_quality.drops.tables`.
@@ -71,8 +71,8 @@ class DropSchema:
         for column in (column for columns in self.fields.values() for column in columns):
             if known.setdefault(column.name, column).kind != column.kind:
                 raise SchemaError(
-                    f"modality {self.modality.name}: field {column.name!r} is of type {column.kind} in one kind of event "
-                    f"and {known[column.name].kind} in another; name the condition otherwise"
+                    f"modality {self.modality.name}: field {column.name!r} is of type {column.kind} in one kind of "
+                    f"event and {known[column.name].kind} in another; name the condition otherwise"
                 )
         return _wire(known.values())
 

@@ -1,12 +1,12 @@
 """Finds the events of a drop that make no sense: out of range, outside the recording, repeated, or about nobody known.
 
-The rules are generated from the drop's schema (`cv_quality.drops.schema`) and run in DuckDB over the raw Parquet files; a
-table without a rejected row is published as it is. Whether too much was rejected is for `cv_quality.gates` to say.
+The rules are generated from the drop's schema (`cv_quality.drops.schema`) and run in DuckDB over the raw files; a table
+without a rejected row is published as it is. Whether too much was rejected is for `cv_quality.gates` to say.
 """
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,12 @@ from numpy.typing import NDArray
 from cv_quality.drops.lines import Block, HashingReader, read_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
 from cv_quality.drops.rules import Rule, rules_of
-from cv_quality.drops.schema import DropSchema, schema_of
+from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES
 from cv_quality.drops.tablewriter import TableWriter
-from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
-from cv_quality.modality import Modality
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,7 +66,7 @@ def validate_drop(
     landing: Store,
     lake: Lake,
     drop_id: str,
-    modalities: Mapping[str, Modality],
+    schema: DropSchema,
     threads: int = 2,
     memory_limit: str = "600MB",
 ) -> ValidationSummary:
@@ -79,7 +77,7 @@ def validate_drop(
     Args:
         landing: read again for the text of rejected rows only.
         lake: where the raw tables lie and the sound rows go.
-        modalities: those known, by name.
+        schema: of the drop's events.
         threads: DuckDB's.
         memory_limit: DuckDB's, in its notation; beyond it DuckDB works on disk.
 
@@ -88,7 +86,7 @@ def validate_drop(
     """
     key = TableKey(drop=drop_id)
     with _connected(lake, key, threads=threads, memory_limit=memory_limit) as connection:
-        schema = _reject(connection, drop_id=drop_id, modalities=modalities)
+        _reject(connection, schema, protocol=_protocol(connection))
         rejected = _rejected_counts(connection)
         _write_quarantine(connection, landing=landing, lake=lake, key=key)
         rows = {kind: _write_sound(connection, kind, schema=schema, lake=lake, key=key) for kind in _ORDER}
@@ -119,13 +117,13 @@ def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) ->
             yield connection
 
 
-def _reject(connection: "duckdb.DuckDBPyConnection", *, drop_id: str, modalities: Mapping[str, Modality]) -> DropSchema:
+def _protocol(connection: "duckdb.DuckDBPyConnection") -> str:
+    row = connection.execute("SELECT any_value(protocol) FROM drop_files").fetchone()
+    return str(row[0]) if row else ""
+
+
+def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema, *, protocol: str) -> None:
     """Fill `rejected`, kind by kind, so that a reference to a rejected event is a reference to nothing."""
-    row = connection.execute("SELECT protocol, modality FROM drop_files LIMIT 1").fetchone()
-    if row is None:
-        raise DropError(f"{drop_id}: expected a drop with files, found none; deliver it again")
-    protocol, modality = row
-    schema = schema_of(modality, modalities, where=drop_id)
     connection.execute(_REPEATED_SQL.format(events=_union("source_file, source_line, event_id")))
     has_repeats = connection.execute("SELECT 1 FROM repeated LIMIT 1").fetchone() is not None
     for kind in _ORDER:
@@ -135,7 +133,6 @@ def _reject(connection: "duckdb.DuckDBPyConnection", *, drop_id: str, modalities
             connection.execute(_REDEFINED_SQL.format(kind=kind, column=_DEFINED[kind]))
         if kind in _KNOWN_SQL:
             connection.execute(_KNOWN_SQL[kind].format(sound=_SOUND_SQL.format(kind=kind)))
-    return schema
 
 
 _REPEATED_SQL = """

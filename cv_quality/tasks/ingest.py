@@ -5,6 +5,7 @@ What they do is in `cv_quality.drops.ingest` and `validation`; here they are dec
 
 from typing import TYPE_CHECKING
 
+from cv_quality.builds import modality_of
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -18,6 +19,7 @@ from cv_quality.drops.tables import (
     VALIDATED_STREAMS,
     VALIDATED_TABLES,
 )
+from cv_quality.errors import DropError
 from cv_quality.gates.rules import query_rule, reference_rule, rows_rule
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
@@ -50,6 +52,10 @@ def _parse(workspace: Workspace, key: TableKey) -> Numbers:
         modalities=workspace.modalities,
         threads=workspace.settings.threads,
     )
+    if not summary.files:
+        raise DropError(
+            f"{key}: the manifest names no file, so nothing can be judged; deliver the drop with its events"
+        )
     return {
         "rows_in": summary.rows_in,
         "rows_valid": summary.rows_valid,
@@ -60,13 +66,14 @@ def _parse(workspace: Workspace, key: TableKey) -> Numbers:
 
 
 def _validate(workspace: Workspace, key: TableKey) -> "ValidationSummary":
+    from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import validate_drop
 
     return validate_drop(
         landing=workspace.landing,
         lake=workspace.lake,
         drop_id=str(key.drop),
-        modalities=workspace.modalities,
+        schema=DropSchema(modality_of(workspace, key)),
         threads=workspace.settings.threads,
         memory_limit=workspace.settings.memory_limit,
     )

@@ -99,7 +99,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(case: Evalu
         "from cv_quality.lake.lake import Lake; from cv_quality.lake.store import open_store\n"
         "from cv_quality.tasks.verification.report.page import write_failure_report\n"
         "root = Path(sys.argv[1])\n"
-        "entry = ModelEntry('face-1.2', 'face', 'face-1.1', 'torch_export', 'face.pt2', 'ab' * 32, 64, 0.42, ())\n"
+        "entry = ModelEntry('face-1.2', 'verification', 'face', 'face-1.1', 'torch_export', 'face.pt2', 'ab' * 32, 64, 0.42, ())\n"
         "lake, landing = Lake(open_store(str(root / 'lake'))), open_store(str(root / 'landing'))\n"
         "summary = write_failure_report(lake=lake, landing=landing, registry_entry=entry, baseline='face-1.1',\n"
         "  build='face-1.2', target=root / 'other.html', warehouse=None)\n"
