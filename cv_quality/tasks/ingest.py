@@ -122,6 +122,7 @@ PARSE = Stage(
     phase="ingest",
     reads=(),
     writes=(*_RAW, DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE),
+    unjudged=_RAW,
     run=_parse,
     source=_delivered,
     rules=_PARSE_RULES,

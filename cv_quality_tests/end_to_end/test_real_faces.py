@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from cv_quality.stages import Workspace, report_path
 
 from cv_quality.drops.importers.faces import import_faces
 from cv_quality.gates.verdicts import read_verdict
