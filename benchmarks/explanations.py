@@ -28,6 +28,7 @@ from cv_quality.inference.registry import ModelRegistry
 from cv_quality.settings import REFERENCE_MODELS
 from cv_quality.simulation.identity import IdentitySpace
 from cv_quality.simulation.train_reference_models import EMBEDDING_DIM, RECIPES, build_network, probe_frames
+from cv_quality.tasks.verification.modalities.face import FACE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,8 +99,8 @@ def random_pairs(*, channels: int, side: int, dimension: int) -> Pairs:
 
 def rendered_pairs(build: str) -> tuple[PairScore, Pairs]:
     """A packaged build, and attempts of rendered people in harsh conditions with the references of their own."""
-    registry = ModelRegistry(REFERENCE_MODELS)
-    model = load_explained_model(registry.entry(build), registry=registry, threads=1)
+    registry = ModelRegistry(REFERENCE_MODELS, modalities={"face": FACE})
+    model = load_explained_model(registry.model_entry(build), registry=registry, threads=1)
     frames = probe_frames(IdentitySpace.VALIDATION, "harsh", seed=0, people=PAIRS)
     inputs, _ = model.inputs(list(frames.attempts[::4]), illuminance_lux=frames.attempts_lux[::4].tolist())
     enrolled, _ = model.inputs(list(frames.enrolment[::3]), illuminance_lux=frames.enrolment_lux[::3].tolist())

@@ -26,6 +26,7 @@ from cv_quality.inference.preprocessing import Frame, prepare
 from cv_quality.inference.registry import ModelEntry, ModelRegistry
 from cv_quality.inference.runners import OnnxRunner, Runner, TorchExportRunner
 from cv_quality.settings import REFERENCE_MODELS
+from cv_quality.tasks.verification.modalities.face import FACE
 
 ROUNDS = 40
 FRAMES_A_ROUND = 512
@@ -89,7 +90,7 @@ def rate(run: Callable[[], object], *, count: int) -> float:
 
 def compare(registry: ModelRegistry, *, build_id: str, shape: tuple[int, ...], count: int) -> None:
     """Print bare rate, embedder rate and the median of their ratios."""
-    entry = crops_only(registry.entry(build_id))
+    entry = crops_only(registry.model_entry(build_id))
     data = registry.model_file(entry).read_bytes()
     kind = TorchExportRunner if entry.format == "torch_export" else OnnxRunner
     embedder = load_embedder(entry, registry=registry, threads=THREADS)
@@ -121,11 +122,18 @@ def torch_threads(count: int) -> Iterator[None]:
 def main(arguments: list[str]) -> None:
     """Measure the packaged and the toy network, or a registered build on colour crops of 112 x 112."""
     if arguments:
-        compare(ModelRegistry(arguments[0]), build_id=arguments[1], shape=(112, 112, 3), count=64)
+        compare(
+            ModelRegistry(arguments[0], modalities={"face": FACE}), build_id=arguments[1], shape=(112, 112, 3), count=64
+        )
         return
-    compare(ModelRegistry(REFERENCE_MODELS), build_id="face-1.1", shape=(96, 96), count=FRAMES_A_ROUND)
+    compare(
+        ModelRegistry(REFERENCE_MODELS, modalities={"face": FACE}),
+        build_id="face-1.1",
+        shape=(96, 96),
+        count=FRAMES_A_ROUND,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        registry = ModelRegistry(toy_registry(Path(folder)))
+        registry = ModelRegistry(toy_registry(Path(folder)), modalities={"face": FACE})
         compare(registry, build_id="toy", shape=(64, 64), count=FRAMES_A_ROUND)
         compare(registry, build_id="toy", shape=(112, 92), count=FRAMES_A_ROUND)
 

@@ -165,10 +165,13 @@ def bare_duckdb(folder: Path, threads: int) -> dict[str, float]:
     """The yardstick: one table with every field, its types declared, insertion order given up."""
     import duckdb
 
-    from cv_quality.drops.tables import EVENT_FIELDS
+    from cv_quality.drops.schema import DropSchema
+    from cv_quality.tasks.verification.modalities.face import FACE
 
     types = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "instant": "TIMESTAMP"}
-    columns = {"kind": "VARCHAR"} | {c.name: types[c.kind] for fields in EVENT_FIELDS.values() for c in fields}
+    columns = {"kind": "VARCHAR"} | {
+        c.name: types[c.kind] for fields in DropSchema(FACE).fields.values() for c in fields
+    }
     declared = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
     files, target = folder / "landing" / DROP_ID / "events-*.jsonl.zst", folder / "bare.parquet"
     began, cpu = time.perf_counter(), cpu_s()
@@ -186,21 +189,31 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
     import great_expectations as gx
 
     from cv_quality.drops.ingest import ingest_drop
+    from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import validate_drop
     from cv_quality.gates.runner import run_gate
     from cv_quality.lake.lake import Lake, TableKey
     from cv_quality.lake.store import open_store
+    from cv_quality.tasks.ingest import PARSE, VALIDATE
+    from cv_quality.tasks.verification.modalities.face import FACE
 
     assert gx.__version__
     landing, lake = open_store(str(folder / "landing")), Lake(open_store(str(folder / "lake")))
     key = TableKey(drop=DROP_ID)
     steps: dict[str, Callable[[], object]] = {
-        "ingest": lambda: ingest_drop(landing=landing, lake=lake, drop_id=DROP_ID, threads=threads),
-        "gate_parse": lambda: run_gate(lake, "parse", key, threads=threads, memory_limit=MEMORY_LIMIT),
-        "validate": lambda: validate_drop(
-            landing=landing, lake=lake, drop_id=DROP_ID, threads=threads, memory_limit=MEMORY_LIMIT
+        "ingest": lambda: ingest_drop(
+            landing=landing, lake=lake, drop_id=DROP_ID, modalities={"face": FACE}, threads=threads
         ),
-        "gate_validate": lambda: run_gate(lake, "validate", key, threads=threads, memory_limit=MEMORY_LIMIT),
+        "gate_parse": lambda: run_gate(lake, PARSE.suite(FACE), key, threads=threads, memory_limit=MEMORY_LIMIT),
+        "validate": lambda: validate_drop(
+            landing=landing,
+            lake=lake,
+            drop_id=DROP_ID,
+            schema=DropSchema(FACE),
+            threads=threads,
+            memory_limit=MEMORY_LIMIT,
+        ),
+        "gate_validate": lambda: run_gate(lake, VALIDATE.suite(FACE), key, threads=threads, memory_limit=MEMORY_LIMIT),
     }
     parts: dict[str, float] = {}
     started, cpu = time.perf_counter(), cpu_s()

@@ -140,6 +140,7 @@ def faces(
     drop = import_faces(
         folder,
         landing=workspace.landing,
+        modality=workspace.modality("face"),
         drop_id=drop_id,
         build_id=build,
         layout=layout,
@@ -447,8 +448,8 @@ def models(as_json: bool) -> None:
             "build": entry.build_id,
             "follows": entry.follows or "",
             "modality": entry.modality,
-            "format": entry.format,
-            "file": entry.file,
+            "format": getattr(entry, "format", ""),
+            "file": getattr(entry, "file", ""),
             "threshold": entry.decision_threshold,
             "sha256": entry.sha256[:12],
         }

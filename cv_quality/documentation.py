@@ -3,10 +3,11 @@
 `make docs` writes them into `docs/`; a test holds pages and declarations together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cv_quality.lake.schema import Column, Table
+from cv_quality.modality import Modality, level_column
 from cv_quality.stage import Stage, Task
 from cv_quality.tasks import TASKS
 
@@ -22,11 +23,11 @@ def gates(tasks: Sequence[Task]) -> str:
 
 
 def tables(tasks: Sequence[Task]) -> str:
-    """Describe every table: its rows, writer, readers, and columns."""
+    """Describe every table: its rows, writer, readers, and columns; then the conditions of every modality."""
     parts = {
         table.name: _table(task, stage, table) for task in tasks for stage in task.stages for table in stage.writes
     }
-    return "\n\n".join(parts.values())
+    return "\n\n".join([*parts.values(), *(_conditions(modality) for task in tasks for modality in task.modalities)])
 
 
 def _table(task: Task, writer: Stage, table: Table) -> str:
@@ -42,11 +43,22 @@ def _table(task: Task, writer: Stage, table: Table) -> str:
             + (f" A row is identified by {key}." if key else "")
             + (" The conditions of the modality are further columns." if table.conditions else ""),
             "",
-            "| column | type | meaning |",
-            "|---|---|---|",
-            *(f"| `{column.name}` | {column.kind} | {'; '.join(_meaning(column))} |" for column in table),
+            *_columns(table),
         ]
     )
+
+
+def _conditions(modality: Modality) -> str:
+    levels = (level_column(item) for item in modality.conditions if item.bands)
+    columns = [item.column for item in modality.conditions]
+    return "\n".join([f"### Conditions of {modality.name}", "", *_columns((*columns, *levels))])
+
+
+def _columns(columns: Iterable[Column]) -> Iterator[str]:
+    yield "| column | type | meaning |"
+    yield "|---|---|---|"
+    for column in columns:
+        yield f"| `{column.name}` | {column.kind} | {'; '.join(_meaning(column))} |"
 
 
 def _meaning(column: Column) -> Iterator[str]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from cv_quality.errors import SchemaError
 from cv_quality.lake.schema import Bounds, Column, Table
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from cv_quality.inference.registry import BuildEntry, Fields
+    from cv_quality.inference.registry import BuildEntry, EntryFields
 
 Setting = float | str
 """A value of a condition."""
@@ -69,6 +70,15 @@ class Dimension:
     is_logarithmic: bool = False
     benign: tuple[str, Setting] | None = None
     ordinary: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that what is counted has levels.
+
+        Raises:
+            SchemaError: a counted number has no bands.
+        """
+        if self.is_counted and self.column.kind == "real" and self.bands is None:
+            raise SchemaError(f"{self.name}: rates are broken down by levels, so a counted number needs bands")
 
     @property
     def name(self) -> str:
@@ -126,23 +136,43 @@ class Modality(Protocol):
         """The closed range of scores and of thresholds; None is unbounded."""
 
     @property
-    def parse_entry(self) -> "Callable[[Fields], BuildEntry]":
+    def task(self) -> str:
+        """The name of the task that evaluates it."""
+
+    @property
+    def parse_entry(self) -> "Callable[[EntryFields], BuildEntry]":
         """Reads a build's registry file, beyond what every entry has."""
 
 
 def of_modality(table: Table, modality: Modality) -> Table:
-    """The table as it is for one modality: its conditions among the columns, the ranges of scores filled in."""
-    columns = (
-        *table.columns,
-        *(_condition_columns(modality, banded=table.conditions == "banded") if table.conditions else ()),
-    )
+    """The table as it is for one modality: its conditions after the frame, the ranges of scores filled in.
+
+    Raises:
+        SchemaError: the table has a column of a condition's name already.
+    """
+    columns = list(table.columns)
+    if table.conditions:
+        added = _condition_columns(modality, banded=table.conditions == "banded")
+        twice = sorted({column.name for column in added} & set(table.names))
+        if twice:
+            raise SchemaError(
+                f"modality {modality.name}: condition {twice[0]!r} is a column of every {table.name}; name it otherwise"
+            )
+        place = table.names.index("frame") + 1
+        columns[place:place] = added
     return replace(table, columns=tuple(_bounded(column, modality) for column in columns), conditions=None)
 
 
 def _condition_columns(modality: Modality, *, banded: bool) -> tuple[Column, ...]:
     recorded = tuple(dimension.column for dimension in modality.conditions)
-    bands = [item.bands for item in modality.conditions if item.bands] if banded else []
-    return (*recorded, *(Column(item.column, "text", f"{item.label}, in bands", nullable=True) for item in bands))
+    return (*recorded, *(level_column(item) for item in modality.conditions if item.bands and banded))
+
+
+def level_column(dimension: Dimension) -> Column:
+    """The column of a dimension's levels: of its bands, where it has some."""
+    if dimension.bands is None:
+        return dimension.column
+    return Column(dimension.level_column, "text", f"{dimension.level_label}, in bands", nullable=True)
 
 
 def _bounded(column: Column, modality: Modality) -> Column:

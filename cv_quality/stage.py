@@ -83,6 +83,7 @@ class Stage:
         name: also that of its gate.
         reads: tables of earlier stages.
         writes: tables that it, and no other stage of the task, writes; none for a stage that ends outside of the lake.
+        unjudged: those whose rows a later stage puts to what the tables declare.
         run: does the work for one key, and returns its numbers.
         rules: what its gate asks beyond the declarations of the tables written.
         description: what it does, for people.
@@ -104,6 +105,7 @@ class Stage:
     description: str = ""
     gate: str = ""
     reads_predecessors: bool = False
+    unjudged: tuple[Table, ...] = ()
     source: Callable[[Workspace, TableKey], str] | None = None
     kinds: frozenset[str] = frozenset({"parquet"})
     asset: str = ""
@@ -122,7 +124,8 @@ class Stage:
     def suite(self, modality: Modality) -> Suite:
         """What its gate judges, for samples of a modality."""
         writes, reads = ([of_modality(table, modality) for table in tables] for tables in (self.writes, self.reads))
-        return suite(self.name, writes=writes, reads=reads, rules=self.rules)
+        unjudged = {table.name for table in self.unjudged}
+        return suite(self.name, writes=writes, reads=reads, rules=self.rules, unjudged=unjudged)
 
 
 def asset_of(table: Table) -> str:
@@ -149,7 +152,8 @@ class Task:
 
         Raises:
             StageError: two stages share a name or write one table, or one reads a table that no stage writes, or that
-                only a later one does.
+                only a later one does; or a modality is another task's.
+            SchemaError: a condition of a modality is a column of a table already.
         """
         writers: dict[str, Stage] = {}
         for stage in self.stages:
@@ -163,6 +167,11 @@ class Task:
                     )
                 writers[table.name] = stage
         self._check_reads(writers)
+        for modality in self.modalities:
+            if modality.task != self.name:
+                raise StageError(f"task {self.name}: modality {modality.name!r} is evaluated by task {modality.task!r}")
+            for table in self.tables:
+                of_modality(table, modality)
 
     def _check_reads(self, writers: Mapping[str, Stage]) -> None:
         order = {stage.name: place for place, stage in enumerate(self.stages)}

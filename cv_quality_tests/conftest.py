@@ -47,9 +47,14 @@ def tiny_landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cv_quality.settings import REFERENCE_MODELS
     from cv_quality.simulation.scenario import load_scenario
     from cv_quality.simulation.simulate import simulate
+    from cv_quality_tests.modalities import MODALITIES
 
     folder = tmp_path_factory.mktemp("tiny") / "landing"
-    simulate(load_scenario("tiny"), landing=open_store(str(folder)), registry=ModelRegistry(REFERENCE_MODELS))
+    simulate(
+        load_scenario("tiny"),
+        landing=open_store(str(folder)),
+        registry=ModelRegistry(REFERENCE_MODELS, modalities=MODALITIES),
+    )
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What makes a line an event: strict decoders derived from `EVENT_FIELDS`, and the reason when a line is none.
+"""What makes a line an event: the strict decoder of a drop's schema, and the reason when a line is none.
 
 This is the slow, explaining judge, asked only about blocks that the fast reader in `cv_quality.drops.parsing` does
 not accept whole. Both judge by the same fields; rules that need other rows are in `cv_quality.drops.validation`.
@@ -7,55 +7,32 @@ not accept whole. Both judge by the same fields; rules that need other rows are 
 import json
 import re
 from datetime import datetime
-from functools import reduce
-from operator import or_
-from typing import Annotated
 
 import msgspec
 
 from cv_quality.drops.lines import MAX_LINE_BYTES, RAW_BYTES
 from cv_quality.drops.quarantine import Rejection
-from cv_quality.drops.tables import EVENT_FIELDS
+from cv_quality.drops.schema import DropSchema
+from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.errors import near
-from cv_quality.lake.schema import Column
 
-INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
 _ID_CHARACTERS = 128
 _DETAIL_CHARACTERS = 500
 
 
-def _field(column: Column) -> tuple[str, object] | tuple[str, object, object]:
-    types: dict[str, object] = {
-        "text": str,
-        "integer": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
-        "real": float,
-        "flag": bool,
-        "instant": Annotated[str, msgspec.Meta(pattern=rf"^{INSTANT}\Z")],
-    }
-    wanted = types[column.kind]
-    return (column.name, wanted | None, None) if column.nullable else (column.name, wanted)  # type: ignore[operator]
+def judge(line: bytes, *, number: int, schema: DropSchema) -> str | Rejection:
+    """The kind of the event that `line` holds, or why it holds none.
 
-
-def _decoder() -> msgspec.json.Decoder[msgspec.Struct]:
-    """A strict decoder that knows the kinds apart; fields that the contract does not name are passed over."""
-    kinds = [
-        msgspec.defstruct(kind, [_field(column) for column in columns], kw_only=True, tag_field="kind", tag=kind)
-        for kind, columns in EVENT_FIELDS.items()
-    ]
-    return msgspec.json.Decoder(reduce(or_, kinds))
-
-
-_DECODER = _decoder()
-
-
-def judge(line: bytes, *, number: int) -> str | Rejection:
-    """The kind of the event that `line` holds, or why it holds none."""
+    Args:
+        number: of the line in its file, from 1.
+        schema: the contract of the drop.
+    """
     if len(line) > MAX_LINE_BYTES:
         return too_long(line[:RAW_BYTES], number=number, size=len(line))
     try:
         if not line.isascii():
             line.decode()
-        event = _DECODER.decode(line)
+        event = schema.decoder.decode(line)
         datetime.fromisoformat(event.occurred_at)  # type: ignore[attr-defined]
     except UnicodeDecodeError as error:
         return _rejected(line, number, "not_utf8", str(error))
@@ -84,7 +61,7 @@ def _reason(message: str) -> tuple[str, str]:
     if "missing required field" in message:
         return "missing_field", message
     if unknown := re.fullmatch(r"Invalid value '(.*)' - at `\$\.kind`", message, re.DOTALL):
-        return "unknown_kind", f"event kind {unknown[1]!r}: {near(unknown[1], EVENT_FIELDS)}"
+        return "unknown_kind", f"event kind {unknown[1]!r}: {near(unknown[1], RAW_TABLES)}"
     return "not_finite" if "out of range" in message else "wrong_type", message
 
 

@@ -4,7 +4,7 @@ A file is hashed while it is parsed, and nothing is published before every file 
 says. Whether rows make sense together is asked next, in `cv_quality.drops.validation`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,14 +16,16 @@ import pyarrow as pa
 
 from cv_quality.drops.frames import FrameEntry, index_shard
 from cv_quality.drops.lines import HashingReader, read_pieces
-from cv_quality.drops.manifest import FileEntry, Manifest, check_file_set, read_manifest
-from cv_quality.drops.parsing import parse_pieces
+from cv_quality.drops.manifest import MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
+from cv_quality.drops.parsing import Source, parse_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
-from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, RAW_TABLES
+from cv_quality.drops.schema import DropSchema, schema_of
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
+from cv_quality.modality import Modality
 
 _FRAME_BATCH = 1_000
 
@@ -77,26 +79,31 @@ def ingest_drop(
     landing: Store,
     lake: Lake,
     drop_id: str,
+    modalities: Mapping[str, Modality],
     threads: int = 2,
     progress: Callable[[FileCounts], None] | None = None,
 ) -> IngestSummary:
-    """Parse a drop into `RAW_TABLES`, `QUARANTINE_PARSE`, `FRAME_INDEX` and `DROP_FILES`.
+    """Parse a drop into its raw tables, `QUARANTINE_PARSE`, `FRAME_INDEX` and `DROP_FILES`.
 
     An earlier delivery is replaced: every table of the key is written, with no rows where there are none. A drop
     without events is for the gate to refuse. Memory stays flat in the size of the drop.
 
     Args:
+        landing: where the drop has arrived.
+        lake: where its tables go.
+        modalities: those known, by name.
         threads: parsers working at once.
         progress: called after each file.
 
     Raises:
-        DropError: the manifest or the file set is wrong, or a file is not the one that the manifest describes;
-            nothing of the lake has changed then.
+        DropError: the manifest or the file set is wrong, no task evaluates the modality, or a file is not the one that
+            the manifest describes; nothing of the lake has changed then.
     """
     manifest = read_manifest(landing, drop_id)
+    schema = schema_of(manifest.modality, modalities, where=f"{drop_id}/{MANIFEST}")
     check_file_set(landing, manifest)
     with ExitStack() as stack:
-        job = _Job(manifest, landing=landing, lake=lake, threads=threads, stack=stack)
+        job = _Job(manifest, schema, landing=landing, lake=lake, threads=threads, stack=stack)
         counts = []
         for entry in (*manifest.entries("events"), *manifest.entries("frames")):
             counts.append(job.take(entry))
@@ -116,15 +123,18 @@ def ingest_drop(
 class _Job:
     """The open writers of one drop; leaving `stack` without an error publishes their files, `DROP_FILES` last."""
 
-    def __init__(self, manifest: Manifest, *, landing: Store, lake: Lake, threads: int, stack: ExitStack) -> None:
+    def __init__(
+        self, manifest: Manifest, schema: DropSchema, *, landing: Store, lake: Lake, threads: int, stack: ExitStack
+    ) -> None:
         self._manifest = manifest
+        self._schema = schema
         self._landing = landing
         self._threads = threads
         key = TableKey(drop=manifest.drop_id)
         self._files = TableWriter(DROP_FILES, stack.enter_context(lake.writing(DROP_FILES, key)))
         self.raw = {
             kind: TableWriter(table, stack.enter_context(lake.writing(table, key)))
-            for kind, table in RAW_TABLES.items()
+            for kind, table in schema.raw.items()
         }
         self.index = TableWriter(FRAME_INDEX, stack.enter_context(lake.writing(FRAME_INDEX, key)))
         path = stack.enter_context(lake.writing(QUARANTINE_PARSE, key))
@@ -162,14 +172,9 @@ class _Job:
 
     def _take_events(self, entry: FileEntry, path: Path, reader: HashingReader) -> FileCounts:
         n_valid = n_rejected = 0
+        source = Source(self._manifest.drop_id, entry.name, self._schema)
         pieces = read_pieces(path, reader)
-        for parsed in parse_pieces(
-            pieces,
-            drop_id=self._manifest.drop_id,
-            source_file=entry.name,
-            pool=self._pool,
-            ahead=self._threads + 2,
-        ):
+        for parsed in parse_pieces(pieces, source=source, pool=self._pool, ahead=self._threads + 2):
             for kind, table in parsed.tables.items():
                 self.raw[kind].add(table)
             self._quarantine.add(entry.name, parsed.rejections)

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -19,10 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from numpy.typing import NDArray
 
-from cv_quality.drops.events import INSTANT, judge, refused, too_long
+from cv_quality.drops.events import judge, refused, too_long
 from cv_quality.drops.lines import MAX_LINE_BYTES, Block, Break, LongLine, Piece
 from cv_quality.drops.quarantine import Rejection
-from cv_quality.drops.tables import EVENT_FIELDS, RAW_TABLES
+from cv_quality.drops.schema import INSTANT, DropSchema
+from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.lake.schema import Column
 
 _INSTANT_BYTES = len("2026-09-01T12:00:00.000000Z")
@@ -37,7 +37,7 @@ _NEWLINE, _OPEN, _CLOSE = (ord(mark) for mark in "\n{}")
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What became of some lines: typed rows by kind, with the schema of `RAW_TABLES`, and rejections."""
+    """What became of some lines: typed rows by kind, with the schemas of the drop, and rejections."""
 
     tables: dict[str, pa.Table] = field(default_factory=dict)
     rejections: list[Rejection] = field(default_factory=list)
@@ -47,49 +47,53 @@ class Parsed:
         return sum(table.num_rows for table in self.tables.values())
 
 
-def parse_pieces(
-    pieces: Iterable[Piece], *, drop_id: str, source_file: str, pool: Executor, ahead: int
-) -> Iterator[Parsed]:
-    """Parse on `pool`, at most `ahead` pieces in flight; results come in the order of the pieces."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where lines come from: the drop, its schema, and the file."""
+
+    drop_id: str
+    file: str
+    schema: DropSchema
+
+
+def parse_pieces(pieces: Iterable[Piece], *, source: Source, pool: Executor, ahead: int) -> Iterator[Parsed]:
+    """Parse the pieces of a file on `pool`; results come in the order of the pieces.
+
+    Args:
+        ahead: pieces in flight at most.
+    """
     flying: deque[Future[Parsed]] = deque()
     for piece in pieces:
-        flying.append(pool.submit(parse_piece, piece, drop_id=drop_id, source_file=source_file))
+        flying.append(pool.submit(parse_piece, piece, source=source))
         if len(flying) >= ahead:
             yield flying.popleft().result()
     while flying:
         yield flying.popleft().result()
 
 
-def parse_piece(piece: Piece, *, drop_id: str, source_file: str) -> Parsed:
+def parse_piece(piece: Piece, *, source: Source) -> Parsed:
     """The rows and rejections of one piece of a file; blank lines are neither."""
     if isinstance(piece, LongLine):
         return Parsed(rejections=[too_long(piece.head, number=piece.line, size=piece.size)])
     if isinstance(piece, Break):
         detail = f"the file breaks off in line {piece.line}: {piece.detail}"
         return Parsed(rejections=[Rejection(piece.line, "truncated_file", detail, piece.head, piece.size)])
-    provenance = _Provenance(drop_id, source_file)
-    return _parse_whole(piece, provenance) or _parse_by_line(piece, provenance)
+    return _parse_whole(piece, source) or _parse_by_line(piece, source)
 
 
-@dataclass(frozen=True, slots=True)
-class _Provenance:
-    drop_id: str
-    source_file: str
-
-
-def _parse_whole(block: Block, provenance: _Provenance) -> Parsed | None:
+def _parse_whole(block: Block, source: Source) -> Parsed | None:
     """The fast way; None as soon as the block holds more doubt than a few lines that are plainly broken."""
     lines = _Lines.of(block.data)
     doubts = _misshapen(lines)
     if doubts is None or not _is_utf8(block.data):
         return None
-    spans = _read_spans(lines, doubts)
-    rejections = _judged(block, lines, doubts) if spans is not None else None
+    spans = _read_spans(lines, doubts, source.schema)
+    rejections = _judged(block, lines, doubts, source.schema) if spans is not None else None
     if spans is None or rejections is None:
         return None
     tables: dict[str, list[pa.Table]] = {}
     for start, rows in spans:
-        typed = _typed_by_kind(rows, block.first_line + start, provenance)
+        typed = _typed_by_kind(rows, block.first_line + start, source)
         if typed is None:
             return None
         for kind, table in typed.items():
@@ -140,7 +144,7 @@ def _misshapen(lines: _Lines) -> list[int] | None:
     return odd
 
 
-def _read_spans(lines: _Lines, doubts: list[int]) -> list[tuple[int, pa.Table]] | None:
+def _read_spans(lines: _Lines, doubts: list[int], schema: DropSchema) -> list[tuple[int, pa.Table]] | None:
     """Read what lies between doubtful lines, as (index of the first line, columns).
 
     Arrow says in which row it stopped: that line joins `doubts`, and reading goes on around it.
@@ -152,7 +156,7 @@ def _read_spans(lines: _Lines, doubts: list[int]) -> list[tuple[int, pa.Table]] 
     while pending:
         first, last = pending.pop()
         try:
-            rows = _read_likely(lines.text(first, last), kind)
+            rows = _read_likely(lines.text(first, last), kind, schema)
         except pa.ArrowInvalid as error:
             stop = _STOPPED.search(str(error))
             if stop is None or len(doubts) >= _MAX_DOUBTS:
@@ -167,14 +171,14 @@ def _read_spans(lines: _Lines, doubts: list[int]) -> list[tuple[int, pa.Table]] 
     return sorted(spans, key=lambda span: span[0])
 
 
-def _judged(block: Block, lines: _Lines, doubts: list[int]) -> list[Rejection] | None:
+def _judged(block: Block, lines: _Lines, doubts: list[int], schema: DropSchema) -> list[Rejection] | None:
     """The rejections of doubtful lines; None if one of them turns out to be sound."""
     rejections = []
     for index in sorted(doubts):
         line = lines.data[lines.starts[index] : lines.ends[index]]
         if not line.strip():
             continue
-        verdict = judge(line, number=block.first_line + index)
+        verdict = judge(line, number=block.first_line + index, schema=schema)
         if not isinstance(verdict, Rejection):
             return None
         rejections.append(verdict)
@@ -189,16 +193,16 @@ def _likely_kind(lines: _Lines) -> str | None:
     return kinds.pop() if len(kinds) == 1 and kinds <= RAW_TABLES.keys() else None
 
 
-def _read_likely(data: bytes, kind: str | None) -> pa.Table:
+def _read_likely(data: bytes, kind: str | None, schema: DropSchema) -> pa.Table:
     """The columns of `kind` where all lines are of that kind (a fifth faster), else those of all kinds."""
     if kind is not None:
-        rows = _read_json(data, _kind_schema(kind))
+        rows = _read_json(data, schema.wire[kind])
         if pc.unique(rows["kind"]).to_pylist() == [kind]:
             return rows
-    return _read_json(data, _wide_schema())
+    return _read_json(data, schema.wide_wire)
 
 
-def _typed_by_kind(rows: pa.Table, first_line: int, provenance: _Provenance) -> dict[str, pa.Table] | None:
+def _typed_by_kind(rows: pa.Table, first_line: int, source: Source) -> dict[str, pa.Table] | None:
     kinds = pc.unique(rows["kind"]).to_pylist()
     if not set(kinds) <= RAW_TABLES.keys():
         return None
@@ -206,7 +210,7 @@ def _typed_by_kind(rows: pa.Table, first_line: int, provenance: _Provenance) -> 
     tables = {}
     for kind in sorted(kinds):
         mask = pc.equal(rows["kind"], kind) if len(kinds) > 1 else None
-        table = _typed(kind, rows, numbers, provenance, mask=mask)
+        table = _typed(kind, rows, numbers, source, mask=mask)
         if table is None:
             return None
         tables[kind] = table
@@ -228,36 +232,34 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _parse_by_line(block: Block, provenance: _Provenance) -> Parsed:
+def _parse_by_line(block: Block, source: Source) -> Parsed:
     rejections: list[Rejection] = []
     sound: dict[str, list[tuple[int, bytes]]] = {}
     for number, line in enumerate(block.data.split(b"\n")[:-1], start=block.first_line):
         if not line.strip():
             continue
-        verdict = judge(line, number=number)
+        verdict = judge(line, number=number, schema=source.schema)
         if isinstance(verdict, Rejection):
             rejections.append(verdict)
         else:
             sound.setdefault(verdict, []).append((number, line))
     tables = {}
     for kind in sorted(sound):
-        table, refusals = _sound_lines(kind, sound[kind], provenance)
+        table, refusals = _sound_lines(kind, sound[kind], source)
         rejections += refusals
         if table.num_rows:
             tables[kind] = table
     return Parsed(tables, sorted(rejections, key=lambda rejection: rejection.line))
 
 
-def _sound_lines(
-    kind: str, lines: list[tuple[int, bytes]], provenance: _Provenance
-) -> tuple[pa.Table, list[Rejection]]:
+def _sound_lines(kind: str, lines: list[tuple[int, bytes]], source: Source) -> tuple[pa.Table, list[Rejection]]:
     """Lines that `judge` passed, as one table; when Arrow will not have them together, one by one."""
-    table = _lines_to_table(kind, lines, provenance)
+    table = _lines_to_table(kind, lines, source)
     if isinstance(table, pa.Table):
         return table, []
-    tables, refusals = [RAW_TABLES[kind].arrow_schema.empty_table()], []
+    tables, refusals = [source.schema.arrow[kind].empty_table()], []
     for number, line in lines:
-        single = _lines_to_table(kind, [(number, line)], provenance)
+        single = _lines_to_table(kind, [(number, line)], source)
         if isinstance(single, pa.Table):
             tables.append(single)
         else:
@@ -265,16 +267,16 @@ def _sound_lines(
     return pa.concat_tables(tables), refusals
 
 
-def _lines_to_table(kind: str, lines: list[tuple[int, bytes]], provenance: _Provenance) -> "pa.Table | str":
+def _lines_to_table(kind: str, lines: list[tuple[int, bytes]], source: Source) -> "pa.Table | str":
     """The table, or Arrow's reason against it."""
     try:
-        rows = _read_json(b"\n".join(line for _, line in lines), _kind_schema(kind))
+        rows = _read_json(b"\n".join(line for _, line in lines), source.schema.wire[kind])
     except pa.ArrowInvalid as error:
         return str(error)
     if rows.num_rows != len(lines):
         return f"JSON parse error: expected {len(lines)} objects, found {rows.num_rows}"
     numbers = pa.array([number for number, _ in lines], pa.int64())
-    table = _typed(kind, rows, numbers, provenance, mask=None)
+    table = _typed(kind, rows, numbers, source, mask=None)
     return "a value has another type than its field" if table is None else table
 
 
@@ -286,39 +288,22 @@ def _read_json(data: bytes, schema: pa.Schema) -> pa.Table:
     )
 
 
-@cache
-def _kind_schema(kind: str) -> pa.Schema:
-    return pa.schema([pa.field("kind", pa.string()), *(_wire_field(column) for column in EVENT_FIELDS[kind])])
-
-
-@cache
-def _wide_schema() -> pa.Schema:
-    """The fields of all kinds at once; kinds share names only with one type."""
-    fields = {column.name: _wire_field(column) for columns in EVENT_FIELDS.values() for column in columns}
-    return pa.schema([pa.field("kind", pa.string()), *fields.values()])
-
-
-def _wire_field(column: Column) -> pa.Field:
-    """Times are read as text: Arrow's own reading would let a blank pass for the T."""
-    return pa.field(column.name, pa.string() if column.kind == "instant" else column.arrow_type)
-
-
 def _typed(
-    kind: str, rows: pa.Table, lines: pa.Array, provenance: _Provenance, *, mask: pa.ChunkedArray | None
+    kind: str, rows: pa.Table, lines: pa.Array, source: Source, *, mask: pa.ChunkedArray | None
 ) -> pa.Table | None:
     """The rows of one kind under their final schema; None when a null, a number or a time is not legal."""
-    chosen = rows.select([column.name for column in EVENT_FIELDS[kind]])
+    chosen = rows.select([column.name for column in source.schema.fields[kind]])
     if mask is not None:
         chosen, lines = chosen.filter(mask), pc.filter(pa.chunked_array([lines]), mask)
     columns = []
-    for column in EVENT_FIELDS[kind]:
+    for column in source.schema.fields[kind]:
         values = _legal(column, chosen[column.name])
         if values is None:
             return None
         columns.append(values)
     n = chosen.num_rows
-    columns += [pa.repeat(provenance.drop_id, n), pa.repeat(provenance.source_file, n), lines]
-    return pa.Table.from_arrays(columns, schema=RAW_TABLES[kind].arrow_schema)
+    columns += [pa.repeat(source.drop_id, n), pa.repeat(source.file, n), lines]
+    return pa.Table.from_arrays(columns, schema=source.schema.arrow[kind])
 
 
 def _legal(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray | None:

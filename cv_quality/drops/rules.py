@@ -1,14 +1,13 @@
 """The rules that a single event must keep, as SQL generated from the columns' own declarations.
 
-What a column may hold is said once, in `cv_quality.lake.tables`; here that becomes a condition that is true for a
+What a column may hold is said once, in the drop's schema; here that becomes a condition that is true for a
 row to reject, and a text that names the column, what was expected and what was found. They are run in
 `cv_quality.drops.validation`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cv_quality.drops.tables import EVENT_FIELDS
 from cv_quality.lake.schema import Column
 
 
@@ -48,7 +47,7 @@ _RECORDED = ("attempt", "stream_frame")
 """Kinds that happen within the recording; the others are repeated from earlier ones, so that only the end binds."""
 
 
-def rules_of(kind: str, *, protocol: str, has_repeats: bool) -> list[Rule]:
+def rules_of(kind: str, columns: Sequence[Column], *, protocol: str, has_repeats: bool) -> list[Rule]:
     """The rules for events of one kind, in the order in which they are asked.
 
     Values come first (identifiers, levels, ranges, in the order of the columns), then the recording window, then
@@ -57,9 +56,10 @@ def rules_of(kind: str, *, protocol: str, has_repeats: bool) -> list[Rule]:
     `known_devices` and `known_references`.
 
     Args:
+        columns: what an event of that kind carries.
+        protocol: "enrolled" drops refer to enrolments, others need not.
         has_repeats: whether any event_id of the drop occurs twice; without, the rule is left out.
     """
-    columns = EVENT_FIELDS[kind]
     referring = [column for column in columns if _refers(kind, column, protocol=protocol)]
     rules = [rule for column in columns if column not in referring for rule in value_rules(column)]
     rules.append(_window_rule(is_recorded=kind in _RECORDED))
@@ -87,8 +87,8 @@ def value_rules(column: Column) -> Iterator[Rule]:
 
 
 def _range(column: Column) -> str:
-    low = "unbounded" if column.low is None else f"{column.low}"
-    high = "unbounded" if column.high is None else f"{column.high}"
+    low = "unbounded" if column.low is None else f"{column.low:g}"
+    high = "unbounded" if column.high is None else f"{column.high:g}"
     return f"a number from {low} to {high}"
 
 

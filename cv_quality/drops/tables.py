@@ -1,32 +1,17 @@
 """The tables of a drop: what an event carries, the typed rows by kind, the quarantine, and the sound rows.
 
-The log's side of the contract (`EVENT_FIELDS`) and the tables that taking a drop in writes are declared here and
-nowhere else. What makes a drop is told in `docs/drops.md`.
+What every drop has is declared here and nowhere else; a modality adds its conditions (`cv_quality.drops.schema`). What
+makes a drop is told in `docs/drops.md`.
 """
 
+from dataclasses import replace
+
 from cv_quality.lake.columns import BUILD_ID, DEVICE_ID, DROP_ID, REFERENCE_ID, SESSION_ID, SUBJECT_ID
-from cv_quality.lake.schema import Column, Table, identifier, optional
+from cv_quality.lake.schema import Column, Conditions, Table, identifier, optional
 
 EVENT_ID = identifier("event_id", "identity of the event within its drop")
 FRAME = Column("frame", "text", "member name of the image in the drop's frame shards", nullable=True)
 OCCURRED_AT = Column("occurred_at", "instant", "device clock, UTC")
-CONDITIONS = (
-    Column("illuminance_lux", "real", "illuminance at the device", nullable=True, low=0, high=200_000),
-    Column("distance_cm", "real", "distance of the face to the sensor", nullable=True, low=0, high=1_000),
-    Column("yaw_deg", "real", "head yaw, positive to the subject's left", nullable=True, low=-90, high=90),
-    Column("pitch_deg", "real", "head pitch, positive up", nullable=True, low=-90, high=90),
-    Column("motion_blur_px", "real", "length of the motion blur in the frame", nullable=True, low=0, high=500),
-    Column("eyewear", "text", "what the eyes wear", nullable=True, levels=("none", "glasses", "sunglasses")),
-    Column("covering", "text", "what covers the face", nullable=True, levels=("none", "mask", "scarf")),
-    Column(
-        "thermal_state",
-        "text",
-        "thermal pressure of the device",
-        nullable=True,
-        levels=("nominal", "fair", "serious", "critical"),
-    ),
-    Column("condition_label", "text", "free label of the capture condition", nullable=True),
-)
 STAGES = ("acquisition", "quality", "liveness", "matching", "timeout")
 SUBJECT_FIELDS = (
     EVENT_ID,
@@ -60,7 +45,6 @@ ENROL_FIELDS = (
     SESSION_ID,
     REFERENCE_ID,
     FRAME,
-    *CONDITIONS,
     Column("is_enrolled", "flag", "whether the device accepted the sample into the reference"),
 )
 ATTEMPT_FIELDS = (
@@ -75,9 +59,8 @@ ATTEMPT_FIELDS = (
     identifier("presentation", "bona_fide, or the attack species"),
     optional(REFERENCE_ID),
     FRAME,
-    *CONDITIONS,
     Column("device_stage", "text", "the stage that decided on the device", levels=STAGES),
-    Column("device_score", "real", "similarity computed on the device", nullable=True, low=-1, high=1),
+    Column("device_score", "real", "score computed on the device", nullable=True, bounds="score"),
     Column("is_device_accepted", "flag", "the device's decision", nullable=True),
     Column("device_latency_ms", "real", "from capture to decision on the device", nullable=True, low=0),
 )
@@ -92,14 +75,6 @@ STREAM_FRAME_FIELDS = (
     Column("deadline_ms", "real", "time allowed for the frame", low=0),
     Column("is_dropped", "flag", "whether the frame was skipped"),
 )
-EVENT_FIELDS: dict[str, tuple[Column, ...]] = {
-    "subject": SUBJECT_FIELDS,
-    "device": DEVICE_FIELDS,
-    "enrol": ENROL_FIELDS,
-    "attempt": ATTEMPT_FIELDS,
-    "stream_frame": STREAM_FRAME_FIELDS,
-}
-"""What an event of each kind carries: the log's side of the drop contract, schema version 1."""
 PROVENANCE = (
     DROP_ID,
     Column("source_file", "text", "the file of the drop that held the row"),
@@ -107,20 +82,19 @@ PROVENANCE = (
 )
 
 
-def _raw(kind: str, grain: str) -> Table:
-    return Table(f"raw_{kind}s", "drop", grain, (*EVENT_FIELDS[kind], *PROVENANCE), asset="raw_events")
+def _raw(name: str, grain: str, fields: tuple[Column, ...], *, conditions: Conditions | None = None) -> Table:
+    return Table(name, "drop", grain, (*fields, *PROVENANCE), asset="raw_events", conditions=conditions)
 
 
-def _validated(name: str, kind: str, grain: str, unique: str, *, asset: str = "", staged: bool = False) -> Table:
-    columns = (*EVENT_FIELDS[kind], *PROVENANCE)
-    return Table(name, "drop", grain, columns, unique=(unique,), asset=asset, staged=staged)
+def _validated(raw: Table, name: str, grain: str, key: str, *, asset: str = "", staged: bool = False) -> Table:
+    return replace(raw, name=name, grain=grain, unique=(key,), asset=asset, staged=staged)
 
 
-RAW_SUBJECTS = _raw("subject", "subject event as parsed")
-RAW_DEVICES = _raw("device", "device event as parsed")
-RAW_ENROLS = _raw("enrol", "enrolment event as parsed")
-RAW_ATTEMPTS = _raw("attempt", "attempt event as parsed")
-RAW_STREAM_FRAMES = _raw("stream_frame", "stream frame event as parsed")
+RAW_SUBJECTS = _raw("raw_subjects", "subject event as parsed", SUBJECT_FIELDS)
+RAW_DEVICES = _raw("raw_devices", "device event as parsed", DEVICE_FIELDS)
+RAW_ENROLS = _raw("raw_enrols", "enrolment event as parsed", ENROL_FIELDS, conditions="recorded")
+RAW_ATTEMPTS = _raw("raw_attempts", "attempt event as parsed", ATTEMPT_FIELDS, conditions="recorded")
+RAW_STREAM_FRAMES = _raw("raw_stream_frames", "stream frame event as parsed", STREAM_FRAME_FIELDS)
 RAW_TABLES: dict[str, Table] = {
     "subject": RAW_SUBJECTS,
     "device": RAW_DEVICES,
@@ -128,6 +102,7 @@ RAW_TABLES: dict[str, Table] = {
     "attempt": RAW_ATTEMPTS,
     "stream_frame": RAW_STREAM_FRAMES,
 }
+"""The typed rows of each kind of event, without the conditions of a modality."""
 _QUARANTINE_COLUMNS = (
     *PROVENANCE,
     Column("stage", "text", "the stage that rejected the row", levels=("parse", "validate")),
@@ -198,11 +173,11 @@ FRAME_INDEX = Table(
     unique=("frame",),
     asset="raw_events",
 )
-VALIDATED_ATTEMPTS = _validated("validated_attempts", "attempt", "sound attempt", "event_id")
-VALIDATED_ENROLS = _validated("validated_enrols", "enrol", "sound enrolment", "event_id", asset="validated_attempts")
-VALIDATED_STREAMS = _validated("validated_streams", "stream_frame", "sound stream frame", "event_id")
-SUBJECTS = _validated("subjects", "subject", "subject of a drop", "subject_id")
-DEVICES = _validated("devices", "device", "device of a drop", "device_id", staged=True)
+VALIDATED_ATTEMPTS = _validated(RAW_ATTEMPTS, "validated_attempts", "sound attempt", "event_id")
+VALIDATED_ENROLS = _validated(RAW_ENROLS, "validated_enrols", "sound enrolment", "event_id", asset="validated_attempts")
+VALIDATED_STREAMS = _validated(RAW_STREAM_FRAMES, "validated_streams", "sound stream frame", "event_id")
+SUBJECTS = _validated(RAW_SUBJECTS, "subjects", "subject of a drop", "subject_id")
+DEVICES = _validated(RAW_DEVICES, "devices", "device of a drop", "device_id", staged=True)
 VALIDATED_TABLES: dict[str, Table] = {
     "subject": SUBJECTS,
     "device": DEVICES,

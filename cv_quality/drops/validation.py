@@ -1,7 +1,7 @@
 """Finds the events of a drop that make no sense: out of range, outside the recording, repeated, or about nobody known.
 
-The rules are generated from the schema in `cv_quality.lake.tables` and run in DuckDB over the raw Parquet files; a
-table without a rejected row is published as it is. Whether too much was rejected is for `cv_quality.gates` to say.
+The rules are generated from the drop's schema (`cv_quality.drops.schema`) and run in DuckDB over the raw files; a table
+without a rejected row is published as it is. Whether too much was rejected is for `cv_quality.gates` to say.
 """
 
 import shutil
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from cv_quality.drops.lines import Block, HashingReader, read_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
 from cv_quality.drops.rules import Rule, rules_of
-from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES, VALIDATED_TABLES
+from cv_quality.drops.schema import DropSchema
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 
 if TYPE_CHECKING:
@@ -60,14 +62,23 @@ class ValidationSummary:
 
 
 def validate_drop(
-    *, landing: Store, lake: Lake, drop_id: str, threads: int = 2, memory_limit: str = "600MB"
+    *,
+    landing: Store,
+    lake: Lake,
+    drop_id: str,
+    schema: DropSchema,
+    threads: int = 2,
+    memory_limit: str = "600MB",
 ) -> ValidationSummary:
-    """Split a drop's raw rows into `VALIDATED_TABLES` and `QUARANTINE_VALIDATE`; every raw row is in one of them.
+    """Split a drop's raw rows into sound rows by kind and `QUARANTINE_VALIDATE`; every raw row is in one of them.
 
     The first rule that a row breaks gives its reason, in the order of `rules_of`.
 
     Args:
         landing: read again for the text of rejected rows only.
+        lake: where the raw tables lie and the sound rows go.
+        schema: of the drop's events.
+        threads: DuckDB's.
         memory_limit: DuckDB's, in its notation; beyond it DuckDB works on disk.
 
     Raises:
@@ -75,10 +86,10 @@ def validate_drop(
     """
     key = TableKey(drop=drop_id)
     with _connected(lake, key, threads=threads, memory_limit=memory_limit) as connection:
-        _reject(connection, protocol=_protocol(connection))
+        _reject(connection, schema, protocol=_protocol(connection))
         rejected = _rejected_counts(connection)
         _write_quarantine(connection, landing=landing, lake=lake, key=key)
-        rows = {kind: _write_sound(connection, kind, lake=lake, key=key) for kind in _ORDER}
+        rows = {kind: _write_sound(connection, kind, schema=schema, lake=lake, key=key) for kind in _ORDER}
     return ValidationSummary(drop_id=drop_id, rows=rows, rejected=rejected)
 
 
@@ -111,12 +122,12 @@ def _protocol(connection: "duckdb.DuckDBPyConnection") -> str:
     return str(row[0]) if row else ""
 
 
-def _reject(connection: "duckdb.DuckDBPyConnection", *, protocol: str) -> None:
+def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema, *, protocol: str) -> None:
     """Fill `rejected`, kind by kind, so that a reference to a rejected event is a reference to nothing."""
     connection.execute(_REPEATED_SQL.format(events=_union("source_file, source_line, event_id")))
     has_repeats = connection.execute("SELECT 1 FROM repeated LIMIT 1").fetchone() is not None
     for kind in _ORDER:
-        rules = rules_of(kind, protocol=protocol, has_repeats=has_repeats)
+        rules = rules_of(kind, schema.fields[kind], protocol=protocol, has_repeats=has_repeats)
         connection.execute(_rejection_sql(kind, rules))
         if kind in _DEFINED:
             connection.execute(_REDEFINED_SQL.format(kind=kind, column=_DEFINED[kind]))
@@ -212,15 +223,17 @@ def _fetched(found: "duckdb.DuckDBPyConnection") -> Iterator[tuple[int, str, str
         yield from rows
 
 
-def _write_sound(connection: "duckdb.DuckDBPyConnection", kind: str, *, lake: Lake, key: TableKey) -> int:
+def _write_sound(
+    connection: "duckdb.DuckDBPyConnection", kind: str, *, schema: DropSchema, lake: Lake, key: TableKey
+) -> int:
     """Publish the rows of one kind that were not rejected; returns how many."""
-    raw = lake.path(RAW_TABLES[kind], key)
+    raw, table = lake.path(schema.raw[kind], key), schema.validated[kind]
     lines = _rejected_lines(connection, kind)
-    with lake.writing(VALIDATED_TABLES[kind], key) as path:
+    with lake.writing(table, key) as path:
         if not lines:
             shutil.copyfile(raw, path)
             return int(pq.read_metadata(raw).num_rows)
-        return _filter(raw, path, kind=kind, lines=lines)
+        return _filter(raw, path, table=table, lines=lines)
 
 
 def _rejected_lines(connection: "duckdb.DuckDBPyConnection", kind: str) -> dict[str, NDArray[np.int64]]:
@@ -231,8 +244,8 @@ def _rejected_lines(connection: "duckdb.DuckDBPyConnection", kind: str) -> dict[
     return {name: connection.execute(sql, [kind, name]).fetchnumpy()["source_line"] for (name,) in names}
 
 
-def _filter(raw: Path, target: Path, *, kind: str, lines: dict[str, NDArray[np.int64]]) -> int:
-    writer = TableWriter(VALIDATED_TABLES[kind], target)
+def _filter(raw: Path, target: Path, *, table: Table, lines: dict[str, NDArray[np.int64]]) -> int:
+    writer = TableWriter(table, target)
     with pq.ParquetFile(raw) as file:
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group, use_threads=False)

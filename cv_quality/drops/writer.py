@@ -1,7 +1,7 @@
 """Writes drops: events as compressed JSON lines, frames as tar shards, the manifest last.
 
-The same calls give the same bytes. Used by simulations, importers and tests; what a drop may hold is declared in
-`cv_quality.lake.tables.EVENT_FIELDS`, and how it is read again is told in `cv_quality.drops.ingest`.
+The same calls give the same bytes. Used by simulations, importers and tests; what an event may hold is derived in
+`cv_quality.drops.schema`, and how a drop is read again is told in `cv_quality.drops.ingest`.
 """
 
 import hashlib
@@ -26,10 +26,11 @@ from cv_quality.drops.manifest import (
     encode_manifest,
     format_instant,
 )
-from cv_quality.drops.tables import EVENT_FIELDS
+from cv_quality.drops.schema import DropSchema
 from cv_quality.errors import SchemaError, near
 from cv_quality.lake.schema import Column, Kind
 from cv_quality.lake.store import Store
+from cv_quality.modality import Modality
 
 Scalar = str | int | float | bool | datetime | None
 
@@ -41,7 +42,6 @@ _PYTHON_TYPES: dict[Kind, tuple[type, ...]] = {
     "flag": (bool,),
     "instant": (datetime, str),
 }
-_FIELDS = {kind: {column.name: column for column in columns} for kind, columns in EVENT_FIELDS.items()}
 
 
 class DropWriter:
@@ -52,6 +52,7 @@ class DropWriter:
 
     Args:
         landing: where drops arrive.
+        modality: whose conditions enrolments and attempts may have.
         captured_from, captured_until: the recording window, both ends included, with a time zone.
         events_per_file: lines after which the next events file begins.
         frames_per_shard: images after which the next frames file begins.
@@ -64,13 +65,13 @@ class DropWriter:
         self,
         landing: Store,
         *,
+        modality: Modality,
         drop_id: str,
         build_id: str,
         site: str,
         protocol: Protocol,
         captured_from: datetime,
         captured_until: datetime,
-        modality: str = "face",
         events_per_file: int = 250_000,
         frames_per_shard: int = 5_000,
     ) -> None:
@@ -80,7 +81,7 @@ class DropWriter:
             drop_id=drop_id,
             build_id=build_id,
             site=site,
-            modality=modality,
+            modality=modality.name,
             protocol=protocol,
             captured_from=captured_from,
             captured_until=captured_until,
@@ -88,6 +89,8 @@ class DropWriter:
             manifest_sha256="",
         )
         encode_manifest(self._header)
+        fields = DropSchema(modality).fields
+        self._fields = {kind: {column.name: column for column in columns} for kind, columns in fields.items()}
         self._events_per_file = events_per_file
         self._frames_per_shard = frames_per_shard
         self._files: list[FileEntry] = []
@@ -117,7 +120,7 @@ class DropWriter:
         Raises:
             SchemaError: the kind or a field is unknown, a required field is missing, or a value has another type.
         """
-        line = msgspec.json.encode(_event(kind, fields))
+        line = msgspec.json.encode(self._event(kind, fields))
         if self._events is not None and self._events.rows >= self._events_per_file:
             self._close_events()
         if self._events is None:
@@ -140,6 +143,16 @@ class DropWriter:
         if self._shard is None:
             self._shard = _FramesFile(self._next_path("frames", ".tar"))
         self._shard.add(name, data)
+
+    def _event(self, kind: str, fields: dict[str, Scalar]) -> dict[str, Scalar]:
+        known = self._fields.get(kind)
+        if known is None:
+            raise SchemaError(f"event kind {kind!r} is unknown: {near(kind, self._fields)}")
+        for name in fields:
+            if name not in known:
+                raise SchemaError(f"{kind} event has no field {name!r}: {near(name, known)}")
+        given = {name: _wire(kind, column, fields.get(name)) for name, column in known.items()}
+        return {"kind": kind, **{name: value for name, value in given.items() if value is not None}}
 
     def _next_path(self, content: str, suffix: str) -> Path:
         assert self._folder is not None, "DropWriter is a context manager: use it in a with statement"
@@ -240,17 +253,6 @@ class _FramesFile:
     def close(self) -> _Written:
         self._tar.close()
         return _Written(self.path, self.rows)
-
-
-def _event(kind: str, fields: dict[str, Scalar]) -> dict[str, Scalar]:
-    known = _FIELDS.get(kind)
-    if known is None:
-        raise SchemaError(f"event kind {kind!r} is unknown: {near(kind, _FIELDS)}")
-    for name in fields:
-        if name not in known:
-            raise SchemaError(f"{kind} event has no field {name!r}: {near(name, known)}")
-    given = {name: _wire(kind, column, fields.get(name)) for name, column in known.items()}
-    return {"kind": kind, **{name: value for name, value in given.items() if value is not None}}
 
 
 def _wire(kind: str, column: Column, value: Scalar) -> Scalar:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.drops.tables import CONDITIONS
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
 from cv_quality.tasks.root_causes.tables import EXAMPLES
+from cv_quality.tasks.verification.modalities.face import CONDITIONS
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,7 +5,7 @@ runs anything, and no rule of a domain stands here: those are beside the stage t
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER, Column, Table
@@ -53,13 +53,22 @@ class Suite:
     rules: tuple[Rule, ...]
 
 
-def suite(gate: str, *, writes: Sequence[Table], reads: Sequence[Table], rules: Sequence[Rule]) -> Suite:
+def suite(
+    gate: str,
+    *,
+    writes: Sequence[Table],
+    reads: Sequence[Table],
+    rules: Sequence[Rule],
+    unjudged: Set[str] = frozenset(),
+) -> Suite:
     """Put a gate's rules together: those that follow from the tables written, then the domain's own.
 
     Args:
         reads: earlier tables; those that a rule's query names become the context.
+        unjudged: names of tables written of which only the domain's own rules ask.
     """
-    own = [rule for table in writes for rule in schema_rules(table, references=rules)]
+    judged = [table for table in writes if table.name not in unjudged]
+    own = [rule for table in judged for rule in schema_rules(table, references=rules)]
     named = set(re.findall(r"[a-z_]+", " ".join(rule.offending for rule in rules)))
     return Suite(gate, tuple(writes), tuple(table for table in reads if table.name in named), (*own, *rules))
 

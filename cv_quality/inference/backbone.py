@@ -192,9 +192,10 @@ def _dimension(entry: BackboneEntry, *, runner: Runner) -> int:
 
 
 def _as_build(entry: BackboneEntry, *, dimension: int) -> ModelEntry:
-    """The backbone as the embedder knows models; nothing is ever accepted on its cosines, so no threshold is meant."""
+    """The backbone as the embedder knows models; it belongs to no task, and nothing is accepted on its cosines."""
     return ModelEntry(
         build_id=DESCRIPTION,
+        task="",
         modality="face",
         follows=None,
         format=entry.format,

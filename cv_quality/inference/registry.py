@@ -1,14 +1,15 @@
 """The model registry: one YAML file a build, read strictly, and model files that are used only if their digest fits.
 
 A registry is a folder or an `s3://` prefix. How a model file is loaded is the business of
-`cv_quality.inference.runners`; the steps before it are parsed in `cv_quality.inference.preprocessing`.
+`cv_quality.inference.runners`; the steps before it are parsed in `cv_quality.inference.preprocessing`. What an entry
+must say beyond the keys of every build is its modality's to check.
 """
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 from cv_quality.errors import ModelError, ObjectNotFound, RegistryError, near
 from cv_quality.inference.preprocessing import Step, parse_steps
 from cv_quality.lake.store import open_store
+from cv_quality.modality import Modality
 from cv_quality.settings import S3Options
 
 ModelFormat = Literal["torch_export", "onnx"]
@@ -26,8 +28,8 @@ ModelFormat = Literal["torch_export", "onnx"]
 _BUILD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL_KEYS = frozenset({"format", "file", "sha256", "embedding_dim", "decision_threshold", "preprocessing"})
-_REQUIRED = _MODEL_KEYS | {"build_id", "modality", "follows"}
-_OPTIONAL = frozenset({"detector", "flip_augment"})
+_OPTIONAL_MODEL_KEYS = frozenset({"detector", "flip_augment"})
+_COMMON_KEYS = frozenset({"build_id", "modality", "follows"})
 _DETECTOR_KEYS = frozenset({"format", "file", "sha256", "score_threshold"})
 
 
@@ -47,17 +49,20 @@ class ModelEntry:
 
     Attributes:
         build_id: the build, also the name of its file.
+        task: what is measured of it.
+        modality: what its samples are.
         follows: the baseline build, or None.
         file: model file, relative to the registry, absolute, or a URI.
         sha256: hex digest of the model file.
         embedding_dim: length of an embedding.
-        decision_threshold: cosine in [-1, 1]; a comparison is accepted when its score is >= this.
+        decision_threshold: the score at which a comparison is accepted, within the range of the modality's scores.
         preprocessing: steps in order.
         detector: face detector, or None when frames are crops already.
         flip_augment: whether the mirrored image's embedding is added.
     """
 
     build_id: str
+    task: str
     modality: str
     follows: str | None
     format: ModelFormat
@@ -90,6 +95,8 @@ class BuildEntry(Protocol):
     @property
     def build_id(self) -> str: ...
     @property
+    def task(self) -> str: ...
+    @property
     def modality(self) -> str: ...
     @property
     def follows(self) -> str | None: ...
@@ -106,7 +113,7 @@ class ModelRegistry:
         self,
         uri: str,
         *,
-        modalities: Mapping[str, object] | None = None,
+        modalities: Mapping[str, Modality],
         s3: S3Options | None = None,
         cache: Path | None = None,
     ) -> None:
@@ -114,10 +121,12 @@ class ModelRegistry:
 
         Args:
             uri: folder or `s3://bucket/prefix` of the entries.
+            modalities: those known, by name; each reads the entries of its builds.
             s3: endpoint options, for the registry and for every model file that an entry names by an `s3://` URI.
             cache: folder for local copies of remote files; see `open_store`.
         """
         self.uri = uri
+        self.modalities = modalities
         self._open = partial(open_store, s3=s3, cache=cache)
         self._store = self._open(uri)
 
@@ -126,16 +135,30 @@ class ModelRegistry:
         keys = (info.key for info in self._store.list())
         return sorted(key.removesuffix(".yaml") for key in keys if key.endswith(".yaml") and "/" not in key)
 
-    def entry(self, build_id: str) -> ModelEntry:
+    def entry(self, build_id: str) -> BuildEntry:
         """The entry of one build.
 
         Raises:
-            RegistryError: no such build (with the near names), or a malformed file.
+            RegistryError: no such build (with the near names), a malformed file, a modality that no task evaluates, or
+                a key that the modality needs and the file lacks.
         """
         known = self.build_ids()
         if build_id not in known:
             raise RegistryError(f"no build {build_id!r} in the registry {self.uri}; {near(build_id, known)}")
-        return parse_model_entry(self._store.read_bytes(f"{build_id}.yaml"), file=f"{build_id}.yaml")
+        return parse_entry(
+            self._store.read_bytes(f"{build_id}.yaml"), file=f"{build_id}.yaml", modalities=self.modalities
+        )
+
+    def model_entry(self, build_id: str) -> ModelEntry:
+        """The entry of a build whose model is a file that turns frames into vectors.
+
+        Raises:
+            RegistryError: as of `entry`, or builds of its modality have no such model.
+        """
+        entry = self.entry(build_id)
+        if not isinstance(entry, ModelEntry):
+            raise RegistryError(f"{build_id}.yaml: a build of modality {entry.modality} names no model file of vectors")
+        return entry
 
     def baseline(self, build_id: str) -> str | None:
         """The build that `build_id` is measured against, or None for a first build.
@@ -185,35 +208,50 @@ def verified_bytes(path: Path, *, sha256: str) -> bytes:
     return data
 
 
-def parse_model_entry(data: bytes, *, file: str) -> ModelEntry:
+def parse_entry(data: bytes, *, file: str, modalities: Mapping[str, Modality]) -> BuildEntry:
     """Read one registry file strictly: no unknown, missing or mistyped key.
+
+    Args:
+        file: its name, that of the build and `.yaml`.
+        modalities: those known, by name; that of the build reads what only its own entries have.
 
     Raises:
         RegistryError: names the file, the key, what was expected and what was found.
     """
-    fields = Fields(_yaml(data, file=file), where=file, required=_REQUIRED, optional=_OPTIONAL)
-    entry = ModelEntry(
-        build_id=fields.text("build_id", "a build id [A-Za-z0-9._-]{1,128}", _BUILD_ID),
-        modality=fields.text("modality", "a modality", _BUILD_ID),
-        follows=fields.text_or_none("follows", "a build id or null", _BUILD_ID),
+    fields = EntryFields(_yaml(data, file=file), where=file, modalities=modalities)
+    if f"{fields.build_id}.yaml" != file:
+        raise RegistryError(f"{file}: build_id: expected {file.removesuffix('.yaml')!r}, found {fields.build_id!r}")
+    return fields.modality.parse_entry(fields)
+
+
+def parse_model_entry(fields: "EntryFields") -> ModelEntry:
+    """Read the entry of a build whose model is a file that turns frames into vectors.
+
+    Raises:
+        RegistryError: names the file, the key, what was expected and what was found.
+    """
+    fields.check(required=_MODEL_KEYS, optional=_OPTIONAL_MODEL_KEYS)
+    return ModelEntry(
+        build_id=fields.build_id,
+        task=fields.task,
+        modality=fields.modality.name,
+        follows=fields.follows,
         format=cast(ModelFormat, fields.choice("format", get_args(ModelFormat))),
         file=fields.text("file", "a path or URI"),
         sha256=fields.text("sha256", "64 lowercase hex digits", _SHA256),
         embedding_dim=int(fields.number("embedding_dim", "a whole number from 2 to 65536", _is_dimension)),
-        decision_threshold=fields.number("decision_threshold", "a cosine from -1 to 1", lambda x: -1 <= x <= 1),
-        preprocessing=parse_steps(fields.value("preprocessing"), where=f"{file}: preprocessing"),
-        detector=_detector(fields.value("detector"), where=f"{file}: detector"),
+        decision_threshold=fields.score("decision_threshold"),
+        preprocessing=parse_steps(fields.value("preprocessing"), where=f"{fields.where}: preprocessing"),
+        detector=_detector(fields.value("detector"), where=f"{fields.where}: detector"),
         flip_augment=fields.flag("flip_augment"),
     )
-    if f"{entry.build_id}.yaml" != file:
-        raise RegistryError(f"{file}: build_id: expected {file.removesuffix('.yaml')!r}, found {entry.build_id!r}")
-    return entry
 
 
 def _detector(value: object, *, where: str) -> DetectorEntry | None:
     if value is None:
         return None
-    fields = Fields(value, where=where, required=_DETECTOR_KEYS, optional=frozenset())
+    fields = Fields(value, where=where)
+    fields.check(required=_DETECTOR_KEYS)
     fields.choice("format", ("onnx",))
     return DetectorEntry(
         format="onnx",
@@ -239,19 +277,26 @@ def _is_dimension(value: float) -> bool:
 
 
 class Fields:
-    """A mapping from YAML whose keys are checked at once and whose values are checked as they are taken."""
+    """A mapping from YAML whose values are checked as they are taken."""
 
-    def __init__(self, value: object, *, where: str, required: frozenset[str], optional: frozenset[str]) -> None:
+    def __init__(self, value: object, *, where: str) -> None:
         if not isinstance(value, dict):
             raise RegistryError(f"{where}: expected a mapping, found {type(value).__name__}")
-        for key in value:
-            if key not in required | optional:
-                raise RegistryError(f"{where}: unknown key {key!r}; {near(str(key), required | optional)}")
-        missing = sorted(required - value.keys())
-        if missing:
-            raise RegistryError(f"{where}: missing key {', '.join(map(repr, missing))}")
         self._value: Mapping[str, object] = value
-        self._where = where
+        self.where = where
+
+    def check(self, *, required: Set[str], optional: Set[str] = frozenset()) -> None:
+        """Refuse a key that is neither required nor optional, and the lack of a required one.
+
+        Raises:
+            RegistryError: names the key.
+        """
+        for key in self._value:
+            if key not in required | optional:
+                raise RegistryError(f"{self.where}: unknown key {key!r}; {near(str(key), required | optional)}")
+        missing = sorted(required - self._value.keys())
+        if missing:
+            raise RegistryError(f"{self.where}: missing key {', '.join(map(repr, missing))}")
 
     def value(self, key: str) -> object:
         return self._value.get(key)
@@ -269,7 +314,7 @@ class Fields:
         value = self.value(key)
         if value not in allowed:
             hint = f"; {near(value, allowed)}" if isinstance(value, str) else ""
-            raise RegistryError(f"{self._where}: {key}: expected {' or '.join(allowed)}, found {value!r}{hint}")
+            raise RegistryError(f"{self.where}: {key}: expected {' or '.join(allowed)}, found {value!r}{hint}")
         return cast(str, value)
 
     def number(self, key: str, expected: str, is_allowed: Callable[[float], bool]) -> float:
@@ -285,4 +330,42 @@ class Fields:
         return value
 
     def _unexpected(self, key: str, expected: str) -> RegistryError:
-        return RegistryError(f"{self._where}: {key}: expected {expected}, found {self.value(key)!r}")
+        return RegistryError(f"{self.where}: {key}: expected {expected}, found {self.value(key)!r}")
+
+
+class EntryFields(Fields):
+    """The fields of a registry file; those that every build has are attributes.
+
+    Attributes:
+        build_id: the build.
+        task: what is measured of it; where the file does not say, the task that evaluates the modality.
+        modality: what its samples are.
+        follows: the baseline build, or None.
+    """
+
+    def __init__(self, value: object, *, where: str, modalities: Mapping[str, Modality]) -> None:
+        super().__init__(value, where=where)
+        self.build_id = self.text("build_id", "a build id [A-Za-z0-9._-]{1,128}", _BUILD_ID)
+        self.modality = modalities[self.choice("modality", tuple(modalities))]
+        self.task = self.choice("task", (self.modality.task,)) if "task" in self._value else self.modality.task
+        self.follows = self.text_or_none("follows", "a build id or null", _BUILD_ID)
+
+    def check(self, *, required: Set[str], optional: Set[str] = frozenset()) -> None:
+        """Refuse a key that a build of the modality has no use for, and the lack of one that it needs.
+
+        Args:
+            required, optional: keys beside those of every build.
+
+        Raises:
+            RegistryError: names the file, the key and the modality.
+        """
+        try:
+            super().check(required=required | _COMMON_KEYS, optional=optional | {"task"})
+        except RegistryError as error:
+            raise RegistryError(f"{error} (a build of modality {self.modality.name})") from None
+
+    def score(self, key: str) -> float:
+        """A score within the modality's range."""
+        low, high = self.modality.bounds["score"]
+        least, most = -math.inf if low is None else low, math.inf if high is None else high
+        return self.number(key, f"a score from {least:g} to {most:g}", lambda value: least <= value <= most)

@@ -19,6 +19,7 @@ from cv_quality.drops.writer import DropWriter
 from cv_quality.inference.embedder import Embedder, load_embedder
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.store import Store
+from cv_quality.modality import Modality
 from cv_quality.simulation.fleet import CAMERAS, THERMAL_SLOWDOWN
 from cv_quality.simulation.population import (
     Capture,
@@ -108,12 +109,18 @@ def simulate(
     chosen_seed = scenario.seed if seed is None else seed
     population = build_population(scenario, seed=chosen_seed)
     plans = drop_plans(scenario)
-    embedders = {
-        build.build_id: load_embedder(registry.entry(build.build_id), registry=registry) for build in scenario.builds
-    }
+    builds = [build.build_id for build in scenario.builds]
+    embedders = {build: load_embedder(registry.model_entry(build), registry=registry) for build in builds}
     for done, plan in enumerate(plans, start=1):
+        embedder = embedders[plan.build.build_id]
         _simulate_drop(
-            scenario, population, plan, embedder=embedders[plan.build.build_id], landing=landing, seed=chosen_seed
+            scenario,
+            population,
+            plan,
+            embedder=embedder,
+            landing=landing,
+            modality=registry.modalities[embedder.entry.modality],
+            seed=chosen_seed,
         )
         if progress is not None:
             progress(plan.drop_id, done, len(plans))
@@ -122,11 +129,19 @@ def simulate(
 
 
 def _simulate_drop(
-    scenario: Scenario, population: Population, plan: DropPlan, *, embedder: Embedder, landing: Store, seed: int
+    scenario: Scenario,
+    population: Population,
+    plan: DropPlan,
+    *,
+    embedder: Embedder,
+    landing: Store,
+    modality: Modality,
+    seed: int,
 ) -> None:
     people = population.at(plan.site.name)
     writer = DropWriter(
         landing,
+        modality=modality,
         drop_id=plan.drop_id,
         build_id=plan.build.build_id,
         site=plan.site.name,

@@ -1,10 +1,11 @@
 """The stages with which every task begins: take a completed drop in, and keep what makes sense together.
 
-What they do is in `cv_quality.drops.ingest` and `cv_quality.drops.validation`; here they are declared, with their gates.
+What they do is in `cv_quality.drops.ingest` and `validation`; here they are declared, with their gates.
 """
 
 from typing import TYPE_CHECKING
 
+from cv_quality.builds import modality_of
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -18,6 +19,7 @@ from cv_quality.drops.tables import (
     VALIDATED_STREAMS,
     VALIDATED_TABLES,
 )
+from cv_quality.errors import DropError
 from cv_quality.gates.rules import query_rule, reference_rule, rows_rule
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
@@ -44,8 +46,16 @@ def _parse(workspace: Workspace, key: TableKey) -> Numbers:
     from cv_quality.drops.ingest import ingest_drop
 
     summary = ingest_drop(
-        landing=workspace.landing, lake=workspace.lake, drop_id=str(key.drop), threads=workspace.settings.threads
+        landing=workspace.landing,
+        lake=workspace.lake,
+        drop_id=str(key.drop),
+        modalities=workspace.modalities,
+        threads=workspace.settings.threads,
     )
+    if not summary.files:
+        raise DropError(
+            f"{key}: the manifest names no file, so nothing can be judged; deliver the drop with its events"
+        )
     return {
         "rows_in": summary.rows_in,
         "rows_valid": summary.rows_valid,
@@ -56,12 +66,14 @@ def _parse(workspace: Workspace, key: TableKey) -> Numbers:
 
 
 def _validate(workspace: Workspace, key: TableKey) -> "ValidationSummary":
+    from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import validate_drop
 
     return validate_drop(
         landing=workspace.landing,
         lake=workspace.lake,
         drop_id=str(key.drop),
+        schema=DropSchema(modality_of(workspace, key)),
         threads=workspace.settings.threads,
         memory_limit=workspace.settings.memory_limit,
     )
@@ -110,6 +122,7 @@ PARSE = Stage(
     phase="ingest",
     reads=(),
     writes=(*_RAW, DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE),
+    unjudged=_RAW,
     run=_parse,
     source=_delivered,
     rules=_PARSE_RULES,

@@ -14,12 +14,16 @@ import polars as pl
 import pyarrow as pa
 
 from cv_quality.drops.ingest import IngestSummary, ingest_drop
+from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.validation import ValidationSummary, validate_drop
 from cv_quality.drops.writer import DropWriter, Scalar
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store, open_store
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality_tests.modalities import MODALITIES
 
+FACES = DropSchema(FACE)
 DROP_ID = "2026-09-01_face-1.2_site-a"
 START = datetime(2026, 9, 1, 12, tzinfo=UTC)
 UNTIL = START + timedelta(hours=1)
@@ -71,10 +75,10 @@ class Site:
     root: Path
 
     def ingest(self) -> IngestSummary:
-        return ingest_drop(landing=self.landing, lake=self.lake, drop_id=DROP_ID)
+        return ingest_drop(landing=self.landing, lake=self.lake, drop_id=DROP_ID, modalities=MODALITIES)
 
     def validate(self) -> ValidationSummary:
-        return validate_drop(landing=self.landing, lake=self.lake, drop_id=DROP_ID)
+        return validate_drop(landing=self.landing, lake=self.lake, drop_id=DROP_ID, schema=FACES)
 
     def rows(self, table: Table) -> pl.DataFrame:
         return self.lake.read(table, TableKey(drop=DROP_ID))
@@ -111,6 +115,7 @@ def open_site(root: Path) -> Site:
 def drop_writer(landing: Store, *, events_per_file: int = 250_000, frames_per_shard: int = 5_000) -> DropWriter:
     return DropWriter(
         landing,
+        modality=FACE,
         drop_id=DROP_ID,
         build_id="face-1.2",
         site="site-a",

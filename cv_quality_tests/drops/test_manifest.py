@@ -50,7 +50,7 @@ GOOD_FILE = {"name": "events-0.jsonl.zst", "bytes": 1, "sha256": "0" * 64, "rows
         ({"drop_id": "other"}, "as the folder says, found 'other'"),
         ({"build_id": "../face"}, r"\$\.build_id"),
         ({"build_id": "face\n"}, r"\$\.build_id"),
-        ({"modality": "voice"}, r"\$\.modality"),
+        ({"modality": "../face"}, r"\$\.modality"),
         ({"protocol": "open_set"}, r"\$\.protocol"),
         ({"captured_from": "yesterday"}, r"\$\.captured_from"),
         ({"captured_from": "2026-09-01T12:00:00"}, r"\$\.captured_from"),

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from cv_quality.drops.lines import RAW_BYTES
-from cv_quality.drops.tables import DROP_FILES, QUARANTINE_PARSE, RAW_ATTEMPTS, RAW_TABLES
+from cv_quality.drops.tables import DROP_FILES, QUARANTINE_PARSE, RAW_ATTEMPTS
 from cv_quality.errors import DropError
 from cv_quality_tests.drops.kit import (
     ATTEMPT,
     DROP_ID,
+    FACES,
     STREAM_FRAME,
     Site,
     attempt,
@@ -195,10 +196,16 @@ def test_wrong_bytes_refuse_the_whole_drop_and_change_nothing(site: Site) -> Non
     assert site.rows(RAW_ATTEMPTS)["event_id"].to_list() == ["a1"]
 
 
+def test_a_drop_of_no_known_modality_is_refused_with_the_near_name(site: Site) -> None:
+    site.deliver(attempt(), modality="fase")
+    with pytest.raises(DropError, match=r"manifest\.json: no task evaluates modality 'fase'; did you mean face\?"):
+        site.ingest()
+
+
 def test_an_empty_drop_writes_every_table(site: Site) -> None:
     site.deliver_files({})
     assert site.ingest().rows_in == 0
-    for table in (*RAW_TABLES.values(), QUARANTINE_PARSE, DROP_FILES):
+    for table in (*FACES.raw.values(), QUARANTINE_PARSE, DROP_FILES):
         assert site.rows(table).height == 0
         assert site.rows(table).columns == table.names
 

@@ -8,9 +8,9 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cv_quality.drops.tables import EVENT_FIELDS, QUARANTINE_PARSE, RAW_TABLES
+from cv_quality.drops.tables import QUARANTINE_PARSE, RAW_TABLES
 from cv_quality.lake.schema import Column
-from cv_quality_tests.drops.kit import Site, open_site
+from cv_quality_tests.drops.kit import FACES, Site, open_site
 
 Line = tuple[str | None, dict[str, object], bytes]
 
@@ -32,8 +32,8 @@ def values(column: Column) -> st.SearchStrategy[object]:
 
 @st.composite
 def valid_events(draw: st.DrawFn) -> Line:
-    kind = draw(st.sampled_from(sorted(EVENT_FIELDS)))
-    fields = {column.name: draw(values(column)) for column in EVENT_FIELDS[kind]}
+    kind = draw(st.sampled_from(sorted(FACES.fields)))
+    fields = {column.name: draw(values(column)) for column in FACES.fields[kind]}
     return kind, fields, msgspec.json.encode({"kind": kind, **fields})
 
 

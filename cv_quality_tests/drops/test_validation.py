@@ -6,7 +6,6 @@ import pytest
 from cv_quality.drops.rules import rules_of
 from cv_quality.drops.tables import (
     DEVICES,
-    EVENT_FIELDS,
     QUARANTINE_VALIDATE,
     RAW_TABLES,
     SUBJECTS,
@@ -17,6 +16,7 @@ from cv_quality.errors import MissingTable
 from cv_quality_tests.drops.kit import (
     DEVICE,
     ENROL,
+    FACES,
     STREAM_FRAME,
     SUBJECT,
     Site,
@@ -181,9 +181,11 @@ def test_a_drop_must_be_ingested_first(site: Site) -> None:
         site.validate()
 
 
-@pytest.mark.parametrize("kind", EVENT_FIELDS)
+@pytest.mark.parametrize("kind", FACES.fields)
 def test_every_declared_limit_has_a_rule(kind: str) -> None:
-    conditions = " ".join(rule.condition for rule in rules_of(kind, protocol="enrolled", has_repeats=True))
-    for column in EVENT_FIELDS[kind]:
+    columns = FACES.fields[kind]
+    rules = rules_of(kind, columns, protocol="enrolled", has_repeats=True)
+    conditions = " ".join(rule.condition for rule in rules)
+    for column in columns:
         if column.levels or column.pattern or column.low is not None or column.high is not None:
             assert column.name in conditions

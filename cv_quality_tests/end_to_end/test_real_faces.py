@@ -39,7 +39,9 @@ def registry(shared_data: Unpacked, tmp_path_factory: pytest.TempPathFactory) ->
 
 def workspace_with(faces: Path, *, home: Path, registry: Path) -> tuple[Workspace, str]:
     workspace = open_workspace(Settings.from_environment({"CVQ_HOME": str(home), "CVQ_REGISTRY": str(registry)}))
-    return workspace, import_faces(faces, landing=workspace.landing, build_id=BUILD, site=faces.name)
+    return workspace, import_faces(
+        faces, landing=workspace.landing, modality=workspace.modality("face"), build_id=BUILD, site=faces.name
+    )
 
 
 def points(workspace: Workspace) -> pl.DataFrame:

@@ -62,13 +62,13 @@ def _one_torch_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def score() -> PairScore:
     """The packaged reference model, trained on rendered faces."""
-    return load_explained_model(REGISTRY.entry("face-1.1"), registry=REGISTRY, threads=1).score
+    return load_explained_model(REGISTRY.model_entry("face-1.1"), registry=REGISTRY, threads=1).score
 
 
 @pytest.fixture(scope="module")
 def passes(score: PairScore) -> Pairs:
     """One benign attempt of each of 20 people, against an enrolled frame of their own."""
-    model = load_explained_model(REGISTRY.entry("face-1.1"), registry=REGISTRY, threads=1)
+    model = load_explained_model(REGISTRY.model_entry("face-1.1"), registry=REGISTRY, threads=1)
     taken = probe_frames(IdentitySpace.VALIDATION, "benign", seed=3, people=PEOPLE)
     probes, _ = model.inputs(list(taken.attempts[::4]), illuminance_lux=taken.attempts_lux[::4].tolist())
     enrolled, _ = model.inputs(list(taken.enrolment[::3]), illuminance_lux=taken.enrolment_lux[::3].tolist())
@@ -203,7 +203,7 @@ def test_a_map_of_fewer_than_five_subjects_is_none_with_the_reason() -> None:
 
 
 def test_a_mirrored_build_is_scored_as_its_embedder_does(passes: Pairs) -> None:
-    entry = replace(REGISTRY.entry("face-1.1"), flip_augment=True)
+    entry = replace(REGISTRY.model_entry("face-1.1"), flip_augment=True)
     model = load_explained_model(entry, registry=REGISTRY, threads=1)
     taken = probe_frames(IdentitySpace.VALIDATION, "benign", seed=3, people=4)
     frames: list[Frame] = list(taken.attempts)

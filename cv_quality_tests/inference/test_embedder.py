@@ -14,6 +14,7 @@ from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.embedder import Embedder, load_embedder
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.inference.runners import OnnxRunner
+from cv_quality_tests.modalities import MODALITIES
 
 Registered = Callable[..., str]
 
@@ -23,8 +24,8 @@ def frames(count: int, *, seed: int = 0) -> list[NDArray[np.uint8]]:
 
 
 def loaded(uri: str, *, batch_size: int = 4) -> Embedder:
-    registry = ModelRegistry(uri)
-    return load_embedder(registry.entry("toy-1"), registry=registry, threads=1, batch_size=batch_size)
+    registry = ModelRegistry(uri, modalities=MODALITIES)
+    return load_embedder(registry.model_entry("toy-1"), registry=registry, threads=1, batch_size=batch_size)
 
 
 def exported(net: Any, *, shape: tuple[int, ...] = (1, 16, 16), batch: int | None = None) -> bytes:

@@ -26,6 +26,7 @@ from cv_quality.inference.embedder import load_embedder
 from cv_quality.inference.preprocessing import resampling_matrix
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.metrics.verification import eer, fnmr_at_fmr
+from cv_quality_tests.modalities import MODALITIES
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "registry-faces" / "mobilefacenet.yaml"
 
@@ -157,7 +158,7 @@ def faces_registry(shared_data: Callable[[str], Path], tmp_path: Path) -> ModelR
     shutil.copy(EXAMPLE, tmp_path)
     shutil.copy(shared_data("model_mobilefacenet") / "MobileFaceNet.onnx", tmp_path)
     shutil.copy(shared_data("model_yunet") / "yunet_n_640_640.onnx", tmp_path)
-    return ModelRegistry(str(tmp_path))
+    return ModelRegistry(str(tmp_path), modalities=MODALITIES)
 
 
 class Reference:
@@ -186,7 +187,7 @@ def test_landmarks_lie_where_an_independent_chain_found_them(
     faces_registry: ModelRegistry, shared_data: Callable[[str], Path], name: str, count: int
 ) -> None:
     reference = Reference(name, shared_data=shared_data, count=count)
-    entry = faces_registry.entry("mobilefacenet").detector
+    entry = faces_registry.model_entry("mobilefacenet").detector
     assert entry is not None
     detector = FaceDetector(
         faces_registry.model_file(entry).read_bytes(), name=name, score_threshold=entry.score_threshold, threads=1
@@ -211,7 +212,7 @@ def test_real_faces_embed_and_err_as_in_an_independent_chain(
     tolerance: float,
 ) -> None:
     reference = Reference(name, shared_data=shared_data, count=count)
-    embedder = load_embedder(faces_registry.entry("mobilefacenet"), registry=faces_registry, threads=1)
+    embedder = load_embedder(faces_registry.model_entry("mobilefacenet"), registry=faces_registry, threads=1)
     batch = embedder.embed(reference.frames, illuminance_lux=[None] * len(reference.frames))
     assert set(batch.status) == {"ok"}
     assert (batch.embeddings * reference.embeddings).sum(axis=1).min() > 0.9999
@@ -225,7 +226,7 @@ def test_a_frame_without_a_face_says_so_and_does_not_disturb_its_neighbours(
     faces_registry: ModelRegistry, shared_data: Callable[[str], Path]
 ) -> None:
     face = decode_image((shared_data("face_orl_att") / "s1" / "1.pgm").read_bytes())
-    embedder = load_embedder(faces_registry.entry("mobilefacenet"), registry=faces_registry, threads=1)
+    embedder = load_embedder(faces_registry.model_entry("mobilefacenet"), registry=faces_registry, threads=1)
     alone = embedder.embed([face], illuminance_lux=[None])
     blank = np.full((200, 300, 3), 128, dtype=np.uint8)
     batch = embedder.embed([blank, face], illuminance_lux=[5.0, None])

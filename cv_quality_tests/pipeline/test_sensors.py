@@ -95,7 +95,7 @@ def test_a_failed_run_is_requested_again_until_the_attempts_are_used_up(history:
     shutil.copytree(REFERENCE_MODELS, tmp_path / "models")
     workspace = open_workspace(tmp_path / "home", registry=tmp_path / "models")
     workspace.lake.store.delete(object_key("infer", TableKey(build="face-1.2", drop=SECOND_DROP)))
-    model = Path(workspace.registry.entry("face-1.2").file)
+    model = Path(workspace.registry.model_entry("face-1.2").file)
     (tmp_path / "models" / model.name).write_bytes(b"not a model")
     with dg.DagsterInstance.ephemeral() as instance:
         orchestra = Orchestra(workspace, instance)

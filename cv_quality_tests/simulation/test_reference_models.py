@@ -26,8 +26,9 @@ from cv_quality.simulation.train_reference_models import (
     registry_entry,
     threshold_at_fmr,
 )
+from cv_quality_tests.modalities import MODALITIES
 
-REGISTRY = ModelRegistry(str(REFERENCE_MODELS))
+REGISTRY = ModelRegistry(str(REFERENCE_MODELS), modalities=MODALITIES)
 PEOPLE = 120
 
 
@@ -47,7 +48,7 @@ def low_light() -> ProbeFrames:
 
 def loaded(build_id: str) -> tuple[ModelEntry, Embed]:
     """The registry's own way from pixels to embeddings."""
-    entry = REGISTRY.entry(build_id)
+    entry = REGISTRY.model_entry(build_id)
     embedder = load_embedder(entry, registry=REGISTRY)
 
     def embed(frames: NDArray[np.uint8], illuminance_lux: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -96,7 +97,7 @@ def test_the_planted_defect_shows_below_10_lux_and_nowhere_else(benign: ProbeFra
 
 
 def test_builds_follow_each_other_and_the_defect_is_no_other_model() -> None:
-    first, second, third = (REGISTRY.entry(build_id) for build_id in REGISTRY.build_ids())
+    first, second, third = (REGISTRY.model_entry(build_id) for build_id in REGISTRY.build_ids())
     assert (first.follows, second.follows, third.follows) == (None, "face-1.0", "face-1.1")
     assert second.sha256 == third.sha256 != first.sha256
     assert second.decision_threshold == third.decision_threshold

@@ -17,6 +17,7 @@ from PIL import Image
 
 from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.manifest import completed_drops, read_manifest
+from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import RegistryError
 from cv_quality.inference.embedder import Embedder, load_embedder
@@ -28,6 +29,8 @@ from cv_quality.simulation.identity import IdentitySpace, draw_people
 from cv_quality.simulation.rendering import render
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import REFERENCE_MODELS, is_usable, simulate
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality_tests.modalities import MODALITIES
 
 Event = Mapping[str, object]
 Pixels = NDArray[np.uint8]
@@ -36,7 +39,7 @@ TINY = load_scenario("tiny")
 
 @pytest.fixture(scope="module")
 def registry() -> ModelRegistry:
-    return ModelRegistry(str(REFERENCE_MODELS))
+    return ModelRegistry(str(REFERENCE_MODELS), modalities=MODALITIES)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +129,7 @@ def test_the_on_device_score_is_the_builds_own_model_on_the_logged_pixels(
     landing: Path, registry: ModelRegistry
 ) -> None:
     for drop in sorted(path for path in landing.iterdir() if path.is_dir()):
-        entry = registry.entry(drop.name.split("_")[1])
+        entry = registry.model_entry(drop.name.split("_")[1])
         embedder = load_embedder(entry, registry=registry)
         frames = images(drop)
 
@@ -145,8 +148,8 @@ def test_the_on_device_score_is_the_builds_own_model_on_the_logged_pixels(
 def test_the_drops_pass_parsing_and_validation_whole(landing: Path, lake: Lake) -> None:
     store = open_store(str(landing))
     for drop in completed_drops(store):
-        parsed = ingest_drop(landing=store, lake=lake, drop_id=drop.drop_id)
-        validated = validate_drop(landing=store, lake=lake, drop_id=drop.drop_id)
+        parsed = ingest_drop(landing=store, lake=lake, drop_id=drop.drop_id, modalities=MODALITIES)
+        validated = validate_drop(landing=store, lake=lake, drop_id=drop.drop_id, schema=DropSchema(FACE))
         assert parsed.rows_quarantined == 0
         assert validated.rows_rejected == 0
         assert parsed.rows["attempt"] == len(events(landing / drop.drop_id, "attempt"))

@@ -18,6 +18,7 @@ from cv_quality.drops.writer import DropWriter
 from cv_quality.errors import DropError
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import Store
+from cv_quality.modality import Modality
 
 Layout = Literal["folders", "file_names", "auto"]
 
@@ -45,6 +46,7 @@ def import_faces(
     folder: str | Path,
     *,
     landing: Store,
+    modality: Modality,
     build_id: str,
     drop_id: str | None = None,
     layout: Layout = "auto",
@@ -61,6 +63,8 @@ def import_faces(
     are attempts at it. Read-me files and tables are passed over and logged.
 
     Args:
+        landing: where drops arrive.
+        modality: that of faces, whose conditions names may state.
         build_id: the build that the drop is for.
         drop_id: by default `<date>_<build_id>_<site>`.
         layout: "folders" names a person by the image's folder, "file_names" by `<person>.<condition>[.<suffix>]`
@@ -77,6 +81,7 @@ def import_faces(
     name = drop_id or f"{captured:%Y-%m-%d}_{build_id}_{site}"
     writer = DropWriter(
         landing,
+        modality=modality,
         drop_id=name,
         build_id=build_id,
         site=site,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
-from cv_quality.drops.tables import CONDITIONS, DROP_FILES, FRAME_INDEX
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX
 from cv_quality.error_analysis.slice_report import ExplainedAway, Finding, Findings, Insufficient
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
@@ -19,6 +19,7 @@ from cv_quality.lake.schema import Table
 from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
 from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.modalities.face import CONDITIONS
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, GROUP_ATTRIBUTES, OUTCOME_WATERFALL, OUTCOMES
 

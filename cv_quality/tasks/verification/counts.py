@@ -2,32 +2,24 @@
 
 A trial between two people is counted under both, since either of them may be the cause.
 
-Rates and their intervals are made of these in `cv_quality.tasks.verification.build_metrics`; scores below or above other thresholds
-than the build's own are no matter of this module.
+Rates and their intervals are made of these in `cv_quality.tasks.verification.build_metrics`; thresholds other than the
+build's own are no matter of this module.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.modality import Modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, METRIC_COUNTS
 
 if TYPE_CHECKING:
     import polars as pl
 
-DIMENSIONS = (
-    "device_model",
-    "camera_supplier",
-    "illuminance_band",
-    "eyewear",
-    "covering",
-    "condition_label",
-    "age_band",
-    "sex",
-    "skin_tone_band",
-)
 WHOLE = "all"
 UNKNOWN = "unknown"
 NO_SAMPLE = ("not_acquired", "quality_reject", "timeout")
@@ -44,13 +36,18 @@ class CountSummary:
     totals: dict[str, tuple[int, int]]
 
 
-def count_metrics(lake: Lake, *, build: str, drop: str) -> CountSummary:
+def count_metrics(lake: Lake, *, modality: Modality, build: str, drop: str) -> CountSummary:
     """Count the errors of a drop per metric, dimension, level and subject, and write `metric_counts`.
 
     Bona fide attempts only. `fta`: attempts without a usable sample, of all attempts. `frr`, `far`: mated attempts not
     accepted, other attempts accepted, of all such attempts. `fnmr`, `fmr`: genuine comparisons below the build's
     threshold, other comparisons at or above it, of all such comparisons. A level that was not recorded is "unknown".
     In an all-pairs drop a comparison belongs to the levels of both its frames, once to each level.
+
+    Args:
+        modality: whose counted conditions are dimensions, beside those of devices and subjects.
+        build: whose model scored the drop.
+        drop: whose attempts.
 
     Raises:
         MissingTable: the drop has no outcomes yet.
@@ -59,9 +56,11 @@ def count_metrics(lake: Lake, *, build: str, drop: str) -> CountSummary:
 
     key = TableKey(build=build, drop=drop)
     attempts = lake.read(ATTEMPT_OUTCOMES, key).filter(presentation=BONA_FIDE).with_columns(pl.lit(WHOLE).alias(WHOLE))
-    attempts = attempts.with_columns(pl.col(DIMENSIONS).fill_null(UNKNOWN))
-    compared = _compared(lake, attempts, build=build, drop=drop)
-    parts = [_per_level(trials, metric) for metric, trials in {**_attempt_trials(attempts), **compared}.items()]
+    dimensions = [item.level_column for item in counted_dimensions(modality)]
+    attempts = attempts.with_columns(pl.col(dimensions).cast(pl.String).fill_null(UNKNOWN))
+    dimensions = [WHOLE, *dimensions]
+    trials = {**_attempt_trials(attempts), **_compared(lake, attempts, dimensions, build=build, drop=drop)}
+    parts = [_per_level(rows, metric, dimensions) for metric, rows in trials.items()]
     rows = pl.concat(parts).with_columns(build_id=pl.lit(build), drop_id=pl.lit(drop)).select(METRIC_COUNTS.names)
     rows = rows.sort("metric", "dimension", "level", "subject_id", "claimed_subject_id")
     return CountSummary(build, drop, lake.write(METRIC_COUNTS, key, rows), _totals(rows))
@@ -80,7 +79,9 @@ def _attempt_trials(attempts: "pl.DataFrame") -> "dict[str, pl.DataFrame]":
     }
 
 
-def _compared(lake: Lake, attempts: "pl.DataFrame", *, build: str, drop: str) -> "dict[str, pl.DataFrame]":
+def _compared(
+    lake: Lake, attempts: "pl.DataFrame", dimensions: Sequence[str], *, build: str, drop: str
+) -> "dict[str, pl.DataFrame]":
     """The trials of the metrics per comparison, under the conditions of each attempt that is in it."""
     import polars as pl
 
@@ -93,7 +94,7 @@ def _compared(lake: Lake, attempts: "pl.DataFrame", *, build: str, drop: str) ->
         claimed_subject_id="reference_subject_id",
         trial_id=pl.concat_str("attempt_id", "reference_id", separator=" "),
     )
-    conditions = attempts.select("attempt_id", "subject_id", "decision_threshold", WHOLE, *DIMENSIONS)
+    conditions = attempts.select("attempt_id", "subject_id", "decision_threshold", *dimensions)
     trials = pairs.join(conditions, left_on="involved_id", right_on="attempt_id")
     is_match, is_genuine = pl.col("score") >= pl.col("decision_threshold"), pl.col("is_genuine")
     return {
@@ -102,7 +103,7 @@ def _compared(lake: Lake, attempts: "pl.DataFrame", *, build: str, drop: str) ->
     }
 
 
-def _per_level(trials: "pl.DataFrame", metric: str) -> "pl.DataFrame":
+def _per_level(trials: "pl.DataFrame", metric: str, dimensions: Sequence[str]) -> "pl.DataFrame":
     """Errors and trials of one metric per dimension, level and subject; a trial counts once in each level."""
     import polars as pl
 
@@ -115,7 +116,7 @@ def _per_level(trials: "pl.DataFrame", metric: str) -> "pl.DataFrame":
             pl.len().cast(pl.Int64).alias("denominator"),
         )
 
-    return pl.concat([counted(dimension) for dimension in (WHOLE, *DIMENSIONS)])
+    return pl.concat([counted(dimension) for dimension in dimensions])
 
 
 def _totals(rows: "pl.DataFrame") -> dict[str, tuple[int, int]]:

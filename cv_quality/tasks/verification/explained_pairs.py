@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
-from cv_quality.drops.tables import CONDITIONS, FRAME_INDEX
+from cv_quality.drops.tables import FRAME_INDEX
 from cv_quality.error_analysis.explanations.pair_score import ExplainedModel, Pairs
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError, near
@@ -22,6 +22,7 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
 from cv_quality.metrics.resampling import seeded
 from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.modalities.face import CONDITIONS
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
 
@@ -172,7 +173,7 @@ def _spread(rows: "pl.DataFrame", *, seed: int, limit: int) -> "pl.DataFrame":
 
 def _nearest(failures: "pl.DataFrame", passes: "pl.DataFrame", *, without: Sequence[str]) -> list[int]:
     """For each failure the row of the pass nearest in its conditions, other subjects last; the first of equals."""
-    kinds = {column.name: column.kind for column in CONDITIONS} | {"device_model": "text"}
+    kinds = {item.name: item.column.kind for item in CONDITIONS} | {"device_model": "text"}
     distance = _OTHER_SUBJECT * _differs(failures["subject_id"], passes["subject_id"])
     for name in (name for name in kinds if name not in without):
         gap = _gap if kinds[name] == "real" else _differs

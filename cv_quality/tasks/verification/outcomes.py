@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import DEVICES, SUBJECTS, VALIDATED_ATTEMPTS
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.modality import Modality, of_modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
+from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT, dimensions_of
 from cv_quality.tasks.verification.samples import Protocol, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, EMBEDDINGS
 
 if TYPE_CHECKING:
     import polars as pl
 
-ILLUMINANCE_EDGES_LUX = (10.0, 100.0, 1_000.0)
-ILLUMINANCE_BANDS = ("<10", "10-100", "100-1000", ">=1000")
-SKIN_TONE_EDGES = (4, 7)
-SKIN_TONE_BANDS = ("1-3", "4-6", "7-10")
 DEVICE_REJECTIONS = {"timeout": "timeout", "quality": "quality_reject", "liveness": "liveness_reject"}
 """Stages that only the device can decide: re-inference leaves them as they were logged."""
 
 
-def attempt_outcomes(lake: Lake, *, build: str, decision_threshold: float, drop: str) -> int:
+def attempt_outcomes(lake: Lake, *, modality: Modality, build: str, decision_threshold: float, drop: str) -> int:
     """Write one terminal outcome per attempt of a drop to `attempt_outcomes`; returns the number of attempts.
 
     In this order: a timeout, quality or liveness rejection in the device's log stays; an attempt whose acquisition
@@ -31,20 +29,33 @@ def attempt_outcomes(lake: Lake, *, build: str, decision_threshold: float, drop:
     accepted; every other is a non-match (also one that claims a reference without a template).
 
     Args:
+        modality: whose conditions the attempts have, and the bands of them.
         build: whose model scored the drop.
-        decision_threshold: cosine in [-1, 1], accept at or above; that build's own.
+        decision_threshold: accept at or above; that build's own.
+        drop: whose attempts.
 
     Raises:
         MissingTable: the drop is not validated, not run through the model, or not compared.
     """
+    import polars as pl
+
     key = TableKey(build=build, drop=drop)
     protocol = drop_facts(lake, drop).protocol
     rows = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop))
-    for joined in (_subjects(lake, drop), _devices(lake, drop)):
-        rows = rows.join(joined, on=joined.columns[0], how="left")
+    for table, key_column, dimensions, further in (
+        (SUBJECTS, "subject_id", SUBJECT, ["has_image_consent"]),
+        (DEVICES, "device_id", DEVICE, []),
+    ):
+        columns = [key_column, *(item.name for item in dimensions), *further]
+        rows = rows.join(lake.read(table, TableKey(drop=drop), columns=columns), on=key_column, how="left")
     rows = rows.join(_statuses(lake, key), on="event_id", how="left")
     rows = rows.join(_best_scores(lake, key, protocol), left_on="event_id", right_on="attempt_id", how="left")
-    return lake.write(ATTEMPT_OUTCOMES, key, _with_outcome(rows, build, decision_threshold))
+    banded = [
+        item.bands.of(pl.col(item.name)).alias(item.bands.column) for item in dimensions_of(modality) if item.bands
+    ]
+    rows = _with_outcome(rows.with_columns(banded), build, decision_threshold)
+    table = of_modality(ATTEMPT_OUTCOMES, modality)
+    return lake.write(table, key, rows.select(table.names))
 
 
 def _best_scores(lake: Lake, key: TableKey, protocol: Protocol) -> "pl.DataFrame":
@@ -55,16 +66,6 @@ def _best_scores(lake: Lake, key: TableKey, protocol: Protocol) -> "pl.DataFrame
     assert key.drop is not None
     rows = involved_attempts(lake, build=key.build, drop=key.drop, protocol=protocol)
     return rows.group_by(pl.col("involved_id").alias("attempt_id")).agg(pl.col("score").max())
-
-
-def _subjects(lake: Lake, drop: str) -> "pl.DataFrame":
-    columns = ["subject_id", "age_band", "sex", "skin_tone", "has_image_consent"]
-    return lake.read(SUBJECTS, TableKey(drop=drop), columns=columns).select(columns)
-
-
-def _devices(lake: Lake, drop: str) -> "pl.DataFrame":
-    columns = ["device_id", "device_model", "camera_supplier"]
-    return lake.read(DEVICES, TableKey(drop=drop), columns=columns).select(columns)
 
 
 def _statuses(lake: Lake, key: TableKey) -> "pl.DataFrame":
@@ -91,18 +92,6 @@ def _with_outcome(rows: "pl.DataFrame", build: str, decision_threshold: float) -
         is_genuine=pl.col("claimed_subject_id") == pl.col("subject_id"),
         device_model=pl.col("device_model").fill_null("unknown"),
         has_image_consent=pl.col("has_image_consent").fill_null(False),
-        illuminance_band=_band(pl.col("illuminance_lux"), ILLUMINANCE_EDGES_LUX, ILLUMINANCE_BANDS),
-        skin_tone_band=_band(pl.col("skin_tone"), SKIN_TONE_EDGES, SKIN_TONE_BANDS),
         outcome=outcome,
         decision_threshold=pl.lit(decision_threshold, dtype=pl.Float64),
-    ).select(ATTEMPT_OUTCOMES.names)
-
-
-def _band(value: "pl.Expr", edges: tuple[float, ...], names: tuple[str, ...]) -> "pl.Expr":
-    """The band of a number, lower edge included; null stays null."""
-    import polars as pl
-
-    band = pl.lit(names[-1])
-    for edge, name in reversed(list(zip(edges, names[:-1], strict=True))):
-        band = pl.when(value < edge).then(pl.lit(name)).otherwise(band)
-    return pl.when(value.is_not_null()).then(band)
+    )

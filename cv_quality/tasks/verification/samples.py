@@ -1,7 +1,7 @@
 """What the metrics read of a drop: its facts, its references and its probes as matrices of unit vectors.
 
 Only samples that can be compared come out of here: a template exists, and the attempt reached matching. What is
-compared with what is decided in `cv_quality.tasks.verification.comparisons` and `cv_quality.tasks.verification.impostors`.
+compared with what is decided in `cv_quality.tasks.verification.comparisons` and `impostors`.
 """
 
 from dataclasses import dataclass

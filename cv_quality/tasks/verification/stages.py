@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import own_drops, scoring_builds
+from cv_quality.builds import modality_of, own_drops, scoring_builds
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -77,9 +77,10 @@ def _measure(workspace: Workspace, key: TableKey) -> "DataclassInstance":
     from cv_quality.tasks.verification.counts import count_metrics
     from cv_quality.tasks.verification.outcomes import attempt_outcomes
 
-    threshold = workspace.registry.entry(str(key.build)).decision_threshold
-    attempt_outcomes(workspace.lake, build=str(key.build), decision_threshold=threshold, drop=str(key.drop))
-    return count_metrics(workspace.lake, build=str(key.build), drop=str(key.drop))
+    build, drop, modality = str(key.build), str(key.drop), modality_of(workspace, key)
+    threshold = workspace.registry.entry(build).decision_threshold
+    attempt_outcomes(workspace.lake, modality=modality, build=build, decision_threshold=threshold, drop=drop)
+    return count_metrics(workspace.lake, modality=modality, build=build, drop=drop)
 
 
 def _score_histogram(workspace: Workspace, key: TableKey) -> bytes:
@@ -175,7 +176,7 @@ def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
     return explain_build(
         workspace.lake,
         landing=workspace.landing,
-        entry=workspace.registry.entry(build),
+        entry=workspace.registry.model_entry(build),
         registry=workspace.registry,
         build=build,
         drops=own_drops(workspace, build),

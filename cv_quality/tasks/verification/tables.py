@@ -3,10 +3,14 @@
 Tables of root causes are in `cv_quality.tasks.root_causes.tables`, those of drops in `cv_quality.drops.tables`.
 """
 
-from cv_quality.drops.tables import CONDITIONS, FRAME, OCCURRED_AT
+from dataclasses import replace
+
+from cv_quality.drops.tables import FRAME, OCCURRED_AT
 from cv_quality.lake.columns import BUILD_ID, DEVICE_ID, DROP_ID, MODEL_BUILD_ID, RATE, REFERENCE_ID, SUBJECT_ID
 from cv_quality.lake.schema import Column, Table, identifier, optional
+from cv_quality.modality import level_column
 from cv_quality.tasks.root_causes.tables import FINDING_CONDITION, RANK
+from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT
 
 EMBEDDING_STATUSES = (
     "ok",
@@ -75,25 +79,20 @@ ATTEMPT_OUTCOMES = Table(
         Column("is_genuine", "flag", "whether the claimed identity is the subject's own"),
         identifier("presentation", "bona_fide, or the attack species"),
         DEVICE_ID,
-        identifier("device_model", "model of the device"),
-        Column("camera_supplier", "text", "maker of the camera module", nullable=True),
-        *CONDITIONS,
-        Column("illuminance_band", "text", "illuminance in bands", nullable=True),
-        Column("age_band", "text", "age group of the subject", nullable=True),
-        Column("sex", "text", "as the subject stated it", nullable=True),
-        Column("skin_tone_band", "text", "Monk skin tone in three bands", nullable=True),
+        *(replace(level_column(item), levels=()) for item in (*DEVICE, *SUBJECT)),  # judged where they were logged
         Column("has_image_consent", "flag", "whether the subject's images may be shown"),
         FRAME,
         Column("outcome", "text", "the stage that ended the attempt", levels=OUTCOMES),
-        Column("score", "real", "best score of the attempt in re-inference", nullable=True, low=-1, high=1),
-        Column("decision_threshold", "real", "the build's threshold", low=-1, high=1),
-        Column("device_score", "real", "score in the device's log", nullable=True, low=-1, high=1),
+        Column("score", "real", "best score of the attempt in re-inference", nullable=True, bounds="score"),
+        Column("decision_threshold", "real", "the build's threshold", bounds="score"),
+        Column("device_score", "real", "score in the device's log", nullable=True, bounds="score"),
         Column("device_latency_ms", "real", "latency in the device's log", nullable=True, low=0),
     ),
     unique=("attempt_id",),
+    conditions="banded",
     staged=True,
 )
-GROUP_ATTRIBUTES = ("age_band", "sex", "skin_tone_band")
+GROUP_ATTRIBUTES = tuple(item.level_column for item in SUBJECT)
 METRICS = ("fta", "fnmr", "fmr", "frr", "far")
 METRIC_COUNTS = Table(
     "metric_counts",

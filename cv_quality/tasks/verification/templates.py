@@ -135,7 +135,7 @@ def loaded_embedder(workspace: Workspace, build: str) -> Embedder:
     """The build's model, loaded once per process."""
     found = workspace.models.get(build)
     if not isinstance(found, Embedder):
-        entry = workspace.registry.entry(build)
+        entry = workspace.registry.model_entry(build)
         found = load_embedder(entry, registry=workspace.registry, threads=workspace.settings.threads)
         workspace.models[build] = found
     return found

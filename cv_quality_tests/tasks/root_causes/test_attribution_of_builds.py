@@ -13,7 +13,7 @@ from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.tasks.root_causes.attribution import AttributionSummary, attribute_build
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
+from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 
 DARK = Slice((Predicate("illuminance_lux", "<=", 10.0),))
 DROPS = {"old": ("old-a", "old-b"), "new": ("new-a", "new-b")}

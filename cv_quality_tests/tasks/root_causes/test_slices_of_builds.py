@@ -13,7 +13,8 @@ from cv_quality.gates.runner import run_gate
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.tasks.root_causes.slices import ATTRIBUTES, find_build_slices, genuine_attempts, read_slices
 from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, OUTCOME_WATERFALL
+from cv_quality.tasks.verification.tables import COMPARISONS, OUTCOME_WATERFALL
+from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 from cv_quality_tests.tasks.verification.scored_drops import THRESHOLD, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import Sample, unit, write_drop
 

@@ -9,6 +9,7 @@ from cv_quality.tasks.verification.build_metrics import measure_build
 from cv_quality.tasks.verification.comparisons import compare_drop
 from cv_quality.tasks.verification.counts import count_metrics
 from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.outcomes import attempt_outcomes
 from cv_quality_tests.tasks.verification.tiny_drops import Sample, random_drop, unit, write_drop
 
@@ -18,8 +19,8 @@ THRESHOLD = 0.6
 def score_drop(lake: Lake, drop: str, *, model: str = "b1") -> None:
     """Compare, judge and count one drop."""
     compare_drop(lake, build=model, drop=drop)
-    attempt_outcomes(lake, build=model, decision_threshold=THRESHOLD, drop=drop)
-    count_metrics(lake, build=model, drop=drop)
+    attempt_outcomes(lake, modality=FACE, build=model, decision_threshold=THRESHOLD, drop=drop)
+    count_metrics(lake, modality=FACE, build=model, drop=drop)
 
 
 def measure(lake: Lake, *, build: str, drops: Sequence[str], models: Sequence[str] = ()) -> None:

@@ -47,7 +47,7 @@ def dark(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return load_embedder(REGISTRY.entry(BUILD), registry=REGISTRY, threads=1)
+    return load_embedder(REGISTRY.model_entry(BUILD), registry=REGISTRY, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_only_attempts_that_the_change_touches_are_counted(
 def test_without_a_renderer_and_a_tone_curve_real_images_are_only_processed(
     dark: tuple[pl.DataFrame, Frames],
 ) -> None:
-    entry = REGISTRY.entry(BUILD)
+    entry = REGISTRY.model_entry(BUILD)
     steps = tuple(step for step in entry.preprocessing if not isinstance(step, ToneCurve))
     plain = load_embedder(replace(entry, preprocessing=steps), registry=REGISTRY, threads=1)
     done = counterfactuals(dark[0].head(3), frames=dark[1], embedder=plain)

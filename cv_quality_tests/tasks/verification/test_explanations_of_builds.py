@@ -52,7 +52,7 @@ def explained(lake: Lake, landing: Path, slices: Sequence[Slice]) -> Explanation
     return explain_build(
         lake,
         landing=store,
-        entry=REGISTRY.entry(BUILD),
+        entry=REGISTRY.model_entry(BUILD),
         registry=REGISTRY,
         build=BUILD,
         drops=[DROP],
@@ -70,7 +70,7 @@ def rows(lake: Lake, rank: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 def test_the_model_gives_each_pair_the_score_in_the_lake(lake: Lake, landing: Path, attempts: pl.DataFrame) -> None:
     chosen = choose_pairs(attempts, where=DARK, seed=0)
     frames = read_frames(lake, open_store(str(landing)), [chosen.failures, chosen.passes])
-    model = load_explained_model(REGISTRY.entry(BUILD), registry=REGISTRY, threads=1)
+    model = load_explained_model(REGISTRY.model_entry(BUILD), registry=REGISTRY, threads=1)
     pairs = as_pairs(chosen, model=model, frames=frames)
     for given, seen in zip((chosen.failures, chosen.passes), pairs, strict=True):
         assert list(seen.subjects) == given["subject_id"].to_list()

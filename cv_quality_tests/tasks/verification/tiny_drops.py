@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from cv_quality.drops.tables import DEVICES, DROP_FILES, SUBJECTS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.modality import of_modality
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 
 SHA = "0" * 64
@@ -96,6 +98,7 @@ def hash_of(name: str) -> int:
 
 
 def _write(lake: Lake, table: Table, key: TableKey, rows: Sequence[Row]) -> None:
+    table = of_modality(table, FACE)
     filled = [{column: row.get(column) for column in table.names} for row in rows]
     lake.write(table, key, pa.Table.from_pylist(filled, schema=table.arrow_schema))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cv_quality.lake.lake import Lake
+from cv_quality.tasks.verification.dimensions import dimensions_of
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.report.facts import MIN_ERRORS, Scope, mated, model_rows
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, DET_CURVE, IMPOSTOR_COUNTS
 
@@ -139,8 +141,8 @@ def read_latency(lake: Lake, *, scope: Scope, dimension: str) -> tuple[Latency, 
 
 
 def _declared_order(dimension: str, level: str) -> tuple[int, str]:
-    """Levels as the schema lists them ("nominal" before "fair"), others by name."""
-    levels = ATTEMPT_OUTCOMES.column(dimension).levels
+    """Levels as they are declared ("nominal" before "fair"), others by name."""
+    levels = next(item.column.levels for item in dimensions_of(FACE) if item.name == dimension)
     return (levels.index(level) if level in levels else len(levels), level)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cv_quality.drops.manifest import SCHEMA_VERSION
-from cv_quality.inference.registry import ModelEntry
+from cv_quality.inference.registry import BuildEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, atomic_path
 from cv_quality.reports import rendering
@@ -66,7 +66,7 @@ class Content:
     """Everything that the template shows; `undrawn` names the models without a point on the DET curve."""
 
     scope: Scope
-    entry: ModelEntry
+    entry: BuildEntry
     overview: Overview
     finding: Finding
     headlines: tuple[Headline, ...]
@@ -88,7 +88,7 @@ def write_failure_report(
     *,
     lake: Lake,
     landing: Store,
-    registry_entry: ModelEntry,
+    registry_entry: BuildEntry,
     baseline: str | None,
     build: str,
     target: Path,
@@ -126,7 +126,7 @@ def write_failure_report(
 
 
 def read_content(
-    lake: Lake, *, landing: Store, entry: ModelEntry, baseline: str | None, build: str, warehouse: Path | None
+    lake: Lake, *, landing: Store, entry: BuildEntry, baseline: str | None, build: str, warehouse: Path | None
 ) -> Content:
     """Everything the page shows, read from the lake and (pictures only) the landing area."""
     scope = facts.read_scope(lake, build=build, baseline=baseline)

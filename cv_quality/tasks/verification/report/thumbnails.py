@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.drops.tables import CONDITIONS, FRAME_INDEX, SUBJECTS, VALIDATED_ENROLS
+from cv_quality.drops.tables import FRAME_INDEX, SUBJECTS, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
+from cv_quality.tasks.verification.modalities.face import CONDITIONS
 from cv_quality.tasks.verification.report.facts import Scope, mated
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS
 

@@ -21,7 +21,6 @@ from cv_quality.drops.tables import (
     QUARANTINE_PARSE,
     QUARANTINE_VALIDATE,
     SUBJECTS,
-    VALIDATED_ENROLS,
 )
 from cv_quality.inference.registry import ModelEntry
 from cv_quality.lake.lake import Lake, TableKey
@@ -29,7 +28,6 @@ from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store, open_store
 from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
 from cv_quality.tasks.verification.tables import (
-    ATTEMPT_OUTCOMES,
     COMPARISONS,
     DET_CURVE,
     DIFFERENTIALS,
@@ -37,6 +35,7 @@ from cv_quality.tasks.verification.tables import (
     INTERVALS,
     OPERATING_POINTS,
 )
+from cv_quality_tests.modalities import ATTEMPT_OUTCOMES, VALIDATED_ENROLS
 from cv_quality_tests.tasks.verification.report.root_cause_rows import why_tables
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
@@ -154,6 +153,7 @@ def frame(table: Table, rows: list[Row]) -> pl.DataFrame:
 def _entry() -> ModelEntry:
     return ModelEntry(
         build_id=BUILD,
+        task="verification",
         modality="face",
         follows=BASELINE,
         format="torch_export",

@@ -23,7 +23,8 @@ from cv_quality.tasks.verification.report.thumbnails import (
     picture_of,
     read_failures,
 )
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS
+from cv_quality.tasks.verification.tables import COMPARISONS
+from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
