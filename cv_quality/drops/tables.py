@@ -111,9 +111,9 @@ def _raw(kind: str, grain: str) -> Table:
     return Table(f"raw_{kind}s", "drop", grain, (*EVENT_FIELDS[kind], *PROVENANCE), asset="raw_events")
 
 
-def _validated(name: str, kind: str, grain: str, unique: str, *, asset: str = "", staged: bool = False) -> Table:
+def _validated(name: str, kind: str, grain: str, unique: str, *, asset: str = "") -> Table:
     columns = (*EVENT_FIELDS[kind], *PROVENANCE)
-    return Table(name, "drop", grain, columns, unique=(unique,), asset=asset, staged=staged)
+    return Table(name, "drop", grain, columns, unique=(unique,), asset=asset)
 
 
 RAW_SUBJECTS = _raw("subject", "subject event as parsed")
@@ -134,27 +134,20 @@ _QUARANTINE_COLUMNS = (
     Column("event_kind", "text", "kind of the event, or 'frame', where it could be told", nullable=True),
     Column("event_id", "text", "identity of the event, where it could be told", nullable=True),
     Column("reason", "text", "code of the reason"),
-    Column("detail", "text", "what was expected and what was found"),
-    Column("raw", "text", "the row as delivered, undecodable bytes escaped, cut at 64 KiB", nullable=True),
+    Column("detail", "text", "what was expected and what was found", is_lake_only=True),
+    Column(
+        "raw",
+        "text",
+        "the row as delivered, undecodable bytes escaped, cut at 64 KiB",
+        nullable=True,
+        is_lake_only=True,
+    ),
     Column("raw_bytes", "integer", "length of the row as delivered", low=0),
 )
 QUARANTINE_PARSE = Table(
-    "quarantine_parse",
-    "drop",
-    "line or frame rejected while parsing",
-    _QUARANTINE_COLUMNS,
-    staged=True,
-    asset="quarantine",
-    hidden=("raw", "detail"),
+    "quarantine_parse", "drop", "line or frame rejected while parsing", _QUARANTINE_COLUMNS, asset="quarantine"
 )
-QUARANTINE_VALIDATE = Table(
-    "quarantine_validate",
-    "drop",
-    "event rejected while validating",
-    _QUARANTINE_COLUMNS,
-    staged=True,
-    hidden=("raw", "detail"),
-)
+QUARANTINE_VALIDATE = Table("quarantine_validate", "drop", "event rejected while validating", _QUARANTINE_COLUMNS)
 DROP_FILES = Table(
     "drop_files",
     "drop",
@@ -177,7 +170,6 @@ DROP_FILES = Table(
         Column("rows_quarantined", "integer", "rows rejected with a reason", low=0),
     ),
     unique=("file",),
-    staged=True,
     asset="raw_events",
 )
 FRAME_INDEX = Table(
@@ -202,7 +194,7 @@ VALIDATED_ATTEMPTS = _validated("validated_attempts", "attempt", "sound attempt"
 VALIDATED_ENROLS = _validated("validated_enrols", "enrol", "sound enrolment", "event_id", asset="validated_attempts")
 VALIDATED_STREAMS = _validated("validated_streams", "stream_frame", "sound stream frame", "event_id")
 SUBJECTS = _validated("subjects", "subject", "subject of a drop", "subject_id")
-DEVICES = _validated("devices", "device", "device of a drop", "device_id", staged=True)
+DEVICES = _validated("devices", "device", "device of a drop", "device_id")
 VALIDATED_TABLES: dict[str, Table] = {
     "subject": SUBJECTS,
     "device": DEVICES,

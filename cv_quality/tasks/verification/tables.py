@@ -58,7 +58,6 @@ COMPARISONS = Table(
         ),
     ),
     unique=("attempt_id", "reference_id"),
-    staged=True,
 )
 OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "non_match", "timeout", "accepted")
 ATTEMPT_OUTCOMES = Table(
@@ -91,7 +90,6 @@ ATTEMPT_OUTCOMES = Table(
         Column("device_latency_ms", "real", "latency in the device's log", nullable=True, low=0),
     ),
     unique=("attempt_id",),
-    staged=True,
 )
 GROUP_ATTRIBUTES = ("age_band", "sex", "skin_tone_band")
 METRICS = ("fta", "fnmr", "fmr", "frr", "far")
@@ -111,7 +109,6 @@ METRIC_COUNTS = Table(
         Column("denominator", "integer", "trials", low=1),
     ),
     unique=("metric", "dimension", "level", "subject_id", "claimed_subject_id"),
-    staged=True,
 )
 INTERVALS = Table(
     "intervals",
