@@ -6,7 +6,7 @@ how dbt is run, is decided in `cv_quality.lake.warehouse`.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cv_quality.lake.schema import Column, Table
@@ -30,7 +30,7 @@ def warehouse_tables(tables: Iterable[Table], project_dir: Path = DBT_PROJECT) -
     return [table for table in tables if table.mart or f"stg_{table.name}" in read]
 
 
-def mart_sources(tables: Sequence[Table]) -> dict[str, list[str]]:
+def mart_sources(tables: Collection[Table]) -> dict[str, list[str]]:
     """Name the lake tables that each mart reads, through other models too."""
     written, names = _hand_written(DBT_PROJECT), {table.name for table in tables}
 

@@ -85,7 +85,7 @@ class Table:
         columns: in the order of the file.
         unique: columns that identify a row within one file; empty when rows may repeat.
         conditions: whether the conditions that a modality records are columns too, with their bands or without.
-        mart: whether the warehouse has it row by row, as the fact `fct_<name>`. Models written by hand may read any table.
+        mart: whether the warehouse has it row by row, as `fct_<name>`; models written by hand may read any table.
         asset: the Dagster asset that shows it; by default one of its own name.
     """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from cv_quality.errors import GateFailed, SettingsError, near
@@ -68,14 +69,9 @@ def write_dbt_models(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> Non
 
 
 def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "WarehouseSource":
-    """What the warehouse is made of: the tables of all tasks, the files of refused builds left out."""
+    """Gather what the warehouse is made of: the tables of all tasks, without files that a build's gate refused."""
     from cv_quality.lake.warehouse import WarehouseSource
 
-    columns: dict[str, dict[str, Column]] = {}
-    for task, modality in ((task, modality) for task in tasks for modality in task.modalities):
-        for table in task.tables:
-            own = {column.name: column for column in of_modality(table, modality)}
-            columns[table.name] = own | columns.get(table.name, {})
     gates = {name: stage.name for task in tasks for name, stage in task.writers.items()}
 
     def is_published(table: Table, key: TableKey) -> bool:
@@ -85,11 +81,15 @@ def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "Wa
             return False
         return True
 
-    return WarehouseSource(
-        workspace.lake,
-        tuple(
-            replace(table, columns=tuple(columns[table.name].values()), conditions=None)
-            for table in tables_of(tasks).values()
-        ),
-        is_published,
-    )
+    return WarehouseSource(workspace.lake, _of_all_modalities(tasks), is_published)
+
+
+def _of_all_modalities(tasks: Sequence[Task]) -> tuple[Table, ...]:
+    """Every table with the conditions of each modality, so that SQL may name them before any file has them."""
+    columns: dict[str, dict[str, Column]] = {}
+    for task in tasks:
+        for table, modality in product(task.tables, task.modalities):
+            own = {column.name: column for column in of_modality(table, modality)}
+            columns[table.name] = own | columns.get(table.name, {})
+    tables = tables_of(tasks).values()
+    return tuple(replace(table, columns=tuple(columns[table.name].values()), conditions=None) for table in tables)
