@@ -46,7 +46,7 @@ def mart_sources(tables: Collection[Table]) -> dict[str, list[str]]:
 def _hand_written(project_dir: Path) -> dict[str, list[str]]:
     """The models that each hand-written one refers to."""
     paths = (project_dir / "models").rglob("*.sql")
-    return {path.stem: re.findall(r"ref\('([a-z0-9_]+)'\)", path.read_text()) for path in paths}
+    return {path.stem: re.findall(r"ref\(['\"]([a-z0-9_]+)['\"]\)", path.read_text()) for path in paths}
 
 
 def write_models(folder: Path, *, tables: Sequence[Table], files: Mapping[str, Sequence[str]]) -> None:
@@ -57,9 +57,8 @@ def write_models(folder: Path, *, tables: Sequence[Table], files: Mapping[str, S
         tables: those that the warehouse reads.
         files: the files of each table, and of the verdicts: paths and globs.
     """
-    staging, marts = folder / "staging", folder / "marts"
-    for kind in (staging, marts):
-        kind.mkdir()
+    (staging := folder / "staging").mkdir()
+    (marts := folder / "marts").mkdir()
     sources = [*(_source(table, files[table.name]) for table in tables), _verdicts(files[VERDICTS])]
     schema = {
         "version": 2,
@@ -76,7 +75,7 @@ def write_models(folder: Path, *, tables: Sequence[Table], files: Mapping[str, S
 
 
 def _select(relation: str, *, exclude: Sequence[str] = ()) -> str:
-    columns = f"* exclude ({', '.join(exclude)})" if exclude else "*"
+    columns = "* exclude ({})".format(", ".join(f'"{name}"' for name in exclude)) if exclude else "*"
     return f"select {columns} from {{{{ {relation} }}}}\n"
 
 
@@ -84,7 +83,7 @@ def _source(table: Table, files: Sequence[str]) -> dict[str, object]:
     return {
         "name": table.name,
         "description": f"One row: {table.grain}. One file per {table.key.replace('_', ' and ')}.",
-        "config": _location(f"read_parquet({as_sql(files)}, union_by_name = true)"),
+        "config": _location(f"read_parquet({_as_sql(files)}, union_by_name = true)"),
         "columns": [_described(column) for column in table],
     }
 
@@ -95,7 +94,7 @@ def _verdicts(files: Sequence[str]) -> dict[str, object]:
     return {
         "name": VERDICTS,
         "description": "One row: a gate's verdict on one key. One JSON object per gate and key.",
-        "config": _location(f"read_json({as_sql(files)}, columns = struct_pack({columns}))"),
+        "config": _location(f"read_json({_as_sql(files)}, columns = struct_pack({columns}))"),
     }
 
 
@@ -104,10 +103,10 @@ def _location(read: str) -> dict[str, object]:
     return {"meta": {"external_location": f"{{% raw %}}{read.replace('{', '{{').replace('}', '}}')}{{% endraw %}}"}}
 
 
-def as_sql(paths: Sequence[str]) -> str:
+def _as_sql(paths: Sequence[str]) -> str:
     """Write paths as an SQL list.
 
-    >>> as_sql(["it's.parquet"])
+    >>> _as_sql(["it's.parquet"])
     "['it''s.parquet']"
     """
     return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"

@@ -13,6 +13,7 @@ import pytest
 from cv_quality.drops.tables import QUARANTINE_PARSE
 from cv_quality.errors import WarehouseError
 from cv_quality.gates.verdicts import ExpectationResult, Verdict, digest_of, write_verdict
+from cv_quality.lake import warehouse
 from cv_quality.lake.dbt_models import DBT_PROJECT, mart_sources, warehouse_tables
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
@@ -193,6 +194,16 @@ def test_a_failing_test_is_named_and_the_old_warehouse_stays(tmp_path: Path) -> 
     assert {table for table, *_ in refused.value.failed} == {"fct_intervals"}
     assert target.read_bytes() == b"the old warehouse"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "warehouse.duckdb", "warehouse.duckdb.lock"]
+
+
+def test_dbt_starts_however_many_verdicts_there_are(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(600):
+        write_verdict(lake, Verdict("parse", f"{number:0128}", True, {}, ()))
+    monkeypatch.setattr(warehouse, "DBT", (sys.executable, "-c", "print('it started')"))
+    with pytest.raises(WarehouseError, match="dbt ended with 0 before it ran a model:\nit started"):
+        build_warehouse(all_of(lake), target=tmp_path / "warehouse.duckdb")
 
 
 def test_an_open_reader_keeps_the_old_data_and_a_new_one_sees_that_of_an_empty_lake(lake: Lake, tmp_path: Path) -> None:
