@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV := uv==0.13.9
 
-.PHONY: help demo ui test lint format docs bench clean
+.PHONY: help demo ui test lint format docs bench dbt clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,10 @@ docs: $(READY) ## The pages that follow from the declarations
 
 bench: $(READY) ## Speed and memory as ratios against the bare engines
 	$(BIN)/python -m benchmarks
+
+dbt: $(READY) ## The models that follow from the tables, for work in dbt_project with dbt alone
+	@$(BIN)/python -c 'from cv_quality.settings import Settings; from cv_quality.tasks import *; \
+	  write_dbt_models(open_workspace(Settings.from_environment()))'
 
 # uv reads no pip configuration: hand on where pip would look for further wheels (a CPU build of torch, say).
 $(READY): requirements.lock pyproject.toml

@@ -12,10 +12,11 @@ from cv_quality.builds import modality_of
 from cv_quality.errors import CvQualityError, DropError, StoreError
 from cv_quality.freshness import Freshness, remember
 from cv_quality.gates.verdicts import refusal, write_verdict
+from cv_quality.lake.dbt_models import warehouse_tables
 from cv_quality.lake.lake import TableKey
 from cv_quality.planning import Work, due
 from cv_quality.stage import JOBS, PUBLISH, Phase, Stage, StageResult, Task, phases_of
-from cv_quality.tasks import TASKS, publish_marts
+from cv_quality.tasks import TASKS, publish_marts, tables_of
 from cv_quality.workspace import Workspace
 
 
@@ -124,9 +125,9 @@ class _Run:
         )
 
     def wrote_for_warehouse(self, tasks: Sequence[Task]) -> bool:
-        stages = [stage for task in tasks for stage in task.stages]
-        names = {stage.name for stage in stages if any(table.mart or table.staged for table in stage.writes)}
-        return any(result.passed and result.stage in names for result in self.done.results)
+        read = {table.name for table in warehouse_tables(tables_of(tasks).values())}
+        writers = {task.writers[name].name for task in tasks for name in read if name in task.writers}
+        return any(result.passed and result.stage in writers for result in self.done.results)
 
     def _take(self, steps: Iterator[StageResult], key: str) -> bool:
         """Take the steps up to the first that is refused; returns whether none was."""

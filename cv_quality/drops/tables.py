@@ -86,8 +86,8 @@ def _raw(name: str, grain: str, fields: tuple[Column, ...], *, conditions: Condi
     return Table(name, "drop", grain, (*fields, *PROVENANCE), asset="raw_events", conditions=conditions)
 
 
-def _validated(raw: Table, name: str, grain: str, key: str, *, asset: str = "", staged: bool = False) -> Table:
-    return replace(raw, name=name, grain=grain, unique=(key,), asset=asset, staged=staged)
+def _validated(raw: Table, name: str, grain: str, key: str, *, asset: str = "") -> Table:
+    return replace(raw, name=name, grain=grain, unique=(key,), asset=asset)
 
 
 RAW_SUBJECTS = _raw("raw_subjects", "subject event as parsed", SUBJECT_FIELDS)
@@ -109,27 +109,20 @@ _QUARANTINE_COLUMNS = (
     Column("event_kind", "text", "kind of the event, or 'frame', where it could be told", nullable=True),
     Column("event_id", "text", "identity of the event, where it could be told", nullable=True),
     Column("reason", "text", "code of the reason"),
-    Column("detail", "text", "what was expected and what was found"),
-    Column("raw", "text", "the row as delivered, undecodable bytes escaped, cut at 64 KiB", nullable=True),
+    Column("detail", "text", "what was expected and what was found", is_lake_only=True),
+    Column(
+        "raw",
+        "text",
+        "the row as delivered, undecodable bytes escaped, cut at 64 KiB",
+        nullable=True,
+        is_lake_only=True,
+    ),
     Column("raw_bytes", "integer", "length of the row as delivered", low=0),
 )
 QUARANTINE_PARSE = Table(
-    "quarantine_parse",
-    "drop",
-    "line or frame rejected while parsing",
-    _QUARANTINE_COLUMNS,
-    staged=True,
-    asset="quarantine",
-    hidden=("raw", "detail"),
+    "quarantine_parse", "drop", "line or frame rejected while parsing", _QUARANTINE_COLUMNS, asset="quarantine"
 )
-QUARANTINE_VALIDATE = Table(
-    "quarantine_validate",
-    "drop",
-    "event rejected while validating",
-    _QUARANTINE_COLUMNS,
-    staged=True,
-    hidden=("raw", "detail"),
-)
+QUARANTINE_VALIDATE = Table("quarantine_validate", "drop", "event rejected while validating", _QUARANTINE_COLUMNS)
 DROP_FILES = Table(
     "drop_files",
     "drop",
@@ -152,7 +145,6 @@ DROP_FILES = Table(
         Column("rows_quarantined", "integer", "rows rejected with a reason", low=0),
     ),
     unique=("file",),
-    staged=True,
     asset="raw_events",
 )
 FRAME_INDEX = Table(
@@ -177,7 +169,7 @@ VALIDATED_ATTEMPTS = _validated(RAW_ATTEMPTS, "validated_attempts", "sound attem
 VALIDATED_ENROLS = _validated(RAW_ENROLS, "validated_enrols", "sound enrolment", "event_id", asset="validated_attempts")
 VALIDATED_STREAMS = _validated(RAW_STREAM_FRAMES, "validated_streams", "sound stream frame", "event_id")
 SUBJECTS = _validated(RAW_SUBJECTS, "subjects", "subject of a drop", "subject_id")
-DEVICES = _validated(RAW_DEVICES, "devices", "device of a drop", "device_id", staged=True)
+DEVICES = _validated(RAW_DEVICES, "devices", "device of a drop", "device_id")
 VALIDATED_TABLES: dict[str, Table] = {
     "subject": SUBJECTS,
     "device": DEVICES,

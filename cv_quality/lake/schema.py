@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from cv_quality.errors import SchemaError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -16,6 +18,12 @@ Key = Literal["drop", "build", "build_drop"]
 Bounds = Literal["score", "threshold", "name"]
 Conditions = Literal["recorded", "banded"]
 
+PARTITION_COLUMNS: dict[Key, tuple[str, ...]] = {
+    "drop": ("drop_id",),
+    "build": ("build_id",),
+    "build_drop": ("build_id", "drop_id"),
+}
+"""The columns that hold the key of a file in its rows."""
 IDENTIFIER = r"[A-Za-z0-9._-]{1,128}"
 NOT_IN_IDENTIFIER = r"[^A-Za-z0-9._-]"
 
@@ -33,6 +41,7 @@ class Column:
         levels: the closed set of values of a text column; empty when open.
         pattern: regular expression that a whole text value must match.
         bounds: what the modality says of the values: the range of its scores, of thresholds on them, or its own name.
+        is_lake_only: whether the warehouse must not read it.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Column:
     levels: tuple[str, ...] = ()
     pattern: str | None = None
     bounds: Bounds | None = None
+    is_lake_only: bool = False
 
     @property
     def arrow_type(self) -> "pa.DataType":
@@ -75,9 +85,7 @@ class Table:
         columns: in the order of the file.
         unique: columns that identify a row within one file; empty when rows may repeat.
         conditions: whether the conditions that a modality records are columns too, with their bands or without.
-        mart: whether the warehouse has it, row by row.
-        staged: whether models of the warehouse are made of it.
-        hidden: columns that stay in the lake.
+        mart: whether the warehouse has it row by row, as `fct_<name>`; models written by hand may read any table.
         asset: the Dagster asset that shows it; by default one of its own name.
     """
 
@@ -88,16 +96,29 @@ class Table:
     unique: tuple[str, ...] = ()
     conditions: Conditions | None = None
     mart: bool = False
-    staged: bool = False
-    hidden: tuple[str, ...] = ()
     asset: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that what identifies a row is there.
+
+        Raises:
+            SchemaError: a unique column, or in a mart the build or drop that tells its files apart, is no column.
+        """
+        missing = [name for name in (self.mart_key if self.mart else self.unique) if name not in self.names]
+        if missing:
+            raise SchemaError(f"table {self.name}, keyed by {self.key}, has no column {', '.join(missing)}: declare it")
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
 
     def column(self, name: str) -> Column:
         """The column called `name`; KeyError when the table has none."""
-        return next((column for column in self.columns if column.name == name), None) or _missing(self, name)
+        return {column.name: column for column in self.columns}[name]
+
+    @property
+    def mart_key(self) -> tuple[str, ...]:
+        """The columns that identify a row over all files, as far as rows do not repeat."""
+        return tuple(dict.fromkeys((*PARTITION_COLUMNS[self.key], *self.unique)))
 
     @property
     def names(self) -> list[str]:
@@ -108,10 +129,6 @@ class Table:
         import pyarrow as pa
 
         return pa.schema([pa.field(c.name, c.arrow_type, nullable=c.nullable) for c in self.columns])
-
-
-def _missing(table: Table, name: str) -> Column:
-    raise KeyError(f"table {table.name} has no column {name!r}")
 
 
 def identifier(name: str, meaning: str, *, nullable: bool = False) -> Column:

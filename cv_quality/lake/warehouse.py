@@ -1,33 +1,48 @@
 """The metric tables in DuckDB: built by dbt into a new file, tested there, and swapped in by rename.
 
 One writer at a time, held apart by a lock beside the file; readers never wait, and one that has the old file open
-keeps it. The tables and their tests are in `dbt_project/`; what dbt reads of the lake in `cv_quality.lake.dbt_sources`.
+keeps it. Models are written by hand in `dbt_project/`, or follow from the tables (`cv_quality.lake.dbt_models`).
 """
 
 import fcntl
 import json
-import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cv_quality.errors import WarehouseError
-from cv_quality.lake.dbt_sources import VERDICTS
-from cv_quality.lake.lake import Lake
+from cv_quality.lake.dbt_models import DBT_PROJECT, VERDICTS, warehouse_tables, write_models
+from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.staging import staging_folder
 
-DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
+GENERATED = "generated"
 DBT = (sys.executable, "-c", "from dbt.cli.main import cli; cli()")
 """dbt in a process of its own: one that ran it in-process could not open the warehouse read-only afterwards."""
 
 LOCK_POLL_SECONDS = 0.1
 OUTPUT_SHOWN = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseSource:
+    """What a warehouse is made of.
+
+    Attributes:
+        lake: read through local files; from an object store the few tables needed are fetched first.
+        tables: those that the lake may hold.
+        is_published: whether the warehouse may read a table's file for a build.
+    """
+
+    lake: Lake
+    tables: tuple[Table, ...]
+    is_published: Callable[[Table, TableKey], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +63,6 @@ class NodeResult:
     failures: int
     message: str | None
 
-    @property
-    def is_good(self) -> bool:
-        """Whether it does not stand in the way of publishing; a warning does not."""
-        return self.status in ("success", "pass", "warn")
-
 
 @dataclass(frozen=True, slots=True)
 class WarehouseSummary:
@@ -71,9 +81,8 @@ class WarehouseSummary:
 
 
 def build_warehouse(
+    source: WarehouseSource,
     *,
-    lake: Lake,
-    tables: Sequence[Table],
     target: Path,
     project_dir: Path = DBT_PROJECT,
     memory_limit: str = "600MB",
@@ -82,8 +91,6 @@ def build_warehouse(
     """Build the warehouse from the lake, test it, and put it in the place of `target`.
 
     Args:
-        tables: those that the lake may hold; the ones marked for the warehouse are read.
-        lake: read through local files; from an object store the few tables needed are fetched first.
         target: the DuckDB file; its folder also holds the lock and, for the time of the build, the new file.
         project_dir: the dbt project, by default the one of the repository.
         memory_limit: DuckDB's, in its own notation.
@@ -101,13 +108,10 @@ def build_warehouse(
         staging_folder(target.parent, prefix=f".{target.name}-") as folder,
     ):
         started = time.perf_counter()
-        built = folder / target.name
-        variables = {
-            "warehouse": str(built),
-            "memory_limit": memory_limit,
-            "lake_files": lake_files(lake, tables, folder),
-        }
-        nodes = _run_dbt(project_dir, folder, variables)
+        built, project = folder / target.name, folder / "project"
+        shutil.copytree(project_dir, project, ignore=shutil.ignore_patterns(GENERATED, "target", "logs", "*.duckdb"))
+        write_generated(project, source)
+        nodes = _run_dbt(project, folder, {"warehouse": str(built), "memory_limit": memory_limit})
         _refuse_failures(nodes, target)
         built.replace(target)
         return WarehouseSummary(
@@ -118,49 +122,42 @@ def build_warehouse(
         )
 
 
-def mart_sources(tables: Iterable[Table]) -> dict[str, list[str]]:
-    """Every metric table by name, with the lake tables that its model reads, through other models too."""
-    found = {path.stem: path.read_text() for path in sorted((DBT_PROJECT / "models" / "marts").glob("*.sql"))}
-    names = {table.name for table in tables}
-
-    def read(model: str) -> set[str]:
-        refs = re.findall(r"ref\('([a-z0-9_]+)'\)", found.get(model, ""))
-        own = {ref.removeprefix("stg_") for ref in refs if ref.startswith("stg_")}
-        return (own & names) | {name for ref in refs if ref in found for name in read(ref)}
-
-    return {model: sorted(read(model)) for model in found}
+def write_generated(project_dir: Path, source: WarehouseSource) -> None:
+    """Write what follows from the tables into the folder `generated` of a dbt project, in place of what was there."""
+    folder = project_dir / GENERATED
+    shutil.rmtree(folder, ignore_errors=True)
+    empty = folder / "empty"
+    empty.mkdir(parents=True)
+    tables = warehouse_tables(source.tables, project_dir)
+    files = {table.name: [_empty(table, empty), *_files(table, source)] for table in tables}
+    write_models(folder, tables=tables, files=files | {VERDICTS: _verdicts(source.lake, empty)})
 
 
-def lake_files(lake: Lake, tables: Sequence[Table], folder: Path) -> dict[str, str]:
-    """For each table that the warehouse reads, its files as a DuckDB list of paths and globs.
-
-    The first is always an empty file with the table's columns, so that a table without a file yet is an empty table.
+def _files(table: Table, source: WarehouseSource) -> list[str]:
+    """The files of a table: numbers of builds as far as they may be read, and all that there is of drops, refused ones
+    too, as one glob where the lake is a folder.
     """
-    files = {t.name: [_empty(t, folder), *_files(lake, t)] for t in tables if t.mart or t.staged}
-    return {name: _as_sql(paths) for name, paths in (files | {VERDICTS: _verdicts(lake, folder)}).items()}
-
-
-def _files(lake: Lake, table: Table) -> list[str]:
-    """One glob for a lake in a folder, a local copy of each file for any other; nothing for a table without files."""
-    keys = lake.keys(table)
+    lake, keys = source.lake, source.lake.keys(table)
     root = getattr(lake.store, "root", None)
-    if keys and isinstance(root, Path):
+    if table.mart or table.key == "build":
+        keys = [key for key in keys if source.is_published(table, key)]
+    elif keys and isinstance(root, Path):
         return [f"{_escaped_glob(root.absolute() / table.name)}/{'*/*' if table.key == 'build_drop' else '*'}.parquet"]
-    return [_escaped_glob(lake.path(table, key)) for key in keys]
+    return [_escaped_glob(lake.path(table, key).absolute()) for key in keys]
 
 
 def _empty(table: Table, folder: Path) -> str:
+    """A file with the table's columns and no row, so that a table without a file yet is an empty table."""
     import pyarrow.parquet as pq
 
-    path = folder / "empty" / f"{table.name}.parquet"
-    path.parent.mkdir(exist_ok=True)
+    path = folder / f"{table.name}.parquet"
     pq.write_table(table.arrow_schema.empty_table(), path)
-    return _escaped_glob(path)
+    return _escaped_glob(path.absolute())
 
 
 def _verdicts(lake: Lake, folder: Path) -> list[str]:
     """The gates' verdicts, one file each, and a file without any."""
-    none = folder / "empty" / f"{VERDICTS}.json"
+    none = folder / f"{VERDICTS}.json"
     none.write_text("[]")
     written = [lake.store.local(info.key) for info in lake.store.list(f"{VERDICTS}/")]
     return [_escaped_glob(path.absolute()) for path in (none, *written)]
@@ -169,16 +166,6 @@ def _verdicts(lake: Lake, folder: Path) -> list[str]:
 def _escaped_glob(path: Path) -> str:
     """A path in which no character is taken for a wildcard."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
-
-
-def _as_sql(paths: Sequence[str]) -> str:
-    """A list literal, braces doubled because dbt-duckdb takes a location for a Python format string.
-
-    >>> _as_sql(["it's.parquet"])
-    "['it''s.parquet']"
-    """
-    text = "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 @contextmanager
@@ -212,7 +199,7 @@ def dbt_command(project_dir: Path, folder: Path, variables: Mapping[str, object]
 
 def _run_dbt(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> dict[str, NodeResult]:
     """dbt's answer for every model and test, by its unique id."""
-    command = dbt_command(project_dir.absolute(), folder, variables)
+    command = dbt_command(project_dir, folder, variables)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     results = folder / "target" / "run_results.json"
     if not results.is_file():

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from cv_quality.errors import WarehouseError
-from cv_quality.lake.warehouse import mart_sources
+from cv_quality.lake.dbt_models import mart_sources
 from cv_quality.pipeline.running import RETRY_UNREACHABLE_STORES, Event
 from cv_quality.stage import Task, asset_of
 from cv_quality.tasks import publish_marts, tables_of

@@ -1,13 +1,22 @@
 """The tasks: what is measured, each in a folder of its own. This is their only list."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
 
-from cv_quality.errors import SettingsError, near
-from cv_quality.lake.schema import Table
+from cv_quality.errors import GateFailed, SettingsError, near
+from cv_quality.gates.verdicts import require_passed
+from cv_quality.lake.lake import TableKey
+from cv_quality.lake.schema import Column, Table
+from cv_quality.modality import of_modality
 from cv_quality.settings import Settings
 from cv_quality.stage import StageResult, Task
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from cv_quality.lake.warehouse import WarehouseSource
 
 TASKS: tuple[Task, ...] = (VERIFICATION,)
 
@@ -42,12 +51,45 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     """
     from cv_quality.lake.warehouse import build_warehouse
 
-    settings = workspace.settings
     summary = build_warehouse(
-        lake=workspace.lake,
-        tables=tuple(tables_of(tasks).values()),
-        target=settings.warehouse,
-        memory_limit=settings.memory_limit,
+        warehouse_source(workspace, tasks),
+        target=workspace.settings.warehouse,
+        memory_limit=workspace.settings.memory_limit,
     )
     numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
     return StageResult("marts", "warehouse", numbers, summary.seconds)
+
+
+def write_dbt_models(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> None:
+    """Write the models that follow from the tables into `dbt_project/`, for work with dbt alone."""
+    from cv_quality.lake.dbt_models import DBT_PROJECT
+    from cv_quality.lake.warehouse import write_generated
+
+    write_generated(DBT_PROJECT, warehouse_source(workspace, tasks))
+
+
+def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "WarehouseSource":
+    """Gather what the warehouse is made of: the tables of all tasks, without files that a build's gate refused."""
+    from cv_quality.lake.warehouse import WarehouseSource
+
+    gates = {name: stage.name for task in tasks for name, stage in task.writers.items()}
+
+    def is_published(table: Table, key: TableKey) -> bool:
+        try:
+            require_passed(workspace.lake, gates[table.name], key, tables=[table])
+        except GateFailed:
+            return False
+        return True
+
+    return WarehouseSource(workspace.lake, _of_all_modalities(tasks), is_published)
+
+
+def _of_all_modalities(tasks: Sequence[Task]) -> tuple[Table, ...]:
+    """Every table with the conditions of each modality, so that SQL may name them before any file has them."""
+    columns: dict[str, dict[str, Column]] = {}
+    for task in tasks:
+        for table, modality in product(task.tables, task.modalities):
+            own = {column.name: column for column in of_modality(table, modality)}
+            columns[table.name] = own | columns.get(table.name, {})
+    tables = tables_of(tasks).values()
+    return tuple(replace(table, columns=tuple(columns[table.name].values()), conditions=None) for table in tables)

@@ -38,7 +38,6 @@ from cv_quality_tests.deployment import (
     without_transactions_of_one_subject,
 )
 
-
 EXPLAINED = ("attribution", "clusters", "explanations")
 
 

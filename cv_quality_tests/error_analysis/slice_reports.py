@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks import TABLES
+from cv_quality.tasks import TASKS, tables_of
 
 KEY = TableKey(build="face-1.2")
 WHERE = '[{"column": "eyewear", "op": "==", "value": "glasses"}]'
@@ -105,7 +105,7 @@ CLUSTER: Row = {
     "is_described": True,
     "precision": 0.9,
     "recall": 0.8,
-    "exemplars_json": "[]",
+    "examples_json": "[]",
     **{name: value for name, value in CONFIRMED.items() if name not in ("outcome", "finding", "rank")},
 }
 MAP: Row = {
@@ -164,6 +164,6 @@ def sound() -> Rows:
 def write_findings(lake: Lake, rows: Rows) -> None:
     """Write the tables; a column that a row leaves out is null."""
     for name, items in rows.items():
-        schema = TABLES[name].arrow_schema
-        filled = [{column: item.get(column) for column in schema.names} for item in items]
-        lake.write(TABLES[name], KEY, pa.Table.from_pylist(filled, schema=schema))
+        table = tables_of(TASKS)[name]
+        filled = [{column: item.get(column) for column in table.names} for item in items]
+        lake.write(table, KEY, pa.Table.from_pylist(filled, schema=table.arrow_schema))

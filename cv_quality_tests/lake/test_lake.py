@@ -147,3 +147,10 @@ def test_no_rows_are_a_table_too(lake: Lake) -> None:
     assert lake.write(BY_DROP, TableKey(drop="d1"), empty) == 0
     assert lake.read(BY_DROP, TableKey(drop="d1")).height == 0
     assert isinstance(conform(BY_DROP, BY_DROP.arrow_schema.empty_table()), pa.Table)
+
+
+def test_a_table_without_a_column_of_its_key_is_refused() -> None:
+    with pytest.raises(SchemaError, match="table by_drop, keyed by drop, has no column attempt_id"):
+        Table("by_drop", "drop", "a row", COLUMNS, unique=("attempt_id",))
+    with pytest.raises(SchemaError, match="table by_build, keyed by build, has no column build_id"):
+        Table("by_build", "build", "a row", COLUMNS, unique=("subject_id",), mart=True)

@@ -1,7 +1,9 @@
 """The warehouse with real dbt runs: what it holds, what stops it, and what its readers notice."""
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -10,13 +12,18 @@ import pytest
 
 from cv_quality.drops.tables import QUARANTINE_PARSE
 from cv_quality.errors import WarehouseError
-from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
-from cv_quality.lake.dbt_sources import VERDICTS, WAREHOUSE_TABLES, dbt_sources_yaml
+from cv_quality.gates.verdicts import ExpectationResult, Verdict, digest_of, write_verdict
+from cv_quality.lake import warehouse
+from cv_quality.lake.dbt_models import DBT_PROJECT, mart_sources, warehouse_tables
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
 from cv_quality.lake.store import open_store
-from cv_quality.lake.warehouse import DBT_PROJECT, WarehouseSummary, build_warehouse, lake_files
+from cv_quality.lake.warehouse import WarehouseSource, WarehouseSummary, build_warehouse, write_generated
+from cv_quality.settings import Settings
+from cv_quality.tasks import TASKS, open_workspace, tables_of, warehouse_source
+from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
 from cv_quality.tasks.verification.tables import INTERVALS
-from cv_quality_tests.error_analysis.slice_reports import part, sound, write_findings
+from cv_quality_tests.error_analysis.slice_reports import KEY, sound, write_findings
 from cv_quality_tests.tasks.verification.scored_drops import measure, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import random_drop, write_drop
 
@@ -28,9 +35,21 @@ FORBIDDEN = {
     "subject_id",
     "attempt_id",
     "reference_subject_id",
-    "exemplars_json",
+    "examples_json",
+    "skipped_json",
     "map",
 }
+
+
+def source_of(lake: Lake) -> WarehouseSource:
+    """What the warehouse is made of, the verdicts of gates looked up in the lake."""
+    workspace = open_workspace(Settings.from_environment({"CVQ_LAKE": lake.store.uri}))
+    return warehouse_source(workspace)
+
+
+def all_of(lake: Lake) -> WarehouseSource:
+    """The same for a lake whose tables no gate has judged."""
+    return replace(source_of(lake), is_published=lambda *_: True)
 
 
 def filled(lake: Lake) -> Lake:
@@ -63,7 +82,7 @@ def ask(warehouse: Path, sql: str) -> list[tuple[object, ...]]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, WarehouseSummary]:
     folder = tmp_path_factory.mktemp("it's a {warehouse}")
     lake = filled(Lake(open_store(str(folder / "lake"))))
-    return lake, build_warehouse(lake=lake, target=folder / "warehouse.duckdb")
+    return lake, build_warehouse(all_of(lake), target=folder / "warehouse.duckdb")
 
 
 def test_every_model_is_built_and_every_test_passes(built: tuple[Lake, WarehouseSummary]) -> None:
@@ -120,22 +139,71 @@ def test_what_a_build_fails_at_can_be_asked_of_the_warehouse(built: tuple[Lake, 
     ]
 
 
-def test_a_change_whose_parts_do_not_add_up_is_not_published(lake: Lake, tmp_path: Path) -> None:
-    rows = {"change_attribution": [part(0, before=(2, 100), after=(12, 100), mix=0.0, rate=0.1)]}
-    write_findings(lake, rows)
-    with pytest.raises(WarehouseError, match="parts_of_a_change_add_up_to_it on fct_change_attribution"):
-        build_warehouse(lake=lake, target=tmp_path / "warehouse.duckdb")
+def test_what_a_table_and_a_column_mean_is_said_in_the_warehouse(built: tuple[Lake, WarehouseSummary]) -> None:
+    target = built[1].target
+    assert ask(target, "SELECT table_name FROM duckdb_tables() WHERE comment IS NULL") == []
+    mute = ask(target, "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL")
+    assert mute == []
+    meaning = "SELECT comment FROM duckdb_columns() WHERE table_name = '{}' AND column_name = '{}'"
+    said = {
+        ("fct_operating_points", "fmr"): "realised FMR; null allowed",
+        ("fct_latency", "p50_ms"): "median, milliseconds",
+        ("dim_drop", "site"): "where the drop was recorded",
+        ("dim_drop", "build_id"): "the build that recorded it",
+        ("fct_slice_trends", "low"): "lower 95 % bound; null allowed",
+    }
+    assert {column: ask(target, meaning.format(*column)) for column in said} == {
+        column: [(text,)] for column, text in said.items()
+    }
+
+
+def judge(lake: Lake, gate: str, *tables: Table, passed: bool = True) -> None:
+    """A verdict on the tables as they lie in the lake."""
+    judged = {lake.object_key(table, KEY): digest_of(lake, table, KEY) for table in tables}
+    write_verdict(lake, Verdict(gate, str(KEY), passed, judged, ()))
+
+
+def test_rows_of_a_build_that_their_gate_refused_are_not_published(lake: Lake, tmp_path: Path) -> None:
+    write_findings(lake, sound())
+    judge(lake, "slices", SLICE_SEARCHES, FAILURE_SLICES, SLICE_TRENDS)
+    judge(lake, "attribution", CHANGE_ATTRIBUTION, passed=False)
+    target = build_warehouse(source_of(lake), target=tmp_path / "warehouse.duckdb").target
+    assert ask(target, "SELECT count(*) FROM fct_change_attribution") == [(0,)]
+    assert ask(target, "SELECT count(*) FROM fct_failure_slices") == [(2,)]
+    assert ask(target, "SELECT count(*) FROM fct_slice_trends") == [(1,)]
+    verdicts = ask(target, "SELECT gate, is_passed FROM fct_gate_verdicts ORDER BY gate")
+    assert verdicts == [("attribution", False), ("slices", True)]
+
+
+def test_a_file_that_was_written_after_its_verdict_is_not_published(lake: Lake) -> None:
+    write_findings(lake, sound())
+    judge(lake, "attribution", CHANGE_ATTRIBUTION)
+    source = source_of(lake)
+    assert source.is_published(CHANGE_ATTRIBUTION, KEY)
+    lake.write(CHANGE_ATTRIBUTION, KEY, lake.read(CHANGE_ATTRIBUTION, KEY).head(1))
+    assert not source.is_published(CHANGE_ATTRIBUTION, KEY)
+    assert not source.is_published(FAILURE_SLICES, KEY)
 
 
 def test_a_failing_test_is_named_and_the_old_warehouse_stays(tmp_path: Path) -> None:
     lake, target = filled(Lake(open_store(str(tmp_path / "lake")))), tmp_path / "warehouse.duckdb"
     target.write_bytes(b"the old warehouse")
-    rows = lake.read(INTERVALS, TableKey(build="b1"))
-    lake.write(INTERVALS, TableKey(build="b1"), pl.concat([rows, rows.head(1)]))
-    with pytest.raises(WarehouseError, match=r"unique_key_fct_intervals.* on fct_intervals: Got 1 result"):
-        build_warehouse(lake=lake, target=target)
+    lake.write(INTERVALS, TableKey(build="b2"), lake.read(INTERVALS, TableKey(build="b1")).head(2))
+    with pytest.raises(WarehouseError, match=r"unique_key_fct_intervals.* on fct_intervals: Got 2 results") as refused:
+        build_warehouse(all_of(lake), target=target)
+    assert {table for table, *_ in refused.value.failed} == {"fct_intervals"}
     assert target.read_bytes() == b"the old warehouse"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "warehouse.duckdb", "warehouse.duckdb.lock"]
+
+
+def test_dbt_starts_however_many_verdicts_there_are(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(600):
+        write_verdict(lake, Verdict("parse", f"{number:0128}", True, {}, ()))
+    monkeypatch.setattr(warehouse, "DBT", (sys.executable, "-c", "print('it started')"))
+    with pytest.raises(WarehouseError, match="dbt ended with 0 before it ran a model:\nit started"):
+        build_warehouse(all_of(lake), target=tmp_path / "warehouse.duckdb")
 
 
 def test_an_open_reader_keeps_the_old_data_and_a_new_one_sees_that_of_an_empty_lake(lake: Lake, tmp_path: Path) -> None:
@@ -145,7 +213,7 @@ def test_an_open_reader_keeps_the_old_data_and_a_new_one_sees_that_of_an_empty_l
     query = f"import duckdb; print(duckdb.connect({str(target)!r}, read_only=True)"
     query += ".execute('SELECT count(*) FROM dim_drop').fetchall())"
     with duckdb.connect(str(target), read_only=True) as reader:
-        build_warehouse(lake=lake, target=target)
+        build_warehouse(all_of(lake), target=target)
         assert reader.execute("SELECT drop_id FROM dim_drop").fetchall() == [("old",)]
         seen = subprocess.run([sys.executable, "-c", query], capture_output=True, text=True, check=False)
     assert (seen.stdout.strip(), seen.stderr) == ("[(0,)]", "")
@@ -161,26 +229,35 @@ def test_a_second_writer_waits_and_then_says_who_holds_on(lake: Lake, tmp_path: 
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(WarehouseError, match="another process has been building"):
-            build_warehouse(lake=lake, target=target, lock_timeout_seconds=0.2)
+            build_warehouse(all_of(lake), target=target, lock_timeout_seconds=0.2)
         assert holder.stdin is not None
         holder.stdin.close()
 
 
 def test_a_missing_project_is_said_before_anything_is_touched(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(WarehouseError, match="no dbt project"):
-        build_warehouse(lake=lake, target=tmp_path / "w" / "warehouse.duckdb", project_dir=tmp_path)
+        build_warehouse(all_of(lake), target=tmp_path / "w" / "warehouse.duckdb", project_dir=tmp_path)
     assert not (tmp_path / "w").exists()
 
 
-def test_a_table_without_files_is_read_as_an_empty_table(lake: Lake, tmp_path: Path) -> None:
-    files = lake_files(lake, tmp_path)
-    assert set(files) == {VERDICTS, *(table.name for table in WAREHOUSE_TABLES)}
-    rows = duckdb.execute(f"DESCRIBE SELECT * FROM read_parquet({files['intervals']})").fetchall()
-    assert [row[0] for row in rows] == INTERVALS.names
+def test_the_warehouse_reads_marts_and_what_hand_written_models_name() -> None:
+    read = {table.name for table in warehouse_tables(tables_of(TASKS).values())}
+    assert {"intervals", "drop_files", "slice_trends"} <= read
+    assert read.isdisjoint({"embeddings", "validated_attempts", "exemplars", "explanations"})
 
 
-def test_the_committed_sources_are_those_that_the_schema_gives() -> None:
-    committed = (DBT_PROJECT / "models" / "staging" / "sources.yml").read_text()
-    assert committed == dbt_sources_yaml()
-    staged = {path.stem for path in (DBT_PROJECT / "models" / "staging").glob("stg_*.sql")}
-    assert staged == {f"stg_{name}" for name in (VERDICTS, *(table.name for table in WAREHOUSE_TABLES))}
+def test_a_mart_is_made_of_the_tables_that_its_models_read() -> None:
+    sources = mart_sources(tables_of(TASKS).values())
+    assert sources["fct_intervals"] == ["intervals"]
+    assert sources["fct_slice_trends"] == ["failure_slices", "slice_trends"]
+    assert sources["fct_attempt_rates"] == ["drop_files", "metric_counts"]
+    assert sources["fct_gate_verdicts"] == []
+
+
+def test_generated_models_take_the_place_of_those_of_before(lake: Lake, tmp_path: Path) -> None:
+    project = shutil.copytree(DBT_PROJECT, tmp_path / "project")
+    source = all_of(lake)
+    write_generated(project, source)
+    write_generated(project, replace(source, tables=(FAILURE_SLICES, SLICE_TRENDS)))
+    models = {path.stem for path in (project / "generated").rglob("*.sql")}
+    assert models == {"stg_failure_slices", "fct_failure_slices", "stg_slice_trends", "stg_verdicts"}

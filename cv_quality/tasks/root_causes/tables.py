@@ -28,13 +28,12 @@ SLICE_SEARCHES = Table(
         Column("base_rate", "real", "failures per attempt", nullable=True, low=0, high=1),
         Column("n_slices", "integer", "slices confirmed", low=0),
         Column("conclusion", "text", "one sentence on whether anything is real"),
-        Column("skipped_json", "text", "columns that were not searched and why, as JSON"),
+        Column("skipped_json", "text", "columns that were not searched and why, as JSON", is_lake_only=True),
         Column("seed", "integer", "of the split of the subjects", low=0),
     ),
     unique=("outcome",),
     mart=True,
     asset="failure_slices",
-    hidden=("skipped_json",),
 )
 FAILURE_SLICES = Table(
     "failure_slices",
@@ -85,7 +84,6 @@ SLICE_TRENDS = Table(
         *RATE,
     ),
     unique=("outcome", "rank", "trend_build_id"),
-    staged=True,
     asset="failure_slices",
 )
 EXAMPLES = Table(
@@ -174,10 +172,14 @@ FAILURE_CLUSTERS = Table(
         Column("n_subjects", "integer", "subjects in the cluster", low=0),
         Column("p_adjusted", "real", "p value of the confirmation, adjusted by Holm", low=0, high=1),
         Column("share_of_failures", "real", "part of the build's failures that lies in it", low=0, high=1),
-        Column("examples_json", "text", "attempts nearest to its centre that failed, as JSON [[drop, attempt], ...]"),
+        Column(
+            "examples_json",
+            "text",
+            "attempts nearest to its centre that failed, as JSON [[drop, attempt], ...]",
+            is_lake_only=True,
+        ),
         Column("sentence", "text", "what was found, in words"),
     ),
     unique=("cluster",),
     mart=True,
-    hidden=("examples_json",),
 )

@@ -62,7 +62,6 @@ COMPARISONS = Table(
         ),
     ),
     unique=("attempt_id", "reference_id"),
-    staged=True,
 )
 OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "non_match", "timeout", "accepted")
 ATTEMPT_OUTCOMES = Table(
@@ -90,7 +89,6 @@ ATTEMPT_OUTCOMES = Table(
     ),
     unique=("attempt_id",),
     conditions="banded",
-    staged=True,
 )
 GROUP_ATTRIBUTES = tuple(item.level_column for item in SUBJECT)
 METRICS = ("fta", "fnmr", "fmr", "frr", "far")
@@ -110,7 +108,6 @@ METRIC_COUNTS = Table(
         Column("denominator", "integer", "trials", low=1),
     ),
     unique=("metric", "dimension", "level", "subject_id", "claimed_subject_id"),
-    staged=True,
 )
 INTERVALS = Table(
     "intervals",

@@ -1,4 +1,3 @@
--- One row: a build that recorded drops or whose model scored some.
 with recorded as (
     select
         build_id,

@@ -1,4 +1,3 @@
--- One row: a level of a dimension that rates are broken down by; 'all' is the whole.
 select dimension, level, count(distinct drop_id) as n_drops
 from {{ ref('stg_metric_counts') }}
 group by dimension, level

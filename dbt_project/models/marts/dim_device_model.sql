@@ -1,4 +1,3 @@
--- One row: a device model that recorded anything.
 select
     device_model,
     string_agg(distinct camera_supplier, ', ' order by camera_supplier) as camera_suppliers,

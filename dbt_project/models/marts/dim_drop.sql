@@ -1,4 +1,3 @@
--- One row: a drop as it was delivered.
 select
     drop_id,
     any_value(build_id) as build_id,

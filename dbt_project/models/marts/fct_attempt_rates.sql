@@ -1,5 +1,3 @@
--- One row: a rate of one drop, scored by one model, at one level of one dimension; counts, so that drops add up.
--- `build_id` recorded the drop, `model_build_id` scored it: the same build, or its baseline.
 select
     drops.build_id,
     counts.build_id as model_build_id,

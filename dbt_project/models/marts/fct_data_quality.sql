@@ -1,4 +1,3 @@
--- One row: an expectation of a gate that did not hold for one key; how many rows broke it, not which.
 select
     verdicts.gate,
     verdicts."key" as judged_key,

@@ -1,4 +1,3 @@
--- One row: a gate's verdict on one key (a drop, a build, or a build on a drop).
 select
     gate,
     "key" as judged_key,

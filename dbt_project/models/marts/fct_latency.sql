@@ -1,4 +1,3 @@
--- One row: latency in the devices' logs of one build, by device model and thermal state, milliseconds.
 select
     outcomes.build_id,
     outcomes.device_model,

@@ -1,4 +1,3 @@
--- One row: how many attempts of one drop, scored by one model, ended in one outcome, by device model.
 select
     drops.build_id,
     outcomes.build_id as model_build_id,

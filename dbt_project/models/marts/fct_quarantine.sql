@@ -1,4 +1,3 @@
--- One row: how many rows of a drop were rejected at one stage for one reason; the rows themselves stay in the lake.
 select drop_id, stage, event_kind, reason, count(*) as n_rows, sum(raw_bytes)::bigint as n_bytes
 from (
     select * from {{ ref('stg_quarantine_parse') }}

@@ -1,4 +1,3 @@
--- One row: the rate of a build's confirmed slice in one build, itself or one that it follows, with its interval.
 select
     trends.*,
     slices.condition

@@ -1,7 +1,8 @@
 {% test unique_key(model, columns) %}
     -- Rows that share a key; null is a value here.
-    select {{ columns | join(', ') }}, count(*) as n
+    {% set key = '"' ~ columns | join('", "') ~ '"' %}
+    select {{ key }}, count(*) as n
     from {{ model }}
-    group by {{ columns | join(', ') }}
+    group by {{ key }}
     having count(*) > 1
 {% endtest %}

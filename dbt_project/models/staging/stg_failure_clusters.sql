@@ -1,1 +1,0 @@
-select * from {{ source('lake', 'failure_clusters') }}

@@ -1,1 +1,0 @@
-select * from {{ ref('fct_operating_points') }} where fmr > fmr_target
