@@ -1,4 +1,4 @@
-"""What a change of the failure rate between two tables is made of: slices that became more frequent, or fail more.
+"""Attribution of a change in the failure rate between two tables to slices, by their frequency and by their rate.
 
 The arithmetic is in `cv_quality.error_analysis.decomposition`; two builds of the lake are compared in
 `cv_quality.tasks.root_causes.attribution`.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 REST = "the rest"
-UNITS_NEEDED = 2
+MIN_UNITS = 2
 SAME_JACCARD = 0.8
 """Two slices that share so much of their rows are one cause, met in both tables."""
 WHOLE = -1
@@ -68,7 +68,7 @@ class Contribution(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Contribution):
+class ChangePart(Contribution):
     """One slice, without the rows of those before it, or the rest.
 
     Attributes:
@@ -118,7 +118,7 @@ class Attribution(Contribution):
     rate_after: float
     n_subjects: int | None
     n_paired: int
-    parts: tuple[Part, ...]
+    parts: tuple[ChangePart, ...]
     method: str | None
     reason: str | None
     level: float
@@ -152,12 +152,11 @@ def attribute_change(
 ) -> Attribution:
     """Attribute the change of a rate from one table to another to slices and the rest.
 
-    Each row belongs to the first slice that holds, or to the rest. What a part contributes is a mix, as it became more
-    or less frequent, and a rate, as it fails more or less often: see `cv_quality.error_analysis.decomposition.contributions`.
-    Bounds are t intervals around the estimate with the deviation of a bootstrap of subjects: one who is in both tables
-    is drawn for both, one of a single table among those of that table. With 10 to 200 subjects a table nominal 95 %
-    cover .92 to 1; less, from .78, only where the mix rests on a few subjects who change their part altogether: see
-    `benchmarks/attribution_coverage.py`.
+    Each row belongs to the first slice that holds, or to the rest. What a part contributes (`decomposition`) is a mix,
+    as it became more or less frequent, and a rate, as it fails more or less often. Bounds are t intervals around the
+    estimate with the deviation of a bootstrap of subjects: one who is in both tables is drawn for both, one of a single
+    table among those of that table. With 10 to 200 subjects a table nominal 95 % cover .92 to 1; less, from .78, only
+    where the mix rests on a few subjects who change their part altogether (`benchmarks/attribution_coverage.py`).
 
     Args:
         before, after: rows with the outcome, the subject and the columns that the slices speak of.
@@ -165,11 +164,10 @@ def attribute_change(
         subject: the column that names the subject; rows are taken as independent where there is none.
         slices: in the order in which they take their rows.
         replicates: of the bootstrap, at least 100.
-        level: confidence of the intervals, between 0 and 1.
+        level: confidence of the intervals.
 
     Raises:
-        SliceError: a table has no rows, a column is missing or differs in type, an outcome or a subject is missing, or
-            a slice does not fit its column.
+        SliceError: a table has no rows, a column is missing or differs in type, or a slice does not fit its column.
         MetricError: too few replicates, or a level that is no probability.
 
     >>> import polars as pl
@@ -185,23 +183,24 @@ def attribute_change(
     require_level(level)
     rows, kind = read_rows(before, after, outcome=outcome, subject=subject, slices=slices)
     counts = subject_counts(rows, n_parts=len(slices) + 1, seed=seed)
-    made = _Evidence.of(counts, kind, "subject" if subject else "row", replicates=replicates, level=level, seed=seed)
-    failures, n_rows = made.counted(WHOLE)
+    unit = "subject" if subject else "row"
+    estimates = _Estimates.of(counts, kind, unit, replicates=replicates, level=level, seed=seed)
+    (failures_before, failures_after), (n_before, n_after) = estimates.counted(WHOLE)
     found = Attribution(
-        *made.intervals(WHOLE),
-        outcome=outcome,
-        kind=kind,
-        n_before=n_rows[0],
-        n_after=n_rows[1],
-        failures_before=failures[0],
-        failures_after=failures[1],
-        rate_before=failures[0] / n_rows[0],
-        rate_after=failures[1] / n_rows[1],
+        *estimates.intervals(WHOLE),
+        outcome,
+        kind,
+        n_before,
+        n_after,
+        failures_before,
+        failures_after,
+        rate_before=failures_before / n_before,
+        rate_after=failures_after / n_after,
         n_subjects=counts.n_subjects if subject else None,
         n_paired=counts.n_paired,
-        parts=tuple(_part(index, where, made) for index, where in enumerate([*slices, None])),
-        method=None if made.half is None else _method(made.unit, counts, replicates=replicates, level=level),
-        reason=made.doubt(WHOLE).reason,
+        parts=tuple(_part(index, where, estimates) for index, where in enumerate([*slices, None])),
+        method=None if estimates.half is None else _method(unit, counts, replicates=replicates, level=level),
+        reason=estimates.doubt(WHOLE).reason,
         level=level,
         seed=seed,
         seconds=time.perf_counter() - started,
@@ -227,6 +226,7 @@ def attribute_tables(
     both parts. A slice of `before` whose rows are mostly those of one of `after` is left out.
 
     Args:
+        before, after, outcome, subject: as of `attribute_change`.
         columns: to search for slices; by default all that both tables have in types that can be compared.
         slices: in the order in which they take their rows; none is a legal answer.
         seed: of the search and of the bootstrap.
@@ -285,8 +285,8 @@ class _Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """What was counted and computed of the parts, and of the whole behind the last of them.
+class _Estimates:
+    """Counts and contributions of the parts, and of the whole behind the last of them.
 
     Attributes:
         rows, failures, units: shape (2, parts + 1), before then after; units are what was resampled.
@@ -306,9 +306,9 @@ class _Evidence:
     @classmethod
     def of(
         cls, counts: SubjectCounts, kind: Kind, unit: str, *, replicates: int, level: float, seed: int
-    ) -> "_Evidence":
+    ) -> "_Estimates":
         rows, failures = counts.rows.sum(0), counts.failures.sum(0)
-        is_enough = counts.per_part[:, WHOLE].min() >= UNITS_NEEDED
+        is_enough = counts.per_part[:, WHOLE].min() >= MIN_UNITS
         half = half_widths(counts, replicates=replicates, level=level, seed=seed) if is_enough else None
         exact = exact_contributions(rows, failures)
         return cls(with_whole(rows), with_whole(failures), counts.per_part, exact, half, kind, unit)
@@ -336,8 +336,8 @@ class _Evidence:
 
     def _shortage(self, part: int) -> str | None:
         for name, n_units, n_rows in zip(NAMES, self.units[:, part], self.rows[:, part], strict=True):
-            if n_rows and n_units < UNITS_NEEDED:
-                return f"{n_units} {self.unit} in the table '{name}', {UNITS_NEEDED} needed"
+            if n_rows and n_units < MIN_UNITS:
+                return f"{n_units} {self.unit} in the table '{name}', {MIN_UNITS} needed"
         return None
 
     def intervals(self, part: int) -> _Nine:
@@ -357,10 +357,10 @@ class _Evidence:
         return value, max(value - half, -most), min(value + half, most)
 
 
-def _part(index: int, where: Slice | None, made: _Evidence) -> Part:
-    failures, rows = made.counted(index)
-    return Part(
-        *made.intervals(index),
+def _part(index: int, where: Slice | None, estimates: _Estimates) -> ChangePart:
+    failures, rows = estimates.counted(index)
+    return ChangePart(
+        *estimates.intervals(index),
         condition=REST if where is None else where.sentence(),
         where=where,
         failures_before=failures[0],
@@ -369,7 +369,7 @@ def _part(index: int, where: Slice | None, made: _Evidence) -> Part:
         rows_after=rows[1],
         rate_before=failures[0] / rows[0] if rows[0] else None,
         rate_after=failures[1] / rows[1] if rows[1] else None,
-        reason=made.doubt(index).reason,
+        reason=estimates.doubt(index).reason,
     )
 
 
@@ -393,10 +393,10 @@ def _conclusion(found: Attribution) -> str:
     share += f"{_signed(found.rate, found.kind)} since rows of the same part fail differently"
     where = "outside of the slices" if largest.where is None else f"where {largest.condition}"
     part = f"; the largest part, {_signed(largest.change, found.kind)}, lies {where}" if len(found.parts) > 1 else ""
-    return f"{found.outcome} {went} ({_sureness(found)}): {share}{part}."
+    return f"{found.outcome} {went} ({_uncertainty(found)}): {share}{part}."
 
 
-def _sureness(found: Attribution) -> str:
+def _uncertainty(found: Attribution) -> str:
     value = _signed(found.change, found.kind)
     if found.change_low is None or found.change_high is None:
         return f"{value}; not known how sure: {found.reason}"

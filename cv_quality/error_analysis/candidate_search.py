@@ -1,11 +1,13 @@
-"""Which slices one half of the subjects proposes: the best cell of the count cube, refined, set aside, and again.
+"""Candidate search on one half of the subjects: the best cell of the count cube, refined, set aside, and again.
 
-A proposal is a conjunction whose own failure rate gains more log-likelihood than its description costs, counted in
-independent rows. Whether it holds is for the other half of the subjects, in `cv_quality.error_analysis.holdout_test`.
+A candidate is a conjunction whose own failure rate gains more log-likelihood, counted in independent rows, than the
+penalty for its description. Whether it holds is tested on the other half, in `cv_quality.error_analysis.holdout_test`.
+The penalties and limits were chosen on planted tables: what is recovered and what is false at these values is measured
+by `benchmarks/slices.py` and told in `docs/failures.md`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,120 +15,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.cube import Cube, Layout, cell_gains
-from cv_quality.error_analysis.encoding import Bytes, Column, Encoded, Mask, least_rows
+from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask, min_rows
+from cv_quality.error_analysis.halves import Codes, Flags, Floats, Half, Masks
 
-MOST_PROPOSALS: Final = 25
-MOST_CONDITIONS: Final = 4
-LEAST_LIFT: Final = 1.25
-THRIFT: Final = 0.6
-"""Price of a condition, in units of the logarithm of the number of conditions that could have been named."""
-LOOKED_AT: Final = 64
-"""Cells whose subjects are looked at before one is taken: the best by rows, whose gain by subjects is never larger."""
-ROUNDS: Final = 8
-JOINING: Final = 0.5
-"""Price of each further value of a condition beyond the logarithm of the number to choose from, in log-likelihood."""
-
-UNLIKE: Final = 2.5
+MAX_CANDIDATES: Final = 25
+MAX_CONDITIONS: Final = 4
+MIN_LIFT: Final = 1.25
+TOP_CANDIDATES: Final = 64
+"""Cells whose subjects are counted before one is taken: the best by rows, whose gain by subjects is never larger."""
+MAX_REFINEMENTS: Final = 8
+CONDITION_PENALTY: Final = 0.6
+"""Penalty of a condition, in units of the logarithm of the number of conditions that could have been named."""
+VALUE_PENALTY: Final = 0.5
+"""Penalty of each further value of a condition beyond the logarithm of the number to choose from, in log-likelihood."""
+MAX_HETEROGENEITY: Final = 2.5
 """Values are joined while rates of their own would gain no more than this, and one more for each further value."""
-
-MOST_PARTS: Final = 4
-SPLITTING: Final = 3.0
-"""Price of each part beyond that of its condition: the part is the best of all that could be cut off."""
-
-LEAST_WEIGHED, MOST_WEIGHED = 0.5, 12.0
-
-Masks = dict[int, Mask]
-Floats = NDArray[np.float64]
+MAX_PARTS: Final = 4
+SPLIT_PENALTY: Final = 3.0
+"""Penalty of each part beyond that of its condition: the part is the best of all that could be cut off."""
+MIN_WEIGHED_GAIN, MAX_WEIGHED_GAIN = 0.5, 12.0
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
-    """The rows of some subjects.
-
-    Attributes:
-        codes: uint8 (columns, rows).
-        outcome: float64 (rows,).
-        subjects: int64 (rows,); None where every row stands for itself.
-        n_subjects: of the whole table.
-    """
-
-    codes: Bytes
-    outcome: Floats
-    subjects: NDArray[np.int64] | None
-    n_subjects: int
-    is_rate: bool
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.outcome)
-
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Half":
-        subjects = None if self.subjects is None else self.subjects[rows]
-        return replace(self, codes=self.codes[:, rows], outcome=self.outcome[rows], subjects=subjects)
-
-    def per_subject(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """Rows and failures (or loss) of each subject that has any among `rows`."""
-        outcome = self.outcome[rows]
-        if self.subjects is None:
-            return np.ones(len(outcome)), outcome
-        subjects = self.subjects[rows]
-        counts = np.bincount(subjects, minlength=self.n_subjects).astype(np.float64)
-        sums = np.bincount(subjects, weights=outcome, minlength=self.n_subjects).astype(np.float64)
-        known = counts > 0
-        return counts[known], sums[known]
-
-    def inflation(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> float:
-        """The design effect of the mean over `rows`; see the function."""
-        if self.subjects is None:
-            return 1.0
-        counts, sums = self.per_subject(rows)
-        return inflation(counts, sums, variance=float(self.outcome[rows].var()) if len(counts) else 0.0)
-
-    def rows(self, masks: Mapping[int, Mask]) -> NDArray[np.int64]:
-        """The rows for which every condition holds."""
-        found = np.arange(self.n_rows) if not masks else None
-        for column, mask in masks.items():
-            if found is None:
-                found = np.flatnonzero(mask[self.codes[column]])
-            else:
-                found = found[mask[self.codes[column, found]]]
-        assert found is not None
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A slice as masks of codes by column index, with the log-likelihood that it gained net of its price."""
+class Candidate:
+    """A slice as masks of codes by column index, with the log-likelihood that it gained net of its penalty."""
 
     masks: Masks
     gain: float
 
     @property
     def weight(self) -> float:
-        """The share of the level at which it is tested, beside others: what chance proposes gains little."""
-        return min(max(self.gain, LEAST_WEIGHED), MOST_WEIGHED) ** 2
+        """Its share of the confirmation level beside other candidates: what chance finds gains little."""
+        return min(max(self.gain, MIN_WEIGHED_GAIN), MAX_WEIGHED_GAIN) ** 2
 
 
-def half_of(encoded: Encoded, rows: NDArray[np.bool_]) -> Half:
-    subjects = None if encoded.subjects is None else encoded.subjects[rows]
-    codes = np.empty((len(encoded.columns), int(rows.sum())), np.uint8)
-    for index, column in enumerate(encoded.columns):
-        codes[index] = column.codes[rows]
-    return Half(codes, encoded.outcome[rows], subjects, encoded.n_subjects, encoded.kind == "rate")
+def search_candidates(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> Iterator[Candidate]:
+    """Search slices one after the other, each on the rows that those before it left.
 
-
-def propose(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> Iterator[Proposal]:
-    """Slices in the order in which they were found, each on the rows that those before it left."""
+    Args:
+        half: the subjects to search on.
+        encoded: the table whose rows they are.
+        layout: of the count cube.
+        threads: for counting.
+    """
     cube = Cube(layout, threads=threads)
     cube.add(half.codes, half.outcome, is_rate=half.is_rate)
-    for _ in range(MOST_PROPOSALS):
-        search = _Search(half, encoded.columns, layout, totals(half.outcome, is_rate=half.is_rate))
+    for _ in range(MAX_CANDIDATES):
+        search = _Search(half, encoded.columns, layout, outcome_totals(half.outcome, is_rate=half.is_rate))
         best = search.best(cube)
         if best is None:
             return
         yield best
-        gone = np.zeros(half.n_rows, np.bool_)
-        gone[half.rows(best.masks)] = True
+        gone = half.inside(best.masks)
         removed = half.take(gone)
         cube.add(removed.codes, removed.outcome, is_rate=half.is_rate, sign=-1)
         half = half.take(~gone)
@@ -134,74 +74,73 @@ def propose(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> It
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The search for one proposal on the rows that are left."""
+    """The search for one candidate on the rows that are left."""
 
     half: Half
-    columns: tuple[Column, ...]
+    columns: tuple[EncodedColumn, ...]
     layout: Layout
     totals: tuple[float, float, float]
 
-    def best(self, cube: Cube) -> Proposal | None:
+    def best(self, cube: Cube) -> Candidate | None:
         """The cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
         counts, sums = cube.cells()
-        gains = self._gains(counts, sums) - self.layout.price
+        gains = self._gains(counts, sums) - self.layout.penalty
         near = np.flatnonzero(gains > 0)
-        if len(near) > LOOKED_AT:
-            near = near[np.argpartition(gains[near], -LOOKED_AT)[-LOOKED_AT:]]
-        best: Proposal | None = None
+        if len(near) > TOP_CANDIDATES:
+            near = near[np.argpartition(gains[near], -TOP_CANDIDATES)[-TOP_CANDIDATES:]]
+        best: Candidate | None = None
         for cell in near[np.argsort(-gains[near], kind="stable")]:
             if gains[cell] <= (best.gain if best else 0.0):
                 break
             masks = self.layout.masks(int(cell))
-            price = float(self.layout.price[cell])
-            gain = (float(gains[cell]) + price) / self.half.inflation(self.half.rows(masks)) - price
+            penalty = float(self.layout.penalty[cell])
+            gain = (float(gains[cell]) + penalty) / self.half.design_effect(self.half.rows(masks)) - penalty
             if gain > (best.gain if best else 0.0):
-                best = Proposal(masks, gain)
+                best = Candidate(masks, gain)
         return self._refined(best) if best else None
 
     def _gains(self, counts: Floats, sums: Floats) -> NDArray[np.float32]:
-        least = least_rows(self.half.n_rows)
-        return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=least, lift=LEAST_LIFT)
+        least = min_rows(self.half.n_rows)
+        return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=least, lift=MIN_LIFT)
 
-    def _refined(self, proposal: Proposal) -> Proposal:
-        """The proposal with one condition changed, dropped or added at a time, as long as that gains."""
-        inflation = self.half.inflation(self.half.rows(proposal.masks))
-        gain = self._worth(proposal.masks, inflation)
-        best = Proposal(proposal.masks, gain)
-        for _ in range(ROUNDS):
-            changed = max(self._changes(best.masks, inflation), key=lambda item: item.gain, default=best)
+    def _refined(self, candidate: Candidate) -> Candidate:
+        """The candidate with one condition changed, dropped or added at a time, as long as that gains."""
+        effect = self.half.design_effect(self.half.rows(candidate.masks))
+        best = Candidate(candidate.masks, self._net_gain(candidate.masks, effect))
+        for _ in range(MAX_REFINEMENTS):
+            changed = max(self._changes(best.masks, effect), key=lambda item: item.gain, default=best)
             if changed.gain <= best.gain + 1e-9:
                 break
             best = changed
-        return self._split(best, inflation)
+        return self._split(best, effect)
 
-    def _split(self, parent: Proposal, inflation: float) -> Proposal:
+    def _split(self, parent: Candidate, effect: float) -> Candidate:
         """The first part of a slice that is better told as several, each with one condition more; else the slice.
 
         A conjunction that two causes share fails more than the rest, and more than either by its number of rows.
         """
         rows, parts = self.half.rows(parent.masks), list[Masks]()
-        counts, sums, price = list[float](), list[float](), self._price(parent.masks)
-        for _ in range(MOST_PARTS):
+        counts, sums, penalty = list[float](), list[float](), self._penalty(parent.masks)
+        for _ in range(MAX_PARTS):
             part = self._part(parent.masks, rows)
             if part is None:
                 break
             inside = np.isin(rows, self.half.rows(part), assume_unique=True)
             counts.append(float(inside.sum()))
             sums.append(float(self.half.outcome[rows[inside]].sum()))
-            price += self._price(part) - self._price(parent.masks) + SPLITTING
+            penalty += self._penalty(part) - self._penalty(parent.masks) + SPLIT_PENALTY
             parts.append(part)
             rows = rows[~inside]
-            worth = self._gain_of_parts(np.array(counts), np.array(sums)) / inflation - price
-            if len(parts) > 1 and worth > parent.gain:
-                return Proposal(parts[0], self._worth(parts[0], inflation))
+            net = self._gain_of_parts(np.array(counts), np.array(sums)) / effect - penalty
+            if len(parts) > 1 and net > parent.gain:
+                return Candidate(parts[0], self._net_gain(parts[0], effect))
         return parent
 
-    def _part(self, masks: Masks, rows: NDArray[np.int64]) -> Masks | None:
+    def _part(self, masks: Masks, rows: Codes) -> Masks | None:
         """The condition that tells most within `rows` of a slice, added to it."""
-        if len(masks) == MOST_CONDITIONS or not len(rows):
+        if len(masks) == MAX_CONDITIONS or not len(rows):
             return None
-        within = replace(self, totals=totals(self.half.outcome[rows], is_rate=self.half.is_rate))
+        within = replace(self, totals=outcome_totals(self.half.outcome[rows], is_rate=self.half.is_rate))
         others = [column for column in range(len(self.columns)) if column not in masks]
         found = [item for column in others for item in within._with_condition(masks, column, rows, 1.0)]
         return max(found, key=lambda item: item.gain).masks if found else None
@@ -210,52 +149,56 @@ class _Search:
         """What rates of their own gain for disjoint slices, over one rate for all rows."""
         n, k, variance = self.totals
         rest = np.append(counts, n - counts.sum()), np.append(sums, k - sums.sum())
-        return float(unlikeness(*rest, variance)[-1])
+        return float(heterogeneity(*rest, variance)[-1])
 
-    def _worth(self, masks: Masks, inflation: float) -> float:
+    def _net_gain(self, masks: Masks, effect: float) -> float:
         rows = self.half.rows(masks)
         count, total = np.array([float(len(rows))]), np.array([self.half.outcome[rows].sum()])
-        return float(self._gains(count, total)[0]) / inflation - self._price(masks)
+        return float(self._gains(count, total)[0]) / effect - self._penalty(masks)
 
-    def _changes(self, masks: Masks, inflation: float) -> Iterator[Proposal]:
+    def _changes(self, masks: Masks, effect: float) -> Iterator[Candidate]:
         for column in masks:
             others = {name: mask for name, mask in masks.items() if name != column}
-            yield from self._with_condition(others, column, self.half.rows(others), inflation)
+            yield from self._with_condition(others, column, self.half.rows(others), effect)
             if others:
-                yield Proposal(others, self._worth(others, inflation))
-        if len(masks) < MOST_CONDITIONS:
+                yield Candidate(others, self._net_gain(others, effect))
+        if len(masks) < MAX_CONDITIONS:
             rows = self.half.rows(masks)
             for column in range(len(self.columns)):
                 if column not in masks:
-                    yield from self._with_condition(masks, column, rows, inflation)
+                    yield from self._with_condition(masks, column, rows, effect)
 
-    def _with_condition(
-        self, others: Masks, column: int, rows: NDArray[np.int64], inflation: float
-    ) -> Iterator[Proposal]:
+    def _with_condition(self, others: Masks, column: int, rows: Codes, effect: float) -> Iterator[Candidate]:
         """The best condition on one column, within the rows for which the others hold."""
         item, step = self.columns[column], self._step(column)
         codes = self.half.codes[column, rows]
         counts = np.bincount(codes, minlength=item.n_codes).astype(np.float64)
         sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=item.n_codes).astype(np.float64)
         for choice in _choices(item, counts, sums, variance=self.totals[2]):
-            gains = self._gains(choice.counts, choice.sums).astype(np.float64) / inflation
-            worth = gains - self._price(others, with_column=column) - step * choice.extra
-            if len(worth) and np.isfinite(worth.max()):
-                top = int(np.argmax(worth))
-                yield Proposal({**others, column: choice.mask(top)}, float(worth[top]))
+            gains = self._gains(choice.counts, choice.sums).astype(np.float64) / effect
+            net = gains - self._penalty(others, with_column=column) - step * choice.extra
+            if len(net) and np.isfinite(net.max()):
+                top = int(np.argmax(net))
+                yield Candidate({**others, column: choice.mask(top)}, float(net[top]))
 
-    def _price(self, masks: Masks, with_column: int | None = None) -> float:
+    def _penalty(self, masks: Masks, with_column: int | None = None) -> float:
         columns = [*masks, *([] if with_column is None else [with_column])]
-        single = [math.log(len(self.columns)) + self.layout.axis(column).price for column in columns]
+        single = [math.log(len(self.columns)) + self.layout.axis(column).penalty for column in columns]
         further = [_extra(self.columns[column], mask) * self._step(column) for column, mask in masks.items()]
-        return THRIFT * (sum(single) - math.lgamma(len(columns) + 1)) + sum(further)
+        return CONDITION_PENALTY * (sum(single) - math.lgamma(len(columns) + 1)) + sum(further)
 
     def _step(self, column: int) -> float:
-        return self.layout.axis(column).price + JOINING
+        return self.layout.axis(column).penalty + VALUE_PENALTY
 
 
-def alike(half: Half, columns: tuple[Column, ...], masks: Masks) -> Masks:
-    """The slice without joined values whose rate is clearly lower than that of the others."""
+def keep_homogeneous(half: Half, columns: tuple[EncodedColumn, ...], masks: Masks) -> Masks:
+    """Drop joined values of a slice whose rate is clearly lower than that of the others.
+
+    Args:
+        half: the subjects on whose rows the rates are compared.
+        columns: of the table.
+        masks: the slice.
+    """
     found = dict(masks)
     for column in masks:
         held = np.flatnonzero(masks[column][: len(columns[column].labels)])
@@ -266,50 +209,44 @@ def alike(half: Half, columns: tuple[Column, ...], masks: Masks) -> Masks:
         counts = np.bincount(codes, minlength=256)[held].astype(np.float64)
         sums = np.bincount(codes, weights=half.outcome[rows], minlength=256)[held].astype(np.float64)
         order = np.argsort(-sums / np.maximum(counts, 1), kind="stable")
-        variance = totals(half.outcome, is_rate=half.is_rate)[2]
-        unlike = unlikeness(counts[order], sums[order], variance) > UNLIKE + np.arange(len(held))
+        variance = outcome_totals(half.outcome, is_rate=half.is_rate)[2]
+        unlike = heterogeneity(counts[order], sums[order], variance) > MAX_HETEROGENEITY + np.arange(len(held))
         mask = masks[column].copy()
         mask[held[order[int(np.argmax(unlike)) :]]] = not unlike.any()
         found[column] = mask
     return found
 
 
-def totals(outcome: Floats, *, is_rate: bool) -> tuple[float, float, float]:
-    """Rows, failures (or loss), and the variance of a loss, as `cell_gains` wants them."""
+def outcome_totals(outcome: Floats, *, is_rate: bool) -> tuple[float, float, float]:
+    """Sum up an outcome for `cell_gains`: rows, failures (or loss), and the variance of a loss, -1 for a rate."""
     return float(len(outcome)), float(outcome.sum()), -1.0 if is_rate else float(outcome.var())
 
 
-def gain_of(outcome: Floats, inside: NDArray[np.bool_], among: NDArray[np.bool_], *, is_rate: bool) -> float:
-    """The log-likelihood that `inside` gains by a rate of its own among the rows `among`; -inf where it is no worse."""
+def log_likelihood_gain(outcome: Floats, inside: Flags, among: Flags, *, is_rate: bool) -> float:
+    """Compute the log-likelihood that rows gain by a rate of their own; -inf where they fail no more than the others.
+
+    Args:
+        outcome: of every row.
+        inside: the rows with the rate of their own.
+        among: the rows that are looked at.
+        is_rate: whether the outcome is a failure, not a loss.
+    """
     own, known = outcome[inside & among], outcome[among]
     count, total = np.array([float(len(own))]), np.array([own.sum()])
-    return float(cell_gains(count, total, totals=totals(known, is_rate=is_rate), least=1, lift=1.0)[0])
-
-
-def inflation(counts: Floats, sums: Floats, *, variance: float) -> float:
-    """How many times the variance of a mean over rows clustered by subject is that of independent rows; at least 1.
-
-    The variance of the ratio over subjects, sum((k_i - p n_i)^2) G / (G - 1) / n^2, over that of independent rows,
-    `variance` / n. Given are each subject's rows n_i and failures (or loss) k_i.
-    """
-    n, clusters = float(counts.sum()), len(counts)
-    if clusters < 2 or clusters == n or variance <= 0:
-        return 1.0
-    deviations = sums - float(sums.sum()) / n * counts
-    return max(1.0, float(deviations @ deviations) * clusters / (clusters - 1) / (n * variance))
+    return float(cell_gains(count, total, totals=outcome_totals(known, is_rate=is_rate), least=1, lift=1.0)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Conditions on one column to choose from: rows and failures of each, and how often its price is to be paid again.
+    """Conditions on one column to choose from: rows and failures of each, and how often its penalty is added.
 
     Attributes:
         low, high: first and last code of each condition in `order`.
     """
 
-    order: NDArray[np.int64]
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
+    order: Codes
+    low: Codes
+    high: Codes
     counts: Floats
     sums: Floats
     extra: Floats
@@ -320,7 +257,7 @@ class _Choice:
         return mask
 
 
-def _choices(column: Column, counts: Floats, sums: Floats, *, variance: float) -> Iterator[_Choice]:
+def _choices(column: EncodedColumn, counts: Floats, sums: Floats, *, variance: float) -> Iterator[_Choice]:
     """Values where the column has few, thresholds where it is of numbers."""
     if column.labels:
         yield _joined(column, counts, sums, variance=variance)
@@ -329,9 +266,9 @@ def _choices(column: Column, counts: Floats, sums: Floats, *, variance: float) -
 
 
 def _choice(
-    order: NDArray[np.int64],
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
+    order: Codes,
+    low: Codes,
+    high: Codes,
     counts: Floats,
     sums: Floats,
     extra: Floats,
@@ -343,7 +280,7 @@ def _choice(
     )
 
 
-def _joined(column: Column, counts: Floats, sums: Floats, *, variance: float) -> _Choice:
+def _joined(column: EncodedColumn, counts: Floats, sums: Floats, *, variance: float) -> _Choice:
     """Each value alone, and values of one rate joined from the worst down."""
     n_named = len(column.labels)
     named = np.flatnonzero(counts[:n_named] > 0)
@@ -352,13 +289,19 @@ def _joined(column: Column, counts: Floats, sums: Floats, *, variance: float) ->
     order = named[np.argsort(-sums[named] / np.maximum(counts[named], 1), kind="stable")]
     single = np.arange(len(order))
     joined = np.arange(1, max(len(order) - 1, 1))
-    joined = joined[unlikeness(counts[order], sums[order], variance)[joined] <= UNLIKE + joined]
+    joined = joined[heterogeneity(counts[order], sums[order], variance)[joined] <= MAX_HETEROGENEITY + joined]
     low, high = np.concatenate([single, np.zeros_like(joined)]), np.concatenate([single, joined])
     return _choice(order, low, high, counts, sums, (high - low).astype(np.float64))
 
 
-def unlikeness(counts: Floats, sums: Floats, variance: float) -> Floats:
-    """The log-likelihood that rates of their own gain over one rate for the first 1, 2, ... values."""
+def heterogeneity(counts: Floats, sums: Floats, variance: float) -> Floats:
+    """Compute the log-likelihood that rates of their own gain over one rate, for the first 1, 2, ... values.
+
+    Args:
+        counts: rows of each value.
+        sums: its failures (or loss).
+        variance: of a loss; below 0 for a rate.
+    """
     n, k = np.cumsum(counts), np.cumsum(sums)
     if variance >= 0:
         squares = np.cumsum(sums**2 / counts) - k**2 / n
@@ -373,7 +316,7 @@ def _log_likelihood(n: Floats, k: Floats) -> Floats:
     return np.asarray(special.xlogy(k, k / n) + special.xlogy(n - k, 1 - k / n), np.float64)
 
 
-def _intervals(column: Column, counts: Floats, sums: Floats) -> _Choice:
+def _intervals(column: EncodedColumn, counts: Floats, sums: Floats) -> _Choice:
     """Thresholds on both sides at every edge, intervals between two of them, and missing alone."""
     last = len(column.edges)
     order = np.arange(last + 1)
@@ -387,8 +330,8 @@ def _intervals(column: Column, counts: Floats, sums: Floats) -> _Choice:
     return _choice(order, low, high, counts, sums, extra)
 
 
-def _extra(column: Column, mask: Mask) -> float:
-    """How often the price of a condition is paid again: for each further value, or for a second bound."""
+def _extra(column: EncodedColumn, mask: Mask) -> float:
+    """How often the penalty of a condition is added: for each further value, or for a second bound."""
     if not column.is_ordered:
         return float(mask.sum() - 1)
     held = np.flatnonzero(mask[: len(column.edges) + 1])

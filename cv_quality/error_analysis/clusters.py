@@ -1,6 +1,6 @@
-"""Clusters of attempts in an embedding whose failures hold up on other subjects, described by what is known of them.
+"""Clusters in an embedding that fail more than the rest, confirmed on other subjects and described by slices.
 
-Found and confirmed like slices, but where no column says what is wrong. A build's attempts are put before it in
+They are searched and tested like slices, for causes that no column names. A build's embeddings are clustered in
 `cv_quality.tasks.root_causes.clusters`; slices of a table are found in `cv_quality.error_analysis.discovery`.
 """
 
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cv_quality.error_analysis.candidate_search import LEAST_LIFT, Half
+from cv_quality.error_analysis.candidate_search import MIN_LIFT, outcome_totals
 from cv_quality.error_analysis.cube import cell_gains
 from cv_quality.error_analysis.discovery import find_slices
-from cv_quality.error_analysis.holdout_test import FEW_SUBJECTS, Evidence, holm, tested
-from cv_quality.error_analysis.near_duplicates import ALPHA
+from cv_quality.error_analysis.halves import Codes, Flags, Half, split_by_failing
+from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS, HoldoutResult, holdout_test, holm
+from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
 from cv_quality.metrics.rates import Rate, clustered_rate
@@ -25,33 +26,31 @@ from cv_quality.metrics.results import Result, percent
 if TYPE_CHECKING:
     import polars as pl
 
-PROPOSED_BELOW: Final = 0.01
-MOST_PROPOSALS: Final = 10
-LEAST_ROWS: Final = 10
-ROWS_A_COMPONENT: Final = 20
+CANDIDATE_LEVEL: Final = 0.01
+MAX_CANDIDATES: Final = 10
+MIN_CLUSTER_ROWS: Final = 10
+ROWS_PER_COMPONENT: Final = 20
 SIZES: Final = (2, 3, 4, 6, 8, 12, 16, 24)
 """Numbers of clusters looked at side by side: a cause may be a third of the attempts or a thirtieth."""
 DIMENSIONS: Final = 16
 """Principal components kept. Of 80 tables with a planted cluster, shifted by 0.7 to 1.2 of the length of the noise:
 mixture over 16 components 70 found, mean Jaccard 0.88; over 32 71 found, 0.85; k-means over 16 57 found, 0.80. HDBSCAN
 found at most 2 of 12 at a shift of 1, where both others found 12."""
-MOST_FITTED: Final = 10_000
+MAX_FITTED: Final = 10_000
 """Rows that a mixture is fitted to; every row is then assigned."""
-ROWS_AT_ONCE: Final = 65_536
-LEAST_PRECISION: Final = 0.5
-LEAST_RECALL: Final = 0.5
+BLOCK_ROWS: Final = 65_536
+MIN_PRECISION: Final = 0.5
+MIN_RECALL: Final = 0.5
 """A description holds where at least half of the described rows are in the cluster, and it covers half of it."""
-MOST_EXEMPLARS: Final = 6
+MAX_EXAMPLES: Final = 6
 _FLAG: Final = "is in the cluster"
 _SUBJECT: Final = "subject of the row"
 
-Flags = NDArray[np.bool_]
-Codes = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class ClusterDescription:
     """The slice that tells a cluster's rows from the others best, by the harmonic mean of precision and recall.
 
     Attributes:
@@ -66,22 +65,22 @@ class Description:
 
     @property
     def holds(self) -> bool:
-        return self.precision >= LEAST_PRECISION and self.recall >= LEAST_RECALL
+        return self.precision >= MIN_PRECISION and self.recall >= MIN_RECALL
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster(Result):
-    """A cluster that fails more than the rest, confirmed on subjects that did not propose it.
+    """A cluster that fails more than the rest, confirmed on subjects who had no part in its search.
 
     Attributes:
         rate, low, high: failures per row among the cluster's rows of the confirmation subjects, with the 95 % interval.
         failures, trials: numerator and denominator of `rate`.
-        rest_rate: the same outside of this cluster and of those proposed before it.
+        rest_rate: the same outside of this cluster and of the candidates before it.
         support, subjects: rows and subjects of the cluster in the whole table.
-        p_adjusted: of the one-sided test against the rest, adjusted by Holm over all proposals.
+        p_adjusted: of the one-sided test against the rest, adjusted by Holm over all candidates.
         share_of_failures: the part of all failures that lies in it.
         nearest: the slice that comes nearest to it, None where metadata show none; it describes it if it `holds`.
-        exemplars: rows of the failures nearest to its centre, each of another subject, the nearest first.
+        examples: rows of the failures nearest to its centre, each of another subject, the nearest first.
     """
 
     rate: float
@@ -94,19 +93,19 @@ class Cluster(Result):
     subjects: int
     p_adjusted: float
     share_of_failures: float
-    nearest: Description | None
-    exemplars: tuple[int, ...]
+    nearest: ClusterDescription | None
+    examples: tuple[int, ...]
     sentence: str
 
     @property
-    def description(self) -> Description | None:
+    def description(self) -> ClusterDescription | None:
         """What describes the cluster, or None."""
         return self.nearest if self.nearest is not None and self.nearest.holds else None
 
 
 @dataclass(frozen=True, slots=True)
-class SmallCluster(Result):
-    """A cluster that stands out but rests on too few subjects; its rates are of the subjects that proposed it."""
+class InsufficientCluster(Result):
+    """A cluster that stands out but rests on too few subjects; its rates are of the discovery half."""
 
     rate: float
     rest_rate: float
@@ -121,7 +120,7 @@ class Clusters(Result):
 
     Attributes:
         base_rate: failures per row; None without a row.
-        n_proposed: clusters that stood out among the subjects of the discovery half.
+        n_candidates: clusters that stood out among the subjects of the discovery half.
         membership: int64 (n,), the place of each row's cluster among `clusters`, from 1; 0 for none of them.
         conclusion: one plain sentence on whether anything is real.
     """
@@ -130,21 +129,21 @@ class Clusters(Result):
     n_subjects: int
     n_failures: int
     base_rate: float | None
-    n_proposed: int
+    n_candidates: int
     clusters: tuple[Cluster, ...]
-    insufficient: tuple[SmallCluster, ...]
+    insufficient: tuple[InsufficientCluster, ...]
     membership: Codes
     conclusion: str
     seed: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Proposal:
+class _ClusterCandidate:
     """Rows of a cluster outside of the earlier ones, with those earlier ones, and how it stood out."""
 
     inside: Flags
     earlier: Flags
-    seen: Evidence
+    seen: HoldoutResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +182,16 @@ def cluster_failures(
     seed: int = 0,
     threads: int = 2,
 ) -> Clusters:
-    """Groups of rows, alike in an embedding, that fail more than the rest, and what metadata say of them.
+    """Find clusters of rows in an embedding that fail more than the rest, and the slices that describe them.
 
     An embedding made to tell people apart groups rows by person. So each row is replaced by the direction in which it
     departs from its subject: its part at right angles to the subject's origin, brought to unit length. Only the
     direction counts: a failure is a template far from its reference, so with the distance itself kept, 60 of 60 tables
-    without a cause gave a cluster ("far from the reference"), against none by direction. Half of the subjects then
-    propose: Gaussian mixtures of 2 to 24 components, of which the cluster whose failures stand out most is taken, its
-    rows set aside, and again. The other half confirms, as for slices: one-sided, clustered by subject, t with the
-    cluster's subjects - 1 degrees of freedom, Holm over the proposals at a level of 0.5 %.
+    without a cause gave a cluster ("far from the reference"), against none by direction. On half of
+    the subjects candidates are searched: Gaussian mixtures of 2 to 24 components, of which the cluster whose failures
+    stand out most is taken, its rows set aside, and again. They are tested on the other half, as for slices: one-sided,
+    clustered by subject, t with the cluster's subjects - 1 degrees of freedom, Holm over the candidates at a level of
+    0.5 %.
 
     Args:
         embeddings: finite numbers, shape (n, d).
@@ -210,21 +210,23 @@ def cluster_failures(
     sample = _sample(embeddings, is_failure=is_failure, subjects=subjects, attributes=attributes, origins=origins)
     reason = _nothing_to_find(sample)
     if reason is not None:
-        return _answer(sample, [], [], seed=seed, proposed=0, conclusion=reason)
-    discovery = _discovery_half(sample, seed=seed)[sample.subjects]
+        return _answer(sample, [], [], seed=seed, n_candidates=0, conclusion=reason)
+    discovery = split_by_failing(sample.is_failure, sample.subjects, seed=seed)
     points = _points(sample, discovery, seed=seed)
-    proposals = _proposals(sample, discovery, _labelings(points, discovery, seed=seed))
-    enough = [item for item in proposals if _has_enough(sample, item, discovery)]
-    small = [_small(sample, item) for item in proposals if not _has_enough(sample, item, discovery)]
+    candidates = _candidates(sample, discovery, _labelings(points, discovery, seed=seed))
+    enough = [item for item in candidates if _has_enough(sample, item, discovery)]
+    small = [_insufficient(sample, item) for item in candidates if not _has_enough(sample, item, discovery)]
     half = sample.half()
-    evidence = [tested(half, item.inside & ~discovery, ~item.inside & ~item.earlier & ~discovery) for item in enough]
-    adjusted = holm([1.0 if seen is None else seen.p for seen in evidence])
-    confirmed = [
-        _cluster(sample, item, seen, p, points=points, discovery=discovery, seed=seed, threads=threads)
-        for item, seen, p in zip(enough, evidence, adjusted, strict=True)
-        if seen is not None and p <= ALPHA
+    results = [
+        holdout_test(half, item.inside & ~discovery, ~item.inside & ~item.earlier & ~discovery) for item in enough
     ]
-    return _answer(sample, confirmed, small, seed=seed, proposed=len(proposals))
+    adjusted = holm([1.0 if result is None else result.p for result in results])
+    confirmed = [
+        _cluster(sample, item, result, p, points=points, discovery=discovery, seed=seed, threads=threads)
+        for item, result, p in zip(enough, results, adjusted, strict=True)
+        if result is not None and p <= CONFIRMATION_LEVEL
+    ]
+    return _answer(sample, confirmed, small, seed=seed, n_candidates=len(candidates))
 
 
 def _sample(
@@ -297,19 +299,9 @@ def _nothing_to_find(sample: _Sample) -> str | None:
         return "Nothing to cluster: no rows."
     if failures in (0, n):
         return f"Nothing to cluster: of {n} rows {'all fail' if failures else 'none fails'}."
-    if sample.n_subjects < FEW_SUBJECTS:
-        return f"Too few subjects to tell: {sample.n_subjects}, at least {FEW_SUBJECTS} needed."
+    if sample.n_subjects < MIN_SUBJECTS:
+        return f"Too few subjects to tell: {sample.n_subjects}, at least {MIN_SUBJECTS} needed."
     return None
-
-
-def _discovery_half(sample: _Sample, *, seed: int) -> Flags:
-    """Whether each subject proposes: half of those who ever fail, and half of the others."""
-    fails = np.bincount(sample.subjects, weights=sample.is_failure) > 0
-    shuffled = seeded(seed).permutation(sample.n_subjects)
-    proposes = np.zeros(sample.n_subjects, np.bool_)
-    for stratum in (True, False):
-        proposes[shuffled[fails[shuffled] == stratum][::2]] = True
-    return proposes
 
 
 def _points(sample: _Sample, discovery: Flags, *, seed: int) -> Vectors:
@@ -323,7 +315,7 @@ def _points(sample: _Sample, discovery: Flags, *, seed: int) -> Vectors:
     departures = _departures(sample.vectors[fitted], origins[fitted])
     if not np.ptp(departures, axis=0).any():
         return np.zeros((len(discovery), 1), np.float32)
-    blocks = (slice(start, start + ROWS_AT_ONCE) for start in range(0, len(discovery), ROWS_AT_ONCE))
+    blocks = (slice(start, start + BLOCK_ROWS) for start in range(0, len(discovery), BLOCK_ROWS))
     with threadpool_limits(1):  # sums in another order are other sums
         model = PCA(kept, random_state=seed).fit(departures)
         parts = [model.transform(_departures(sample.vectors[rows], origins[rows])) for rows in blocks]
@@ -358,8 +350,8 @@ def _departures(vectors: Vectors, origins: Vectors) -> Vectors:
 def _drawn(discovery: Flags, *, seed: int) -> Codes:
     """Rows of the discovery half to fit to, in their order."""
     rows = np.flatnonzero(discovery)
-    if len(rows) > MOST_FITTED:
-        rows = np.sort(seeded(seed).choice(rows, MOST_FITTED, replace=False))
+    if len(rows) > MAX_FITTED:
+        rows = np.sort(seeded(seed).choice(rows, MAX_FITTED, replace=False))
     return rows
 
 
@@ -372,7 +364,7 @@ def _labelings(points: Vectors, discovery: Flags, *, seed: int) -> list[Codes]:
     scale = float(fitted.var(axis=0).mean())
     if scale <= 0:
         return []
-    return [_labels(points, fitted, k, scale, seed) for k in SIZES if k * ROWS_A_COMPONENT <= len(fitted)]
+    return [_labels(points, fitted, k, scale, seed) for k in SIZES if k * ROWS_PER_COMPONENT <= len(fitted)]
 
 
 def _labels(points: Vectors, fitted: NDArray[np.float64], k: int, scale: float, seed: int) -> Codes:
@@ -386,55 +378,55 @@ def _labels(points: Vectors, fitted: NDArray[np.float64], k: int, scale: float, 
         k, covariance_type="diag", init_params="k-means++", n_init=3, reg_covar=0.01 * scale, random_state=seed
     )
     with warnings.catch_warnings(), threadpool_limits(1):
-        # Whether the last digits have settled does not matter: what is proposed is tested.
+        # Whether the last digits have settled does not matter: candidates are tested.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(fitted)
-        blocks = (points[start : start + ROWS_AT_ONCE] for start in range(0, len(points), ROWS_AT_ONCE))
+        blocks = (points[start : start + BLOCK_ROWS] for start in range(0, len(points), BLOCK_ROWS))
         return np.concatenate([model.predict(block.astype(np.float64)) for block in blocks]).astype(np.int64)
 
 
-def _proposals(sample: _Sample, discovery: Flags, labelings: Sequence[Codes]) -> list[_Proposal]:
+def _candidates(sample: _Sample, discovery: Flags, labelings: Sequence[Codes]) -> list[_ClusterCandidate]:
     """The cluster whose failures stand out most in the discovery half; again without its rows, and so on."""
-    half, proposals = sample.half(), list[_Proposal]()
+    half, candidates = sample.half(), list[_ClusterCandidate]()
     taken = np.zeros(len(discovery), np.bool_)
-    while len(proposals) < MOST_PROPOSALS:
+    while len(candidates) < MAX_CANDIDATES:
         left = discovery & ~taken
         for labels, component in _standing_out(sample, left, labelings):
             inside = (labels == component) & ~taken
-            seen = tested(half, inside & discovery, left & ~inside)
-            if seen is not None and seen.p <= PROPOSED_BELOW:
+            seen = holdout_test(half, inside & discovery, left & ~inside)
+            if seen is not None and seen.p <= CANDIDATE_LEVEL:
                 break
         else:
             break
-        proposals.append(_Proposal(inside, taken.copy(), seen))
+        candidates.append(_ClusterCandidate(inside, taken.copy(), seen))
         taken |= inside
-    return proposals
+    return candidates
 
 
 def _standing_out(sample: _Sample, left: Flags, labelings: Sequence[Codes]) -> Iterator[tuple[Codes, int]]:
     """The clusters that a failure rate of their own explains, by the log-likelihood that it gains."""
     failed = sample.is_failure[left].astype(np.float64)
-    totals = (float(len(failed)), float(failed.sum()), -1.0)
+    totals = outcome_totals(failed, is_rate=True)
     found: list[tuple[float, int, Codes, int]] = []
     for labels in labelings:
         counts = np.bincount(labels[left]).astype(np.float64)
         sums = np.bincount(labels[left], weights=failed).astype(np.float64)
-        gains = cell_gains(counts, sums, totals=totals, least=LEAST_ROWS, lift=LEAST_LIFT)
+        gains = cell_gains(counts, sums, totals=totals, least=MIN_CLUSTER_ROWS, lift=MIN_LIFT)
         found += [(float(gain), len(found), labels, index) for index, gain in enumerate(gains) if gain > 0]
     for *_, labels, component in sorted(found, key=lambda item: (-item[0], item[1])):
         yield labels, component
 
 
-def _has_enough(sample: _Sample, item: _Proposal, discovery: Flags) -> bool:
+def _has_enough(sample: _Sample, item: _ClusterCandidate, discovery: Flags) -> bool:
     """Whether a cluster has subjects enough in all, and half as many to be confirmed on."""
     everyone, others = (len(np.unique(sample.subjects[rows])) for rows in (item.inside, item.inside & ~discovery))
-    return everyone >= FEW_SUBJECTS and others >= FEW_SUBJECTS // 2
+    return everyone >= MIN_SUBJECTS and others >= MIN_SUBJECTS // 2
 
 
 def _cluster(
     sample: _Sample,
-    item: _Proposal,
-    seen: Evidence,
+    item: _ClusterCandidate,
+    seen: HoldoutResult,
     p: float,
     *,
     points: Vectors,
@@ -460,7 +452,7 @@ def _cluster(
         p_adjusted=p,
         share_of_failures=share,
         nearest=nearest,
-        exemplars=_exemplars(sample, item.inside, points),
+        examples=_examples(sample, item.inside, points),
         sentence=_sentence(rate, seen.rest_rate, share, nearest),
     )
     return cluster, item.inside
@@ -472,7 +464,7 @@ def _rate(sample: _Sample, rows: Flags) -> Rate:
     return clustered_rate(errors, np.bincount(subjects, minlength=sample.n_subjects))
 
 
-def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> Description | None:
+def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> ClusterDescription | None:
     """The slice that comes nearest to the cluster, among those that the search for "in the cluster" confirms."""
     import polars as pl
 
@@ -493,24 +485,24 @@ def _unlike(name: str, columns: Sequence[str]) -> str:
     return name
 
 
-def _against(table: "pl.DataFrame", where: Slice, inside: Flags) -> Description:
+def _against(table: "pl.DataFrame", where: Slice, inside: Flags) -> ClusterDescription:
     rows = table.select(where.expression()).to_series().to_numpy()
     both = float((rows & inside).sum())
-    return Description(where, precision=both / float(rows.sum()), recall=both / float(inside.sum()))
+    return ClusterDescription(where, precision=both / float(rows.sum()), recall=both / float(inside.sum()))
 
 
-def _exemplars(sample: _Sample, inside: Flags, points: Vectors) -> tuple[int, ...]:
+def _examples(sample: _Sample, inside: Flags, points: Vectors) -> tuple[int, ...]:
     """The failures nearest to the cluster's centre, one a subject, as rows of the caller."""
     distances = np.linalg.norm(points - points[inside].mean(axis=0), axis=1)
     rows = np.flatnonzero(inside & sample.is_failure)
     rows = rows[np.argsort(distances[rows], kind="stable")]
     first = np.sort(np.unique(sample.subjects[rows], return_index=True)[1])
-    return tuple(int(row) for row in sample.order[rows[first[:MOST_EXEMPLARS]]])
+    return tuple(int(row) for row in sample.order[rows[first[:MAX_EXAMPLES]]])
 
 
-def _small(sample: _Sample, item: _Proposal) -> SmallCluster:
+def _insufficient(sample: _Sample, item: _ClusterCandidate) -> InsufficientCluster:
     support, subjects = int(item.inside.sum()), len(np.unique(sample.subjects[item.inside]))
-    return SmallCluster(
+    return InsufficientCluster(
         rate=item.seen.rate,
         rest_rate=item.seen.rest_rate,
         support=support,
@@ -522,7 +514,7 @@ def _small(sample: _Sample, item: _Proposal) -> SmallCluster:
     )
 
 
-def _sentence(rate: Rate, rest_rate: float, share: float, nearest: Description | None) -> str:
+def _sentence(rate: Rate, rest_rate: float, share: float, nearest: ClusterDescription | None) -> str:
     counts = (
         f"{percent(rate.value)} of the cluster's attempts fail ({rate.numerator} of {rate.denominator}, 95 % interval "
         f"{percent(rate.low)} to {percent(rate.high)}) against {percent(rest_rate)} of the rest; it holds "
@@ -539,10 +531,10 @@ def _sentence(rate: Rate, rest_rate: float, share: float, nearest: Description |
 def _answer(
     sample: _Sample,
     confirmed: Sequence[tuple[Cluster, Flags]],
-    small: Sequence[SmallCluster],
+    small: Sequence[InsufficientCluster],
     *,
     seed: int,
-    proposed: int,
+    n_candidates: int,
     conclusion: str | None = None,
 ) -> Clusters:
     ranked = sorted(confirmed, key=lambda item: -item[0].share_of_failures)
@@ -555,21 +547,23 @@ def _answer(
         n_subjects=sample.n_subjects,
         n_failures=int(sample.is_failure.sum()),
         base_rate=float(sample.is_failure.mean()) if len(sample.order) else None,
-        n_proposed=proposed,
+        n_candidates=n_candidates,
         clusters=clusters,
         insufficient=tuple(small),
         membership=membership,
-        conclusion=conclusion or _conclusion(sample, clusters, small, proposed),
+        conclusion=conclusion or _conclusion(sample, clusters, small, n_candidates),
         seed=seed,
     )
 
 
-def _conclusion(sample: _Sample, clusters: Sequence[Cluster], small: Sequence[SmallCluster], proposed: int) -> str:
+def _conclusion(
+    sample: _Sample, clusters: Sequence[Cluster], small: Sequence[InsufficientCluster], n_candidates: int
+) -> str:
     others = f" On too few subjects to tell: {len(small)} more." if small else ""
     if not clusters:
         return (
             f"No cluster is confirmed to fail more than the rest, in {len(sample.order)} attempts of "
-            f"{sample.n_subjects} subjects ({proposed} proposed).{others}"
+            f"{sample.n_subjects} subjects ({n_candidates} proposed).{others}"
         )
     described = sum(cluster.description is not None for cluster in clusters)
     share = sum(cluster.share_of_failures for cluster in clusters)

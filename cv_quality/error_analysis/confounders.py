@@ -1,6 +1,6 @@
-"""What only looks bad: values that fail more often because they keep company with a slice, and effects adjusted for it.
+"""Confounders: values that fail more often only since they are correlated with a slice, and adjusted odds ratios.
 
-Nothing here finds a slice; that is the work of `cv_quality.error_analysis.discovery`.
+No slice is found here; that is the work of `cv_quality.error_analysis.discovery`.
 """
 
 import math
@@ -11,36 +11,42 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.candidate_search import Half
 from cv_quality.error_analysis.cube import Layout
-from cv_quality.error_analysis.encoding import Column, Encoded, Mask
-from cv_quality.error_analysis.holdout_test import tested
-from cv_quality.error_analysis.slice_report import ExplainedAway, figure
+from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask
+from cv_quality.error_analysis.halves import Flags, Half
+from cv_quality.error_analysis.holdout_test import holdout_test
+from cv_quality.error_analysis.slice_report import ConfoundedValue, figure
 from cv_quality.error_analysis.slices import Slice
 
-LOOKS_BAD_Z: Final = 1.96
-LOOKS_BAD_LIFT: Final = 1.15
-REMAINING_SHARE: Final = 0.5
-"""A value is explained away when no more than this part of its excess is left outside of the slices."""
-STILL_BAD_P: Final = 0.01
-MOST_SHOWN: Final = 20
+RAISED_Z: Final = 1.96
+RAISED_LIFT: Final = 1.15
+MAX_REMAINING_SHARE: Final = 0.5
+"""A value is explained by the slices when no more than this part of its excess is left outside of them."""
+MIN_REMAINING_P: Final = 0.01
+MAX_SHOWN: Final = 20
 CORRELATE_ROWS: Final = 500_000
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ConfirmedSlice:
     """A confirmed slice with the rows of the whole table that it holds."""
 
     where: Slice
     inside: Flags
 
 
-def explained_away(encoded: Encoded, layout: Layout, table: Half, found: Sequence[Found]) -> Iterator[ExplainedAway]:
-    """Values whose rate is raised over all rows, and not any more once the slices' rows are set aside, worst first.
+def find_confounded(
+    encoded: Encoded, layout: Layout, table: Half, found: Sequence[ConfirmedSlice]
+) -> Iterator[ConfoundedValue]:
+    """Find values whose rate is raised over all rows, but not without the rows of the slices; worst first.
 
     "Raised" is what a reader of a table of rates would call it: a row-level z of 1.96 and 1.15 times the others' rate.
+
+    Args:
+        encoded: the table.
+        layout: of the count cube, whose conditions are looked at.
+        table: all rows of the table.
+        found: the confirmed slices.
     """
     if not found:
         return
@@ -52,12 +58,12 @@ def explained_away(encoded: Encoded, layout: Layout, table: Half, found: Sequenc
             suspects += list(_suspects(column, layout, index, table))
     shown = 0
     for _, index, mask in sorted(suspects, key=lambda item: -item[0]):
-        if shown < MOST_SHOWN and (item := _explained(encoded, table, index, mask, outside, found)) is not None:
+        if shown < MAX_SHOWN and (item := _explained(encoded, table, index, mask, outside, found)) is not None:
             shown += 1
             yield item
 
 
-def _suspects(column: Column, layout: Layout, index: int, table: Half) -> Iterator[tuple[float, int, Mask]]:
+def _suspects(column: EncodedColumn, layout: Layout, index: int, table: Half) -> Iterator[tuple[float, int, Mask]]:
     """The conditions on a column under which more rows fail, with their excess; of a number the worst only."""
     counts = np.bincount(column.codes, minlength=256).astype(np.float64)
     sums = np.bincount(column.codes, weights=table.outcome, minlength=256)
@@ -68,34 +74,35 @@ def _suspects(column: Column, layout: Layout, index: int, table: Half) -> Iterat
     variance = float(table.outcome.var())
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (k / n - rest_k / rest_n) / np.sqrt(variance * (1 / n + 1 / rest_n))
-        is_bad = (z > LOOKS_BAD_Z) & (k * rest_n > LOOKS_BAD_LIFT * rest_k * n)
-    bad = [option for option in np.flatnonzero(is_bad).tolist() if len(column.predicates(axis.mask(option))) == 1]
+        is_raised = (z > RAISED_Z) & (k * rest_n > RAISED_LIFT * rest_k * n)
+    raised = [option for option in np.flatnonzero(is_raised).tolist() if len(column.predicates(axis.mask(option))) == 1]
     if column.is_ordered:
-        bad = sorted(bad, key=lambda option: -z[option])[:1]
-    for option in bad:
+        raised = sorted(raised, key=lambda option: -z[option])[:1]
+    for option in raised:
         yield float(k[option] - n[option] * rest_k[option] / rest_n[option]), index, axis.mask(option)
 
 
 def _explained(
-    encoded: Encoded, table: Half, index: int, mask: Mask, outside: Flags, found: Sequence[Found]
-) -> ExplainedAway | None:
+    encoded: Encoded, table: Half, index: int, mask: Mask, outside: Flags, found: Sequence[ConfirmedSlice]
+) -> ConfoundedValue | None:
     column = encoded.columns[index]
     inside = mask[column.codes]
-    after = tested(table, inside & outside, ~inside & outside)
+    after = holdout_test(table, inside & outside, ~inside & outside)
     if after is None:
         return None
     before = float(table.outcome[inside].mean())
     excess = before - float(table.outcome[~inside].mean())
-    if after.rate - after.rest_rate > REMAINING_SHARE * excess or after.p < STILL_BAD_P:
+    if after.rate - after.rest_rate > MAX_REMAINING_SHARE * excess or after.p < MIN_REMAINING_P:
         return None
-    failing = [_excess(table, inside & item.inside, rate=after.rest_rate) for item in found]
+    shared = [inside & item.inside for item in found]
+    failing = [float(table.outcome[rows].sum()) - after.rest_rate * int(np.count_nonzero(rows)) for rows in shared]
     order = np.argsort(-np.array(failing), kind="stable")
     by = tuple(found[int(place)].where.sentence() for place in order if failing[place] >= 0.2 * max(failing))
     predicate = column.predicates(mask)[0]
     value = predicate.value if not isinstance(predicate.value, tuple) else predicate.value[0]
     words = Slice(column.predicates(mask)).sentence()
     rates = (figure(item, encoded.kind) for item in (before, after.rate, after.rest_rate))
-    return ExplainedAway(
+    return ConfoundedValue(
         column=column.name,
         value=value,
         where=Slice(column.predicates(mask)),
@@ -109,19 +116,20 @@ def _explained(
     )
 
 
-def _excess(table: Half, rows: Flags, *, rate: float) -> float:
-    """Failures (or loss) beyond those at a rate."""
-    return float(table.outcome[rows].sum()) - rate * int(np.count_nonzero(rows))
-
-
 def adjusted_odds(
     encoded: Encoded, layout: Layout, inside: Flags, *, slice_columns: Sequence[str]
 ) -> tuple[float | None, str | None]:
-    """The odds ratio of failing in a slice, by Mantel and Haenszel over the strata of its strongest correlate.
+    """Compute the odds ratio of failing in a slice, by Mantel and Haenszel over the strata of its strongest correlate.
 
     The correlate is the column, not of the slice itself, with the largest Cramér's V with being in the slice. The ratio
     is sum(a d / n) / sum(b c / n) over strata, with a failures and b successes inside, c and d outside; None where it
     is not defined, or for a loss. (J. National Cancer Institute 22, 1959.)
+
+    Args:
+        encoded: the table.
+        layout: of the count cube, whose coarse codes are the strata.
+        inside: rows of the slice.
+        slice_columns: columns of the slice itself.
     """
     others = [index for index, column in enumerate(encoded.columns) if column.name not in slice_columns]
     if encoded.kind != "rate" or not others:

@@ -1,7 +1,7 @@
 """The cube of counts: rows and failures of every conjunction of up to three conditions, on some columns' coarse codes.
 
 It is counted once, and rows that leave are counted off again, so that a search that sets slices aside pays for their
-rows alone. Which cell is worth a proposal is decided in `cv_quality.error_analysis.candidate_search`.
+rows alone. Which cell becomes a candidate is decided in `cv_quality.error_analysis.candidate_search`.
 """
 
 import math
@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.cube_kernels import expand, gains, tally, weigh
-from cv_quality.error_analysis.encoding import Bytes, Column, Encoded, Mask
+from cv_quality.error_analysis.cube_kernels import count_cells, expand_cells, gains, weight_cells
+from cv_quality.error_analysis.encoding import Bytes, Encoded, EncodedColumn, Mask
 from cv_quality.metrics.compiled import compiled
 
-MOST_CELLS: Final = 2_000_000
-MOST_PAIR_CELLS: Final = 1_000_000
-MOST_STEPS: Final = 2e10
+MAX_CELLS: Final = 2_000_000
+MAX_PAIR_CELLS: Final = 1_000_000
+MAX_STEPS: Final = 2e10
 """Rows times tables that are counted in full: some ten seconds a core."""
 RESOLUTIONS: Final = ((254, 16), (128, 14), (64, 12), (48, 10), (32, 8), (24, 6), (16, 5), (10, 4), (6, 3))
 """Most values of a column, and bins of a number, from the finest cube to the coarsest."""
@@ -44,7 +44,7 @@ class Axis:
     ranges: NDArray[np.int64]
 
     @property
-    def price(self) -> float:
+    def penalty(self) -> float:
         """The logarithm of the number of conditions."""
         return math.log(max(len(self.ranges), 2))
 
@@ -64,14 +64,14 @@ class Layout:
 
     Attributes:
         axes: `WHOLE`, then one a column for conditions alone and in pairs, then one a column for triples.
-        tables: int64 (tables, 4) as `tally` wants them; `expanded` the same over conditions in place of codes.
-        price: float32 (expanded cells,), what a cell's description costs, in log-likelihood.
+        tables: int64 (tables, 4) as `count_cells` wants them; `expanded` the same over conditions in place of codes.
+        penalty: float32 (expanded cells,), of a cell's description, in log-likelihood.
     """
 
     axes: tuple[Axis, ...]
     tables: NDArray[np.int64]
     expanded: NDArray[np.int64]
-    price: NDArray[np.float32]
+    penalty: NDArray[np.float32]
     n_cells: int
 
     def axis(self, column: int) -> Axis:
@@ -100,31 +100,37 @@ class Layout:
         return {axis.column: axis.mask(int(option)) for axis, option in chosen if axis.column >= 0}
 
 
-def lay_out(encoded: Encoded, *, n_rows: int, thrift: float) -> Layout:
-    """The finest cube that is counted within the limits of cells and steps: singles and pairs finer than triples.
+def lay_out(encoded: Encoded, *, n_rows: int, condition_penalty: float) -> Layout:
+    """Lay out the finest cube within the limits of cells and steps: singles and pairs finer than triples.
 
     With very many columns not every triple can be counted, nor every pair: the search goes on from those that are.
 
     Args:
+        encoded: the table.
         n_rows: how many rows will be counted.
-        thrift: the price of a condition in units of the logarithm of the number of conditions to choose from.
+        condition_penalty: of a condition, in units of the logarithm of the number of conditions to choose from.
     """
     n = len(encoded.columns)
     singles = [(0, 0, column) for column in range(1, n + 1)]
     pairs = [(0, a, b) for a, b in _combined(n, 2, n_rows)]
-    finer = _finest(encoded, singles + pairs, most=MOST_PAIR_CELLS)
+    finer = _finest(encoded, singles + pairs, most=MAX_PAIR_CELLS)
     if finer is None:
         pairs, finer = [], _finest(encoded, singles, most=None)
     triples = [(a, b, c) for a, b, c in _combined(n, 3, n_rows)] if pairs else []
-    coarser = _finest(encoded, triples, most=MOST_CELLS - MOST_PAIR_CELLS) if triples else None
+    coarser = _finest(encoded, triples, most=MAX_CELLS - MAX_PAIR_CELLS) if triples else None
     shifted = [(a + n, b + n, c + n) for a, b, c in triples] if coarser else []
-    return _laid_out((WHOLE, *(finer or ()), *(coarser or ())), singles + pairs + shifted, n_columns=n, thrift=thrift)
+    return _laid_out(
+        (WHOLE, *(finer or ()), *(coarser or ())),
+        singles + pairs + shifted,
+        n_columns=n,
+        condition_penalty=condition_penalty,
+    )
 
 
 def _combined(n: int, order: int, n_rows: int) -> Iterable[tuple[int, ...]]:
     """Every combination of columns 1 to n, or none where that would be more than can be counted."""
     tables = math.comb(n, order)
-    return combinations(range(1, n + 1), order) if tables * n_rows <= MOST_STEPS and tables <= MOST_CELLS else ()
+    return combinations(range(1, n + 1), order) if tables * n_rows <= MAX_STEPS and tables <= MAX_CELLS else ()
 
 
 def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: int | None) -> tuple[Axis, ...] | None:
@@ -145,24 +151,26 @@ def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: i
 
 
 def _laid_out(
-    axes: tuple[Axis, ...], tables: Sequence[tuple[int, int, int]], *, n_columns: int, thrift: float
+    axes: tuple[Axis, ...], tables: Sequence[tuple[int, int, int]], *, n_columns: int, condition_penalty: float
 ) -> Layout:
     columns = np.array(tables, np.int64).reshape(-1, 3)
     sizes, options = np.array([axis.size for axis in axes]), np.array([len(axis.ranges) for axis in axes])
     cells, expanded = sizes[columns].prod(axis=1), options[columns].prod(axis=1)
-    single = np.array([0.0 if axis.column < 0 else math.log(n_columns) + axes[axis.column + 1].price for axis in axes])
+    single = np.array(
+        [0.0 if axis.column < 0 else math.log(n_columns) + axes[axis.column + 1].penalty for axis in axes]
+    )
     order = (columns > 0).sum(axis=1)
-    cost = thrift * (single[columns].sum(axis=1) - np.log(np.array([1, 1, 2, 6])[order]))
+    penalty = condition_penalty * (single[columns].sum(axis=1) - np.log(np.array([1, 1, 2, 6])[order]))
     return Layout(
         axes,
         np.column_stack([columns, np.cumsum(cells) - cells]),
         np.column_stack([columns, np.cumsum(expanded) - expanded]),
-        np.repeat(cost, expanded).astype(np.float32),
+        np.repeat(penalty, expanded).astype(np.float32),
         int(cells.sum()),
     )
 
 
-def _levels(column: Column, index: int, *, most: int) -> Axis:
+def _levels(column: EncodedColumn, index: int, *, most: int) -> Axis:
     """The most frequent values, each a condition; all others share a code that no condition names."""
     named = len(column.labels)
     kept = min(named, most)
@@ -171,7 +179,7 @@ def _levels(column: Column, index: int, *, most: int) -> Axis:
     return Axis(index, coarse, size, np.repeat(np.arange(kept)[:, None], 2, axis=1))
 
 
-def _bins(column: Column, index: int, *, bins: int) -> Axis:
+def _bins(column: EncodedColumn, index: int, *, bins: int) -> Axis:
     """Bins of a number, thresholds on both sides between them, and missing."""
     n_fine = len(column.edges) + 1
     filled = np.bincount(column.codes, minlength=256)[:n_fine]
@@ -209,12 +217,12 @@ class Cube:
     def add(self, codes: Bytes, outcome: NDArray[np.float64], *, is_rate: bool, sign: int = 1) -> None:
         """Count rows in, or off again with sign -1; codes uint8 (columns, rows) are those of the table's columns."""
         coarse = self._coarse(codes)
-        self._rows += sign * self._tallied(coarse)
-        added = self._tallied(coarse[:, outcome > 0]) if is_rate else self._weighed(coarse, outcome)
+        self._rows += sign * self._counted(coarse)
+        added = self._counted(coarse[:, outcome > 0]) if is_rate else self._weighted(coarse, outcome)
         self._failures += sign * added
 
     def cells(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows and failures of every conjunction of conditions."""
+        """Sum up rows and failures of every conjunction of conditions."""
         return self._expand(self._rows), self._expand(self._failures)
 
     def _coarse(self, codes: Bytes) -> Bytes:
@@ -223,14 +231,14 @@ class Cube:
             np.take(axis.coarse, codes[axis.column], out=row)
         return coarse
 
-    def _tallied(self, coarse: Bytes) -> NDArray[np.int32]:
+    def _counted(self, coarse: Bytes) -> NDArray[np.int32]:
         out = np.zeros(self.layout.n_cells, np.int32)
-        self._over_tables(lambda part: compiled(tally)(coarse, part, self.layout.sizes, out))
+        self._over_tables(lambda part: compiled(count_cells)(coarse, part, self.layout.sizes, out))
         return out
 
-    def _weighed(self, coarse: Bytes, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _weighted(self, coarse: Bytes, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         out = np.zeros(self.layout.n_cells, np.float64)
-        self._over_tables(lambda part: compiled(weigh)(coarse, weights, part, self.layout.sizes, out))
+        self._over_tables(lambda part: compiled(weight_cells)(coarse, weights, part, self.layout.sizes, out))
         return out
 
     def _over_tables(self, count: Callable[[NDArray[np.int64]], None]) -> None:
@@ -240,15 +248,15 @@ class Cube:
 
     def _expand(self, cells: NDArray[np.int32] | NDArray[np.float64]) -> NDArray[np.float64]:
         layout, whole = self.layout, cells.astype(np.float64)
-        if len(layout.price) == len(whole) and all(len(axis.ranges) == axis.size for axis in layout.axes):
+        if len(layout.penalty) == len(whole) and all(len(axis.ranges) == axis.size for axis in layout.axes):
             return whole
-        out = np.empty(len(layout.price))
+        out = np.empty(len(layout.penalty))
         ranges, n_ranges = layout.ranges
         parts = np.array_split(np.arange(len(layout.tables)), self._threads)
 
         def fill(rows: NDArray[np.int64]) -> None:
             tables, expanded = layout.tables[rows], layout.expanded[rows]
-            compiled(expand)(whole, tables, expanded, layout.sizes, ranges, n_ranges, out)
+            compiled(expand_cells)(whole, tables, expanded, layout.sizes, ranges, n_ranges, out)
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(fill, parts))
@@ -263,7 +271,15 @@ def cell_gains(
     least: int,
     lift: float,
 ) -> NDArray[np.float32]:
-    """`cube_kernels.gains` of every cell."""
+    """Compute the gain of every cell; see `cube_kernels.gains`.
+
+    Args:
+        counts: rows of each cell.
+        sums: failures (or loss) of each cell.
+        totals: rows, failures (or loss), and the variance of a loss; below 0 for a rate.
+        least: fewest rows of a cell, and of the rest.
+        lift: how many times the rest's rate it must have.
+    """
     out = np.empty(len(counts), np.float32)
     compiled(gains)(counts, sums, np.array(totals), np.array([float(least), lift]), out)
     return out

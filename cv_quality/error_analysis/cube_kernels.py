@@ -12,7 +12,7 @@ BLOCK = 8_192
 """Rows counted at a time: their codes stay in a core's first-level cache over all tables."""
 
 
-def tally(
+def count_cells(
     codes: NDArray[np.uint8],
     pairs: NDArray[np.int64],
     sizes: NDArray[np.int64],
@@ -43,14 +43,14 @@ def tally(
                 out[offset + pair[i] * size + codes[third, start + i]] += 1
 
 
-def weigh(
+def weight_cells(
     codes: NDArray[np.uint8],
     weights: NDArray[np.float64],
     pairs: NDArray[np.int64],
     sizes: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """Like `tally`, each row with its weight."""
+    """Add every row's weight to its cell of every table; arguments as of `count_cells`."""
     rows = codes.shape[1]
     pair = np.empty(BLOCK, np.int32)
     for start in range(0, rows, BLOCK):
@@ -67,7 +67,7 @@ def weigh(
                 out[offset + pair[i] * size + codes[third, start + i]] += weights[start + i]
 
 
-def expand(
+def expand_cells(
     cells: NDArray[np.float64],
     tables: NDArray[np.int64],
     expanded: NDArray[np.int64],
@@ -76,10 +76,10 @@ def expand(
     n_ranges: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """From codes to conditions: each axis is summed over the codes from the first to the last of each condition.
+    """Sum cells of codes up to cells of conditions, on each axis from the first to the last code of each condition.
 
     Args:
-        cells: all tables as `tally` leaves them.
+        cells: all tables as `count_cells` leaves them.
         tables, expanded: (tables, 4): three axes, and where the table starts in `cells` and in `out`.
         sizes, n_ranges: codes and conditions of each axis.
         ranges: (axes, conditions, 2): first and last code.
@@ -116,7 +116,7 @@ def gains(
     limits: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> None:
-    """What is gained in log-likelihood where a cell has a rate of its own, or -inf where it is not worth a look.
+    """Compute the log-likelihood that each cell gains by a rate of its own, -inf where it is out of the limits.
 
     A rate: k log(k/n) + (n - k) log(1 - k/n) for the cell and for the rest, less the same for both together. A mean:
     n (N - n) / N (difference of means)^2 / (2 variance), the same for a normal variable of known variance.

@@ -24,7 +24,7 @@ Numbers = TypeVar("Numbers", Floats, Exact)
 MIX, RATE, CHANGE = 0, 1, 2
 BEFORE, AFTER = 0, 1
 GRID_BITS = 52
-MOST_RESAMPLED = 4_096
+MAX_RESAMPLED = 4_096
 """Subjects of a stratum that are resampled one by one; of more, random groups of about equal number are.
 
 Subjects that are merged at random stay independent, so the variance stays what it is, and 4,095 degrees of freedom are
@@ -98,7 +98,7 @@ def _units(strata: list[Codes], n_subjects: int, *, seed: int) -> Codes:
     """The unit that each subject is resampled with: itself, or a random group of its stratum."""
     rng, unit, first = seeded(seed), np.zeros(n_subjects, np.int64), 0
     for codes in strata:
-        n = min(len(codes), MOST_RESAMPLED)
+        n = min(len(codes), MAX_RESAMPLED)
         unit[codes] = first + (np.arange(n) if n == len(codes) else rng.permutation(len(codes)) % n)
         first += n
     return unit

@@ -1,7 +1,7 @@
-"""Which slices of a table fail more than the rest, how sure that is, and what only looks as if.
+"""The slice search: which slices of a table fail more than the rest, and which values are only correlated with them.
 
-The way in to the search: subjects are split in two, each half proposes (`proposing`), the other confirms
-(`confirming`), and what looks bad beside what was found is explained (`bystanders`).
+Subjects are split in two halves (`halves`); candidates of each (`candidate_search`) are tested on the other
+(`holdout_test`), near-duplicates are merged (`near_duplicates`), and confounded values are told apart (`confounders`).
 """
 
 import math
@@ -12,26 +12,33 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cv_quality.error_analysis.candidate_search import THRIFT, Half, Masks, Proposal, alike, half_of, propose
-from cv_quality.error_analysis.confounders import Found, adjusted_odds, explained_away
+from cv_quality.error_analysis.candidate_search import (
+    CONDITION_PENALTY,
+    Candidate,
+    keep_homogeneous,
+    search_candidates,
+)
+from cv_quality.error_analysis.confounders import ConfirmedSlice, adjusted_odds, find_confounded
 from cv_quality.error_analysis.cube import Layout, lay_out
-from cv_quality.error_analysis.encoding import Encoded, conditions, encode
-from cv_quality.error_analysis.holdout_test import FEW_SUBJECTS, Evidence, members, shortened, tested
-from cv_quality.error_analysis.near_duplicates import Candidate, inside_of, settle
-from cv_quality.error_analysis.slice_report import ExplainedAway, Finding, Findings, Insufficient, figure
-from cv_quality.error_analysis.slices import Slice
+from cv_quality.error_analysis.encoding import Encoded, encode
+from cv_quality.error_analysis.halves import Flags, Half, Masks, split_by_failures
+from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
+from cv_quality.error_analysis.near_duplicates import HoldoutCandidate, merge_near_duplicates
+from cv_quality.error_analysis.slice_report import (
+    ConfoundedValue,
+    InsufficientSlice,
+    SliceFinding,
+    SliceReport,
+    figure,
+)
 from cv_quality.errors import SliceError
 from cv_quality.metrics.rates import clustered_rate
-from cv_quality.metrics.resampling import seeded
 
 if TYPE_CHECKING:
     import polars as pl
 
-MOST_INSUFFICIENT: Final = 10
-
-Flags = NDArray[np.bool_]
+MAX_INSUFFICIENT: Final = 10
 
 
 def find_slices(
@@ -42,11 +49,11 @@ def find_slices(
     columns: Sequence[str] | None = None,
     seed: int = 0,
     threads: int = 2,
-) -> Findings:
-    """Slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
+) -> SliceReport:
+    """Find slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
 
-    Each half of the subjects proposes slices, the other half confirms them: one-sided, clustered by subject, adjusted
-    by Holm over all proposals at a level of 0.5 %. A slice with fewer than 20 subjects is never confirmed.
+    Candidates of each half of the subjects are tested on the other half: one-sided, clustered by subject, adjusted by
+    Holm over all candidates at a level of 0.5 %. A slice with fewer than 20 subjects is never confirmed.
 
     Args:
         table: one row an attempt, or whatever fails; read a column at a time.
@@ -73,7 +80,7 @@ def find_slices(
     found = _Found((), (), ())
     if encoded.columns and encoded.n_subjects > 1 and float(encoded.outcome.var()) > 0:
         found = _search(encoded, seed=seed, threads=threads)
-    return Findings(
+    return SliceReport(
         n_rows=encoded.n_rows,
         n_subjects=None if subject is None else encoded.n_subjects,
         n_failures=float(encoded.outcome.sum()),
@@ -82,7 +89,7 @@ def find_slices(
         kind=encoded.kind,
         slices=found.slices,
         insufficient=found.insufficient,
-        explained_away=found.explained_away,
+        explained_away=found.confounded,
         skipped=encoded.skipped,
         conclusion=_conclusion(encoded, found, has_subjects=subject is not None),
         seed=seed,
@@ -92,101 +99,86 @@ def find_slices(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    slices: tuple[Finding, ...]
-    insufficient: tuple[Insufficient, ...]
-    explained_away: tuple[ExplainedAway, ...]
+    slices: tuple[SliceFinding, ...]
+    insufficient: tuple[InsufficientSlice, ...]
+    confounded: tuple[ConfoundedValue, ...]
 
 
 def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
-    is_first = _split(encoded, seed=seed)
-    halves = half_of(encoded, is_first), half_of(encoded, ~is_first)
-    layout = lay_out(encoded, n_rows=max(half.n_rows for half in halves), thrift=THRIFT)
-    candidates: list[Candidate] = []
-    few: list[Masks] = []
+    is_first = split_by_failures(encoded, seed=seed)
+    halves = Half.of(encoded, is_first), Half.of(encoded, ~is_first)
+    layout = lay_out(encoded, n_rows=max(half.n_rows for half in halves), condition_penalty=CONDITION_PENALTY)
 
-    def proposed(half: Half) -> list[Proposal]:
-        return list(propose(half, encoded, layout, threads=max(1, threads // len(halves))))
+    def candidates_of(half: Half) -> list[Candidate]:
+        return list(search_candidates(half, encoded, layout, threads=max(1, threads // len(halves))))
 
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
-        proposals = list(pool.map(proposed, halves))
-    for proposer, judge in ((0, 1), (1, 0)):
-        rest = np.ones(halves[judge].n_rows, np.bool_)
-        for proposal in proposals[proposer]:
-            masks = alike(halves[judge], encoded.columns, proposal.masks)
-            candidate = _judged(encoded, halves[judge], replace(proposal, masks=masks), judge, rest)
-            if candidate is None:
+        candidates = list(pool.map(candidates_of, halves))
+    tested: list[HoldoutCandidate] = []
+    few: list[Masks] = []
+    for found_on, holdout in ((0, 1), (1, 0)):
+        rest = np.ones(halves[holdout].n_rows, np.bool_)
+        for candidate in candidates[found_on]:
+            masks = keep_homogeneous(halves[holdout], encoded.columns, candidate.masks)
+            result = _tested(encoded, halves[holdout], replace(candidate, masks=masks), holdout, rest)
+            if result is None:
                 few.append(masks)
             else:
-                candidates.append(candidate)
-            rest &= ~members(halves[judge], masks)
-    slices = _findings(encoded, halves, layout, settle(encoded, halves, candidates))
+                tested.append(result)
+            rest &= ~halves[holdout].inside(masks)
+    slices = _slice_findings(encoded, halves, layout, merge_near_duplicates(encoded, halves, tested))
     none = np.empty((0, 0), np.uint8)
     table = Half(none, encoded.outcome, encoded.subjects, encoded.n_subjects, encoded.kind == "rate")
-    found = [Found(item.where, inside_of(encoded, candidate.masks)) for item, candidate in slices]
+    confirmed = [ConfirmedSlice(item.where, encoded.inside(masks)) for item, masks in slices]
     return _Found(
         tuple(item for item, _ in slices),
-        tuple(_insufficient(encoded, few, found)),
-        tuple(explained_away(encoded, layout, table, found)),
+        tuple(_insufficient(encoded, few, confirmed)),
+        tuple(find_confounded(encoded, layout, table, confirmed)),
     )
 
 
-def _split(encoded: Encoded, *, seed: int) -> Flags:
-    """Which rows propose first: those of every other subject in the order of their failures, pair by pair at random."""
-    rng = seeded(seed)
-    failures = encoded.outcome
-    if encoded.subjects is not None:
-        failures = np.asarray(np.bincount(encoded.subjects, weights=failures, minlength=encoded.n_subjects), np.float64)
-    shuffled = rng.permutation(len(failures))
-    order = shuffled[np.argsort(failures[shuffled], kind="stable")]
-    is_first = np.zeros(len(failures), np.bool_)
-    first_of_pair = rng.integers(0, 2, (len(order) + 1) // 2)
-    places = np.minimum(2 * np.arange(len(first_of_pair)) + first_of_pair, len(order) - 1)
-    is_first[order[places]] = True
-    return is_first if encoded.subjects is None else is_first[encoded.subjects]
+def _tested(encoded: Encoded, half: Half, candidate: Candidate, holdout: int, rest: Flags) -> HoldoutCandidate | None:
+    """The candidate, pruned, with its holdout test; None where it holds too few subjects.
 
-
-def _judged(encoded: Encoded, half: Half, proposal: Proposal, judge: int, rest: Flags) -> Candidate | None:
-    """The proposal, shortened, with its evidence; None where too few subjects stand behind it.
-
-    Where it holds enough subjects, but too few that judge it are left by the slices before it, nothing is shown.
+    Where it holds enough subjects, but the slices before it leave too few on the holdout half, nothing is shown.
     """
-    shorter = shortened(half, proposal.masks, rest)
-    inside = members(half, shorter)
-    evidence = tested(half, inside & rest, rest & ~inside)
-    if _n_subjects(encoded, inside_of(encoded, shorter)) < FEW_SUBJECTS:
+    pruned = prune_conditions(half, candidate.masks, rest)
+    inside = half.inside(pruned)
+    result = holdout_test(half, inside & rest, rest & ~inside)
+    if _n_subjects(encoded, encoded.inside(pruned)) < MIN_SUBJECTS:
         return None
-    if evidence is None or evidence.subjects < FEW_SUBJECTS // 2:
-        evidence = Evidence(0, 0.0, 0.0, 0, 1.0)
-    looks = 1 if len(shorter) == len(proposal.masks) else 2 ** len(proposal.masks) - 2
-    return Candidate(shorter, judge, evidence, proposal.weight, looks)
+    if result is None or result.subjects < MIN_SUBJECTS // 2:
+        result = HoldoutResult(0, 0.0, 0.0, 0, 1.0)
+    looks = 1 if len(pruned) == len(candidate.masks) else 2 ** len(candidate.masks) - 2
+    return HoldoutCandidate(pruned, holdout, result, candidate.weight, looks)
 
 
-def _findings(
-    encoded: Encoded, halves: tuple[Half, Half], layout: Layout, kept: Sequence[Candidate]
-) -> list[tuple[Finding, Candidate]]:
+def _slice_findings(
+    encoded: Encoded, halves: tuple[Half, Half], layout: Layout, kept: Sequence[HoldoutCandidate]
+) -> list[tuple[SliceFinding, Masks]]:
     """The confirmed slices, by the failures that each holds beyond what the rest's rate lets expect."""
+
+    def excess(item: HoldoutCandidate) -> float:
+        inside = encoded.outcome[encoded.inside(item.masks)]
+        return float(inside.sum()) - item.result.rest_rate * len(inside)
+
     rests = [np.ones(half.n_rows, np.bool_) for half in halves]
     found = []
-    for item in sorted(kept, key=lambda item: -_excess(encoded, item)):
+    for item in sorted(kept, key=excess, reverse=True):
         for each, other in zip(rests, halves, strict=True):
-            each &= ~members(other, item.masks)
-        found.append((_finding(encoded, halves[item.judge], layout, item, rests[item.judge]), item))
+            each &= ~other.inside(item.masks)
+        found.append((_finding(encoded, halves[item.holdout], layout, item, rests[item.holdout]), item.masks))
     return found
 
 
-def _excess(encoded: Encoded, item: Candidate) -> float:
-    inside = encoded.outcome[inside_of(encoded, item.masks)]
-    return float(inside.sum()) - item.evidence.rest_rate * len(inside)
-
-
-def _finding(encoded: Encoded, half: Half, layout: Layout, item: Candidate, rest: Flags) -> Finding:
-    where = Slice(tuple(conditions(item.masks, encoded)))
-    inside = members(half, item.masks)
+def _finding(encoded: Encoded, half: Half, layout: Layout, item: HoldoutCandidate, rest: Flags) -> SliceFinding:
+    where = encoded.slice_of(item.masks)
+    inside = half.inside(item.masks)
     rate, low, high = _interval(half, inside)
-    everywhere = inside_of(encoded, item.masks)
+    everywhere = encoded.inside(item.masks)
     odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
     above = encoded.outcome - encoded.outcome.min()
-    finding = Finding(
+    finding = SliceFinding(
         where=where,
         rate=rate,
         low=low,
@@ -221,22 +213,24 @@ def _interval(half: Half, inside: Flags) -> tuple[float, float, float]:
     return mean, mean - reach, mean + reach
 
 
-def _insufficient(encoded: Encoded, few: Sequence[Masks], found: Sequence[Found]) -> Iterator[Insufficient]:
+def _insufficient(
+    encoded: Encoded, few: Sequence[Masks], found: Sequence[ConfirmedSlice]
+) -> Iterator[InsufficientSlice]:
     """What stands out on too few subjects, each once and outside of what was confirmed."""
     rest = ~np.logical_or.reduce([item.inside for item in found]) if found else np.ones(encoded.n_rows, np.bool_)
     shown = 0
     for masks in few:
-        inside = inside_of(encoded, masks) & rest
-        if shown == MOST_INSUFFICIENT or not inside.any() or inside.all():
+        inside = encoded.inside(masks) & rest
+        if shown == MAX_INSUFFICIENT or not inside.any() or inside.all():
             continue
         shown += 1
-        where = Slice(tuple(conditions(masks, encoded)))
+        where = encoded.slice_of(masks)
         rate, rest_rate = float(encoded.outcome[inside].mean()), float(encoded.outcome[rest & ~inside].mean())
         subjects = _n_subjects(encoded, inside)
         people = _unit(encoded) if subjects != 1 else _unit(encoded).removesuffix("s")
         rest = rest & ~inside
         if rate > rest_rate:
-            yield Insufficient(
+            yield InsufficientSlice(
                 where=where,
                 rate=rate,
                 rest_rate=rest_rate,
@@ -258,7 +252,7 @@ def _unit(encoded: Encoded) -> str:
     return "rows" if encoded.subjects is None else "subjects"
 
 
-def _sentence(item: Finding, encoded: Encoded) -> str:
+def _sentence(item: SliceFinding, encoded: Encoded) -> str:
     verb = "fail" if encoded.kind == "rate" else "lose on average"
     counts = f"{item.failures:,.0f} of {item.trials:,}" if encoded.kind == "rate" else f"mean of {item.trials:,}"
     rate, low, high, rest = (figure(value, encoded.kind) for value in (item.rate, item.low, item.high, item.rest_rate))
@@ -291,8 +285,8 @@ def _conclusion(encoded: Encoded, found: _Found, *, has_subjects: bool) -> str:
             f"This is real: {many} on {_unit(encoded)} that did not propose it (adjusted p at most {p:.2g}), with up "
             f"to {share:.0f} % of the failures; first: {found.slices[0].where.sentence()}."
         )
-    if encoded.n_subjects < FEW_SUBJECTS:
-        return f"Too small to tell: {rows}, and a slice needs at least {FEW_SUBJECTS} {_unit(encoded)}."
+    if encoded.n_subjects < MIN_SUBJECTS:
+        return f"Too small to tell: {rows}, and a slice needs at least {MIN_SUBJECTS} {_unit(encoded)}."
     if found.insufficient:
-        return f"Not enough to tell: in {rows} only slices of fewer than {FEW_SUBJECTS} {_unit(encoded)} stand out."
+        return f"Not enough to tell: in {rows} only slices of fewer than {MIN_SUBJECTS} {_unit(encoded)} stand out."
     return f"Nothing real was found: in {rows} no slice fails more than the rest in a way that holds on others."

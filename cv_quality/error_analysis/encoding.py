@@ -1,11 +1,11 @@
 """A table as small whole numbers: every column a byte a row, every condition a set of bytes.
 
 Columns are read one at a time, so a table never lies in memory as a whole. What cannot carry a slice (an identifier, a
-constant) is left out here, with the reason; the search over what remains starts in `cv_quality.error_analysis.candidate_search`.
+constant) is left out here, with the reason; the rest is searched in `cv_quality.error_analysis.candidate_search`.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.slice_report import Kind
-from cv_quality.error_analysis.slices import Predicate, Value, is_missing
+from cv_quality.error_analysis.slices import Predicate, Slice, Value, is_missing
 from cv_quality.errors import SliceError, near
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 """Which of the 256 codes of a column a condition holds for."""
 
-MOST_CODES: Final = 254
-LEAST_ROWS: Final = 5
-LEAST_SHARE: Final = 1e-3
-"""Values with fewer rows than these are pooled: no slice that is worth a report rests on one of them."""
-FEW_VALUES: Final = 12
+MAX_CODES: Final = 254
+MIN_ROWS: Final = 5
+MIN_SHARE: Final = 1e-3
+"""Values with fewer rows than these are pooled: no slice of a report rests on one of them."""
+MAX_LISTED_VALUES: Final = 12
 """A number with no more distinct values than this is searched value by value."""
 IDENTIFIER_SHARE: Final = 0.9
 QUANTILE_SAMPLE: Final = 200_000
@@ -37,7 +37,7 @@ FINE_QUANTILES: Final = np.concatenate([_TAIL, np.arange(0.05, 0.951, 0.01), 1 -
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class EncodedColumn:
     """One column of the search.
 
     Attributes:
@@ -90,7 +90,7 @@ class Encoded:
         subjects: int64 (n,), 0 to n_subjects - 1, or None where rows stand for themselves.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[EncodedColumn, ...]
     skipped: dict[str, str]
     kind: Kind
     outcome: NDArray[np.float64]
@@ -101,13 +101,27 @@ class Encoded:
     def n_rows(self) -> int:
         return len(self.outcome)
 
+    def inside(self, masks: Mapping[int, Mask]) -> NDArray[np.bool_]:
+        """Flag the rows of a slice, given as a mask of codes by index of the column."""
+        inside = np.ones(self.n_rows, np.bool_)
+        for column, mask in masks.items():
+            inside &= mask[self.columns[column].codes]
+        return inside
+
+    def slice_of(self, masks: Mapping[int, Mask]) -> Slice:
+        """Name a slice, given as a mask of codes by index of the column: its conditions in the order of the columns."""
+        return Slice(tuple(item for index in sorted(masks) for item in self.columns[index].predicates(masks[index])))
+
 
 def encode(
     table: "pl.LazyFrame", *, outcome: str, subject: str | None = None, columns: Sequence[str] | None = None
 ) -> Encoded:
-    """Read the columns of a table one by one.
+    """Encode the columns of a table, read one by one.
 
     Args:
+        table: one row a trial.
+        outcome: true or 1 for a failure, or a loss.
+        subject: whose row it is; None takes every row for itself.
         columns: what may describe a slice; by default every column but the outcome and the subject.
 
     Raises:
@@ -119,12 +133,12 @@ def encode(
             raise SliceError(f"the table has no column {name!r}: {near(name, schema)}")
     values, kind = _outcome(_read(table, outcome), name=outcome)
     subjects, n_subjects = (None, len(values)) if subject is None else _subjects(_read(table, subject), name=subject)
-    found: dict[str, Column | str] = {}
+    found: dict[str, EncodedColumn | str] = {}
     for name in dict.fromkeys(columns if columns is not None else schema):
         if name not in (outcome, subject):
             found[name] = _column(_read(table, name), name=name, subjects=subjects, n_subjects=n_subjects)
     return Encoded(
-        columns=tuple(item for item in found.values() if isinstance(item, Column)),
+        columns=tuple(item for item in found.values() if isinstance(item, EncodedColumn)),
         skipped={name: item for name, item in found.items() if isinstance(item, str)},
         kind=kind,
         outcome=values,
@@ -133,9 +147,9 @@ def encode(
     )
 
 
-def least_rows(n_rows: int) -> int:
-    """The fewest rows of a value or a slice that is worth a look, in a table of `n_rows`."""
-    return max(LEAST_ROWS, math.ceil(LEAST_SHARE * n_rows))
+def min_rows(n_rows: int) -> int:
+    """Compute the fewest rows of a value or a slice that is looked at, in a table of `n_rows`."""
+    return max(MIN_ROWS, math.ceil(MIN_SHARE * n_rows))
 
 
 def _read(table: "pl.LazyFrame", name: str) -> "pl.Series":
@@ -182,7 +196,9 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
     return codes.to_numpy(), len(known)
 
 
-def _column(values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | None, n_subjects: int) -> Column | str:
+def _column(
+    values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | None, n_subjects: int
+) -> EncodedColumn | str:
     """The column as codes, or the reason why it is not searched."""
     import polars as pl
 
@@ -197,7 +213,7 @@ def _column(values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | Non
     if n_values + (n_known < len(values)) < 2:
         return "constant"
     is_whole = not values.dtype.is_float() or bool((values.drop_nulls() % 1 == 0).all())
-    if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, FEW_VALUES):
+    if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, MAX_LISTED_VALUES):
         return f"an identifier: {n_values} values in {n_known} rows"
     if is_whole and subjects is not None and _names_subjects(values, n_values, subjects, n_subjects):
         return f"an identifier of the subjects: {n_values} values for {n_subjects}"
@@ -210,13 +226,13 @@ def _names_subjects(values: "pl.Series", n_values: int, subjects: NDArray[np.int
     """Whether nearly every subject has values of its own, one or, as with sessions, several."""
     import polars as pl
 
-    if n_values <= FEW_VALUES or n_values < IDENTIFIER_SHARE * n_subjects:
+    if n_values <= MAX_LISTED_VALUES or n_values < IDENTIFIER_SHARE * n_subjects:
         return False
     pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
     return pairs.n_unique() == n_values
 
 
-def _values(values: "pl.Series", *, name: str) -> Column | str:
+def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
     """Codes by falling frequency, ties by value; missing is a value, rare ones are pooled."""
     import polars as pl
 
@@ -226,25 +242,25 @@ def _values(values: "pl.Series", *, name: str) -> Column | str:
             values.to_frame().select(pl.when(~is_missing(pl.col(values.name))).then(pl.col(values.name))).to_series()
         )
     counted = values.value_counts(name="rows").sort("rows", values.name, descending=[True, False], nulls_last=True)
-    kept = counted.filter(pl.col("rows") >= least_rows(len(values))).head(MOST_CODES)
+    kept = counted.filter(pl.col("rows") >= min_rows(len(values))).head(MAX_CODES)
     if kept.is_empty():
-        return f"no value of {counted.height} reaches {least_rows(len(values))} rows"
+        return f"no value of {counted.height} reaches {min_rows(len(values))} rows"
     labels = kept[values.name]
     other = None if kept.height == counted.height else kept.height
     codes = values.replace_strict(
         labels, pl.int_range(kept.height, dtype=pl.UInt8, eager=True), default=other, return_dtype=pl.UInt8
     )
-    return Column(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
+    return EncodedColumn(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
 
 
-def _numbers(values: "pl.Series", *, name: str, n_values: int) -> Column | str:
+def _numbers(values: "pl.Series", *, name: str, n_values: int) -> EncodedColumn | str:
     """Codes by rising bins; `searchsorted` from the left puts x <= edge below it."""
     import polars as pl
 
     known = values.drop_nulls()
-    few = known.unique().sort().to_list() if n_values <= FEW_VALUES else []
+    few = known.unique().sort().to_list() if n_values <= MAX_LISTED_VALUES else []
     if len(few) == 1 and math.isfinite(few[0]):
-        return Column(name, values.is_null().cast(pl.UInt8).to_numpy(), (few[0], None), (), None, None)
+        return EncodedColumn(name, values.is_null().cast(pl.UInt8).to_numpy(), (few[0], None), (), None, None)
     labels: tuple[Value, ...] = tuple(few) if all(math.isfinite(value) for value in few) else ()
     edges = _edges_between(few) if few else _edges(known.cast(pl.Float64).to_numpy())
     if not len(edges):
@@ -254,7 +270,7 @@ def _numbers(values: "pl.Series", *, name: str, n_values: int) -> Column | str:
     missing = len(edges) + 1 if values.null_count() else None
     if missing is not None:
         codes[values.is_null().to_numpy()] = missing
-    return Column(name, codes, labels, tuple(edges.tolist()), missing, None)
+    return EncodedColumn(name, codes, labels, tuple(edges.tolist()), missing, None)
 
 
 def _edges_between(values: Sequence[float]) -> NDArray[np.float64]:
@@ -295,9 +311,3 @@ def _order(value: Value) -> tuple[bool, bool, float, str]:
     """Numbers by size, then texts, missing last."""
     is_number = isinstance(value, int | float)
     return value is None, not is_number, float(value) if isinstance(value, int | float) else 0.0, str(value)
-
-
-def conditions(columns: Mapping[int, Mask], encoded: Encoded) -> Iterator[Predicate]:
-    """The conditions of a slice given as a mask of codes per column index, in the order of the columns."""
-    for index in sorted(columns):
-        yield from encoded.columns[index].predicates(columns[index])

@@ -1,52 +1,59 @@
-"""Attempts that show what a slice is about: typical failures, their nearest passes, and pairs one condition apart.
+"""Examples of a slice: typical failures, their nearest passes, and pairs that differ in one condition.
 
-Only rows are chosen here, by conditions and scores alone and never by consent; what may be shown of them is decided in
-`cv_quality.tasks.verification.report.thumbnails`. Slices are found in `cv_quality.error_analysis.discovery`.
+Rows are chosen by conditions and scores alone, never by consent; what may be shown of them is decided by reports.
+Slices are found in `cv_quality.error_analysis.discovery`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.population import Population
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
-from cv_quality.tasks.root_causes.tables import EXAMPLES
-from cv_quality.tasks.verification.modalities.face import CONDITIONS
 
 if TYPE_CHECKING:
     import polars as pl
 
-N_TYPICAL, N_PAIRS = 4, 3
+MAX_TYPICAL, MAX_PAIRS = 4, 3
 TOLERANCE = 0.25
 """Two numbers count as equal up to this part of their column's spread, from the 5th to the 95th percentile."""
-LOGARITHMIC = frozenset({"illuminance_lux"})
-"""Columns whose distances are those of their logarithms."""
-BANDS_OF = {"illuminance_band": "illuminance_lux"}
-COLUMNS = (
-    *(column.name for column in CONDITIONS),
-    "device_model",
-    "camera_supplier",
-    "age_band",
-    "sex",
-    "skin_tone_band",
-)
-"""What two attempts are compared by, as far as it was recorded."""
-IDENTITY = ("drop_id", "attempt_id", "subject_id", "score", "is_failure")
 PASSES_SEARCHED, FAILURES_SEARCHED, FAILURES_PAIRED = 20_000, 50_000, 256
-"""Beyond so many rows a seeded sample is searched, to which the passes of the failure's own subject are added. A
-condition apart are sought the failures nearest to the slice's centre."""
+"""Of more rows a seeded sample is searched, to which the passes of the failure's own unit are added. Pairs are sought
+among the failures nearest to the slice's centre."""
 
+Role = Literal["failure", "nearest_pass", "differs_in_one"]
 Rows = NDArray[np.intp]
 Distances = NDArray[np.float32]
-Exemplar = dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row that shows what a slice is about.
+
+    Attributes:
+        rank: place of the slice, from 1.
+        role: a typical failure, its nearest pass, or the failure of a pair that differs in one condition.
+        position: place within the role, from 1.
+        row: index among the rows of the population.
+        partner: index of the row that it is paired with.
+        difference: the one condition in which the pair differs, in words.
+    """
+
+    rank: int
+    role: Role
+    position: int
+    row: int
+    partner: int | None = None
+    difference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
-    """The compared columns of all attempts as numbers, shape (attempts, columns); NaN is missing.
+    """The compared columns of all rows as numbers, shape (rows, columns); NaN is missing.
 
     Numbers are divided by the spread of their column, so that a distance of 1 is the whole spread; a category is a
     code of its own.
@@ -75,102 +82,106 @@ class _Conditions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempts:
-    """The attempts in a fixed order, with what is asked of them again and again."""
+class _Trials:
+    """The rows of a population in the order of their keys, as they are compared.
+
+    Attributes:
+        frame: the rows.
+        order: index of each among the rows of the population.
+        score: scaled as conditions are, shape (rows, 1); (rows, 0) where there is none.
+        unit: code of the unit.
+    """
 
     frame: "pl.DataFrame"
+    order: Rows
     conditions: _Conditions
     score: NDArray[np.float32]
-    subject: NDArray[np.int64]
+    unit: NDArray[np.int64]
     is_failure: NDArray[np.bool_]
 
 
-def choose_exemplars(attempts: "pl.DataFrame", *, slices: Sequence[Slice], seed: int = 0) -> "pl.DataFrame":
-    """Attempts that show what each slice is about, as rows of `exemplars` without its build and outcome.
+def choose_examples(population: Population, *, slices: Sequence[Slice], seed: int = 0) -> list[Example]:
+    """Choose rows of a population that show what each slice is about.
 
     Per slice, its rows in slices before it set aside where failures remain:
 
-    - `failure`: up to four failures of different subjects nearest to the slice's failures as a whole: to the median of
+    - `failure`: up to four failures of different units nearest to the slice's failures as a whole: to the median of
       every number, the commonest of every category, and the median score;
-    - `nearest_pass`: for each of them, under the same position, the nearest pass of the same subject; the nearest of
-      anyone where the subject has none;
-    - `differs_in_one`: up to three failures of different subjects, each with a pass outside of the slice that equals
-      it in every recorded condition but one, which is one of the slice's own columns; passes of the same subject
-      first. `difference` names the condition with the failure's value and that of the pass.
+    - `nearest_pass`: for each of them, under the same position, the nearest pass of the same unit; the nearest of
+      anyone where the unit has none;
+    - `differs_in_one`: up to three failures of different units, each with a pass outside of the slice that equals
+      it in every condition but one, which is one of the slice's own columns; passes of the same unit first.
+      `difference` names the condition with the failure's value and that of the pass.
 
-    Nearness is Gower's mean over the columns of `COLUMNS`, and the slices' own: numbers count their difference over
-    the spread from the 5th to the 95th percentile, at most 1 (illuminance on a logarithmic scale), categories count 0
-    or 1 (Gower, Biometrics 27, 1971). Two numbers are equal when they differ by at most a quarter
-    of the spread.
+    Nearness is Gower's mean over the population's columns, and the slices' own: numbers count their difference over
+    the spread from the 5th to the 95th percentile, at most 1 (those of logarithmic dimensions on that scale),
+    categories count 0 or 1 (Gower, Biometrics 27, 1971). Two numbers are equal when they differ by at most a quarter of
+    the spread.
 
     Args:
-        attempts: genuine bona fide rows of `attempt_outcomes` with a boolean `is_failure`, each attempt once.
+        population: trials, each once; none is chosen where they have no key. Where the outcome is a loss, those above
+            the mean count as failures.
         slices: in the order of their rank, the best first.
-        seed: of the sample that is searched beyond 20,000 passes or 50,000 failures.
+        seed: of the sample that is searched where there are more than 20,000 passes or 50,000 failures.
 
     Raises:
-        SliceError: a column that identifies attempts, or one of a slice, is missing.
+        SliceError: a column of a slice is missing.
     """
-    import polars as pl
-
-    _check(attempts, slices)
-    types = dict(_schema())
-    if not slices or attempts.is_empty():
-        return pl.DataFrame(schema=types)
-    prepared = _prepare(attempts, slices)
-    rng = np.random.default_rng(seed)
-    rows: list[Exemplar] = []
-    taken = np.zeros(attempts.height, dtype=np.bool_)
-    for rank, found in enumerate(slices, 1):
-        inside = prepared.frame.select(found.expression()).to_series().to_numpy()
-        own = inside & ~taken if (inside & ~taken & prepared.is_failure).any() else inside
-        rows += [{"rank": rank, **row} for row in _of_slice(prepared, found, inside=inside, own=own, rng=rng)]
-        taken |= inside
-    return pl.DataFrame(rows, schema=types, orient="row")
-
-
-def _schema() -> Iterator[tuple[str, "pl.DataType"]]:
-    """Name and type of every column of `exemplars` but its build and outcome."""
-    import polars as pl
-
-    empty = pl.from_arrow(EXAMPLES.arrow_schema.empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return ((name, kind) for name, kind in empty.schema.items() if name not in ("build_id", "outcome"))
-
-
-def _check(attempts: "pl.DataFrame", slices: Sequence[Slice]) -> None:
-    wanted = (*IDENTITY, *(column for found in slices for column in found.columns))
-    missing = sorted(set(wanted) - set(attempts.columns))
+    missing = sorted({name for found in slices for name in found.columns} - set(population.rows.columns))
     if missing:
-        raise SliceError(f"expected attempts with the columns {', '.join(missing)}, found {attempts.columns}")
+        raise SliceError(f"expected rows with the columns {', '.join(missing)}, found {population.rows.columns}")
+    if not slices or not population.key or population.rows.is_empty():
+        return []
+    trials = _prepare(population, slices)
+    rng = np.random.default_rng(seed)
+    chosen: list[Example] = []
+    taken = np.zeros(len(trials.order), dtype=np.bool_)
+    for rank, found in enumerate(slices, 1):
+        inside = trials.frame.select(found.expression()).to_series().to_numpy()
+        own = inside & ~taken if (inside & ~taken & trials.is_failure).any() else inside
+        chosen += _of_slice(trials, _own_columns(population, found), rank=rank, inside=inside, own=own, rng=rng)
+        taken |= inside
+    return chosen
 
 
-def _prepare(attempts: "pl.DataFrame", slices: Sequence[Slice]) -> _Attempts:
+def _own_columns(population: Population, found: Slice) -> list[str]:
+    """The columns that a slice speaks of; the number behind a band, where it is there."""
+    known = [item for item in population.dimensions if item.bands and item.name in population.rows.columns]
+    numbers = {item.bands.column: item.name for item in known if item.bands}
+    return [numbers.get(name, name) for name in found.columns]
+
+
+def _prepare(population: Population, slices: Sequence[Slice]) -> _Trials:
     import polars as pl
 
-    named = [name for found in slices for name in found.columns]
-    asked = dict.fromkeys((*COLUMNS, *(BANDS_OF.get(name, name) for name in named)))
-    names = tuple(name for name in asked if name in attempts.columns)
-    frame = attempts.select(*dict.fromkeys((*IDENTITY, *names, *named))).sort("drop_id", "attempt_id")
+    order = population.rows.select(pl.arg_sort_by(*population.key)).to_series().to_numpy().astype(np.intp)
+    frame = population.rows[order]
+    names = list(population.columns)
+    names += [name for found in slices for name in _own_columns(population, found) if name in frame.columns]
+    names = list(dict.fromkeys(names))
+    logarithmic = {item.name for item in population.dimensions if item.is_logarithmic}
     is_number = np.array([frame.schema[name].is_numeric() for name in names], dtype=np.bool_)
     columns = [
-        _numbers(frame[name]) if number else _codes(frame[name]) for name, number in zip(names, is_number, strict=True)
+        _numbers(frame[name], is_logarithmic=name in logarithmic) if number else _codes(frame[name])
+        for name, number in zip(names, is_number, strict=True)
     ]
-    return _Attempts(
+    scores = [_scaled(frame[population.score].cast(pl.Float64).to_numpy())] if population.score else []
+    return _Trials(
         frame=frame,
-        conditions=_Conditions(names, np.column_stack(columns).astype(np.float32), is_number),
-        score=_scaled(frame["score"].cast(pl.Float64).to_numpy()).astype(np.float32),
-        subject=frame["subject_id"].rank("dense").cast(pl.Int64).to_numpy(),
-        is_failure=frame["is_failure"].cast(pl.Boolean).fill_null(False).to_numpy(),
+        order=order,
+        conditions=_Conditions(tuple(names), np.column_stack(columns).astype(np.float32), is_number),
+        score=np.array(scores, np.float32).reshape(len(scores), len(order)).T,
+        unit=frame[population.unit].rank("dense").cast(pl.Int64).to_numpy(),
+        is_failure=population.is_failure[order],
     )
 
 
-def _numbers(column: "pl.Series") -> NDArray[np.float64]:
+def _numbers(column: "pl.Series", *, is_logarithmic: bool) -> NDArray[np.float64]:
     import polars as pl
 
     values = column.cast(pl.Float64).to_numpy().copy()
     values[~np.isfinite(values)] = np.nan
-    if column.name in LOGARITHMIC:
+    if is_logarithmic:
         values = np.log10(np.maximum(values, 0.1))
     return _scaled(values)
 
@@ -194,55 +205,56 @@ def _codes(column: "pl.Series") -> NDArray[np.float64]:
 
 
 def _of_slice(
-    attempts: _Attempts,
-    found: Slice,
+    trials: _Trials,
+    own_columns: Sequence[str],
     *,
+    rank: int,
     inside: NDArray[np.bool_],
     own: NDArray[np.bool_],
     rng: np.random.Generator,
-) -> list[Exemplar]:
-    failures = _sample(np.flatnonzero(own & attempts.is_failure), FAILURES_SEARCHED, rng)
+) -> Iterator[Example]:
+    failures = _sample(np.flatnonzero(own & trials.is_failure), FAILURES_SEARCHED, rng)
     if failures.size == 0:
-        return []
-    ordered = failures[np.argsort(_distance_to_centre(attempts, failures), kind="stable")]
-    typical = _one_a_subject(attempts, ordered, N_TYPICAL)
-    passes = np.flatnonzero(~attempts.is_failure)
-    near = _nearest_passes(attempts, typical, _Passes.of(attempts, passes, rng))
-    outside = _Passes.of(attempts, passes[~inside[passes]], rng)
-    pairs = _pairs(attempts, found, ordered[:FAILURES_PAIRED], outside)
-    return [
-        *(_row(attempts, "failure", position, row) for position, row in enumerate(typical, 1)),
-        *(
-            _row(attempts, "nearest_pass", position, row, partner=failure)
-            for position, (failure, row) in enumerate(zip(typical, near, strict=True), 1)
-            if row is not None
-        ),
-        *(
-            _row(attempts, "differs_in_one", position, pair.failure, partner=pair.passed, column=pair.column)
-            for position, pair in enumerate(pairs, 1)
-        ),
-    ]
+        return
+    ordered = failures[np.argsort(_distance_to_centre(trials, failures), kind="stable")]
+    typical = _one_a_unit(trials, ordered, MAX_TYPICAL)
+    passes = np.flatnonzero(~trials.is_failure)
+    near = _nearest_passes(trials, typical, _Passes.of(trials, passes, rng))
+    outside = _Passes.of(trials, passes[~inside[passes]], rng)
+    order = trials.order
+    for position, failure in enumerate(typical, 1):
+        yield Example(rank, "failure", position, int(order[failure]))
+    for position, (failure, row) in enumerate(zip(typical, near, strict=True), 1):
+        if row is not None:
+            yield Example(rank, "nearest_pass", position, int(order[row]), int(order[failure]))
+    for position, pair in enumerate(_pairs(trials, own_columns, ordered[:FAILURES_PAIRED], outside), 1):
+        rows, name = [pair.failure, pair.passed], trials.conditions.names[pair.column]
+        one, other = (_words(trials.frame[name][int(row)]) for row in rows)
+        found, partner = (int(order[row]) for row in rows)
+        yield Example(rank, "differs_in_one", position, found, partner, f"{name} {one} against {other}")
 
 
 def _sample(rows: Rows, at_most: int, rng: np.random.Generator) -> Rows:
     return rows if rows.size <= at_most else np.sort(rng.choice(rows, at_most, replace=False))
 
 
-def _distance_to_centre(attempts: _Attempts, failures: Rows) -> Distances:
+def _distance_to_centre(trials: _Trials, failures: Rows) -> Distances:
     """Gower distance of each failure to what is usual among them, the score counted as one more column."""
-    values = attempts.conditions.values[failures]
+    values = trials.conditions.values[failures]
     centre = np.array(
         [
             _median(column) if number else _commonest(column)
-            for column, number in zip(values.T, attempts.conditions.is_number, strict=True)
+            for column, number in zip(values.T, trials.conditions.is_number, strict=True)
         ],
         dtype=np.float32,
     )
-    score = attempts.score[failures]
-    apart = np.abs(score - _median(score))
-    score_distance = np.where(np.isnan(apart), np.isnan(score) != np.isnan(_median(score)), np.minimum(apart, 1))
-    columns = np.column_stack([attempts.conditions.distances(centre, failures), score_distance])
-    distances: Distances = columns.mean(axis=1).astype(np.float32)
+    columns = [trials.conditions.distances(centre, failures)]
+    for score in trials.score[failures].T:
+        apart = np.abs(score - _median(score))
+        columns += [
+            np.where(np.isnan(apart), np.isnan(score) != np.isnan(_median(score)), np.minimum(apart, 1))[:, None]
+        ]
+    distances: Distances = np.column_stack(columns).mean(axis=1).astype(np.float32)
     return distances
 
 
@@ -257,37 +269,37 @@ def _commonest(codes: NDArray[np.float32]) -> np.float32:
     return np.float32(values[np.argmax(counts)])
 
 
-def _one_a_subject(attempts: _Attempts, ordered: Rows, n: int) -> Rows:
-    """The first row of each subject, up to `n`, in the order given."""
-    _, first = np.unique(attempts.subject[ordered], return_index=True)
+def _one_a_unit(trials: _Trials, ordered: Rows, n: int) -> Rows:
+    """The first row of each unit, up to `n`, in the order given."""
+    _, first = np.unique(trials.unit[ordered], return_index=True)
     return ordered[np.sort(first)[:n]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Passes:
-    """Passes to search: a sample of all, and all of any one subject."""
+    """Passes to search: a sample of all, and all of any one unit."""
 
     sampled: Rows
-    by_subject: Rows
-    subjects: NDArray[np.int64]
+    by_unit: Rows
+    units: NDArray[np.int64]
 
     @classmethod
-    def of(cls, attempts: _Attempts, passes: Rows, rng: np.random.Generator) -> "_Passes":
-        by_subject = passes[np.argsort(attempts.subject[passes], kind="stable")]
-        return cls(_sample(passes, PASSES_SEARCHED, rng), by_subject, attempts.subject[by_subject])
+    def of(cls, trials: _Trials, passes: Rows, rng: np.random.Generator) -> "_Passes":
+        by_unit = passes[np.argsort(trials.unit[passes], kind="stable")]
+        return cls(_sample(passes, PASSES_SEARCHED, rng), by_unit, trials.unit[by_unit])
 
-    def of_subject(self, subject: np.int64) -> Rows:
-        first, last = np.searchsorted(self.subjects, subject, "left"), np.searchsorted(self.subjects, subject, "right")
-        return self.by_subject[first:last]
+    def of_unit(self, unit: np.int64) -> Rows:
+        first, last = np.searchsorted(self.units, unit, "left"), np.searchsorted(self.units, unit, "right")
+        return self.by_unit[first:last]
 
 
-def _nearest_passes(attempts: _Attempts, failures: Rows, passes: _Passes) -> "list[np.intp | None]":
-    """For each failure the nearest pass of its own subject, else of anyone; None where nobody passed."""
+def _nearest_passes(trials: _Trials, failures: Rows, passes: _Passes) -> "list[np.intp | None]":
+    """For each failure the nearest pass of its own unit, else of anyone; None where nobody passed."""
     found: list[np.intp | None] = []
     for failure in failures:
-        own = passes.of_subject(attempts.subject[failure])
+        own = passes.of_unit(trials.unit[failure])
         searched = own if own.size else passes.sampled
-        distances = attempts.conditions.distances(attempts.conditions.values[failure], searched).mean(axis=1)
+        distances = trials.conditions.distances(trials.conditions.values[failure], searched).mean(axis=1)
         found.append(searched[np.argmin(distances)] if searched.size else None)
     return found
 
@@ -296,32 +308,30 @@ def _nearest_passes(attempts: _Attempts, failures: Rows, passes: _Passes) -> "li
 class _Pair:
     """A failure and a pass that differ in one column; the order is that of preference."""
 
-    is_other_subject: bool
+    is_other_unit: bool
     distance: float
     failure: np.intp
     passed: np.intp
     column: int
 
 
-def _pairs(attempts: _Attempts, found: Slice, failures: Rows, passes: _Passes) -> list[_Pair]:
-    """The best pairs, each of another subject's failure."""
-    own = {BANDS_OF.get(name, name) for name in found.columns}
-    is_own = np.array([name in own for name in attempts.conditions.names], dtype=np.bool_)
+def _pairs(trials: _Trials, own_columns: Sequence[str], failures: Rows, passes: _Passes) -> list[_Pair]:
+    """The best pairs, each of another unit's failure."""
+    is_own = np.array([name in own_columns for name in trials.conditions.names], dtype=np.bool_)
     best: dict[np.int64, _Pair] = {}
     for failure in failures:
-        pair = _best_pair(attempts, failure, passes, is_own)
-        subject = attempts.subject[failure]
-        if pair is not None and (subject not in best or pair < best[subject]):
-            best[subject] = pair
-    return sorted(best.values())[:N_PAIRS]
+        pair = _best_pair(trials, failure, passes, is_own)
+        unit = trials.unit[failure]
+        if pair is not None and (unit not in best or pair < best[unit]):
+            best[unit] = pair
+    return sorted(best.values())[:MAX_PAIRS]
 
 
-def _best_pair(attempts: _Attempts, failure: np.intp, passes: _Passes, is_own: NDArray[np.bool_]) -> _Pair | None:
+def _best_pair(trials: _Trials, failure: np.intp, passes: _Passes, is_own: NDArray[np.bool_]) -> _Pair | None:
     """The pass that differs from the failure in one of the slice's columns and is nearest in all others."""
-    subject = attempts.subject[failure]
-    for is_other, searched in ((False, passes.of_subject(subject)), (True, passes.sampled)):
-        distances = attempts.conditions.distances(attempts.conditions.values[failure], searched)
-        differs = ~attempts.conditions.same(distances)
+    for is_other, searched in ((False, passes.of_unit(trials.unit[failure])), (True, passes.sampled)):
+        distances = trials.conditions.distances(trials.conditions.values[failure], searched)
+        differs = ~trials.conditions.same(distances)
         fits = np.flatnonzero((differs.sum(axis=1) == 1) & differs[:, is_own].any(axis=1))
         if fits.size:
             rest = np.where(differs[fits], 0, distances[fits]).mean(axis=1)
@@ -329,28 +339,6 @@ def _best_pair(attempts: _Attempts, failure: np.intp, passes: _Passes, is_own: N
             column = int(np.flatnonzero(differs[nearest])[0])
             return _Pair(is_other, float(rest.min()), failure, searched[nearest], column)
     return None
-
-
-def _row(
-    attempts: _Attempts,
-    role: str,
-    position: int,
-    row: np.intp,
-    *,
-    partner: "np.intp | None" = None,
-    column: int | None = None,
-) -> Exemplar:
-    own = attempts.frame.row(int(row), named=True)
-    other = attempts.frame.row(int(partner), named=True) if partner is not None else {}
-    name = attempts.conditions.names[column] if column is not None else None
-    return {
-        "role": role,
-        "position": position,
-        **{key: own[key] for key in ("drop_id", "attempt_id", "subject_id", "score")},
-        "partner_drop_id": other.get("drop_id"),
-        "partner_attempt_id": other.get("attempt_id"),
-        "difference": f"{name} {_words(own[name])} against {_words(other[name])}" if name is not None else None,
-    }
 
 
 def _words(value: object) -> str:

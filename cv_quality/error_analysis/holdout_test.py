@@ -1,7 +1,7 @@
-"""Whether a proposed slice holds on subjects that did not propose it.
+"""The holdout test: whether a candidate fails more than the rest on subjects who had no part in its search.
 
-The test counts what the rows of one subject are worth together; Holm's rule pays for the number of proposals. Where
-proposals come from is in `cv_quality.error_analysis.candidate_search`.
+The test corrects for rows of one subject by their design effect; Holm's rule for the number of candidates. How
+candidates are found is in `cv_quality.error_analysis.candidate_search`.
 """
 
 import math
@@ -12,20 +12,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.candidate_search import Half, Masks, gain_of
+from cv_quality.error_analysis.candidate_search import log_likelihood_gain
+from cv_quality.error_analysis.halves import Flags, Half, Masks
 
-FEW_SUBJECTS: Final = 20
+MIN_SUBJECTS: Final = 20
 """A slice needs this many subjects in all, and half as many to be confirmed on."""
-
-NEEDED: Final = 3.0
-"""A condition is needed that gains this log-likelihood within the slice without it: a row-level z of 2.4."""
-
-Flags = NDArray[np.bool_]
+MIN_CONDITION_GAIN: Final = 3.0
+"""A condition is kept that gains this log-likelihood within the slice without it: a row-level z of 2.4."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the confirmation subjects say of a slice against a rest.
+class HoldoutResult:
+    """The result of a holdout test of a slice against a rest.
 
     Attributes:
         total: failures, or the sum of the loss.
@@ -43,30 +41,37 @@ class Evidence:
         return self.total / self.rows
 
 
-def tested(half: Half, inside: Flags, rest: Flags) -> Evidence | None:
-    """The evidence for the rows `inside` against the rows `rest`; None where either has none.
+def holdout_test(half: Half, inside: Flags, rest: Flags) -> HoldoutResult | None:
+    """Test that the rows `inside` fail more than the rows `rest`; None where either has none.
 
     A rate: the exact binomial tail of the failures at the rate of the rest, both counts divided by the design effect,
     taken as a normal deviate, reduced by the uncertainty of the rest, and held against t with subjects - 1 degrees of
-    freedom. The design effect is that of the slice's own subjects, or what the likeness of the rest's rows predicts,
-    whichever is larger: few subjects show too little of it. A loss: the same from the difference of means.
+    freedom. The design effect is that of the slice's own subjects, or what the intraclass correlation of the rest
+    predicts, whichever is larger: few subjects show too little of it. A loss: the same from the difference of means.
+
+    Args:
+        half: the subjects who had no part in the search.
+        inside: rows of the slice.
+        rest: rows that it is held against.
     """
     outcome, others = half.outcome[inside], half.outcome[rest]
     if not len(outcome) or not len(others):
         return None
     counts, _ = half.per_subject(inside)
-    effect = max(half.inflation(inside), 1.0 + (float(counts @ counts) / len(outcome) - 1.0) * _likeness(half, rest))
-    n = len(outcome) / effect
-    n_rest = len(others) / half.inflation(rest)
+    predicted = 1.0 + (float(counts @ counts) / len(outcome) - 1.0) * half.intraclass_correlation(rest)
+    n = len(outcome) / max(half.design_effect(inside), predicted)
+    n_rest = len(others) / half.design_effect(rest)
     rate = float(others.mean())
     z = _rate_deviate(float(outcome.mean()), n, rate) if half.is_rate else _loss_deviate(outcome, others, n)
     z *= math.sqrt(n_rest / (n + n_rest))
-    return Evidence(len(outcome), float(outcome.sum()), rate, len(counts), _tail(z, len(counts) - 1))
+    return HoldoutResult(len(outcome), float(outcome.sum()), rate, len(counts), _tail(z, len(counts) - 1))
 
 
 def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Adjusted p values (Holm, Scandinavian J. Statistics 6, 1979): in the order of p / w, the k-th is p / w times the
-    sum of the weights from the k-th on, never falling. Weights must not come from the data that gave the p values.
+    """Adjust p values by Holm's rule (Scandinavian J. Statistics 6, 1979).
+
+    In the order of p / w, the k-th is p / w times the sum of the weights from the k-th on, never falling. Weights must
+    not come from the data that gave the p values.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -83,46 +88,31 @@ def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[flo
     return adjusted
 
 
-def shortened(half: Half, masks: Masks, rest: Flags) -> Masks:
-    """The slice without the conditions that the confirmation subjects do not need.
+def prune_conditions(half: Half, masks: Masks, rest: Flags) -> Masks:
+    """Drop the conditions of a slice that do not hold up on the holdout subjects.
 
     A condition goes when the slice gains no less log-likelihood without it, and does not fail clearly more than what
     the others hold beside it.
+
+    Args:
+        half: the holdout subjects.
+        masks: the slice.
+        rest: rows that are not in slices before it.
     """
-    best = _gain(half, masks, rest)
+
+    def gain(masks: Masks, among: Flags) -> float:
+        return log_likelihood_gain(half.outcome, half.inside(masks), among, is_rate=half.is_rate)
+
+    best = gain(masks, rest)
     while len(masks) > 1:
         shorter = [{name: mask for name, mask in masks.items() if name != column} for column in masks]
-        gains = [_gain(half, item, rest) for item in shorter]
+        gains = [gain(item, rest) for item in shorter]
         top = int(np.argmax(gains))
-        within = _gain(half, masks, members(half, shorter[top]) & rest)
-        if gains[top] < best or within > NEEDED:
+        within = gain(masks, half.inside(shorter[top]) & rest)
+        if gains[top] < best or within > MIN_CONDITION_GAIN:
             break
         masks, best = shorter[top], gains[top]
     return masks
-
-
-def members(half: Half, masks: Masks) -> Flags:
-    """Which rows a slice holds."""
-    inside = np.zeros(half.n_rows, np.bool_)
-    inside[half.rows(masks)] = True
-    return inside
-
-
-def _gain(half: Half, masks: Masks, rest: Flags) -> float:
-    return gain_of(half.outcome, members(half, masks), rest, is_rate=half.is_rate)
-
-
-def _likeness(half: Half, rows: Flags) -> float:
-    """How alike the rows of one subject are: the intraclass correlation by moments, at least 0."""
-    if half.subjects is None:
-        return 0.0
-    counts, sums = half.per_subject(rows)
-    n, variance = float(counts.sum()), float(half.outcome[rows].var())
-    pairs = float((counts * (counts - 1.0)).sum())
-    if pairs <= 0 or variance <= 0:
-        return 0.0
-    deviations = sums - float(sums.sum()) / n * counts
-    return max(0.0, (float(deviations @ deviations) - variance * n) / (variance * pairs))
 
 
 def _rate_deviate(rate: float, n: float, null: float) -> float:

@@ -1,7 +1,8 @@
-"""Which of the confirmed proposals are reported: those that say the same become one, what another explains is cut off.
+"""Near-duplicates among the confirmed candidates: those that say the same become one, values of others are cut off.
 
-Both halves of the subjects propose, so most slices come twice, worded a little differently. How one is confirmed is in
-`cv_quality.error_analysis.holdout_test`.
+Both halves of the subjects search, so most slices come twice, in slightly different wordings. How one is confirmed is
+in `cv_quality.error_analysis.holdout_test`. The penalty and gains were chosen on planted tables of overlapping slices
+and joined values; what is recovered and what is false at these values is measured by `benchmarks/slices.py`.
 """
 
 from collections.abc import Sequence
@@ -9,102 +10,109 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cv_quality.error_analysis.candidate_search import UNLIKE, Half, Masks, gain_of, totals, unlikeness
+from cv_quality.error_analysis.candidate_search import (
+    MAX_HETEROGENEITY,
+    heterogeneity,
+    log_likelihood_gain,
+    outcome_totals,
+)
 from cv_quality.error_analysis.encoding import Encoded
-from cv_quality.error_analysis.holdout_test import Evidence, holm, members, tested
+from cv_quality.error_analysis.halves import Flags, Floats, Half, Masks
+from cv_quality.error_analysis.holdout_test import HoldoutResult, holdout_test, holm
+from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 
-ALPHA: Final = 0.005
-"""The chance that any slice is reported where there is none."""
-OWN_GAIN: Final = 2.0
+MIN_OWN_GAIN: Final = 2.0
 """The log-likelihood that a joined value must gain on rows that no other slice holds."""
-FURTHER_GAIN: Final = 5.0
+MIN_FURTHER_GAIN: Final = 5.0
 """The log-likelihood that a value must gain to be joined to a confirmed slice: a row-level z of 3.2."""
-WORD_PRICE: Final = 4.0
+WORDING_PENALTY: Final = 4.0
 """What a condition or a joined value must add to the log-likelihood for the longer of two wordings to be taken."""
-SAME: Final = 0.5
+SAME_JACCARD: Final = 0.5
 """The row Jaccard index from which two slices are two wordings of one."""
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A proposal with the half that judges it and what that half says.
+class HoldoutCandidate:
+    """A candidate with its holdout test.
 
     Attributes:
-        weight: its share of the level, set by the half that proposed it.
-        looks: wordings among which the judging half chose, each of which could have been confirmed.
-        p_adjusted: for all proposals.
+        holdout: index of the half that tested it.
+        result: of the test.
+        weight: its share of the level, set by the half that found it.
+        looks: wordings among which the holdout half chose, each of which could have been confirmed.
+        p_adjusted: for all candidates.
     """
 
     masks: Masks
-    judge: int
-    evidence: Evidence
+    holdout: int
+    result: HoldoutResult
     weight: float
     looks: int = 1
     p_adjusted: float = 1.0
 
 
-def settle(encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates to report, the strongest first; each holds on the rows that those before it leave."""
-    sure = [item for judge in (0, 1) for item in _adjusted(candidates, judge) if item.p_adjusted <= ALPHA]
-    distinct = _distinct(encoded, _merged(encoded, sorted(sure, key=lambda item: -_worth(encoded, item.masks))))
-    return _beyond_each_other(encoded, halves, _reworded(encoded, distinct))
+def merge_near_duplicates(
+    encoded: Encoded, halves: tuple[Half, Half], candidates: Sequence[HoldoutCandidate]
+) -> list[HoldoutCandidate]:
+    """Merge the confirmed candidates that say the same; the strongest first, each on the rows that others leave.
+
+    Args:
+        encoded: the table.
+        halves: of its subjects.
+        candidates: of both halves, tested.
+    """
+    adjusted = [item for holdout in (0, 1) for item in _adjusted(candidates, holdout)]
+    confirmed = [item for item in adjusted if item.p_adjusted <= CONFIRMATION_LEVEL]
+    ranked = sorted(confirmed, key=lambda item: -_penalised_gain(encoded, item.masks))
+    return _jointly_confirmed(encoded, halves, _reworded(encoded, _distinct(encoded, _merged(encoded, ranked))))
 
 
-def _adjusted(candidates: Sequence[Candidate], judge: int) -> list[Candidate]:
-    """The candidates of one judge; each judge has half of the level, shared out by what the proposers gained."""
-    own = [item for item in candidates if item.judge == judge]
+def _adjusted(candidates: Sequence[HoldoutCandidate], holdout: int) -> list[HoldoutCandidate]:
+    """The candidates tested on one half; each half has half of the level, shared out by what they gained in search."""
+    own = [item for item in candidates if item.holdout == holdout]
     whole = sum(item.weight for item in own)
     own = [replace(item, weight=item.weight / whole) for item in own]
-    adjusted = holm([item.evidence.p * item.looks for item in own], [item.weight for item in own])
+    adjusted = holm([item.result.p * item.looks for item in own], [item.weight for item in own])
     return [replace(item, p_adjusted=min(1.0, 2 * p)) for item, p in zip(own, adjusted, strict=True)]
 
 
-def inside_of(encoded: Encoded, masks: Masks) -> Flags:
-    """Which rows of the whole table a slice holds."""
-    inside = np.ones(encoded.n_rows, np.bool_)
-    for column, mask in masks.items():
-        inside &= mask[encoded.columns[column].codes]
-    return inside
+def total_gain(encoded: Encoded, masks: Masks) -> float:
+    """Compute the log-likelihood that a slice gains by a rate of its own over the whole table."""
+    return _gain(encoded, encoded.inside(masks), np.ones(encoded.n_rows, np.bool_))
 
 
-def strength(encoded: Encoded, masks: Masks) -> float:
-    """The log-likelihood that a rate of its own gains for the slice over the whole table."""
-    return _gain(encoded, inside_of(encoded, masks), np.ones(encoded.n_rows, np.bool_))
-
-
-def _worth(encoded: Encoded, masks: Masks) -> float:
-    """The strength less a price for each condition and each joined value."""
+def _penalised_gain(encoded: Encoded, masks: Masks) -> float:
+    """The total gain less a penalty for each condition and each joined value."""
     joined = [int(mask.sum()) - 1 for column, mask in masks.items() if not encoded.columns[column].is_ordered]
-    return strength(encoded, masks) - WORD_PRICE * (len(masks) + sum(joined))
+    return total_gain(encoded, masks) - WORDING_PENALTY * (len(masks) + sum(joined))
 
 
 def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:
-    return gain_of(encoded.outcome, inside, among, is_rate=encoded.kind == "rate")
+    return log_likelihood_gain(encoded.outcome, inside, among, is_rate=encoded.kind == "rate")
 
 
-def _beyond_each_other(encoded: Encoded, halves: tuple[Half, Half], items: Sequence[Candidate]) -> list[Candidate]:
+def _jointly_confirmed(
+    encoded: Encoded, halves: tuple[Half, Half], items: Sequence[HoldoutCandidate]
+) -> list[HoldoutCandidate]:
     """The items, strongest first, that still hold on rows without those before them."""
     rests = [np.ones(half.n_rows, np.bool_) for half in halves]
     kept = []
-    for item in sorted(items, key=lambda item: -strength(encoded, item.masks)):
-        half, rest = halves[item.judge], rests[item.judge]
-        inside = members(half, item.masks)
-        evidence = tested(half, inside & rest, rest & ~inside)
-        if evidence is None or evidence.p * item.looks / item.weight > ALPHA / 2:
+    for item in sorted(items, key=lambda item: -total_gain(encoded, item.masks)):
+        half, rest = halves[item.holdout], rests[item.holdout]
+        inside = half.inside(item.masks)
+        result = holdout_test(half, inside & rest, rest & ~inside)
+        if result is None or result.p * item.looks / item.weight > CONFIRMATION_LEVEL / 2:
             continue
-        kept.append(replace(item, evidence=evidence))
+        kept.append(replace(item, result=result))
         for each, other in zip(rests, halves, strict=True):
-            each &= ~members(other, item.masks)
+            each &= ~other.inside(item.masks)
     return kept
 
 
-def _merged(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+def _merged(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
     """Slices that differ only in the values of one column, and fail alike, as one: the better one, or both together."""
-    merged: list[Candidate] = []
+    merged: list[HoldoutCandidate] = []
     for item in items:
         for place, other in enumerate(merged):
             union = _together(encoded, item.masks, other.masks)
@@ -133,28 +141,28 @@ def _only_difference(encoded: Encoded, one: Masks, other: Masks) -> int | None:
     return different[0] if len(different) == 1 and not encoded.columns[different[0]].is_ordered else None
 
 
-def _fail_alike(encoded: Encoded, masks: Masks, column: int, values: NDArray[np.bool_]) -> bool:
+def _fail_alike(encoded: Encoded, masks: Masks, column: int, values: Flags) -> bool:
     """Whether one rate does nearly as well as one for each value, within the slice's other conditions."""
-    among = inside_of(encoded, {name: mask for name, mask in masks.items() if name != column})
+    among = encoded.inside({name: mask for name, mask in masks.items() if name != column})
     counts, sums = _per_code(encoded, column, among)
     held = np.flatnonzero(values & (counts > 0))
-    variance = totals(encoded.outcome, is_rate=encoded.kind == "rate")[2]
-    return bool(unlikeness(counts[held], sums[held], variance)[-1] <= UNLIKE + len(held) - 1)
+    variance = outcome_totals(encoded.outcome, is_rate=encoded.kind == "rate")[2]
+    return bool(heterogeneity(counts[held], sums[held], variance)[-1] <= MAX_HETEROGENEITY + len(held) - 1)
 
 
-def _distinct(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+def _distinct(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
     """The items, best first, without further wordings of those before them."""
-    kept: list[tuple[Candidate, Flags]] = []
+    kept: list[tuple[HoldoutCandidate, Flags]] = []
     for item in items:
-        inside = inside_of(encoded, item.masks)
-        if all((inside & other).sum() < SAME * (inside | other).sum() for _, other in kept):
+        inside = encoded.inside(item.masks)
+        if all((inside & other).sum() < SAME_JACCARD * (inside | other).sum() for _, other in kept):
             kept.append((item, inside))
     return [item for item, _ in kept]
 
 
-def _reworded(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
+def _reworded(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
     """Each slice without the values that gain nothing on rows that no other slice holds, and with those that do."""
-    inside = [inside_of(encoded, item.masks) for item in items]
+    inside = [encoded.inside(item.masks) for item in items]
     trimmed = []
     for place, item in enumerate(items):
         others = [rows for index, rows in enumerate(inside) if index != place]
@@ -162,36 +170,36 @@ def _reworded(encoded: Encoded, items: Sequence[Candidate]) -> list[Candidate]:
         rest = ~inside[place] & alone
         masks = {column: _own_values(encoded, item.masks, column, alone, rest) for column in item.masks}
         masks = {column: _with_further_values(encoded, masks, column, alone, rest) for column in masks}
-        inside[place] = inside_of(encoded, masks)
+        inside[place] = encoded.inside(masks)
         trimmed.append(replace(item, masks=masks))
     return trimmed
 
 
-def _with_further_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> NDArray[np.bool_]:
+def _with_further_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> Flags:
     """The values of a condition with those that fail alike, and clearly, on the rows that no slice holds."""
     mask = masks[column]
     if encoded.columns[column].is_ordered:
         return mask
-    among = alone & inside_of(encoded, {name: other for name, other in masks.items() if name != column})
+    among = alone & encoded.inside({name: other for name, other in masks.items() if name != column})
     codes, found = encoded.columns[column].codes, mask.copy()
     for code in np.flatnonzero(~mask[: len(encoded.columns[column].labels)]):
         added = mask.copy()
         added[code] = True
         rows = among & (codes == code)
-        if _gain(encoded, rows, rows | rest) >= FURTHER_GAIN and _fail_alike(encoded, masks, column, added):
+        if _gain(encoded, rows, rows | rest) >= MIN_FURTHER_GAIN and _fail_alike(encoded, masks, column, added):
             found[code] = True
     return found
 
 
-def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> NDArray[np.bool_]:
+def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> Flags:
     mask = masks[column]
     held = np.flatnonzero(mask)
     if encoded.columns[column].is_ordered or len(held) < 2:
         return mask
-    among = alone & inside_of(encoded, masks)
+    among = alone & encoded.inside(masks)
     codes = encoded.columns[column].codes
     gains = {code: _gain(encoded, rows, rows | rest) for code in held if (rows := among & (codes == code)).any()}
-    own = [code for code, gain in gains.items() if gain >= OWN_GAIN]
+    own = [code for code, gain in gains.items() if gain >= MIN_OWN_GAIN]
     if not own:
         return mask
     trimmed = np.zeros_like(mask)
@@ -199,7 +207,7 @@ def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest:
     return trimmed
 
 
-def _per_code(encoded: Encoded, column: int, among: Flags) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _per_code(encoded: Encoded, column: int, among: Flags) -> tuple[Floats, Floats]:
     codes = encoded.columns[column].codes[among]
     counts = np.bincount(codes, minlength=256).astype(np.float64)
     return counts, np.bincount(codes, weights=encoded.outcome[among], minlength=256).astype(np.float64)

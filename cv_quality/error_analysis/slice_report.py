@@ -1,20 +1,23 @@
-"""What a search for slices found: the records, the sentences, and the JSON document of `cvq slices`.
+"""The report of a slice search: its records, and the JSON document of `cvq slices`.
 
 How slices are found is in `cv_quality.error_analysis.discovery`.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from cv_quality.error_analysis.slices import Slice, Value
 from cv_quality.metrics.results import JsonValue, Result, percent
 
 Kind = Literal["rate", "loss"]
 
+CONFIRMATION_LEVEL: Final = 0.005
+"""Level of the holdout tests: the chance that any slice, or any cluster, is reported where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
-class Finding(Result):
-    """A slice that fails more than the rest, confirmed on subjects that did not propose it.
+class SliceFinding(Result):
+    """A slice that fails more than the rest, confirmed on subjects who had no part in its search.
 
     Attributes:
         where: the slice.
@@ -23,7 +26,7 @@ class Finding(Result):
         rest_rate: the same outside of this slice and of those above it.
         failures, trials: numerator and denominator of `rate`; `failures` is the sum of a loss.
         support, subjects: rows and subjects of the slice in the whole table; rows are subjects where none are named.
-        p_adjusted: of the one-sided test against the rest, adjusted by Holm over all proposals.
+        p_adjusted: of the one-sided test against the rest, adjusted by Holm over all candidates.
         share_of_failures: the part of all failures of the table that lies in the slice; of a loss, of what is above the
             smallest one.
         adjusted_odds_ratio: Mantel-Haenszel odds ratio over the strata of the strongest correlate, `adjusted_for`; None
@@ -50,7 +53,7 @@ class Finding(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Insufficient(Result):
+class InsufficientSlice(Result):
     """A slice that stands out but rests on too few subjects to be told from them."""
 
     where: Slice
@@ -65,8 +68,8 @@ class Insufficient(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class ExplainedAway(Result):
-    """A value that looks bad by itself and is not, once the rows of the slices in `by` are set aside.
+class ConfoundedValue(Result):
+    """A value that fails more often only since it is correlated with slices: not without the rows of those in `by`.
 
     Attributes:
         where: the condition: the value alone, or a bound of a number.
@@ -89,8 +92,8 @@ class ExplainedAway(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Findings(Result):
-    """The answer of a search, best slice first (by the share of failures that each explains beyond those above it).
+class SliceReport(Result):
+    """The report of a search, best slice first (by the share of failures that each explains beyond those above it).
 
     Attributes:
         base_rate: failures per row, or the mean loss, of the whole table.
@@ -104,9 +107,9 @@ class Findings(Result):
     base_rate: float
     outcome: str
     kind: Kind
-    slices: tuple[Finding, ...]
-    insufficient: tuple[Insufficient, ...]
-    explained_away: tuple[ExplainedAway, ...]
+    slices: tuple[SliceFinding, ...]
+    insufficient: tuple[InsufficientSlice, ...]
+    explained_away: tuple[ConfoundedValue, ...]
     skipped: dict[str, str]
     conclusion: str
     seed: int
@@ -123,5 +126,5 @@ class Findings(Result):
 
 
 def figure(value: float, kind: Kind) -> str:
-    """A rate in per cent, a loss as it is."""
+    """Format a rate in per cent, a loss as it is."""
     return percent(value) if kind == "rate" else f"{value:.4g}"

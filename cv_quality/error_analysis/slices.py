@@ -1,6 +1,6 @@
 """A slice: a conjunction of conditions, as a value that prints, selects rows, and travels as JSON.
 
-Slices are found in `cv_quality.error_analysis.discovery`; what was found about one is in `cv_quality.error_analysis.slice_report`.
+Slices are found in `cv_quality.error_analysis.discovery` and reported as `cv_quality.error_analysis.slice_report`.
 """
 
 import math
@@ -56,7 +56,7 @@ class Predicate:
         return self.value if isinstance(self.value, tuple) else (self.value,)
 
     def expression(self) -> "pl.Expr":
-        """The condition as a Polars expression, true or false for every row and never null."""
+        """Select its rows as a Polars expression, true or false for every row and never null."""
         import polars as pl
 
         column = pl.col(self.column)
@@ -70,7 +70,7 @@ class Predicate:
         return holds | is_missing(column) if None in self.values else holds
 
     def sql(self) -> str:
-        """The condition as SQL for DuckDB, quoted; true or false for every row."""
+        """Select its rows as SQL for DuckDB, quoted; true or false for every row."""
         column = '"' + self.column.replace('"', '""') + '"'
         if self.op in ("<=", ">"):
             return f"coalesce({column} {self.op} {_literal(self.value)} AND {column} <= 'infinity'::DOUBLE, false)"
@@ -80,7 +80,7 @@ class Predicate:
         return " OR ".join(part for part in (holds, missing) if part)
 
     def sentence(self) -> str:
-        """The condition for people.
+        """Describe it for people.
 
         >>> Predicate("eyewear", "in", ("glasses", None)).sentence()
         'eyewear is glasses or missing'
@@ -97,7 +97,7 @@ class Predicate:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, JsonValue]) -> "Predicate":
-        """The inverse of `to_dict`.
+        """Read what `to_dict` wrote.
 
         Raises:
             SliceError: a key is missing or unknown, or the condition is none.
@@ -123,30 +123,30 @@ class Slice:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the slice speaks of, each once, in its order."""
+        """The columns that the slice speaks of, each once."""
         return tuple(dict.fromkeys(predicate.column for predicate in self.where))
 
     def expression(self) -> "pl.Expr":
-        """The slice as a Polars expression: `frame.filter(found.expression())`."""
+        """Select its rows as a Polars expression: `frame.filter(found.expression())`."""
         import polars as pl
 
         return pl.all_horizontal([pl.lit(True), *(predicate.expression() for predicate in self.where)])
 
     def sql(self) -> str:
-        """The slice as SQL for DuckDB, to stand after WHERE."""
+        """Select its rows as SQL for DuckDB, to stand after WHERE."""
         return " AND ".join(f"({predicate.sql()})" for predicate in self.where) or "true"
 
     def sentence(self) -> str:
-        """The slice for people: "eyewear is glasses and illuminance_lux <= 9.97"."""
+        """Describe it for people: "eyewear is glasses and illuminance_lux <= 9.97"."""
         return " and ".join(predicate.sentence() for predicate in self.where) or "all rows"
 
     def to_list(self) -> list[JsonValue]:
-        """The conditions as plain values for JSON; `from_list` reads them back."""
+        """List the conditions as plain values for JSON; `from_list` reads them back."""
         return [cast("JsonValue", predicate.to_dict()) for predicate in self.where]
 
     @classmethod
     def from_list(cls, items: Sequence[JsonValue]) -> "Slice":
-        """The inverse of `to_list`.
+        """Read what `to_list` wrote.
 
         Raises:
             SliceError: something in the list is no condition.
@@ -157,7 +157,7 @@ class Slice:
 
 
 def is_missing(column: "pl.Expr") -> "pl.Expr":
-    """Null or NaN, as a number or spelt out: tables written as text do not tell the two apart."""
+    """Select missing values: null or NaN, as a number or spelt out, since text does not tell the two apart."""
     import polars as pl
 
     spelt = column.cast(pl.String, strict=False).str.to_lowercase().eq("nan")

@@ -7,7 +7,7 @@ no row of the table; the same findings give the same bytes.
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.error_analysis.slice_report import Finding, Findings, figure
+from cv_quality.error_analysis.slice_report import SliceFinding, SliceReport, figure
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.lake.store import atomic_path
 from cv_quality.reports import rendering
@@ -23,7 +23,7 @@ class Shown:
     """A confirmed slice with its conditions as text to copy."""
 
     number: int
-    finding: Finding
+    finding: SliceFinding
     condition: str
     counts: str
     sql: str
@@ -35,12 +35,12 @@ class Content:
     """Everything that the template shows."""
 
     title: str
-    findings: Findings
+    findings: SliceReport
     slices: tuple[Shown, ...]
     chart: Chart | None
 
 
-def write_slices_report(findings: Findings, *, title: str, target: Path) -> None:
+def write_slices_report(findings: SliceReport, *, title: str, target: Path) -> None:
     """Write the page about one search to `target`, at once or not at all.
 
     Args:
@@ -51,13 +51,13 @@ def write_slices_report(findings: Findings, *, title: str, target: Path) -> None
         temporary.write_bytes(html.encode())
 
 
-def read_content(findings: Findings, *, title: str) -> Content:
+def read_content(findings: SliceReport, *, title: str) -> Content:
     """Everything the page shows."""
     shown = tuple(_shown(number, finding, findings) for number, finding in enumerate(findings.slices, 1))
     return Content(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
 
 
-def _shown(number: int, finding: Finding, findings: Findings) -> Shown:
+def _shown(number: int, finding: SliceFinding, findings: SliceReport) -> Shown:
     is_rate = findings.kind == "rate"
     return Shown(
         number=number,
@@ -69,7 +69,7 @@ def _shown(number: int, finding: Finding, findings: Findings) -> Shown:
     )
 
 
-def _chart(shown: tuple[Shown, ...], findings: Findings) -> Chart:
+def _chart(shown: tuple[Shown, ...], findings: SliceReport) -> Chart:
     bars = [
         Bar(
             words=f"{item.number}. {item.condition}",

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.explanations.counterfactuals import Rerendered, Setting
+from cv_quality.error_analysis.explanations.counterfactuals import Rerendered
 from cv_quality.errors import ScenarioError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
+from cv_quality.modality import Setting
 from cv_quality.simulation.fleet import CAMERAS
 from cv_quality.simulation.population import (
     Capture,
@@ -65,7 +66,7 @@ class SimulatedDrops:
         lux: list[float | None] = [None] * len(attempts)
         for row, frame, capture in zip(rows, self._rendered(people, captures), captures, strict=True):
             frames[row], lux[row] = frame, capture.illuminance_lux
-        return Rerendered(tuple(frames), tuple(lux))
+        return Rerendered(tuple(frames), {"illuminance_lux": tuple(lux)})
 
     def _rendered(self, people: Sequence[Subject], captures: Sequence[Capture]) -> NDArray[np.uint8]:
         identities = self.population.identities[[subject.row for subject in people]]

@@ -12,23 +12,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cv_quality.error_analysis.candidate_search import (
-    LEAST_WEIGHED,
-    MOST_CONDITIONS,
-    MOST_PROPOSALS,
-    MOST_WEIGHED,
-    THRIFT,
-    Half,
-    Masks,
-    Proposal,
-    alike,
-    half_of,
-    inflation,
-    propose,
-    totals,
-    unlikeness,
+    CONDITION_PENALTY,
+    MAX_CANDIDATES,
+    MAX_CONDITIONS,
+    MAX_WEIGHED_GAIN,
+    MIN_WEIGHED_GAIN,
+    Candidate,
+    heterogeneity,
+    keep_homogeneous,
+    outcome_totals,
+    search_candidates,
 )
 from cv_quality.error_analysis.cube import lay_out
-from cv_quality.error_analysis.encoding import Encoded, conditions, encode
+from cv_quality.error_analysis.encoding import Encoded, encode
+from cv_quality.error_analysis.halves import Half, Masks, design_effect
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 Floats = NDArray[np.float64]
@@ -65,13 +62,13 @@ def proposals(
     frame: pl.DataFrame, *, outcome: str = "failed", subject: str | None = None
 ) -> tuple[Encoded, list[Masks]]:
     found = encode(frame.lazy(), outcome=outcome, subject=subject)
-    layout = lay_out(found, n_rows=found.n_rows, thrift=THRIFT)
-    half = half_of(found, np.ones(found.n_rows, np.bool_))
-    return found, [item.masks for item in propose(half, found, layout, threads=1)]
+    layout = lay_out(found, n_rows=found.n_rows, condition_penalty=CONDITION_PENALTY)
+    half = Half.of(found, np.ones(found.n_rows, np.bool_))
+    return found, [item.masks for item in search_candidates(half, found, layout, threads=1)]
 
 
 def words(found: Encoded, masks: Masks) -> str:
-    return Slice(tuple(conditions(masks, found))).sentence()
+    return found.slice_of(masks).sentence()
 
 
 PLANTED = [
@@ -88,14 +85,14 @@ PLANTED = [
 @pytest.mark.parametrize("where", PLANTED, ids=lambda where: str(where.sentence()))
 def test_the_first_proposal_is_the_cause_in_its_own_words(where: Slice) -> None:
     found, first = proposals(failing(random_columns(0), where))
-    assert set(conditions(first[0], found)) == set(where.where)
+    assert set(found.slice_of(first[0]).where) == set(where.where)
 
 
 @pytest.mark.parametrize(("op", "bound"), [("<=", 12.0), (">", 85.0)])
 def test_a_threshold_is_proposed_near_where_it_was_planted(op: str, bound: float) -> None:
     where = Slice((Predicate("lux", "<=", bound) if op == "<=" else Predicate("lux", ">", bound),))
     found, first = proposals(failing(random_columns(0), where))
-    (predicate,) = conditions(first[0], found)
+    (predicate,) = found.slice_of(first[0]).where
     assert (predicate.column, predicate.op) == ("lux", op)
     assert predicate.value == pytest.approx(bound, abs=2)
 
@@ -116,12 +113,12 @@ def test_each_proposal_is_made_on_the_rows_that_those_before_it_left() -> None:
     )
     found, made = proposals(both)
     assert {words(found, masks) for masks in made[:2]} == {"light is dim", "tries is 2"}
-    layout = lay_out(found, n_rows=N, thrift=THRIFT)
-    whole = half_of(found, np.ones(N, np.bool_))
-    first, second = itertools.islice(propose(whole, found, layout, threads=1), 2)
+    layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
+    whole = Half.of(found, np.ones(N, np.bool_))
+    first, second = itertools.islice(search_candidates(whole, found, layout, threads=1), 2)
     left = np.ones(N, np.bool_)
     left[whole.rows(first.masks)] = False
-    alone = next(propose(whole.take(left), found, layout, threads=1))
+    alone = next(search_candidates(whole.take(left), found, layout, threads=1))
     assert words(found, alone.masks) == words(found, second.masks)
     assert alone.gain == pytest.approx(second.gain)
 
@@ -132,9 +129,9 @@ def test_proposals_are_few_short_and_never_name_pooled_values(seed: int) -> None
     noisy = failing(frame, Slice((Predicate("site", "in", ("s1", "s2")),)), rate=0.1)
     for table in (frame, noisy):
         found, made = proposals(table)
-        assert len(made) <= MOST_PROPOSALS
+        assert len(made) <= MAX_CANDIDATES
         for masks in made:
-            assert 1 <= len(masks) <= MOST_CONDITIONS
+            assert 1 <= len(masks) <= MAX_CONDITIONS
             for column, mask in masks.items():
                 other = found.columns[column].other
                 assert other is None or not mask[other]
@@ -148,14 +145,14 @@ def test_a_cause_that_is_one_subject_gains_less_than_the_same_rows_of_many() -> 
     gains = []
     for table in (many, one):
         found = encode(table.lazy(), outcome="failed", subject="who")
-        layout = lay_out(found, n_rows=N, thrift=THRIFT)
-        made = list(propose(half_of(found, np.ones(N, np.bool_)), found, layout, threads=1))
+        layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
+        made = list(search_candidates(Half.of(found, np.ones(N, np.bool_)), found, layout, threads=1))
         gains.append(max((item.gain for item in made if words(found, item.masks) == "light is dim"), default=0.0))
     assert gains[0] > 100
-    assert gains[1] == gains[0], "a single subject has no likeness to show: the test, not the proposal, refuses it"
+    assert gains[1] == gains[0], "one subject has no design effect to show: the holdout test refuses it, not the search"
 
 
-def design_effect(rows: list[tuple[int, bool]]) -> float:
+def textbook_effect(rows: list[tuple[int, bool]]) -> float:
     """Variance of a ratio over subjects (Cochran, Sampling Techniques, 6.3) over that of independent rows."""
     n, failures = len(rows), sum(failed for _, failed in rows)
     rate = failures / n
@@ -179,8 +176,8 @@ def as_half(rows: list[tuple[int, bool]], *, n_subjects: int = 9) -> Half:
 
 @given(ROWS)
 def test_the_design_effect_is_that_of_a_ratio_over_subjects(rows: list[tuple[int, bool]]) -> None:
-    expected = 1.0 if len({who for who, _ in rows}) == len(rows) else design_effect(rows)
-    assert as_half(rows).inflation(np.arange(len(rows))) == pytest.approx(expected)
+    expected = 1.0 if len({who for who, _ in rows}) == len(rows) else textbook_effect(rows)
+    assert as_half(rows).design_effect(np.arange(len(rows))) == pytest.approx(expected)
 
 
 @settings(max_examples=50)
@@ -190,14 +187,14 @@ def test_equal_subjects_that_fail_entirely_or_never_count_as_one_row_each(
 ) -> None:
     rows = [(who, who < bad) for who in range(good + bad) for _ in range(per_subject)]
     subjects = good + bad
-    found = as_half(rows, n_subjects=subjects).inflation(np.arange(len(rows)))
+    found = as_half(rows, n_subjects=subjects).design_effect(np.arange(len(rows)))
     assert found == pytest.approx(per_subject * subjects / (subjects - 1))
 
 
 def test_independent_rows_have_no_design_effect() -> None:
     half = Half(np.zeros((1, 10), np.uint8), np.arange(10.0), None, 10, False)
-    assert half.inflation(np.arange(10)) == 1.0
-    assert inflation(np.ones(10), np.arange(10.0), variance=8.25) == 1.0
+    assert half.design_effect(np.arange(10)) == 1.0
+    assert design_effect(np.ones(10), np.arange(10.0), variance=8.25) == 1.0
 
 
 @given(ROWS, st.data())
@@ -226,7 +223,7 @@ def test_the_rows_of_a_half_are_those_for_which_every_mask_holds(data: st.DataOb
 def test_the_totals_are_rows_failures_and_the_variance_of_a_loss(
     outcome: list[float], whole: tuple[float, float, float]
 ) -> None:
-    assert totals(np.array(outcome), is_rate=whole[2] < 0) == whole
+    assert outcome_totals(np.array(outcome), is_rate=whole[2] < 0) == whole
 
 
 @settings(max_examples=50)
@@ -234,7 +231,7 @@ def test_the_totals_are_rows_failures_and_the_variance_of_a_loss(
 def test_unlikeness_of_rates_is_a_likelihood_ratio_of_binomials(values: list[tuple[int, float]]) -> None:
     n = np.array([float(rows) for rows, _ in values])
     k = np.round(n * np.array([share for _, share in values]))
-    for upto, found in enumerate(unlikeness(n, k, -1.0), start=1):
+    for upto, found in enumerate(heterogeneity(n, k, -1.0), start=1):
         both = k[:upto].sum() / n[:upto].sum()
         own = stats.binom.logpmf(k[:upto], n[:upto], k[:upto] / n[:upto]).sum()
         assert found == pytest.approx(own - stats.binom.logpmf(k[:upto], n[:upto], both).sum(), abs=1e-8)
@@ -246,7 +243,7 @@ def test_unlikeness_of_losses_is_a_likelihood_ratio_of_normal_means() -> None:
     loss = np.concatenate(groups)
     own = np.concatenate([np.full(len(group), group.mean()) for group in groups])
     expected = stats.norm.logpdf(loss, own, 1.5).sum() - stats.norm.logpdf(loss, loss.mean(), 1.5).sum()
-    found = unlikeness(np.array([20.0, 30.0, 10.0]), np.array([group.sum() for group in groups]), 1.5**2)
+    found = heterogeneity(np.array([20.0, 30.0, 10.0]), np.array([group.sum() for group in groups]), 1.5**2)
     assert found[-1] == pytest.approx(expected)
     assert found[0] == pytest.approx(0.0, abs=1e-12)
 
@@ -254,21 +251,22 @@ def test_unlikeness_of_losses_is_a_likelihood_ratio_of_normal_means() -> None:
 def test_a_joined_value_that_fails_clearly_less_on_the_other_half_is_taken_out_again() -> None:
     frame = failing(random_columns(4), Slice((Predicate("light", "in", ("dim", "dusk")),)))
     found = encode(frame.lazy(), outcome="failed")
-    half = half_of(found, np.ones(N, np.bool_))
+    half = Half.of(found, np.ones(N, np.bool_))
     labels = found.columns[0].labels
     true, wrong = (
         is_code(*(labels.index(name) for name in names)) for names in (("dim", "dusk"), ("dim", "dusk", "sun"))
     )
-    assert np.array_equal(alike(half, found.columns, {0: wrong})[0], true)
-    assert np.array_equal(alike(half, found.columns, {0: true})[0], true)
+    assert np.array_equal(keep_homogeneous(half, found.columns, {0: wrong})[0], true)
+    assert np.array_equal(keep_homogeneous(half, found.columns, {0: true})[0], true)
     threshold = {3: is_code(*range(20))}
-    assert np.array_equal(alike(half, found.columns, threshold)[3], threshold[3]), "bounds of a number are left alone"
+    kept = keep_homogeneous(half, found.columns, threshold)
+    assert np.array_equal(kept[3], threshold[3]), "bounds of a number are left alone"
 
 
 def test_a_proposal_weighs_by_the_square_of_its_gain_within_limits() -> None:
-    assert Proposal({}, 3.0).weight == 9.0
-    assert Proposal({}, -1.0).weight == LEAST_WEIGHED**2
-    assert Proposal({}, 1e6).weight == MOST_WEIGHED**2
+    assert Candidate({}, 3.0).weight == 9.0
+    assert Candidate({}, -1.0).weight == MIN_WEIGHED_GAIN**2
+    assert Candidate({}, 1e6).weight == MAX_WEIGHED_GAIN**2
 
 
 def test_two_causes_that_share_a_condition_are_proposed_apart() -> None:
@@ -288,10 +286,11 @@ def test_two_causes_that_share_a_condition_are_proposed_apart() -> None:
 def test_more_threads_propose_the_same() -> None:
     frame = failing(random_columns(6), PLANTED[1])
     found = encode(frame.lazy(), outcome="failed")
-    layout = lay_out(found, n_rows=N, thrift=THRIFT)
-    half = half_of(found, np.ones(N, np.bool_))
+    layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
+    half = Half.of(found, np.ones(N, np.bool_))
     one, two = (
-        [(words(found, item.masks), item.gain) for item in propose(half, found, layout, threads=n)] for n in (1, 2)
+        [(words(found, item.masks), item.gain) for item in search_candidates(half, found, layout, threads=n)]
+        for n in (1, 2)
     )
     assert one == two
     assert all(math.isfinite(gain) for _, gain in one)

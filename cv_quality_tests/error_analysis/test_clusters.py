@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.clusters import Clusters, Description, cluster_failures
+from cv_quality.error_analysis.clusters import ClusterDescription, Clusters, cluster_failures
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import SliceError
 from cv_quality.metrics.rates import clustered_rate
@@ -128,10 +128,10 @@ def test_the_counts_and_the_interval_are_those_of_half_of_the_subjects() -> None
     assert cluster.high - cluster.low > everyone.high - everyone.low
 
 
-def test_exemplars_are_failures_of_the_cluster_of_different_subjects() -> None:
+def test_examples_are_failures_of_the_cluster_of_different_subjects() -> None:
     planted = table(2)
     found = planted.clusters()
-    rows = list(found.clusters[0].exemplars)
+    rows = list(found.clusters[0].examples)
     assert 3 <= len(rows) <= 6
     assert planted.failed[rows].all()
     assert (found.membership[rows] == 1).all()
@@ -151,9 +151,9 @@ def test_a_cluster_that_no_metadata_describe_is_shown_as_such(columns: list[str]
 
 def test_a_description_holds_only_with_half_of_both() -> None:
     where = Slice((Predicate("lux", "<=", 9.0),))
-    assert Description(where, precision=0.5, recall=0.5).holds
-    assert not Description(where, precision=0.49, recall=1.0).holds
-    assert not Description(where, precision=1.0, recall=0.49).holds
+    assert ClusterDescription(where, precision=0.5, recall=0.5).holds
+    assert not ClusterDescription(where, precision=0.49, recall=1.0).holds
+    assert not ClusterDescription(where, precision=1.0, recall=0.49).holds
 
 
 def test_tables_without_a_cause_stay_silent() -> None:
@@ -238,8 +238,8 @@ def test_permuted_rows_give_the_same_answer_in_their_order() -> None:
     first, second = planted.clusters(), planted.taken(order).clusters()
     np.testing.assert_array_equal(first.membership[order], second.membership)
     for one, other in zip(first.clusters, second.clusters, strict=True):
-        assert one.exemplars == tuple(order[list(other.exemplars)])
-        assert replace(one, exemplars=()) == replace(other, exemplars=())
+        assert one.examples == tuple(order[list(other.examples)])
+        assert replace(one, examples=()) == replace(other, examples=())
 
 
 def test_names_of_subjects_do_not_matter_where_their_order_is_kept() -> None:

@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.candidate_search import THRIFT, Half, half_of
-from cv_quality.error_analysis.confounders import Found, adjusted_odds, explained_away
+from cv_quality.error_analysis.candidate_search import CONDITION_PENALTY
+from cv_quality.error_analysis.confounders import ConfirmedSlice, adjusted_odds, find_confounded
 from cv_quality.error_analysis.cube import Layout, lay_out
 from cv_quality.error_analysis.encoding import Encoded, encode
-from cv_quality.error_analysis.slice_report import ExplainedAway
+from cv_quality.error_analysis.halves import Half
+from cv_quality.error_analysis.slice_report import ConfoundedValue
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 N = 20_000
@@ -43,8 +44,8 @@ def table(seed: int = 0, *, copied: float = 0.9, second: float = 0.02, subjects:
 def searched(frame: pl.DataFrame, outcome: str = "failed") -> tuple[Encoded, Layout, Half]:
     columns = [name for name in frame.columns if name not in ("who", "failed", "loss")]
     found = encode(frame.lazy(), outcome=outcome, subject="who", columns=columns)
-    layout = lay_out(found, n_rows=found.n_rows, thrift=THRIFT)
-    return found, layout, half_of(found, np.ones(found.n_rows, np.bool_))
+    layout = lay_out(found, n_rows=found.n_rows, condition_penalty=CONDITION_PENALTY)
+    return found, layout, Half.of(found, np.ones(found.n_rows, np.bool_))
 
 
 def inside_of(frame: pl.DataFrame, where: Slice) -> Flags:
@@ -52,9 +53,9 @@ def inside_of(frame: pl.DataFrame, where: Slice) -> Flags:
     return held
 
 
-def away(frame: pl.DataFrame, *where: Slice, outcome: str = "failed") -> list[ExplainedAway]:
+def away(frame: pl.DataFrame, *where: Slice, outcome: str = "failed") -> list[ConfoundedValue]:
     found, layout, whole = searched(frame, outcome)
-    return list(explained_away(found, layout, whole, [Found(each, inside_of(frame, each)) for each in where]))
+    return list(find_confounded(found, layout, whole, [ConfirmedSlice(each, inside_of(frame, each)) for each in where]))
 
 
 @pytest.mark.parametrize("outcome", ["failed", "loss"])
@@ -138,7 +139,7 @@ def test_the_odds_ratio_is_that_of_mantel_and_haenszel_on_a_table_made_by_hand()
     ]
     frame = pl.DataFrame(rows).with_columns(inside=pl.col("inside") == 1)
     found = encode(frame.lazy(), outcome="failed")
-    layout = lay_out(found, n_rows=len(rows), thrift=THRIFT)
+    layout = lay_out(found, n_rows=len(rows), condition_penalty=CONDITION_PENALTY)
     odds, correlate = adjusted_odds(found, layout, frame["inside"].to_numpy(), slice_columns=["inside"])
     expected = (10 * 65 / 100 + 20 * 15 / 60) / (20 * 5 / 100 + 20 * 5 / 60)
     assert odds == pytest.approx(expected)
@@ -159,7 +160,7 @@ def test_an_innocent_copy_has_no_effect_once_its_original_is_held_fixed() -> Non
         failed=pl.Series(np.random.default_rng(1).random(N) < 0.02) | (pl.col("lens") == "b")
     )
     found = encode(frame.lazy(), outcome="failed", columns=["lens", "coating"])
-    layout = lay_out(found, n_rows=N, thrift=THRIFT)
+    layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
     odds, correlate = adjusted_odds(found, layout, (frame["coating"] == "b").to_numpy(), slice_columns=["coating"])
     assert correlate == "lens"
     assert odds == pytest.approx(1.0, abs=0.4)
@@ -179,6 +180,6 @@ def test_a_ratio_that_is_not_defined_is_none_beside_its_correlate() -> None:
         {"inside": [True, False] * 20, "other": ["p", "p", "q", "q"] * 10, "failed": [True, False] * 20}
     )
     found = encode(frame.lazy(), outcome="failed")
-    layout = lay_out(found, n_rows=40, thrift=THRIFT)
+    layout = lay_out(found, n_rows=40, condition_penalty=CONDITION_PENALTY)
     inside = frame["inside"].to_numpy()
     assert adjusted_odds(found, layout, inside, slice_columns=["inside"]) == (None, "other")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from cv_quality.error_analysis.cube import MOST_CELLS, MOST_PAIR_CELLS, Cube, Layout, cell_gains, lay_out
-from cv_quality.error_analysis.encoding import Column, Encoded, conditions, encode
+from cv_quality.error_analysis.cube import MAX_CELLS, MAX_PAIR_CELLS, Cube, Layout, cell_gains, lay_out
+from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, encode
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def random_table(seed: int, *, n: int = 600) -> pl.DataFrame:
 def prepared(seed: int, outcome: str = "failed") -> tuple[pl.DataFrame, Encoded, Layout]:
     frame = random_table(seed)
     found = encode(frame.lazy(), outcome=outcome, columns=["light", "lens", "blinks", "tries", "lux"])
-    return frame, found, lay_out(found, n_rows=found.n_rows, thrift=0.6)
+    return frame, found, lay_out(found, n_rows=found.n_rows, condition_penalty=0.6)
 
 
 def codes_of(found: Encoded) -> NDArray[np.uint8]:
@@ -54,7 +54,7 @@ def counted(found: Encoded, layout: Layout, *, threads: int = 1) -> tuple[Floats
 
 
 def where_of(found: Encoded, layout: Layout, cell: int) -> Slice:
-    return Slice(tuple(conditions(layout.masks(cell), found)))
+    return found.slice_of(layout.masks(cell))
 
 
 @pytest.mark.parametrize("outcome", ["failed", "loss"])
@@ -90,7 +90,7 @@ def test_every_conjunction_of_one_two_and_three_columns_is_there_once() -> None:
     _, found, layout = prepared(0)
     orders = (layout.tables[:, :3] > 0).sum(axis=1)
     assert np.bincount(orders, minlength=4).tolist() == [0, 5, 10, 10]
-    all_of_them = [where_of(found, layout, cell).where for cell in range(len(layout.price))]
+    all_of_them = [where_of(found, layout, cell).where for cell in range(len(layout.penalty))]
     assert len(set(all_of_them)) == len(all_of_them)
 
 
@@ -171,17 +171,17 @@ def test_a_cell_that_is_too_small_too_large_or_no_worse_gains_nothing() -> None:
 
 def test_a_description_costs_the_logarithm_of_what_could_have_been_named() -> None:
     _, found, layout = prepared(0)
-    for cell in range(0, len(layout.price), 37):
+    for cell in range(0, len(layout.penalty), 37):
         table = int(np.searchsorted(layout.expanded[:, 3], cell, side="right")) - 1
         axes = [layout.axes[axis] for axis in layout.expanded[table, :3] if axis > 0]
         options = math.prod(len(found.columns) * max(len(axis.ranges), 2) for axis in axes)
         expected = 0.6 * math.log(options / math.factorial(len(axes)))
-        assert float(layout.price[cell]) == pytest.approx(expected, rel=1e-5)
+        assert float(layout.penalty[cell]) == pytest.approx(expected, rel=1e-5)
 
 
 def many_columns(n: int, *, values: int) -> Encoded:
     """Columns of values without rows, since a layout is made before anything is counted."""
-    column = Column("x", np.zeros(0, np.uint8), tuple(f"v{i}" for i in range(values)), (), None, None)
+    column = EncodedColumn("x", np.zeros(0, np.uint8), tuple(f"v{i}" for i in range(values)), (), None, None)
     return Encoded((column,) * n, {}, "rate", np.zeros(0), None, 0)
 
 
@@ -199,14 +199,14 @@ def many_columns(n: int, *, values: int) -> Encoded:
 def test_the_cube_stays_within_its_bounds_however_wide_the_table(
     columns: int, values: int, rows: int, order: int
 ) -> None:
-    layout = lay_out(many_columns(columns, values=values), n_rows=rows, thrift=0.6)
+    layout = lay_out(many_columns(columns, values=values), n_rows=rows, condition_penalty=0.6)
     orders = np.bincount((layout.tables[:, :3] > 0).sum(axis=1), minlength=4)
     assert orders[1] == columns, "every column is searched alone"
     assert orders.nonzero()[0].max() == order
-    assert layout.n_cells <= max(MOST_CELLS, columns * values)
-    assert len(layout.price) <= max(MOST_CELLS, columns * values)
+    assert layout.n_cells <= max(MAX_CELLS, columns * values)
+    assert len(layout.penalty) <= max(MAX_CELLS, columns * values)
 
 
 def test_what_is_left_of_a_table_of_two_columns_is_searched_in_pairs() -> None:
-    layout = lay_out(many_columns(2, values=5), n_rows=100, thrift=0.6)
-    assert layout.n_cells == 5 + 5 + 25 <= MOST_PAIR_CELLS
+    layout = lay_out(many_columns(2, values=5), n_rows=100, condition_penalty=0.6)
+    assert layout.n_cells == 5 + 5 + 25 <= MAX_PAIR_CELLS

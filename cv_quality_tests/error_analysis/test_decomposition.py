@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.decomposition import (
-    MOST_RESAMPLED,
+    MAX_RESAMPLED,
     Rows,
     SubjectCounts,
     contributions,
@@ -189,10 +189,10 @@ def test_counts_of_subjects_are_those_of_a_loop_over_the_rows() -> None:
 
 
 def test_random_groups_of_very_many_subjects_show_the_same_uncertainty_as_the_subjects() -> None:
-    n = 3 * MOST_RESAMPLED
+    n = 3 * MAX_RESAMPLED
     rows = coded(np.tile(np.arange(n), 2))
     counts = subject_counts(rows, n_parts=3, seed=0)
-    assert counts.rows.shape[0] == MOST_RESAMPLED
+    assert counts.rows.shape[0] == MAX_RESAMPLED
     assert (counts.n_subjects, counts.n_paired) == (n, n)
     np.testing.assert_array_equal(counts.rows.sum((0, 2)), [n, n])
     failures = rows.outcome[n:] - rows.outcome[:n]

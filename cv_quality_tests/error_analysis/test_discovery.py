@@ -12,9 +12,8 @@ import pytest
 
 from benchmarks.planted import Kind, Planted, generate, recovered
 from cv_quality.error_analysis.discovery import find_slices
-from cv_quality.error_analysis.holdout_test import FEW_SUBJECTS
-from cv_quality.error_analysis.near_duplicates import ALPHA
-from cv_quality.error_analysis.slice_report import Findings
+from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS
+from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL, SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import MetricError, SliceError
 
@@ -22,12 +21,12 @@ ROWS = 40_000
 CAUSE = Slice((Predicate("light", "==", "dim"), Predicate("lens", "==", "b")))
 
 
-def searched(planted: Planted, *, seed: int = 0) -> Findings:
+def searched(planted: Planted, *, seed: int = 0) -> SliceReport:
     return find_slices(planted.frame, outcome=planted.outcome, subject=planted.subject, seed=seed, threads=2)
 
 
 @cache
-def marked(kind: Kind, seed: int) -> tuple[Planted, Findings]:
+def marked(kind: Kind, seed: int) -> tuple[Planted, SliceReport]:
     planted = generate(kind, rows=ROWS, seed=seed)
     return planted, searched(planted)
 
@@ -98,22 +97,24 @@ def table(seed: int = 0, *, n: int = 12_000, subjects: int = 300, rate: float = 
     )
 
 
-def found_in(frame: pl.DataFrame, outcome: str = "failed", *, seed: int = 0, subject: str | None = "who") -> Findings:
+def found_in(
+    frame: pl.DataFrame, outcome: str = "failed", *, seed: int = 0, subject: str | None = "who"
+) -> SliceReport:
     frame = frame.drop({"failed", "loss"} - {outcome}, strict=False)
     return find_slices(frame, outcome=outcome, subject=subject, seed=seed, threads=1)
 
 
-def sentences(found: Findings) -> list[str]:
+def sentences(found: SliceReport) -> list[str]:
     return [item.where.sentence() for item in found.slices]
 
 
-def every_slice(found: Findings) -> list[Slice]:
+def every_slice(found: SliceReport) -> list[Slice]:
     """What the document speaks of anywhere."""
     parts = [[item.where for item in found.slices], [item.where for item in found.insufficient]]
     return [*itertools.chain(*parts), *(item.where for item in found.explained_away)]
 
 
-def timeless(found: Findings) -> Findings:
+def timeless(found: SliceReport) -> SliceReport:
     return replace(found, seconds=0.0)
 
 
@@ -143,7 +144,7 @@ def test_the_numbers_of_a_slice_are_those_of_the_table(outcome: str) -> None:
     assert item.rate == pytest.approx(item.failures / item.trials)
     assert item.low < item.rate < item.high
     assert item.rest_rate < item.low
-    assert 0 <= item.p_adjusted <= ALPHA
+    assert 0 <= item.p_adjusted <= CONFIRMATION_LEVEL
     assert item.rate == pytest.approx(own.mean(), abs=(item.high - item.low))
 
 
@@ -232,7 +233,7 @@ def test_subjects_that_fail_by_themselves_are_no_slice() -> None:
     found = found_in(frame)
     assert found.slices == ()
     assert "site is north" in {item.where.sentence() for item in found.insufficient}
-    assert all(item.subjects < FEW_SUBJECTS for item in found.insufficient)
+    assert all(item.subjects < MIN_SUBJECTS for item in found.insufficient)
     assert "ot enough" in found.conclusion or "too few" in found.conclusion
 
 
@@ -255,8 +256,8 @@ def test_reports_of_every_kind_keep_the_promises_of_the_document(kind: Kind) -> 
     planted, found = marked(kind, 0)
     masks = []
     for item in found.slices:
-        assert item.subjects >= FEW_SUBJECTS
-        assert item.p_adjusted <= ALPHA
+        assert item.subjects >= MIN_SUBJECTS
+        assert item.p_adjusted <= CONFIRMATION_LEVEL
         assert 0 <= item.low <= item.rate <= item.high <= 1
         assert item.rate > item.rest_rate
         assert 1 <= len(item.where.columns) <= 4

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.encoding import (
-    FEW_VALUES,
-    LEAST_ROWS,
-    MOST_CODES,
-    Column,
+    MAX_CODES,
+    MAX_LISTED_VALUES,
+    MIN_ROWS,
     Encoded,
+    EncodedColumn,
     Mask,
-    conditions,
     encode,
-    least_rows,
+    min_rows,
 )
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
@@ -72,7 +71,7 @@ def table(values: pl.Series) -> pl.DataFrame:
     return pl.DataFrame({"x": values, "failed": np.random.default_rng(1).random(len(values)) < 0.1})
 
 
-def encoded(values: pl.Series) -> Column:
+def encoded(values: pl.Series) -> EncodedColumn:
     (column,) = encode(table(values).lazy(), outcome="failed").columns
     return column
 
@@ -83,7 +82,7 @@ def mask(*codes: int) -> Mask:
     return held
 
 
-def masks(column: Column) -> list[Mask]:
+def masks(column: EncodedColumn) -> list[Mask]:
     """Every code alone, every threshold on both sides, some intervals, and values joined."""
     found = [mask(code) for code in np.unique(column.codes).tolist() if code != column.other]
     bins = range(len(column.edges) + 1)
@@ -224,9 +223,9 @@ def test_one_frequent_value_is_searched_against_the_pooled_ones() -> None:
 def test_more_frequent_values_than_codes_leave_the_least_frequent_pooled() -> None:
     counts = {f"v{i:03}": 5 + i for i in range(300)}
     column = encoded(pl.Series([value for value, n in counts.items() for _ in range(n)]))
-    assert len(column.labels) == MOST_CODES
-    assert set(column.labels) == set(sorted(counts, key=lambda value: -counts[value])[:MOST_CODES])
-    assert column.other == MOST_CODES
+    assert len(column.labels) == MAX_CODES
+    assert set(column.labels) == set(sorted(counts, key=lambda value: -counts[value])[:MAX_CODES])
+    assert column.other == MAX_CODES
 
 
 def test_values_are_coded_by_falling_frequency() -> None:
@@ -235,15 +234,15 @@ def test_values_are_coded_by_falling_frequency() -> None:
     assert np.bincount(column.codes).tolist() == [60, 50, 40, 40]
 
 
-@pytest.mark.parametrize(("n", "least"), [(10, LEAST_ROWS), (5_000, 5), (5_001, 6), (1_000_000, 1_000)])
+@pytest.mark.parametrize(("n", "least"), [(10, MIN_ROWS), (5_000, 5), (5_001, 6), (1_000_000, 1_000)])
 def test_a_value_needs_five_rows_and_a_thousandth_of_them(n: int, least: int) -> None:
-    assert least_rows(n) == least
+    assert min_rows(n) == least
 
 
 def test_a_number_with_few_values_has_a_code_for_each_and_with_more_has_bins() -> None:
-    few = pl.Series(np.arange(N) % FEW_VALUES)
-    assert encoded(few).labels == tuple(range(FEW_VALUES))
-    assert encoded(pl.Series(np.arange(N) % (FEW_VALUES + 1))).labels == ()
+    few = pl.Series(np.arange(N) % MAX_LISTED_VALUES)
+    assert encoded(few).labels == tuple(range(MAX_LISTED_VALUES))
+    assert encoded(pl.Series(np.arange(N) % (MAX_LISTED_VALUES + 1))).labels == ()
 
 
 def test_bins_of_a_number_hold_shares_of_the_rows_closer_in_the_tails() -> None:
@@ -258,7 +257,7 @@ def test_bins_of_a_number_hold_shares_of_the_rows_closer_in_the_tails() -> None:
 def test_conditions_come_in_the_order_of_the_columns() -> None:
     frame = table(COLUMNS["text"]).with_columns(y=NORMAL)
     found = encode(frame.lazy(), outcome="failed")
-    where = Slice(tuple(conditions({1: mask(0), 0: mask(0)}, found)))
+    where = found.slice_of({1: mask(0), 0: mask(0)})
     assert where.columns == ("x", "y")
     assert [item.name for item in encode(frame.lazy(), outcome="failed", columns=["y", "x", "y"]).columns] == ["y", "x"]
 

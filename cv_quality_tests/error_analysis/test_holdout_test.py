@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from cv_quality.error_analysis.candidate_search import Half
-from cv_quality.error_analysis.holdout_test import holm, members, shortened
-from cv_quality.error_analysis.holdout_test import tested as evidence_of
+from cv_quality.error_analysis.halves import Half
+from cv_quality.error_analysis.holdout_test import holdout_test, holm, prune_conditions
 
 Flags = NDArray[np.bool_]
 CHANCE = st.floats(1e-12, 1.0)
@@ -64,7 +63,7 @@ def null_p(rng: np.random.Generator, *, subjects: int, per_subject: int, slope: 
     effect = rng.normal(size=subjects)[who]
     outcome = rng.random(len(who)) < special.expit(-3.0 + slope * effect)
     loss = rng.normal(size=len(who)) + slope * effect
-    found = evidence_of(half(np.asarray(outcome if is_rate else loss, np.float64), who), inside, ~inside)
+    found = holdout_test(half(np.asarray(outcome if is_rate else loss, np.float64), who), inside, ~inside)
     assert found is not None
     return found.p
 
@@ -90,7 +89,7 @@ def test_rows_taken_for_independent_would_find_causes_where_subjects_repeat() ->
         who = np.repeat(np.arange(100), 50)
         inside = rng.permutation(100)[who] < 20
         failed = np.asarray(rng.random(5_000) < special.expit(-3.0 + rng.normal(size=100)[who]), np.float64)
-        found = evidence_of(half(failed), inside, ~inside)
+        found = holdout_test(half(failed), inside, ~inside)
         assert found is not None
         naive.append(found.p)
     assert np.mean(np.array(naive) < 0.05) > 0.12
@@ -103,7 +102,7 @@ def test_with_independent_rows_and_a_large_rest_p_is_the_binomial_tail(n: int, k
     failed[:k] = 1
     failed[n : n + round(rate * rest)] = 1
     inside = np.arange(n + rest) < n
-    found = evidence_of(half(failed), inside, ~inside)
+    found = holdout_test(half(failed), inside, ~inside)
     assert found is not None
     exact = stats.binom.sf(k - 1, n, rate)
     through_t = stats.t.sf(stats.norm.isf(exact), n - 1)
@@ -138,7 +137,7 @@ def test_p_is_the_binomial_tail_of_the_rows_that_count_held_against_t(is_alike_i
     rate = failed[~inside].mean()
     tail = stats.beta.cdf(rate, n * failed[inside].mean(), n * (1 - failed[inside].mean()) + 1)
     z = stats.norm.isf(tail) * math.sqrt(n_rest / (n + n_rest))
-    found = evidence_of(half(failed, who), inside, ~inside)
+    found = holdout_test(half(failed, who), inside, ~inside)
     assert found is not None
     assert (own_effect > 1 + 9 * likeness) == is_alike_inside
     assert likeness > 0.05
@@ -150,7 +149,7 @@ def test_with_independent_rows_the_p_of_a_loss_is_that_of_a_t_test() -> None:
     loss = rng.normal(size=200_000)
     inside = np.arange(200_000) < 200
     loss[inside] += 0.2
-    found = evidence_of(half(loss), inside, ~inside)
+    found = holdout_test(half(loss), inside, ~inside)
     assert found is not None
     z = (loss[inside].mean() - loss[~inside].mean()) / np.sqrt(max(loss[inside].var(), loss[~inside].var()) / 200)
     assert found.p == pytest.approx(stats.t.sf(z, 199), rel=0.02)
@@ -166,7 +165,7 @@ def subjects_and_failures(seed: int = 0) -> tuple[Half, Flags]:
 
 def test_a_slice_that_fails_three_times_as_often_is_sure_and_its_opposite_is_not() -> None:
     table, inside = subjects_and_failures()
-    bad, good = evidence_of(table, inside, ~inside), evidence_of(table, ~inside, inside)
+    bad, good = holdout_test(table, inside, ~inside), holdout_test(table, ~inside, inside)
     assert bad is not None
     assert good is not None
     assert bad.p < 1e-8
@@ -176,8 +175,8 @@ def test_a_slice_that_fails_three_times_as_often_is_sure_and_its_opposite_is_not
 def test_the_evidence_counts_the_rows_it_is_given_and_no_others() -> None:
     table, inside = subjects_and_failures()
     left = np.arange(4_000) % 2 == 0
-    part, alone = evidence_of(table, inside & left, ~inside & left), table.take(left)
-    assert part == evidence_of(alone, inside[left], ~inside[left])
+    part, alone = holdout_test(table, inside & left, ~inside & left), table.take(left)
+    assert part == holdout_test(alone, inside[left], ~inside[left])
     assert part is not None
     assert (part.rows, part.total) == (400, table.outcome[inside & left].sum())
 
@@ -186,8 +185,8 @@ def test_who_a_subject_is_does_not_matter() -> None:
     table, inside = subjects_and_failures()
     order = np.random.default_rng(1).permutation(200)
     assert table.subjects is not None
-    renamed = evidence_of(replace(table, subjects=order[table.subjects]), inside, ~inside)
-    as_it_was = evidence_of(table, inside, ~inside)
+    renamed = holdout_test(replace(table, subjects=order[table.subjects]), inside, ~inside)
+    as_it_was = holdout_test(table, inside, ~inside)
     assert renamed is not None
     assert as_it_was is not None
     assert renamed.p == pytest.approx(as_it_was.p, rel=1e-9)
@@ -198,7 +197,7 @@ def test_the_same_rows_of_fewer_subjects_are_less_sure() -> None:
     assert table.subjects is not None
     p = []
     for together in (1, 4, 8):
-        found = evidence_of(replace(table, subjects=table.subjects // together), inside, ~inside)
+        found = holdout_test(replace(table, subjects=table.subjects // together), inside, ~inside)
         assert found is not None
         p.append(found.p)
     assert p == sorted(p)
@@ -207,21 +206,21 @@ def test_the_same_rows_of_fewer_subjects_are_less_sure() -> None:
 def test_without_a_row_inside_or_outside_there_is_no_evidence() -> None:
     table, inside = subjects_and_failures()
     nothing = np.zeros_like(inside)
-    assert evidence_of(table, nothing, ~inside) is None
-    assert evidence_of(table, inside, nothing) is None
+    assert holdout_test(table, nothing, ~inside) is None
+    assert holdout_test(table, inside, nothing) is None
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_a_slice_that_fails_no_more_than_a_rest_without_variance_is_not_bad(inside: float, outside: float) -> None:
     rows = np.arange(200) < 50
-    found = evidence_of(half(np.where(rows, inside, outside), np.repeat(np.arange(40), 5)), rows, ~rows)
+    found = holdout_test(half(np.where(rows, inside, outside), np.repeat(np.arange(40), 5)), rows, ~rows)
     assert found is not None
     assert found.p >= 0.5
 
 
 def test_a_slice_that_always_fails_beside_a_rest_that_never_does_is_sure() -> None:
     rows = np.arange(2_000) < 500
-    found = evidence_of(half(rows.astype(np.float64), np.repeat(np.arange(400), 5)), rows, ~rows)
+    found = holdout_test(half(rows.astype(np.float64), np.repeat(np.arange(400), 5)), rows, ~rows)
     assert found is not None
     assert 0 <= found.p < 1e-6
     assert math.isfinite(found.p)
@@ -229,7 +228,7 @@ def test_a_slice_that_always_fails_beside_a_rest_that_never_does_is_sure() -> No
 
 def test_one_subject_cannot_confirm_anything() -> None:
     rows = np.arange(100) < 50
-    found = evidence_of(half(rows.astype(np.float64), np.repeat([0, 1], 50)), rows, ~rows)
+    found = holdout_test(half(rows.astype(np.float64), np.repeat([0, 1], 50)), rows, ~rows)
     assert found is not None
     assert found.p == 1.0
 
@@ -251,8 +250,8 @@ def with_two_causes(seed: int, *, is_second_needed: bool) -> Half:
 def test_a_condition_that_tells_nothing_is_dropped_and_one_that_is_needed_stays(seed: int) -> None:
     rest = np.ones(8_000, np.bool_)
     masks = {0: is_code(1), 1: is_code(2), 2: is_code(0)}
-    assert set(shortened(with_two_causes(seed, is_second_needed=True), masks, rest)) == {0, 1}
-    assert set(shortened(with_two_causes(seed, is_second_needed=False), masks, rest)) == {0}
+    assert set(prune_conditions(with_two_causes(seed, is_second_needed=True), masks, rest)) == {0, 1}
+    assert set(prune_conditions(with_two_causes(seed, is_second_needed=False), masks, rest)) == {0}
 
 
 def test_a_condition_that_sharpens_a_slice_stays_although_the_slice_gains_more_without_it() -> None:
@@ -261,17 +260,17 @@ def test_a_condition_that_sharpens_a_slice_stays_although_the_slice_gains_more_w
     chance = np.where(codes[0] == 1, np.where(codes[1] == 2, 0.45, 0.3), 0.02)
     table = half(np.asarray(rng.random(8_000) < chance, np.float64), codes=codes)
     rest = np.ones(8_000, np.bool_)
-    assert set(shortened(table, {0: is_code(1), 1: is_code(2)}, rest)) == {0, 1}
+    assert set(prune_conditions(table, {0: is_code(1), 1: is_code(2)}, rest)) == {0, 1}
 
 
 def test_the_last_condition_stays_even_where_it_tells_nothing() -> None:
     table = half(np.asarray(np.random.default_rng(0).random(500) < 0.1, np.float64))
     masks = {0: is_code(0)}
-    assert shortened(table, masks, np.ones(500, np.bool_)) == masks
+    assert prune_conditions(table, masks, np.ones(500, np.bool_)) == masks
 
 
 def test_members_are_the_rows_for_which_every_condition_holds() -> None:
     codes = np.random.default_rng(0).integers(0, 4, (2, 300)).astype(np.uint8)
     table = half(np.zeros(300), codes=codes)
-    inside = members(table, {0: is_code(1, 2), 1: is_code(3)})
+    inside = table.inside({0: is_code(1, 2), 1: is_code(3)})
     assert inside.tolist() == [a in (1, 2) and b == 3 for a, b in codes.T.tolist()]

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.candidate_search import Half, Masks, half_of
-from cv_quality.error_analysis.encoding import Encoded, conditions, encode
-from cv_quality.error_analysis.holdout_test import Evidence, holm, members
-from cv_quality.error_analysis.holdout_test import tested as evidence_of
-from cv_quality.error_analysis.near_duplicates import ALPHA, Candidate, _adjusted, inside_of, settle, strength
+from cv_quality.error_analysis.encoding import Encoded, encode
+from cv_quality.error_analysis.halves import Half, Masks
+from cv_quality.error_analysis.holdout_test import HoldoutResult, holdout_test, holm
+from cv_quality.error_analysis.near_duplicates import HoldoutCandidate, _adjusted, merge_near_duplicates, total_gain
+from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 from cv_quality.error_analysis.slices import Predicate, Slice, Value
 
 N = 12_000
@@ -58,26 +58,26 @@ def masks_of(found: Encoded, where: Where) -> Masks:
 
 def split(found: Encoded) -> Halves:
     first = np.random.default_rng(3).random(found.n_rows) < 0.5
-    return half_of(found, first), half_of(found, ~first)
+    return Half.of(found, first), Half.of(found, ~first)
 
 
-def candidates(found: Encoded, halves: Halves, *items: tuple[Where, int]) -> list[Candidate]:
+def candidates(found: Encoded, halves: Halves, *items: tuple[Where, int]) -> list[HoldoutCandidate]:
     """What one half proposed, with the evidence of the other, each against all other rows."""
     made = []
-    for where, judge in items:
+    for where, holdout in items:
         masks = masks_of(found, where)
-        inside = members(halves[judge], masks)
-        evidence = evidence_of(halves[judge], inside, ~inside)
+        inside = halves[holdout].inside(masks)
+        evidence = holdout_test(halves[holdout], inside, ~inside)
         assert evidence is not None
-        made.append(Candidate(masks, judge, evidence, 1.0))
+        made.append(HoldoutCandidate(masks, holdout, evidence, 1.0))
     return made
 
 
 def settled(found: Encoded, *items: tuple[Where, int]) -> list[str]:
     halves = split(found)
     return [
-        Slice(tuple(conditions(item.masks, found))).sentence()
-        for item in settle(found, halves, candidates(found, halves, *items))
+        found.slice_of(item.masks).sentence()
+        for item in merge_near_duplicates(found, halves, candidates(found, halves, *items))
     ]
 
 
@@ -127,7 +127,7 @@ def test_two_causes_of_their_own_are_both_kept_the_stronger_first() -> None:
         ["light is dim", "lens is a"],
         ["lens is a", "light is dim"],
     )
-    order = [strength(found, masks_of(found, where)) for where in (DIM, {"lens": ("a",)})]
+    order = [total_gain(found, masks_of(found, where)) for where in (DIM, {"lens": ("a",)})]
     assert settled(found, (DIM, 0), ({"lens": ("a",)}, 0))[0] == ["light is dim", "lens is a"][int(np.argmax(order))]
 
 
@@ -143,12 +143,12 @@ def test_nothing_sure_is_nothing_reported() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(1e-6, 1.0), st.floats(0.25, 144.0)), min_size=1, max_size=8))
-def test_each_judge_has_half_of_the_level_shared_out_by_weight(items: list[tuple[int, float, float]]) -> None:
-    made = [Candidate({}, judge, Evidence(10, 1.0, 0.1, 10, p), weight) for judge, p, weight in items]
-    for judge in (0, 1):
-        own = [item for item in made if item.judge == judge]
-        expected = holm([item.evidence.p for item in own], [item.weight for item in own])
-        adjusted = _adjusted(made, judge)
+def test_each_holdout_has_half_of_the_level_shared_out_by_weight(items: list[tuple[int, float, float]]) -> None:
+    made = [HoldoutCandidate({}, holdout, HoldoutResult(10, 1.0, 0.1, 10, p), weight) for holdout, p, weight in items]
+    for holdout in (0, 1):
+        own = [item for item in made if item.holdout == holdout]
+        expected = holm([item.result.p for item in own], [item.weight for item in own])
+        adjusted = _adjusted(made, holdout)
         assert [item.p_adjusted for item in adjusted] == pytest.approx([min(1.0, 2 * p) for p in expected])
 
 
@@ -157,16 +157,16 @@ def test_more_proposals_ask_for_more_evidence() -> None:
     found = failing(columns(), (Slice((is_("light", "dim"),)), 0.036))
     halves = split(found)
     (alone,) = candidates(found, halves, (DIM, 0))
-    assert ALPHA / 100 < alone.evidence.p < ALPHA / 2
+    assert CONFIRMATION_LEVEL / 100 < alone.result.p < CONFIRMATION_LEVEL / 2
     others = candidates(found, halves, *[({"lens": ("b",), "coating": ("c",)}, 0)] * 49)
-    assert len(settle(found, halves, [alone])) == 1
-    assert settle(found, halves, [alone, *others]) == []
+    assert len(merge_near_duplicates(found, halves, [alone])) == 1
+    assert merge_near_duplicates(found, halves, [alone, *others]) == []
 
 
 def test_the_rows_of_a_slice_are_those_of_its_expression() -> None:
     frame = columns()
     found = failing(frame)
     masks = masks_of(found, {"light": ("dim", "day"), "lens": ("c",)})
-    where = Slice(tuple(conditions(masks, found)))
-    assert np.array_equal(inside_of(found, masks), frame.select(where.expression().alias("held"))["held"].to_numpy())
-    assert inside_of(found, {}).all()
+    where = found.slice_of(masks)
+    assert np.array_equal(found.inside(masks), frame.select(where.expression().alias("held"))["held"].to_numpy())
+    assert found.inside({}).all()

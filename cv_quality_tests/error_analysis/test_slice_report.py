@@ -6,12 +6,12 @@ from typing import cast
 
 import pytest
 
-from cv_quality.error_analysis.slice_report import ExplainedAway, Finding, Findings, Insufficient, figure
+from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport, figure
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.metrics.results import JsonValue
 
 DIM = Slice((Predicate("light", "==", "dim"), Predicate("lux", "<=", 9.5)))
-FINDING = Finding(
+FINDING = SliceFinding(
     where=DIM,
     rate=0.3,
     low=0.2,
@@ -25,9 +25,11 @@ FINDING = Finding(
     share_of_failures=0.6,
     sentence="It fails.",
 )
-FEW = Insufficient(DIM, 0.5, 0.02, 6, 2, "Too few.")
-AWAY = ExplainedAway("lens", "b", Slice((Predicate("lens", "==", "b"),)), 0.1, 0.02, 0.02, ("light is dim",), "Looks.")
-FOUND = Findings(
+FEW = InsufficientSlice(DIM, 0.5, 0.02, 6, 2, "Too few.")
+AWAY = ConfoundedValue(
+    "lens", "b", Slice((Predicate("lens", "==", "b"),)), 0.1, 0.02, 0.02, ("light is dim",), "Looks."
+)
+FOUND = SliceReport(
     n_rows=1000,
     n_subjects=None,
     n_failures=50.0,
@@ -50,8 +52,12 @@ def document() -> dict[str, JsonValue]:
 
 
 def test_the_document_has_every_attribute_under_its_name() -> None:
-    assert list(document()) == [field.name for field in fields(Findings)]
-    for name, kind in (("slices", Finding), ("insufficient", Insufficient), ("explained_away", ExplainedAway)):
+    assert list(document()) == [field.name for field in fields(SliceReport)]
+    for name, kind in (
+        ("slices", SliceFinding),
+        ("insufficient", InsufficientSlice),
+        ("explained_away", ConfoundedValue),
+    ):
         (item,) = cast(Rows, document()[name])
         assert list(item) == [field.name for field in fields(kind)]
 

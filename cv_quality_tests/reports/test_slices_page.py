@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from cv_quality.error_analysis.attribution import Attribution
-from cv_quality.error_analysis.attribution import Part as ChangedPart
-from cv_quality.error_analysis.slice_report import ExplainedAway, Finding, Findings, Insufficient
+from cv_quality.error_analysis.attribution import ChangePart
+from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.attribution_page import steps, write_attribution_report
 from cv_quality.reports.slices_page import polars_text, write_slices_report
@@ -24,7 +24,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 DARK = Slice((Predicate("illuminance_lux", "<=", 9.97),))
 WORN = Slice((Predicate("eyewear", "in", ("glasses", None)), Predicate("yaw_deg", ">", 21.5)))
 EVENING = Slice((Predicate("label", "==", "evening"),))
-FINDINGS = Findings(
+FINDINGS = SliceReport(
     n_rows=120_000,
     n_subjects=2_400,
     n_failures=3_456.0,
@@ -32,13 +32,15 @@ FINDINGS = Findings(
     outcome="is_rejected",
     kind="rate",
     slices=(
-        Finding(
+        SliceFinding(
             DARK, 0.184, 0.161, 0.209, 0.0123, 1_104, 6_000, 12_120, 1_988, 1e-30, 0.62, 8.4, "label", "It is dark."
         ),
-        Finding(WORN, 0.081, 0.052, 0.118, 0.0102, 41, 506, 1_010, 420, 0.0021, 0.023, None, None, "It is worn."),
+        SliceFinding(WORN, 0.081, 0.052, 0.118, 0.0102, 41, 506, 1_010, 420, 0.0021, 0.023, None, None, "It is worn."),
     ),
-    insufficient=(Insufficient(Slice((Predicate("covering", "==", "scarf"),)), 0.21, 0.011, 64, 9, "Too few."),),
-    explained_away=(ExplainedAway("label", "evening", EVENING, 0.061, 0.0119, 0.0108, (DARK.sentence(),), "Not it."),),
+    insufficient=(InsufficientSlice(Slice((Predicate("covering", "==", "scarf"),)), 0.21, 0.011, 64, 9, "Too few."),),
+    explained_away=(
+        ConfoundedValue("label", "evening", EVENING, 0.061, 0.0119, 0.0108, (DARK.sentence(),), "Not it."),
+    ),
     skipped={"attempt_id": "as many values as rows"},
     conclusion="2 slices are confirmed.",
     seed=7,
@@ -67,7 +69,7 @@ def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
         yield page
 
 
-def _page(findings: Findings, folder: Path, *, title: str = "attempts.parquet") -> Path:
+def _page(findings: SliceReport, folder: Path, *, title: str = "attempts.parquet") -> Path:
     target = folder / "slices.html"
     write_slices_report(findings, title=title, target=target)
     return target
@@ -76,7 +78,7 @@ def _page(findings: Findings, folder: Path, *, title: str = "attempts.parquet") 
 def _attribution() -> Attribution:
     """0.02 to 0.05: +0.01 as the dark became more frequent, +0.02 as it fails more often."""
     parts = (
-        ChangedPart(
+        ChangePart(
             *(0.008, 0.006, 0.01, 0.0206, 0.017, 0.024, 0.0286, 0.024, 0.033),
             condition=DARK.sentence(),
             where=DARK,
@@ -88,7 +90,7 @@ def _attribution() -> Attribution:
             rate_before=0.05,
             rate_after=0.31,
         ),
-        ChangedPart(
+        ChangePart(
             *(0.002, None, None, -0.0006, None, None, 0.0014, None, None),
             condition="the rest",
             where=None,

@@ -53,14 +53,14 @@ def test_a_change_is_logged_and_touches_the_named_condition_alone(tiny_landing: 
     assert rerender is not None
     attempts = sorted(stored_frames(tiny_landing, DROPS[1]))
     before, brighter = (rerender(DROPS[1], attempts, change=change) for change in ({}, {"illuminance_lux": 200.0}))
-    assert set(brighter.illuminance_lux) == {200.0}
-    logged = pl.Series(before.illuminance_lux, dtype=pl.Float64)
+    assert set(brighter.conditions["illuminance_lux"]) == {200.0}
+    logged = pl.Series(before.conditions["illuminance_lux"], dtype=pl.Float64)
     is_dark = (logged < 10).to_numpy()
     assert 0 < is_dark.sum() < len(is_dark)
     means = [np.array([frame.mean() for frame in pixels(taken)]) for taken in (before, brighter)]
     assert (means[1][is_dark] > means[0][is_dark] + 20).all()
     bare = rerender(DROPS[1], attempts, change={"eyewear": "none"})
-    assert bare.illuminance_lux == before.illuminance_lux
+    assert bare.conditions["illuminance_lux"] == before.conditions["illuminance_lux"]
     assert any(not np.array_equal(*both) for both in zip(pixels(before), pixels(bare), strict=True))
     assert rerender(DROPS[1], [], change={}).frames == ()
 
@@ -79,7 +79,7 @@ def test_attempts_that_were_never_simulated_have_no_frame(tiny_landing: Path) ->
     known = min(stored_frames(tiny_landing, DROPS[0]))
     some = rerender(DROPS[0], ["attempt-of-another", known], change={})
     assert some.frames[0] is None
-    assert some.illuminance_lux[0] is None
+    assert some.conditions["illuminance_lux"][0] is None
     assert some.frames[1] is not None
     assert rerender("2026-01-01_an-imported-drop", [known], change={}).frames == (None,)
 

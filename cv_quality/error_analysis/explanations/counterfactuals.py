@@ -1,52 +1,41 @@
-"""What the score does when one thing is changed and all else stays: failing attempts processed or photographed anew.
+"""Counterfactuals: failing attempts scored again with one thing changed and all else as it was.
 
-Real images can only be processed again (gamma, noise, crop); simulated attempts can be rendered again with another
-light or without glasses, by a function that the caller hands in (`Rerender`), since this room knows no simulator.
+Real images can only be processed again (gamma, noise, crop); simulated attempts can be rendered again under another
+condition, by a function that the caller hands in (`Rerender`), since no simulator is known here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
-from cv_quality.inference.embedder import Embedder
-from cv_quality.inference.preprocessing import Frame, ToneCurve
+from cv_quality.inference.preprocessing import Frame
 from cv_quality.metrics.rates import NO_TRIAL, Rate, clustered_rate
-from cv_quality.tasks.verification.explained_pairs import frames_of, partners
+from cv_quality.modality import Dimension, Setting
 
 if TYPE_CHECKING:
     import polars as pl
 
 Source = Literal["rerendered", "reprocessed"]
-Setting: TypeAlias = float | str
-Lux: TypeAlias = float | None
-
-BENIGN: tuple[tuple[str, str, Setting], ...] = (
-    ("illuminance 200 lux", "illuminance_lux", 200.0),
-    ("no eyewear", "eyewear", "none"),
-    ("nothing covers the face", "covering", "none"),
-    ("yaw 0 degrees", "yaw_deg", 0.0),
-    ("pitch 0 degrees", "pitch_deg", 0.0),
-    ("no motion blur", "motion_blur_px", 0.0),
-    ("distance 40 cm", "distance_cm", 40.0),
-)
-"""Conditions and the value under which attempts are expected to pass, with the words for it."""
-TONE_CURVE_OFF = "illuminance unknown to the preprocessing, which switches its tone curve off"
+Score = Callable[["pl.DataFrame", Sequence[Frame]], NDArray[np.float64]]
+"""Scores attempts by other frames, under their conditions; higher is more alike, NaN where there is no score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rerendered:
-    """Frames of attempts, in their order, and the illuminance that the device would log of each.
+    """Frames of attempts, in their order, and what the device would log of each.
 
-    Both are None where an attempt cannot be rendered.
+    Attributes:
+        frames: None where an attempt cannot be rendered.
+        conditions: values by name of the condition; None where an attempt cannot be rendered.
     """
 
     frames: tuple[Frame | None, ...]
-    illuminance_lux: tuple[Lux, ...]
+    conditions: Mapping[str, tuple[Setting | None, ...]]
 
 
 class Rerender(Protocol):
@@ -56,11 +45,11 @@ class Rerender(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Counterfactual:
+class CounterfactualResult:
     """What one change did to failing attempts.
 
     Attributes:
-        score_before, score_after: mean cosine over those that have a score after it; None where none has.
+        score_before, score_after: mean score over those that have one after it; None where none has.
         accepted: share now at or above the threshold, with its interval clustered by subject.
     """
 
@@ -73,46 +62,49 @@ class Counterfactual:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """Attempts to run again: their rows, and frames and illuminance after the change."""
+    """Attempts to score again: with their conditions, and their frames, after the change."""
 
     change: str
     source: Source
-    rows: tuple[int, ...]
+    attempts: "pl.DataFrame"
     frames: tuple[Frame, ...]
-    lux: tuple[Lux, ...]
 
 
 def counterfactuals(
     failures: "pl.DataFrame",
     *,
-    frames: Mapping[tuple[str, str], Frame],
-    embedder: Embedder,
+    originals: Sequence[Frame],
+    score: Score,
+    dimensions: Sequence[Dimension] = (),
+    withheld: Sequence[tuple[str, str]] = (),
     rerender: Rerender | None = None,
-) -> list[Counterfactual]:
-    """Run failing attempts again, once for each change, against the template that they failed against.
+) -> list[CounterfactualResult]:
+    """Score failing attempts again, once for each change, against the threshold that they failed at.
 
-    Only attempts that the change touches are counted: taking glasses off is tried on those that wear them. The
-    threshold is the one that they failed at.
+    Only attempts that the change touches are counted: taking glasses off is tried on those that wear them.
 
     Args:
-        failures: rows as `scored_attempts` gives them.
-        frames: their decoded frames, by (drop, frame).
+        failures: with `drop_id`, `attempt_id`, `subject_id`, `score`, `decision_threshold` and the conditions.
+        originals: their frames.
+        score: gives their scores after a change.
+        dimensions: conditions, of which those with a benign value are set to it, where attempts can be rendered again.
+        withheld: words and column of conditions that preprocessing reads, and is tried without.
+        rerender: renders attempts again; None for real images.
     """
-    originals, lux = frames_of(failures, frames), failures["illuminance_lux"].to_list()
-    trials = list(_reprocessed(originals, lux, has_tone_curve=_has_tone_curve(embedder)))
+    trials = list(_reprocessed(failures, originals, withheld=withheld))
     if rerender is not None:
-        trials += _rerendered(failures, originals, rerender=rerender)
-    return [_outcome(trial, failures=failures, embedder=embedder) for trial in trials]
+        trials += _rerendered(failures, originals, dimensions=dimensions, rerender=rerender)
+    return [_outcome(trial, score=score) for trial in trials]
 
 
 def gamma(frame: Frame, *, exponent: float) -> Frame:
-    """`255 (x / 255) ** exponent`: below 1 brightens, above 1 darkens."""
+    """Correct the gamma of a frame, `255 (x / 255) ** exponent`: below 1 brightens, above 1 darkens."""
     table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
     return np.asarray(table[frame])
 
 
 def stretch(frame: Frame, *, share: float = 0.02) -> Frame:
-    """Contrast spread linearly until a share of the pixels at each end is black or white."""
+    """Stretch the contrast of a frame linearly until a share of the pixels at each end is black or white."""
     low, high = np.quantile(frame, (share, 1 - share))
     if high <= low:
         return frame
@@ -120,17 +112,17 @@ def stretch(frame: Frame, *, share: float = 0.02) -> Frame:
 
 
 def denoise(frame: Frame) -> Frame:
-    """The median of 3 x 3 pixels."""
+    """Filter the noise of a frame by the median of 3 x 3 pixels."""
     return np.asarray(Pillow.fromarray(frame).filter(ImageFilter.MedianFilter(3)), dtype=np.uint8)
 
 
 def smooth(frame: Frame, *, radius_px: float = 1.0) -> Frame:
-    """Gaussian blur of one pixel."""
+    """Blur a frame by a Gaussian."""
     return np.asarray(Pillow.fromarray(frame).filter(ImageFilter.GaussianBlur(radius_px)), dtype=np.uint8)
 
 
 def zoom(frame: Frame, *, share: float = 0.85) -> Frame:
-    """The middle of the frame, enlarged to its size."""
+    """Enlarge the middle of a frame to its size."""
     height, width = frame.shape[:2]
     left, top = width * (1 - share) / 2, height * (1 - share) / 2
     box = (left, top, width - left, height - top)
@@ -149,34 +141,43 @@ PROCESSES: tuple[tuple[str, Callable[[Frame], Frame]], ...] = (
 """Ways to process a frame again, with the words for each; the illuminance in the log stays what it was."""
 
 
-def _has_tone_curve(embedder: Embedder) -> bool:
-    return any(isinstance(step, ToneCurve) for step in embedder.entry.preprocessing)
+def _reprocessed(
+    failures: "pl.DataFrame", originals: Sequence[Frame], *, withheld: Sequence[tuple[str, str]]
+) -> Iterator[_Trial]:
+    import polars as pl
 
-
-def _reprocessed(originals: Sequence[Frame], lux: Sequence[Lux], *, has_tone_curve: bool) -> Iterator[_Trial]:
-    if has_tone_curve:
-        known = tuple(row for row, value in enumerate(lux) if value is not None)
-        yield _Trial(TONE_CURVE_OFF, "reprocessed", known, tuple(originals[i] for i in known), (None,) * len(known))
+    for words, column in withheld:
+        known = failures[column].is_not_null().arg_true()
+        unknown = failures[known].with_columns(pl.lit(None, failures.schema[column]).alias(column))
+        yield _Trial(words, "reprocessed", unknown, tuple(originals[row] for row in known))
     for words, process in PROCESSES:
-        frames = tuple(process(frame) for frame in originals)
-        yield _Trial(words, "reprocessed", tuple(range(len(frames))), frames, tuple(lux))
+        yield _Trial(words, "reprocessed", failures, tuple(process(frame) for frame in originals))
 
 
-def _rerendered(failures: "pl.DataFrame", originals: Sequence[Frame], *, rerender: Rerender) -> Iterator[_Trial]:
+def _rerendered(
+    failures: "pl.DataFrame",
+    originals: Sequence[Frame],
+    *,
+    dimensions: Sequence[Dimension],
+    rerender: Rerender,
+) -> Iterator[_Trial]:
     """One trial a condition, over the attempts that are not benign in it and that can be rendered at all."""
-    usable = _reproducible(failures, originals, rerender=rerender)
-    for words, column, value in BENIGN if usable.any() else ():
-        rows = np.flatnonzero(usable & (failures[column].is_not_null() & (failures[column] != value)).to_numpy())
-        done = _by_drop(failures, rows, rerender=rerender, change={column: value})
-        frames = tuple(frame for frame in done.frames if frame is not None)
-        yield _Trial(words, "rerendered", tuple(rows.tolist()), frames, done.illuminance_lux)
+    import polars as pl
 
-
-def _reproducible(failures: "pl.DataFrame", originals: Sequence[Frame], *, rerender: Rerender) -> NDArray[np.bool_]:
-    """Which attempts come out pixel by pixel as they were, when nothing is changed."""
     again = _by_drop(failures, np.arange(len(failures)), rerender=rerender, change={}).frames
     both = zip(originals, again, strict=True)
-    return np.array([other is not None and np.array_equal(one, other) for one, other in both], dtype=bool)
+    # A renderer is believed where it gives the attempt's own pixels when nothing is changed.
+    usable = np.array([other is not None and np.array_equal(one, other) for one, other in both], dtype=bool)
+    for item in dimensions if usable.any() else ():
+        if item.benign is None:
+            continue
+        words, value = item.benign
+        column = failures[item.name]
+        rows = np.flatnonzero(usable & (column.is_not_null() & (column != value)).to_numpy())
+        done = _by_drop(failures, rows, rerender=rerender, change={item.name: value})
+        logged = [pl.Series(name, values, failures.schema[name]) for name, values in done.conditions.items()]
+        frames = tuple(frame for frame in done.frames if frame is not None)
+        yield _Trial(words, "rerendered", failures[rows.tolist()].with_columns(logged), frames)
 
 
 def _by_drop(
@@ -184,30 +185,32 @@ def _by_drop(
 ) -> Rerendered:
     """The chosen rows rendered drop by drop, back in their order."""
     frames: dict[int, Frame | None] = {}
-    lux: dict[int, Lux] = {}
+    logged: dict[str, dict[int, Setting | None]] = {}
     drops = failures["drop_id"].to_numpy()[rows]
     for drop in np.unique(drops):
         here = rows[drops == drop]
         done = rerender(str(drop), failures["attempt_id"][here].to_list(), change=change)
         frames.update(zip(here.tolist(), done.frames, strict=True))
-        lux.update(zip(here.tolist(), done.illuminance_lux, strict=True))
-    return Rerendered(tuple(frames[row] for row in rows.tolist()), tuple(lux[row] for row in rows.tolist()))
+        for name, values in done.conditions.items():
+            logged.setdefault(name, {}).update(zip(here.tolist(), values, strict=True))
+    return Rerendered(
+        tuple(frames[row] for row in rows.tolist()),
+        {name: tuple(values.get(row) for row in rows.tolist()) for name, values in logged.items()},
+    )
 
 
-def _outcome(trial: _Trial, *, failures: "pl.DataFrame", embedder: Embedder) -> Counterfactual:
-    if not trial.rows:
+def _outcome(trial: _Trial, *, score: Score) -> CounterfactualResult:
+    rows = trial.attempts
+    if rows.is_empty():
         untouched = replace(NO_TRIAL, reason="no failing attempt is touched by the change")
-        return Counterfactual(trial.change, trial.source, None, None, untouched)
-    rows = failures[list(trial.rows)]
-    vectors = embedder.embed(list(trial.frames), illuminance_lux=list(trial.lux)).embeddings
-    scores = np.einsum("ij,ij->i", vectors.astype(np.float64), partners(rows).astype(np.float64))
+        return CounterfactualResult(trial.change, trial.source, None, None, untouched)
+    scores = score(rows, trial.frames)
     has_score = np.isfinite(scores)
-    is_accepted = np.where(has_score, scores, -2.0) >= rows["decision_threshold"].to_numpy()
+    is_accepted = has_score & (scores >= rows["decision_threshold"].to_numpy())
     _, codes = np.unique(rows["subject_id"].to_numpy(), return_inverse=True)
     # Its reason says whether errors are enough to rank a cell by, which attempts let in are not.
     rate = replace(clustered_rate(np.bincount(codes, weights=is_accepted), np.bincount(codes)), reason=None)
     if not has_score.any():
-        return Counterfactual(trial.change, trial.source, None, None, rate)
-    before = float(rows["score"].to_numpy()[has_score].mean())
-    after = float(np.clip(scores[has_score].mean(), -1.0, 1.0))
-    return Counterfactual(trial.change, trial.source, before, after, rate)
+        return CounterfactualResult(trial.change, trial.source, None, None, rate)
+    before, after = (float(values[has_score].mean()) for values in (rows["score"].to_numpy(), scores))
+    return CounterfactualResult(trial.change, trial.source, before, after, rate)

@@ -29,7 +29,7 @@ FEWEST_HITS = 0.5
 LEVELS = 8
 RANDOM_ORDERS = 2
 REDRAWS = 3
-HIGHEST_LIKENESS = 0.5
+MAX_CORRELATION = 0.5
 """Of maps with those of a redrawn model: a map that ignores the model has 1, unrelated maps of 8 x 8 about 0.1."""
 
 
@@ -91,14 +91,14 @@ class Ordering:
 class Randomisation:
     """Mean absolute Spearman correlation of maps with those of the same network with its weights drawn anew."""
 
-    likeness: float | None
+    correlation: float | None
 
     @property
     def objection(self) -> str | None:
-        if self.likeness is None:
+        if self.correlation is None:
             return "the weights of the model cannot be drawn anew, so it cannot be told from a map of edges"
-        if self.likeness > HIGHEST_LIKENESS:
-            return f"it is like the map of a model with random weights (rank correlation {self.likeness:.2f})"
+        if self.correlation > MAX_CORRELATION:
+            return f"it is like the map of a model with random weights (rank correlation {self.correlation:.2f})"
         return None
 
 
@@ -199,8 +199,8 @@ def redraw_weights(
     models = [score.redraw(seed + number) if score.redraw else None for number in range(REDRAWS)]
     others = [explain(model, pairs, baseline) for model in models if model is not None]
     # Numbers may overflow in a network of which nothing fits any more: such a map is like nothing, and says nothing.
-    likeness = [_likeness(_cells(maps), _cells(other)) for other in others if np.isfinite(other).all()]
-    return Randomisation(float(np.mean(likeness)) if likeness else None)
+    correlations = [_rank_correlation(_cells(maps), _cells(other)) for other in others if np.isfinite(other).all()]
+    return Randomisation(float(np.mean(correlations)) if correlations else None)
 
 
 def _cue_boxes(pairs: Pairs, *, seed: int) -> NDArray[np.int64]:
@@ -283,7 +283,7 @@ def _p_of_gain(gain: Floats, subjects: Sequence[str]) -> float:
     return float(stats.ttest_1samp(means, 0.0, alternative="greater").pvalue)
 
 
-def _likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def _rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Mean over rows of the absolute Spearman correlation; a constant map is like nothing."""
     from scipy import stats
 

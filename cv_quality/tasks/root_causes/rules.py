@@ -1,7 +1,12 @@
-"""What the gates ask of root causes: of slices and their trends, of the attribution of a change, of clusters."""
+"""What the gates ask of root causes: of slices and their trends, of the attribution of a change, of clusters.
+
+Rules speak of a task's primary outcome, which is the task's to name.
+"""
 
 from collections.abc import Iterator
 
+from cv_quality.error_analysis.population import Outcome
+from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 from cv_quality.gates.rules import ROUNDING, Rule, query_rule, rows_rule
 from cv_quality.lake.schema import Table
 from cv_quality.tasks.root_causes.tables import (
@@ -13,14 +18,17 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_TRENDS,
 )
 
-CONFIRMATION_LEVEL = 0.01
-CONFIRMED_FRR = "FROM failure_slices WHERE outcome = 'frr' AND finding = 'confirmed'"
 _PARTS = ("mix", "rate", "change")
 _COUNTS = ("failures_before", "attempts_before", "failures_after", "attempts_after")
 
 
+def confirmed_slices(outcome: str) -> str:
+    """Write the SQL that selects from the confirmed slices of an outcome, to stand after the columns."""
+    return f"FROM failure_slices WHERE outcome = '{outcome}' AND finding = 'confirmed'"
+
+
 def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
-    """What holds for a slice or cluster that was confirmed on subjects that did not propose it.
+    """What holds for a slice or cluster that was confirmed on subjects who had no part in its search.
 
     Args:
         confirmed: SQL that selects the confirmed rows.
@@ -37,7 +45,7 @@ def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
     )
     yield rows_rule(
         table,
-        f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all proposals counted",
+        f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all candidates counted",
         f"{confirmed} AND NOT coalesce(p_adjusted <= {CONFIRMATION_LEVEL}, false)",
     )
     yield rows_rule(
@@ -52,107 +60,124 @@ def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
     )
 
 
-SLICES_RULES = (
-    query_rule(
-        SLICE_SEARCHES,
-        "the false rejects were searched",
-        "SELECT 'frr' AS outcome WHERE NOT EXISTS (SELECT 1 FROM slice_searches WHERE outcome = 'frr')",
-    ),
-    rows_rule(
-        SLICE_SEARCHES,
-        "failures and subjects never exceed attempts",
-        "n_failures > n_attempts OR n_subjects > n_attempts",
-    ),
-    query_rule(
-        SLICE_SEARCHES,
-        "every confirmed slice is counted by its search",
-        "SELECT outcome FROM (SELECT outcome, n_slices AS n FROM slice_searches) s FULL JOIN "
-        "(SELECT outcome, count(*) AS found FROM failure_slices WHERE finding = 'confirmed' GROUP BY ALL) f "
-        "USING (outcome) WHERE coalesce(n, -1) <> coalesce(found, 0)",
-    ),
-    *_confirmed_rules(FAILURE_SLICES, "finding = 'confirmed'"),
-    rows_rule(
-        FAILURE_SLICES,
-        "what is explained away says by what, and its rate without it",
-        "finding = 'explained_away' AND (explained_by IS NULL OR rate_after IS NULL)",
-    ),
-    query_rule(
-        FAILURE_SLICES,
-        "nothing is explained away where nothing is confirmed",
-        "SELECT outcome, finding, rank FROM failure_slices WHERE finding = 'explained_away' AND outcome NOT IN "
-        "(SELECT outcome FROM failure_slices WHERE finding = 'confirmed')",
-    ),
-    rows_rule(SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),
-    rows_rule(SLICE_TRENDS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
-    query_rule(
-        SLICE_TRENDS,
-        "every confirmed slice of the false rejects has its rate in the build itself",
-        f"SELECT outcome, rank {CONFIRMED_FRR} AND rank NOT IN (SELECT rank FROM slice_trends "
-        "WHERE outcome = 'frr' AND trend_build_id = build_id)",
-    ),
-    query_rule(
-        EXAMPLES,
-        "every exemplar is of a confirmed slice",
-        "SELECT outcome, rank, role, position FROM exemplars WHERE (outcome, rank) NOT IN "
-        "(SELECT (outcome, rank) FROM failure_slices WHERE finding = 'confirmed')",
-    ),
-    rows_rule(
-        EXAMPLES,
-        "a pass, and a pair, has its partner, and a pair its difference",
-        "(role <> 'failure' AND (partner_drop_id IS NULL OR partner_attempt_id IS NULL)) "
-        "OR (role = 'differs_in_one' AND difference IS NULL)",
-    ),
-)
-ATTRIBUTION_RULES = (
-    rows_rule(
-        CHANGE_ATTRIBUTION,
-        "mix and rate add up to the change",
-        f"NOT abs(mix + rate - change) <= {ROUNDING}",
-    ),
-    query_rule(
-        CHANGE_ATTRIBUTION,
-        "the parts add up to the whole",
-        "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
-        + " OR ".join(
-            f"NOT coalesce(abs(sum({name}) FILTER (part > 0) - sum({name}) FILTER (part = 0)) <= {ROUNDING}, false)"
-            for name in _PARTS
+def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
+    """Declare what holds of the slices of a build.
+
+    Args:
+        outcome: the primary one.
+    """
+    name = outcome.name
+    return (
+        query_rule(
+            SLICE_SEARCHES,
+            f"the {outcome.failures} were searched",
+            f"SELECT '{name}' AS outcome WHERE NOT EXISTS (SELECT 1 FROM slice_searches WHERE outcome = '{name}')",
         ),
-    ),
-    query_rule(
-        CHANGE_ATTRIBUTION,
-        "the attempts and failures of the parts add up to those of the whole",
-        "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
-        + " OR ".join(
-            f"sum({name}) FILTER (part > 0) IS DISTINCT FROM sum({name}) FILTER (part = 0)" for name in _COUNTS
+        rows_rule(
+            SLICE_SEARCHES,
+            "failures and subjects never exceed attempts",
+            "n_failures > n_attempts OR n_subjects > n_attempts",
         ),
-    ),
-    rows_rule(
-        CHANGE_ATTRIBUTION,
-        "the whole change is the FRR after less the FRR before",
-        "part = 0 AND NOT coalesce(abs(failures_after / attempts_after - failures_before / attempts_before "
-        f"- change) <= {ROUNDING}, false)",
-    ),
-    rows_rule(
-        CHANGE_ATTRIBUTION,
-        "failures never exceed attempts, nor paired subjects all",
-        "failures_before > attempts_before OR failures_after > attempts_after OR n_paired > n_subjects",
-    ),
-    rows_rule(
-        CHANGE_ATTRIBUTION,
-        "bounds are ordered",
-        " OR ".join(f"{name}_low > {name}_high" for name in _PARTS),
-    ),
-    rows_rule(
-        CHANGE_ATTRIBUTION,
-        "a missing bound says why",
-        f"reason IS NULL AND ({' OR '.join(f'{name}_low IS NULL OR {name}_high IS NULL' for name in _PARTS)})",
-    ),
-    rows_rule(
-        CHANGE_ATTRIBUTION,
-        "the change is attributed to the confirmed slices",
-        f"where_json IS NOT NULL AND where_json NOT IN (SELECT where_json {CONFIRMED_FRR})",
-    ),
-)
+        query_rule(
+            SLICE_SEARCHES,
+            "every confirmed slice is counted by its search",
+            "SELECT outcome FROM (SELECT outcome, n_slices AS n FROM slice_searches) s FULL JOIN "
+            "(SELECT outcome, count(*) AS found FROM failure_slices WHERE finding = 'confirmed' GROUP BY ALL) f "
+            "USING (outcome) WHERE coalesce(n, -1) <> coalesce(found, 0)",
+        ),
+        *_confirmed_rules(FAILURE_SLICES, "finding = 'confirmed'"),
+        rows_rule(
+            FAILURE_SLICES,
+            "what is explained away says by what, and its rate without it",
+            "finding = 'explained_away' AND (explained_by IS NULL OR rate_after IS NULL)",
+        ),
+        query_rule(
+            FAILURE_SLICES,
+            "nothing is explained away where nothing is confirmed",
+            "SELECT outcome, finding, rank FROM failure_slices WHERE finding = 'explained_away' AND outcome NOT IN "
+            "(SELECT outcome FROM failure_slices WHERE finding = 'confirmed')",
+        ),
+        rows_rule(SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),
+        rows_rule(SLICE_TRENDS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+        query_rule(
+            SLICE_TRENDS,
+            f"every confirmed slice of the {outcome.failures} has its rate in the build itself",
+            f"SELECT outcome, rank {confirmed_slices(name)} AND rank NOT IN (SELECT rank FROM slice_trends "
+            f"WHERE outcome = '{name}' AND trend_build_id = build_id)",
+        ),
+        query_rule(
+            EXAMPLES,
+            "every example is of a confirmed slice",
+            "SELECT outcome, rank, role, position FROM examples WHERE (outcome, rank) NOT IN "
+            "(SELECT (outcome, rank) FROM failure_slices WHERE finding = 'confirmed')",
+        ),
+        rows_rule(
+            EXAMPLES,
+            "a pass, and a pair, has its partner, and a pair its difference",
+            "(role <> 'failure' AND (partner_drop_id IS NULL OR partner_attempt_id IS NULL)) "
+            "OR (role = 'differs_in_one' AND difference IS NULL)",
+        ),
+    )
+
+
+def attribution_rules(outcome: Outcome) -> tuple[Rule, ...]:
+    """Declare what holds of the attribution of a build's change.
+
+    Args:
+        outcome: the primary one.
+    """
+    return (
+        rows_rule(
+            CHANGE_ATTRIBUTION,
+            "mix and rate add up to the change",
+            f"NOT abs(mix + rate - change) <= {ROUNDING}",
+        ),
+        query_rule(
+            CHANGE_ATTRIBUTION,
+            "the parts add up to the whole",
+            "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+            + " OR ".join(
+                f"NOT coalesce(abs(sum({name}) FILTER (part > 0) - sum({name}) FILTER (part = 0)) <= {ROUNDING}, false)"
+                for name in _PARTS
+            ),
+        ),
+        query_rule(
+            CHANGE_ATTRIBUTION,
+            "the attempts and failures of the parts add up to those of the whole",
+            "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+            + " OR ".join(
+                f"sum({name}) FILTER (part > 0) IS DISTINCT FROM sum({name}) FILTER (part = 0)" for name in _COUNTS
+            ),
+        ),
+        rows_rule(
+            CHANGE_ATTRIBUTION,
+            f"the whole change is the {outcome.rate} after less the {outcome.rate} before",
+            "part = 0 AND NOT coalesce(abs(failures_after / attempts_after - failures_before / attempts_before "
+            f"- change) <= {ROUNDING}, false)",
+        ),
+        rows_rule(
+            CHANGE_ATTRIBUTION,
+            "failures never exceed attempts, nor paired subjects all",
+            "failures_before > attempts_before OR failures_after > attempts_after OR n_paired > n_subjects",
+        ),
+        rows_rule(
+            CHANGE_ATTRIBUTION,
+            "bounds are ordered",
+            " OR ".join(f"{name}_low > {name}_high" for name in _PARTS),
+        ),
+        rows_rule(
+            CHANGE_ATTRIBUTION,
+            "a missing bound says why",
+            f"reason IS NULL AND ({' OR '.join(f'{name}_low IS NULL OR {name}_high IS NULL' for name in _PARTS)})",
+        ),
+        rows_rule(
+            CHANGE_ATTRIBUTION,
+            "the change is attributed to the confirmed slices",
+            f"where_json IS NOT NULL AND where_json NOT IN (SELECT where_json {confirmed_slices(outcome.name)})",
+        ),
+    )
+
+
 CLUSTERS_RULES = (
     *_confirmed_rules(FAILURE_CLUSTERS),
     rows_rule(

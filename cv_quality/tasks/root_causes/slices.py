@@ -1,53 +1,23 @@
-"""The slices of one build: what its own genuine attempts fail at, how that was in the builds before, and examples.
+"""Slices of a build's populations, how they were in the builds before, and examples, as rows of the lake.
 
-Any table is searched by `cv_quality.error_analysis.discovery`; here the attempts of the lake are put before it, outcome by
-outcome, and what it says becomes rows of the lake. What a build changed against its baseline is in
+A population is searched in `cv_quality.error_analysis`; the change against a baseline is in
 `cv_quality.tasks.root_causes.attribution`.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, cast
+from itertools import chain
+from typing import cast
 
-from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX
-from cv_quality.error_analysis.slice_report import ExplainedAway, Finding, Findings, Insufficient
+from cv_quality.error_analysis.examples import choose_examples
+from cv_quality.error_analysis.population import Population, search_slices
+from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.schema import Table
 from cv_quality.metrics.rates import Rate, clustered_rate
-from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
-from cv_quality.tasks.verification.comparisons import involved_attempts
-from cv_quality.tasks.verification.modalities.face import CONDITIONS
-from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, GROUP_ATTRIBUTES, OUTCOME_WATERFALL, OUTCOMES
-
-if TYPE_CHECKING:
-    import polars as pl
-
-ATTRIBUTES = (
-    *(column.name for column in CONDITIONS),
-    "device_model",
-    "camera_supplier",
-    *GROUP_ATTRIBUTES,
-)
-"""The columns of an attempt that are searched: what was the case, never an id, a score, or a band of another column."""
-
-OF_IMAGES = ("image_height_px", "site")
-"""What else is searched where all images of a drop are compared: folders of images say little more of themselves."""
-
-FRR = "frr"
-"""The outcome sought first: any but accepted."""
-FNMR = "fnmr"
-"""Sought where all images of a drop are compared: a genuine comparison below the threshold."""
-ACCEPTED = "accepted"
-SUBJECT = "subject_id"
-MIN_FAILURES = 20
-"""Failures of a single stage below which it is not searched by itself: it could not be told from its subjects."""
-MOST_OF_REJECTS = 0.75
-"""A stage that ended more than this part of the false rejects would only be found again."""
-SEED = 0
+from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS, write_rows
 
 Row = Mapping[str, object]
 
@@ -57,9 +27,10 @@ class SliceSummary:
     """What the search said of a build.
 
     Attributes:
-        attempts: genuine bona fide attempts searched.
-        searches: outcomes searched, the false rejects and single stages.
-        confirmed, insufficient, explained_away: findings among the false rejects.
+        attempts: searched.
+        searches: outcomes searched, the primary one and others.
+        confirmed, insufficient, explained_away: findings of the primary outcome.
+        examples: of all outcomes.
         conclusion: one sentence on whether any of them is real.
     """
 
@@ -68,20 +39,19 @@ class SliceSummary:
     confirmed: int
     insufficient: int
     explained_away: int
-    exemplars: int
+    examples: int
     conclusion: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One outcome sought: the rows with `is_failure` set for it, and the answer, or why there is none."""
+    """A population searched: its report, or why there is none."""
 
-    outcome: str
-    attempts: "pl.DataFrame"
-    answer: Findings | str
+    population: Population
+    answer: SliceReport | str
 
     @property
-    def findings(self) -> Findings | None:
+    def report(self) -> SliceReport | None:
         return None if isinstance(self.answer, str) else self.answer
 
     @property
@@ -90,77 +60,58 @@ class _Search:
 
     @property
     def confirmed(self) -> list[Slice]:
-        return [found.where for found in self.findings.slices] if self.findings else []
+        return [found.where for found in self.report.slices] if self.report else []
 
 
 def find_build_slices(
     lake: Lake,
     *,
     build: str,
-    drops: Sequence[str],
-    models: Sequence[str],
-    lineage: Mapping[str, Sequence[str]],
+    populations: Sequence[Population],
+    before: Iterable[tuple[str, Population]] = (),
     threads: int = 2,
-    seed: int = SEED,
+    seed: int = 0,
 ) -> SliceSummary:
-    """Search a build's own attempts for slices and write what was found, with trends, waterfall and exemplars.
+    """Search a build's own populations for slices and write what was found, with trends and examples.
 
-    The false rejects are searched first; then every single stage that ended at least 20 attempts and not nearly all
-    of them; then, in drops that compare all images, the comparisons. Each search holds its error by itself.
+    Each search holds its error by itself.
 
     Args:
-        drops: the build's own drops.
-        models: whose outcomes the waterfall shows: the build's own first, then its baseline's.
-        lineage: the builds that it follows, the nearest first, each with its own drops, which it has scored itself.
+        lake: written to.
+        build: the build.
+        populations: that of the primary outcome first.
+        before: builds that it follows, the nearest first, with their primary populations; read where there are slices.
         threads: of the search.
-        seed: of the split of the subjects and of the choice of exemplars.
-
-    Raises:
-        MissingTable: a drop has no outcomes under one of the models, or under its own build in the lineage.
+        seed: of the split of the units and of the choice of examples.
     """
-    key, attempts = TableKey(build=build), genuine_attempts(lake, build=build, drops=drops)
-    sought = [*_by_outcome(attempts), *_by_comparison(lake, build=build, drops=drops)]
-    searches = [_searched(outcome, rows, seed=seed, threads=threads) for outcome, rows in sought]
-    rejects = searches[0]
-    trends = list(_trends(lake, attempts, rejects.confirmed, build=build, lineage=lineage))
-    _write(lake, SLICE_SEARCHES, key, [_search_row(search, seed=seed) for search in searches])
-    _write(lake, FAILURE_SLICES, key, [row for search in searches for row in _finding_rows(search)])
-    _write(lake, SLICE_TRENDS, key, trends)
-    _write_waterfall(lake, key, rejects.confirmed, models=models, drops=drops)
-    n_exemplars = _write_exemplars(lake, key, searches, seed=seed)
-    found = rejects.findings
+    searches = [_searched(population, seed=seed, threads=threads) for population in populations]
+    primary, report = searches[0], searches[0].report
+    trends: list[Row] = []
+    if primary.confirmed:
+        trends = list(_trends(chain([(build, primary.population)], before), primary.confirmed))
+    examples = [row for search in searches for row in example_rows(search.population, search.confirmed, seed=seed)]
+    write_rows(lake, SLICE_SEARCHES, build, [_search_row(search, seed=seed) for search in searches])
+    write_rows(lake, FAILURE_SLICES, build, [row for search in searches for row in _finding_rows(search)])
+    write_rows(lake, SLICE_TRENDS, build, trends)
+    write_rows(lake, EXAMPLES, build, examples)
     return SliceSummary(
-        attempts=attempts.height,
+        attempts=primary.population.rows.height,
         searches=len(searches),
-        confirmed=len(rejects.confirmed),
-        insufficient=len(found.insufficient) if found else 0,
-        explained_away=len(found.explained_away) if found else 0,
-        exemplars=n_exemplars,
-        conclusion=rejects.conclusion,
+        confirmed=len(primary.confirmed),
+        insufficient=len(report.insufficient) if report else 0,
+        explained_away=len(report.explained_away) if report else 0,
+        examples=len(examples),
+        conclusion=primary.conclusion,
     )
 
 
-def genuine_attempts(lake: Lake, *, build: str, drops: Sequence[str], model: str | None = None) -> "pl.DataFrame":
-    """The genuine bona fide attempts of a build's drops with their outcomes, and `is_failure`: not accepted.
-
-    In a drop that pairs all images, every image is an attempt at the other images of its subject, and fails when it
-    matches none of them.
+def read_slices(lake: Lake, build: str, outcome: str) -> list[Slice]:
+    """Read the confirmed slices of a build, the best first.
 
     Args:
-        model: whose outcomes; the build's own by default.
-
-    Raises:
-        MissingTable: the drop was not scored by the model.
-    """
-    import polars as pl
-
-    keys = [TableKey(build=model or build, drop=drop) for drop in sorted(drops)]
-    rows = lake.scan(ATTEMPT_OUTCOMES, keys).filter(pl.col("is_genuine"), presentation=BONA_FIDE)
-    return rows.with_columns(is_failure=pl.col("outcome") != ACCEPTED).sort("drop_id", "attempt_id").collect()
-
-
-def read_slices(lake: Lake, build: str, outcome: str = FRR) -> list[Slice]:
-    """The confirmed slices of a build, the best first.
+        lake: to read from.
+        build: the build.
+        outcome: the name of what was searched.
 
     Raises:
         MissingTable: the build was not searched.
@@ -169,96 +120,74 @@ def read_slices(lake: Lake, build: str, outcome: str = FRR) -> list[Slice]:
     return [Slice.from_list(json.loads(text)) for text in rows["where_json"]]
 
 
-def _by_outcome(attempts: "pl.DataFrame") -> "Iterator[tuple[str, pl.DataFrame]]":
-    """What counts as a failure, in turn: any false reject, then each stage that can be told apart."""
-    import polars as pl
+def example_rows(population: Population, slices: Sequence[Slice], *, seed: int = 0) -> Iterator[Row]:
+    """Choose examples of slices as rows of `examples`, without the build.
 
-    yield FRR, attempts
-    n_rejects = int(attempts["is_failure"].sum())
-    for outcome in OUTCOMES:
-        rows = attempts.with_columns(is_failure=pl.col("outcome") == outcome)
-        if outcome != ACCEPTED and MIN_FAILURES <= int(rows["is_failure"].sum()) <= MOST_OF_REJECTS * n_rejects:
-            yield outcome, rows
-
-
-def _by_comparison(lake: Lake, *, build: str, drops: Sequence[str]) -> "Iterator[tuple[str, pl.DataFrame]]":
-    """The genuine comparisons of drops that compare all images, each under both of its images.
-
-    An image fails as an attempt only if it matches no other one of its subject, which few do of whom there are many.
+    Args:
+        population: with a key of two columns, drop and attempt, or without one: then there are no examples.
+        slices: in the order of their rank.
+        seed: of the choice.
     """
-    import polars as pl
-
-    parts = [
-        _comparisons(lake, build=build, drop=drop)
-        for drop in sorted(drops)
-        if drop_facts(lake, drop).protocol == "all_pairs"
-    ]
-    if parts:
-        yield FNMR, pl.concat(parts)
-
-
-def _comparisons(lake: Lake, *, build: str, drop: str) -> "pl.DataFrame":
-    import polars as pl
-
-    images = lake.read(FRAME_INDEX, TableKey(drop=drop)).select("frame", image_height_px="height_px")
-    site = lake.read(DROP_FILES, TableKey(drop=drop))["site"].first()
-    attempts = genuine_attempts(lake, build=build, drops=[drop]).drop("score", "is_failure")
-    attempts = attempts.join(images, on="frame", how="left").with_columns(site=pl.lit(site))
-    compared = involved_attempts(lake, build=build, drop=drop, protocol="all_pairs").filter("is_genuine")
-    compared = compared.select("involved_id", "reference_id", "score")
-    rows = attempts.join(compared, left_on="attempt_id", right_on="involved_id")
-    rows = rows.with_columns(is_failure=pl.col("score") < pl.col("decision_threshold"))
-    return rows.sort("attempt_id", "reference_id", "score")
+    chosen = choose_examples(population, slices=slices, seed=seed)
+    identity, partner = ("drop_id", "attempt_id"), ("partner_drop_id", "partner_attempt_id")
+    keys = population.rows.select(population.key)
+    for item in chosen:
+        row = population.rows.row(item.row, named=True)
+        yield {
+            "outcome": population.outcome.name,
+            "rank": item.rank,
+            "role": item.role,
+            "position": item.position,
+            **dict(zip(identity, keys.row(item.row), strict=True)),
+            "subject_id": row[population.unit],
+            "score": row[population.score] if population.score else None,
+            **(dict(zip(partner, keys.row(item.partner), strict=True)) if item.partner is not None else {}),
+            "difference": item.difference,
+        }
 
 
-def _searched(outcome: str, attempts: "pl.DataFrame", *, seed: int, threads: int) -> _Search:
-    """The answer of one search; a table that cannot be searched says why, and the build goes on."""
-    from cv_quality.error_analysis.discovery import find_slices
-
-    if attempts.is_empty():
-        return _Search(outcome, attempts, "Nothing to search: no genuine attempt.")
-    columns = [name for name in (*ATTRIBUTES, *OF_IMAGES) if name in attempts.columns]
-    table = attempts.select(*columns, SUBJECT, "is_failure")
+def _searched(population: Population, *, seed: int, threads: int) -> _Search:
+    """The answer of one search; a population that cannot be searched says why, and the build goes on."""
+    if population.rows.is_empty():
+        return _Search(population, f"Nothing to search: no {population.outcome.trial}.")
     try:
-        findings = find_slices(
-            table, outcome="is_failure", subject=SUBJECT, columns=columns, seed=seed, threads=threads
-        )
+        return _Search(population, search_slices(population, seed=seed, threads=threads))
     except SliceError as error:
-        return _Search(outcome, attempts, f"Nothing was searched: {error}")
-    return _Search(outcome, attempts, findings)
+        return _Search(population, f"Nothing was searched: {error}")
 
 
 def _search_row(search: _Search, *, seed: int) -> Row:
-    failures, n = int(search.attempts["is_failure"].sum()), search.attempts.height
+    population, report = search.population, search.report
+    failures, n = int(population.is_failure.sum()), population.rows.height
     return {
-        "outcome": search.outcome,
+        "outcome": population.outcome.name,
         "n_attempts": n,
-        "n_subjects": search.attempts[SUBJECT].n_unique(),
+        "n_subjects": population.rows[population.unit].n_unique(),
         "n_failures": failures,
         "base_rate": failures / n if n else None,
         "n_slices": len(search.confirmed),
         "conclusion": search.conclusion,
-        "skipped_json": json.dumps(search.findings.skipped if search.findings else {}, sort_keys=True),
+        "skipped_json": json.dumps(report.skipped if report else {}, sort_keys=True),
         "seed": seed,
     }
 
 
 def _finding_rows(search: _Search) -> Iterator[Row]:
     """Every finding of one search, ranked within its kind."""
-    if search.findings is None:
+    if search.report is None:
         return
-    found = search.findings
+    report = search.report
     rows = [
-        ("confirmed", [_confirmed_row(item) for item in found.slices]),
-        ("insufficient", [_insufficient_row(item) for item in found.insufficient]),
-        ("explained_away", [_explained_row(item) for item in found.explained_away]),
+        ("confirmed", [_confirmed_row(item) for item in report.slices]),
+        ("insufficient", [_insufficient_row(item) for item in report.insufficient]),
+        ("explained_away", [_confounded_row(item) for item in report.explained_away]),
     ]
     for finding, items in rows:
         for rank, item in enumerate(items, start=1):
-            yield {"outcome": search.outcome, "finding": finding, "rank": rank, **item}
+            yield {"outcome": search.population.outcome.name, "finding": finding, "rank": rank, **item}
 
 
-def _confirmed_row(item: Finding) -> Row:
+def _confirmed_row(item: SliceFinding) -> Row:
     return _described(item.where, item.sentence) | {
         "rate": item.rate,
         "low": item.low,
@@ -275,12 +204,12 @@ def _confirmed_row(item: Finding) -> Row:
     }
 
 
-def _insufficient_row(item: Insufficient) -> Row:
+def _insufficient_row(item: InsufficientSlice) -> Row:
     counts = {"rate": item.rate, "rest_rate": item.rest_rate, "support": item.support, "n_subjects": item.subjects}
     return _described(item.where, item.sentence) | counts
 
 
-def _explained_row(item: ExplainedAway) -> Row:
+def _confounded_row(item: ConfoundedValue) -> Row:
     rates = {"rate": item.rate_before, "rate_after": item.rate_after, "rest_rate": item.rest_rate}
     return _described(item.where, item.sentence) | rates | {"explained_by": "; ".join(item.by)}
 
@@ -289,66 +218,19 @@ def _described(where: Slice, sentence: str) -> dict[str, object]:
     return {"condition": where.sentence(), "where_json": json.dumps(where.to_list()), "sentence": sentence}
 
 
-def _trends(
-    lake: Lake,
-    attempts: "pl.DataFrame",
-    slices: Sequence[Slice],
-    *,
-    build: str,
-    lineage: Mapping[str, Sequence[str]],
-) -> Iterator[Row]:
-    """The rate of each slice over all subjects of the build, and of each build that it follows."""
-    if not slices:
-        return
-    earlier = {name: genuine_attempts(lake, build=name, drops=drops) for name, drops in lineage.items()}
-    for name, rows in {build: attempts, **earlier}.items():
+def _trends(populations: Iterable[tuple[str, Population]], slices: Sequence[Slice]) -> Iterator[Row]:
+    """The rate of each slice over all units of each build."""
+    for build, population in populations:
         for rank, where in enumerate(slices, start=1):
-            rate = _rate_within(rows, where)
-            yield {"outcome": FRR, "rank": rank, "trend_build_id": name, **asdict(rate)}
+            rate = asdict(_rate_within(population, where))
+            yield {"outcome": population.outcome.name, "rank": rank, "trend_build_id": build, **rate}
 
 
-def _rate_within(attempts: "pl.DataFrame", where: Slice) -> Rate:
+def _rate_within(population: Population, where: Slice) -> Rate:
     import polars as pl
 
-    inside = attempts.filter(where.expression())
-    by_subject = inside.group_by(SUBJECT).agg(errors=pl.col("is_failure").sum(), trials=pl.len()).sort(SUBJECT)
-    overall = cast("float | None", attempts["is_failure"].mean()) or 0.0
-    return clustered_rate(by_subject["errors"], by_subject["trials"], expected_errors=overall * inside.height)
-
-
-def _write_waterfall(
-    lake: Lake, key: TableKey, slices: Sequence[Slice], *, models: Sequence[str], drops: Sequence[str]
-) -> None:
-    import polars as pl
-
-    from cv_quality.tasks.verification.waterfall import waterfall
-
-    assert key.build is not None
-    parts = []
-    for model in models:
-        rows = waterfall(genuine_attempts(lake, build=key.build, drops=drops, model=model), slices)
-        parts.append(rows.with_columns(build_id=pl.lit(key.build), model_build_id=pl.lit(model)))
-    lake.write(OUTCOME_WATERFALL, key, pl.concat(parts))
-
-
-def _write_exemplars(lake: Lake, key: TableKey, searches: Sequence[_Search], *, seed: int) -> int:
-    """The exemplars of the slices of every search over attempts; returns how many there are."""
-    import polars as pl
-
-    from cv_quality.error_analysis.examples import choose_exemplars
-
-    parts = [
-        choose_exemplars(search.attempts, slices=search.confirmed, seed=seed).with_columns(
-            build_id=pl.lit(key.build), outcome=pl.lit(search.outcome)
-        )
-        for search in searches
-        if search.outcome != FNMR
-    ]
-    return lake.write(EXAMPLES, key, pl.concat(parts))
-
-
-def _write(lake: Lake, table: Table, key: TableKey, rows: Sequence[Row]) -> int:
-    import pyarrow as pa
-
-    filled = [{"build_id": key.build, **row} for row in rows]
-    return lake.write(table, key, pa.Table.from_pylist(filled, schema=table.arrow_schema))
+    failed, unit = population.failed, population.unit
+    inside = population.rows.filter(where.expression())
+    by_unit = inside.group_by(unit).agg(errors=pl.col(failed).sum(), trials=pl.len()).sort(unit)
+    overall = cast("float | None", population.rows[failed].mean()) or 0.0
+    return clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * inside.height)

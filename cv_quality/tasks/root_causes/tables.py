@@ -3,7 +3,10 @@
 Written from any task's populations by the stages beside this module.
 """
 
+from collections.abc import Mapping, Sequence
+
 from cv_quality.lake.columns import BUILD_ID, DROP_ID, RATE, SUBJECT_ID
+from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Column, Table, identifier
 
 FINDING_CONDITION = Column("condition", "text", "the slice as a sentence")
@@ -11,9 +14,11 @@ WHERE_JSON = Column("where_json", "text", "the slice as JSON: a list of column, 
 OUTCOME_SOUGHT = Column(
     "outcome",
     "text",
-    "what counted as a failure: 'frr' (not accepted), one outcome, or 'fnmr': of all images compared, a genuine "
-    "comparison below the threshold, under both of its images",
+    "what counted as a failure; of verification 'frr' (not accepted), one outcome, or 'fnmr': of all images compared, "
+    "a genuine comparison below the threshold, under both of its images",
 )
+WHOLE = "all attempts"
+"""The condition of what is counted over all of them."""
 RANK = Column("rank", "integer", "place among the findings of its kind, the best is 1", low=1)
 SLICE_SEARCHES = Table(
     "slice_searches",
@@ -87,7 +92,7 @@ SLICE_TRENDS = Table(
     asset="failure_slices",
 )
 EXAMPLES = Table(
-    "exemplars",
+    "examples",
     "build",
     "attempt that shows what a confirmed slice is about",
     (
@@ -183,3 +188,18 @@ FAILURE_CLUSTERS = Table(
     unique=("cluster",),
     mart=True,
 )
+
+
+def write_rows(lake: Lake, table: Table, build: str, rows: Sequence[Mapping[str, object]]) -> int:
+    """Write the rows of a build; what they leave out is null. Returns the number of rows.
+
+    Args:
+        lake: written to.
+        table: keyed by build.
+        build: whose rows they are.
+        rows: values by column, without the build.
+    """
+    import pyarrow as pa
+
+    filled = [{"build_id": build, **row} for row in rows]
+    return lake.write(table, TableKey(build=build), pa.Table.from_pylist(filled, schema=table.arrow_schema))

@@ -1,4 +1,4 @@
-"""Which pairs are explained: failing attempts of a slice over many subjects, and for each the pass that is most alike.
+"""The pairs that are explained: failing attempts of a slice over many subjects, and for each its most alike pass.
 
 The partner of an attempt is the template that gave its score in the lake. How frames become the model's input is in
 `cv_quality.error_analysis.explanations.pair_score`.
@@ -19,10 +19,12 @@ from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Kind
 from cv_quality.lake.store import Store
 from cv_quality.metrics.resampling import seeded
+from cv_quality.modality import Dimension
 from cv_quality.tasks.verification.comparisons import involved_attempts
-from cv_quality.tasks.verification.modalities.face import CONDITIONS
+from cv_quality.tasks.verification.dimensions import DEVICE
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
 
@@ -48,7 +50,7 @@ class Chosen:
 
 
 def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str]) -> "pl.DataFrame":
-    """The genuine bona fide attempts of a build's drops that were compared: `attempt_outcomes` with `partner`.
+    """Read the genuine bona fide attempts of a build's drops that were compared: `attempt_outcomes` with `partner`.
 
     `partner` is the unit template (float32) of the comparison that gave the attempt its score: the reference that it
     claims, and where the protocol compares all pairs, the one of the subject's other frames that is most alike.
@@ -62,11 +64,20 @@ def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str]) -> "pl.Data
     return pl.concat(tables) if tables else lake.scan(ATTEMPT_OUTCOMES, []).collect()
 
 
-def choose_pairs(attempts: "pl.DataFrame", *, where: Slice, seed: int, limit: int = MAX_FAILURES) -> Chosen:
-    """At most `limit` non-matches of the slice, as many subjects as possible, and for each its most alike pass.
+def choose_pairs(
+    attempts: "pl.DataFrame", *, where: Slice, conditions: Sequence[Dimension], seed: int, limit: int = MAX_FAILURES
+) -> Chosen:
+    """Choose non-matches of a slice, over as many subjects as possible, and for each its most alike pass.
 
     A pass is an accepted attempt outside of the slice: of the same subject where there is one, else of any; among
-    them the one whose conditions differ least, those that define the slice left out.
+    them the one whose conditions and device model differ least, those that define the slice left out.
+
+    Args:
+        attempts: as `scored_attempts` gives them.
+        where: the slice.
+        conditions: of the modality.
+        seed: of the choice among the rows of a subject.
+        limit: non-matches at most.
 
     Raises:
         SliceError: the slice speaks of a column that the attempts do not have.
@@ -81,13 +92,20 @@ def choose_pairs(attempts: "pl.DataFrame", *, where: Slice, seed: int, limit: in
     passes = attempts.filter(~inside & (pl.col("outcome") == "accepted")).sort(ATTEMPT)
     if failures.is_empty() or passes.is_empty():
         return Chosen(failures, passes.clear())
-    return Chosen(failures, passes[_nearest(failures, passes, without=where.columns)])
+    kinds = {item.name: item.column.kind for item in (*conditions, DEVICE[0]) if item.name not in where.columns}
+    return Chosen(failures, passes[_nearest(failures, passes, kinds=kinds)])
 
 
 def read_frames(
     lake: Lake, landing: Store, attempts: "Sequence[pl.DataFrame]"
 ) -> dict[tuple[str, str], NDArray[np.uint8]]:
-    """The decoded frame of every attempt, by (drop, frame)."""
+    """Decode the frame of every attempt, by (drop, frame).
+
+    Args:
+        lake: with the index of the frames.
+        landing: where the images lie.
+        attempts: tables with `drop_id` and `frame`.
+    """
     import polars as pl
 
     wanted = pl.concat([rows.select("drop_id", "frame") for rows in attempts]).unique().sort(pl.all())
@@ -99,12 +117,18 @@ def read_frames(
 
 
 def frames_of(attempts: "pl.DataFrame", frames: Mapping[tuple[str, str], Frame]) -> list[Frame]:
-    """The frames of attempts, in their order."""
+    """List the frames of attempts, in their order."""
     return [frames[(drop, name)] for drop, name in attempts.select("drop_id", "frame").iter_rows()]
 
 
 def as_pairs(chosen: Chosen, *, model: ExplainedModel, frames: Mapping[tuple[str, str], Frame]) -> tuple[Pairs, Pairs]:
-    """Failures and passes as the model sees them; a couple goes where no face is found in one of the two frames."""
+    """Prepare failures and passes as the model sees them; a couple goes where one of the two frames shows no face.
+
+    Args:
+        chosen: the couples.
+        model: that is explained.
+        frames: decoded, by (drop, frame).
+    """
     seen = [_seen(rows, model=model, frames=frames) for rows in (chosen.failures, chosen.passes)]
     both = np.intersect1d(seen[0][1], seen[1][1])
     failures, passes = (pairs.take(np.searchsorted(found, both)) for pairs, found in seen)
@@ -112,7 +136,7 @@ def as_pairs(chosen: Chosen, *, model: ExplainedModel, frames: Mapping[tuple[str
 
 
 def partners(attempts: "pl.DataFrame") -> NDArray[np.float32]:
-    """The templates of the attempts' partners as a matrix `[n, d]`."""
+    """Stack the templates of the attempts' partners, `[n, d]`."""
     if attempts.is_empty():
         return np.empty((0, 0), np.float32)
     return attempts["partner"].explode().to_numpy().astype(np.float32).reshape(len(attempts), -1)
@@ -171,13 +195,11 @@ def _spread(rows: "pl.DataFrame", *, seed: int, limit: int) -> "pl.DataFrame":
     return chosen.select(rows.columns)
 
 
-def _nearest(failures: "pl.DataFrame", passes: "pl.DataFrame", *, without: Sequence[str]) -> list[int]:
+def _nearest(failures: "pl.DataFrame", passes: "pl.DataFrame", *, kinds: Mapping[str, Kind]) -> list[int]:
     """For each failure the row of the pass nearest in its conditions, other subjects last; the first of equals."""
-    kinds = {item.name: item.column.kind for item in CONDITIONS} | {"device_model": "text"}
     distance = _OTHER_SUBJECT * _differs(failures["subject_id"], passes["subject_id"])
-    for name in (name for name in kinds if name not in without):
-        gap = _gap if kinds[name] == "real" else _differs
-        distance = distance + gap(failures[name], passes[name])
+    for name, kind in kinds.items():
+        distance = distance + (_gap if kind == "real" else _differs)(failures[name], passes[name])
     return [int(row) for row in distance.argmin(axis=1)]
 
 

@@ -1,18 +1,19 @@
-"""Explains a build's confirmed slices: maps that pass their checks, and what one changed condition does to the score.
+"""Explanations of a build's confirmed slices: saliency maps with their checks, and counterfactuals.
 
-Writes the tables `explanations` and `counterfactuals`. The pieces are in the modules beside this one; how a report
-shows them is the business of `cv_quality.reports`.
+Writes the tables `explanations` and `counterfactuals`. How pairs are chosen is in `explained_pairs`, how maps are made
+and checked in `cv_quality.error_analysis.explanations`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.error_analysis.explanations.aggregation import FEWEST_SUBJECTS, Aggregate, aggregate
-from cv_quality.error_analysis.explanations.counterfactuals import Counterfactual, Rerender, counterfactuals
+from cv_quality.error_analysis.explanations.counterfactuals import CounterfactualResult, Rerender, counterfactuals
 from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
     PairScore,
@@ -29,22 +30,29 @@ from cv_quality.error_analysis.explanations.saliency import (
 )
 from cv_quality.error_analysis.explanations.sanity import CHECKED_PAIRS, Checks, check_maps
 from cv_quality.error_analysis.slices import Slice
-from cv_quality.inference.embedder import load_embedder
-from cv_quality.inference.preprocessing import Frame
+from cv_quality.inference.embedder import Embedder, load_embedder
+from cv_quality.inference.preprocessing import Frame, ToneCurve
 from cv_quality.inference.registry import ModelEntry, ModelRegistry
-from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.schema import Table
+from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import Store
+from cv_quality.modality import Dimension
+from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.explained_pairs import (
     Chosen,
     as_pairs,
     choose_pairs,
+    frames_of,
+    partners,
     read_frames,
     scored_attempts,
 )
 from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS
 
+if TYPE_CHECKING:
+    import polars as pl
+
 MAX_SLICES = 3
+TONE_CURVE_OFF = "illuminance unknown to the preprocessing, which switches its tone curve off"
 Row: TypeAlias = dict[str, object]
 
 
@@ -85,6 +93,7 @@ def explain_build(
     build: str,
     drops: Sequence[str],
     slices: Sequence[Slice],
+    conditions: Sequence[Dimension],
     rerender: Rerender | None = None,
     threads: int = 2,
     seed: int = 0,
@@ -94,10 +103,16 @@ def explain_build(
     Of each slice at most 24 non-matches are explained, over as many subjects as possible, beside as many passes.
 
     Args:
+        lake: with the build's outcomes; written to.
+        landing: where the images lie.
         entry, registry: the build's model and where its file lies.
-        drops: the build's own drops.
+        build: the build.
+        drops: its own drops.
         slices: confirmed slices in order of rank; row `rank` of the tables is their place, from 1.
+        conditions: of the modality.
         rerender: renders simulated attempts again; None for real images.
+        threads: for model calls.
+        seed: of the choice of pairs, and of the checks.
 
     Raises:
         MissingTable: a drop has no outcomes yet.
@@ -109,13 +124,15 @@ def explain_build(
     changes: list[Row] = []
     if ranked:
         attempts = scored_attempts(lake, build=build, drops=drops)
-        chosen = {rank: choose_pairs(attempts, where=item, seed=seed) for rank, item in ranked.items()}
+        choose = partial(choose_pairs, attempts, conditions=conditions, seed=seed)
+        chosen = {rank: choose(where=item) for rank, item in ranked.items()}
         frames = read_frames(lake, landing, [rows for item in chosen.values() for rows in (item.failures, item.passes)])
         with torch_threads(1):
             maps = list(_maps(chosen, frames, entry=entry, registry=registry, threads=threads, seed=seed))
-            changes = list(_changes(chosen, frames, entry=entry, registry=registry, rerender=rerender, threads=threads))
-    _write(lake, EXPLANATIONS, maps, build=build)
-    _write(lake, COUNTERFACTUALS, changes, build=build)
+            embedder = load_embedder(entry, registry=registry, threads=threads)
+            changes = list(_changes(chosen, frames, embedder=embedder, conditions=conditions, rerender=rerender))
+    write_rows(lake, EXPLANATIONS, build, maps)
+    write_rows(lake, COUNTERFACTUALS, build, changes)
     shown = sum(bool(row["is_shown"]) for row in maps)
     return ExplanationSummary(build, len(ranked), sum(row["map"] is not None for row in maps), shown, len(changes))
 
@@ -123,10 +140,14 @@ def explain_build(
 def explain(
     failures: Pairs, passes: Pairs, *, score: PairScore, method: Method, threads: int = 2, seed: int = 0
 ) -> Explanation:
-    """The map of failures against their matched passes by one method, and its checks on the same pairs.
+    """Explain failures against their matched passes by one method, and check its map on the same pairs.
 
     Args:
         failures, passes: as many of each, one couple a row.
+        score: of the model.
+        method: of the map.
+        threads: for model calls.
+        seed: of the checks.
     """
     subjects = len(set(failures.subjects))
     found = partial(Explanation, method, len(failures), len(passes), subjects)
@@ -175,7 +196,7 @@ def _map_row(found: Explanation) -> Row:
             "deletion_random": checks.deletion.random_area,
             "insertion": checks.insertion.map_area,
             "insertion_random": checks.insertion.random_area,
-            "randomisation": checks.randomisation.likeness,
+            "randomisation": checks.randomisation.correlation,
         }
     return numbers | {
         "method": found.method,
@@ -194,18 +215,37 @@ def _changes(
     chosen: Mapping[int, Chosen],
     frames: Mapping[tuple[str, str], Frame],
     *,
-    entry: ModelEntry,
-    registry: ModelRegistry,
+    embedder: Embedder,
+    conditions: Sequence[Dimension],
     rerender: Rerender | None,
-    threads: int,
 ) -> Iterator[Row]:
-    embedder = load_embedder(entry, registry=registry, threads=threads)
+    has_tone_curve = any(isinstance(step, ToneCurve) for step in embedder.entry.preprocessing)
     for rank, item in chosen.items():
-        for found in counterfactuals(item.failures, frames=frames, embedder=embedder, rerender=rerender):
+        for found in counterfactuals(
+            item.failures,
+            originals=frames_of(item.failures, frames),
+            score=partial(partner_scores, embedder=embedder),
+            dimensions=conditions,
+            withheld=[(TONE_CURVE_OFF, "illuminance_lux")] if has_tone_curve else [],
+            rerender=rerender,
+        ):
             yield {"rank": rank, **_change_row(found)}
 
 
-def _change_row(found: Counterfactual) -> Row:
+def partner_scores(attempts: "pl.DataFrame", frames: Sequence[Frame], *, embedder: Embedder) -> NDArray[np.float64]:
+    """Score attempts by other frames against the templates of their partners; NaN where a frame has no template.
+
+    Args:
+        attempts: as `scored_attempts` gives them, under the conditions that the preprocessing is told.
+        frames: one an attempt.
+        embedder: of the build.
+    """
+    vectors = embedder.embed(list(frames), illuminance_lux=attempts["illuminance_lux"].to_list()).embeddings
+    scores = np.einsum("ij,ij->i", vectors.astype(np.float64), partners(attempts).astype(np.float64))
+    return np.asarray(scores.clip(-1.0, 1.0))
+
+
+def _change_row(found: CounterfactualResult) -> Row:
     rate = found.accepted
     return {
         "change": found.change,
@@ -216,10 +256,3 @@ def _change_row(found: Counterfactual) -> Row:
         "score_after": found.score_after,
         **rate.to_dict(),
     }
-
-
-def _write(lake: Lake, table: Table, rows: Sequence[Row], *, build: str) -> None:
-    import pyarrow as pa
-
-    filled = [dict.fromkeys(table.names) | row | {"build_id": build} for row in rows]
-    lake.write(table, TableKey(build=build), pa.Table.from_pylist(filled, schema=table.arrow_schema))

@@ -1,7 +1,7 @@
 """What the gates of verification ask beyond the declarations of its tables, in the order of the data."""
 
 from cv_quality.gates.rules import query_rule, rows_rule
-from cv_quality.tasks.root_causes.rules import CONFIRMED_FRR
+from cv_quality.tasks.root_causes.rules import confirmed_slices
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
@@ -170,7 +170,9 @@ EXPLANATIONS_RULES = (
     rows_rule(EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
     rows_rule(EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
     *(
-        rows_rule(table, "what is explained is a confirmed slice", f"rank NOT IN (SELECT rank {CONFIRMED_FRR})")
+        rows_rule(
+            table, "what is explained is a confirmed slice", f"rank NOT IN (SELECT rank {confirmed_slices('frr')})"
+        )
         for table in (EXPLANATIONS, COUNTERFACTUALS)
     ),
     rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),

@@ -1,6 +1,6 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cv_quality.builds import modality_of, own_drops, scoring_builds
 from cv_quality.drops.tables import (
@@ -13,17 +13,14 @@ from cv_quality.drops.tables import (
     VALIDATED_ATTEMPTS,
     VALIDATED_ENROLS,
 )
+from cv_quality.error_analysis.population import Population
 from cv_quality.lake.lake import TableKey
-from cv_quality.stage import Numbers, Stage
-from cv_quality.tasks.root_causes.rules import ATTRIBUTION_RULES, CLUSTERS_RULES, SLICES_RULES
-from cv_quality.tasks.root_causes.tables import (
-    CHANGE_ATTRIBUTION,
-    EXAMPLES,
-    FAILURE_CLUSTERS,
-    FAILURE_SLICES,
-    SLICE_SEARCHES,
-    SLICE_TRENDS,
-)
+from cv_quality.modality import Modality
+from cv_quality.stage import Numbers, Stage, Task
+from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
+from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
+from cv_quality.tasks.verification.modality import BiometricModality
+from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
 from cv_quality.tasks.verification.rules import (
     COMPARE_RULES,
     EXPLANATIONS_RULES,
@@ -53,6 +50,8 @@ from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from cv_quality.tasks.root_causes.clusters import Embedding
 
 
 def _infer(workspace: Workspace, key: TableKey) -> "DataclassInstance":
@@ -117,54 +116,30 @@ def _measure_build(workspace: Workspace, key: TableKey) -> "DataclassInstance":
     return measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
 
 
-def _history(workspace: Workspace, build: str) -> dict[str, list[str]]:
-    from cv_quality.freshness import Freshness
-    from cv_quality.tasks.verification.task import VERIFICATION
+def _embed(workspace: Workspace, build: str, population: Population) -> "Embedding":
+    from cv_quality.tasks.verification.attempt_vectors import embed_attempts
 
-    return Freshness(workspace, VERIFICATION).history(build)
-
-
-def _slices(workspace: Workspace, key: TableKey) -> "DataclassInstance":
-    from cv_quality.tasks.root_causes.slices import find_build_slices
-
-    build = str(key.build)
-    return find_build_slices(
+    settings = workspace.settings
+    return embed_attempts(
         workspace.lake,
+        population,
         build=build,
-        drops=own_drops(workspace, build),
-        models=scoring_builds(workspace, build),
-        lineage=_history(workspace, build),
-        threads=workspace.settings.threads,
-    )
-
-
-def _attribution(workspace: Workspace, key: TableKey) -> "DataclassInstance":
-    from cv_quality.tasks.root_causes.attribution import attribute_build
-    from cv_quality.tasks.root_causes.slices import read_slices
-
-    build = str(key.build)
-    baseline = workspace.registry.baseline(build)
-    return attribute_build(
-        workspace.lake,
-        build=build,
-        baseline=baseline,
-        drops=own_drops(workspace, build),
-        baseline_drops=_history(workspace, build).get(str(baseline), []),
-        slices=read_slices(workspace.lake, build),
-    )
-
-
-def _clusters(workspace: Workspace, key: TableKey) -> "DataclassInstance":
-    from cv_quality.tasks.root_causes.clusters import cluster_build
-
-    return cluster_build(
-        workspace.lake,
-        build=str(key.build),
-        drops=own_drops(workspace, str(key.build)),
         landing=workspace.landing,
-        backbone=workspace.settings.backbone,
-        threads=workspace.settings.threads,
+        backbone=settings.backbone,
+        threads=settings.threads,
     )
+
+
+def _task(modality: Modality) -> Task:
+    from cv_quality.tasks.verification.task import verification
+
+    return verification(cast(BiometricModality, modality))
+
+
+def _waterfall(workspace: Workspace, build: str) -> int:
+    from cv_quality.tasks.verification.waterfall import write_waterfall
+
+    return write_waterfall(workspace, build)
 
 
 def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
@@ -180,7 +155,8 @@ def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
         registry=workspace.registry,
         build=build,
         drops=own_drops(workspace, build),
-        slices=read_slices(workspace.lake, build),
+        slices=read_slices(workspace.lake, build, FRR.name),
+        conditions=modality_of(workspace, key).conditions,
         rerender=rerenderer(workspace.landing),
         threads=workspace.settings.threads,
     )
@@ -258,46 +234,22 @@ MEASURE_BUILD = Stage(
     description="Rates with intervals clustered by subject, and operating points, for the build and its baseline.",
     gate="rates within their intervals; realised FMR within its target; a missing number says why",
 )
-SLICES = Stage(
-    name="slices",
-    phase="explain",
-    reads=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS, ATTEMPT_OUTCOMES),
-    writes=(SLICE_SEARCHES, FAILURE_SLICES, SLICE_TRENDS, OUTCOME_WATERFALL, EXAMPLES),
-    run=_slices,
-    rules=(*SLICES_RULES, *WATERFALL_RULES),
-    reads_predecessors=True,
-    description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
-    gate=(
-        "the primary outcome was searched; a confirmed slice fails more often than the rest, at the search's "
-        "level after Holm; its rate is its failures over its attempts and lies in its interval; the outcomes add "
-        "up to the false rejects searched; examples are of confirmed slices"
+SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
+    Populations(
+        outcome=FRR,
+        primary=false_rejects,
+        reads=(ATTEMPT_OUTCOMES,),
+        others=other_outcomes,
+        others_read=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS),
+        embed=_embed,
+        embed_reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS),
+        task=_task,
     ),
-)
-ATTRIBUTION = Stage(
-    name="attribution",
-    phase="explain",
-    reads=(ATTEMPT_OUTCOMES, FAILURE_SLICES),
-    writes=(CHANGE_ATTRIBUTION,),
-    run=_attribution,
-    rules=ATTRIBUTION_RULES,
-    reads_predecessors=True,
-    description="The change of the FRR against the baseline, slice by slice: more such attempts, or more of them fail.",
-    gate=(
-        "mix + rate = change; the slices and the rest add up to the whole change, and their attempts to all "
-        "attempts; every part is a confirmed slice; a missing bound says why"
-    ),
-)
-CLUSTERS = Stage(
-    name="clusters",
-    phase="explain",
-    reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS, ATTEMPT_OUTCOMES),
-    writes=(FAILURE_CLUSTERS,),
-    run=_clusters,
-    rules=CLUSTERS_RULES,
-    description="Failures that lie together in an embedding, with the conditions that they share, if they share any.",
-    gate=(
-        "a confirmed cluster fails more often than the rest; a described one has its description; no failure "
-        "counts in two clusters"
+    SliceTables(
+        writes=(OUTCOME_WATERFALL,),
+        run=_waterfall,
+        rules=WATERFALL_RULES,
+        gate="; outcomes that add up to the FRR",
     ),
 )
 EXPLAIN = Stage(

@@ -1,4 +1,4 @@
-"""Where genuine attempts end: the count of every stage, over all of them and in each slice.
+"""The outcome waterfall: where genuine attempts end, stage by stage, over all of them and in each slice.
 
 The stage of each attempt is decided in `cv_quality.tasks.verification.outcomes`; why a slice is one, in
 `cv_quality.error_analysis.discovery`.
@@ -7,14 +7,36 @@ The stage of each attempt is decided in `cv_quality.tasks.verification.outcomes`
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cv_quality.builds import scoring_builds
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
-from cv_quality.tasks.verification.tables import OUTCOMES
+from cv_quality.lake.lake import TableKey
+from cv_quality.tasks.root_causes.slices import read_slices
+from cv_quality.tasks.root_causes.tables import WHOLE
+from cv_quality.tasks.verification.populations import FRR, false_rejects
+from cv_quality.tasks.verification.tables import OUTCOME_WATERFALL, OUTCOMES
+from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
 
-WHOLE = "all attempts"
+
+def write_waterfall(workspace: Workspace, build: str) -> int:
+    """Write the outcomes of a build's own drops under its model and its baseline's; returns the number of rows.
+
+    Raises:
+        MissingTable: a drop was not scored by one of the models, or the build was not searched for slices.
+    """
+    import polars as pl
+
+    slices = read_slices(workspace.lake, build, FRR.name)
+    parts = [
+        waterfall(false_rejects(workspace, build, model).rows, slices).with_columns(
+            build_id=pl.lit(build), model_build_id=pl.lit(model)
+        )
+        for model in scoring_builds(workspace, build)
+    ]
+    return workspace.lake.write(OUTCOME_WATERFALL, TableKey(build=build), pl.concat(parts))
 
 
 def waterfall(attempts: "pl.DataFrame", slices: Sequence[Slice]) -> "pl.DataFrame":

@@ -1,0 +1,140 @@
+"""A population: rows with an outcome, the unit that is resampled, and the conditions that may explain it.
+
+It is all that slices, attribution, clusters and examples see: whoever makes one gets root causes. How a task's are
+written to its tables is in `cv_quality.tasks.root_causes`; examples are chosen in `cv_quality.error_analysis.examples`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cv_quality.error_analysis.slices import Slice
+from cv_quality.errors import SliceError, near
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cv_quality.error_analysis.attribution import Attribution
+    from cv_quality.error_analysis.clusters import Clusters
+    from cv_quality.error_analysis.slice_report import SliceReport
+    from cv_quality.modality import Dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What counts as a failure.
+
+    Attributes:
+        name: as tables write it.
+        rate: what its rate is called.
+        failures: what its failures are called.
+        trial: what one row is called.
+    """
+
+    name: str
+    rate: str = "failure rate"
+    failures: str = "failures"
+    trial: str = "row"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Population:
+    """Trials with an outcome, and what may explain it.
+
+    Attributes:
+        outcome: what counts as a failure.
+        rows: one row a trial.
+        failed: column: true or 1 for a failure, or a loss, a number that is worse the higher it is.
+        unit: column that names what is resampled (subject, artefact, clip): rows of one unit are not independent.
+        columns: conditions, in the order in which they are searched.
+        key: columns that identify a row; none where no row is shown as an example.
+        score: column of the score that decided, where there is one.
+        dimensions: declarations of conditions, as far as there are any.
+    """
+
+    outcome: Outcome
+    rows: "pl.DataFrame"
+    failed: str
+    unit: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...] = ()
+    score: str | None = None
+    dimensions: "tuple[Dimension, ...]" = ()
+
+    def __post_init__(self) -> None:
+        """Check that every column is there.
+
+        Raises:
+            SliceError: one is not.
+        """
+        known = self.rows.columns
+        for name in (self.failed, self.unit, *self.columns, *self.key, *((self.score,) if self.score else ())):
+            if name not in known:
+                raise SliceError(f"population {self.outcome.name!r} has no column {name!r}; {near(name, known)}")
+
+    @property
+    def is_failure(self) -> NDArray[np.bool_]:
+        """Whether each row fails: its flag, or a loss above the mean of all rows."""
+        import polars as pl
+
+        values = self.rows[self.failed].cast(pl.Float64).fill_null(0.0).to_numpy()
+        limit = 0.0 if np.isin(values, (0, 1)).all() else values.mean()
+        return np.asarray(values > limit)
+
+
+def search_slices(population: Population, *, seed: int = 0, threads: int = 2) -> "SliceReport":
+    """Search the slices of a population; see `cv_quality.error_analysis.discovery.find_slices`.
+
+    Args:
+        population: what is searched.
+        seed: of the split of its units.
+        threads: for counting.
+    """
+    from cv_quality.error_analysis.discovery import find_slices
+
+    columns, unit, failed = population.columns, population.unit, population.failed
+    table = population.rows.select(*columns, unit, failed)
+    return find_slices(table, outcome=failed, subject=unit, columns=columns, seed=seed, threads=threads)
+
+
+def attribute(before: Population, after: Population, *, slices: Sequence[Slice], seed: int = 0) -> "Attribution":
+    """Attribute the change of a rate between two populations; see `attribution.attribute_change`.
+
+    Args:
+        before, after: populations of one outcome.
+        slices: in the order in which they take their rows.
+        seed: of the bootstrap.
+    """
+    from cv_quality.error_analysis.attribution import attribute_change
+
+    rate = after.outcome.rate
+    tables = [item.rows.rename({item.failed: rate}) for item in (before, after)]
+    return attribute_change(*tables, outcome=rate, subject=after.unit, slices=slices, seed=seed)
+
+
+def cluster(
+    population: Population, vectors: ArrayLike, *, origins: ArrayLike | None = None, seed: int = 0, threads: int = 2
+) -> "Clusters":
+    """Cluster a population in an embedding; see `cv_quality.error_analysis.clusters.cluster_failures`.
+
+    Args:
+        population: what is clustered.
+        vectors: of its rows, shape (n, d).
+        origins: what each row's unit looks like when all is well, shape (n, d); NaN where unknown.
+        seed: of the split of its units, and of the mixtures.
+        threads: for the search of descriptions.
+    """
+    from cv_quality.error_analysis.clusters import cluster_failures
+
+    return cluster_failures(
+        vectors,
+        is_failure=population.is_failure,
+        subjects=population.rows[population.unit].to_list(),
+        attributes=population.rows.select(population.columns),
+        origins=origins,
+        seed=seed,
+        threads=threads,
+    )

@@ -1,0 +1,179 @@
+"""The stages of root causes, for any task: it says what its populations are, and these say why they fail.
+
+What each stage does is in `slices`, `attribution` and `clusters` beside this module.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cv_quality.builds import modality_of
+from cv_quality.error_analysis.population import Outcome, Population
+from cv_quality.gates.rules import Rule
+from cv_quality.lake.lake import TableKey
+from cv_quality.lake.schema import Table
+from cv_quality.modality import Modality
+from cv_quality.stage import Stage, Task
+from cv_quality.tasks.root_causes.rules import CLUSTERS_RULES, attribution_rules, slices_rules
+from cv_quality.tasks.root_causes.tables import (
+    CHANGE_ATTRIBUTION,
+    EXAMPLES,
+    FAILURE_CLUSTERS,
+    FAILURE_SLICES,
+    SLICE_SEARCHES,
+    SLICE_TRENDS,
+)
+from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from cv_quality.tasks.root_causes.attribution import AttributionSummary, Change
+    from cv_quality.tasks.root_causes.clusters import ClusterSummary, Embedding
+    from cv_quality.tasks.root_causes.slices import SliceSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Populations:
+    """Where a task's populations come from.
+
+    Attributes:
+        outcome: the primary one.
+        primary: its population of a build's own drops, under a model: `primary(workspace, build, model)`.
+        reads: tables that it is made of.
+        others: populations of other outcomes that are searched too, given the primary one of the build's own model.
+        others_read: further tables that they are made of.
+        embed: vectors of the primary population of a build's own model.
+        embed_reads: further tables that they are made of.
+        task: the task over one modality, which says which builds before have been scored.
+    """
+
+    outcome: Outcome
+    primary: Callable[[Workspace, str, str], Population]
+    reads: tuple[Table, ...]
+    others: Callable[[Workspace, str, Population], Iterable[Population]]
+    others_read: tuple[Table, ...] = ()
+    embed: "Callable[[Workspace, str, Population], Embedding]"
+    embed_reads: tuple[Table, ...] = ()
+    task: Callable[[Modality], Task]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceTables:
+    """Tables of a task's own that its `slices` stage writes once slices are found.
+
+    Attributes:
+        writes: the tables.
+        run: writes them for a build.
+        rules: what the gate asks of them.
+        gate: the same for people, after what is asked of slices.
+    """
+
+    writes: tuple[Table, ...]
+    run: Callable[[Workspace, str], object]
+    rules: tuple[Rule, ...] = ()
+    gate: str = ""
+
+
+def root_cause_stages(populations: Populations, own: SliceTables | None = None) -> tuple[Stage, Stage, Stage]:
+    """Make the stages of a task that find slices, attribute the change against a baseline, and cluster failures.
+
+    Args:
+        populations: of the task.
+        own: tables of its own about its slices.
+    """
+    outcome = populations.outcome
+    slices = Stage(
+        name="slices",
+        phase="explain",
+        reads=(*populations.others_read, *populations.reads),
+        writes=(SLICE_SEARCHES, FAILURE_SLICES, SLICE_TRENDS, *(own.writes if own else ()), EXAMPLES),
+        run=partial(_slices, populations, own),
+        rules=(*slices_rules(outcome), *(own.rules if own else ())),
+        reads_predecessors=True,
+        description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
+        gate=f"Confirmed rates within their intervals and above the rest{own.gate if own else ''}.",
+    )
+    attribution = Stage(
+        name="attribution",
+        phase="explain",
+        reads=(*populations.reads, FAILURE_SLICES),
+        writes=(CHANGE_ATTRIBUTION,),
+        run=partial(_attribution, populations),
+        rules=attribution_rules(outcome),
+        reads_predecessors=True,
+        description=f"The change of the {outcome.rate} against the baseline, slice by slice: more such attempts, or "
+        "more of them fail.",
+        gate="The parts of the slices and the rest add up to the change, and so do their attempts.",
+    )
+    clusters = Stage(
+        name="clusters",
+        phase="explain",
+        reads=(*populations.embed_reads, *populations.reads),
+        writes=(FAILURE_CLUSTERS,),
+        run=partial(_clusters, populations),
+        rules=CLUSTERS_RULES,
+        description="Failures that lie together in an embedding, with the conditions that they share, if they share "
+        "any.",
+        gate="Confirmed rates within their intervals and above the rest; no failure in two clusters.",
+    )
+    return slices, attribution, clusters
+
+
+def _history(populations: Populations, workspace: Workspace, build: str) -> Sequence[str]:
+    """The builds that a build follows, the nearest first, those whose own drops are all scored."""
+    from cv_quality.freshness import Freshness
+
+    task = populations.task(modality_of(workspace, TableKey(build=build)))
+    return list(Freshness(workspace, task).history(build))
+
+
+def _slices(populations: Populations, own: SliceTables | None, workspace: Workspace, key: TableKey) -> "SliceSummary":
+    from cv_quality.tasks.root_causes.slices import find_build_slices
+
+    build, primary = str(key.build), partial(populations.primary, workspace)
+    first = primary(build, build)
+    summary = find_build_slices(
+        workspace.lake,
+        build=build,
+        populations=[first, *populations.others(workspace, build, first)],
+        before=((name, primary(name, name)) for name in _history(populations, workspace, build)),
+        threads=workspace.settings.threads,
+    )
+    if own:
+        own.run(workspace, build)
+    return summary
+
+
+def _attribution(populations: Populations, workspace: Workspace, key: TableKey) -> "AttributionSummary":
+    from cv_quality.tasks.root_causes.attribution import attribute_build
+    from cv_quality.tasks.root_causes.slices import read_slices
+
+    build = str(key.build)
+    return attribute_build(
+        workspace.lake,
+        build=build,
+        change=_change(populations, workspace, build),
+        slices=read_slices(workspace.lake, build, populations.outcome.name),
+    )
+
+
+def _change(populations: Populations, workspace: Workspace, build: str) -> "Change | None":
+    from cv_quality.tasks.root_causes.attribution import Change
+
+    baseline, primary = workspace.registry.baseline(build), partial(populations.primary, workspace)
+    if baseline is None:
+        return None
+    is_scored = baseline in _history(populations, workspace, build)
+    before = primary(baseline, baseline) if is_scored else None
+    return Change(baseline, before, primary(build, baseline), primary(build, build))
+
+
+def _clusters(populations: Populations, workspace: Workspace, key: TableKey) -> "ClusterSummary":
+    from cv_quality.tasks.root_causes.clusters import cluster_build
+
+    build, threads = str(key.build), workspace.settings.threads
+    population = populations.primary(workspace, build, build)
+    embedding = populations.embed(workspace, build, population)
+    return cluster_build(
+        workspace.lake, build=build, embedding=embedding, n_attempts=population.rows.height, threads=threads
+    )

@@ -1,0 +1,163 @@
+"""Vectors of attempts for clustering: the build's own templates, or the embedding of a vision backbone.
+
+An attempt's origin is the mean of its subject's enrolled samples in the same embedding. What is clustered, and written,
+is in `cv_quality.tasks.root_causes.clusters`.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.drops.frames import FrameReader
+from cv_quality.drops.images import decode_image
+from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
+from cv_quality.error_analysis.population import Population
+from cv_quality.errors import FrameError
+from cv_quality.inference.backbone import Backbone, load_backbone
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import Store
+from cv_quality.tasks.root_causes.clusters import Embedding
+from cv_quality.tasks.verification.tables import EMBEDDINGS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SUBJECT = "subject_id"
+OWN_EMBEDDING: Final = "model"
+CHUNK_FRAMES: Final = 512
+"""Decoded frames held at a time."""
+
+Vectors = NDArray[np.float32]
+
+
+def embed_attempts(
+    lake: Lake, population: Population, *, build: str, landing: Store, backbone: Path | None = None, threads: int = 2
+) -> Embedding:
+    """Gather the vectors of a build's attempts, those without one left out.
+
+    Args:
+        lake: to read from.
+        population: attempts of the build's own drops.
+        build: whose templates are read.
+        landing: where the images lie; read with a backbone only.
+        backbone: folder of a vision backbone, whose embedding is used; None for the build's own templates.
+        threads: for the images.
+
+    Raises:
+        MissingTable: a drop is not run through the model.
+        DropError: an image has changed since it was indexed.
+        RegistryError, ModelError: the backbone cannot be loaded, or an image does not fit it; see `load_backbone`.
+    """
+    import polars as pl
+
+    loaded = None if backbone is None else load_backbone(backbone, threads=threads)
+    kept, vectors, origins = [population.rows.clear()], list[Vectors](), list[Vectors]()
+    for (drop,), rows in population.rows.group_by("drop_id", maintain_order=True):
+        if loaded is None:
+            enrolled, probes = _templates(lake, rows, build=build, drop=str(drop))
+        else:
+            enrolled, probes = _seen(lake, rows, drop=str(drop), landing=landing, backbone=loaded, threads=threads)
+        if probes.is_empty():
+            continue
+        kept.append(probes.drop("vector"))
+        vectors.append(_matrix(probes["vector"]))
+        origins.append(subject_origins(probes, enrolled, dimension=vectors[-1].shape[1]))
+    nothing = np.empty((0, 1), np.float32)
+    return Embedding(
+        OWN_EMBEDDING if loaded is None else loaded.name,
+        replace(population, rows=pl.concat(kept)),
+        np.concatenate(vectors) if vectors else nothing,
+        np.concatenate(origins) if origins else nothing,
+    )
+
+
+def subject_origins(probes: "pl.DataFrame", enrolled: "pl.DataFrame", *, dimension: int) -> Vectors:
+    """Average the enrolled samples of each attempt's subject, its own frame left out: shape (attempts, dimension).
+
+    In a drop that pairs all images every image is enrolled, and would stand in its own origin. NaN where none is left.
+
+    Args:
+        probes: `subject_id` and `frame` of the attempts.
+        enrolled: `subject_id`, `frame` and `vector` of the enrolled samples.
+        dimension: of the vectors.
+    """
+    subjects = {name: code for code, name in enumerate(enrolled[SUBJECT].unique(maintain_order=True))}
+    sums, counts = np.zeros((len(subjects) + 1, dimension)), np.zeros(len(subjects) + 1)
+    own: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    for subject, frame, vector in enrolled.select(SUBJECT, "frame", "vector").iter_rows():
+        values = np.asarray(vector, dtype=np.float64)
+        sums[subjects[subject]] += values
+        counts[subjects[subject]] += 1
+        own.setdefault((subject, frame), []).append(values)
+    origins = np.full((probes.height, dimension), np.nan, np.float32)
+    for row, (subject, frame) in enumerate(probes.select(SUBJECT, "frame").iter_rows()):
+        code = subjects.get(subject, -1)
+        shared = own.get((subject, frame), []) if frame is not None else []
+        if counts[code] > len(shared):
+            origins[row] = (sums[code] - sum(shared)) / (counts[code] - len(shared))
+    return origins
+
+
+def _templates(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str) -> "tuple[pl.DataFrame, pl.DataFrame]":
+    """The enrolled samples (`subject_id`, `frame`, `vector`) and the attempts that have a template of the build."""
+    import polars as pl
+
+    columns = ["role", "status", "sample_id", SUBJECT, "frame", "embedding"]
+    samples = lake.read(EMBEDDINGS, TableKey(build=build, drop=drop), columns=columns).filter(status="ok")
+    enrolled = samples.filter(role="reference").select(SUBJECT, "frame", vector="embedding")
+    probes = samples.filter(role="probe").select(pl.col("sample_id").alias("attempt_id"), vector="embedding")
+    return enrolled, rows.join(probes, on="attempt_id").sort("attempt_id")
+
+
+def _seen(
+    lake: Lake, rows: "pl.DataFrame", *, drop: str, landing: Store, backbone: Backbone, threads: int
+) -> "tuple[pl.DataFrame, pl.DataFrame]":
+    """The same in the embedding of a backbone, from the images; a frame that serves several samples is run once."""
+    import polars as pl
+
+    index = lake.read(FRAME_INDEX, TableKey(drop=drop))
+    columns = [SUBJECT, "frame", "illuminance_lux", "is_enrolled"]
+    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop), columns=columns).filter("is_enrolled")
+    enrols = enrols.filter(pl.col(SUBJECT).is_in(rows[SUBJECT].implode()))
+    wanted = pl.concat([part.select("frame", "illuminance_lux") for part in (enrols, rows)]).drop_nulls("frame")
+    lux = dict(wanted.join(index, on="frame", how="semi").sort("frame").iter_rows())
+    found = dict(_embedded(FrameReader(landing, drop, index), lux, backbone=backbone, threads=threads))
+    vectors = pl.DataFrame(
+        {"frame": list(found), "vector": [vector.tolist() for vector in found.values()]},
+        schema={"frame": pl.String, "vector": pl.List(pl.Float32)},
+    )
+    enrolled = enrols.join(vectors, on="frame").select(SUBJECT, "frame", "vector").sort(SUBJECT, "frame")
+    return enrolled, rows.join(vectors, on="frame").sort("attempt_id")
+
+
+def _embedded(
+    reader: FrameReader, lux: Mapping[str, float | None], *, backbone: Backbone, threads: int
+) -> Iterator[tuple[str, Vectors]]:
+    """The frames that can be decoded and have a vector, a bounded number of them in memory."""
+    stored = reader.read(list(lux))
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(stored, CHUNK_FRAMES)):
+            decoded = zip((name for name, _ in chunk), pool.map(_image, (data for _, data in chunk)), strict=True)
+            usable = {name: image for name, image in decoded if image is not None}
+            batch = backbone.embed(list(usable.values()), [lux[name] for name in usable])
+            for name, status, vector in zip(usable, batch.status, batch.embeddings, strict=True):
+                if status == "ok":
+                    yield name, vector
+
+
+def _image(data: bytes) -> NDArray[np.uint8] | None:
+    try:
+        return decode_image(data)
+    except FrameError:
+        return None
+
+
+def _matrix(vectors: "pl.Series") -> Vectors:
+    matrix: Vectors = vectors.explode().to_numpy().reshape(len(vectors), -1).astype(np.float32)
+    return matrix
