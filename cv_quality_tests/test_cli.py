@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 from cv_quality.cli import main
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.results import JsonValue
-from cv_quality.runner import run_pending
+from cv_quality.runner import run_due
 from cv_quality.settings import Settings
-from cv_quality.stages import Workspace
+from cv_quality.tasks import open_workspace
+from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
 
 CVQ = str(Path(sys.executable).parent / "cvq")
@@ -32,8 +33,8 @@ def environment(home: Path) -> dict[str, str]:
     return {"CVQ_HOME": str(home), "CVQ_THREADS": "1"}
 
 
-def open_workspace(home: Path) -> Workspace:
-    return Workspace(Settings.from_environment(environment(home)))
+def workspace_of(home: Path) -> Workspace:
+    return open_workspace(Settings.from_environment(environment(home)))
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def cvq(tmp_path: Path) -> Cvq:
 def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a deployment that has worked off one drop."""
     home = tmp_path_factory.mktemp("evaluated")
-    workspace = open_workspace(home)
+    workspace = workspace_of(home)
     deliver(tiny_landing, FIRST_DROP, to=workspace)
-    assert run_pending(workspace, track=quietly).succeeded
+    assert run_due(workspace, track=quietly).succeeded
     return home
 
 
@@ -60,7 +61,7 @@ def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def broken(tiny_landing: Path, tmp_path: Path) -> Path:
     """The home of a deployment whose only drop is not what its manifest says."""
     home = tmp_path / "broken"
-    deliver(tiny_landing, FIRST_DROP, to=open_workspace(home))
+    deliver(tiny_landing, FIRST_DROP, to=workspace_of(home))
     with next((home / "landing" / FIRST_DROP).glob("events-*")).open("ab") as file:
         file.write(b"more")
     return home

@@ -15,9 +15,10 @@ from cv_quality.metrics.separation import separation
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.system import system_rates
 from cv_quality.metrics.trials import CrossTrials, ListedTrials
-from cv_quality.metrics.verification import det_curve, eer, fmr_at_fnmr, fnmr_at_fmr, rates_at
+from cv_quality.metrics.verification import FMR_TARGETS, det_curve, eer, fmr_at_fnmr, fnmr_at_fmr, rates_at
 
 __all__ = [
+    "FMR_TARGETS",
     "CrossTrials",
     "ListedTrials",
     "Rate",

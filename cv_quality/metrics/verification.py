@@ -1,8 +1,8 @@
 """Error rates of verification from two classes of scores: FMR, FNMR, each at a fixed other, EER and the DET curve.
 
 Everything here is exact arithmetic on scores (higher means more alike, accept when score >= threshold); intervals are
-in `cv_quality.metrics.rates`, and scores counted over millions of pairs in `cv_quality.tasks.verification.impostors`. Terms follow
-ISO/IEC 19795-1.
+in `cv_quality.metrics.rates`, scores counted over millions of pairs in `cv_quality.metrics.pairs`. Terms follow
+ISO/IEC 19795-1; genuine comparisons are its mated ones, impostor comparisons its non-mated ones.
 """
 
 import math
@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, next_above, next_below, thresholds_of
+
+FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Highest FMRs allowed at which the FNMR is reported unless others are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import matrix_text, write
+from cv_quality_tests.scores.score_files import matrix_text, write
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cv_quality.scores.reading import read_scores
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.sentinels import extremes
-from cv_quality_tests.scores.kit import matrix_text, write
+from cv_quality_tests.scores.score_files import matrix_text, write
 
 
 def two_column(folder: Path, genuine: list[float], impostor: list[float], name: str = "x.txt") -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import write
+from cv_quality_tests.scores.score_files import write
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", " "])

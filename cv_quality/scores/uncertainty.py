@@ -1,7 +1,7 @@
-"""How sure the rates of a score set are: by subject where the files name subjects, else as independent comparisons.
+"""The uncertainty of a score set's rates: by subject where the files name subjects, else as independent comparisons.
 
-Both kinds answer the same questions, so that an evaluation is written once. The methods are those of
-`cv_quality.metrics`; here score files are turned into what these take.
+Both kinds give the same intervals, so that an evaluation is written once. The methods are those of
+`cv_quality.metrics`; here score files are turned into their arguments.
 """
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ class PointBounds:
     threshold_high: float | None
 
 
-class Sureness(Protocol):
-    """What an evaluation asks."""
+class Uncertainty(Protocol):
+    """The rates and intervals that an evaluation needs."""
 
     @property
     def genuine(self) -> SortedScores: ...
@@ -59,28 +59,35 @@ class Sureness(Protocol):
     def warnings(self) -> tuple[str, ...]: ...
 
     def fmr(self, threshold: float) -> Rate:
-        """The FMR at a given threshold."""
+        """Estimate the FMR at a given threshold."""
 
     def fnmr(self, rates: ErrorRates) -> Rate:
-        """The FNMR at a given threshold."""
+        """Estimate the FNMR at a given threshold."""
 
     def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
-        """The FNMR at a threshold that was chosen for an FMR."""
+        """Estimate the FNMR at a threshold that was chosen for an FMR."""
 
     def eer(self) -> EerInterval:
-        """The equal error rate."""
+        """Estimate the equal error rate."""
 
     def bands(self, targets: Sequence[float]) -> list[Band]:
-        """Bounds of the FNMR at each FMR."""
+        """Estimate bounds of the FNMR at each FMR."""
 
     def impostors(self) -> Impostors:
-        """The impostor scores with who was compared with whom."""
+        """Return the impostor scores with who was compared with whom."""
 
 
-def sureness_of(
+def uncertainty_of(
     scores: ScoreSet, genuine: SortedScores, impostor: SortedScores, *, replicates: int, seed: int
-) -> Sureness:
-    """By subject where both subjects of every comparison are named, else independent."""
+) -> Uncertainty:
+    """Choose intervals by subject where both subjects of every comparison are named, else of independent comparisons.
+
+    Args:
+        scores: the score set.
+        genuine, impostor: its scores, sorted.
+        replicates: of the subject bootstrap.
+        seed: of everything random.
+    """
     if not scores.has_subjects:
         return Independent(genuine, impostor, seed, (NO_SUBJECTS,))
     is_genuine = scores.rows["is_genuine"].to_numpy()
