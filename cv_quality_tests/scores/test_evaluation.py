@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
 from cv_quality.errors import MetricError
+from cv_quality.metrics import FMR_TARGETS
 from cv_quality.scores.evaluation import Evaluation, evaluate
 from cv_quality.scores.reading import read_scores
 
@@ -60,7 +61,8 @@ def split(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("has_subjects", [True, False])
 def test_every_rate_is_a_count_at_its_threshold_and_lies_in_its_interval(tmp_path: Path, has_subjects: bool) -> None:
     frame = table()
-    found = evaluated(frame if has_subjects else frame.select("score", "is_genuine"), tmp_path)
+    shown = frame if has_subjects else frame.select("score", "is_genuine")
+    found = evaluated(shown, tmp_path, fmr_targets=(0.1, *FMR_TARGETS))
     genuine, impostor = split(frame)
     measured = [point for point in found.operating_points if point.status != "undefined"]
     assert [point.fmr_target for point in measured] == [0.1, 0.01, 0.001]
@@ -76,6 +78,13 @@ def test_every_rate_is_a_count_at_its_threshold_and_lies_in_its_interval(tmp_pat
         assert ordered(point.threshold_low, point.threshold, point.threshold_high)
     assert found.n_subjects == (N_SUBJECTS if has_subjects else None)
     assert any("name no subjects" in warning for warning in found.warnings) is not has_subjects
+
+
+def test_the_fmr_targets_are_those_of_builds_and_of_the_help(tmp_path: Path) -> None:
+    found = evaluated(table(), tmp_path)
+    assert tuple(point.fmr_target for point in found.operating_points) == FMR_TARGETS
+    assert (FMR_TARGETS[0], FMR_TARGETS[-1]) == (0.01, 1e-6)
+    assert "[0.01 to 1e-6]" in " ".join(cvq("--help").stdout.split())
 
 
 def test_targets_beyond_the_comparisons_are_undefined_and_say_what_they_need(tmp_path: Path) -> None:
