@@ -97,9 +97,14 @@ class Scale:
 
 
 def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: Sequence[float | None]) -> Batch:
-    """Run `steps` over frames `[h, w]` or `[h, w, 3]` of possibly different sizes: float32 `[n, c, h, w]`.
+    """Run preprocessing steps over frames: float32 `[n, c, h, w]`.
 
     Frames of one size are processed together.
+
+    Args:
+        frames: `[h, w]` or `[h, w, 3]`, of possibly different sizes.
+        steps: in order.
+        illuminance_lux: of each frame; None where unknown.
 
     Raises:
         ModelError: the steps leave the frames in different shapes (a `resize`, `gray` or `rgb` is missing).
@@ -123,7 +128,7 @@ def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: 
 
 
 def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
-    """Weights `[size_out, size_in]` of a triangle filter, widened by the scale when shrinking; rows sum to one.
+    """Compute weights `[size_out, size_in]` of a triangle filter, widened by the scale when shrinking; rows sum to one.
 
     Output pixel i lies at `(i + 1/2) * size_in / size_out` (pixel centres at halves), as in Pillow's resampling.
     """
@@ -138,7 +143,7 @@ def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def resampling_bands(size_in: int, size_out: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]:
-    """The resampling matrix cut into blocks of rows with the columns they need: (rows, columns, weights).
+    """Cut the resampling matrix into blocks of rows with the columns they need: (rows, columns, weights).
 
     The matrix is almost all zeros; blocks of 16 rows halve the time of 112 x 92 to 64 x 64 against one product.
     """
@@ -153,7 +158,7 @@ def resampling_bands(size_in: int, size_out: int) -> tuple[tuple[slice, slice, N
 
 
 def parse_steps(value: object, *, where: str) -> tuple[Step, ...]:
-    """The registry's `preprocessing` list as typed steps.
+    """Parse the registry's `preprocessing` list into typed steps.
 
     Raises:
         RegistryError: an unknown step (with the near name), or arguments of a wrong type or range.

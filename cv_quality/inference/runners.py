@@ -106,7 +106,12 @@ class OnnxSession(Protocol):
 
 
 def onnx_session(data: bytes, *, name: str, threads: int | None = None) -> OnnxSession:
-    """A CPU session over a model's bytes; from bytes, external tensor files are not found.
+    """Open a CPU session over a model's bytes; from bytes, external tensor files are not found.
+
+    Args:
+        data: the model.
+        name: for errors.
+        threads: of the session; None leaves the default.
 
     Raises:
         ModelError: ONNX Runtime refuses the file.

@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def compiled(loop: Callable[P, R]) -> Callable[P, R]:
-    """The loop as machine code that runs without the interpreter's lock, kept on disk between runs where possible."""
+    """Compile a loop to machine code that runs without the interpreter's lock, kept on disk where possible."""
     return cast("Callable[P, R]", _compiled(loop))
 
 

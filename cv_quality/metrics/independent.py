@@ -42,7 +42,7 @@ def fnmr_at_fmr_bounds(
     level: float = LEVEL,
     seed: int = 0,
 ) -> IndependentInterval:
-    """Bounds of the FNMR at an FMR of at most `fmr`, with the threshold estimated from the same scores.
+    """Bound the FNMR at an FMR of at most `fmr`, with the threshold estimated from the same scores.
 
     In a bootstrap of N impostor scores a score is drawn about Poisson(1) times, so the threshold passes the m-th
     highest score as soon as m such draws exceed floor(f N): m is distributed as the next whole number above a

@@ -61,7 +61,7 @@ def cluster_percentiles(
     seed: int | None = None,
     replicates: int = REPLICATES,
 ) -> tuple[Percentile, ...]:
-    """Percentiles with intervals that respect clusters, each the inverted distribution function of the values.
+    """Estimate percentiles with intervals that respect clusters, each the inverted distribution function of the values.
 
     "inverted": the share of values above the percentile gets the interval of
     `cv_quality.metrics.rates.clustered_rate`, and the bounds are the percentiles at one less those shares (Woodruff,

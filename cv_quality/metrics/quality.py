@@ -40,7 +40,7 @@ class ErrorVersusReject(Result):
     ends_at: float
 
     def fnmr_at(self, share: float) -> float:
-        """FNMR after rejecting at most `share`: equal qualities go together, so less may have gone.
+        """Return the FNMR after rejecting at most `share`: equal qualities go together, so less may have gone.
 
         Raises:
             MetricError: the share is negative, or no comparison is left there.
@@ -50,7 +50,7 @@ class ErrorVersusReject(Result):
         return float(self.fnmr[np.searchsorted(self.rejected, share, side="right") - 1])
 
     def area(self, up_to: float = 1.0) -> float:
-        """The area under the steps from 0 to `up_to`; lower is better, and at equal FNMR comparable between qualities.
+        """Compute the area under the steps from 0 to `up_to`; lower is better, and comparable at equal FNMR.
 
         Raises:
             MetricError: `up_to` is not in (0, 1], or no comparison is left before it.
@@ -65,7 +65,7 @@ class ErrorVersusReject(Result):
 def error_versus_reject(
     genuine: ArrayLike, quality: ArrayLike, *, threshold: float, n_failed: int = 0
 ) -> ErrorVersusReject:
-    """FNMR at a fixed threshold after rejecting the comparisons of the worst quality (Grother and Tabassi, PAMI 2007).
+    """Compute the FNMR after rejecting the comparisons of the worst quality (Grother and Tabassi, PAMI 2007).
 
     Comparisons of equal quality are rejected together. The curve should fall steeply; one that does not fall says that
     the quality does not predict errors at this threshold.
@@ -97,7 +97,7 @@ def error_versus_reject(
 def error_versus_reject_samples(
     genuine: ArrayLike, sample_a: ArrayLike, sample_b: ArrayLike, *, quality: ArrayLike, threshold: float
 ) -> ErrorVersusReject:
-    """The same by samples: a comparison goes as soon as either of its two samples is rejected.
+    """Compute error versus reject by samples: a comparison goes as soon as either of its two samples is rejected.
 
     Args:
         genuine: scores of comparisons within one subject, shape (n,).

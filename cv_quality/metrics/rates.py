@@ -18,7 +18,7 @@ from cv_quality.metrics.results import Result
 
 LEVEL = 0.95
 ASSUMED_ICC = 0.1
-"""Likeness of one subject's attempts that is assumed where too few subjects err to estimate it."""
+"""Intraclass correlation of one subject's attempts, assumed where too few subjects err to estimate it."""
 FEW_ERRING_SUBJECTS = 10
 EXPECTED_ERRORS_NEEDED = 5.0
 UNKNOWN_SUBJECTS = "subjects unknown: independence assumed"
@@ -64,7 +64,7 @@ NO_TRIAL = Rate(None, 0, 0, None, None, None, 0, "no trial", None)
 def clustered_rate(
     errors: ArrayLike, trials: ArrayLike, *, expected_errors: float | None = None, level: float = LEVEL
 ) -> Rate:
-    """The rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
+    """Estimate the rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
 
     The variance of the ratio over subjects gives a design effect, at least 1; the Clopper-Pearson bounds are taken at
     the effective number of trials, reduced by the t quantile with subjects - 1 degrees of freedom (Korn and Graubard,
@@ -117,7 +117,7 @@ def binomial_rate(
     side: Side = "both",
     is_subject_known: bool = False,
 ) -> Rate:
-    """The rate errors / trials of independent trials, with an exact or an approximate interval; lower is better.
+    """Estimate the rate of independent trials, with an exact or an approximate interval; lower is better.
 
     "clopper-pearson" inverts the exact binomial test and never covers less than `level` (Biometrika 26, 1934);
     "wilson" inverts the score test, p between the roots of (x/n - p)^2 = z^2 p (1 - p) / n (JASA 22, 1927). "wald" is
@@ -164,7 +164,7 @@ def binomial_rate(
 
 
 def percent(level: float) -> str:
-    """A level as it stands in a method's name.
+    """Write a level as it stands in a method's name.
 
     >>> percent(0.95), percent(0.999)
     ('95 %', '99.9 %')

@@ -58,7 +58,7 @@ class Separation(Result):
 
 
 def separation(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> Separation:
-    """d', AUC, Cllr and minCllr together, each class sorted once.
+    """Compute d', AUC, Cllr and minCllr together, each class sorted once.
 
     Raises:
         MetricError: a class has no score, or a score is null, NaN or no number.
@@ -85,7 +85,7 @@ def separation(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | Sorte
 
 
 def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> Decidability:
-    """d' = (mean_g - mean_i) / sqrt((var_g + var_i) / 2), higher is better (Daugman, Pattern Recognition 36, 2003).
+    """Compute d' = (mean_g - mean_i) / sqrt((var_g + var_i) / 2), higher is better (Daugman, Patt. Rec. 36, 2003).
 
     Variances have the divisor n. It describes two bell-shaped classes; a few outliers can change it at will. Undefined
     where a score is infinite, as that of a failed enrolment, or where both classes have no spread at all.
@@ -114,7 +114,7 @@ def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedSc
 
 
 def auc(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> float:
-    """P(genuine > impostor) + P(genuine = impostor) / 2 over all pairs of scores, 0 to 1; higher is better.
+    """Compute P(genuine > impostor) + P(genuine = impostor) / 2 over all pairs, 0 to 1; higher is better.
 
     This is the area under the ROC curve and the Mann-Whitney statistic over n m. Ties count one half, the counts are
     whole numbers, infinities are compared like any score. Below 0.5 the polarity is probably reversed.
@@ -133,7 +133,7 @@ def auc(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores
 
 
 def cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> float:
-    """The cost of log-likelihood ratios, in bits; lower is better, 0 is perfect, 1 is worth nothing.
+    """Compute the cost of log-likelihood ratios, in bits; lower is better, 0 is perfect, 1 is worth nothing.
 
     Cllr = (mean over genuine of log2(1 + exp(-s)) + mean over impostor of log2(1 + exp(s))) / 2, with s the natural
     logarithm of a likelihood ratio (Brümmer and du Preez, Computer Speech and Language 20, 2006). For scores of
@@ -152,7 +152,7 @@ def cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScore
 
 
 def min_cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> float:
-    """The smallest Cllr that any rising function of the scores can reach, in bits, 0 to 1; lower is better.
+    """Compute the smallest Cllr of any rising function of the scores, in bits, 0 to 1; lower is better.
 
     The best such function is found by pooling adjacent violators (PAV); equal scores get equal values. It depends on
     the order of the scores only, so they need not be log-likelihood ratios, and may be infinite; Cllr - minCllr is the

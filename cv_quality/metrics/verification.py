@@ -136,7 +136,7 @@ class DetCurve(Result):
     n_genuine: int
 
     def thinned(self, points: int = 500) -> "DetCurve":
-        """At most `points` of the points, both ends kept, spread evenly along the curve on logarithmic axes.
+        """Thin to at most `points` points, both ends kept, spread evenly along the curve on logarithmic axes.
 
         For plots only: a thinned curve has fewer steps, but every point on it is a true one. A rate of 0, which has no
         logarithm, is spaced as half an error.
@@ -157,7 +157,7 @@ class DetCurve(Result):
 
 
 def rates_at(genuine: Genuine, impostor: Impostor, *, threshold: float) -> ErrorRates:
-    """FMR(t) = #(impostor >= t) / #impostor and FNMR(t) = #(genuine < t) / #genuine; lower is better for both.
+    """Compute FMR(t) = #(impostor >= t) / #impostor and FNMR(t) = #(genuine < t) / #genuine; lower is better.
 
     Args:
         genuine: scores of comparisons within one subject, shape (n,).
@@ -175,7 +175,7 @@ def rates_at(genuine: Genuine, impostor: Impostor, *, threshold: float) -> Error
 
 
 def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> DetCurve:
-    """FMR and FNMR, as in `rates_at`, at each of the given thresholds, in their order.
+    """Compute FMR and FNMR, as in `rates_at`, at each of the given thresholds, in their order.
 
     Args:
         thresholds: shape (m,); +inf and -inf are legal.
@@ -194,7 +194,7 @@ def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> 
 
 
 def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
-    """The detection error trade-off in its corners: FMR and FNMR at every distinct genuine score and at +inf.
+    """Compute the detection error trade-off in its corners: at every distinct genuine score and at +inf.
 
     No other threshold is better than all of these. Between two neighbouring genuine scores the FNMR stays what it is
     at the upper one, and the FMR is smallest there: a threshold anywhere else misses as many genuine comparisons as
@@ -222,7 +222,7 @@ def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
 
 
 def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFmr:
-    """FNMR at the smallest threshold, among all score values and +inf, whose FMR is at most `fmr`; lower is better.
+    """Compute the FNMR at the smallest threshold, of all scores and +inf, whose FMR is at most `fmr`; lower is better.
 
     A positive target needs at least 1/fmr impostor scores; with fewer the answer is undefined, not 0. A target of 0
     asks for no false match among the scores at hand, a property of the sample. Equal scores move together.
@@ -251,7 +251,7 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
 
 
 def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFnmr:
-    """FMR at the largest threshold, among all score values and +inf, whose FNMR is at most `fnmr`; lower is better.
+    """Compute the FMR at the largest threshold, of all scores and +inf, whose FNMR is at most `fnmr`; lower is better.
 
     That threshold is a genuine score, or +inf for a target of 1, and no other with so low an FNMR has a smaller FMR. A
     positive target needs at least 1/fnmr genuine scores; with fewer the answer is undefined. A target of 0 asks for no
@@ -279,7 +279,7 @@ def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFn
 
 
 def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
-    """The equal error rate: (FMR + FNMR) / 2 where the two cross; lower is better, shown but never gated on.
+    """Compute the equal error rate, (FMR + FNMR) / 2 where the two cross; lower is better, never gated on.
 
     FNMR - FMR rises from one score value to the next. Where it is zero, that is the answer; where it jumps over zero,
     both sides of the jump are tested and the smaller mean counts (Maio et al., FVC2000), the lower threshold when they
@@ -306,7 +306,7 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
 
 
 def tail_of(impostor: Impostor) -> "ScoreTail | SortedScores":
-    """Impostor scores to be counted from above: a tail as it is, anything else sorted, which is a complete tail.
+    """Prepare impostor scores to be counted from above: a tail as it is, anything else sorted (a complete tail).
 
     Raises:
         MetricError: there is no impostor score, or as for `SortedScores`.
@@ -319,7 +319,7 @@ def tail_of(impostor: Impostor) -> "ScoreTail | SortedScores":
 
 
 def too_few_trials(n: int, *, fmr: float) -> str | None:
-    """Why `n` comparisons cannot show an error rate of `fmr`, or None when they can.
+    """Explain why `n` comparisons cannot show an error rate of `fmr`; None when they can.
 
     >>> too_few_trials(1000, fmr=0.001) is None
     True
@@ -330,7 +330,7 @@ def too_few_trials(n: int, *, fmr: float) -> str | None:
 
 
 def allowed_false_matches(n: int, *, fmr: float) -> int:
-    """The largest number of errors among `n` comparisons whose share is at most `fmr`, as float64 compares them.
+    """Compute the largest number of errors among `n` comparisons whose share is at most `fmr` in float64.
 
     >>> allowed_false_matches(7000, fmr=0.001)
     7

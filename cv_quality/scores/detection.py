@@ -74,7 +74,7 @@ def cells(line: str, separator: Separator) -> list[str]:
     return [part.strip(' \t\r\ufeff"') for part in parts]
 
 
-def is_number(text: str) -> bool:
+def _is_number(text: str) -> bool:
     """Tell whether text is a number as score files write it, NaN and infinity included."""
     try:
         float(text)
@@ -175,15 +175,15 @@ def _is_matrix(head: Sequence[str], separator: Separator) -> bool:
         return True
     row = cells(head[1], separator)
     names = set(header[1:])
-    return len(row) == len(header) > 2 and not is_number(header[-1]) and row[0] in names and is_number(row[1])
+    return len(row) == len(header) > 2 and not _is_number(header[-1]) and row[0] in names and _is_number(row[1])
 
 
 def _width(line: str) -> tuple[Separator, int] | None:
     """How a line that ends in a score, or is a score and a label, is to be split; None for any other."""
     for separator in SEPARATORS:
         fields = cells(line, separator)
-        if fields and is_number(fields[-1]) and (len(fields) > 1 or separator == " "):
+        if fields and _is_number(fields[-1]) and (len(fields) > 1 or separator == " "):
             return separator, len(fields)
-        if len(fields) == 2 and is_number(fields[0]) and truth_of(fields[1]) is not None:
+        if len(fields) == 2 and _is_number(fields[0]) and truth_of(fields[1]) is not None:
             return separator, 2
     return None

@@ -78,13 +78,13 @@ def _mixing(columns: int, stream: int) -> FloatArray:
     return np.asarray(matrix / np.linalg.norm(matrix, axis=0), np.float32)
 
 
-def blend(latents: FloatArray, *, columns: int, stream: int) -> FloatArray:
+def _blend(latents: FloatArray, *, columns: int, stream: int) -> FloatArray:
     """N(0, 1) blends float32[n, columns] of latents float32[n, 32], summed in an order that no batch size changes."""
     return np.asarray((latents[:, :, None] * _mixing(columns, stream)[None]).sum(axis=1), np.float32)
 
 
 def face_measures(identities: FloatArray) -> dict[str, FloatArray]:
-    """All measures of n faces, each float32[n, 1, 1] so that it multiplies planes [n, h, w].
+    """Compute all measures of n faces, each float32[n, 1, 1] so that it multiplies planes [n, h, w].
 
     Latents are clipped to +-2.5 so that no face falls apart.
     """
@@ -119,16 +119,16 @@ def _albedos(identities: FloatArray, measures: dict[str, FloatArray]) -> dict[st
 
 
 def texture_coefficients(identities: FloatArray) -> FloatArray:
-    """Amplitudes float32[n, 4, 4] of the smooth skin texture's cosine products."""
-    flat = blend(identities[:, :LATENT_DIM], columns=TEXTURE_WAVES**2, stream=11)
+    """Compute amplitudes float32[n, 4, 4] of the smooth skin texture's cosine products."""
+    flat = _blend(identities[:, :LATENT_DIM], columns=TEXTURE_WAVES**2, stream=11)
     decay = 1.0 / (1.0 + 0.35 * np.add.outer(np.arange(TEXTURE_WAVES), np.arange(TEXTURE_WAVES)))
     shaped = flat.reshape(-1, TEXTURE_WAVES, TEXTURE_WAVES) * decay
     return np.asarray(_TEXTURE_AMPLITUDE * shaped, np.float32)
 
 
 def moles(identities: FloatArray) -> FloatArray:
-    """Place (u, v) and depth 0..0.6 of each person's moles, float32[n, 3, 3]."""
-    raw = blend(identities[:, :LATENT_DIM], columns=3 * MOLE_COUNT, stream=12).reshape(-1, MOLE_COUNT, 3)
+    """Compute place (u, v) and depth 0..0.6 of each person's moles, float32[n, 3, 3]."""
+    raw = _blend(identities[:, :LATENT_DIM], columns=3 * MOLE_COUNT, stream=12).reshape(-1, MOLE_COUNT, 3)
     place_u = 0.55 * np.tanh(raw[..., 0])
     place_v = 0.15 + 0.55 * np.tanh(raw[..., 1])
     depth = np.clip(0.45 * raw[..., 2], 0.0, 0.6)

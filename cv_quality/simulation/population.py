@@ -87,7 +87,7 @@ class Population:
     identities: NDArray[np.float32]
 
     def at(self, site: str) -> tuple[Subject, ...]:
-        """The subjects of one site, by id."""
+        """List the subjects of one site, by id."""
         return tuple(subject for subject in self.subjects if subject.site == site)
 
 
@@ -126,7 +126,7 @@ class Transaction:
 
 
 def build_population(scenario: Scenario, *, seed: int) -> Population:
-    """The people of a scenario; the same for every build and round."""
+    """Build the people of a scenario; the same for every build and round."""
     subjects: list[Subject] = []
     ages, masculinity = [], []
     for site in scenario.sites:
@@ -188,7 +188,13 @@ def _device(model: DeviceModel, *, site: str, unit: int, key: tuple[int, ...], s
 
 
 def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datetime, list[Capture]]:
-    """When a subject enrolled, a week before the first build, and the cooperative captures of it."""
+    """Plan a subject's enrolment a week before the first build: its time and cooperative captures.
+
+    Args:
+        scenario: number of frames, and the builds.
+        subject: who enrols.
+        seed: of the simulation.
+    """
     rng = _rng(seed, _Stream.ENROL, subject.row)
     day = min(build.starts_on for build in scenario.builds) - timedelta(days=7)
     starts_at = datetime.combine(day, time(9), UTC) + timedelta(minutes=5 * subject.row)
@@ -212,7 +218,14 @@ def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datet
 
 
 def transactions(scenario: Scenario, population: Population, *, plan: DropPlan, seed: int) -> list[Transaction]:
-    """All transactions of one drop, two a session, in order of subject."""
+    """Plan all transactions of one drop, two a session, in order of subject.
+
+    Args:
+        scenario: how many of each subject.
+        population: the people.
+        plan: the drop.
+        seed: of the simulation.
+    """
     people = population.at(plan.site.name)
     planned = []
     for subject in people:
@@ -304,7 +317,7 @@ def _capture(setting: _Setting, *, attempt: int, rng: np.random.Generator) -> Ca
 
 
 def to_conditions(captures: Sequence[Capture], devices: Sequence[Device]) -> CaptureConditions:
-    """The renderer's struct of arrays for captures taken on these devices."""
+    """Convert captures on these devices to the renderer's struct of arrays."""
 
     def column(name: str) -> NDArray[np.float32]:
         return np.array([getattr(capture, name) for capture in captures], np.float32)

@@ -85,7 +85,7 @@ class SimulatedDrops:
 
 
 def rerenderer(landing: Store) -> Rerender | None:
-    """Re-rendering for the drops of a landing area; None where they are not those of a packaged scenario.
+    """Make the re-rendering of a landing area's drops; None where they are not those of a packaged scenario.
 
     Where several scenarios were simulated into one landing area, each drop is rendered by its own.
     """

@@ -101,7 +101,7 @@ class DropPlan:
 
 
 def drop_plans(scenario: Scenario) -> list[DropPlan]:
-    """The drops of a scenario, in order of build, round and site."""
+    """Plan the drops of a scenario, in order of build, round and site."""
     return [
         DropPlan(site, build, number, round_number)
         for number, build in enumerate(scenario.builds)
@@ -111,13 +111,13 @@ def drop_plans(scenario: Scenario) -> list[DropPlan]:
 
 
 def packaged_scenarios() -> list[str]:
-    """Names of the scenarios that come with the package."""
+    """List the names of the scenarios that come with the package."""
     folder = resources.files("cv_quality.simulation") / "scenarios"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:
-    """A packaged scenario by name (`demo`, `tiny`), or one from a YAML file.
+    """Load a packaged scenario by name (`demo`, `tiny`), or one from a YAML file.
 
     Raises:
         ScenarioError: no such scenario, or a key or value that does not fit.
@@ -135,7 +135,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
 
 
 def parse_scenario(text: str, *, where: str) -> Scenario:
-    """The scenario in a YAML text; `where` names it in errors.
+    """Parse the scenario in a YAML text; `where` names it in errors.
 
     Raises:
         ScenarioError: names the key, what was expected and what was found.

@@ -265,7 +265,7 @@ def _render(captures: Sequence[tuple[Subject, Capture]], population: Population)
 
 
 def is_usable(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each frame of uint8[n, h, w] passes the device's own check of contrast in the middle of the frame.
+    """Check whether each frame of uint8[n, h, w] passes the device's own check of contrast in the middle of the frame.
 
     Contrast is the standard deviation, in grey levels, of means of 4 x 4 pixels, which sensor noise hardly reaches.
     """
