@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cv_quality.cli.common import JSON, open_deployment, print_rows, print_stages, progress_bars
+from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars, stage_row
 
 
 @click.command()
@@ -40,7 +40,7 @@ def run(as_json: bool) -> None:
 
     with progress_bars() as progress:
         done = run_due(open_deployment(), track=progress.track)
-    print_stages(done.results, as_json=as_json, title="stages run")
+    print_rows([stage_row(result) for result in done.results], as_json=as_json, title="stages run")
     for message in done.refused:
         click.echo(f"refused: {message}", err=True)
     if not done.succeeded:
@@ -99,4 +99,5 @@ def report(build: str, as_json: bool) -> None:
     workspace = open_deployment()
     task = task_of(workspace.registry.entry(build).modality)
     (stage,) = task.of_phase("report")
-    print_stages([run_stage(workspace, task, stage, TableKey(build=build))], as_json=as_json, title="report")
+    result = run_stage(workspace, task, stage, TableKey(build=build))
+    print_rows([stage_row(result)], as_json=as_json, title="report")

@@ -58,25 +58,15 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, title: st
     Console().print(table)
 
 
-def print_stages(results: "Sequence[StageResult]", *, as_json: bool, title: str) -> None:
-    """Print what stages did: gate, seconds and numbers of each.
-
-    Args:
-        results: in the order in which they ran.
-        as_json: as for `print_rows`.
-        title: above the table.
-    """
-    rows = [
-        {
-            "stage": result.stage,
-            "key": result.key,
-            "gate": "passed" if result.passed else "FAILED",
-            "seconds": round(result.seconds, 2),
-            "numbers": " ".join(f"{name}={value}" for name, value in result.numbers.items()),
-        }
-        for result in results
-    ]
-    print_rows(rows, as_json=as_json, title=title)
+def stage_row(result: "StageResult") -> dict[str, object]:
+    """Summarise what a stage did as a row: gate, seconds and numbers."""
+    return {
+        "stage": result.stage,
+        "key": result.key,
+        "gate": "passed" if result.passed else "FAILED",
+        "seconds": round(result.seconds, 2),
+        "numbers": " ".join(f"{name}={value}" for name, value in result.numbers.items()),
+    }
 
 
 @contextmanager

@@ -4,9 +4,9 @@ Every step maps one float32 batch `[n, c, h, w]` with values in [0, 1] (before `
 `cv_quality.drops.images`, face alignment in `cv_quality.inference.alignment`, and the order of steps in the registry.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, TypeGuard
 
 import numpy as np
@@ -177,34 +177,26 @@ def _run(stack: NDArray[np.uint8], *, steps: Sequence[Step], lux: NDArray[np.flo
 
 
 def _parse_step(item: object, *, where: str) -> Step:
-    name, arguments = _named(item, where=where)
+    named = {item: None} if isinstance(item, str) else item
+    if not isinstance(named, dict) or len(named) != 1 or not all(isinstance(key, str) for key in named):
+        raise RegistryError(f"{where}: expected a step name or a mapping with one key, found {item!r}")
+    ((name, arguments),) = named.items()
     if name not in _PARSERS:
         raise RegistryError(f"{where}: unknown step {name!r}; {near(name, _PARSERS)}")
     return _PARSERS[name](arguments, f"{where}.{name}")
 
 
-def _named(item: object, *, where: str) -> tuple[str, object]:
-    if isinstance(item, str):
-        return item, None
-    if isinstance(item, dict) and len(item) == 1 and all(isinstance(key, str) for key in item):
-        return next(iter(item.items()))
-    raise RegistryError(f"{where}: expected a step name or a mapping with one key, found {item!r}")
-
-
-def _gray(arguments: object, where: str) -> Step:
-    _without_arguments(arguments, where=where)
-    return Gray()
-
-
-def _rgb(arguments: object, where: str) -> Step:
-    _without_arguments(arguments, where=where)
-    return Rgb()
+def _without_arguments(step: Step, arguments: object, where: str) -> Step:
+    if arguments is not None:
+        raise RegistryError(f"{where}: expected no arguments, found {arguments!r}")
+    return step
 
 
 def _resize(arguments: object, where: str) -> Step:
-    if not isinstance(arguments, list) or len(arguments) != 2 or not all(_is_side(side) for side in arguments):
+    sides = arguments if isinstance(arguments, list) else []
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE_PX for side in sides):
         raise RegistryError(f"{where}: expected [width, height] in pixels, 1 to {MAX_SIDE_PX}, found {arguments!r}")
-    return Resize(width_px=arguments[0], height_px=arguments[1])
+    return Resize(width_px=sides[0], height_px=sides[1])
 
 
 def _tone_curve(arguments: object, where: str) -> Step:
@@ -226,22 +218,13 @@ def _scale(arguments: object, where: str) -> Step:
     return Scale(mean=mean, std=std)
 
 
-class _Parser(Protocol):
-    def __call__(self, arguments: object, where: str, /) -> Step: ...
-
-
-_PARSERS: dict[str, _Parser] = {
-    "gray": _gray,
-    "rgb": _rgb,
+_PARSERS: dict[str, Callable[[object, str], Step]] = {
+    "gray": partial(_without_arguments, Gray()),
+    "rgb": partial(_without_arguments, Rgb()),
     "resize": _resize,
     "tone_curve": _tone_curve,
     "scale": _scale,
 }
-
-
-def _without_arguments(arguments: object, *, where: str) -> None:
-    if arguments is not None:
-        raise RegistryError(f"{where}: expected no arguments, found {arguments!r}")
 
 
 def _fields(arguments: object, *, keys: Sequence[str], where: str) -> Mapping[str, object]:
@@ -265,7 +248,3 @@ def _per_channel(value: object, *, where: str) -> tuple[float, ...]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _is_side(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE_PX

@@ -143,14 +143,7 @@ def fnmr_at_fmr_interval(
     if variance is None or sample.n_genuine_subjects < 2:
         return replace(unbounded, reason=_no_variance(matches, trials.n, sample.n_genuine_subjects))
     found = _Found(sample, fmr, point.rates, replicates, seed)
-    ranks = _ranks(found, variance, matches, level)
-    if ranks.n_exhausted > (1 - level) / 2 * replicates:
-        reason = (
-            f"insufficient: the tail ends at FMR {len(sample.tail) / trials.n:.3g}, and {ranks.n_exhausted} of "
-            f"{replicates} replicates need lower scores: list the pairs down to FMR {50 * fmr:.3g}"
-        )
-        return replace(unbounded, n_exhausted=ranks.n_exhausted, reason=reason)
-    return _bounded(unbounded, found, ranks, level)
+    return _bounded(unbounded, found, _ranks(found, variance, matches, level), level)
 
 
 def tail_depth(scores: Floats, *, n: int, fmr: float) -> int:
@@ -332,6 +325,12 @@ def _ranks(found: _Found, variance: PairVariance, matches: int, level: float) ->
 
 def _bounded(unbounded: FnmrAtFmrInterval, found: _Found, ranks: _Ranks, level: float) -> FnmrAtFmrInterval:
     sample, rates = found.sample, found.rates
+    if ranks.n_exhausted > (1 - level) / 2 * found.replicates:
+        reason = (
+            f"insufficient: the tail ends at FMR {len(sample.tail) / sample.trials.n:.3g}, and {ranks.n_exhausted} of "
+            f"{found.replicates} replicates need lower scores: list the pairs down to FMR {50 * found.fmr:.3g}"
+        )
+        return replace(unbounded, n_exhausted=ranks.n_exhausted, reason=reason)
     blocked = np.append(sample.tail, -np.inf)[ranks.accepted]
     counts = np.searchsorted(sample.genuine, blocked, side="right")
     fnmr = _weighted_fnmr(found, counts)

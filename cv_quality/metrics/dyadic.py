@@ -12,15 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.rates import (
-    ASSUMED_ICC,
-    EXPECTED_ERRORS_NEEDED,
-    LEVEL,
-    NO_TRIAL,
-    Rate,
-    percent,
-    require_level,
-)
+from cv_quality.metrics.rates import ASSUMED_ICC, EXPECTED_ERRORS_NEEDED, LEVEL, NO_TRIAL, Rate, percent, require_level
 from cv_quality.metrics.trials import Trials, dyad_codes, require_different
 
 Errors = tuple[ArrayLike, ArrayLike]
@@ -237,7 +229,11 @@ def _variance(dyads: _Dyads) -> PairVariance:
     of_trials = p * (1 - p) / n
     assumed = of_trials * _assumed_design_effect(dyads) if len(dyads.y) < FEW_ERRING_DYADS else 0.0
     of_dyads = max(within / n**2, of_trials, assumed)
-    sandwich, subject_df = (float(spread.sum()) - within) / n**2, _subject_df(dyads.d, e)
+    # Degrees of freedom of the sum of squares: from the errors' concentration, or the residuals' fourth moment.
+    squares = float(np.square(e).sum())
+    excess = float((e**4).sum()) - squares**2 / len(e)
+    subject_df = max(1.0, min(2 * squares**2 / excess if excess > 0 else math.inf, _kish_df(dyads.d)))
+    sandwich = (float(spread.sum()) - within) / n**2
     shared = max(sandwich - of_dyads, 0.0) * (1 + RAISED_BY * math.sqrt(2 / subject_df))
     value = of_dyads + shared
     worth = shared / subject_df + (of_dyads - of_trials) / _kish_df(dyads.y)
@@ -249,14 +245,6 @@ def _variance(dyads: _Dyads) -> PairVariance:
 def _assumed_design_effect(dyads: _Dyads) -> float:
     """Design effect of a dyad's comparisons with the assumed ICC; 1 where every dyad has one comparison."""
     return 1 + (dyads.squares / dyads.n - 1) * ASSUMED_ICC
-
-
-def _subject_df(d: Values, e: Values) -> float:
-    """Degrees of freedom of the sum of squares: from the errors' concentration, or the residuals' fourth moment."""
-    squares = float(np.square(e).sum())
-    excess = float((e**4).sum()) - squares**2 / len(e)
-    by_moment = 2 * squares**2 / excess if excess > 0 else math.inf
-    return max(1.0, min(by_moment, _kish_df(d)))
 
 
 def _kish_df(counts: Values) -> float:

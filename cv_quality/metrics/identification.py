@@ -129,7 +129,10 @@ def searches(scores: ArrayLike, *, probe_subject: ArrayLike, gallery_subject: Ar
     >>> found.mated_rank.tolist(), found.unmated_best.tolist()
     ([1, 2], [0.6])
     """
-    matrix = _matrix(scores)
+    given = np.asarray(scores)
+    if given.ndim != 2 or given.size == 0:
+        raise MetricError(f"expected scores of shape (probes, entries), at least (1, 1), found shape {given.shape}")
+    matrix = in_order(given.ravel(), name="search").reshape(len(given), -1)
     probes = column(probe_subject, name="probe_subject", size=len(matrix))
     entries = column(gallery_subject, name="gallery_subject", size=matrix.shape[1])
     if (probes.dtype.kind in "UT") != (entries.dtype.kind in "UT"):
@@ -287,14 +290,6 @@ def open_set_curve(searched: Searches, *, rank: int = 1) -> OpenSetCurve:
     return OpenSetCurve(
         rank, thresholds, n_hits / n_mated, n_false / strangers.n, n_hits, n_mated, n_false, strangers.n
     )
-
-
-def _matrix(scores: ArrayLike) -> Scores:
-    matrix = np.asarray(scores)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise MetricError(f"expected scores of shape (probes, entries), at least (1, 1), found shape {matrix.shape}")
-    floats: Scores = in_order(matrix.ravel(), name="search").reshape(matrix.shape)
-    return floats
 
 
 def _side(scores: ArrayLike | None) -> Scores:

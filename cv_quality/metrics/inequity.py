@@ -112,7 +112,11 @@ def garbe(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: float = ALPHA) 
     0.16666666666666669
     """
     _require_alike(fmr, fnmr, alpha)
-    return _weighted(gini(fmr), gini(fnmr), alpha)
+    parts = [(gini(rates), weight) for rates, weight in ((fmr, alpha), (fnmr, 1 - alpha)) if weight > 0]
+    reason = next((measure.reason for measure, _ in parts if measure.value is None), None)
+    if reason is not None:
+        return Measure(None, reason)
+    return Measure(sum(weight * measure.value for measure, weight in parts if measure.value is not None))
 
 
 def fairness_discrepancy(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: float = ALPHA) -> Measure:
@@ -138,14 +142,6 @@ def fairness_discrepancy(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: 
         return Measure(None, reason)
     widest = [float(values.max() - values.min()) for values in both]
     return Measure(1 - (alpha * widest[0] + (1 - alpha) * widest[1]))
-
-
-def _weighted(one: Measure, other: Measure, alpha: float) -> Measure:
-    parts = [(measure, weight) for measure, weight in ((one, alpha), (other, 1 - alpha)) if weight > 0]
-    reason = next((measure.reason for measure, _ in parts if measure.value is None), None)
-    if reason is not None:
-        return Measure(None, reason)
-    return Measure(sum(weight * measure.value for measure, weight in parts if measure.value is not None))
 
 
 def _rates_of(rates: Sequence[float]) -> Floats:

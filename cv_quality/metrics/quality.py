@@ -114,10 +114,13 @@ def error_versus_reject_samples(
     ([0.5, 0.0], 0.6666666666666666)
     """
     scores, qualities = in_order(genuine, name="genuine"), in_order(quality, name="quality").astype(np.float64)
-    sides = [
-        qualities[_indices(side, name, size=len(scores), n_samples=len(qualities))]
-        for name, side in (("sample_a", sample_a), ("sample_b", sample_b))
-    ]
+    sides = []
+    for name, side in (("sample_a", sample_a), ("sample_b", sample_b)):
+        indices = whole_numbers(side, name=name, size=len(scores))
+        if indices.min() < 0 or indices.max() >= len(qualities):
+            found = f"{indices.min()} to {indices.max()}"
+            raise MetricError(f"expected {name} as indices of {len(qualities)} qualities, found {found}")
+        sides.append(qualities[indices])
     return _steps(scores, np.minimum(*sides), qualities, threshold=threshold)
 
 
@@ -144,11 +147,3 @@ def _steps(
         n_total=len(of_unit),
         ends_at=1.0 if has_any.all() else float(rejected[np.argmin(has_any)]),
     )
-
-
-def _indices(values: ArrayLike, name: str, *, size: int, n_samples: int) -> NDArray[np.int64]:
-    indices = whole_numbers(values, name=name, size=size)
-    if indices.min() < 0 or indices.max() >= n_samples:
-        found = f"{indices.min()} to {indices.max()}"
-        raise MetricError(f"expected {name} as indices of {n_samples} qualities, found {found}")
-    return indices

@@ -141,13 +141,14 @@ def binomial_rate(
     0.0001
     """
     _counts([errors], [trials])
-    z, tail = _normal_quantile(level, side), (1 - level) / (2 if side == "both" else 1)
+    require_level(level)
+    upper, tail = (level, 1 - level) if side != "both" else ((1 + level) / 2, (1 - level) / 2)
     if method not in _NAMES or side not in ("both", "upper", "lower"):
         raise MetricError(f"expected a method of {', '.join(_NAMES)} and both, upper or lower: {method}, {side}")
     if trials == 0:
         return NO_TRIAL
     p = errors / trials
-    low, high = _exact(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, z, method)
+    low, high = _exact(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, upper, method)
     sided = "" if side == "both" else f" {side} bound"
     known = "independent trials" if is_subject_known else UNKNOWN_SUBJECTS
     return Rate(
@@ -223,8 +224,11 @@ def _exact(x: float, n: float, tail: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _normal(p: float, n: int, z: float, method: BinomialMethod) -> tuple[float, float]:
+def _normal(p: float, n: int, upper: float, method: BinomialMethod) -> tuple[float, float]:
     """Bounds from the normal distribution: the roots of the score test, or the estimate's own variance."""
+    from scipy import special
+
+    z = float(special.ndtri(upper))
     if method == "wilson":
         centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
         low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
@@ -232,13 +236,6 @@ def _normal(p: float, n: int, z: float, method: BinomialMethod) -> tuple[float, 
         half = z * math.sqrt(p * (1 - p) / n)
         low, high = p - half, p + half
     return (max(low, 0.0) if p > 0 else 0.0), (min(high, 1.0) if p < 1 else 1.0)
-
-
-def _normal_quantile(level: float, side: Side) -> float:
-    from scipy import special
-
-    require_level(level)
-    return float(special.ndtri((1 + level) / 2 if side == "both" else level))
 
 
 def _shortage(expected_errors: float, subjects: int) -> str | None:

@@ -16,6 +16,7 @@ from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, 
 
 CHUNK = 1 << 20
 """Scores that are widened to float64 at once."""
+ENDS = np.array([-np.inf, np.inf])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,10 @@ def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedSc
     3.0
     """
     genuine, impostor = _both(genuine, impostor)
-    infinite = sum(_count_infinite(scores) for scores in (genuine.scores, impostor.scores))
+    infinite = 0
+    for side in (genuine, impostor):
+        (lowest, _), (_, below_highest) = (count(side.scores, ENDS) for count in (count_up_to, count_below))
+        infinite += int(lowest) + side.n - int(below_highest)
     if infinite:
         return _undefined(f"{infinite} scores are infinite: leave them out to describe the finite ones")
     (mean_g, var_g), (mean_i, var_i) = _moments(genuine.scores), _moments(impostor.scores)
@@ -165,9 +169,13 @@ def min_cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedS
     >>> min_cllr([0.4, 0.9], [0.1, 0.2])
     0.0
     """
+    from scipy.optimize import isotonic_regression
+
     genuine, impostor = _both(genuine, impostor)
-    pooled_genuine, pooled_impostor = _pooled(*_groups(genuine.scores, impostor.scores))
-    share_g, share_i = pooled_genuine / genuine.n, pooled_impostor / impostor.n
+    genuines, impostors = _groups(genuine.scores, impostor.scores)
+    size = genuines + impostors
+    starts = isotonic_regression(genuines / size, weights=size).blocks[:-1]
+    share_g, share_i = np.add.reduceat(genuines, starts) / genuine.n, np.add.reduceat(impostors, starts) / impostor.n
     return (_mean_cost(share_g, share_i) + _mean_cost(share_i, share_g)) / 2
 
 
@@ -179,11 +187,6 @@ def _both(
 
 def _undefined(reason: str) -> Decidability:
     return Decidability(None, None, None, None, None, reason)
-
-
-def _count_infinite(ascending: Scores) -> int:
-    ends = np.array([-np.inf, np.inf])
-    return int(count_up_to(ascending, ends)[0] + len(ascending) - count_below(ascending, ends)[1])
 
 
 def _chunks(scores: Scores) -> Iterator[Scores]:
@@ -220,15 +223,6 @@ def _groups(genuine: Scores, impostor: Scores) -> tuple[NDArray[np.int64], NDArr
     genuines[1::2] = np.diff(first, append=len(genuine))
     is_filled = genuines + impostors > 0
     return genuines[is_filled], impostors[is_filled]
-
-
-def _pooled(genuine: NDArray[np.int64], impostor: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The groups, joined so that the share of genuine scores rises from one to the next."""
-    from scipy.optimize import isotonic_regression
-
-    size = genuine + impostor
-    starts = isotonic_regression(genuine / size, weights=size).blocks[:-1]
-    return np.add.reduceat(genuine, starts), np.add.reduceat(impostor, starts)
 
 
 def _mean_cost(share: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -296,8 +296,11 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
         raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
     first = min(_first_crossing(scores, genuine, tail) for scores in (genuine.scores, tail.scores))
-    sides = _sides(genuine, tail, first=first)
-    rates = min(sides, key=_sum)
+    sides = [_rates(genuine, tail, threshold=first)]
+    if _gap(genuine, tail, first) > 0:  # not above 0 only at +inf, where nothing lies above to cross
+        sides = [_rates(genuine, tail, threshold=_next_below(genuine, tail, first)), *sides]
+    sums = [side.n_false_non_matches * side.n_impostor + side.n_false_matches * side.n_genuine for side in sides]
+    rates = sides[sums.index(min(sums))]
     nearest = min(sides, key=lambda side: abs(side.fnmr - side.fmr))
     value = (rates.fmr + rates.fnmr) / 2
     warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
@@ -422,19 +425,6 @@ def _first_crossing(candidates: Scores, genuine: SortedScores, tail: ScoreTail |
     start = int(count_below(candidates, thresholds_of(_floor(tail))))
     index = bisect_left(candidates, 0, lo=start, key=lambda score: _gap(genuine, tail, float(score)))
     return float(candidates[index]) if index < len(candidates) else math.inf
-
-
-def _sides(genuine: SortedScores, tail: ScoreTail | SortedScores, *, first: float) -> tuple[ErrorRates, ...]:
-    """The rates at the crossing where it is exact, else on both sides of the jump, the lower threshold first."""
-    at = _rates(genuine, tail, threshold=first)
-    if _gap(genuine, tail, first) <= 0:  # below 0 only at +inf, where nothing lies above to cross
-        return (at,)
-    return _rates(genuine, tail, threshold=_next_below(genuine, tail, first)), at
-
-
-def _sum(rates: ErrorRates) -> int:
-    """FNMR + FMR times both numbers of comparisons."""
-    return rates.n_false_non_matches * rates.n_impostor + rates.n_false_matches * rates.n_genuine
 
 
 def _next_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: float) -> float:

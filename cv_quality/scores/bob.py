@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
-from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores
+from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import failures_to_acquire
 from cv_quality.scores.source import (
     IS_GENUINE,
@@ -55,8 +55,11 @@ def read_two(source: Source, options: Options) -> Draft:
         ScoreFileError: a line is broken, a label is unknown, or decimal commas were taken for separators.
     """
     lines = read_lines(source)
-    if source.separator == ",":
-        _refuse_decimal_commas(lines, source)
+    # `0,052` is one number in some countries; read as label 0 and score 052 it would be silently wrong.
+    texts = lines.rows[TEXT].str
+    has_points = source.separator != "," or texts.contains(".", literal=True).any()
+    if not has_points and texts.contains(r"^-?[0-9]+,0[0-9]").any():
+        raise source.error("the commas look like decimal commas; write numbers with a point")
     fields, broken = split_fields(lines, source, options, names=("label", TEXT), expected="label, score")
     notes = lines.notes
     if is_genuine(fields["label"]).null_count() and not is_genuine(fields[TEXT]).null_count():
@@ -93,10 +96,3 @@ def _open_set(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
         return ()
     n_rows = int(rows["subject_b"].is_in(unknown.implode()).sum())
     return (f"{source}: open set: {plural(len(unknown), 'subject')} in no model, {plural(n_rows, 'comparison')}",)
-
-
-def _refuse_decimal_commas(lines: Lines, source: Source) -> None:
-    """`0,052` is one number in some countries; read as label 0 and score 052 it would be silently wrong."""
-    texts = lines.rows[TEXT]
-    if not texts.str.contains(".", literal=True).any() and texts.str.contains(r"^-?[0-9]+,0[0-9]").any():
-        raise source.error("the commas look like decimal commas; write numbers with a point")

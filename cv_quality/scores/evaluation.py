@@ -188,12 +188,7 @@ def evaluate(
         beyond=extrapolate(scores, uncertainty, targets=targets, replicates=replicates, seed=seed),
         differentials=differences,
         notes=(*scores.notes, *apart.warnings),
-        warnings=(
-            *scores.warnings,
-            *uncertainty.warnings,
-            *about_groups,
-            *doubts,
-        ),
+        warnings=(*scores.warnings, *uncertainty.warnings, *about_groups, *doubts),
     )
 
 
@@ -202,7 +197,9 @@ def _at_target(scores: ScoreSet, uncertainty: Uncertainty, *, fmr: float) -> Poi
     if found.rates is None:
         return Point(fmr, None, None, None, None, None, "undefined", found.reason)
     bounds = uncertainty.fnmr_at_fmr(found.rates, fmr=fmr)
-    reason = _shortage(bounds.fnmr, fmr=fmr, n=uncertainty.impostor.n)
+    reason, expected = bounds.fnmr.reason, fmr * uncertainty.impostor.n
+    if expected < EXPECTED_ERRORS_NEEDED - 1e-9:
+        reason = f"at most {int(expected + 1e-9)} false matches set the threshold, {EXPECTED_ERRORS_NEEDED:g} needed"
     ends = [None if end is None else scores.in_file_units(end) for end in (bounds.threshold_low, bounds.threshold_high)]
     return Point(
         fmr_target=fmr,
@@ -214,12 +211,6 @@ def _at_target(scores: ScoreSet, uncertainty: Uncertainty, *, fmr: float) -> Poi
         status="ok" if reason is None else "insufficient",
         reason=reason,
     )
-
-
-def _shortage(fnmr: Rate, *, fmr: float, n: int) -> str | None:
-    if fmr * n < EXPECTED_ERRORS_NEEDED - 1e-9:
-        return f"at most {int(fmr * n + 1e-9)} false matches set the threshold, {EXPECTED_ERRORS_NEEDED:g} needed"
-    return fnmr.reason
 
 
 def _at_threshold(scores: ScoreSet, uncertainty: Uncertainty, *, threshold: float) -> Point:

@@ -34,8 +34,13 @@ def read_json(source: Source, options: Options) -> Draft:
         )
     is_genuine = _matches(entries["sample_b"], options.genuine_pattern, source)
     rows = entries.with_columns(is_genuine.alias(IS_GENUINE))
-    if options.species_pattern is not None:
-        species = _extracted(entries["sample_b"], options.species_pattern, source)
+    if (pattern := options.species_pattern) is not None:
+        try:
+            species = entries["sample_b"].str.extract(pattern, 1)
+        except pl.exceptions.PolarsError as error:
+            raise source.error(
+                f"{pattern!r} is no regular expression with a group for the PAI species: {error}"
+            ) from error
         rows = rows.with_columns(pl.when(~is_genuine).then(species.fill_null("unknown")).alias("species"))
     found = refuse_nan(rows, source, options, unit="entry")
     n_genuine = int(rows[IS_GENUINE].sum())
@@ -102,12 +107,3 @@ def _matches(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
         shown = ", ".join(quoted(name) for name in names.head(SHOWN))
         raise source.error(f"no id matches {pattern!r}; the ids look like {shown}")
     return is_match
-
-
-def _extracted(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
-    import polars as pl
-
-    try:
-        return names.str.extract(pattern, 1)
-    except pl.exceptions.PolarsError as error:
-        raise source.error(f"{pattern!r} is no regular expression with a group for the PAI species: {error}") from error

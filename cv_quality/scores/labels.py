@@ -23,19 +23,8 @@ IMPOSTOR_WORDS = (
 LABELS_EXPECTED = "a label such as 1 and 0, 1 and -1, true and false, genuine and impostor"
 GENUINE_NAMES = frozenset({"true", "genuine", "gen", "genuines", "mated", "positive", "positives", "pos"})
 IMPOSTOR_NAMES = frozenset(
-    {
-        "false",
-        "impostor",
-        "impostors",
-        "imposter",
-        "imposters",
-        "imp",
-        "nonmated",
-        "nongenuine",
-        "negative",
-        "negatives",
-        "neg",
-    }
+    {"false", "impostor", "impostors", "imposter", "imposters", "imp", "nonmated", "nongenuine"}
+    | {"negative", "negatives", "neg"}
 )
 _JOINED = re.compile(r"non[-_. ]?(mated|match|genuine|target)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?")

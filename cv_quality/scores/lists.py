@@ -63,12 +63,7 @@ def read_histogram(source: Source, options: Options) -> Draft:
     counts, numbers = scored[SCORE].to_numpy(), scored[LINE].to_numpy()
     _check_counts(counts, numbers, source)
     repeats = counts.astype(np.int64)
-    rows = pl.DataFrame(
-        {
-            SCORE: np.repeat(numbers.astype(np.float64) - 1, repeats),
-            LINE: np.repeat(numbers, repeats),
-        }
-    )
+    rows = pl.DataFrame({SCORE: np.repeat(numbers.astype(np.float64) - 1, repeats), LINE: np.repeat(numbers, repeats)})
     note = f"{source}: a histogram: {plural(len(counts), 'line')} stand for {plural(len(rows), 'comparison')}"
     return Draft(_with_role(rows, source), "histogram", apart(), (*lines.notes, note))
 

@@ -93,7 +93,10 @@ def read_matrix(source: Source, options: Options) -> Draft:
     is_failed = (by_row[:, None] | by_column[None, :]) & (matrix.verdict == KEPT)
     matrix.verdict[is_failed] = FAILED
     subjects = sorted({*_whole(matrix.rows, by_row), *_whole(matrix.columns, by_column)})
-    warnings = (*_failures(matrix, source, by_row, by_column), *_own_samples(matrix, source))
+    warnings = _failures(matrix, source, by_row, by_column)
+    if (matrix.verdict == MIRRORED).any() and not (matrix.verdict == SELF).any():
+        own = "its genuine comparisons, the diagonal, may compare samples with themselves"
+        warnings = (*warnings, f"{source}: symmetric: {own}")
     found = refuse_nan(matrix.frame(KEPT), source, options)
     excluded = [apart(matrix.frame(code), file=str(source), reason=reason) for code, reason in REASONS.items()]
     return Draft(
@@ -208,13 +211,6 @@ def _triangles(matrix: Matrix, source: Source) -> tuple[str, ...]:
         np.fill_diagonal(matrix.verdict, SELF)
         notes.append(f"{source}: the diagonal compares each sample with itself and is not counted")
     return tuple(notes)
-
-
-def _own_samples(matrix: Matrix, source: Source) -> tuple[str, ...]:
-    """A warning where the genuine comparisons of a symmetric matrix may be samples against themselves."""
-    if not (matrix.verdict == MIRRORED).any() or (matrix.verdict == SELF).any():
-        return ()
-    return (f"{source}: symmetric: its genuine comparisons, the diagonal, may compare samples with themselves",)
 
 
 def _whole(names: Sequence[str], is_filled: NDArray[np.bool_]) -> set[str]:

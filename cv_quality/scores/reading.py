@@ -190,6 +190,8 @@ def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, dec
         *([f"{plural(n_infinite, 'score')} of infinite likeness: accepted at every threshold"] if n_infinite else []),
     )
     notes = (*(note for draft in drafts for note in draft.notes), *decision.notes, *_attack_notes(attacks))
+    by_file = [*(draft.failed_subjects for draft in drafts), set_apart.failed_subjects]
+    failed = [names for names in by_file if names is not None]
     kind: Kind = "liveness" if is_liveness else "verification"
     return ScoreSet(
         rows=rows,
@@ -200,7 +202,7 @@ def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, dec
         kind=kind,
         polarity=decision.polarity,
         polarity_source=decision.source,
-        failed_subjects=_failed(drafts, set_apart.failed_subjects),
+        failed_subjects=tuple(sorted(set().union(*failed))) if failed else None,
         notes=notes,
         warnings=warnings,
     )
@@ -264,12 +266,7 @@ class _Apart:
 
 
 def _sentinel_apart(
-    rows: "pl.DataFrame",
-    ends: sentinels.Extremes,
-    sources: list[Source],
-    options: Options,
-    *,
-    polarity: Polarity,
+    rows: "pl.DataFrame", ends: sentinels.Extremes, sources: list[Source], options: Options, *, polarity: Polarity
 ) -> tuple["pl.DataFrame", _Apart]:
     value = sentinels.sentinel_of(ends, polarity=polarity, asked=options.sentinel)
     suspicion = sentinels.suspicion(ends, polarity=polarity, rows=rows, asked=options.sentinel)
@@ -283,11 +280,6 @@ def _sentinel_apart(
     ]
     warnings = (*sentinels.finding(value, rows, asked=options.sentinel), *suspicion)
     return rows.filter(~is_it), _Apart(joined(frames), warnings, sentinels.failed_subjects(value, rows))
-
-
-def _failed(drafts: list[Draft], by_value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    known = [names for names in (*(draft.failed_subjects for draft in drafts), by_value) if names is not None]
-    return tuple(sorted({name for names in known for name in names})) if known else None
 
 
 def _duplicates(rows: "pl.DataFrame", drafts: list[Draft]) -> tuple[str, ...]:

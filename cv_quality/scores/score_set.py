@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import ScoreFileError
-from cv_quality.scores.source import Kind, Polarity, PolaritySource, Reason
+from cv_quality.scores.source import QUALITIES, SUBJECTS, Kind, Polarity, PolaritySource, Reason
 
 if TYPE_CHECKING:
     import polars as pl
@@ -99,21 +99,15 @@ class ScoreSet:
     @property
     def has_subjects(self) -> bool:
         """Whether both subjects of every row are known."""
-        return self._has("subject_a", "subject_b")
+        return all(name in self.rows.columns and self.rows[name].null_count() == 0 for name in SUBJECTS)
 
     @property
     def has_qualities(self) -> bool:
         """Whether a quality of both samples of every genuine comparison is known."""
-        names = ("quality_a", "quality_b")
-        if not set(names) <= set(self.rows.columns):
+        if not set(QUALITIES) <= set(self.rows.columns):
             return False
         genuine = self.rows.filter(self.rows["is_genuine"])
-        return all(genuine[name].null_count() == 0 for name in names)
-
-    @property
-    def has_groups(self) -> bool:
-        """Whether both groups of every row are known."""
-        return self._has("group_a", "group_b")
+        return all(genuine[name].null_count() == 0 for name in QUALITIES)
 
     def n_excluded(self, reason: Reason | None = None) -> int:
         """Count excluded rows, for one reason or for all."""
@@ -146,6 +140,3 @@ class ScoreSet:
     def _scores(self, *, is_genuine: bool) -> NDArray[np.floating]:
         mask = self.rows["is_genuine"]
         return self.rows["score"].filter(mask if is_genuine else ~mask).to_numpy()
-
-    def _has(self, *columns: str) -> bool:
-        return all(name in self.rows.columns and self.rows[name].null_count() == 0 for name in columns)

@@ -31,20 +31,8 @@ Reason = Literal[
 ]
 OnError = Literal["raise", "skip"]
 Sentinel = Literal["detect", "keep"] | float
-Format = Literal[
-    "table",
-    "parquet",
-    "bob4",
-    "bob5",
-    "two-column",
-    "list",
-    "histogram",
-    "pairs",
-    "matrix",
-    "bee",
-    "json",
-    "numpy",
-]
+LineFormat = Literal["bob4", "bob5", "two-column", "list", "histogram", "pairs"]
+Format = Literal["table", "parquet", LineFormat, "matrix", "bee", "json", "numpy"]
 SCORE, IS_GENUINE, LINE, FILE, TEXT = "score", "is_genuine", "line", "file", "text"
 SUBJECTS = ("subject_a", "subject_b")
 OPTIONAL = (*SUBJECTS, "group_a", "group_b", "sample_a", "sample_b", "species")

@@ -42,11 +42,7 @@ def blur_sigma_px(conditions: CaptureConditions, cameras: Sequence[CameraModel])
 
 
 def expose(
-    radiance: FloatArray,
-    *,
-    conditions: CaptureConditions,
-    cameras: Sequence[CameraModel],
-    noise: FloatArray,
+    radiance: FloatArray, *, conditions: CaptureConditions, cameras: Sequence[CameraModel], noise: FloatArray
 ) -> NDArray[np.uint8]:
     """Expose frames uint8[n, h, w].
 

@@ -4,7 +4,7 @@ Measures come from `geometry.py`; what the camera makes of the scene is in `came
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -22,28 +22,9 @@ _SIZE_EXPONENT: Final = 0.35
 _HEAD_DEPTH: Final = 0.80
 
 NUISANCES: Final = (
-    "shift_x",
-    "shift_y",
-    "roll",
-    "size",
-    "smile",
-    "mouth_open",
-    "brow_raise",
-    "blink",
-    "gaze",
-    "light_x",
-    "light_y",
-    "ambient",
-    "background",
-    "background_slope",
-    "clothing",
-    "reflection",
-    "reflection_place",
-    "worn_shade",
-    "worn_level",
-    "motion_angle",
-    "frame_width",
-    "frame_height",
+    *("shift_x", "shift_y", "roll", "size", "smile", "mouth_open", "brow_raise", "blink", "gaze", "light_x", "light_y"),
+    *("ambient", "background", "background_slope", "clothing", "reflection", "reflection_place", "worn_shade"),
+    *("worn_level", "motion_angle", "frame_width", "frame_height"),
 )
 """What differs between two captures of one person: one N(0, 1) draw each a frame."""
 
@@ -354,9 +335,7 @@ def _draw_covering(canvas: FloatArray, planes: HeadPlanes, conditions: CaptureCo
         rows = np.flatnonzero(conditions.covering == COVERINGS.index(name))
         if rows.size == 0:
             continue
-        part = HeadPlanes(
-            planes.x[rows], planes.y[rows], planes.u[rows], planes.v[rows], planes.r[rows], planes.facing[rows]
-        )
+        part = HeadPlanes(*(getattr(planes, field.name)[rows] for field in fields(planes)))
         layer = canvas[rows]
         painter(layer, part, 0.08 * np.tanh(nuisance["worn_shade"][rows]), nuisance["worn_level"][rows])
         canvas[rows] = layer

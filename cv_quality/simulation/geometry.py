@@ -9,12 +9,7 @@ from typing import Final
 import numpy as np
 
 from cv_quality.simulation.conditions import FloatArray
-from cv_quality.simulation.identity import (
-    AGE_COLUMN,
-    LATENT_DIM,
-    MASCULINITY_COLUMN,
-    SKIN_TONE_COLUMN,
-)
+from cv_quality.simulation.identity import AGE_COLUMN, LATENT_DIM, MASCULINITY_COLUMN, SKIN_TONE_COLUMN
 
 # Name, mean, standard deviation. The row number is the latent that moves it.
 _MEASURES: Final = (
@@ -71,16 +66,12 @@ _TEXTURE_AMPLITUDE: Final = 0.075
 _MONK_ALBEDO: Final = np.array([0.74, 0.70, 0.66, 0.60, 0.52, 0.43, 0.36, 0.30, 0.25, 0.21], np.float32)
 
 
-def _mixing(columns: int, stream: int) -> FloatArray:
-    """A fixed matrix float32[32, columns] with unit columns: the secondary traits are blends of the same latents."""
-    rng = np.random.default_rng(np.random.SeedSequence(20_260_901, spawn_key=(stream,)))
-    matrix = rng.standard_normal((LATENT_DIM, columns))
-    return np.asarray(matrix / np.linalg.norm(matrix, axis=0), np.float32)
-
-
 def _blend(latents: FloatArray, *, columns: int, stream: int) -> FloatArray:
     """N(0, 1) blends float32[n, columns] of latents float32[n, 32], summed in an order that no batch size changes."""
-    return np.asarray((latents[:, :, None] * _mixing(columns, stream)[None]).sum(axis=1), np.float32)
+    rng = np.random.default_rng(np.random.SeedSequence(20_260_901, spawn_key=(stream,)))
+    matrix = rng.standard_normal((LATENT_DIM, columns))
+    mixing = np.asarray(matrix / np.linalg.norm(matrix, axis=0), np.float32)
+    return np.asarray((latents[:, :, None] * mixing[None]).sum(axis=1), np.float32)
 
 
 def face_measures(identities: FloatArray) -> dict[str, FloatArray]:

@@ -151,7 +151,9 @@ def _site_subjects(scenario: Scenario, site: SitePlan, *, first_row: int, seed: 
         rng = _rng(seed, _Stream.SUBJECT, row, 0)
         is_senior = rng.random() < site.senior_share
         age_band = str(rng.choice(_SENIOR_BANDS if is_senior else AGE_BANDS[:2]))
-        model = _device_model(site, is_senior=is_senior, rng=rng)
+        weights = np.array([site.device_weights.get(model.name, 0.0) for model in FLEET])
+        weights[0] *= _OLD_PHONE_FACTOR if is_senior else 1.0
+        model = FLEET[int(rng.choice(len(FLEET), p=weights / weights.sum()))]
         unit = counts[model.name] // SUBJECTS_PER_DEVICE
         counts[model.name] += 1
         subjects.append(
@@ -168,12 +170,6 @@ def _site_subjects(scenario: Scenario, site: SitePlan, *, first_row: int, seed: 
             )
         )
     return subjects
-
-
-def _device_model(site: SitePlan, *, is_senior: bool, rng: np.random.Generator) -> DeviceModel:
-    weights = np.array([site.device_weights.get(model.name, 0.0) for model in FLEET])
-    weights[0] *= _OLD_PHONE_FACTOR if is_senior else 1.0
-    return FLEET[int(rng.choice(len(FLEET), p=weights / weights.sum()))]
 
 
 def _device(model: DeviceModel, *, site: str, unit: int, key: tuple[int, ...], seed: int) -> Device:
