@@ -183,7 +183,7 @@ def test_a_refused_drop_is_exit_code_one_and_a_sentence_with_its_name(broken: Pa
     assert again.returncode == 0, "a refused drop waits for its correction"
 
 
-def test_progress_goes_to_standard_error_and_the_document_to_standard_output(evaluated: Path) -> None:
+def test_progress_goes_to_stderr_and_the_document_to_stdout(evaluated: Path) -> None:
     done = in_a_shell("run", "--json", home=evaluated)
     assert done.returncode == 0
     assert json.loads(done.stdout) == []
@@ -201,7 +201,7 @@ def test_an_unknown_build_in_a_shell_is_no_traceback(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"), [(("--build", "face-9.9"), "face-1.1"), (("--drop", "nowhere"), "not validated")]
 )
-def test_a_backfill_of_an_unknown_key_is_refused_before_a_partition_is_added(
+def test_backfill_of_an_unknown_key_is_refused_before_a_partition_is_added(
     cvq: Cvq, arguments: tuple[str, str], named: str
 ) -> None:
     result = cvq("backfill", *arguments)
@@ -288,9 +288,7 @@ def test_slices_for_people_are_a_table_and_end_in_one_sentence(sliced: Sliced) -
     assert any(line.startswith("lens is b looks bad (") for line in lines)
 
 
-def test_slices_can_be_sought_in_some_columns_with_another_seed_and_written_as_a_page(
-    sliced: Sliced, tmp_path: Path
-) -> None:
+def test_slices_take_columns_and_a_seed_and_are_written_as_a_page(sliced: Sliced, tmp_path: Path) -> None:
     page = tmp_path / "why.html"
     found = document(sliced(attempts(), "--columns", "light", "--seed", "7", "--report", str(page), "--json"))
     assert sentences(found) == ["light is dim"]
@@ -303,7 +301,7 @@ def test_slices_can_be_sought_in_some_columns_with_another_seed_and_written_as_a
     assert sentences(named) == ["light,lens is dim"]
 
 
-def test_the_same_table_and_seed_give_the_same_document_but_for_the_seconds(sliced: Sliced) -> None:
+def test_document_of_the_same_table_and_seed_repeats_but_for_the_seconds(sliced: Sliced) -> None:
     one, other = (document(sliced(attempts(), "--json")) for _ in range(2))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
@@ -504,7 +502,7 @@ def test_a_change_between_two_tables_is_attributed_to_what_changed(cvq: Cvq, tmp
     assert CAUSE[0] in page.read_text()
 
 
-def test_a_change_for_people_is_a_table_with_the_whole_last_and_one_sentence(cvq: Cvq, tmp_path: Path) -> None:
+def test_change_is_printed_as_a_table_with_the_total_last_and_one_sentence(cvq: Cvq, tmp_path: Path) -> None:
     result = attributed(cvq, tmp_path, attempts(0, rate=0.03), attempts(1))
     assert result.exit_code == 0
     assert result.stdout.startswith("before.parquet to after.csv")

@@ -56,7 +56,7 @@ class FaceDetector:
         self._input_name = inputs[0].name
 
     def detect(self, frame: NDArray[np.uint8]) -> list[Face]:
-        """The faces of a frame `[h, w]` or `[h, w, 3]` (RGB), best score first."""
+        """Detect the faces of a frame `[h, w]` or `[h, w, 3]` (RGB), best score first."""
         canvas = on_canvas(frame)
         outputs = self._session.run(list(HEADS), {self._input_name: canvas.pixels})
         faces = decode_heads(dict(zip(HEADS, outputs, strict=True)), score_threshold=self._score_threshold)

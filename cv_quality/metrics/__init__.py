@@ -1,4 +1,4 @@
-"""What verification is measured by: curves and points, pairs, intervals, groups, extremes.
+"""Metrics of biometric verification: error rates and curves, pair counts, intervals, groups, extrapolation.
 
 The names below are the ones to start from; each lives in a module of its own with its neighbours, its formula and its
 source. They take NumPy arrays, Polars series, Arrow arrays or lists, and need neither lake nor orchestrator.

@@ -242,11 +242,11 @@ class _Sample:
         return int(np.count_nonzero(self.attempts()))
 
     def attempts(self) -> Codes:
-        """Genuine comparisons of each subject."""
+        """Count the genuine comparisons of each subject."""
         return np.bincount(self.codes, minlength=self.trials.n_subjects)
 
     def active(self) -> Codes:
-        """Subjects with any comparison."""
+        """List the subjects with any comparison."""
         return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
 
 

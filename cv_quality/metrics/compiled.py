@@ -1,4 +1,4 @@
-"""Loops written in Python and compiled by Numba on first use: importing this module, or the loops, costs nothing.
+"""Compilation of Python loops by Numba on first use: importing this module, or the loops, costs nothing.
 
 The loops live beside the functions that call them: in `cv_quality.metrics.pair_kernels` and
 `cv_quality.metrics.bootstrap_kernels`.

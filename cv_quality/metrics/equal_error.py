@@ -179,11 +179,11 @@ class _People:
         return same
 
     def attempts(self) -> Codes:
-        """Genuine comparisons of each subject."""
+        """Count the genuine comparisons of each subject."""
         return np.bincount(self.one[self.is_genuine], minlength=self.trials.n_subjects)
 
     def active(self) -> Codes:
-        """Subjects with any comparison."""
+        """List the subjects with any comparison."""
         return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
 
 

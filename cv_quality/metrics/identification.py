@@ -1,4 +1,4 @@
-"""One against many: at which rank the right identity stands, and how often a stranger is taken for someone.
+"""Identification, one against many: CMC in a closed set, DIR and FPIR in an open one.
 
 Ties are pessimistic throughout: another identity with the same score as the right one stands before it. Decisions
 accept when score >= threshold, as in `cv_quality.metrics.verification`. Terms follow ISO/IEC 19795-1.

@@ -1,4 +1,4 @@
-"""One number for the spread of an error rate over groups: ratios, Gini, GARBE and the fairness discrepancy rate.
+"""Summary measures of demographic differentials: ratios, Gini, GARBE and the fairness discrepancy rate.
 
 Every measure here is a function of rates alone; which groups are large enough to enter is decided in
 `cv_quality.metrics.differentials`. Chance alone makes groups differ, and every measure grows with the number of groups:

@@ -1,4 +1,4 @@
-"""Error versus reject: what a quality measure is worth, by how fast the FNMR falls when the worst samples are left out.
+"""Error versus reject: how fast the FNMR falls as the samples of worst quality are rejected.
 
 The threshold is fixed beforehand (see `cv_quality.metrics.verification`): a curve whose threshold moved with the
 samples would mix two effects. Quality is any number of which more is better.

@@ -1,4 +1,4 @@
-"""What every subject bootstrap shares: seeded weights of the subjects, and bounds from what the replicates show.
+"""Parts of every subject bootstrap: seeded weights of the subjects, and bounds from the replicates.
 
 The estimates that are resampled are in `cv_quality.metrics.bootstrap`, `equal_error` and `percentiles`.
 """

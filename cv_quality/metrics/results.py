@@ -1,4 +1,4 @@
-"""How results are written: as plain values for JSON, under the names that they declare, and rates for people.
+"""Serialisation of results: plain values for JSON, under the names that they declare, and rates for people.
 
 Results themselves live beside the functions that make them; a rate with its interval is in `cv_quality.metrics.rates`.
 """

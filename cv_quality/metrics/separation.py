@@ -1,4 +1,4 @@
-"""How far two classes of scores lie apart, and how well a score can be read as evidence: d', AUC, Cllr, minCllr.
+"""Separation of two classes of scores, and their calibration as likelihood ratios: d', AUC, Cllr, minCllr.
 
 None of these has a threshold, so none says what a system does in the field; the rates that do are in
 `cv_quality.metrics.verification`. An AUC below 0.5 says that the polarity is reversed.

@@ -1,4 +1,4 @@
-"""The scores of one class: taken in from arrays, series and lists, sorted once, and counted against thresholds.
+"""Scores of one class: converted from arrays, series and lists, sorted once, and counted against thresholds.
 
 The curves and points of `cv_quality.metrics.verification` and its neighbours rest on these counts. Reading files of
 scores, polarity and sentinels are matters of `cv_quality.scores`.

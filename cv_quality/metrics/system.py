@@ -1,4 +1,4 @@
-"""From comparisons to what a user meets: FRR and FAR with failures to acquire and to enrol, and several attempts.
+"""System rates: FRR and FAR with failures to acquire and to enrol, and of transactions of several attempts.
 
 FMR and FNMR come from `cv_quality.metrics.verification`. Rates over transactions are counted from recorded attempts:
 attempts of one person are alike, so the FRR of k attempts is not the k-th power of that of one.
@@ -66,7 +66,7 @@ class TransactionCounts(Result):
         )
 
     def n_accepted(self, within: int) -> int:
-        """Transactions accepted by one of their first `within` attempts.
+        """Count transactions accepted by one of their first `within` attempts.
 
         Raises:
             MetricError: `within` is not in 1 to k.
@@ -94,13 +94,13 @@ class TransactionOutcomes:
     attempts: int
 
     def counts(self) -> TransactionCounts:
-        """The outcomes as counts."""
+        """Count the outcomes."""
         accepted_at = np.bincount(self.first_accepted, minlength=self.attempts + 1)[1:]
         is_cut_short = (self.first_accepted == 0) & (self.n_attempts < self.attempts)
         return TransactionCounts(accepted_at, len(self.transactions), int(is_cut_short.sum()))
 
     def is_accepted(self, within: int) -> NDArray[np.bool_]:
-        """Whether one of the first `within` attempts was accepted; shape (t,).
+        """Tell whether one of the first `within` attempts was accepted; shape (t,).
 
         Raises:
             MetricError: `within` is not in 1 to k.

@@ -1,4 +1,4 @@
-"""Whether a fitted tail may be trusted: the plots and tests that must be seen before an extrapolated rate is quoted.
+"""Checks of a fitted tail: stability over thresholds, goodness of fit and quantiles, before a rate is extrapolated.
 
 A tail that is Pareto over u is Pareto with the same shape over every higher threshold: `stability` shows it and `judge`
 tests it. `goodness_of_fit` and `quantiles` hold the fit against the scores it was made from. Rows come as frozen

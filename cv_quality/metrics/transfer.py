@@ -1,4 +1,4 @@
-"""Thresholds chosen on one set of scores and applied to another: what a threshold that was fixed beforehand delivers.
+"""Transfer of thresholds: chosen on a development set of scores, applied to a test set.
 
 A threshold that is chosen and judged on the same scores looks better than it is. How rates at one threshold are
 counted is in `cv_quality.metrics.verification`.

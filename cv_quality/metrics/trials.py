@@ -1,4 +1,4 @@
-"""Who was compared with whom: how many comparisons each pair of different subjects shares, without listing them.
+"""Trials of pair rates: how many comparisons each two different subjects share, without listing them.
 
 The variance of a pair rate needs sums over all pairs of subjects, also those without an error. Where every reference
 met every probe those sums are products of totals; only listed comparisons have to be walked. Rates and intervals are

@@ -1,4 +1,4 @@
-"""Columns beside the scores: identifiers, decisions and times, one entry per row, none of them missing.
+"""Validation of columns beside the scores: identifiers, decisions and times, one entry per row, none missing.
 
 Scores themselves are taken in by `cv_quality.metrics.sorted_scores`.
 """

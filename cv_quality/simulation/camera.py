@@ -19,8 +19,10 @@ _ZOOM_FREE_CM: Final = 45.0
 def blur(radiance: FloatArray, *, sigma_px: FloatArray, motion_px: FloatArray, motion_angle: FloatArray) -> FloatArray:
     """Blur frames [n, h, w] by optics and motion: a Gaussian times a line, applied exactly as transfer functions.
 
-    `sigma_px` is the Gaussian's standard deviation, `motion_px` the line's length, `motion_angle` its direction in
-    radians, each [n].
+    Args:
+        radiance: float32[n, h, w].
+        sigma_px: the Gaussian's standard deviation, [n].
+        motion_px, motion_angle: the line's length and its direction in radians, [n].
     """
     height, width = radiance.shape[1:]
     padded = np.pad(radiance, ((0, 0), (_PAD, _PAD), (_PAD, _PAD)), mode="edge")
@@ -46,9 +48,8 @@ def expose(
 ) -> NDArray[np.uint8]:
     """Expose frames uint8[n, h, w].
 
-    Above a camera's knee half of the surplus light (in stops) is kept as charge; below it the charge falls with
-    the light, so shot noise
-    (variance = charge) and read noise weigh more and the frame darkens.
+    Above a camera's knee half of the surplus light (in stops) is kept as charge; below it the charge falls with the
+    light, so shot noise (variance = charge) and read noise count for more and the frame darkens.
 
     Args:
         radiance: float32[n, h, w] in [0, ~1].

@@ -1,4 +1,4 @@
-"""Under which conditions a frame is captured, as a frozen struct of arrays, and the cameras that capture it.
+"""Capture conditions of frames as a frozen struct of arrays, and the cameras that capture them.
 How a condition changes pixels is in `drawing.py` and `camera.py`; who meets which condition is in `population.py`.
 """
 

@@ -1,4 +1,4 @@
-"""How an identity vector becomes the measures of a face: one declared table of parameters, one latent each.
+"""Measures of a face from its identity vector: one declared table of parameters, one latent each.
 Lengths are in head units (half the height of an average head); drawing them is in `drawing.py`.
 """
 

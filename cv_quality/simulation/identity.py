@@ -1,4 +1,4 @@
-"""Who a simulated face belongs to: the identity vector, its layout, and the three seed streams it is drawn from.
+"""Identity vectors of simulated faces: their layout, and the three seed streams they are drawn from.
 No pixels here (see `rendering.py`) and no study attributes beyond those that show in a face (see `population.py`).
 """
 

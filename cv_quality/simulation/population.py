@@ -1,4 +1,4 @@
-"""Who takes part and what they do: subjects, their devices, their enrolment, and the transactions of each build.
+"""The simulated population: subjects, their devices, their enrolment, and the transactions of each build.
 Attributes hang together as in life, so that age, eyewear, device model and supplier look guilty of what low light does.
 Rendering is in `rendering.py`; what the device decides about a capture is in `simulate.py`.
 """

@@ -1,4 +1,4 @@
-"""Trains the two reference embeddings of the simulated fleet and writes them with their registry entries.
+"""Train the two reference embeddings of the simulated fleet and write them with their registry entries.
 Run as `python -m cv_quality.simulation.train_reference_models --out DIR --seed 0`; the people it trains and tunes on
 come from seed streams that no evaluation draws from. Loading models for an evaluation is `cv_quality.inference`'s task.
 """
@@ -160,14 +160,20 @@ class _Lesson:
     traits: torch.Tensor
 
     def losses(self, inputs: torch.Tensor, who: torch.Tensor, *, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The margin loss of one batch, and the mean squared error of the traits read off its embeddings."""
+        """Compute the margin loss of one batch, and the mean squared error of the traits read off its embeddings."""
         embeddings = self.network(inputs)
         misread = (self.reader(embeddings) - self.traits[who]).square().mean()
         return _margin_loss(embeddings, self.classes, who, margin=margin), misread
 
 
 def train(recipe: Recipe, *, seed: int, threads: int) -> nn.Sequential:
-    """The trained network in eval mode: cosine-margin softmax (CosFace, arXiv:1801.09414) and trait reading."""
+    """Train a network, returned in eval mode: cosine-margin softmax (CosFace, arXiv:1801.09414) and trait reading.
+
+    Args:
+        recipe: of the model.
+        seed: of people, frames and weights.
+        threads: of torch and rendering.
+    """
     import torch
 
     torch.manual_seed(seed)
@@ -312,7 +318,13 @@ def threshold_at_fmr(impostor: NDArray[np.float32], *, fmr: float) -> float:
 
 
 def registry_entry(build: Build, *, sha256: str, threshold: float) -> dict[str, object]:
-    """The registry mapping of one build."""
+    """Make the registry mapping of one build.
+
+    Args:
+        build: which model it has.
+        sha256: digest of the model file.
+        threshold: of the decision.
+    """
     return {
         "build_id": build.build_id,
         "modality": "face",
