@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 from cv_quality.cli import main
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.results import JsonValue
-from cv_quality.runner import run_pending
+from cv_quality.runner import run_due
 from cv_quality.settings import Settings
-from cv_quality.stages import Workspace
+from cv_quality.tasks import open_workspace
+from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
 
 CVQ = str(Path(sys.executable).parent / "cvq")
@@ -32,8 +33,8 @@ def environment(home: Path) -> dict[str, str]:
     return {"CVQ_HOME": str(home), "CVQ_THREADS": "1"}
 
 
-def open_workspace(home: Path) -> Workspace:
-    return Workspace(Settings.from_environment(environment(home)))
+def workspace_of(home: Path) -> Workspace:
+    return open_workspace(Settings.from_environment(environment(home)))
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def cvq(tmp_path: Path) -> Cvq:
 def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a deployment that has worked off one drop."""
     home = tmp_path_factory.mktemp("evaluated")
-    workspace = open_workspace(home)
+    workspace = workspace_of(home)
     deliver(tiny_landing, FIRST_DROP, to=workspace)
-    assert run_pending(workspace, track=quietly).succeeded
+    assert run_due(workspace, track=quietly).succeeded
     return home
 
 
@@ -60,7 +61,7 @@ def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def broken(tiny_landing: Path, tmp_path: Path) -> Path:
     """The home of a deployment whose only drop is not what its manifest says."""
     home = tmp_path / "broken"
-    deliver(tiny_landing, FIRST_DROP, to=open_workspace(home))
+    deliver(tiny_landing, FIRST_DROP, to=workspace_of(home))
     with next((home / "landing" / FIRST_DROP).glob("events-*")).open("ab") as file:
         file.write(b"more")
     return home
@@ -182,7 +183,7 @@ def test_a_refused_drop_is_exit_code_one_and_a_sentence_with_its_name(broken: Pa
     assert again.returncode == 0, "a refused drop waits for its correction"
 
 
-def test_progress_goes_to_standard_error_and_the_document_to_standard_output(evaluated: Path) -> None:
+def test_progress_goes_to_stderr_and_the_document_to_stdout(evaluated: Path) -> None:
     done = in_a_shell("run", "--json", home=evaluated)
     assert done.returncode == 0
     assert json.loads(done.stdout) == []
@@ -200,7 +201,7 @@ def test_an_unknown_build_in_a_shell_is_no_traceback(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"), [(("--build", "face-9.9"), "face-1.1"), (("--drop", "nowhere"), "not validated")]
 )
-def test_a_backfill_of_an_unknown_key_is_refused_before_a_partition_is_added(
+def test_backfill_of_an_unknown_key_is_refused_before_a_partition_is_added(
     cvq: Cvq, arguments: tuple[str, str], named: str
 ) -> None:
     result = cvq("backfill", *arguments)
@@ -287,9 +288,7 @@ def test_slices_for_people_are_a_table_and_end_in_one_sentence(sliced: Sliced) -
     assert any(line.startswith("lens is b looks bad (") for line in lines)
 
 
-def test_slices_can_be_sought_in_some_columns_with_another_seed_and_written_as_a_page(
-    sliced: Sliced, tmp_path: Path
-) -> None:
+def test_slices_take_columns_and_a_seed_and_are_written_as_a_page(sliced: Sliced, tmp_path: Path) -> None:
     page = tmp_path / "why.html"
     found = document(sliced(attempts(), "--columns", "light", "--seed", "7", "--report", str(page), "--json"))
     assert sentences(found) == ["light is dim"]
@@ -302,7 +301,7 @@ def test_slices_can_be_sought_in_some_columns_with_another_seed_and_written_as_a
     assert sentences(named) == ["light,lens is dim"]
 
 
-def test_the_same_table_and_seed_give_the_same_document_but_for_the_seconds(sliced: Sliced) -> None:
+def test_document_of_the_same_table_and_seed_repeats_but_for_the_seconds(sliced: Sliced) -> None:
     one, other = (document(sliced(attempts(), "--json")) for _ in range(2))
     assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
@@ -503,7 +502,7 @@ def test_a_change_between_two_tables_is_attributed_to_what_changed(cvq: Cvq, tmp
     assert CAUSE[0] in page.read_text()
 
 
-def test_a_change_for_people_is_a_table_with_the_whole_last_and_one_sentence(cvq: Cvq, tmp_path: Path) -> None:
+def test_change_is_printed_as_a_table_with_the_total_last_and_one_sentence(cvq: Cvq, tmp_path: Path) -> None:
     result = attributed(cvq, tmp_path, attempts(0, rate=0.03), attempts(1))
     assert result.exit_code == 0
     assert result.stdout.startswith("before.parquet to after.csv")

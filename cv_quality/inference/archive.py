@@ -97,7 +97,9 @@ def _records(data: bytes, *, name: str) -> dict[str, bytes]:
         records = {member: reader.get_record(member) for member in kept}
     except _DAMAGE as error:
         raise ModelError(f"{name}: damaged archive: {_first_line(error)}") from error
-    _refuse_other_format(records, name=name)
+    for member, expected in _EXPECTED_TEXT.items():
+        if records.get(member, expected) != expected or (member == "archive_format" and member not in records):
+            raise ModelError(f"{name}: {member}: expected {expected!r}, found {records.get(member)!r}")
     return records
 
 
@@ -115,12 +117,6 @@ def _refuse_member(member: str, *, name: str) -> None:
     else:
         reason = "is not part of a plain exported model named 'model'"
     raise ModelError(f"{name}: member {member!r} {reason}; save the model with torch.export.save of this torch version")
-
-
-def _refuse_other_format(records: dict[str, bytes], *, name: str) -> None:
-    for member, expected in _EXPECTED_TEXT.items():
-        if records.get(member, expected) != expected or (member == "archive_format" and member not in records):
-            raise ModelError(f"{name}: {member}: expected {expected!r}, found {records.get(member)!r}")
 
 
 def _json(records: dict[str, bytes], member: str, *, name: str) -> dict[str, Json]:
@@ -148,8 +144,10 @@ def _judged_payloads(records: dict[str, bytes], member: str, *, prefix: str, nam
         if not isinstance(path, str) or not path.startswith(prefix) or f"{folder}/{path}" not in records:
             raise ModelError(f"{where}: {key!r}: expected a plain tensor '{prefix}N' in the archive, found {path!r}")
         _refuse_tensor(_mapping(row.get("tensor_meta"), where=f"{where}: {key}"), where=f"{where}: {key}")
-    for text in _texts(config, where=where):
-        _refuse_text(text, where=where)
+    for key, item in _pairs(config, where=where):
+        _refuse_text(key, where=where)
+        if isinstance(item, str):
+            _refuse_text(item, where=where)
     return json.dumps({"config": config}).encode()
 
 
@@ -259,13 +257,6 @@ def _pairs(value: Json, *, where: str, key: str = "", depth: int = 0) -> Iterato
     elif isinstance(value, list):
         for item in value:
             yield from _pairs(item, where=where, key=key, depth=depth + 1)
-
-
-def _texts(value: Json, *, where: str) -> Iterator[str]:
-    for key, item in _pairs(value, where=where):
-        yield key
-        if isinstance(item, str):
-            yield item
 
 
 def _mapping(value: Json, *, where: str) -> dict[str, Json]:

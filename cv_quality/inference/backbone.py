@@ -101,7 +101,13 @@ def load_backbone(folder: Path, *, threads: int) -> Backbone:
         ModelError: the model file is missing, altered, unsafe or unreadable.
         ModelDoesNotFit: its input or output is not one of the above.
     """
-    entry = parse_backbone(_description(folder))
+    description = folder / DESCRIPTION
+    if not description.is_file():
+        raise RegistryError(
+            f"expected a folder with {DESCRIPTION} and a model file, found no {DESCRIPTION} in {folder.name!r}; "
+            f"write one with the keys {', '.join(_REQUIRED)}"
+        )
+    entry = parse_backbone(description.read_bytes())
     path = folder / entry.file
     if not path.is_file():
         raise ModelError(
@@ -205,16 +211,6 @@ def _as_build(entry: BackboneEntry, *, dimension: int) -> ModelEntry:
         decision_threshold=1.0,
         preprocessing=entry.preprocessing,
     )
-
-
-def _description(folder: Path) -> bytes:
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise RegistryError(
-            f"expected a folder with {DESCRIPTION} and a model file, found no {DESCRIPTION} in {folder.name!r}; "
-            f"write one with the keys {', '.join(_REQUIRED)}"
-        )
-    return path.read_bytes()
 
 
 def _fields(data: bytes) -> Mapping[str, object]:

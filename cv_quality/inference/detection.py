@@ -56,7 +56,7 @@ class FaceDetector:
         self._input_name = inputs[0].name
 
     def detect(self, frame: NDArray[np.uint8]) -> list[Face]:
-        """The faces of a frame `[h, w]` or `[h, w, 3]` (RGB), best score first."""
+        """Detect the faces of a frame `[h, w]` or `[h, w, 3]` (RGB), best score first."""
         canvas = on_canvas(frame)
         outputs = self._session.run(list(HEADS), {self._input_name: canvas.pixels})
         faces = decode_heads(dict(zip(HEADS, outputs, strict=True)), score_threshold=self._score_threshold)
@@ -76,7 +76,7 @@ class Canvas:
 
 
 def on_canvas(frame: NDArray[np.uint8]) -> Canvas:
-    """The frame in the top left of a black square, half as wide as it, with its edge pixels drawn out as a margin.
+    """Put the frame in the top left of a black square, with its edge pixels drawn out as a margin.
 
     The margin is there because YuNet misplaces faces that fill the picture: without it the AT&T faces (92 x 112
     pixels, all face) score 0.8 instead of 0.94, and their landmarks are off by several pixels.
@@ -95,11 +95,15 @@ def on_canvas(frame: NDArray[np.uint8]) -> Canvas:
 
 
 def enlarged(planes: NDArray[np.uint8], *, width_px: int, height_px: int) -> NDArray[np.int32]:
-    """Bilinear enlargement of `[c, h, w]`, values 0 to 255, bit for bit as OpenCV's `INTER_LINEAR` on 8 bits.
+    """Enlarge `[c, h, w]` bilinearly, values 0 to 255, bit for bit as OpenCV's `INTER_LINEAR` on 8 bits.
 
     YuNet's landmarks hang on single grey levels: exact interpolation, 0.07 levels brighter on average, moves one of
     the 390 AT&T faces by 4.7 pixels. With OpenCV's arithmetic, weights in 1/2048 and results cut off at quarters of a
     level before the last rounding, published chains that use it can be repeated to the last landmark.
+
+    Args:
+        planes: uint8 `[c, h, w]`.
+        width_px, height_px: of the result.
     """
     left, right, across = _neighbours(planes.shape[2], width_px)
     top, bottom, weight = _neighbours(planes.shape[1], height_px)
@@ -127,7 +131,7 @@ def decode_heads(heads: Mapping[str, NDArray[np.float32]], *, score_threshold: f
 
 
 def suppress_overlaps(boxes: NDArray[np.float64], *, scores: NDArray[np.float64]) -> list[int]:
-    """Greedy non-maximum suppression: rows of `boxes` (left, top, width, height) that stay, best score first."""
+    """Suppress non-maxima greedily: rows of `boxes` (left, top, width, height) that stay, best score first."""
     order = list(np.argsort(-scores, kind="stable"))
     kept: list[int] = []
     for candidate in order:
@@ -137,10 +141,14 @@ def suppress_overlaps(boxes: NDArray[np.float64], *, scores: NDArray[np.float64]
 
 
 def main_face(faces: Sequence[Face], *, width_px: int, height_px: int) -> Face | None:
-    """The face that the frame is about: the largest, where being off centre costs up to the whole area.
+    """Choose the main face: the largest, where being off centre costs up to the whole area.
 
     Only faces with three quarters of the best score compete: on blurred frames YuNet also reports large boxes of low
     score around the real face.
+
+    Args:
+        faces: of the frame.
+        width_px, height_px: of the frame.
     """
     if not faces:
         return None

@@ -133,11 +133,7 @@ class Embedder:
 
 
 def load_embedder(
-    entry: ModelEntry,
-    *,
-    registry: ModelRegistry,
-    threads: int | None = None,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    entry: ModelEntry, *, registry: ModelRegistry, threads: int | None = None, batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Embedder:
     """Load one build's model (and detector), verify their digests, and check on one zero frame that they fit.
 

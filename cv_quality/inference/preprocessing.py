@@ -4,9 +4,9 @@ Every step maps one float32 batch `[n, c, h, w]` with values in [0, 1] (before `
 `cv_quality.drops.images`, face alignment in `cv_quality.inference.alignment`, and the order of steps in the registry.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, TypeGuard
 
 import numpy as np
@@ -97,9 +97,14 @@ class Scale:
 
 
 def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: Sequence[float | None]) -> Batch:
-    """Run `steps` over frames `[h, w]` or `[h, w, 3]` of possibly different sizes: float32 `[n, c, h, w]`.
+    """Run preprocessing steps over frames: float32 `[n, c, h, w]`.
 
     Frames of one size are processed together.
+
+    Args:
+        frames: `[h, w]` or `[h, w, 3]`, of possibly different sizes.
+        steps: in order.
+        illuminance_lux: of each frame; None where unknown.
 
     Raises:
         ModelError: the steps leave the frames in different shapes (a `resize`, `gray` or `rgb` is missing).
@@ -123,7 +128,7 @@ def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: 
 
 
 def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
-    """Weights `[size_out, size_in]` of a triangle filter, widened by the scale when shrinking; rows sum to one.
+    """Compute weights `[size_out, size_in]` of a triangle filter, widened by the scale when shrinking; rows sum to one.
 
     Output pixel i lies at `(i + 1/2) * size_in / size_out` (pixel centres at halves), as in Pillow's resampling.
     """
@@ -138,7 +143,7 @@ def resampling_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def resampling_bands(size_in: int, size_out: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]:
-    """The resampling matrix cut into blocks of rows with the columns they need: (rows, columns, weights).
+    """Cut the resampling matrix into blocks of rows with the columns they need: (rows, columns, weights).
 
     The matrix is almost all zeros; blocks of 16 rows halve the time of 112 x 92 to 64 x 64 against one product.
     """
@@ -153,7 +158,7 @@ def resampling_bands(size_in: int, size_out: int) -> tuple[tuple[slice, slice, N
 
 
 def parse_steps(value: object, *, where: str) -> tuple[Step, ...]:
-    """The registry's `preprocessing` list as typed steps.
+    """Parse the registry's `preprocessing` list into typed steps.
 
     Raises:
         RegistryError: an unknown step (with the near name), or arguments of a wrong type or range.
@@ -172,34 +177,26 @@ def _run(stack: NDArray[np.uint8], *, steps: Sequence[Step], lux: NDArray[np.flo
 
 
 def _parse_step(item: object, *, where: str) -> Step:
-    name, arguments = _named(item, where=where)
+    named = {item: None} if isinstance(item, str) else item
+    if not isinstance(named, dict) or len(named) != 1 or not all(isinstance(key, str) for key in named):
+        raise RegistryError(f"{where}: expected a step name or a mapping with one key, found {item!r}")
+    ((name, arguments),) = named.items()
     if name not in _PARSERS:
         raise RegistryError(f"{where}: unknown step {name!r}; {near(name, _PARSERS)}")
     return _PARSERS[name](arguments, f"{where}.{name}")
 
 
-def _named(item: object, *, where: str) -> tuple[str, object]:
-    if isinstance(item, str):
-        return item, None
-    if isinstance(item, dict) and len(item) == 1 and all(isinstance(key, str) for key in item):
-        return next(iter(item.items()))
-    raise RegistryError(f"{where}: expected a step name or a mapping with one key, found {item!r}")
-
-
-def _gray(arguments: object, where: str) -> Step:
-    _without_arguments(arguments, where=where)
-    return Gray()
-
-
-def _rgb(arguments: object, where: str) -> Step:
-    _without_arguments(arguments, where=where)
-    return Rgb()
+def _without_arguments(step: Step, arguments: object, where: str) -> Step:
+    if arguments is not None:
+        raise RegistryError(f"{where}: expected no arguments, found {arguments!r}")
+    return step
 
 
 def _resize(arguments: object, where: str) -> Step:
-    if not isinstance(arguments, list) or len(arguments) != 2 or not all(_is_side(side) for side in arguments):
+    sides = arguments if isinstance(arguments, list) else []
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE_PX for side in sides):
         raise RegistryError(f"{where}: expected [width, height] in pixels, 1 to {MAX_SIDE_PX}, found {arguments!r}")
-    return Resize(width_px=arguments[0], height_px=arguments[1])
+    return Resize(width_px=sides[0], height_px=sides[1])
 
 
 def _tone_curve(arguments: object, where: str) -> Step:
@@ -221,22 +218,13 @@ def _scale(arguments: object, where: str) -> Step:
     return Scale(mean=mean, std=std)
 
 
-class _Parser(Protocol):
-    def __call__(self, arguments: object, where: str, /) -> Step: ...
-
-
-_PARSERS: dict[str, _Parser] = {
-    "gray": _gray,
-    "rgb": _rgb,
+_PARSERS: dict[str, Callable[[object, str], Step]] = {
+    "gray": partial(_without_arguments, Gray()),
+    "rgb": partial(_without_arguments, Rgb()),
     "resize": _resize,
     "tone_curve": _tone_curve,
     "scale": _scale,
 }
-
-
-def _without_arguments(arguments: object, *, where: str) -> None:
-    if arguments is not None:
-        raise RegistryError(f"{where}: expected no arguments, found {arguments!r}")
 
 
 def _fields(arguments: object, *, keys: Sequence[str], where: str) -> Mapping[str, object]:
@@ -260,7 +248,3 @@ def _per_channel(value: object, *, where: str) -> tuple[float, ...]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _is_side(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE_PX

@@ -5,7 +5,7 @@ is the business of `cv_quality.inference.embedder`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,12 @@ class OnnxSession(Protocol):
 
 
 def onnx_session(data: bytes, *, name: str, threads: int | None = None) -> OnnxSession:
-    """A CPU session over a model's bytes; from bytes, external tensor files are not found.
+    """Open a CPU session over a model's bytes; from bytes, external tensor files are not found.
+
+    Args:
+        data: the model.
+        name: for errors.
+        threads: of the session; None leaves the default.
 
     Raises:
         ModelError: ONNX Runtime refuses the file.
@@ -135,11 +140,8 @@ def _one_input(shapes: Sequence[Sequence[object]], *, name: str) -> Shape:
     if len(shapes) != 1 or len(shapes[0]) != 4:
         found = ", ".join(str(list(shape)) for shape in shapes)
         raise ModelDoesNotFit(f"{name}: expected one input [n, channels, height, width], found {found or 'none'}")
-    return tuple(size if _is_fixed(size) else None for size in shapes[0])
-
-
-def _is_fixed(size: object) -> TypeGuard[int]:
-    return type(size) is int  # a torch.SymInt is no int, an ONNX name is a str
+    # A torch.SymInt is no int, an ONNX name is a str.
+    return tuple(size if isinstance(size, int) else None for size in shapes[0])
 
 
 def _in_slices(

@@ -1,4 +1,4 @@
-"""What verification is measured by: curves and points, pairs, intervals, groups, extremes.
+"""Metrics of biometric verification: error rates and curves, pair counts, intervals, groups, extrapolation.
 
 The names below are the ones to start from; each lives in a module of its own with its neighbours, its formula and its
 source. They take NumPy arrays, Polars series, Arrow arrays or lists, and need neither lake nor orchestrator.
@@ -15,9 +15,10 @@ from cv_quality.metrics.separation import separation
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.system import system_rates
 from cv_quality.metrics.trials import CrossTrials, ListedTrials
-from cv_quality.metrics.verification import det_curve, eer, fmr_at_fnmr, fnmr_at_fmr, rates_at
+from cv_quality.metrics.verification import FMR_TARGETS, det_curve, eer, fmr_at_fnmr, fnmr_at_fmr, rates_at
 
 __all__ = [
+    "FMR_TARGETS",
     "CrossTrials",
     "ListedTrials",
     "Rate",

@@ -1,8 +1,17 @@
 """The subject bootstrap: FNMR at a fixed FMR with its threshold found anew in every replicate, and pair rates.
 
-A replicate weights subjects, so a comparison of two subjects counts w_i w_j times; only the highest impostor scores are
-needed. That weighting counts what a pair of subjects adds on its own about three times, which is taken out again. The
-equal error rate is in `cv_quality.metrics.equal_error`; where subjects are unknown, see
+Replicate b draws subject weights w ~ Multinomial(S; 1/S, ..., 1/S); a comparison of two subjects counts w_i w_j times,
+and only the highest impostor scores are needed. The threshold of a replicate is passed where the descending sum of
+w_i w_j over the impostor tail exceeds fmr sum_{i<j} w_i w_j m_ij; r_b is the number of impostor comparisons above it,
+against r in the sample. Products of weights overstate what one pair of subjects adds, so log(r_b / r) is scaled until
+its standard deviation is t sqrt(V) / (z p), with V and the degrees of freedom of t those of
+`cv_quality.metrics.dyadic.pair_rate` at the threshold (never above its own). FNMR_b = sum w_i m_i(t_b) / sum w_i n_i at
+the threshold t_b so scaled. The bounds lie midway, on the logit scale, between logit(FNMR) +- t sd(logit FNMR_b), with
+genuine subjects - 1 degrees of freedom, and the bias-corrected percentiles of FNMR_b; those of the threshold accept
+r exp(+- t sqrt(V) / p) impostor comparisons. With fewer than 5 genuine comparisons on one side of the threshold the
+interval also holds that of `cv_quality.metrics.rates.clustered_rate`.
+
+The equal error rate is in `cv_quality.metrics.equal_error`; where subjects are unknown, see
 `cv_quality.metrics.independent`.
 """
 
@@ -29,7 +38,7 @@ from cv_quality.metrics.resampling import (
 )
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials, dyad_codes, require_different, subject_codes
-from cv_quality.metrics.verification import ErrorRates, ScoreTail, allowed_false_matches, fnmr_at_fmr
+from cv_quality.metrics.verification import ErrorRates, FnmrAtFmr, ScoreTail, allowed_false_matches, fnmr_at_fmr
 
 ScoredPairs = tuple[ArrayLike, ArrayLike, ArrayLike]
 
@@ -87,20 +96,11 @@ def fnmr_at_fmr_interval(
     replicates: int = REPLICATES,
     level: float = LEVEL,
 ) -> FnmrAtFmrInterval:
-    """FNMR at the smallest threshold with an FMR of at most `fmr`, both found anew in every replicate; lower is better.
+    """Estimate the FNMR at the smallest threshold with an FMR of at most `fmr`, re-estimated in every replicate.
 
-    Replicate b draws subject weights w ~ Multinomial(S; 1/S, ..., 1/S). Its threshold is passed where the descending
-    sum of w_i w_j over the impostor tail exceeds fmr sum_{i<j} w_i w_j m_ij; r_b is the number of impostor comparisons
-    above it, against r in the sample. Products of weights overstate what one pair of subjects adds, so log(r_b / r) is
-    scaled until its standard deviation is t sqrt(V) / (z p), with V and the degrees of freedom of t those of
-    `cv_quality.metrics.dyadic.pair_rate` at the threshold (never above its own). FNMR_b = sum w_i m_i(t_b) / sum w_i
-    n_i at the threshold t_b so scaled. The bounds lie midway, on the logit scale, between logit(FNMR) +- t sd(logit
-    FNMR_b), with genuine subjects - 1 degrees of freedom, and the bias-corrected percentiles of FNMR_b; those of the
-    threshold accept r exp(+- t sqrt(V) / p) impostor comparisons. With fewer than 5 genuine comparisons on one side of
-    the threshold the interval also holds that of `cv_quality.metrics.rates.clustered_rate`.
-
-    A replicate whose threshold lies below the tail is counted as lying at its end. That is harmless while they are
-    fewer than half of 1 - level; with more there are no bounds and a reason.
+    Lower is better; the method is that of this module. A replicate whose threshold lies below the tail is counted as
+    lying at its end. That is harmless while they are fewer than half of 1 - level; with more there are no bounds and a
+    reason.
 
     Args:
         genuine_scores: higher is more alike, shape (n,).
@@ -135,26 +135,19 @@ def fnmr_at_fmr_interval(
     require_replicates(replicates)
     sample = _Sample.of(genuine_scores, genuine_subjects, tail, trials)
     point = fnmr_at_fmr(sample.genuine, ScoreTail(sample.tail[::-1], trials.n), fmr=fmr)
-    found = _Found(sample, fmr, point.rates, replicates, seed)
+    unbounded = _unbounded(sample, point, replicates, seed)
     if point.rates is None:
-        return found.without_bounds(point.reason)
+        return unbounded
     matches = point.rates.n_false_matches
     variance = pair_variance((sample.one[:matches], sample.other[:matches]), trials=trials)
     if variance is None or sample.n_genuine_subjects < 2:
-        return found.without_bounds(_unbounded(matches, trials.n, sample.n_genuine_subjects))
-    ranks = _ranks(found, variance, matches, level)
-    if ranks.n_exhausted > (1 - level) / 2 * replicates:
-        reached = len(sample.tail) / trials.n
-        return found.without_bounds(
-            f"insufficient: the tail ends at FMR {reached:.3g}, and {ranks.n_exhausted} of {replicates} replicates "
-            f"need lower scores: list the pairs down to FMR {50 * fmr:.3g}",
-            ranks.n_exhausted,
-        )
-    return _bounded(found, point.rates, ranks, level)
+        return replace(unbounded, reason=_no_variance(matches, trials.n, sample.n_genuine_subjects))
+    found = _Found(sample, fmr, point.rates, replicates, seed)
+    return _bounded(unbounded, found, _ranks(found, variance, matches, level), level)
 
 
 def tail_depth(scores: Floats, *, n: int, fmr: float) -> int:
-    """How many of the highest impostor scores `fnmr_at_fmr_interval` needs: down to an FMR of 50 fmr.
+    """Count the highest impostor scores that `fnmr_at_fmr_interval` needs: down to an FMR of 50 fmr.
 
     Args:
         scores: highest first, shape (k,); all of them count where there are fewer.
@@ -175,7 +168,7 @@ def tail_depth(scores: Floats, *, n: int, fmr: float) -> int:
 def pair_rate_bootstrap(
     errors: Errors, *, trials: Trials, seed: int, replicates: int = REPLICATES, level: float = LEVEL
 ) -> Rate:
-    """The rate and the interval of `pair_rate` with the variance from a subject bootstrap; lower is better.
+    """Estimate the rate of `pair_rate` with the variance from a subject bootstrap; lower is better.
 
     V = max(V_boot - 2 V_dyads, V_dyads), with V_boot the variance of sum w_i w_j y_ij / sum w_i w_j m_ij over
     replicates of subject weights, and V_dyads that of independent dyads, p / N for rare errors of single comparisons.
@@ -249,21 +242,21 @@ class _Sample:
         return int(np.count_nonzero(self.attempts()))
 
     def attempts(self) -> Codes:
-        """Genuine comparisons of each subject."""
+        """Count the genuine comparisons of each subject."""
         return np.bincount(self.codes, minlength=self.trials.n_subjects)
 
     def active(self) -> Codes:
-        """Subjects with any comparison."""
+        """List the subjects with any comparison."""
         return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is known before bounds are."""
+    """The sample at its threshold, and how it is resampled."""
 
     sample: _Sample
     fmr: float
-    rates: ErrorRates | None
+    rates: ErrorRates
     replicates: int
     seed: int
 
@@ -271,38 +264,27 @@ class _Found:
         subjects = self.sample.trials.n_subjects
         return subject_weights(self.sample.active(), subjects, replicates=self.replicates, seed=self.seed)
 
-    def without_bounds(self, reason: str | None, n_exhausted: int = 0) -> FnmrAtFmrInterval:
-        return self.result(None, None, None, n_exhausted, reason)
 
-    def result(
-        self,
-        bounds: tuple[float, float] | None,
-        thresholds: tuple[float, float] | None,
-        method: str | None,
-        n_exhausted: int,
-        reason: str | None,
-        n_effective: float | None = None,
-    ) -> FnmrAtFmrInterval:
-        low, high = bounds or (None, None)
-        threshold_low, threshold_high = thresholds or (None, None)
-        return FnmrAtFmrInterval(
-            fmr_target=self.fmr,
-            value=self.rates.fnmr if self.rates else None,
-            numerator=self.rates.n_false_non_matches if self.rates else None,
-            denominator=len(self.sample.genuine),
-            low=low,
-            high=high,
-            threshold=self.rates.threshold if self.rates else None,
-            threshold_low=threshold_low,
-            threshold_high=threshold_high,
-            method=method,
-            n_effective=n_effective,
-            n_subjects=self.sample.n_genuine_subjects,
-            n_replicates=self.replicates,
-            n_exhausted=n_exhausted,
-            seed=self.seed,
-            reason=reason,
-        )
+def _unbounded(sample: _Sample, point: FnmrAtFmr, replicates: int, seed: int) -> FnmrAtFmrInterval:
+    rates = point.rates
+    return FnmrAtFmrInterval(
+        fmr_target=point.fmr_target,
+        value=rates.fnmr if rates else None,
+        numerator=rates.n_false_non_matches if rates else None,
+        denominator=len(sample.genuine),
+        low=None,
+        high=None,
+        threshold=rates.threshold if rates else None,
+        threshold_low=None,
+        threshold_high=None,
+        method=None,
+        n_effective=None,
+        n_subjects=sample.n_genuine_subjects,
+        n_replicates=replicates,
+        n_exhausted=0,
+        seed=seed,
+        reason=point.reason,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +312,8 @@ def _ranks(found: _Found, variance: PairVariance, matches: int, level: float) ->
     first_equal = np.append(np.searchsorted(-sample.tail, -sample.tail, side="left"), len(sample.tail))
     moved = np.log((first_equal[blocked] + 0.5) / (matches + 0.5))
     spread = float(moved.std())
-    half = _half_width(variance, level)
+    t = float(special.stdtrit(min(variance.df, 1e9), (1 + level) / 2))
+    half = t * math.sqrt(variance.value) / variance.rate
     scale = min(1.0, half / float(special.ndtri((1 + level) / 2)) / spread) if spread > 0 else 1.0
     highest = len(sample.tail) - (0 if sample.is_complete else 1)
     accepted = np.rint((matches + 0.5) * np.exp(scale * moved) - 0.5).astype(np.int64).clip(0, highest)
@@ -340,16 +323,14 @@ def _ranks(found: _Found, variance: PairVariance, matches: int, level: float) ->
     )
 
 
-def _half_width(variance: PairVariance, level: float) -> float:
-    """Half the width of the interval of the log of the pair rate."""
-    from scipy import special
-
-    t = special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
-    return float(t) * math.sqrt(variance.value) / variance.rate
-
-
-def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> FnmrAtFmrInterval:
-    sample = found.sample
+def _bounded(unbounded: FnmrAtFmrInterval, found: _Found, ranks: _Ranks, level: float) -> FnmrAtFmrInterval:
+    sample, rates = found.sample, found.rates
+    if ranks.n_exhausted > (1 - level) / 2 * found.replicates:
+        reason = (
+            f"insufficient: the tail ends at FMR {len(sample.tail) / sample.trials.n:.3g}, and {ranks.n_exhausted} of "
+            f"{found.replicates} replicates need lower scores: list the pairs down to FMR {50 * found.fmr:.3g}"
+        )
+        return replace(unbounded, n_exhausted=ranks.n_exhausted, reason=reason)
     blocked = np.append(sample.tail, -np.inf)[ranks.accepted]
     counts = np.searchsorted(sample.genuine, blocked, side="right")
     fnmr = _weighted_fnmr(found, counts)
@@ -358,7 +339,9 @@ def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> F
     )
     n_effective = min(float(rates.n_genuine), 1 / (rates.fnmr * (1 - rates.fnmr) * sd**2)) if sd > 0 else None
     if min(rates.n_false_non_matches, rates.n_genuine - rates.n_false_non_matches) < EXPECTED_ERRORS_NEEDED:
-        fixed = _at_fixed_threshold(sample, rates, level)
+        attempts = sample.attempts()
+        missed = np.bincount(sample.codes[: rates.n_false_non_matches], minlength=len(attempts))
+        fixed = clustered_rate(missed, attempts, level=level)
         assert fixed.low is not None
         assert fixed.high is not None
         bounds = min(bounds[0], fixed.low), max(bounds[1], fixed.high)
@@ -369,8 +352,19 @@ def _bounded(found: _Found, rates: ErrorRates, ranks: _Ranks, level: float) -> F
         "sandwich"
     )
     exhausted = f", {ranks.n_exhausted} of them taken to end with the tail" if ranks.n_exhausted else ""
-    thresholds = _threshold_bounds(sample, ranks)
-    return found.result(bounds, thresholds, method + exhausted, ranks.n_exhausted, _shortage(found, rates), n_effective)
+    most = min(ranks.bounds[1], sample.trials.n)
+    lowest = _threshold(sample, most) if most < len(sample.tail) or sample.is_complete else -math.inf
+    return replace(
+        unbounded,
+        low=bounds[0],
+        high=bounds[1],
+        threshold_low=lowest,
+        threshold_high=_threshold(sample, ranks.bounds[0]),
+        method=method + exhausted,
+        n_effective=n_effective,
+        n_exhausted=ranks.n_exhausted,
+        reason=_shortage(found),
+    )
 
 
 def _weighted_fnmr(found: _Found, counts: Codes) -> Floats:
@@ -386,19 +380,6 @@ def _weighted_fnmr(found: _Found, counts: Codes) -> Floats:
     return np.concatenate(parts)
 
 
-def _at_fixed_threshold(sample: _Sample, rates: ErrorRates, level: float) -> Rate:
-    attempts = sample.attempts()
-    missed = np.bincount(sample.codes[: rates.n_false_non_matches], minlength=len(attempts))
-    return clustered_rate(missed, attempts, level=level)
-
-
-def _threshold_bounds(sample: _Sample, ranks: _Ranks) -> tuple[float, float]:
-    """The strict thresholds that accept as many impostor comparisons as the bounds say; -inf below the listed tail."""
-    most = min(ranks.bounds[1], sample.trials.n)
-    lowest = _threshold(sample, most) if most < len(sample.tail) or sample.is_complete else -math.inf
-    return lowest, _threshold(sample, ranks.bounds[0])
-
-
 def _threshold(sample: _Sample, accepted: int) -> float:
     """The lowest score above the first impostor score that is too many, if only `accepted` may match."""
     first = int(np.searchsorted(-sample.tail, -sample.tail[accepted])) if accepted < len(sample.tail) else accepted
@@ -408,15 +389,15 @@ def _threshold(sample: _Sample, accepted: int) -> float:
     return float(min(sample.tail[first - 1] if first else np.inf, lowest_genuine))
 
 
-def _shortage(found: _Found, rates: ErrorRates) -> str | None:
-    matches, misses = found.fmr * rates.n_impostor, rates.n_false_non_matches
+def _shortage(found: _Found) -> str | None:
+    matches, misses = found.fmr * found.rates.n_impostor, found.rates.n_false_non_matches
     for name, expected in (("false matches", matches), ("false non-matches", misses)):
         if expected < EXPECTED_ERRORS_NEEDED:
             return f"insufficient: {expected:.3g} {name} expected, {EXPECTED_ERRORS_NEEDED:g} needed"
     return None
 
 
-def _unbounded(matches: int, n: int, genuine_subjects: int) -> str:
+def _no_variance(matches: int, n: int, genuine_subjects: int) -> str:
     if genuine_subjects < 2:
         return f"insufficient: {genuine_subjects} subject with a genuine comparison, 2 needed"
     if matches in (0, n):

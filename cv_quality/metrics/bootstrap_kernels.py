@@ -18,7 +18,7 @@ SLACK = 1e-9
 
 
 def blocked_at(weights: Weights, allowed: Floats, one: Codes, other: Codes) -> Codes:
-    """Where the weighted count of pairs first exceeds what is allowed; shape (replicates,).
+    """Find where the weighted count of pairs first exceeds what is allowed; shape (replicates,).
 
     Args:
         weights: of each subject, shape (replicates, subjects).
@@ -40,7 +40,13 @@ def blocked_at(weights: Weights, allowed: Floats, one: Codes, other: Codes) -> C
 
 
 def weight_of_first(weights: Weights, codes: Codes, counts: Codes) -> Floats:
-    """The summed weight of the first `counts[b]` codes in each replicate b; shape (replicates,)."""
+    """Sum the weight of the first codes in each replicate; shape (replicates,).
+
+    Args:
+        weights: of each subject, shape (replicates, subjects).
+        codes: subject of each comparison, shape (comparisons,).
+        counts: how many codes count, shape (replicates,).
+    """
     sums = np.zeros(len(weights))
     for replicate in range(len(weights)):
         w, total = weights[replicate], 0.0
@@ -51,7 +57,12 @@ def weight_of_first(weights: Weights, codes: Codes, counts: Codes) -> Floats:
 
 
 def weight_of_pairs(weights: Weights, one: Codes, other: Codes) -> Floats:
-    """The sum of w_i w_j over the pairs, for each replicate; shape (replicates,)."""
+    """Sum w_i w_j over the pairs, for each replicate; shape (replicates,).
+
+    Args:
+        weights: of each subject, shape (replicates, subjects).
+        one, other: subjects of the pairs, shape (pairs,).
+    """
     sums = np.zeros(len(weights))
     for replicate in range(len(weights)):
         w, total = weights[replicate], 0.0
@@ -69,7 +80,7 @@ def crossings(
     fmr: Floats,
     shrink: float,
 ) -> Floats:
-    """The equal error rate of each replicate, walking down all scores until FMR reaches FNMR; shape (replicates,).
+    """Find the equal error rate of each replicate, walking down all scores until FMR reaches FNMR; shape (replicates,).
 
     Where the two jump over each other, the smaller mean of both sides of the jump counts.
 
@@ -103,7 +114,7 @@ def crossings(
 
 
 def weighted_quantiles(weights: Weights, values: Floats, codes: Codes, sizes: Floats, quantiles: Floats) -> Floats:
-    """The lowest value with at least each share of the weight at or below it; shape (replicates, quantiles).
+    """Find the lowest value with at least each share of the weight up to it; shape (replicates, quantiles).
 
     Args:
         weights: of each cluster, shape (replicates, clusters).

@@ -1,4 +1,4 @@
-"""Loops written in Python and compiled by Numba on first use: importing this module, or the loops, costs nothing.
+"""Compilation of Python loops by Numba on first use: importing this module, or the loops, costs nothing.
 
 The loops live beside the functions that call them: in `cv_quality.metrics.pair_kernels` and
 `cv_quality.metrics.bootstrap_kernels`.
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def compiled(loop: Callable[P, R]) -> Callable[P, R]:
-    """The loop as machine code that runs without the interpreter's lock, kept on disk between runs where possible."""
+    """Compile a loop to machine code that runs without the interpreter's lock, kept on disk where possible."""
     return cast("Callable[P, R]", _compiled(loop))
 
 

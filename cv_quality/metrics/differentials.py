@@ -1,4 +1,4 @@
-"""Error rates of groups of people at one global threshold, and whether one group fares worse than all together.
+"""Demographic differentials: error rates of groups at one global threshold, against each other and against all.
 
 FMR, FNMR and FTA of each group and FMR of each pair of groups, with intervals from `cv_quality.metrics.rates` and
 `cv_quality.metrics.dyadic`, the summary measures of `cv_quality.metrics.inequity`, and the rule of NIST SP 800-63A-4
@@ -31,7 +31,7 @@ from cv_quality.metrics.trials import ListedTrials, Trials, dyad_codes, require_
 from cv_quality.metrics.validation import column, truth, whole_numbers
 
 RateName = Literal["fmr", "fnmr", "fta"]
-Verdict = Literal["pass", "fail", "insufficient"]
+CheckResult = Literal["pass", "fail", "insufficient"]
 ScoredCodes = tuple[ArrayLike, ArrayLike]
 ScoredPairs = tuple[ArrayLike, ArrayLike, ArrayLike]
 Counts = tuple[ArrayLike, ArrayLike]
@@ -130,6 +130,11 @@ class Spread(Result):
 class RatioCheck(Result):
     """Whether a group's rate is at most 1.25 times that of all together.
 
+    The ratio R of a group's rate to that of all has log R +- t sqrt(V) as bounds, V = (1 - s_g)^2 v_g + sum_{h != g}
+    s_h^2 v_h by the delta method, with v the squared relative errors of the groups' rates and s their shares of the
+    errors; groups are independent, as no subject is in two. Every check is at its level by itself: of 20 groups that
+    lie exactly at 1.25 about one is found to fail by chance.
+
     Attributes:
         ratio: the group's rate over that of all, the group itself among them; None where it is undefined.
         low, high: two-sided bounds of the ratio.
@@ -144,7 +149,7 @@ class RatioCheck(Result):
     ratio: float | None
     low: float | None
     high: float | None
-    verdict: Verdict
+    verdict: CheckResult
     method: str | None
     reason: str | None
 
@@ -172,7 +177,7 @@ class Differentials(Result):
     garbe: Measure
     fdr: Measure
     checks: tuple[RatioCheck, ...]
-    verdict: Verdict
+    verdict: CheckResult
 
 
 def differentials(
@@ -187,15 +192,11 @@ def differentials(
     alpha: float = ALPHA,
     level: float = LEVEL,
 ) -> Differentials:
-    """Rates per group and pair of groups at one threshold; subjects are codes 0 to S - 1, as in `trials`.
+    """Compare the rates of groups and of pairs of groups at one threshold.
 
-    FNMR and FTA are clustered by subject, FMR by both subjects. A cell in which fewer than 5 errors are expected, were
-    its rate that of all, is "insufficient": shown, but neither ranked nor passed.
-
-    The ratio R of a group's rate to that of all has log R +- t sqrt(V) as bounds, V = (1 - s_g)^2 v_g + sum_{h != g}
-    s_h^2 v_h by the delta method, with v the squared relative errors of the groups' rates and s their shares of the
-    errors; groups are independent, as no subject is in two. Every check is at `level` by itself: of 20 groups that
-    lie exactly at 1.25 about one is found to fail by chance.
+    Subjects are codes 0 to S - 1, as in `trials`. FNMR and FTA are clustered by subject, FMR by both subjects. A cell
+    in which fewer than 5 errors are expected, were its rate that of all, is "insufficient": shown, but neither ranked
+    nor passed.
 
     Args:
         groups: the group of each subject, shape (S,); None, NaN or "" where it is unknown.
@@ -233,7 +234,24 @@ def differentials(
     people = _People(*_memberships(groups, trials.n_subjects), trials, level)
     matches = _false_matches(impostor, trials, threshold, floor)
     misses = _false_non_matches(genuine, trials.n_subjects, threshold)
-    attempts = None if acquisitions is None else _failures(acquisitions, trials.n_subjects)
+    attempts = None
+    if acquisitions is not None:
+        made, failed = (whole_numbers(side, name="acquisitions", size=trials.n_subjects) for side in acquisitions)
+        attempts = failed, made
+    return _compared(people, matches, misses, attempts, threshold=threshold, alpha=alpha)
+
+
+def _compared(
+    people: "_People",
+    matches: tuple[Codes, Codes],
+    misses: tuple[Codes, Codes],
+    attempts: tuple[Codes, Codes] | None,
+    *,
+    threshold: float,
+    alpha: float,
+) -> Differentials:
+    """All rates, from false matches (their subjects), misses and failures (errors and trials of each subject)."""
+    trials, level = people.trials, people.level
     within = _within_groups(people, matches)
     fnmr, fta = _by_group(people, misses), None if attempts is None else _by_group(people, attempts)
     overall = Overall(
@@ -243,7 +261,9 @@ def differentials(
         fta=None if attempts is None else clustered_rate(*attempts, level=level),
     )
     checks = (*_checks("fmr", people, within), *_checks("fnmr", people, fnmr))
-    both = _ranked_by_both(people, within, fnmr)
+    results = {check.verdict for check in checks}
+    both = [group for group in people.named if within[group].is_ranked and fnmr[group].is_ranked]
+    by_rate: tuple[tuple[RateName, list[_Cell] | None], ...] = (("fmr", within), ("fnmr", fnmr), ("fta", fta))
     fmrs, fnmrs = _values(both, within), _values(both, fnmr)
     return Differentials(
         threshold=threshold,
@@ -251,11 +271,11 @@ def differentials(
         overall=overall,
         groups=_rows(people, matches, overall, within, fnmr, fta),
         pairs=_pairs(people, matches, overall, within),
-        spreads=_spreads(people, within, fnmr, fta),
+        spreads=tuple(_spread(rate, people, cells) for rate, cells in by_rate if cells is not None),
         garbe=_named(garbe(fmrs, fnmrs, alpha=alpha), people, both),
         fdr=_named(fairness_discrepancy(fmrs, fnmrs, alpha=alpha), people, both),
         checks=checks,
-        verdict=_verdict(checks),
+        verdict="fail" if "fail" in results else "pass" if results == {"pass"} else "insufficient",
     )
 
 
@@ -270,7 +290,7 @@ def listed_differentials(
     alpha: float = ALPHA,
     level: float = LEVEL,
 ) -> Differentials:
-    """`differentials` of comparisons that are listed one by one, as in a score file with subjects and groups.
+    """Compare the rates of groups for comparisons that are listed one by one, as in a score file.
 
     Args:
         scores: of every comparison, genuine and impostor, shape (n,).
@@ -411,12 +431,6 @@ def _false_non_matches(genuine: ScoredCodes, n_subjects: int, threshold: float) 
     return missed, np.bincount(subjects, minlength=n_subjects)
 
 
-def _failures(acquisitions: Counts, n_subjects: int) -> tuple[Codes, Codes]:
-    """Failures and attempts of each subject."""
-    attempts, failures = (whole_numbers(counts, name="acquisitions", size=n_subjects) for counts in acquisitions)
-    return failures, attempts
-
-
 def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
     """A rate clustered by subject for each group, from errors and trials of each subject."""
     errors, trials = counts
@@ -426,14 +440,9 @@ def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
         own = people.mask(group)
         expected = float(share * trials[own].sum())
         rate = clustered_rate(errors[own], trials[own], expected_errors=expected, level=people.level)
-        cells.append(_Cell(rate, _relative_variance(rate), max((rate.n_subjects or 0) - 1.0, 1.0)))
+        spread = (1 - rate.value) / (rate.value * rate.n_effective) if rate.value and rate.n_effective else None
+        cells.append(_Cell(rate, spread, max((rate.n_subjects or 0) - 1.0, 1.0)))
     return cells
-
-
-def _relative_variance(rate: Rate) -> float | None:
-    if not rate.value or not rate.n_effective:
-        return None
-    return (1 - rate.value) / (rate.value * rate.n_effective)
 
 
 def _within_groups(people: _People, matches: tuple[Codes, Codes]) -> list[_Cell]:
@@ -565,7 +574,7 @@ def _ratio_bounds(
     return ratio * math.exp(-width[0]), ratio * math.exp(width[0]), f"log ratio, delta method, {percent(level)}"
 
 
-def _judged(own: _Cell, low: float | None, high: float | None) -> tuple[Verdict, str | None]:
+def _judged(own: _Cell, low: float | None, high: float | None) -> tuple[CheckResult, str | None]:
     if not own.is_ranked:
         return "insufficient", own.rate.reason
     if low is None or high is None:
@@ -575,18 +584,6 @@ def _judged(own: _Cell, low: float | None, high: float | None) -> tuple[Verdict,
     if high <= ALLOWED_RATIO:
         return "pass", None
     return "insufficient", f"{ALLOWED_RATIO} lies within {low:.3g} to {high:.3g}: more comparisons are needed"
-
-
-def _verdict(checks: Sequence[RatioCheck]) -> Verdict:
-    verdicts = {check.verdict for check in checks}
-    if "fail" in verdicts:
-        return "fail"
-    return "pass" if verdicts == {"pass"} else "insufficient"
-
-
-def _spreads(people: _People, within: list[_Cell], fnmr: list[_Cell], fta: list[_Cell] | None) -> tuple[Spread, ...]:
-    spreads = (_spread("fmr", people, within), _spread("fnmr", people, fnmr))
-    return spreads if fta is None else (*spreads, _spread("fta", people, fta))
 
 
 def _spread(rate: RateName, people: _People, cells: list[_Cell]) -> Spread:
@@ -614,10 +611,6 @@ def _at_least(measure: Callable[[Sequence[float]], Measure], rates: Sequence[Rat
     if worst == 0.0 or all(rate.value for rate in rates):
         return None
     return measure([rate.value or min(rate.high or worst, worst) for rate in rates]).value
-
-
-def _ranked_by_both(people: _People, within: list[_Cell], fnmr: list[_Cell]) -> list[int]:
-    return [group for group in people.named if within[group].is_ranked and fnmr[group].is_ranked]
 
 
 def _values(groups: Sequence[int], cells: list[_Cell]) -> list[float]:

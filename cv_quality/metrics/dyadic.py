@@ -12,15 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.rates import (
-    ASSUMED_ICC,
-    EXPECTED_ERRORS_NEEDED,
-    LEVEL,
-    NO_TRIAL,
-    Rate,
-    percent,
-    require_level,
-)
+from cv_quality.metrics.rates import ASSUMED_ICC, EXPECTED_ERRORS_NEEDED, LEVEL, NO_TRIAL, Rate, percent, require_level
 from cv_quality.metrics.trials import Trials, dyad_codes, require_different
 
 Errors = tuple[ArrayLike, ArrayLike]
@@ -47,7 +39,7 @@ class PairVariance:
         of_dyads: variance if the dyads were independent of each other.
         of_trials: variance if the comparisons were independent, p (1 - p) / n.
         df: degrees of freedom of `value`; large where it is that of independent comparisons.
-        is_assumed: whether the likeness of a dyad's comparisons was assumed, as too few dyads err to estimate it.
+        is_assumed: whether the ICC of a dyad's comparisons was assumed, as too few dyads err to estimate it.
     """
 
     rate: float
@@ -65,7 +57,7 @@ class PairVariance:
 
 
 def pair_rate(errors: Errors, *, trials: Trials, level: float = LEVEL, expected_errors: float | None = None) -> Rate:
-    """The rate of erring comparisons between subjects with an interval that respects both subjects; lower is better.
+    """Estimate the rate of errors between subjects, with an interval that respects both; lower is better.
 
     With m_ij comparisons and y_ij errors of the dyad {i, j}, N = sum m_ij, p = sum y_ij / N, r_ij = y_ij - p m_ij and
     e_i = sum_j r_ij the variance is
@@ -116,7 +108,7 @@ def pair_rate(errors: Errors, *, trials: Trials, level: float = LEVEL, expected_
 
 
 def pair_rate_upper(errors: Errors, *, trials: Trials, level: float = LEVEL) -> float:
-    """The one-sided upper bound of a pair rate: with probability `level` the rate lies below; lower is better.
+    """Bound a pair rate from above, one-sided: with probability `level` the rate lies below; lower is better.
 
     k_eff = k (p (1 - p) / N) / V (z / t)^2 errors carry the information of the k observed ones, V and its degrees of
     freedom being those of `pair_rate`; the bound is p chi2(level; 2 k_eff + 2) / (2 k_eff), at most 1. Without an error
@@ -154,7 +146,7 @@ def pair_rate_upper(errors: Errors, *, trials: Trials, level: float = LEVEL) -> 
 
 
 def pair_variance(errors: Errors, *, trials: Trials) -> PairVariance | None:
-    """The variance behind `pair_rate`; None where no comparison errs, or all do, or one subject is in all of them.
+    """Estimate the variance of `pair_rate`; None where no comparison errs, or all do, or one subject is in all of them.
 
     Raises:
         MetricError: as `pair_rate`.
@@ -235,9 +227,13 @@ def _variance(dyads: _Dyads) -> PairVariance:
     spread = np.square(e * n / (n - dyads.met)) * (1 - 1 / dyads.subjects)
     within = float((dyads.y**2 - 2 * p * dyads.y * dyads.m).sum() + p**2 * dyads.squares)
     of_trials = p * (1 - p) / n
-    assumed = of_trials * _assumed_likeness(dyads) if len(dyads.y) < FEW_ERRING_DYADS else 0.0
+    assumed = of_trials * _assumed_design_effect(dyads) if len(dyads.y) < FEW_ERRING_DYADS else 0.0
     of_dyads = max(within / n**2, of_trials, assumed)
-    sandwich, subject_df = (float(spread.sum()) - within) / n**2, _subject_df(dyads.d, e)
+    # Degrees of freedom of the sum of squares: from the errors' concentration, or the residuals' fourth moment.
+    squares = float(np.square(e).sum())
+    excess = float((e**4).sum()) - squares**2 / len(e)
+    subject_df = max(1.0, min(2 * squares**2 / excess if excess > 0 else math.inf, _kish_df(dyads.d)))
+    sandwich = (float(spread.sum()) - within) / n**2
     shared = max(sandwich - of_dyads, 0.0) * (1 + RAISED_BY * math.sqrt(2 / subject_df))
     value = of_dyads + shared
     worth = shared / subject_df + (of_dyads - of_trials) / _kish_df(dyads.y)
@@ -246,17 +242,9 @@ def _variance(dyads: _Dyads) -> PairVariance:
     return PairVariance(p, value, sandwich, of_dyads, of_trials, max(df, 1.0), is_assumed)
 
 
-def _assumed_likeness(dyads: _Dyads) -> float:
+def _assumed_design_effect(dyads: _Dyads) -> float:
     """Design effect of a dyad's comparisons with the assumed ICC; 1 where every dyad has one comparison."""
     return 1 + (dyads.squares / dyads.n - 1) * ASSUMED_ICC
-
-
-def _subject_df(d: Values, e: Values) -> float:
-    """Degrees of freedom of the sum of squares: from the errors' concentration, or the residuals' fourth moment."""
-    squares = float(np.square(e).sum())
-    excess = float((e**4).sum()) - squares**2 / len(e)
-    by_moment = 2 * squares**2 / excess if excess > 0 else math.inf
-    return max(1.0, min(by_moment, _kish_df(d)))
 
 
 def _kish_df(counts: Values) -> float:
@@ -294,15 +282,15 @@ def _t_quantile(df: float, probability: float) -> float:
 
 
 def _one_outcome(dyads: _Dyads, tail: float, level: float) -> _Bounds:
-    """Bounds where no comparison errs, or all do: no variance can be estimated, so likeness is assumed.
+    """Bounds where no comparison errs, or all do: no variance can be estimated, so a correlation is assumed.
 
     A rate p and a CV of c give the design effect D + c^2 p S, with D that of dyads and S = (sum M_i^2 - 2 sum m_ij^2)
     / N the pairs of comparisons that share one subject, per comparison. At the bound p N = -ln(tail) times that.
     """
     shared = float(np.square(dyads.met).sum() - 2 * dyads.squares) / dyads.n
-    within, q = _assumed_likeness(dyads), -math.log(tail)
-    room = dyads.n - q * ASSUMED_CV**2 * shared
-    at_bound = min(q * within / room, 1.0) if room > 0 else 1.0
+    within, q = _assumed_design_effect(dyads), -math.log(tail)
+    remaining = dyads.n - q * ASSUMED_CV**2 * shared
+    at_bound = min(q * within / remaining, 1.0) if remaining > 0 else 1.0
     design = within + ASSUMED_CV**2 * at_bound * shared
     effective = dyads.n / design
     bound = -math.expm1(math.log(tail) / effective)

@@ -1,5 +1,13 @@
 """The interval of the equal error rate: by resampling subjects where they are known, else by resampling comparisons.
 
+With subjects, replicate b weights them by w ~ Multinomial(S; 1/S, ..., 1/S), a genuine comparison by w_i and an
+impostor one by w_i w_j, and finds the crossing anew. As products of weights overstate what one pair of subjects adds,
+the replicate's FMR departs from the sample's by the share s of what its weights say: s = t sqrt(V) / (z sd(FMR_b)), at
+most 1, at the threshold of the sample; V and the degrees of freedom of t are those of
+`cv_quality.metrics.dyadic.pair_rate`. The bounds are logit(EER) +- t sd(logit EER_b), with genuine subjects - 1 degrees
+of freedom. Where either class has fewer than 5 errors at the crossing the interval also reaches from 0 or the smaller
+to the larger of the bounds of FMR and FNMR at that threshold.
+
 The rate itself is `cv_quality.metrics.verification.eer`. FNMR at a fixed FMR, which a decision should rest on instead,
 has its interval in `cv_quality.metrics.bootstrap`.
 """
@@ -88,20 +96,10 @@ def eer_interval(
     replicates: int = REPLICATES,
     level: float = LEVEL,
 ) -> EerInterval:
-    """The equal error rate with an interval over subjects; lower is better, shown but never gated on.
-
-    With subjects, replicate b weights them by w ~ Multinomial(S; 1/S, ..., 1/S), a genuine comparison by w_i and an
-    impostor one by w_i w_j, and finds the crossing anew. As products of weights overstate what one pair of subjects
-    adds, the replicate's FMR departs from the sample's by the share s of what its weights say, with s = t sqrt(V) / (z
-    sd(FMR_b)), at most 1, at the threshold of the sample; V and the degrees of freedom of t are those of
-    `cv_quality.metrics.dyadic.pair_rate`. The bounds are logit(EER) +- t sd(logit EER_b), with genuine subjects - 1
-    degrees of freedom.
+    """Estimate the equal error rate with an interval over subjects; lower is better, shown but never gated on.
 
     Without subjects the comparisons of each class are resampled one by one and the method says that independence is
     assumed: with several comparisons of each subject such an interval is too narrow.
-
-    Where either class has fewer than 5 errors at the crossing the interval also reaches from 0 or the smaller to the
-    larger of the bounds of FMR and FNMR at that threshold.
 
     Args:
         genuine_scores, impostor_scores: all of them, higher is more alike; shape (n,) and (m,).
@@ -181,11 +179,11 @@ class _People:
         return same
 
     def attempts(self) -> Codes:
-        """Genuine comparisons of each subject."""
+        """Count the genuine comparisons of each subject."""
         return np.bincount(self.one[self.is_genuine], minlength=self.trials.n_subjects)
 
     def active(self) -> Codes:
-        """Subjects with any comparison."""
+        """List the subjects with any comparison."""
         return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
 
 

@@ -1,4 +1,4 @@
-"""FMR beyond 1/N: what the highest impostor scores say about thresholds that no impostor has reached yet.
+"""Extrapolation of the FMR below 1/N: the tail of the impostor scores, above what was compared.
 
 A generalised Pareto distribution is fitted to the scores over a high threshold u (peaks over threshold; Coles, An
 Introduction to Statistical Modeling of Extreme Values, 2001, chapter 4). What lies beyond the data is marked as
@@ -89,6 +89,10 @@ class Bootstraps(NamedTuple):
 class TailFit:
     """A generalised Pareto tail over `threshold`, or the reason why there is none.
 
+    Nothing is fitted with fewer than 100 exceedances; where one score value holds more than 5 % of them, or the highest
+    one more than 1 %, so that scores are discrete or clipped; where the threshold lies below the lowest listed score;
+    and where the shape is at or below -0.5, where likelihood gives no interval.
+
     Attributes:
         threshold: u, in units of score.
         n: comparisons of different subjects in all.
@@ -128,7 +132,7 @@ class TailFit:
         return (1 + self.shape) * math.sqrt(_design_effect(self, lambda drawn: drawn.shape) / self.exceedances)
 
     def fmr(self, threshold: float, *, level: float = LEVEL) -> Extrapolation:
-        """FMR(t) = zeta (1 + xi (t - u) / sigma)^(-1/xi) at a threshold t above u, 0 to 1; lower is better.
+        """Extrapolate FMR(t) = zeta (1 + xi (t - u) / sigma)^(-1/xi) at a threshold t above u, 0 to 1; lower is better.
 
         The bounds are the rates whose likelihood ratio, profiled over the other two parameters, is at most the squared
         t quantile times a design effect, (V_subject - 2/3 V_dyad) / (V_comparison / 3), at least 1. The V are variances
@@ -157,12 +161,15 @@ class TailFit:
         log_rate = model.log_rate(excess)
         bounds = _rate_bounds(self, model, log_rate, excess, level=level)
         value = math.exp(log_rate) if log_rate > -math.inf else None
-        reason = None if value is not None else _beyond_the_end(self.end_point or math.nan, bounds)
+        reason = None
+        if value is None:
+            reason = f"the threshold lies beyond the fitted end point {self.end_point or math.nan:.6g}"
+            reason += ": only bounds" if bounds[1] is not None else ", and beyond its upper bound: no answer"
         is_beyond = value is None or value * self.n < 1.0 or excess > self.excesses[-1]
         return _answer(self, value, bounds, level=level, rate=value or 0.0, is_beyond=is_beyond, reason=reason)
 
     def threshold_at(self, fmr: float, *, level: float = LEVEL) -> Extrapolation:
-        """The threshold with FMR(t) = fmr, u + sigma ((zeta / fmr)^xi - 1) / xi; bounds as in `fmr`.
+        """Extrapolate the threshold with FMR(t) = fmr, u + sigma ((zeta / fmr)^xi - 1) / xi; bounds as in `fmr`.
 
         Args:
             fmr: above 0, and below the share of comparisons that exceed u.
@@ -185,10 +192,8 @@ class TailFit:
         value, reason = self.threshold + excess, None
         if self.limit is not None and value > self.limit:
             reason = f"the fitted threshold {value:.6g} lies above the highest possible score, {self.limit:g}"
-        is_beyond = fmr * self.n < 1.0
-        return _answer(
-            self, None if reason else value, bounds, level=level, rate=fmr, is_beyond=is_beyond, reason=reason
-        )
+        is_beyond, answer = fmr * self.n < 1.0, None if reason else value
+        return _answer(self, answer, bounds, level=level, rate=fmr, is_beyond=is_beyond, reason=reason)
 
 
 def fit_tail(
@@ -206,11 +211,7 @@ def fit_tail(
 
     Replicate b weights subjects by w ~ Multinomial(S; 1/S, ..., 1/S) and a pair by w_i w_j, among the exceedances and
     among all comparisons. Without `subjects` comparisons are taken to be independent, which pairs that share subjects
-    are not.
-
-    Nothing is fitted, and `reason` says why, with fewer than 100 exceedances; where one score value holds more than
-    5 % of them, or the highest one more than 1 %, so that scores are discrete or clipped; where the threshold lies
-    below the lowest listed score; and where the shape is at or below -0.5, where likelihood gives no interval.
+    are not. Where nothing can be fitted, `reason` says why (see `TailFit`).
 
     Args:
         scores: every score at or above some floor, higher means more alike, any order, shape (listed,).
@@ -257,7 +258,7 @@ def fit_tail(
 
 
 def default_exceedances(n: int) -> int:
-    """How many of `n` comparisons a fit takes as tail unless it is told: n / 400, and at most 500.
+    """Count the exceedances that a fit takes unless it is told: n / 400, and at most 500.
 
     >>> default_exceedances(100_000), default_exceedances(10_000_000)
     (250, 500)
@@ -364,7 +365,9 @@ def _bootstrapped(tail: TailFit, dyads: _Dyads, *, replicates: int, seed: int) -
     of_comparisons = of_dyads = _refitted(tail, _code_weights(single, tail.n, rng, replicates))
     if codes.max() + 1 < single.size:
         of_dyads = _refitted(tail, _code_weights(codes, tail.n, rng, replicates))
-    return replace(tail, bootstraps=Bootstraps(of_subjects, of_dyads, of_comparisons), freedom=_freedom(dyads))
+    own = np.bincount(np.concatenate([dyads.one, dyads.other])).astype(np.float64)
+    freedom = float(own.sum() ** 2 / np.square(own).sum() - 1)
+    return replace(tail, bootstraps=Bootstraps(of_subjects, of_dyads, of_comparisons), freedom=freedom)
 
 
 def _subject_weights(dyads: _Dyads, *, replicates: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
@@ -395,11 +398,6 @@ def _refitted(tail: TailFit, draws: Iterator[tuple[Floats, Floats]]) -> Replicat
             parts.append(np.stack([*best, np.log(weights.sum(axis=1) / trials)]))
     drawn = np.concatenate(parts, axis=1)
     return Replicates(*drawn[:, np.isfinite(drawn).all(axis=0)])
-
-
-def _freedom(dyads: _Dyads) -> float:
-    own = np.bincount(np.concatenate([dyads.one, dyads.other]), minlength=dyads.trials.n_subjects).astype(np.float64)
-    return float(own.sum() ** 2 / np.square(own).sum() - 1)
 
 
 def _threshold_bounds(
@@ -480,11 +478,6 @@ def _design_effect(tail: TailFit, quantity: Callable[[Replicates], Floats]) -> f
     with np.errstate(invalid="ignore"):
         subject, dyad, comparison = (float(np.nanvar(quantity(drawn))) for drawn in tail.bootstraps)
     return max((subject - dyad * 2 / 3) / (comparison / 3), 1.0)
-
-
-def _beyond_the_end(end_point: float, bounds: tuple[float | None, float | None]) -> str:
-    where = f"the threshold lies beyond the fitted end point {end_point:.6g}"
-    return f"{where}: only bounds" if bounds[1] is not None else f"{where}, and beyond its upper bound: no answer"
 
 
 def _answer(

@@ -1,4 +1,4 @@
-"""One against many: at which rank the right identity stands, and how often a stranger is taken for someone.
+"""Identification, one against many: CMC in a closed set, DIR and FPIR in an open one.
 
 Ties are pessimistic throughout: another identity with the same score as the right one stands before it. Decisions
 accept when score >= threshold, as in `cv_quality.metrics.verification`. Terms follow ISO/IEC 19795-1.
@@ -111,7 +111,7 @@ class OpenSetCurve(Result):
 
 
 def searches(scores: ArrayLike, *, probe_subject: ArrayLike, gallery_subject: ArrayLike) -> Searches:
-    """Searches from the matrix of all probes against all gallery entries.
+    """Rank searches from the matrix of all probes against all gallery entries.
 
     Several entries of one subject are one identity with the best of their scores. A probe that failed to be acquired
     may be given a row of -inf: it then stands at the last rank.
@@ -129,7 +129,10 @@ def searches(scores: ArrayLike, *, probe_subject: ArrayLike, gallery_subject: Ar
     >>> found.mated_rank.tolist(), found.unmated_best.tolist()
     ([1, 2], [0.6])
     """
-    matrix = _matrix(scores)
+    given = np.asarray(scores)
+    if given.ndim != 2 or given.size == 0:
+        raise MetricError(f"expected scores of shape (probes, entries), at least (1, 1), found shape {given.shape}")
+    matrix = in_order(given.ravel(), name="search").reshape(len(given), -1)
     probes = column(probe_subject, name="probe_subject", size=len(matrix))
     entries = column(gallery_subject, name="gallery_subject", size=matrix.shape[1])
     if (probes.dtype.kind in "UT") != (entries.dtype.kind in "UT"):
@@ -152,7 +155,7 @@ def searches(scores: ArrayLike, *, probe_subject: ArrayLike, gallery_subject: Ar
 
 
 def searches_of_lists(probes: Iterable[tuple[ArrayLike | None, ArrayLike | None]]) -> Searches:
-    """Searches from one pair per probe: its scores against its own identity, and one score per other identity.
+    """Rank searches from lists: the scores of each probe against its own identity, and one per other identity.
 
     Args:
         probes: (own, others); own is None or empty for a probe that is not in the gallery.
@@ -183,7 +186,7 @@ def searches_of_lists(probes: Iterable[tuple[ArrayLike | None, ArrayLike | None]
 
 
 def cmc(searched: Searches, *, max_rank: int | None = None) -> Cmc:
-    """The share of mated searches with their own identity at rank r or before it, for r = 1, 2, ...; higher is better.
+    """Compute the cumulative match characteristic: hits at rank r or before it, for r = 1, 2, ...; higher is better.
 
     Ties are pessimistic: identities of equal score stand before the own one.
 
@@ -206,7 +209,7 @@ def cmc(searched: Searches, *, max_rank: int | None = None) -> Cmc:
 
 
 def open_set_rates(searched: Searches, *, threshold: float, rank: int = 1) -> OpenSetRates:
-    """DIR and FNIR of mated searches, FPIR of non-mated ones, at a threshold and a rank.
+    """Compute DIR and FNIR of mated searches, FPIR of non-mated ones, at a threshold and a rank.
 
     DIR(t, r) = #(mated, own identity at rank <= r, its score >= t) / #mated, FNIR = 1 - DIR;
     FPIR(t) = #(non-mated, best score >= t) / #non-mated.
@@ -243,7 +246,7 @@ def open_set_rates(searched: Searches, *, threshold: float, rank: int = 1) -> Op
 
 
 def dir_at_fpir(searched: Searches, *, fpir: float, rank: int = 1) -> DirAtFpir:
-    """DIR at the smallest threshold, among all scores and +inf, whose FPIR is at most `fpir`; higher is better.
+    """Compute DIR at the smallest threshold, among scores and +inf, whose FPIR is at most `fpir`; higher is better.
 
     A positive target needs at least 1/fpir non-mated searches; with fewer the answer is undefined.
 
@@ -269,7 +272,7 @@ def dir_at_fpir(searched: Searches, *, fpir: float, rank: int = 1) -> DirAtFpir:
 
 
 def open_set_curve(searched: Searches, *, rank: int = 1) -> OpenSetCurve:
-    """DIR and FPIR at the distinct scores of the hits within `rank`, and at +inf: every trade-off between them.
+    """Compute DIR and FPIR at the distinct scores of the hits within `rank`, and at +inf: every trade-off between them.
 
     Raises:
         MetricError: no search is mated or none is non-mated, or the rank is out of range.
@@ -287,14 +290,6 @@ def open_set_curve(searched: Searches, *, rank: int = 1) -> OpenSetCurve:
     return OpenSetCurve(
         rank, thresholds, n_hits / n_mated, n_false / strangers.n, n_hits, n_mated, n_false, strangers.n
     )
-
-
-def _matrix(scores: ArrayLike) -> Scores:
-    matrix = np.asarray(scores)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise MetricError(f"expected scores of shape (probes, entries), at least (1, 1), found shape {matrix.shape}")
-    floats: Scores = in_order(matrix.ravel(), name="search").reshape(matrix.shape)
-    return floats
 
 
 def _side(scores: ArrayLike | None) -> Scores:

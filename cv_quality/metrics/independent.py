@@ -7,7 +7,7 @@ that does to the FNMR from the genuine ones. Where subjects are known, `cv_quali
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.rates import LEVEL, UNKNOWN_SUBJECTS, percent, require_level
@@ -42,7 +42,7 @@ def fnmr_at_fmr_bounds(
     level: float = LEVEL,
     seed: int = 0,
 ) -> IndependentInterval:
-    """Bounds of the FNMR at an FMR of at most `fmr`, with the threshold estimated from the same scores.
+    """Bound the FNMR at an FMR of at most `fmr`, with the threshold estimated from the same scores.
 
     In a bootstrap of N impostor scores a score is drawn about Poisson(1) times, so the threshold passes the m-th
     highest score as soon as m such draws exceed floor(f N): m is distributed as the next whole number above a
@@ -69,7 +69,10 @@ def fnmr_at_fmr_bounds(
     if reason is not None:
         raise MetricError(f"FMR {fmr:g} {reason}: nothing can be said about its threshold")
     rng, tail = np.random.default_rng(seed), (1 - level) / 2
-    blocked = _blocked(impostor, allowed_false_matches(impostor.n, fmr=fmr), rng)
+    # The highest impostor score that is not accepted any more, in each draw; -inf where all are.
+    passed = np.ceil(rng.gamma(allowed_false_matches(impostor.n, fmr=fmr) + 1, size=DRAWS)).astype(np.int64)
+    index = impostor.n - passed
+    blocked = np.where(index >= 0, impostor.scores[np.maximum(index, 0)], -np.inf)
     missed = count_up_to(genuine.scores, blocked)
     low = rng.beta(np.maximum(missed, 1e-9), genuine.n - missed + 1)
     high = rng.beta(missed + 1, np.maximum(genuine.n - missed, 1e-9))
@@ -81,14 +84,6 @@ def fnmr_at_fmr_bounds(
         threshold_high=_above(genuine, impostor, float(threshold_high)),
         method=f"order statistics of the threshold, Clopper-Pearson at each, {percent(level)}, {UNKNOWN_SUBJECTS}",
     )
-
-
-def _blocked(impostor: SortedScores, allowed: int, rng: np.random.Generator) -> NDArray[np.floating]:
-    """The highest impostor score that is not accepted any more, in each draw; -inf where all are."""
-    passed = np.ceil(rng.gamma(allowed + 1, size=DRAWS)).astype(np.int64)
-    index = impostor.n - passed
-    drawn: NDArray[np.floating] = np.where(index >= 0, impostor.scores[np.maximum(index, 0)], -np.inf)
-    return drawn
 
 
 def _above(genuine: SortedScores, impostor: SortedScores, blocked: float) -> float:

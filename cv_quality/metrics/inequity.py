@@ -1,4 +1,4 @@
-"""One number for the spread of an error rate over groups: ratios, Gini, GARBE and the fairness discrepancy rate.
+"""Summary measures of demographic differentials: ratios, Gini, GARBE and the fairness discrepancy rate.
 
 Every measure here is a function of rates alone; which groups are large enough to enter is decided in
 `cv_quality.metrics.differentials`. Chance alone makes groups differ, and every measure grows with the number of groups:
@@ -40,7 +40,7 @@ class Measure(Result):
 
 
 def worst_over_geometric_mean(rates: Sequence[float]) -> Measure:
-    """max_i r_i / (r_1 r_2 ... r_n)^(1/n), 1 when all are equal; lower is better (Grother, NIST IR 8429, 2022).
+    """Compute max_i r_i / (r_1 ... r_n)^(1/n), 1 when all are equal; lower is better (Grother, NIST IR 8429, 2022).
 
     Undefined where a group has no error: the geometric mean is then 0, whatever the other groups do.
 
@@ -58,7 +58,7 @@ def worst_over_geometric_mean(rates: Sequence[float]) -> Measure:
 
 
 def max_over_min(rates: Sequence[float]) -> Measure:
-    """max_i r_i / min_i r_i, 1 when all are equal; lower is better (the "inequity" of Grother, NIST IR 8429, 2022).
+    """Compute max_i r_i / min_i r_i, 1 when all are equal; lower is better ("inequity" in NIST IR 8429, 2022).
 
     Undefined where a group has no error.
 
@@ -74,7 +74,7 @@ def max_over_min(rates: Sequence[float]) -> Measure:
 
 
 def gini(rates: Sequence[float]) -> Measure:
-    """The Gini coefficient of n rates with mean r, n / (n - 1) sum_i sum_j |r_i - r_j| / (2 n^2 r); lower is better.
+    """Compute the Gini coefficient of rates with mean r, n / (n - 1) sum_ij |r_i - r_j| / (2 n^2 r); lower is better.
 
     0 when all rates are equal, and 1 when one group has all the errors: the factor n / (n - 1) takes out the number of
     groups (Howard, Laird, Sirotin et al., arXiv 2203.05051, 2022). Undefined where no group has an error.
@@ -97,7 +97,7 @@ def gini(rates: Sequence[float]) -> Measure:
 
 
 def garbe(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: float = ALPHA) -> Measure:
-    """The Gini aggregation rate for biometric equitability, alpha gini(FMR) + (1 - alpha) gini(FNMR); lower is better.
+    """Compute the Gini aggregation rate, alpha gini(FMR) + (1 - alpha) gini(FNMR); lower is better.
 
     0 when all groups have the same rates, 1 when one group has all the errors (Howard et al., arXiv 2203.05051, 2022).
 
@@ -112,11 +112,15 @@ def garbe(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: float = ALPHA) 
     0.16666666666666669
     """
     _require_alike(fmr, fnmr, alpha)
-    return _weighted(gini(fmr), gini(fnmr), alpha)
+    parts = [(gini(rates), weight) for rates, weight in ((fmr, alpha), (fnmr, 1 - alpha)) if weight > 0]
+    reason = next((measure.reason for measure, _ in parts if measure.value is None), None)
+    if reason is not None:
+        return Measure(None, reason)
+    return Measure(sum(weight * measure.value for measure, weight in parts if measure.value is not None))
 
 
 def fairness_discrepancy(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: float = ALPHA) -> Measure:
-    """The fairness discrepancy rate, 1 - (alpha A + (1 - alpha) B), 1 when all are equal; higher is better.
+    """Compute the fairness discrepancy rate, 1 - (alpha A + (1 - alpha) B), 1 when all are equal; higher is better.
 
     A = max_ij |FMR_i - FMR_j| and B = max_ij |FNMR_i - FNMR_j| are differences, not ratios: where FMR is much lower
     than FNMR, only FNMR shows (de Freitas Pereira and Marcel, IEEE TBIOM 4, 2022; arXiv 2011.02395).
@@ -138,14 +142,6 @@ def fairness_discrepancy(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: 
         return Measure(None, reason)
     widest = [float(values.max() - values.min()) for values in both]
     return Measure(1 - (alpha * widest[0] + (1 - alpha) * widest[1]))
-
-
-def _weighted(one: Measure, other: Measure, alpha: float) -> Measure:
-    parts = [(measure, weight) for measure, weight in ((one, alpha), (other, 1 - alpha)) if weight > 0]
-    reason = next((measure.reason for measure, _ in parts if measure.value is None), None)
-    if reason is not None:
-        return Measure(None, reason)
-    return Measure(sum(weight * measure.value for measure, weight in parts if measure.value is not None))
 
 
 def _rates_of(rates: Sequence[float]) -> Floats:

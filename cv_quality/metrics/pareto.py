@@ -49,7 +49,7 @@ class _Terms(NamedTuple):
 
 
 def fit(excesses: Floats, weights: Floats | None = None, *, near: float | None = None) -> Maximum:
-    """The shape and scale of highest likelihood, for each row of weights.
+    """Fit shape and scale by maximum likelihood, for each row of weights.
 
     Args:
         excesses: above 0, shape (k,).
@@ -67,7 +67,12 @@ def fit(excesses: Floats, weights: Floats | None = None, *, near: float | None =
 
 
 def log_survival(excesses: Floats, *, shape: float, scale: float) -> Floats:
-    """log of (1 + xi y / sigma)^(-1/xi); -inf at and beyond the end point."""
+    """Compute the log of (1 + xi y / sigma)^(-1/xi); -inf at and beyond the end point.
+
+    Args:
+        excesses: y, above 0.
+        shape, scale: xi and sigma.
+    """
     theta = float(_off_zero(np.array([shape / scale]), scale)[0])
     with np.errstate(divide="ignore"):
         survival: Floats = -np.log1p(np.maximum(theta * excesses, -1.0)) / (theta * scale)
@@ -75,7 +80,12 @@ def log_survival(excesses: Floats, *, shape: float, scale: float) -> Floats:
 
 
 def excess_at(log_share: Floats | float, *, shape: Floats | float, scale: Floats | float) -> Floats:
-    """The excess that a share exp(log_share) of the excesses exceeds: sigma (share^-xi - 1) / xi."""
+    """Compute the excess that a share of the excesses exceeds: sigma (share^-xi - 1) / xi.
+
+    Args:
+        log_share: of the share.
+        shape, scale: xi and sigma.
+    """
     xi = np.asarray(shape, dtype=np.float64)
     safe = np.where(np.abs(xi) < EXPONENTIAL, EXPONENTIAL, xi)
     excess: Floats = scale * np.expm1(-safe * log_share) / safe
@@ -109,7 +119,14 @@ class Profile:
 
     @classmethod
     def of(cls, excesses: Floats, maximum: Maximum, *, n: int, cutoff: float) -> "Profile":
-        """The profile around the maximum of `excesses`, wide enough for likelihood ratios up to `cutoff`."""
+        """Profile the likelihood around its maximum.
+
+        Args:
+            excesses: above 0, shape (k,).
+            maximum: their fit.
+            n: trials.
+            cutoff: the profile is wide enough for likelihood ratios up to it.
+        """
         from scipy.interpolate import CubicSpline
 
         longest, k = float(excesses.max()), excesses.size
@@ -122,7 +139,7 @@ class Profile:
         return cls(CubicSpline(knots, slope), low, high, longest, k, n, best + k * np.log(k / n) - k, cutoff)
 
     def ratio(self, *, log_rate: float, excess: float) -> float:
-        """Twice the log-likelihood lost by the hypothesis that the share exp(log_rate) of trials exceeds `excess`.
+        """Compute the likelihood ratio, 2 log, of the hypothesis that a share exp(log_rate) of trials exceeds `excess`.
 
         The search is over the reach log(1 + theta t), first on a grid and then between the neighbours of its best
         point.

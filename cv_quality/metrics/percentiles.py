@@ -61,7 +61,7 @@ def cluster_percentiles(
     seed: int | None = None,
     replicates: int = REPLICATES,
 ) -> tuple[Percentile, ...]:
-    """Percentiles with intervals that respect clusters, each the inverted distribution function of the values.
+    """Estimate percentiles with intervals that respect clusters, each the inverted distribution function of the values.
 
     "inverted": the share of values above the percentile gets the interval of
     `cv_quality.metrics.rates.clustered_rate`, and the bounds are the percentiles at one less those shares (Woodruff,
@@ -146,18 +146,17 @@ def _rank(share: float, n: int) -> int:
 
 
 def _bootstrapped(
-    values: Floats,
-    codes: NDArray[np.int64],
-    quantiles: Sequence[float],
-    level: float,
-    *,
-    replicates: int,
-    seed: int,
+    values: Floats, codes: NDArray[np.int64], quantiles: Sequence[float], level: float, *, replicates: int, seed: int
 ) -> tuple[Percentile, ...]:
+    from scipy import special
+
     ascending, n_clusters = sorted(set(quantiles)), int(codes.max()) + 1
     found = dict(zip(ascending, _drawn(values, codes, ascending, replicates=replicates, seed=seed).T, strict=True))
     has_bounds = n_clusters > 1
-    tail = _expanded_tail(n_clusters, level) if has_bounds else 0.0
+    tail = 0.0
+    if has_bounds:
+        t = special.stdtrit(n_clusters - 1, (1 + level) / 2)
+        tail = float(special.ndtr(-t * math.sqrt(n_clusters / (n_clusters - 1))))
     name = f"bootstrap of clusters, expanded percentile, {percent(level)}, {replicates} replicates, seed {seed}"
     results = []
     for quantile in quantiles:
@@ -187,13 +186,6 @@ def _drawn(values: Floats, codes: NDArray[np.int64], quantiles: list[float], *, 
         for weights in subject_weights(active, len(sizes), replicates=replicates, seed=seed)
     ]
     return np.concatenate(parts)
-
-
-def _expanded_tail(clusters: int, level: float) -> float:
-    from scipy import special
-
-    t = special.stdtrit(clusters - 1, (1 + level) / 2)
-    return float(special.ndtr(-t * math.sqrt(clusters / (clusters - 1))))
 
 
 def _shortage(n: int, clusters: int, quantile: float) -> str | None:

@@ -1,4 +1,4 @@
-"""Error versus reject: what a quality measure is worth, by how fast the FNMR falls when the worst samples are left out.
+"""Error versus reject: how fast the FNMR falls as the samples of worst quality are rejected.
 
 The threshold is fixed beforehand (see `cv_quality.metrics.verification`): a curve whose threshold moved with the
 samples would mix two effects. Quality is any number of which more is better.
@@ -40,7 +40,7 @@ class ErrorVersusReject(Result):
     ends_at: float
 
     def fnmr_at(self, share: float) -> float:
-        """FNMR after rejecting at most `share`: equal qualities go together, so less may have gone.
+        """Return the FNMR after rejecting at most `share`: equal qualities go together, so less may have gone.
 
         Raises:
             MetricError: the share is negative, or no comparison is left there.
@@ -50,7 +50,7 @@ class ErrorVersusReject(Result):
         return float(self.fnmr[np.searchsorted(self.rejected, share, side="right") - 1])
 
     def area(self, up_to: float = 1.0) -> float:
-        """The area under the steps from 0 to `up_to`; lower is better, and at equal FNMR comparable between qualities.
+        """Compute the area under the steps from 0 to `up_to`; lower is better, and comparable at equal FNMR.
 
         Raises:
             MetricError: `up_to` is not in (0, 1], or no comparison is left before it.
@@ -65,7 +65,7 @@ class ErrorVersusReject(Result):
 def error_versus_reject(
     genuine: ArrayLike, quality: ArrayLike, *, threshold: float, n_failed: int = 0
 ) -> ErrorVersusReject:
-    """FNMR at a fixed threshold after rejecting the comparisons of the worst quality (Grother and Tabassi, PAMI 2007).
+    """Compute the FNMR after rejecting the comparisons of the worst quality (Grother and Tabassi, PAMI 2007).
 
     Comparisons of equal quality are rejected together. The curve should fall steeply; one that does not fall says that
     the quality does not predict errors at this threshold.
@@ -97,7 +97,7 @@ def error_versus_reject(
 def error_versus_reject_samples(
     genuine: ArrayLike, sample_a: ArrayLike, sample_b: ArrayLike, *, quality: ArrayLike, threshold: float
 ) -> ErrorVersusReject:
-    """The same by samples: a comparison goes as soon as either of its two samples is rejected.
+    """Compute error versus reject by samples: a comparison goes as soon as either of its two samples is rejected.
 
     Args:
         genuine: scores of comparisons within one subject, shape (n,).
@@ -114,10 +114,13 @@ def error_versus_reject_samples(
     ([0.5, 0.0], 0.6666666666666666)
     """
     scores, qualities = in_order(genuine, name="genuine"), in_order(quality, name="quality").astype(np.float64)
-    sides = [
-        qualities[_indices(side, name, size=len(scores), n_samples=len(qualities))]
-        for name, side in (("sample_a", sample_a), ("sample_b", sample_b))
-    ]
+    sides = []
+    for name, side in (("sample_a", sample_a), ("sample_b", sample_b)):
+        indices = whole_numbers(side, name=name, size=len(scores))
+        if indices.min() < 0 or indices.max() >= len(qualities):
+            found = f"{indices.min()} to {indices.max()}"
+            raise MetricError(f"expected {name} as indices of {len(qualities)} qualities, found {found}")
+        sides.append(qualities[indices])
     return _steps(scores, np.minimum(*sides), qualities, threshold=threshold)
 
 
@@ -144,11 +147,3 @@ def _steps(
         n_total=len(of_unit),
         ends_at=1.0 if has_any.all() else float(rejected[np.argmin(has_any)]),
     )
-
-
-def _indices(values: ArrayLike, name: str, *, size: int, n_samples: int) -> NDArray[np.int64]:
-    indices = whole_numbers(values, name=name, size=size)
-    if indices.min() < 0 or indices.max() >= n_samples:
-        found = f"{indices.min()} to {indices.max()}"
-        raise MetricError(f"expected {name} as indices of {n_samples} qualities, found {found}")
-    return indices

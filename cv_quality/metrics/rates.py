@@ -18,7 +18,7 @@ from cv_quality.metrics.results import Result
 
 LEVEL = 0.95
 ASSUMED_ICC = 0.1
-"""Likeness of one subject's attempts that is assumed where too few subjects err to estimate it."""
+"""Intraclass correlation of one subject's attempts, assumed where too few subjects err to estimate it."""
 FEW_ERRING_SUBJECTS = 10
 EXPECTED_ERRORS_NEEDED = 5.0
 UNKNOWN_SUBJECTS = "subjects unknown: independence assumed"
@@ -64,7 +64,7 @@ NO_TRIAL = Rate(None, 0, 0, None, None, None, 0, "no trial", None)
 def clustered_rate(
     errors: ArrayLike, trials: ArrayLike, *, expected_errors: float | None = None, level: float = LEVEL
 ) -> Rate:
-    """The rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
+    """Estimate the rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
 
     The variance of the ratio over subjects gives a design effect, at least 1; the Clopper-Pearson bounds are taken at
     the effective number of trials, reduced by the t quantile with subjects - 1 degrees of freedom (Korn and Graubard,
@@ -117,7 +117,7 @@ def binomial_rate(
     side: Side = "both",
     is_subject_known: bool = False,
 ) -> Rate:
-    """The rate errors / trials of independent trials, with an exact or an approximate interval; lower is better.
+    """Estimate the rate of independent trials, with an exact or an approximate interval; lower is better.
 
     "clopper-pearson" inverts the exact binomial test and never covers less than `level` (Biometrika 26, 1934);
     "wilson" inverts the score test, p between the roots of (x/n - p)^2 = z^2 p (1 - p) / n (JASA 22, 1927). "wald" is
@@ -141,13 +141,14 @@ def binomial_rate(
     0.0001
     """
     _counts([errors], [trials])
-    z, tail = _normal_quantile(level, side), (1 - level) / (2 if side == "both" else 1)
+    require_level(level)
+    upper, tail = (level, 1 - level) if side != "both" else ((1 + level) / 2, (1 - level) / 2)
     if method not in _NAMES or side not in ("both", "upper", "lower"):
         raise MetricError(f"expected a method of {', '.join(_NAMES)} and both, upper or lower: {method}, {side}")
     if trials == 0:
         return NO_TRIAL
     p = errors / trials
-    low, high = _exact(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, z, method)
+    low, high = _exact(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, upper, method)
     sided = "" if side == "both" else f" {side} bound"
     known = "independent trials" if is_subject_known else UNKNOWN_SUBJECTS
     return Rate(
@@ -164,7 +165,7 @@ def binomial_rate(
 
 
 def percent(level: float) -> str:
-    """A level as it stands in a method's name.
+    """Write a level as it stands in a method's name.
 
     >>> percent(0.95), percent(0.999)
     ('95 %', '99.9 %')
@@ -223,8 +224,11 @@ def _exact(x: float, n: float, tail: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _normal(p: float, n: int, z: float, method: BinomialMethod) -> tuple[float, float]:
+def _normal(p: float, n: int, upper: float, method: BinomialMethod) -> tuple[float, float]:
     """Bounds from the normal distribution: the roots of the score test, or the estimate's own variance."""
+    from scipy import special
+
+    z = float(special.ndtri(upper))
     if method == "wilson":
         centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
         low, high = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
@@ -232,13 +236,6 @@ def _normal(p: float, n: int, z: float, method: BinomialMethod) -> tuple[float, 
         half = z * math.sqrt(p * (1 - p) / n)
         low, high = p - half, p + half
     return (max(low, 0.0) if p > 0 else 0.0), (min(high, 1.0) if p < 1 else 1.0)
-
-
-def _normal_quantile(level: float, side: Side) -> float:
-    from scipy import special
-
-    require_level(level)
-    return float(special.ndtri((1 + level) / 2 if side == "both" else level))
 
 
 def _shortage(expected_errors: float, subjects: int) -> str | None:

@@ -1,4 +1,4 @@
-"""What every subject bootstrap shares: seeded weights of the subjects, and bounds from what the replicates show.
+"""Parts of every subject bootstrap: seeded weights of the subjects, and bounds from the replicates.
 
 The estimates that are resampled are in `cv_quality.metrics.bootstrap`, `equal_error` and `percentiles`.
 """
@@ -21,9 +21,15 @@ WEIGHTS_AT_ONCE = 4_000_000
 
 
 def subject_weights(active: Codes, n_subjects: int, *, replicates: int, seed: int) -> Iterator[Floats]:
-    """Multinomial weights of the active subjects, some replicates at a time: shape (some, n_subjects), 0 elsewhere.
+    """Draw multinomial weights of the active subjects, some replicates at a time: shape (some, n_subjects).
 
     The same seed gives the same weights, so a second walk over them sees what the first one saw.
+
+    Args:
+        active: codes of the subjects that are drawn; the others weigh 0.
+        n_subjects: number of codes.
+        replicates: in all.
+        seed: of the draws.
     """
     rng = seeded(seed)
     step = max(1, WEIGHTS_AT_ONCE // max(n_subjects, 1))
@@ -36,7 +42,7 @@ def subject_weights(active: Codes, n_subjects: int, *, replicates: int, seed: in
 
 
 def seeded(seed: int) -> np.random.Generator:
-    """The generator of a bootstrap: unrelated to `default_rng(seed)`, which may have drawn the very data.
+    """Make the generator of a bootstrap: unrelated to `default_rng(seed)`, which may have drawn the very data.
 
     Weights from the stream that also drew the scores are not independent of them, and bias every spread.
 
@@ -51,7 +57,7 @@ def seeded(seed: int) -> np.random.Generator:
 def logit_bounds(
     value: float, drawn: Floats, *, n: int, subjects: int | None, level: float, is_balanced: bool = False
 ) -> tuple[tuple[float, float], float]:
-    """logit(value) +- t sd(logit drawn) as rates, and the deviation; half a trial is added to both sides of each rate.
+    """Compute logit(value) +- t sd(logit drawn) as rates, and the deviation; each side has half a trial more.
 
     Balanced bounds lie midway, on that scale, between these and the bias-corrected percentiles of the replicates
     (Efron, Canadian J. Statistics 9, 1981): the former alone reach too far up where few trials err, the latter not far
@@ -89,7 +95,7 @@ def _bias_corrected(drawn: Floats, value: float, t: float) -> tuple[float, float
 
 
 def scores_array(values: ArrayLike, name: str) -> Floats:
-    """Scores in the order given, as float64.
+    """Convert scores to float64, in the order given.
 
     Raises:
         MetricError: they are no numbers, one is NaN, or the shape is not (n,).

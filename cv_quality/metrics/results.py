@@ -1,4 +1,4 @@
-"""How results are written: as plain values for JSON, under the names that they declare, and rates for people.
+"""Serialisation of results: plain values for JSON, under the names that they declare, and rates for people.
 
 Results themselves live beside the functions that make them; a rate with its interval is in `cv_quality.metrics.rates`.
 """
@@ -18,7 +18,7 @@ class Result:
     """Base of the typed results."""
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """The result as plain values for JSON: one key per attribute, in the order in which the class lists them.
+        """Convert the result to plain values for JSON: one key per attribute, in the order of the class.
 
         Arrays become lists, results within a result become dictionaries, an undefined value stays None. JSON has no
         infinity: +inf and -inf, which are legal scores and thresholds, become the strings "inf" and "-inf", which
@@ -28,7 +28,7 @@ class Result:
 
 
 def percent(value: float | None) -> str:
-    """A rate as people read it: three significant digits.
+    """Write a rate as people read it: three significant digits.
 
     >>> percent(0.0625), percent(0.000000123456), percent(None)
     ('6.25 %', '0.0000123 %', 'undefined')

@@ -1,4 +1,4 @@
-"""How far two classes of scores lie apart, and how well a score can be read as evidence: d', AUC, Cllr, minCllr.
+"""Separation of two classes of scores, and their calibration as likelihood ratios: d', AUC, Cllr, minCllr.
 
 None of these has a threshold, so none says what a system does in the field; the rates that do are in
 `cv_quality.metrics.verification`. An AUC below 0.5 says that the polarity is reversed.
@@ -16,6 +16,7 @@ from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, 
 
 CHUNK = 1 << 20
 """Scores that are widened to float64 at once."""
+ENDS = np.array([-np.inf, np.inf])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Separation(Result):
 
 
 def separation(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> Separation:
-    """d', AUC, Cllr and minCllr together, each class sorted once.
+    """Compute d', AUC, Cllr and minCllr together, each class sorted once.
 
     Raises:
         MetricError: a class has no score, or a score is null, NaN or no number.
@@ -85,7 +86,7 @@ def separation(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | Sorte
 
 
 def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> Decidability:
-    """d' = (mean_g - mean_i) / sqrt((var_g + var_i) / 2), higher is better (Daugman, Pattern Recognition 36, 2003).
+    """Compute d' = (mean_g - mean_i) / sqrt((var_g + var_i) / 2), higher is better (Daugman, Patt. Rec. 36, 2003).
 
     Variances have the divisor n. It describes two bell-shaped classes; a few outliers can change it at will. Undefined
     where a score is infinite, as that of a failed enrolment, or where both classes have no spread at all.
@@ -101,7 +102,10 @@ def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedSc
     3.0
     """
     genuine, impostor = _both(genuine, impostor)
-    infinite = sum(_count_infinite(scores) for scores in (genuine.scores, impostor.scores))
+    infinite = 0
+    for side in (genuine, impostor):
+        (lowest, _), (_, below_highest) = (count(side.scores, ENDS) for count in (count_up_to, count_below))
+        infinite += int(lowest) + side.n - int(below_highest)
     if infinite:
         return _undefined(f"{infinite} scores are infinite: leave them out to describe the finite ones")
     (mean_g, var_g), (mean_i, var_i) = _moments(genuine.scores), _moments(impostor.scores)
@@ -114,7 +118,7 @@ def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedSc
 
 
 def auc(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> float:
-    """P(genuine > impostor) + P(genuine = impostor) / 2 over all pairs of scores, 0 to 1; higher is better.
+    """Compute P(genuine > impostor) + P(genuine = impostor) / 2 over all pairs, 0 to 1; higher is better.
 
     This is the area under the ROC curve and the Mann-Whitney statistic over n m. Ties count one half, the counts are
     whole numbers, infinities are compared like any score. Below 0.5 the polarity is probably reversed.
@@ -133,7 +137,7 @@ def auc(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores
 
 
 def cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> float:
-    """The cost of log-likelihood ratios, in bits; lower is better, 0 is perfect, 1 is worth nothing.
+    """Compute the cost of log-likelihood ratios, in bits; lower is better, 0 is perfect, 1 is worth nothing.
 
     Cllr = (mean over genuine of log2(1 + exp(-s)) + mean over impostor of log2(1 + exp(s))) / 2, with s the natural
     logarithm of a likelihood ratio (Brümmer and du Preez, Computer Speech and Language 20, 2006). For scores of
@@ -152,7 +156,7 @@ def cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScore
 
 
 def min_cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScores") -> float:
-    """The smallest Cllr that any rising function of the scores can reach, in bits, 0 to 1; lower is better.
+    """Compute the smallest Cllr of any rising function of the scores, in bits, 0 to 1; lower is better.
 
     The best such function is found by pooling adjacent violators (PAV); equal scores get equal values. It depends on
     the order of the scores only, so they need not be log-likelihood ratios, and may be infinite; Cllr - minCllr is the
@@ -165,9 +169,13 @@ def min_cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedS
     >>> min_cllr([0.4, 0.9], [0.1, 0.2])
     0.0
     """
+    from scipy.optimize import isotonic_regression
+
     genuine, impostor = _both(genuine, impostor)
-    pooled_genuine, pooled_impostor = _pooled(*_groups(genuine.scores, impostor.scores))
-    share_g, share_i = pooled_genuine / genuine.n, pooled_impostor / impostor.n
+    genuines, impostors = _groups(genuine.scores, impostor.scores)
+    size = genuines + impostors
+    starts = isotonic_regression(genuines / size, weights=size).blocks[:-1]
+    share_g, share_i = np.add.reduceat(genuines, starts) / genuine.n, np.add.reduceat(impostors, starts) / impostor.n
     return (_mean_cost(share_g, share_i) + _mean_cost(share_i, share_g)) / 2
 
 
@@ -179,11 +187,6 @@ def _both(
 
 def _undefined(reason: str) -> Decidability:
     return Decidability(None, None, None, None, None, reason)
-
-
-def _count_infinite(ascending: Scores) -> int:
-    ends = np.array([-np.inf, np.inf])
-    return int(count_up_to(ascending, ends)[0] + len(ascending) - count_below(ascending, ends)[1])
 
 
 def _chunks(scores: Scores) -> Iterator[Scores]:
@@ -220,15 +223,6 @@ def _groups(genuine: Scores, impostor: Scores) -> tuple[NDArray[np.int64], NDArr
     genuines[1::2] = np.diff(first, append=len(genuine))
     is_filled = genuines + impostors > 0
     return genuines[is_filled], impostors[is_filled]
-
-
-def _pooled(genuine: NDArray[np.int64], impostor: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The groups, joined so that the share of genuine scores rises from one to the next."""
-    from scipy.optimize import isotonic_regression
-
-    size = genuine + impostor
-    starts = isotonic_regression(genuine / size, weights=size).blocks[:-1]
-    return np.add.reduceat(genuine, starts), np.add.reduceat(impostor, starts)
 
 
 def _mean_cost(share: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""The scores of one class: taken in from arrays, series and lists, sorted once, and counted against thresholds.
+"""Scores of one class: converted from arrays, series and lists, sorted once, and counted against thresholds.
 
 The curves and points of `cv_quality.metrics.verification` and its neighbours rest on these counts. Reading files of
 scores, polarity and sentinels are matters of `cv_quality.scores`.
@@ -63,7 +63,7 @@ class SortedScores:
 
 
 def in_order(values: ArrayLike, *, name: str) -> Scores:
-    """The values as float32 or float64 in the order given, where each belongs to something else (a probe, a quality).
+    """Convert values to float32 or float64 in the order given, where each belongs to a probe or a quality.
 
     Raises:
         MetricError: as for `SortedScores`.
@@ -74,7 +74,7 @@ def in_order(values: ArrayLike, *, name: str) -> Scores:
 
 
 def thresholds_of(values: ArrayLike) -> Scores:
-    """Thresholds in the order given, shape (n,) or a single one of shape (); +inf and -inf are legal.
+    """Convert thresholds in the order given, shape (n,) or a single one of shape (); +inf and -inf are legal.
 
     Raises:
         MetricError: one is NaN, they are no numbers, or they have two dimensions or more.
@@ -91,32 +91,32 @@ def thresholds_of(values: ArrayLike) -> Scores:
 
 
 def count_below(ascending: Scores, thresholds: Scores) -> NDArray[np.int64]:
-    """Number of scores below each threshold, exactly, whatever the two types are; shape of the thresholds."""
+    """Count the scores below each threshold, exactly, whatever the two types are; shape of the thresholds."""
     counts: NDArray[np.int64] = np.searchsorted(ascending, _rounded_up(thresholds, ascending.dtype), side="left")
     return counts
 
 
 def count_up_to(ascending: Scores, thresholds: Scores) -> NDArray[np.int64]:
-    """Number of scores at or below each threshold, exactly; shape of the thresholds."""
+    """Count the scores at or below each threshold, exactly; shape of the thresholds."""
     rounded = -_rounded_up(-thresholds, ascending.dtype)
     counts: NDArray[np.int64] = np.searchsorted(ascending, rounded, side="right")
     return counts
 
 
 def is_below(scores: Scores, threshold: float) -> NDArray[np.bool_]:
-    """Which scores, in any order, lie below one threshold, exactly; shape of the scores."""
+    """Compare scores in any order with one threshold, exactly; shape of the scores."""
     below: NDArray[np.bool_] = scores < _rounded_up(thresholds_of(threshold), scores.dtype)
     return below
 
 
 def next_above(ascending: Scores, value: float) -> float:
-    """The smallest score above the value; +inf where there is none."""
+    """Find the smallest score above the value; +inf where there is none."""
     index = int(count_up_to(ascending, thresholds_of(value)))
     return float(ascending[index]) if index < len(ascending) else np.inf
 
 
 def next_below(ascending: Scores, value: float) -> float:
-    """The largest score below the value; -inf where there is none."""
+    """Find the largest score below the value; -inf where there is none."""
     index = int(count_below(ascending, thresholds_of(value)))
     return float(ascending[index - 1]) if index else -np.inf
 

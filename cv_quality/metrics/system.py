@@ -1,4 +1,4 @@
-"""From comparisons to what a user meets: FRR and FAR with failures to acquire and to enrol, and several attempts.
+"""System rates: FRR and FAR with failures to acquire and to enrol, and of transactions of several attempts.
 
 FMR and FNMR come from `cv_quality.metrics.verification`. Rates over transactions are counted from recorded attempts:
 attempts of one person are alike, so the FRR of k attempts is not the k-th power of that of one.
@@ -66,7 +66,7 @@ class TransactionCounts(Result):
         )
 
     def n_accepted(self, within: int) -> int:
-        """Transactions accepted by one of their first `within` attempts.
+        """Count transactions accepted by one of their first `within` attempts.
 
         Raises:
             MetricError: `within` is not in 1 to k.
@@ -94,13 +94,13 @@ class TransactionOutcomes:
     attempts: int
 
     def counts(self) -> TransactionCounts:
-        """The outcomes as counts."""
+        """Count the outcomes."""
         accepted_at = np.bincount(self.first_accepted, minlength=self.attempts + 1)[1:]
         is_cut_short = (self.first_accepted == 0) & (self.n_attempts < self.attempts)
         return TransactionCounts(accepted_at, len(self.transactions), int(is_cut_short.sum()))
 
     def is_accepted(self, within: int) -> NDArray[np.bool_]:
-        """Whether one of the first `within` attempts was accepted; shape (t,).
+        """Tell whether one of the first `within` attempts was accepted; shape (t,).
 
         Raises:
             MetricError: `within` is not in 1 to k.
@@ -123,7 +123,7 @@ class TransactionRates(Result):
 
 
 def system_rates(*, fmr: float, fnmr: float, fta: float, fte: float | None = None) -> SystemRates:
-    """Rates of one attempt (ISO/IEC 19795-1): lower is better for all.
+    """Compute the rates of one attempt (ISO/IEC 19795-1): lower is better for all.
 
     FRR = FTA + FNMR (1 - FTA), FAR = FMR (1 - FTA); GFRR = FTE + (1 - FTE) FRR, GFAR = FAR (1 - FTE).
 
@@ -152,7 +152,7 @@ def transaction_outcomes(
     order: ArrayLike | None = None,
     subject: ArrayLike | None = None,
 ) -> TransactionOutcomes:
-    """Recorded attempts, grouped: a transaction accepts when any of its first `attempts` attempts accepts.
+    """Group recorded attempts: a transaction accepts when any of its first `attempts` attempts accepts.
 
     Args:
         transaction: identifier of each attempt's transaction, text or whole numbers, shape (n,).
@@ -190,7 +190,7 @@ def transaction_outcomes(
 def transaction_rates(
     genuine: TransactionCounts, impostor: TransactionCounts, *, within: int, fte: float | None = None
 ) -> TransactionRates:
-    """FRR and FAR of transactions of up to `within` attempts; lower is better.
+    """Compute FRR and FAR of transactions of up to `within` attempts; lower is better.
 
     FRR = genuine transactions without an accepted attempt / genuine transactions; FAR = impostor transactions with an
     accepted attempt / impostor transactions. GFRR and GFAR as in `system_rates`.
@@ -217,7 +217,7 @@ def transaction_rates(
 
 
 def frr_by_subject(genuine: TransactionOutcomes, *, within: int) -> Rate:
-    """FRR of transactions of up to `within` attempts, with an interval clustered by subject; lower is better.
+    """Estimate the FRR of transactions of up to `within` attempts, clustered by subject; lower is better.
 
     Raises:
         MetricError: the outcomes carry no subjects, or `within` is out of range.

@@ -1,4 +1,4 @@
-"""Whether a fitted tail may be trusted: the plots and tests that must be seen before an extrapolated rate is quoted.
+"""Checks of a fitted tail: stability over thresholds, goodness of fit and quantiles, before a rate is extrapolated.
 
 A tail that is Pareto over u is Pareto with the same shape over every higher threshold: `stability` shows it and `judge`
 tests it. `goodness_of_fit` and `quantiles` hold the fit against the scores it was made from. Rows come as frozen
@@ -102,7 +102,7 @@ def stability(
     replicates: int = 200,
     seed: int = 0,
 ) -> tuple[StabilityPoint, ...]:
-    """The fit and the threshold at `fmr` for several numbers of exceedances, ascending: a stability plot.
+    """Fit the tail and extrapolate to `fmr` for several numbers of exceedances, ascending: a stability plot.
 
     Args:
         scores, trials, subjects, limit, seed: as for `fit_tail`.
@@ -140,7 +140,7 @@ def stability(
 
 
 def goodness_of_fit(tail: TailFit, *, replicates: int = 200, seed: int = 0) -> GoodnessOfFit:
-    """Anderson and Darling's A^2 of the excesses, with a p-value from samples of the fitted distribution.
+    """Compute Anderson and Darling's A^2 of the excesses, with a p-value from samples of the fitted distribution.
 
     A^2 = -k - (1/k) sum_i (2 i - 1) (log F(y_i) + log S(y_(k+1-i))), with y ascending; fitting the same excesses makes
     it small, so that every sample is fitted anew before its A^2 is taken. Samples are independent: where subjects share
@@ -168,7 +168,7 @@ def goodness_of_fit(tail: TailFit, *, replicates: int = 200, seed: int = 0) -> G
 
 
 def quantiles(tail: TailFit) -> tuple[QuantilePoint, ...]:
-    """Every exceedance against the threshold that the fit gives for its rank, highest score first.
+    """Pair every exceedance with the threshold that the fit gives for its rank, highest score first.
 
     Returns:
         Nothing where nothing was fitted.
@@ -183,7 +183,7 @@ def quantiles(tail: TailFit) -> tuple[QuantilePoint, ...]:
 
 
 def judge(tail: TailFit, points: tuple[StabilityPoint, ...], *, goodness: GoodnessOfFit | None = None) -> Judgement:
-    """Whether the fit is stable: its shape agrees with that over every higher threshold, and it fits its own scores.
+    """Judge whether the fit is stable: its shape agrees with that over higher thresholds, and it fits its scores.
 
     The shape over fewer exceedances k differs from the shape over all K by a variance of s^2 (K / k - 1), with s the
     standard error over K, as the difference from an efficient estimate adds its own variance (Hausman, Econometrica

@@ -1,4 +1,4 @@
-"""Thresholds chosen on one set of scores and applied to another: what a threshold that was fixed beforehand delivers.
+"""Transfer of thresholds: chosen on a development set of scores, applied to a test set.
 
 A threshold that is chosen and judged on the same scores looks better than it is. How rates at one threshold are
 counted is in `cv_quality.metrics.verification`.
@@ -75,7 +75,7 @@ class ExpectedPerformance(Result):
 
 
 def transfer_at_fmr(development: ScoreSets, test: ScoreSets, *, fmr: float) -> Transfer:
-    """The threshold of FNMR@FMR on the development set, applied to the test set; lower rates are better.
+    """Apply the development set's threshold of FNMR@FMR to the test set; lower rates are better.
 
     Args:
         development, test: genuine and impostor scores, as `fnmr_at_fmr` takes them.
@@ -95,7 +95,7 @@ def transfer_at_fmr(development: ScoreSets, test: ScoreSets, *, fmr: float) -> T
 
 
 def transfer_eer(development: ScoreSets, test: ScoreSets) -> Transfer:
-    """The threshold of the equal error rate on the development set, applied to the test set; lower rates are better.
+    """Apply the development set's threshold of the equal error rate to the test set; lower rates are better.
 
     Raises:
         MetricError: as for `eer`, on either set.
@@ -109,7 +109,7 @@ def transfer_eer(development: ScoreSets, test: ScoreSets) -> Transfer:
 def expected_performance_curve(
     development: ScoreSets, test: ScoreSets, *, alphas: ArrayLike | int = 101
 ) -> ExpectedPerformance:
-    """For each weight alpha the threshold with the least alpha FMR + (1 - alpha) FNMR on development, applied to test.
+    """Apply to test, for each alpha, the threshold with the least alpha FMR + (1 - alpha) FNMR on development.
 
     Lower is better. Bengio, Mariéthoz and Keller, The expected performance curve, 2005. The best threshold is always a
     corner of the DET curve (see `det_curve`); of corners that cost the same, the one with the fewest false matches

@@ -1,4 +1,4 @@
-"""Who was compared with whom: how many comparisons each pair of different subjects shares, without listing them.
+"""Trials of pair rates: how many comparisons each two different subjects share, without listing them.
 
 The variance of a pair rate needs sums over all pairs of subjects, also those without an error. Where every reference
 met every probe those sums are products of totals; only listed comparisons have to be walked. Rates and intervals are
@@ -34,19 +34,19 @@ class Trials(Protocol):
         """Number of subject codes, also of subjects without a comparison."""
 
     def per_subject(self) -> Counts:
-        """Comparisons that each subject took part in, on either side; shape (n_subjects,), sum 2 n."""
+        """Count the comparisons that each subject took part in, on either side; shape (n_subjects,), sum 2 n."""
 
     def of_dyads(self, i: ArrayLike, j: ArrayLike) -> Counts:
-        """m_ij of each pair of codes, in either order; shape (k,), 0 for a subject with itself."""
+        """Count m_ij of each pair of codes, in either order; shape (k,), 0 for a subject with itself."""
 
     def sum_of_squares(self) -> float:
-        """The sum of m_ij squared over i < j."""
+        """Sum m_ij squared over i < j."""
 
     def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
-        """The sum of w_i w_j m_ij over i < j for each row of weights, shape (replicates, n_subjects)."""
+        """Sum w_i w_j m_ij over i < j for each row of weights, shape (replicates, n_subjects)."""
 
     def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "Trials":
-        """Only the comparisons with one subject in each mask, shape (n_subjects,), each comparison once."""
+        """Keep the comparisons with one subject in each mask, shape (n_subjects,), each comparison once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class CrossTrials:
 
     @classmethod
     def enrolled(cls, references: ArrayLike, probes: ArrayLike) -> "CrossTrials":
-        """Every reference against every probe of another subject: m_ij = a_i b_j + a_j b_i.
+        """Count every reference against every probe of another subject: m_ij = a_i b_j + a_j b_i.
 
         Args:
             references, probes: how many each subject has, shape (subjects,).
@@ -85,7 +85,7 @@ class CrossTrials:
 
     @classmethod
     def all_pairs(cls, frames: ArrayLike) -> "CrossTrials":
-        """Every unordered pair of frames of different subjects once: m_ij = c_i c_j.
+        """Count every unordered pair of frames of different subjects once: m_ij = c_i c_j.
 
         Args:
             frames: how many each subject has, shape (subjects,).
@@ -98,7 +98,7 @@ class CrossTrials:
 
     @classmethod
     def of_drops(cls, references: ArrayLike, probes: ArrayLike, frames: ArrayLike) -> "CrossTrials":
-        """Drops of both kinds in one build, each side of any drop against the other side of any drop.
+        """Count over drops of both kinds, each side of any drop against the other side of any drop.
 
         A frame of an all-pairs drop is a reference and a probe; it meets the references and the probes of enrolled
         drops, while two such frames meet once: m_ij = (a + c)_i (b + c)_j + (b + c)_i (a + c)_j - c_i c_j.
@@ -142,7 +142,7 @@ class CrossTrials:
         return np.where(one == other, 0, doubled // 2)
 
     def sum_of_squares(self) -> float:
-        """The sum of squares of all entries of the matrix U V', less its diagonal, and half of it.
+        """Sum the squares of all entries of the matrix U V', less its diagonal, and halve it.
 
         Squared entries of U V' add up to the product, entry by entry, of U'U and V'V.
         """
@@ -185,7 +185,7 @@ class ListedTrials:
 
     @classmethod
     def of(cls, i: ArrayLike, j: ArrayLike, *, n_subjects: int | None = None) -> "ListedTrials":
-        """From the two subject codes of every comparison, in either role.
+        """Count listed comparisons from their two subject codes, in either role.
 
         Args:
             i, j: codes, shape (comparisons,).
@@ -246,7 +246,11 @@ class ListedTrials:
 
 
 def dyad_codes(i: ArrayLike, j: ArrayLike, *, n_subjects: int | None = None) -> tuple[Codes, Codes]:
-    """Both sides of some comparisons as subject codes, checked.
+    """Check both sides of some comparisons as subject codes.
+
+    Args:
+        i, j: codes of the two sides, shape (comparisons,).
+        n_subjects: codes lie below it, where given.
 
     Raises:
         MetricError: the shapes differ, or a code is negative, at or above `n_subjects`, or no whole number.
@@ -257,7 +261,7 @@ def dyad_codes(i: ArrayLike, j: ArrayLike, *, n_subjects: int | None = None) -> 
 
 
 def subject_codes(codes: ArrayLike, *, n_subjects: int | None = None) -> Codes:
-    """Subject codes, checked: whole numbers from 0, below `n_subjects` where that is given.
+    """Check subject codes: whole numbers from 0, below `n_subjects` where that is given.
 
     Raises:
         MetricError: a code is negative, too high, or no whole number.
@@ -284,7 +288,7 @@ def require_different(one: Codes, other: Codes) -> None:
 
 
 def mask_of(mask: ArrayLike, n_subjects: int) -> NDArray[np.bool_]:
-    """A checked mask of subjects.
+    """Check a mask of subjects.
 
     Raises:
         MetricError: it is not boolean, or not of one entry per subject.

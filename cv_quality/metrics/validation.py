@@ -1,4 +1,4 @@
-"""Columns beside the scores: identifiers, decisions and times, one entry per row, none of them missing.
+"""Validation of columns beside the scores: identifiers, decisions and times, one entry per row, none missing.
 
 Scores themselves are taken in by `cv_quality.metrics.sorted_scores`.
 """
@@ -10,7 +10,7 @@ from cv_quality.errors import MetricError
 
 
 def column(values: ArrayLike, *, name: str, size: int | None = None) -> NDArray[np.generic]:
-    """A column as a NumPy array; Python objects become text.
+    """Convert a column to a NumPy array; Python objects become text.
 
     Args:
         values: a NumPy array, a Polars series, an Arrow array or a list, shape (n,).
@@ -34,7 +34,10 @@ def column(values: ArrayLike, *, name: str, size: int | None = None) -> NDArray[
 
 
 def truth(values: ArrayLike, *, name: str, size: int | None = None) -> NDArray[np.bool_]:
-    """A column of truth values.
+    """Convert a column of truth values.
+
+    Args:
+        values, name, size: as for `column`.
 
     Raises:
         MetricError: as for `column`, or the values are no bool: 0 and 1 might as well be scores.
@@ -46,7 +49,10 @@ def truth(values: ArrayLike, *, name: str, size: int | None = None) -> NDArray[n
 
 
 def whole_numbers(values: ArrayLike, *, name: str, size: int | None = None) -> NDArray[np.int64]:
-    """A column of whole numbers, such as codes.
+    """Convert a column of whole numbers, such as codes.
+
+    Args:
+        values, name, size: as for `column`.
 
     Raises:
         MetricError: as for `column`, or the values are of another type.

@@ -1,8 +1,8 @@
 """Error rates of verification from two classes of scores: FMR, FNMR, each at a fixed other, EER and the DET curve.
 
 Everything here is exact arithmetic on scores (higher means more alike, accept when score >= threshold); intervals are
-in `cv_quality.metrics.rates`, and scores counted over millions of pairs in `cv_quality.tasks.verification.impostors`. Terms follow
-ISO/IEC 19795-1.
+in `cv_quality.metrics.rates`, scores counted over millions of pairs in `cv_quality.metrics.pairs`. Terms follow
+ISO/IEC 19795-1; genuine comparisons are its mated ones, impostor comparisons its non-mated ones.
 """
 
 import math
@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, next_above, next_below, thresholds_of
+
+FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Highest FMRs allowed at which the FNMR is reported unless others are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +136,7 @@ class DetCurve(Result):
     n_genuine: int
 
     def thinned(self, points: int = 500) -> "DetCurve":
-        """At most `points` of the points, both ends kept, spread evenly along the curve on logarithmic axes.
+        """Thin to at most `points` points, both ends kept, spread evenly along the curve on logarithmic axes.
 
         For plots only: a thinned curve has fewer steps, but every point on it is a true one. A rate of 0, which has no
         logarithm, is spaced as half an error.
@@ -154,7 +157,7 @@ class DetCurve(Result):
 
 
 def rates_at(genuine: Genuine, impostor: Impostor, *, threshold: float) -> ErrorRates:
-    """FMR(t) = #(impostor >= t) / #impostor and FNMR(t) = #(genuine < t) / #genuine; lower is better for both.
+    """Compute FMR(t) = #(impostor >= t) / #impostor and FNMR(t) = #(genuine < t) / #genuine; lower is better.
 
     Args:
         genuine: scores of comparisons within one subject, shape (n,).
@@ -172,7 +175,7 @@ def rates_at(genuine: Genuine, impostor: Impostor, *, threshold: float) -> Error
 
 
 def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> DetCurve:
-    """FMR and FNMR, as in `rates_at`, at each of the given thresholds, in their order.
+    """Compute FMR and FNMR, as in `rates_at`, at each of the given thresholds, in their order.
 
     Args:
         thresholds: shape (m,); +inf and -inf are legal.
@@ -191,7 +194,7 @@ def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> 
 
 
 def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
-    """The detection error trade-off in its corners: FMR and FNMR at every distinct genuine score and at +inf.
+    """Compute the detection error trade-off in its corners: at every distinct genuine score and at +inf.
 
     No other threshold is better than all of these. Between two neighbouring genuine scores the FNMR stays what it is
     at the upper one, and the FMR is smallest there: a threshold anywhere else misses as many genuine comparisons as
@@ -219,7 +222,7 @@ def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
 
 
 def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFmr:
-    """FNMR at the smallest threshold, among all score values and +inf, whose FMR is at most `fmr`; lower is better.
+    """Compute the FNMR at the smallest threshold, of all scores and +inf, whose FMR is at most `fmr`; lower is better.
 
     A positive target needs at least 1/fmr impostor scores; with fewer the answer is undefined, not 0. A target of 0
     asks for no false match among the scores at hand, a property of the sample. Equal scores move together.
@@ -248,7 +251,7 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
 
 
 def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFnmr:
-    """FMR at the largest threshold, among all score values and +inf, whose FNMR is at most `fnmr`; lower is better.
+    """Compute the FMR at the largest threshold, of all scores and +inf, whose FNMR is at most `fnmr`; lower is better.
 
     That threshold is a genuine score, or +inf for a target of 1, and no other with so low an FNMR has a smaller FMR. A
     positive target needs at least 1/fnmr genuine scores; with fewer the answer is undefined. A target of 0 asks for no
@@ -276,7 +279,7 @@ def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFn
 
 
 def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
-    """The equal error rate: (FMR + FNMR) / 2 where the two cross; lower is better, shown but never gated on.
+    """Compute the equal error rate, (FMR + FNMR) / 2 where the two cross; lower is better, never gated on.
 
     FNMR - FMR rises from one score value to the next. Where it is zero, that is the answer; where it jumps over zero,
     both sides of the jump are tested and the smaller mean counts (Maio et al., FVC2000), the lower threshold when they
@@ -293,8 +296,11 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
         raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
     first = min(_first_crossing(scores, genuine, tail) for scores in (genuine.scores, tail.scores))
-    sides = _sides(genuine, tail, first=first)
-    rates = min(sides, key=_sum)
+    sides = [_rates(genuine, tail, threshold=first)]
+    if _gap(genuine, tail, first) > 0:  # not above 0 only at +inf, where nothing lies above to cross
+        sides = [_rates(genuine, tail, threshold=_next_below(genuine, tail, first)), *sides]
+    sums = [side.n_false_non_matches * side.n_impostor + side.n_false_matches * side.n_genuine for side in sides]
+    rates = sides[sums.index(min(sums))]
     nearest = min(sides, key=lambda side: abs(side.fnmr - side.fmr))
     value = (rates.fmr + rates.fnmr) / 2
     warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
@@ -303,7 +309,7 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
 
 
 def tail_of(impostor: Impostor) -> "ScoreTail | SortedScores":
-    """Impostor scores to be counted from above: a tail as it is, anything else sorted, which is a complete tail.
+    """Prepare impostor scores to be counted from above: a tail as it is, anything else sorted (a complete tail).
 
     Raises:
         MetricError: there is no impostor score, or as for `SortedScores`.
@@ -316,7 +322,7 @@ def tail_of(impostor: Impostor) -> "ScoreTail | SortedScores":
 
 
 def too_few_trials(n: int, *, fmr: float) -> str | None:
-    """Why `n` comparisons cannot show an error rate of `fmr`, or None when they can.
+    """Explain why `n` comparisons cannot show an error rate of `fmr`; None when they can.
 
     >>> too_few_trials(1000, fmr=0.001) is None
     True
@@ -327,7 +333,7 @@ def too_few_trials(n: int, *, fmr: float) -> str | None:
 
 
 def allowed_false_matches(n: int, *, fmr: float) -> int:
-    """The largest number of errors among `n` comparisons whose share is at most `fmr`, as float64 compares them.
+    """Compute the largest number of errors among `n` comparisons whose share is at most `fmr` in float64.
 
     >>> allowed_false_matches(7000, fmr=0.001)
     7
@@ -419,19 +425,6 @@ def _first_crossing(candidates: Scores, genuine: SortedScores, tail: ScoreTail |
     start = int(count_below(candidates, thresholds_of(_floor(tail))))
     index = bisect_left(candidates, 0, lo=start, key=lambda score: _gap(genuine, tail, float(score)))
     return float(candidates[index]) if index < len(candidates) else math.inf
-
-
-def _sides(genuine: SortedScores, tail: ScoreTail | SortedScores, *, first: float) -> tuple[ErrorRates, ...]:
-    """The rates at the crossing where it is exact, else on both sides of the jump, the lower threshold first."""
-    at = _rates(genuine, tail, threshold=first)
-    if _gap(genuine, tail, first) <= 0:  # below 0 only at +inf, where nothing lies above to cross
-        return (at,)
-    return _rates(genuine, tail, threshold=_next_below(genuine, tail, first)), at
-
-
-def _sum(rates: ErrorRates) -> int:
-    """FNMR + FMR times both numbers of comparisons."""
-    return rates.n_false_non_matches * rates.n_impostor + rates.n_false_matches * rates.n_genuine
 
 
 def _next_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: float) -> float:

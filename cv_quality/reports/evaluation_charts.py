@@ -18,8 +18,8 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.drawing import Chart, Row, level_axis, over, specification, tips
 from cv_quality.reports.rendering import number
-from cv_quality.scores.beyond import Beyond, ShapePoint
 from cv_quality.scores.evaluation import Evaluation, Point
+from cv_quality.scores.extrapolation import ShapePoint, TailExtrapolation
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.tasks.verification.report.charts import DASHES, FAINT_INK
 from cv_quality.tasks.verification.report.curves import HistogramBin, filled_bins
@@ -318,7 +318,7 @@ def _reject_rows(curve: ErrorVersusReject) -> list[Row]:
     ]
 
 
-def stability_charts(tail: Beyond, *, id: str) -> tuple[Chart, ...]:
+def stability_charts(tail: TailExtrapolation, *, id: str) -> tuple[Chart, ...]:
     """How shape and extrapolated threshold depend on how many scores are taken for the tail: flat is good.
 
     The shape has bars of two standard errors; a quantity without two points is left out.
@@ -338,7 +338,7 @@ def stability_charts(tail: Beyond, *, id: str) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _stability_chart(tail: Beyond, points: Sequence[Row], *, id: str, name: str) -> Chart | None:
+def _stability_chart(tail: TailExtrapolation, points: Sequence[Row], *, id: str, name: str) -> Chart | None:
     import altair as alt
 
     rows = [row for row in points if row["value"] is not None]

@@ -5,7 +5,7 @@ The numbers are those of `cv_quality.metrics.differentials`; the charts are in `
 
 from dataclasses import dataclass, replace
 
-from cv_quality.metrics.differentials import ALLOWED_RATIO, Differentials, RatioCheck, Verdict
+from cv_quality.metrics.differentials import ALLOWED_RATIO, Differentials, RatioCheck, CheckResult
 from cv_quality.metrics.inequity import Measure
 from cv_quality.metrics.rates import Rate
 from cv_quality.reports.rendering import shown
@@ -44,7 +44,7 @@ class Spread:
 class GroupsView:
     """The groups of one score set; `pairs` holds two names and their FMR."""
 
-    verdict: Verdict
+    verdict: CheckResult
     sentence: str
     rows: tuple[GroupRow, ...]
     overall: GroupRow

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.scores.detection import Dialect
 from cv_quality.scores.labels import GENUINE_NAMES, IMPOSTOR_NAMES, LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lists import NEEDS_ROLE
 from cv_quality.scores.missing import refuse_nan
@@ -45,15 +44,14 @@ DAMAGED = (
 """What numpy raises on files that are cut, garbled, or claim to be larger than they are."""
 
 
-def read_numpy(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """One array of scores, or an archive of named arrays; float32 stays float32.
+def read_numpy(source: Source, options: Options) -> Draft:
+    """Read one array of scores, or an archive of named arrays; float32 stays float32.
 
     Raises:
         ScoreFileError: the file is damaged, holds Python objects, or has no array of a known name and shape.
     """
     import polars as pl
 
-    del dialect
     arrays = _load(source)
     frame = _by_class(arrays, source) if SCORE not in arrays else _by_column(arrays, source)
     rows = frame.with_row_index(LINE, offset=1).with_columns(pl.col(LINE).cast(pl.UInt32))

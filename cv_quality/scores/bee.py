@@ -7,17 +7,12 @@ to be counted. Identities are in other files, so the subjects stay unknown.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.scores.detection import Dialect
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, Draft, Options, Source, apart, joined, plural
-
-if TYPE_CHECKING:
-    import polars as pl
 
 GENUINE, IMPOSTOR = 0xFF, 0x7F
 BYTE_ORDERS = {b"\x78\x56\x34\x12": "<", b"\x12\x34\x56\x78": ">"}
@@ -30,15 +25,14 @@ class _Bee:
     values: NDArray[np.float32] | NDArray[np.uint8]
 
 
-def read_bee(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """A score matrix with its mask; `line` is the row of the matrix, from 1.
+def read_bee(source: Source, options: Options) -> Draft:
+    """Read a score matrix with its mask; `line` is the row of the matrix, from 1.
 
     Raises:
         ScoreFileError: the mask is missing or of another shape, or a file is shorter or longer than its header says.
     """
     import polars as pl
 
-    del dialect
     if source.companion is None:
         raise source.error(
             "a BEE matrix needs its mask, and a mask its matrix; give both under one name (scores.mtx and scores.mask)"
@@ -57,15 +51,10 @@ def read_bee(source: Source, dialect: Dialect, options: Options) -> Draft:
     is_counted = np.isin(flags, (GENUINE, IMPOSTOR))
     left_out = frame.filter(~is_counted).with_columns(pl.lit(None, dtype=pl.Boolean).alias(IS_GENUINE))
     found = refuse_nan(frame.filter(is_counted), source, options, unit="row")
-    notes = _notes(source, left_out)
+    n_left_out = plural(len(left_out), "comparison")
+    notes = (f"{source}: the mask leaves out {n_left_out}",) if len(left_out) else ()
     excluded = joined([apart(left_out, file=str(source), reason="masked_out"), found.excluded])
     return Draft(found.rows, "bee", excluded, notes, polarity="distance" if scores.is_distance else "similarity")
-
-
-def _notes(source: Source, left_out: "pl.DataFrame") -> tuple[str, ...]:
-    if left_out.is_empty():
-        return ()
-    return (f"{source}: the mask leaves out {plural(len(left_out), 'comparison')}",)
 
 
 def _read(source: Source, kind: str) -> _Bee:

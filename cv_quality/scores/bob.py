@@ -8,9 +8,8 @@ either order. NaN means a failure to acquire in all three.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.detection import Dialect
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
-from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores
+from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import failures_to_acquire
 from cv_quality.scores.source import (
     IS_GENUINE,
@@ -39,50 +38,49 @@ WORDS = {
 }
 
 
-def read_four(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """Four columns: claimed identity, real identity, probe label, score."""
-    return _identities(source, dialect, options, kind="bob4", columns=FOUR)
+def read_four(source: Source, options: Options) -> Draft:
+    """Read four columns: claimed identity, real identity, probe label, score."""
+    return _identities(source, options, kind="bob4", columns=FOUR)
 
 
-def read_five(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """Five columns: claimed identity, model label, real identity, probe label, score."""
-    return _identities(source, dialect, options, kind="bob5", columns=FIVE)
+def read_five(source: Source, options: Options) -> Draft:
+    """Read five columns: claimed identity, model label, real identity, probe label, score."""
+    return _identities(source, options, kind="bob5", columns=FIVE)
 
 
-def read_two(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """Two columns: the label first, or the score first where only the second column holds labels.
+def read_two(source: Source, options: Options) -> Draft:
+    """Read two columns: the label first, or the score first where only the second column holds labels.
 
     Raises:
         ScoreFileError: a line is broken, a label is unknown, or decimal commas were taken for separators.
     """
     lines = read_lines(source)
-    if dialect.separator == ",":
-        _refuse_decimal_commas(lines, source)
-    fields, broken = split_fields(
-        lines, source, options, separator=dialect.separator, names=("label", TEXT), expected="label, score"
-    )
+    # `0,052` is one number in some countries; read as label 0 and score 052 it would be silently wrong.
+    texts = lines.rows[TEXT].str
+    has_points = source.separator != "," or texts.contains(".", literal=True).any()
+    if not has_points and texts.contains(r"^-?[0-9]+,0[0-9]").any():
+        raise source.error("the commas look like decimal commas; write numbers with a point")
+    fields, broken = split_fields(lines, source, options, names=("label", TEXT), expected="label, score")
     notes = lines.notes
     if is_genuine(fields["label"]).null_count() and not is_genuine(fields[TEXT]).null_count():
         fields = fields.rename({"label": TEXT, TEXT: "label"})
         notes = (*notes, f"{source}: the label stands in the second column")
     scored, unreadable = with_scores(fields, source, options, column=TEXT)
     truth = is_genuine(scored["label"])
-    bad = scored.filter(truth.is_null()).select(LINE, TEXT="label")
-    unlabelled = refuse(bad.rename({"TEXT": TEXT}), source, options, expected=LABELS_EXPECTED)
+    bad = scored.filter(truth.is_null()).select(LINE, **{TEXT: "label"})
+    unlabelled = refuse(bad, source, options, expected=LABELS_EXPECTED)
     rows = scored.with_columns(truth.alias(IS_GENUINE)).drop("label").filter(~truth.is_null())
     found = failures_to_acquire(rows, source)
     excluded = joined([broken, unreadable, unlabelled, found.excluded])
     return Draft(found.rows, "two-column", excluded, notes, found.warnings)
 
 
-def _identities(source: Source, dialect: Dialect, options: Options, *, kind: Format, columns: Sequence[str]) -> Draft:
+def _identities(source: Source, options: Options, *, kind: Format, columns: Sequence[str]) -> Draft:
     import polars as pl
 
     lines = read_lines(source)
     expected = ", ".join([*(WORDS[name] for name in columns), "score"])
-    fields, broken = split_fields(
-        lines, source, options, separator=dialect.separator, names=(*columns, TEXT), expected=expected
-    )
+    fields, broken = split_fields(lines, source, options, names=(*columns, TEXT), expected=expected)
     scored, unreadable = with_scores(fields, source, options, column=TEXT)
     scored = scored.with_columns((pl.col("subject_a") == pl.col("subject_b")).alias(IS_GENUINE))
     found = failures_to_acquire(scored, source)
@@ -98,10 +96,3 @@ def _open_set(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
         return ()
     n_rows = int(rows["subject_b"].is_in(unknown.implode()).sum())
     return (f"{source}: open set: {plural(len(unknown), 'subject')} in no model, {plural(n_rows, 'comparison')}",)
-
-
-def _refuse_decimal_commas(lines: Lines, source: Source) -> None:
-    """`0,052` is one number in some countries; read as label 0 and score 052 it would be silently wrong."""
-    texts = lines.rows[TEXT]
-    if not texts.str.contains(".", literal=True).any() and texts.str.contains(r"^-?[0-9]+,0[0-9]").any():
-        raise source.error("the commas look like decimal commas; write numbers with a point")

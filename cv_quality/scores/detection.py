@@ -11,12 +11,12 @@ from typing import get_args
 
 from cv_quality.errors import near
 from cv_quality.scores.labels import truth_of
-from cv_quality.scores.lines import BLANK, Separator
-from cv_quality.scores.source import Format, Source, no_column, quoted
+from cv_quality.scores.lines import BLANK
+from cv_quality.scores.source import Format, Separator, Source, no_column, quoted
 
 HEAD_LINES = 20
 MAX_HEADER_BYTES = 64 << 20
-"""Room for the header of a matrix with a million identities."""
+"""Enough for the header of a matrix with a million identities."""
 SEPARATORS: tuple[Separator, ...] = (",", ";", "\t", " ")
 BY_WIDTH: dict[int, Format] = {1: "list", 2: "two-column", 3: "pairs", 4: "bob4", 5: "bob5"}
 WIDTHS = {kind: width for width, kind in BY_WIDTH.items()}
@@ -45,7 +45,7 @@ class Dialect:
 
 
 def detect(source: Source, *, declared: Format | None = None) -> Dialect:
-    """The dialect of a file, by its content; `declared` overrules the format.
+    """Detect the format of a file by its content, and its separator; `declared` overrules the format.
 
     Raises:
         ScoreFileError: the file is missing, a folder, empty, binary of no known kind, or text that holds no scores.
@@ -65,7 +65,7 @@ def detect(source: Source, *, declared: Format | None = None) -> Dialect:
 
 
 def cells(line: str, separator: Separator) -> list[str]:
-    """The fields of one line, without white space and quotes around them.
+    """Split one line into fields, without white space and quotes around them.
 
     >>> cells('"a" , 0.5', ",")
     ['a', '0.5']
@@ -74,8 +74,8 @@ def cells(line: str, separator: Separator) -> list[str]:
     return [part.strip(' \t\r\ufeff"') for part in parts]
 
 
-def is_number(text: str) -> bool:
-    """Whether `text` is a number as score files write it, NaN and infinity included."""
+def _is_number(text: str) -> bool:
+    """Tell whether text is a number as score files write it, NaN and infinity included."""
     try:
         float(text)
     except ValueError:
@@ -175,15 +175,15 @@ def _is_matrix(head: Sequence[str], separator: Separator) -> bool:
         return True
     row = cells(head[1], separator)
     names = set(header[1:])
-    return len(row) == len(header) > 2 and not is_number(header[-1]) and row[0] in names and is_number(row[1])
+    return len(row) == len(header) > 2 and not _is_number(header[-1]) and row[0] in names and _is_number(row[1])
 
 
 def _width(line: str) -> tuple[Separator, int] | None:
     """How a line that ends in a score, or is a score and a label, is to be split; None for any other."""
     for separator in SEPARATORS:
         fields = cells(line, separator)
-        if fields and is_number(fields[-1]) and (len(fields) > 1 or separator == " "):
+        if fields and _is_number(fields[-1]) and (len(fields) > 1 or separator == " "):
             return separator, len(fields)
-        if len(fields) == 2 and is_number(fields[0]) and truth_of(fields[1]) is not None:
+        if len(fields) == 2 and _is_number(fields[0]) and truth_of(fields[1]) is not None:
             return separator, 2
     return None

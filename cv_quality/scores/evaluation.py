@@ -1,8 +1,8 @@
 """One score set evaluated: operating points, equal error rate, separation and curve, each rate with its interval.
 
-The definitions are those of `cv_quality.metrics`; here they are asked in turn and collected into one frozen record,
-whose `to_dict` is the document that `cvq evaluate --json` prints. How files become a score set is in
-`cv_quality.scores.reading`, how sure a rate is in `cv_quality.scores.sureness`.
+The definitions are those of `cv_quality.metrics`; here their results are collected into one frozen record, whose
+`to_dict` is the document that `cvq evaluate --json` prints. How files become a score set is in
+`cv_quality.scores.reading`, the intervals are in `cv_quality.scores.uncertainty`.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,18 @@ import numpy as np
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.differentials import Differentials
-from cv_quality.metrics.point_intervals import Band
 from cv_quality.metrics.quality import ErrorVersusReject, error_versus_reject
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
 from cv_quality.metrics.results import JsonValue, Result
 from cv_quality.metrics.separation import Separation, separation
 from cv_quality.metrics.sorted_scores import SortedScores
-from cv_quality.metrics.verification import ErrorRates, eer, fnmr_at_fmr, rates_at, too_few_trials
-from cv_quality.scores.beyond import Beyond, beyond
+from cv_quality.metrics.verification import FMR_TARGETS, ErrorRates, eer, fnmr_at_fmr, rates_at, too_few_trials
+from cv_quality.scores.extrapolation import TailExtrapolation, extrapolate
 from cv_quality.scores.groups import group_differentials
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.sureness import PointBounds, Sureness, sureness_of
+from cv_quality.scores.uncertainty import Uncertainty, uncertainty_of
 
 SCHEMA = "cv_quality/evaluation/1"
-FMR_TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 CURVE_POINTS = 120
 Status = Literal["ok", "insufficient", "undefined"]
 
@@ -90,7 +88,7 @@ class CurvePoint(Result):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation(Result):
-    """Everything that is said of one score set.
+    """The evaluation of one score set; attributes are keys of its document.
 
     Attributes:
         accept_when: how a score of the files is compared with a threshold, ">=" or "<=".
@@ -123,13 +121,13 @@ class Evaluation(Result):
     separation: Separation
     curve: tuple[CurvePoint, ...]
     erc: ErrorVersusReject | None
-    beyond: Beyond | None
+    beyond: TailExtrapolation | None
     differentials: Differentials | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """The document of `cvq evaluate --json`; its keys are described in docs/statistics.md."""
+        """Return the document of `cvq evaluate --json`; its keys are described in docs/statistics.md."""
         return {"schema": SCHEMA, **super(Evaluation, self).to_dict()}
 
 
@@ -145,6 +143,7 @@ def evaluate(
     """Evaluate one score set.
 
     Args:
+        scores: the score set.
         name: what the set is called; by default its files.
         fmr_targets: highest FMRs allowed, above 0 and up to 1.
         threshold: a decision threshold, in units of the files, at which to give both rates as well.
@@ -154,15 +153,19 @@ def evaluate(
     Raises:
         MetricError: a class has no comparison, or a target is not above 0 and at most 1.
     """
-    _require_targets(fmr_targets)
+    for target in fmr_targets:
+        if not 0 < target <= 1:
+            raise MetricError(f"an FMR target lies above 0 and up to 1, found {target:g}: 1e-3 means one in a thousand")
     genuine, impostor = (SortedScores(getattr(scores, side), name=side) for side in ("genuine", "impostor"))
-    sure = sureness_of(scores, genuine, impostor, replicates=replicates, seed=seed)
+    uncertainty = uncertainty_of(scores, genuine, impostor, replicates=replicates, seed=seed)
     targets = sorted(set(fmr_targets), reverse=True)
-    points = tuple(_at_target(scores, sure, fmr=target) for target in targets)
+    points = tuple(_at_target(scores, uncertainty, fmr=target) for target in targets)
     apart = separation(genuine, impostor)
-    crossing = _crossing(scores, sure)
-    firm = _firm_threshold(points)
-    differences, about_groups = group_differentials(scores, sure, threshold=firm)
+    crossing = _crossing(scores, uncertainty)
+    looks_reversed = f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity"
+    doubts = (looks_reversed,) if crossing.value > 0.5 else ()
+    firm = next((point.threshold for point in reversed(points) if point.status == "ok"), None)
+    differences, about_groups = group_differentials(scores, uncertainty, threshold=firm)
     return Evaluation(
         name=name or " + ".join(scores.sources),
         files=scores.sources,
@@ -172,76 +175,58 @@ def evaluate(
         accept_when="<=" if scores.is_negated else ">=",
         n_genuine=genuine.n,
         n_impostor=impostor.n,
-        n_subjects=sure.n_subjects,
+        n_subjects=uncertainty.n_subjects,
         n_failed_enrolments=scores.n_failed_enrolments,
         n_attacks=len(scores.attacks),
         excluded=scores.excluded_by_reason(),
         eer=crossing,
         operating_points=points,
-        fixed=None if threshold is None else _at_threshold(scores, sure, threshold=threshold),
+        fixed=None if threshold is None else _at_threshold(scores, uncertainty, threshold=threshold),
         separation=apart,
-        curve=_curve(scores, sure),
+        curve=_curve(scores, uncertainty),
         erc=_erc(scores, threshold=firm),
-        beyond=beyond(scores, sure, targets=targets, replicates=replicates, seed=seed),
+        beyond=extrapolate(scores, uncertainty, targets=targets, replicates=replicates, seed=seed),
         differentials=differences,
         notes=(*scores.notes, *apart.warnings),
-        warnings=(*scores.warnings, *sure.warnings, *about_groups, *_crossing_warning(crossing)),
+        warnings=(*scores.warnings, *uncertainty.warnings, *about_groups, *doubts),
     )
 
 
-def _require_targets(targets: Sequence[float]) -> None:
-    for target in targets:
-        if not 0 < target <= 1:
-            raise MetricError(f"an FMR target lies above 0 and up to 1, found {target:g}: 1e-3 means one in a thousand")
-
-
-def _at_target(scores: ScoreSet, sure: Sureness, *, fmr: float) -> Point:
-    found = fnmr_at_fmr(sure.genuine, sure.impostor, fmr=fmr)
+def _at_target(scores: ScoreSet, uncertainty: Uncertainty, *, fmr: float) -> Point:
+    found = fnmr_at_fmr(uncertainty.genuine, uncertainty.impostor, fmr=fmr)
     if found.rates is None:
         return Point(fmr, None, None, None, None, None, "undefined", found.reason)
-    bounds = sure.fnmr_at_fmr(found.rates, fmr=fmr)
-    reason = _shortage(bounds.fnmr, fmr=fmr, n=sure.impostor.n)
-    low, high = _in_file_units(scores, bounds)
+    bounds = uncertainty.fnmr_at_fmr(found.rates, fmr=fmr)
+    reason, expected = bounds.fnmr.reason, fmr * uncertainty.impostor.n
+    if expected < EXPECTED_ERRORS_NEEDED - 1e-9:
+        reason = f"at most {int(expected + 1e-9)} false matches set the threshold, {EXPECTED_ERRORS_NEEDED:g} needed"
+    ends = [None if end is None else scores.in_file_units(end) for end in (bounds.threshold_low, bounds.threshold_high)]
     return Point(
         fmr_target=fmr,
         threshold=scores.in_file_units(found.rates.threshold),
-        threshold_low=low,
-        threshold_high=high,
-        fmr=sure.fmr(found.rates.threshold),
+        threshold_low=ends[scores.is_negated],
+        threshold_high=ends[not scores.is_negated],
+        fmr=uncertainty.fmr(found.rates.threshold),
         fnmr=bounds.fnmr,
         status="ok" if reason is None else "insufficient",
         reason=reason,
     )
 
 
-def _in_file_units(scores: ScoreSet, bounds: PointBounds) -> tuple[float | None, float | None]:
-    """The bounds of the threshold in ascending order, as the files would write them."""
-    if bounds.threshold_low is None or bounds.threshold_high is None:
-        return None, None
-    ends = (scores.in_file_units(bounds.threshold_low), scores.in_file_units(bounds.threshold_high))
-    return min(ends), max(ends)
-
-
-def _shortage(fnmr: Rate, *, fmr: float, n: int) -> str | None:
-    if fmr * n < EXPECTED_ERRORS_NEEDED - 1e-9:
-        return f"at most {int(fmr * n + 1e-9)} false matches set the threshold, {EXPECTED_ERRORS_NEEDED:g} needed"
-    return fnmr.reason
-
-
-def _at_threshold(scores: ScoreSet, sure: Sureness, *, threshold: float) -> Point:
+def _at_threshold(scores: ScoreSet, uncertainty: Uncertainty, *, threshold: float) -> Point:
     inside = scores.in_file_units(threshold)
-    rates = rates_at(sure.genuine, sure.impostor, threshold=inside)
-    fmr, fnmr = sure.fmr(inside), sure.fnmr(rates)
+    rates = rates_at(uncertainty.genuine, uncertainty.impostor, threshold=inside)
+    fmr, fnmr = uncertainty.fmr(inside), uncertainty.fnmr(rates)
     reason = fnmr.reason or fmr.reason
     status: Status = "ok" if reason is None else "insufficient"
     return Point(None, threshold, None, None, fmr, fnmr, status, reason)
 
 
-def _crossing(scores: ScoreSet, sure: Sureness) -> CrossingPoint:
-    found = sure.eer()
+def _crossing(scores: ScoreSet, uncertainty: Uncertainty) -> CrossingPoint:
+    found = uncertainty.eer()
     return CrossingPoint(
         value=found.value,
-        nearest=eer(sure.genuine, sure.impostor).nearest,
+        nearest=eer(uncertainty.genuine, uncertainty.impostor).nearest,
         low=found.low,
         high=found.high,
         threshold=scores.in_file_units(found.threshold),
@@ -249,18 +234,6 @@ def _crossing(scores: ScoreSet, sure: Sureness) -> CrossingPoint:
         n_effective=found.n_effective,
         reason=found.reason,
     )
-
-
-def _crossing_warning(crossing: CrossingPoint) -> tuple[str, ...]:
-    if crossing.value <= 0.5:
-        return ()
-    return (f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity",)
-
-
-def _firm_threshold(points: Sequence[Point]) -> float | None:
-    """The threshold of the lowest FMR target whose status is "ok", in units of the files."""
-    firm = [point.threshold for point in points if point.status == "ok"]
-    return firm[-1] if firm else None
 
 
 def _erc(scores: ScoreSet, *, threshold: float | None) -> ErrorVersusReject | None:
@@ -274,26 +247,24 @@ def _erc(scores: ScoreSet, *, threshold: float | None) -> ErrorVersusReject | No
     return replace(curve, threshold=threshold)
 
 
-def _curve(scores: ScoreSet, sure: Sureness) -> tuple[CurvePoint, ...]:
+def _curve(scores: ScoreSet, uncertainty: Uncertainty) -> tuple[CurvePoint, ...]:
     """The curve at FMRs evenly spread on a logarithmic axis, down to one false match; equal thresholds once."""
-    targets = np.logspace(0.0, -np.log10(sure.impostor.n), CURVE_POINTS)
+    targets = np.logspace(0.0, -np.log10(uncertainty.impostor.n), CURVE_POINTS)
     found: dict[float, tuple[float, ErrorRates]] = {}
     for target in targets[::-1]:
-        fmr = max(float(target), 1 / sure.impostor.n)
-        rates = fnmr_at_fmr(sure.genuine, sure.impostor, fmr=fmr).rates
-        if rates is not None and too_few_trials(sure.impostor.n, fmr=fmr) is None:
+        fmr = max(float(target), 1 / uncertainty.impostor.n)
+        rates = fnmr_at_fmr(uncertainty.genuine, uncertainty.impostor, fmr=fmr).rates
+        if rates is not None and too_few_trials(uncertainty.impostor.n, fmr=fmr) is None:
             found[rates.threshold] = (fmr, rates)
     chosen = list(found.values())[::-1]
-    bands = sure.bands([fmr for fmr, _ in chosen])
-    return tuple(_curve_point(scores, rates, band) for (_, rates), band in zip(chosen, bands, strict=True))
-
-
-def _curve_point(scores: ScoreSet, rates: ErrorRates, band: Band) -> CurvePoint:
-    low, high = band
-    return CurvePoint(
-        threshold=scores.in_file_units(rates.threshold),
-        fmr=rates.fmr,
-        fnmr=rates.fnmr,
-        low=None if low is None else min(low, rates.fnmr),
-        high=None if high is None else max(high, rates.fnmr),
+    bands = uncertainty.bands([fmr for fmr, _ in chosen])
+    return tuple(
+        CurvePoint(
+            threshold=scores.in_file_units(rates.threshold),
+            fmr=rates.fmr,
+            fnmr=rates.fnmr,
+            low=None if low is None else min(low, rates.fnmr),
+            high=None if high is None else max(high, rates.fnmr),
+        )
+        for (_, rates), (low, high) in zip(chosen, bands, strict=True)
     )

@@ -31,7 +31,7 @@ class FileGroup:
 
 
 def group_files(paths: Iterable[Path | str]) -> tuple[FileGroup, ...]:
-    """Files as score sets, in the order of their first file; no file is opened.
+    """Group files into score sets, in the order of their first file; no file is opened.
 
     Two files of one folder belong together when their names differ in one word only and that word is "genuine" in one
     and "impostor" in the other (or true/false, gen/imp, mated/nonmated, positives/negatives); "scores" in one and "tp"
@@ -56,7 +56,7 @@ def group_files(paths: Iterable[Path | str]) -> tuple[FileGroup, ...]:
 
 
 def sources_of(paths: Sequence[Path]) -> list[Source]:
-    """The files that hold scores, each with its role, its companion and whether its name says histogram."""
+    """List the files that hold scores, each with its role, its companion and whether its name says histogram."""
     companions = {}
     for group in group_files(paths):
         if len(group.paths) == 2:
@@ -71,16 +71,13 @@ def sources_of(paths: Sequence[Path]) -> list[Source]:
 
 
 def says_histogram(path: Path) -> bool:
-    """Whether the file or its folder is named a histogram ("hist", but not "non_hist").
+    """Tell whether the file or its folder is named a histogram ("hist", but not "non_hist").
 
     >>> says_histogram(Path("hist/exp1_false.txt")), says_histogram(Path("non_hist/exp1_false.txt"))
     (True, False)
     """
-    return any(HISTOGRAM & set(words) and not {"non", "no"} & set(words) for words in map(words_of, _names(path)))
-
-
-def _names(path: Path) -> tuple[str, str]:
-    return path.stem, path.absolute().parent.name
+    names = (set(words_of(name)) for name in (path.stem, path.absolute().parent.name))
+    return any(HISTOGRAM & words and not {"non", "no"} & words for words in names)
 
 
 def _common(path: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The groups that score files name, for rates by group and pair of groups.
+"""Rates by group and pair of groups, for the groups that score files name.
 
 A group belongs to a subject; what a comparison says of its two sides has to agree over all of them. The rates are those
 of `cv_quality.metrics.differentials`.
@@ -8,18 +8,27 @@ from dataclasses import replace
 
 from cv_quality.metrics.differentials import Differentials, differentials
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.sureness import BySubject, Sureness
+from cv_quality.scores.uncertainty import BySubject, Uncertainty
 
 NO_SUBJECTS = "the files name groups but no subjects: rates by group are not given, as their intervals need subjects"
 
 
 def group_differentials(
-    scores: ScoreSet, sure: Sureness, *, threshold: float | None
+    scores: ScoreSet, uncertainty: Uncertainty, *, threshold: float | None
 ) -> tuple[Differentials | None, tuple[str, ...]]:
-    """Rates by group at a threshold in units of the files, and warnings; None where there is nothing to say."""
+    """Compare the rates of groups at one threshold.
+
+    Args:
+        scores: the score set.
+        uncertainty: by subject; other intervals give no rates by group.
+        threshold: in units of the files.
+
+    Returns:
+        The differentials, None without groups or threshold; and warnings.
+    """
     if not {"group_a", "group_b"} & set(scores.rows.columns) or threshold is None:
         return None, ()
-    if not isinstance(sure, BySubject):
+    if not isinstance(uncertainty, BySubject):
         return None, (NO_SUBJECTS,)
     groups, torn = _group_of_subjects(scores)
     named = {group for group in groups if group}
@@ -30,9 +39,9 @@ def group_differentials(
     found = differentials(
         groups=groups,
         threshold=scores.in_file_units(threshold),
-        genuine=(sure.genuine_scores, sure.genuine_subjects),
-        impostor=(sure.tail, sure.one, sure.other),
-        trials=sure.trials,
+        genuine=(uncertainty.genuine_scores, uncertainty.genuine_subjects),
+        impostor=(uncertainty.tail, uncertainty.one, uncertainty.other),
+        trials=uncertainty.trials,
     )
     return replace(found, threshold=threshold), ()
 

@@ -7,7 +7,6 @@ engine, which knows no look-around and cannot be made to run for ever.
 import json
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.detection import Dialect
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Draft, Options, Source, joined, quoted, refuse
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 SHOWN = 3
 
 
-def read_json(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """An object `{id: score, ...}`; ids that match `genuine_pattern` are bona fide, the others presentation attacks.
+def read_json(source: Source, options: Options) -> Draft:
+    """Read an object `{id: score, ...}`; ids that match `genuine_pattern` are bona fide, the others attacks.
 
     Raises:
         ScoreFileError: the JSON is malformed or of another shape, an id stands twice, a value is no number, or no
@@ -26,7 +25,6 @@ def read_json(source: Source, dialect: Dialect, options: Options) -> Draft:
     """
     import polars as pl
 
-    del dialect
     entries, broken = _entries(source, options)
     if options.genuine_pattern is None:
         shown = ", ".join(quoted(name) for name in entries["sample_b"].head(SHOWN))
@@ -36,11 +34,18 @@ def read_json(source: Source, dialect: Dialect, options: Options) -> Draft:
         )
     is_genuine = _matches(entries["sample_b"], options.genuine_pattern, source)
     rows = entries.with_columns(is_genuine.alias(IS_GENUINE))
-    if options.species_pattern is not None:
-        species = _extracted(entries["sample_b"], options.species_pattern, source)
+    if (pattern := options.species_pattern) is not None:
+        try:
+            species = entries["sample_b"].str.extract(pattern, 1)
+        except pl.exceptions.PolarsError as error:
+            raise source.error(
+                f"{pattern!r} is no regular expression with a group for the PAI species: {error}"
+            ) from error
         rows = rows.with_columns(pl.when(~is_genuine).then(species.fill_null("unknown")).alias("species"))
     found = refuse_nan(rows, source, options, unit="entry")
-    return Draft(found.rows, "json", joined([broken, found.excluded]), _notes(rows, source), is_liveness=True)
+    n_genuine = int(rows[IS_GENUINE].sum())
+    note = f"{source}: by the pattern {n_genuine:,} samples are bona fide and {len(rows) - n_genuine:,} attacks"
+    return Draft(found.rows, "json", joined([broken, found.excluded]), (note,), is_liveness=True)
 
 
 def _entries(source: Source, options: Options) -> tuple["pl.DataFrame", "pl.DataFrame"]:
@@ -48,7 +53,8 @@ def _entries(source: Source, options: Options) -> tuple["pl.DataFrame", "pl.Data
     import polars as pl
 
     pairs = _object(source)
-    names = [_plain(name) for name, _ in pairs]
+    # Halves of surrogate pairs, which no text file can hold, are replaced.
+    names = [name.encode("utf-8", errors="replace").decode("utf-8") for name, _ in pairs]
     if len(set(names)) < len(names):
         seen: set[str] = set()
         twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
@@ -81,11 +87,6 @@ class _Members(list[tuple[str, object]]):
     """The members of a JSON object, as a list of its own type so that an array is not taken for one."""
 
 
-def _plain(name: str) -> str:
-    """The id with halves of surrogate pairs, which no text file can hold, replaced."""
-    return name.encode("utf-8", errors="replace").decode("utf-8")
-
-
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -106,17 +107,3 @@ def _matches(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
         shown = ", ".join(quoted(name) for name in names.head(SHOWN))
         raise source.error(f"no id matches {pattern!r}; the ids look like {shown}")
     return is_match
-
-
-def _extracted(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
-    import polars as pl
-
-    try:
-        return names.str.extract(pattern, 1)
-    except pl.exceptions.PolarsError as error:
-        raise source.error(f"{pattern!r} is no regular expression with a group for the species: {error}") from error
-
-
-def _notes(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
-    n_genuine = int(rows[IS_GENUINE].sum())
-    return (f"{source}: by the pattern {n_genuine:,} samples are bona fide and {len(rows) - n_genuine:,} attacks",)

@@ -6,7 +6,7 @@ Nothing is guessed here: a word that is not listed is unknown, and the reader re
 import re
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.score_set import Role
+from cv_quality.scores.source import Role
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,26 +23,15 @@ IMPOSTOR_WORDS = (
 LABELS_EXPECTED = "a label such as 1 and 0, 1 and -1, true and false, genuine and impostor"
 GENUINE_NAMES = frozenset({"true", "genuine", "gen", "genuines", "mated", "positive", "positives", "pos"})
 IMPOSTOR_NAMES = frozenset(
-    {
-        "false",
-        "impostor",
-        "impostors",
-        "imposter",
-        "imposters",
-        "imp",
-        "nonmated",
-        "nongenuine",
-        "negative",
-        "negatives",
-        "neg",
-    }
+    {"false", "impostor", "impostors", "imposter", "imposters", "imp", "nonmated", "nongenuine"}
+    | {"negative", "negatives", "neg"}
 )
 _JOINED = re.compile(r"non[-_. ]?(mated|match|genuine|target)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?")
 
 
 def truth_of(word: str) -> bool | None:
-    """What one label says; None when it is not known.
+    """Read one label as genuine (mated) or impostor (non-mated); None when it is not known.
 
     >>> truth_of("Mated"), truth_of("-1.0"), truth_of("2")
     (True, False, None)
@@ -58,7 +47,7 @@ def truth_of(word: str) -> bool | None:
 
 
 def is_genuine(labels: "pl.Series") -> "pl.Series":
-    """True, False, or null where the label is unknown; case and the spelling of a number (1, 1.0, 1e0) do not matter.
+    """Read labels as True, False, or null where unknown; case and the spelling of a number (1, 1.0) do not matter.
 
     >>> import polars as pl
     >>> is_genuine(pl.Series(["Genuine", "-1", "1.000e+00", "maybe"])).to_list()
@@ -74,7 +63,7 @@ def is_genuine(labels: "pl.Series") -> "pl.Series":
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a file name in lower case, "non-mated" and its kin as one word.
+    """Split a file name into words in lower case, "non-mated" and its kin as one word.
 
     >>> words_of("Exp1_non-mated.scores")
     ('exp1', 'nonmated', 'scores')
@@ -84,7 +73,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 def role_of(stem: str) -> Role | None:
-    """The class that a file name announces; None when it announces none, or both.
+    """Tell the class that a file name announces; None when it announces none, or both.
 
     >>> role_of("exp1_true"), role_of("scores-dev"), role_of("linsep-negatives")
     ('genuine', None, 'impostor')

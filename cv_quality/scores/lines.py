@@ -7,15 +7,13 @@ said in the modules of the formats.
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cv_quality.scores.source import LINE, SCORE, TEXT, Options, Source, plural, refuse
 
 if TYPE_CHECKING:
     import polars as pl
 
-Separator = Literal[",", ";", "\t", " "]
-"""What stands between two fields; a space means any run of spaces and tabs."""
 MAX_LINE_BYTES = 1 << 16
 """A line of a score list is a few dozen bytes: a longer one means that the file is something else."""
 BLANK = " \t\r\ufeff\xa0"
@@ -36,14 +34,24 @@ class Lines:
 
 
 def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | None = MAX_LINE_BYTES) -> Lines:
-    """Every line of a UTF-8 text file but the empty ones and, if `has_comments`, those that begin with "#".
+    """Read the lines of a UTF-8 text file that are not empty.
+
+    Args:
+        source: the file.
+        has_comments: whether lines that begin with "#" are passed over.
+        max_bytes: of one line; None allows any.
 
     Raises:
         ScoreFileError: the text is not UTF-8, no line says anything, or a line is longer than `max_bytes`.
     """
     import polars as pl
 
-    rows = _numbered(source)
+    try:
+        with source.path.open("rb") as stream:
+            rows = pl.read_lines(stream, name=TEXT, row_index_name=LINE, row_index_offset=1)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    rows = rows.with_columns(pl.col(LINE).cast(pl.UInt32))
     _check_length(rows, source, max_bytes=max_bytes)
     rows = rows.with_columns(pl.col(TEXT).str.strip_chars(BLANK if has_comments else "\r\ufeff"))
     is_blank = rows[TEXT].str.strip_chars(BLANK) == ""
@@ -56,16 +64,28 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
 
 
 def split_fields(
-    lines: Lines, source: Source, options: Options, *, separator: Separator, names: Sequence[str], expected: str
+    lines: Lines, source: Source, options: Options, *, names: Sequence[str], expected: str
 ) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """`line` and one text column per name, without quotes or white space around; and the lines with other counts.
+    """Split lines into one text column per name, without quotes or white space around.
+
+    Args:
+        lines: of the file.
+        source: the file, its separator known.
+        options: whether broken lines are skipped.
+        names: of the fields, in order.
+        expected: the fields in words.
+
+    Returns:
+        `line` with the columns, and the excluded lines.
 
     Raises:
         ScoreFileError: a line has more or fewer fields and broken lines are not to be skipped.
     """
     import polars as pl
 
-    rows = _single_spaced(lines.rows) if separator == " " else lines.rows
+    rows, separator = lines.rows, source.separator
+    if separator == " " and rows[TEXT].str.contains(r"\t|  ").any():
+        rows = rows.with_columns(pl.col(TEXT).str.replace_all(r"[ \t]+", " "))
     n_found = rows[TEXT].str.count_matches(separator, literal=True) + 1
     n_quotes = rows[TEXT].str.count_matches('"', literal=True) if separator != " " else n_found * 0
     is_torn = n_quotes % 2 == 1
@@ -86,7 +106,16 @@ def split_fields(
 def with_scores(
     rows: "pl.DataFrame", source: Source, options: Options, *, column: str
 ) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """`rows` with the text of `column` as number `score`, NaN included; and the rows whose text is no number.
+    """Convert the text of a column to the number `score`, NaN included.
+
+    Args:
+        rows: `line` and text columns.
+        source: their file.
+        options: whether broken lines are skipped.
+        column: replaced by `score`.
+
+    Returns:
+        The rows with a number, and the excluded ones.
 
     Raises:
         ScoreFileError: a text is no number and broken lines are not to be skipped.
@@ -101,17 +130,6 @@ def with_scores(
     return sound, refused
 
 
-def _numbered(source: Source) -> "pl.DataFrame":
-    import polars as pl
-
-    try:
-        with source.path.open("rb") as stream:
-            rows = pl.read_lines(stream, name=TEXT, row_index_name=LINE, row_index_offset=1)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
-    return rows.with_columns(pl.col(LINE).cast(pl.UInt32))
-
-
 def _check_length(rows: "pl.DataFrame", source: Source, *, max_bytes: int | None) -> None:
     longest = rows[TEXT].str.len_bytes().arg_max()
     if max_bytes is None or longest is None:
@@ -122,15 +140,6 @@ def _check_length(rows: "pl.DataFrame", source: Source, *, max_bytes: int | None
         raise source.error(
             f"{size:,} bytes; a line of a score file has at most {max_bytes:,}: is this a file of scores?", line=line
         )
-
-
-def _single_spaced(rows: "pl.DataFrame") -> "pl.DataFrame":
-    """One space between fields; a file that is so already costs one scan."""
-    import polars as pl
-
-    if not rows[TEXT].str.contains(r"\t|  ").any():
-        return rows
-    return rows.with_columns(pl.col(TEXT).str.replace_all(r"[ \t]+", " "))
 
 
 def _through_csv(

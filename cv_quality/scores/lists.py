@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cv_quality.scores.detection import Dialect
 from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Draft, Options, Source, apart, joined, plural
@@ -24,8 +23,8 @@ NEEDS_ROLE = (
 )
 
 
-def read_list(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """One score a line. With several columns the score is the last, and the format must be declared.
+def read_list(source: Source, options: Options) -> Draft:
+    """Read one score a line. With several columns the score is the last, and the format must be declared.
 
     Raises:
         ScoreFileError: a line is broken, or nothing tells the class of the scores.
@@ -33,17 +32,21 @@ def read_list(source: Source, dialect: Dialect, options: Options) -> Draft:
     if source.role is None:
         raise source.error(NEEDS_ROLE)
     if _is_histogram(source, options):
-        return read_histogram(source, dialect, options)
+        return read_histogram(source, options)
     lines = read_lines(source)
-    texts = lines.rows.with_columns(_last_field(lines.rows[TEXT], dialect))
-    scored, unreadable = with_scores(texts, source, options, column=TEXT)
+    texts = lines.rows[TEXT]
+    if source.separator != " ":
+        texts = texts.str.split(source.separator).list.last()
+    elif texts.str.contains(r"[ \t]").any():
+        texts = texts.str.extract(r"(\S+)$")
+    scored, unreadable = with_scores(lines.rows.with_columns(texts), source, options, column=TEXT)
     found = refuse_nan(_with_role(scored, source), source, options)
     excluded = joined([unreadable, found.excluded])
     return Draft(found.rows, "list", excluded, lines.notes, _looks_like_histogram(found.rows, source))
 
 
-def read_histogram(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """Line i, from 0, is how many comparisons have score i; every score is repeated as often.
+def read_histogram(source: Source, options: Options) -> Draft:
+    """Read a histogram: line i, from 0, is how many comparisons have score i, which is repeated as often.
 
     Raises:
         ScoreFileError: a count is no whole number (a normalised histogram does not say how many comparisons it stands
@@ -54,24 +57,19 @@ def read_histogram(source: Source, dialect: Dialect, options: Options) -> Draft:
     if source.role is None:
         raise source.error(NEEDS_ROLE)
     if not _is_histogram(source, options):
-        return read_list(source, Dialect("list", dialect.separator), options)
+        return read_list(source, options)
     lines = read_lines(source, has_comments=False)
     scored, _ = with_scores(lines.rows, source, Options(), column=TEXT)
     counts, numbers = scored[SCORE].to_numpy(), scored[LINE].to_numpy()
     _check_counts(counts, numbers, source)
     repeats = counts.astype(np.int64)
-    rows = pl.DataFrame(
-        {
-            SCORE: np.repeat(numbers.astype(np.float64) - 1, repeats),
-            LINE: np.repeat(numbers, repeats),
-        }
-    )
+    rows = pl.DataFrame({SCORE: np.repeat(numbers.astype(np.float64) - 1, repeats), LINE: np.repeat(numbers, repeats)})
     note = f"{source}: a histogram: {plural(len(counts), 'line')} stand for {plural(len(rows), 'comparison')}"
     return Draft(_with_role(rows, source), "histogram", apart(), (*lines.notes, note))
 
 
-def read_pairs(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """Query, template, score; the companion lists the pairs that are genuine.
+def read_pairs(source: Source, options: Options) -> Draft:
+    """Read query, template and score; the companion lists the pairs that are genuine.
 
     Raises:
         ScoreFileError: there is no companion, a line is broken, or a true pair was never compared.
@@ -85,16 +83,12 @@ def read_pairs(source: Source, dialect: Dialect, options: Options) -> Draft:
         )
     names = ("sample_a", "sample_b")
     lines = read_lines(source)
-    fields, broken = split_fields(
-        lines, source, options, separator=dialect.separator, names=(*names, TEXT), expected="query, template, score"
-    )
+    fields, broken = split_fields(lines, source, options, names=(*names, TEXT), expected="query, template, score")
     scored, unreadable = with_scores(fields, source, options, column=TEXT)
     found = refuse_nan(scored, source, options)
-    truth = Source(source.companion)
+    truth = Source(source.companion, separator=source.separator)
     true_lines = read_lines(truth)
-    pairs, _ = split_fields(
-        true_lines, truth, Options(), separator=dialect.separator, names=names, expected="query, template"
-    )
+    pairs, _ = split_fields(true_lines, truth, Options(), names=names, expected="query, template")
     pairs = pairs.select(names).unique().with_columns(pl.lit(True).alias(IS_GENUINE))
     _check_compared(pairs, found.rows, truth, source)
     rows = found.rows.join(pairs, on=names, how="left", maintain_order="left")
@@ -114,12 +108,6 @@ def _with_role(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
     import polars as pl
 
     return rows.with_columns(pl.lit(source.role == "genuine").alias(IS_GENUINE))
-
-
-def _last_field(texts: "pl.Series", dialect: Dialect) -> "pl.Series":
-    if dialect.separator == " ":
-        return texts.str.extract(r"(\S+)$") if texts.str.contains(r"[ \t]").any() else texts
-    return texts.str.split(dialect.separator).list.last()
 
 
 def _looks_like_histogram(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:

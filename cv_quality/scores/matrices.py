@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.scores.detection import Dialect, cells
-from cv_quality.scores.lines import Lines, Separator, read_lines
+from cv_quality.scores.detection import cells
+from cv_quality.scores.lines import Lines, read_lines
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.score_set import Reason
 from cv_quality.scores.source import (
     IS_GENUINE,
     LINE,
@@ -23,6 +22,7 @@ from cv_quality.scores.source import (
     TEXT,
     Draft,
     Options,
+    Reason,
     Sentinel,
     Source,
     apart,
@@ -62,7 +62,7 @@ class Matrix:
     lines: NDArray[np.uint32]
 
     def frame(self, verdict: int) -> "pl.DataFrame":
-        """The cells of one verdict, row by row."""
+        """List the cells of one verdict, row by row."""
         import polars as pl
 
         row, column = np.nonzero(self.verdict == verdict)
@@ -80,20 +80,23 @@ class Matrix:
         )
 
 
-def read_matrix(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """A matrix with identity headers; rows are `subject_a`, columns `subject_b`.
+def read_matrix(source: Source, options: Options) -> Draft:
+    """Read a matrix with identity headers; rows are `subject_a`, columns `subject_b`.
 
     Raises:
         ScoreFileError: a line has another number of cells than the header, or a cell is no number.
     """
     lines = read_lines(source, has_comments=False, max_bytes=None)
-    matrix, broken = _parsed(lines, source, options, separator=dialect.separator)
+    matrix, broken = _parsed(lines, source, options)
     notes = (*lines.notes, *_triangles(matrix, source))
     by_row, by_column = filled(matrix.values, sentinel=options.sentinel)
     is_failed = (by_row[:, None] | by_column[None, :]) & (matrix.verdict == KEPT)
     matrix.verdict[is_failed] = FAILED
     subjects = sorted({*_whole(matrix.rows, by_row), *_whole(matrix.columns, by_column)})
-    warnings = (*_failures(matrix, source, by_row, by_column), *_own_samples(matrix, source))
+    warnings = _failures(matrix, source, by_row, by_column)
+    if (matrix.verdict == MIRRORED).any() and not (matrix.verdict == SELF).any():
+        own = "its genuine comparisons, the diagonal, may compare samples with themselves"
+        warnings = (*warnings, f"{source}: symmetric: {own}")
     found = refuse_nan(matrix.frame(KEPT), source, options)
     excluded = [apart(matrix.frame(code), file=str(source), reason=reason) for code, reason in REASONS.items()]
     return Draft(
@@ -107,7 +110,7 @@ def read_matrix(source: Source, dialect: Dialect, options: Options) -> Draft:
 
 
 def filled(values: NDArray[np.float64], *, sentinel: Sentinel) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Rows and columns that hold one sentinel throughout.
+    """Find the rows and columns that hold one sentinel throughout.
 
     A value is one when it lies outside the range of all other cells, when it is NaN, or when it is the declared one.
     An infinite score is never one: it says "non-match" already.
@@ -132,9 +135,10 @@ def filled(values: NDArray[np.float64], *, sentinel: Sentinel) -> tuple[NDArray[
     return sides[0], sides[1]
 
 
-def _parsed(lines: Lines, source: Source, options: Options, *, separator: Separator) -> tuple[Matrix, "pl.DataFrame"]:
+def _parsed(lines: Lines, source: Source, options: Options) -> tuple[Matrix, "pl.DataFrame"]:
     import polars as pl
 
+    separator = source.separator
     columns = cells(str(lines.rows[TEXT][0]), separator)[1:]
     if "" in columns:
         raise source.error(f"identity {columns.index('') + 1} of the header is empty", line=int(lines.rows[LINE][0]))
@@ -151,7 +155,7 @@ def _parsed(lines: Lines, source: Source, options: Options, *, separator: Separa
     parts = body.select(
         LINE, pl.col(TEXT).str.splitn(separator, 2).struct.rename_fields(["name", TEXT]).struct.unnest()
     )
-    values, void = _values(parts, columns, source, options, separator=separator)
+    values, void = _values(parts, columns, source, options)
     verdict = np.where(np.isin(np.arange(values.size), void["cell"].to_numpy()), VOID, KEPT).astype(np.uint8)
     matrix = Matrix(
         values,
@@ -164,7 +168,7 @@ def _parsed(lines: Lines, source: Source, options: Options, *, separator: Separa
 
 
 def _values(
-    parts: "pl.DataFrame", columns: Sequence[str], source: Source, options: Options, *, separator: Separator
+    parts: "pl.DataFrame", columns: Sequence[str], source: Source, options: Options
 ) -> tuple[NDArray[np.float64], "pl.DataFrame"]:
     """The numbers, some rows at a time; and the cells that hold none, as `cell`, `line`, `text`."""
     import polars as pl
@@ -174,7 +178,7 @@ def _values(
     voids = []
     for start in range(0, len(parts), step):
         block = parts[start : start + step]
-        texts = block[TEXT].str.split(separator).explode().str.strip_chars(' \t"')
+        texts = block[TEXT].str.split(source.separator).explode().str.strip_chars(' \t"')
         numbers = texts.cast(pl.Float64, strict=False)
         values[start : start + step] = numbers.fill_null(float("nan")).to_numpy().reshape(len(block), -1)
         void = pl.DataFrame({"cell": numbers.is_null().arg_true().cast(pl.Int64)})
@@ -207,13 +211,6 @@ def _triangles(matrix: Matrix, source: Source) -> tuple[str, ...]:
         np.fill_diagonal(matrix.verdict, SELF)
         notes.append(f"{source}: the diagonal compares each sample with itself and is not counted")
     return tuple(notes)
-
-
-def _own_samples(matrix: Matrix, source: Source) -> tuple[str, ...]:
-    """A warning where the genuine comparisons of a symmetric matrix may be samples against themselves."""
-    if not (matrix.verdict == MIRRORED).any() or (matrix.verdict == SELF).any():
-        return ()
-    return (f"{source}: symmetric: its genuine comparisons, the diagonal, may compare samples with themselves",)
 
 
 def _whole(names: Sequence[str], is_filled: NDArray[np.bool_]) -> set[str]:

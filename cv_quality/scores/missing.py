@@ -23,7 +23,7 @@ class Scored:
 
 
 def failures_to_acquire(rows: "pl.DataFrame", source: Source) -> Scored:
-    """NaN as bob means it: no sample was acquired, so there was no comparison."""
+    """Exclude NaN as bob means it: no sample was acquired, so there was no comparison."""
     is_nan = rows[SCORE].is_nan()
     n = int(is_nan.sum())
     if n == 0:
@@ -38,7 +38,13 @@ def failures_to_acquire(rows: "pl.DataFrame", source: Source) -> Scored:
 
 
 def refuse_nan(rows: "pl.DataFrame", source: Source, options: Options, *, unit: str = "line") -> Scored:
-    """NaN as an error, or as rows set apart when broken ones are to be skipped.
+    """Refuse NaN by an error, or exclude such rows where broken ones are to be skipped.
+
+    Args:
+        rows: `score` and `line` among the columns.
+        source: their file.
+        options: whether broken lines are skipped.
+        unit: what `line` counts.
 
     Raises:
         ScoreFileError: a score is NaN and broken lines are not to be skipped.

@@ -1,7 +1,7 @@
-"""Which way scores point: declared by the caller or the file, or told from the area under the ROC.
+"""The polarity of scores: declared by the caller or the file, or detected from the area under the ROC.
 
 Below one half the scores of genuine comparisons are the lower ones: distances, or scores of an attack. The decision is
-always said; too close to one half it is not made, and similarity is assumed aloud.
+always reported; too close to one half none is made, and similarity is assumed with a warning.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cv_quality.metrics.separation import auc
-from cv_quality.scores.score_set import Polarity, PolaritySource
+from cv_quality.scores.source import Polarity, PolaritySource
 
 SURE = 3.0
 """Standard errors from one half that a detected polarity needs: by chance one set in 370 is so far off."""
@@ -25,7 +25,7 @@ MEANING: dict[Polarity, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PolarityDecision:
     """A polarity, how it was found, and what to say of it."""
 
     polarity: Polarity
@@ -34,8 +34,10 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
-def judge(genuine: ArrayLike, impostor: ArrayLike, *, declared: Polarity | None, is_liveness: bool) -> Verdict:
-    """The polarity of scores as the files hold them.
+def decide_polarity(
+    genuine: ArrayLike, impostor: ArrayLike, *, declared: Polarity | None, is_liveness: bool
+) -> PolarityDecision:
+    """Decide the polarity of scores as the files hold them.
 
     Args:
         genuine: scores of genuine comparisons, or of bona fide samples; shape (n,).
@@ -46,7 +48,10 @@ def judge(genuine: ArrayLike, impostor: ArrayLike, *, declared: Polarity | None,
     reverse: Polarity = "attack" if is_liveness else "distance"
     n, m = np.size(genuine), np.size(impostor)
     if not n or not m:
-        return _one_class(declared)
+        if declared is not None:
+            return PolarityDecision(declared, "declared", (f"declared: {MEANING[declared]}",))
+        warning = "the files do not hold both classes: whether higher is more alike cannot be told and is assumed"
+        return PolarityDecision("similarity", "assumed", warnings=(warning,))
     found = auc(genuine, impostor)
     error = math.sqrt((n + m + 1) / (12.0 * n * m))
     is_close = abs(found - 0.5) < max(CLOSE, SURE * error)
@@ -57,28 +62,22 @@ def judge(genuine: ArrayLike, impostor: ArrayLike, *, declared: Polarity | None,
             f"the area under the ROC is {found:.3f} with {n:,} genuine and {m:,} impostor scores, which does not tell "
             f"similarity from {reverse}: similarity (higher is more alike) is assumed; declare the polarity"
         )
-        return Verdict("similarity", "assumed", warnings=(warning,))
+        return PolarityDecision("similarity", "assumed", warnings=(warning,))
     if found > 0.5:
-        return Verdict("similarity", "detected", (f"higher is more alike, by an area under the ROC of {found:.4f}",))
+        note = f"higher is more alike, by an area under the ROC of {found:.4f}"
+        return PolarityDecision("similarity", "detected", (note,))
     warning = (
         f"REVERSED: the area under the ROC is {found:.4f}, so {MEANING[reverse]} in the files; all scores are negated "
         f'(declare polarity="{reverse}", or "similarity" if that is wrong)'
     )
-    return Verdict(reverse, "detected", warnings=(warning,))
+    return PolarityDecision(reverse, "detected", warnings=(warning,))
 
 
-def _one_class(declared: Polarity | None) -> Verdict:
-    if declared is not None:
-        return Verdict(declared, "declared", (f"declared: {MEANING[declared]}",))
-    warning = "the files do not hold both classes: whether higher is more alike cannot be told and is assumed"
-    return Verdict("similarity", "assumed", warnings=(warning,))
-
-
-def _checked(declared: Polarity, found: float, *, is_close: bool) -> Verdict:
+def _checked(declared: Polarity, found: float, *, is_close: bool) -> PolarityDecision:
     """The declared polarity, with a warning when the scores speak against it."""
     ours = found if declared == "similarity" else 1.0 - found
     notes = (f"declared: {MEANING[declared]}",)
     if ours >= 0.5 or is_close:
-        return Verdict(declared, "declared", notes)
+        return PolarityDecision(declared, "declared", notes)
     warning = f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {ours:.4f}"
-    return Verdict(declared, "declared", notes, (warning,))
+    return PolarityDecision(declared, "declared", notes, (warning,))

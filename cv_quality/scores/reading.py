@@ -1,12 +1,12 @@
-"""The way in: files of scores to one `ScoreSet`, whatever format each has.
+"""Reading score files, whatever format each has, into one `ScoreSet`.
 
 Each file goes to the reader of its format; here the rows are joined, sentinels and polarity are decided on all of them
-together, and what was done is said. Which files belong together is decided in `cv_quality.scores.grouping`.
+together, and what was done is noted. Which files belong together is decided in `cv_quality.scores.grouping`.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,12 @@ from cv_quality.scores import sentinels
 from cv_quality.scores.arrays import read_numpy
 from cv_quality.scores.bee import read_bee
 from cv_quality.scores.bob import read_five, read_four, read_two
-from cv_quality.scores.detection import Dialect, detect
-from cv_quality.scores.grouping import sources_of
+from cv_quality.scores.detection import detect
+from cv_quality.scores.grouping import says_histogram, sources_of
 from cv_quality.scores.json_scores import read_json
 from cv_quality.scores.lists import read_histogram, read_list, read_pairs
 from cv_quality.scores.matrices import read_matrix
-from cv_quality.scores.score_set import Kind, Polarity, Role, ScoreSet
+from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.source import (
     FILE,
     IS_GENUINE,
@@ -32,8 +32,11 @@ from cv_quality.scores.source import (
     SUBJECTS,
     Draft,
     Format,
+    Kind,
     OnError,
     Options,
+    Polarity,
+    Role,
     Sentinel,
     Source,
     apart,
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Paths = Path | str | Iterable[Path | str]
-READERS: dict[Format, Callable[[Source, Dialect, Options], Draft]] = {
+READERS: dict[Format, Callable[[Source, Options], Draft]] = {
     "table": read_csv,
     "parquet": read_parquet,
     "bob4": read_four,
@@ -78,7 +81,7 @@ def read_scores(
     genuine_pattern: str | None = None,
     species_pattern: str | None = None,
 ) -> ScoreSet:
-    r"""The scores of one or several files as one set; higher scores are more alike in the result, always.
+    r"""Read score files as one set; higher scores are more alike in the result, always.
 
     Several files are joined: a list of genuine and one of impostor scores complete each other, complete files are
     pooled. To evaluate files one by one, read each group of `group_files` by itself. A set of one class is no error
@@ -95,7 +98,7 @@ def read_scores(
             or None, leaves every value in.
         on_error: "raise" names the first broken line; "skip" sets broken lines apart, counted.
         genuine_pattern: regular expression that the ids of bona fide samples match; needed for JSON.
-        species_pattern: regular expression whose first group is the attack species in an id of a JSON file.
+        species_pattern: regular expression whose first group is the PAI species in an id of a JSON file.
 
     Raises:
         ScoreFileError: a file is missing, of no known format, broken, or unclear; the message says what to do.
@@ -145,21 +148,14 @@ def _sources(paths: list[Path], genuine: list[Path], impostor: list[Path]) -> li
         seen.add(path.absolute())
     named: tuple[tuple[Role, list[Path]], ...] = (("genuine", genuine), ("impostor", impostor))
     given = [
-        Source(source.path, role, is_histogram=source.is_histogram, is_told=True)
-        for role, files in named
-        for source in map(_alone, files)
+        Source(path, role, is_histogram=says_histogram(path), is_told=True) for role, files in named for path in files
     ]
     return [*sources_of(paths), *given]
 
 
-def _alone(path: Path) -> Source:
-    (source,) = sources_of([path])
-    return source
-
-
 def _read(source: Source, options: Options) -> Draft:
     dialect = detect(source, declared=options.format)
-    draft = READERS[dialect.format](source, dialect, options)
+    draft = READERS[dialect.format](replace(source, separator=dialect.separator), options)
     if draft.rows.is_empty() and draft.excluded.is_empty():
         raise source.error("holds no comparison; name a file with scores")
     if source.is_told and (draft.rows[IS_GENUINE] != (source.role == "genuine")).any():
@@ -173,23 +169,29 @@ def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, dec
     is_liveness = _is_liveness(pooled, drafts)
     ends = sentinels.extremes(pooled[SCORE])
     told = sentinels.without(pooled, ends) if options.sentinel == "detect" else pooled
-    verdict = polarities.judge(
+    decision = polarities.decide_polarity(
         *(told[SCORE].filter(mask).to_numpy() for mask in (told[IS_GENUINE], ~told[IS_GENUINE])),
         declared=declared or _declared(sources, drafts),
         is_liveness=is_liveness,
     )
-    kept, set_apart = _sentinel_apart(pooled, ends, sources, options, polarity=verdict.polarity)
-    rows, attacks = (_turned(frame, verdict.polarity) for frame in (kept, attacks))
+    kept, set_apart = _sentinel_apart(pooled, ends, sources, options, polarity=decision.polarity)
+    rows, attacks = (frame.drop(LINE, FILE) for frame in (kept, attacks))
+    if decision.polarity != "similarity":
+        rows, attacks = (frame.with_columns(-frame[SCORE]) for frame in (rows, attacks))
     excluded = joined([*(draft.excluded for draft in drafts), set_apart.excluded])
+    n_broken = int(excluded["reason"].is_in(["broken_line", "not_a_number"]).sum())
+    n_infinite = int((rows[SCORE] == float("inf")).sum())
     warnings = (
         *(warning for draft in drafts for warning in draft.warnings),
         *set_apart.warnings,
-        *verdict.warnings,
-        *_lost(excluded),
+        *decision.warnings,
+        *([f"{plural(n_broken, 'broken line')} skipped"] if n_broken else []),
         *_duplicates(rows, drafts),
-        *_best_infinite(rows),
+        *([f"{plural(n_infinite, 'score')} of infinite likeness: accepted at every threshold"] if n_infinite else []),
     )
-    notes = (*(note for draft in drafts for note in draft.notes), *verdict.notes, *_attack_notes(attacks))
+    notes = (*(note for draft in drafts for note in draft.notes), *decision.notes, *_attack_notes(attacks))
+    by_file = [*(draft.failed_subjects for draft in drafts), set_apart.failed_subjects]
+    failed = [names for names in by_file if names is not None]
     kind: Kind = "liveness" if is_liveness else "verification"
     return ScoreSet(
         rows=rows,
@@ -198,9 +200,9 @@ def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, dec
         sources=tuple(str(path) for source in sources for path in (source.path, source.companion) if path is not None),
         format=" + ".join(dict.fromkeys(draft.format for draft in drafts)),
         kind=kind,
-        polarity=verdict.polarity,
-        polarity_source=verdict.source,
-        failed_subjects=_failed(drafts, set_apart.failed_subjects),
+        polarity=decision.polarity,
+        polarity_source=decision.source,
+        failed_subjects=tuple(sorted(set().union(*failed))) if failed else None,
         notes=notes,
         warnings=warnings,
     )
@@ -264,12 +266,7 @@ class _Apart:
 
 
 def _sentinel_apart(
-    rows: "pl.DataFrame",
-    ends: sentinels.Extremes,
-    sources: list[Source],
-    options: Options,
-    *,
-    polarity: Polarity,
+    rows: "pl.DataFrame", ends: sentinels.Extremes, sources: list[Source], options: Options, *, polarity: Polarity
 ) -> tuple["pl.DataFrame", _Apart]:
     value = sentinels.sentinel_of(ends, polarity=polarity, asked=options.sentinel)
     suspicion = sentinels.suspicion(ends, polarity=polarity, rows=rows, asked=options.sentinel)
@@ -283,23 +280,6 @@ def _sentinel_apart(
     ]
     warnings = (*sentinels.finding(value, rows, asked=options.sentinel), *suspicion)
     return rows.filter(~is_it), _Apart(joined(frames), warnings, sentinels.failed_subjects(value, rows))
-
-
-def _turned(rows: "pl.DataFrame", polarity: Polarity) -> "pl.DataFrame":
-    """Rows as they are handed out: more alike is higher, and no column of ours."""
-    rows = rows.drop(LINE, FILE)
-    return rows if polarity == "similarity" else rows.with_columns(-rows[SCORE])
-
-
-def _failed(drafts: list[Draft], by_value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    known = [names for names in (*(draft.failed_subjects for draft in drafts), by_value) if names is not None]
-    return tuple(sorted({name for names in known for name in names})) if known else None
-
-
-def _lost(excluded: "pl.DataFrame") -> tuple[str, ...]:
-    """A warning about lines that were skipped because the caller said so."""
-    n = int(excluded["reason"].is_in(["broken_line", "not_a_number"]).sum())
-    return (f"{plural(n, 'broken line')} skipped",) if n else ()
 
 
 def _duplicates(rows: "pl.DataFrame", drafts: list[Draft]) -> tuple[str, ...]:
@@ -330,11 +310,6 @@ def _expected_ties(rows: "pl.DataFrame", pair: list[str]) -> float:
         for grouped in (rows.group_by(pair), rows.group_by(SCORE), rows.group_by(pl.lit(0)))
     )
     return within * equal / every
-
-
-def _best_infinite(rows: "pl.DataFrame") -> tuple[str, ...]:
-    n = int((rows[SCORE] == float("inf")).sum())
-    return (f"{plural(n, 'score')} of infinite likeness: accepted at every threshold",) if n else ()
 
 
 def _attack_notes(attacks: "pl.DataFrame") -> tuple[str, ...]:

@@ -1,33 +1,19 @@
-"""What reading score files gives: comparisons with their truth, and everything that was set apart on the way.
+"""A score set: comparisons with their truth (genuine or impostor), and every row that was excluded.
 
-Only the result type and its words live here; `cv_quality.scores.reading` makes it, `cv_quality.metrics` evaluates it.
+Only the result type lives here; `cv_quality.scores.reading` makes it, `cv_quality.metrics` evaluates it.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import ScoreFileError
+from cv_quality.scores.source import QUALITIES, SUBJECTS, Kind, Polarity, PolaritySource, Reason
 
 if TYPE_CHECKING:
     import polars as pl
-
-Role = Literal["genuine", "impostor"]
-Polarity = Literal["similarity", "distance", "attack"]
-PolaritySource = Literal["declared", "detected", "assumed"]
-Kind = Literal["verification", "liveness"]
-Reason = Literal[
-    "broken_line",
-    "not_a_number",
-    "failure_to_acquire",
-    "failed_enrolment",
-    "sentinel",
-    "self_comparison",
-    "mirrored",
-    "masked_out",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +33,7 @@ class SubjectCodes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreSet:
-    """The comparisons of one evaluation. Higher scores mean more alike (liveness: more surely bona fide).
+    """Comparisons of one evaluation. Higher scores mean more alike (liveness: more surely bona fide).
 
     Attributes:
         rows: one row per comparison that counts. `score` (Float64, or Float32 where every file holds float32) and
@@ -113,37 +99,31 @@ class ScoreSet:
     @property
     def has_subjects(self) -> bool:
         """Whether both subjects of every row are known."""
-        return self._has("subject_a", "subject_b")
+        return all(name in self.rows.columns and self.rows[name].null_count() == 0 for name in SUBJECTS)
 
     @property
     def has_qualities(self) -> bool:
         """Whether a quality of both samples of every genuine comparison is known."""
-        names = ("quality_a", "quality_b")
-        if not set(names) <= set(self.rows.columns):
+        if not set(QUALITIES) <= set(self.rows.columns):
             return False
         genuine = self.rows.filter(self.rows["is_genuine"])
-        return all(genuine[name].null_count() == 0 for name in names)
-
-    @property
-    def has_groups(self) -> bool:
-        """Whether both groups of every row are known."""
-        return self._has("group_a", "group_b")
+        return all(genuine[name].null_count() == 0 for name in QUALITIES)
 
     def n_excluded(self, reason: Reason | None = None) -> int:
-        """Rows that do not count, for one reason or for all."""
+        """Count excluded rows, for one reason or for all."""
         return len(self.excluded) if reason is None else int((self.excluded["reason"] == reason).sum())
 
     def excluded_by_reason(self) -> dict[str, int]:
-        """Rows that do not count, by reason."""
+        """Count excluded rows by reason."""
         counts = self.excluded["reason"].value_counts(sort=True)
         return dict(zip(counts["reason"].to_list(), counts["count"].to_list(), strict=True))
 
     def in_file_units(self, score: float) -> float:
-        """A score or threshold of `rows` as the files would write it: negated back where reading negated."""
+        """Convert a score or threshold of `rows` to units of the files: negated back where reading negated."""
         return -score if self.is_negated else score
 
     def subject_codes(self) -> SubjectCodes:
-        """Subjects as codes 0 to S - 1, the same code on either side.
+        """Number the subjects 0 to S - 1, the same code on either side.
 
         Raises:
             ScoreFileError: some row has no subjects.
@@ -160,6 +140,3 @@ class ScoreSet:
     def _scores(self, *, is_genuine: bool) -> NDArray[np.floating]:
         mask = self.rows["is_genuine"]
         return self.rows["score"].filter(mask if is_genuine else ~mask).to_numpy()
-
-    def _has(self, *columns: str) -> bool:
-        return all(name in self.rows.columns and self.rows[name].null_count() == 0 for name in columns)

@@ -1,4 +1,4 @@
-"""Values that stand for "no score" and look like one: found by where they lie, set apart, and said.
+"""Sentinels, values that stand for "no score" and look like one: found by where they lie, excluded, and reported.
 
 Rows and columns of a matrix that are filled with a value are found in `cv_quality.scores.matrices`; here all scores of
 a set are looked at together. A value is taken for a sentinel when it is the least alike score, stands repeatedly, and
@@ -8,8 +8,7 @@ lies further from the next score than all other scores lie from each other.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.score_set import Polarity
-from cv_quality.scores.source import IS_GENUINE, SCORE, SUBJECTS, Sentinel, plural
+from cv_quality.scores.source import IS_GENUINE, SCORE, SUBJECTS, Polarity, Sentinel, plural
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +19,7 @@ MOST = 0.5
 """A value that fills more than this share of the set is how the system scores, not how it says "no score"."""
 DISTINCT = 10
 """Other values needed before "far from the rest" means something: a yes/no system has two."""
-LOOKED_AT = 100_000
+ROWS_EXAMINED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Extremes:
 
 
 def extremes(scores: "pl.Series") -> Extremes:
-    """Which end values are isolated and repeated.
+    """Find end values that are isolated and repeated.
 
     >>> import polars as pl
     >>> extremes(pl.Series([-1.0, -1.0] + [0.4 + i / 50 for i in range(20)]))
@@ -43,7 +42,7 @@ def extremes(scores: "pl.Series") -> Extremes:
 
 
 def without(scores: "pl.DataFrame", ends: Extremes) -> "pl.DataFrame":
-    """`scores` without either end value: what tells the polarity."""
+    """Leave out either end value: what remains tells the polarity."""
     for value in (ends.lowest, ends.highest):
         if value is not None:
             scores = scores.filter(scores[SCORE] != value)
@@ -51,7 +50,13 @@ def without(scores: "pl.DataFrame", ends: Extremes) -> "pl.DataFrame":
 
 
 def sentinel_of(ends: Extremes, *, polarity: Polarity, asked: Sentinel) -> float | None:
-    """The value to be set apart: the declared one, or the isolated one at the least alike end."""
+    """Choose the sentinel: the declared one, or the isolated one at the least alike end.
+
+    Args:
+        ends: of the scores of the files.
+        polarity: which end is the least alike.
+        asked: "detect", "keep" for none, or the declared value.
+    """
     if asked == "keep":
         return None
     if asked != "detect":
@@ -60,7 +65,14 @@ def sentinel_of(ends: Extremes, *, polarity: Polarity, asked: Sentinel) -> float
 
 
 def suspicion(ends: Extremes, *, polarity: Polarity, rows: "pl.DataFrame", asked: Sentinel) -> tuple[str, ...]:
-    """A warning about the isolated value at the *most* alike end, where impostors have it too: it is kept."""
+    """Warn of the isolated value at the *most* alike end where impostors have it too: it is kept.
+
+    Args:
+        ends: of the scores of the files.
+        polarity: which end is the most alike.
+        rows: all of them.
+        asked: only "detect" gives a warning.
+    """
     value = ends.highest if polarity == "similarity" else ends.lowest
     if value is None or asked != "detect":
         return ()
@@ -74,7 +86,13 @@ def suspicion(ends: Extremes, *, polarity: Polarity, rows: "pl.DataFrame", asked
 
 
 def finding(value: float, rows: "pl.DataFrame", *, asked: Sentinel) -> tuple[str, ...]:
-    """What to say of the rows that are set apart."""
+    """Warn of the rows that are excluded as failed enrolments.
+
+    Args:
+        value: the sentinel.
+        rows: all of them.
+        asked: how it was found.
+    """
     is_it = rows[SCORE] == value
     n = int(is_it.sum())
     if not n:
@@ -86,7 +104,7 @@ def finding(value: float, rows: "pl.DataFrame", *, asked: Sentinel) -> tuple[str
 
 
 def failed_subjects(value: float, rows: "pl.DataFrame") -> tuple[str, ...] | None:
-    """Subjects all of whose comparisons on one side are the sentinel; None where the subjects are unknown."""
+    """List subjects all of whose comparisons on one side are the sentinel; None where the subjects are unknown."""
     import polars as pl
 
     if not set(SUBJECTS) <= set(rows.columns):
@@ -110,5 +128,5 @@ def _isolated(finite: "pl.Series", *, sign: float) -> float | None:
     if not isinstance(low, float) or not isinstance(high, float) or not isinstance(end, float):
         return None
     gap = low - end if sign > 0 else end - high
-    is_far = gap > high - low and rest.head(LOOKED_AT).n_unique() >= DISTINCT
+    is_far = gap > high - low and rest.head(ROWS_EXAMINED).n_unique() >= DISTINCT
     return end if is_far else None

@@ -1,4 +1,4 @@
-"""One file on its way in: what is asked of it, what its rows are until all files are joined, and how a row is refused.
+"""One score file as it is read: the vocabulary of reading, its rows before files are joined, and refused rows.
 
 The readers of the formats build on this module; `cv_quality.scores.reading` joins what they return.
 """
@@ -9,27 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cv_quality.errors import ScoreFileError, near
-from cv_quality.scores.score_set import Polarity, Reason, Role
 
 if TYPE_CHECKING:
     import polars as pl
 
+Role = Literal["genuine", "impostor"]
+Polarity = Literal["similarity", "distance", "attack"]
+Separator = Literal[",", ";", "\t", " "]
+"""What stands between two fields; a space means any run of spaces and tabs."""
+PolaritySource = Literal["declared", "detected", "assumed"]
+Kind = Literal["verification", "liveness"]
+Reason = Literal[
+    "broken_line",
+    "not_a_number",
+    "failure_to_acquire",
+    "failed_enrolment",
+    "sentinel",
+    "self_comparison",
+    "mirrored",
+    "masked_out",
+]
 OnError = Literal["raise", "skip"]
 Sentinel = Literal["detect", "keep"] | float
-Format = Literal[
-    "table",
-    "parquet",
-    "bob4",
-    "bob5",
-    "two-column",
-    "list",
-    "histogram",
-    "pairs",
-    "matrix",
-    "bee",
-    "json",
-    "numpy",
-]
+LineFormat = Literal["bob4", "bob5", "two-column", "list", "histogram", "pairs"]
+Format = Literal["table", "parquet", LineFormat, "matrix", "bee", "json", "numpy"]
 SCORE, IS_GENUINE, LINE, FILE, TEXT = "score", "is_genuine", "line", "file", "text"
 SUBJECTS = ("subject_a", "subject_b")
 OPTIONAL = (*SUBJECTS, "group_a", "group_b", "sample_a", "sample_b", "species")
@@ -63,6 +66,7 @@ class Source:
         companion: the file without which this one cannot be read: the list of true pairs, or the mask.
         is_histogram: whether the name says that the lines are counts.
         is_told: whether the caller, not the name, says the role.
+        separator: of the fields of a text file, once detected.
     """
 
     path: Path
@@ -70,12 +74,19 @@ class Source:
     companion: Path | None = None
     is_histogram: bool = False
     is_told: bool = False
+    separator: Separator = " "
 
     def __str__(self) -> str:
         return str(self.path)
 
     def error(self, message: str, *, line: int | None = None, unit: str = "line") -> ScoreFileError:
-        """The typed error of this file; `message` says what was expected, what was found and what to do."""
+        """Make the typed error of this file.
+
+        Args:
+            message: what was expected, what was found and what to do.
+            line: where, counted from 1.
+            unit: what is counted.
+        """
         where = f"{self.path}: " if line is None else f"{self.path}: {unit} {line}: "
         return ScoreFileError(where + message, file=str(self.path), line=line)
 
@@ -103,7 +114,13 @@ class Draft:
 
 
 def apart(rows: "pl.DataFrame | None" = None, *, file: str = "", reason: Reason = "broken_line") -> "pl.DataFrame":
-    """`rows` as excluded rows: known columns kept, the others null; no rows give an empty frame."""
+    """Make excluded rows: known columns kept, the others null.
+
+    Args:
+        rows: None gives an empty frame.
+        file: where they stand.
+        reason: why they do not count.
+    """
     import polars as pl
 
     types: dict[str, type[pl.DataType]] = {
@@ -135,7 +152,15 @@ def refuse(
     reason: Reason = "broken_line",
     unit: str = "line",
 ) -> "pl.DataFrame":
-    """Excluded rows for `bad` (`line`, `text`); an error that names the first unless broken lines are to be skipped.
+    """Refuse bad rows by an error that names the first, or exclude them where broken lines are to be skipped.
+
+    Args:
+        bad: `line` and `text`.
+        source: their file.
+        options: `on_error` decides.
+        expected: what a sound row holds.
+        reason: why they do not count, when skipped.
+        unit: what `line` counts.
 
     Raises:
         ScoreFileError: there is a bad row and `on_error` is "raise".
@@ -154,7 +179,7 @@ def refuse(
 
 
 def no_column(name: str, columns: Sequence[str]) -> str:
-    """What to say when a table lacks a column.
+    """Say that a table lacks a column, with the near name.
 
     >>> no_column("score", ["scores", "is_genuine"])
     "needs a column score, found 'scores', 'is_genuine' (did you mean scores?); rename that column or add one"
@@ -166,7 +191,7 @@ def no_column(name: str, columns: Sequence[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text` as an error repeats it: quoted, unprintable characters escaped, cut when long.
+    """Quote text as an error repeats it: unprintable characters escaped, cut when long.
 
     >>> quoted("f_1001 x")
     "'f_1001 x'"
@@ -175,14 +200,14 @@ def quoted(text: str) -> str:
 
 
 def joined(frames: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
-    """Excluded rows of several kinds in one frame, by line."""
+    """Join excluded rows of several kinds, by line."""
     import polars as pl
 
     return pl.concat(frames).sort(LINE, maintain_order=True)
 
 
 def plural(n: int, noun: str) -> str:
-    """A count and its noun.
+    """Write a count with its noun.
 
     >>> plural(1, "line"), plural(1234, "line"), plural(2, "entry")
     ('1 line', '1,234 lines', '2 entries')

@@ -1,4 +1,4 @@
-"""An evaluation in words: the lines and the table that a terminal shows. The full document is `Evaluation.to_dict`."""
+"""The summary of an evaluation that a terminal shows. The full document is `Evaluation.to_dict`."""
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
@@ -6,7 +6,7 @@ from cv_quality.scores.evaluation import Evaluation, Point
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Name, sizes, equal error rate and separation of one score set, in three lines."""
+    """Summarise name, sizes, equal error rate and separation of one score set in three lines."""
     crossing, apart = evaluation.eer, evaluation.separation
     who = "subjects unknown" if evaluation.n_subjects is None else f"{evaluation.n_subjects:,} subjects"
     sizes = f"{evaluation.n_genuine:,} genuine and {evaluation.n_impostor:,} impostor comparisons, {who}"
@@ -17,23 +17,20 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def point_rows(evaluation: Evaluation) -> list[dict[str, object]]:
-    """One row per operating point, for a table."""
+    """List one row per operating point, for a table."""
     fixed = [] if evaluation.fixed is None else [evaluation.fixed]
     return [_row(point, evaluation.accept_when) for point in (*evaluation.operating_points, *fixed)]
 
 
 def _row(point: Point, accept_when: str) -> dict[str, object]:
+    reason = "" if point.reason is None else f": {point.reason.removeprefix('insufficient: ')}"
     return {
         "FMR at most": "" if point.fmr_target is None else f"{point.fmr_target:g}",
         f"threshold {accept_when}": "" if point.threshold is None else f"{point.threshold:.6g}",
         "FMR": _rate(point.fmr),
         "FNMR": _rate(point.fnmr),
-        "status": point.status if point.reason is None else f"{point.status}: {_without(point.reason)}",
+        "status": point.status + reason,
     }
-
-
-def _without(reason: str) -> str:
-    return reason.removeprefix("insufficient: ")
 
 
 def _rate(rate: Rate | None) -> str:

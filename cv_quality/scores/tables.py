@@ -1,16 +1,16 @@
 """Tables with named columns: our canonical CSV or Parquet, and the CSV that bob.bio.base writes.
 
 Canonical columns are `score` and `is_genuine`, optionally `subject_a`, `subject_b`, `group_a`, `group_b`, `sample_a`,
-`sample_b`, `species` (of a presentation attack), `quality_a` and `quality_b`. bob's names of identities are understood;
-equal ones are genuine.
+`sample_b`, `species` (the PAI species of an attack), `quality_a` and `quality_b`. bob's names of identities are
+understood; equal ones are genuine.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.detection import Dialect, cells
+from cv_quality.scores.detection import cells
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
-from cv_quality.scores.lines import Lines, Separator, read_lines, split_fields, with_scores
+from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores
 from cv_quality.scores.missing import Scored, failures_to_acquire, refuse_nan
 from cv_quality.scores.source import (
     IS_GENUINE,
@@ -48,18 +48,21 @@ BOB_NAMES = {
 NO_SPECIES = ("", "none", "null", "na", "bona_fide", "bonafide", "bona fide", "live", "real")
 
 
-def read_csv(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """A table in text; commas, semicolons, tabs or spaces between the columns.
+def read_csv(source: Source, options: Options) -> Draft:
+    """Read a table in text; commas, semicolons, tabs or spaces between the columns.
 
     Raises:
         ScoreFileError: a column is missing or named twice, or a line is broken.
     """
     lines = read_lines(source)
-    columns = _named(cells(str(lines.rows[TEXT][0]), dialect.separator), source)
+    columns = _named(cells(str(lines.rows[TEXT][0]), source.separator), source)
     body = Lines(lines.rows[1:], lines.notes)
     if body.rows.is_empty():
         raise source.error("has a header and no rows; name a file with scores")
-    fields, broken = _fields(body, source, options, separator=dialect.separator, columns=columns)
+    names = [name or f"_{index}" for index, name in enumerate(columns)]
+    expected = ", ".join(name or "a column that is not read" for name in columns[:10])
+    fields, broken = split_fields(body, source, options, names=names, expected=expected)
+    fields = fields.select(LINE, *(name for name in columns if name))
     scored, unreadable = with_scores(fields, source, options, column=SCORE)
     rows, unlabelled = _labelled(_with_known(scored), source, options, unit="line")
     found = _without_nan(rows, source, options, columns=columns, unit="line")
@@ -67,8 +70,8 @@ def read_csv(source: Source, dialect: Dialect, options: Options) -> Draft:
     return _draft(found, source, columns=columns, excluded=excluded, notes=lines.notes, kind="table")
 
 
-def read_parquet(source: Source, dialect: Dialect, options: Options) -> Draft:
-    """The same table as Parquet; float32 scores stay float32.
+def read_parquet(source: Source, options: Options) -> Draft:
+    """Read the same table as Parquet; float32 scores stay float32.
 
     Raises:
         ScoreFileError: the file is damaged, a column is missing or of another type, or a row has no score.
@@ -77,7 +80,6 @@ def read_parquet(source: Source, dialect: Dialect, options: Options) -> Draft:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    del dialect
     try:
         with pq.ParquetFile(source.path) as file:
             header = list(file.schema_arrow.names)
@@ -90,8 +92,11 @@ def read_parquet(source: Source, dialect: Dialect, options: Options) -> Draft:
     rows = _typed(table, source).with_row_index(LINE, offset=1).with_columns(pl.col(LINE).cast(pl.UInt32))
     if rows.is_empty():
         raise source.error("has no rows; name a file with scores")
-    scored, empty = _with_values(_with_known(rows), source, options)
-    labelled, unlabelled = _labelled(scored, source, options, unit="row")
+    known = _with_known(rows)
+    is_empty = known[SCORE].is_null()
+    bad = known.filter(is_empty).with_columns(pl.lit("null").alias(TEXT))
+    empty = refuse(bad, source, options, expected="a number as score", unit="row")
+    labelled, unlabelled = _labelled(known.filter(~is_empty), source, options, unit="row")
     found = _without_nan(labelled, source, options, columns=columns, unit="row")
     excluded = joined([empty, unlabelled, found.excluded])
     return _draft(found, source, columns=columns, excluded=excluded, notes=(), kind="parquet")
@@ -121,16 +126,6 @@ def _named(header: Sequence[str], source: Source) -> list[str]:
     return known
 
 
-def _fields(
-    lines: Lines, source: Source, options: Options, *, separator: Separator, columns: Sequence[str]
-) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """The known columns as text; every line has as many fields as the header."""
-    names = [name or f"_{index}" for index, name in enumerate(columns)]
-    expected = ", ".join(name or "a column that is not read" for name in columns[:10])
-    fields, broken = split_fields(lines, source, options, separator=separator, names=names, expected=expected)
-    return fields.select(LINE, *(name for name in columns if name)), broken
-
-
 def _typed(table: "pl.DataFrame", source: Source) -> "pl.DataFrame":
     """Scores as floats, the rest of the known columns as text (truth may stay Boolean)."""
     import polars as pl
@@ -146,17 +141,8 @@ def _typed(table: "pl.DataFrame", source: Source) -> "pl.DataFrame":
     return table.with_columns(pl.col(SCORE).cast(kept), *(pl.col(name).cast(pl.String) for name in texts))
 
 
-def _with_values(rows: "pl.DataFrame", source: Source, options: Options) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """Rows that have a score at all."""
-    import polars as pl
-
-    is_empty = rows[SCORE].is_null()
-    bad = rows.filter(is_empty).with_columns(pl.lit("null").alias(TEXT))
-    return rows.filter(~is_empty), refuse(bad, source, options, expected="a number as score", unit="row")
-
-
 def _with_known(rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Empty text as null, and species only where there is an attack."""
+    """Empty text as null, and PAI species only where there is an attack."""
     import polars as pl
 
     known = [name for name in rows.columns if name in (*OPTIONAL, *QUALITIES)]

@@ -17,10 +17,12 @@ _ZOOM_FREE_CM: Final = 45.0
 
 
 def blur(radiance: FloatArray, *, sigma_px: FloatArray, motion_px: FloatArray, motion_angle: FloatArray) -> FloatArray:
-    """Optical and motion blur of frames [n, h, w]: a Gaussian times a line, applied exactly as transfer functions.
+    """Blur frames [n, h, w] by optics and motion: a Gaussian times a line, applied exactly as transfer functions.
 
-    `sigma_px` is the Gaussian's standard deviation, `motion_px` the line's length, `motion_angle` its direction in
-    radians, each [n].
+    Args:
+        radiance: float32[n, h, w].
+        sigma_px: the Gaussian's standard deviation, [n].
+        motion_px, motion_angle: the line's length and its direction in radians, [n].
     """
     height, width = radiance.shape[1:]
     padded = np.pad(radiance, ((0, 0), (_PAD, _PAD), (_PAD, _PAD)), mode="edge")
@@ -35,24 +37,25 @@ def blur(radiance: FloatArray, *, sigma_px: FloatArray, motion_px: FloatArray, m
 
 
 def blur_sigma_px(conditions: CaptureConditions, cameras: Sequence[CameraModel]) -> FloatArray:
-    """Gaussian blur of each frame, pixels: the lens, and beyond 45 cm the digital zoom that keeps the face in view."""
+    """Compute the Gaussian blur of each frame, pixels: the lens, and beyond 45 cm the digital zoom."""
     lens = np.array([camera.optical_blur_px for camera in cameras], np.float32)[conditions.camera]
     zoom = 0.9 * np.maximum(0.0, conditions.distance_cm / _ZOOM_FREE_CM - 1.0)
     return np.asarray(np.hypot(lens, zoom), np.float32)
 
 
 def expose(
-    radiance: FloatArray,
-    *,
-    conditions: CaptureConditions,
-    cameras: Sequence[CameraModel],
-    noise: FloatArray,
+    radiance: FloatArray, *, conditions: CaptureConditions, cameras: Sequence[CameraModel], noise: FloatArray
 ) -> NDArray[np.uint8]:
-    """Frames uint8[n, h, w] from radiance in [0, ~1] and standard normal noise, both float32[n, h, w].
+    """Expose frames uint8[n, h, w].
 
-    Above a camera's knee half of the surplus light (in stops) is kept as charge; below it the charge falls with
-    the light, so shot noise
-    (variance = charge) and read noise weigh more and the frame darkens.
+    Above a camera's knee half of the surplus light (in stops) is kept as charge; below it the charge falls with the
+    light, so shot noise (variance = charge) and read noise count for more and the frame darkens.
+
+    Args:
+        radiance: float32[n, h, w] in [0, ~1].
+        conditions: of each frame.
+        cameras: that the conditions index.
+        noise: standard normal, float32[n, h, w].
     """
     column = {
         name: np.array([getattr(camera, name) for camera in cameras], np.float32)[conditions.camera][:, None, None]

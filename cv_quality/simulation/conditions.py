@@ -1,4 +1,4 @@
-"""Under which conditions a frame is captured, as a frozen struct of arrays, and the cameras that capture it.
+"""Capture conditions of frames as a frozen struct of arrays, and the cameras that capture them.
 How a condition changes pixels is in `drawing.py` and `camera.py`; who meets which condition is in `population.py`.
 """
 
@@ -55,18 +55,30 @@ class CaptureConditions:
         return int(self.seeds.shape[0])
 
     def take(self, rows: slice | NDArray[np.int64]) -> CaptureConditions:
-        """The same conditions for some of the frames."""
+        """Take the conditions of some frames."""
         return CaptureConditions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def frame_seeds(seed: int, *, key: Sequence[int], count: int) -> NDArray[np.uint64]:
-    """`count` independent frame seeds of one named stream."""
+def _frame_seeds(seed: int, *, key: Sequence[int], count: int) -> NDArray[np.uint64]:
+    """Draw independent frame seeds of one named stream.
+
+    Args:
+        seed: of the simulation.
+        key: name of the stream.
+        count: how many.
+    """
     state = np.random.SeedSequence(seed, spawn_key=tuple(key)).generate_state(count, np.uint64)
     return np.asarray(state, np.uint64)
 
 
 def benign_conditions(count: int, *, seed: int, camera_count: int = 1) -> CaptureConditions:
-    """Cooperative captures: 80 to 800 lux, arm's length, within 8 degrees of frontal, nothing worn."""
+    """Draw cooperative captures: 80 to 800 lux, arm's length, within 8 degrees of frontal, nothing worn.
+
+    Args:
+        count: frames.
+        seed: of the draws.
+        camera_count: cameras to choose from.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(101,)))
     return CaptureConditions(
         illuminance_lux=np.exp(rng.uniform(np.log(80.0), np.log(800.0), count)).astype(np.float32),
@@ -77,12 +89,16 @@ def benign_conditions(count: int, *, seed: int, camera_count: int = 1) -> Captur
         eyewear=np.zeros(count, np.int64),
         covering=np.zeros(count, np.int64),
         camera=rng.integers(0, camera_count, count),
-        seeds=frame_seeds(seed, key=(102,), count=count),
+        seeds=_frame_seeds(seed, key=(102,), count=count),
     )
 
 
 def harsh_conditions(count: int, *, seed: int, camera_count: int = 1) -> CaptureConditions:
-    """Uncooperative captures: 5 to 800 lux, to 90 cm, to 32 degrees, motion, and every sort of eyewear and covering."""
+    """Draw uncooperative captures: 5 to 800 lux, to 90 cm, to 32 degrees, motion, eyewear and coverings.
+
+    Args:
+        count, seed, camera_count: as for `benign_conditions`.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(103,)))
     return CaptureConditions(
         illuminance_lux=np.exp(rng.uniform(np.log(5.0), np.log(800.0), count)).astype(np.float32),
@@ -93,12 +109,16 @@ def harsh_conditions(count: int, *, seed: int, camera_count: int = 1) -> Capture
         eyewear=rng.choice(3, count, p=[0.5, 0.35, 0.15]),
         covering=rng.choice(3, count, p=[0.7, 0.2, 0.1]),
         camera=rng.integers(0, camera_count, count),
-        seeds=frame_seeds(seed, key=(104,), count=count),
+        seeds=_frame_seeds(seed, key=(104,), count=count),
     )
 
 
 def low_light_conditions(count: int, *, seed: int, camera_count: int = 1) -> CaptureConditions:
-    """Cooperative captures in 1.5 to 10 lux."""
+    """Draw cooperative captures in 1.5 to 10 lux.
+
+    Args:
+        count, seed, camera_count: as for `benign_conditions`.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(105,)))
     benign = benign_conditions(count, seed=seed, camera_count=camera_count)
     lux = np.exp(rng.uniform(np.log(1.5), np.log(9.99), count)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How an identity vector becomes the measures of a face: one declared table of parameters, one latent each.
+"""Measures of a face from its identity vector: one declared table of parameters, one latent each.
 Lengths are in head units (half the height of an average head); drawing them is in `drawing.py`.
 """
 
@@ -9,12 +9,7 @@ from typing import Final
 import numpy as np
 
 from cv_quality.simulation.conditions import FloatArray
-from cv_quality.simulation.identity import (
-    AGE_COLUMN,
-    LATENT_DIM,
-    MASCULINITY_COLUMN,
-    SKIN_TONE_COLUMN,
-)
+from cv_quality.simulation.identity import AGE_COLUMN, LATENT_DIM, MASCULINITY_COLUMN, SKIN_TONE_COLUMN
 
 # Name, mean, standard deviation. The row number is the latent that moves it.
 _MEASURES: Final = (
@@ -71,20 +66,16 @@ _TEXTURE_AMPLITUDE: Final = 0.075
 _MONK_ALBEDO: Final = np.array([0.74, 0.70, 0.66, 0.60, 0.52, 0.43, 0.36, 0.30, 0.25, 0.21], np.float32)
 
 
-def _mixing(columns: int, stream: int) -> FloatArray:
-    """A fixed matrix float32[32, columns] with unit columns: the secondary traits are blends of the same latents."""
+def _blend(latents: FloatArray, *, columns: int, stream: int) -> FloatArray:
+    """N(0, 1) blends float32[n, columns] of latents float32[n, 32], summed in an order that no batch size changes."""
     rng = np.random.default_rng(np.random.SeedSequence(20_260_901, spawn_key=(stream,)))
     matrix = rng.standard_normal((LATENT_DIM, columns))
-    return np.asarray(matrix / np.linalg.norm(matrix, axis=0), np.float32)
-
-
-def blend(latents: FloatArray, *, columns: int, stream: int) -> FloatArray:
-    """N(0, 1) blends float32[n, columns] of latents float32[n, 32], summed in an order that no batch size changes."""
-    return np.asarray((latents[:, :, None] * _mixing(columns, stream)[None]).sum(axis=1), np.float32)
+    mixing = np.asarray(matrix / np.linalg.norm(matrix, axis=0), np.float32)
+    return np.asarray((latents[:, :, None] * mixing[None]).sum(axis=1), np.float32)
 
 
 def face_measures(identities: FloatArray) -> dict[str, FloatArray]:
-    """All measures of n faces, each float32[n, 1, 1] so that it multiplies planes [n, h, w].
+    """Compute all measures of n faces, each float32[n, 1, 1] so that it multiplies planes [n, h, w].
 
     Latents are clipped to +-2.5 so that no face falls apart.
     """
@@ -119,16 +110,16 @@ def _albedos(identities: FloatArray, measures: dict[str, FloatArray]) -> dict[st
 
 
 def texture_coefficients(identities: FloatArray) -> FloatArray:
-    """Amplitudes float32[n, 4, 4] of the smooth skin texture's cosine products."""
-    flat = blend(identities[:, :LATENT_DIM], columns=TEXTURE_WAVES**2, stream=11)
+    """Compute amplitudes float32[n, 4, 4] of the smooth skin texture's cosine products."""
+    flat = _blend(identities[:, :LATENT_DIM], columns=TEXTURE_WAVES**2, stream=11)
     decay = 1.0 / (1.0 + 0.35 * np.add.outer(np.arange(TEXTURE_WAVES), np.arange(TEXTURE_WAVES)))
     shaped = flat.reshape(-1, TEXTURE_WAVES, TEXTURE_WAVES) * decay
     return np.asarray(_TEXTURE_AMPLITUDE * shaped, np.float32)
 
 
 def moles(identities: FloatArray) -> FloatArray:
-    """Place (u, v) and depth 0..0.6 of each person's moles, float32[n, 3, 3]."""
-    raw = blend(identities[:, :LATENT_DIM], columns=3 * MOLE_COUNT, stream=12).reshape(-1, MOLE_COUNT, 3)
+    """Compute place (u, v) and depth 0..0.6 of each person's moles, float32[n, 3, 3]."""
+    raw = _blend(identities[:, :LATENT_DIM], columns=3 * MOLE_COUNT, stream=12).reshape(-1, MOLE_COUNT, 3)
     place_u = 0.55 * np.tanh(raw[..., 0])
     place_v = 0.15 + 0.55 * np.tanh(raw[..., 1])
     depth = np.clip(0.45 * raw[..., 2], 0.0, 0.6)

@@ -1,4 +1,4 @@
-"""Who a simulated face belongs to: the identity vector, its layout, and the three seed streams it is drawn from.
+"""Identity vectors of simulated faces: their layout, and the three seed streams they are drawn from.
 No pixels here (see `rendering.py`) and no study attributes beyond those that show in a face (see `population.py`).
 """
 
@@ -34,9 +34,14 @@ class IdentitySpace(IntEnum):
 
 
 def draw_latents(space: IdentitySpace, *, seed: int, indices: Sequence[int]) -> NDArray[np.float32]:
-    """Latents of the people numbered `indices` in one space, float32[n, 32].
+    """Draw latents of numbered people of one space, float32[n, 32].
 
     The space is part of the seed sequence's key, so equal seeds and indices of two spaces are unrelated people.
+
+    Args:
+        space: a seed stream.
+        seed: of the simulation.
+        indices: numbers of the people.
     """
     keys = [np.random.SeedSequence(seed, spawn_key=(int(space), int(index))) for index in indices]
     rows = [np.random.Generator(np.random.SFC64(key)).standard_normal(LATENT_DIM, np.float32) for key in keys]
@@ -50,13 +55,25 @@ def build_identities(
     ages: NDArray[np.float32],
     masculinity: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Identity vectors float32[n, 35] from latents float32[n, 32] and the three visible attributes, each [n]."""
+    """Build identity vectors float32[n, 35].
+
+    Args:
+        latents: float32[n, 32].
+        skin_tones, ages, masculinity: the three visible attributes, each [n].
+    """
     visible = np.stack([skin_tones.astype(np.float32), ages, masculinity], axis=1)
     return np.concatenate([latents, visible], axis=1).astype(np.float32)
 
 
 def draw_people(space: IdentitySpace, *, seed: int, count: int, first: int = 0) -> NDArray[np.float32]:
-    """Identity vectors float32[count, 35] with uniform skin tone, age and sex, for training and tuning models."""
+    """Draw identity vectors float32[count, 35] with uniform skin tone, age and sex, to train and tune models.
+
+    Args:
+        space: a seed stream.
+        seed: of the simulation.
+        count: people.
+        first: number of the first.
+    """
     latents = draw_latents(space, seed=seed, indices=range(first, first + count))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(space), first, count, 7)))
     return build_identities(
@@ -68,11 +85,11 @@ def draw_people(space: IdentitySpace, *, seed: int, count: int, first: int = 0) 
 
 
 def age_in_band(age_band: str, *, position: float) -> float:
-    """Age on the renderer's 0..1 scale for a band of `AGE_BANDS`; `position` 0..1 is the place inside the band."""
+    """Convert a band of `AGE_BANDS` to the renderer's age 0..1; `position` 0..1 is the place inside the band."""
     low, high = _AGE_RANGES[AGE_BANDS.index(age_band)]
     return low + (high - low) * position
 
 
 def masculinity_of(sex: str, *, offset: float) -> float:
-    """Where a face of this recorded sex lies on the renderer's -1..1 scale; `offset` is the person's own shift."""
+    """Convert a recorded sex to the renderer's scale -1..1; `offset` is the person's own shift."""
     return float(np.clip(_MASCULINITY[sex] + offset, -1.0, 1.0))

@@ -1,4 +1,4 @@
-"""Who takes part and what they do: subjects, their devices, their enrolment, and the transactions of each build.
+"""The simulated population: subjects, their devices, their enrolment, and the transactions of each build.
 Attributes hang together as in life, so that age, eyewear, device model and supplier look guilty of what low light does.
 Rendering is in `rendering.py`; what the device decides about a capture is in `simulate.py`.
 """
@@ -87,7 +87,7 @@ class Population:
     identities: NDArray[np.float32]
 
     def at(self, site: str) -> tuple[Subject, ...]:
-        """The subjects of one site, by id."""
+        """List the subjects of one site, by id."""
         return tuple(subject for subject in self.subjects if subject.site == site)
 
 
@@ -126,7 +126,7 @@ class Transaction:
 
 
 def build_population(scenario: Scenario, *, seed: int) -> Population:
-    """The people of a scenario; the same for every build and round."""
+    """Build the people of a scenario; the same for every build and round."""
     subjects: list[Subject] = []
     ages, masculinity = [], []
     for site in scenario.sites:
@@ -151,7 +151,9 @@ def _site_subjects(scenario: Scenario, site: SitePlan, *, first_row: int, seed: 
         rng = _rng(seed, _Stream.SUBJECT, row, 0)
         is_senior = rng.random() < site.senior_share
         age_band = str(rng.choice(_SENIOR_BANDS if is_senior else AGE_BANDS[:2]))
-        model = _device_model(site, is_senior=is_senior, rng=rng)
+        weights = np.array([site.device_weights.get(model.name, 0.0) for model in FLEET])
+        weights[0] *= _OLD_PHONE_FACTOR if is_senior else 1.0
+        model = FLEET[int(rng.choice(len(FLEET), p=weights / weights.sum()))]
         unit = counts[model.name] // SUBJECTS_PER_DEVICE
         counts[model.name] += 1
         subjects.append(
@@ -170,12 +172,6 @@ def _site_subjects(scenario: Scenario, site: SitePlan, *, first_row: int, seed: 
     return subjects
 
 
-def _device_model(site: SitePlan, *, is_senior: bool, rng: np.random.Generator) -> DeviceModel:
-    weights = np.array([site.device_weights.get(model.name, 0.0) for model in FLEET])
-    weights[0] *= _OLD_PHONE_FACTOR if is_senior else 1.0
-    return FLEET[int(rng.choice(len(FLEET), p=weights / weights.sum()))]
-
-
 def _device(model: DeviceModel, *, site: str, unit: int, key: tuple[int, ...], seed: int) -> Device:
     rng = _rng(seed, _Stream.DEVICE, MODEL_NAMES.index(model.name), *key)
     suppliers = sorted(model.suppliers)
@@ -188,7 +184,13 @@ def _device(model: DeviceModel, *, site: str, unit: int, key: tuple[int, ...], s
 
 
 def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datetime, list[Capture]]:
-    """When a subject enrolled, a week before the first build, and the cooperative captures of it."""
+    """Plan a subject's enrolment a week before the first build: its time and cooperative captures.
+
+    Args:
+        scenario: number of frames, and the builds.
+        subject: who enrols.
+        seed: of the simulation.
+    """
     rng = _rng(seed, _Stream.ENROL, subject.row)
     day = min(build.starts_on for build in scenario.builds) - timedelta(days=7)
     starts_at = datetime.combine(day, time(9), UTC) + timedelta(minutes=5 * subject.row)
@@ -212,7 +214,14 @@ def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datet
 
 
 def transactions(scenario: Scenario, population: Population, *, plan: DropPlan, seed: int) -> list[Transaction]:
-    """All transactions of one drop, two a session, in order of subject."""
+    """Plan all transactions of one drop, two a session, in order of subject.
+
+    Args:
+        scenario: how many of each subject.
+        population: the people.
+        plan: the drop.
+        seed: of the simulation.
+    """
     people = population.at(plan.site.name)
     planned = []
     for subject in people:
@@ -304,7 +313,7 @@ def _capture(setting: _Setting, *, attempt: int, rng: np.random.Generator) -> Ca
 
 
 def to_conditions(captures: Sequence[Capture], devices: Sequence[Device]) -> CaptureConditions:
-    """The renderer's struct of arrays for captures taken on these devices."""
+    """Convert captures on these devices to the renderer's struct of arrays."""
 
     def column(name: str) -> NDArray[np.float32]:
         return np.array([getattr(capture, name) for capture in captures], np.float32)

@@ -30,10 +30,16 @@ def render(
     cameras: Sequence[CameraModel] = DEFAULT_CAMERAS,
     threads: int = 1,
 ) -> NDArray[np.uint8]:
-    """Frames uint8[n, 96, 96] of identity vectors float32[n, 35] under n conditions.
+    """Render frames uint8[n, 96, 96].
 
     Everything random in a frame comes from its own seed in `conditions.seeds`, so neither the split into batches nor
     the number of threads changes a byte.
+
+    Args:
+        identities: float32[n, 35].
+        conditions: of n frames.
+        cameras: that the conditions index.
+        threads: of rendering.
     """
     frames = np.empty((len(conditions), FRAME_SIZE, FRAME_SIZE), np.uint8)
 
@@ -52,7 +58,7 @@ def render(
 
 
 def encode_png(frame: NDArray[np.uint8]) -> bytes:
-    """One frame uint8[h, w] as PNG bytes; the fastest compression, since sensor noise does not compress."""
+    """Encode one frame uint8[h, w] as PNG; the fastest compression, since sensor noise does not compress."""
     from PIL import Image
 
     buffer = io.BytesIO()

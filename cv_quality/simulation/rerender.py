@@ -11,25 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cv_quality.error_analysis.explanations.counterfactuals import Rerendered
 from cv_quality.errors import ScenarioError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.modality import Setting
-from cv_quality.simulation.fleet import CAMERAS
-from cv_quality.simulation.population import (
-    Capture,
-    Population,
-    Subject,
-    build_population,
-    to_conditions,
-    transactions,
-)
-from cv_quality.simulation.rendering import render
+from cv_quality.simulation.population import Capture, Population, Subject, build_population, transactions
 from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, load_scenario, packaged_scenarios
+from cv_quality.simulation.simulate import render_captures
 
 if TYPE_CHECKING:
     from cv_quality.error_analysis.explanations.counterfactuals import Rerender
@@ -57,21 +46,18 @@ class SimulatedDrops:
         Raises:
             ScenarioError: there is no such condition.
         """
-        _require_conditions(change)
+        names = [name for name in Capture.__dataclass_fields__ if name != "seed"]
+        for name in change:
+            if name not in names:
+                raise ScenarioError(f"no condition {name!r} to change; {near(name, names)}")
         known = self._of_drop(drop) if drop in self.plans else {}
         rows = [row for row, attempt in enumerate(attempts) if attempt in known]
-        people = [known[attempts[row]][0] for row in rows]
-        captures = [replace(known[attempts[row]][1], **change) for row in rows]  # type: ignore[arg-type]
+        captures = [(known[attempts[row]][0], replace(known[attempts[row]][1], **change)) for row in rows]  # type: ignore[arg-type]
         frames: list[Frame | None] = [None] * len(attempts)
         lux: list[float | None] = [None] * len(attempts)
-        for row, frame, capture in zip(rows, self._rendered(people, captures), captures, strict=True):
+        for row, frame, (_, capture) in zip(rows, render_captures(captures, self.population), captures, strict=True):
             frames[row], lux[row] = frame, capture.illuminance_lux
         return Rerendered(tuple(frames), {"illuminance_lux": tuple(lux)})
-
-    def _rendered(self, people: Sequence[Subject], captures: Sequence[Capture]) -> NDArray[np.uint8]:
-        identities = self.population.identities[[subject.row for subject in people]]
-        conditions = to_conditions(captures, [subject.device for subject in people])
-        return render(identities, conditions, cameras=CAMERAS, threads=2)
 
     def _of_drop(self, drop: str) -> dict[str, tuple[Subject, Capture]]:
         """Who was captured under which conditions in each attempt of a drop, played or not, by its id."""
@@ -85,7 +71,7 @@ class SimulatedDrops:
 
 
 def rerenderer(landing: Store) -> Rerender | None:
-    """Re-rendering for the drops of a landing area; None where they are not those of a packaged scenario.
+    """Make the re-rendering of a landing area's drops; None where they are not those of a packaged scenario.
 
     Where several scenarios were simulated into one landing area, each drop is rendered by its own.
     """
@@ -115,10 +101,3 @@ def _simulated(landing: Store, name: str) -> SimulatedDrops | None:
     if not isinstance(truth, dict) or truth.get("drops") != list(plans) or not isinstance(truth.get("seed"), int):
         return None
     return SimulatedDrops(scenario, truth["seed"], build_population(scenario, seed=truth["seed"]), plans)
-
-
-def _require_conditions(change: Mapping[str, Setting]) -> None:
-    known = [name for name in Capture.__dataclass_fields__ if name != "seed"]
-    for name in change:
-        if name not in known:
-            raise ScenarioError(f"no condition {name!r} to change; {near(name, known)}")

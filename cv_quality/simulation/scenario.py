@@ -5,7 +5,7 @@ How people and sessions are drawn from it is in `population.py`; how drops come 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import resources
@@ -101,7 +101,7 @@ class DropPlan:
 
 
 def drop_plans(scenario: Scenario) -> list[DropPlan]:
-    """The drops of a scenario, in order of build, round and site."""
+    """Plan the drops of a scenario, in order of build, round and site."""
     return [
         DropPlan(site, build, number, round_number)
         for number, build in enumerate(scenario.builds)
@@ -111,13 +111,13 @@ def drop_plans(scenario: Scenario) -> list[DropPlan]:
 
 
 def packaged_scenarios() -> list[str]:
-    """Names of the scenarios that come with the package."""
+    """List the names of the scenarios that come with the package."""
     folder = resources.files("cv_quality.simulation") / "scenarios"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:
-    """A packaged scenario by name (`demo`, `tiny`), or one from a YAML file.
+    """Load a packaged scenario by name (`demo`, `tiny`), or one from a YAML file.
 
     Raises:
         ScenarioError: no such scenario, or a key or value that does not fit.
@@ -135,7 +135,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
 
 
 def parse_scenario(text: str, *, where: str) -> Scenario:
-    """The scenario in a YAML text; `where` names it in errors.
+    """Parse the scenario in a YAML text; `where` names it in errors.
 
     Raises:
         ScenarioError: names the key, what was expected and what was found.
@@ -147,7 +147,13 @@ def parse_scenario(text: str, *, where: str) -> Scenario:
     mapping = dict(_mapping(raw, where=where))
     for key, part in (("sites", SitePlan), ("builds", BuildPlan), ("defects", Defect)):
         if key in mapping:
-            mapping[key] = tuple(_parts(part, mapping[key], where=f"{where}: {key}"))
+            at, value = f"{where}: {key}", mapping[key]
+            if not isinstance(value, list):
+                raise ScenarioError(f"{at}: expected a list, found {type(value).__name__}")
+            mapping[key] = tuple(
+                _build(part, _mapping(item, where=f"{at}[{index}]"), where=f"{at}[{index}]")
+                for index, item in enumerate(value)
+            )
     scenario = _build(Scenario, mapping, where=where)
     _check(scenario, where=where)
     return scenario
@@ -157,14 +163,6 @@ def _mapping(value: object, *, where: str) -> Mapping[str, object]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ScenarioError(f"{where}: expected a mapping, found {type(value).__name__}")
     return value
-
-
-def _parts(part: type[_Part], value: object, *, where: str) -> Iterator[_Part]:
-    if not isinstance(value, list):
-        raise ScenarioError(f"{where}: expected a list, found {type(value).__name__}")
-    for index, item in enumerate(value):
-        at = f"{where}[{index}]"
-        yield _build(part, _mapping(item, where=at), where=at)
 
 
 def _build(part: type[_Part], mapping: Mapping[str, object], *, where: str) -> _Part:

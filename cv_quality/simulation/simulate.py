@@ -1,4 +1,4 @@
-"""Simulates a study: renders every capture, lets each build's own model decide on the pixels, and writes the drops.
+"""Simulate a study: render every capture, let each build's own model decide on the pixels, and write the drops.
 The planted truth is written beside the drops, never inside one; what to simulate is in `scenario.py`.
 """
 
@@ -200,7 +200,7 @@ def _enrol(
     """Write the enrolments of a drop; returns the fused unit reference [d] of each subject as this build sees it."""
     visits = [(subject, *enrolment(scenario, subject, seed=seed)) for subject in people]
     captures = [(subject, capture) for subject, _, taken in visits for capture in taken]
-    frames = _render(captures, population)
+    frames = render_captures(captures, population)
     embedded = embedder.embed(list(frames), illuminance_lux=[capture.illuminance_lux for _, capture in captures])
     images = iter(frames)
     for subject, starts_at, taken in visits:
@@ -238,7 +238,7 @@ def _play(
     number = 1
     while waiting:
         captures = [(transaction.subject, transaction.captures[number - 1]) for transaction in waiting]
-        frames = _render(captures, population)
+        frames = render_captures(captures, population)
         lux = [capture.illuminance_lux for _, capture in captures]
         embeddings = embedder.embed(list(frames), illuminance_lux=lux).embeddings
         can_use = is_usable(frames)
@@ -258,14 +258,15 @@ def _play(
     return sorted(attempts, key=lambda attempt: (attempt.transaction.starts_at, attempt.frame_name))
 
 
-def _render(captures: Sequence[tuple[Subject, Capture]], population: Population) -> NDArray[np.uint8]:
+def render_captures(captures: Sequence[tuple[Subject, Capture]], population: Population) -> NDArray[np.uint8]:
+    """Render captures of subjects as their devices' cameras take them."""
     identities = population.identities[[subject.row for subject, _ in captures]]
     conditions = to_conditions([capture for _, capture in captures], [subject.device for subject, _ in captures])
     return render(identities, conditions, cameras=CAMERAS, threads=2)
 
 
 def is_usable(frames: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each frame of uint8[n, h, w] passes the device's own check of contrast in the middle of the frame.
+    """Check whether each frame of uint8[n, h, w] passes the device's own check of contrast in the middle of the frame.
 
     Contrast is the standard deviation, in grey levels, of means of 4 x 4 pixels, which sensor noise hardly reaches.
     """

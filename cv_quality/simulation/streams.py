@@ -25,7 +25,14 @@ _HOT_RUNS: Final = 3
 
 
 def stream_events(device: Device, *, plan: DropPlan, frames: int, seed: int) -> Iterator[dict[str, Scalar]]:
-    """Fields of the `stream_frame` events of one run at 30 frames a second; a dropped frame has no latency."""
+    """Simulate the `stream_frame` events of one run at 30 frames a second; a dropped frame has no latency.
+
+    Args:
+        device: that runs it.
+        plan: the drop.
+        frames: how many.
+        seed: of the simulation.
+    """
     unit = int(device.device_id.rsplit("-", 1)[1])
     key = (9, plan.build_number, plan.round_number, MODEL_NAMES.index(device.model.name), unit)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(*key, *plan.site.name.encode())))

@@ -1,4 +1,4 @@
-"""Trains the two reference embeddings of the simulated fleet and writes them with their registry entries.
+"""Train the two reference embeddings of the simulated fleet and write them with their registry entries.
 Run as `python -m cv_quality.simulation.train_reference_models --out DIR --seed 0`; the people it trains and tunes on
 come from seed streams that no evaluation draws from. Loading models for an evaluation is `cv_quality.inference`'s task.
 """
@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from cv_quality.inference.preprocessing import parse_steps, prepare
+from cv_quality.metrics.verification import eer, rates_at
 from cv_quality.simulation.conditions import (
     CaptureConditions,
     FloatArray,
@@ -98,8 +99,8 @@ BUILDS: Final = (
 )
 
 
-def preprocessing_steps(gamma: float) -> list[str | dict[str, object]]:
-    """The registry's preprocessing list of a build whose tone curve has this exponent."""
+def _preprocessing_steps(gamma: float) -> list[str | dict[str, object]]:
+    """Make the registry's preprocessing list of a build whose tone curve has this exponent."""
     return [
         "gray",
         {"tone_curve": {"below_lux": BELOW_LUX, "gamma": gamma}},
@@ -108,14 +109,14 @@ def preprocessing_steps(gamma: float) -> list[str | dict[str, object]]:
     ]
 
 
-def preprocess(frames: NDArray[np.uint8], illuminance_lux: FloatArray, *, gamma: float) -> NDArray[np.float32]:
+def _preprocess(frames: NDArray[np.uint8], illuminance_lux: FloatArray, *, gamma: float) -> NDArray[np.float32]:
     """What the model of a build with this tone curve eats: float32[n, 1, 64, 64] of frames uint8[n, h, w]."""
-    steps = parse_steps(preprocessing_steps(gamma), where="preprocessing")
+    steps = parse_steps(_preprocessing_steps(gamma), where="preprocessing")
     return prepare(list(frames), steps=steps, illuminance_lux=illuminance_lux.tolist())
 
 
 def build_network(recipe: Recipe) -> nn.Sequential:
-    """Four strided convolution stages, a linear map to 64 numbers; 110 to 230 thousand parameters."""
+    """Build four strided convolution stages, a linear map to 64 numbers; 110 to 230 thousand parameters."""
     from torch import nn
 
     def stage(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -133,7 +134,7 @@ def build_network(recipe: Recipe) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), head, nn.BatchNorm1d(EMBEDDING_DIM))
 
 
-def training_set(recipe: Recipe, *, seed: int, threads: int) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+def _training_set(recipe: Recipe, *, seed: int, threads: int) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
     """Preprocessed frames float16[n, 1, 64, 64] and the number of the person in each."""
     people = draw_people(IdentitySpace.TRAINING, seed=seed, count=recipe.people)
     images, labels = [], []
@@ -143,7 +144,7 @@ def training_set(recipe: Recipe, *, seed: int, threads: int) -> tuple[NDArray[np
         for start in range(0, len(who), 2000):
             rows = slice(start, start + 2000)
             frames = render(people[who[rows]], conditions.take(rows), cameras=CAMERAS, threads=threads)
-            inputs = preprocess(frames, conditions.illuminance_lux[rows], gamma=RIGHT_GAMMA)
+            inputs = _preprocess(frames, conditions.illuminance_lux[rows], gamma=RIGHT_GAMMA)
             images.append(inputs.astype(np.float16))
         labels.append(who)
     return np.concatenate(images), np.concatenate(labels)
@@ -159,20 +160,26 @@ class _Lesson:
     traits: torch.Tensor
 
     def losses(self, inputs: torch.Tensor, who: torch.Tensor, *, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The margin loss of one batch, and the mean squared error of the traits read off its embeddings."""
+        """Compute the margin loss of one batch, and the mean squared error of the traits read off its embeddings."""
         embeddings = self.network(inputs)
         misread = (self.reader(embeddings) - self.traits[who]).square().mean()
-        return margin_loss(embeddings, self.classes, who, margin=margin), misread
+        return _margin_loss(embeddings, self.classes, who, margin=margin), misread
 
 
 def train(recipe: Recipe, *, seed: int, threads: int) -> nn.Sequential:
-    """The trained network in eval mode: cosine-margin softmax (CosFace, arXiv:1801.09414) and trait reading."""
+    """Train a network, returned in eval mode: cosine-margin softmax (CosFace, arXiv:1801.09414) and trait reading.
+
+    Args:
+        recipe: of the model.
+        seed: of people, frames and weights.
+        threads: of torch and rendering.
+    """
     import torch
 
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    images, labels = training_set(recipe, seed=seed, threads=threads)
+    images, labels = _training_set(recipe, seed=seed, threads=threads)
     logger.info("%s: %d frames of %d people", recipe.name, len(labels), recipe.people)
     lesson = _lesson(recipe, seed=seed)
     parameters = [*lesson.network.parameters(), *lesson.reader.parameters(), lesson.classes]
@@ -185,7 +192,7 @@ def train(recipe: Recipe, *, seed: int, threads: int) -> nn.Sequential:
         history = []
         for start in range(0, len(order) - _BATCH + 1, _BATCH):
             rows = order[start : start + _BATCH]
-            inputs = torch.from_numpy(augment(images[rows].astype(np.float32), rng))
+            inputs = torch.from_numpy(_augment(images[rows].astype(np.float32), rng))
             # A margin from the first step stalls a young network at the loss of a blind guess.
             margin = _MARGIN * min(1.0, 3 * schedule.last_epoch / steps)
             loss, misread = lesson.losses(inputs, torch.from_numpy(labels[rows]), margin=margin)
@@ -206,16 +213,16 @@ def _lesson(recipe: Recipe, *, seed: int) -> _Lesson:
     network = build_network(recipe)
     classes = torch.nn.Parameter(torch.randn(recipe.people, EMBEDDING_DIM))
     people = draw_people(IdentitySpace.TRAINING, seed=seed, count=recipe.people)
-    traits = torch.from_numpy(visible_traits(people))
+    traits = torch.from_numpy(_visible_traits(people))
     return _Lesson(network, classes, torch.nn.Linear(EMBEDDING_DIM, traits.shape[1]), traits)
 
 
-def visible_traits(people: NDArray[np.float32]) -> NDArray[np.float32]:
+def _visible_traits(people: NDArray[np.float32]) -> NDArray[np.float32]:
     """The identity vectors float32[n, 35] standardised by column: what an embedding ought to know of a face."""
     return np.asarray((people - people.mean(axis=0)) / people.std(axis=0), np.float32)
 
 
-def augment(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _augment(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Shift each image [1, 64, 64] by up to two pixels and change its brightness and contrast a little."""
     moved = np.empty_like(images)
     for row, (down, right) in enumerate(rng.integers(-2, 3, (len(images), 2))):
@@ -225,7 +232,7 @@ def augment(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return np.asarray(moved * gain + offset, np.float32)
 
 
-def margin_loss(
+def _margin_loss(
     embeddings: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor, *, margin: float
 ) -> torch.Tensor:
     """Cross entropy over cosines, the own class's cosine lowered by the margin before scaling."""
@@ -250,13 +257,13 @@ def export(network: nn.Sequential, path: Path) -> None:
     path.write_bytes(harmless_archive(buffer.getvalue(), name=path.name).getvalue())
 
 
-def embed_with(network: nn.Module, *, gamma: float) -> Embed:
-    """A function from frames uint8[n, h, w] and their lux to unit embeddings float32[n, 64]."""
+def _embed_with(network: nn.Module, *, gamma: float) -> Embed:
+    """Make a function from frames uint8[n, h, w] and their lux to unit embeddings float32[n, 64]."""
     import torch
 
     def embed(frames: NDArray[np.uint8], illuminance_lux: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            raw = network(torch.from_numpy(preprocess(frames, illuminance_lux, gamma=gamma))).numpy()
+            raw = network(torch.from_numpy(_preprocess(frames, illuminance_lux, gamma=gamma))).numpy()
         return np.asarray(raw / np.linalg.norm(raw, axis=1, keepdims=True), np.float32)
 
     return embed
@@ -274,7 +281,15 @@ class ProbeFrames:
 
 
 def probe_frames(space: IdentitySpace, condition_set: str, *, seed: int, people: int, threads: int = 1) -> ProbeFrames:
-    """Benign enrolments and attempts under one of `CONDITION_SETS`, of people of one identity space."""
+    """Render benign enrolments and attempts of people of one identity space.
+
+    Args:
+        space: a seed stream.
+        condition_set: of the attempts, one of `CONDITION_SETS`.
+        seed: of people and conditions.
+        people: how many.
+        threads: of rendering.
+    """
     who = draw_people(space, seed=seed, count=people)
     enrol = benign_conditions(3 * people, seed=seed + 1, camera_count=len(CAMERAS))
     attempt = CONDITION_SETS[condition_set](4 * people, seed=seed + 2, camera_count=len(CAMERAS))
@@ -288,7 +303,7 @@ def probe_frames(space: IdentitySpace, condition_set: str, *, seed: int, people:
 
 
 def probe_scores(frames: ProbeFrames, embed: Embed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Genuine scores [4 n] and all impostor scores [4 n (n - 1)] against references fused from three frames."""
+    """Score genuine pairs [4 n] and all impostor scores [4 n (n - 1)] against references fused from three frames."""
     enrolment = embed(frames.enrolment, frames.enrolment_lux).reshape(frames.people, 3, -1).sum(axis=1)
     references = enrolment / np.linalg.norm(enrolment, axis=1, keepdims=True)
     scores = embed(frames.attempts, frames.attempts_lux) @ references.T
@@ -297,22 +312,19 @@ def probe_scores(frames: ProbeFrames, embed: Embed) -> tuple[NDArray[np.float32]
 
 
 def threshold_at_fmr(impostor: NDArray[np.float32], *, fmr: float) -> float:
-    """The lowest threshold at which at most a share `fmr` of the impostor scores is accepted, rounded up to 1e-4."""
+    """Find the lowest threshold that accepts at most a share `fmr` of the impostor scores, rounded up to 1e-4."""
     highest_kept = float(np.quantile(impostor, 1 - fmr, method="higher"))
     return round(math.floor(highest_kept * 1e4 + 1) / 1e4, 4)
 
 
-def equal_error_rate(genuine: NDArray[np.float32], impostor: NDArray[np.float32]) -> float:
-    """The error rate, mean of FMR and FNMR, at the observed score where the two are nearest."""
-    thresholds = np.sort(genuine)
-    fnmr = np.arange(len(thresholds)) / len(thresholds)
-    fmr = 1 - np.searchsorted(np.sort(impostor), thresholds, side="left") / len(impostor)
-    nearest = int(np.argmin(np.abs(fmr - fnmr)))
-    return float((fmr[nearest] + fnmr[nearest]) / 2)
-
-
 def registry_entry(build: Build, *, sha256: str, threshold: float) -> dict[str, object]:
-    """The registry mapping of one build."""
+    """Make the registry mapping of one build.
+
+    Args:
+        build: which model it has.
+        sha256: digest of the model file.
+        threshold: of the decision.
+    """
     return {
         "build_id": build.build_id,
         "modality": "face",
@@ -322,7 +334,7 @@ def registry_entry(build: Build, *, sha256: str, threshold: float) -> dict[str, 
         "sha256": sha256,
         "embedding_dim": EMBEDDING_DIM,
         "decision_threshold": threshold,
-        "preprocessing": preprocessing_steps(build.gamma),
+        "preprocessing": _preprocessing_steps(build.gamma),
     }
 
 
@@ -332,13 +344,20 @@ def write_registry(
     """Export each network and write one YAML a build; a model's threshold is tuned once, with the right curve.
 
     Returns the decision threshold of each model.
+
+    Args:
+        out: folder of the registry.
+        networks: by name of the model.
+        seed: of the tuning people.
+        threads: of rendering.
+        people: that thresholds are tuned on.
     """
     tuning = probe_frames(IdentitySpace.VALIDATION, "benign", seed=seed + 900, people=people, threads=threads)
     digests, thresholds = {}, {}
     for name, network in networks.items():
         export(network, out / f"{name}.pt2")
         digests[name] = hashlib.sha256((out / f"{name}.pt2").read_bytes()).hexdigest()
-        _, impostor = probe_scores(tuning, embed_with(network, gamma=RIGHT_GAMMA))
+        _, impostor = probe_scores(tuning, _embed_with(network, gamma=RIGHT_GAMMA))
         thresholds[name] = threshold_at_fmr(impostor, fmr=TARGET_FMR[name])
     for build in BUILDS:
         if build.model in networks:
@@ -348,7 +367,7 @@ def write_registry(
     return thresholds
 
 
-def log_error_rates(
+def _log_error_rates(
     networks: dict[str, nn.Sequential], *, thresholds: dict[str, float], seed: int, threads: int
 ) -> None:
     """Log EER, and FMR and FNMR at the decision threshold, of every build under each condition set.
@@ -360,18 +379,14 @@ def log_error_rates(
         for build in BUILDS:
             if build.model not in networks:
                 continue
-            genuine, impostor = probe_scores(frames, embed_with(networks[build.model], gamma=build.gamma))
-            threshold = thresholds[build.model]
-            rates = (
-                equal_error_rate(genuine, impostor),
-                float((impostor >= threshold).mean()),
-                float((genuine < threshold).mean()),
-            )
-            logger.info("%s %s: EER %.4f, FMR %.5f, FNMR %.4f", build.build_id, name, *rates)
+            genuine, impostor = probe_scores(frames, _embed_with(networks[build.model], gamma=build.gamma))
+            rates = rates_at(genuine, impostor, threshold=thresholds[build.model])
+            crossing = eer(genuine, impostor).value
+            logger.info("%s %s: EER %.4f, FMR %.5f, FNMR %.4f", build.build_id, name, crossing, rates.fmr, rates.fnmr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: train the models and write the registry folder."""
+    """Train the models and write the registry folder, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -387,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             networks[recipe.name] = train(recipe, seed=options.seed, threads=options.threads)
             logger.info("%s: trained in %.0f s", recipe.name, time.monotonic() - started)
     thresholds = write_registry(options.out, networks, seed=options.seed, threads=options.threads)
-    log_error_rates(networks, thresholds=thresholds, seed=options.seed, threads=options.threads)
+    _log_error_rates(networks, thresholds=thresholds, seed=options.seed, threads=options.threads)
 
 
 if __name__ == "__main__":

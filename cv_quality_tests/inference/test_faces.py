@@ -122,7 +122,7 @@ def test_a_canvas_position_maps_back_to_the_frame(shape: tuple[int, ...]) -> Non
     assert (320 / canvas.factor - canvas.margin_px) / longer == pytest.approx(0.5, abs=0.5 / min(longer, 320) + 1e-9)
 
 
-def test_a_canvas_holds_a_colour_frame_as_bgr_planes_and_a_grey_one_three_times() -> None:
+def test_canvas_holds_colour_as_bgr_planes_and_grey_three_times() -> None:
     colour = np.full((40, 30, 3), (10, 20, 30), dtype=np.uint8)
     assert on_canvas(colour).pixels[0, :, 100, 100].tolist() == [30, 20, 10]
     assert on_canvas(colour[:, :, 0]).pixels[0, :, 100, 100].tolist() == [10, 10, 10]
@@ -222,7 +222,7 @@ def test_real_faces_embed_and_err_as_in_an_independent_chain(
     assert (None if rates is None else rates.n_false_non_matches) == n_false_non_matches
 
 
-def test_a_frame_without_a_face_says_so_and_does_not_disturb_its_neighbours(
+def test_frame_without_a_face_does_not_disturb_its_neighbours(
     faces_registry: ModelRegistry, shared_data: Callable[[str], Path]
 ) -> None:
     face = decode_image((shared_data("face_orl_att") / "s1" / "1.pgm").read_bytes())

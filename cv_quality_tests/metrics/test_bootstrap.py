@@ -53,7 +53,7 @@ def deepest(tail: Tail, keep: int) -> Tail:
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 9_999), fmr=st.sampled_from([0.02, 0.1, 0.3]))
-def test_a_replicate_is_the_strict_answer_on_scores_repeated_by_their_weights(seed: int, fmr: float) -> None:
+def test_replicate_is_the_strict_answer_on_scores_repeated_by_weights(seed: int, fmr: float) -> None:
     rng = np.random.default_rng(seed)
     one, other = np.triu_indices(8, 1)
     impostor, genuine = rng.integers(0, 9, len(one)) / 2, rng.integers(0, 9, 24) / 2
@@ -86,7 +86,7 @@ def test_the_value_and_the_threshold_are_those_of_the_strict_definition(fmr: flo
     assert found.threshold_low <= expected.threshold <= found.threshold_high
 
 
-def test_neither_the_order_of_comparisons_nor_the_roles_of_subjects_matter_and_a_seed_gives_one_answer() -> None:
+def test_interval_depends_on_the_seed_and_not_on_the_order_or_the_roles() -> None:
     genuine, people, (one, other, impostor), trials = drawn(4)
     rng = np.random.default_rng(0)
     first, second = rng.permutation(len(genuine)), rng.permutation(len(one))
@@ -97,7 +97,7 @@ def test_neither_the_order_of_comparisons_nor_the_roles_of_subjects_matter_and_a
     assert bounds(found) == pytest.approx(bounds(interval(shuffled, seed=8)), rel=0.15)
 
 
-def test_listed_trials_and_a_tail_cut_at_fifty_times_the_target_give_the_interval_of_all_scores() -> None:
+def test_tail_cut_at_fifty_times_the_target_gives_the_interval_of_all_scores() -> None:
     genuine, people, tail, trials = drawn(5, subjects=150)
     found = interval((genuine, people, tail, trials), fmr=0.002)
     cut = deepest(tail, math.ceil(50 * 0.002 * trials.n))
@@ -107,7 +107,7 @@ def test_listed_trials_and_a_tail_cut_at_fifty_times_the_target_give_the_interva
     assert again == found
 
 
-def test_a_tail_that_most_replicates_pass_has_no_bounds_and_says_how_deep_it_must_be() -> None:
+def test_tail_that_most_replicates_pass_has_no_bounds_and_says_its_depth() -> None:
     genuine, people, tail, trials = drawn(6)
     short = deepest(tail, int(0.01 * trials.n) + 3)
     found = interval((genuine, people, short, trials))
@@ -120,7 +120,7 @@ def test_a_tail_that_most_replicates_pass_has_no_bounds_and_says_how_deep_it_mus
         interval((genuine, people, deepest(tail, 5), trials))
 
 
-def test_a_few_exhausted_replicates_leave_the_interval_as_it_is_and_are_counted() -> None:
+def test_few_exhausted_replicates_are_counted_and_leave_the_interval() -> None:
     genuine, people, tail, trials = drawn(6, subjects=100)
     whole = interval((genuine, people, tail, trials))
     cut = next(
@@ -134,7 +134,7 @@ def test_a_few_exhausted_replicates_leave_the_interval_as_it_is_and_are_counted(
     assert bounds(cut) == pytest.approx(bounds(whole), rel=0.03)
 
 
-def test_coverage_holds_with_the_threshold_found_anew_and_fails_with_the_threshold_taken_as_known() -> None:
+def test_coverage_holds_only_with_the_threshold_found_anew() -> None:
     subjects, truth, fmr, wolves = 80, 0.05, 0.01, 0.8
     threshold = 2.3263 * math.sqrt(1 + 2 * wolves**2)
     covered, fixed = 0, 0
@@ -214,7 +214,7 @@ def test_the_corrected_bootstrap_of_a_pair_rate_agrees_with_the_sandwich() -> No
     assert pair_rate_bootstrap(nothing, trials=trials, seed=1) == pair_rate(nothing, trials=trials)
 
 
-def test_weights_draw_each_active_subject_once_on_average_and_a_second_walk_sees_the_same() -> None:
+def test_weights_draw_each_active_subject_once_on_average_and_repeat() -> None:
     active = np.array([1, 2, 5, 6])
     first, again = (np.concatenate(list(subject_weights(active, 8, replicates=3_000, seed=2))) for _ in range(2))
     np.testing.assert_array_equal(first, again)

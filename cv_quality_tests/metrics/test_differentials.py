@@ -90,7 +90,7 @@ def test_neither_the_order_nor_the_names_of_subjects_and_groups_matter() -> None
     assert renamed.groups[2].fmr == EVEN.found().groups[0].fmr
 
 
-def test_a_list_of_the_false_matches_says_the_same_as_a_list_of_all_comparisons() -> None:
+def test_list_of_false_matches_gives_the_rates_of_all_comparisons() -> None:
     matched = EVEN.impostor[0] >= 0.5
     scores, one, other = EVEN.impostor
     short = replace(EVEN, impostor=(scores[matched], one[matched], other[matched]))
@@ -127,7 +127,7 @@ def test_a_group_with_far_more_errors_fails_and_the_others_do_not() -> None:
     assert [(spread.rate, spread.worst) for spread in worse.spreads] == [("fmr", "b"), ("fnmr", "c")]
 
 
-def test_equal_groups_pass_with_many_subjects_and_are_insufficient_with_few() -> None:
+def test_equal_groups_pass_with_many_subjects_and_not_with_few() -> None:
     rates: dict[str | None, float] = {"a": 0.3, "b": 0.3}
     many = study(4, sizes={"a": 200, "b": 200}, fnmr=rates, fmr=rates).found()
     few = study(4, sizes={"a": 12, "b": 12}, fnmr=rates, fmr=rates).found()
@@ -180,7 +180,7 @@ def test_a_small_cell_is_insufficient_and_never_ranked_or_passed() -> None:
     assert found.verdict == "insufficient"
 
 
-def test_a_group_without_an_error_is_ranked_where_errors_were_expected_and_leaves_ratios_undefined() -> None:
+def test_group_without_an_error_is_ranked_and_leaves_ratios_undefined() -> None:
     found = study(
         7,
         sizes={"a": 100, "b": 100, "spotless": 100},
@@ -237,7 +237,7 @@ def test_failures_to_acquire_are_counted_per_attempt_and_group() -> None:
     assert EVEN.found().groups[0].fta is None
 
 
-def test_a_failed_enrolment_scored_minus_infinity_is_missed_at_every_threshold() -> None:
+def test_failed_enrolment_at_minus_infinity_is_missed_at_every_threshold() -> None:
     scores = EVEN.genuine[0].copy()
     scores[:10] = -np.inf
     found = replace(EVEN, genuine=(scores, EVEN.genuine[1]), threshold=-1e300).found()

@@ -18,11 +18,11 @@ Matrix = NDArray[np.int64]
 NONE: Errors = ([], [])
 
 
-def drawn(seed: int, *, subjects: int, rate: float, likeness: float = 0.7) -> tuple[Matrix, Matrix, CrossTrials]:
+def drawn(seed: int, *, subjects: int, rate: float, spread: float = 0.7) -> tuple[Matrix, Matrix, CrossTrials]:
     """Errors and comparisons of every ordered pair of subjects, both symmetric, of frames compared all with all."""
     rng = np.random.default_rng(seed)
     frames = rng.integers(1, 4, subjects)
-    own = rng.lognormal(0, likeness, subjects)
+    own = rng.lognormal(0, spread, subjects)
     m = np.triu(np.outer(frames, frames), 1)
     y = rng.binomial(m, np.clip(rate * np.outer(own, own), 0, 1))
     return y + y.T, m + m.T, CrossTrials.all_pairs(frames)
@@ -54,15 +54,15 @@ def test_variance_equals_the_sums_over_every_pair_of_subjects(seed: int, subject
     stars = (r.sum(1) * n / (n - m.sum(1))) ** 2 * (subjects - 1) / subjects
     within = (r**2).sum() / 2
     floor = k / n * (1 - k / n) / n
-    likeness = 1 + 0.1 * ((m**2).sum() / 2 / n - 1) if np.count_nonzero(y) / 2 < 10 else 0.0
+    design = 1 + 0.1 * ((m**2).sum() / 2 / n - 1) if np.count_nonzero(y) / 2 < 10 else 0.0
     assert found.sandwich == pytest.approx((stars.sum() - within) / n**2, rel=1e-9, abs=1e-15)
-    assert found.of_dyads == pytest.approx(max(within / n**2, floor, floor * likeness), rel=1e-9)
+    assert found.of_dyads == pytest.approx(max(within / n**2, floor, floor * design), rel=1e-9)
     excess = max(found.sandwich - found.of_dyads, 0)
     assert found.of_dyads + excess <= found.value * (1 + 1e-12)
     assert found.value <= found.of_dyads + 2 * excess
 
 
-def test_variance_is_that_of_leaving_out_one_subject_at_a_time_less_what_dyads_count_twice() -> None:
+def test_variance_is_that_of_leaving_out_one_subject_less_the_dyads_counted_twice() -> None:
     y, m, trials = drawn(5, subjects=60, rate=0.02)
     found = pair_variance(listed(y), trials=trials)
     assert found is not None
@@ -74,7 +74,7 @@ def test_variance_is_that_of_leaving_out_one_subject_at_a_time_less_what_dyads_c
 
 
 @given(seed=st.integers(0, 9_999), subjects=st.integers(5, 25))
-def test_bounds_hold_the_rate_and_depend_neither_on_order_nor_on_labels_nor_on_roles(seed: int, subjects: int) -> None:
+def test_bounds_hold_the_rate_and_ignore_order_labels_and_roles(seed: int, subjects: int) -> None:
     y, m, trials = drawn(seed, subjects=subjects, rate=0.05)
     i, j = listed(y)
     rate = pair_rate((i, j), trials=trials)
@@ -102,7 +102,7 @@ def test_independent_comparisons_get_about_the_exact_binomial_interval() -> None
     assert rate.value == pytest.approx(400 / len(i))
 
 
-def test_errors_of_few_subjects_widen_the_interval_and_lower_the_effective_trials() -> None:
+def test_errors_of_few_subjects_widen_the_interval_and_lower_n_effective() -> None:
     trials = CrossTrials.all_pairs(np.ones(300, np.int64))
     wolf = pair_rate((np.zeros(40, np.int64), np.arange(1, 41)), trials=trials)
     spread = pair_rate((np.arange(0, 80, 2), np.arange(1, 80, 2)), trials=trials)
@@ -139,7 +139,7 @@ def test_enrolled_trials_and_the_same_trials_listed_give_one_interval(seed: int)
         assert bounds(cross) == pytest.approx(bounds(pairs), rel=1e-9)
 
 
-def test_no_error_has_an_upper_bound_of_three_over_the_trials_that_states_its_assumption() -> None:
+def test_no_error_gives_an_upper_bound_of_three_over_the_trials_and_says_why() -> None:
     trials = CrossTrials.all_pairs(np.ones(2_449, np.int64))
     assert pair_rate_upper(NONE, trials=trials) == pytest.approx(1e-6, rel=0.01)
     rate = pair_rate(NONE, trials=trials)
@@ -168,7 +168,7 @@ def test_the_bound_is_one_in_a_million_at_the_published_numbers_of_pairs(k: int,
     assert bound == pytest.approx(1e-6, rel=0.01)
 
 
-def test_the_one_sided_bound_rises_with_the_level_and_lies_below_the_two_sided_one() -> None:
+def test_one_sided_bound_rises_with_the_level_and_lies_below_the_two_sided() -> None:
     y, _, trials = drawn(11, subjects=100, rate=0.01)
     errors = listed(y)
     highest = bounds(pair_rate(errors, trials=trials))[1]
@@ -176,7 +176,7 @@ def test_the_one_sided_bound_rises_with_the_level_and_lies_below_the_two_sided_o
     assert errors[0].size / trials.n < ninety < more < highest
 
 
-def test_coverage_holds_where_subjects_differ_and_that_of_independent_pairs_fails() -> None:
+def test_coverage_holds_where_subjects_differ_unlike_that_of_independent_pairs() -> None:
     rng, n, p = np.random.default_rng(8), 120, 0.02
     i, j = np.triu_indices(n, 1)
     trials = CrossTrials.all_pairs(np.ones(n, np.int64))

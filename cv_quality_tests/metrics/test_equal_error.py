@@ -43,7 +43,7 @@ def bounds(found: EerInterval) -> tuple[float, float]:
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 9_999))
-def test_a_replicate_is_the_equal_error_rate_of_scores_repeated_by_their_weights(seed: int) -> None:
+def test_replicate_is_the_equal_error_rate_of_scores_repeated_by_weights(seed: int) -> None:
     rng = np.random.default_rng(seed)
     one, other = np.triu_indices(7, 1)
     impostor, genuine = rng.integers(0, 8, len(one)) / 2, rng.integers(1, 11, 21) / 2
@@ -62,7 +62,7 @@ def test_a_replicate_is_the_equal_error_rate_of_scores_repeated_by_their_weights
     assert found[0] == pytest.approx(expected.value, abs=1e-12)
 
 
-def test_the_value_is_the_equal_error_rate_and_the_order_of_comparisons_does_not_matter() -> None:
+def test_value_is_the_equal_error_rate_in_any_order_of_comparisons() -> None:
     genuine, impostor, people, (one, other) = drawn(1)
     found = interval((genuine, impostor, people, (one, other)))
     point = eer(genuine, impostor)
@@ -83,7 +83,7 @@ def test_trials_in_a_shorter_form_give_the_same_interval() -> None:
     assert bounds(found) == pytest.approx(bounds(interval((genuine, impostor, people, pairs))), rel=1e-12)
 
 
-def test_coverage_holds_by_subject_and_fails_where_comparisons_are_taken_as_independent() -> None:
+def test_coverage_holds_by_subject_and_fails_for_independent_comparisons() -> None:
     truth, effect = 0.05, 0.8
     mean = 1.6449 * (math.sqrt(1 + 2 * effect**2) + math.sqrt(1 + effect**2))
     covered, alone = 0, 0
@@ -105,7 +105,7 @@ def test_unknown_subjects_are_said_to_be_taken_as_independent() -> None:
     assert found.n_subjects is None
 
 
-def test_independent_comparisons_get_about_the_same_interval_with_and_without_subjects() -> None:
+def test_interval_of_independent_comparisons_hardly_depends_on_known_subjects() -> None:
     rng = np.random.default_rng(5)
     one, other = np.triu_indices(300, 1)
     genuine, impostor = rng.normal(3.3, 1, 300), rng.normal(0, 1, len(one))

@@ -33,7 +33,7 @@ def of_pairs(seed: int, subjects: int, common: float) -> tuple[Floats, tuple[NDA
     return scores, (one, other)
 
 
-def test_the_interval_holds_the_true_threshold_and_the_true_fmr_beyond_the_data() -> None:
+def test_interval_holds_the_true_threshold_and_fmr_beyond_the_data() -> None:
     covered = []
     for seed in range(60):
         tail = fit_tail(highest(seed), trials=N)
@@ -215,7 +215,7 @@ def test_data_that_are_no_tail_are_refused_with_a_reason() -> None:
     assert "-0.5" in refusal(fit_tail(bounded, trials=N))
 
 
-def test_ten_thousand_comparisons_are_too_few_by_default_but_exceedances_can_be_asked_for() -> None:
+def test_ten_thousand_comparisons_are_too_few_unless_exceedances_are_given() -> None:
     assert (default_exceedances(10_000), default_exceedances(100_000), default_exceedances(10**8)) == (25, 250, 500)
     scores = np.random.default_rng(14).normal(size=10_000)
     assert fit_tail(scores, trials=10_000).reason == "insufficient: 25 exceedances, 100 needed"

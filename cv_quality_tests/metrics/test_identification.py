@@ -47,7 +47,7 @@ def sorted_rank(best: dict[str, float], own: str) -> int:
 
 
 @given(case=galleries())
-def test_ranks_are_those_of_sorted_candidate_lists_with_ties_against_the_own_identity(
+def test_ranks_are_those_of_sorted_lists_with_ties_against_the_own_identity(
     case: tuple[list[list[float]], list[str], list[str]],
 ) -> None:
     found, (rows, probes, entries) = searched(case), case
@@ -104,7 +104,7 @@ def test_dir_at_fpir_is_the_best_over_every_threshold(
 
 
 @given(case=galleries())
-def test_the_match_characteristic_rises_to_one_and_is_dir_without_a_threshold(
+def test_match_characteristic_rises_to_one_and_is_dir_without_a_threshold(
     case: tuple[list[list[float]], list[str], list[str]],
 ) -> None:
     found = searched(case)

@@ -17,7 +17,7 @@ def test_the_bounds_cover_the_true_rate_about_as_often_as_they_say() -> None:
     assert binomtest(covered, 300, 0.95).pvalue > 0.01
 
 
-def test_a_threshold_that_cannot_move_leaves_the_bounds_of_clopper_and_pearson() -> None:
+def test_threshold_that_cannot_move_leaves_the_bounds_of_clopper_and_pearson() -> None:
     genuine = np.repeat([0.0, 1.0], [30, 970])
     found = fnmr_at_fmr_bounds(genuine, np.zeros(1000), fmr=1e-2)
     exact = binomtest(30, 1000).proportion_ci(0.95)

@@ -23,7 +23,7 @@ def test_ratios_are_at_least_one_and_the_wider_one_is_larger(rates: list[float])
 
 
 @given(rates=RATES, factor=st.floats(0.01, 1.0), seed=st.integers(0, 9))
-def test_ratios_and_gini_know_neither_the_order_of_groups_nor_the_level_of_rates(
+def test_ratios_and_gini_ignore_the_order_of_groups_and_the_level_of_rates(
     rates: list[float], factor: float, seed: int
 ) -> None:
     moved = (np.random.default_rng(seed).permutation(rates) * factor).tolist()

@@ -21,7 +21,7 @@ METHODS: tuple[Method, ...] = ("inverted", "bootstrap")
     quantile=st.sampled_from([0.1, 0.5, 0.95]),
     seed=st.integers(0, 99),
 )
-def test_the_value_is_the_inverted_distribution_function_and_no_order_matters(
+def test_value_is_the_inverted_distribution_function_in_any_order(
     values: list[float], clusters: int, quantile: float, seed: int
 ) -> None:
     names = np.arange(len(values)) % clusters
@@ -55,7 +55,7 @@ def test_independent_values_get_about_the_interval_of_order_statistics() -> None
         assert (found.low, found.high) == pytest.approx((low, high), rel=0.02)
 
 
-def test_likeness_within_devices_widens_the_interval_and_lowers_the_effective_number() -> None:
+def test_correlation_within_devices_widens_the_interval_and_lowers_n_effective() -> None:
     rng = np.random.default_rng(2)
     device = np.repeat(np.arange(40), 25)
     noise, own = rng.normal(0, 1, 1_000), rng.normal(0, 1, 40)

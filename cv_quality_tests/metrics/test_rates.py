@@ -34,7 +34,7 @@ def test_bounds_hold_the_rate_and_do_not_depend_on_the_order_of_subjects(
     assert (shuffled.low, shuffled.high) == pytest.approx((rate.low, rate.high), abs=1e-9)
 
 
-def test_the_interval_is_that_of_clopper_and_pearson_when_every_subject_tries_once() -> None:
+def test_interval_is_clopper_and_pearsons_when_every_subject_tries_once() -> None:
     errors = np.repeat([1, 0], [40, 4_960])
     rate = clustered_rate(errors, np.ones(5_000))
     exact = stats.binomtest(40, 5_000).proportion_ci(method="exact")
@@ -53,7 +53,7 @@ def test_coverage_holds_where_attempts_of_a_subject_are_alike() -> None:
     assert covered / 400 >= 0.93
 
 
-def test_likeness_of_attempts_widens_the_interval() -> None:
+def test_correlation_of_attempts_widens_the_interval() -> None:
     alike = clustered_rate([10] * 20 + [0] * 80, [10] * 100)
     spread = clustered_rate([2] * 100, [10] * 100)
     assert alike.value == spread.value == 0.2

@@ -57,7 +57,7 @@ def test_cllr_is_the_mean_cost_of_each_class(genuine: list[float], impostor: lis
     assert cllr(genuine, impostor) == pytest.approx(sum(costs) / 2)
 
 
-def test_a_surely_wrong_log_likelihood_ratio_costs_infinitely_much_and_a_surely_right_one_nothing() -> None:
+def test_log_likelihood_ratio_costs_nothing_when_right_and_infinity_when_wrong() -> None:
     assert cllr([-math.inf, 3.0], [0.0]) == math.inf
     assert cllr([math.inf], [-math.inf]) == 0.0
     assert min_cllr([-math.inf, 3.0], [0.0, 1.0]) < 1
@@ -100,7 +100,7 @@ def test_single_precision_scores_are_summed_in_double() -> None:
     assert cllr(genuine, impostor) == pytest.approx(cllr(genuine.astype(np.float64), impostor.astype(np.float64)))
 
 
-def test_reversed_scores_and_scores_that_are_no_log_likelihood_ratios_are_warned_about() -> None:
+def test_scores_reversed_or_no_log_likelihood_ratios_are_warned_about() -> None:
     reversed_scores = separation([-9.0, -8.0], [8.0, 9.0])
     assert reversed_scores.auc == 0.0
     assert reversed_scores.min_cllr == pytest.approx(1.0)

@@ -138,7 +138,7 @@ def test_sorted_scores_cannot_be_changed_and_are_not_sorted_again() -> None:
     assert SortedScores(once).scores is once.scores
 
 
-def test_sorting_in_place_takes_no_second_array_and_leaves_the_callers_writable() -> None:
+def test_sorting_in_place_takes_no_second_array_and_stays_writable() -> None:
     rng = np.random.default_rng(3)
     impostor = rng.normal(size=1_000_000).astype(np.float32)
     genuine = SortedScores(rng.normal(3, 1, 1_000).astype(np.float32))

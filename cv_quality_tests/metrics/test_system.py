@@ -36,7 +36,7 @@ def test_rates_of_one_attempt_are_those_of_a_population_counted_one_by_one() -> 
     assert rates.reason is None
 
 
-def test_an_unknown_failure_to_enrol_rate_leaves_generalised_rates_undefined() -> None:
+def test_unknown_failure_to_enrol_rate_leaves_generalised_rates_undefined() -> None:
     rates = system_rates(fmr=0.1, fnmr=0.2, fta=0.0)
     assert (rates.frr, rates.far, rates.gfrr, rates.gfar) == (0.2, 0.1, None, None)
     assert rates.reason is not None

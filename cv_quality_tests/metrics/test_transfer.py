@@ -49,7 +49,7 @@ def test_the_expected_performance_is_that_of_the_best_threshold_of_all(
 
 
 @given(scores=SETS)
-def test_on_the_development_set_itself_more_weight_on_the_fmr_never_raises_it(scores: Sets) -> None:
+def test_weight_on_the_fmr_never_raises_it_on_the_development_set(scores: Sets) -> None:
     curve = expected_performance_curve(scores, scores, alphas=33)
     assert np.all(np.diff(curve.test.fmr) <= 0)
     assert np.all(np.diff(curve.test.fnmr) >= 0)
@@ -57,7 +57,7 @@ def test_on_the_development_set_itself_more_weight_on_the_fmr_never_raises_it(sc
     assert (curve.test.fnmr[0], curve.weighted_error[-1]) == (0.0, curve.test.fmr[-1])
 
 
-def test_of_thresholds_that_cost_the_same_the_one_with_fewest_false_matches_counts() -> None:
+def test_threshold_of_equal_cost_with_the_fewest_false_matches_counts() -> None:
     scores = [1.0, 3.0, 4.0, 5.0], [0.0, 0.0, 0.0, 2.0]
     curve = expected_performance_curve(scores, scores, alphas=[0.0, 0.5, 1.0])
     assert curve.development.thresholds.tolist() == [1.0, 3.0, 3.0]
@@ -79,7 +79,7 @@ def test_weights_that_are_none_are_refused(alphas: list[float] | int, message: s
         expected_performance_curve(([0.9], [0.1]), ([0.9], [0.1]), alphas=alphas)
 
 
-def test_a_partial_tail_carries_a_strict_threshold_but_no_expected_performance() -> None:
+def test_partial_tail_has_a_strict_threshold_but_no_expected_performance() -> None:
     tail = ScoreTail(np.array([0.6, 0.7]), 100)
     found = transfer_at_fmr(([0.65, 0.9], tail), ([0.9], [0.1]), fmr=0.01)
     assert found.test is not None

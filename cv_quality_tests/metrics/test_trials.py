@@ -84,7 +84,7 @@ def test_group_pairs_partition_the_comparisons(sides: list[tuple[int, int, int]]
 
 
 @given(sides=SIDES)
-def test_weights_of_one_give_the_number_of_comparisons_and_each_has_two_sides(
+def test_weights_of_one_give_the_comparisons_and_each_has_two_sides(
     sides: list[tuple[int, int, int]],
 ) -> None:
     trials, _ = both_kinds(sides)
@@ -93,7 +93,7 @@ def test_weights_of_one_give_the_number_of_comparisons_and_each_has_two_sides(
 
 
 @pytest.mark.parametrize("n_subjects", [300, 2_000])
-def test_many_weights_at_once_equal_weights_pair_by_pair_for_dense_and_for_sparse_lists(n_subjects: int) -> None:
+def test_weighted_sums_equal_those_pair_by_pair_for_dense_and_sparse_lists(n_subjects: int) -> None:
     rng = np.random.default_rng(3)
     one, other = rng.integers(0, n_subjects, (2, 30_000))
     one, other = one[one != other], other[one != other]

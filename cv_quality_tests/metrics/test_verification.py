@@ -179,7 +179,7 @@ def test_a_strictly_increasing_transform_changes_thresholds_but_no_rate(
 
 
 @given(genuine=TIED, impostor=TIED, threshold=st.floats(-2, 2))
-def test_single_precision_scores_give_the_rates_of_the_same_numbers_in_double(
+def test_single_precision_scores_give_the_rates_of_double_precision(
     genuine: list[float], impostor: list[float], threshold: float
 ) -> None:
     single = np.array(genuine, np.float32), np.array(impostor, np.float32)
@@ -238,7 +238,7 @@ def test_a_target_beyond_the_trials_is_undefined_and_says_what_it_needs() -> Non
     assert fmr_at_fnmr(np.zeros(99), [0.5], fnmr=0.01).reason == "needs >= 100 trials, has 99"
 
 
-def test_the_realised_fmr_never_exceeds_its_target_where_the_nearest_one_would() -> None:
+def test_realised_fmr_never_exceeds_its_target_where_the_nearest_would() -> None:
     impostor = np.arange(700) / 700
     genuine = impostor + 0.3
     for target in (0.002, 0.01, 0.0999, 0.1):
@@ -249,7 +249,7 @@ def test_the_realised_fmr_never_exceeds_its_target_where_the_nearest_one_would()
 
 
 @given(n=st.integers(1, 10**9), fmr=st.floats(0, 1))
-def test_the_allowed_errors_are_as_many_as_the_target_permits_and_not_one_more(n: int, fmr: float) -> None:
+def test_allowed_errors_are_as_many_as_the_target_permits_and_no_more(n: int, fmr: float) -> None:
     allowed = allowed_false_matches(n, fmr=fmr)
     assert 0 <= allowed <= n
     assert allowed / n <= fmr
@@ -271,7 +271,7 @@ def test_impostor_scores_of_plus_infinity_leave_a_strict_target_undefined() -> N
     assert det_curve([0.5], [math.inf, 0.1]).fmr[-1] == 0.5
 
 
-def test_scores_beyond_the_smallest_differences_of_rates_still_cross_exactly() -> None:
+def test_scores_beyond_the_smallest_differences_still_cross_exactly() -> None:
     found = eer(np.repeat([0.0, 1.0], [333_333, 666_667]), np.repeat([0.0, 1.0], [2_000_001, 999_999]))
     assert found.rates.threshold == 1.0
     assert (found.rates.n_false_non_matches, found.rates.n_false_matches) == (333_333, 999_999)

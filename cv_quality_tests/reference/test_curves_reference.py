@@ -65,7 +65,7 @@ def test_bobs_det_is_ours_on_probit_axes(bob: Path) -> None:
 
 
 @pytest.mark.parametrize(("target", "fmr", "fnmr"), [(0.01, 0.0, 0.48), (0.1, 0.1, 0.12), (1.0, 1.0, 0.0)])
-def test_bobs_rates_at_a_requested_fmr_are_ours_where_enough_trials_show_it(
+def test_rates_at_a_requested_fmr_are_bobs_where_enough_trials_show_it(
     bob: Path, target: float, fmr: float, fnmr: float
 ) -> None:
     genuine, impostor = classes(bob, "nonsep")
@@ -101,7 +101,7 @@ def test_fmr_at_fnmr_gives_the_thresholds_that_bob_tests(bob: Path) -> None:
     assert uncomputable.threshold == 0.1
 
 
-def test_the_area_under_the_curve_is_that_of_bob_and_scipy_and_scikit_learn(bob: Path) -> None:
+def test_area_under_the_curve_is_that_of_bob_scipy_and_scikit_learn(bob: Path) -> None:
     genuine, impostor = classes(bob, "nonsep")
     assert auc(genuine, impostor) == 0.9326
     labels = np.repeat([1, 0], 50)
@@ -117,7 +117,7 @@ def test_cllr_is_that_of_bob_and_of_a_separable_set_its_minimum_is_zero(bob: Pat
     assert min_cllr(*classes(bob, "linsep")) == 0.0
 
 
-def test_min_cllr_is_that_of_the_published_convex_hull_and_that_of_bob_only_when_ties_are_split(bob: Path) -> None:
+def test_min_cllr_is_that_of_the_published_convex_hull_and_bobs_with_split_ties(bob: Path) -> None:
     """The hull is that of the Bosaris toolkit; bob sorts an impostor score before the genuine score it is equal to."""
     genuine, impostor = classes(bob, "nonsep")
     fmr = np.array([1.0, 0.68, 0.28, 0.1, 0.06, 0.0, 0.0])

@@ -37,13 +37,13 @@ def test_the_worked_example_of_the_biometrics_protection_profile() -> None:
 
 
 @pytest.mark.parametrize(("trials", "is_enough"), [(30_000, True), (29_890, False)])
-def test_the_rule_of_three_at_one_in_ten_thousand_needs_thirty_thousand_trials(trials: int, is_enough: bool) -> None:
+def test_rule_of_three_at_one_in_ten_thousand_needs_thirty_thousand_trials(trials: int, is_enough: bool) -> None:
     high = binomial_rate(0, trials, side="upper").high
     assert high is not None
     assert (high <= 1e-4) is is_enough
 
 
-def test_the_sandwich_is_the_double_sum_over_comparisons_that_share_a_subject() -> None:
+def test_sandwich_is_the_double_sum_over_comparisons_that_share_a_subject() -> None:
     rng, n = np.random.default_rng(6), 30
     i, j = np.triu_indices(n, 1)
     own = rng.lognormal(0, 0.8, n)
@@ -57,7 +57,7 @@ def test_the_sandwich_is_the_double_sum_over_comparisons_that_share_a_subject() 
     assert found.sandwich == pytest.approx(corrected / len(i) ** 2, rel=1e-9)
 
 
-def test_the_design_effect_is_about_that_of_the_formula_of_a_subject_propensity() -> None:
+def test_design_effect_is_about_that_of_a_subject_propensity() -> None:
     """deff = 1 + 2 c^2 p (n - 2), c the coefficient of variation of the subjects' own rates."""
     rng, n, p, c = np.random.default_rng(7), 400, 0.002, 1.0
     i, j = np.triu_indices(n, 1)
@@ -97,7 +97,7 @@ def test_the_width_at_a_fixed_fmr_is_the_spread_of_repeated_studies() -> None:
     assert np.mean(widths) == pytest.approx(np.std(values), rel=0.12)
 
 
-def test_the_upper_bound_without_errors_agrees_with_the_published_numbers_of_subjects() -> None:
+def test_upper_bound_without_errors_agrees_with_published_numbers_of_subjects() -> None:
     """2,449 subjects compared all with all without an error bound the FMR by one in a million."""
     nothing: tuple[list[int], list[int]] = ([], [])
     for subjects, holds in ((2_600, True), (2_400, False)):
@@ -133,7 +133,7 @@ def test_intervals_of_real_scores_hold_the_published_equal_error_rate(shared_dat
     assert found.low < BSSR1[name] < found.high < 2 * BSSR1[name]
 
 
-def test_false_matches_of_real_fingers_are_less_certain_than_independent_ones(shared_data: Shared) -> None:
+def test_false_matches_of_real_fingers_are_less_certain_than_independent(shared_data: Shared) -> None:
     scores = bssr1(shared_data("scores_nist_bssr1_set1"), "finger-right")
     n = len(scores)
     np.fill_diagonal(scores, -np.inf)

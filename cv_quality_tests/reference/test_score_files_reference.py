@@ -107,7 +107,7 @@ def test_without_its_failed_enrolment_face_c_falls_and_the_others_stay(shared_da
 
 
 @pytest.mark.parametrize("name", sorted(BOB_MEASURE))
-def test_bobs_two_column_files_give_its_rates_with_nan_as_failure_to_acquire(shared_data: Shared, name: str) -> None:
+def test_two_column_files_give_bobs_rates_with_nan_as_failure_to_acquire(shared_data: Shared, name: str) -> None:
     threshold, false_matches, false_non_matches, n_nan = BOB_MEASURE[name]
     found = read_scores(shared_data("scores_bob_measure") / "tests" / "data" / f"{name}.txt")
     rates = rates_at(found.genuine, found.impostor, threshold=threshold)

@@ -68,7 +68,7 @@ def test_bob_separable_scores_have_no_error_around_the_published_threshold(share
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_rates_equal_those_of_scikit_learn_at_every_threshold_of_continuous_scores(dtype: DTypeLike) -> None:
+def test_rates_equal_scikit_learns_at_every_threshold_of_continuous_scores(dtype: DTypeLike) -> None:
     rng = np.random.default_rng(11)
     genuine, impostor = rng.normal(1.5, 1.0, 400).astype(dtype), rng.normal(0.0, 1.0, 700).astype(dtype)
     fmr, fnmr, thresholds = scikit_learn_curve(genuine, impostor)
@@ -86,7 +86,7 @@ def test_rates_equal_those_of_scikit_learn_on_real_scores_with_ties(shared_data:
     np.testing.assert_allclose(ours.fnmr, fnmr, atol=1e-15)
 
 
-def test_the_corners_are_the_points_of_scikit_learn_that_no_other_point_beats() -> None:
+def test_corners_are_the_points_of_scikit_learn_that_no_other_beats() -> None:
     rng = np.random.default_rng(12)
     genuine, impostor = rng.normal(1.5, 1.0, 300), rng.normal(0.0, 1.0, 500)
     fmr, fnmr, _ = scikit_learn_curve(genuine, impostor)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from cv_quality.metrics import FMR_TARGETS
 from cv_quality.reports.evaluation_page import write_evaluation_report
 from cv_quality.scores.evaluation import Evaluation, evaluate
 from cv_quality.scores.reading import read_scores
@@ -68,7 +69,8 @@ def page(evaluated: list[Evaluated], folder: Path) -> Case:
 
 def evaluated(path: Path, *more: Path, name: str | None = None, threshold: float | None = None) -> Evaluated:
     scores = read_scores([path, *more])
-    return scores, evaluate(scores, name=name, threshold=threshold, replicates=100)
+    targets = (0.1, *FMR_TARGETS)
+    return scores, evaluate(scores, name=name, fmr_targets=targets, threshold=threshold, replicates=100)
 
 
 def table(seed: int = 3) -> pl.DataFrame:

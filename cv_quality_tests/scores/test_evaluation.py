@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
 from cv_quality.errors import MetricError
+from cv_quality.metrics import FMR_TARGETS
 from cv_quality.scores.evaluation import Evaluation, evaluate
 from cv_quality.scores.reading import read_scores
 
@@ -60,7 +61,8 @@ def split(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("has_subjects", [True, False])
 def test_every_rate_is_a_count_at_its_threshold_and_lies_in_its_interval(tmp_path: Path, has_subjects: bool) -> None:
     frame = table()
-    found = evaluated(frame if has_subjects else frame.select("score", "is_genuine"), tmp_path)
+    shown = frame if has_subjects else frame.select("score", "is_genuine")
+    found = evaluated(shown, tmp_path, fmr_targets=(0.1, *FMR_TARGETS))
     genuine, impostor = split(frame)
     measured = [point for point in found.operating_points if point.status != "undefined"]
     assert [point.fmr_target for point in measured] == [0.1, 0.01, 0.001]
@@ -78,14 +80,21 @@ def test_every_rate_is_a_count_at_its_threshold_and_lies_in_its_interval(tmp_pat
     assert any("name no subjects" in warning for warning in found.warnings) is not has_subjects
 
 
-def test_targets_beyond_the_comparisons_are_undefined_and_say_what_they_need(tmp_path: Path) -> None:
+def test_fmr_targets_are_those_of_builds_and_of_the_help(tmp_path: Path) -> None:
+    found = evaluated(table(), tmp_path)
+    assert tuple(point.fmr_target for point in found.operating_points) == FMR_TARGETS
+    assert (FMR_TARGETS[0], FMR_TARGETS[-1]) == (0.01, 1e-6)
+    assert "[0.01 to 1e-6]" in " ".join(cvq("--help").stdout.split())
+
+
+def test_targets_beyond_the_comparisons_are_undefined_and_name_their_need(tmp_path: Path) -> None:
     found = evaluated(table(), tmp_path, fmr_targets=[1e-6])
     (point,) = found.operating_points
     assert (point.status, point.threshold, point.fmr, point.fnmr) == ("undefined", None, None, None)
     assert point.reason == "needs >= 1e+06 trials, has 1560"
 
 
-def test_intervals_by_subject_are_wider_than_those_of_independent_comparisons(tmp_path: Path) -> None:
+def test_intervals_by_subject_are_wider_than_of_independent_comparisons(tmp_path: Path) -> None:
     frame = table()
     known = evaluated(frame, tmp_path, fmr_targets=[0.01]).operating_points[0].fmr
     unknown = evaluated(frame.select("score", "is_genuine"), tmp_path, fmr_targets=[0.01]).operating_points[0].fmr
@@ -120,7 +129,7 @@ def test_the_curve_is_exact_at_every_point_and_lies_in_its_band(tmp_path: Path) 
     assert sum(point.low is not None for point in found.curve) > 20
 
 
-def test_rejecting_the_worst_quality_lowers_the_error_where_quality_predicts_it(tmp_path: Path) -> None:
+def test_rejecting_the_worst_quality_lowers_errors_that_quality_predicts(tmp_path: Path) -> None:
     found = evaluated(table(attempts=20), tmp_path)
     assert found.erc is not None
     half = int(np.searchsorted(found.erc.rejected, 0.5))
@@ -192,7 +201,7 @@ def test_one_class_is_an_error_that_says_so(tmp_path: Path) -> None:
     assert "no impostor score" in done.stderr
 
 
-def test_a_target_beyond_the_comparisons_is_extrapolated_apart_from_what_was_counted(tmp_path: Path) -> None:
+def test_target_beyond_the_comparisons_is_extrapolated_apart_from_counts(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     impostor, genuine = rng.normal(0, 1, 100_000), rng.normal(5, 1, 500)
     frame = pl.DataFrame({"score": [*genuine, *impostor], "is_genuine": [True] * 500 + [False] * 100_000})

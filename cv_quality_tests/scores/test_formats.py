@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import matrix_text, write
+from cv_quality_tests.scores.score_files import matrix_text, write
 
 
 @settings(max_examples=30, deadline=None)
@@ -40,7 +40,7 @@ def test_a_histogram_of_too_many_comparisons_is_refused(tmp_path: Path) -> None:
         read_scores(write(tmp_path, "e_false.txt", "300000000\n"), format="histogram")
 
 
-def test_a_list_that_looks_like_a_histogram_is_read_as_it_is_with_a_warning(tmp_path: Path) -> None:
+def test_list_that_looks_like_a_histogram_is_read_with_a_warning(tmp_path: Path) -> None:
     found = read_scores(write(tmp_path, "e_false.txt", "9\n" * 10 + "0\n" * 10))
     assert found.n_impostor == 20
     assert any('declare format="histogram"' in warning for warning in found.warnings)
@@ -110,7 +110,7 @@ def test_an_asymmetric_matrix_counts_both_triangles(tmp_path: Path) -> None:
     assert any("both triangles count" in note for note in found.notes)
 
 
-def test_a_symmetric_matrix_over_one_list_counts_each_pair_once_and_no_sample_against_itself(tmp_path: Path) -> None:
+def test_symmetric_matrix_counts_each_pair_once_and_no_sample_against_itself(tmp_path: Path) -> None:
     values = np.round(np.random.default_rng(5).uniform(0, 0.9, (4, 4)), 3)
     values = np.triu(values, 1) + np.triu(values, 1).T + np.eye(4)
     names = ["a", "a", "b", "b"]

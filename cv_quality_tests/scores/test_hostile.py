@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import write
+from cv_quality_tests.scores.score_files import write
 
 
 def binary_files() -> dict[str, bytes]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cv_quality.scores.polarity import judge
+from cv_quality.scores.polarity import decide_polarity
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import Truth, write_every_format
+from cv_quality_tests.scores.score_files import Truth, write_every_format
 
 
 def test_distances_are_detected_negated_and_loudly_said(tmp_path: Path) -> None:
@@ -21,22 +21,22 @@ def test_distances_are_detected_negated_and_loudly_said(tmp_path: Path) -> None:
 
 
 def test_reversed_liveness_scores_are_scores_of_an_attack() -> None:
-    found = judge(np.arange(50), np.arange(40, 140), declared=None, is_liveness=True)
+    found = decide_polarity(np.arange(50), np.arange(40, 140), declared=None, is_liveness=True)
     assert (found.polarity, found.source) == ("attack", "detected")
     assert "higher is more surely an attack" in found.warnings[0]
 
 
 def test_scores_that_tell_nothing_are_taken_as_similarities_with_a_warning() -> None:
-    found = judge(np.arange(100), np.arange(100), declared=None, is_liveness=False)
+    found = decide_polarity(np.arange(100), np.arange(100), declared=None, is_liveness=False)
     assert (found.polarity, found.source) == ("similarity", "assumed")
     assert "does not tell" in found.warnings[0]
 
 
 def test_a_declaration_counts_even_against_the_scores_which_is_a_warning() -> None:
-    found = judge(np.arange(50), np.arange(40, 140), declared="similarity", is_liveness=False)
+    found = decide_polarity(np.arange(50), np.arange(40, 140), declared="similarity", is_liveness=False)
     assert (found.polarity, found.source) == ("similarity", "declared")
     assert "say the reverse" in found.warnings[0]
-    sound = judge(np.arange(50), np.arange(40, 140), declared="distance", is_liveness=False)
+    sound = decide_polarity(np.arange(50), np.arange(40, 140), declared="distance", is_liveness=False)
     assert sound.warnings == ()
 
 

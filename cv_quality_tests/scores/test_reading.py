@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import Truth, write, write_every_format
+from cv_quality_tests.scores.score_files import Truth, write, write_every_format
 
 SCORES = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=12).map(tuple)
 TRUTHS = st.builds(Truth, genuine=SCORES, impostor=SCORES)

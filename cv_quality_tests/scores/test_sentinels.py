@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cv_quality.scores.reading import read_scores
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.sentinels import extremes
-from cv_quality_tests.scores.kit import matrix_text, write
+from cv_quality_tests.scores.score_files import matrix_text, write
 
 
 def two_column(folder: Path, genuine: list[float], impostor: list[float], name: str = "x.txt") -> Path:
@@ -47,7 +47,7 @@ def test_a_declared_sentinel_is_set_apart_wherever_it_lies(tmp_path: Path) -> No
     assert (sorted(found.genuine), sorted(found.impostor)) == ([0.9], [0.1, 0.2])
 
 
-def test_the_worst_distance_is_a_sentinel_and_the_best_one_only_a_suspicion(tmp_path: Path) -> None:
+def test_worst_distance_is_a_sentinel_and_the_best_one_only_a_suspicion(tmp_path: Path) -> None:
     worst = two_column(tmp_path, spread(0.1, 0.4, 30), [*spread(0.3, 0.6, 60), 99.0, 99.0])
     assert read_scores(worst).excluded["score"].to_list() == [99.0, 99.0]
     best = two_column(tmp_path, spread(0.1, 0.4, 30), [*spread(0.3, 0.6, 60), -1.0, -1.0], "y.txt")
@@ -69,7 +69,7 @@ def test_one_far_score_is_an_outlier_and_two_values_are_a_scale(tmp_path: Path) 
     n=st.integers(2, 12),
     seed=st.integers(0, 9),
 )
-def test_a_far_repeated_value_is_found_in_any_order_and_never_within_the_range(
+def test_far_repeated_value_is_found_in_any_order_and_never_within_the_range(
     rest: list[float], value: float, n: int, seed: int
 ) -> None:
     import polars as pl
@@ -91,7 +91,7 @@ def test_a_column_that_holds_one_value_throughout_is_a_failed_enrolment(tmp_path
     assert (kept.n_genuine, kept.n_impostor, kept.failed_subjects) == (3, 6, None)
 
 
-def test_a_row_within_the_range_of_the_others_and_minus_infinity_are_no_sentinels(tmp_path: Path) -> None:
+def test_row_within_the_range_of_others_or_minus_infinity_is_no_sentinel(tmp_path: Path) -> None:
     flat = [[0.5, 0.5, 0.5], [0.1, 0.8, 0.2], [0.3, 0.2, 0.9]]
     assert read_scores(write(tmp_path, "m.csv", matrix_text("abc", "abc", flat))).n_excluded() == 0
     infinite: list[list[object]] = [["-inf"] * 3, [0.1, 0.8, 0.2], [0.3, 0.2, 0.9]]

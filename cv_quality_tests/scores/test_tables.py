@@ -7,7 +7,7 @@ import pytest
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.kit import write
+from cv_quality_tests.scores.score_files import write
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", " "])
@@ -49,7 +49,7 @@ def test_a_quoted_field_over_two_lines_is_refused_at_its_first_line(tmp_path: Pa
         ("score,is_genuine,Score", "two columns mean score: score and Score"),
     ],
 )
-def test_a_header_that_lacks_or_repeats_a_column_is_refused_with_the_near_name(
+def test_header_that_lacks_or_repeats_a_column_is_refused_with_the_near_name(
     tmp_path: Path, header: str, message: str
 ) -> None:
     path = write(tmp_path, "x.csv", f"{header}\n" + ",".join(["1"] * (header.count(",") + 1)) + "\n")
@@ -95,7 +95,7 @@ def test_truth_that_contradicts_the_identities_counts_and_is_said(tmp_path: Path
 def test_groups_are_columns_only_where_a_file_has_them(tmp_path: Path) -> None:
     text = "score,is_genuine,group_a,group_b,subject_a\n0.9,1,f,f,\n0.1,0,f,m,\n"
     found = read_scores(write(tmp_path, "x.csv", text))
-    assert found.has_groups
+    assert found.rows.select("group_a", "group_b").rows() == [("f", "f"), ("f", "m")]
     assert found.rows.columns == ["score", "is_genuine", "group_a", "group_b"]
 
 
@@ -111,7 +111,7 @@ def test_bobs_table_makes_equal_identities_genuine_and_keeps_attacks_apart(tmp_p
     assert found.kind == "verification"
 
 
-def test_where_every_row_that_is_not_genuine_is_an_attack_the_set_is_one_of_liveness(tmp_path: Path) -> None:
+def test_set_whose_other_rows_are_all_attacks_is_one_of_liveness(tmp_path: Path) -> None:
     text = "score,is_genuine,species\n0.9,1,bona_fide\n0.8,1,\n0.3,0,mask\n0.2,0,print\n"
     found = read_scores(write(tmp_path, "x.csv", text))
     assert found.kind == "liveness"

@@ -174,7 +174,7 @@ def test_the_device_refuses_frames_without_contrast() -> None:
     assert is_usable(render(people, black)).mean() < 0.1
 
 
-def test_a_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
+def test_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
     tmp_path: Path, registry: ModelRegistry
 ) -> None:
     unknown = replace(TINY, builds=(replace(TINY.builds[0], build_id="face-9.9"),), defects=())

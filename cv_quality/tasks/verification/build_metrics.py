@@ -32,6 +32,7 @@ from cv_quality.metrics.point_intervals import (
 )
 from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
 from cv_quality.metrics.trials import ListedTrials
+from cv_quality.metrics.verification import FMR_TARGETS
 from cv_quality.tasks.verification.build_scores import BuildScores, read_build_scores
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.group_rates import group_rows
@@ -53,8 +54,6 @@ WHO = ("subject_id", "claimed_subject_id")
 COUNTS = ("numerator", "denominator")
 BETWEEN_SUBJECTS = ("fmr", "far")
 """Metrics whose trials are between two people; those of the others belong to one."""
-
-FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Thresholds for FMRs that the comparisons of a score set are too few to show, extrapolated and marked as such.
+"""Extrapolation of thresholds to FMRs that the comparisons of a score set are too few to show, marked as such.
 
-The tail of the impostor scores is fitted by `cv_quality.metrics.extremes` and looked at by
-`cv_quality.metrics.tail_checks`; here both are asked for a score set and put into units of its files.
+The tail of the impostor scores is fitted by `cv_quality.metrics.extremes` and checked by
+`cv_quality.metrics.tail_checks`; here both are done for a score set, in units of its files.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from cv_quality.metrics.extremes import EXCEEDANCES_NEEDED, Extrapolation, default_exceedances, fit_tail
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.tail_checks import StabilityPoint, goodness_of_fit, judge, stability
+from cv_quality.metrics.tail_checks import goodness_of_fit, judge, stability
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.sureness import Sureness
+from cv_quality.scores.uncertainty import Uncertainty
 
 STABILITY_REPLICATES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class BeyondPoint(Result):
+class ExtrapolatedPoint(Result):
     """The extrapolated threshold of one FMR; `threshold` is None with a `reason`.
 
     Attributes:
@@ -44,8 +44,8 @@ class ShapePoint(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class Beyond(Result):
-    """What the fitted tail says of FMRs beyond the comparisons made: an extrapolation, never a count.
+class TailExtrapolation(Result):
+    """Thresholds at FMRs below 1 / N by the fitted tail: an extrapolation, never a count.
 
     Attributes:
         begins_at: the score over which the tail was fitted, in units of the files.
@@ -60,48 +60,56 @@ class Beyond(Result):
     end_point: float | None
     is_stable: bool | None
     doubts: tuple[str, ...]
-    points: tuple[BeyondPoint, ...]
+    points: tuple[ExtrapolatedPoint, ...]
     stability: tuple[ShapePoint, ...]
     method: str
     note: str
 
 
-def beyond(scores: ScoreSet, sure: Sureness, *, targets: Sequence[float], replicates: int, seed: int) -> Beyond | None:
-    """Extrapolate the thresholds of the targets below 1 / N; None without one, or with too few comparisons."""
-    targets = [target for target in targets if target * sure.impostor.n < 1]
-    if not targets or default_exceedances(sure.impostor.n) < EXCEEDANCES_NEEDED:
+def extrapolate(
+    scores: ScoreSet, uncertainty: Uncertainty, *, targets: Sequence[float], replicates: int, seed: int
+) -> TailExtrapolation | None:
+    """Extrapolate the thresholds of the targets below 1 / N; None without one, or with too few comparisons.
+
+    Args:
+        scores: the score set.
+        uncertainty: whose impostor scores are fitted.
+        targets: FMRs; those that can be counted are left out.
+        replicates: of the subject bootstrap.
+        seed: of everything random.
+    """
+    targets = [target for target in targets if target * uncertainty.impostor.n < 1]
+    if not targets or default_exceedances(uncertainty.impostor.n) < EXCEEDANCES_NEEDED:
         return None
-    listed, trials, subjects = sure.impostors()
+    listed, trials, subjects = uncertainty.impostors()
     tail = fit_tail(listed, trials=trials, subjects=subjects, replicates=replicates, seed=seed)
     shapes = stability(
         listed, trials=trials, subjects=subjects, fmr=min(targets), replicates=STABILITY_REPLICATES, seed=seed
     )
     verdict = judge(tail, shapes, goodness=goodness_of_fit(tail, seed=seed))
-    answers = [(target, tail.threshold_at(target)) for target in targets]
-    return Beyond(
+    answers = [tail.threshold_at(target) for target in targets]
+    return TailExtrapolation(
         begins_at=scores.in_file_units(tail.threshold),
         exceedances=tail.exceedances,
         shape=tail.shape,
         end_point=None if tail.end_point is None else scores.in_file_units(tail.end_point),
         is_stable=verdict.is_stable,
         doubts=verdict.reasons,
-        points=tuple(_point(scores, target, answer) for target, answer in answers),
-        stability=tuple(_shape(scores, point) for point in shapes),
-        method=next((answer.method for _, answer in answers if answer.method), "nothing was fitted"),
-        note=answers[0][1].note,
+        points=tuple(
+            ExtrapolatedPoint(target, *_in_file_units(scores, answer), answer.reason)
+            for target, answer in zip(targets, answers, strict=True)
+        ),
+        stability=tuple(
+            ShapePoint(point.exceedances, point.shape, point.shape_error, *_in_file_units(scores, point.extrapolated))
+            for point in shapes
+        ),
+        method=next((answer.method for answer in answers if answer.method), "nothing was fitted"),
+        note=answers[0].note,
     )
 
 
-def _point(scores: ScoreSet, target: float, answer: Extrapolation) -> BeyondPoint:
-    return BeyondPoint(target, *_in_file_units(scores, answer), answer.reason)
-
-
-def _shape(scores: ScoreSet, point: StabilityPoint) -> ShapePoint:
-    return ShapePoint(point.exceedances, point.shape, point.shape_error, *_in_file_units(scores, point.extrapolated))
-
-
 def _in_file_units(scores: ScoreSet, answer: Extrapolation) -> tuple[float | None, float | None, float | None]:
-    """Value, low and high as the files would write them."""
+    """Convert value, low and high to units of the files."""
     value = None if answer.value is None else scores.in_file_units(answer.value)
     bounds = (answer.high, answer.low) if scores.is_negated else (answer.low, answer.high)
     low, high = (None if bound is None else scores.in_file_units(bound) for bound in bounds)

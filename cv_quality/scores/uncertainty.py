@@ -1,12 +1,11 @@
-"""How sure the rates of a score set are: by subject where the files name subjects, else as independent comparisons.
+"""The uncertainty of a score set's rates: by subject where the files name subjects, else as independent comparisons.
 
-Both kinds answer the same questions, so that an evaluation is written once. The methods are those of
-`cv_quality.metrics`; here score files are turned into what these take.
+Both kinds give the same intervals, so that an evaluation is written once. The methods are those of
+`cv_quality.metrics`; here score files are turned into their arguments.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,66 +40,6 @@ class PointBounds:
     fnmr: Rate
     threshold_low: float | None
     threshold_high: float | None
-
-
-class Sureness(Protocol):
-    """What an evaluation asks."""
-
-    @property
-    def genuine(self) -> SortedScores: ...
-
-    @property
-    def impostor(self) -> SortedScores: ...
-
-    @property
-    def n_subjects(self) -> int | None: ...
-
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
-
-    def fmr(self, threshold: float) -> Rate:
-        """The FMR at a given threshold."""
-
-    def fnmr(self, rates: ErrorRates) -> Rate:
-        """The FNMR at a given threshold."""
-
-    def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
-        """The FNMR at a threshold that was chosen for an FMR."""
-
-    def eer(self) -> EerInterval:
-        """The equal error rate."""
-
-    def bands(self, targets: Sequence[float]) -> list[Band]:
-        """Bounds of the FNMR at each FMR."""
-
-    def impostors(self) -> Impostors:
-        """The impostor scores with who was compared with whom."""
-
-
-def sureness_of(
-    scores: ScoreSet, genuine: SortedScores, impostor: SortedScores, *, replicates: int, seed: int
-) -> Sureness:
-    """By subject where both subjects of every comparison are named, else independent."""
-    if not scores.has_subjects:
-        return Independent(genuine, impostor, seed, (NO_SUBJECTS,))
-    is_genuine = scores.rows["is_genuine"].to_numpy()
-    if ((scores.rows["subject_a"] == scores.rows["subject_b"]).to_numpy() & ~is_genuine).any():
-        return Independent(genuine, impostor, seed, (CONTRADICTION,))
-    codes, values = scores.subject_codes(), scores.rows["score"].to_numpy().astype(np.float64)
-    order = np.flatnonzero(~is_genuine)[np.argsort(-values[~is_genuine], kind="stable")]
-    trials = ListedTrials.of(codes.a[order], codes.b[order], n_subjects=len(codes.names))
-    return BySubject(
-        genuine=genuine,
-        impostor=impostor,
-        genuine_scores=values[is_genuine],
-        genuine_subjects=codes.a[is_genuine],
-        one=codes.a[order],
-        other=codes.b[order],
-        tail=values[order],
-        trials=trials,
-        replicates=replicates,
-        seed=seed,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +111,18 @@ class BySubject:
         return ()
 
     def fmr(self, threshold: float) -> Rate:
+        """Estimate the FMR at a given threshold."""
         matched = int(np.searchsorted(-self.tail, -threshold, side="right"))
         return pair_rate((self.one[:matched], self.other[:matched]), trials=self.trials)
 
     def fnmr(self, rates: ErrorRates) -> Rate:
+        """Estimate the FNMR at a given threshold."""
         attempts = np.bincount(self.genuine_subjects, minlength=self.trials.n_subjects)
         missed = self.genuine_subjects[self.genuine_scores < rates.threshold]
         return clustered_rate(np.bincount(missed, minlength=self.trials.n_subjects), attempts)
 
     def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
+        """Estimate the FNMR at a threshold that was chosen for an FMR."""
         fixed = self.fnmr(rates)
         found = self._reestimated(fmr, self.replicates)
         if found.low is None or found.high is None:
@@ -200,6 +142,7 @@ class BySubject:
         return PointBounds(rate, low, high)
 
     def eer(self) -> EerInterval:
+        """Estimate the equal error rate."""
         return eer_interval(
             self.genuine_scores,
             self.tail,
@@ -211,9 +154,11 @@ class BySubject:
         )
 
     def bands(self, targets: Sequence[float]) -> list[Band]:
+        """Estimate bounds of the FNMR at each FMR."""
         return bands_at(targets, lambda fmr: self._reestimated(fmr, BAND_REPLICATES))
 
     def impostors(self) -> Impostors:
+        """Return the impostor scores with who was compared with whom."""
         return self.tail, self.trials, (self.one, self.other)
 
     def _reestimated(self, fmr: float, replicates: int) -> FnmrAtFmrInterval:
@@ -227,3 +172,40 @@ class BySubject:
             replicates=max(replicates, 100),
             seed=self.seed,
         )
+
+
+Uncertainty = Independent | BySubject
+"""Rates with intervals, as an evaluation needs them; both kinds have the same methods."""
+
+
+def uncertainty_of(
+    scores: ScoreSet, genuine: SortedScores, impostor: SortedScores, *, replicates: int, seed: int
+) -> Uncertainty:
+    """Choose intervals by subject where both subjects of every comparison are named, else of independent comparisons.
+
+    Args:
+        scores: the score set.
+        genuine, impostor: its scores, sorted.
+        replicates: of the subject bootstrap.
+        seed: of everything random.
+    """
+    if not scores.has_subjects:
+        return Independent(genuine, impostor, seed, (NO_SUBJECTS,))
+    is_genuine = scores.rows["is_genuine"].to_numpy()
+    if ((scores.rows["subject_a"] == scores.rows["subject_b"]).to_numpy() & ~is_genuine).any():
+        return Independent(genuine, impostor, seed, (CONTRADICTION,))
+    codes, values = scores.subject_codes(), scores.rows["score"].to_numpy().astype(np.float64)
+    order = np.flatnonzero(~is_genuine)[np.argsort(-values[~is_genuine], kind="stable")]
+    trials = ListedTrials.of(codes.a[order], codes.b[order], n_subjects=len(codes.names))
+    return BySubject(
+        genuine=genuine,
+        impostor=impostor,
+        genuine_scores=values[is_genuine],
+        genuine_subjects=codes.a[is_genuine],
+        one=codes.a[order],
+        other=codes.b[order],
+        tail=values[order],
+        trials=trials,
+        replicates=replicates,
+        seed=seed,
+    )

@@ -1,0 +1,68 @@
+"""`cvq`: the chain and the evaluation of score files from the command line, thin over the functions that do the work.
+
+Only arguments, tables and progress bars live here, a module for each group of commands. Results go to standard output
+(`--json` for scripts), everything else to standard error.
+"""
+
+import atexit
+import logging
+import os
+import sys
+
+import click
+
+from cv_quality.cli import chain, drops, pipeline, root_causes, scores
+from cv_quality.errors import CvQualityError
+
+
+class TypedErrors(click.Group):
+    """Typed errors end the command with their message and exit code 1; a traceback is for defects of ours."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except CvQualityError as error:
+            raise click.ClickException(f"{type(error).__name__}: {error}") from error
+
+
+@atexit.register
+def _quiet_exit() -> None:
+    """Silence DuckDB's binding, which lists what lives at exit on standard error once Great Expectations is loaded."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+@click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cv-quality")
+@click.option("-v", "--verbose", is_flag=True, help="Log what the package does.")
+def main(verbose: bool) -> None:
+    """Evaluate computer-vision algorithms on devices, from raw logs to failure reports.
+
+    \b
+    A tour, in the order of the data:
+      cvq demo                     simulate three builds of a face verifier, evaluate and report them
+      cvq simulate tiny            drops of a simulated fleet, with a known cause of failure
+      cvq import faces DIR         a folder of face images as a drop
+      cvq status                   what has arrived, what passed its gates, what is left to do
+      cvq run                      do everything that is left to do, without an orchestrator
+      cvq quarantine DROP          the rows that were rejected, and why
+      cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
+      cvq slices TABLE             which slices of any table fail more, and what only looks as if
+      cvq attribute BEFORE AFTER   what a change between two tables is made of
+      cvq models                   the builds of the model registry
+      cvq report BUILD             write the failure report of one build again
+      cvq backfill                 score historical builds over a grid of drops
+      cvq ui                       the same as assets, checks and sensors in the Dagster UI
+
+    Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+
+
+for command in (
+    *(chain.status, chain.run, chain.quarantine, chain.models, chain.report),
+    *(drops.simulate, drops.import_),
+    *(pipeline.backfill, pipeline.demo, pipeline.ui),
+    *(root_causes.slices, root_causes.attribute, scores.evaluate),
+):
+    main.add_command(command)

@@ -1,0 +1,120 @@
+"""The command that evaluates score files of any tool, without drops or builds."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+import click
+
+from cv_quality.cli.common import JSON, PAGE, print_document, print_rows, progress_bars
+from cv_quality.scores.source import Format, Polarity
+
+if TYPE_CHECKING:
+    from cv_quality.scores.evaluation import Evaluation
+    from cv_quality.scores.source import Sentinel
+
+
+def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "Sentinel":
+    if text in ("detect", "keep"):
+        return cast("Sentinel", text)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is neither a number nor detect nor keep", param_hint="--sentinel"
+        ) from error
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.01 to 1e-6]")
+@click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
+@click.option("--format", "format_", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
+@click.option(
+    "--polarity", type=click.Choice(get_args(Polarity)), help="What a high score means. [told from the scores]"
+)
+@click.option(
+    "--sentinel",
+    default="detect",
+    show_default=True,
+    callback=_sentinel,
+    help="A value that means 'no score', or 'keep'.",
+)
+@click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
+@click.option("--skip-broken", is_flag=True, help="Set broken lines apart, counted, and go on.")
+@click.option("--replicates", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--report", type=PAGE, help="Write an HTML page with the curves.")
+@JSON
+def evaluate(
+    files: Sequence[Path],
+    targets: Sequence[float],
+    threshold: float | None,
+    format_: Format | None,
+    polarity: Polarity | None,
+    sentinel: "Sentinel",
+    genuine_pattern: str | None,
+    skip_broken: bool,
+    replicates: int,
+    seed: int,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Evaluate score FILES of verification: error rates with intervals, and the curve.
+
+    \b
+    Reads what other tools write, told apart by content:
+      CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b,
+      quality_a, quality_b
+      bob's 2-, 4- and 5-column files, pyeer's lists and histograms, similarity matrices (CSV, BEE)
+      JSON of id and score, NumPy arrays
+
+    Two lists named alike but for "genuine" and "impostor" (or true and false) are one score set; every other file is a
+    set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike.
+
+    \b
+      cvq evaluate scores.csv --report scores.html
+      cvq evaluate exp1_true.txt exp1_false.txt --fmr 1e-3 --fmr 1e-4
+      cvq evaluate face-C.csv --sentinel keep --json
+    """
+    from cv_quality.metrics import FMR_TARGETS
+    from cv_quality.scores.evaluation import evaluate as evaluate_set
+    from cv_quality.scores.grouping import group_files
+    from cv_quality.scores.reading import read_scores
+
+    read = partial(
+        read_scores,
+        format=format_,
+        polarity=polarity,
+        sentinel=sentinel,
+        on_error="skip" if skip_broken else "raise",
+        genuine_pattern=genuine_pattern,
+    )
+    asked, sets = targets or FMR_TARGETS, []
+    with progress_bars() as progress:
+        for group in progress.track(group_files(files), description="score sets"):
+            scores, name = read(group.paths), group.name
+            found = evaluate_set(
+                scores, name=name, fmr_targets=asked, threshold=threshold, replicates=replicates, seed=seed
+            )
+            sets.append((scores, found))
+    if report is not None:
+        from cv_quality.reports.evaluation_page import write_evaluation_report
+
+        write_evaluation_report(sets, target=report)
+    _print_evaluations([found for _, found in sets], as_json=as_json)
+
+
+def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) -> None:
+    """Print one document for one score set, a list of them for several; or a table each."""
+    if as_json:
+        documents = [evaluation.to_dict() for evaluation in evaluations]
+        print_document(documents[0] if len(documents) == 1 else documents)
+        return
+    from cv_quality.scores.summary import headline, point_rows
+
+    for evaluation in evaluations:
+        print_rows(point_rows(evaluation), as_json=False, title=headline(evaluation))
+        for warning in evaluation.warnings:
+            click.echo(f"warning: {warning}", err=True)
