@@ -5,7 +5,7 @@ The numbers are those of `cv_quality.metrics.differentials`; the charts are in `
 
 from dataclasses import dataclass, replace
 
-from cv_quality.metrics.differentials import ALLOWED_RATIO, Differentials, RatioCheck, CheckResult
+from cv_quality.metrics.differentials import ALLOWED_RATIO, CheckResult, Differentials, RatioCheck
 from cv_quality.metrics.inequity import Measure
 from cv_quality.metrics.rates import Rate
 from cv_quality.reports.rendering import shown

@@ -1,10 +1,10 @@
 """The gates of what is said about a build's failures: sound findings pass, and each rule catches what it is for."""
 
 import pytest
+from cv_quality.gates.suites import CONFIRMATION_LEVEL, SUITES, Gate
 
 from cv_quality.error_analysis.near_duplicates import CONFIRMATION_LEVEL
 from cv_quality.gates.runner import run_gate
-from cv_quality.gates.suites import CONFIRMATION_LEVEL, SUITES, Gate
 from cv_quality.lake.lake import Lake
 from cv_quality_tests.error_analysis.slice_reports import CLUSTER, KEY, Rows, sound, write_findings
 

@@ -11,8 +11,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cv_quality.error_analysis.attribution import Attribution
-from cv_quality.error_analysis.attribution import ChangePart
+from cv_quality.error_analysis.attribution import Attribution, ChangePart
 from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.attribution_page import steps, write_attribution_report
