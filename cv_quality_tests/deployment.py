@@ -25,7 +25,7 @@ from cv_quality.settings import Settings
 from cv_quality.stage import StageResult
 from cv_quality.tasks import TASKS
 from cv_quality.workspace import Workspace
-from cv_quality_tests.drops.kit import compressed
+from cv_quality_tests.drops.small_drops import compressed
 
 FIRST_DROP = "2026-08-03_face-1.1_site-a"
 SECOND_DROP = "2026-08-31_face-1.2_site-a"

@@ -1,10 +1,10 @@
-"""Fixtures of the drops room."""
+"""Fixtures of the tests of drops."""
 
 from pathlib import Path
 
 import pytest
 
-from cv_quality_tests.drops.kit import Site, open_site
+from cv_quality_tests.drops.small_drops import Site, open_site
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from cv_quality.drops.frames import MAX_FRAME_BYTES, FrameReader
 from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_PARSE
 from cv_quality.errors import DropError, FrameError
 from cv_quality.lake.store import LocalStore
-from cv_quality_tests.drops.kit import DROP_ID, Site, png, tar
+from cv_quality_tests.drops.small_drops import DROP_ID, Site, png, tar
 
 
 def ingested(site: Site, *shards: bytes) -> list[tuple[str | None, int]]:

@@ -13,7 +13,7 @@ from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
 from cv_quality.tasks.verification.modalities.face import FACE
-from cv_quality_tests.drops.kit import FACES, png
+from cv_quality_tests.drops.small_drops import FACES, png
 from cv_quality_tests.modalities import MODALITIES
 
 

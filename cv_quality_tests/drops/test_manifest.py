@@ -6,7 +6,7 @@ import pytest
 
 from cv_quality.drops.manifest import check_file_set, completed_drops, read_manifest
 from cv_quality.errors import DropError
-from cv_quality_tests.drops.kit import DROP_ID, Site, attempt, compressed
+from cv_quality_tests.drops.small_drops import DROP_ID, Site, attempt, compressed
 
 
 def test_a_folder_without_a_manifest_is_no_drop(site: Site) -> None:

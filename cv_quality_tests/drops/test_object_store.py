@@ -14,7 +14,7 @@ from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import open_store
 from cv_quality.settings import S3Options
-from cv_quality_tests.drops.kit import DROP_ID, Site, attempt, background, compressed, png, tar
+from cv_quality_tests.drops.small_drops import DROP_ID, Site, attempt, background, compressed, png, tar
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from cv_quality.drops.lines import RAW_BYTES
 from cv_quality.drops.tables import DROP_FILES, QUARANTINE_PARSE, RAW_ATTEMPTS
 from cv_quality.errors import DropError
-from cv_quality_tests.drops.kit import (
+from cv_quality_tests.drops.small_drops import (
     ATTEMPT,
     DROP_ID,
     FACES,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cv_quality.drops.tables import QUARANTINE_PARSE, RAW_TABLES
 from cv_quality.lake.schema import Column
-from cv_quality_tests.drops.kit import FACES, Site, open_site
+from cv_quality_tests.drops.small_drops import FACES, Site, open_site
 
 Line = tuple[str | None, dict[str, object], bytes]
 

@@ -13,7 +13,7 @@ from cv_quality.drops.tables import (
     VALIDATED_TABLES,
 )
 from cv_quality.errors import MissingTable
-from cv_quality_tests.drops.kit import (
+from cv_quality_tests.drops.small_drops import (
     DEVICE,
     ENROL,
     FACES,

@@ -9,7 +9,7 @@ from cv_quality.drops.manifest import completed_drops, read_manifest
 from cv_quality.drops.writer import Scalar
 from cv_quality.errors import DropError, SchemaError
 from cv_quality.lake.store import open_store
-from cv_quality_tests.drops.kit import ATTEMPT, BACKGROUND, DROP_ID, START, Site, drop_writer, png
+from cv_quality_tests.drops.small_drops import ATTEMPT, BACKGROUND, DROP_ID, START, Site, drop_writer, png
 
 
 def write_sound(site: Site, **changes: int) -> None:

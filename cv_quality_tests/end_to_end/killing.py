@@ -17,7 +17,7 @@ from cv_quality.lake.store import LocalStore, open_store
 from cv_quality.stage import Stage, StageResult, Task
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import open_workspace, quietly
-from cv_quality_tests.drops import kit
+from cv_quality_tests.drops import small_drops
 
 Moment = Literal["before the first write", "after the first write"]
 HEAVY = (
@@ -63,10 +63,10 @@ def run_until(home: Path, stage: str, moment: Moment) -> None:
 
 def deliver_until(landing: Path, moment: Moment) -> None:
     """Write a drop over the one that lies there, and die with its events published and its manifest not."""
-    with kit.drop_writer(open_store(str(landing)), events_per_file=1) as writer:
-        writer.add_event("device", **kit.DEVICE)
+    with small_drops.drop_writer(open_store(str(landing)), events_per_file=1) as writer:
+        writer.add_event("device", **small_drops.DEVICE)
         _die_when_publishing(moment)
-        writer.add_event("subject", **kit.SUBJECT)
+        writer.add_event("subject", **small_drops.SUBJECT)
 
 
 def _die_when_publishing(moment: Moment) -> None:

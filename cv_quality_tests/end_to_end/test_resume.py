@@ -20,7 +20,7 @@ from cv_quality_tests.deployment import (
     reports,
     warehouse_tables,
 )
-from cv_quality_tests.drops import kit
+from cv_quality_tests.drops import small_drops
 from cv_quality_tests.end_to_end.killing import Moment, deliver_until, exit_code_of, run_until
 
 STAGES = (
@@ -66,14 +66,14 @@ def test_a_delivery_killed_half_way_leaves_no_drop_not_even_the_one_that_it_repl
     tmp_path: Path, moment: Moment
 ) -> None:
     landing = open_store(str(tmp_path))
-    with kit.drop_writer(landing) as writer:
-        writer.add_event("device", **kit.DEVICE)
-    assert [drop.drop_id for drop in completed_drops(landing)] == [kit.DROP_ID]
+    with small_drops.drop_writer(landing) as writer:
+        writer.add_event("device", **small_drops.DEVICE)
+    assert [drop.drop_id for drop in completed_drops(landing)] == [small_drops.DROP_ID]
     assert exit_code_of(deliver_until, tmp_path, moment) == -signal.SIGKILL
     assert completed_drops(landing) == []
-    with kit.drop_writer(landing) as writer:
-        writer.add_event("device", **kit.DEVICE)
-    assert sorted(path.name for path in (tmp_path / kit.DROP_ID).iterdir()) == [
+    with small_drops.drop_writer(landing) as writer:
+        writer.add_event("device", **small_drops.DEVICE)
+    assert sorted(path.name for path in (tmp_path / small_drops.DROP_ID).iterdir()) == [
         "events-00000.jsonl.zst",
         "manifest.json",
     ]

@@ -19,7 +19,7 @@ from cv_quality.tasks import open_workspace
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.task import verification
 from cv_quality.workspace import Workspace
-from cv_quality_tests.drops.kit import ATTEMPT, BACKGROUND, DROP_ID, START, UNTIL, Site
+from cv_quality_tests.drops.small_drops import ATTEMPT, BACKGROUND, DROP_ID, START, UNTIL, Site
 
 SPEED = Dimension(Column("speed_m_s", "real", "walking speed", nullable=True, low=0, high=10), "speed in m/s")
 SHOES = Dimension(Column("shoes", "text", "on the feet", nullable=True, levels=("none", "boots")), "shoes")

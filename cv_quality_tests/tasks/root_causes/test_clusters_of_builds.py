@@ -21,7 +21,7 @@ from cv_quality.lake.store import Store, open_store
 from cv_quality.tasks.root_causes.clusters import ClusterSummary, cluster_build, subject_origins
 from cv_quality.tasks.root_causes.tables import FAILURE_CLUSTERS
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
-from cv_quality_tests.drops.kit import tar
+from cv_quality_tests.drops.small_drops import tar
 from cv_quality_tests.tasks.verification.scored_drops import score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import Sample, all_pairs_samples, rows_of, unit, write_drop
 

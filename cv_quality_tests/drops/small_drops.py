@@ -1,4 +1,4 @@
-"""Small drops for the tests of this room: sound ones, and files of any bytes under a manifest that vouches for them."""
+"""Small drops for the tests of drops: sound ones, and files of any bytes under a manifest that vouches for them."""
 
 import hashlib
 import io
@@ -138,7 +138,7 @@ def attempt(**changes: object) -> bytes:
 
 
 def background() -> list[bytes]:
-    """The events that every attempt of the kit refers to."""
+    """The events that every attempt here refers to."""
     return [event(kind, base) for kind, base in BACKGROUND]
 
 
