@@ -276,7 +276,7 @@ def test_a_map_of_edges_is_told_by_the_redrawn_weights_alone(score: PairScore, p
     maps = edges(score, passes, baseline)
     assert point_at_cues(edges, score, passes, baseline=baseline, maps=maps, seed=4).objection is None
     found = redraw_weights(edges, score, passes, baseline=baseline, maps=maps, seed=4)
-    assert found.likeness == pytest.approx(1.0)
+    assert found.correlation == pytest.approx(1.0)
     assert "random weights" in str(found.objection)
 
 
@@ -297,11 +297,11 @@ def test_a_check_that_cannot_be_made_is_an_objection(passes: Pairs) -> None:
     assert (pointing.cues, pointing.share) == (0, None)
     assert "only 0 planted cues" in str(pointing.objection)
     redrawn = redraw_weights(noise, blind, passes, baseline=baseline, maps=maps, seed=0)
-    assert redrawn.likeness is None
+    assert redrawn.correlation is None
     assert "cannot be drawn anew" in str(redrawn.objection)
     broken = PairScore(blind.embed, redraw=lambda _: PairScore(lambda batch: batch.flatten(1)[:, :64] * torch.nan))
     lost = redraw_weights(occlusion, broken, passes, baseline=baseline, maps=maps, seed=0)
-    assert lost.likeness is None
+    assert lost.correlation is None
     one = passes.take([0, 0, 0])
     for found in delete_and_insert(blind, {"passes": (one, maps[:3])}, baseline=baseline, seed=0):
         assert found.p_value == 1.0

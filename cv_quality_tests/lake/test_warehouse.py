@@ -23,7 +23,7 @@ from cv_quality.settings import Settings
 from cv_quality.tasks import TASKS, open_workspace, tables_of, warehouse_source
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
 from cv_quality.tasks.verification.tables import INTERVALS
-from cv_quality_tests.error_analysis.slice_reports import KEY, sound, write_findings
+from cv_quality_tests.tasks.root_causes.finding_rows import KEY, sound, write_findings
 from cv_quality_tests.tasks.verification.scored_drops import measure, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import random_drop, write_drop
 
