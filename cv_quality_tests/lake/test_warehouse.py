@@ -243,7 +243,7 @@ def test_a_missing_project_is_said_before_anything_is_touched(lake: Lake, tmp_pa
 def test_the_warehouse_reads_marts_and_what_hand_written_models_name() -> None:
     read = {table.name for table in warehouse_tables(tables_of(TASKS).values())}
     assert {"intervals", "drop_files", "slice_trends"} <= read
-    assert read.isdisjoint({"embeddings", "validated_attempts", "exemplars", "explanations"})
+    assert read.isdisjoint({"embeddings", "validated_attempts", "examples", "explanations"})
 
 
 def test_a_mart_is_made_of_the_tables_that_its_models_read() -> None:
