@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.explanations.aggregation import FEWEST_SUBJECTS, aggregate, pooled
+from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, aggregate, pooled
 from cv_quality.error_analysis.explanations.onnx_weights import permuted_weights
 from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
@@ -193,7 +193,7 @@ def test_pooled_maps_keep_the_mean_where_blocks_are_equal_and_every_pixel_counts
 
 def test_a_map_of_fewer_than_five_subjects_is_none_with_the_reason() -> None:
     maps = np.ones((9, 4, 4), np.float32)
-    assert aggregate(maps, 0 * maps, subjects=FEWEST_SUBJECTS).values is not None
+    assert aggregate(maps, 0 * maps, subjects=MIN_SUBJECTS).values is not None
     few = aggregate(maps, 0 * maps, subjects=4)
     assert few.values is None
     assert few.reason == "4 subjects fail in the slice, a map takes at least 5"

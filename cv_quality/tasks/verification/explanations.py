@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.explanations.aggregation import FEWEST_SUBJECTS, Aggregate, aggregate
+from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, Aggregate, aggregate
 from cv_quality.error_analysis.explanations.counterfactuals import CounterfactualResult, Rerender, counterfactuals
 from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
@@ -158,7 +158,7 @@ def explain(
     found = partial(Explanation, method, len(failures), len(passes), subjects)
     if method == "integrated_gradients" and not score.is_differentiable:
         return found(Aggregate(None, NO_GRADIENTS), None)
-    if subjects < FEWEST_SUBJECTS:
+    if subjects < MIN_SUBJECTS:
         none = np.zeros((len(failures), 0, 0), np.float32)
         return found(aggregate(none, none, subjects=subjects), None)
     explainer = in_parallel(EXPLAINERS[method], threads=threads)
