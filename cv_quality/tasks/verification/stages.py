@@ -252,7 +252,7 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
         writes=(OUTCOME_WATERFALL,),
         run=_waterfall,
         rules=WATERFALL_RULES,
-        gate="; outcomes that add up to the FRR",
+        gate="; the outcomes add up to the false rejects searched",
     ),
 )
 EXPLAIN = Stage(
