@@ -127,7 +127,7 @@ class Attribution(Contribution):
     conclusion: str
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """The document of `cvq attribute --json`."""
+        """Write the document of `cvq attribute --json`."""
         return _own_first(self) | {"parts": [part.to_dict() for part in self.parts]}
 
 
@@ -185,28 +185,9 @@ def attribute_change(
     counts = subject_counts(rows, n_parts=len(slices) + 1, seed=seed)
     unit = "subject" if subject else "row"
     estimates = _Estimates.of(counts, kind, unit, replicates=replicates, level=level, seed=seed)
-    (failures_before, failures_after), (n_before, n_after) = estimates.counted(WHOLE)
-    found = Attribution(
-        *estimates.intervals(WHOLE),
-        outcome,
-        kind,
-        n_before,
-        n_after,
-        failures_before,
-        failures_after,
-        rate_before=failures_before / n_before,
-        rate_after=failures_after / n_after,
-        n_subjects=counts.n_subjects if subject else None,
-        n_paired=counts.n_paired,
-        parts=tuple(_part(index, where, estimates) for index, where in enumerate([*slices, None])),
-        method=None if estimates.half is None else _method(unit, counts, replicates=replicates, level=level),
-        reason=estimates.doubt(WHOLE).reason,
-        level=level,
-        seed=seed,
-        seconds=time.perf_counter() - started,
-        conclusion="",
-    )
-    return replace(found, conclusion=_conclusion(found))
+    method = None if estimates.half is None else _method(unit, counts, replicates=replicates, level=level)
+    found = _attribution(estimates, counts, slices, outcome=outcome, method=method, level=level, seed=seed)
+    return replace(found, seconds=time.perf_counter() - started, conclusion=_conclusion(found))
 
 
 def attribute_tables(
@@ -320,7 +301,7 @@ class _Estimates:
         return ((int(before), int(after)) if self.kind == "rate" else (before, after)), (n_before, n_after)
 
     def doubt(self, part: int) -> _Doubt:
-        """Which bounds a part has."""
+        """Tell which bounds a part has."""
         if short := self._shortage(WHOLE) or self._shortage(part):
             return _Doubt(short, False, False)
         failures, rows = self.failures[:, part].sum(), self.rows[:, part]
@@ -355,6 +336,39 @@ class _Estimates:
             return value, None, None
         half, most = float(self.half[kind, part]), 1.0 if self.kind == "rate" else math.inf
         return value, max(value - half, -most), min(value + half, most)
+
+
+def _attribution(
+    estimates: _Estimates,
+    counts: SubjectCounts,
+    slices: Sequence[Slice],
+    *,
+    outcome: str,
+    method: str | None,
+    level: float,
+    seed: int,
+) -> Attribution:
+    (failures_before, failures_after), (n_before, n_after) = estimates.counted(WHOLE)
+    return Attribution(
+        *estimates.intervals(WHOLE),
+        outcome=outcome,
+        kind=estimates.kind,
+        n_before=n_before,
+        n_after=n_after,
+        failures_before=failures_before,
+        failures_after=failures_after,
+        rate_before=failures_before / n_before,
+        rate_after=failures_after / n_after,
+        n_subjects=counts.n_subjects if estimates.unit == "subject" else None,
+        n_paired=counts.n_paired,
+        parts=tuple(_part(index, where, estimates) for index, where in enumerate([*slices, None])),
+        method=method,
+        reason=estimates.doubt(WHOLE).reason,
+        level=level,
+        seed=seed,
+        seconds=0.0,
+        conclusion="",
+    )
 
 
 def _part(index: int, where: Slice | None, estimates: _Estimates) -> ChangePart:

@@ -82,7 +82,7 @@ class _Search:
     totals: tuple[float, float, float]
 
     def best(self, cube: Cube) -> Candidate | None:
-        """The cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
+        """Find the cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
         counts, sums = cube.cells()
         gains = self._gains(counts, sums) - self.layout.penalty
         near = np.flatnonzero(gains > 0)

@@ -162,7 +162,7 @@ class _Sample:
         return int(self.subjects.max()) + 1 if len(self.subjects) else 0
 
     def half(self) -> Half:
-        """All rows as the tests of slices read them; no column is searched here."""
+        """Put all rows as holdout tests read them; no column is searched here."""
         return Half(
             codes=np.empty((0, len(self.order)), np.uint8),
             outcome=self.is_failure.astype(np.float64),

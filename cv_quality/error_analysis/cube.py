@@ -49,7 +49,7 @@ class Axis:
         return math.log(max(len(self.ranges), 2))
 
     def mask(self, option: int) -> Mask:
-        """A condition over the column's own codes."""
+        """Mask the column's own codes for which a condition holds."""
         low, high = self.ranges[option]
         return np.asarray((self.coarse >= low) & (self.coarse <= high), dtype=np.bool_)
 
@@ -75,7 +75,7 @@ class Layout:
     n_cells: int
 
     def axis(self, column: int) -> Axis:
-        """The finer axis of a table's column."""
+        """Look up the finer axis of a table's column."""
         return self.axes[column + 1]
 
     @property
@@ -92,7 +92,7 @@ class Layout:
         return filled, counts
 
     def masks(self, cell: int) -> dict[int, Mask]:
-        """The conditions of an expanded cell, by index of the table's column."""
+        """List the conditions of an expanded cell, by index of the table's column."""
         table = int(np.searchsorted(self.expanded[:, 3], cell, side="right")) - 1
         axes = [self.axes[axis] for axis in self.expanded[table, :3]]
         options = np.unravel_index(cell - self.expanded[table, 3], [len(axis.ranges) for axis in axes])
@@ -215,7 +215,14 @@ class Cube:
         self._failures = np.zeros(layout.n_cells, np.float64)
 
     def add(self, codes: Bytes, outcome: NDArray[np.float64], *, is_rate: bool, sign: int = 1) -> None:
-        """Count rows in, or off again with sign -1; codes uint8 (columns, rows) are those of the table's columns."""
+        """Count rows in, or off again.
+
+        Args:
+            codes: uint8 (columns, rows), of the table's columns.
+            outcome: of each row.
+            is_rate: whether it is a failure, not a loss.
+            sign: -1 to count off.
+        """
         coarse = self._coarse(codes)
         self._rows += sign * self._counted(coarse)
         added = self._counted(coarse[:, outcome > 0]) if is_rate else self._weighted(coarse, outcome)

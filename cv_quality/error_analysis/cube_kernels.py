@@ -50,7 +50,12 @@ def weight_cells(
     sizes: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """Add every row's weight to its cell of every table; arguments as of `count_cells`."""
+    """Add every row's weight to its cell of every table.
+
+    Args:
+        codes, pairs, sizes, out: as of `count_cells`.
+        weights: (rows,).
+    """
     rows = codes.shape[1]
     pair = np.empty(BLOCK, np.int32)
     for start in range(0, rows, BLOCK):

@@ -77,7 +77,13 @@ class SubjectCounts:
 
 
 def subject_counts(rows: Rows, *, n_parts: int, seed: int) -> SubjectCounts:
-    """Count the rows and failures of each subject in each part of each table."""
+    """Count the rows and failures of each subject in each part of each table.
+
+    Args:
+        rows: of both tables.
+        n_parts: parts that they are in.
+        seed: of the groups of subjects.
+    """
     n_subjects = int(rows.subject.max()) + 1
     present = np.bincount(rows.subject * 2 + rows.is_after, minlength=2 * n_subjects).reshape(n_subjects, 2) > 0
     unit = _units(_strata(present), n_subjects, seed=seed)
@@ -105,7 +111,7 @@ def _units(strata: list[Codes], n_subjects: int, *, seed: int) -> Codes:
 
 
 def contributions(rows: Numbers, failures: Numbers) -> Numbers:
-    """What each part contributes to the change of the overall rate: mix, rate, and their sum.
+    """Compute what each part contributes to the change of the overall rate: mix, rate, and their sum.
 
     With s a part's share of the rows, r its own rate, and R the overall rate, each before and after (Kitagawa, JASA 50,
     1955):
@@ -141,7 +147,7 @@ def contributions(rows: Numbers, failures: Numbers) -> Numbers:
 
 
 def exact_contributions(rows: Floats, failures: Floats) -> Floats:
-    """`contributions` in rational arithmetic, rounded so that every sum of them is exact: shape (3, parts + 1).
+    """Compute `contributions` in rational arithmetic, rounded so that every sum of them is exact: shape (3, parts + 1).
 
     The mixes and rates are multiples of one power of two, small enough to lose nothing that a float holds of their sum,
     and the largest takes what rounding left over. So mix + rate == change in every part, and parts added in any order
@@ -162,10 +168,16 @@ def exact_contributions(rows: Floats, failures: Floats) -> Floats:
 
 
 def half_widths(counts: SubjectCounts, *, replicates: int, level: float, seed: int) -> Floats:
-    """Half the width of the interval of each contribution: shape (3, parts + 1), the last column is the whole.
+    """Compute half the width of the interval of each contribution: shape (3, parts + 1), the whole last.
 
     The standard deviation of bootstrap replicates, times a t quantile, times sqrt(n / (n - 1)) for the n units of the
     smaller table, since a bootstrap of n draws shows a variance that is too small by that much. Both tables need two.
+
+    Args:
+        counts: of subjects.
+        replicates: of the bootstrap.
+        level: confidence of the intervals.
+        seed: of the bootstrap.
     """
     from scipy import special
 
@@ -192,7 +204,16 @@ def _freedom(counts: SubjectCounts) -> Floats:
 
 
 def replicated(counts: SubjectCounts, *, replicates: int, seed: int) -> Floats:
-    """The contributions with subjects drawn again, one weight for both tables: shape (replicates, 3, parts + 1)."""
+    """Compute the contributions with subjects drawn again, one weight for both tables.
+
+    Args:
+        counts: of subjects.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Shape (replicates, 3, parts + 1), the whole last.
+    """
     n_units, _, n_parts = counts.rows.shape
     per_unit = np.stack([counts.rows, counts.failures], axis=1).reshape(n_units, -1)
     drawn = []
@@ -219,5 +240,5 @@ def _weights(strata: list[Codes], n_units: int, *, replicates: int, seed: int) -
 
 
 def with_whole(parts: Floats) -> Floats:
-    """The parts with their sum behind the last, along the last axis."""
+    """Append the sum of the parts along the last axis."""
     return np.concatenate([parts, parts.sum(-1, keepdims=True)], axis=-1)

@@ -64,7 +64,7 @@ class EncodedColumn:
         return 1 + max(len(self.labels) - 1, len(self.edges), self.missing or 0, self.other or 0)
 
     def predicates(self, mask: Mask) -> tuple[Predicate, ...]:
-        """The conditions that hold for exactly the codes in `mask`: one, or two bounds of an interval."""
+        """Name the conditions that hold for exactly the codes in `mask`: one, or two bounds of an interval."""
         held = np.flatnonzero(mask[: self.n_codes]).tolist()
         if held == [self.missing]:
             return (Predicate(self.name, "==", None),)

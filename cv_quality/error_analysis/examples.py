@@ -64,7 +64,7 @@ class _Conditions:
     is_number: NDArray[np.bool_]
 
     def distances(self, point: NDArray[np.float32], rows: Rows) -> Distances:
-        """Distance of a point to each row in each column, 0 to 1, shape (rows, columns).
+        """Compute the distance of a point to each row in each column, 0 to 1, shape (rows, columns).
 
         Numbers count their difference, at most 1; categories 0 if equal, else 1; missing is a value of its own.
         """
@@ -76,7 +76,7 @@ class _Conditions:
         return distances
 
     def same(self, distances: Distances) -> NDArray[np.bool_]:
-        """Whether the values count as equal, per row and column."""
+        """Tell whether the values count as equal, per row and column."""
         equal: NDArray[np.bool_] = distances <= np.where(self.is_number, np.float32(TOLERANCE), np.float32(0))
         return equal
 

@@ -136,7 +136,13 @@ def split_by_failures(encoded: Encoded, *, seed: int) -> Flags:
 
 
 def split_by_failing(is_failure: Flags, subjects: Codes, *, seed: int) -> Flags:
-    """Draw half of the subjects who ever fail, and half of the others; true for their rows."""
+    """Draw half of the subjects who ever fail, and half of the others; true for their rows.
+
+    Args:
+        is_failure: of each row.
+        subjects: whose row it is, from 0.
+        seed: of the draw.
+    """
     fails = np.bincount(subjects, weights=is_failure) > 0
     shuffled = seeded(seed).permutation(len(fails))
     is_first = np.zeros(len(fails), np.bool_)

@@ -22,7 +22,7 @@ MISSING: Final = ["nan", "NA", "NULL", "null"]
 
 @contextmanager
 def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
-    """The table in a CSV (also gzip or zstd, also with tabs or semicolons) or Parquet file, told apart by content.
+    """Open the table in a CSV (also gzip or zstd, also with tabs or semicolons) or Parquet file, told apart by content.
 
     A CSV is rewritten as Parquet in a temporary folder first, in bounded memory, so that columns can be read alone.
 

@@ -116,7 +116,7 @@ class SliceReport(Result):
     seconds: float
 
     def to_dict(self) -> dict[str, JsonValue]:
-        """The document of `cvq slices --json`."""
+        """Write the document of `cvq slices --json`."""
         plain = Result.to_dict(self)
         return plain | {
             "slices": [item.to_dict() for item in self.slices],

@@ -5,7 +5,7 @@ from cv_quality.error_analysis.slice_report import Kind, SliceReport, figure
 
 
 def slice_rows(found: SliceReport) -> list[dict[str, object]]:
-    """One row per confirmed slice, best first."""
+    """List the confirmed slices, best first."""
     return [
         {
             "slice": item.where.sentence(),
@@ -22,7 +22,7 @@ def slice_rows(found: SliceReport) -> list[dict[str, object]]:
 
 
 def part_rows(found: Attribution) -> list[dict[str, object]]:
-    """One row per part of the change, the whole last."""
+    """List the parts of the change, the whole last."""
     return [_part(item, found.kind) for item in found.parts] + [
         {
             "part": "all rows",

@@ -23,10 +23,13 @@ NAMES = ("before", "after")
 def read_rows(
     before: "pl.DataFrame", after: "pl.DataFrame", *, outcome: str, subject: str | None, slices: Sequence[Slice]
 ) -> tuple[Rows, Kind]:
-    """The rows of both tables, those of `before` first, and whether the outcome is a failure or a loss.
+    """Read the rows of both tables, those of `before` first, and whether the outcome is a failure or a loss.
 
     A row belongs to the first slice that holds, or to the part after the last. Subjects are numbered in the order in
     which they appear, so that their names do not matter; without a subject column every row is one of its own.
+
+    Args:
+        before, after, outcome, subject, slices: as of `cv_quality.error_analysis.attribution.attribute_change`.
 
     Raises:
         SliceError: see `cv_quality.error_analysis.attribution.attribute_change`.
@@ -48,7 +51,10 @@ def read_rows(
 def require_tables(
     before: "pl.DataFrame", after: "pl.DataFrame", *, outcome: str, subject: str | None
 ) -> tuple[Floats, Floats]:
-    """The outcomes of both tables, which have rows, a finite outcome in each, and a subject in each if one is named.
+    """Read the outcomes of both tables; each must have rows, finite outcomes, and subjects if they are named.
+
+    Args:
+        before, after, outcome, subject: as of `cv_quality.error_analysis.attribution.attribute_change`.
 
     Raises:
         SliceError: one of these is not so.
@@ -76,7 +82,7 @@ def _require_subjects(table: "pl.DataFrame", column: str, name: str) -> None:
 
 
 def shared_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> list[str]:
-    """The columns that can be compared: those of both tables, of one family of types."""
+    """List the columns that can be compared: those of both tables, of one family of types."""
     common = [name for name in after.columns if name in before.columns]
     return [name for name in common if len(_families((before, after), name)) <= 1]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cv_quality.builds import own_drops
 from cv_quality.errors import GateFailed
 from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import read_verdict
@@ -15,8 +14,9 @@ from cv_quality.runner import run_due
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
 from cv_quality.tasks import TASKS
-from cv_quality.tasks.root_causes.slices import genuine_attempts, read_slices
+from cv_quality.tasks.root_causes.slices import read_slices
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.tasks.verification.populations import false_rejects
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -136,7 +136,7 @@ def test_rates_are_not_measured_on_pairs_of_older_templates(history: History, tm
 
 def test_a_study_of_a_few_people_says_that_it_is_too_small_to_name_a_cause(history: History) -> None:
     lake = history.orchestra.workspace.lake
-    assert read_slices(lake, "face-1.2") == []
+    assert read_slices(lake, "face-1.2", "frr") == []
     (search,) = lake.read(SLICE_SEARCHES, TableKey(build="face-1.2")).iter_rows(named=True)
     assert search["n_failures"] > 10
     assert search["conclusion"].startswith("Too small to tell")
@@ -153,9 +153,9 @@ def test_the_planted_defect_is_the_one_slice_of_the_bad_build_and_the_good_one_h
         score(workspace, *cell.split("/"))
     for build in ("face-1.1", "face-1.2"):
         assert do(workspace, "impostors", "measure_build", "slices", "attribution", build=build).passed
-    assert read_slices(workspace.lake, "face-1.1") == []
-    (found,) = read_slices(workspace.lake, "face-1.2")
-    attempts = genuine_attempts(workspace.lake, build="face-1.2", drops=own_drops(workspace, "face-1.2"))
+    assert read_slices(workspace.lake, "face-1.1", "frr") == []
+    (found,) = read_slices(workspace.lake, "face-1.2", "frr")
+    attempts = false_rejects(workspace, "face-1.2", "face-1.2").rows
     planted = attempts["illuminance_lux"] < 10
     inside = attempts.select(found.expression()).to_series()
     assert int((inside & planted).sum()) >= 0.8 * int((inside | planted).sum())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.explanations.aggregation import FEWEST_SUBJECTS, aggregate, pooled
+from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, aggregate, pooled
 from cv_quality.error_analysis.explanations.onnx_weights import permuted_weights
 from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
@@ -193,7 +193,7 @@ def test_pooled_maps_keep_the_mean_where_blocks_are_equal_and_every_pixel_counts
 
 def test_a_map_of_fewer_than_five_subjects_is_none_with_the_reason() -> None:
     maps = np.ones((9, 4, 4), np.float32)
-    assert aggregate(maps, 0 * maps, subjects=FEWEST_SUBJECTS).values is not None
+    assert aggregate(maps, 0 * maps, subjects=MIN_SUBJECTS).values is not None
     few = aggregate(maps, 0 * maps, subjects=4)
     assert few.values is None
     assert few.reason == "4 subjects fail in the slice, a map takes at least 5"
@@ -276,7 +276,7 @@ def test_a_map_of_edges_is_told_by_the_redrawn_weights_alone(score: PairScore, p
     maps = edges(score, passes, baseline)
     assert point_at_cues(edges, score, passes, baseline=baseline, maps=maps, seed=4).objection is None
     found = redraw_weights(edges, score, passes, baseline=baseline, maps=maps, seed=4)
-    assert found.likeness == pytest.approx(1.0)
+    assert found.correlation == pytest.approx(1.0)
     assert "random weights" in str(found.objection)
 
 
@@ -297,11 +297,11 @@ def test_a_check_that_cannot_be_made_is_an_objection(passes: Pairs) -> None:
     assert (pointing.cues, pointing.share) == (0, None)
     assert "only 0 planted cues" in str(pointing.objection)
     redrawn = redraw_weights(noise, blind, passes, baseline=baseline, maps=maps, seed=0)
-    assert redrawn.likeness is None
+    assert redrawn.correlation is None
     assert "cannot be drawn anew" in str(redrawn.objection)
     broken = PairScore(blind.embed, redraw=lambda _: PairScore(lambda batch: batch.flatten(1)[:, :64] * torch.nan))
     lost = redraw_weights(occlusion, broken, passes, baseline=baseline, maps=maps, seed=0)
-    assert lost.likeness is None
+    assert lost.correlation is None
     one = passes.take([0, 0, 0])
     for found in delete_and_insert(blind, {"passes": (one, maps[:3])}, baseline=baseline, seed=0):
         assert found.p_value == 1.0

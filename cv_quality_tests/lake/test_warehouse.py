@@ -23,7 +23,7 @@ from cv_quality.settings import Settings
 from cv_quality.tasks import TASKS, open_workspace, tables_of, warehouse_source
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
 from cv_quality.tasks.verification.tables import INTERVALS
-from cv_quality_tests.error_analysis.slice_reports import KEY, sound, write_findings
+from cv_quality_tests.tasks.root_causes.finding_rows import KEY, sound, write_findings
 from cv_quality_tests.tasks.verification.scored_drops import measure, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import random_drop, write_drop
 
@@ -243,7 +243,7 @@ def test_a_missing_project_is_said_before_anything_is_touched(lake: Lake, tmp_pa
 def test_the_warehouse_reads_marts_and_what_hand_written_models_name() -> None:
     read = {table.name for table in warehouse_tables(tables_of(TASKS).values())}
     assert {"intervals", "drop_files", "slice_trends"} <= read
-    assert read.isdisjoint({"embeddings", "validated_attempts", "exemplars", "explanations"})
+    assert read.isdisjoint({"embeddings", "validated_attempts", "examples", "explanations"})
 
 
 def test_a_mart_is_made_of_the_tables_that_its_models_read() -> None:

@@ -1,4 +1,4 @@
-"""One map of many: what failures are credited less (or more) for than passes that are alike, place by place.
+"""Aggregation of saliency maps: what failures are credited less (or more) for than their matched passes.
 
 The maps of single pairs come from `saliency`; whether the aggregate may be shown is decided by `sanity`.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cv_quality.errors import SliceError
 
-FEWEST_SUBJECTS = 5
+MIN_SUBJECTS = 5
 MAX_SIDE = 64
 
 
@@ -32,10 +32,12 @@ class Aggregate:
 def aggregate(
     failures: NDArray[np.float32], passes: NDArray[np.float32], *, subjects: int, max_side: int = MAX_SIDE
 ) -> Aggregate:
-    """The mean of maps `[n, h, w]` of failures minus that of their matched passes, in aligned coordinates.
+    """Average maps `[n, h, w]` of failures minus those of their matched passes, in aligned coordinates.
 
     Args:
+        failures, passes: one couple a row.
         subjects: whose failures they are; one person's face would make the map, where there are fewer than five.
+        max_side: cells of the map a side, at most.
 
     Raises:
         SliceError: the maps differ in number or size.
@@ -44,17 +46,19 @@ def aggregate(
         raise SliceError(f"expected one pass a failure, found maps {failures.shape} and {passes.shape}")
     if not len(failures):
         return Aggregate(None, "no failure of the slice has a score, a frame and a matching pass")
-    if subjects < FEWEST_SUBJECTS:
-        return Aggregate(None, f"{subjects} subjects fail in the slice, a map takes at least {FEWEST_SUBJECTS}")
+    if subjects < MIN_SUBJECTS:
+        return Aggregate(None, f"{subjects} subjects fail in the slice, a map takes at least {MIN_SUBJECTS}")
     mean = failures.mean(axis=0, dtype=np.float64) - passes.mean(axis=0, dtype=np.float64)
     rows, columns = (ceil(side / ceil(side / max_side)) for side in mean.shape)
     return Aggregate(pooled(mean[None], rows=rows, columns=columns)[0])
 
 
 def pooled(maps: NDArray[np.floating], *, rows: int, columns: int) -> NDArray[np.float32]:
-    """Maps `[n, h, w]` averaged over blocks, so that at most `rows` x `columns` are left, float32.
+    """Average maps `[n, h, w]` over blocks, as equal as whole pixels allow, float32.
 
-    Blocks are as equal as whole pixels allow, and every pixel is in one of them.
+    Args:
+        maps: every pixel is in one block.
+        rows, columns: blocks at most.
 
     >>> pooled(np.arange(8.0).reshape(1, 2, 4), rows=1, columns=2).tolist()
     [[[2.5, 4.5]]]

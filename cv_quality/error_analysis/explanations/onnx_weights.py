@@ -30,7 +30,7 @@ class _Field:
 
 
 def permuted_weights(model: bytes, *, seed: int) -> bytes | None:
-    """The model with the numbers of each float32 initializer in another order; None where it has no such tensor.
+    """Permute the numbers of each float32 initializer of a model; None where it has no such tensor.
 
     Tensors in files of their own, of other types, or given by constant nodes stay as they are.
 

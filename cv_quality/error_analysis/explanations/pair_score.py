@@ -49,12 +49,12 @@ class Pairs:
         return len(self.inputs)
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Pairs":
-        """Some of the pairs, in the order of `rows`."""
+        """Select some of the pairs, in the order of `rows`."""
         index = np.asarray(rows, dtype=np.intp)
         return Pairs(self.inputs[index], self.references[index], tuple(self.subjects[row] for row in index))
 
     def showing(self, inputs: Batch) -> "Pairs":
-        """The same pairs with other probes."""
+        """Replace the probes of the pairs."""
         return Pairs(inputs, self.references, self.subjects)
 
 
@@ -85,7 +85,7 @@ class PairScore:
         return functional.cosine_similarity(vectors, references, dim=1)
 
     def of(self, pairs: Pairs) -> NDArray[np.float64]:
-        """The scores of pairs, shape (n,)."""
+        """Score pairs, shape (n,)."""
         import torch
 
         parts = [np.empty(0)]
@@ -108,7 +108,7 @@ class ExplainedModel:
     def inputs(
         self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]
     ) -> tuple[Batch, NDArray[np.intp]]:
-        """What the model sees of each frame in which a face is found, and the numbers of those frames."""
+        """Prepare the frames in which a face is found, as the model sees them, with their numbers."""
         crops = [self._crop(frame) for frame in frames]
         found = [number for number, crop in enumerate(crops) if crop is not None]
         kept = [crop for crop in crops if crop is not None]
@@ -129,6 +129,8 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
     """Load one build's model for explanations, through the same checks as for inference.
 
     Args:
+        entry: of the build.
+        registry: where its files lie.
         threads: threads of ONNX Runtime; torch's are a setting of the process, see `torch_threads`.
 
     Raises:
@@ -149,9 +151,11 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
 
 
 def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False, batch_size: int | None = None) -> PairScore:
-    """The pair score of a torch module that maps `[n, c, h, w]` to `[n, d]`; its weights take no gradient from now on.
+    """Make the pair score of a torch module from `[n, c, h, w]` to `[n, d]`; its weights take no gradient from now on.
 
     Args:
+        module: the model.
+        is_mirrored: whether the mirrored image's unit vector is added.
         batch_size: the only size of batch that the module takes; None where any goes.
     """
     for parameter in module.parameters():
@@ -171,7 +175,13 @@ def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False, batch_
 
 
 def onnx_score(data: bytes, *, name: str, is_mirrored: bool = False, threads: int | None = None) -> PairScore:
-    """The pair score of an ONNX model's bytes: it has no gradient, but its weights can be drawn anew in the file.
+    """Make the pair score of an ONNX model: it has no gradient, but its weights can be drawn anew in the file.
+
+    Args:
+        data: the file.
+        name: of the file.
+        is_mirrored: whether the mirrored image's unit vector is added.
+        threads: of ONNX Runtime.
 
     Raises:
         ModelError: ONNX Runtime refuses the file.
@@ -195,7 +205,7 @@ def onnx_score(data: bytes, *, name: str, is_mirrored: bool = False, threads: in
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Torch's own threads, a setting of the process, within a block."""
+    """Set torch's own threads, a setting of the process, within a block."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Maps of a pair score: what each place of the probe adds to it, by integrated gradients and by occlusion (Captum).
+"""Saliency maps of a pair score: what each place of the probe adds to it, by integrated gradients or occlusion.
 
 Both compare the probe with one baseline image, an average face, so that a place is credited for how it departs from
 what an average face shows there. Whether a map may be believed is decided in `sanity`.
@@ -22,8 +22,8 @@ Image: TypeAlias = NDArray[np.float32]
 Explainer = Callable[[PairScore, Pairs, Image], NDArray[np.float32]]
 """Pairs and a baseline `[c, h, w]` to maps `[n, h, w]`."""
 
-FEWEST_STEPS = 8
-MOST_STEPS = 128
+MIN_STEPS = 8
+MAX_STEPS = 128
 TOLERANCE = 0.02
 """Largest gap, in cosine, between the sum of a map and the score that it accounts for."""
 CELLS = 8
@@ -47,7 +47,7 @@ class IntegratedMaps:
 
 
 def average_face(pairs: Pairs) -> Image:
-    """The baseline: the mean of the probes in the model's input coordinates, float32 `[c, h, w]`.
+    """Average the probes in the model's input coordinates, as a baseline, float32 `[c, h, w]`.
 
     Taken over matched passes, it makes the mean map of failures minus that of the passes add up to the score that
     the failures lost: the two scores of the baseline cancel where both are of one subject. A black or blurred image
@@ -63,13 +63,18 @@ def integrate(
     *,
     baseline: Image,
     tolerance: float = TOLERANCE,
-    steps: int = FEWEST_STEPS,
-    most_steps: int = MOST_STEPS,
+    steps: int = MIN_STEPS,
+    max_steps: int = MAX_STEPS,
 ) -> IntegratedMaps:
-    """Integrated gradients (Sundararajan et al., arXiv:1703.01365): (x - b) times the mean gradient from b to x.
+    """Integrate gradients (Sundararajan et al., arXiv:1703.01365): (x - b) times the mean gradient from b to x.
 
-    Gauss-Legendre nodes; a pair whose map misses the difference of its scores by more than `tolerance` is done again
-    with twice the steps, up to `most_steps`.
+    Args:
+        score: that is explained.
+        pairs: its arguments.
+        baseline: b, `[c, h, w]`.
+        tolerance: a pair whose map misses the difference of its scores by more is done again with twice the steps.
+        steps: Gauss-Legendre nodes to begin with.
+        max_steps: nodes at most.
 
     Raises:
         ModelError: the score has no gradient.
@@ -80,7 +85,7 @@ def integrate(
     maps = np.zeros((len(pairs), *pairs.inputs.shape[2:]), np.float32)
     gaps, taken = np.full(len(pairs), np.inf), np.zeros(len(pairs), np.int64)
     count = steps
-    while len(open_rows := np.flatnonzero(np.abs(gaps) > tolerance)) and count <= most_steps:
+    while len(open_rows := np.flatnonzero(np.abs(gaps) > tolerance)) and count <= max_steps:
         maps[open_rows] = _integrated(score, pairs.take(open_rows), baseline=baseline, steps=count)
         gaps[open_rows] = maps[open_rows].sum(axis=(1, 2), dtype=np.float64) - owed[open_rows]
         taken[open_rows] = count
@@ -89,14 +94,20 @@ def integrate(
 
 
 def integrated_gradients(score: PairScore, pairs: Pairs, baseline: Image) -> NDArray[np.float32]:
-    """The maps of `integrate`, shape `[n, h, w]`."""
+    """Compute the maps of `integrate`; arguments and shape as of an `Explainer`."""
     return integrate(score, pairs, baseline=baseline).maps
 
 
 def occlusion(score: PairScore, pairs: Pairs, baseline: Image, *, cells: int = CELLS) -> NDArray[np.float32]:
-    """The score that is lost when a square shows the baseline instead of the probe, `[n, h, w]` (arXiv:1311.2901).
+    """Compute the score that is lost when a square shows the baseline instead of the probe (arXiv:1311.2901).
 
-    Squares lie side by side, `cells` along the longer side; a map does not add up to the score.
+    A map does not add up to the score.
+
+    Args:
+        score: that is explained.
+        pairs: its arguments.
+        baseline: what a square shows, `[c, h, w]`.
+        cells: squares, side by side, along the longer side.
     """
     import torch
     from captum.attr import Occlusion
@@ -122,7 +133,7 @@ def occlusion(score: PairScore, pairs: Pairs, baseline: Image, *, cells: int = C
 
 
 def in_parallel(explain: Explainer, *, threads: int) -> Explainer:
-    """The same explainer with the pairs shared out over threads; torch's own are best set to one then.
+    """Share the pairs of an explainer out over threads; torch's own are best set to one then.
 
     Torch's threads wait for each other at every layer, which costs a hundredfold where the cores are busy otherwise.
     """

@@ -1,4 +1,4 @@
-"""Whether maps may be believed: planted cues, deletion and insertion, and a model whose weights were drawn anew.
+"""Sanity checks of saliency maps: planted cues, deletion and insertion, and a model whose weights were drawn anew.
 
 A map is shown only if its method passes all three on the very model and pairs. Every check looks at maps in squares,
 eight along a side, which is what occlusion resolves: finer detail is not claimed, so it is not tested.
@@ -24,8 +24,8 @@ CUE_SHARE = 0.25
 """Side of a planted cue, as a share of the image's: a sixteenth of its area."""
 CUE_MATTERS = 0.02
 """A cue that moves the score by less, in cosine, is nothing to point at."""
-FEWEST_CUES = 8
-FEWEST_HITS = 0.5
+MIN_CUES = 8
+MIN_HIT_SHARE = 0.5
 LEVELS = 8
 RANDOM_ORDERS = 2
 REDRAWS = 3
@@ -55,9 +55,9 @@ class Pointing:
     @property
     def objection(self) -> str | None:
         """Why the check is not passed."""
-        if self.cues < FEWEST_CUES:
-            return f"only {self.cues} planted cues moved the score, pointing takes {FEWEST_CUES}"
-        if self.p_value >= ALPHA or self.hits < FEWEST_HITS * self.cues:
+        if self.cues < MIN_CUES:
+            return f"only {self.cues} planted cues moved the score, pointing takes {MIN_CUES}"
+        if self.p_value >= ALPHA or self.hits < MIN_HIT_SHARE * self.cues:
             return f"it pointed at {self.hits} of {self.cues} planted cues, at least half are needed"
         return None
 
@@ -126,9 +126,13 @@ def check_maps(
     baseline: Image,
     seed: int,
 ) -> Checks:
-    """All checks of one method.
+    """Check the maps of one method on one slice.
 
     Args:
+        explain: the method.
+        score: that is explained.
+        baseline: of the maps.
+        seed: of cues and random orders.
         groups: "failures" and "passes": pairs and their maps `[n, h, w]`.
     """
     (failures, of_failures), (passes, of_passes) = groups["failures"], groups["passes"]
@@ -151,7 +155,12 @@ def point_at_cues(
     highest square within the cue: the same subtraction that makes the aggregate of failures and passes.
 
     Args:
+        explain: the method.
+        score: that is explained.
+        passes: to be stamped.
+        baseline: of the maps.
         maps: those of the passes without a cue, `[n, h, w]`.
+        seed: of the places.
     """
     from scipy import stats
 
@@ -173,12 +182,15 @@ def point_at_cues(
 def delete_and_insert(
     score: PairScore, groups: Mapping[str, tuple[Pairs, NDArray[np.float32]]], *, baseline: Image, seed: int
 ) -> tuple[Ordering, Ordering]:
-    """Deletion and insertion (Petsiuk et al., arXiv:1806.07421) by squares, against random orders of the same squares.
+    """Delete and insert squares (Petsiuk et al., arXiv:1806.07421) in the map's order, and in random orders.
 
     Single pixels in random order would be no fair rival: they turn the probe into noise, which no model was trained on.
 
     Args:
+        score: that is explained.
         groups: pairs and their maps `[n, h, w]` by name; each group must pass by itself.
+        baseline: what takes the place of squares, `[c, h, w]`.
+        seed: of the random orders.
     """
     rng = seeded(seed)
     curves = {
@@ -195,7 +207,16 @@ def delete_and_insert(
 def redraw_weights(
     explain: Explainer, score: PairScore, pairs: Pairs, *, baseline: Image, maps: NDArray[np.float32], seed: int
 ) -> Randomisation:
-    """Parameter randomisation (Adebayo et al., arXiv:1810.03292): maps must not survive the loss of what was learnt."""
+    """Randomise the parameters (Adebayo et al., arXiv:1810.03292): maps must not survive the loss of what was learnt.
+
+    Args:
+        explain: the method.
+        score: whose model is redrawn.
+        pairs: that are explained.
+        baseline: of the maps.
+        maps: under the model as it is, `[n, h, w]`.
+        seed: of the weights.
+    """
     models = [score.redraw(seed + number) if score.redraw else None for number in range(REDRAWS)]
     others = [explain(model, pairs, baseline) for model in models if model is not None]
     # Numbers may overflow in a network of which nothing fits any more: such a map is like nothing, and says nothing.

@@ -91,7 +91,9 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         rules=(*slices_rules(outcome), *(own.rules if own else ())),
         reads_predecessors=True,
         description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
-        gate=f"Confirmed rates within their intervals and above the rest{own.gate if own else ''}.",
+        gate="the primary outcome was searched; a confirmed slice fails more often than the rest, at the search's "
+        "level after Holm; its rate is its failures over its attempts and lies in its interval; examples are of "
+        f"confirmed slices{own.gate if own else ''}",
     )
     attribution = Stage(
         name="attribution",
@@ -103,7 +105,8 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         reads_predecessors=True,
         description=f"The change of the {outcome.rate} against the baseline, slice by slice: more such attempts, or "
         "more of them fail.",
-        gate="The parts of the slices and the rest add up to the change, and so do their attempts.",
+        gate="mix + rate = change; the slices and the rest add up to the whole change, and their attempts to all "
+        "attempts; every part is a confirmed slice; a missing bound says why",
     )
     clusters = Stage(
         name="clusters",
@@ -114,7 +117,8 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         rules=CLUSTERS_RULES,
         description="Failures that lie together in an embedding, with the conditions that they share, if they share "
         "any.",
-        gate="Confirmed rates within their intervals and above the rest; no failure in two clusters.",
+        gate="a confirmed cluster fails more often than the rest; a described one has its description; no failure "
+        "counts in two clusters",
     )
     return slices, attribution, clusters
 

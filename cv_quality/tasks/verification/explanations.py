@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.explanations.aggregation import FEWEST_SUBJECTS, Aggregate, aggregate
+from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, Aggregate, aggregate
 from cv_quality.error_analysis.explanations.counterfactuals import CounterfactualResult, Rerender, counterfactuals
 from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
@@ -130,7 +130,12 @@ def explain_build(
         with torch_threads(1):
             maps = list(_maps(chosen, frames, entry=entry, registry=registry, threads=threads, seed=seed))
             embedder = load_embedder(entry, registry=registry, threads=threads)
-            changes = list(_changes(chosen, frames, embedder=embedder, conditions=conditions, rerender=rerender))
+            again = partial(
+                change_conditions, frames=frames, embedder=embedder, conditions=conditions, rerender=rerender
+            )
+            changes = [
+                {"rank": rank, **_change_row(found)} for rank, item in chosen.items() for found in again(item.failures)
+            ]
     write_rows(lake, EXPLANATIONS, build, maps)
     write_rows(lake, COUNTERFACTUALS, build, changes)
     shown = sum(bool(row["is_shown"]) for row in maps)
@@ -153,7 +158,7 @@ def explain(
     found = partial(Explanation, method, len(failures), len(passes), subjects)
     if method == "integrated_gradients" and not score.is_differentiable:
         return found(Aggregate(None, NO_GRADIENTS), None)
-    if subjects < FEWEST_SUBJECTS:
+    if subjects < MIN_SUBJECTS:
         none = np.zeros((len(failures), 0, 0), np.float32)
         return found(aggregate(none, none, subjects=subjects), None)
     explainer = in_parallel(EXPLAINERS[method], threads=threads)
@@ -211,25 +216,32 @@ def _map_row(found: Explanation) -> Row:
     }
 
 
-def _changes(
-    chosen: Mapping[int, Chosen],
+def change_conditions(
+    failures: "pl.DataFrame",
     frames: Mapping[tuple[str, str], Frame],
     *,
     embedder: Embedder,
     conditions: Sequence[Dimension],
-    rerender: Rerender | None,
-) -> Iterator[Row]:
+    rerender: Rerender | None = None,
+) -> list[CounterfactualResult]:
+    """Score failing attempts again with one thing changed, against the templates that they failed against.
+
+    Args:
+        failures: as `scored_attempts` gives them.
+        frames: decoded, by (drop, frame).
+        embedder: of the build.
+        conditions: of the modality.
+        rerender: renders simulated attempts again; None for real images.
+    """
     has_tone_curve = any(isinstance(step, ToneCurve) for step in embedder.entry.preprocessing)
-    for rank, item in chosen.items():
-        for found in counterfactuals(
-            item.failures,
-            originals=frames_of(item.failures, frames),
-            score=partial(partner_scores, embedder=embedder),
-            dimensions=conditions,
-            withheld=[(TONE_CURVE_OFF, "illuminance_lux")] if has_tone_curve else [],
-            rerender=rerender,
-        ):
-            yield {"rank": rank, **_change_row(found)}
+    return counterfactuals(
+        failures,
+        originals=frames_of(failures, frames),
+        score=partial(partner_scores, embedder=embedder),
+        dimensions=conditions,
+        withheld=[(TONE_CURVE_OFF, "illuminance_lux")] if has_tone_curve else [],
+        rerender=rerender,
+    )
 
 
 def partner_scores(attempts: "pl.DataFrame", frames: Sequence[Frame], *, embedder: Embedder) -> NDArray[np.float64]:

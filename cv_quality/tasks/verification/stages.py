@@ -139,7 +139,10 @@ def _task(modality: Modality) -> Task:
 def _waterfall(workspace: Workspace, build: str) -> int:
     from cv_quality.tasks.verification.waterfall import write_waterfall
 
-    return write_waterfall(workspace, build)
+    models = scoring_builds(workspace, build)
+    return write_waterfall(
+        workspace.lake, build, {model: false_rejects(workspace, build, model).rows for model in models}
+    )
 
 
 def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
@@ -249,7 +252,7 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
         writes=(OUTCOME_WATERFALL,),
         run=_waterfall,
         rules=WATERFALL_RULES,
-        gate="; outcomes that add up to the FRR",
+        gate="; the outcomes add up to the false rejects searched",
     ),
 )
 EXPLAIN = Stage(

@@ -4,39 +4,40 @@ The stage of each attempt is decided in `cv_quality.tasks.verification.outcomes`
 `cv_quality.error_analysis.discovery`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import scoring_builds
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
-from cv_quality.lake.lake import TableKey
+from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.tasks.root_causes.slices import read_slices
 from cv_quality.tasks.root_causes.tables import WHOLE
-from cv_quality.tasks.verification.populations import FRR, false_rejects
+from cv_quality.tasks.verification.populations import FRR
 from cv_quality.tasks.verification.tables import OUTCOME_WATERFALL, OUTCOMES
-from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def write_waterfall(workspace: Workspace, build: str) -> int:
-    """Write the outcomes of a build's own drops under its model and its baseline's; returns the number of rows.
+def write_waterfall(lake: Lake, build: str, attempts: "Mapping[str, pl.DataFrame]") -> int:
+    """Write the outcomes of a build's attempts, over all and in each slice of its false rejects.
+
+    Args:
+        lake: with the build's slices; written to.
+        build: the build.
+        attempts: genuine ones of its own drops, by the model that scored them.
 
     Raises:
-        MissingTable: a drop was not scored by one of the models, or the build was not searched for slices.
+        MissingTable: the build was not searched for slices.
     """
     import polars as pl
 
-    slices = read_slices(workspace.lake, build, FRR.name)
+    slices = read_slices(lake, build, FRR.name)
     parts = [
-        waterfall(false_rejects(workspace, build, model).rows, slices).with_columns(
-            build_id=pl.lit(build), model_build_id=pl.lit(model)
-        )
-        for model in scoring_builds(workspace, build)
+        waterfall(rows, slices).with_columns(build_id=pl.lit(build), model_build_id=pl.lit(model))
+        for model, rows in attempts.items()
     ]
-    return workspace.lake.write(OUTCOME_WATERFALL, TableKey(build=build), pl.concat(parts))
+    return lake.write(OUTCOME_WATERFALL, TableKey(build=build), pl.concat(parts))
 
 
 def waterfall(attempts: "pl.DataFrame", slices: Sequence[Slice]) -> "pl.DataFrame":

@@ -1,6 +1,7 @@
 """What changed against the baseline is the data's part and then the model's, slice by slice, as rows of the lake."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,11 +9,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from cv_quality.error_analysis.population import Population
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks.root_causes.attribution import AttributionSummary, attribute_build
+from cv_quality.tasks.root_causes.attribution import AttributionSummary, Change, attribute_build
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.populations import attempt_population, genuine_attempts
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 
 DARK = Slice((Predicate("illuminance_lux", "<=", 10.0),))
@@ -67,11 +71,17 @@ def two_builds(lake: Lake) -> Lake:
     return lake
 
 
-def attributed(lake: Lake, *, baseline: str | None = "old") -> tuple[AttributionSummary, pl.DataFrame]:
-    drops = DROPS["old"] if baseline else ()
-    summary = attribute_build(
-        lake, build="new", baseline=baseline, drops=DROPS["new"], baseline_drops=drops, slices=[DARK]
-    )
+def population(lake: Lake, model: str, drops: Sequence[str]) -> Population:
+    return attempt_population(genuine_attempts(lake, build=model, drops=drops, modality=FACE), modality=FACE)
+
+
+def change(lake: Lake, *, has_drops: bool = True) -> Change:
+    before = population(lake, "old", DROPS["old"]) if has_drops else None
+    return Change("old", before, *(population(lake, model, DROPS["new"]) for model in ("old", "new")))
+
+
+def attributed(lake: Lake) -> tuple[AttributionSummary, pl.DataFrame]:
+    summary = attribute_build(lake, build="new", change=change(lake), slices=[DARK])
     return summary, lake.read(CHANGE_ATTRIBUTION, TableKey(build="new"))
 
 
@@ -84,7 +94,7 @@ def frr(lake: Lake, model: str, drops: tuple[str, ...]) -> float:
 def test_the_data_and_the_model_together_are_the_whole_change_of_the_frr(two_builds: Lake) -> None:
     summary, rows = attributed(two_builds)
     before, after = frr(two_builds, "old", DROPS["old"]), frr(two_builds, "new", DROPS["new"])
-    assert (summary.frr_before, summary.frr_after) == (before, after)
+    assert (summary.rate_before, summary.rate_after) == (before, after)
     assert summary.data is not None
     assert summary.algorithm is not None
     assert summary.data + summary.algorithm == pytest.approx(after - before, abs=1e-15)
@@ -144,13 +154,14 @@ def test_a_row_names_its_slice_and_the_build_compared_with(two_builds: Lake) -> 
 
 
 def test_a_build_without_a_baseline_has_no_rows_and_says_why(two_builds: Lake) -> None:
-    summary, rows = attributed(two_builds, baseline=None)
-    assert (summary.rows, summary.algorithm, rows.height) == (0, None, 0)
+    summary = attribute_build(two_builds, build="new", change=None, slices=[DARK])
+    assert two_builds.read(CHANGE_ATTRIBUTION, TableKey(build="new")).is_empty()
+    assert (summary.rows, summary.algorithm) == (0, None)
     assert summary.data_conclusion == "Nothing to compare with: no baseline."
 
 
 def test_without_drops_of_the_baseline_only_the_models_are_compared(two_builds: Lake) -> None:
-    summary = attribute_build(two_builds, build="new", baseline="old", drops=DROPS["new"], baseline_drops=[], slices=[])
+    summary = attribute_build(two_builds, build="new", change=change(two_builds, has_drops=False), slices=[])
     rows = two_builds.read(CHANGE_ATTRIBUTION, TableKey(build="new"))
     assert set(rows["comparison"]) == {"algorithm"}
     assert (summary.data, summary.data_conclusion) == (None, "Nothing to compare with: no genuine attempt of old.")
@@ -168,7 +179,7 @@ def test_a_build_without_a_genuine_attempt_has_no_rows_and_says_why(two_builds: 
 
 
 def test_without_a_slice_the_rest_is_the_whole(two_builds: Lake) -> None:
-    attribute_build(two_builds, build="new", baseline="old", drops=DROPS["new"], baseline_drops=DROPS["old"], slices=[])
+    attribute_build(two_builds, build="new", change=change(two_builds), slices=[])
     rows = two_builds.read(CHANGE_ATTRIBUTION, TableKey(build="new"))
     assert rows["condition"].to_list() == ["all attempts", "the rest"] * 2
     for one, other in (rows.rows()[:2], rows.rows()[2:]):
@@ -178,15 +189,7 @@ def test_without_a_slice_the_rest_is_the_whole(two_builds: Lake) -> None:
 def test_the_same_seed_writes_the_same_rows_and_another_one_other_bounds_alone(two_builds: Lake) -> None:
     found = []
     for seed in (1, 1, 2):
-        attribute_build(
-            two_builds,
-            build="new",
-            baseline="old",
-            drops=DROPS["new"],
-            baseline_drops=DROPS["old"],
-            slices=[DARK],
-            seed=seed,
-        )
+        attribute_build(two_builds, build="new", change=change(two_builds), slices=[DARK], seed=seed)
         found.append(two_builds.read(CHANGE_ATTRIBUTION, TableKey(build="new")))
     assert found[0].equals(found[1])
     bounds = [name for name in found[0].columns if name.endswith(("_low", "_high"))]

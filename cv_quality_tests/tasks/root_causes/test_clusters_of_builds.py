@@ -18,8 +18,11 @@ from cv_quality.errors import MissingTable, RegistryError
 from cv_quality.inference.backbone import DESCRIPTION
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
-from cv_quality.tasks.root_causes.clusters import ClusterSummary, cluster_build, subject_origins
+from cv_quality.tasks.root_causes.clusters import ClusterSummary, cluster_build
 from cv_quality.tasks.root_causes.tables import FAILURE_CLUSTERS
+from cv_quality.tasks.verification.attempt_vectors import embed_attempts, subject_origins
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.populations import attempt_population, genuine_attempts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
 from cv_quality_tests.drops.small_drops import tar
 from cv_quality_tests.tasks.verification.scored_drops import score_drop
@@ -69,7 +72,10 @@ def study(lake: Lake, *, dark: float = 0.3, without: int = 0, moved: float = 1.2
 def clustered(
     lake: Lake, landing: Store, *, backbone: Path | None = None, drops: tuple[str, ...] = (DROP,)
 ) -> ClusterSummary:
-    return cluster_build(lake, build="b1", drops=drops, landing=landing, backbone=backbone)
+    rows = genuine_attempts(lake, build="b1", drops=drops, modality=FACE)
+    population = attempt_population(rows, modality=FACE)
+    embedding = embed_attempts(lake, population, build="b1", landing=landing, backbone=backbone)
+    return cluster_build(lake, build="b1", embedding=embedding, n_attempts=rows.height)
 
 
 def test_a_cause_that_moves_templates_is_written_with_its_description(lake: Lake, landing: Store) -> None:
@@ -86,19 +92,19 @@ def test_a_cause_that_moves_templates_is_written_with_its_description(lake: Lake
     assert row["numerator"] <= row["denominator"] < row["support"]
 
 
-def test_exemplars_are_failed_attempts_of_the_lake(lake: Lake, landing: Store) -> None:
+def test_examples_are_failed_attempts_of_the_lake(lake: Lake, landing: Store) -> None:
     study(lake)
     clustered(lake, landing)
-    (text,) = rows_of(lake, FAILURE_CLUSTERS, build="b1")["exemplars_json"]
+    (text,) = rows_of(lake, FAILURE_CLUSTERS, build="b1")["examples_json"]
     outcomes = {
         (drop, attempt): outcome
         for drop, attempt, outcome in rows_of(lake, ATTEMPT_OUTCOMES, build="b1", drop=DROP)
         .select("drop_id", "attempt_id", "outcome")
         .iter_rows()
     }
-    exemplars = [tuple(pair) for pair in json.loads(text)]
-    assert len(exemplars) >= 3
-    assert {outcomes[pair] for pair in exemplars} == {"non_match"}
+    examples = [tuple(pair) for pair in json.loads(text)]
+    assert len(examples) >= 3
+    assert {outcomes[pair] for pair in examples} == {"non_match"}
 
 
 def test_attempts_without_a_template_are_left_out_and_counted(lake: Lake, landing: Store) -> None:

@@ -1,19 +1,33 @@
 """A build's own attempts are searched outcome by outcome; what is found is written with its trend and examples."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 import pytest
 
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX
+from cv_quality.error_analysis.population import Population
 from cv_quality.errors import MissingTable
 from cv_quality.gates.runner import run_gate
+from cv_quality.gates.verdicts import Verdict
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks.root_causes.slices import ATTRIBUTES, find_build_slices, genuine_attempts, read_slices
+from cv_quality.tasks.root_causes.slices import find_build_slices, read_slices
 from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
+from cv_quality.tasks.verification.dimensions import searched_columns
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.populations import (
+    attempt_population,
+    comparison_population,
+    genuine_attempts,
+    stage_populations,
+)
+from cv_quality.tasks.verification.stages import SLICES
 from cv_quality.tasks.verification.tables import COMPARISONS, OUTCOME_WATERFALL
+from cv_quality.tasks.verification.waterfall import write_waterfall
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 from cv_quality_tests.tasks.verification.scored_drops import THRESHOLD, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import Sample, unit, write_drop
@@ -80,8 +94,30 @@ def write_outcomes(lake: Lake, rows: pl.DataFrame, *, model: str = "b2", drop: s
     lake.write(DROP_FILES, TableKey(drop=drop), pl.DataFrame([DROP_FILE | {"drop_id": drop}]))
 
 
-def search(lake: Lake, **lineage: list[str]) -> None:
-    find_build_slices(lake, build="b2", drops=["d1"], models=["b2"], lineage=lineage)
+def rejects(lake: Lake, build: str, drops: Sequence[str], *, model: str | None = None) -> Population:
+    rows = genuine_attempts(lake, build=build, drops=drops, modality=FACE, model=model)
+    return attempt_population(rows, modality=FACE)
+
+
+def search(
+    lake: Lake,
+    *,
+    build: str = "b2",
+    drops: Sequence[str] = ("d1",),
+    models: Sequence[str] = (),
+    before: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    """What the stage `slices` writes of a build."""
+    own = rejects(lake, build, drops)
+    compared = comparison_population(lake, build=build, drops=drops, modality=FACE)
+    others = [*stage_populations(own, modality=FACE), *([compared] if compared else [])]
+    earlier = ((name, rejects(lake, name, theirs)) for name, theirs in before.items())
+    find_build_slices(lake, build=build, populations=[own, *others], before=earlier)
+    write_waterfall(lake, build, {model: rejects(lake, build, drops, model=model).rows for model in models or (build,)})
+
+
+def slices_verdict(lake: Lake, key: TableKey = BUILD) -> Verdict:
+    return run_gate(lake, SLICES.suite(FACE), key)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +129,12 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     write_outcomes(lake, attempts(dark_rate=0.4))
     write_outcomes(lake, attempts(), model="b1")
     write_outcomes(lake, attempts(seed=2), model="b1", drop="d0")
-    find_build_slices(lake, build="b2", drops=["d1"], models=["b2", "b1"], lineage={"b1": ["d0"]})
+    search(lake, models=["b2", "b1"], before={"b1": ["d0"]})
     return lake
 
 
 def test_the_planted_cause_is_the_first_slice_and_its_correlate_is_none(searched: Lake) -> None:
-    (found,) = read_slices(searched, "b2")
+    (found,) = read_slices(searched, "b2", "frr")
     assert found.columns == ("illuminance_lux",)
     (bound,) = found.where
     assert bound.op == "<="
@@ -111,17 +147,17 @@ def test_the_planted_cause_is_the_first_slice_and_its_correlate_is_none(searched
 
 
 def test_what_is_written_passes_its_gate(searched: Lake) -> None:
-    verdict = run_gate(searched, "slices", BUILD)
+    verdict = slices_verdict(searched)
     assert verdict.failures == ()
     assert verdict.passed
 
 
 def test_the_trend_is_the_rate_of_the_slice_in_each_build_on_its_own_drops(searched: Lake) -> None:
-    (found,) = read_slices(searched, "b2")
+    (found,) = read_slices(searched, "b2", "frr")
     trend = searched.read(SLICE_TRENDS, BUILD)
     assert trend["trend_build_id"].to_list() == ["b2", "b1"]
     for model, drop, rate, n in zip(("b2", "b1"), ("d1", "d0"), trend["value"], trend["denominator"], strict=True):
-        inside = genuine_attempts(searched, build=model, drops=[drop]).filter(found.expression())
+        inside = genuine_attempts(searched, build=model, drops=[drop], modality=FACE).filter(found.expression())
         assert n == inside.height
         assert rate == pytest.approx(inside["is_failure"].mean())
     assert trend["value"][0] > 5 * trend["value"][1]
@@ -131,15 +167,17 @@ def test_the_waterfall_shows_both_models_on_the_builds_own_drops(searched: Lake)
     rows = searched.read(OUTCOME_WATERFALL, BUILD)
     assert set(rows["model_build_id"]) == {"b2", "b1"}
     for model in ("b2", "b1"):
-        ledger = genuine_attempts(searched, build="b2", drops=["d1"], model=model)
+        ledger = genuine_attempts(searched, build="b2", drops=["d1"], modality=FACE, model=model)
         whole = rows.filter(model_build_id=model, slice_rank=0)
         assert dict(whole.select("outcome", "n_attempts").rows())["non_match"] == int(ledger["is_failure"].sum())
 
 
-def test_exemplars_are_attempts_of_the_slice(searched: Lake) -> None:
-    (found,) = read_slices(searched, "b2")
+def test_examples_are_attempts_of_the_slice(searched: Lake) -> None:
+    (found,) = read_slices(searched, "b2", "frr")
     failures = searched.read(EXAMPLES, BUILD).filter(role="failure")
-    ledger = genuine_attempts(searched, build="b2", drops=["d1"]).filter(found.expression(), pl.col("is_failure"))
+    ledger = genuine_attempts(searched, build="b2", drops=["d1"], modality=FACE).filter(
+        found.expression(), pl.col("is_failure")
+    )
     assert failures.height > 0
     assert set(failures["attempt_id"]) <= set(ledger["attempt_id"])
 
@@ -147,11 +185,11 @@ def test_exemplars_are_attempts_of_the_slice(searched: Lake) -> None:
 def test_a_build_without_a_cause_has_no_slice(lake: Lake) -> None:
     write_outcomes(lake, attempts(seed=3))
     search(lake)
-    assert read_slices(lake, "b2") == []
+    assert read_slices(lake, "b2", "frr") == []
     (row,) = lake.read(SLICE_SEARCHES, BUILD).iter_rows(named=True)
     assert (row["outcome"], row["n_slices"], row["n_attempts"]) == ("frr", 0, SUBJECTS * ATTEMPTS)
     assert lake.read(SLICE_TRENDS, BUILD).is_empty()
-    assert run_gate(lake, "slices", BUILD).passed
+    assert slices_verdict(lake).passed
 
 
 @pytest.mark.parametrize(("timeouts", "sought"), [(200, ["frr", "non_match", "timeout"]), (20, ["frr", "timeout"])])
@@ -185,7 +223,7 @@ def test_a_build_that_cannot_be_told_apart_says_so_and_passes_its_gate(lake: Lak
     assert row["n_slices"] == 0
     assert row["conclusion"].endswith(".")
     assert (row["base_rate"] is None) == (change == "nobody")
-    verdict = run_gate(lake, "slices", BUILD)
+    verdict = slices_verdict(lake)
     assert verdict.failures == ()
 
 
@@ -227,7 +265,7 @@ def write_images(lake: Lake, drop: str, *, noise: float, height_px: int) -> None
 def test_where_all_images_are_compared_the_comparisons_are_searched_by_the_images_too(lake: Lake) -> None:
     write_images(lake, "sharp", noise=0.3, height_px=112)
     write_images(lake, "small", noise=0.8, height_px=28)
-    find_build_slices(lake, build="b1", drops=["sharp", "small"], models=["b1"], lineage={})
+    search(lake, build="b1", drops=["sharp", "small"])
     searches = lake.read(SLICE_SEARCHES, TableKey(build="b1"))
     comparisons = pl.concat(
         [lake.read(COMPARISONS, TableKey(build="b1", drop=drop)).filter("is_genuine") for drop in ("sharp", "small")]
@@ -236,7 +274,7 @@ def test_where_all_images_are_compared_the_comparisons_are_searched_by_the_image
     assert row["n_attempts"] == 2 * comparisons.height
     assert row["n_failures"] == 2 * int((comparisons["score"] < THRESHOLD).sum())
     assert [found.sentence() for found in read_slices(lake, "b1", "fnmr")] == ["image_height_px is 28"]
-    assert run_gate(lake, "slices", TableKey(build="b1")).failures == ()
+    assert slices_verdict(lake, TableKey(build="b1")).failures == ()
 
 
 def test_where_references_are_enrolled_only_attempts_are_searched(searched: Lake) -> None:
@@ -249,7 +287,7 @@ def test_impostors_and_attacks_are_not_searched(lake: Lake) -> None:
         presentation=pl.when(attempt_id="a00002").then(pl.lit("mask")).otherwise(pl.lit("bona_fide")),
     )
     write_outcomes(lake, rows)
-    assert genuine_attempts(lake, build="b2", drops=["d1"]).height == 30 * ATTEMPTS - 2
+    assert genuine_attempts(lake, build="b2", drops=["d1"], modality=FACE).height == 30 * ATTEMPTS - 2
 
 
 def test_the_same_attempts_give_the_same_bytes(lake: Lake) -> None:
@@ -267,9 +305,10 @@ def test_a_build_whose_drops_are_not_scored_cannot_be_searched(lake: Lake) -> No
 
 
 def test_no_id_no_score_and_no_derived_band_is_searched() -> None:
-    assert set(ATTRIBUTES) <= set(ATTEMPT_OUTCOMES.names)
-    assert not [name for name in ATTRIBUTES if name.endswith(("_id", "score", "_ms"))]
-    assert "illuminance_band" not in ATTRIBUTES
+    searched_by = searched_columns(FACE)
+    assert set(searched_by) <= set(ATTEMPT_OUTCOMES.names)
+    assert not [name for name in searched_by if name.endswith(("_id", "score", "_ms"))]
+    assert "illuminance_band" not in searched_by
 
 
 def test_skipped_columns_say_why(lake: Lake) -> None:

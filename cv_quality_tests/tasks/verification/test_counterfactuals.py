@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.explanations.counterfactuals import (
     PROCESSES,
-    TONE_CURVE_OFF,
-    Counterfactual,
+    CounterfactualResult,
     Rerendered,
-    Setting,
-    counterfactuals,
     denoise,
     gamma,
     smooth,
@@ -28,8 +25,11 @@ from cv_quality.inference.embedder import Embedder, load_embedder
 from cv_quality.inference.preprocessing import ToneCurve
 from cv_quality.lake.store import open_store
 from cv_quality.metrics.rates import clustered_rate
+from cv_quality.modality import Setting
 from cv_quality.simulation.rerender import rerenderer
 from cv_quality.tasks.verification.explained_pairs import choose_pairs, read_frames, scored_attempts
+from cv_quality.tasks.verification.explanations import TONE_CURVE_OFF, change_conditions
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality_tests.tasks.verification.scored_attempts import BUILD, DARK, DROP, REGISTRY, scored_lake
 
 Frames = dict[tuple[str, str], NDArray[np.uint8]]
@@ -40,7 +40,7 @@ def dark(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """The failures of the tiny scenario's slice below 10 lux, and their frames."""
     lake = scored_lake(tiny_landing, tmp_path_factory.mktemp("dark"))
     attempts = scored_attempts(lake, build=BUILD, drops=[DROP])
-    chosen = choose_pairs(attempts, where=DARK, seed=0)
+    chosen = choose_pairs(attempts, where=DARK, conditions=FACE.conditions, seed=0)
     frames = read_frames(lake, open_store(str(tiny_landing)), [chosen.failures, chosen.passes])
     return chosen.failures, frames
 
@@ -51,20 +51,24 @@ def embedder() -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def found(dark: tuple[pl.DataFrame, Frames], embedder: Embedder, tiny_landing: Path) -> Mapping[str, Counterfactual]:
+def found(
+    dark: tuple[pl.DataFrame, Frames], embedder: Embedder, tiny_landing: Path
+) -> Mapping[str, CounterfactualResult]:
     rerender = rerenderer(open_store(str(tiny_landing)))
-    done = counterfactuals(dark[0], frames=dark[1], embedder=embedder, rerender=rerender)
+    done = change_conditions(*dark, embedder=embedder, conditions=FACE.conditions, rerender=rerender)
     assert len({item.change for item in done}) == len(done)
     return {item.change: item for item in done}
 
 
-def share(found: Mapping[str, Counterfactual], change: str) -> float:
+def share(found: Mapping[str, CounterfactualResult], change: str) -> float:
     value = found[change].accepted.value
     assert value is not None
     return value
 
 
-def test_light_brings_the_dark_failures_back_and_other_conditions_do_not(found: Mapping[str, Counterfactual]) -> None:
+def test_light_brings_the_dark_failures_back_and_other_conditions_do_not(
+    found: Mapping[str, CounterfactualResult],
+) -> None:
     assert share(found, "illuminance 200 lux") > 0.9
     assert share(found, TONE_CURVE_OFF) > 0.7
     assert share(found, "brightened (gamma 0.5)") > 0.7
@@ -75,7 +79,7 @@ def test_light_brings_the_dark_failures_back_and_other_conditions_do_not(found: 
 
 
 def test_scores_before_are_those_of_the_lake_and_intervals_are_clustered(
-    found: Mapping[str, Counterfactual], dark: tuple[pl.DataFrame, Frames]
+    found: Mapping[str, CounterfactualResult], dark: tuple[pl.DataFrame, Frames]
 ) -> None:
     failures, light = dark[0], found["illuminance 200 lux"]
     assert light.score_before == pytest.approx(failures["score"].mean(), abs=1e-6)
@@ -89,7 +93,7 @@ def test_scores_before_are_those_of_the_lake_and_intervals_are_clustered(
 
 
 def test_only_attempts_that_the_change_touches_are_counted(
-    found: Mapping[str, Counterfactual], dark: tuple[pl.DataFrame, Frames]
+    found: Mapping[str, CounterfactualResult], dark: tuple[pl.DataFrame, Frames]
 ) -> None:
     failures = dark[0]
     covered = failures.filter(pl.col("covering") != "none")
@@ -108,7 +112,7 @@ def test_without_a_renderer_and_a_tone_curve_real_images_are_only_processed(
     entry = REGISTRY.model_entry(BUILD)
     steps = tuple(step for step in entry.preprocessing if not isinstance(step, ToneCurve))
     plain = load_embedder(replace(entry, preprocessing=steps), registry=REGISTRY, threads=1)
-    done = counterfactuals(dark[0].head(3), frames=dark[1], embedder=plain)
+    done = change_conditions(dark[0].head(3), dark[1], embedder=plain, conditions=FACE.conditions)
     assert [item.change for item in done] == [words for words, _ in PROCESSES]
     assert {item.source for item in done} == {"reprocessed"}
 
@@ -123,24 +127,25 @@ def test_a_renderer_that_does_not_give_the_drops_own_pixels_is_not_believed(
     def partly(drop: str, attempts: Sequence[str], *, change: Mapping[str, Setting]) -> Rerendered:
         done = honest(drop, attempts, change=change)
         frames = tuple(None if name == left_out else frame for name, frame in zip(attempts, done.frames, strict=True))
-        return Rerendered(frames, done.illuminance_lux)
+        return Rerendered(frames, done.conditions)
 
     def never(drop: str, attempts: Sequence[str], *, change: Mapping[str, Setting]) -> Rerendered:
         done = honest(drop, attempts, change=change)
-        return Rerendered(tuple(255 - frame for frame in done.frames if frame is not None), done.illuminance_lux)
+        return Rerendered(tuple(255 - frame for frame in done.frames if frame is not None), done.conditions)
 
     rows = dark[0].head(4)
     by_change = {
-        item.change: item for item in counterfactuals(rows, frames=dark[1], embedder=embedder, rerender=partly)
+        item.change: item
+        for item in change_conditions(rows, dark[1], embedder=embedder, conditions=FACE.conditions, rerender=partly)
     }
     assert by_change["illuminance 200 lux"].accepted.denominator == 3
-    none = counterfactuals(rows, frames=dark[1], embedder=embedder, rerender=never)
+    none = change_conditions(rows, dark[1], embedder=embedder, conditions=FACE.conditions, rerender=never)
     assert {item.source for item in none} == {"reprocessed"}
 
 
 def test_no_failure_gives_no_trial(dark: tuple[pl.DataFrame, Frames], embedder: Embedder, tiny_landing: Path) -> None:
     rerender = rerenderer(open_store(str(tiny_landing)))
-    done = counterfactuals(dark[0].clear(), frames=dark[1], embedder=embedder, rerender=rerender)
+    done = change_conditions(dark[0].clear(), dark[1], embedder=embedder, conditions=FACE.conditions, rerender=rerender)
     assert done
     assert all(item.accepted.value is None and item.accepted.denominator == 0 for item in done)
 

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cv_quality.error_analysis.explanations import ExplanationSummary, explain_build
 from cv_quality.error_analysis.explanations.pair_score import load_explained_model
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import SliceError
@@ -18,6 +17,8 @@ from cv_quality.simulation.rerender import rerenderer
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
 from cv_quality.tasks.verification.explained_pairs import as_pairs, choose_pairs, partners, read_frames, scored_attempts
+from cv_quality.tasks.verification.explanations import ExplanationSummary, explain_build
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COUNTERFACTUALS, EXPLANATIONS
 from cv_quality_tests.tasks.verification.scored_attempts import BUILD, DARK, DROP, REGISTRY, scored_lake
 from cv_quality_tests.tasks.verification.scored_drops import score_drop
@@ -57,6 +58,7 @@ def explained(lake: Lake, landing: Path, slices: Sequence[Slice]) -> Explanation
         build=BUILD,
         drops=[DROP],
         slices=slices,
+        conditions=FACE.conditions,
         rerender=rerenderer(store),
         threads=2,
     )
@@ -68,7 +70,7 @@ def rows(lake: Lake, rank: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def test_the_model_gives_each_pair_the_score_in_the_lake(lake: Lake, landing: Path, attempts: pl.DataFrame) -> None:
-    chosen = choose_pairs(attempts, where=DARK, seed=0)
+    chosen = choose_pairs(attempts, where=DARK, conditions=FACE.conditions, seed=0)
     frames = read_frames(lake, open_store(str(landing)), [chosen.failures, chosen.passes])
     model = load_explained_model(REGISTRY.model_entry(BUILD), registry=REGISTRY, threads=1)
     pairs = as_pairs(chosen, model=model, frames=frames)
@@ -82,7 +84,7 @@ def test_failures_are_spread_over_subjects_and_passes_are_of_the_same_subject_wh
 ) -> None:
     failing = attempts.filter(DARK.expression(), outcome="non_match")
     limit = failing["subject_id"].n_unique()
-    chosen = choose_pairs(attempts, where=DARK, seed=0, limit=limit)
+    chosen = choose_pairs(attempts, where=DARK, conditions=FACE.conditions, seed=0, limit=limit)
     assert chosen.failures["subject_id"].n_unique() == len(chosen.failures) == limit >= 5
     assert not set(chosen.failures["attempt_id"]) & set(chosen.passes["attempt_id"])
     passing = attempts.filter(~DARK.expression(), outcome="accepted")
@@ -95,7 +97,7 @@ def test_failures_are_spread_over_subjects_and_passes_are_of_the_same_subject_wh
 
 def test_the_choice_follows_the_seed_and_not_the_order_of_the_rows(attempts: pl.DataFrame) -> None:
     one, same, other = (
-        choose_pairs(table, where=DARK, seed=seed, limit=6)
+        choose_pairs(table, where=DARK, conditions=FACE.conditions, seed=seed, limit=6)
         for table, seed in ((attempts, 0), (attempts.reverse(), 0), (attempts, 1))
     )
     assert one.failures.equals(same.failures)
@@ -113,15 +115,15 @@ def test_among_passes_of_one_subject_the_one_of_the_nearest_conditions_is_taken(
     stranger = failure.with_columns(
         attempt_id=pl.lit("other"), outcome=pl.lit("accepted"), illuminance_lux=pl.lit(50.0), subject_id=pl.lit("x")
     )
-    chosen = choose_pairs(pl.concat([far, near, failure, stranger]), where=DARK, seed=0)
+    chosen = choose_pairs(pl.concat([far, near, failure, stranger]), where=DARK, conditions=FACE.conditions, seed=0)
     assert chosen.passes["attempt_id"].to_list() == ["near"]
-    alone = choose_pairs(pl.concat([failure, stranger]), where=DARK, seed=0)
+    alone = choose_pairs(pl.concat([failure, stranger]), where=DARK, conditions=FACE.conditions, seed=0)
     assert alone.passes["attempt_id"].to_list() == ["other"]
 
 
 def test_a_slice_of_an_unknown_column_is_a_typed_error(attempts: pl.DataFrame) -> None:
     with pytest.raises(SliceError, match="did you mean eyewear"):
-        choose_pairs(attempts, where=Slice((Predicate("eyeware", "==", "none"),)), seed=0)
+        choose_pairs(attempts, where=Slice((Predicate("eyeware", "==", "none"),)), conditions=FACE.conditions, seed=0)
 
 
 def test_in_an_all_pairs_drop_the_partner_is_the_frame_that_gave_the_score(tmp_path: Path) -> None:

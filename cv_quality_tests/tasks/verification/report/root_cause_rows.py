@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from cv_quality.error_analysis.examples import choose_exemplars
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.lake.schema import Table
+from cv_quality.tasks.root_causes.slices import example_rows
 from cv_quality.tasks.root_causes.tables import (
     CHANGE_ATTRIBUTION,
     EXAMPLES,
@@ -17,6 +17,8 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.populations import attempt_population
 from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, OUTCOME_WATERFALL
 from cv_quality.tasks.verification.waterfall import waterfall
 
@@ -51,7 +53,7 @@ def why_tables(*, build: str, baseline: str, own: pl.DataFrame, before: pl.DataF
             for model, ledger in ((build, own), (baseline, before))
             for row in waterfall(ledger, SLICES).to_dicts()
         ],
-        EXAMPLES: [{"outcome": "frr", **row} for row in choose_exemplars(own, slices=SLICES).to_dicts()],
+        EXAMPLES: [dict(row) for row in example_rows(attempt_population(own, modality=FACE), SLICES)],
         CHANGE_ATTRIBUTION: [{"baseline_build_id": baseline, **row} for row in _changes(own, before)],
         FAILURE_CLUSTERS: _clusters(own),
         EXPLANATIONS: _explanations(),

@@ -62,7 +62,7 @@ INTERVAL: Row = {
     "n_subjects": 15,
 }
 TREND: Row = {"build_id": "face-1.2", "outcome": "frr", "rank": 1, "trend_build_id": "face-1.2", **INTERVAL}
-EXEMPLAR: Row = {
+EXAMPLE: Row = {
     "build_id": "face-1.2",
     "outcome": "frr",
     "rank": 1,
@@ -149,7 +149,7 @@ def sound() -> Rows:
             ending(1, "accepted", 10, 20),
             ending(1, "non_match", 10, 20),
         ],
-        "exemplars": [EXEMPLAR],
+        "examples": [EXAMPLE],
         "change_attribution": [
             part(0, before=(2, 100), after=(12, 100), mix=0.0, rate=0.1),
             part(1, before=(0, 20), after=(10, 20), mix=0.0, rate=0.1),
@@ -163,7 +163,8 @@ def sound() -> Rows:
 
 def write_findings(lake: Lake, rows: Rows) -> None:
     """Write the tables; a column that a row leaves out is null."""
+    tables = tables_of(TASKS)
     for name, items in rows.items():
-        table = tables_of(TASKS)[name]
-        filled = [{column: item.get(column) for column in table.names} for item in items]
-        lake.write(table, KEY, pa.Table.from_pylist(filled, schema=table.arrow_schema))
+        schema = tables[name].arrow_schema
+        filled = [{column: item.get(column) for column in schema.names} for item in items]
+        lake.write(tables[name], KEY, pa.Table.from_pylist(filled, schema=schema))
