@@ -133,7 +133,7 @@ class Modality(Protocol):
 
     @property
     def bounds(self) -> Mapping[Bounds, tuple[float | None, float | None]]:
-        """The closed range of scores and of thresholds; None is unbounded."""
+        """The closed range of scores and of thresholds, where it has scores; None is unbounded."""
 
     @property
     def task(self) -> str:
@@ -180,5 +180,5 @@ def _bounded(column: Column, modality: Modality) -> Column:
         return column
     if column.bounds == "name":
         return replace(column, levels=(modality.name,))
-    low, high = modality.bounds[column.bounds]
+    low, high = modality.bounds.get(column.bounds, (None, None))
     return replace(column, low=low, high=high)

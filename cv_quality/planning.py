@@ -13,7 +13,7 @@ from cv_quality.drops.manifest import CompletedDrop, completed_drops
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, State
 from cv_quality.lake.lake import TableKey
-from cv_quality.stage import JOBS, Stage, Task, phases_of
+from cv_quality.stage import JOBS, Stage, Task
 from cv_quality.tasks import TASKS
 from cv_quality.workspace import Workspace
 
@@ -33,15 +33,17 @@ def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
 
     A key that a gate refused is not due: it waits for a corrected drop.
     """
-    stages = task.of_phase(*(phase.name for phase in phases_of(job)))
+    stages = task.of_job(job)
+    if not stages:
+        return []
     freshness = Freshness(workspace, task)
-    if stages and stages[0].key == "drop":
+    if stages[0].key == "drop":
         return [
             Work(TableKey(drop=drop.drop_id), drop.identity)
             for drop in arrived(workspace, task)
             if _is_new(freshness, stages, drop)
         ]
-    keys = _cells(freshness) if stages and stages[0].key == "build_drop" else _builds(freshness)
+    keys = _cells(freshness) if stages[0].key == "build_drop" else _builds(freshness)
     return [Work(key, freshness.work_identity(stages, key)) for key in keys if _is_due(freshness, stages, key)]
 
 

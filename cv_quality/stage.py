@@ -209,6 +209,14 @@ class Task:
                 return stage
         raise StageError(f"task {self.name} has no stage {name!r}, only {', '.join(s.name for s in self.stages)}")
 
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that have a stage to run, in the order of the data."""
+        return tuple(job for job in JOBS if self.of_job(job))
+
+    def of_job(self, job: str) -> tuple[Stage, ...]:
+        return self.of_phase(*(phase.name for phase in phases_of(job)))
+
     def of_phase(self, *phases: PhaseName) -> tuple[Stage, ...]:
         return tuple(stage for stage in self.stages if stage.phase in phases)
 

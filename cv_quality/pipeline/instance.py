@@ -21,7 +21,7 @@ from cv_quality.pipeline.partitions import partition_of
 from cv_quality.pipeline.sensors import identity_tags, partitions_for
 from cv_quality.planning import Work, due
 from cv_quality.runner import Track
-from cv_quality.stage import PUBLISH, Phase, Task, phases_of
+from cv_quality.stage import JOBS, PUBLISH, Phase, Task, phases_of
 from cv_quality.tasks import TASKS
 from cv_quality.workspace import Workspace
 
@@ -39,25 +39,30 @@ def prepare_home(home: Path) -> Path:
 def materialize_due(
     workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS
 ) -> list[dg.ExecuteInProcessResult]:
-    """Run the jobs for everything that is due, in the order of the data; the metric tables once for all builds."""
+    """Run the jobs for everything that is due, in the order of the data; the metric tables once for all builds.
+
+    Args:
+        track: shows how far each phase has come.
+    """
     results: list[dg.ExecuteInProcessResult] = []
     with _instance(workspace) as instance:
         jobs = _Jobs(build_definitions(workspace.settings, tasks), instance, track)
         for task in tasks:
-            for job in ("ingest_drop", "evaluate_build_on_drop"):
-                (phase,) = phases_of(job)
-                results += jobs.run(task, job, due(workspace, task, job), label=phase.label)
-        builds = {task.name: due(workspace, task, "report_build") for task in tasks}
-        *before, last = phases_of("report_build")
-        for task in tasks:
+            for job in JOBS[:-1]:
+                work = due(workspace, task, job)
+                for phase in phases_of(job):
+                    results += jobs.run_phase(task, phase, work)
+        builds = [(task, due(workspace, task, JOBS[-1])) for task in tasks]
+        *before, last = phases_of(JOBS[-1])
+        for task, work in builds:
             for phase in before:
-                results += jobs.run_phase(task, phase, builds[task.name])
-        first = next(((task, work) for task in tasks for work in builds[task.name][:1]), None)
+                results += jobs.run_phase(task, phase, work)
+        first = next(((task, work[:1]) for task, work in builds if work), None)
         published = jobs.publish(*first, tasks=tasks) if first else []
         results += published
         if all(run.success for run in published):
-            for task in tasks:
-                results += jobs.run_phase(task, last, builds[task.name])
+            for task, work in builds:
+                results += jobs.run_phase(task, last, work)
     return results
 
 
@@ -130,16 +135,18 @@ class _Jobs:
         ]
 
     def run_phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[dg.ExecuteInProcessResult]:
-        """The assets of one phase of a job."""
+        """The assets of one phase of a job; nothing for a task without a stage in it."""
         stages = task.of_phase(phase.name)
+        if not stages:
+            return []
         only = [dg.AssetKey([task.name, asset]) for stage in stages for asset in stage.assets]
         is_last = phase == phases_of(phase.job)[-1]
         return self.run(task, phase.job, work, label=phase.label, only=only, is_attempt=is_last)
 
-    def publish(self, task: Task, work: Work, *, tasks: Sequence[Task]) -> list[dg.ExecuteInProcessResult]:
+    def publish(self, task: Task, work: Sequence[Work], *, tasks: Sequence[Task]) -> list[dg.ExecuteInProcessResult]:
         """The metric tables, once."""
         only = [spec.key for spec in mart_specs(tasks)]
-        return self.run(task, "report_build", [work], label=PUBLISH, only=only, is_attempt=False)
+        return self.run(task, JOBS[-1], work, label=PUBLISH, only=only, is_attempt=False)
 
 
 def _instance(workspace: Workspace) -> dg.DagsterInstance:

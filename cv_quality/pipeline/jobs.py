@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from cv_quality.pipeline.marts import mart_specs
-from cv_quality.stage import PHASES, Task, phases_of
+from cv_quality.stage import Task, phases_of
 
 
 def job_name(task: Task, job: str) -> str:
@@ -15,13 +15,12 @@ def job_name(task: Task, job: str) -> str:
 
 def task_jobs(task: Task, tasks: Sequence[Task]) -> list[UnresolvedAssetJobDefinition]:
     """Each job runs the stages of its phases; the one that reports makes the metric tables too."""
-    return [_job(task, name, tasks) for name in dict.fromkeys(phase.job for phase in PHASES.values())]
+    return [_job(task, name, tasks) for name in task.jobs]
 
 
 def _job(task: Task, job: str, tasks: Sequence[Task]) -> UnresolvedAssetJobDefinition:
     phases = phases_of(job)
-    stages = task.of_phase(*(phase.name for phase in phases))
-    keys = [dg.AssetKey([task.name, asset]) for stage in stages for asset in stage.assets]
+    keys = [dg.AssetKey([task.name, asset]) for stage in task.of_job(job) for asset in stage.assets]
     if any(phase.name == "report" for phase in phases):
         keys += [spec.key for spec in mart_specs(tasks)]
     return dg.define_asset_job(

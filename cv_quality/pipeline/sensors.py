@@ -13,7 +13,7 @@ import dagster as dg
 from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.partitions import builds_of, drops_of, partition_of
 from cv_quality.planning import Work, due
-from cv_quality.stage import JOBS, Task
+from cv_quality.stage import Task
 from cv_quality.workspace import Workspace
 
 IDENTITY_TAG = "cvq/identity"
@@ -26,7 +26,7 @@ FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagster
 
 def task_sensors(task: Task) -> list[dg.SensorDefinition]:
     """One sensor a job of the task."""
-    return [_sensor(task, job) for job in JOBS]
+    return [_sensor(task, job) for job in task.jobs]
 
 
 def _sensor(task: Task, job: str) -> dg.SensorDefinition:

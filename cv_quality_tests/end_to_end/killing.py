@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cv_quality import runner
+from cv_quality import runner, tasks
 from cv_quality.lake import warehouse
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import LocalStore, open_store
@@ -45,19 +45,20 @@ def exit_code_of(target: Callable[..., None], *arguments: object) -> int | None:
 
 def run_until(home: Path, stage: str, moment: Moment) -> None:
     """Do what is due, and die the first time that `stage` is at the given moment of publishing something."""
-    original, publish = runner.run_stage, runner.publish_marts
+    original, publish = runner.run_stage, tasks.publish_marts
 
     def dying(workspace: Workspace, task: Task, which: Stage, key: TableKey) -> StageResult:
         if which.name == stage:
             _die_when_publishing(moment)
         return original(workspace, task, which, key)
 
-    def publishing(workspace: Workspace, tasks: Sequence[Task]) -> StageResult:
+    def publishing(workspace: Workspace, every: Sequence[Task]) -> StageResult:
         if stage == "publish_marts":
             _die_when_publishing(moment)
-        return publish(workspace, tasks)
+        return publish(workspace, every)
 
-    runner.run_stage, runner.publish_marts = dying, publishing
+    setattr(runner, "run_stage", dying)  # noqa: B010 - the names are the module's own imports
+    setattr(runner, "publish_marts", publishing)  # noqa: B010
     runner.run_due(open_workspace(home), track=quietly)
 
 

@@ -32,7 +32,7 @@ def test_an_entry_is_read_as_it_was_written(registered: Registered) -> None:
         detector={"format": "onnx", "file": "d.onnx", "sha256": "0" * 64, "score_threshold": 0.6},
         flip_augment=True,
     )
-    entry = ModelRegistry(uri, modalities=MODALITIES).entry("face-1.2")
+    entry = ModelRegistry(uri, modalities=MODALITIES).model_entry("face-1.2")
     assert entry.preprocessing == (
         Gray(),
         ToneCurve(below_lux=10.0, gamma=0.5),
@@ -183,7 +183,7 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_an_altered_model_file_is_refused_with_both_digests(registered: Registered, tmp_path: Path) -> None:
     registry = ModelRegistry(registered(b"weights"), modalities=MODALITIES)
-    entry = registry.entry("toy-1")
+    entry = registry.model_entry("toy-1")
     assert registry.model_file(entry).read_bytes() == b"weights"
     (tmp_path / "toy-1.pt2").write_bytes(b"other weights")
     with pytest.raises(ModelError, match=rf"expected sha256 {entry.sha256}, found [0-9a-f]{{64}}"):
@@ -193,7 +193,7 @@ def test_an_altered_model_file_is_refused_with_both_digests(registered: Register
 def test_a_missing_model_file_is_named(registered: Registered) -> None:
     registry = ModelRegistry(registered(b"x", file="gone.pt2"), modalities=MODALITIES)
     with pytest.raises(ModelError, match=r"gone\.pt2"):
-        registry.model_file(registry.entry("toy-1"))
+        registry.model_file(registry.model_entry("toy-1"))
 
 
 def test_a_model_file_may_lie_elsewhere_by_absolute_path(
@@ -202,7 +202,7 @@ def test_a_model_file_may_lie_elsewhere_by_absolute_path(
     elsewhere = tmp_path_factory.mktemp("models") / "m.pt2"
     elsewhere.write_bytes(b"weights")
     registry = ModelRegistry(registered(b"weights", file=str(elsewhere)), modalities=MODALITIES)
-    assert registry.model_file(registry.entry("toy-1")) == elsewhere
+    assert registry.model_file(registry.model_entry("toy-1")) == elsewhere
 
 
 def test_entries_and_model_files_on_s3_are_read_through_the_endpoint_of_the_deployment(
@@ -220,7 +220,7 @@ def test_entries_and_model_files_on_s3_are_read_through_the_endpoint_of_the_depl
             registry = ModelRegistry(
                 uri, modalities=MODALITIES, s3=S3Options(endpoint_url=endpoint), cache=tmp_path / "cache"
             )
-            path = registry.model_file(registry.entry("toy-1"))
+            path = registry.model_file(registry.model_entry("toy-1"))
             assert path.read_bytes() == b"weights"
             assert path.is_relative_to(tmp_path / "cache")
 
@@ -232,7 +232,7 @@ def test_the_fingerprint_tells_apart_builds_that_share_a_model_file(registered: 
     registry = ModelRegistry(
         registered(b"x", build_id="c", preprocessing=steps, decision_threshold=0.1), modalities=MODALITIES
     )
-    a, b, c = (registry.entry(build_id) for build_id in "abc")
+    a, b, c = (registry.model_entry(build_id) for build_id in "abc")
     assert a.sha256 == b.sha256
     assert a.fingerprint != b.fingerprint
     assert a.fingerprint == c.fingerprint, "the threshold does not change an embedding"
@@ -240,6 +240,6 @@ def test_the_fingerprint_tells_apart_builds_that_share_a_model_file(registered: 
 
 def test_the_example_registry_of_the_documentation_is_well_formed() -> None:
     folder = Path(__file__).parents[2] / "docs" / "examples" / "registry-faces"
-    entry = ModelRegistry(str(folder), modalities=MODALITIES).entry("mobilefacenet")
+    entry = ModelRegistry(str(folder), modalities=MODALITIES).model_entry("mobilefacenet")
     assert entry.embedding_dim == 128
     assert entry.detector is not None

@@ -122,5 +122,5 @@ def test_a_modality_of_another_task_is_refused_when_the_task_is_declared() -> No
 
 
 def test_a_counted_number_needs_bands() -> None:
-    with pytest.raises(SchemaError, match="speed_m_s: .* needs bands"):
+    with pytest.raises(SchemaError, match=r"speed_m_s: .* needs bands"):
         replace(SPEED, is_counted=True)
