@@ -265,14 +265,7 @@ def _choices(column: EncodedColumn, counts: Floats, sums: Floats, *, variance: f
         yield _intervals(column, counts, sums)
 
 
-def _choice(
-    order: Codes,
-    low: Codes,
-    high: Codes,
-    counts: Floats,
-    sums: Floats,
-    extra: Floats,
-) -> _Choice:
+def _choice(order: Codes, low: Codes, high: Codes, counts: Floats, sums: Floats, extra: Floats) -> _Choice:
     """Sums over runs of codes, by differences of running sums."""
     below_counts, below_sums = (np.concatenate([[0.0], np.cumsum(item[order])]) for item in (counts, sums))
     return _Choice(

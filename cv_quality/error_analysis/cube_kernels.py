@@ -13,10 +13,7 @@ BLOCK = 8_192
 
 
 def count_cells(
-    codes: NDArray[np.uint8],
-    pairs: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    out: NDArray[np.int32],
+    codes: NDArray[np.uint8], pairs: NDArray[np.int64], sizes: NDArray[np.int64], out: NDArray[np.int32]
 ) -> None:
     """Add every row to its cell of every table.
 

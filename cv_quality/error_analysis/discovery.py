@@ -13,25 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cv_quality.error_analysis.candidate_search import (
-    CONDITION_PENALTY,
-    Candidate,
-    keep_homogeneous,
-    search_candidates,
-)
+from cv_quality.error_analysis.candidate_search import CONDITION_PENALTY, Candidate, keep_homogeneous, search_candidates
 from cv_quality.error_analysis.confounders import ConfirmedSlice, adjusted_odds, find_confounded
 from cv_quality.error_analysis.cube import Layout, lay_out
 from cv_quality.error_analysis.encoding import Encoded, encode
 from cv_quality.error_analysis.halves import Flags, Half, Masks, split_by_failures
 from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
 from cv_quality.error_analysis.near_duplicates import HoldoutCandidate, merge_near_duplicates
-from cv_quality.error_analysis.slice_report import (
-    ConfoundedValue,
-    InsufficientSlice,
-    SliceFinding,
-    SliceReport,
-    figure,
-)
+from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport, figure
 from cv_quality.errors import SliceError
 from cv_quality.metrics.rates import clustered_rate
 

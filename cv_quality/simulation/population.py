@@ -80,7 +80,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Population:
+class Participants:
     """Everybody in a scenario; `identities` float32[n, 35] by `Subject.row`."""
 
     subjects: tuple[Subject, ...]
@@ -125,7 +125,7 @@ class Transaction:
         return len(self.captures) if self.claimed is self.subject else 1
 
 
-def build_population(scenario: Scenario, *, seed: int) -> Population:
+def build_population(scenario: Scenario, *, seed: int) -> Participants:
     """Build the people of a scenario; the same for every build and round."""
     subjects: list[Subject] = []
     ages, masculinity = [], []
@@ -141,7 +141,7 @@ def build_population(scenario: Scenario, *, seed: int) -> Population:
         ages=np.array(ages, np.float32),
         masculinity=np.array(masculinity, np.float32),
     )
-    return Population(tuple(subjects), identities)
+    return Participants(tuple(subjects), identities)
 
 
 def _site_subjects(scenario: Scenario, site: SitePlan, *, first_row: int, seed: int) -> list[Subject]:
@@ -213,7 +213,7 @@ def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datet
     return starts_at, captures
 
 
-def transactions(scenario: Scenario, population: Population, *, plan: DropPlan, seed: int) -> list[Transaction]:
+def transactions(scenario: Scenario, population: Participants, *, plan: DropPlan, seed: int) -> list[Transaction]:
     """Plan all transactions of one drop, two a session, in order of subject.
 
     Args:

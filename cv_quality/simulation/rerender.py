@@ -16,7 +16,7 @@ from cv_quality.errors import ScenarioError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.modality import Setting
-from cv_quality.simulation.population import Capture, Population, Subject, build_population, transactions
+from cv_quality.simulation.population import Capture, Participants, Subject, build_population, transactions
 from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, load_scenario, packaged_scenarios
 from cv_quality.simulation.simulate import render_captures
 
@@ -34,7 +34,7 @@ class SimulatedDrops:
 
     scenario: Scenario
     seed: int
-    population: Population
+    population: Participants
     plans: Mapping[str, DropPlan]
     _captures: dict[str, dict[str, tuple[Subject, Capture]]] = field(default_factory=dict)
 

@@ -24,7 +24,7 @@ from cv_quality.simulation.fleet import CAMERAS, THERMAL_SLOWDOWN
 from cv_quality.simulation.population import (
     Capture,
     Device,
-    Population,
+    Participants,
     Subject,
     Transaction,
     build_population,
@@ -130,7 +130,7 @@ def simulate(
 
 def _simulate_drop(
     scenario: Scenario,
-    population: Population,
+    population: Participants,
     plan: DropPlan,
     *,
     embedder: Embedder,
@@ -191,7 +191,7 @@ def _write_registers(writer: DropWriter, people: Sequence[Subject], devices: dic
 def _enrol(
     writer: DropWriter,
     scenario: Scenario,
-    population: Population,
+    population: Participants,
     people: Sequence[Subject],
     *,
     embedder: Embedder,
@@ -227,7 +227,7 @@ def _enrol(
 
 def _play(
     planned: Sequence[Transaction],
-    population: Population,
+    population: Participants,
     *,
     references: dict[str, NDArray[np.float64]],
     embedder: Embedder,
@@ -258,7 +258,7 @@ def _play(
     return sorted(attempts, key=lambda attempt: (attempt.transaction.starts_at, attempt.frame_name))
 
 
-def render_captures(captures: Sequence[tuple[Subject, Capture]], population: Population) -> NDArray[np.uint8]:
+def render_captures(captures: Sequence[tuple[Subject, Capture]], population: Participants) -> NDArray[np.uint8]:
     """Render captures of subjects as their devices' cameras take them."""
     identities = population.identities[[subject.row for subject, _ in captures]]
     conditions = to_conditions([capture for _, capture in captures], [subject.device for subject, _ in captures])

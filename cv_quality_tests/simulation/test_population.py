@@ -1,4 +1,4 @@
-"""Population: the same people in every build, attributes that hang together, low light where the scenario puts it."""
+"""Participants: the same people in every build, attributes that hang together, low light where the scenario puts it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from cv_quality.simulation.population import Population, Subject, build_population, enrolment, transactions
+from cv_quality.simulation.population import Participants, Subject, build_population, enrolment, transactions
 from cv_quality.simulation.scenario import Scenario, drop_plans, load_scenario
 
 
@@ -17,7 +17,7 @@ def demo() -> Scenario:
 
 
 @pytest.fixture(scope="module")
-def people(demo: Scenario) -> Population:
+def people(demo: Scenario) -> Participants:
     return build_population(demo, seed=1)
 
 
@@ -25,7 +25,7 @@ def share(subjects: Sequence[Subject], holds: Callable[[Subject], bool]) -> floa
     return float(np.mean([holds(subject) for subject in subjects]))
 
 
-def test_the_same_seed_gives_the_same_people_and_plans(demo: Scenario, people: Population) -> None:
+def test_the_same_seed_gives_the_same_people_and_plans(demo: Scenario, people: Participants) -> None:
     again = build_population(demo, seed=1)
     assert again.subjects == people.subjects
     np.testing.assert_array_equal(again.identities, people.identities)
@@ -34,12 +34,12 @@ def test_the_same_seed_gives_the_same_people_and_plans(demo: Scenario, people: P
     assert build_population(demo, seed=2).subjects != people.subjects
 
 
-def test_ids_are_unique_and_consent_is_near_its_share(people: Population) -> None:
+def test_ids_are_unique_and_consent_is_near_its_share(people: Participants) -> None:
     assert len({subject.subject_id for subject in people.subjects}) == len(people.subjects) == 120
     assert 0.58 < share(people.subjects, lambda subject: subject.has_image_consent) < 0.82
 
 
-def test_innocent_attributes_are_correlated(people: Population) -> None:
+def test_innocent_attributes_are_correlated(people: Participants) -> None:
     old = [subject for subject in people.subjects if subject.age_band in ("45-59", "60+")]
     young = [subject for subject in people.subjects if subject.age_band not in ("45-59", "60+")]
     for holds in (
@@ -51,13 +51,13 @@ def test_innocent_attributes_are_correlated(people: Population) -> None:
         assert share(old, holds) > share(young, holds) + 0.1
 
 
-def test_a_device_has_one_model_supplier_and_system(people: Population) -> None:
+def test_a_device_has_one_model_supplier_and_system(people: Participants) -> None:
     devices: dict[str, object] = {}
     for subject in people.subjects:
         assert devices.setdefault(subject.device.device_id, subject.device) == subject.device
 
 
-def test_low_light_gathers_in_one_sites_evenings(demo: Scenario, people: Population) -> None:
+def test_low_light_gathers_in_one_sites_evenings(demo: Scenario, people: Participants) -> None:
     dim = dict.fromkeys(("site-a", "site-b"), 0)
     total = dict(dim)
     for plan in drop_plans(demo):
@@ -71,14 +71,14 @@ def test_low_light_gathers_in_one_sites_evenings(demo: Scenario, people: Populat
     assert 0.12 < sum(dim.values()) / sum(total.values()) < 0.28
 
 
-def test_retries_take_off_what_hides_the_face(demo: Scenario, people: Population) -> None:
+def test_retries_take_off_what_hides_the_face(demo: Scenario, people: Participants) -> None:
     for transaction in transactions(demo, people, plan=drop_plans(demo)[0], seed=1):
         for capture in transaction.captures[1:]:
             assert capture.covering == "none"
             assert capture.eyewear != "sunglasses"
 
 
-def test_enrolment_is_the_same_for_every_build(demo: Scenario, people: Population) -> None:
+def test_enrolment_is_the_same_for_every_build(demo: Scenario, people: Participants) -> None:
     subject = people.subjects[3]
     assert enrolment(demo, subject, seed=1) == enrolment(demo, subject, seed=1)
     starts_at, captures = enrolment(demo, subject, seed=1)
@@ -86,7 +86,7 @@ def test_enrolment_is_the_same_for_every_build(demo: Scenario, people: Populatio
     assert len(captures) == demo.enrol_frames
 
 
-def test_few_transactions_claim_another_person(demo: Scenario, people: Population) -> None:
+def test_few_transactions_claim_another_person(demo: Scenario, people: Participants) -> None:
     planned = [t for plan in drop_plans(demo) for t in transactions(demo, people, plan=plan, seed=1)]
     impostors = [t for t in planned if t.claimed is not t.subject]
     assert 0.03 < len(impostors) / len(planned) < 0.07

@@ -155,11 +155,7 @@ def _reprocessed(
 
 
 def _rerendered(
-    failures: "pl.DataFrame",
-    originals: Sequence[Frame],
-    *,
-    dimensions: Sequence[Dimension],
-    rerender: Rerender,
+    failures: "pl.DataFrame", originals: Sequence[Frame], *, dimensions: Sequence[Dimension], rerender: Rerender
 ) -> Iterator[_Trial]:
     """One trial a condition, over the attempts that are not benign in it and that can be rendered at all."""
     import polars as pl

@@ -61,11 +61,7 @@ def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
 
 
 def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
-    """Declare what holds of the slices of a build.
-
-    Args:
-        outcome: the primary one.
-    """
+    """Declare what holds of the slices of a build, given the primary outcome."""
     name = outcome.name
     return (
         query_rule(
@@ -121,16 +117,10 @@ def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
 
 
 def attribution_rules(outcome: Outcome) -> tuple[Rule, ...]:
-    """Declare what holds of the attribution of a build's change.
-
-    Args:
-        outcome: the primary one.
-    """
+    """Declare what holds of the attribution of a build's change, given the primary outcome."""
     return (
         rows_rule(
-            CHANGE_ATTRIBUTION,
-            "mix and rate add up to the change",
-            f"NOT abs(mix + rate - change) <= {ROUNDING}",
+            CHANGE_ATTRIBUTION, "mix and rate add up to the change", f"NOT abs(mix + rate - change) <= {ROUNDING}"
         ),
         query_rule(
             CHANGE_ATTRIBUTION,
@@ -161,9 +151,7 @@ def attribution_rules(outcome: Outcome) -> tuple[Rule, ...]:
             "failures_before > attempts_before OR failures_after > attempts_after OR n_paired > n_subjects",
         ),
         rows_rule(
-            CHANGE_ATTRIBUTION,
-            "bounds are ordered",
-            " OR ".join(f"{name}_low > {name}_high" for name in _PARTS),
+            CHANGE_ATTRIBUTION, "bounds are ordered", " OR ".join(f"{name}_low > {name}_high" for name in _PARTS)
         ),
         rows_rule(
             CHANGE_ATTRIBUTION,

@@ -27,7 +27,7 @@ from cv_quality.tasks.root_causes.tables import (
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
-    from cv_quality.tasks.root_causes.attribution import AttributionSummary, Change
+    from cv_quality.tasks.root_causes.attribution import AttributionSummary
     from cv_quality.tasks.root_causes.clusters import ClusterSummary, Embedding
     from cv_quality.tasks.root_causes.slices import SliceSummary
 
@@ -75,12 +75,7 @@ class SliceTables:
 
 
 def root_cause_stages(populations: Populations, own: SliceTables | None = None) -> tuple[Stage, Stage, Stage]:
-    """Make the stages of a task that find slices, attribute the change against a baseline, and cluster failures.
-
-    Args:
-        populations: of the task.
-        own: tables of its own about its slices.
-    """
+    """Make the stages of a task that find slices, attribute the change against a baseline, and cluster failures."""
     outcome = populations.outcome
     slices = Stage(
         name="slices",
@@ -149,27 +144,17 @@ def _slices(populations: Populations, own: SliceTables | None, workspace: Worksp
 
 
 def _attribution(populations: Populations, workspace: Workspace, key: TableKey) -> "AttributionSummary":
-    from cv_quality.tasks.root_causes.attribution import attribute_build
+    from cv_quality.tasks.root_causes.attribution import Change, attribute_build
     from cv_quality.tasks.root_causes.slices import read_slices
 
-    build = str(key.build)
-    return attribute_build(
-        workspace.lake,
-        build=build,
-        change=_change(populations, workspace, build),
-        slices=read_slices(workspace.lake, build, populations.outcome.name),
-    )
-
-
-def _change(populations: Populations, workspace: Workspace, build: str) -> "Change | None":
-    from cv_quality.tasks.root_causes.attribution import Change
-
-    baseline, primary = workspace.registry.baseline(build), partial(populations.primary, workspace)
-    if baseline is None:
-        return None
-    is_scored = baseline in _history(populations, workspace, build)
-    before = primary(baseline, baseline) if is_scored else None
-    return Change(baseline, before, primary(build, baseline), primary(build, build))
+    build, primary, change = str(key.build), partial(populations.primary, workspace), None
+    baseline = workspace.registry.baseline(build)
+    if baseline is not None:
+        is_scored = baseline in _history(populations, workspace, build)
+        before = primary(baseline, baseline) if is_scored else None
+        change = Change(baseline, before, between=primary(build, baseline), after=primary(build, build))
+    slices = read_slices(workspace.lake, build, populations.outcome.name)
+    return attribute_build(workspace.lake, build=build, change=change, slices=slices)
 
 
 def _clusters(populations: Populations, workspace: Workspace, key: TableKey) -> "ClusterSummary":

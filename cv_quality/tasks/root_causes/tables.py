@@ -47,12 +47,7 @@ FAILURE_SLICES = Table(
     (
         BUILD_ID,
         OUTCOME_SOUGHT,
-        Column(
-            "finding",
-            "text",
-            "what became of it",
-            levels=("confirmed", "insufficient", "explained_away"),
-        ),
+        Column("finding", "text", "what became of it", levels=("confirmed", "insufficient", "explained_away")),
         RANK,
         FINDING_CONDITION,
         WHERE_JSON,
@@ -81,13 +76,7 @@ SLICE_TRENDS = Table(
     "slice_trends",
     "build",
     "rate of a build's confirmed slice in that build and in those that it follows, each on its own drops",
-    (
-        BUILD_ID,
-        OUTCOME_SOUGHT,
-        RANK,
-        Column("trend_build_id", "text", "the build that the rate is of"),
-        *RATE,
-    ),
+    (BUILD_ID, OUTCOME_SOUGHT, RANK, Column("trend_build_id", "text", "the build that the rate is of"), *RATE),
     unique=("outcome", "rank", "trend_build_id"),
     asset="failure_slices",
 )

@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, Aggregate, aggregate
 from cv_quality.error_analysis.explanations.counterfactuals import CounterfactualResult, Rerender, counterfactuals
-from cv_quality.error_analysis.explanations.pair_score import (
-    Pairs,
-    PairScore,
-    load_explained_model,
-    torch_threads,
-)
+from cv_quality.error_analysis.explanations.pair_score import Pairs, PairScore, load_explained_model, torch_threads
 from cv_quality.error_analysis.explanations.saliency import (
     EXPLAINERS,
     METHODS,
@@ -165,10 +160,7 @@ def explain(
     baseline = average_face(passes)
     maps = [explainer(score, pairs, baseline) for pairs in (failures, passes)]
     rows = np.arange(min(CHECKED_PAIRS, len(failures)))
-    groups = {
-        "failures": (failures.take(rows), maps[0][rows]),
-        "passes": (passes.take(rows), maps[1][rows]),
-    }
+    groups = {"failures": (failures.take(rows), maps[0][rows]), "passes": (passes.take(rows), maps[1][rows])}
     checks = check_maps(explainer, score, groups, baseline=baseline, seed=seed)
     return found(aggregate(maps[0], maps[1], subjects=subjects), checks)
 

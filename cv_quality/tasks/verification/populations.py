@@ -111,12 +111,7 @@ def other_outcomes(workspace: Workspace, build: str, rejects: Population) -> Ite
 
 
 def stage_populations(rejects: Population, *, modality: Modality) -> Iterator[Population]:
-    """Make a population of each stage that ended at least 20 attempts and not nearly all of the false rejects.
-
-    Args:
-        rejects: attempts whose failures are false rejects.
-        modality: whose conditions they have.
-    """
+    """Make a population of each stage that ended at least 20 attempts and not nearly all of the false rejects."""
     import polars as pl
 
     n_rejects = int(rejects.rows["is_failure"].sum())
