@@ -20,6 +20,9 @@ from cv_quality.modality import Dimension, Modality, Setting
 if TYPE_CHECKING:
     import polars as pl
 
+    from cv_quality.tasks.verification.explanations import ExplanationSummary
+    from cv_quality.workspace import Workspace
+
 Direction = Literal["similarity", "dissimilarity"]
 Scores = TypeVar("Scores", float, NDArray[np.float64], "pl.Expr")
 Conditions = Mapping[str, Setting | None]
@@ -111,6 +114,7 @@ class BiometricModality:
         failure_statuses: why the encoder gives a frame no template.
         template_rules: what the gate of `infer` asks of templates.
         parse_entry: reads a build's registry file.
+        explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
         task: what is measured of it.
     """
 
@@ -121,6 +125,7 @@ class BiometricModality:
     failure_statuses: tuple[str, ...]
     template_rules: tuple[Rule, ...]
     parse_entry: Callable[[EntryFields], BuildEntry]
+    explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
     task: str = "verification"
 
     @property

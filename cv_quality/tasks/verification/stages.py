@@ -157,23 +157,11 @@ def _waterfall(workspace: Workspace, build: str) -> int:
 
 
 def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
-    from cv_quality.simulation.rerender import rerenderer
-    from cv_quality.tasks.root_causes.slices import read_slices
-    from cv_quality.tasks.verification.explanations import explain_build
+    from cv_quality.tasks.verification.explanations import explain_nothing
 
-    build = str(key.build)
-    return explain_build(
-        workspace.lake,
-        landing=workspace.landing,
-        entry=workspace.registry.model_entry(build),
-        registry=workspace.registry,
-        build=build,
-        drops=own_drops(workspace, build),
-        slices=read_slices(workspace.lake, build, FRR.name),
-        conditions=modality_of(workspace, key).conditions,
-        rerender=rerenderer(workspace.landing),
-        threads=workspace.settings.threads,
-    )
+    build, modality = str(key.build), _modality(workspace, key)
+    explain = modality.explain
+    return explain(workspace, build) if explain else explain_nothing(workspace.lake, build=build)
 
 
 def _report(workspace: Workspace, key: TableKey) -> "DataclassInstance":

@@ -96,5 +96,8 @@ def cross_distances(samples: Sequence[ToySample]) -> Vector:
 
 
 def test_every_stage_of_the_toy_passes(toy: ToyLake) -> None:
+    for r in toy.done.results:
+        print(r.stage, r.key, r.numbers, r.seconds, r.passed, [f for f in (r.verdict.expectations if r.verdict else []) if not f.passed])
     assert toy.done.refused == []
     assert [(result.stage, result.verdict) for result in toy.done.results if not result.passed] == []
+    assert 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.builds import own_drops
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry, ModelRegistry, parse_model_entry
 from cv_quality.lake.schema import Column
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from cv_quality.inference.embedder import Embedder, EmbeddingStatus
+    from cv_quality.tasks.verification.explanations import ExplanationSummary
+    from cv_quality.workspace import Workspace
 
 
 CONDITIONS = (
@@ -115,6 +118,27 @@ def load_encoder(entry: BuildEntry, registry: ModelRegistry, threads: int) -> Fa
     return FaceEncoder(load_embedder(registry.model_entry(entry.build_id), registry=registry, threads=threads))
 
 
+def explain_faces(workspace: "Workspace", build: str) -> "ExplanationSummary":
+    """Explain a build's confirmed slices; frames of the simulation are rendered again under other conditions."""
+    from cv_quality.simulation.rerender import rerenderer
+    from cv_quality.tasks.root_causes.slices import read_slices
+    from cv_quality.tasks.verification.explanations import explain_build
+    from cv_quality.tasks.verification.populations import FRR
+
+    return explain_build(
+        workspace.lake,
+        landing=workspace.landing,
+        entry=workspace.registry.model_entry(build),
+        registry=workspace.registry,
+        build=build,
+        drops=own_drops(workspace, build),
+        slices=read_slices(workspace.lake, build, FRR.name),
+        conditions=CONDITIONS,
+        rerender=rerenderer(workspace.landing),
+        threads=workspace.settings.threads,
+    )
+
+
 def unit_vectors(rows: "pl.DataFrame") -> NDArray[np.float64]:
     """Read templates as float64 vectors of unit norm."""
     return _unit(vectors_of(rows))
@@ -157,5 +181,6 @@ FACE = BiometricModality(
     ),
     failure_statuses=("no_face", "non_finite", "zero_norm"),
     template_rules=(UNIT_NORM, ONE_DIMENSION),
+    explain=explain_faces,
     parse_entry=parse_model_entry,
 )
