@@ -1,4 +1,4 @@
-"""A modality of its own: four numbers in a tiny image, compared by their distance, with two conditions; and its importer.
+"""A modality of its own: four numbers in a tiny image, compared by distance, with two conditions; and its importer.
 
 Smaller is more alike, a distance has no upper end, and attempts at a wet surface lie far off: what a build's root
 causes must find.
@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from cv_quality.drops.writer import DropWriter, Scalar
@@ -72,7 +71,7 @@ class ToyEncoder:
         return ["ok" if vector.any() else "all_black" for vector in vectors], vectors
 
 
-def load_toy_encoder(entry: BuildEntry, registry: ModelRegistry, threads: int) -> ToyEncoder:
+def load_toy_encoder(entry: BuildEntry, _registry: ModelRegistry, _threads: int) -> ToyEncoder:
     assert isinstance(entry, ToyEntry)
     return ToyEncoder(entry.gain)
 
@@ -86,10 +85,6 @@ def distance(references: TemplateArray, probes: TemplateArray, rows: Rows) -> Ve
     return np.asarray(np.linalg.norm(references[rows[0]] - probes[rows[1]], axis=1))
 
 
-def vectors(rows: pl.DataFrame) -> Vector:
-    return vectors_of(rows)
-
-
 EUCLIDEAN = Comparator(
     name="Euclidean distance",
     algorithm="toy-1",
@@ -98,7 +93,7 @@ EUCLIDEAN = Comparator(
     accepts_none=-1.0,
     accepts_all=1e9,
     parity_tolerance=0.25,
-    read=vectors,
+    read=vectors_of,
     fuse=mean_of_samples,
     score=distance,
 )
@@ -187,14 +182,13 @@ def import_toy(samples: Sequence[ToySample], *, landing: Store) -> None:
             for subject in dict.fromkeys(sample.subject for sample in own):
                 facts: dict[str, Scalar] = {"subject_id": subject, "has_image_consent": True}
                 writer.add_event("subject", event_id=f"subject-{subject}", **facts, **at)
-            attempts = [sample for sample in own if not sample.is_enrolment]
             scores = genuine_distances(own)
             scores[0] += 1.0
             for sample in own:
                 writer.add_frame(f"frames/{sample.name}.png", encode_png(sample.pixels))
                 if sample.is_enrolment:
                     writer.add_event("enrol", is_enrolled=True, **_common(sample))
-            for sample, score in zip(attempts, scores, strict=True):
+            for sample, score in zip(attempts_of(own), scores, strict=True):
                 writer.add_event(
                     "attempt",
                     claimed_subject_id=sample.subject,
@@ -230,8 +224,11 @@ def fused_references(samples: Sequence[ToySample]) -> dict[str, Vector]:
     return {subject: np.mean(found, axis=0) for subject, found in enrolled.items()}
 
 
+def attempts_of(samples: Sequence[ToySample]) -> list[ToySample]:
+    return [sample for sample in samples if not sample.is_enrolment]
+
+
 def genuine_distances(samples: Sequence[ToySample]) -> Vector:
     """The distance of each attempt to its subject's reference, in the order of the samples."""
     centres = fused_references(samples)
-    attempts = [sample for sample in samples if not sample.is_enrolment]
-    return np.array([np.linalg.norm(sample.vector - centres[sample.subject]) for sample in attempts])
+    return np.array([np.linalg.norm(sample.vector - centres[sample.subject]) for sample in attempts_of(samples)])
