@@ -132,6 +132,10 @@ class Modality(Protocol):
         """What devices log of the circumstances of a sample, in the order of the tables."""
 
     @property
+    def failure_statuses(self) -> tuple[str, ...]:
+        """Why a sample that could be read gives no model output."""
+
+    @property
     def bounds(self) -> Mapping[Bounds, tuple[float | None, float | None]]:
         """The closed range of scores and of thresholds, where it has scores; None is unbounded."""
 
@@ -180,5 +184,7 @@ def _bounded(column: Column, modality: Modality) -> Column:
         return column
     if column.bounds == "name":
         return replace(column, levels=(modality.name,))
+    if column.bounds == "status":
+        return replace(column, levels=("ok", *modality.failure_statuses, *column.levels))
     low, high = modality.bounds.get(column.bounds, (None, None))
     return replace(column, low=low, high=high)

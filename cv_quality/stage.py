@@ -86,6 +86,7 @@ class Stage:
         unjudged: those whose rows a later stage puts to what the tables declare.
         run: does the work for one key, and returns its numbers.
         rules: what its gate asks beyond the declarations of the tables written.
+        modality_rules: what it asks of one modality besides.
         description: what it does, for people.
         gate: what its gate asks, for people.
         reads_predecessors: whether it also reads these tables of the builds that a build follows.
@@ -102,6 +103,7 @@ class Stage:
     writes: tuple[Table, ...]
     run: "Callable[[Workspace, TableKey], Numbers | DataclassInstance]"
     rules: tuple[Rule, ...] = ()
+    modality_rules: Callable[[Modality], tuple[Rule, ...]] = lambda _: ()
     description: str = ""
     gate: str = ""
     reads_predecessors: bool = False
@@ -125,7 +127,8 @@ class Stage:
         """What its gate judges, for samples of a modality."""
         writes, reads = ([of_modality(table, modality) for table in tables] for tables in (self.writes, self.reads))
         unjudged = {table.name for table in self.unjudged}
-        return suite(self.name, writes=writes, reads=reads, rules=self.rules, unjudged=unjudged)
+        rules = (*self.rules, *self.modality_rules(modality))
+        return suite(self.name, writes=writes, reads=reads, rules=rules, unjudged=unjudged)
 
 
 def asset_of(table: Table) -> str:

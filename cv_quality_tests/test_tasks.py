@@ -51,6 +51,7 @@ class StreamModality:
     name: str = "stream"
     task: str = "streams"
     conditions: tuple[Dimension, ...] = ()
+    failure_statuses: tuple[str, ...] = ()
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
 
     def parse_entry(self, fields: EntryFields) -> BuildEntry:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts"]
 Key = Literal["drop", "build", "build_drop"]
-Bounds = Literal["score", "threshold", "name"]
+Bounds = Literal["score", "threshold", "name", "status"]
 Conditions = Literal["recorded", "banded"]
 
 PARTITION_COLUMNS: dict[Key, tuple[str, ...]] = {
@@ -40,7 +40,8 @@ class Column:
         low, high: closed range of a number; None is unbounded.
         levels: the closed set of values of a text column; empty when open.
         pattern: regular expression that a whole text value must match.
-        bounds: what the modality says of the values: the range of its scores, of thresholds on them, or its own name.
+        bounds: what the modality says of the values: the range of its scores, of thresholds on them, its own name, or
+            why a sample has no model output, besides `levels`.
         is_lake_only: whether the warehouse must not read it.
     """
 

@@ -88,17 +88,19 @@ def point_at_fmr(classes: BothClasses | str, *, fmr: float) -> OperatingPoint:
     if classes.tail.is_complete or allowed < len(classes.tail.scores):
         return OperatingPoint(name, fmr, fnmr_at_fmr(classes.genuine, classes.tail, fmr=fmr).rates, EXACT)
     lowest = int(np.argmax(classes.above <= allowed))
-    return OperatingPoint(name, fmr, _binned(classes, lowest, threshold=edge_of(lowest + 1)), FROM_HISTOGRAM)
+    return OperatingPoint(
+        name, fmr, _binned(classes, lowest, threshold=edge_of(lowest + 1, classes.counts.scale)), FROM_HISTOGRAM
+    )
 
 
 def point_at_threshold(classes: BothClasses | str, *, threshold: float) -> OperatingPoint:
-    """Both rates at a given threshold, cosine in [-1, 1]."""
+    """Both rates at a given threshold, accepting at or above."""
     name = "decision_threshold"
     if isinstance(classes, str):
         return OperatingPoint(name, None, None, None, classes)
     if classes.reaches(threshold):
         return OperatingPoint(name, None, rates_at(classes.genuine, classes.tail, threshold=threshold), EXACT)
-    index = max(int(bin_of(np.array([threshold]))[0]) - 1, 0)
+    index = max(int(bin_of(np.array([threshold]), classes.counts.scale)[0]) - 1, 0)
     return OperatingPoint(name, None, _binned(classes, index, threshold=threshold), FROM_HISTOGRAM)
 
 
@@ -108,11 +110,11 @@ def point_of_eer(classes: BothClasses | str) -> OperatingPoint:
         return OperatingPoint("eer", None, None, None, classes)
     if _crosses_in_tail(classes):
         return OperatingPoint("eer", None, eer(classes.genuine, classes.tail).rates, EXACT)
-    edges = np.arange(BINS + 1) / BINS_PER_UNIT - 1.0
+    edges = classes.counts.scale.score_at(np.arange(BINS + 1) / BINS_PER_UNIT - 1.0)
     missed = np.searchsorted(classes.genuine.scores, edges, side="left") / classes.genuine.n
     closest = int(np.argmin(np.abs(missed - classes.above / classes.counts.n)))
     method = f"FMR from {BINS} bins: the exact tail ends above the equal error rate"
-    return OperatingPoint("eer", None, _binned(classes, closest, threshold=edge_of(closest)), method)
+    return OperatingPoint("eer", None, _binned(classes, closest, threshold=float(edges[closest])), method)
 
 
 def det_points(classes: BothClasses | str, *, points: int = DET_POINTS) -> list[OperatingPoint]:

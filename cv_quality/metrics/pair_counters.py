@@ -1,7 +1,7 @@
 """Counting one tile of pairs: in float32 with a histogram, through an eight-bit filter without, or torch on a device.
 
-Each way lists the pairs that may reach the floor and lets float64 decide. The order of tiles, the threads and the
-choice of the floor are in `cv_quality.metrics.pair_engine`; what a score is, is behind `Scorer`.
+Each way lists the pairs that may reach the floor and lets float64 decide; any other score than the cosine is taken in
+float64 at once. The order of tiles, the threads and the choice of the floor are in `cv_quality.metrics.pair_engine`.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,18 @@ from cv_quality.metrics.pair_kernels import (
 )
 from cv_quality.metrics.products import STEP, TILE, Onto, Tile, float32_error, is_faithful, product_for
 from cv_quality.metrics.quantised import FILTER_ROUNDING, int8_product, quantised
-from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, ScoreScale, histogram_of
 
 if TYPE_CHECKING:
     import torch
 
+    from cv_quality.metrics.pairs import Score, TemplateArray
+
 ROWS_AT_ONCE = 4_096
 DEVICE_TILE: Tile = (2_048, 4_096)
+SCORED_TILE: Tile = (128, 128)
+"""Gathered templates of both sides stay below 70 MB a thread at 256 dimensions."""
+
 CLOSE = 1e-9
 """More than float64 sums of a million products of unit vectors can differ by their order (gamma_k of 2**-53)."""
 
@@ -68,7 +73,7 @@ NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 class Exact(Protocol):
-    """Scores of listed pairs, in [-1, 1]."""
+    """Scores of listed pairs."""
 
     def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """The score of each pair, which depends on its two templates only."""
@@ -80,7 +85,7 @@ class Exact(Protocol):
 
 
 class Scorer(Exact, Protocol):
-    """Scores between two sets: fast by the tile, exact by the pair. Another modality brings its own."""
+    """Scores between two sets: fast by the tile, exact by the pair."""
 
     @property
     def error(self) -> float:
@@ -397,6 +402,68 @@ class _DeviceCounter:
     def _add(self, scores: "torch.Tensor") -> None:
         bins = (scores * BINS_PER_UNIT).floor().long() + BINS_PER_UNIT
         self.counts += bins.clamp(0, BINS - 1).bincount(minlength=BINS)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs:
+    """Scores of listed pairs by a function; see `Exact`.
+
+    Attributes:
+        sides: the templates of references and of probes.
+        orders: row i of the pairing is template order[i]; None when they are in order.
+    """
+
+    score: "Score"
+    sides: "tuple[TemplateArray, TemplateArray]"
+    orders: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]
+
+    def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Exact`."""
+        left, right = (
+            places if order is None else order[places]
+            for places, order in zip((rows, columns), self.orders, strict=True)
+        )
+        return self.score(*self.sides, (left, right))
+
+    close = exact
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCounting:
+    """Every pair by its exact score, on any scale: for scores without a fast product."""
+
+    pairs: ScoredPairs
+    pairing: Pairing
+    scale: ScoreScale
+    tile: Tile = SCORED_TILE
+    is_threaded: bool = True
+
+    def counter(self) -> Counter:
+        """See `Counting`."""
+        return _ScoredCounter(self)
+
+
+class _ScoredCounter:
+    def __init__(self, shared: ScoredCounting) -> None:
+        self.shared = shared
+        self.total = np.zeros(BINS, np.int64)
+
+    def count(self, row: int, column: int, *, floor: float) -> Found:
+        pairing, (rows, columns) = self.shared.pairing, _slices(self.shared.tile, row, column)
+        column_codes = pairing.column_codes[columns]
+        is_counted = pairing.row_codes[rows, None] != column_codes
+        is_counted &= column + np.arange(column_codes.size) >= pairing.starts[rows, None]
+        places = np.nonzero(is_counted)
+        found_rows, found_columns = places[0] + row, places[1] + column
+        scores = self.shared.pairs.exact(found_rows, found_columns)
+        self.total += histogram_of(scores, self.shared.scale)
+        return Found(found_rows, found_columns, scores).above(floor)
+
+    def rest(self, *, floor: float) -> Found:
+        return NOTHING.above(floor)
+
+    def histogram(self) -> NDArray[np.int64]:
+        return self.total
 
 
 def padded(rows: NDArray[np.float32], step: int) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from cv_quality.errors import MetricError
 from cv_quality.metrics.pair_counters import Counter, Counting, Exact, Found
 from cv_quality.metrics.pair_kernels import Pairing
 from cv_quality.metrics.products import one_thread
-from cv_quality.metrics.score_bins import BINS_PER_UNIT, CROWDED, histogram_of, tail_floor
+from cv_quality.metrics.score_bins import CROWDED, UNIT, ScoreScale, bin_of, edge_of, histogram_of, tail_floor
 
 SAMPLE = (512, 1_024)
 SAMPLED = 1 / 32
@@ -73,21 +73,35 @@ def pairs_in(pairing: Pairing) -> int:
     return int((width - pairing.starts).sum() - own.sum())
 
 
-def tally(counting: Counting, pairing: Pairing, pairs: Exact, *, wanted: int, threads: int | None = None) -> Tally:
+def tally(
+    counting: Counting,
+    pairing: Pairing,
+    pairs: Exact,
+    *,
+    wanted: int,
+    scale: ScoreScale = UNIT,
+    threads: int | None = None,
+) -> Tally:
     """Count, with a tail of at least `wanted` pairs: its floor is the bin edge that `tail_floor` finds for it.
 
     The floor depends on the exact scores only: not on the sample, the tiles, the threads or the grade.
+
+    Args:
+        counting, pairs: how tiles are counted and listed pairs scored.
+        pairing: which pairs count.
+        scale: the bins of the scores.
+        threads: by default as many as the machine has.
     """
     if wanted >= pairs_in(pairing):
         return tally_above(counting, pairing, floor=-math.inf, threads=threads)
     slack = SLACK
     while True:
-        guess = _guessed_floor(pairing, pairs, wanted=wanted, slack=slack)
-        counters, tails = _scan(counting, pairing, floor=guess, wanted=wanted, threads=threads)
+        guess = _guessed_floor(pairing, pairs, wanted=wanted, slack=slack, scale=scale)
+        counters, tails = _scan(counting, pairing, floor=guess, wanted=wanted, scale=scale, threads=threads)
         floor = max(tail.floor for tail in tails)
         found = _joined(tails).above(floor)
         if found.scores.size >= wanted:
-            floor = max(floor, tail_floor(histogram_of(found.scores), wanted=wanted))
+            floor = max(floor, tail_floor(histogram_of(found.scores, scale), wanted=wanted, scale=scale))
             return Tally(_summed(counters), found.above(floor).ordered(), floor)
         if floor > guess:
             # Raised on the way past a crowded bin, which is only counted.
@@ -101,11 +115,11 @@ def tally_above(counting: Counting, pairing: Pairing, *, floor: float, threads: 
     Raises:
         MetricError: more than MOST_ROWS pairs are.
     """
-    counters, tails = _scan(counting, pairing, floor=floor, wanted=None, threads=threads)
+    counters, tails = _scan(counting, pairing, floor=floor, wanted=None, scale=UNIT, threads=threads)
     return Tally(_summed(counters), _joined(tails).ordered(), floor)
 
 
-def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float) -> float:
+def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float, scale: ScoreScale) -> float:
     """A bin edge that more than `wanted` pairs should reach, judged by all pairs of a few rows and columns."""
     rng, n = np.random.default_rng(SAMPLE_SEED), pairs_in(pairing)
     share = min(1.0, math.sqrt(n * SAMPLED / math.prod(SAMPLE)))
@@ -122,7 +136,7 @@ def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float)
     kept = math.ceil(expected + 3 * math.sqrt(expected)) + 3
     if kept >= scores.size:
         return -math.inf
-    return math.floor(float(np.partition(scores, -kept)[-kept]) * BINS_PER_UNIT) / BINS_PER_UNIT
+    return edge_of(int(bin_of(np.partition(scores, -kept)[-kept, None], scale)[0]), scale)
 
 
 @dataclass(slots=True)
@@ -135,6 +149,7 @@ class _Tail:
 
     floor: float
     wanted: int | None
+    scale: ScoreScale
     parts: list[Found] = field(default_factory=list)
     size: int = 0
 
@@ -148,7 +163,8 @@ class _Tail:
 
     def _cut_back(self, wanted: int) -> None:
         found = _merged(self.parts)
-        self.floor = max(self.floor, tail_floor(histogram_of(found.scores), wanted=wanted))
+        histogram = histogram_of(found.scores, self.scale)
+        self.floor = max(self.floor, tail_floor(histogram, wanted=wanted, scale=self.scale))
         self.parts = [found.above(self.floor)]
         self.size = self.parts[0].scores.size
 
@@ -158,13 +174,19 @@ class _Tail:
 
 
 def _scan(
-    counting: Counting, pairing: Pairing, *, floor: float, wanted: int | None, threads: int | None
+    counting: Counting,
+    pairing: Pairing,
+    *,
+    floor: float,
+    wanted: int | None,
+    scale: ScoreScale,
+    threads: int | None,
 ) -> tuple[list[Counter], list[_Tail]]:
     """Count every tile once; each thread takes the next one as it gets free."""
     workers = _workers(counting, pairing, threads)
     tiles = _Shared(_tiles(counting, pairing))
     counters = [counting.counter() for _ in range(workers)]
-    tails = [_Tail(floor, wanted) for _ in range(workers)]
+    tails = [_Tail(floor, wanted, scale) for _ in range(workers)]
     if workers == 1:
         _drain(tiles, counters[0], tails[0])
         return counters, tails

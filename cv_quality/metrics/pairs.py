@@ -6,15 +6,15 @@ Which blocks a build has, and who owns a reference that several drops repeat, is
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, CROWDED, bin_of, edge_of, tail_floor
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, CROWDED, UNIT, ScoreScale, bin_of, edge_of, tail_floor
 from cv_quality.metrics.verification import ScoreTail
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "bin_of",
     "count_block",
     "count_pairs",
+    "count_scored",
     "edge_of",
     "group_pair_counts",
     "subject_counts",
@@ -45,6 +46,15 @@ ALGORITHM = "pairs-2"
 """Part of the address of a block: change it whenever the same inputs would give another block."""
 
 Vectors = NDArray[np.float64] | NDArray[np.float32]
+TemplateArray = NDArray[np.floating] | NDArray[np.unsignedinteger]
+"""Vectors or packed bits, one template a row; shape (n, ...)."""
+
+Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Pairs, by the rows of references and of probes."""
+
+Score = Callable[[TemplateArray, TemplateArray, Rows], NDArray[np.float64]]
+"""Scores listed pairs of references and probes; a score depends on its two templates only."""
+
 Names = NDArray[np.generic]
 Grade = Literal["fp32", "certified"]
 GRADES: tuple[Grade, ...] = ("fp32", "certified")
@@ -62,12 +72,12 @@ class Side:
     """The references or the probes of a block.
 
     Attributes:
-        vectors: unit vectors, float64 or float32, shape (n, dimension).
+        vectors: templates, shape (n, ...); for `count_block` unit vectors, float64 or float32.
         subjects: whose they are, shape (n,), str.
         ranks: where set on both sides, only pairs with reference rank < probe rank count; shape (n,), int64.
     """
 
-    vectors: Vectors
+    vectors: TemplateArray
     subjects: NDArray[np.str_]
     ranks: NDArray[np.int64] | None = None
 
@@ -80,17 +90,19 @@ class PairCounts:
     """Scores of cross-subject pairs, added up.
 
     Attributes:
-        histogram: pairs per bin, BINS equal bins over [-1, 1], int64, of scores in float32: one within `float32_error`
+        histogram: pairs per bin, BINS equal bins of the scale, int64. Of cosines in float32: one within `float32_error`
             of an edge (d = 256: half a bin, d = 1,024: about two) may lie on its other side. On one
             machine a pair is in the same bin whatever it is counted with: histograms of parts add up exactly to that of
             the whole.
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.
         floor: -inf when the tail holds every pair.
+        scale: the bins of the scores.
     """
 
     histogram: NDArray[np.int64]
     tail: "pl.DataFrame"
     floor: float
+    scale: ScoreScale = UNIT
 
     @property
     def n(self) -> int:
@@ -98,18 +110,24 @@ class PairCounts:
         return int(self.histogram.sum())
 
     @classmethod
-    def empty(cls) -> "PairCounts":
+    def empty(cls, scale: ScoreScale = UNIT) -> "PairCounts":
         """No pair: what adding starts from."""
-        return cls(np.zeros(BINS, np.int64), _no_tail(), -np.inf)
+        return cls(np.zeros(BINS, np.int64), _no_tail(), -np.inf, scale)
 
     def __add__(self, other: "PairCounts") -> "PairCounts":
-        """The counts of both; the tail reaches as far down as both tails do."""
+        """The counts of both; the tail reaches as far down as both tails do.
+
+        Raises:
+            MetricError: their scores are on different scales.
+        """
+        if self.scale != other.scale:
+            raise MetricError(f"counts of {self.scale} and {other.scale} do not add up: count both with one comparator")
         tail, floor = _joined(self, other)
-        return PairCounts(self.histogram + other.histogram, tail, floor)
+        return PairCounts(self.histogram + other.histogram, tail, floor, self.scale)
 
     def trimmed(self, keep: int) -> "PairCounts":
         """The same counts with at least the `keep` highest scores in the tail, equal scores kept together."""
-        return PairCounts(self.histogram, *_trimmed(self, keep))
+        return PairCounts(self.histogram, *_trimmed(self, keep), self.scale)
 
     def score_tail(self) -> ScoreTail:
         """The tail as the exact metrics take it."""
@@ -223,6 +241,7 @@ def count_pairs(
     >>> counts.n, counts.tail["score"].to_list()
     (2, [0.0, 0.6])
     """
+    from cv_quality.metrics.pair_counters import Operand
     from cv_quality.metrics.pair_engine import pairing_of, pairs_in
 
     if grade not in GRADES:
@@ -233,7 +252,7 @@ def count_pairs(
         return PairCounts.empty() if grade == "fp32" else TailCounts.empty()
     pairing = pairing_of(codes, codes, np.arange(1, len(codes) + 1))
     wanted = None if floor is not None else _wanted(pairs_in(pairing), tail_fmr=tail_fmr)
-    one = _operand(units)
+    one = Operand(units)
     done = _counted((one, one), pairing, grade=grade, wanted=wanted, floor=floor, threads=threads)
     first, second = codes[done.found.rows], codes[done.found.columns]
     tail = _tail(done.found, names, references=np.minimum(first, second), probes=np.maximum(first, second))
@@ -264,18 +283,60 @@ def count_block(
     >>> count_block(one, two).tail.row(0)
     (0.6, 'b', 'a')
     """
-    from cv_quality.metrics.pair_engine import MOST_ROWS, pairs_in
+    from cv_quality.metrics.pair_counters import Operand
 
     if len(references) == 0 or len(probes) == 0:
         return PairCounts.empty()
-    names, sides, pairing = _paired(references, probes)
-    n = pairs_in(pairing)
-    is_small = len(references) * len(probes) <= keep_all
-    wanted = n if is_small else min(n, MOST_ROWS, max(keep, int(KEEP_SHARE * n)))
-    done = _counted(sides, pairing, grade="fp32", wanted=wanted, floor=None, threads=threads)
-    rows, columns = pairing.row_codes[done.found.rows], pairing.column_codes[done.found.columns]
-    assert done.histogram is not None
-    return PairCounts(done.histogram, _tail(done.found, names, references=rows, probes=columns), done.floor)
+    left = _unit_vectors(references.vectors, name="references")
+    right = _unit_vectors(probes.vectors, name="probes")
+    if left.shape[1] != right.shape[1]:
+        raise MetricError(
+            f"references have {left.shape[1]} dimensions, probes {right.shape[1]}: embed them with one model"
+        )
+    block = _paired(references, probes)
+    sides = Operand(left, block.orders[0]), Operand(right, block.orders[1])
+    wanted = _kept(block.pairing, keep_all=keep_all, keep=keep)
+    done = _counted(sides, block.pairing, grade="fp32", wanted=wanted, floor=None, threads=threads)
+    return _block_counts(done, block, UNIT)
+
+
+def count_scored(
+    references: Side,
+    probes: Side,
+    *,
+    score: Score,
+    scale: ScoreScale,
+    keep_all: int = KEEP_ALL_PAIRS,
+    keep: int = KEEP_PAIRS,
+    threads: int | None = None,
+) -> PairCounts:
+    """Count the pairs of different subjects between two sides by any score; every pair is scored once, in float64.
+
+    Args:
+        score: gives listed pairs of templates their scores, higher meaning more alike; called from several threads.
+        scale: of these scores.
+        keep_all, keep, threads: as in `count_block`.
+
+    Raises:
+        MetricError: shapes or types of subjects and ranks do not fit, or the score refuses the templates.
+
+    >>> def score(left, right, rows):
+    ...     return -np.abs(left[rows[0], 0] - right[rows[1], 0])
+    >>> one, two = Side(np.array([[1.0]]), np.array(["a"])), Side(np.array([[4.0], [2.0]]), np.array(["b", "a"]))
+    >>> count_scored(one, two, score=score, scale=ScoreScale(-math.inf, 0.0)).tail.row(0)
+    (-3.0, 'b', 'a')
+    """
+    from cv_quality.metrics.pair_counters import ScoredCounting, ScoredPairs
+    from cv_quality.metrics.pair_engine import tally
+
+    if len(references) == 0 or len(probes) == 0:
+        return PairCounts.empty(scale)
+    block = _paired(references, probes)
+    pairs = ScoredPairs(score, (references.vectors, probes.vectors), block.orders)
+    counting = ScoredCounting(pairs, block.pairing, scale)
+    wanted = _kept(block.pairing, keep_all=keep_all, keep=keep)
+    done = tally(counting, block.pairing, pairs, wanted=wanted, scale=scale, threads=threads)
+    return _block_counts(done, block, scale)
 
 
 def subject_counts(counts: AnyCounts, *, threshold: float) -> "pl.DataFrame":
@@ -388,28 +449,43 @@ def _checked_floor(floor: float | None) -> float:
     return floor
 
 
-def _paired(references: Side, probes: Side) -> "tuple[Names, tuple[Operand, Operand], Pairing]":
+class _Block(NamedTuple):
     """Names of the subjects, both sides in the order of ranks where they have them, and which pairs count."""
+
+    names: Names
+    orders: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]
+    pairing: "Pairing"
+
+
+def _paired(references: Side, probes: Side) -> _Block:
     from cv_quality.metrics.pair_engine import pairing_of
 
-    left = _unit_vectors(references.vectors, name="references")
-    right = _unit_vectors(probes.vectors, name="probes")
-    if left.shape[1] != right.shape[1]:
-        raise MetricError(
-            f"references have {left.shape[1]} dimensions, probes {right.shape[1]}: embed them with one model"
-        )
-    owners = _names(references.subjects, count=len(left), name="references")
-    names, codes = np.unique(
-        np.concatenate([owners, _names(probes.subjects, count=len(right), name="probes")]), return_inverse=True
-    )
-    row_codes, column_codes = codes[: len(left)], codes[len(left) :]
+    owners = _names(references.subjects, count=len(references), name="references")
+    others = _names(probes.subjects, count=len(probes), name="probes")
+    names, codes = np.unique(np.concatenate([owners, others]), return_inverse=True)
+    row_codes, column_codes = codes[: len(references)], codes[len(references) :]
     if references.ranks is None or probes.ranks is None:
-        return names, (_operand(left), _operand(right)), pairing_of(row_codes, column_codes)
+        return _Block(names, (None, None), pairing_of(row_codes, column_codes))
     ranks = [_ranks(side.ranks, count=len(side)) for side in (references, probes)]
     rows, columns = (np.argsort(rank, kind="stable") for rank in ranks)
     starts = np.searchsorted(ranks[1][columns], ranks[0][rows], side="right")
-    pairing = pairing_of(row_codes[rows], column_codes[columns], starts)
-    return names, (_operand(left, rows), _operand(right, columns)), pairing
+    return _Block(names, (rows, columns), pairing_of(row_codes[rows], column_codes[columns], starts))
+
+
+def _kept(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
+    """How many pairs of a block are kept; see `count_block`."""
+    from cv_quality.metrics.pair_engine import MOST_ROWS, pairs_in
+
+    n = pairs_in(pairing)
+    is_small = pairing.row_codes.size * pairing.column_codes.size <= keep_all
+    return n if is_small else min(n, MOST_ROWS, max(keep, int(KEEP_SHARE * n)))
+
+
+def _block_counts(done: "Tally", block: _Block, scale: ScoreScale) -> PairCounts:
+    rows, columns = block.pairing.row_codes[done.found.rows], block.pairing.column_codes[done.found.columns]
+    assert done.histogram is not None
+    tail = _tail(done.found, block.names, references=rows, probes=columns)
+    return PairCounts(done.histogram, tail, done.floor, scale)
 
 
 def _ranks(ranks: ArrayLike | None, *, count: int) -> NDArray[np.int64]:
@@ -419,12 +495,6 @@ def _ranks(ranks: ArrayLike | None, *, count: int) -> NDArray[np.int64]:
             f"expected a whole rank for each of {count} vectors, found {found.dtype} of shape {found.shape}"
         )
     return found.astype(np.int64)
-
-
-def _operand(vectors: Vectors, order: NDArray[np.int64] | None = None) -> "Operand":
-    from cv_quality.metrics.pair_counters import Operand
-
-    return Operand(vectors, order)
 
 
 def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:

@@ -1,4 +1,6 @@
-"""How sure an operating point of a build is: its FMR, its FNMR, the threshold between them, and the band of the curve.
+"""The uncertainty of a build's operating points: its FMR, its FNMR, the threshold between them, the band of the curve.
+
+Scores are oriented (higher means more alike), thresholds may be infinite.
 
 Where the tail of impostor scores reaches far enough the threshold is found anew in every replicate of subjects;
 elsewhere it is taken as given, and the method says so. The intervals themselves are in `cv_quality.metrics.bootstrap`,
@@ -6,30 +8,75 @@ elsewhere it is taken as given, and the method says so. The intervals themselves
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval, tail_depth
 from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.equal_error import eer_interval
 from cv_quality.metrics.operating_points import OperatingPoint
+from cv_quality.metrics.pairs import PairCounts
 from cv_quality.metrics.rates import Rate, clustered_rate
+from cv_quality.metrics.trials import CrossTrials
 from cv_quality.metrics.verification import allowed_false_matches
-from cv_quality.tasks.verification.build_scores import BuildScores
 
 Row = dict[str, object]
 Band = tuple[float | None, float | None]
-
-ABOVE_EVERY_SCORE = 2.0
-"""How a threshold of +inf is written: no cosine reaches it."""
-LOWEST_SCORE = -1.0
-"""How a threshold of -inf is written: every cosine reaches it."""
+Codes = NDArray[np.int64]
 
 SEED = 20_260_101
 BAND_REPLICATES = 200
 BAND_POINTS = 40
 FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
 NOT_ACCOUNTED = "no interval: the subjects' samples do not account for every pair"
+
+
+@dataclass(frozen=True, slots=True)
+class HighestScores:
+    """The highest impostor scores, highest first.
+
+    Attributes:
+        one, other: codes of the two subjects, shape (k,).
+        scores: shape (k,).
+    """
+
+    one: Codes
+    other: Codes
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def at_least(self, threshold: float) -> tuple[Codes, Codes]:
+        """The subjects of every impostor comparison at or above the threshold."""
+        kept = int(np.searchsorted(-self.scores, -threshold, side="right"))
+        return self.one[:kept], self.other[:kept]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildScores:
+    """Genuine and impostor scores of one model over the drops of a build, subjects as codes.
+
+    Attributes:
+        subjects: the subject of each code, ascending.
+        genuine_scores, genuine_subjects: every bona fide genuine comparison, shape (n_genuine,).
+        counts: all cross-subject pairs.
+        tail: the highest of them.
+        trials: who was compared with whom; None when the subjects' samples do not account for every pair.
+    """
+
+    subjects: tuple[str, ...]
+    genuine_scores: NDArray[np.float64]
+    genuine_subjects: Codes
+    counts: PairCounts
+    tail: HighestScores
+    trials: CrossTrials | None
+
+    def reaches(self, threshold: float) -> bool:
+        """Whether the tail has every impostor comparison at or above the threshold."""
+        return threshold >= self.counts.floor
 
 
 def fmr_interval(scores: BuildScores, *, threshold: float) -> Row:
@@ -44,7 +91,7 @@ def fmr_interval(scores: BuildScores, *, threshold: float) -> Row:
 
 
 def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
-    """The columns of the FNMR's interval, and of the threshold's where that was estimated."""
+    """The columns of the FNMR's interval, and of the threshold's, oriented, where that was estimated."""
     assert point.rates is not None
     found = None
     if point.fmr_target is not None:
@@ -55,8 +102,10 @@ def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
     assert found.threshold_low is not None
     assert found.threshold_high is not None
     threshold = point.rates.threshold
-    low, high = min(found.threshold_low, threshold), max(found.threshold_high, threshold)
-    bounds: Row = {"threshold_low": max(low, LOWEST_SCORE), "threshold_high": min(high, ABOVE_EVERY_SCORE)}
+    bounds: Row = {
+        "threshold_low": min(found.threshold_low, threshold),
+        "threshold_high": max(found.threshold_high, threshold),
+    }
     return _columns(point, found, str(found.method), found.reason) | bounds
 
 

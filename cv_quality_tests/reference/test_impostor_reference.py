@@ -7,9 +7,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cv_quality.drops.tables import DROP_FILES
 from cv_quality.lake.lake import Lake
 from cv_quality.metrics.pairs import BINS, PairCounts, Side, bin_of, count_block
-from cv_quality.tasks.verification.impostors import BLOCKS, count_impostors, read_impostors, write_impostors
+from cv_quality.tasks.verification.impostors import (
+    BLOCKS,
+    ImpostorCounts,
+    count_impostors,
+    read_impostors,
+    write_impostors,
+)
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality_tests.tasks.verification.tiny_drops import Sample, all_pairs_samples, random_drop, unit, write_drop
 
@@ -56,9 +64,15 @@ def three_drops(lake: Lake) -> list[tuple[list[Sample], list[Sample]]]:
     return drops
 
 
+def counted_pairs(lake: Lake) -> ImpostorCounts:
+    """Every cross-subject pair of the drops that the lake has."""
+    drops = [str(key.drop) for key in lake.keys(DROP_FILES)]
+    return count_impostors(lake, build="b1", model_build="b1", drops=drops, modality=FACE)
+
+
 def test_every_pair_of_three_drops_with_shared_references_counts_once(lake: Lake) -> None:
     drops = three_drops(lake)
-    counted = count_impostors(lake, build="b1", model_build="b1")
+    counted = counted_pairs(lake)
     expected = brute_force(drops)
     assert counted.counts.n == len(expected)
     np.testing.assert_allclose(counted.counts.score_tail().scores, expected, atol=1e-12)
@@ -75,30 +89,30 @@ def test_every_unordered_pair_of_frames_counts_once_over_all_pairs_drops(lake: L
         for one, other in itertools.combinations(frames, 2)
         if one.subject != other.subject and one.vector is not None and other.vector is not None
     )
-    counted = count_impostors(lake, build="b1", model_build="b1").counts
+    counted = counted_pairs(lake).counts
     assert counted.n == len(expected)
     np.testing.assert_allclose(counted.score_tail().scores, expected, atol=1e-6)
 
 
 def test_a_new_drop_computes_only_its_own_blocks_and_a_repeat_none(lake: Lake) -> None:
     drops = three_drops(lake)
-    count_impostors(lake, build="b1", model_build="b1")
+    counted_pairs(lake)
     enrols, attempts = random_drop(seed=7, subjects=["s9", "s0"], attempts=2, prefix="d3-")
     write_drop(lake, drop="d3", build="b1", enrols=enrols, attempts=attempts)
-    counted = count_impostors(lake, build="b1", model_build="b1")
+    counted = counted_pairs(lake)
     assert (counted.blocks, counted.blocks_computed) == (16, 7)
     np.testing.assert_allclose(
         counted.counts.score_tail().scores, brute_force([*drops, (enrols, attempts)]), atol=1e-12
     )
-    assert count_impostors(lake, build="b1", model_build="b1").blocks_computed == 0
+    assert counted_pairs(lake).blocks_computed == 0
 
 
 def test_a_corrected_drop_changes_only_its_blocks_and_the_sum_is_right(lake: Lake) -> None:
     drops = three_drops(lake)
-    count_impostors(lake, build="b1", model_build="b1")
+    counted_pairs(lake)
     enrols, attempts = drops[1]
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts[:-1])
-    counted = count_impostors(lake, build="b1", model_build="b1")
+    counted = counted_pairs(lake)
     assert counted.blocks_computed == 3
     np.testing.assert_allclose(
         counted.counts.score_tail().scores, brute_force([drops[0], (enrols, attempts[:-1]), drops[2]]), atol=1e-12
@@ -107,9 +121,9 @@ def test_a_corrected_drop_changes_only_its_blocks_and_the_sum_is_right(lake: Lak
 
 def test_tables_give_back_the_same_counts(lake: Lake) -> None:
     three_drops(lake)
-    counted = count_impostors(lake, build="b1", model_build="b1")
-    write_impostors(lake, [counted])
-    stored = read_impostors(lake, build="b1", model_build="b1")
+    counted = counted_pairs(lake)
+    write_impostors(lake, [counted], comparator=FACE.comparator)
+    stored = read_impostors(lake, build="b1", model_build="b1", comparator=FACE.comparator)
     assert np.array_equal(stored.histogram, counted.counts.histogram)
     assert np.array_equal(stored.score_tail().scores, counted.counts.score_tail().scores)
     assert stored.floor == counted.counts.floor
@@ -167,10 +181,10 @@ def test_a_crowded_bin_is_counted_but_not_kept() -> None:
 def test_forgetting_a_template_changes_the_address_of_its_blocks(lake: Lake, tmp_path: Path) -> None:
     enrols, attempts = random_drop(seed=0, subjects=NAMES[:3], attempts=2)
     write_drop(lake, drop="d0", build="b1", enrols=enrols, attempts=attempts)
-    count_impostors(lake, build="b1", model_build="b1")
+    counted_pairs(lake)
     before = {info.key for info in lake.store.list(BLOCKS)}
     write_drop(lake, drop="d0", build="b1", enrols=enrols[2:], attempts=attempts[2:])
-    count_impostors(lake, build="b1", model_build="b1")
+    counted_pairs(lake)
     assert {info.key for info in lake.store.list(BLOCKS)} != before
     assert list(tmp_path.rglob("*.part")) == []
     assert pl.read_parquet(lake.store.local("embeddings/b1/d0.parquet")).columns == EMBEDDINGS.names

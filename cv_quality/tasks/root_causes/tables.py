@@ -98,7 +98,7 @@ EXAMPLES = Table(
         DROP_ID,
         identifier("attempt_id", "the attempt"),
         SUBJECT_ID,
-        Column("score", "real", "best score of the attempt", nullable=True, low=-1, high=1),
+        Column("score", "real", "best score of the attempt", nullable=True, bounds="score"),
         Column("partner_drop_id", "text", "drop of the attempt that it is paired with", nullable=True),
         Column("partner_attempt_id", "text", "the attempt that it is paired with", nullable=True),
         Column("difference", "text", "the one condition in which the pair differs, in words", nullable=True),

@@ -4,9 +4,9 @@ Reads counts and comparisons, writes the tables `intervals` and `operating_point
 `cv_quality.metrics.rates`; how a threshold is found in `cv_quality.metrics.operating_points`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from cv_quality.metrics.operating_points import (
     point_of_eer,
 )
 from cv_quality.metrics.point_intervals import (
-    ABOVE_EVERY_SCORE,
+    BuildScores,
+    Row,
     curve_bands,
     eer_columns,
     fmr_interval,
@@ -33,9 +34,10 @@ from cv_quality.metrics.point_intervals import (
 from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
 from cv_quality.metrics.trials import ListedTrials
 from cv_quality.metrics.verification import FMR_TARGETS
-from cv_quality.tasks.verification.build_scores import BuildScores, read_build_scores
+from cv_quality.tasks.verification.build_scores import read_build_scores
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.group_rates import group_rows
+from cv_quality.tasks.verification.modality import Comparator
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     DET_CURVE,
@@ -49,6 +51,7 @@ from cv_quality.tasks.verification.tables import (
 if TYPE_CHECKING:
     import polars as pl
 
+THRESHOLDS = ("threshold", "threshold_low", "threshold_high")
 GROUP = ("metric", "dimension", "level")
 WHO = ("subject_id", "claimed_subject_id")
 COUNTS = ("numerator", "denominator")
@@ -81,6 +84,7 @@ def measure_build(
     build: str,
     model_builds: Sequence[str],
     drops: Sequence[str],
+    comparator: Comparator,
     fmr_targets: Sequence[float] = FMR_TARGETS,
 ) -> MeasureSummary:
     """Write `intervals`, `operating_points`, `det_curve` and `differentials` of a build's own drops, for each model.
@@ -88,6 +92,8 @@ def measure_build(
     Args:
         model_builds: the build itself and, where it has one, its baseline.
         drops: the drops to add up; the impostor pairs are those of the build's counted pairs.
+        comparator: that of the drops' modality.
+        fmr_targets: at which operating points are found.
 
     Raises:
         MissingTable: a drop is not compared and counted for one of the models, or the impostor pairs are not counted.
@@ -96,18 +102,20 @@ def measure_build(
 
     key = TableKey(build=build)
     rows = pl.concat([_intervals(lake, build=build, model_build=model, drops=drops) for model in model_builds])
-    points: list[Mapping[str, object]] = []
-    curves: list[Mapping[str, object]] = []
-    groups: list[Mapping[str, object]] = []
+    points: list[Row] = []
+    curves: list[Row] = []
+    groups: list[Row] = []
     for model in model_builds:
-        scores = read_build_scores(lake, build=build, model_build=model, drops=drops)
+        scores = read_build_scores(lake, build=build, model_build=model, drops=drops, comparator=comparator)
         classes = both_classes(scores.genuine_scores, scores.counts)
         head = {"build_id": build, "model_build_id": model}
-        threshold = _threshold(lake, model, drops)
-        points += [{**head, **row} for row in _points(scores, classes, targets=fmr_targets, threshold=threshold)]
-        curves += [{**head, **row} for row in _curve(scores, classes)]
+        decided = _threshold(lake, model, drops)
+        threshold = None if decided is None else comparator.oriented(decided)
+        own = _points(scores, classes, targets=fmr_targets, threshold=threshold)
+        points += [head | _native(row, comparator) for row in own]
+        curves += [head | _native(row, comparator) for row in _curve(scores, classes)]
         by_group = group_rows(lake, scores, model_build=model, drops=drops, threshold=threshold)
-        groups += [{**head, **row} for row in by_group]
+        groups += [head | row for row in by_group]
     whole = rows.filter(pl.col("dimension") == WHOLE).drop_nulls("value")
     return MeasureSummary(
         build=build,
@@ -161,7 +169,7 @@ def _interval(row: dict[str, Any], overall: float) -> dict[str, object]:
 
 def _points(
     scores: BuildScores, classes: BothClasses | str, *, targets: Sequence[float], threshold: float | None
-) -> list[dict[str, object]]:
+) -> list[Row]:
     """The operating points of one model, each rate with its interval over subjects."""
     points = [point_at_fmr(classes, fmr=target) for target in targets] + [point_of_eer(classes)]
     if threshold is not None:
@@ -178,25 +186,30 @@ def _threshold(lake: Lake, model_build: str, drops: Sequence[str]) -> float | No
     return values[0] if values else None
 
 
-def _point_row(point: OperatingPoint, scores: BuildScores) -> dict[str, object]:
-    head: dict[str, object] = {"point": point.name, "fmr_target": point.fmr_target, "reason": point.reason}
+def _point_row(point: OperatingPoint, scores: BuildScores) -> Row:
+    head: Row = {"point": point.name, "fmr_target": point.fmr_target, "reason": point.reason}
     if point.rates is None:
         return head | {"n_impostor": scores.counts.n, "n_genuine": scores.genuine_scores.size}
-    rates = asdict(point.rates) | {"threshold": min(point.rates.threshold, ABOVE_EVERY_SCORE)}
     interval = eer_columns(point, scores) if point.name == "eer" else fnmr_interval(point, scores)
-    return head | rates | fmr_interval(scores, threshold=point.rates.threshold) | interval
+    return head | asdict(point.rates) | fmr_interval(scores, threshold=point.rates.threshold) | interval
 
 
-def _curve(scores: BuildScores, classes: BothClasses | str) -> list[Mapping[str, object]]:
+def _curve(scores: BuildScores, classes: BothClasses | str) -> list[Row]:
     """The curve of one model with its band, where the tail of impostor scores reaches far enough to tell."""
     points = det_points(classes)
-    rows: list[Mapping[str, object]] = []
+    rows: list[Row] = []
     for point, (low, high) in zip(points, curve_bands(points, scores), strict=True):
         assert point.rates is not None
-        threshold = min(point.rates.threshold, ABOVE_EVERY_SCORE)
-        rates = {"threshold": threshold, "fmr": point.rates.fmr, "fnmr": point.rates.fnmr}
-        rows.append({"fmr_target": point.fmr_target} | rates | {"fnmr_low": low, "fnmr_high": high})
+        rates: Row = {"threshold": point.rates.threshold, "fmr": point.rates.fmr, "fnmr": point.rates.fnmr}
+        rows.append(rates | {"fmr_target": point.fmr_target, "fnmr_low": low, "fnmr_high": high})
     return rows
+
+
+def _native(row: Row, comparator: Comparator) -> Row:
+    """The row with its thresholds as the lake has them; of two bounds the lower number first."""
+    written = {name: comparator.written(cast(float, row[name])) for name in THRESHOLDS if row.get(name) is not None}
+    bounds = sorted(written[name] for name in THRESHOLDS[1:] if name in written)
+    return row | written | dict(zip(THRESHOLDS[1:], bounds, strict=False))
 
 
 def _schema(table: Table) -> "pl.Schema":

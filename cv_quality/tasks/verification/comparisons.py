@@ -7,20 +7,14 @@ in `cv_quality.tasks.verification.impostors`; what became of an attempt is in `c
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cv_quality.drops.tables import VALIDATED_ATTEMPTS, VALIDATED_ENROLS
-from cv_quality.errors import MetricError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks.verification.samples import Protocol, Templates, drop_facts, probes, references
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator
+from cv_quality.tasks.verification.samples import DropFacts, Protocol, Templates, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import COMPARISONS
 
 if TYPE_CHECKING:
     import polars as pl
-
-PAIRS_AT_ONCE = 65_536
-"""Gathered rows of both sides stay below 300 MB at 256 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +35,26 @@ class ComparisonSummary:
     n_not_compared: int
 
 
-def compare_drop(lake: Lake, *, build: str, drop: str) -> ComparisonSummary:
+def compare_drop(lake: Lake, *, build: str, drop: str, modality: BiometricModality) -> ComparisonSummary:
     """Score a drop's comparisons with one build's templates, and write them to the table `comparisons`.
 
     Protocol "enrolled": each probe against the fused reference that it claims. Protocol "all_pairs": every unordered
     pair of different frames of one subject once, the later frame (by name) as the probe.
 
+    Args:
+        build: whose model made the templates.
+        drop: the drop whose samples are compared.
+        modality: knows how.
+
     Raises:
         MissingTable: the drop is not validated, or not yet run through the build's model.
-        MetricError: references and probes differ in dimension.
+        MetricError: references and probes differ in dimension, or a score leaves the range that the modality declares.
     """
-    facts = drop_facts(lake, drop)
-    reference, probe = references(lake, build=build, drop=drop), probes(lake, build=build, drop=drop)
+    facts, comparator = drop_facts(lake, drop), modality.comparator
+    reference, probe = (side(lake, build=build, drop=drop, comparator=comparator) for side in (references, probes))
     pair = claimed_pairs if facts.protocol == "enrolled" else subject_pairs
-    rows = _scored(reference, probe, pair(reference.rows, probe.rows))
-    lake.write(COMPARISONS, TableKey(build=build, drop=drop), _as_table(rows, build, drop, build == facts.build))
+    rows = _scored(reference, probe, pair(reference.rows, probe.rows), modality)
+    lake.write(COMPARISONS, TableKey(build=build, drop=drop), _as_table(rows, facts, build, comparator))
     return _summary(lake, rows, build=build, drop=drop, protocol=facts.protocol)
 
 
@@ -95,26 +94,6 @@ def subject_pairs(reference: "pl.DataFrame", probe: "pl.DataFrame") -> "pl.DataF
     return pairs.select("reference_row", "probe_row").sort("probe_row", "reference_row")
 
 
-def pair_scores(
-    reference: NDArray[np.float64], probe: NDArray[np.float64], pairs: "pl.DataFrame"
-) -> NDArray[np.float64]:
-    """Cosine of each pair of unit vectors, float64 in [-1, 1], shape (pairs,).
-
-    Raises:
-        MetricError: the two matrices differ in dimension.
-    """
-    if len(pairs) and reference.shape[1] != probe.shape[1]:
-        raise MetricError(
-            f"references have {reference.shape[1]} dimensions, probes {probe.shape[1]}: run inference again"
-        )
-    left, right = pairs["reference_row"].to_numpy(), pairs["probe_row"].to_numpy()
-    scores = np.empty(len(pairs))
-    for start in range(0, len(pairs), PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        scores[part] = np.einsum("ij,ij->i", reference[left[part]], probe[right[part]])
-    return scores.clip(-1.0, 1.0)
-
-
 def _attempt_of_reference(lake: Lake, drop: str) -> "pl.DataFrame":
     """For an all-pairs drop: the attempt (`involved_id`) that shows the same frame as a reference."""
     import polars as pl
@@ -134,7 +113,9 @@ def _by_frame(rows: "pl.DataFrame", side: str) -> "pl.DataFrame":
     return numbered.drop_nulls().unique(["subject_id", f"{side}_frame"], keep="first", maintain_order=True)
 
 
-def _scored(reference: Templates, probe: Templates, pairs: "pl.DataFrame") -> "pl.DataFrame":
+def _scored(
+    reference: Templates, probe: Templates, pairs: "pl.DataFrame", modality: BiometricModality
+) -> "pl.DataFrame":
     import polars as pl
 
     attempt = ("event_id", "subject_id", "presentation", "device_score")
@@ -142,17 +123,24 @@ def _scored(reference: Templates, probe: Templates, pairs: "pl.DataFrame") -> "p
         "reference_id", pl.col("subject_id").alias("reference_subject_id")
     )
     right = probe.rows[pairs["probe_row"]].select(attempt).rename({"event_id": "attempt_id"})
-    scores = pl.Series("score", pair_scores(reference.vectors, probe.vectors, pairs))
+    places = pairs["reference_row"].to_numpy(), pairs["probe_row"].to_numpy()
+    scores = pl.Series("score", modality.scores(reference.vectors, probe.vectors, places))
     return pl.concat([left, right], how="horizontal").with_columns(
         scores, is_genuine=pl.col("reference_subject_id") == pl.col("subject_id")
     )
 
 
-def _as_table(rows: "pl.DataFrame", build: str, drop: str, is_own: bool) -> "pl.DataFrame":
+def _as_table(rows: "pl.DataFrame", facts: DropFacts, build: str, comparator: Comparator) -> "pl.DataFrame":
     import polars as pl
 
-    constants = {"build_id": build, "drop_id": drop, "is_parity_expected": is_own}
-    return rows.with_columns(pl.lit(value).alias(name) for name, value in constants.items()).select(COMPARISONS.names)
+    is_own = pl.lit(build == facts.build)
+    differs = (pl.col("device_score") - pl.col("score")).abs() > comparator.parity_tolerance
+    return rows.with_columns(
+        build_id=pl.lit(build),
+        drop_id=pl.lit(facts.drop),
+        is_parity_expected=is_own,
+        is_parity_broken=pl.when(is_own).then(differs),
+    ).select(COMPARISONS.names)
 
 
 def _summary(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str, protocol: Protocol) -> ComparisonSummary:

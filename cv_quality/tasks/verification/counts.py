@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.modality import Modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import counted_dimensions
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, METRIC_COUNTS
 
@@ -36,7 +36,7 @@ class CountSummary:
     totals: dict[str, tuple[int, int]]
 
 
-def count_metrics(lake: Lake, *, modality: Modality, build: str, drop: str) -> CountSummary:
+def count_metrics(lake: Lake, *, modality: BiometricModality, build: str, drop: str) -> CountSummary:
     """Count the errors of a drop per metric, dimension, level and subject, and write `metric_counts`.
 
     Bona fide attempts only. `fta`: attempts without a usable sample, of all attempts. `frr`, `far`: mated attempts not
@@ -59,7 +59,8 @@ def count_metrics(lake: Lake, *, modality: Modality, build: str, drop: str) -> C
     dimensions = [item.level_column for item in counted_dimensions(modality)]
     attempts = attempts.with_columns(pl.col(dimensions).cast(pl.String).fill_null(UNKNOWN))
     dimensions = [WHOLE, *dimensions]
-    trials = {**_attempt_trials(attempts), **_compared(lake, attempts, dimensions, build=build, drop=drop)}
+    compared = _compared(lake, attempts, dimensions, build=build, drop=drop, comparator=modality.comparator)
+    trials = {**_attempt_trials(attempts), **compared}
     parts = [_per_level(rows, metric, dimensions) for metric, rows in trials.items()]
     rows = pl.concat(parts).with_columns(build_id=pl.lit(build), drop_id=pl.lit(drop)).select(METRIC_COUNTS.names)
     rows = rows.sort("metric", "dimension", "level", "subject_id", "claimed_subject_id")
@@ -80,7 +81,13 @@ def _attempt_trials(attempts: "pl.DataFrame") -> "dict[str, pl.DataFrame]":
 
 
 def _compared(
-    lake: Lake, attempts: "pl.DataFrame", dimensions: Sequence[str], *, build: str, drop: str
+    lake: Lake,
+    attempts: "pl.DataFrame",
+    dimensions: Sequence[str],
+    *,
+    build: str,
+    drop: str,
+    comparator: Comparator,
 ) -> "dict[str, pl.DataFrame]":
     """The trials of the metrics per comparison, under the conditions of each attempt that is in it."""
     import polars as pl
@@ -96,7 +103,7 @@ def _compared(
     )
     conditions = attempts.select("attempt_id", "subject_id", "decision_threshold", *dimensions)
     trials = pairs.join(conditions, left_on="involved_id", right_on="attempt_id")
-    is_match, is_genuine = pl.col("score") >= pl.col("decision_threshold"), pl.col("is_genuine")
+    is_match, is_genuine = comparator.accepts(pl.col("score"), pl.col("decision_threshold")), pl.col("is_genuine")
     return {
         "fnmr": trials.filter(is_genuine).with_columns(is_error=~is_match),
         "fmr": trials.filter(~is_genuine).with_columns(is_error=is_match),

@@ -25,6 +25,7 @@ from cv_quality.metrics.resampling import seeded
 from cv_quality.modality import Dimension
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import DEVICE
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
 
@@ -173,7 +174,7 @@ def _partner_vectors(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str)
     """The other side of each comparison: its reference, or its probe where the attempt's own frame is the reference."""
     import polars as pl
 
-    left, right = references(lake, build=build, drop=drop), probes(lake, build=build, drop=drop)
+    left, right = (side(lake, build=build, drop=drop, comparator=FACE.comparator) for side in (references, probes))
     by_reference = dict(zip(left.rows["reference_id"], left.vectors, strict=True))
     by_probe = dict(zip(right.rows["event_id"], right.vectors, strict=True))
     sides = rows.select("attempt_id", "reference_id", "probe_id").iter_rows()

@@ -137,6 +137,13 @@ def explain_build(
     return ExplanationSummary(build, len(ranked), sum(row["map"] is not None for row in maps), shown, len(changes))
 
 
+def explain_nothing(lake: Lake, *, build: str) -> ExplanationSummary:
+    """Write that nothing of a build was explained."""
+    write_rows(lake, EXPLANATIONS, build, [])
+    write_rows(lake, COUNTERFACTUALS, build, [])
+    return ExplanationSummary(build, slices=0, maps=0, maps_shown=0, counterfactuals=0)
+
+
 def explain(
     failures: Pairs, passes: Pairs, *, score: PairScore, method: Method, threads: int = 2, seed: int = 0
 ) -> Explanation:

@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.differentials import Differentials, RatioCheck, differentials
-from cv_quality.tasks.verification.build_scores import BuildScores
+from cv_quality.metrics.point_intervals import BuildScores, Row
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, GROUP_ATTRIBUTES, METRIC_COUNTS
-
-Row = dict[str, object]
 
 
 def group_rows(
     lake: Lake, scores: BuildScores, *, model_build: str, drops: Sequence[str], threshold: float | None
 ) -> list[Row]:
-    """The rows of `differentials` of one model, without the build's columns.
+    """The rows of `differentials` of one model at an oriented threshold, without the build's columns.
 
     None for an attribute of which fewer than two groups are known, and none at all where the exact tail of impostor
     scores ends above the threshold, or the subjects' samples do not account for every pair.

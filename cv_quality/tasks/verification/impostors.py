@@ -1,14 +1,14 @@
 """Every cross-subject pair of a build's drops, counted once: content-addressed blocks of (reference drop, probe drop).
 
 A block is computed when its file is absent and never again: its name is the digest of its two inputs, so a new or
-corrected drop computes only its own blocks. How a block is scored is in `cv_quality.metrics.pairs`; thresholds are
-found on the sum in `cv_quality.metrics.operating_points`.
+corrected drop computes only its own blocks. Counts hold oriented scores, the lake's tables native ones. How a block is
+counted is in `cv_quality.metrics.pairs`; thresholds are found on the sum in `cv_quality.metrics.operating_points`.
 """
 
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.metrics.pairs import ALGORITHM, BINS, PairCounts, Side, count_block
-from cv_quality.tasks.verification.samples import BONA_FIDE, Templates, drop_facts, own_drops, probes, references
-from cv_quality.tasks.verification.tables import EMBEDDINGS, IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS
+from cv_quality.metrics.pairs import BINS, PairCounts, Side
+from cv_quality.metrics.score_bins import ScoreScale
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator
+from cv_quality.tasks.verification.samples import BONA_FIDE, Templates, drop_facts, probes, references
+from cv_quality.tasks.verification.tables import IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +65,9 @@ class BlockInputs:
     digests: tuple[str, str]
 
 
-def count_impostors(lake: Lake, *, build: str, model_build: str, drops: Sequence[str] | None = None) -> ImpostorCounts:
+def count_impostors(
+    lake: Lake, *, build: str, model_build: str, drops: Sequence[str], modality: BiometricModality
+) -> ImpostorCounts:
     """Sum the blocks over all pairs of the build's drops, computing those that are absent.
 
     Protocol "enrolled": each reference against each bona fide probe of another subject. Protocol "all_pairs": each
@@ -71,75 +75,83 @@ def count_impostors(lake: Lake, *, build: str, model_build: str, drops: Sequence
     counted for the first of them, in the order of drop ids.
 
     Args:
-        drops: the drops to count; by default every drop recorded with `build` that `model_build` has embedded.
+        build: the build under evaluation.
+        model_build: whose model made the templates.
+        drops: the drops to count.
+        modality: knows how pairs are scored.
 
     Raises:
         MissingTable: a drop has no embeddings of `model_build`.
+        MetricError: templates cannot be compared, or a score leaves the range that the modality declares.
     """
-    chosen = sorted(drops if drops is not None else embedded_drops(lake, build=build, model_build=model_build))
-    owned = _owned(lake, model_build, chosen)
-    load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop]))
+    chosen, comparator = sorted(drops), modality.comparator
+    owned = _owned(lake, model_build, chosen, comparator)
+    load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop], comparator))
     outlines = {drop: _outline(load(drop)) for drop in chosen}
-    total, blocks, computed = PairCounts.empty(), 0, 0
+    total, blocks, computed = PairCounts.empty(comparator.scale), 0, 0
     for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
-        key = block_key(outlines[left].digests[0], outlines[right].digests[1])
+        key = block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=comparator.algorithm)
         if not lake.store.exists(key):
-            _write_block(lake, key, _count(load(left), load(right)))
+            _write_block(lake, key, _count(load(left), load(right), modality))
             computed += 1
-        total, blocks = _sum(total, _read_block(lake, key)), blocks + 1
+        total, blocks = _sum(total, _read_block(lake, key, comparator.scale)), blocks + 1
     return ImpostorCounts(build, model_build, total, _samples(outlines.values()), blocks, computed)
 
 
-def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts]) -> int:
+def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts], *, comparator: Comparator) -> int:
     """Write `impostor_counts`, `impostor_trials` and `impostor_tail` of one build, all its models; returns tail rows.
 
-    Every score at or above the lowest of a model's tail is in the tail.
+    Every score that is at least as much alike as the last of a model's tail is in the tail.
     """
     import polars as pl
 
     key = TableKey(build=counted[0].build)
     lake.write(IMPOSTOR_COUNTS, key, pl.concat([_histogram_rows(part) for part in counted]))
     lake.write(IMPOSTOR_TRIALS, key, pl.concat([_keyed(part.samples, part) for part in counted]))
-    return lake.write(IMPOSTOR_TAIL, key, pl.concat([_tail_rows(part) for part in counted]))
+    return lake.write(IMPOSTOR_TAIL, key, pl.concat([_tail_rows(part, comparator) for part in counted]))
 
 
-def read_impostors(lake: Lake, *, build: str, model_build: str) -> PairCounts:
-    """The counts of one model, from the tables of the build.
+def read_impostors(lake: Lake, *, build: str, model_build: str, comparator: Comparator) -> PairCounts:
+    """Read the counts of one model from the tables of the build.
+
+    Args:
+        build: the build under evaluation.
+        model_build: whose model made the templates.
+        comparator: turns the tables' scores into oriented ones.
 
     Raises:
         MissingTable: the build's impostor pairs are not counted yet.
     """
+    import polars as pl
+
     key = TableKey(build=build)
     bins = lake.read(IMPOSTOR_COUNTS, key).filter(model_build_id=model_build)
     tail = lake.read(IMPOSTOR_TAIL, key).filter(model_build_id=model_build).drop("build_id", "model_build_id")
+    tail = tail.with_columns(score=comparator.oriented(pl.col("score")))
     histogram = _dense(bins["bin"].to_numpy(), bins["count"].to_numpy())
-    return PairCounts(histogram, tail, _floor_of(tail, n=int(histogram.sum())))
+    return PairCounts(histogram, tail, _floor_of(tail, n=int(histogram.sum())), comparator.scale)
 
 
-def embedded_drops(lake: Lake, *, build: str, model_build: str) -> list[str]:
-    """The drops recorded with `build` that have embeddings of `model_build`."""
-    return [drop for drop in own_drops(lake, build) if lake.has(EMBEDDINGS, TableKey(build=model_build, drop=drop))]
+def block_key(reference_digest: str, probe_digest: str, *, algorithm: str) -> str:
+    """Tell where a block lies in the lake's store: the same inputs and algorithm always give the same name.
 
-
-def block_key(reference_digest: str, probe_digest: str) -> str:
-    """Where a block lies in the lake's store: the same inputs and algorithm always give the same name.
-
-    >>> block_key("a", "b") == block_key("b", "a")
+    >>> block_key("a", "b", algorithm="x") == block_key("b", "a", algorithm="x")
     False
     """
-    name = hashlib.sha256(f"{ALGORITHM}\n{reference_digest}\n{probe_digest}".encode()).hexdigest()
+    name = hashlib.sha256(f"{algorithm}\n{reference_digest}\n{probe_digest}".encode()).hexdigest()
     return f"{BLOCKS}/{name}.parquet"
 
 
-def block_inputs(lake: Lake, model_build: str, drop: str, owned: frozenset[str]) -> BlockInputs:
+def block_inputs(lake: Lake, model_build: str, drop: str, owned: frozenset[str], comparator: Comparator) -> BlockInputs:
     """The two sides of a drop: the references that it owns, and its bona fide probes.
 
     In an all-pairs drop a frame whose reference belongs to an earlier drop is no probe here either.
     """
     import polars as pl
 
-    reference = references(lake, build=model_build, drop=drop)
-    probe = _where(probes(lake, build=model_build, drop=drop), pl.col("presentation") == BONA_FIDE)
+    reference = references(lake, build=model_build, drop=drop, comparator=comparator)
+    probe = probes(lake, build=model_build, drop=drop, comparator=comparator)
+    probe = _where(probe, pl.col("presentation") == BONA_FIDE)
     is_all_pairs = drop_facts(lake, drop).protocol == "all_pairs"
     mine = _where(reference, pl.col("reference_id").is_in(list(owned)))
     if is_all_pairs:
@@ -191,12 +203,12 @@ def _samples(outlines: Iterable[_Outline]) -> "pl.DataFrame":
     return rows.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
 
 
-def _owned(lake: Lake, model_build: str, drops: Sequence[str]) -> dict[str, frozenset[str]]:
+def _owned(lake: Lake, model_build: str, drops: Sequence[str], comparator: Comparator) -> dict[str, frozenset[str]]:
     """For each drop the reference ids that no earlier drop has with the same template."""
     seen: set[bytes] = set()
     owned = {}
     for drop in drops:
-        reference = references(lake, build=model_build, drop=drop)
+        reference = references(lake, build=model_build, drop=drop, comparator=comparator)
         names = reference.rows["reference_id"].to_list()
         marks = [
             hashlib.sha256(name.encode() + row.tobytes()).digest()
@@ -215,15 +227,11 @@ def _block_drops(is_all_pairs: dict[str, bool]) -> Iterator[tuple[str, str]]:
                 yield left, right
 
 
-def _count(left: BlockInputs, right: BlockInputs) -> PairCounts:
+def _count(left: BlockInputs, right: BlockInputs, modality: BiometricModality) -> PairCounts:
     """Ranks order the frames of one drop; between drops every pair counts."""
     if left.drop == right.drop:
-        return count_block(left.references, right.probes)
-    return count_block(_unranked(left.references), _unranked(right.probes))
-
-
-def _unranked(side: Side) -> Side:
-    return Side(side.vectors, side.subjects)
+        return modality.count(left.references, right.probes)
+    return modality.count(*(replace(side, ranks=None) for side in (left.references, right.probes)))
 
 
 def _where(templates: Templates, predicate: "pl.Expr") -> Templates:
@@ -266,18 +274,18 @@ def _write_block(lake: Lake, key: str, counts: PairCounts) -> None:
     rows = pl.concat([histogram, counts.tail.sort(pl.all(), descending=True)], how="diagonal")
     with tempfile.TemporaryDirectory(prefix="cvq-block-") as folder:
         path = Path(folder) / "block.parquet"
-        rows.write_parquet(path, compression="zstd", metadata={"floor": repr(counts.floor), "algorithm": ALGORITHM})
+        rows.write_parquet(path, compression="zstd", metadata={"floor": repr(counts.floor)})
         lake.store.put_file(key, path)
 
 
-def _read_block(lake: Lake, key: str) -> PairCounts:
+def _read_block(lake: Lake, key: str, scale: ScoreScale) -> PairCounts:
     import polars as pl
 
     path = lake.store.local(key)
     rows, floor = pl.read_parquet(path), float(pl.read_parquet_metadata(path)["floor"])
     bins = rows.filter(pl.col("bin").is_not_null())
     tail = rows.filter(pl.col("bin").is_null()).select("score", "subject_id", "reference_subject_id")
-    return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor)
+    return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor, scale)
 
 
 def _dense(bins: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -301,9 +309,12 @@ def _histogram_rows(counted: ImpostorCounts) -> "pl.DataFrame":
     return _keyed(rows, counted).select(IMPOSTOR_COUNTS.names)
 
 
-def _tail_rows(counted: ImpostorCounts) -> "pl.DataFrame":
+def _tail_rows(counted: ImpostorCounts, comparator: Comparator) -> "pl.DataFrame":
+    import polars as pl
+
     order = ["score", "subject_id", "reference_subject_id"]
-    return _keyed(counted.counts.tail.sort(order, descending=True), counted).select(IMPOSTOR_TAIL.names)
+    rows = counted.counts.tail.sort(order, descending=True).with_columns(score=comparator.oriented(pl.col("score")))
+    return _keyed(rows, counted).select(IMPOSTOR_TAIL.names)
 
 
 def _keyed(rows: "pl.DataFrame", counted: ImpostorCounts) -> "pl.DataFrame":

@@ -1,11 +1,105 @@
 """What verification needs to know of a modality: how samples become templates, and how two templates are compared."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from cv_quality.inference.registry import BuildEntry, EntryFields
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import MetricError, SettingsError
+from cv_quality.gates.rules import Rule
+from cv_quality.inference.preprocessing import Frame
+from cv_quality.inference.registry import BuildEntry, EntryFields, ModelRegistry
 from cv_quality.lake.schema import Bounds
-from cv_quality.modality import Dimension
+from cv_quality.metrics.pairs import PairCounts, Rows, Score, Side, TemplateArray, count_scored
+from cv_quality.metrics.score_bins import ScoreScale
+from cv_quality.modality import Dimension, Modality, Setting
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cv_quality.tasks.verification.explanations import ExplanationSummary
+    from cv_quality.workspace import Workspace
+
+Direction = Literal["similarity", "dissimilarity"]
+Scores = TypeVar("Scores", float, NDArray[np.float64], "pl.Expr")
+Conditions = Mapping[str, Setting | None]
+"""What was logged of one frame, by the column of the condition."""
+
+PAIRS_AT_ONCE = 65_536
+"""Gathered rows of both sides stay below 300 MB at 256 dimensions."""
+
+
+class Encoder(Protocol):
+    """A build's model, loaded."""
+
+    def encode(
+        self, frames: Sequence[Frame], conditions: Sequence[Conditions]
+    ) -> tuple[Sequence[str], NDArray[np.float32]]:
+        """Turn decoded frames into templates.
+
+        Returns:
+            A status a frame, "ok" or one of the modality's failures, and the templates, shape (frames, dimension);
+            only rows whose status is "ok" are kept.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Comparator:
+    """How two templates are compared.
+
+    The lake has scores and thresholds as they are (native); metrics take them oriented: higher means more alike.
+
+    Attributes:
+        name: what the score is, for people.
+        algorithm: part of the address of counted pairs: change it whenever the same templates would score otherwise.
+        direction: whether a higher score means more alike, or less.
+        score_range: the closed range of scores; may be infinite.
+        accepts_none, accepts_all: how a threshold is written that no score reaches, or every score.
+        parity_tolerance: how far the device's score may lie from the re-inferred one.
+        read: the templates in rows of `embeddings`, as `fuse` and `score` take them; shape (rows, ...).
+        fuse: one template for each reference, and whether it has one, from the samples of all references and the
+            first row of each.
+        score: the scores of listed pairs, from references, probes and the rows of both; shape (pairs,).
+        count: counts all pairs of two sides, oriented, where there is a faster way than by `score`.
+    """
+
+    name: str
+    algorithm: str
+    direction: Direction
+    score_range: tuple[float, float]
+    accepts_none: float
+    accepts_all: float
+    parity_tolerance: float
+    read: Callable[["pl.DataFrame"], TemplateArray]
+    fuse: Callable[[TemplateArray, NDArray[np.int64]], tuple[TemplateArray, NDArray[np.bool_]]]
+    score: Score
+    count: Callable[[Side, Side], PairCounts] | None = None
+
+    def oriented(self, scores: Scores) -> Scores:
+        """Turn native scores or thresholds into oriented ones, or back; exact."""
+        return scores if self.direction == "similarity" else 0.0 - scores
+
+    def written(self, threshold: float) -> float:
+        """Write an oriented threshold, infinite or not, as the tables have it."""
+        low, high = sorted((self.accepts_none, self.accepts_all))
+        return min(max(self.oriented(threshold), low), high)
+
+    def accepts(self, score: "pl.Expr", threshold: "pl.Expr | float") -> "pl.Expr":
+        """Tell whether a native score reaches the native threshold; null stays null."""
+        return score >= threshold if self.direction == "similarity" else score <= threshold
+
+    def best(self, score: "pl.Expr") -> "pl.Expr":
+        """Choose the native score that is most alike."""
+        return score.max() if self.direction == "similarity" else score.min()
+
+    @property
+    def scale(self) -> ScoreScale:
+        """The bins of oriented scores."""
+        low, high = sorted(self.oriented(bound) for bound in self.score_range)
+        return ScoreScale(low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +109,100 @@ class BiometricModality:
     Attributes:
         name: as manifests and registry entries write it.
         conditions: what devices log of the circumstances of a sample.
-        bounds: the closed range of scores and of thresholds.
+        encoder: loads a build's model, to run on so many threads.
+        comparator: how templates are compared.
+        failure_statuses: why the encoder gives a frame no template.
+        template_rules: what the gate of `infer` asks of templates.
         parse_entry: reads a build's registry file.
+        explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
         task: what is measured of it.
     """
 
     name: str
     conditions: tuple[Dimension, ...]
-    bounds: Mapping[Bounds, tuple[float | None, float | None]]
+    encoder: Callable[[BuildEntry, ModelRegistry, int], Encoder]
+    comparator: Comparator
+    failure_statuses: tuple[str, ...]
+    template_rules: tuple[Rule, ...]
     parse_entry: Callable[[EntryFields], BuildEntry]
+    explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
     task: str = "verification"
+
+    @property
+    def bounds(self) -> Mapping[Bounds, tuple[float | None, float | None]]:
+        """The closed range of scores and of thresholds; None is unbounded."""
+        limits = sorted((self.comparator.accepts_none, self.comparator.accepts_all))
+        ranges: dict[Bounds, Sequence[float]] = {"score": self.comparator.score_range, "threshold": limits}
+        finite = {
+            name: [bound if math.isfinite(bound) else None for bound in bounds] for name, bounds in ranges.items()
+        }
+        return {name: (low, high) for name, (low, high) in finite.items()}
+
+    def scores(self, references: TemplateArray, probes: TemplateArray, rows: Rows) -> NDArray[np.float64]:
+        """Score listed pairs by the comparator; shape (pairs,), native.
+
+        Args:
+            references, probes: templates, shapes (n, ...) and (m, ...).
+            rows: the reference and the probe of each pair, by row.
+
+        Raises:
+            MetricError: the two sides differ in dimension, or a score leaves the range that the comparator declares.
+        """
+        left, right = rows
+        if len(left) and references.shape[1:] != probes.shape[1:]:
+            raise MetricError(
+                f"references have {references.shape[1]} dimensions, probes {probes.shape[1]}: run inference again"
+            )
+        scores = np.empty(len(left))
+        for start in range(0, len(left), PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
+            scores[part] = self.comparator.score(references, probes, (left[part], right[part]))
+        low, high = self.comparator.score_range
+        outside = ~((scores >= low) & (scores <= high))
+        if outside.any():
+            raise MetricError(
+                f"modality {self.name!r} declares {self.comparator.name} scores in [{low:g}, {high:g}], its comparator "
+                f"gave {scores[outside][0]:g}: correct the comparator or its score_range"
+            )
+        return scores
+
+    def count(self, references: Side, probes: Side) -> PairCounts:
+        """Count the pairs of different subjects between two sides by their oriented scores.
+
+        Raises:
+            MetricError: as `scores`.
+        """
+        comparator = self.comparator
+        if comparator.count is not None:
+            return comparator.count(references, probes)
+        return count_scored(
+            references,
+            probes,
+            score=lambda left, right, rows: comparator.oriented(self.scores(left, right, rows)),
+            scale=comparator.scale,
+        )
+
+
+def vectors_of(rows: "pl.DataFrame") -> NDArray[np.float64]:
+    """Read the templates of `embeddings` as a matrix, shape (rows, dimension).
+
+    Raises:
+        MetricError: they differ in length.
+    """
+    column = rows["embedding"]
+    lengths = column.list.len().unique()
+    if len(lengths) != 1:
+        raise MetricError(f"templates of one build differ in length: {sorted(lengths.to_list())}; run inference again")
+    vectors: NDArray[np.float64] = column.explode().to_numpy().astype(np.float64).reshape(len(column), -1)
+    return vectors
+
+
+def biometric(modality: Modality) -> BiometricModality:
+    """The modality, known to be one of verification.
+
+    Raises:
+        SettingsError: it is of another task.
+    """
+    if not isinstance(modality, BiometricModality):
+        raise SettingsError(f"modality {modality.name!r} has no comparator: verification cannot evaluate it")
+    return modality

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import DEVICES, SUBJECTS, VALIDATED_ATTEMPTS
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.modality import Modality, of_modality
+from cv_quality.modality import of_modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT, dimensions_of
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator
 from cv_quality.tasks.verification.samples import Protocol, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, EMBEDDINGS
 
@@ -21,7 +22,9 @@ DEVICE_REJECTIONS = {"timeout": "timeout", "quality": "quality_reject", "livenes
 """Stages that only the device can decide: re-inference leaves them as they were logged."""
 
 
-def attempt_outcomes(lake: Lake, *, modality: Modality, build: str, decision_threshold: float, drop: str) -> int:
+def attempt_outcomes(
+    lake: Lake, *, modality: BiometricModality, build: str, decision_threshold: float, drop: str
+) -> int:
     """Write one terminal outcome per attempt of a drop to `attempt_outcomes`; returns the number of attempts.
 
     In this order: a timeout, quality or liveness rejection in the device's log stays; an attempt whose acquisition
@@ -29,9 +32,9 @@ def attempt_outcomes(lake: Lake, *, modality: Modality, build: str, decision_thr
     accepted; every other is a non-match (also one that claims a reference without a template).
 
     Args:
-        modality: whose conditions the attempts have, and the bands of them.
+        modality: whose conditions and their bands the attempts have, and which scores a threshold accepts.
         build: whose model scored the drop.
-        decision_threshold: accept at or above; that build's own.
+        decision_threshold: that build's own.
         drop: whose attempts.
 
     Raises:
@@ -39,7 +42,7 @@ def attempt_outcomes(lake: Lake, *, modality: Modality, build: str, decision_thr
     """
     import polars as pl
 
-    key = TableKey(build=build, drop=drop)
+    key, comparator = TableKey(build=build, drop=drop), modality.comparator
     protocol = drop_facts(lake, drop).protocol
     rows = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop))
     for table, key_column, dimensions, further in (
@@ -49,23 +52,24 @@ def attempt_outcomes(lake: Lake, *, modality: Modality, build: str, decision_thr
         columns = [key_column, *(item.name for item in dimensions), *further]
         rows = rows.join(lake.read(table, TableKey(drop=drop), columns=columns), on=key_column, how="left")
     rows = rows.join(_statuses(lake, key), on="event_id", how="left")
-    rows = rows.join(_best_scores(lake, key, protocol), left_on="event_id", right_on="attempt_id", how="left")
+    best = _best_scores(lake, key, protocol, comparator)
+    rows = rows.join(best, left_on="event_id", right_on="attempt_id", how="left")
     banded = [
         item.bands.of(pl.col(item.name)).alias(item.bands.column) for item in dimensions_of(modality) if item.bands
     ]
-    rows = _with_outcome(rows.with_columns(banded), build, decision_threshold)
+    rows = _with_outcome(rows.with_columns(banded), build, decision_threshold, comparator)
     table = of_modality(ATTEMPT_OUTCOMES, modality)
     return lake.write(table, key, rows.select(table.names))
 
 
-def _best_scores(lake: Lake, key: TableKey, protocol: Protocol) -> "pl.DataFrame":
-    """The highest score of each attempt over the references that it was compared with."""
+def _best_scores(lake: Lake, key: TableKey, protocol: Protocol, comparator: Comparator) -> "pl.DataFrame":
+    """The best score of each attempt over the references that it was compared with."""
     import polars as pl
 
     assert key.build is not None
     assert key.drop is not None
     rows = involved_attempts(lake, build=key.build, drop=key.drop, protocol=protocol)
-    return rows.group_by(pl.col("involved_id").alias("attempt_id")).agg(pl.col("score").max())
+    return rows.group_by(pl.col("involved_id").alias("attempt_id")).agg(comparator.best(pl.col("score")))
 
 
 def _statuses(lake: Lake, key: TableKey) -> "pl.DataFrame":
@@ -73,7 +77,9 @@ def _statuses(lake: Lake, key: TableKey) -> "pl.DataFrame":
     return rows.select("sample_id", "status").rename({"sample_id": "event_id"})
 
 
-def _with_outcome(rows: "pl.DataFrame", build: str, decision_threshold: float) -> "pl.DataFrame":
+def _with_outcome(
+    rows: "pl.DataFrame", build: str, decision_threshold: float, comparator: Comparator
+) -> "pl.DataFrame":
     import polars as pl
 
     stage, acquired = pl.col("device_stage"), pl.col("status").eq_missing("ok")
@@ -82,7 +88,7 @@ def _with_outcome(rows: "pl.DataFrame", build: str, decision_threshold: float) -
         .then(stage.replace_strict(DEVICE_REJECTIONS, default=None))
         .when((stage == "acquisition") | ~acquired)
         .then(pl.lit("not_acquired"))
-        .when(pl.col("score").fill_null(-2.0) >= decision_threshold)
+        .when(comparator.accepts(pl.col("score"), decision_threshold))
         .then(pl.lit("accepted"))
         .otherwise(pl.lit("non_match"))
     )

@@ -13,6 +13,7 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.modality import Modality, of_modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import dimensions_of, searched_columns
+from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, OUTCOMES
 from cv_quality.workspace import Workspace
@@ -153,5 +154,6 @@ def _comparisons(lake: Lake, *, build: str, drop: str, modality: Modality) -> "p
     compared = involved_attempts(lake, build=build, drop=drop, protocol="all_pairs").filter("is_genuine")
     compared = compared.select("involved_id", "reference_id", "score")
     rows = attempts.join(compared, left_on="attempt_id", right_on="involved_id")
-    rows = rows.with_columns(is_failure=pl.col("score") < pl.col("decision_threshold"))
+    is_match = biometric(modality).comparator.accepts(pl.col("score"), pl.col("decision_threshold"))
+    rows = rows.with_columns(is_failure=~is_match)
     return rows.sort("attempt_id", "reference_id", "score")

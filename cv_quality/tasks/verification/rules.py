@@ -1,7 +1,9 @@
 """What the gates of verification ask beyond the declarations of its tables, in the order of the data."""
 
-from cv_quality.gates.rules import query_rule, rows_rule
+from cv_quality.gates.rules import Rule, query_rule, rows_rule
+from cv_quality.modality import Modality
 from cv_quality.tasks.root_causes.rules import confirmed_slices
+from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
@@ -19,11 +21,23 @@ from cv_quality.tasks.verification.tables import (
 )
 
 MAX_FAILED_SAMPLES_SHARE = 0.50
-PARITY_TOLERANCE = 0.02
 MAX_PARITY_BREAKS_SHARE = 0.01
 NORM_TOLERANCE = 1e-3
 _SAMPLES = "(SELECT event_id FROM validated_attempts UNION ALL SELECT event_id FROM validated_enrols WHERE is_enrolled)"
 _CHECKS = ("map", "pointing", "deletion", "deletion_random", "insertion", "insertion_random", "randomisation")
+
+UNIT_NORM = rows_rule(
+    EMBEDDINGS,
+    f"every template has unit norm within {NORM_TOLERANCE:g}",
+    "embedding IS NOT NULL AND NOT coalesce("
+    f"abs(sqrt(list_sum(list_transform(embedding, lambda v: v * v))) - 1) <= {NORM_TOLERANCE}, false)",
+)
+ONE_DIMENSION = query_rule(
+    EMBEDDINGS,
+    "all templates have one dimension",
+    "SELECT len(embedding) AS dimension FROM embeddings WHERE embedding IS NOT NULL "
+    "AND (SELECT count(DISTINCT len(embedding)) FROM embeddings) > 1 GROUP BY 1",
+)
 
 INFER_RULES = (
     query_rule(
@@ -40,18 +54,6 @@ INFER_RULES = (
         EMBEDDINGS,
         "a template exists exactly when the status is ok",
         "(status = 'ok') <> (embedding IS NOT NULL)",
-    ),
-    rows_rule(
-        EMBEDDINGS,
-        f"every template has unit norm within {NORM_TOLERANCE:g}",
-        "embedding IS NOT NULL AND NOT coalesce("
-        f"abs(sqrt(list_sum(list_transform(embedding, lambda v: v * v))) - 1) <= {NORM_TOLERANCE}, false)",
-    ),
-    query_rule(
-        EMBEDDINGS,
-        "all templates have one dimension",
-        "SELECT len(embedding) AS dimension FROM embeddings WHERE embedding IS NOT NULL "
-        "AND (SELECT count(DISTINCT len(embedding)) FROM embeddings) > 1 GROUP BY 1",
     ),
     query_rule(
         EMBEDDINGS,
@@ -80,16 +82,27 @@ COMPARE_RULES = (
         "(SELECT reference_id FROM embeddings WHERE role = 'reference' AND status = 'ok') "
         "AND a.event_id NOT IN (SELECT attempt_id FROM comparisons)",
     ),
-    query_rule(
-        COMPARISONS,
-        f"on-device and re-inferred scores agree within {PARITY_TOLERANCE:g} "
-        f"for all but {MAX_PARITY_BREAKS_SHARE:.0%} of the attempts",
-        "SELECT attempt_id FROM comparisons WHERE is_parity_expected AND "
-        f"abs(device_score - score) > {PARITY_TOLERANCE} AND (SELECT count(*) FROM comparisons "
-        f"WHERE is_parity_expected AND abs(device_score - score) > {PARITY_TOLERANCE}) > "
-        f"{MAX_PARITY_BREAKS_SHARE} * (SELECT count(device_score) FROM comparisons WHERE is_parity_expected)",
-    ),
 )
+
+
+def template_rules(modality: Modality) -> tuple[Rule, ...]:
+    """What the gate of `infer` asks of a modality's templates."""
+    return biometric(modality).template_rules
+
+
+def parity_rules(modality: Modality) -> tuple[Rule, ...]:
+    """What the gate of `compare` asks of the scores in the devices' logs."""
+    return (
+        query_rule(
+            COMPARISONS,
+            f"on-device and re-inferred scores agree within {biometric(modality).comparator.parity_tolerance:g} "
+            f"for all but {MAX_PARITY_BREAKS_SHARE:.0%} of the attempts",
+            "SELECT attempt_id FROM comparisons WHERE is_parity_broken AND (SELECT count_if(is_parity_broken) "
+            f"FROM comparisons) > {MAX_PARITY_BREAKS_SHARE} * (SELECT count(is_parity_broken) FROM comparisons)",
+        ),
+    )
+
+
 MEASURE_RULES = (
     query_rule(
         ATTEMPT_OUTCOMES,

@@ -19,7 +19,7 @@ from cv_quality.modality import Modality
 from cv_quality.stage import Numbers, Stage, Task
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
-from cv_quality.tasks.verification.modality import BiometricModality
+from cv_quality.tasks.verification.modality import BiometricModality, biometric
 from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
 from cv_quality.tasks.verification.rules import (
     COMPARE_RULES,
@@ -29,6 +29,8 @@ from cv_quality.tasks.verification.rules import (
     MEASURE_BUILD_RULES,
     MEASURE_RULES,
     WATERFALL_RULES,
+    parity_rules,
+    template_rules,
 )
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
@@ -54,13 +56,20 @@ if TYPE_CHECKING:
     from cv_quality.tasks.root_causes.clusters import Embedding
 
 
-def _infer(workspace: Workspace, key: TableKey) -> "DataclassInstance":
-    from cv_quality.tasks.verification.templates import embed_drop, loaded_embedder
+def _modality(workspace: Workspace, key: TableKey) -> BiometricModality:
+    return biometric(modality_of(workspace, key))
 
+
+def _infer(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+    from cv_quality.tasks.verification.templates import embed_drop, loaded_encoder
+
+    entry = workspace.registry.entry(str(key.build))
     return embed_drop(
         workspace.lake,
         landing=workspace.landing,
-        embedder=loaded_embedder(workspace, str(key.build)),
+        encoder=loaded_encoder(workspace, entry),
+        entry=entry,
+        modality=_modality(workspace, key),
         drop=str(key.drop),
         threads=workspace.settings.threads,
     )
@@ -69,14 +78,15 @@ def _infer(workspace: Workspace, key: TableKey) -> "DataclassInstance":
 def _compare(workspace: Workspace, key: TableKey) -> "DataclassInstance":
     from cv_quality.tasks.verification.comparisons import compare_drop
 
-    return compare_drop(workspace.lake, build=str(key.build), drop=str(key.drop))
+    modality = _modality(workspace, key)
+    return compare_drop(workspace.lake, build=str(key.build), drop=str(key.drop), modality=modality)
 
 
 def _measure(workspace: Workspace, key: TableKey) -> "DataclassInstance":
     from cv_quality.tasks.verification.counts import count_metrics
     from cv_quality.tasks.verification.outcomes import attempt_outcomes
 
-    build, drop, modality = str(key.build), str(key.drop), modality_of(workspace, key)
+    build, drop, modality = str(key.build), str(key.drop), _modality(workspace, key)
     threshold = workspace.registry.entry(build).decision_threshold
     attempt_outcomes(workspace.lake, modality=modality, build=build, decision_threshold=threshold, drop=drop)
     return count_metrics(workspace.lake, modality=modality, build=build, drop=drop)
@@ -92,13 +102,13 @@ def _score_histogram(workspace: Workspace, key: TableKey) -> bytes:
 def _impostors(workspace: Workspace, key: TableKey) -> Numbers:
     from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
 
-    build = str(key.build)
+    build, modality = str(key.build), _modality(workspace, key)
     drops = own_drops(workspace, build)
     counted = [
-        count_impostors(workspace.lake, build=build, model_build=model, drops=drops)
+        count_impostors(workspace.lake, build=build, model_build=model, drops=drops, modality=modality)
         for model in scoring_builds(workspace, build)
     ]
-    tail_rows = write_impostors(workspace.lake, counted)
+    tail_rows = write_impostors(workspace.lake, counted, comparator=modality.comparator)
     return {
         "drops": len(drops),
         "pairs": sum(part.counts.n for part in counted),
@@ -113,7 +123,8 @@ def _measure_build(workspace: Workspace, key: TableKey) -> "DataclassInstance":
 
     build = str(key.build)
     models, drops = scoring_builds(workspace, build), own_drops(workspace, build)
-    return measure_build(workspace.lake, build=build, model_builds=models, drops=drops)
+    comparator = _modality(workspace, key).comparator
+    return measure_build(workspace.lake, build=build, model_builds=models, drops=drops, comparator=comparator)
 
 
 def _embed(workspace: Workspace, build: str, population: Population) -> "Embedding":
@@ -146,23 +157,11 @@ def _waterfall(workspace: Workspace, build: str) -> int:
 
 
 def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
-    from cv_quality.simulation.rerender import rerenderer
-    from cv_quality.tasks.root_causes.slices import read_slices
-    from cv_quality.tasks.verification.explanations import explain_build
+    from cv_quality.tasks.verification.explanations import explain_nothing
 
-    build = str(key.build)
-    return explain_build(
-        workspace.lake,
-        landing=workspace.landing,
-        entry=workspace.registry.model_entry(build),
-        registry=workspace.registry,
-        build=build,
-        drops=own_drops(workspace, build),
-        slices=read_slices(workspace.lake, build, FRR.name),
-        conditions=modality_of(workspace, key).conditions,
-        rerender=rerenderer(workspace.landing),
-        threads=workspace.settings.threads,
-    )
+    build, modality = str(key.build), _modality(workspace, key)
+    explain = modality.explain
+    return explain(workspace, build) if explain else explain_nothing(workspace.lake, build=build)
 
 
 def _report(workspace: Workspace, key: TableKey) -> "DataclassInstance":
@@ -187,8 +186,9 @@ INFER = Stage(
     writes=(EMBEDDINGS,),
     run=_infer,
     rules=INFER_RULES,
+    modality_rules=template_rules,
     description="The template of every enrolment and attempt under the build's model, or why there is none.",
-    gate="one output per sample, unit norm, one dimension, one model digest; at most half without a template",
+    gate="one output per sample, of the modality's form, one model digest; at most half without a template",
     kinds=frozenset({"pytorch", "parquet"}),
 )
 COMPARE = Stage(
@@ -198,6 +198,7 @@ COMPARE = Stage(
     writes=(COMPARISONS,),
     run=_compare,
     rules=COMPARE_RULES,
+    modality_rules=parity_rules,
     description="Genuine scores, and the impostor attempts that really happened, beside the score in the log.",
     gate="genuine means one subject; every attempt compared; on-device and re-inferred scores agree",
     picture=_score_histogram,

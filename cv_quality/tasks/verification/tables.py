@@ -12,16 +12,9 @@ from cv_quality.modality import level_column
 from cv_quality.tasks.root_causes.tables import FINDING_CONDITION, RANK
 from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT
 
-EMBEDDING_STATUSES = (
-    "ok",
-    "no_face",
-    "non_finite",
-    "zero_norm",
-    "missing_frame",
-    "corrupt_image",
-    "image_bomb",
-    "unsupported_format",
-)
+FRAME_STATUSES = ("missing_frame", "corrupt_image", "image_bomb", "unsupported_format")
+"""Why a sample's image cannot be read; what else may keep it from a template, its modality says."""
+
 EMBEDDINGS = Table(
     "embeddings",
     "build_drop",
@@ -34,8 +27,8 @@ EMBEDDINGS = Table(
         SUBJECT_ID,
         optional(REFERENCE_ID),
         FRAME,
-        Column("status", "text", "ok, or why there is no template", levels=EMBEDDING_STATUSES),
-        Column("embedding", "vector", "unit-norm template; null unless ok", nullable=True),
+        Column("status", "text", "ok, or why there is no template", levels=FRAME_STATUSES, bounds="status"),
+        Column("embedding", "vector", "the template; null unless ok", nullable=True),
         Column("model_sha256", "text", "digest of the model file", pattern="[0-9a-f]{64}"),
     ),
     unique=("sample_id",),
@@ -53,12 +46,18 @@ COMPARISONS = Table(
         identifier("reference_subject_id", "subject of the reference"),
         Column("is_genuine", "flag", "whether both are of one subject"),
         identifier("presentation", "bona_fide, or the attack species"),
-        Column("score", "real", "cosine similarity in the lab's re-inference", low=-1, high=1),
-        Column("device_score", "real", "the score in the device's log", nullable=True, low=-1, high=1),
+        Column("score", "real", "score in the lab's re-inference", bounds="score"),
+        Column("device_score", "real", "the score in the device's log", nullable=True, bounds="score"),
         Column(
             "is_parity_expected",
             "flag",
             "whether the drop was recorded with this build, so both scores must agree",
+        ),
+        Column(
+            "is_parity_broken",
+            "flag",
+            "whether the two scores differ by more than the modality allows; null unless both exist and must agree",
+            nullable=True,
         ),
     ),
     unique=("attempt_id", "reference_id"),
@@ -131,7 +130,9 @@ IMPOSTOR_COUNTS = Table(
     (
         BUILD_ID,
         MODEL_BUILD_ID,
-        Column("bin", "integer", "index of the bin, 0 to 65535 over [-1, 1]", low=0, high=65_535),
+        Column(
+            "bin", "integer", "index of the bin on the scale of the scores, the most alike last", low=0, high=65_535
+        ),
         Column("count", "integer", "comparisons in the bin", low=1),
     ),
     unique=("model_build_id", "bin"),
@@ -139,11 +140,11 @@ IMPOSTOR_COUNTS = Table(
 IMPOSTOR_TAIL = Table(
     "impostor_tail",
     "build",
-    "cross-subject comparison with one of the highest scores",
+    "cross-subject comparison with one of the scores that are most alike",
     (
         BUILD_ID,
         MODEL_BUILD_ID,
-        Column("score", "real", "cosine similarity", low=-1, high=1),
+        Column("score", "real", "score of the comparison", bounds="score"),
         identifier("subject_id", "subject of the probe"),
         identifier("reference_subject_id", "subject of the reference"),
     ),
@@ -173,9 +174,9 @@ OPERATING_POINTS = Table(
         MODEL_BUILD_ID,
         Column("point", "text", "'fnmr_at_fmr', 'eer' or 'decision_threshold'"),
         Column("fmr_target", "real", "highest FMR allowed, for fnmr_at_fmr", nullable=True, low=0, high=1),
-        Column("threshold", "real", "accept at or above", nullable=True, low=-1, high=2),
-        Column("threshold_low", "real", "lower 95 % bound, where estimated", nullable=True, low=-1, high=2),
-        Column("threshold_high", "real", "upper 95 % bound, where estimated", nullable=True, low=-1, high=2),
+        Column("threshold", "real", "accept scores that are as much alike, or more", nullable=True, bounds="threshold"),
+        Column("threshold_low", "real", "lower 95 % bound, where estimated", nullable=True, bounds="threshold"),
+        Column("threshold_high", "real", "upper 95 % bound, where estimated", nullable=True, bounds="threshold"),
         Column("eer", "real", "(FMR + FNMR) / 2, at the equal error rate", nullable=True, low=0, high=1),
         Column("eer_low", "real", "lower 95 % bound", nullable=True, low=0, high=1),
         Column("eer_high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
@@ -206,7 +207,7 @@ DET_CURVE = Table(
         BUILD_ID,
         MODEL_BUILD_ID,
         Column("fmr_target", "real", "highest FMR allowed", low=0, high=1),
-        Column("threshold", "real", "accept at or above", low=-1, high=2),
+        Column("threshold", "real", "accept scores that are as much alike, or more", bounds="threshold"),
         Column("fmr", "real", "realised FMR", low=0, high=1),
         Column("fnmr", "real", "FNMR at the threshold", low=0, high=1),
         Column("fnmr_low", "real", "lower 95 % bound, the threshold re-estimated", nullable=True, low=0, high=1),
@@ -294,9 +295,9 @@ COUNTERFACTUALS = Table(
         Column("change", "text", "the one condition changed, in words"),
         Column("source", "text", "how the frame was changed", levels=("rerendered", "reprocessed")),
         Column("n_attempts", "integer", "failing attempts run again", low=0),
-        Column("n_accepted", "integer", "of them, now at or above the threshold", low=0),
-        Column("score_before", "real", "mean score as recorded", nullable=True, low=-1, high=1),
-        Column("score_after", "real", "mean score with the change", nullable=True, low=-1, high=1),
+        Column("n_accepted", "integer", "of them, now accepted", low=0),
+        Column("score_before", "real", "mean score as recorded", nullable=True, bounds="score"),
+        Column("score_after", "real", "mean score with the change", nullable=True, bounds="score"),
         *RATE,
     ),
     unique=("rank", "change"),

@@ -1,14 +1,14 @@
 """Runs a build's model over every sample of a validated drop and writes the table `embeddings`.
 
-Reading, decoding and statuses are decided here; how one batch becomes templates is in `cv_quality.inference.embedder`.
-Comparing templates is the next room's work, `cv_quality.tasks.verification.comparisons`.
+Reading and decoding are done here; how a batch of frames becomes templates is the modality's encoder. Templates are
+compared in `cv_quality.tasks.verification.comparisons`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
-from cv_quality.inference.embedder import Embedder, load_embedder
+from cv_quality.inference.registry import BuildEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
+from cv_quality.modality import Modality
+from cv_quality.tasks.verification.modality import Conditions, Encoder, biometric
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality.workspace import Workspace
 
@@ -42,36 +44,38 @@ class EmbedSummary:
 
 
 def embed_drop(
-    lake: Lake,
-    *,
-    landing: Store,
-    embedder: Embedder,
-    drop: str,
-    threads: int = 2,
+    lake: Lake, *, landing: Store, encoder: Encoder, entry: BuildEntry, modality: Modality, drop: str, threads: int = 2
 ) -> EmbedSummary:
-    """Embed every enrolled sample and every attempt of `drop` with the build of `embedder`.
+    """Encode every enrolled sample and every attempt of a drop with one build's model.
 
     A sample without a usable image still gets its row, with the reason as status: a failure to acquire is a result.
     A frame that serves several samples is run once.
+
+    Args:
+        landing: where the drop's frames lie.
+        encoder: the model of `entry`, loaded.
+        modality: the drop's.
+        threads: that decode.
     """
-    samples = _samples(lake, drop)
-    lux = dict(samples.drop_nulls("frame").select("frame", "illuminance_lux").iter_rows())
+    names = [dimension.name for dimension in modality.conditions]
+    samples = _samples(lake, drop, names)
+    rows = samples.drop_nulls("frame").select("frame", *names).iter_rows(named=True)
+    conditions = {row["frame"]: {name: row[name] for name in names} for row in rows}
     reader = FrameReader(landing, drop, lake.read(FRAME_INDEX, TableKey(drop=drop)))
     outcomes: dict[str, Outcome] = {}
-    for names, images in _decoded(reader, sorted(lux), threads=threads):
-        outcomes |= _embed(embedder, names, images, lux=lux)
-    build = embedder.entry.build_id
-    rows = _rows(samples, outcomes, build=build, drop=drop, model_sha256=embedder.model_sha256)
-    lake.write(EMBEDDINGS, TableKey(build=build, drop=drop), rows)
-    by_status = dict(rows.group_by("status").len().sort("status").iter_rows())
-    return EmbedSummary(build, drop, rows.height, len(lux), by_status)
+    for frames, images in _decoded(reader, sorted(conditions), threads=threads):
+        outcomes |= _encode(encoder, frames, images, conditions=conditions)
+    table = _rows(samples, outcomes, entry=entry, drop=drop)
+    lake.write(EMBEDDINGS, TableKey(build=entry.build_id, drop=drop), table)
+    by_status = dict(table.group_by("status").len().sort("status").iter_rows())
+    return EmbedSummary(entry.build_id, drop, table.height, len(conditions), by_status)
 
 
-def _samples(lake: Lake, drop: str) -> "pl.DataFrame":
+def _samples(lake: Lake, drop: str, conditions: Sequence[str]) -> "pl.DataFrame":
     """One row per sample: enrolled ones as references, attempts as probes, in a fixed order."""
     import polars as pl
 
-    columns = ("event_id", "subject_id", "reference_id", "frame", "illuminance_lux")
+    columns = ("event_id", "subject_id", "reference_id", "frame", *conditions)
     enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop)).filter("is_enrolled").select(columns)
     attempts = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop)).select(columns)
     roles = [enrols.with_columns(role=pl.lit("reference")), attempts.with_columns(role=pl.lit("probe"))]
@@ -95,30 +99,28 @@ def _image_or_error(data: bytes) -> NDArray[np.uint8] | FrameError:
         return error
 
 
-def _embed(
-    embedder: Embedder,
+def _encode(
+    encoder: Encoder,
     names: list[str],
     images: "list[NDArray[np.uint8] | FrameError]",
     *,
-    lux: dict[str, float | None],
+    conditions: Mapping[str, Conditions],
 ) -> dict[str, Outcome]:
     failed = {name: image for name, image in zip(names, images, strict=True) if isinstance(image, FrameError)}
     usable = {name: image for name, image in zip(names, images, strict=True) if not isinstance(image, FrameError)}
-    batch = embedder.embed(list(usable.values()), illuminance_lux=[lux[name] for name in usable])
+    statuses, templates = encoder.encode(list(usable.values()), [conditions[name] for name in usable])
     outcomes: dict[str, Outcome] = {name: (error.reason, None) for name, error in failed.items()}
-    for name, status, vector in zip(usable, batch.status, batch.embeddings, strict=True):
-        outcomes[name] = (status, vector.tolist() if status == "ok" else None)
+    for name, status, template in zip(usable, statuses, templates, strict=True):
+        outcomes[name] = (status, template.tolist() if status == "ok" else None)
     return outcomes
 
 
-def _rows(
-    samples: "pl.DataFrame", outcomes: dict[str, Outcome], *, build: str, drop: str, model_sha256: str
-) -> "pl.DataFrame":
+def _rows(samples: "pl.DataFrame", outcomes: dict[str, Outcome], *, entry: BuildEntry, drop: str) -> "pl.DataFrame":
     import polars as pl
 
     found = [outcomes.get(frame, ("missing_frame", None)) for frame in samples["frame"]]
     return samples.select(
-        pl.lit(build).alias("build_id"),
+        pl.lit(entry.build_id).alias("build_id"),
         pl.lit(drop).alias("drop_id"),
         pl.col("event_id").alias("sample_id"),
         "role",
@@ -127,15 +129,13 @@ def _rows(
         "frame",
         pl.Series("status", [status for status, _ in found], dtype=pl.String),
         pl.Series("embedding", [vector for _, vector in found], dtype=pl.List(pl.Float32)),
-        pl.lit(model_sha256).alias("model_sha256"),
+        pl.lit(entry.sha256).alias("model_sha256"),
     )
 
 
-def loaded_embedder(workspace: Workspace, build: str) -> Embedder:
-    """The build's model, loaded once per process."""
-    found = workspace.models.get(build)
-    if not isinstance(found, Embedder):
-        entry = workspace.registry.model_entry(build)
-        found = load_embedder(entry, registry=workspace.registry, threads=workspace.settings.threads)
-        workspace.models[build] = found
-    return found
+def loaded_encoder(workspace: Workspace, entry: BuildEntry) -> Encoder:
+    """Load a build's model, once per process."""
+    if entry.build_id not in workspace.models:
+        modality = biometric(workspace.modality(entry.modality))
+        workspace.models[entry.build_id] = modality.encoder(entry, workspace.registry, workspace.settings.threads)
+    return cast(Encoder, workspace.models[entry.build_id])

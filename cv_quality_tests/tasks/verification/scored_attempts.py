@@ -6,7 +6,6 @@ from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.validation import validate_drop
 from cv_quality.error_analysis.slices import Predicate, Slice
-from cv_quality.inference.embedder import load_embedder
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import open_store
@@ -28,9 +27,9 @@ def scored_lake(landing: Path, root: Path) -> Lake:
     lake, store = Lake(open_store(str(root / "lake"))), open_store(str(landing))
     ingest_drop(landing=store, lake=lake, drop_id=DROP, modalities=MODALITIES, threads=1)
     validate_drop(landing=store, lake=lake, drop_id=DROP, schema=DropSchema(FACE), threads=1, memory_limit="500MB")
-    entry = REGISTRY.model_entry(BUILD)
-    embedder = load_embedder(entry, registry=REGISTRY, threads=1)
-    embed_drop(lake, landing=store, embedder=embedder, drop=DROP, threads=1)
-    compare_drop(lake, build=BUILD, drop=DROP)
+    entry = REGISTRY.entry(BUILD)
+    encoder = FACE.encoder(entry, REGISTRY, 1)
+    embed_drop(lake, landing=store, encoder=encoder, entry=entry, modality=FACE, drop=DROP, threads=1)
+    compare_drop(lake, build=BUILD, drop=DROP, modality=FACE)
     attempt_outcomes(lake, modality=FACE, build=BUILD, decision_threshold=entry.decision_threshold, drop=DROP)
     return lake

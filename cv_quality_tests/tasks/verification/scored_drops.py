@@ -18,7 +18,7 @@ THRESHOLD = 0.6
 
 def score_drop(lake: Lake, drop: str, *, model: str = "b1") -> None:
     """Compare, judge and count one drop."""
-    compare_drop(lake, build=model, drop=drop)
+    compare_drop(lake, build=model, drop=drop, modality=FACE)
     attempt_outcomes(lake, modality=FACE, build=model, decision_threshold=THRESHOLD, drop=drop)
     count_metrics(lake, modality=FACE, build=model, drop=drop)
 
@@ -26,8 +26,9 @@ def score_drop(lake: Lake, drop: str, *, model: str = "b1") -> None:
 def measure(lake: Lake, *, build: str, drops: Sequence[str], models: Sequence[str] = ()) -> None:
     """Count the impostor pairs of a build and measure it."""
     models = models or (build,)
-    write_impostors(lake, [count_impostors(lake, build=build, model_build=m, drops=drops) for m in models])
-    measure_build(lake, build=build, model_builds=models, drops=drops)
+    counted = [count_impostors(lake, build=build, model_build=m, drops=drops, modality=FACE) for m in models]
+    write_impostors(lake, counted, comparator=FACE.comparator)
+    measure_build(lake, build=build, model_builds=models, drops=drops, comparator=FACE.comparator)
 
 
 def stranger(seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":

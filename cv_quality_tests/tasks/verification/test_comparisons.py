@@ -9,6 +9,7 @@ import pytest
 from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake
 from cv_quality.tasks.verification.comparisons import compare_drop
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.tables import COMPARISONS
 from cv_quality_tests.tasks.verification.tiny_drops import (
     Sample,
@@ -25,7 +26,7 @@ RNG = np.random.default_rng(3)
 def test_a_probe_is_scored_against_the_renormalised_mean_of_the_reference_it_claims(lake: Lake) -> None:
     enrols, attempts = random_drop(seed=1, subjects=["ann", "bob"], attempts=3)
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
-    compare_drop(lake, build="b1", drop="d1")
+    compare_drop(lake, build="b1", drop="d1", modality=FACE)
     for row in rows_of(lake, COMPARISONS, build="b1", drop="d1").iter_rows(named=True):
         parts = [e.vector.astype(float) for e in enrols if e.reference == row["reference_id"] and e.vector is not None]
         mean = np.sum([part / np.linalg.norm(part) for part in parts], axis=0)
@@ -39,7 +40,7 @@ def test_an_impostor_attempt_that_really_happened_is_not_genuine(lake: Lake) -> 
     enrols, attempts = random_drop(seed=1, subjects=["ann", "bob"], attempts=1)
     attempts.append(Sample("a-bob-as-ann", "bob", vector=vector_like(enrols[0]), reference="r-ann", claimed="ann"))
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts, models=("b1", "b0"))
-    summary = compare_drop(lake, build="b0", drop="d1")
+    summary = compare_drop(lake, build="b0", drop="d1", modality=FACE)
     rows = rows_of(lake, COMPARISONS, build="b0", drop="d1")
     assert (summary.n_genuine, summary.n_impostor) == (2, 1)
     assert rows.filter(~pl.col("is_genuine")).select("attempt_id", "reference_subject_id").rows() == [
@@ -56,14 +57,14 @@ def test_attempts_without_template_reference_or_matching_are_not_compared(lake: 
         Sample("a-blurred", "ann", vector_like(enrols[0]), reference="r-ann", columns={"device_stage": "quality"}),
     ]
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
-    summary = compare_drop(lake, build="b1", drop="d1")
+    summary = compare_drop(lake, build="b1", drop="d1", modality=FACE)
     assert (summary.n_attempts, summary.n_genuine, summary.n_not_compared) == (4, 1, 3)
 
 
 def test_all_pairs_has_every_unordered_pair_of_a_subject_once_and_the_later_frame_as_probe(lake: Lake) -> None:
     enrols, attempts = all_pairs_samples({"ann": 4, "bob": 3, "cyd": 1})
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts, protocol="all_pairs")
-    compare_drop(lake, build="b1", drop="d1")
+    compare_drop(lake, build="b1", drop="d1", modality=FACE)
     found = rows_of(lake, COMPARISONS, build="b1", drop="d1").select("attempt_id", "reference_id").rows()
     expected = {
         (f"a-{name}-{later}", f"r-{name}-{earlier}")
@@ -78,7 +79,7 @@ def test_a_drop_without_inference_is_refused_by_name(lake: Lake) -> None:
     enrols, attempts = random_drop(seed=1, subjects=["ann"], attempts=1)
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
     with pytest.raises(MissingTable, match="embeddings has no rows for b9/d1"):
-        compare_drop(lake, build="b9", drop="d1")
+        compare_drop(lake, build="b9", drop="d1", modality=FACE)
 
 
 def vector_like(sample: Sample) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":

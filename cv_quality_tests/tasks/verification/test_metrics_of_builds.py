@@ -8,10 +8,11 @@ import pytest
 
 from cv_quality.lake.lake import Lake
 from cv_quality.metrics.operating_points import both_classes, point_at_fmr
-from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, fnmr_interval
+from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, BuildScores, fnmr_interval
 from cv_quality.tasks.verification.build_metrics import measure_build
 from cv_quality.tasks.verification.build_scores import read_build_scores
 from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     DET_CURVE,
@@ -73,9 +74,12 @@ def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_r
     counted = []
     for model in ("b1", "b0"):
         score_drop(lake, "d1", model=model)
-        counted.append(count_impostors(lake, build="b1", model_build=model))
-    write_impostors(lake, counted)
-    summary = measure_build(lake, build="b1", model_builds=["b1", "b0"], drops=["d1"], fmr_targets=(0.1, 1e-6))
+        counted.append(count_impostors(lake, build="b1", model_build=model, drops=["d1"], modality=FACE))
+    write_impostors(lake, counted, comparator=FACE.comparator)
+    models, targets = ["b1", "b0"], (0.1, 1e-6)
+    summary = measure_build(
+        lake, build="b1", model_builds=models, drops=["d1"], comparator=FACE.comparator, fmr_targets=targets
+    )
     points = rows_of(lake, OPERATING_POINTS, build="b1")
     assert points.height == summary.point_rows == 8
     own = points.filter(model_build_id="b1", point="fnmr_at_fmr").sort("fmr_target")
@@ -99,6 +103,10 @@ def test_a_pair_of_frames_counts_once_in_the_whole_and_once_in_each_of_its_two_c
     assert counts.sort("level").select("level", "denominator").rows() == [("c0", 2), ("c1", 2), ("c2", 2)]
 
 
+def scores_of(lake: Lake, drops: list[str]) -> BuildScores:
+    return read_build_scores(lake, build="b1", model_build="b1", drops=drops, comparator=FACE.comparator)
+
+
 def people(count: int) -> list[str]:
     return [f"s{index:02d}" for index in range(count)]
 
@@ -116,7 +124,7 @@ def test_the_samples_of_the_subjects_account_for_every_impostor_pair_of_drops_of
         write_drop(lake, drop=drop, build="b1", enrols=resized, attempts=probes, protocol="all_pairs")
         score_drop(lake, drop)
     measure(lake, build="b1", drops=["d1", "d2", "d3", "d4"])
-    scores = read_build_scores(lake, build="b1", model_build="b1", drops=["d1", "d2", "d3", "d4"])
+    scores = scores_of(lake, ["d1", "d2", "d3", "d4"])
     assert scores.trials is not None
     assert scores.trials.n == scores.counts.n
     pairs, counts = np.unique(
@@ -149,7 +157,7 @@ def test_the_interval_of_the_fnmr_is_wider_where_its_threshold_is_estimated(lake
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
     score_drop(lake, "d1")
     measure(lake, build="b1", drops=["d1"])
-    scores = read_build_scores(lake, build="b1", model_build="b1", drops=["d1"])
+    scores = scores_of(lake, ["d1"])
     point = point_at_fmr(both_classes(scores.genuine_scores, scores.counts), fmr=1e-3)
     assert point.rates is not None
     estimated = fnmr_interval(point, scores)
@@ -165,7 +173,7 @@ def test_the_curve_is_exact_falls_and_lies_in_its_band(lake: Lake) -> None:
     score_drop(lake, "d1")
     measure(lake, build="b1", drops=["d1"])
     curve = rows_of(lake, DET_CURVE, build="b1").sort("fmr_target", descending=True)
-    scores = read_build_scores(lake, build="b1", model_build="b1", drops=["d1"])
+    scores = scores_of(lake, ["d1"])
     assert 20 < curve.height <= 240
     for row in curve.iter_rows(named=True):
         assert row["fmr"] == np.mean(scores.tail.scores >= row["threshold"]) <= row["fmr_target"]

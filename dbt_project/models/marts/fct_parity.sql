@@ -5,7 +5,7 @@ select
     count(*) as n,
     avg(abs(score - device_score)) as mean_abs_difference,
     max(abs(score - device_score)) as max_abs_difference,
-    count_if(abs(score - device_score) > 0.01) / count(*) as share_above_001
+    count_if(is_parity_broken) / count(*) as share_above_001
 from {{ ref('stg_comparisons') }}
 where is_parity_expected and device_score is not null
 group by build_id, drop_id
