@@ -7,15 +7,20 @@ however large the tables are. What to do about it is planned in `cv_quality.plan
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cv_quality.builds import drop_builds, predecessors, scoring_builds
+from cv_quality.builds import drop_builds, modality_of, predecessors, scoring_builds
 from cv_quality.errors import GateFailed, ObjectNotFound
 from cv_quality.gates.verdicts import Record, read_record, require_passed
-from cv_quality.lake.lake import TableKey
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.modality import Modality
 from cv_quality.stage import Stage, Task
 from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from cv_quality.inference.registry import BuildEntry
 
 State = Literal["waiting", "due", "refused", "passed"]
 """Waiting for what it reads; to be done; done and refused by its gate; done and passed."""
@@ -181,6 +186,59 @@ class Freshness:
         """The earliest stage that keeps this one from having passed."""
         before = (node for node in self.inputs(stage, key) if self.state(*node) != "passed")
         return next((self._first_due(*node) for node in before), (stage, key))
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One key of a stage as it runs: the stores, and what the key stands for."""
+
+    freshness: Freshness
+    key: TableKey
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.freshness.workspace
+
+    @property
+    def lake(self) -> Lake:
+        return self.workspace.lake
+
+    @property
+    def threads(self) -> int:
+        return self.workspace.settings.threads
+
+    @property
+    def build(self) -> str:
+        """The build whose numbers are made, or whose model runs."""
+        return str(self.key.build)
+
+    @property
+    def drop(self) -> str:
+        return str(self.key.drop)
+
+    @property
+    def drops(self) -> list[str]:
+        """The build's own drops, sorted."""
+        return self.freshness.own_drops(self.build)
+
+    @property
+    def models(self) -> list[str]:
+        """Whose models score the build's drops: its own, then its baseline's."""
+        return self.freshness.models(self.build)
+
+    @property
+    def history(self) -> dict[str, list[str]]:
+        """The scored builds that the build follows, the nearest first, each with its own drops."""
+        return self.freshness.history(self.build)
+
+    @cached_property
+    def modality(self) -> Modality:
+        return modality_of(self.workspace, self.key)
+
+    @cached_property
+    def entry(self) -> "BuildEntry":
+        """The build's entry of the registry."""
+        return self.workspace.registry.entry(self.build)
 
 
 def remember(workspace: Workspace, stage: Stage, key: TableKey, identity: str) -> None:

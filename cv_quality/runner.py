@@ -10,7 +10,7 @@ from typing import Protocol
 
 from cv_quality.builds import modality_of
 from cv_quality.errors import CvQualityError, DropError, StoreError
-from cv_quality.freshness import Freshness, remember
+from cv_quality.freshness import Freshness, StageContext, remember
 from cv_quality.gates.verdicts import refusal, write_verdict
 from cv_quality.lake.dbt_models import warehouse_tables
 from cv_quality.lake.lake import TableKey
@@ -48,9 +48,10 @@ def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> 
     from cv_quality.gates.runner import run_gate
 
     started = time.perf_counter()
-    identity = Freshness(workspace, task).require(stage, key)
+    context = StageContext(Freshness(workspace, task), key)
+    identity = context.freshness.require(stage, key)
     try:
-        done = stage.run(workspace, key)
+        done = stage.run(context)
     except DropError as error:
         if stage.source:
             write_verdict(workspace.lake, refusal(stage.name, key, error, delivery=identity))
@@ -58,13 +59,12 @@ def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> 
     numbers = dict(_flat(done if isinstance(done, Mapping) else asdict(done)))
     verdict = None
     if stage.writes:
-        settings, modality = workspace.settings, modality_of(workspace, key)
         verdict = run_gate(
             workspace.lake,
-            stage.suite(modality),
+            stage.suite(modality_of(workspace, key)),
             key,
-            threads=settings.threads,
-            memory_limit=settings.memory_limit,
+            threads=context.threads,
+            memory_limit=workspace.settings.memory_limit,
             delivery=identity,
         )
     else:

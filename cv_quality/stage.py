@@ -21,6 +21,8 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from cv_quality.freshness import StageContext
+
 PhaseName = Literal["ingest", "score", "measure", "explain", "report"]
 Numbers = Mapping[str, int | float | str]
 
@@ -101,7 +103,7 @@ class Stage:
     phase: PhaseName
     reads: tuple[Table, ...]
     writes: tuple[Table, ...]
-    run: "Callable[[Workspace, TableKey], Numbers | DataclassInstance]"
+    run: "Callable[[StageContext], Numbers | DataclassInstance]"
     rules: tuple[Rule, ...] = ()
     modality_rules: Callable[[Modality], tuple[Rule, ...]] = lambda _: ()
     description: str = ""
@@ -112,7 +114,7 @@ class Stage:
     kinds: frozenset[str] = frozenset({"parquet"})
     asset: str = ""
     result: Callable[[Workspace, str], Path] | None = None
-    picture: Callable[[Workspace, TableKey], bytes] | None = None
+    picture: "Callable[[StageContext], bytes] | None" = None
 
     @property
     def key(self) -> Literal["drop", "build_drop", "build"]:

@@ -11,6 +11,7 @@ import pytest
 from cv_quality import documentation
 from cv_quality.definitions import build_definitions
 from cv_quality.errors import StageError
+from cv_quality.freshness import StageContext
 from cv_quality.gates.rules import rows_rule
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.columns import BUILD_ID, DROP_ID
@@ -36,12 +37,12 @@ MARGINS = Table(
 )
 
 
-def narrowest_margin(workspace: Workspace, key: TableKey) -> Numbers:
-    threshold = workspace.registry.entry(str(key.build)).decision_threshold
-    scores = workspace.lake.read(COMPARISONS, key).filter("is_genuine")["score"]
-    value = (scores - threshold).abs().min()
-    row = {"build_id": key.build, "drop_id": key.drop, "narrowest": value}
-    return {"rows": workspace.lake.write(MARGINS, key, pl.DataFrame([row], schema_overrides={"narrowest": pl.Float64}))}
+def narrowest_margin(context: StageContext) -> Numbers:
+    scores = context.lake.read(COMPARISONS, context.key).filter("is_genuine")["score"]
+    value = (scores - context.entry.decision_threshold).abs().min()
+    row = {"build_id": context.build, "drop_id": context.drop, "narrowest": value}
+    rows = pl.DataFrame([row], schema_overrides={"narrowest": pl.Float64})
+    return {"rows": context.lake.write(MARGINS, context.key, rows)}
 
 
 MARGIN = Stage(

@@ -8,10 +8,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cv_quality.builds import own_drops
 from cv_quality.definitions import build_definitions
 from cv_quality.drops.tables import VALIDATED_STREAMS
 from cv_quality.drops.writer import DropWriter, Scalar
+from cv_quality.freshness import StageContext
 from cv_quality.inference.registry import BuildEntry, EntryFields
 from cv_quality.lake.columns import BUILD_ID
 from cv_quality.lake.lake import TableKey
@@ -69,12 +69,11 @@ LATE_FRAMES = Table(
 )
 
 
-def count_late_frames(workspace: Workspace, key: TableKey) -> Numbers:
-    drops = [TableKey(drop=drop) for drop in own_drops(workspace, str(key.build))]
-    frames = workspace.lake.scan(VALIDATED_STREAMS, drops).collect()
+def count_late_frames(context: StageContext) -> Numbers:
+    frames = context.lake.scan(VALIDATED_STREAMS, [TableKey(drop=drop) for drop in context.drops]).collect()
     late = frames.filter(pl.col("latency_ms") > pl.col("deadline_ms")).height
-    row = pl.DataFrame({"build_id": [key.build], "n_frames": [frames.height], "n_late": [late]})
-    return {"frames": frames.height, "rows": workspace.lake.write(LATE_FRAMES, key, row)}
+    row = pl.DataFrame({"build_id": [context.build], "n_frames": [frames.height], "n_late": [late]})
+    return {"frames": frames.height, "rows": context.lake.write(LATE_FRAMES, context.key, row)}
 
 
 COUNT = Stage(

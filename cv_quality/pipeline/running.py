@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from cv_quality.errors import CvQualityError, StoreError
+from cv_quality.freshness import Freshness, StageContext
 from cv_quality.gates.verdicts import ExpectationResult, Verdict
 from cv_quality.pipeline.partitions import table_key
 from cv_quality.runner import run_stage
@@ -42,7 +43,7 @@ def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task
         raise dg.Failure(_refusals(refused), allow_retries=False)
     metadata = _metadata(results)
     if stage.picture:
-        metadata["picture"] = _embedded(stage.picture(workspace, keys[-1]))
+        metadata["picture"] = _embedded(stage.picture(StageContext(Freshness(workspace, task), keys[-1])))
     assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
     for asset in assets:
         yield dg.MaterializeResult(asset_key=asset, metadata=metadata)

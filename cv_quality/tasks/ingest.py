@@ -5,7 +5,6 @@ What they do is in `cv_quality.drops.ingest` and `validation`; here they are dec
 
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import modality_of
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -20,6 +19,7 @@ from cv_quality.drops.tables import (
     VALIDATED_TABLES,
 )
 from cv_quality.errors import DropError
+from cv_quality.freshness import StageContext
 from cv_quality.gates.rules import query_rule, reference_rule, rows_rule
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
@@ -42,19 +42,19 @@ def _delivered(workspace: Workspace, key: TableKey) -> str:
     return delivered(workspace.landing, str(key.drop))
 
 
-def _parse(workspace: Workspace, key: TableKey) -> Numbers:
+def _parse(context: StageContext) -> Numbers:
     from cv_quality.drops.ingest import ingest_drop
 
     summary = ingest_drop(
-        landing=workspace.landing,
-        lake=workspace.lake,
-        drop_id=str(key.drop),
-        modalities=workspace.modalities,
-        threads=workspace.settings.threads,
+        landing=context.workspace.landing,
+        lake=context.lake,
+        drop_id=context.drop,
+        modalities=context.workspace.modalities,
+        threads=context.threads,
     )
     if not summary.files:
         raise DropError(
-            f"{key}: the manifest names no file, so nothing can be judged; deliver the drop with its events"
+            f"{context.key}: the manifest names no file, so nothing can be judged; deliver the drop with its events"
         )
     return {
         "rows_in": summary.rows_in,
@@ -65,17 +65,17 @@ def _parse(workspace: Workspace, key: TableKey) -> Numbers:
     }
 
 
-def _validate(workspace: Workspace, key: TableKey) -> "ValidationSummary":
+def _validate(context: StageContext) -> "ValidationSummary":
     from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import validate_drop
 
     return validate_drop(
-        landing=workspace.landing,
-        lake=workspace.lake,
-        drop_id=str(key.drop),
-        schema=DropSchema(modality_of(workspace, key)),
-        threads=workspace.settings.threads,
-        memory_limit=workspace.settings.memory_limit,
+        landing=context.workspace.landing,
+        lake=context.lake,
+        drop_id=context.drop,
+        schema=DropSchema(context.modality),
+        threads=context.threads,
+        memory_limit=context.workspace.settings.memory_limit,
     )
 
 

@@ -1,5 +1,6 @@
 """The registry says no precisely: file, key, what was expected, and the near name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,8 @@ def gait_entry(fields: EntryFields) -> GaitEntry:
     return GaitEntry(*common, "0" * 64, fields.score("decision_threshold"))
 
 
-GAIT = replace(FACE, name="gait", conditions=(), bounds={"score": (0, None)}, parse_entry=gait_entry)
+ANY_SCORE = replace(FACE.comparator, score_range=(0.0, math.inf), accepts_none=math.inf, accepts_all=0.0)
+GAIT = replace(FACE, name="gait", conditions=(), comparator=ANY_SCORE, parse_entry=gait_entry)
 NO_MODEL = dict.fromkeys(("format", "file", "sha256", "embedding_dim", "preprocessing"), "absent")
 
 

@@ -1,5 +1,6 @@
 """Drops of different modalities are taken into one lake, each under the conditions of its own modality."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from cv_quality_tests.drops.small_drops import ATTEMPT, BACKGROUND, DROP_ID, STA
 
 SPEED = Dimension(Column("speed_m_s", "real", "walking speed", nullable=True, low=0, high=10), "speed in m/s")
 SHOES = Dimension(Column("shoes", "text", "on the feet", nullable=True, levels=("none", "boots")), "shoes")
-GAIT = replace(FACE, name="gait", conditions=(SPEED, SHOES), bounds={"score": (0, None), "threshold": (0, None)})
+ANY_SCORE = replace(FACE.comparator, score_range=(0.0, math.inf), accepts_none=math.inf, accepts_all=0.0)
+GAIT = replace(FACE, name="gait", conditions=(SPEED, SHOES), comparator=ANY_SCORE)
 TASK = verification(FACE, GAIT)
 
 

@@ -3,18 +3,16 @@
 What each stage does is in `slices`, `attribution` and `clusters` beside this module.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import modality_of
 from cv_quality.error_analysis.population import Outcome, Population
+from cv_quality.freshness import StageContext
 from cv_quality.gates.rules import Rule
-from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
-from cv_quality.modality import Modality
-from cv_quality.stage import Stage, Task
+from cv_quality.stage import Stage
 from cv_quality.tasks.root_causes.rules import CLUSTERS_RULES, attribution_rules, slices_rules
 from cv_quality.tasks.root_causes.tables import (
     CHANGE_ATTRIBUTION,
@@ -44,7 +42,6 @@ class Populations:
         others_read: further tables that they are made of.
         embed: vectors of the primary population of a build's own model.
         embed_reads: further tables that they are made of.
-        task: the task over one modality, which says which builds before have been scored.
     """
 
     outcome: Outcome
@@ -52,9 +49,8 @@ class Populations:
     reads: tuple[Table, ...]
     others: Callable[[Workspace, str, Population], Iterable[Population]]
     others_read: tuple[Table, ...] = ()
-    embed: "Callable[[Workspace, str, Population], Embedding]"
+    embed: "Callable[[StageContext, Population], Embedding]"
     embed_reads: tuple[Table, ...] = ()
-    task: Callable[[Modality], Task]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +59,13 @@ class SliceTables:
 
     Attributes:
         writes: the tables.
-        run: writes them for a build.
+        run: writes them.
         rules: what the gate asks of them.
         gate: the same for people, after what is asked of slices.
     """
 
     writes: tuple[Table, ...]
-    run: Callable[[Workspace, str], object]
+    run: Callable[[StageContext], object]
     rules: tuple[Rule, ...] = ()
     gate: str = ""
 
@@ -118,51 +114,45 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
     return slices, attribution, clusters
 
 
-def _history(populations: Populations, workspace: Workspace, build: str) -> Sequence[str]:
-    """The builds that a build follows, the nearest first, those whose own drops are all scored."""
-    from cv_quality.freshness import Freshness
-
-    task = populations.task(modality_of(workspace, TableKey(build=build)))
-    return list(Freshness(workspace, task).history(build))
-
-
-def _slices(populations: Populations, own: SliceTables | None, workspace: Workspace, key: TableKey) -> "SliceSummary":
+def _slices(populations: Populations, own: SliceTables | None, context: StageContext) -> "SliceSummary":
     from cv_quality.tasks.root_causes.slices import find_build_slices
 
-    build, primary = str(key.build), partial(populations.primary, workspace)
+    build, primary = context.build, partial(populations.primary, context.workspace)
     first = primary(build, build)
     summary = find_build_slices(
-        workspace.lake,
+        context.lake,
         build=build,
-        populations=[first, *populations.others(workspace, build, first)],
-        before=((name, primary(name, name)) for name in _history(populations, workspace, build)),
-        threads=workspace.settings.threads,
+        populations=[first, *populations.others(context.workspace, build, first)],
+        before=((name, primary(name, name)) for name in context.history),
+        threads=context.threads,
     )
     if own:
-        own.run(workspace, build)
+        own.run(context)
     return summary
 
 
-def _attribution(populations: Populations, workspace: Workspace, key: TableKey) -> "AttributionSummary":
+def _attribution(populations: Populations, context: StageContext) -> "AttributionSummary":
     from cv_quality.tasks.root_causes.attribution import Change, attribute_build
     from cv_quality.tasks.root_causes.slices import read_slices
 
-    build, primary, change = str(key.build), partial(populations.primary, workspace), None
-    baseline = workspace.registry.baseline(build)
+    build, primary, change = context.build, partial(populations.primary, context.workspace), None
+    baseline = context.workspace.registry.baseline(build)
     if baseline is not None:
-        is_scored = baseline in _history(populations, workspace, build)
-        before = primary(baseline, baseline) if is_scored else None
+        before = primary(baseline, baseline) if baseline in context.history else None
         change = Change(baseline, before, between=primary(build, baseline), after=primary(build, build))
-    slices = read_slices(workspace.lake, build, populations.outcome.name)
-    return attribute_build(workspace.lake, build=build, change=change, slices=slices)
+    slices = read_slices(context.lake, build, populations.outcome.name)
+    return attribute_build(context.lake, build=build, change=change, slices=slices)
 
 
-def _clusters(populations: Populations, workspace: Workspace, key: TableKey) -> "ClusterSummary":
+def _clusters(populations: Populations, context: StageContext) -> "ClusterSummary":
     from cv_quality.tasks.root_causes.clusters import cluster_build
 
-    build, threads = str(key.build), workspace.settings.threads
-    population = populations.primary(workspace, build, build)
-    embedding = populations.embed(workspace, build, population)
+    population = populations.primary(context.workspace, context.build, context.build)
+    embedding = populations.embed(context, population)
     return cluster_build(
-        workspace.lake, build=build, embedding=embedding, n_attempts=population.rows.height, threads=threads
+        context.lake,
+        build=context.build,
+        embedding=embedding,
+        n_attempts=population.rows.height,
+        threads=context.threads,
     )

@@ -1,8 +1,7 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from cv_quality.builds import modality_of, own_drops, scoring_builds
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -14,12 +13,11 @@ from cv_quality.drops.tables import (
     VALIDATED_ENROLS,
 )
 from cv_quality.error_analysis.population import Population
-from cv_quality.lake.lake import TableKey
-from cv_quality.modality import Modality
-from cv_quality.stage import Numbers, Stage, Task
+from cv_quality.freshness import StageContext
+from cv_quality.stage import Numbers, Stage
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
-from cv_quality.tasks.verification.modality import BiometricModality, biometric
+from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
 from cv_quality.tasks.verification.rules import (
     COMPARE_RULES,
@@ -56,59 +54,53 @@ if TYPE_CHECKING:
     from cv_quality.tasks.root_causes.clusters import Embedding
 
 
-def _modality(workspace: Workspace, key: TableKey) -> BiometricModality:
-    return biometric(modality_of(workspace, key))
-
-
-def _infer(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+def _infer(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.templates import embed_drop, loaded_encoder
 
-    entry = workspace.registry.entry(str(key.build))
     return embed_drop(
-        workspace.lake,
-        landing=workspace.landing,
-        encoder=loaded_encoder(workspace, entry),
-        entry=entry,
-        modality=_modality(workspace, key),
-        drop=str(key.drop),
-        threads=workspace.settings.threads,
+        context.lake,
+        landing=context.workspace.landing,
+        encoder=loaded_encoder(context.workspace, context.entry),
+        entry=context.entry,
+        modality=biometric(context.modality),
+        drop=context.drop,
+        threads=context.threads,
     )
 
 
-def _compare(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+def _compare(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.comparisons import compare_drop
 
-    modality = _modality(workspace, key)
-    return compare_drop(workspace.lake, build=str(key.build), drop=str(key.drop), modality=modality)
+    modality = biometric(context.modality)
+    return compare_drop(context.lake, build=context.build, drop=context.drop, modality=modality)
 
 
-def _measure(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+def _measure(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.counts import count_metrics
     from cv_quality.tasks.verification.outcomes import attempt_outcomes
 
-    build, drop, modality = str(key.build), str(key.drop), _modality(workspace, key)
-    threshold = workspace.registry.entry(build).decision_threshold
-    attempt_outcomes(workspace.lake, modality=modality, build=build, decision_threshold=threshold, drop=drop)
-    return count_metrics(workspace.lake, modality=modality, build=build, drop=drop)
+    lake, build, drop, modality = context.lake, context.build, context.drop, biometric(context.modality)
+    threshold = context.entry.decision_threshold
+    attempt_outcomes(lake, modality=modality, build=build, decision_threshold=threshold, drop=drop)
+    return count_metrics(lake, modality=modality, build=build, drop=drop)
 
 
-def _score_histogram(workspace: Workspace, key: TableKey) -> bytes:
+def _score_histogram(context: StageContext) -> bytes:
     from cv_quality.tasks.verification.report.pictures import score_histogram
 
-    threshold = workspace.registry.entry(str(key.build)).decision_threshold
-    return score_histogram(workspace.lake, build=str(key.build), drop=str(key.drop), decision_threshold=threshold)
+    threshold = context.entry.decision_threshold
+    return score_histogram(context.lake, build=context.build, drop=context.drop, decision_threshold=threshold)
 
 
-def _impostors(workspace: Workspace, key: TableKey) -> Numbers:
+def _impostors(context: StageContext) -> Numbers:
     from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
 
-    build, modality = str(key.build), _modality(workspace, key)
-    drops = own_drops(workspace, build)
+    lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     counted = [
-        count_impostors(workspace.lake, build=build, model_build=model, drops=drops, modality=modality)
-        for model in scoring_builds(workspace, build)
+        count_impostors(lake, build=build, model_build=model, drops=drops, modality=modality)
+        for model in context.models
     ]
-    tail_rows = write_impostors(workspace.lake, counted, comparator=modality.comparator)
+    tail_rows = write_impostors(lake, counted, comparator=modality.comparator)
     return {
         "drops": len(drops),
         "pairs": sum(part.counts.n for part in counted),
@@ -118,64 +110,57 @@ def _impostors(workspace: Workspace, key: TableKey) -> Numbers:
     }
 
 
-def _measure_build(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+def _measure_build(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.build_metrics import measure_build
 
-    build = str(key.build)
-    models, drops = scoring_builds(workspace, build), own_drops(workspace, build)
-    comparator = _modality(workspace, key).comparator
-    return measure_build(workspace.lake, build=build, model_builds=models, drops=drops, comparator=comparator)
+    return measure_build(
+        context.lake,
+        build=context.build,
+        model_builds=context.models,
+        drops=context.drops,
+        comparator=biometric(context.modality).comparator,
+    )
 
 
-def _embed(workspace: Workspace, build: str, population: Population) -> "Embedding":
+def _embed(context: StageContext, population: Population) -> "Embedding":
     from cv_quality.tasks.verification.attempt_vectors import embed_attempts
 
-    settings = workspace.settings
     return embed_attempts(
-        workspace.lake,
+        context.lake,
         population,
-        build=build,
-        landing=workspace.landing,
-        backbone=settings.backbone,
-        threads=settings.threads,
+        build=context.build,
+        landing=context.workspace.landing,
+        backbone=context.workspace.settings.backbone,
+        threads=context.threads,
     )
 
 
-def _task(modality: Modality) -> Task:
-    from cv_quality.tasks.verification.task import verification
-
-    return verification(cast(BiometricModality, modality))
-
-
-def _waterfall(workspace: Workspace, build: str) -> int:
+def _waterfall(context: StageContext) -> int:
     from cv_quality.tasks.verification.waterfall import write_waterfall
 
-    models = scoring_builds(workspace, build)
-    return write_waterfall(
-        workspace.lake, build, {model: false_rejects(workspace, build, model).rows for model in models}
-    )
+    build, workspace = context.build, context.workspace
+    rows = {model: false_rejects(workspace, build, model).rows for model in context.models}
+    return write_waterfall(context.lake, build, rows)
 
 
-def _explanations(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+def _explanations(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.explanations import explain_nothing
 
-    build, modality = str(key.build), _modality(workspace, key)
-    explain = modality.explain
-    return explain(workspace, build) if explain else explain_nothing(workspace.lake, build=build)
+    explain = biometric(context.modality).explain
+    return explain(context.workspace, context.build) if explain else explain_nothing(context.lake, build=context.build)
 
 
-def _report(workspace: Workspace, key: TableKey) -> "DataclassInstance":
+def _report(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.report.page import write_failure_report
 
-    build = str(key.build)
     return write_failure_report(
-        lake=workspace.lake,
-        landing=workspace.landing,
-        registry_entry=workspace.registry.entry(build),
-        baseline=workspace.registry.baseline(build),
-        build=build,
-        target=workspace.report_path(build),
-        warehouse=workspace.settings.warehouse,
+        lake=context.lake,
+        landing=context.workspace.landing,
+        registry_entry=context.entry,
+        baseline=context.workspace.registry.baseline(context.build),
+        build=context.build,
+        target=context.workspace.report_path(context.build),
+        warehouse=context.workspace.settings.warehouse,
     )
 
 
@@ -247,7 +232,6 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
         others_read=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS),
         embed=_embed,
         embed_reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS),
-        task=_task,
     ),
     SliceTables(
         writes=(OUTCOME_WATERFALL,),
