@@ -91,6 +91,7 @@ def build_warehouse(
     """Build the warehouse from the lake, test it, and put it in the place of `target`.
 
     Args:
+        source: the lake's tables and files.
         target: the DuckDB file; its folder also holds the lock and, for the time of the build, the new file.
         project_dir: the dbt project, by default the one of the repository.
         memory_limit: DuckDB's, in its own notation.
@@ -190,7 +191,13 @@ def _locked(descriptor: int) -> bool:
 
 
 def dbt_command(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> list[str]:
-    """The command line of one `dbt build`; everything that dbt writes goes below `folder`."""
+    """Compose the command line of one `dbt build`.
+
+    Args:
+        project_dir: the dbt project, which holds its profile too.
+        folder: everything that dbt writes goes below it.
+        variables: handed on to the project.
+    """
     paths = {"--project-dir": project_dir, "--profiles-dir": project_dir, "--target-path": folder / "target"}
     options = [part for name, value in {**paths, "--log-path": folder / "logs"}.items() for part in (name, str(value))]
     flags = ["--quiet", "--no-version-check", "--no-partial-parse"]
