@@ -1,6 +1,6 @@
 """The lake: one atomic Parquet file per table and partition key, checked against the schema on the way in.
 
-Rooms hand on paths, not frames: `path` gives a local file for any engine. Verdicts and other small JSON objects are
+Paths are handed on, not frames: `path` gives a local file for any engine. Verdicts and other small JSON objects are
 written through `store` by those who own them. Tables are declared beside their writers.
 """
 
@@ -41,7 +41,7 @@ class Lake:
         self.store = store
 
     def object_key(self, table: Table, key: TableKey) -> str:
-        """Where a table's file lies: `<table>/<build>/<drop>.parquet`, as far as the table is keyed."""
+        """Name the object of a table's file: `<table>/<build>/<drop>.parquet`, as far as the table is keyed."""
         parts = {"drop": (key.drop,), "build": (key.build,), "build_drop": (key.build, key.drop)}[table.key]
         if None in parts or str(key) != "/".join(str(part) for part in parts):
             raise SchemaError(f"table {table.name} is keyed by {table.key}, found key {key}")
@@ -51,7 +51,7 @@ class Lake:
         return self.store.exists(self.object_key(table, key))
 
     def path(self, table: Table, key: TableKey) -> Path:
-        """A local file with the table's rows.
+        """Return a local file with the table's rows.
 
         Raises:
             MissingTable: no stage has written it yet.
@@ -65,7 +65,7 @@ class Lake:
             ) from error
 
     def keys(self, table: Table) -> list[TableKey]:
-        """Every key that the table has a file for, sorted."""
+        """List every key that the table has a file for, sorted."""
         names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
         parts = sorted(name.removesuffix(".parquet").split("/") for name in names)
         if table.key == "build_drop":
@@ -80,7 +80,7 @@ class Lake:
         return pl.read_parquet(self.path(table, key), columns=list(columns) if columns else None)
 
     def first(self, table: Table, key: TableKey, *, columns: Sequence[str]) -> "dict[str, object] | None":
-        """The first row of the table's file, of these columns; None when it has no row."""
+        """Read the first row of the table's file, of these columns; None when it has no row."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.path(table, key)) as file:
@@ -88,7 +88,7 @@ class Lake:
         return None if batch is None or not batch.num_rows else dict(batch.to_pylist()[0])
 
     def scan(self, table: Table, keys: Sequence[TableKey]) -> "pl.LazyFrame":
-        """The rows of several keys as one lazy frame; an empty frame with the table's columns for no key."""
+        """Scan the rows of several keys as one lazy frame; it is empty, with the table's columns, for no key."""
         import polars as pl
 
         if not keys:
@@ -112,7 +112,7 @@ class Lake:
 
     @contextmanager
     def writing(self, table: Table, key: TableKey) -> Iterator[Path]:
-        """A local path to fill by any engine; published as the table's file when the block ends well."""
+        """Give a local path to fill by any engine, published as the table's file when the block ends well."""
         object_key = self.object_key(table, key)
         with self._staging() as folder:
             path = folder / "part.parquet"
@@ -131,7 +131,7 @@ class Lake:
 
 
 def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":
-    """`rows` as an Arrow table with exactly the schema of `table`, columns in its order.
+    """Cast rows to an Arrow table with exactly the schema of `table`, columns in its order.
 
     Raises:
         SchemaError: a column is missing or unknown, a value does not fit its type, or null stands where none may.

@@ -113,7 +113,7 @@ class Table:
         return iter(self.columns)
 
     def column(self, name: str) -> Column:
-        """The column called `name`; KeyError when the table has none."""
+        """Return the column called `name`; KeyError when the table has none."""
         return {column.name: column for column in self.columns}[name]
 
     @property
@@ -133,10 +133,10 @@ class Table:
 
 
 def identifier(name: str, meaning: str, *, nullable: bool = False) -> Column:
-    """A pseudonymous id or key."""
+    """Declare a pseudonymous id or key."""
     return Column(name, "text", meaning, nullable=nullable, pattern=IDENTIFIER)
 
 
 def optional(column: Column) -> Column:
-    """The same column, null allowed."""
+    """Allow null in a column."""
     return replace(column, nullable=True)

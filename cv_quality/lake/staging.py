@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextmanager
 def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
-    """A new private folder in `parent`, removed when the block ends; those that dead processes left are removed first.
+    """Make a private folder in `parent`, removed when the block ends; those of dead processes are removed first.
 
     A folder is locked for as long as its process lives, and the operating system frees the locks of a killed one. The
     lock on `parent` keeps others from taking a folder for abandoned between its making and its locking.

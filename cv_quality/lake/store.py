@@ -53,7 +53,7 @@ class Store(Protocol):
 
 
 def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = None) -> Store:
-    """The store at `uri`: a local folder, or `s3://bucket/prefix`.
+    """Open the store at `uri`: a local folder, or `s3://bucket/prefix`.
 
     Args:
         s3: endpoint options, used for `s3://` only.
@@ -70,7 +70,7 @@ def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = No
 
 
 def checked_key(key: str) -> str:
-    """`key` itself, when it is a relative path that stays inside the store.
+    """Check that an object key is a relative path that stays inside the store, and return it.
 
     Raises:
         StoreError: the key is empty, absolute, climbs with `..`, or is one of several spellings of a path (`a//b`).
@@ -83,7 +83,7 @@ def checked_key(key: str) -> str:
 
 
 def checked_folder(prefix: str) -> str:
-    """`prefix` as the start of the keys in that folder: empty for the whole store, else ending in one slash.
+    """Turn a folder into the prefix of its keys: empty for the whole store, else ending in one slash.
 
     Raises:
         StoreError: the folder is not inside the store.
@@ -93,7 +93,7 @@ def checked_folder(prefix: str) -> str:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that is renamed over it when the block ends without an error."""
+    """Give a temporary path beside `target`, renamed over it when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
@@ -109,7 +109,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 class LocalStore:
-    """A folder."""
+    """A store in a local folder."""
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)

@@ -91,6 +91,7 @@ def build_warehouse(
     """Build the warehouse from the lake, test it, and put it in the place of `target`.
 
     Args:
+        source: the lake's tables and files.
         target: the DuckDB file; its folder also holds the lock and, for the time of the build, the new file.
         project_dir: the dbt project, by default the one of the repository.
         memory_limit: DuckDB's, in its own notation.
@@ -189,18 +190,13 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def dbt_command(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> list[str]:
-    """The command line of one `dbt build`; everything that dbt writes goes below `folder`."""
-    paths = {"--project-dir": project_dir, "--profiles-dir": project_dir, "--target-path": folder / "target"}
-    options = [part for name, value in {**paths, "--log-path": folder / "logs"}.items() for part in (name, str(value))]
-    flags = ["--quiet", "--no-version-check", "--no-partial-parse"]
-    return [*DBT, "build", *options, *flags, "--vars", json.dumps(variables)]
-
-
 def _run_dbt(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> dict[str, NodeResult]:
-    """dbt's answer for every model and test, by its unique id."""
-    command = dbt_command(project_dir, folder, variables)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    """dbt's answer for every model and test, by its unique id; everything that it writes goes below `folder`."""
+    paths = {"project-dir": project_dir, "profiles-dir": project_dir}
+    paths |= {"target-path": folder / "target", "log-path": folder / "logs"}
+    options = [f"--{name}={path}" for name, path in paths.items()]
+    flags = ["--quiet", "--no-version-check", "--no-partial-parse", "--vars", json.dumps(variables)]
+    done = subprocess.run([*DBT, "build", *options, *flags], cwd=folder, capture_output=True, text=True, check=False)
     results = folder / "target" / "run_results.json"
     if not results.is_file():
         raise WarehouseError(

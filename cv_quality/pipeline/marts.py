@@ -18,7 +18,7 @@ WAREHOUSE_POOL = "warehouse"
 
 
 def mart_specs(tasks: Sequence[Task]) -> list[dg.AssetSpec]:
-    """One asset a metric table, made of the assets whose tables its model reads."""
+    """Specify one asset for each metric table, made of the assets whose tables its model reads."""
     tables = tables_of(tasks)
     return [
         dg.AssetSpec(
@@ -39,7 +39,7 @@ def _upstream(sources: Sequence[str], tasks: Sequence[Task]) -> list[dg.AssetKey
 
 
 def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:
-    """The step that builds, tests and publishes every metric table."""
+    """Define the step that builds, tests and publishes every metric table."""
     specs = mart_specs(tasks)
 
     @dg.multi_asset(
