@@ -148,7 +148,7 @@ def expected_block(references: Side, probes: Side) -> pl.DataFrame:
     if references.ranks is not None and probes.ranks is not None:
         is_counted &= references.ranks[:, None] < probes.ranks[None, :]
     row, column = np.nonzero(is_counted)
-    scores = scores_of(references.vectors, probes.vectors)[row, column]
+    scores = scores_of(references.vectors.astype(np.float64), probes.vectors.astype(np.float64))[row, column]
     return table(scores, probes.subjects[column], references.subjects[row])
 
 
