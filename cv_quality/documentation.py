@@ -64,7 +64,7 @@ def _columns(columns: Iterable[Column]) -> Iterator[str]:
 def _meaning(column: Column) -> Iterator[str]:
     yield column.meaning.replace("|", "\\|")
     if column.levels:
-        yield f"one of {', '.join(column.levels)}"
+        yield f"{'or ' if column.bounds else ''}one of {', '.join(column.levels)}"
     if column.nullable:
         yield "null allowed"
 

@@ -122,10 +122,10 @@ def _seen(
     import polars as pl
 
     index = lake.read(FRAME_INDEX, TableKey(drop=drop))
-    columns = [SUBJECT, "frame", "illuminance_lux", "is_enrolled"]
-    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop), columns=columns).filter("is_enrolled")
+    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop)).filter("is_enrolled")
     enrols = enrols.filter(pl.col(SUBJECT).is_in(rows[SUBJECT].implode()))
-    wanted = pl.concat([part.select("frame", "illuminance_lux") for part in (enrols, rows)]).drop_nulls("frame")
+    known = pl.col("illuminance_lux") if "illuminance_lux" in rows.columns else pl.lit(None, pl.Float64)
+    wanted = pl.concat([part.select("frame", illuminance_lux=known) for part in (enrols, rows)]).drop_nulls("frame")
     lux = dict(wanted.join(index, on="frame", how="semi").sort("frame").iter_rows())
     found = dict(_embedded(FrameReader(landing, drop, index), lux, backbone=backbone, threads=threads))
     vectors = pl.DataFrame(
