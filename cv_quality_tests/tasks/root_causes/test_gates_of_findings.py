@@ -1,7 +1,6 @@
 """The gates of what is said about a build's failures: sound findings pass, and each rule catches what it is for."""
 
 import pytest
-from cv_quality.gates.suites import CONFIRMATION_LEVEL, SUITES, Gate
 
 from cv_quality.gates.runner import run_gate
 from cv_quality.lake.lake import Lake
