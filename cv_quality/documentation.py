@@ -1,4 +1,4 @@
-"""The pages of the documentation that follow from the declarations: every gate, and every table with its columns.
+"""The pages of the documentation that follow from the declarations: gates, jobs, and tables with their columns.
 
 `make docs` writes them into `docs/`; a test holds pages and declarations together.
 """
@@ -20,6 +20,21 @@ def gates(tasks: Sequence[Task]) -> str:
     stages = {stage.name: stage for task in tasks for stage in task.stages if stage.writes}.values()
     rows = (f"| `{stage.name}` | {KEYS[stage.key]} | {stage.gate} |" for stage in stages)
     return "\n".join(["| gate | key | what it asks beyond the schema |", "|---|---|---|", *rows])
+
+
+def jobs(tasks: Sequence[Task]) -> str:
+    """List every job with its partitions and the assets that it makes, in the order of the data."""
+    rows = (
+        f"| `{task.name}_{job}` | {KEYS[stages[0].key]} | {_names(asset for stage in stages for asset in stage.assets)} |"
+        for task in tasks
+        for job in task.jobs
+        for stages in [task.of_job(job)]
+    )
+    return "\n".join(["| job | partition | assets, each after what it is made of |", "|---|---|---|", *rows])
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
 
 
 def tables(tasks: Sequence[Task]) -> str:
@@ -69,7 +84,7 @@ def _meaning(column: Column) -> Iterator[str]:
         yield "null allowed"
 
 
-PAGES: dict[str, Callable[[Sequence[Task]], str]] = {"gates.md": gates, "tables.md": tables}
+PAGES: dict[str, Callable[[Sequence[Task]], str]] = {"gates.md": gates, "running.md": jobs, "tables.md": tables}
 """Each page with what is written between its two marks."""
 
 BEGIN, END = "<!-- begin: follows from the declarations, `make docs` -->", "<!-- end -->"
