@@ -24,11 +24,10 @@ def gates(tasks: Sequence[Task]) -> str:
 
 def jobs(tasks: Sequence[Task]) -> str:
     """List every job with its partitions and the assets that it makes, in the order of the data."""
+    found = [(f"{task.name}_{job}", task.of_job(job)) for task in tasks for job in task.jobs]
     rows = (
-        f"| `{task.name}_{job}` | {KEYS[stages[0].key]} | {_names(asset for stage in stages for asset in stage.assets)} |"
-        for task in tasks
-        for job in task.jobs
-        for stages in [task.of_job(job)]
+        f"| `{job}` | {KEYS[stages[0].key]} | {_names(asset for stage in stages for asset in stage.assets)} |"
+        for job, stages in found
     )
     return "\n".join(["| job | partition | assets, each after what it is made of |", "|---|---|---|", *rows])
 

@@ -141,12 +141,21 @@ class Freshness:
             return stage.source(self.workspace, key)
         return f"{key}@{self._digest(self.inputs(stage, key))}"
 
-    def work_identity(self, stages: tuple[Stage, ...], key: TableKey) -> str:
+    def is_due(self, stages: Sequence[Stage], key: TableKey) -> bool:
+        """Whether a run of these stages has something to do, and all that they read of others has passed."""
+        return self.furthest(stages, key) == "due" and all(
+            self.state(*node) == "passed" for node in self._outside(stages, key)
+        )
+
+    def work_identity(self, stages: Sequence[Stage], key: TableKey) -> str:
         """What a run of several stages for a key would be made of: all that they read of others."""
-        sources = [stage.source(self.workspace, key) for stage in stages if stage.source]
+        return f"{key}@{self._digest(self._outside(stages, key))}"
+
+    def _outside(self, stages: Sequence[Stage], key: TableKey) -> list[Node]:
+        """What several stages read that none of them writes."""
         names = {stage.name for stage in stages}
-        outside = [node for stage in stages for node in self.inputs(stage, key) if node[0].name not in names]
-        return sources[0] if sources else f"{key}@{self._digest(list(dict.fromkeys(outside)))}"
+        nodes = (node for stage in stages for node in self.inputs(stage, key) if node[0].name not in names)
+        return list(dict.fromkeys(nodes))
 
     def _digest(self, nodes: list[Node]) -> str:
         records = [self.record(*node) for node in nodes]

@@ -29,7 +29,7 @@ class Work:
 
 
 def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
-    """What a job of a task has to do: its first stage that has not passed can be run now.
+    """What a job of a task has to do, where all that it reads of other jobs has passed.
 
     A key that a gate refused is not due: it waits for a corrected drop.
     """
@@ -44,7 +44,7 @@ def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
             if _is_new(freshness, stages, drop)
         ]
     keys = _cells(freshness) if stages[0].key == "build_drop" else _builds(freshness)
-    return [Work(key, freshness.work_identity(stages, key)) for key in keys if _is_due(freshness, stages, key)]
+    return [Work(key, freshness.work_identity(stages, key)) for key in keys if freshness.is_due(stages, key)]
 
 
 def is_anything_due(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> bool:
@@ -101,11 +101,7 @@ def _is_new(freshness: Freshness, stages: tuple[Stage, ...], drop: CompletedDrop
     """Whether this delivery has been neither validated nor refused."""
     key = TableKey(drop=drop.drop_id)
     parsed = freshness.record(stages[0], key)
-    return parsed is None or parsed.delivery != drop.identity or _is_due(freshness, stages, key)
-
-
-def _is_due(freshness: Freshness, stages: tuple[Stage, ...], key: TableKey) -> bool:
-    return freshness.furthest(stages, key) == "due"
+    return parsed is None or parsed.delivery != drop.identity or freshness.is_due(stages, key)
 
 
 def _cells(freshness: Freshness) -> Iterator[TableKey]:
