@@ -68,7 +68,7 @@ class Contribution(Result):
 
 
 @dataclass(frozen=True, slots=True)
-class ChangePart(Contribution):
+class AttributedPart(Contribution):
     """One slice, without the rows of those before it, or the rest.
 
     Attributes:
@@ -118,7 +118,7 @@ class Attribution(Contribution):
     rate_after: float
     n_subjects: int | None
     n_paired: int
-    parts: tuple[ChangePart, ...]
+    parts: tuple[AttributedPart, ...]
     method: str | None
     reason: str | None
     level: float
@@ -371,9 +371,9 @@ def _attribution(
     )
 
 
-def _part(index: int, where: Slice | None, estimates: _Estimates) -> ChangePart:
+def _part(index: int, where: Slice | None, estimates: _Estimates) -> AttributedPart:
     failures, rows = estimates.counted(index)
-    return ChangePart(
+    return AttributedPart(
         *estimates.intervals(index),
         condition=REST if where is None else where.sentence(),
         where=where,

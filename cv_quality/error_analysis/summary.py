@@ -1,6 +1,6 @@
 """What a search or an attribution found, as the rows of a table in the terminal. The full documents are `to_dict`."""
 
-from cv_quality.error_analysis.attribution import Attribution, ChangePart, Contribution
+from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
 from cv_quality.error_analysis.slice_report import Kind, SliceReport, figure
 
 
@@ -33,7 +33,7 @@ def part_rows(found: Attribution) -> list[dict[str, object]]:
     ]
 
 
-def _part(item: ChangePart, kind: Kind) -> dict[str, object]:
+def _part(item: AttributedPart, kind: Kind) -> dict[str, object]:
     before, after = item.rate_before, item.rate_after
     return {
         "part": item.condition,

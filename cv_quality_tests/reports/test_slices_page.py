@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cv_quality.error_analysis.attribution import Attribution, ChangePart
+from cv_quality.error_analysis.attribution import AttributedPart, Attribution
 from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.attribution_page import steps, write_attribution_report
@@ -77,7 +77,7 @@ def _page(findings: SliceReport, folder: Path, *, title: str = "attempts.parquet
 def _attribution() -> Attribution:
     """0.02 to 0.05: +0.01 as the dark became more frequent, +0.02 as it fails more often."""
     parts = (
-        ChangePart(
+        AttributedPart(
             *(0.008, 0.006, 0.01, 0.0206, 0.017, 0.024, 0.0286, 0.024, 0.033),
             condition=DARK.sentence(),
             where=DARK,
@@ -89,7 +89,7 @@ def _attribution() -> Attribution:
             rate_before=0.05,
             rate_after=0.31,
         ),
-        ChangePart(
+        AttributedPart(
             *(0.002, None, None, -0.0006, None, None, 0.0014, None, None),
             condition="the rest",
             where=None,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from cv_quality.error_analysis.attribution import Attribution, ChangePart, Contribution
+from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
 from cv_quality.error_analysis.population import Population, attribute
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.lake.lake import Lake
@@ -20,7 +20,7 @@ Row = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ComparedPopulations:
     """The populations that lead from a baseline to a build.
 
     Attributes:
@@ -58,7 +58,7 @@ class AttributionSummary:
 
 
 def attribute_build(
-    lake: Lake, *, build: str, change: Change | None, slices: Sequence[Slice], seed: int = 0
+    lake: Lake, *, build: str, change: ComparedPopulations | None, slices: Sequence[Slice], seed: int = 0
 ) -> AttributionSummary:
     """Attribute the change of a rate against the baseline to the model and the data, and write `change_attribution`.
 
@@ -118,7 +118,7 @@ def _rows(found: Attribution) -> Iterator[Row]:
         yield shared | described | _numbers(part, found.method)
 
 
-def _numbers(found: Attribution | ChangePart, method: str | None) -> dict[str, object]:
+def _numbers(found: Attribution | AttributedPart, method: str | None) -> dict[str, object]:
     """What the whole and a part have in common; where no bound could be given, there is no method either."""
     numbers: dict[str, object] = {field.name: getattr(found, field.name) for field in fields(Contribution)}
     return numbers | {

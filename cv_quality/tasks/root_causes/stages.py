@@ -132,14 +132,14 @@ def _slices(populations: Populations, own: SliceTables | None, context: StageCon
 
 
 def _attribution(populations: Populations, context: StageContext) -> "AttributionSummary":
-    from cv_quality.tasks.root_causes.attribution import Change, attribute_build
+    from cv_quality.tasks.root_causes.attribution import ComparedPopulations, attribute_build
     from cv_quality.tasks.root_causes.slices import read_slices
 
     build, primary, change = context.build, partial(populations.primary, context.workspace), None
     baseline = context.workspace.registry.baseline(build)
     if baseline is not None:
         before = primary(baseline, baseline) if baseline in context.history else None
-        change = Change(baseline, before, between=primary(build, baseline), after=primary(build, build))
+        change = ComparedPopulations(baseline, before, between=primary(build, baseline), after=primary(build, build))
     slices = read_slices(context.lake, build, populations.outcome.name)
     return attribute_build(context.lake, build=build, change=change, slices=slices)
 

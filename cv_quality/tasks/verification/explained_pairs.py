@@ -25,7 +25,7 @@ from cv_quality.metrics.resampling import seeded
 from cv_quality.modality import Dimension
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import DEVICE
-from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.modality import Comparator
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
 
@@ -50,18 +50,24 @@ class Chosen:
         return int(self.failures["subject_id"].n_unique())
 
 
-def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str]) -> "pl.DataFrame":
+def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str], comparator: Comparator) -> "pl.DataFrame":
     """Read the genuine bona fide attempts of a build's drops that were compared: `attempt_outcomes` with `partner`.
 
     `partner` is the unit template (float32) of the comparison that gave the attempt its score: the reference that it
     claims, and where the protocol compares all pairs, the one of the subject's other frames that is most alike.
+
+    Args:
+        lake: to read from.
+        build: that scored them.
+        drops: its own.
+        comparator: of the modality.
 
     Raises:
         MissingTable: a drop is not compared, or its outcomes are not told.
     """
     import polars as pl
 
-    tables = [_scored_of_drop(lake, build=build, drop=drop) for drop in sorted(drops)]
+    tables = [_scored_of_drop(lake, build=build, drop=drop, comparator=comparator) for drop in sorted(drops)]
     return pl.concat(tables) if tables else lake.scan(ATTEMPT_OUTCOMES, []).collect()
 
 
@@ -151,7 +157,7 @@ def _seen(
     return Pairs(inputs, partners(rows)[found], tuple(subjects[row] for row in found)), found
 
 
-def _scored_of_drop(lake: Lake, *, build: str, drop: str) -> "pl.DataFrame":
+def _scored_of_drop(lake: Lake, *, build: str, drop: str, comparator: Comparator) -> "pl.DataFrame":
     import polars as pl
 
     attempts = lake.read(ATTEMPT_OUTCOMES, TableKey(build=build, drop=drop))
@@ -165,16 +171,15 @@ def _scored_of_drop(lake: Lake, *, build: str, drop: str) -> "pl.DataFrame":
         .select("involved_id", "reference_id", probe_id="attempt_id")
     )
     rows = attempts.join(best, left_on="attempt_id", right_on="involved_id").sort("attempt_id")
-    return rows.with_columns(partner=_partner_vectors(lake, rows, build=build, drop=drop)).drop(
-        "reference_id", "probe_id"
-    )
+    vectors = _partner_vectors(lake, rows, build=build, drop=drop, comparator=comparator)
+    return rows.with_columns(partner=vectors).drop("reference_id", "probe_id")
 
 
-def _partner_vectors(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str) -> "pl.Series":
+def _partner_vectors(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str, comparator: Comparator) -> "pl.Series":
     """The other side of each comparison: its reference, or its probe where the attempt's own frame is the reference."""
     import polars as pl
 
-    left, right = (side(lake, build=build, drop=drop, comparator=FACE.comparator) for side in (references, probes))
+    left, right = (side(lake, build=build, drop=drop, comparator=comparator) for side in (references, probes))
     by_reference = dict(zip(left.rows["reference_id"], left.vectors, strict=True))
     by_probe = dict(zip(right.rows["event_id"], right.vectors, strict=True))
     sides = rows.select("attempt_id", "reference_id", "probe_id").iter_rows()

@@ -41,6 +41,7 @@ from cv_quality.tasks.verification.explained_pairs import (
     read_frames,
     scored_attempts,
 )
+from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def explain_build(
     build: str,
     drops: Sequence[str],
     slices: Sequence[Slice],
-    conditions: Sequence[Dimension],
+    modality: BiometricModality,
     rerender: Rerender | None = None,
     threads: int = 2,
     seed: int = 0,
@@ -104,7 +105,7 @@ def explain_build(
         build: the build.
         drops: its own drops.
         slices: confirmed slices in order of rank; row `rank` of the tables is their place, from 1.
-        conditions: of the modality.
+        modality: with its conditions and its comparator.
         rerender: renders simulated attempts again; None for real images.
         threads: for model calls.
         seed: of the choice of pairs, and of the checks.
@@ -118,15 +119,15 @@ def explain_build(
     maps: list[Row] = []
     changes: list[Row] = []
     if ranked:
-        attempts = scored_attempts(lake, build=build, drops=drops)
-        choose = partial(choose_pairs, attempts, conditions=conditions, seed=seed)
+        attempts = scored_attempts(lake, build=build, drops=drops, comparator=modality.comparator)
+        choose = partial(choose_pairs, attempts, conditions=modality.conditions, seed=seed)
         chosen = {rank: choose(where=item) for rank, item in ranked.items()}
         frames = read_frames(lake, landing, [rows for item in chosen.values() for rows in (item.failures, item.passes)])
         with torch_threads(1):
             maps = list(_maps(chosen, frames, entry=entry, registry=registry, threads=threads, seed=seed))
             embedder = load_embedder(entry, registry=registry, threads=threads)
             again = partial(
-                change_conditions, frames=frames, embedder=embedder, conditions=conditions, rerender=rerender
+                change_conditions, frames=frames, embedder=embedder, conditions=modality.conditions, rerender=rerender
             )
             changes = [
                 {"rank": rank, **_change_row(found)} for rank, item in chosen.items() for found in again(item.failures)

@@ -13,7 +13,7 @@ from cv_quality.error_analysis.population import Population
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks.root_causes.attribution import AttributionSummary, Change, attribute_build
+from cv_quality.tasks.root_causes.attribution import AttributionSummary, ComparedPopulations, attribute_build
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.populations import attempt_population, genuine_attempts
@@ -75,9 +75,9 @@ def population(lake: Lake, model: str, drops: Sequence[str]) -> Population:
     return attempt_population(genuine_attempts(lake, build=model, drops=drops, modality=FACE), modality=FACE)
 
 
-def change(lake: Lake, *, has_drops: bool = True) -> Change:
+def change(lake: Lake, *, has_drops: bool = True) -> ComparedPopulations:
     before = population(lake, "old", DROPS["old"]) if has_drops else None
-    return Change("old", before, *(population(lake, model, DROPS["new"]) for model in ("old", "new")))
+    return ComparedPopulations("old", before, *(population(lake, model, DROPS["new"]) for model in ("old", "new")))
 
 
 def attributed(lake: Lake) -> tuple[AttributionSummary, pl.DataFrame]:

@@ -39,7 +39,7 @@ Frames = dict[tuple[str, str], NDArray[np.uint8]]
 def dark(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, Frames]:
     """The failures of the tiny scenario's slice below 10 lux, and their frames."""
     lake = scored_lake(tiny_landing, tmp_path_factory.mktemp("dark"))
-    attempts = scored_attempts(lake, build=BUILD, drops=[DROP])
+    attempts = scored_attempts(lake, build=BUILD, drops=[DROP], comparator=FACE.comparator)
     chosen = choose_pairs(attempts, where=DARK, conditions=FACE.conditions, seed=0)
     frames = read_frames(lake, open_store(str(tiny_landing)), [chosen.failures, chosen.passes])
     return chosen.failures, frames

@@ -45,7 +45,7 @@ def lake(landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 @pytest.fixture(scope="module")
 def attempts(lake: Lake) -> pl.DataFrame:
-    return scored_attempts(lake, build=BUILD, drops=[DROP])
+    return scored_attempts(lake, build=BUILD, drops=[DROP], comparator=FACE.comparator)
 
 
 def explained(lake: Lake, landing: Path, slices: Sequence[Slice]) -> ExplanationSummary:
@@ -58,7 +58,7 @@ def explained(lake: Lake, landing: Path, slices: Sequence[Slice]) -> Explanation
         build=BUILD,
         drops=[DROP],
         slices=slices,
-        conditions=FACE.conditions,
+        modality=FACE,
         rerender=rerenderer(store),
         threads=2,
     )
@@ -135,7 +135,7 @@ def test_in_an_all_pairs_drop_the_partner_is_the_frame_that_gave_the_score(tmp_p
     tries = [Sample(f"a{i}", "ann", vectors[i], frame=frames[i]) for i in range(4)]
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=tries, protocol="all_pairs")
     score_drop(lake, "d1")
-    found = scored_attempts(lake, build="b1", drops=["d1"])
+    found = scored_attempts(lake, build="b1", drops=["d1"], comparator=FACE.comparator)
     matrix = np.array(vectors) @ np.array(vectors).T
     np.fill_diagonal(matrix, -2.0)
     best = matrix.argmax(axis=1)

@@ -133,7 +133,7 @@ def explain_faces(workspace: "Workspace", build: str) -> "ExplanationSummary":
         build=build,
         drops=own_drops(workspace, build),
         slices=read_slices(workspace.lake, build, FRR.name),
-        conditions=CONDITIONS,
+        modality=FACE,
         rerender=rerenderer(workspace.landing),
         threads=workspace.settings.threads,
     )
