@@ -122,7 +122,7 @@ def lowered(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("lowered")
-def test_threads_and_precision_of_the_process_are_set_back_even_after_an_error() -> None:
+def test_threads_and_precision_are_set_back_even_after_an_error() -> None:
     before, within = settings_of_the_process(), []
 
     def fails() -> None:

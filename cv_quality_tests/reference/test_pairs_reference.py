@@ -154,9 +154,7 @@ def expected_block(references: Side, probes: Side) -> pl.DataFrame:
 
 @pytest.mark.parametrize("keep_all", [0, 10**6])
 @pytest.mark.parametrize("ranked", [(True, True), (True, False), (False, False)])
-def test_a_block_counts_each_reference_with_the_probes_of_others_that_come_later(
-    keep_all: int, ranked: tuple[bool, bool]
-) -> None:
+def test_a_block_counts_each_reference_with_later_probes_of_others(keep_all: int, ranked: tuple[bool, bool]) -> None:
     sides = side(530, seed=0, is_ranked=ranked[0]), side(610, seed=1, is_ranked=ranked[1])
     counts, expected = count_block(*sides, keep_all=keep_all, keep=900), expected_block(*sides)
     assert counts.n == expected.height

@@ -23,7 +23,7 @@ from cv_quality_tests.tasks.verification.tiny_drops import (
 RNG = np.random.default_rng(3)
 
 
-def test_a_probe_is_scored_against_the_renormalised_mean_of_the_reference_it_claims(lake: Lake) -> None:
+def test_a_probe_is_scored_against_the_fused_reference_that_it_claims(lake: Lake) -> None:
     enrols, attempts = random_drop(seed=1, subjects=["ann", "bob"], attempts=3)
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
     compare_drop(lake, build="b1", drop="d1", modality=FACE)
@@ -61,7 +61,7 @@ def test_attempts_without_template_reference_or_matching_are_not_compared(lake: 
     assert (summary.n_attempts, summary.n_genuine, summary.n_not_compared) == (4, 1, 3)
 
 
-def test_all_pairs_has_every_unordered_pair_of_a_subject_once_and_the_later_frame_as_probe(lake: Lake) -> None:
+def test_all_pairs_hold_each_pair_of_a_subject_once_later_frame_as_probe(lake: Lake) -> None:
     enrols, attempts = all_pairs_samples({"ann": 4, "bob": 3, "cyd": 1})
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts, protocol="all_pairs")
     compare_drop(lake, build="b1", drop="d1", modality=FACE)

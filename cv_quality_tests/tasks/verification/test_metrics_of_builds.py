@@ -69,7 +69,7 @@ def test_drops_add_up_to_the_build_and_a_metric_without_trial_has_a_reason(lake:
     assert (untried["value"], untried["reason"]) == (None, "no trial")
 
 
-def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_reason(lake: Lake) -> None:
+def test_operating_points_are_strict_or_undefined_with_a_reason(lake: Lake) -> None:
     mixed_drop(lake, "d1", seed=1)
     counted = []
     for model in ("b1", "b0"):
@@ -93,7 +93,7 @@ def test_operating_points_of_build_and_baseline_are_strict_or_undefined_with_a_r
     assert summary.undefined_points == 2
 
 
-def test_a_pair_of_frames_counts_once_in_the_whole_and_once_in_each_of_its_two_conditions(lake: Lake) -> None:
+def test_a_pair_of_frames_counts_once_in_all_and_in_each_condition(lake: Lake) -> None:
     enrols, attempts = all_pairs_samples({"ann": 3})
     labelled = [replace(sample, columns={"condition_label": f"c{i}"}) for i, sample in enumerate(attempts)]
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=labelled, protocol="all_pairs")
@@ -111,7 +111,7 @@ def people(count: int) -> list[str]:
     return [f"s{index:02d}" for index in range(count)]
 
 
-def test_the_samples_of_the_subjects_account_for_every_impostor_pair_of_drops_of_both_kinds(lake: Lake) -> None:
+def test_samples_account_for_every_impostor_pair_of_both_protocols(lake: Lake) -> None:
     for seed, drop in enumerate(("d1", "d2")):
         enrols, attempts = random_drop(seed=seed, subjects=people(4 + seed), attempts=3, prefix=f"{drop}-")
         write_drop(lake, drop=drop, build="b1", enrols=enrols, attempts=attempts)
@@ -134,7 +134,7 @@ def test_the_samples_of_the_subjects_account_for_every_impostor_pair_of_drops_of
     np.testing.assert_array_equal(scores.trials.of_dyads(pairs[0], pairs[1]), counts)
 
 
-def test_rates_of_pairs_carry_intervals_by_both_subjects_and_thresholds_are_found_anew(lake: Lake) -> None:
+def test_pair_rates_have_intervals_by_both_subjects_thresholds_anew(lake: Lake) -> None:
     enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
     score_drop(lake, "d1")
@@ -152,7 +152,7 @@ def test_rates_of_pairs_carry_intervals_by_both_subjects_and_thresholds_are_foun
     assert crossing["eer_low"] < crossing["eer"] == (crossing["fmr"] + crossing["fnmr"]) / 2 < crossing["eer_high"]
 
 
-def test_the_interval_of_the_fnmr_is_wider_where_its_threshold_is_estimated(lake: Lake) -> None:
+def test_the_fnmr_interval_is_wider_where_its_threshold_is_estimated(lake: Lake) -> None:
     enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
     write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
     score_drop(lake, "d1")

@@ -23,7 +23,7 @@ def test_every_attempt_ends_in_the_stage_that_decided_it(lake: Lake) -> None:
     assert rows.filter(attempt_id="a-d1-noface")["illuminance_band"].item() == "<10"
 
 
-def test_the_best_score_in_an_all_pairs_drop_is_over_all_other_frames_of_the_subject(lake: Lake) -> None:
+def test_the_best_score_of_all_pairs_is_over_all_other_frames(lake: Lake) -> None:
     rng = np.random.default_rng(5)
     vectors = [unit(rng.normal(size=16)) for _ in range(4)]
     frames = [f"f{index}.png" for index in range(4)]
