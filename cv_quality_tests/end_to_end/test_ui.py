@@ -259,6 +259,6 @@ def test_a_backfill_scores_two_builds_on_a_drop(ui: Ui, page: Page) -> None:
 def test_the_graph_shows_what_is_materialized(ui: Ui, page: Page) -> None:
     page.goto(ui.url("/asset-groups"))
     expect(page.get_by_text("verification_report", exact=True).first).to_be_visible()
-    page.get_by_text("verification_score", exact=True).last.dblclick()
+    page.locator('[data-tooltip="verification_score"]').last.dblclick()
     expect(page.get_by_text("metric_counts", exact=True).first).to_be_visible()
     page.screenshot(path=ui.home / "graph.png")
