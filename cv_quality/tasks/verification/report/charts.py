@@ -76,7 +76,7 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     """
     import altair as alt
 
-    build, threshold = source.scope.build, source.entry.decision_threshold
+    build, threshold, words = source.scope.build, source.entry.decision_threshold, score_words(source)
     rows = [
         {"model": model, "kind": kind, **bin_row(item)}
         for model, kinds in found.bins.items()
@@ -88,25 +88,26 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     x = alt.X(
         "low:Q",
         bin="binned",
-        title=f"score ({score_words(source).name})",
+        title=f"score ({words.name})",
         scale=alt.Scale(domain=[min(item.low for item in drawn), max(item.high for item in drawn)], nice=False),
-        axis=alt.Axis(grid=False, tickCount=7, format="~g"),
+        axis=alt.Axis(grid=False, tickCount=7, format=".3~g"),
     )
     scale, axis = alt.Scale(type="sqrt"), alt.Axis(format="~%", tickCount=5)
     y = alt.Y("share:Q", title="share of the class", scale=scale, axis=axis, stack=None)
     ink = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
-        legend=alt.Legend(title=None, orient="top-left", symbolType="square"),
+        legend=alt.Legend(title=None, orient="top-left" if words.is_similarity else "top-right", symbolType="square"),
     )
     bars = over(own).mark_bar(opacity=0.62, binSpacing=0)
     filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
     line = over(before).mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
-    mark = _threshold_mark(threshold, text=f"accept {score_words(source).sign} {threshold:g}")
-    layers = alt.layer(filled, line.encode(x=alt.X("low:Q"), y=y, color=ink), mark)
+    outline = line.encode(x=alt.X("low:Q"), y=y, color=ink)
+    mark = _threshold_mark(threshold, text=f"accept {words.sign} {threshold:g}")
+    layers = alt.layer(filled, *([outline] if before else []), mark)
     title = "Scores of genuine and impostor comparisons"
-    words = f"{title}: shares by score for {build}; the decision threshold lies at {threshold:g}."
-    return Chart("chart-scores", title, words, specification(layers, height=330, alt_text=title))
+    told = f"{title}: shares by score for {build}; the decision threshold lies at {threshold:g}."
+    return Chart("chart-scores", title, told, specification(layers, height=330, alt_text=title))
 
 
 def _threshold_mark(threshold: float, *, text: str) -> "alt.LayerChart | alt.FacetChart":
