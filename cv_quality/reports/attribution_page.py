@@ -7,7 +7,7 @@ How a change is split is in `cv_quality.error_analysis.attribution`; drawings co
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.error_analysis.attribution import Attribution, ChangePart, Contribution
+from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
 from cv_quality.error_analysis.slice_report import figure
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.rendering import write_page
@@ -74,7 +74,7 @@ def _part(found: Contribution, name: str) -> Estimate:
 
 
 def _rows(found: Attribution) -> tuple[PartRow, ...]:
-    named: list[tuple[str, ChangePart | Attribution, int, int]] = [
+    named: list[tuple[str, AttributedPart | Attribution, int, int]] = [
         *((part.condition, part, part.rows_before, part.rows_after) for part in found.parts),
         ("all rows", found, found.n_before, found.n_after),
     ]
