@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cv_quality.errors import StageError
 from cv_quality.gates.rules import Rule, Suite, suite
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from cv_quality.freshness import StageContext
+    from cv_quality.reports.section import Section
 
 PhaseName = Literal["ingest", "score", "measure", "explain", "report"]
 Numbers = Mapping[str, int | float | str]
@@ -145,12 +146,14 @@ class Task:
     Attributes:
         title: for people.
         stages: in the order of the data.
+        sections: of the page about a build, in its order.
     """
 
     name: str
     title: str
     modalities: tuple[Modality, ...]
     stages: tuple[Stage, ...]
+    sections: "tuple[Section[Any], ...]" = ()
 
     def __post_init__(self) -> None:
         """Check that the stages make a chain.

@@ -57,6 +57,10 @@ class Rate(Result):
     reason: str | None
     n_effective: float | None
 
+    @property
+    def has_interval(self) -> bool:
+        return self.low is not None and self.high is not None
+
 
 NO_TRIAL = Rate(None, 0, 0, None, None, None, 0, "no trial", None)
 

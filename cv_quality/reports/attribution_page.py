@@ -1,42 +1,40 @@
 """One self-contained HTML page for a change between two tables: the page of `cvq attribute --report`.
 
-How a change is split is in `cv_quality.error_analysis.attribution`; drawings come from `cv_quality.tasks.verification.report.root_cause_charts`. The
-page shows no row of the tables; the same attribution gives the same bytes.
+How a change is split is in `cv_quality.error_analysis.attribution`; drawings come from
+`cv_quality.reports.slice_charts`. The page shows no row of the tables; the same attribution gives the same bytes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.error_analysis.attribution import Attribution, Contribution
+from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
 from cv_quality.error_analysis.slice_report import figure
-from cv_quality.lake.store import atomic_path
-from cv_quality.reports import rendering
 from cv_quality.reports.drawing import Chart
-from cv_quality.tasks.verification.report.change import Part
-from cv_quality.tasks.verification.report.root_cause_charts import Step, moved, part_step, waterfall_chart
+from cv_quality.reports.rendering import write_page
+from cv_quality.reports.slice_charts import Estimate, WaterfallBar, moved, part_bar, waterfall_chart
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PartRow:
     """A part of the change as the table shows it; counts are failures and rows, or rows alone for a loss."""
 
     condition: str
     before: float | None
     after: float | None
     counts: tuple[str, str]
-    mix: Part
-    rate: Part
-    change: Part
+    mix: Estimate
+    rate: Estimate
+    change: Estimate
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class AttributionContent:
     """Everything that the template shows; the last row is the whole."""
 
     title: str
     attribution: Attribution
-    rows: tuple[Row, ...]
+    rows: tuple[PartRow, ...]
     chart: Chart
 
 
@@ -47,14 +45,12 @@ def write_attribution_report(attribution: Attribution, *, title: str, target: Pa
         title: what was compared, such as the files' names.
     """
     content = read_content(attribution, title=title)
-    html = rendering.render("attribution.html", content=content, figure=figure, moved=moved)
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(html.encode())
+    write_page("reports/templates/attribution.html", target, content=content, figure=figure, moved=moved)
 
 
-def read_content(attribution: Attribution, *, title: str) -> Content:
-    """Everything the page shows."""
-    return Content(title=title, attribution=attribution, rows=_rows(attribution), chart=_chart(attribution))
+def read_content(attribution: Attribution, *, title: str) -> AttributionContent:
+    """Put together everything that the page shows."""
+    return AttributionContent(title=title, attribution=attribution, rows=_rows(attribution), chart=_chart(attribution))
 
 
 def _chart(found: Attribution) -> Chart:
@@ -64,50 +60,37 @@ def _chart(found: Attribution) -> Chart:
     )
 
 
-def steps(found: Attribution) -> tuple[Step, ...]:
-    """From the rate before over the mix of all parts, and each part's own rate, to the rate after."""
-    bars = [Step("before", 0.0, found.rate_before, "baseline")]
-    bars.append(part_step(bars[-1].end, "how often each part occurs", _part(found, "mix")))
+def steps(found: Attribution) -> tuple[WaterfallBar, ...]:
+    """Lay out the bars from the rate before over the mix of all parts, and each part's own rate, to the rate after."""
+    bars = [WaterfallBar("before", 0.0, found.rate_before, "baseline")]
+    bars.append(part_bar(bars[-1].end, "how often each part occurs", _part(found, "mix")))
     for part in found.parts:
-        bars.append(part_step(bars[-1].end, f"how often it fails: {part.condition}", _part(part, "rate")))
-    return (*bars, Step("after", 0.0, found.rate_after, "build"))
+        bars.append(part_bar(bars[-1].end, f"how often it fails: {part.condition}", _part(part, "rate")))
+    return (*bars, WaterfallBar("after", 0.0, found.rate_after, "build"))
 
 
-def _part(found: Contribution, name: str) -> Part:
-    return Part(*(getattr(found, f"{name}{end}") for end in ("", "_low", "_high")))
+def _part(found: Contribution, name: str) -> Estimate:
+    return Estimate(*(getattr(found, f"{name}{end}") for end in ("", "_low", "_high")))
 
 
-def _rows(found: Attribution) -> tuple[Row, ...]:
-    parts = [
-        Row(
-            condition=part.condition,
-            before=part.rate_before,
-            after=part.rate_after,
-            counts=(
-                _counts(part.failures_before, part.rows_before, found),
-                _counts(part.failures_after, part.rows_after, found),
-            ),
-            mix=_part(part, "mix"),
-            rate=_part(part, "rate"),
-            change=_part(part, "change"),
-            reason=part.reason,
-        )
-        for part in found.parts
+def _rows(found: Attribution) -> tuple[PartRow, ...]:
+    named: list[tuple[str, AttributedPart | Attribution, int, int]] = [
+        *((part.condition, part, part.rows_before, part.rows_after) for part in found.parts),
+        ("all rows", found, found.n_before, found.n_after),
     ]
-    whole = Row(
-        condition="all rows",
-        before=found.rate_before,
-        after=found.rate_after,
-        counts=(
-            _counts(found.failures_before, found.n_before, found),
-            _counts(found.failures_after, found.n_after, found),
-        ),
-        mix=_part(found, "mix"),
-        rate=_part(found, "rate"),
-        change=_part(found, "change"),
-        reason=found.reason,
+    return tuple(
+        PartRow(
+            condition=condition,
+            before=item.rate_before,
+            after=item.rate_after,
+            counts=(_counts(item.failures_before, before, found), _counts(item.failures_after, after, found)),
+            mix=_part(item, "mix"),
+            rate=_part(item, "rate"),
+            change=_part(item, "change"),
+            reason=item.reason,
+        )
+        for condition, item, before, after in named
     )
-    return (*parts, whole)
 
 
 def _counts(failures: float, rows: int, found: Attribution) -> str:

@@ -1,13 +1,16 @@
 """How every chart of a page is drawn: its record, its scales and tooltips, and the one script that draws them all.
 
 Colours are CSS custom properties of the page, so a chart follows light, dark and print without being drawn again. What
-the charts show is said in `cv_quality.tasks.verification.report.charts` and `cv_quality.reports.evaluation_charts`.
+a chart shows is said beside its page; those that several pages have are in `cv_quality.reports.curves` and
+`cv_quality.reports.slice_charts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from cv_quality.metrics.results import percent
 
 if TYPE_CHECKING:
     import altair as alt
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
 Row = dict[str, str | float | int | bool | None]
 Spec = dict[str, Any]
 
+BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--faint)"
+DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
+DASHES: tuple[tuple[int, int], ...] = ((1, 0), (5, 3), (2, 2), (8, 3))
+"""How the curves of one chart are dashed, in their order; a fifth begins anew."""
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 # vega's expressions are interpreted (`ast`), so that the page can forbid eval in its content security policy.
@@ -45,14 +52,14 @@ class Chart:
 
 @cache
 def script() -> str:
-    """Vega, Vega-Lite, vega-embed and the loop that draws every chart, as one script without outside references."""
+    """Bundle Vega, Vega-Lite, vega-embed and the loop that draws every chart into one script."""
     import vl_convert
 
     return str(vl_convert.javascript_bundle(EMBED))
 
 
 def tips(fields: Mapping[str, tuple[str, str]]) -> "list[alt.Tooltip]":
-    """Tooltip lines: field with its type, to its name for people and its number format."""
+    """Make tooltip lines: field with its type, to its name for people and its number format."""
     import altair as alt
 
     return [
@@ -61,7 +68,20 @@ def tips(fields: Mapping[str, tuple[str, str]]) -> "list[alt.Tooltip]":
     ]
 
 
+def interval_words(low: float | None, high: float | None, *, words: Callable[[float | None], str] = percent) -> str:
+    """Write the bounds of an interval for a tooltip.
+
+    Args:
+        words: how a bound is written.
+
+    >>> interval_words(0.1, 0.25), interval_words(0.1, None)
+    ('10 % to 25 %', 'none')
+    """
+    return "none" if low is None or high is None else f"{words(low)} to {words(high)}"
+
+
 def level_axis(order: Sequence[str]) -> "alt.Y":
+    """Make an axis with one line a level, named on its left."""
     import altair as alt
 
     axis = alt.Axis(labelLimit=150, ticks=False, domain=False, labelPadding=8)
@@ -69,7 +89,7 @@ def level_axis(order: Sequence[str]) -> "alt.Y":
 
 
 def log_axis() -> "alt.Axis":
-    """Labels at powers of ten, and at 2 and 5 times them; lines nowhere else."""
+    """Make an axis with labels at powers of ten, and at 2 and 5 times them; lines nowhere else."""
     import altair as alt
 
     values = [float(f"{digit}e{power}") for power in range(-9, 1) for digit in (1, 2, 5) if digit == 1 or power < 0]
@@ -77,13 +97,19 @@ def log_axis() -> "alt.Axis":
 
 
 def over(rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":
-    """A chart over rows that travel within the specification, types always said in the encoding."""
+    """Start a chart over rows that travel within the specification, types always said in the encoding."""
     import altair as alt
 
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
 def specification(chart: Any, *, height: int, alt_text: str) -> Spec:
+    """Turn a chart into a specification as wide as its place on the page.
+
+    Args:
+        height: of the plot, in pixels.
+        alt_text: what it shows, in words.
+    """
     spec: Spec = chart.properties(width="container", height=height, description=alt_text).to_dict()
     spec.pop("$schema", None)
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}

@@ -1,6 +1,6 @@
 """The charts of an evaluation of score files as Vega-Lite specifications, and the bins that they need.
 
-The DET curve is that of `cv_quality.tasks.verification.report.charts`; how any chart is drawn is in `cv_quality.reports.drawing`. Charts
+The DET curve is that of `cv_quality.reports.curves`; how any chart is drawn is in `cv_quality.reports.drawing`. Charts
 hold aggregated numbers only, and scores in units of the files. Importing this module does not import Altair.
 """
 
@@ -16,14 +16,23 @@ from cv_quality.metrics.differentials import Differentials
 from cv_quality.metrics.quality import ErrorVersusReject
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports.drawing import Chart, Row, level_axis, over, specification, tips
+from cv_quality.reports.curves import HistogramBin, bin_row, filled_bins
+from cv_quality.reports.drawing import (
+    DASHES,
+    FAINT_INK,
+    Chart,
+    Row,
+    interval_words,
+    level_axis,
+    over,
+    specification,
+    tips,
+)
+from cv_quality.reports.rates import target_text
 from cv_quality.reports.rendering import number
-from cv_quality.scores.evaluation import Evaluation, Point
+from cv_quality.scores.evaluation import Evaluation
 from cv_quality.scores.extrapolation import ShapePoint, TailExtrapolation
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.tasks.verification.report.charts import DASHES, FAINT_INK
-from cv_quality.tasks.verification.report.curves import HistogramBin, filled_bins
-from cv_quality.tasks.verification.report.facts import target_text
 
 if TYPE_CHECKING:
     import altair as alt
@@ -93,18 +102,18 @@ class Histogram:
 
 
 def series(names: Sequence[str]) -> tuple[Series, ...]:
-    """A colour and a dash for each name, in their order; 28 differ."""
+    """Choose a colour and a dash for each name, in their order; 28 differ."""
     dashes = [" ".join(map(str, dash)) if index else "" for index, dash in enumerate(DASHES)]
     return tuple(Series(name, INKS[index % len(INKS)], dashes[index % len(dashes)]) for index, name in enumerate(names))
 
 
 def histogram(scores: ScoreSet) -> Histogram | None:
-    """Genuine and impostor scores in up to 128 equal bins; None where no score is finite, or none can be told apart.
+    """Bin genuine and impostor scores equally in up to 128 bins; None where no finite scores can be told apart.
 
     Scores that are all whole numbers, or decimals of up to three places, get bins that each hold as many of them:
     other bins would show a comb that is not there.
     """
-    both = [_in_file_units(scores, side) for side in (scores.genuine, scores.impostor)]
+    both = [-side if scores.is_negated else side for side in (scores.genuine, scores.impostor)]
     finite = [side[np.isfinite(side)] for side in both]
     if not sum(map(len, finite)):
         return None
@@ -122,10 +131,6 @@ def histogram(scores: ScoreSet) -> Histogram | None:
         n_infinite=sum(map(len, both)) - n_finite,
         n_beyond=n_finite - int(genuine.sum() + impostor.sum()),
     )
-
-
-def _in_file_units(scores: ScoreSet, values: Scores) -> Scores:
-    return -values if scores.is_negated else values
 
 
 def _extent(sides: Sequence[Scores]) -> tuple[float, float]:
@@ -166,7 +171,7 @@ def _edges(low: float, high: float, *, grid: float | None) -> NDArray[np.float64
 
 
 def histogram_chart(bins: Histogram, evaluation: Evaluation, *, id: str, classes: tuple[str, str]) -> Chart:
-    """Shares of genuine and impostor scores, and where the operating points have their thresholds.
+    """Draw shares of genuine and impostor scores, and where the operating points have their thresholds.
 
     The vertical axis is a square root, because the errors are in the thin tails.
 
@@ -176,13 +181,15 @@ def histogram_chart(bins: Histogram, evaluation: Evaluation, *, id: str, classes
     import altair as alt
 
     kinds = dict(zip(classes, (bins.genuine, bins.impostor), strict=True))
-    rows = [_bin_row(item, kind) for kind, items in kinds.items() for item in items]
+    rows = [{"kind": kind, **bin_row(item)} for kind, items in kinds.items() for item in items]
     marks = threshold_marks(evaluation, low=bins.low, high=bins.high)
-    top = _with_headroom(max(item.share for items in kinds.values() for item in items), lines=len(marks))
+    tallest = max(item.share for items in kinds.values() for item in items)
+    top = tallest / (1 - (len(marks) * LABEL_PX + 4) / HEIGHT) ** 2  # room for the names of marks above the bars
+    sign = {">=": "≥", "<=": "≤"}[evaluation.accept_when]
     x = alt.X(
         "low:Q",
         bin="binned",
-        title=f"score, accept {_sign(evaluation)} threshold",
+        title=f"score, accept {sign} threshold",
         scale=alt.Scale(domain=[_rounded(bins.low), _rounded(bins.high)], nice=False),
         axis=alt.Axis(grid=False, tickCount=7),
     )
@@ -208,13 +215,20 @@ def histogram_chart(bins: Histogram, evaluation: Evaluation, *, id: str, classes
 
 
 def threshold_marks(evaluation: Evaluation, *, low: float, high: float) -> list[Row]:
-    """The thresholds that lie between two scores, each with its name and the line on which that is written.
+    """Choose the thresholds that lie between two scores, each with its name and the line on which that is written.
 
     Names stand on the side with more room. The threshold that is farthest from there has the top line, and its rule is
     the longest, so that no rule crosses a name.
+
+    Args:
+        low, high: the ends of the axis.
     """
     points = [*evaluation.operating_points, *([evaluation.fixed] if evaluation.fixed else [])]
-    named = [(point.threshold, _point_name(point)) for point in points if point.threshold is not None]
+    named = [
+        (point.threshold, "given" if point.fmr_target is None else target_text(point.fmr_target))
+        for point in points
+        if point.threshold is not None
+    ]
     inside = sorted((threshold, name) for threshold, name in named if low <= threshold <= high)
     if not inside:
         return []
@@ -247,36 +261,13 @@ def _height_of(line: float, *, top: float) -> float:
     return float(top * (1 - line * LABEL_PX / HEIGHT) ** 2)
 
 
-def _with_headroom(share: float, *, lines: int) -> float:
-    """How far the axis reaches so that `lines` names stand above a bar of this share."""
-    return share / (1 - (lines * LABEL_PX + 4) / HEIGHT) ** 2
-
-
-def _point_name(point: Point) -> str:
-    return "given" if point.fmr_target is None else target_text(point.fmr_target)
-
-
-def _sign(evaluation: Evaluation) -> str:
-    return {">=": "≥", "<=": "≤"}[evaluation.accept_when]
-
-
-def _bin_row(item: HistogramBin, kind: str) -> Row:
-    return {
-        "kind": kind,
-        "low": _rounded(item.low),
-        "high": _rounded(item.high),
-        "count": item.count,
-        "share": float(f"{item.share:.6g}"),
-    }
-
-
 def _rounded(edge: float) -> float:
     """An edge without the last digits of the score that it was."""
     return float(f"{edge:.9g}")
 
 
 def reject_chart(curve: ErrorVersusReject, *, id: str) -> Chart | None:
-    """FNMR of what is kept against the share rejected for its quality; None with too few comparisons to draw."""
+    """Draw FNMR of what is kept against the share rejected for its quality; None with too few comparisons."""
     import altair as alt
 
     rows = _reject_rows(curve)
@@ -319,7 +310,7 @@ def _reject_rows(curve: ErrorVersusReject) -> list[Row]:
 
 
 def stability_charts(tail: TailExtrapolation, *, id: str) -> tuple[Chart, ...]:
-    """How shape and extrapolated threshold depend on how many scores are taken for the tail: flat is good.
+    """Draw how shape and extrapolated threshold depend on how many scores are taken for the tail: flat is good.
 
     The shape has bars of two standard errors; a quantity without two points is left out.
     """
@@ -385,7 +376,7 @@ def _stability_row(exceedances: int, value: float | None, low: float | None, hig
 
 
 def group_charts(found: Differentials, *, id: str) -> tuple[Chart, ...]:
-    """FMR within each group, and FNMR of each, with intervals; groups that are not ranked are grey."""
+    """Draw FMR within each group, and FNMR of each, with intervals; groups that are not ranked are grey."""
     fmr = {group.group: group.fmr for group in found.groups if group.fmr is not None}
     fnmr = {group.group: group.fnmr for group in found.groups}
     return (
@@ -419,6 +410,6 @@ def _group_row(group: str, rate: Rate) -> Row:
         "low": rate.low,
         "high": rate.high,
         "shown": percent(rate.value),
-        "interval": f"{percent(rate.low)} to {percent(rate.high)}",
+        "interval": interval_words(rate.low, rate.high),
         "counts": f"{rate.numerator:,} / {rate.denominator:,}",
     }

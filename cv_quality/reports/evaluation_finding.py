@@ -5,16 +5,16 @@ Only words are made here. The numbers are those of `cv_quality.scores.evaluation
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
+from cv_quality.reports.rates import target_text
 from cv_quality.reports.rendering import number
 from cv_quality.scores.evaluation import Evaluation, Point, Status
-from cv_quality.tasks.verification.report.facts import target_text
 
 REVERSED = 0.5
 """An EER above this is that of scores whose sign is wrong."""
 
 
 def leading(evaluation: Evaluation) -> Point | None:
-    """The point that is spoken of: at the threshold that was given, else at the strictest target that can be said.
+    """Choose the point that is spoken of: at the threshold that was given, else at the strictest target there is.
 
     Targets that rest on too few errors come last; None where every target is undefined.
     """
@@ -22,7 +22,7 @@ def leading(evaluation: Evaluation) -> Point | None:
 
 
 def firm(evaluation: Evaluation) -> Point | None:
-    """The point at the strictest target that rests on enough errors; groups and qualities are judged there too."""
+    """Choose the point at the strictest target that rests on enough errors; groups and qualities are judged there."""
     return _strictest(evaluation, "ok")
 
 
@@ -32,7 +32,7 @@ def _strictest(evaluation: Evaluation, status: Status) -> Point | None:
 
 
 def sentence(evaluation: Evaluation) -> str:
-    """The finding, without the name of the set and the final stop."""
+    """Say what was found, without the name of the set and the final stop."""
     if evaluation.eer.value > REVERSED:
         return (
             f"the scores look reversed: EER {percent(evaluation.eer.value)}, so that no rate means what it says until "

@@ -3,13 +3,11 @@
 The numbers are those of `cv_quality.metrics.differentials`; the charts are in `cv_quality.reports.evaluation_charts`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cv_quality.metrics.differentials import ALLOWED_RATIO, CheckResult, Differentials, RatioCheck
 from cv_quality.metrics.inequity import Measure
 from cv_quality.metrics.rates import Rate
-from cv_quality.reports.rendering import shown
-from cv_quality.tasks.verification.report import facts
 
 VERDICTS = {
     "pass": "No group is more than 25 % worse than all together, in FMR or FNMR.",
@@ -24,13 +22,13 @@ class GroupRow:
 
     name: str
     n_subjects: int
-    fmr: facts.Rate | None
-    fnmr: facts.Rate | None
+    fmr: Rate | None
+    fnmr: Rate
     checks: tuple[RatioCheck, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class SpreadRow:
     """How much one rate differs over the ranked groups, in words."""
 
     rate: str
@@ -48,8 +46,8 @@ class GroupsView:
     sentence: str
     rows: tuple[GroupRow, ...]
     overall: GroupRow
-    pairs: tuple[tuple[str, str, facts.Rate | None], ...]
-    spreads: tuple[Spread, ...]
+    pairs: tuple[tuple[str, str, Rate], ...]
+    spreads: tuple[SpreadRow, ...]
     garbe: str
     fdr: str
     alpha: float
@@ -57,26 +55,28 @@ class GroupsView:
 
 
 def groups_view(found: Differentials) -> GroupsView:
-    """Everything about groups that the page shows."""
+    """Put together everything about groups that the page shows."""
+    n_subjects = sum(group.n_subjects for group in found.groups)
     return GroupsView(
         verdict=found.verdict,
         sentence=VERDICTS[found.verdict],
-        rows=tuple(_rows(found)),
-        overall=GroupRow(
-            "all together",
-            sum(group.n_subjects for group in found.groups),
-            shown(found.overall.fmr_within),
-            shown(found.overall.fnmr),
-            (),
+        rows=tuple(
+            GroupRow(
+                group.group,
+                group.n_subjects,
+                group.fmr,
+                group.fnmr,
+                tuple(check for check in found.checks if check.group == group.group),
+            )
+            for group in found.groups
         ),
-        pairs=tuple((pair.group_a, pair.group_b, _ranked(pair.fmr)) for pair in found.pairs),
+        overall=GroupRow("all together", n_subjects, found.overall.fmr_within, found.overall.fnmr, ()),
+        pairs=tuple((pair.group_a, pair.group_b, pair.fmr) for pair in found.pairs),
         spreads=tuple(
-            Spread(
+            SpreadRow(
                 spread.rate.upper(),
                 spread.worst or "none ranked",
-                _measure(spread.worst_over_geometric_mean),
-                _measure(spread.max_over_min),
-                _measure(spread.gini),
+                *(_measure(item) for item in (spread.worst_over_geometric_mean, spread.max_over_min, spread.gini)),
             )
             for spread in found.spreads
         ),
@@ -84,27 +84,6 @@ def groups_view(found: Differentials) -> GroupsView:
         fdr=_measure(found.fdr),
         alpha=found.alpha,
     )
-
-
-def _rows(found: Differentials) -> list[GroupRow]:
-    return [
-        GroupRow(
-            group.group,
-            group.n_subjects,
-            _ranked(group.fmr),
-            _ranked(group.fnmr),
-            tuple(check for check in found.checks if check.group == group.group),
-        )
-        for group in found.groups
-    ]
-
-
-def _ranked(rate: Rate | None) -> facts.Rate | None:
-    """A rate as the table shows it, marked where it is too uncertain to be ranked."""
-    found = shown(rate)
-    if found is None or found.value is None or found.reason is None:
-        return found
-    return replace(found, counts=(*found.counts, "too few errors to rank"))
 
 
 def _measure(measure: Measure) -> str:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page for score sets that were evaluated without drops or builds; the way in.
+"""One self-contained HTML page for score sets that were evaluated without drops or builds.
 
 Here the parts are put together and written: sentences from `evaluation_finding`, drawings from `evaluation_charts`, and
 HTML by `rendering`. The page names no subject and shows no single comparison; the same sets give the same bytes.
@@ -10,17 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from cv_quality.lake.store import atomic_path
+from cv_quality.metrics.rates import Rate
 from cv_quality.reports import evaluation_charts as drawn
 from cv_quality.reports import evaluation_finding as finding
 from cv_quality.reports import rendering
+from cv_quality.reports.curves import DetPoint, det_chart
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.evaluation_charts import Histogram, Series
 from cv_quality.reports.evaluation_groups import GroupsView, groups_view
+from cv_quality.reports.rates import target_text
 from cv_quality.scores.evaluation import Evaluation, Point, Status
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.tasks.verification.report import charts, facts
-from cv_quality.tasks.verification.report.curves import DetPoint
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=subject )\S+")
 _ESTIMATES = ("design effect", "degrees of freedom", "scaled by", "taken to end")
@@ -29,14 +29,14 @@ CLASSES = {"verification": ("genuine", "impostor"), "liveness": ("bona fide", "a
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PointRow:
     """An operating point as the table shows it; the rates of an undefined one are None."""
 
     name: str
     threshold: str
     bounds: str
-    fmr: facts.Rate | None
-    fnmr: facts.Rate | None
+    fmr: Rate | None
+    fnmr: Rate | None
     methods: tuple[str, ...]
     status: Status
     reason: str | None
@@ -61,7 +61,7 @@ class SetView:
     classes: tuple[str, str]
     finding: str
     firm_threshold: str
-    points: tuple[Row, ...]
+    points: tuple[PointRow, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     bins: Histogram | None
@@ -82,7 +82,7 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class EvaluationContent:
     """Everything that the template shows; `undrawn` names the sets without a point on the DET curve."""
 
     title: str
@@ -99,13 +99,11 @@ def write_evaluation_report(evaluated: Sequence[tuple[ScoreSet, Evaluation]], *,
     Args:
         evaluated: each set with what `cv_quality.scores.evaluation.evaluate` said of it, in the order of the page.
     """
-    html = rendering.render("evaluation.html", content=read_content(evaluated))
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(html.encode())
+    rendering.write_page("reports/templates/evaluation.html", target, content=read_content(evaluated))
 
 
-def read_content(evaluated: Sequence[tuple[ScoreSet, Evaluation]]) -> Content:
-    """Everything the page shows."""
+def read_content(evaluated: Sequence[tuple[ScoreSet, Evaluation]]) -> EvaluationContent:
+    """Put together everything that the page shows."""
     evaluations = [evaluation for _, evaluation in evaluated]
     short = short_names([file for evaluation in evaluations for file in evaluation.files])
     names = set_names(evaluations, short)
@@ -114,7 +112,7 @@ def read_content(evaluated: Sequence[tuple[ScoreSet, Evaluation]]) -> Content:
         for index, ((scores, evaluation), series) in enumerate(zip(evaluated, drawn.series(names), strict=True), 1)
     )
     curves = {view.name: _curve(view.evaluation) for view in views}
-    return Content(
+    return EvaluationContent(
         title=names[0] if len(names) == 1 else f"{len(names)} score sets",
         sets=views,
         warnings=_warnings(views),
@@ -125,7 +123,7 @@ def read_content(evaluated: Sequence[tuple[ScoreSet, Evaluation]]) -> Content:
 
 
 def short_names(files: Sequence[str]) -> dict[str, str]:
-    """Files by as few of their last folders as tell them apart: a page that is passed on needs no more.
+    """Shorten files to as few of their last folders as tell them apart: a page that is passed on needs no more.
 
     >>> short_names(["/data/a/dev.txt", "/data/b/dev.txt"])
     {'/data/a/dev.txt': 'a/dev.txt', '/data/b/dev.txt': 'b/dev.txt'}
@@ -159,7 +157,7 @@ def _subjects(scores: ScoreSet) -> frozenset[str]:
 
 
 def set_names(evaluations: Sequence[Evaluation], short: Mapping[str, str]) -> list[str]:
-    """The sets' names; those that occur twice with the set's files, and then with a number."""
+    """Name the sets; those that occur twice with the set's files, and then with a number."""
     found = [_own_name(evaluation, short) for evaluation in evaluations]
     counts = Counter(found)
     told = [
@@ -215,28 +213,23 @@ def _no_reject(scores: ScoreSet, evaluation: Evaluation) -> str:
     return "The qualities do not differ enough to draw a curve."
 
 
-def _row(point: Point) -> Row:
+def _row(point: Point) -> PointRow:
     low, high = point.threshold_low, point.threshold_high
-    is_target = point.fmr_target is not None
-    return Row(
-        name=facts.target_text(point.fmr_target) if point.fmr_target is not None else "given threshold",
+    no_bounds = "as given" if point.fmr_target is None else "no bounds"
+    return PointRow(
+        name=target_text(point.fmr_target) if point.fmr_target is not None else "given threshold",
         threshold=rendering.number(point.threshold),
-        bounds=f"{rendering.number(low)} to {rendering.number(high)}" if low is not None else _no_bounds(is_target),
-        fmr=rendering.shown(point.fmr),
-        methods=_methods_of(point),
-        fnmr=rendering.shown(point.fnmr),
+        bounds=f"{rendering.number(low)} to {rendering.number(high)}" if low is not None else no_bounds,
+        fmr=point.fmr,
+        methods=tuple(
+            f"{name}: {rate.method}"
+            for name, rate in (("FMR", point.fmr), ("FNMR", point.fnmr))
+            if rate is not None and rate.method
+        ),
+        fnmr=point.fnmr,
         status=point.status,
         reason=point.reason,
     )
-
-
-def _methods_of(point: Point) -> tuple[str, ...]:
-    rates = {"FMR": point.fmr, "FNMR": point.fnmr}
-    return tuple(f"{name}: {rate.method}" for name, rate in rates.items() if rate is not None and rate.method)
-
-
-def _no_bounds(is_target: bool) -> str:
-    return "no bounds" if is_target else "as given"
 
 
 def _curve(evaluation: Evaluation) -> tuple[DetPoint, ...]:
@@ -252,7 +245,7 @@ def _det_chart(views: Sequence[SetView], curves: Mapping[str, Sequence[DetPoint]
     inks = {view.name: view.series.ink for view in views}
     marked = {view.name: _marked(finding.leading(view.evaluation)) for view in views}
     decided = {name: point for name, point in marked.items() if point is not None}
-    return charts.det_chart(curves, decided=decided, inks=inks, noun="score set")
+    return det_chart(curves, decided=decided, inks=inks, noun="score set")
 
 
 def _marked(point: Point | None) -> DetPoint | None:

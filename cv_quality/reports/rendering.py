@@ -1,34 +1,46 @@
 """How a page becomes HTML: one template engine for every report, and the script that its policy lets run.
 
-Templates build on `base.html`, which forbids the network and every other script. What a page says is in
-`cv_quality.tasks.verification.report.page` and `cv_quality.reports.evaluation_page`.
+Templates lie beside what they show and are named by their path in the package. They build on
+`reports/templates/base.html`, which forbids the network and every other script.
 """
 
 import base64
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cv_quality.lake.store import atomic_path
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports import drawing
 from cv_quality.reports.drawing import Chart
-from cv_quality.tasks.verification.report import facts, verdict
+from cv_quality.reports.rates import target_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def render(template: str, **values: object) -> str:
-    """A template as HTML; every value is escaped, and only the drawing script may run."""
+def write_page(template: str, target: Path, **values: object) -> bytes:
+    """Write a template as HTML to `target`, at once or not at all; returns what was written.
+
+    Every value is escaped, and only the drawing script may run.
+
+    Args:
+        template: path of its file in the package.
+        values: what the template shows, by name.
+    """
     script = drawing.script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template(template).render(script=script, script_digest=digest, **values)
+    page = _environment().get_template(template).render(script=script, script_digest=digest, **values).encode()
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(page)
+    return page
 
 
 def number(value: float | None) -> str:
-    """A threshold, or a measure without a unit, as people read it.
+    """Write a threshold, or a measure without a unit, as people read it.
 
     >>> number(0.4199999), number(12345.678), number(float("-inf")), number(None)
     ('0.42', '12345.7', '−∞', 'undefined')
@@ -40,7 +52,7 @@ def number(value: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """A difference of two rates in percentage points, signed.
+    """Write a difference of two rates in percentage points, signed.
 
     >>> points(0.0123), points(-0.5), points(0.0), points(None)
     ('+1.23 pp', '−50 pp', '±0 pp', '—')
@@ -51,21 +63,23 @@ def points(value: float | None) -> str:
     return f"{sign}{100 * abs(value):.3g} pp"
 
 
-def shown(rate: Rate | None) -> facts.Rate | None:
-    """A rate as the table shows it, with the number of independent trials that would be worth as much."""
-    if rate is None:
-        return None
-    counts = [f"{rate.numerator:,} / {rate.denominator:,}"]
+def count_lines(rate: Rate, *, with_rank: bool = False) -> list[str]:
+    """Write the counts of a rate with the number of independent trials that would be worth as much.
+
+    Args:
+        with_rank: whether a line says so where the rate is too uncertain to be ranked.
+    """
+    lines = [f"{rate.numerator:,} / {rate.denominator:,}"]
     if rate.n_effective is not None:
-        counts.append(f"n effective {rate.n_effective:,.0f}")
-    return facts.Rate(value=rate.value, low=rate.low, high=rate.high, reason=rate.reason, counts=tuple(counts))
+        lines.append(f"n effective {rate.n_effective:,.0f}")
+    return [*lines, "too few errors to rank"] if with_rank and rate.reason is not None else lines
 
 
 def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("cv_quality.reports"),
+        loader=PackageLoader("cv_quality", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -75,10 +89,11 @@ def _environment() -> "Environment":
         percent=percent,
         points=points,
         number=number,
+        count_lines=count_lines,
+        target=target_text,
         spec=_spec_text,
         day=lambda value: f"{value:%Y-%m-%d}",
     )
-    environment.globals.update(describe=verdict.describe, target=facts.target_text)
     return environment
 
 

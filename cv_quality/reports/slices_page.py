@@ -1,7 +1,7 @@
 """One self-contained HTML page for a search for slices in any table: the page of `cvq slices --report`.
 
-What was found is in `cv_quality.error_analysis.slice_report`; drawings come from `cv_quality.tasks.verification.report.root_cause_charts`. The page shows
-no row of the table; the same findings give the same bytes.
+What was found is in `cv_quality.error_analysis.slice_report`; drawings come from
+`cv_quality.reports.slice_charts`. The page shows no row of the table; the same findings give the same bytes.
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,16 @@ from pathlib import Path
 
 from cv_quality.error_analysis.slice_report import SliceFinding, SliceReport, figure
 from cv_quality.error_analysis.slices import Predicate, Slice
-from cv_quality.lake.store import atomic_path
-from cv_quality.reports import rendering
 from cv_quality.reports.drawing import Chart
-from cv_quality.tasks.verification.report.root_cause_charts import Bar, slices_chart
+from cv_quality.reports.rendering import write_page
+from cv_quality.reports.slice_charts import RateBar, slices_chart
 
 CHARTED = 30
 """So many slices are drawn, the best first; the table lists all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SliceCard:
     """A confirmed slice with its conditions as text to copy."""
 
     number: int
@@ -31,12 +30,12 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class SlicesContent:
     """Everything that the template shows."""
 
     title: str
     findings: SliceReport
-    slices: tuple[Shown, ...]
+    slices: tuple[SliceCard, ...]
     chart: Chart | None
 
 
@@ -46,20 +45,19 @@ def write_slices_report(findings: SliceReport, *, title: str, target: Path) -> N
     Args:
         title: what was searched, such as the file's name.
     """
-    html = rendering.render("slices.html", content=read_content(findings, title=title), figure=figure, limit=CHARTED)
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(html.encode())
+    content = read_content(findings, title=title)
+    write_page("reports/templates/slices.html", target, content=content, figure=figure, limit=CHARTED)
 
 
-def read_content(findings: SliceReport, *, title: str) -> Content:
-    """Everything the page shows."""
+def read_content(findings: SliceReport, *, title: str) -> SlicesContent:
+    """Put together everything that the page shows."""
     shown = tuple(_shown(number, finding, findings) for number, finding in enumerate(findings.slices, 1))
-    return Content(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
+    return SlicesContent(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
 
 
-def _shown(number: int, finding: SliceFinding, findings: SliceReport) -> Shown:
+def _shown(number: int, finding: SliceFinding, findings: SliceReport) -> SliceCard:
     is_rate = findings.kind == "rate"
-    return Shown(
+    return SliceCard(
         number=number,
         finding=finding,
         condition=finding.where.sentence(),
@@ -69,9 +67,9 @@ def _shown(number: int, finding: SliceFinding, findings: SliceReport) -> Shown:
     )
 
 
-def _chart(shown: tuple[Shown, ...], findings: SliceReport) -> Chart:
+def _chart(shown: tuple[SliceCard, ...], findings: SliceReport) -> Chart:
     bars = [
-        Bar(
+        RateBar(
             words=f"{item.number}. {item.condition}",
             value=item.finding.rate,
             low=item.finding.low,
@@ -86,7 +84,7 @@ def _chart(shown: tuple[Shown, ...], findings: SliceReport) -> Chart:
 
 
 def polars_text(where: Slice) -> str:
-    """A slice as Polars code, to copy into `frame.filter(...)`; it selects the rows that `Slice.expression` does.
+    """Write a slice as Polars code, to copy into `frame.filter(...)`; it selects the rows that `Slice.expression` does.
 
     >>> polars_text(Slice((Predicate("lux", "<=", 9.5), Predicate("eyewear", "in", ("glasses", "sunglasses")))))
     "(pl.col('lux') <= 9.5) & pl.col('eyewear').is_in(['glasses', 'sunglasses'])"

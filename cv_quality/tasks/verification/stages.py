@@ -88,8 +88,13 @@ def _measure(context: StageContext) -> "DataclassInstance":
 def _score_histogram(context: StageContext) -> bytes:
     from cv_quality.tasks.verification.report.pictures import score_histogram
 
-    threshold = context.entry.decision_threshold
-    return score_histogram(context.lake, build=context.build, drop=context.drop, decision_threshold=threshold)
+    return score_histogram(
+        context.lake,
+        build=context.build,
+        drop=context.drop,
+        comparator=biometric(context.modality).comparator,
+        decision_threshold=context.entry.decision_threshold,
+    )
 
 
 def _impostors(context: StageContext) -> Numbers:
@@ -151,17 +156,21 @@ def _explanations(context: StageContext) -> "DataclassInstance":
 
 
 def _report(context: StageContext) -> "DataclassInstance":
+    from cv_quality.reports.scope import Scope
+    from cv_quality.reports.section import ReportSource
     from cv_quality.tasks.verification.report.page import write_failure_report
 
-    return write_failure_report(
+    workspace, task, (_, *baselines) = context.workspace, context.freshness.task, context.models
+    source = ReportSource(
         lake=context.lake,
-        landing=context.workspace.landing,
-        registry_entry=context.entry,
-        baseline=context.workspace.registry.baseline(context.build),
-        build=context.build,
-        target=context.workspace.report_path(context.build),
-        warehouse=context.workspace.settings.warehouse,
+        landing=workspace.landing,
+        scope=Scope(context.build, next(iter(baselines), None), tuple(context.drops)),
+        entry=context.entry,
+        modality=context.modality,
+        gates=tuple(stage.name for stage in task.stages),
+        warehouse=workspace.settings.warehouse,
     )
+    return write_failure_report(source, task.sections, workspace.report_path(context.build))
 
 
 INFER = Stage(

@@ -1,15 +1,16 @@
-"""Verification as a task: its modalities and its stages."""
+"""Verification as a task: its modalities, its stages and the sections of its page."""
 
 from cv_quality.stage import Task
 from cv_quality.tasks.ingest import INGEST
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.modality import BiometricModality
+from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.stages import STAGES
 
 
 def verification(*modalities: BiometricModality) -> Task:
     """The task over these modalities."""
-    return Task("verification", "Verification", modalities, (*INGEST, *STAGES))
+    return Task("verification", "Verification", modalities, (*INGEST, *STAGES), SECTIONS)
 
 
 VERIFICATION = verification(FACE)

@@ -1,6 +1,7 @@
 """A modality declared in one value, with an importer: from drops to report beside faces, distances throughout."""
 
 import itertools
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from cv_quality.tasks.verification.tables import (
 from cv_quality.tasks.verification.task import verification
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import quietly
+from cv_quality_tests.reports.score_pages import words
 from cv_quality_tests.tasks.verification.toy_modality import (
     BUILD,
     DROPS,
@@ -87,7 +89,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory, tiny_landing: Path) -> ToyLake
     shutil.copytree(tiny_landing / FACE_DROP, Path(workspace.settings.landing) / FACE_DROP)
     samples = draw_toy_samples()
     import_toy(samples, landing=workspace.landing)
-    done = run_due(workspace, track=quietly, tasks=[replace(TASK, stages=TASK.stages[:-1])])
+    done = run_due(workspace, track=quietly, tasks=[TASK])
     return ToyLake(workspace, samples, done)
 
 
@@ -184,6 +186,29 @@ def test_gates_ask_for_the_templates_of_the_toy() -> None:
 def test_slices_find_what_was_planted_in_a_condition_of_the_toy(toy: ToyLake) -> None:
     first = toy.rows(FAILURE_SLICES).filter(finding="confirmed").sort("rank").row(0, named=True)
     assert first["condition"] == "surface is wet"
+
+
+def test_the_page_speaks_of_the_conditions_and_scores_of_the_toy(toy: ToyLake) -> None:
+    html = toy.workspace.report_path(BUILD).read_text()
+    page = words(html)
+    assert "Failure report, toy verification" in page
+    assert "Decision threshold9.0 (Euclidean distance)" in page
+    assert "impostor comparisons with a score at or below the threshold" in page
+    assert "genuine (mated) comparisons with a score above the threshold" in page
+    assert "rejects with the highest scores" in page
+    assert f"accept ≤ {THRESHOLD:g}" in html
+    assert "FNMR by plate tilt in degrees" in page
+    assert "FNMR by plate surface" in page
+    for foreign in ("illuminance", "eyewear", "cosine", "thermal"):
+        assert foreign not in html.split("</style>")[1].split("<script>")[0].lower()
+
+
+def test_the_worst_failures_of_the_toy_are_the_largest_distances(toy: ToyLake) -> None:
+    page = words(toy.workspace.report_path(BUILD).read_text())
+    largest = sorted(genuine_distances(toy.seen), reverse=True)[:3]
+    shown = [float(score) for score in re.findall(r"Score ?(\d+\.\d{3}) ?Baseline", page)]
+    assert shown[:3] == pytest.approx(largest, abs=6e-4)
+    assert shown == sorted(shown, reverse=True)
 
 
 def test_a_comparator_that_leaves_its_range_is_named_with_the_value() -> None:

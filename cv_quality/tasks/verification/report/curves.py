@@ -1,180 +1,125 @@
-"""What the charts draw, aggregated so that a page never holds more than a few hundred points of each.
+"""Scores of a build, aggregated so that a page never holds more than a few hundred points of each chart.
 
-Score distributions, latency and parity are computed here from the lake, the DET curve is read as it was measured; how
-they look is the business of `cv_quality.tasks.verification.report.charts`.
+Histograms are made here from the lake, the DET curve is read as it was measured; how they look is in
+`cv_quality.tasks.verification.report.charts`.
 """
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.lake.lake import Lake
-from cv_quality.tasks.verification.dimensions import dimensions_of
-from cv_quality.tasks.verification.modalities.face import FACE
-from cv_quality.tasks.verification.report.facts import MIN_ERRORS, Scope, mated, model_rows
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, DET_CURVE, IMPOSTOR_COUNTS
+from cv_quality.lake.lake import TableKey
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT
+from cv_quality.reports.curves import DetPoint, HistogramBin, filled_bins
+from cv_quality.reports.scope import model_rows
+from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.modality import Comparator
+from cv_quality.tasks.verification.report.data import find_point, mated
+from cv_quality.tasks.verification.report.wording import comparator_of
+from cv_quality.tasks.verification.tables import COMPARISONS, DET_CURVE, IMPOSTOR_COUNTS, OPERATING_POINTS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BINS = 65_536
 HISTOGRAM_BINS = 128
-PARITY_BINS = 41
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """All scores of one model on the drops: genuine ones ascending, impostor counts by bin of width 2/65536 from -1."""
+    """All scores of one model on the drops: genuine ones as they are, impostor ones counted by bin of their scale."""
 
     genuine: "NDArray[np.float64]"
     impostor: "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True)
-class DetPoint:
-    """Both error rates at one threshold, with the 95 % band of the FNMR at that FMR where it is known."""
+class ScoreCurves:
+    """How well the two classes are told apart, by model.
 
-    threshold: float
-    fmr: float
-    fnmr: float
-    low: float | None = None
-    high: float | None = None
+    Attributes:
+        det: points of the curve; those where a rate is 0 are left out, as both axes are logarithmic.
+        decided: the point at the decision threshold, where it has a place on such axes.
+        bins: histograms, by "genuine" and "impostor".
+        n_impostor: cross-subject pairs.
+    """
 
+    det: Mapping[str, tuple[DetPoint, ...]]
+    decided: Mapping[str, DetPoint]
+    bins: Mapping[str, Mapping[str, tuple[HistogramBin, ...]]]
+    n_impostor: int
 
-@dataclass(frozen=True, slots=True)
-class HistogramBin:
-    """Comparisons with low <= score < high, counted and as a share of their class."""
-
-    low: float
-    high: float
-    count: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Percentiles in ms of one group; None where fewer than five attempts lie beyond the percentile."""
-
-    dimension: str
-    level: str
-    n: int
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
+    @property
+    def undrawn(self) -> list[str]:
+        """The models without a point on the curve."""
+        return [model for model, points in self.det.items() if not points]
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Device score minus re-inferred score, over comparisons where both come from the same build."""
+def read_score_curves(source: ReportSource) -> ScoreCurves:
+    """Read the DET curve and the scores of every model over the build's drops."""
+    scope = source.scope
+    rows = source.lake.read(OPERATING_POINTS, TableKey(build=scope.build)).to_dicts()
+    decided = {model: find_point(rows, model=model, point="decision_threshold") for model in scope.models}
+    scores = {model: read_scores(source, model) for model in scope.models}
+    return ScoreCurves(
+        det={model: _read_det_curve(source, model) for model in scope.models},
+        decided={
+            model: DetPoint(threshold=row["threshold"], fmr=row["fmr"], fnmr=row["fnmr"])
+            for model, row in decided.items()
+            if row is not None and row["fmr"] and row["fnmr"]
+        },
+        bins=histograms(scores, comparator_of(source)),
+        n_impostor=int(scores[scope.build].impostor.sum()),
+    )
 
-    n: int
-    mean_difference: float
-    largest_difference: float
-    n_flipped: int
-    bins: tuple[HistogramBin, ...]
 
-
-def read_scores(lake: Lake, *, scope: Scope, model: str) -> Scores:
-    """Every score of one model over the build's drops."""
+def read_scores(source: ReportSource, model: str) -> Scores:
+    """Read every score of one model over the build's drops."""
     import numpy as np
     import polars as pl
 
-    genuine = lake.scan(COMPARISONS, scope.grid(model)).filter(mated()).select("score").collect()
-    counts = model_rows(lake, IMPOSTOR_COUNTS, build=scope.build, model=model)
+    genuine = source.lake.scan(COMPARISONS, source.scope.grid(model)).filter(mated()).select("score").collect()
+    counts = model_rows(source.lake, IMPOSTOR_COUNTS, build=source.scope.build, model=model)
     impostor = np.zeros(BINS, dtype=np.int64)
     impostor[counts["bin"].to_numpy()] = counts["count"].to_numpy()
-    return Scores(genuine=np.sort(genuine["score"].cast(pl.Float64).to_numpy()), impostor=impostor)
+    return Scores(genuine=genuine["score"].cast(pl.Float64).to_numpy(), impostor=impostor)
 
 
-def read_det_curve(lake: Lake, *, scope: Scope, model: str) -> tuple[DetPoint, ...]:
-    """The measured curve of one model; points where a rate is 0 are left out, as both axes are logarithmic."""
-    rows = model_rows(lake, DET_CURVE, build=scope.build, model=model)
+def _read_det_curve(source: ReportSource, model: str) -> tuple[DetPoint, ...]:
+    rows = model_rows(source.lake, DET_CURVE, build=source.scope.build, model=model)
     rows = rows.filter((rows["fmr"] > 0) & (rows["fnmr"] > 0)).sort("fmr_target", descending=True)
     return tuple(DetPoint(*row) for row in rows.select("threshold", "fmr", "fnmr", "fnmr_low", "fnmr_high").iter_rows())
 
 
-def histograms(scores: Scores, *, bins: int = HISTOGRAM_BINS) -> dict[str, tuple[HistogramBin, ...]]:
-    """Genuine and impostor scores in equal bins over [-1, 1]; empty bins are left out."""
-    import numpy as np
-
-    edges = np.linspace(-1.0, 1.0, bins + 1)
-    genuine = np.histogram(scores.genuine, edges)[0]
-    impostor = scores.impostor.reshape(bins, -1).sum(axis=1)
-    return {"genuine": filled_bins(edges, genuine), "impostor": filled_bins(edges, impostor)}
-
-
-def filled_bins(
-    edges: "NDArray[np.float64]", counts: "NDArray[np.int64]", *, total: int | None = None
-) -> tuple[HistogramBin, ...]:
-    """Bins that hold something, with their share of `total`, or else of all that lies in a bin."""
-    of = int(counts.sum()) if total is None else total
-    return tuple(
-        HistogramBin(low=float(low), high=float(high), count=int(count), share=int(count) / of)
-        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
-        if count
-    )
-
-
-def read_latency(lake: Lake, *, scope: Scope, dimension: str) -> tuple[Latency, ...]:
-    """Latency in the devices' logs by one column of the attempts, over the attempts that have both."""
-    import polars as pl
-
-    latency = pl.col("device_latency_ms")
-    rows = (
-        lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build))
-        .filter(latency.is_not_null() & pl.col(dimension).is_not_null())
-        .group_by(dimension)
-        .agg(pl.len().alias("n"), *(latency.quantile(q, "linear").alias(str(q)) for q in (0.5, 0.95, 0.99)))
-        .collect()
-    )
-    return tuple(
-        Latency(
-            dimension=dimension,
-            level=row[dimension],
-            n=row["n"],
-            p50_ms=_supported(row["0.5"], n=row["n"], quantile=0.5),
-            p95_ms=_supported(row["0.95"], n=row["n"], quantile=0.95),
-            p99_ms=_supported(row["0.99"], n=row["n"], quantile=0.99),
-        )
-        for row in sorted(rows.to_dicts(), key=lambda row: _declared_order(dimension, row[dimension]))
-    )
-
-
-def _declared_order(dimension: str, level: str) -> tuple[int, str]:
-    """Levels as they are declared ("nominal" before "fair"), others by name."""
-    levels = next(item.column.levels for item in dimensions_of(FACE) if item.name == dimension)
-    return (levels.index(level) if level in levels else len(levels), level)
-
-
-def _supported(value: float, *, n: int, quantile: float) -> float | None:
-    return value if n * (1 - quantile) >= MIN_ERRORS - 1e-9 else None
-
-
-def read_parity(lake: Lake, *, scope: Scope, threshold: float) -> Parity | None:
-    """How far the device's scores are from the lab's on the same build; None when no device score was logged.
+def histograms(
+    scores: Mapping[str, Scores], comparator: Comparator, *, bins: int = HISTOGRAM_BINS
+) -> dict[str, dict[str, tuple[HistogramBin, ...]]]:
+    """Bin genuine and impostor scores equally over the axis of the comparator; empty bins are left out.
 
     Args:
-        threshold: the build's decision threshold; a comparison is flipped when only one of its scores reaches it.
+        scores: by model.
+        comparator: whose scores they are.
+        bins: over the axis.
     """
     import numpy as np
-    import polars as pl
 
-    rows = (
-        lake.scan(COMPARISONS, scope.grid(scope.build))
-        .filter(pl.col("is_parity_expected") & pl.col("device_score").is_not_null())
-        .select("score", "device_score")
-        .collect()
-    )
-    if rows.is_empty():
-        return None
-    score, device = rows["score"].to_numpy(), rows["device_score"].to_numpy()
-    difference = device - score
-    reach = max(float(np.abs(difference).max()), 1e-6)
-    edges = np.linspace(-reach, reach, PARITY_BINS + 1)
-    return Parity(
-        n=rows.height,
-        mean_difference=float(np.abs(difference).mean()),
-        largest_difference=float(np.abs(difference).max()),
-        n_flipped=int(((score >= threshold) != (device >= threshold)).sum()),
-        bins=filled_bins(edges, np.histogram(difference, edges)[0]),
-    )
+    middles = comparator.oriented(comparator.scale.score_at((np.arange(BINS) + 0.5) / BINS_PER_UNIT - 1.0))
+    drawn = [side for item in scores.values() for side in (item.genuine, middles[item.impostor > 0])]
+    edges = np.linspace(*score_axis(comparator, drawn), bins + 1)
+    return {
+        model: {
+            "genuine": filled_bins(edges, np.histogram(item.genuine, edges)[0]),
+            "impostor": filled_bins(edges, np.histogram(middles, edges, weights=item.impostor)[0]),
+        }
+        for model, item in scores.items()
+    }
+
+
+def score_axis(comparator: Comparator, drawn: "Iterable[NDArray[np.float64]]") -> tuple[float, float]:
+    """Choose the ends of an axis of scores: the range of the comparator, cut where the scores end if it is infinite."""
+    ends = [end for side in drawn if side.size for end in (float(side.min()), float(side.max()))]
+    low, high = comparator.score_range
+    low = low if math.isfinite(low) else min(ends, default=min(high, 1.0) - 1.0)
+    high = high if math.isfinite(high) else max(ends, default=low)
+    return low, high if high > low else low + 1.0

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cv_quality.lake.lake import Lake
-from cv_quality.tasks.verification.report.facts import DIMENSIONS, Rate, Scope, interval_rate, model_rows
-from cv_quality.tasks.verification.report.queries import Query, differentials_query
+from cv_quality.reports.queries import Query, rows_query
+from cv_quality.reports.rates import RatePair, read_rate
+from cv_quality.reports.scope import Scope, model_rows
+from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.tables import DIFFERENTIALS
 
-NAMES = {"fnmr": "FNMR", "fmr": "FMR", "fta": "FTA"}
+METRICS = ("fnmr", "fmr", "fta")
+"""The rates in the order of the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRate:
-    """One rate of one group, or the FMR between two, for the build and its baseline.
+    """One rate of one group, or the FMR between two.
 
     Attributes:
         ratio, ratio_low, ratio_high: the build's rate over that of all; None where it is not held against the rule.
@@ -25,8 +28,7 @@ class GroupRate:
     """
 
     name: str
-    build: Rate
-    baseline: Rate | None
+    rates: RatePair
     ratio: float | None
     ratio_low: float | None
     ratio_high: float | None
@@ -42,18 +44,24 @@ class Attribute:
     query: Query
 
 
-def read_groups(lake: Lake, *, scope: Scope) -> tuple[Attribute, ...]:
-    """Every attribute of which at least two groups are known."""
+def read_groups(source: ReportSource) -> tuple[Attribute, ...]:
+    """Read every attribute of which at least two groups are known."""
+    scope = source.scope
     found = {
-        model: {_key(row): row for row in model_rows(lake, DIFFERENTIALS, build=scope.build, model=model).to_dicts()}
+        model: {
+            _key(row): row for row in model_rows(source.lake, DIFFERENTIALS, build=scope.build, model=model).to_dicts()
+        }
         for model in scope.models
     }
     own = found[scope.build]
+    labels = {item.level_column: item.level_label for item in counted_dimensions(source.modality)}
     return tuple(
         Attribute(
-            label=DIMENSIONS[attribute],
+            label=labels[attribute],
             rates=tuple(_rate(key, found, scope=scope) for key in _ordered(own) if key[0] == attribute),
-            query=differentials_query(scope.build, models=scope.models, attribute=attribute),
+            query=rows_query(
+                DIFFERENTIALS, build=scope.build, where={"model_build_id": scope.models, "attribute": attribute}
+            ),
         )
         for attribute in sorted({key[0] for key in own})
     )
@@ -67,21 +75,15 @@ def _key(row: Mapping[str, Any]) -> Key:
 
 
 def _ordered(keys: Iterable[Key]) -> list[Key]:
-    """FNMR first, FMR within groups before FMR between them, FTA last; unknown groups behind the others."""
-    order = {"fnmr": 0, "fmr": 1, "fta": 2}
-    return sorted(keys, key=lambda key: (order[key[1]], key[2] != key[3], "unknown" in key, key[2:]))
+    """FMR within groups before FMR between them, unknown groups behind the others."""
+    return sorted(keys, key=lambda key: (METRICS.index(key[1]), key[2] != key[3], "unknown" in key, key[2:]))
 
 
 def _rate(key: Key, found: Mapping[str, Mapping[Key, Mapping[str, Any]]], *, scope: Scope) -> GroupRate:
     _, metric, level, other = key
-    row = found[scope.build][key]
-    before = found.get(scope.baseline or "", {}).get(key)
+    row, before = found[scope.build][key], found.get(scope.baseline or "", {}).get(key)
     return GroupRate(
-        name=f"{NAMES[metric]}, {level}" if level == other else f"{NAMES[metric]}, {level} against {other}",
-        build=interval_rate(row),
-        baseline=interval_rate(before) if before else None,
-        ratio=row["ratio"],
-        ratio_low=row["ratio_low"],
-        ratio_high=row["ratio_high"],
-        verdict=row["verdict"],
+        name=f"{metric.upper()}, {level}" if level == other else f"{metric.upper()}, {level} against {other}",
+        rates=RatePair(read_rate(row), read_rate(before) if before else None),
+        **{name: row[name] for name in ("ratio", "ratio_low", "ratio_high", "verdict")},
     )

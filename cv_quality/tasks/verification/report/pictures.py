@@ -1,13 +1,19 @@
 """Small pictures for people who watch a run: one PNG, no page. The report's own charts are in `charts`."""
 
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.verification.modality import Comparator
+from cv_quality.tasks.verification.report.curves import score_axis
 from cv_quality.tasks.verification.tables import COMPARISONS
 
 BINS = 40
 
 
-def score_histogram(lake: Lake, *, build: str, drop: str, decision_threshold: float) -> bytes:
-    """PNG of the genuine and impostor scores of one build on one drop, the decision threshold marked.
+def score_histogram(lake: Lake, *, build: str, drop: str, comparator: Comparator, decision_threshold: float) -> bytes:
+    """Draw the genuine and impostor scores of one build on one drop as a PNG, the decision threshold marked.
+
+    Args:
+        comparator: whose scores they are.
+        decision_threshold: the build's, as its entry has it.
 
     Raises:
         MissingTable: the drop has not been compared under that build.
@@ -17,9 +23,11 @@ def score_histogram(lake: Lake, *, build: str, drop: str, decision_threshold: fl
     import vl_convert
 
     rows = lake.read(COMPARISONS, TableKey(build=build, drop=drop), columns=["is_genuine", "score"])
+    low, high = score_axis(comparator, [rows["score"].to_numpy()])
+    width = (high - low) / BINS
     binned = (
         rows.with_columns(
-            score=((pl.col("score") + 1) / 2 * BINS).floor().clip(0, BINS - 1) / BINS * 2 - 1 + 1 / BINS,
+            score=(((pl.col("score") - low) / width).floor().clip(0, BINS - 1) + 0.5) * width + low,
             comparison=pl.when("is_genuine").then(pl.lit("genuine")).otherwise(pl.lit("impostor")),
         )
         .group_by("comparison", "score")
@@ -30,7 +38,7 @@ def score_histogram(lake: Lake, *, build: str, drop: str, decision_threshold: fl
         alt.Chart(alt.InlineData(values=binned.to_dicts()))
         .mark_bar(opacity=0.6, width=320 / BINS)
         .encode(
-            x=alt.X("score:Q", scale=alt.Scale(domain=[-1, 1], nice=False), title="score"),
+            x=alt.X("score:Q", scale=alt.Scale(domain=[low, high], nice=False), title="score"),
             y=alt.Y("comparisons:Q", stack=None, title=None),
             color=alt.Color("comparison:N", scale=alt.Scale(range=["#0b6e99", "#c2571a"]), title=None),
         )

@@ -1,26 +1,46 @@
-"""The charts of slices and of a change as Vega-Lite specifications.
+"""The charts of a build's root causes and of its change as Vega-Lite specifications.
 
-The numbers come from `cv_quality.tasks.verification.report.root_causes`, `cv_quality.tasks.verification.report.change` and `cv_quality.error_analysis.slice_report`; how any
-chart is drawn is in `cv_quality.reports.drawing`. Importing this module does not import Altair.
+The numbers come from `cv_quality.tasks.verification.report.root_causes` and its `change`; charts that other pages share
+are in `cv_quality.reports.slice_charts`. Importing this module does not import Altair.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cv_quality.error_analysis.slice_report import Kind, figure
 from cv_quality.metrics.results import percent
-from cv_quality.reports.drawing import Chart, Row, level_axis, over, specification, tips
-from cv_quality.reports.rendering import points
-from cv_quality.tasks.verification.report.change import Change, ChangePart, Part
-from cv_quality.tasks.verification.report.charts import BASELINE_INK, BUILD_INK
-from cv_quality.tasks.verification.report.facts import Rate
-from cv_quality.tasks.verification.report.root_causes import STAGE_NAMES, Endings, SaliencyMap, SliceView, Why
-
-if TYPE_CHECKING:
-    import altair as alt
+from cv_quality.reports.drawing import (
+    BASELINE_INK,
+    BUILD_INK,
+    Chart,
+    Row,
+    interval_words,
+    level_axis,
+    over,
+    specification,
+    tips,
+)
+from cv_quality.reports.section import ReportSource
+from cv_quality.reports.slice_charts import (
+    LINE_PX,
+    RateBar,
+    WaterfallBar,
+    bar_rows,
+    line_axis,
+    part_bar,
+    slices_chart,
+    waterfall_chart,
+    words_above,
+)
+from cv_quality.tasks.verification.report.change import BuildChange
+from cv_quality.tasks.verification.report.root_causes import (
+    STAGE_NAMES,
+    Endings,
+    RootCauses,
+    SaliencyMap,
+    SliceView,
+    TrendPoint,
+)
 
 STAGE_INKS = {stage: f"var(--stage-{index})" for index, stage in enumerate(STAGE_NAMES, 1)}
 MAP_CELLS = 28
@@ -28,16 +48,6 @@ MAP_CELLS = 28
 MAP_FLOOR = 0.04
 """Cells weaker than this part of the strongest are left out."""
 MAP_SIDE_PX = 200
-LINE_PX = 46
-"""Height of a row that has its words above its mark: sentences do not fit beside a chart on a telephone."""
-
-_RATE_TIPS = {
-    "words:N": ("slice", ""),
-    "shown:N": ("rate", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("failures / attempts", ""),
-    "rest:N": ("rate of the rest", ""),
-}
 _TREND_TIPS = {
     "build:N": ("build", ""),
     "shown:N": ("rate", ""),
@@ -58,47 +68,21 @@ _ACCEPTED_TIPS = {
     "counts:N": ("accepted / failures run again", ""),
     "scores:N": ("mean score", ""),
 }
-_STEP_TIPS = {"words:N": ("part", ""), "shown:N": ("value", ""), "interval:N": ("95 % interval", "")}
 _MAP_TIPS = {"row:Q": ("row", ""), "column:Q": ("column", ""), "value:Q": ("relative weight", ".2f")}
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A rate with its interval, its counts, and where there is one the rate of the rest, under its words."""
-
-    words: str
-    value: float
-    low: float | None
-    high: float | None
-    counts: str
-    rest: float | None = None
-    scores: str = ""
+def root_cause_charts(found: RootCauses, source: ReportSource) -> Iterator[Chart]:
+    """Draw every chart of the section; one without anything to draw is left out."""
+    if len(found.slices) > 1:
+        yield slices_chart([_bar(view) for view in found.slices], id="chart-slices")
+    for view in found.slices:
+        yield from _slice_charts(view, sample=source.modality.name)
+    if found.change:
+        bars = change_bars(found.change, build=source.scope.build)
+        yield waterfall_chart(bars, id="chart-change", title="From the baseline to the build")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One bar of a waterfall, from `start` to `end`; a total starts at 0.
-
-    Attributes:
-        part: the change with its interval; None for a total.
-    """
-
-    words: str
-    start: float
-    end: float
-    tone: str
-    part: Part | None = None
-
-
-def why_charts(why: Why, *, build: str) -> tuple[Chart, ...]:
-    """Every chart of the section; one without anything to draw is left out."""
-    per_slice = (chart for view in why.slices for chart in _slice_charts(view))
-    several = (slices_chart([_bar(view) for view in why.slices], id="chart-slices"),) if len(why.slices) > 1 else ()
-    change = (change_chart(why.change, id="chart-change", build=build),) if why.change else ()
-    return (*several, *per_slice, *change)
-
-
-def _slice_charts(view: SliceView) -> Iterator[Chart]:
+def _slice_charts(view: SliceView, *, sample: str) -> Iterator[Chart]:
     rank = view.rank
     if sum(point.rate.value is not None for point in view.trend) > 1:
         yield trend_chart(view, id=f"chart-trend-{rank}")
@@ -108,93 +92,23 @@ def _slice_charts(view: SliceView) -> Iterator[Chart]:
         yield counterfactuals_chart(view, id=f"chart-changes-{rank}")
     for item in view.maps:
         if item.is_shown:
-            yield map_chart(item, id=f"chart-map-{rank}-{item.method.replace('_', '-')}")
+            yield map_chart(item, id=f"chart-map-{rank}-{item.method.replace('_', '-')}", sample=sample)
 
 
-def _bar(view: SliceView) -> Bar:
-    counts = f"{view.rate.numerator or 0:,} / {view.rate.denominator or 0:,}"
-    words = f"{view.rank}. {view.condition}"
-    return Bar(words, view.rate.value or 0.0, view.rate.low, view.rate.high, counts, view.rest_rate)
-
-
-def slices_chart(
-    bars: Sequence[Bar], *, id: str, title: str = "Slices against the rest", axis_title: str = "", kind: Kind = "rate"
-) -> Chart:
-    """Each slice's rate with its interval, and the rate of the rest as a tick on the same line."""
-    import altair as alt
-
-    rows = [_bar_row(index, bar, kind=kind) for index, bar in enumerate(bars)]
-    x = alt.X("value:Q", title=axis_title or "failures per attempt", axis=alt.Axis(**_format(kind), tickCount=5))
-    base = over(rows).encode(y=_line_axis(len(bars)))
-    shown = tips(_RATE_TIPS)
-    gap = base.mark_rule(strokeWidth=1.5, strokeDash=[2, 3], color="var(--faint)").encode(
-        x=alt.X("rest_at:Q"), x2="value:Q"
-    )
-    bounds = base.mark_rule(strokeWidth=2.4, strokeCap="round", color=BUILD_INK)
-    bounds = bounds.encode(x=alt.X("low:Q"), x2="high:Q", tooltip=shown)
-    dot = base.mark_point(size=80, filled=True, opacity=1, color=BUILD_INK).encode(x=x, tooltip=shown)
-    rest = base.mark_point(
-        size=90, filled=True, opacity=1, shape="stroke", angle=90, strokeWidth=2.4, stroke=BASELINE_INK
-    )
-    layers = alt.layer(gap, bounds, dot, rest.encode(x=alt.X("rest_at:Q"), tooltip=shown), _lines(rows))
-    spec = specification(layers, height=30 + LINE_PX * len(bars), alt_text=title)
-    told = "; ".join(f"{row['words']} {row['shown']} against {row['rest']}" for row in rows)
-    return Chart(id, title, f"{title}: {told}.", spec)
-
-
-def _format(kind: Kind) -> dict[str, Any]:
-    return {"format": "~%"} if kind == "rate" else {}
-
-
-def _bar_row(index: int, bar: Bar, *, kind: Kind = "rate") -> Row:
-    def words(value: float | None) -> str:
-        return "undefined" if value is None else figure(value, kind)
-
-    has_interval = bar.low is not None and bar.high is not None
-    return {
-        "line": str(index),
-        "words": bar.words,
-        "value": bar.value,
-        "low": bar.low if has_interval else bar.value,
-        "high": bar.high if has_interval else bar.value,
-        "rest_at": bar.rest,
-        "shown": words(bar.value),
-        "interval": f"{words(bar.low)} to {words(bar.high)}" if has_interval else "none",
-        "counts": bar.counts,
-        "rest": words(bar.rest),
-        "scores": bar.scores,
-    }
-
-
-def _line_axis(n: int) -> "alt.Y":
-    """One line a row, without labels: the words stand above the marks."""
-    import altair as alt
-
-    axis = alt.Axis(labels=False, ticks=False, domain=False, grid=False)
-    return alt.Y("line:N", sort=[str(index) for index in range(n)], title=None, axis=axis)
-
-
-def _lines(rows: Sequence[Row], *, dy: int = -12) -> "alt.Chart":
-    """The words of every row, above its mark and no wider than the chart."""
-    import altair as alt
-
-    text = over(rows).mark_text(
-        align="left", baseline="bottom", dy=dy, fontSize=12, color="var(--ink)", limit=alt.expr("width")
-    )
-    placed: alt.Chart = text.encode(y=_line_axis(len(rows)), x=alt.value(0), text="words:N")
-    return placed
+def _bar(view: SliceView) -> RateBar:
+    rate = view.rate
+    counts = f"{rate.numerator:,} / {rate.denominator:,}"
+    return RateBar(f"{view.rank}. {view.condition}", rate.value or 0.0, rate.low, rate.high, counts, view.rest_rate)
 
 
 def trend_chart(view: SliceView, *, id: str) -> Chart:
-    """The slice's rate in every build of the line, the build itself last."""
+    """Draw the slice's rate in every build of the line, the build itself last."""
     import altair as alt
 
     points = [point for point in view.trend if point.rate.value is not None]
-    rows = [_trend_row(point.build, point.rate) for point in points]
     order = [point.build for point in points]
+    rows = [_trend_row(point, is_own=point.build == order[-1]) for point in points]
     ink = alt.Color("is_own:N", scale=alt.Scale(domain=[False, True], range=[BASELINE_INK, BUILD_INK]), legend=None)
-    for row in rows:
-        row["is_own"] = row["build"] == order[-1]
     x = alt.X("build:N", sort=order, title=None, axis=alt.Axis(labelAngle=0, ticks=False, labelLimit=110))
     y = alt.Y(
         "value:Q", title="failures per attempt", axis=alt.Axis(format="~%", tickCount=4), scale=alt.Scale(zero=True)
@@ -209,30 +123,29 @@ def trend_chart(view: SliceView, *, id: str) -> Chart:
     return Chart(id, title, f"Rate of {view.condition} over the builds: {told}.", spec)
 
 
-def _trend_row(build: str, rate: Rate) -> Row:
-    has_interval = rate.has_interval
+def _trend_row(point: TrendPoint, *, is_own: bool) -> Row:
+    rate = point.rate
     return {
-        "build": build,
+        "build": point.build,
         "value": rate.value,
-        "low": rate.low if has_interval else rate.value,
-        "high": rate.high if has_interval else rate.value,
+        "low": rate.low if rate.has_interval else rate.value,
+        "high": rate.high if rate.has_interval else rate.value,
         "shown": percent(rate.value),
-        "interval": f"{percent(rate.low)} to {percent(rate.high)}" if has_interval else "none",
-        "counts": f"{rate.numerator or 0:,} / {rate.denominator or 0:,}",
+        "interval": interval_words(rate.low, rate.high),
+        "counts": f"{rate.numerator:,} / {rate.denominator:,}",
         "n_subjects": rate.n_subjects,
+        "is_own": is_own,
     }
 
 
 def endings_chart(endings: Sequence[Endings], *, id: str) -> Chart:
-    """Which stage ended the attempts that were not accepted: stacked, so that a bar is as long as its FRR."""
+    """Draw which stage ended the attempts that were not accepted: stacked, so that a bar is as long as its FRR."""
     import altair as alt
 
-    names = [endings_name(item) for item in endings]
+    names = [item.name for item in endings]
     rows = [row for item in endings for row in _ending_rows(item)]
     totals: list[Row] = [
-        {"level": endings_name(item), "share": item.frr, "text": percent(item.frr)}
-        for item in endings
-        if item.frr is not None
+        {"level": item.name, "share": item.frr, "text": percent(item.frr)} for item in endings if item.frr is not None
     ]
     drawn = [stage for stage, name in STAGE_NAMES.items() if any(row["stage"] == name for row in rows)]
     ink = alt.Color(
@@ -255,14 +168,10 @@ def endings_chart(endings: Sequence[Endings], *, id: str) -> Chart:
     return Chart(id, title, f"{title}: {told}.", spec)
 
 
-def endings_name(item: Endings) -> str:
-    return f"{'slice' if item.is_slice else 'all'}, {item.model}"
-
-
 def _ending_rows(item: Endings) -> list[Row]:
     return [
         {
-            "level": endings_name(item),
+            "level": item.name,
             "stage": name,
             "order": index,
             "share": item.counts[stage] / item.n_genuine,
@@ -275,43 +184,48 @@ def _ending_rows(item: Endings) -> list[Row]:
 
 def _ending_words(item: Endings) -> str:
     parts = [f"{name} {item.counts[stage]:,}" for stage, name in STAGE_NAMES.items() if item.counts.get(stage)]
-    return f"{endings_name(item)}: {', '.join(parts) or 'no failure'} of {item.n_genuine:,}, FRR {percent(item.frr)}"
+    return f"{item.name}: {', '.join(parts) or 'no failure'} of {item.n_genuine:,}, FRR {percent(item.frr)}"
 
 
 def counterfactuals_chart(view: SliceView, *, id: str) -> Chart:
-    """How many of the failures are accepted once one condition is changed, a bar with its interval for each change."""
+    """Draw how many of the failures are accepted once one condition is changed, a bar with its interval for each."""
     import altair as alt
 
-    bars = [
-        Bar(
-            words=item.change,
-            value=item.accepted.value or 0.0,
-            low=item.accepted.low,
-            high=item.accepted.high,
-            counts=f"{item.n_accepted:,} / {item.n_attempts:,}",
-            scores=f"{score(item.score_before)} before, {score(item.score_after)} after",
-        )
-        for item in view.counterfactuals
-    ]
-    rows = [_bar_row(index, bar) for index, bar in enumerate(bars)]
+    rows = bar_rows(
+        [
+            RateBar(
+                words=item.change,
+                value=item.accepted.value or 0.0,
+                low=item.accepted.low,
+                high=item.accepted.high,
+                counts=f"{item.n_accepted:,} / {item.n_attempts:,}",
+                scores=f"{_score(item.score_before)} before, {_score(item.score_after)} after",
+            )
+            for item in view.counterfactuals
+        ]
+    )
     shown = tips(_ACCEPTED_TIPS)
     scale = alt.Scale(domain=[0, 1], nice=False)
     x = alt.X("value:Q", title="accepted now", scale=scale, axis=alt.Axis(format="~%", tickCount=5))
-    base = over(rows).encode(y=_line_axis(len(bars)))
-    bar_ = base.mark_bar(height=12, color="var(--better)", opacity=0.75).encode(x=x, tooltip=shown)
+    base = over(rows).encode(y=line_axis(rows))
+    bars = base.mark_bar(height=12, color="var(--better)", opacity=0.75).encode(x=x, tooltip=shown)
     bounds = base.mark_rule(strokeWidth=1.8, color="var(--ink)").encode(x=alt.X("low:Q"), x2="high:Q", tooltip=shown)
     title = "With one condition changed"
-    spec = specification(alt.layer(bar_, bounds, _lines(rows)), height=30 + LINE_PX * len(bars), alt_text=title)
+    spec = specification(alt.layer(bars, bounds, words_above(rows)), height=30 + LINE_PX * len(rows), alt_text=title)
     told = "; ".join(f"{row['words']} {row['shown']} ({row['counts']})" for row in rows)
     return Chart(id, title, f"Failures accepted with one condition changed: {told}.", spec)
 
 
-def score(value: float | None) -> str:
+def _score(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}".replace("-", "−")
 
 
-def map_chart(item: SaliencyMap, *, id: str) -> Chart:
-    """A saliency map in aligned coordinates: the stronger, the darker; the two colours are the two signs."""
+def map_chart(item: SaliencyMap, *, id: str, sample: str) -> Chart:
+    """Draw a saliency map in aligned coordinates: the stronger, the darker; the two colours are the two signs.
+
+    Args:
+        sample: what the map lies over.
+    """
     import altair as alt
 
     rows, height, width = _map_rows(item)
@@ -326,7 +240,7 @@ def map_chart(item: SaliencyMap, *, id: str) -> Chart:
     spec = specification(cells, height=round(MAP_SIDE_PX * height / width), alt_text=title)
     strongest = max(rows, key=lambda row: abs(float(str(row["value"]))), default=None)
     where = f"strongest in row {strongest['row']}, column {strongest['column']}" if strongest else "empty"
-    return Chart(id, title, f"{title}, {height} by {width} cells of the aligned face, {where}.", spec)
+    return Chart(id, title, f"{title}, {height} by {width} cells of the aligned {sample}, {where}.", spec)
 
 
 def _map_rows(item: SaliencyMap) -> tuple[list[Row], int, int]:
@@ -345,106 +259,23 @@ def _map_rows(item: SaliencyMap) -> tuple[list[Row], int, int]:
     return rows, values.shape[0], values.shape[1]
 
 
-def change_chart(change: Change, *, id: str, build: str) -> Chart:
-    """From the baseline's FRR to the build's, part by part; whiskers are 95 % intervals of the parts."""
-    return waterfall_chart(change_steps(change, build=build), id=id, title="From the baseline to the build")
-
-
-def change_steps(change: Change, *, build: str) -> tuple[Step, ...]:
-    """The bars of the waterfall; every part starts where the one before it ends."""
+def change_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
+    """Lay out the bars from the baseline's FRR to the build's; every part starts where the one before it ends."""
     whole = change.algorithm[0]
-    steps: list[Step] = []
+    bars: list[WaterfallBar] = []
     if change.data:
         data = change.data[0]
-        steps.append(_total(f"{change.baseline} on its own drops", data.before, "baseline"))
-        steps += _data_steps(steps[-1].end, data, has_slices=len(change.data) > 1)
-    steps.append(_total(f"{change.baseline} on the drops of {build}", whole.before, "baseline"))
+        bars.append(_total(f"{change.baseline} on its own drops", data.before, "baseline"))
+        if len(change.data) > 1:
+            bars.append(part_bar(bars[-1].end, "data: how often each slice occurs", data.mix))
+            bars.append(part_bar(bars[-1].end, "data: how often each slice fails", data.rate))
+        else:
+            bars.append(part_bar(bars[-1].end, "data: other attempts", data.change))
+    bars.append(_total(f"{change.baseline} on the drops of {build}", whole.before, "baseline"))
     for part in change.algorithm[1:] or change.algorithm:
-        steps.append(part_step(steps[-1].end, f"algorithm: {part.condition}", part.change))
-    return (*steps, _total(f"{build} on its own drops", whole.after, "build"))
+        bars.append(part_bar(bars[-1].end, f"algorithm: {part.condition}", part.change))
+    return (*bars, _total(f"{build} on its own drops", whole.after, "build"))
 
 
-def _data_steps(start: float, data: ChangePart, *, has_slices: bool) -> list[Step]:
-    if not has_slices:
-        return [part_step(start, "data: other attempts", data.change)]
-    mix = part_step(start, "data: how often each slice occurs", data.mix)
-    return [mix, part_step(mix.end, "data: how often each slice fails", data.rate)]
-
-
-def _total(words: str, value: float | None, tone: str) -> Step:
-    return Step(words, 0.0, value or 0.0, tone)
-
-
-def part_step(start: float, words: str, part: Part) -> Step:
-    """The bar of a part: coloured where its interval leaves out 0."""
-    tone = "unclear" if not part.is_clear else "worse" if part.value > 0 else "better"
-    return Step(words, start, start + part.value, tone, part)
-
-
-def waterfall_chart(
-    steps: Sequence[Step], *, id: str, title: str, axis_title: str = "FRR", kind: Kind = "rate"
-) -> Chart:
-    """Totals and the parts between them, one under the other, with the words above each bar."""
-    import altair as alt
-
-    rows = [_step_row(index, step, kind=kind) for index, step in enumerate(steps)]
-    tones = ("baseline", "build", "worse", "better", "unclear")
-    ink = alt.Color(
-        "tone:N", scale=alt.Scale(domain=list(tones), range=[f"var(--{tone})" for tone in tones]), legend=None
-    )
-    x = alt.X(
-        "from:Q", title=axis_title, axis=alt.Axis(**_format(kind), tickCount=5), scale=alt.Scale(domain=_reach(steps))
-    )
-    base = over(rows).encode(y=_line_axis(len(rows)))
-    bars = base.mark_bar(height=14, opacity=0.85).encode(x=x, x2="to:Q", color=ink, tooltip=tips(_STEP_TIPS))
-    whiskers = base.mark_rule(strokeWidth=1.6, color="var(--ink)").encode(x=alt.X("low:Q"), x2="high:Q")
-    value = base.mark_text(align="left", dx=7, fontSize=12, color="var(--ink)", fontWeight=600)
-    value = value.encode(x=alt.X("label_at:Q"), text="shown:N")
-    layers = alt.layer(bars, whiskers, value, _lines(rows, dy=-9))
-    spec = specification(layers, height=34 + LINE_PX * len(rows), alt_text=title)
-    told = "; ".join(f"{row['words']} {row['shown']}" for row in rows)
-    return Chart(id, title, f"{title}: {told}.", spec)
-
-
-def _reach(steps: Sequence[Step]) -> list[float]:
-    """The axis from the lowest to the highest end, with room for the words behind the longest bar."""
-    ends = [end for step in steps for end in _extent(step)]
-    low, high = min(0.0, *ends), max(ends)
-    return [low, high + 0.24 * (high - low) if high > low else 1.0]
-
-
-def _extent(step: Step) -> tuple[float, ...]:
-    part = step.part
-    if part is None or part.low is None or part.high is None:
-        return (step.start, step.end)
-    return (step.start, step.end, step.start + part.low, step.start + part.high)
-
-
-def _step_row(index: int, step: Step, *, kind: Kind) -> Row:
-    part = step.part
-    has_interval = part is not None and part.low is not None and part.high is not None
-    low = step.start + part.low if has_interval and part is not None and part.low is not None else step.end
-    high = step.start + part.high if has_interval and part is not None and part.high is not None else step.end
-    return {
-        "line": str(index),
-        "words": step.words,
-        "from": step.start,
-        "to": step.end,
-        "low": low,
-        "high": high,
-        "label_at": max(step.start, step.end, high),
-        "tone": step.tone,
-        "shown": figure(step.end, kind) if part is None else moved(part.value, kind),
-        "interval": f"{moved(part.low, kind)} to {moved(part.high, kind)}" if part and has_interval else "none",
-    }
-
-
-def moved(value: float | None, kind: Kind) -> str:
-    """A difference for people, signed: of rates in percentage points, of losses as it is.
-
-    >>> moved(0.0123, "rate"), moved(-0.25, "loss"), moved(1e-9, "rate")
-    ('+1.23 pp', '−0.25', '±0 pp')
-    """
-    if value is None or kind == "rate":
-        return points(None if value is None else round(value, 5))
-    return f"{value:+.4g}".replace("-", "−")
+def _total(words: str, value: float | None, tone: str) -> WaterfallBar:
+    return WaterfallBar(words, 0.0, value or 0.0, tone)

@@ -1,7 +1,8 @@
-"""Why a build fails, read from the lake into frozen records: slices, what is behind them, and what changed.
+"""Root causes of a build's failures, read from the lake into frozen records: slices, their evidence, what changed.
 
-Nothing here draws or writes HTML: charts are in `cv_quality.tasks.verification.report.root_cause_charts`, the change against the baseline is in
-`cv_quality.tasks.verification.report.change`. How slices are found is in `cv_quality.error_analysis.discovery`.
+Nothing here draws or writes HTML: charts are in `cv_quality.tasks.verification.report.root_cause_charts`, the change
+against the baseline is in `cv_quality.tasks.verification.report.change`. How slices are found is in
+`cv_quality.error_analysis.discovery`.
 """
 
 import json
@@ -11,9 +12,12 @@ from typing import Any
 
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import MissingTable
-from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
-from cv_quality.lake.store import Store
+from cv_quality.metrics.rates import Rate
+from cv_quality.reports.queries import Query, rows_query
+from cv_quality.reports.rates import read_rate
+from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import (
     EXAMPLES,
     FAILURE_CLUSTERS,
@@ -21,30 +25,22 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
-from cv_quality.tasks.verification.report import queries
-from cv_quality.tasks.verification.report.change import Change, read_change
-from cv_quality.tasks.verification.report.facts import Rate, Scope, interval_rate
-from cv_quality.tasks.verification.report.queries import Query
-from cv_quality.tasks.verification.report.thumbnails import Attempt, read_attempts
-from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, OUTCOME_WATERFALL, OUTCOMES
+from cv_quality.tasks.verification.populations import FNMR, FRR
+from cv_quality.tasks.verification.report.change import BuildChange, read_change
+from cv_quality.tasks.verification.report.thumbnails import AttemptName, PicturedAttempt, read_attempts
+from cv_quality.tasks.verification.report.wording import score_words
+from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, OUTCOME_WATERFALL
 
-FRR, FNMR = "frr", "fnmr"
-TRIALS = {FRR: ("genuine attempts", "not accepted"), FNMR: ("genuine comparisons", "below the threshold")}
-"""What the section may be about: its trials and what failing is."""
-STAGES = tuple(name for name in OUTCOMES if name != "accepted")
 STAGE_NAMES = {
     "not_acquired": "not acquired",
     "quality_reject": "rejected for quality",
     "liveness_reject": "rejected for liveness",
     "non_match": "not matched",
     "timeout": "timed out",
-    FRR: "not accepted",
-    FNMR: "genuine comparison below the threshold",
 }
 CLUSTER_PICTURES = 6
 
 Row = Mapping[str, Any]
-Name = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +65,12 @@ class Endings:
     n_genuine: int
 
     @property
+    def name(self) -> str:
+        return f"{'slice' if self.is_slice else 'all'}, {self.model}"
+
+    @property
     def n_failures(self) -> int:
-        return sum(self.counts.get(stage, 0) for stage in STAGES)
+        return sum(self.counts.get(stage, 0) for stage in STAGE_NAMES)
 
     @property
     def frr(self) -> float | None:
@@ -78,11 +78,11 @@ class Endings:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ExamplePair:
     """A failure beside a pass; `difference` names the one condition in which they differ."""
 
-    failure: Attempt
-    passed: Attempt | None
+    failure: PicturedAttempt
+    passed: PicturedAttempt | None
     difference: str | None = None
 
     @property
@@ -105,7 +105,7 @@ class SaliencyMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Counterfactual:
+class ChangedCondition:
     """Failures of a slice run again with one condition changed: how many are accepted then."""
 
     change: str
@@ -135,33 +135,11 @@ class SliceView:
     predicate: str
     trend: tuple[TrendPoint, ...]
     endings: tuple[Endings, ...]
-    typical: tuple[Shown, ...]
-    pairs: tuple[Shown, ...]
+    typical: tuple[ExamplePair, ...]
+    pairs: tuple[ExamplePair, ...]
     maps: tuple[SaliencyMap, ...]
-    counterfactuals: tuple[Counterfactual, ...]
+    counterfactuals: tuple[ChangedCondition, ...]
     queries: tuple[tuple[str, Query], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TooFew:
-    """A slice that stands out but rests on too few subjects."""
-
-    condition: str
-    rate: float
-    rest_rate: float | None
-    support: int | None
-    n_subjects: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bystander:
-    """A value that looks bad by itself and is not, once the attempts of the slices in `by` are set aside."""
-
-    condition: str
-    rate_before: float
-    rate_after: float | None
-    rest_rate: float | None
-    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +153,7 @@ class StageSearch:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ClusterView:
     """A cluster of attempts in an embedding that fails more than the rest."""
 
     number: int
@@ -189,15 +167,19 @@ class Cluster:
     support: int
     n_subjects: int
     share_of_failures: float
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[PicturedAttempt, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class RootCauses:
     """Everything that the section shows; `change` is None without a baseline.
 
     Attributes:
         trials, failing: what was searched, and what failing is, in words.
+        confounded: rows of `failure_slices`: values that look bad by themselves and are not, once the attempts of the
+            slices that explain them are set aside.
+        insufficient: rows of `failure_slices`: slices that stand out but rest on too few subjects.
+        queries: those of the whole section, by what they are about.
     """
 
     conclusion: str
@@ -206,122 +188,99 @@ class Why:
     n_attempts: int
     n_subjects: int
     n_failures: int
-    skipped: Mapping[str, str]
     slices: tuple[SliceView, ...]
-    bystanders: tuple[Bystander, ...]
-    insufficient: tuple[TooFew, ...]
+    confounded: tuple[Row, ...]
+    insufficient: tuple[Row, ...]
     stages: tuple[StageSearch, ...]
-    clusters: tuple[Cluster, ...]
-    change: Change | None
-    slices_query: Query
-    searches_query: Query
-    bystanders_query: Query
-    insufficient_query: Query
-    clusters_query: Query
+    clusters: tuple[ClusterView, ...]
+    change: BuildChange | None
+    queries: Mapping[str, Query]
 
 
-def read_why(lake: Lake, *, landing: Store, scope: Scope) -> Why:
-    """Why the build fails.
+def read_root_causes(source: ReportSource) -> RootCauses:
+    """Read why the build fails.
 
     Raises:
         MissingTable: slices, clusters, explanations or (with a baseline) the change have not been worked out.
     """
-    key = TableKey(build=scope.build)
-    searches = {row["outcome"]: row for row in _rows(lake, SLICE_SEARCHES, key)}
-    if FRR not in searches:
-        raise MissingTable(f"{SLICE_SEARCHES.name} of {key} has no search for {FRR!r}, only for {list(searches)}")
-    outcome = _subject_matter(searches)
-    found = _rows(lake, FAILURE_SLICES, key)
-    own = [row for row in found if row["outcome"] == outcome]
-    exemplars = [row for row in _rows(lake, EXAMPLES, key) if row["outcome"] == outcome]
-    clusters = _rows(lake, FAILURE_CLUSTERS, key)
-    attempts = read_attempts(lake, landing=landing, build=scope.build, wanted=_named(exemplars, clusters))
-    search, (trials, failing) = searches[outcome], TRIALS[outcome]
-    return Why(
-        conclusion=search["conclusion"],
+    build = source.scope.build
+    searches = {row["outcome"]: row for row in _rows(source, SLICE_SEARCHES)}
+    if FRR.name not in searches:
+        found = f"has no search for {FRR.name!r}, only for {list(searches)}"
+        raise MissingTable(f"{SLICE_SEARCHES.name} of {TableKey(build=build)} {found}")
+    outcome = _outcome(searches)
+    search, slices = searches[outcome], _rows(source, FAILURE_SLICES)
+    examples = [row for row in _rows(source, EXAMPLES) if row["outcome"] == outcome]
+    clusters = sorted(_rows(source, FAILURE_CLUSTERS), key=lambda row: int(row["cluster"]))
+    names = [*_names(examples), *(name for row in clusters for name in _examples_of(row))]
+    attempts = read_attempts(source, wanted=names)
+    below = score_words(source).missing
+    trials, failing = {
+        FRR.name: ("genuine attempts", "not accepted"),
+        FNMR.name: ("genuine comparisons", f"{below} the threshold"),
+    }[outcome]
+    stage_names = {**STAGE_NAMES, FRR.name: "not accepted", FNMR.name: f"genuine comparison {below} the threshold"}
+    return RootCauses(
         trials=trials,
         failing=failing,
-        n_attempts=search["n_attempts"],
-        n_subjects=search["n_subjects"],
-        n_failures=search["n_failures"],
-        skipped=json.loads(search["skipped_json"]),
+        **{name: search[name] for name in ("conclusion", "n_attempts", "n_subjects", "n_failures")},
         slices=_slices(
-            lake, _of(own, "confirmed"), scope=scope, outcome=outcome, exemplars=exemplars, attempts=attempts
+            source, _of(slices, outcome, "confirmed"), outcome=outcome, examples=examples, attempts=attempts
         ),
-        bystanders=tuple(_bystander(row) for row in _of(own, "explained_away")),
-        insufficient=tuple(_too_few(row) for row in _of(own, "insufficient")),
-        stages=tuple(_stage(row, found) for name, row in searches.items() if name != outcome),
-        clusters=tuple(_cluster(row, attempts) for row in sorted(clusters, key=lambda row: int(row["cluster"]))),
-        change=read_change(lake, scope=scope),
-        slices_query=queries.slices_query(scope.build, finding="confirmed", outcome=outcome),
-        searches_query=queries.searches_query(scope.build),
-        bystanders_query=queries.slices_query(scope.build, finding="explained_away", outcome=outcome),
-        insufficient_query=queries.slices_query(scope.build, finding="insufficient", outcome=outcome),
-        clusters_query=queries.clusters_query(scope.build),
+        confounded=_of(slices, outcome, "explained_away"),
+        insufficient=_of(slices, outcome, "insufficient"),
+        stages=tuple(
+            StageSearch(
+                stage=stage_names.get(name, name),
+                n_failures=row["n_failures"],
+                conclusion=row["conclusion"],
+                conditions=tuple(item["condition"] for item in _of(slices, name, "confirmed")),
+            )
+            for name, row in searches.items()
+            if name != outcome
+        ),
+        clusters=tuple(_cluster(row, attempts) for row in clusters),
+        change=read_change(source),
+        queries={
+            **{finding: _slices_query(build, finding, outcome) for finding in FAILURE_SLICES.column("finding").levels},
+            "searches": rows_query(SLICE_SEARCHES, build=build, where={}, order=("outcome",)),
+            "clusters": rows_query(FAILURE_CLUSTERS, build=build, where={}, order=("cluster",)),
+        },
     )
 
 
-def _subject_matter(searches: Mapping[str, Row]) -> str:
+def _outcome(searches: Mapping[str, Row]) -> str:
     """The false rejects; where images are compared in all pairs and no slice of the rejects is known, the comparisons.
 
     An image is rejected only if it matches no other of its subject, which hides most failures.
     """
-    return FNMR if FNMR in searches and not searches[FRR]["n_slices"] else FRR
+    return FNMR.name if FNMR.name in searches and not searches[FRR.name]["n_slices"] else FRR.name
 
 
-def _rows(lake: Lake, table: Table, key: TableKey) -> list[dict[str, Any]]:
-    return lake.read(table, key).to_dicts()
+def _rows(source: ReportSource, table: Table) -> list[dict[str, Any]]:
+    return source.lake.read(table, TableKey(build=source.scope.build)).to_dicts()
 
 
-def _of(rows: Iterable[Row], finding: str) -> list[Row]:
-    return sorted((row for row in rows if row["finding"] == finding), key=lambda row: int(row["rank"]))
+def _of(slices: Iterable[Row], outcome: str, finding: str) -> tuple[Row, ...]:
+    own = [row for row in slices if row["outcome"] == outcome and row["finding"] == finding]
+    return tuple(sorted(own, key=lambda row: int(row["rank"])))
 
 
-def _named(exemplars: Iterable[Row], clusters: Iterable[Row]) -> list[Name]:
-    """Every attempt that is shown."""
-    names = [(row["drop_id"], row["attempt_id"]) for row in exemplars]
-    names += [(row["partner_drop_id"], row["partner_attempt_id"]) for row in exemplars if row["partner_attempt_id"]]
-    return [*names, *(name for row in clusters for name in _exemplars_of(row))]
+def _slices_query(build: str, finding: str, outcome: str) -> Query:
+    return rows_query(FAILURE_SLICES, build=build, where={"outcome": outcome, "finding": finding}, order=("rank",))
 
 
-def _exemplars_of(cluster: Row) -> list[Name]:
+def _names(examples: Iterable[Row]) -> Iterable[AttemptName]:
+    """The attempts of the examples, and those that they are paired with."""
+    for row in examples:
+        yield row["drop_id"], row["attempt_id"]
+        if row["partner_attempt_id"]:
+            yield row["partner_drop_id"], row["partner_attempt_id"]
+
+
+def _examples_of(cluster: Row) -> list[AttemptName]:
     pairs = json.loads(cluster["examples_json"])
     return [(str(drop), str(attempt)) for drop, attempt in pairs[:CLUSTER_PICTURES]]
-
-
-def _slices(
-    lake: Lake,
-    confirmed: Sequence[Row],
-    *,
-    scope: Scope,
-    outcome: str,
-    exemplars: Sequence[Row],
-    attempts: Mapping[Name, Attempt],
-) -> tuple[SliceView, ...]:
-    key = TableKey(build=scope.build)
-    trends = [row for row in _rows(lake, SLICE_TRENDS, key) if row["outcome"] == outcome]
-    # These three tables are about the slices of false rejects.
-    endings = _rows(lake, OUTCOME_WATERFALL, key) if outcome == FRR else []
-    maps, changes = (_rows(lake, table, key) if outcome == FRR else [] for table in (EXPLANATIONS, COUNTERFACTUALS))
-    views = []
-    for row in confirmed:
-        rank = int(row["rank"])
-        own = [item for item in exemplars if item["rank"] == rank]
-        view = SliceView(
-            rank=rank,
-            **{name: row[name] for name in _COPIED},
-            rate=_finding_rate(row),
-            predicate=Slice.from_list(json.loads(row["where_json"])).sql(),
-            trend=_trend([item for item in trends if item["rank"] == rank], build=scope.build),
-            endings=_endings(endings, scope=scope, rank=rank),
-            typical=_typical(own, attempts),
-            pairs=_pairs(own, attempts),
-            maps=tuple(_map(item) for item in maps if item["rank"] == rank),
-            counterfactuals=_counterfactuals(item for item in changes if item["rank"] == rank),
-            queries=_slice_queries(scope.build, outcome, rank),
-        )
-        views.append(view)
-    return tuple(views)
 
 
 _COPIED = (
@@ -337,38 +296,71 @@ _COPIED = (
 )
 
 
-def _finding_rate(row: Row) -> Rate:
-    fields = ("numerator", "denominator", "low", "high", "n_subjects")
-    return Rate(value=row["rate"], **{field: row[field] for field in fields})
+def _slices(
+    source: ReportSource,
+    confirmed: Iterable[Row],
+    *,
+    outcome: str,
+    examples: Sequence[Row],
+    attempts: Mapping[AttemptName, PicturedAttempt],
+) -> tuple[SliceView, ...]:
+    trends = [row for row in _rows(source, SLICE_TRENDS) if row["outcome"] == outcome]
+    about_rejects = (OUTCOME_WATERFALL, EXPLANATIONS, COUNTERFACTUALS)
+    endings, maps, changes = (_rows(source, table) if outcome == FRR.name else [] for table in about_rejects)
+    views = []
+    for row in confirmed:
+        rank = int(row["rank"])
+        own = [item for item in examples if item["rank"] == rank]
+        view = SliceView(
+            rank=rank,
+            **{name: row[name] for name in _COPIED},
+            rate=read_rate(row, value="rate"),
+            predicate=Slice.from_list(json.loads(row["where_json"])).sql(),
+            trend=_trend([item for item in trends if item["rank"] == rank], build=source.scope.build),
+            endings=_endings(endings, models=source.scope.models, rank=rank),
+            typical=_typical(own, attempts),
+            pairs=_pairs(own, attempts),
+            maps=tuple(_map(item) for item in maps if item["rank"] == rank),
+            counterfactuals=_counterfactuals(item for item in changes if item["rank"] == rank),
+            queries=_slice_queries(source.scope.build, outcome, rank),
+        )
+        views.append(view)
+    return tuple(views)
 
 
 def _slice_queries(build: str, outcome: str, rank: int) -> tuple[tuple[str, Query], ...]:
-    found = (
-        ("The slice", queries.slices_query(build, finding="confirmed", outcome=outcome)),
-        ("Examples", queries.exemplars_query(build, outcome=outcome, rank=rank)),
-    )
-    if outcome != FRR:
-        return found
-    return (
-        *found,
-        ("Trend", queries.trend_query(build, outcome=outcome, rank=rank)),
-        ("Where attempts end", queries.outcomes_query(build, rank=rank)),
-        ("Maps", queries.explanations_query(build, rank=rank)),
-        ("With one condition changed", queries.counterfactuals_query(build, rank=rank)),
-    )
+    where: dict[str, str | float] = {"outcome": outcome, "rank": rank}
+    found = [
+        ("The slice", _slices_query(build, "confirmed", outcome)),
+        ("Examples", rows_query(EXAMPLES, build=build, where={**where}, order=("role", "position"))),
+    ]
+    if outcome == FRR.name:
+        trend = rows_query(SLICE_TRENDS, build=build, where={**where}, mart="fct_slice_trends")
+        endings = rows_query(
+            OUTCOME_WATERFALL,
+            build=build,
+            where={"slice_rank": (0, rank)},
+            order=("model_build_id", "slice_rank", "outcome"),
+            expressions=("n_attempts / n_genuine AS share",),
+        )
+        maps = rows_query(EXPLANATIONS, build=build, where={"rank": rank}, order=("method",))
+        changes = rows_query(COUNTERFACTUALS, build=build, where={"rank": rank}, order=("value DESC",))
+        found += [("Trend", trend), ("Where attempts end", endings), ("Maps", maps)]
+        found += [("With one condition changed", changes)]
+    return tuple(found)
 
 
 def _trend(rows: Sequence[Row], *, build: str) -> tuple[TrendPoint, ...]:
     """The oldest build first and the build itself last; the table holds the nearest of those it follows first."""
-    points = [TrendPoint(build=row["trend_build_id"], rate=interval_rate(row)) for row in rows]
+    points = [TrendPoint(build=row["trend_build_id"], rate=read_rate(row)) for row in rows]
     earlier = [point for point in points if point.build != build]
     return (*reversed(earlier), *(point for point in points if point.build == build))
 
 
-def _endings(rows: Sequence[Row], *, scope: Scope, rank: int) -> tuple[Endings, ...]:
+def _endings(rows: Sequence[Row], *, models: Sequence[str], rank: int) -> tuple[Endings, ...]:
     """The slice before all attempts, the build's own model before its baseline's."""
     found = []
-    for model in scope.models:
+    for model in models:
         for slice_rank in (rank, 0):
             own = [row for row in rows if row["model_build_id"] == model and row["slice_rank"] == slice_rank]
             if own:
@@ -377,22 +369,22 @@ def _endings(rows: Sequence[Row], *, scope: Scope, rank: int) -> tuple[Endings, 
     return tuple(found)
 
 
-def _typical(rows: Sequence[Row], attempts: Mapping[Name, Attempt]) -> tuple[Shown, ...]:
+def _typical(rows: Sequence[Row], attempts: Mapping[AttemptName, PicturedAttempt]) -> tuple[ExamplePair, ...]:
     """Every typical failure beside its nearest pass."""
     passes = {row["position"]: (row["drop_id"], row["attempt_id"]) for row in rows if row["role"] == "nearest_pass"}
     failures = sorted((row for row in rows if row["role"] == "failure"), key=lambda row: int(row["position"]))
     return tuple(
-        Shown(failure=attempts[name], passed=attempts.get(passes.get(row["position"], ("", ""))))
+        ExamplePair(failure=attempts[name], passed=attempts.get(passes.get(row["position"], ("", ""))))
         for row in failures
         if (name := (row["drop_id"], row["attempt_id"])) in attempts
     )
 
 
-def _pairs(rows: Sequence[Row], attempts: Mapping[Name, Attempt]) -> tuple[Shown, ...]:
+def _pairs(rows: Sequence[Row], attempts: Mapping[AttemptName, PicturedAttempt]) -> tuple[ExamplePair, ...]:
     """Pairs that differ in one condition, of which both attempts are known."""
     own = sorted((row for row in rows if row["role"] == "differs_in_one"), key=lambda row: int(row["position"]))
     return tuple(
-        Shown(failure=attempts[name], passed=attempts[partner], difference=row["difference"])
+        ExamplePair(failure=attempts[name], passed=attempts[partner], difference=row["difference"])
         for row in own
         if (name := (row["drop_id"], row["attempt_id"])) in attempts
         and (partner := (row["partner_drop_id"], row["partner_attempt_id"])) in attempts
@@ -407,45 +399,20 @@ def _map(row: Row) -> SaliencyMap:
     return SaliencyMap(**{field: row[field] for field in fields}, cells=cells, is_shown=bool(cells))
 
 
-def _counterfactuals(rows: Iterable[Row]) -> tuple[Counterfactual, ...]:
+def _counterfactuals(rows: Iterable[Row]) -> tuple[ChangedCondition, ...]:
     """The changes after which most are accepted come first."""
     fields = ("change", "source", "n_attempts", "n_accepted", "score_before", "score_after")
-    found = [Counterfactual(**{field: row[field] for field in fields}, accepted=interval_rate(row)) for row in rows]
+    found = [ChangedCondition(**{field: row[field] for field in fields}, accepted=read_rate(row)) for row in rows]
     return tuple(sorted(found, key=lambda item: (-(item.accepted.value or 0.0), item.change)))
 
 
-def _bystander(row: Row) -> Bystander:
-    return Bystander(
-        condition=row["condition"],
-        rate_before=row["rate"],
-        rate_after=row["rate_after"],
-        rest_rate=row["rest_rate"],
-        by=row["explained_by"] or "",
-    )
-
-
-def _too_few(row: Row) -> TooFew:
-    return TooFew(**{name: row[name] for name in ("condition", "rate", "rest_rate", "support", "n_subjects")})
-
-
-def _stage(search: Row, found: Iterable[Row]) -> StageSearch:
-    outcome = str(search["outcome"])
-    confirmed = _of((row for row in found if row["outcome"] == outcome), "confirmed")
-    return StageSearch(
-        stage=STAGE_NAMES.get(outcome, outcome),
-        n_failures=search["n_failures"],
-        conclusion=search["conclusion"],
-        conditions=tuple(row["condition"] for row in confirmed),
-    )
-
-
-def _cluster(row: Row, attempts: Mapping[Name, Attempt]) -> Cluster:
+def _cluster(row: Row, attempts: Mapping[AttemptName, PicturedAttempt]) -> ClusterView:
     copied = ("sentence", "precision", "recall", "rest_rate", "support", "n_subjects", "share_of_failures")
-    return Cluster(
+    return ClusterView(
         number=row["cluster"],
         source=row["embedding_source"],
         condition=row["condition"] if row["is_described"] else None,
         **{name: row[name] for name in copied},
-        rate=_finding_rate(row),
-        attempts=tuple(attempts[name] for name in _exemplars_of(row) if name in attempts),
+        rate=read_rate(row, value="rate"),
+        attempts=tuple(attempts[name] for name in _examples_of(row) if name in attempts),
     )

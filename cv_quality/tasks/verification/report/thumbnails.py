@@ -8,34 +8,24 @@ import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cv_quality.drops.tables import FRAME_INDEX, SUBJECTS, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.store import Store
-from cv_quality.tasks.verification.modalities.face import CONDITIONS
-from cv_quality.tasks.verification.report.facts import Scope, mated
+from cv_quality.modality import Modality
+from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.report.data import mated
+from cv_quality.tasks.verification.report.wording import comparator_of
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS
 
 if TYPE_CHECKING:
     import polars as pl
 
+AttemptName = tuple[str, str]
+"""Drop and id of an attempt."""
 MAX_SHOWN = 12
 SIDE_PX = 132
-
-_WORDS = {
-    "illuminance_lux": "{} lux",
-    "distance_cm": "{} cm",
-    "yaw_deg": "yaw {}°",
-    "pitch_deg": "pitch {}°",
-    "motion_blur_px": "blur {} px",
-    "eyewear": "{}",
-    "covering": "{}",
-    "thermal_state": "thermal state {}",
-    "condition_label": "{}",
-}
-
 NO_CONSENT = "no consent for images"
 NO_FRAME = "no image in the drop"
 UNREADABLE = "image cannot be read"
@@ -50,7 +40,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class PicturedFailure:
     """A genuine attempt with a comparison that the build rejects: scores, conditions and pictures."""
 
     attempt_id: str
@@ -67,7 +57,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PicturedAttempt:
     """Any genuine attempt as it is shown: what became of it, under which conditions, and its picture."""
 
     attempt_id: str
@@ -81,77 +71,69 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    row: Mapping[str, object]
+    row: Mapping[str, Any]
     has_consent: bool
+    frame: str | None
     reference_frame: str | None
 
-    @property
-    def drop_id(self) -> str:
-        return str(self.row["drop_id"])
 
-    @property
-    def frame(self) -> str | None:
-        return str(self.row["frame"]) if self.row["frame"] is not None else None
-
-
-def read_failures(lake: Lake, *, landing: Store, scope: Scope, limit: int = MAX_SHOWN) -> tuple[Failure, ...]:
-    """The genuine attempts with the lowest comparison scores below the build's threshold, worst first."""
-    candidates = [_candidate(lake, row) for row in _worst(lake, scope=scope, limit=limit).to_dicts()]
+def read_failures(source: ReportSource, *, limit: int = MAX_SHOWN) -> tuple[PicturedFailure, ...]:
+    """Read the genuine attempts with the worst comparison scores that miss the build's threshold, worst first."""
+    lake = source.lake
+    candidates = [
+        _Candidate(row, _has_consent(lake, row), row["frame"], _reference_frame(lake, row))
+        for row in _worst(source, limit=limit).to_dicts()
+    ]
     pictures: dict[tuple[str, str], Picture] = {}
-    for drop in dict.fromkeys(item.drop_id for item in candidates):
-        wanted = _allowed_frames(item for item in candidates if item.drop_id == drop)
-        pictures.update({(drop, frame): picture for frame, picture in _pictures(lake, landing, drop, wanted).items()})
-    return tuple(_failure(item, pictures) for item in candidates)
+    for drop in dict.fromkeys(item.row["drop_id"] for item in candidates):
+        consented = [item for item in candidates if item.row["drop_id"] == drop and item.has_consent]
+        wanted = [frame for item in consented for frame in (item.frame, item.reference_frame) if frame is not None]
+        found = _pictures(source, drop, list(dict.fromkeys(wanted)))
+        pictures.update({(drop, frame): picture for frame, picture in found.items()})
+    return tuple(_failure(item, pictures, modality=source.modality) for item in candidates)
 
 
-def read_attempts(
-    lake: Lake, *, landing: Store, build: str, wanted: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], Attempt]:
-    """The attempts named by drop and id, as the build's model judged them; one that the ledger lacks is left out."""
+def read_attempts(source: ReportSource, *, wanted: Iterable[AttemptName]) -> dict[AttemptName, PicturedAttempt]:
+    """Read attempts as the build's model judged them; one without an outcome is left out."""
     import polars as pl
 
-    names = set(wanted)
-    shown: dict[tuple[str, str], Attempt] = {}
+    names, lake = set(wanted), source.lake
+    shown: dict[AttemptName, PicturedAttempt] = {}
     for drop in sorted({drop for drop, _ in names}):
-        ledger = lake.read(ATTEMPT_OUTCOMES, TableKey(build=build, drop=drop))
         ids = sorted(attempt for other, attempt in names if other == drop)
-        rows = ledger.filter(pl.col("attempt_id").is_in(ids)).to_dicts()
-        frames = [str(row["frame"]) for row in rows if row["frame"] is not None and _has_consent(lake, row)]
-        pictures = _pictures(lake, landing, drop, list(dict.fromkeys(frames))) if frames else {}
-        shown |= {(drop, str(row["attempt_id"])): _attempt(lake, row, pictures) for row in rows}
+        outcomes = lake.read(ATTEMPT_OUTCOMES, TableKey(build=source.scope.build, drop=drop))
+        rows = outcomes.filter(pl.col("attempt_id").is_in(ids)).to_dicts()
+        consented = [row["frame"] for row in rows if row["frame"] is not None and _has_consent(lake, row)]
+        pictures = _pictures(source, drop, list(dict.fromkeys(consented)))
+        for row in rows:
+            absent = Picture(uri=None, placeholder=NO_FRAME if _has_consent(lake, row) else NO_CONSENT)
+            shown[drop, row["attempt_id"]] = PicturedAttempt(
+                **{name: row[name] for name in ("attempt_id", "drop_id", "subject_id", "score", "outcome")},
+                conditions=_conditions(row, source.modality),
+                picture=pictures.get(row["frame"], absent) if _has_consent(lake, row) else absent,
+            )
     return shown
 
 
-def _attempt(lake: Lake, row: Mapping[str, object], pictures: Mapping[str, Picture]) -> Attempt:
-    absent = Picture(uri=None, placeholder=NO_FRAME if _has_consent(lake, row) else NO_CONSENT)
-    return Attempt(
-        attempt_id=str(row["attempt_id"]),
-        drop_id=str(row["drop_id"]),
-        subject_id=str(row["subject_id"]),
-        score=_real(row["score"]),
-        outcome=str(row["outcome"]),
-        conditions=_conditions(row),
-        picture=pictures.get(str(row["frame"]), absent) if _has_consent(lake, row) else absent,
-    )
-
-
-def _worst(lake: Lake, *, scope: Scope, limit: int) -> "pl.DataFrame":
-    """One row an attempt: its lowest comparison below the threshold, with the attempt's conditions and consent."""
+def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
+    """One row an attempt: its worst comparison that is rejected, with the attempt's conditions and consent."""
     import polars as pl
 
+    lake, scope = source.lake, source.scope
     pair = ["drop_id", "attempt_id", "reference_id"]
     attempts = lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build)).drop(
         "score", "device_score", "build_id", "subject_id"
     )
     baseline = scope.grid(scope.baseline) if scope.baseline else []
     before = lake.scan(COMPARISONS, baseline).select(*pair, baseline_score="score")
+    comparator = comparator_of(source)
     return (
         lake.scan(COMPARISONS, scope.grid(scope.build))
         .filter(mated())
         .select(*pair, "subject_id", "score", "device_score")
         .join(attempts, on=["drop_id", "attempt_id"])
-        .filter(pl.col("score") < pl.col("decision_threshold"))
-        .sort("score", *pair)
+        .filter(~comparator.accepts(pl.col("score"), pl.col("decision_threshold")))
+        .sort(comparator.oriented(pl.col("score")), *pair)
         .unique(["drop_id", "attempt_id"], keep="first", maintain_order=True)
         .head(limit)
         .join(before, on=pair, how="left", maintain_order="left")
@@ -159,16 +141,8 @@ def _worst(lake: Lake, *, scope: Scope, limit: int) -> "pl.DataFrame":
     )
 
 
-def _candidate(lake: Lake, row: Mapping[str, object]) -> _Candidate:
-    return _Candidate(
-        row=row,
-        has_consent=_has_consent(lake, row),
-        reference_frame=_reference_frame(lake, row, drop=str(row["drop_id"])),
-    )
-
-
-def _has_consent(lake: Lake, row: Mapping[str, object]) -> bool:
-    """Consent holds only when both the outcome ledger and the drop's own subject record say so."""
+def _has_consent(lake: Lake, row: Mapping[str, Any]) -> bool:
+    """Consent holds only when both the attempt's outcome and the drop's own subject record say so."""
     import polars as pl
 
     subjects = lake.read(SUBJECTS, TableKey(drop=str(row["drop_id"])), columns=["subject_id", "has_image_consent"])
@@ -176,34 +150,28 @@ def _has_consent(lake: Lake, row: Mapping[str, object]) -> bool:
     return bool(row["has_image_consent"]) and bool(recorded) and all(recorded)
 
 
-def _reference_frame(lake: Lake, row: Mapping[str, object], *, drop: str) -> str | None:
+def _reference_frame(lake: Lake, row: Mapping[str, Any]) -> str | None:
     """The first image of the subject's own reference that the attempt was compared with."""
     import polars as pl
 
-    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=drop)).filter(
+    enrols = lake.read(VALIDATED_ENROLS, TableKey(drop=row["drop_id"])).filter(
         (pl.col("reference_id") == row["reference_id"]) & (pl.col("subject_id") == row["subject_id"])
     )
     frames = enrols.filter(pl.col("frame").is_not_null()).sort("event_id")["frame"]
     return None if frames.is_empty() else str(frames[0])
 
 
-def _allowed_frames(candidates: Iterable[_Candidate]) -> list[str]:
-    consented = [item for item in candidates if item.has_consent]
-    frames = [frame for item in consented for frame in (item.frame, item.reference_frame) if frame is not None]
-    return list(dict.fromkeys(frames))
-
-
-def _pictures(lake: Lake, landing: Store, drop: str, frames: list[str]) -> dict[str, Picture]:
+def _pictures(source: ReportSource, drop: str, frames: list[str]) -> dict[str, Picture]:
     from cv_quality.drops.frames import FrameReader
 
-    index = lake.read(FRAME_INDEX, TableKey(drop=drop))
+    index = source.lake.read(FRAME_INDEX, TableKey(drop=drop))
     known = set(index["frame"].to_list())
-    reader = FrameReader(landing, drop, index)
+    reader = FrameReader(source.landing, drop, index)
     return {frame: picture_of(data) for frame, data in reader.read([frame for frame in frames if frame in known])}
 
 
 def picture_of(data: bytes) -> Picture:
-    """An encoded image as a small PNG that fits a square of SIDE_PX; placeholder words when it cannot be decoded."""
+    """Draw an encoded image anew as a PNG that fits a square of SIDE_PX; words where it cannot be decoded."""
     from PIL import Image
 
     from cv_quality.drops.images import decode_image
@@ -219,41 +187,23 @@ def picture_of(data: bytes) -> Picture:
     return Picture(uri=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
 
 
-def _failure(item: _Candidate, pictures: Mapping[tuple[str, str], Picture]) -> Failure:
+def _failure(item: _Candidate, pictures: Mapping[tuple[str, str], Picture], *, modality: Modality) -> PicturedFailure:
     row = item.row
-    return Failure(
-        attempt_id=str(row["attempt_id"]),
-        drop_id=item.drop_id,
-        subject_id=str(row["subject_id"]),
-        device_model=str(row["device_model"]),
-        score=_real(row["score"]) or 0.0,
-        baseline_score=_real(row["baseline_score"]),
-        device_score=_real(row["device_score"]),
-        conditions=_conditions(row),
+    copied = ("attempt_id", "drop_id", "subject_id", "device_model", "score", "baseline_score", "device_score")
+
+    def shown(frame: str | None) -> Picture:
+        if not item.has_consent:
+            return Picture(uri=None, placeholder=NO_CONSENT)
+        return pictures.get((row["drop_id"], frame or ""), Picture(uri=None, placeholder=NO_FRAME))
+
+    return PicturedFailure(
+        **{name: row[name] for name in copied},
+        conditions=_conditions(row, modality),
         has_image_consent=item.has_consent,
-        probe=_shown(item, item.frame, pictures),
-        reference=_shown(item, item.reference_frame, pictures),
+        probe=shown(item.frame),
+        reference=shown(item.reference_frame),
     )
 
 
-def _shown(item: _Candidate, frame: str | None, pictures: Mapping[tuple[str, str], Picture]) -> Picture:
-    if not item.has_consent:
-        return Picture(uri=None, placeholder=NO_CONSENT)
-    if frame is None:
-        return Picture(uri=None, placeholder=NO_FRAME)
-    return pictures.get((item.drop_id, frame), Picture(uri=None, placeholder=NO_FRAME))
-
-
-def _conditions(row: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(words for column in CONDITIONS if (words := _words(column.name, row[column.name])))
-
-
-def _real(value: object) -> float | None:
-    return float(value) if isinstance(value, float) else None
-
-
-def _words(name: str, value: object) -> str | None:
-    """A condition for people; None for what was not recorded or is not worth a word ("no eyewear")."""
-    if value is None or value in ("none", "nominal"):
-        return None
-    return _WORDS[name].format(f"{value + 0.0:.3g}" if isinstance(value, float) else value)  # no "-0"
+def _conditions(row: Mapping[str, Any], modality: Modality) -> tuple[str, ...]:
+    return tuple(words for item in modality.conditions if (words := item.words(row[item.name])))

@@ -26,7 +26,11 @@ from cv_quality.inference.registry import ModelEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store, open_store
+from cv_quality.reports.scope import Scope
+from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
+from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.tables import (
     COMPARISONS,
     DET_CURVE,
@@ -36,7 +40,7 @@ from cv_quality.tasks.verification.tables import (
     OPERATING_POINTS,
 )
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES, VALIDATED_ENROLS
-from cv_quality_tests.tasks.verification.report.root_cause_rows import why_tables
+from cv_quality_tests.tasks.verification.report.root_cause_rows import root_cause_tables
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
@@ -63,16 +67,19 @@ class Case:
         self, name: str = "report.html", *, baseline: str | None = BASELINE, warehouse: Path | None = None
     ) -> tuple[ReportSummary, str]:
         target = self.root / name
-        summary = write_failure_report(
+        return write_failure_report(self.source(baseline, warehouse), SECTIONS, target), target.read_text()
+
+    def source(self, baseline: str | None = BASELINE, warehouse: Path | None = None) -> ReportSource:
+        """What a page against `baseline` is made from."""
+        return ReportSource(
             lake=self.lake,
             landing=self.landing,
-            registry_entry=self.entry,
-            baseline=baseline,
-            build=BUILD,
-            target=target,
+            scope=Scope(BUILD, baseline, DROPS),
+            entry=self.entry,
+            modality=FACE,
+            gates=("compare",),
             warehouse=warehouse,
         )
-        return summary, target.read_text()
 
     def edit(self, table: Table, key: TableKey, edit: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
         """Replace a table's rows by what `edit` makes of them."""
@@ -136,7 +143,7 @@ def make_case(root: Path) -> Case:
     lake.write(OPERATING_POINTS, key, frame(OPERATING_POINTS, _operating_points(outcomes)))
     lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
     lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
-    for table, rows in why_tables(
+    for table, rows in root_cause_tables(
         build=BUILD, baseline=BASELINE, own=outcomes[BUILD], before=outcomes[BASELINE]
     ).items():
         lake.write(table, key, frame(table, [{"build_id": BUILD, **row} for row in rows]))

@@ -34,7 +34,7 @@ MAP_HEIGHT, MAP_WIDTH = 14, 12
 Row = dict[str, Any]
 
 
-def why_tables(*, build: str, baseline: str, own: pl.DataFrame, before: pl.DataFrame) -> dict[Table, list[Row]]:
+def root_cause_tables(*, build: str, baseline: str, own: pl.DataFrame, before: pl.DataFrame) -> dict[Table, list[Row]]:
     """Rows by table, without the build.
 
     Args:
@@ -206,7 +206,7 @@ def _clusters(own: pl.DataFrame) -> list[Row]:
         "support": 310,
         "n_subjects": 38,
         "p_adjusted": 0.002,
-        "exemplars_json": names,
+        "examples_json": names,
     }
     described = {"is_described": True, "condition": DARK.sentence(), "where_json": json.dumps(DARK.to_list())}
     return [

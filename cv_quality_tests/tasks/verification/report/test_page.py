@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,11 +20,14 @@ from cv_quality.errors import MissingTable
 from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.reports.data_quality import DATA_QUALITY
+from cv_quality.reports.scope import Scope
+from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_TRENDS
-from cv_quality.tasks.verification.report.facts import read_scope
-from cv_quality.tasks.verification.report.page import ReportSummary
+from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
+from cv_quality.tasks.verification.report.sections import CONDITIONS, FAILURES, NUMBERS, SECTIONS
 from cv_quality.tasks.verification.tables import (
-    ATTEMPT_OUTCOMES,
     COMPARISONS,
     DET_CURVE,
     DIFFERENTIALS,
@@ -31,10 +35,11 @@ from cv_quality.tasks.verification.tables import (
     INTERVALS,
     OPERATING_POINTS,
 )
+from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
-WHY_MARTS = (
+CAUSE_MARTS = (
     "slice_searches",
     "failure_slices",
     "slice_trends",
@@ -42,6 +47,7 @@ WHY_MARTS = (
     "failure_clusters",
     "counterfactuals",
 )
+REST = (CONDITIONS, FAILURES)
 HOSTILE = "<script>alert(1)</script>&\"'"
 
 
@@ -50,6 +56,8 @@ class Evaluation(Protocol):
     root: Path
 
     def report(self, name: str = ..., *, baseline: str | None = ...) -> tuple[ReportSummary, str]: ...
+
+    def source(self) -> ReportSource: ...
 
     def edit(self, table: Table, key: TableKey, edit: object) -> None: ...
 
@@ -97,14 +105,17 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(case: Evalu
     code = (
         "import sys; from pathlib import Path; from cv_quality.inference.registry import ModelEntry\n"
         "from cv_quality.lake.lake import Lake; from cv_quality.lake.store import open_store\n"
+        "from cv_quality.reports.scope import Scope; from cv_quality.reports.section import ReportSource\n"
+        "from cv_quality.tasks.verification.modalities.face import FACE\n"
         "from cv_quality.tasks.verification.report.page import write_failure_report\n"
+        "from cv_quality.tasks.verification.report.sections import SECTIONS\n"
         "root = Path(sys.argv[1])\n"
         "names = ('face-1.2', 'verification', 'face', 'face-1.1', 'torch_export', 'face.pt2')\n"
         "entry = ModelEntry(*names, 'ab' * 32, 64, 0.42, ())\n"
         "lake, landing = Lake(open_store(str(root / 'lake'))), open_store(str(root / 'landing'))\n"
-        "summary = write_failure_report(lake=lake, landing=landing, registry_entry=entry, baseline='face-1.1',\n"
-        "  build='face-1.2', target=root / 'other.html', warehouse=None)\n"
-        "print(summary.sha256)"
+        f"scope = Scope('face-1.2', 'face-1.1', {DROPS!r})\n"
+        "source = ReportSource(lake, landing, scope, entry, FACE, ('compare',))\n"
+        "print(write_failure_report(source, SECTIONS, root / 'other.html').sha256)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     ran = subprocess.run(
@@ -162,9 +173,9 @@ def test_without_a_baseline_there_is_no_comparison(case: Evaluation) -> None:
     assert BASELINE not in html
 
 
-def test_a_build_without_a_drop_is_refused(case: Evaluation) -> None:
+def test_a_build_without_a_drop_is_refused() -> None:
     with pytest.raises(MissingTable, match=r"no drop of build face-9\.9"):
-        read_scope(case.lake, build="face-9.9", baseline=None)
+        Scope("face-9.9", None, ())
 
 
 def test_a_build_with_nothing_but_failures_to_acquire_still_has_a_page(case: Evaluation) -> None:
@@ -320,7 +331,7 @@ def _views() -> str:
         CREATE VIEW fct_operating_points AS FROM read_parquet('{OPERATING_POINTS.name}/{BUILD}.parquet');
         CREATE VIEW fct_intervals AS FROM read_parquet('{INTERVALS.name}/{BUILD}.parquet');
         CREATE VIEW fct_differentials AS FROM read_parquet('{DIFFERENTIALS.name}/{BUILD}.parquet');
-        {"".join(f"CREATE VIEW fct_{name} AS FROM read_parquet('{name}/{BUILD}.parquet');" for name in WHY_MARTS)}
+        {"".join(f"CREATE VIEW fct_{name} AS FROM read_parquet('{name}/{BUILD}.parquet');" for name in CAUSE_MARTS)}
         CREATE VIEW fct_quarantine AS SELECT drop_id, stage, reason, event_kind, count(*) AS n_rows
             FROM read_parquet({quarantine}) GROUP BY ALL;
         CREATE VIEW fct_parity AS SELECT build_id, drop_id, count(*) AS n,
@@ -336,3 +347,34 @@ def test_importing_the_room_draws_in_no_heavy_library() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_navigation_anchors_and_order_follow_from_the_list_of_sections(case: Evaluation) -> None:
+    sections = (NUMBERS, DATA_QUALITY, replace(DATA_QUALITY, id="again", title="Once more", link="Again"), *REST)
+    write_failure_report(case.source(), sections, case.root / "report.html")
+    page = _Page((case.root / "report.html").read_text())
+    links = [str(item["href"]).removeprefix("#") for item in page.all("a") if item.get("class") != "skip"]
+    assert links == [*(section.id for section in sections), "terms"]
+    assert [item["id"] for item in page.all("section")] == links[:-1]
+    assert "Numbers Data quality Again" in page
+    assert "Once more Every row that came in" in page
+
+
+def test_a_section_that_is_left_out_leaves_no_chart(case: Evaluation) -> None:
+    whole, _ = case.report("whole.html")
+    summary = write_failure_report(case.source(), (NUMBERS, *REST), case.root / "less.html")
+    html = summary.path.read_text()
+    assert summary.n_charts == html.count('role="img"') < whole.n_charts
+    assert "chart-det" not in html
+
+
+def test_conditions_are_called_as_their_modality_declares_them(case: Evaluation) -> None:
+    light, *others = FACE.conditions
+    assert light.bands is not None
+    renamed = replace(light, level_phrase="brightness {}", bands=replace(light.bands, label="brightness in candles"))
+    source = replace(case.source(), modality=replace(FACE, conditions=(renamed, *others)))
+    summary = write_failure_report(source, SECTIONS, case.root / "report.html")
+    html = summary.path.read_text()
+    assert "the largest rise is at brightness below 10, from" in summary.verdict
+    assert "FNMR by brightness in candles" in html
+    assert "illuminance in lux" not in html

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.report.pictures import score_histogram
 from cv_quality.tasks.verification.tables import COMPARISONS
 
@@ -27,6 +28,7 @@ def write_scores(lake: Lake, scores: list[float]) -> None:
         "score": pl.Series(scores),
         "device_score": None,
         "is_parity_expected": False,
+        "is_parity_broken": None,
     }
     lake.write(
         COMPARISONS,
@@ -38,7 +40,9 @@ def write_scores(lake: Lake, scores: list[float]) -> None:
 
 
 def drawn(lake: Lake) -> Image.Image:
-    png = score_histogram(lake, build=str(KEY.build), drop=str(KEY.drop), decision_threshold=0.5)
+    png = score_histogram(
+        lake, build=str(KEY.build), drop=str(KEY.drop), comparator=FACE.comparator, decision_threshold=0.5
+    )
     return Image.open(io.BytesIO(png))
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from typing import Protocol
 
 import polars as pl
@@ -13,13 +14,13 @@ from cv_quality.errors import ObjectNotFound
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
-from cv_quality.tasks.verification.report.facts import Scope
+from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.report.page import ReportSummary
 from cv_quality.tasks.verification.report.thumbnails import (
     MAX_SHOWN,
     NO_CONSENT,
     SIDE_PX,
-    Failure,
+    PicturedFailure,
     picture_of,
     read_failures,
 )
@@ -28,7 +29,6 @@ from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
-SCOPE = Scope(build=BUILD, baseline=BASELINE, drops=DROPS)
 
 
 class Evaluation(Protocol):
@@ -36,6 +36,8 @@ class Evaluation(Protocol):
     landing: Store
 
     def report(self) -> tuple[ReportSummary, str]: ...
+
+    def source(self) -> ReportSource: ...
 
     def edit(self, table: Table, key: TableKey, edit: object) -> None: ...
 
@@ -52,8 +54,8 @@ class _Watched:
         return getattr(self._store, name)
 
 
-def _failures(case: Evaluation) -> tuple[Failure, ...]:
-    return read_failures(case.lake, landing=case.landing, scope=SCOPE)
+def _failures(case: Evaluation) -> tuple[PicturedFailure, ...]:
+    return read_failures(case.source())
 
 
 def test_the_worst_genuine_non_matches_come_first(case: Evaluation) -> None:
@@ -115,7 +117,7 @@ def test_without_consent_no_image_is_even_read(case: Evaluation) -> None:
     for drop in DROPS:
         case.edit(SUBJECTS, TableKey(drop=drop), lambda rows: rows.with_columns(has_image_consent=pl.lit(False)))
     watched = _Watched(case.landing)
-    read_failures(case.lake, landing=watched, scope=SCOPE)  # type: ignore[arg-type]
+    read_failures(replace(case.source(), landing=watched))  # type: ignore[arg-type]
     assert watched.reads == 0
 
 

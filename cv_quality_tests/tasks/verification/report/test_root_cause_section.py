@@ -17,6 +17,7 @@ from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 from cv_quality.metrics.results import percent
 from cv_quality.reports.rendering import points
+from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import (
     CHANGE_ATTRIBUTION,
     EXAMPLES,
@@ -25,10 +26,14 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
-from cv_quality.tasks.verification.report.facts import Scope
 from cv_quality.tasks.verification.report.page import ReportSummary
-from cv_quality.tasks.verification.report.root_cause_charts import MAP_CELLS, change_steps, map_chart, why_charts
-from cv_quality.tasks.verification.report.root_causes import SaliencyMap, Why, read_why
+from cv_quality.tasks.verification.report.root_cause_charts import (
+    MAP_CELLS,
+    change_bars,
+    map_chart,
+    root_cause_charts,
+)
+from cv_quality.tasks.verification.report.root_causes import RootCauses, SaliencyMap, read_root_causes
 from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, OUTCOME_WATERFALL
 from cv_quality_tests.reports.score_pages import words
 from cv_quality_tests.tasks.verification.report.root_cause_rows import (
@@ -43,7 +48,7 @@ from cv_quality_tests.tasks.verification.report.root_cause_rows import (
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
 ON = TableKey(build=BUILD)
-WHY_TABLES = (
+ROOT_CAUSE_TABLES = (
     SLICE_SEARCHES,
     FAILURE_SLICES,
     SLICE_TRENDS,
@@ -63,6 +68,8 @@ class Evaluation(Protocol):
 
     def report(self, name: str = ..., *, baseline: str | None = ...) -> tuple[ReportSummary, str]: ...
 
+    def source(self) -> ReportSource: ...
+
     def edit(self, table: Table, key: TableKey, edit: object) -> None: ...
 
 
@@ -70,7 +77,7 @@ Written = tuple[ReportSummary, str, Evaluation]
 
 
 def _section(html: str) -> str:
-    return html.split('<section id="why" class="why">')[1].split("</section>")[0]
+    return html.split('<section id="why">')[1].split("</section>")[0]
 
 
 def _rows_of(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,8 +88,8 @@ def _rows_of(spec: dict[str, Any], layer: dict[str, Any]) -> list[dict[str, Any]
     return rows
 
 
-def _read(case: Evaluation, baseline: str | None = BASELINE) -> Why:
-    return read_why(case.lake, landing=case.landing, scope=Scope(build=BUILD, baseline=baseline, drops=DROPS))
+def _read(case: Evaluation) -> RootCauses:
+    return read_root_causes(case.source())
 
 
 def _without_findings(case: Evaluation) -> None:
@@ -147,15 +154,15 @@ def test_stages_add_up_to_the_rate_of_every_bar(case: Evaluation) -> None:
 
 
 def test_bars_of_the_chart_are_as_long_as_the_frr(case: Evaluation) -> None:
-    why = _read(case)
-    chart = next(chart for chart in why_charts(why, build=BUILD) if chart.id == "chart-endings-1")
+    found = _read(case)
+    chart = next(chart for chart in root_cause_charts(found, case.source()) if chart.id == "chart-endings-1")
     drawn = _rows_of(chart.spec, chart.spec["layer"][0])
-    for item in why.slices[0].endings:
+    for item in found.slices[0].endings:
         name = f"{'slice' if item.is_slice else 'all'}, {item.model}"
         assert sum(row["share"] for row in drawn if row["level"] == name) == pytest.approx(item.frr)
 
 
-def test_bystanders_and_slices_of_too_few_subjects_are_listed_apart(written: Written) -> None:
+def test_confounded_values_and_slices_of_too_few_subjects_are_listed_apart(written: Written) -> None:
     text = words(_section(written[1]))
     away = text.split("Looks bad but is not")[1].split("Not enough subjects")[0]
     assert EVENING.sentence() in away
@@ -189,12 +196,12 @@ def test_counterfactuals_are_counted_with_an_interval(written: Written) -> None:
 def test_the_steps_of_the_waterfall_lead_from_the_baseline_to_the_build(case: Evaluation) -> None:
     change = _read(case).change
     assert change is not None
-    steps = change_steps(change, build=BUILD)
+    bars = change_bars(change, build=BUILD)
     rows = case.lake.read(CHANGE_ATTRIBUTION, ON)
     data, algorithm = (rows.filter(comparison=name, part=0).row(0, named=True) for name in ("data", "algorithm"))
-    assert steps[0].end == data["failures_before"] / data["attempts_before"]
-    assert steps[-1].end == algorithm["failures_after"] / algorithm["attempts_after"]
-    for before, after in pairwise(steps):
+    assert bars[0].end == data["failures_before"] / data["attempts_before"]
+    assert bars[-1].end == algorithm["failures_after"] / algorithm["attempts_after"]
+    for before, after in pairwise(bars):
         assert after.start in (0.0, before.end)
         if after.part is None:
             assert after.end == pytest.approx(before.end, abs=1e-12)
@@ -212,7 +219,7 @@ def test_a_part_that_may_be_chance_is_grey(case: Evaluation) -> None:
     case.edit(CHANGE_ATTRIBUTION, ON, lambda rows: rows.with_columns(change=pl.lit(0.01), change_low=pl.lit(-0.01)))
     change = _read(case).change
     assert change is not None
-    tones = {step.words: step.tone for step in change_steps(change, build=BUILD)}
+    tones = {bar.words: bar.tone for bar in change_bars(change, build=BUILD)}
     assert tones["algorithm: the rest"] == "unclear"
 
 
@@ -220,7 +227,7 @@ def test_without_a_slice_the_change_has_one_step_for_the_data_and_one_for_the_al
     case.edit(CHANGE_ATTRIBUTION, ON, lambda rows: rows.filter(pl.col("where_json").is_null()))
     change = _read(case).change
     assert change is not None
-    assert [step.words for step in change_steps(change, build=BUILD) if step.part is not None] == [
+    assert [bar.words for bar in change_bars(change, build=BUILD) if bar.part is not None] == [
         "data: other attempts",
         "algorithm: all attempts",
     ]
@@ -248,7 +255,7 @@ def test_a_sound_build_still_says_what_changed(case: Evaluation) -> None:
     assert "Clusters" not in section
 
 
-@pytest.mark.parametrize("table", WHY_TABLES, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", ROOT_CAUSE_TABLES, ids=lambda table: table.name)
 def test_a_table_that_was_not_written_is_named(case: Evaluation, table: Table) -> None:
     case.lake.store.delete(f"{table.name}/{BUILD}.parquet")
     with pytest.raises(MissingTable, match=table.name):
@@ -262,15 +269,15 @@ def test_a_build_whose_false_rejects_were_not_searched_is_refused(case: Evaluati
 
 
 def test_nobody_without_consent_is_pictured(case: Evaluation) -> None:
-    why = _read(case)
+    found = _read(case)
     attempts = [
         *(
             attempt
-            for view in why.slices
+            for view in found.slices
             for two in (*view.typical, *view.pairs)
             for attempt in (two.failure, two.passed)
         ),
-        *(attempt for cluster in why.clusters for attempt in cluster.attempts),
+        *(attempt for cluster in found.clusters for attempt in cluster.attempts),
     ]
     shown = [attempt for attempt in attempts if attempt is not None]
     assert len(shown) > 10
@@ -294,10 +301,10 @@ def test_pictures_carry_nothing_but_pixels(written: Written) -> None:
 
 
 def test_hostile_text_in_every_column_stays_text(case: Evaluation) -> None:
-    kept = {"where_json", "skipped_json", "exemplars_json", "outcome", "finding", "role", "comparison", "method"}
+    kept = {"where_json", "skipped_json", "examples_json", "outcome", "finding", "role", "comparison", "method"}
     identity = {"build_id", "model_build_id", "baseline_build_id", "trend_build_id", "drop_id", "attempt_id"}
     kept |= identity | {"subject_id", "partner_drop_id", "partner_attempt_id", "embedding_source", "source"}
-    for table in WHY_TABLES:
+    for table in ROOT_CAUSE_TABLES:
         texts = [column.name for column in table.columns if column.kind == "text" and column.name not in kept]
         case.edit(table, ON, lambda rows, texts=texts: rows.with_columns(pl.lit(HOSTILE).alias(name) for name in texts))
     _, html = case.report()
@@ -315,7 +322,7 @@ def test_a_large_map_is_averaged_into_few_cells() -> None:
     item = SaliencyMap(
         "occlusion", 1, 1, 1, tuple(map(tuple, values.tolist())), is_shown=True, reason=None, pointing=None
     )
-    spec = map_chart(item, id="chart-map").spec
+    spec = map_chart(item, id="chart-map", sample="face").spec
     rows = _rows_of(spec, spec)
     assert max(row["row"] for row in rows) == max(row["column"] for row in rows) == MAP_CELLS - 1
     blocks = values.reshape(MAP_CELLS, 4, 100).mean(axis=1)

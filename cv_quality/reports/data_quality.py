@@ -1,27 +1,23 @@
 """The quality of the data behind a report: rows in, kept and rejected per drop, repeated images, and gate verdicts.
 
-Counts, codes and one example of a reason only; never a row as delivered, which may hold biometric data. The numbers of
-the evaluation itself are in `cv_quality.tasks.verification.report.facts`.
+Counts, codes and one example of a reason only; never a row as delivered, which may hold biometric data. Any task's page
+may have this section.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, QUARANTINE_VALIDATE
 from cv_quality.gates.verdicts import Verdict, read_verdict
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.schema import Table
-from cv_quality.tasks.verification.report.facts import Scope
-
-if TYPE_CHECKING:
-    import polars as pl
+from cv_quality.reports.queries import Query, quarantine_query
+from cv_quality.reports.section import ReportSource, Section
 
 DETAIL_CHARACTERS = 200
 REPEATS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DropRows:
     """One drop's rows: found, parsed, and rejected by stage."""
 
     drop_id: str
@@ -34,7 +30,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class RejectedRows:
     """Why rows of one drop were rejected, how many, and the detail of the first of them."""
 
     drop_id: str
@@ -58,33 +54,38 @@ class RepeatedFrame:
 class DataQuality:
     """All of it; `repeated` is cut at REPEATS_SHOWN, `n_repeated` is not."""
 
-    deliveries: tuple[Delivery, ...]
-    reasons: tuple[Reason, ...]
+    drops: tuple[DropRows, ...]
+    rejections: tuple[RejectedRows, ...]
     repeated: tuple[RepeatedFrame, ...]
     n_repeated: int
     verdicts: tuple[Verdict, ...]
+    query: Query
 
 
-def read_data_quality(lake: Lake, *, scope: Scope) -> DataQuality:
-    """What the drops of the build brought, and what the gates said about it."""
-    repeated = _repeated(lake, scope=scope)
+def read_data_quality(source: ReportSource) -> DataQuality:
+    """Read what the drops of the build brought, and what the gates said about it."""
+    scope = source.scope
+    drops = [TableKey(drop=drop) for drop in scope.drops]
+    keys = [*drops, *(key for model in scope.models for key in scope.grid(model)), TableKey(build=scope.build)]
+    verdicts = (read_verdict(source.lake, gate, key) for gate in source.gates for key in keys)
+    repeated = _repeated(source.lake, drops)
     return DataQuality(
-        deliveries=tuple(_delivery(lake, drop=drop) for drop in scope.drops),
-        reasons=_reasons(lake, scope=scope),
+        drops=tuple(_drop_rows(source.lake, key) for key in drops),
+        rejections=_rejections(source.lake, drops),
         repeated=repeated[:REPEATS_SHOWN],
         n_repeated=len(repeated),
-        verdicts=_verdicts(lake, scope=scope),
+        verdicts=tuple(verdict for verdict in verdicts if verdict is not None),
+        query=quarantine_query(scope.drops),
     )
 
 
-def _delivery(lake: Lake, *, drop: str) -> Delivery:
+def _drop_rows(lake: Lake, key: TableKey) -> DropRows:
     import polars as pl
 
-    key = TableKey(drop=drop)
     files = lake.read(DROP_FILES, key)
     totals = files.select(pl.col("rows_in", "rows_valid", "rows_quarantined").sum()).row(0)
-    return Delivery(
-        drop_id=drop,
+    return DropRows(
+        drop_id=str(key.drop),
         site=files["site"][0],
         protocol=files["protocol"][0],
         rows_in=totals[0],
@@ -94,62 +95,44 @@ def _delivery(lake: Lake, *, drop: str) -> Delivery:
     )
 
 
-def _reasons(lake: Lake, *, scope: Scope) -> tuple[Reason, ...]:
+def _rejections(lake: Lake, drops: list[TableKey]) -> tuple[RejectedRows, ...]:
     import polars as pl
 
     group = ("drop_id", "stage", "event_kind", "reason")
+    detail = pl.col("detail")
+    shortened = pl.when(detail.str.len_chars() <= DETAIL_CHARACTERS).then(detail)
     rows = (
-        pl.concat([_present(lake, table, scope=scope) for table in (QUARANTINE_PARSE, QUARANTINE_VALIDATE)])
+        pl.concat([lake.scan(table, drops) for table in (QUARANTINE_PARSE, QUARANTINE_VALIDATE)])
         .select(
             "stage",
             "reason",
-            "detail",
             "drop_id",
             "source_file",
             "source_line",
             event_kind=pl.col("event_kind").fill_null("unknown"),
+            example=shortened.otherwise(detail.str.head(DETAIL_CHARACTERS) + "…"),
         )
         .sort("source_file", "source_line")
         .group_by(group, maintain_order=True)
-        .agg(pl.len().alias("n_rows"), pl.col("detail").first().alias("example"))
+        .agg(pl.len().alias("n_rows"), pl.col("example").first())
         .sort("drop_id", "n_rows", "stage", "event_kind", "reason", descending=[False, True, False, False, False])
         .collect()
     )
-    return tuple(Reason(**{**row, "example": _shortened(row["example"])}) for row in rows.iter_rows(named=True))
+    return tuple(RejectedRows(**row) for row in rows.iter_rows(named=True))
 
 
-def _present(lake: Lake, table: Table, *, scope: Scope) -> "pl.LazyFrame":
-    return lake.scan(table, [TableKey(drop=drop) for drop in scope.drops])
-
-
-def _shortened(detail: str) -> str:
-    return detail if len(detail) <= DETAIL_CHARACTERS else f"{detail[:DETAIL_CHARACTERS]}…"
-
-
-def _repeated(lake: Lake, *, scope: Scope) -> tuple[RepeatedFrame, ...]:
+def _repeated(lake: Lake, drops: list[TableKey]) -> tuple[RepeatedFrame, ...]:
     import polars as pl
 
     rows = (
-        lake.scan(FRAME_INDEX, [TableKey(drop=drop) for drop in scope.drops])
+        lake.scan(FRAME_INDEX, drops)
         .group_by("drop_id", "sha256")
         .agg(pl.col("frame").unique().sort().alias("frames"))
         .filter(pl.col("frames").list.len() > 1)
         .sort("drop_id", pl.col("frames").list.first())
         .collect()
     )
-    return tuple(
-        RepeatedFrame(drop_id=row["drop_id"], frames=tuple(row["frames"]), sha256=row["sha256"])
-        for row in rows.iter_rows(named=True)
-    )
+    return tuple(RepeatedFrame(row["drop_id"], tuple(row["frames"]), row["sha256"]) for row in rows.to_dicts())
 
 
-def _verdicts(lake: Lake, *, scope: Scope) -> tuple[Verdict, ...]:
-    keys = [
-        *(TableKey(drop=drop) for drop in scope.drops),
-        *(key for model in scope.models for key in scope.grid(model)),
-        TableKey(build=scope.build),
-    ]
-    from cv_quality.tasks.verification.task import VERIFICATION
-
-    found = (read_verdict(lake, stage.name, key) for stage in VERIFICATION.stages for key in keys)
-    return tuple(verdict for verdict in found if verdict is not None)
+DATA_QUALITY = Section("data", "Data quality", read_data_quality, "reports/templates/data_quality.html")

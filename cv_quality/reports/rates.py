@@ -1,0 +1,93 @@
+"""Rates as pages show them: beside those of the baseline, with the direction of the change, and what can be ranked.
+
+A rate itself is `cv_quality.metrics.rates.Rate`; numbers are written for people in `cv_quality.reports.rendering`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from cv_quality.metrics.rates import NO_TRIAL, Rate
+
+Direction = Literal["worse", "better", "unclear", "unknown"]
+
+MIN_ERRORS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RatePair:
+    """An error rate of a build, and of its baseline where there is one.
+
+    Attributes:
+        is_ranked: False where the trials are too few to judge a change by.
+    """
+
+    build: Rate
+    baseline: Rate | None
+    is_ranked: bool = True
+
+    @property
+    def delta(self) -> float | None:
+        """Build minus baseline; None when either is undefined."""
+        if self.baseline is None or self.build.value is None or self.baseline.value is None:
+            return None
+        return self.build.value - self.baseline.value
+
+    @property
+    def ratio(self) -> float | None:
+        """Build over baseline; None when either is undefined or 0."""
+        build, baseline = self.build.value, self.baseline.value if self.baseline else None
+        return build / baseline if build and baseline else None
+
+    @property
+    def direction(self) -> Direction:
+        """Worse or better only when the two 95 % intervals do not touch; a rise of an error rate is worse.
+
+        Disjoint intervals are a stricter demand than a test of the difference at 5 %, and they ignore that both models
+        scored the same attempts; the decision belongs to the release policy, this only guides the eye.
+        """
+        build, baseline = self.build, self.baseline
+        if not self.is_ranked or self.delta is None or baseline is None:
+            return "unknown"
+        if build.low is None or build.high is None or baseline.low is None or baseline.high is None:
+            return "unknown"
+        if build.low > baseline.high:
+            return "worse"
+        return "better" if build.high < baseline.low else "unclear"
+
+
+def is_sufficient(rate: Rate) -> bool:
+    """Tell whether a rate can be ranked: with an interval, and five errors expected (`reason` says so) or seen.
+
+    Errors seen count too, because a level that fails far more often than its build does on average has few expected.
+    """
+    return rate.has_interval and (rate.reason is None or (rate.numerator >= MIN_ERRORS and (rate.n_subjects or 0) > 1))
+
+
+def undefined(reason: str) -> Rate:
+    """Make a rate without a value."""
+    return replace(NO_TRIAL, reason=reason)
+
+
+def read_rate(row: Mapping[str, Any], **columns: str) -> Rate:
+    """Read a rate from a row with the columns `cv_quality.lake.columns.RATE`.
+
+    Args:
+        columns: where a field of the rate stands, if not under its own name; a field without a column is None, and so
+            is one that is null, but for counts.
+
+    >>> read_rate({"n": 4, "errors": 1, "fnmr": 0.25}, value="fnmr", numerator="errors", denominator="n").value
+    0.25
+    """
+    found: dict[str, Any] = {field.name: row.get(columns.get(field.name, field.name)) for field in fields(Rate)}
+    return Rate(**{**found, "numerator": found["numerator"] or 0, "denominator": found["denominator"] or 0})
+
+
+def target_text(target: float) -> str:
+    """Write an FMR target as people do.
+
+    >>> target_text(0.001), target_text(0.025)
+    ('1e-3', '0.025')
+    """
+    mantissa, exponent = f"{target:.12e}".split("e")
+    return f"1e{int(exponent)}" if float(mantissa) == 1.0 else f"{target:g}"

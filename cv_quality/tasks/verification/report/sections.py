@@ -1,0 +1,37 @@
+"""The sections of the page of a build, in its order; navigation, anchors and charts follow from this list."""
+
+from typing import Any
+
+from cv_quality.reports.data_quality import DATA_QUALITY
+from cv_quality.reports.section import Section
+from cv_quality.tasks.verification.report.charts import device_charts, dimension_charts, score_charts
+from cv_quality.tasks.verification.report.curves import read_score_curves
+from cv_quality.tasks.verification.report.data import read_dimensions, read_headlines
+from cv_quality.tasks.verification.report.device_logs import read_device_logs
+from cv_quality.tasks.verification.report.groups import read_groups
+from cv_quality.tasks.verification.report.root_cause_charts import root_cause_charts
+from cv_quality.tasks.verification.report.root_causes import read_root_causes
+from cv_quality.tasks.verification.report.thumbnails import read_failures
+
+TEMPLATES = "tasks/verification/report/templates"
+
+NUMBERS = Section("numbers", "Numbers", read_headlines, f"{TEMPLATES}/numbers.html")
+SCORES = Section("scores", "Scores", read_score_curves, f"{TEMPLATES}/scores.html", score_charts)
+CONDITIONS = Section("conditions", "Conditions", read_dimensions, f"{TEMPLATES}/conditions.html", dimension_charts)
+GROUPS = Section("groups", "Groups of people", read_groups, f"{TEMPLATES}/groups.html", link="Groups")
+ROOT_CAUSES = Section(
+    "why", "Why it fails", read_root_causes, f"{TEMPLATES}/root_causes.html", root_cause_charts, link="Why"
+)
+FAILURES = Section("failures", "Worst failures", read_failures, f"{TEMPLATES}/failures.html")
+DEVICE_LOGS = Section("latency", "Latency and parity", read_device_logs, f"{TEMPLATES}/device_logs.html", device_charts)
+
+SECTIONS: tuple[Section[Any], ...] = (
+    NUMBERS,
+    SCORES,
+    CONDITIONS,
+    GROUPS,
+    ROOT_CAUSES,
+    FAILURES,
+    DEVICE_LOGS,
+    DATA_QUALITY,
+)
