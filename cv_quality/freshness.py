@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from cv_quality.builds import drop_builds, modality_of, predecessors, scoring_builds
 from cv_quality.errors import GateFailed, ObjectNotFound
-from cv_quality.gates.verdicts import Record, read_record, require_passed
+from cv_quality.gates.verdicts import Record, key_for, read_record, require_passed
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.modality import Modality
+from cv_quality.modality import Modality, of_modality
 from cv_quality.stage import Stage, Task
 from cv_quality.workspace import Workspace
 
@@ -130,10 +130,19 @@ class Freshness:
             return True
         if record.delivery:
             return record.delivery == self.identity(stage, key)
-        # A lake written before stages recorded what they read: the files looked into must still be the same ones.
+        return self._is_kept(record, stage, key, inputs)
+
+    def _is_kept(self, record: Record, stage: Stage, key: TableKey, inputs: list[Node]) -> bool:
+        """Whether a result from before stages recorded what they read still holds.
+
+        It does where the files looked into are the ones judged, and the tables written have the columns of today.
+        """
         judged = [self.record(*node) for node in inputs]
         known = {name: digest for item in judged if item for name, digest in item.judged.items()}
-        return all(known.get(name, digest) == digest for name, digest in record.judged.items())
+        if any(known.get(name, digest) != digest for name, digest in record.judged.items()):
+            return False
+        lake, modality = self.workspace.lake, modality_of(self.workspace, key)
+        return all(lake.has_columns(of_modality(table, modality), key_for(table, key)) for table in stage.writes)
 
     def identity(self, stage: Stage, key: TableKey) -> str:
         """What the stage would be made of now."""

@@ -1,8 +1,10 @@
 """Planning: what is due is exactly what was never done, or stands on something that came later."""
 
+import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cv_quality.errors import GateFailed
@@ -11,6 +13,7 @@ from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import JOBS
 from cv_quality.tasks import TASKS
+from cv_quality.tasks.verification.tables import COMPARISONS
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -89,6 +92,25 @@ def test_a_build_waits_until_its_cells_are_counted_and_not_only_run_through_the_
         workspace.lake.store.delete(object_key(gate, TableKey(build="face-1.2", drop=SECOND_DROP)))
     workspace.lake.store.delete(object_key("impostors", TableKey(build="face-1.2")))
     assert due_keys(workspace, REPORT) == []
+
+
+def test_a_lake_of_before_keeps_what_still_has_its_columns_and_makes_the_rest_due(workspace: Workspace) -> None:
+    lake = workspace.lake
+    for info in lake.store.list("verdicts/"):
+        verdict = json.loads(lake.store.read_bytes(info.key))
+        of_a_drop = "site-a" in verdict["key"]
+        if verdict["gate"] != "parse":
+            before = {"delivery": "" if of_a_drop else f"{verdict['key']}@0123456789abcdef"}
+            lake.store.write_bytes(info.key, json.dumps(verdict | before).encode())
+    assert due_keys(workspace, INGEST) == due_keys(workspace, SCORE) == []
+    cell = TableKey(build="face-1.2", drop=SECOND_DROP)
+    path = lake.path(COMPARISONS, cell)
+    pl.read_parquet(path).drop("is_parity_broken").write_parquet(path)
+    assert state(workspace, "ingest", TableKey(drop=SECOND_DROP)) == "passed"
+    assert due_keys(workspace, SCORE) == [str(cell)]
+    do(workspace, "compare", "measure", build=cell.build, drop=cell.drop)
+    assert due_keys(workspace, SCORE) == []
+    assert due_keys(workspace, REPORT) == ["face-1.1", "face-1.2"]
 
 
 def test_drops_of_a_build_that_the_registry_does_not_know_are_logged_and_keep_no_other_from_its_turn(

@@ -79,6 +79,12 @@ class Lake:
 
         return pl.read_parquet(self.path(table, key), columns=list(columns) if columns else None)
 
+    def has_columns(self, table: Table, key: TableKey) -> bool:
+        """Tell whether the table's file lies there with the columns that the table declares."""
+        import pyarrow.parquet as pq
+
+        return self.has(table, key) and set(pq.read_schema(self.path(table, key)).names) == set(table.names)
+
     def first(self, table: Table, key: TableKey, *, columns: Sequence[str]) -> "dict[str, object] | None":
         """Read the first row of the table's file, of these columns; None when it has no row."""
         import pyarrow.parquet as pq
