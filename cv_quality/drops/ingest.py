@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from cv_quality.lake.store import Store
 from cv_quality.modality import Modality
 
 _FRAME_BATCH = 1_000
+_MANIFEST_COLUMNS = tuple(name for name in DROP_FILES.names if name in Manifest.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,8 @@ class _Job:
         path = self._landing.local(f"{self._manifest.drop_id}/{entry.name}")
         with path.open("rb") as file:
             reader = HashingReader(file)
-            take = self._take_events if entry.content == "events" else self._take_frames
-            counts = take(entry, path, reader)
+            is_log = entry.content == "events"
+            counts = self._take_events(entry, path, reader) if is_log else self._take_frames(entry, reader)
             digest = reader.hexdigest()
         if (digest, reader.bytes_read) != (entry.sha256, entry.bytes):
             raise DropError(
@@ -164,7 +164,12 @@ class _Job:
     def finish(self, counts: list[FileCounts]) -> None:
         """Complete every file."""
         entries = {entry.name: entry for entry in self._manifest.files}
-        rows = [self._file_row(entries[count.file], count) for count in counts]
+        of_drop = {name: getattr(self._manifest, name) for name in _MANIFEST_COLUMNS}
+        rows = []
+        for count in counts:
+            entry = entries[count.file]
+            own = {"content": entry.content, "bytes": entry.bytes, "rows_in": count.rows_in}
+            rows.append(of_drop | asdict(count) | own)
         self._files.add(pa.Table.from_pylist(rows, schema=DROP_FILES.arrow_schema))
         self._quarantine.close()
         for writer in (self._files, self.index, *self.raw.values()):
@@ -182,7 +187,7 @@ class _Job:
             n_rejected += len(parsed.rejections)
         return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
 
-    def _take_frames(self, entry: FileEntry, _: Path, reader: HashingReader) -> FileCounts:
+    def _take_frames(self, entry: FileEntry, reader: HashingReader) -> FileCounts:
         n_valid = n_rejected = 0
         found = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
         while batch := list(islice(found, _FRAME_BATCH)):
@@ -193,22 +198,3 @@ class _Job:
             n_valid += len(sound)
             n_rejected += len(rejected)
         return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
-
-    def _file_row(self, entry: FileEntry, counts: FileCounts) -> dict[str, str | int | datetime]:
-        return {
-            "drop_id": self._manifest.drop_id,
-            "build_id": self._manifest.build_id,
-            "site": self._manifest.site,
-            "modality": self._manifest.modality,
-            "protocol": self._manifest.protocol,
-            "captured_from": self._manifest.captured_from,
-            "captured_until": self._manifest.captured_until,
-            "manifest_sha256": self._manifest.manifest_sha256,
-            "file": entry.name,
-            "content": entry.content,
-            "bytes": entry.bytes,
-            "rows_declared": entry.rows,
-            "rows_in": counts.rows_in,
-            "rows_valid": counts.rows_valid,
-            "rows_quarantined": counts.rows_quarantined,
-        }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,12 +85,10 @@ class Embedder:
         if len(frames) != len(illuminance_lux):
             raise ModelError(f"expected one illuminance a frame, found {len(illuminance_lux)} for {len(frames)} frames")
         size = min(self._batch_size, max(1, ceil(len(frames) / self._threads)))
-
-        def embedded(start: int) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:
-            rows = slice(start, start + size)
-            return self._embed_batch(frames[rows], illuminance_lux=illuminance_lux[rows])
-
-        parts = list(self._pool.map(embedded, range(0, len(frames), size)))
+        starts = range(0, len(frames), size)
+        batches = [frames[start : start + size] for start in starts]
+        lux = [illuminance_lux[start : start + size] for start in starts]
+        parts = list(self._pool.map(self._embed_batch, batches, lux))
         empty = np.empty((0, self.entry.embedding_dim), dtype=np.float32)
         return EmbeddingBatch(
             embeddings=np.concatenate([empty, *(vectors for vectors, _ in parts)]),
@@ -98,20 +96,18 @@ class Embedder:
         )
 
     def _embed_batch(
-        self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]
+        self, frames: Sequence[Frame], illuminance_lux: Sequence[float | None]
     ) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:
-        faces = [self._face(frame) for frame in frames]
-        found = [index for index, face in enumerate(faces) if face is not None]
+        crops = {index: face for index, frame in enumerate(frames) if (face := self._face(frame)) is not None}
         embeddings = np.full((len(frames), self.entry.embedding_dim), np.nan, dtype=np.float32)
         status: list[EmbeddingStatus] = ["no_face"] * len(frames)
-        if not found:
+        if not crops:
             return embeddings, status
-        crops = [face for face in faces if face is not None]
-        batch = prepare(crops, steps=self.entry.preprocessing, illuminance_lux=[illuminance_lux[i] for i in found])
+        lux = [illuminance_lux[index] for index in crops]
+        batch = prepare(list(crops.values()), steps=self.entry.preprocessing, illuminance_lux=lux)
         _check_input(batch, runner=self._runner, entry=self.entry)
-        units, verdicts = _units(self._vectors(batch))
-        embeddings[found] = units
-        for index, verdict in zip(found, verdicts, strict=True):
+        embeddings[list(crops)], verdicts = _units(self._vectors(batch))
+        for index, verdict in zip(crops, verdicts, strict=True):
             status[index] = verdict
         return embeddings, status
 
@@ -150,11 +146,8 @@ def load_embedder(
     """
     inner = None if threads is None else 1
     data = _content(entry, registry=registry)
-    runner: Runner
-    if entry.format == "torch_export":
-        runner = TorchExportRunner(data, name=entry.file, threads=inner)
-    else:
-        runner = OnnxRunner(data, name=entry.file, threads=inner)
+    load = TorchExportRunner if entry.format == "torch_export" else OnnxRunner
+    runner = load(data, name=entry.file, threads=inner)
     detector = None
     if entry.detector is not None:
         detector = FaceDetector(
@@ -175,13 +168,9 @@ def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[Embe
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     is_finite = np.isfinite(norms)
     is_usable = is_finite & (norms > 0)
-    divisor = np.where(is_usable, norms, np.nan)[:, None]
-    units = (vectors / divisor).astype(np.float32)
-    status: list[EmbeddingStatus] = [
-        "ok" if usable else "zero_norm" if finite else "non_finite"
-        for usable, finite in zip(is_usable.tolist(), is_finite.tolist(), strict=True)
-    ]
-    return units, status
+    units = (vectors / np.where(is_usable, norms, np.nan)[:, None]).astype(np.float32)
+    status = np.select([is_usable, is_finite], ["ok", "zero_norm"], "non_finite")
+    return units, cast(list[EmbeddingStatus], status.tolist())
 
 
 def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:

@@ -150,9 +150,6 @@ def _in_slices(
     """Feed a model whose batch size is fixed: whole slices, the last one filled up by repeating its last row."""
     if size is None or size == len(batch):
         return run(batch)
-    parts = []
-    for start in range(0, len(batch), size):
-        rows = batch[start : start + size]
-        filled = rows if len(rows) == size else np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-        parts.append(run(filled)[: len(rows)])
-    return np.concatenate(parts)
+    filled = np.concatenate([batch, np.repeat(batch[-1:], -len(batch) % size, axis=0)])
+    parts = [run(filled[start : start + size]) for start in range(0, len(filled), size)]
+    return np.concatenate(parts)[: len(batch)]

@@ -68,11 +68,7 @@ class Lake:
         """List every key that the table has a file for, sorted."""
         names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
         parts = sorted(name.removesuffix(".parquet").split("/") for name in names)
-        if table.key == "build_drop":
-            return [TableKey(build=part[0], drop=part[1]) for part in parts]
-        if table.key == "build":
-            return [TableKey(build=part[0]) for part in parts]
-        return [TableKey(drop=part[0]) for part in parts]
+        return [TableKey(**dict(zip(table.key.split("_"), part, strict=False))) for part in parts]
 
     def read(self, table: Table, key: TableKey, *, columns: Sequence[str] | None = None) -> "pl.DataFrame":
         import polars as pl
@@ -92,9 +88,7 @@ class Lake:
         import polars as pl
 
         if not keys:
-            empty = pl.from_arrow(table.arrow_schema.empty_table())
-            assert isinstance(empty, pl.DataFrame)
-            return empty.lazy()
+            return pl.DataFrame(table.arrow_schema.empty_table()).lazy()
         return pl.scan_parquet([self.path(table, key) for key in keys])
 
     def write(self, table: Table, key: TableKey, rows: "pl.DataFrame | pa.Table") -> int:
@@ -143,7 +137,6 @@ def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":
     if missing or unknown:
         raise SchemaError(f"table {table.name}: missing columns {sorted(missing)}, unknown {sorted(unknown)}")
     try:
-        cast = arrow.select(table.names).cast(table.arrow_schema)
+        return arrow.select(table.names).cast(table.arrow_schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         raise SchemaError(f"table {table.name}: a value does not fit its column: {error}") from error
-    return cast

@@ -155,10 +155,8 @@ class LocalStore:
         if not base.is_dir():
             return []
         files = (path for path in base.rglob("*") if path.is_file() and not path.name.endswith(".part"))
-        return sorted(
-            (ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in files),
-            key=lambda info: info.key,
-        )
+        infos = (ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in files)
+        return sorted(infos, key=lambda info: info.key)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         base = self.root / checked_folder(prefix)

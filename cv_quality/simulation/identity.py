@@ -65,17 +65,16 @@ def build_identities(
     return np.concatenate([latents, visible], axis=1).astype(np.float32)
 
 
-def draw_people(space: IdentitySpace, *, seed: int, count: int, first: int = 0) -> NDArray[np.float32]:
+def draw_people(space: IdentitySpace, *, seed: int, count: int) -> NDArray[np.float32]:
     """Draw identity vectors float32[count, 35] with uniform skin tone, age and sex, to train and tune models.
 
     Args:
         space: a seed stream.
         seed: of the simulation.
         count: people.
-        first: number of the first.
     """
-    latents = draw_latents(space, seed=seed, indices=range(first, first + count))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(space), first, count, 7)))
+    latents = draw_latents(space, seed=seed, indices=range(count))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(space), 0, count, 7)))
     return build_identities(
         latents,
         skin_tones=rng.integers(1, 11, count),

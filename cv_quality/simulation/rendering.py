@@ -47,13 +47,8 @@ def render(
         rows = slice(start, start + _CHUNK)
         frames[rows] = _render_chunk(identities[rows], conditions.take(rows), cameras)
 
-    starts = range(0, len(conditions), _CHUNK)
-    if threads == 1:
-        for start in starts:
-            render_chunk(start)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(render_chunk, starts))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(render_chunk, range(0, len(conditions), _CHUNK)))
     return frames
 
 

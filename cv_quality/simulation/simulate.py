@@ -219,8 +219,7 @@ def _enrol(
                 is_enrolled=True,
                 **_condition_fields(capture),
             )
-    grouped = embedded.embeddings.astype(np.float64).reshape(len(people), scenario.enrol_frames, -1)
-    fused = grouped.mean(axis=1)
+    fused = embedded.embeddings.astype(np.float64).reshape(len(people), scenario.enrol_frames, -1).mean(axis=1)
     fused /= np.linalg.norm(fused, axis=1, keepdims=True)
     return {subject.subject_id: row for subject, row in zip(people, fused, strict=True)}
 
@@ -249,11 +248,8 @@ def _play(
             decision = _decide(transaction, number, is_usable=bool(can_use[row]), score=score, embedder=embedder)
             played.append(Attempt(transaction, number, frames[row], decision))
         attempts += played
-        waiting = [
-            attempt.transaction
-            for attempt in played
-            if not attempt.decision.is_accepted and number < attempt.transaction.attempts_allowed
-        ]
+        refused = [attempt.transaction for attempt in played if not attempt.decision.is_accepted]
+        waiting = [transaction for transaction in refused if number < transaction.attempts_allowed]
         number += 1
     return sorted(attempts, key=lambda attempt: (attempt.transaction.starts_at, attempt.frame_name))
 
@@ -310,9 +306,7 @@ def _attempt_fields(attempt: Attempt) -> dict[str, Scalar]:
 
 
 def _condition_fields(capture: Capture) -> dict[str, Scalar]:
-    fields = asdict(capture)
-    del fields["seed"]
-    return fields
+    return {name: value for name, value in asdict(capture).items() if name != "seed"}
 
 
 def _truth(scenario: Scenario, plans: Sequence[DropPlan], *, seed: int) -> bytes:
