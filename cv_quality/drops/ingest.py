@@ -4,7 +4,7 @@ A file is hashed while it is parsed, and nothing is published before every file 
 says. Whether rows make sense together is asked next, in `cv_quality.drops.validation`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -149,17 +149,21 @@ class _Job:
             DropError: its bytes are not those that the manifest describes.
         """
         path = self._landing.local(f"{self._manifest.drop_id}/{entry.name}")
+        n_valid = n_rejected = 0
         with path.open("rb") as file:
             reader = HashingReader(file)
-            is_log = entry.content == "events"
-            counts = self._take_events(entry, path, reader) if is_log else self._take_frames(entry, reader)
+            parts = self._events(entry, path, reader) if entry.content == "events" else self._images(entry, reader)
+            for n_sound, rejections in parts:
+                self._quarantine.add(entry.name, rejections)
+                n_valid += n_sound
+                n_rejected += len(rejections)
             digest = reader.hexdigest()
         if (digest, reader.bytes_read) != (entry.sha256, entry.bytes):
             raise DropError(
                 f"{self._manifest.drop_id}/{entry.name}: expected {entry.bytes} bytes with sha256 {entry.sha256}, "
                 f"found {reader.bytes_read} with {digest}; deliver the file again"
             )
-        return counts
+        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
 
     def finish(self, counts: list[FileCounts]) -> None:
         """Complete every file."""
@@ -175,26 +179,19 @@ class _Job:
         for writer in (self._files, self.index, *self.raw.values()):
             writer.close()
 
-    def _take_events(self, entry: FileEntry, path: Path, reader: HashingReader) -> FileCounts:
-        n_valid = n_rejected = 0
+    def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
+        """Add typed rows piece by piece; gives how many, and the rejections."""
         source = Source(self._manifest.drop_id, entry.name, self._schema)
         pieces = read_pieces(path, reader)
         for parsed in parse_pieces(pieces, source=source, pool=self._pool, ahead=self._threads + 2):
             for kind, table in parsed.tables.items():
                 self.raw[kind].add(table)
-            self._quarantine.add(entry.name, parsed.rejections)
-            n_valid += parsed.n_valid
-            n_rejected += len(parsed.rejections)
-        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+            yield parsed.n_valid, parsed.rejections
 
-    def _take_frames(self, entry: FileEntry, reader: HashingReader) -> FileCounts:
-        n_valid = n_rejected = 0
+    def _images(self, entry: FileEntry, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
+        """Index images batch by batch; gives how many, and the rejections."""
         found = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
         while batch := list(islice(found, _FRAME_BATCH)):
             sound = [asdict(item) for item in batch if isinstance(item, FrameEntry)]
-            rejected = [item for item in batch if isinstance(item, Rejection)]
             self.index.add(pa.Table.from_pylist(sound, schema=FRAME_INDEX.arrow_schema))
-            self._quarantine.add(entry.name, rejected)
-            n_valid += len(sound)
-            n_rejected += len(rejected)
-        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+            yield len(sound), [item for item in batch if isinstance(item, Rejection)]

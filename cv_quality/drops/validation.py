@@ -77,8 +77,7 @@ def validate_drop(
         landing: read again for the text of rejected rows only.
         lake: where the raw tables lie and the sound rows go.
         schema: of the drop's events.
-        threads: DuckDB's.
-        memory_limit: DuckDB's, in its notation; beyond it DuckDB works on disk.
+        threads, memory_limit: DuckDB's; beyond the limit, in DuckDB's notation, it works on disk.
 
     Raises:
         MissingTable: the drop has not been ingested.

@@ -54,8 +54,7 @@ class DropWriter:
         landing: where drops arrive.
         modality: whose conditions enrolments and attempts may have.
         captured_from, captured_until: the recording window, both ends included, with a time zone.
-        events_per_file: lines after which the next events file begins.
-        frames_per_shard: images after which the next frames file begins.
+        events_per_file, frames_per_shard: lines or images after which the next file begins.
 
     Raises:
         DropError: on leaving, when the manifest would break a rule of the contract.

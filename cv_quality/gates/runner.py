@@ -49,7 +49,6 @@ def run_gate(
 
 @contextmanager
 def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limit: str) -> "Iterator[Connection]":
-    """An in-memory DuckDB connection with one view per table of the suite."""
     import sqlalchemy as sa
     from sqlalchemy.pool import StaticPool
 

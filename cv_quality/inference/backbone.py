@@ -131,10 +131,12 @@ def parse_backbone(data: bytes) -> BackboneEntry:
     entry = BackboneEntry(
         file=fields.text("file", "text"),
         format=cast(ModelFormat, fields.choice("format", get_args(ModelFormat))),
-        sha256=fields.text("sha256", "64 lowercase hex digits", SHA256),
+        sha256=fields.text("sha256", "text"),
         preprocessing=parse_steps(fields.value("preprocessing"), where=f"{DESCRIPTION}: preprocessing"),
         output=fields.text("output", "text") if "output" in fields else None,
     )
+    if SHA256.fullmatch(entry.sha256) is None:
+        raise fields.unexpected("sha256", "64 lowercase hex digits")
     if Path(entry.file).name != entry.file or entry.file == "..":
         raise fields.unexpected("file", "the name of a file in the same folder")
     if entry.output is not None and entry.format != "onnx":
@@ -143,8 +145,6 @@ def parse_backbone(data: bytes) -> BackboneEntry:
 
 
 class _OneOutput(OnnxRunner):
-    """An ONNX model of whose outputs one is read, by name."""
-
     def __init__(self, data: bytes, *, name: str, output: str | None) -> None:
         super().__init__(data, name=name, threads=1)
         names = [item.name for item in self._session.get_outputs()]

@@ -71,11 +71,6 @@ class Embedder:
         """Hex digest of the model file, verified when it was loaded."""
         return self.entry.sha256
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest of everything that decides an embedding; see `ModelEntry.fingerprint`."""
-        return self.entry.fingerprint
-
     def embed(self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]) -> EmbeddingBatch:
         """Embed uint8 frames `[h, w]` (grey) or `[h, w, 3]` (RGB), of any sizes; illuminance is None where unknown.
 
@@ -174,7 +169,13 @@ def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[Embe
 
 
 def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
-    batch = prepare([_zero_frame(entry, runner=runner)], steps=entry.preprocessing, illuminance_lux=[None])
+    """Pass a black frame as this build receives it; where nothing says its size, the model's own input does."""
+    _, channels, height_px, width_px = runner.input_shape
+    is_fixed = entry.detector is not None or any(isinstance(step, Resize) for step in entry.preprocessing)
+    size = (CROP_PX, CROP_PX) if is_fixed else (height_px or CROP_PX, width_px or CROP_PX)
+    is_coloured = entry.detector is not None or channels == 3
+    frame = np.zeros((*size, 3) if is_coloured else size, dtype=np.uint8)
+    batch = prepare([frame], steps=entry.preprocessing, illuminance_lux=[None])
     _check_input(batch, runner=runner, entry=entry)
     try:
         output = runner(batch)
@@ -187,16 +188,6 @@ def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
             f"{entry.build_id}: the registry says embedding_dim {entry.embedding_dim}, "
             f"{entry.file} gives an output of shape {list(output.shape)}; correct one of them"
         )
-
-
-def _zero_frame(entry: ModelEntry, *, runner: Runner) -> Frame:
-    """A black frame as this build receives it; where nothing says its size, the model's own input does."""
-    _, channels, height_px, width_px = runner.input_shape
-    if entry.detector is not None:
-        return np.zeros((CROP_PX, CROP_PX, 3), dtype=np.uint8)
-    is_resized = any(isinstance(step, Resize) for step in entry.preprocessing)
-    size = (CROP_PX, CROP_PX) if is_resized else (height_px or CROP_PX, width_px or CROP_PX)
-    return np.zeros((*size, 3) if channels == 3 else size, dtype=np.uint8)
 
 
 def _check_input(batch: Batch, *, runner: Runner, entry: ModelEntry) -> None:

@@ -50,11 +50,9 @@ class ModelEntry:
 
     Attributes:
         build_id: the build, also the name of its file.
-        task: what is measured of it.
-        modality: what its samples are.
+        task, modality: what is measured of it, and what its samples are.
         follows: the baseline build, or None.
-        file: model file, relative to the registry, absolute, or a URI.
-        sha256: hex digest of the model file.
+        file, sha256: model file, relative to the registry, absolute, or a URI, and its hex digest.
         embedding_dim: length of an embedding.
         decision_threshold: the score at which a comparison is accepted, within the range of the modality's scores.
         preprocessing: steps in order.

@@ -50,7 +50,10 @@ class TorchExportRunner:
             self._module = cast("Callable[[torch.Tensor], torch.Tensor]", program.module())
         except Exception as error:  # torch raises anything from AssertionError to sympy's own errors here
             raise ModelError(f"{name}: torch cannot load the archive: {type(error).__name__}: {error}") from error
-        self.input_shape = _one_input(_torch_inputs(program), name=name)
+        wanted = set(program.graph_signature.user_inputs)
+        placeholders = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
+        shapes = [tuple(getattr(node.meta["val"], "shape", ())) for node in placeholders]
+        self.input_shape = _one_input(shapes, name=name)
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -128,12 +131,6 @@ def onnx_session(data: bytes, *, name: str, threads: int | None = None) -> OnnxS
     except Exception as error:  # the binding has no common base class below Exception
         raise ModelError(f"{name}: ONNX Runtime cannot load the model: {error}") from error
     return cast(OnnxSession, session)
-
-
-def _torch_inputs(program: "torch.export.ExportedProgram") -> list[Sequence[object]]:
-    wanted = set(program.graph_signature.user_inputs)
-    placeholders = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
-    return [tuple(getattr(node.meta["val"], "shape", ())) for node in placeholders]
 
 
 def _one_input(shapes: Sequence[Sequence[object]], *, name: str) -> Shape:

@@ -6,7 +6,7 @@ written through `store` by those who own them. Tables are declared beside their 
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,20 +108,16 @@ class Lake:
     def writing(self, table: Table, key: TableKey) -> Iterator[Path]:
         """Give a local path to fill by any engine, published as the table's file when the block ends well."""
         object_key = self.object_key(table, key)
-        with self._staging() as folder:
-            path = folder / "part.parquet"
+        root = getattr(self.store, "root", None)
+        staging: AbstractContextManager[Path | str] = (
+            staging_folder(root / ".staging", prefix="cvq-")
+            if isinstance(root, Path)
+            else tempfile.TemporaryDirectory(prefix="cvq-")
+        )
+        with staging as folder:
+            path = Path(folder) / "part.parquet"
             yield path
             self.store.put_file(object_key, path)
-
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        root = getattr(self.store, "root", None)
-        if isinstance(root, Path):
-            with staging_folder(root / ".staging", prefix="cvq-") as folder:
-                yield folder
-        else:
-            with tempfile.TemporaryDirectory(prefix="cvq-") as name:
-                yield Path(name)
 
 
 def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":

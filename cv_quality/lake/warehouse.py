@@ -50,8 +50,7 @@ class NodeResult:
     """What dbt says of one model or test.
 
     Attributes:
-        name: of the model or test.
-        model: the model that a test is about; the model itself for a model.
+        name, model: of the model or test, and the model that a test is about; the model itself for a model.
         status: "success", "pass", "warn", "fail", "error" or "skipped".
         failures: rows that break a test.
     """
@@ -165,7 +164,6 @@ def _verdicts(lake: Lake, folder: Path) -> list[str]:
 
 
 def _escaped_glob(path: Path) -> str:
-    """A path in which no character is taken for a wildcard."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 
 

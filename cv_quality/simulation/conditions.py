@@ -67,9 +67,7 @@ def benign_conditions(count: int, *, seed: int, camera_count: int = 1) -> Captur
     """Draw cooperative captures: 80 to 800 lux, arm's length, within 8 degrees of frontal, nothing worn.
 
     Args:
-        count: frames.
-        seed: of the draws.
-        camera_count: cameras to choose from.
+        count, seed, camera_count: number of frames, seed of the draws, and number of cameras to choose from.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(101,)))
     return CaptureConditions(

@@ -70,10 +70,8 @@ def head_planes(measures: Measures, conditions: CaptureConditions, nuisance: Mea
     Positive yaw turns the face to the right of the image, positive pitch turns it up.
 
     Args:
-        measures: of the faces.
-        conditions: distance and pose.
-        nuisance: what differs between captures.
-        size: of the image, pixels.
+        measures, conditions: of the faces; distance and pose.
+        nuisance, size: what differs between captures; of the image, pixels.
     """
     axis = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
     scale = _HEAD_SCALE * (_REFERENCE_CM / conditions.distance_cm[:, None, None]) ** _SIZE_EXPONENT
@@ -119,11 +117,8 @@ def draw_scene(
     Drawn back to front: background, shoulders, hair, head, features, what is worn; then light.
 
     Args:
-        measures: of the faces.
-        texture: amplitudes, as from `texture_coefficients`.
-        mole_places: as from `moles`.
-        conditions: of each scene.
-        nuisance: what differs between captures.
+        measures, conditions, nuisance: of the faces, of each scene, and what differs between captures.
+        texture, mole_places: amplitudes as from `texture_coefficients`, places as from `moles`.
         size: of the image, pixels.
     """
     planes = head_planes(measures, conditions, nuisance, size=size)

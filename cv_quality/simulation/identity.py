@@ -39,8 +39,7 @@ def draw_latents(space: IdentitySpace, *, seed: int, indices: Sequence[int]) -> 
     The space is part of the seed sequence's key, so equal seeds and indices of two spaces are unrelated people.
 
     Args:
-        space: a seed stream.
-        seed: of the simulation.
+        space, seed: a seed stream, and the seed of the simulation.
         indices: numbers of the people.
     """
     keys = [np.random.SeedSequence(seed, spawn_key=(int(space), int(index))) for index in indices]
@@ -69,9 +68,7 @@ def draw_people(space: IdentitySpace, *, seed: int, count: int) -> NDArray[np.fl
     """Draw identity vectors float32[count, 35] with uniform skin tone, age and sex, to train and tune models.
 
     Args:
-        space: a seed stream.
-        seed: of the simulation.
-        count: people.
+        space, seed, count: a seed stream, the seed of the simulation, and the number of people.
     """
     latents = draw_latents(space, seed=seed, indices=range(count))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(space), 0, count, 7)))

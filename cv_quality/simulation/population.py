@@ -187,9 +187,8 @@ def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datet
     """Plan a subject's enrolment a week before the first build: its time and cooperative captures.
 
     Args:
-        scenario: number of frames, and the builds.
+        scenario, seed: number of frames and the builds, and the seed of the simulation.
         subject: who enrols.
-        seed: of the simulation.
     """
     rng = _rng(seed, _Stream.ENROL, subject.row)
     day = min(build.starts_on for build in scenario.builds) - timedelta(days=7)
@@ -217,10 +216,8 @@ def transactions(scenario: Scenario, population: Participants, *, plan: DropPlan
     """Plan all transactions of one drop, two a session, in order of subject.
 
     Args:
-        scenario: how many of each subject.
-        population: the people.
-        plan: the drop.
-        seed: of the simulation.
+        scenario, seed: how many of each subject, and the seed of the simulation.
+        population, plan: the people, and the drop.
     """
     people = population.at(plan.site.name)
     planned = []

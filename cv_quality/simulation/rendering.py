@@ -36,10 +36,8 @@ def render(
     the number of threads changes a byte.
 
     Args:
-        identities: float32[n, 35].
-        conditions: of n frames.
-        cameras: that the conditions index.
-        threads: of rendering.
+        identities, conditions: float32[n, 35], and those of n frames.
+        cameras, threads: cameras that the conditions index, and threads of rendering.
     """
     frames = np.empty((len(conditions), FRAME_SIZE, FRAME_SIZE), np.uint8)
 
