@@ -1,7 +1,7 @@
 """Every benchmark of speed, one after the other, each in its own process: `python -m benchmarks [NAME ...]`.
 
 Studies of coverage take minutes and are run by name: interval_coverage, extremes, differentials, slice_coverage,
-attribution_coverage.
+attribution_coverage. So is train_reference_models, which makes the models of the simulated fleet.
 """
 
 import subprocess

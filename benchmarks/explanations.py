@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.train_reference_models import EMBEDDING_DIM, RECIPES, build_network, probe_frames
 from cv_quality.error_analysis.explanations.pair_score import (
     Pairs,
     PairScore,
@@ -27,7 +28,6 @@ from cv_quality.inference.preprocessing import Batch
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.settings import REFERENCE_MODELS
 from cv_quality.simulation.identity import IdentitySpace
-from cv_quality.simulation.train_reference_models import EMBEDDING_DIM, RECIPES, build_network, probe_frames
 from cv_quality.tasks.verification.modalities.face import FACE
 
 if TYPE_CHECKING:

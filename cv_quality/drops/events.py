@@ -57,7 +57,6 @@ def refused(line: bytes, *, number: int, detail: str) -> Rejection:
 
 
 def _reason(message: str) -> tuple[str, str]:
-    """Code and text for a decoder's message."""
     if "missing required field" in message:
         return "missing_field", message
     if unknown := re.fullmatch(r"Invalid value '(.*)' - at `\$\.kind`", message, re.DOTALL):
@@ -71,21 +70,23 @@ def _malformed(line: bytes, number: int, message: str) -> Rejection:
     try:
         json.loads(line, parse_constant=literals.append)
     except (ValueError, RecursionError):
-        return _rejected(line, number, "malformed_json", message)
+        literals.clear()
     if not literals:
         return _rejected(line, number, "malformed_json", message)
     return _rejected(line, number, "not_finite", f"expected finite numbers, found {', '.join(sorted(set(literals)))}")
 
 
 def _rejected(line: bytes, number: int, reason: str, detail: str) -> Rejection:
-    kind, event_id = _told(line)
+    """The kind and event_id are told as far as a broken line still says them."""
+    head = line[:RAW_BYTES]
+    kind = re.search(rb'"kind"\s*:\s*"([a-z_]{1,32})"', head)
+    event_id = re.search(rb'"event_id"\s*:\s*"([A-Za-z0-9._-]{1,%d})"' % _ID_CHARACTERS, head)
     return Rejection(
-        number, reason, detail[:_DETAIL_CHARACTERS], line[:RAW_BYTES], len(line), event_kind=kind, event_id=event_id
+        number,
+        reason,
+        detail[:_DETAIL_CHARACTERS],
+        head,
+        len(line),
+        event_kind=kind[1].decode() if kind else None,
+        event_id=event_id[1].decode() if event_id else None,
     )
-
-
-def _told(line: bytes) -> tuple[str | None, str | None]:
-    """Kind and event_id as far as a broken line still says them."""
-    kind = re.search(rb'"kind"\s*:\s*"([a-z_]{1,32})"', line[:RAW_BYTES])
-    event_id = re.search(rb'"event_id"\s*:\s*"([A-Za-z0-9._-]{1,%d})"' % _ID_CHARACTERS, line[:RAW_BYTES])
-    return (kind[1].decode() if kind else None, event_id[1].decode() if event_id else None)

@@ -12,15 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-)
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, PpmImagePlugin
 
 from cv_quality.errors import FrameError
 
@@ -85,12 +77,12 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
     """
     format_, image = _open(data, max_pixels=max_pixels)
-    width_px, height_px = image.size
+    info = ImageInfo(format_, *image.size)
     try:
         image.verify()
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
-    return ImageInfo(format=format_, width_px=width_px, height_px=height_px)
+    return info
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -116,27 +108,21 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.ImageFile]:
-    format_ = _recognise(data)
+    format_ = next((format_ for signature, format_ in _SIGNATURES if data.startswith(signature)), None)
+    if format_ is None:
+        raise FrameError(
+            f"expected a PNG, JPEG, PPM, GIF or BMP image, found bytes that start with {data[:8]!r}",
+            reason="unsupported_format",
+        )
     try:
         image = _OPENERS[format_](io.BytesIO(data))
     except _BOMB as error:
         raise FrameError(f"the image's canvas grows past {max_pixels} pixels", reason="image_bomb") from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
-    width_px, height_px = image.size
-    if width_px * height_px > max_pixels:
+    if image.width * image.height > max_pixels:
         raise _bomb(image.size, max_pixels)
     return format_, image
-
-
-def _recognise(data: bytes) -> ImageFormat:
-    for signature, format_ in _SIGNATURES:
-        if data.startswith(signature):
-            return format_
-    raise FrameError(
-        f"expected a PNG, JPEG, PPM, GIF or BMP image, found bytes that start with {data[:8]!r}",
-        reason="unsupported_format",
-    )
 
 
 def _bomb(size_px: tuple[int, int], max_pixels: int) -> FrameError:
@@ -144,7 +130,5 @@ def _bomb(size_px: tuple[int, int], max_pixels: int) -> FrameError:
 
 
 def _corrupt(data: bytes, error: BaseException) -> FrameError:
-    return FrameError(
-        f"the image ({len(data)} bytes) cannot be decoded: {type(error).__name__}: {error}",
-        reason="corrupt_image",
-    )
+    problem = f"{type(error).__name__}: {error}"
+    return FrameError(f"the image ({len(data)} bytes) cannot be decoded: {problem}", reason="corrupt_image")

@@ -4,11 +4,10 @@ A file is hashed while it is parsed, and nothing is published before every file 
 says. Whether rows make sense together is asked next, in `cv_quality.drops.validation`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from cv_quality.lake.store import Store
 from cv_quality.modality import Modality
 
 _FRAME_BATCH = 1_000
+_MANIFEST_COLUMNS = tuple(name for name in DROP_FILES.names if name in Manifest.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,66 +149,49 @@ class _Job:
             DropError: its bytes are not those that the manifest describes.
         """
         path = self._landing.local(f"{self._manifest.drop_id}/{entry.name}")
+        n_valid = n_rejected = 0
         with path.open("rb") as file:
             reader = HashingReader(file)
-            take = self._take_events if entry.content == "events" else self._take_frames
-            counts = take(entry, path, reader)
+            parts = self._events(entry, path, reader) if entry.content == "events" else self._images(entry, reader)
+            for n_sound, rejections in parts:
+                self._quarantine.add(entry.name, rejections)
+                n_valid += n_sound
+                n_rejected += len(rejections)
             digest = reader.hexdigest()
         if (digest, reader.bytes_read) != (entry.sha256, entry.bytes):
             raise DropError(
                 f"{self._manifest.drop_id}/{entry.name}: expected {entry.bytes} bytes with sha256 {entry.sha256}, "
                 f"found {reader.bytes_read} with {digest}; deliver the file again"
             )
-        return counts
+        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
 
     def finish(self, counts: list[FileCounts]) -> None:
         """Complete every file."""
         entries = {entry.name: entry for entry in self._manifest.files}
-        rows = [self._file_row(entries[count.file], count) for count in counts]
+        of_drop = {name: getattr(self._manifest, name) for name in _MANIFEST_COLUMNS}
+        rows = []
+        for count in counts:
+            entry = entries[count.file]
+            own = {"content": entry.content, "bytes": entry.bytes, "rows_in": count.rows_in}
+            rows.append(of_drop | asdict(count) | own)
         self._files.add(pa.Table.from_pylist(rows, schema=DROP_FILES.arrow_schema))
         self._quarantine.close()
         for writer in (self._files, self.index, *self.raw.values()):
             writer.close()
 
-    def _take_events(self, entry: FileEntry, path: Path, reader: HashingReader) -> FileCounts:
-        n_valid = n_rejected = 0
+    def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
+        """Add typed rows piece by piece; gives how many, and the rejections."""
         source = Source(self._manifest.drop_id, entry.name, self._schema)
         pieces = read_pieces(path, reader)
         for parsed in parse_pieces(pieces, source=source, pool=self._pool, ahead=self._threads + 2):
             for kind, table in parsed.tables.items():
                 self.raw[kind].add(table)
-            self._quarantine.add(entry.name, parsed.rejections)
-            n_valid += parsed.n_valid
-            n_rejected += len(parsed.rejections)
-        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+            yield parsed.n_valid, parsed.rejections
 
-    def _take_frames(self, entry: FileEntry, _: Path, reader: HashingReader) -> FileCounts:
-        n_valid = n_rejected = 0
+    def _images(self, entry: FileEntry, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
+        """Index images batch by batch; gives how many, and the rejections."""
         found = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
         while batch := list(islice(found, _FRAME_BATCH)):
             sound = [asdict(item) for item in batch if isinstance(item, FrameEntry)]
-            rejected = [item for item in batch if isinstance(item, Rejection)]
             self.index.add(pa.Table.from_pylist(sound, schema=FRAME_INDEX.arrow_schema))
-            self._quarantine.add(entry.name, rejected)
-            n_valid += len(sound)
-            n_rejected += len(rejected)
-        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
-
-    def _file_row(self, entry: FileEntry, counts: FileCounts) -> dict[str, str | int | datetime]:
-        return {
-            "drop_id": self._manifest.drop_id,
-            "build_id": self._manifest.build_id,
-            "site": self._manifest.site,
-            "modality": self._manifest.modality,
-            "protocol": self._manifest.protocol,
-            "captured_from": self._manifest.captured_from,
-            "captured_until": self._manifest.captured_until,
-            "manifest_sha256": self._manifest.manifest_sha256,
-            "file": entry.name,
-            "content": entry.content,
-            "bytes": entry.bytes,
-            "rows_declared": entry.rows,
-            "rows_in": counts.rows_in,
-            "rows_valid": counts.rows_valid,
-            "rows_quarantined": counts.rows_quarantined,
-        }
+            yield len(sound), [item for item in batch if isinstance(item, Rejection)]

@@ -5,6 +5,7 @@ decided in `cv_quality.drops.parsing`.
 """
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,16 +51,15 @@ class Break:
 Piece = Block | LongLine | Break
 
 
-class HashingReader:
+class HashingReader(io.RawIOBase):
     """A binary file that digests and counts what is read from it, front to back."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
         self.bytes_read = 0
-        self.closed = False
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         data = self._file.read(size)
         self._digest.update(data)
         self.bytes_read += len(data)
@@ -67,15 +67,6 @@ class HashingReader:
 
     def readable(self) -> bool:
         return True
-
-    def writable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
 
     def hexdigest(self) -> str:
         """The digest of the whole file: what no reader asked for is read now."""
@@ -118,8 +109,6 @@ def _rest_before_break(path: Path, *, skip: int) -> Iterator[bytes]:
 
 
 class _Cutter:
-    """Turns chunks of bytes into blocks of whole lines, numbering the lines."""
-
     def __init__(self) -> None:
         self._line = 1
         self._carry = b""

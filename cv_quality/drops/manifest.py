@@ -7,8 +7,7 @@ they are streamed, in `cv_quality.drops.ingest`. Drops are written by `cv_qualit
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -216,18 +215,12 @@ def _decoded(data: bytes, *, key: str) -> _Fields:
 
 
 def _to_manifest(fields: _Fields, *, manifest_sha256: str) -> Manifest:
-    return Manifest(
-        schema_version=fields.schema_version,
-        drop_id=fields.drop_id,
-        build_id=fields.build_id,
-        site=fields.site,
-        modality=fields.modality,
-        protocol=fields.protocol,
-        captured_from=fields.captured_from.astimezone(UTC),
-        captured_until=fields.captured_until.astimezone(UTC),
-        files=tuple(FileEntry(e.name, e.bytes, e.sha256, e.rows) for e in fields.files),
-        manifest_sha256=manifest_sha256,
-    )
+    values = msgspec.structs.asdict(fields) | {
+        "captured_from": fields.captured_from.astimezone(UTC),
+        "captured_until": fields.captured_until.astimezone(UTC),
+        "files": tuple(FileEntry(e.name, e.bytes, e.sha256, e.rows) for e in fields.files),
+    }
+    return Manifest(**values, manifest_sha256=manifest_sha256)
 
 
 def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
@@ -238,13 +231,10 @@ def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
             f"{key}: expected captured_from before captured_until, "
             f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
         )
-    repeated = _repeated([entry.name for entry in manifest.files])
+    names = [entry.name for entry in manifest.files]
+    repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DropError(f"{key}: expected each file once, found {', '.join(repeated)} more than once")
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -253,17 +243,9 @@ def encode_manifest(manifest: Manifest) -> bytes:
     Raises:
         DropError: the manifest breaks a rule that `read_manifest` would refuse.
     """
-    value = {
-        "schema_version": manifest.schema_version,
-        "drop_id": manifest.drop_id,
-        "build_id": manifest.build_id,
-        "site": manifest.site,
-        "modality": manifest.modality,
-        "protocol": manifest.protocol,
-        "captured_from": format_instant(manifest.captured_from),
-        "captured_until": format_instant(manifest.captured_until),
-        "files": [{"name": e.name, "bytes": e.bytes, "sha256": e.sha256, "rows": e.rows} for e in manifest.files],
-    }
+    value = asdict(manifest)
+    del value["manifest_sha256"]
+    value |= {name: format_instant(value[name]) for name in ("captured_from", "captured_until")}
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
     key = f"{manifest.drop_id}/{MANIFEST}"
     _check(_to_manifest(_decoded(data, key=key), manifest_sha256=""), drop_id=manifest.drop_id, key=key)

@@ -172,7 +172,7 @@ def _read_spans(lines: _Lines, doubts: list[int], schema: DropSchema) -> list[tu
 
 
 def _judged(block: Block, lines: _Lines, doubts: list[int], schema: DropSchema) -> list[Rejection] | None:
-    """The rejections of doubtful lines; None if one of them turns out to be sound."""
+    """None if one of the doubtful lines turns out to be sound."""
     rejections = []
     for index in sorted(doubts):
         line = lines.data[lines.starts[index] : lines.ends[index]]
@@ -186,7 +186,6 @@ def _judged(block: Block, lines: _Lines, doubts: list[int], schema: DropSchema) 
 
 
 def _likely_kind(lines: _Lines) -> str | None:
-    """The one kind that a sample of lines has, if they have one."""
     sample = lines.starts[:: max(1, len(lines) // _SAMPLE_LINES)].tolist()
     found = {_KIND.search(lines.data, start, start + _KIND_WITHIN) for start in sample}
     kinds = {match[1].decode() if match else "" for match in found}
@@ -268,7 +267,6 @@ def _sound_lines(kind: str, lines: list[tuple[int, bytes]], source: Source) -> t
 
 
 def _lines_to_table(kind: str, lines: list[tuple[int, bytes]], source: Source) -> "pa.Table | str":
-    """The table, or Arrow's reason against it."""
     try:
         rows = _read_json(b"\n".join(line for _, line in lines), source.schema.wire[kind])
     except pa.ArrowInvalid as error:
@@ -292,15 +290,13 @@ def _typed(
     kind: str, rows: pa.Table, lines: pa.Array, source: Source, *, mask: pa.ChunkedArray | None
 ) -> pa.Table | None:
     """The rows of one kind under their final schema; None when a null, a number or a time is not legal."""
-    chosen = rows.select([column.name for column in source.schema.fields[kind]])
+    fields = source.schema.fields[kind]
+    chosen = rows.select([column.name for column in fields])
     if mask is not None:
         chosen, lines = chosen.filter(mask), pc.filter(pa.chunked_array([lines]), mask)
-    columns = []
-    for column in source.schema.fields[kind]:
-        values = _legal(column, chosen[column.name])
-        if values is None:
-            return None
-        columns.append(values)
+    columns = [_legal(column, chosen[column.name]) for column in fields]
+    if any(values is None for values in columns):
+        return None
     n = chosen.num_rows
     columns += [pa.repeat(source.drop_id, n), pa.repeat(source.file, n), lines]
     return pa.Table.from_arrays(columns, schema=source.schema.arrow[kind])
@@ -311,14 +307,14 @@ def _legal(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
     if column.kind == "real" and not pc.all(pc.is_finite(values), min_count=0).as_py():
         return None
-    return _instants(column, values) if column.kind == "instant" else values
-
-
-def _instants(column: Column, texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    if not all(_is_full_form(chunk) for chunk in texts.chunks) and not _matches(texts):
-        return None
+    if column.kind != "instant":
+        return values
+    if not all(_is_full_form(chunk) for chunk in values.chunks):
+        is_instant = pc.match_substring_regex(values, f"^{INSTANT}$")
+        if not pc.all(is_instant, min_count=0).as_py():
+            return None
     try:
-        return pc.cast(texts, column.arrow_type)
+        return pc.cast(values, column.arrow_type)
     except pa.ArrowInvalid:
         return None
 
@@ -331,7 +327,3 @@ def _is_full_form(texts: pa.StringArray) -> bool:
         return False
     characters = np.frombuffer(data_buffer, dtype=np.uint8)[offsets[0] : offsets[-1]].reshape(-1, _INSTANT_BYTES)
     return all(bool((characters[:, place] == ord(mark)).all()) for place, mark in _INSTANT_MARKS.items())
-
-
-def _matches(texts: pa.ChunkedArray) -> bool:
-    return bool(pc.all(pc.match_substring_regex(texts, f"^{INSTANT}$"), min_count=0).as_py())

@@ -51,13 +51,11 @@ class QuarantineWriter:
         self._stage = stage
         self._rows: list[dict[str, str | int | None]] = []
         self._bytes = 0
-        self.n_rows = 0
 
     def add(self, source_file: str, rejections: Iterable[Rejection]) -> None:
         for rejection in rejections:
             self._rows.append(self._row(source_file, rejection))
             self._bytes += min(rejection.raw_bytes, RAW_BYTES)
-            self.n_rows += 1
             if self._bytes > _BATCH_BYTES:
                 self._flush()
 

@@ -33,11 +33,10 @@ class _Reference:
     of: str
 
 
+_SUBJECT = _Reference("unknown_subject", "SELECT name FROM known_subjects", "a subject event of the drop")
 _REFERENCES = {
-    "subject_id": _Reference("unknown_subject", "SELECT name FROM known_subjects", "a subject event of the drop"),
-    "claimed_subject_id": _Reference(
-        "unknown_subject", "SELECT name FROM known_subjects", "a subject event of the drop"
-    ),
+    "subject_id": _SUBJECT,
+    "claimed_subject_id": _SUBJECT,
     "device_id": _Reference("unknown_device", "SELECT name FROM known_devices", "a device event of the drop"),
     "reference_id": _Reference("unknown_reference", "SELECT name FROM known_references", "an enrolment of the drop"),
     "frame": _Reference("missing_frame", "SELECT frame FROM frame_index", "an image of the drop"),
@@ -83,13 +82,8 @@ def value_rules(column: Column) -> Iterator[Rule]:
         yield Rule("unknown_level", f"{name} NOT IN ({levels})", _found(name, f"one of {', '.join(column.levels)}"))
     bounds = [f"{name} {sign} {bound}" for sign, bound in (("<", column.low), (">", column.high)) if bound is not None]
     if bounds:
-        yield Rule("out_of_range", f"({' OR '.join(bounds)})", _found(name, _range(column)))
-
-
-def _range(column: Column) -> str:
-    low = "unbounded" if column.low is None else f"{column.low:g}"
-    high = "unbounded" if column.high is None else f"{column.high:g}"
-    return f"a number from {low} to {high}"
+        low, high = ("unbounded" if bound is None else f"{bound:g}" for bound in (column.low, column.high))
+        yield Rule("out_of_range", f"({' OR '.join(bounds)})", _found(name, f"a number from {low} to {high}"))
 
 
 def _window_rule(*, is_recorded: bool) -> Rule:
@@ -128,5 +122,4 @@ def _found(name: str, expected: str) -> str:
 
 
 def _text(value: str) -> str:
-    """An SQL text literal."""
     return "'" + value.replace("'", "''") + "'"

@@ -19,14 +19,7 @@ SUBJECT_FIELDS = (
     SUBJECT_ID,
     Column("age_band", "text", "age group", nullable=True, levels=("18-29", "30-44", "45-59", "60+")),
     Column("sex", "text", "as the subject stated it", nullable=True, levels=("female", "male", "other")),
-    Column(
-        "skin_tone",
-        "integer",
-        "Monk skin tone scale, 1 lightest to 10 darkest",
-        nullable=True,
-        low=1,
-        high=10,
-    ),
+    Column("skin_tone", "integer", "Monk skin tone scale, 1 lightest to 10 darkest", nullable=True, low=1, high=10),
     Column("has_image_consent", "flag", "whether the subject's images may be shown in a report"),
 )
 DEVICE_FIELDS = (

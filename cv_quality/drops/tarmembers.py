@@ -30,8 +30,7 @@ class Member:
         number: position in the file, from 1.
         name: as the header says, not yet judged.
         is_file: whether it is a regular file, neither folder, link, device nor sparse.
-        offset: where its bytes start in the tar file.
-        size: as the header says.
+        offset, size: where its bytes start in the tar file, and their number as the header says.
         data: its bytes; None when it is no file or larger than the limit.
     """
 

@@ -25,7 +25,6 @@ from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 
 if TYPE_CHECKING:
@@ -78,15 +77,14 @@ def validate_drop(
         landing: read again for the text of rejected rows only.
         lake: where the raw tables lie and the sound rows go.
         schema: of the drop's events.
-        threads: DuckDB's.
-        memory_limit: DuckDB's, in its notation; beyond it DuckDB works on disk.
+        threads, memory_limit: DuckDB's; beyond the limit, in DuckDB's notation, it works on disk.
 
     Raises:
         MissingTable: the drop has not been ingested.
     """
     key = TableKey(drop=drop_id)
     with _connected(lake, key, threads=threads, memory_limit=memory_limit) as connection:
-        _reject(connection, schema, protocol=_protocol(connection))
+        _reject(connection, schema)
         rejected = _rejected_counts(connection)
         _write_quarantine(connection, landing=landing, lake=lake, key=key)
         rows = {kind: _write_sound(connection, kind, schema=schema, lake=lake, key=key) for kind in _ORDER}
@@ -117,14 +115,12 @@ def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) ->
             yield connection
 
 
-def _protocol(connection: "duckdb.DuckDBPyConnection") -> str:
-    row = connection.execute("SELECT any_value(protocol) FROM drop_files").fetchone()
-    return str(row[0]) if row else ""
-
-
-def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema, *, protocol: str) -> None:
+def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema) -> None:
     """Fill `rejected`, kind by kind, so that a reference to a rejected event is a reference to nothing."""
-    connection.execute(_REPEATED_SQL.format(events=_union("source_file, source_line, event_id")))
+    row = connection.execute("SELECT any_value(protocol) FROM drop_files").fetchone()
+    protocol = str(row[0]) if row else ""
+    events = " UNION ALL ".join(f"SELECT source_file, source_line, event_id FROM raw_{kind}" for kind in _ORDER)
+    connection.execute(_REPEATED_SQL.format(events=events))
     has_repeats = connection.execute("SELECT 1 FROM repeated LIMIT 1").fetchone() is not None
     for kind in _ORDER:
         rules = rules_of(kind, schema.fields[kind], protocol=protocol, has_repeats=has_repeats)
@@ -160,10 +156,6 @@ _KNOWN_SQL = {
     "device": "CREATE TABLE known_devices AS SELECT DISTINCT device_id AS name FROM {sound}",
     "enrol": "CREATE TABLE known_references AS SELECT DISTINCT reference_id AS name FROM {sound}",
 }
-
-
-def _union(columns: str) -> str:
-    return " UNION ALL ".join(f"SELECT {columns} FROM raw_{kind}" for kind in _ORDER)
 
 
 def _rejection_sql(kind: str, rules: Sequence[Rule]) -> str:
@@ -233,29 +225,23 @@ def _write_sound(
         if not lines:
             shutil.copyfile(raw, path)
             return int(pq.read_metadata(raw).num_rows)
-        return _filter(raw, path, table=table, lines=lines)
+        writer = TableWriter(table, path)
+        with pq.ParquetFile(raw) as file:
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, use_threads=False)
+                writer.add(rows.filter(_is_sound(rows, lines)))
+        writer.close()
+        return writer.n_rows
 
 
 def _rejected_lines(connection: "duckdb.DuckDBPyConnection", kind: str) -> dict[str, NDArray[np.int64]]:
-    """Line numbers of rejected rows by file."""
     rejected = "FROM rejected WHERE kind = ?"
     names = connection.execute(f"SELECT DISTINCT source_file {rejected}", [kind]).fetchall()
     sql = f"SELECT source_line {rejected} AND source_file = ?"
     return {name: connection.execute(sql, [kind, name]).fetchnumpy()["source_line"] for (name,) in names}
 
 
-def _filter(raw: Path, target: Path, *, table: Table, lines: dict[str, NDArray[np.int64]]) -> int:
-    writer = TableWriter(table, target)
-    with pq.ParquetFile(raw) as file:
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, use_threads=False)
-            writer.add(rows.filter(_is_sound(rows, lines)))
-    writer.close()
-    return writer.n_rows
-
-
 def _is_sound(rows: pa.Table, lines: dict[str, NDArray[np.int64]]) -> pa.Array:
-    """Which rows of one row group were not rejected."""
     numbers = rows["source_line"].to_numpy()
     is_rejected = np.zeros(rows.num_rows, dtype=bool)
     for name in pc.unique(rows["source_file"]).to_pylist():

@@ -9,7 +9,7 @@ import io
 import math
 import tarfile
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -54,8 +54,7 @@ class DropWriter:
         landing: where drops arrive.
         modality: whose conditions enrolments and attempts may have.
         captured_from, captured_until: the recording window, both ends included, with a time zone.
-        events_per_file: lines after which the next events file begins.
-        frames_per_shard: images after which the next frames file begins.
+        events_per_file, frames_per_shard: lines or images after which the next file begins.
 
     Raises:
         DropError: on leaving, when the manifest would break a rule of the contract.
@@ -121,9 +120,8 @@ class DropWriter:
             SchemaError: the kind or a field is unknown, a required field is missing, or a value has another type.
         """
         line = msgspec.json.encode(self._event(kind, fields))
-        if self._events is not None and self._events.rows >= self._events_per_file:
-            self._close_events()
-        if self._events is None:
+        if self._events is None or self._events.rows >= self._events_per_file:
+            self._finish(self._events)
             self._events = _EventsFile(self._next_path("events", ".jsonl.zst"))
         self._events.add(line)
 
@@ -138,9 +136,8 @@ class DropWriter:
         if name in self._frames:
             raise SchemaError(f"frame {name!r}: expected each name once in a drop, found it again")
         self._frames.add(name)
-        if self._shard is not None and self._shard.rows >= self._frames_per_shard:
-            self._close_shard()
-        if self._shard is None:
+        if self._shard is None or self._shard.rows >= self._frames_per_shard:
+            self._finish(self._shard)
             self._shard = _FramesFile(self._next_path("frames", ".tar"))
         self._shard.add(name, data)
 
@@ -159,25 +156,18 @@ class DropWriter:
         number = sum(entry.content == content for entry in self._files)
         return Path(self._folder.name) / f"{content}-{number:05d}{suffix}"
 
-    def _close_events(self) -> None:
-        if self._events is not None:
-            self._put(self._events.close())
-            self._events = None
-
-    def _close_shard(self) -> None:
-        if self._shard is not None:
-            self._put(self._shard.close())
-            self._shard = None
-
-    def _put(self, written: "_Written") -> None:
-        with written.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self._files.append(FileEntry(written.path.name, written.path.stat().st_size, digest, written.rows))
-        self._landing.put_file(f"{self._header.drop_id}/{written.path.name}", written.path)
+    def _finish(self, file: "_EventsFile | _FramesFile | None") -> None:
+        if file is None:
+            return
+        file.close()
+        with file.path.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        self._files.append(FileEntry(file.path.name, file.path.stat().st_size, digest, file.rows))
+        self._landing.put_file(f"{self._header.drop_id}/{file.path.name}", file.path)
 
     def _publish(self) -> None:
-        self._close_events()
-        self._close_shard()
+        self._finish(self._events)
+        self._finish(self._shard)
         folder = f"{self._header.drop_id}/"
         named = {entry.name for entry in self._files}
         for info in self._landing.list(folder):
@@ -204,12 +194,6 @@ def is_safe_member(name: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    path: Path
-    rows: int
-
-
 class _EventsFile:
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -227,11 +211,10 @@ class _EventsFile:
         if len(self._buffer) >= _FLUSH_BYTES:
             self._flush()
 
-    def close(self) -> _Written:
+    def close(self) -> None:
         self._flush()
         self._stream.close()
         self._file.close()
-        return _Written(self.path, self.rows)
 
     def _flush(self) -> None:
         self._stream.write(bytes(self._buffer))
@@ -250,9 +233,8 @@ class _FramesFile:
         self._tar.addfile(member, io.BytesIO(data))
         self.rows += 1
 
-    def close(self) -> _Written:
+    def close(self) -> None:
         self._tar.close()
-        return _Written(self.path, self.rows)
 
 
 def _wire(kind: str, column: Column, value: Scalar) -> Scalar:

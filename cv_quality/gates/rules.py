@@ -93,7 +93,9 @@ def schema_rules(table: Table, *, references: Sequence[Rule] = ()) -> Iterator[R
         infinite = " OR ".join(f"NOT isfinite({column.name})" for column in reals)
         yield rows_rule(table, "every number is finite", infinite)
     if table.unique:
-        yield _unique(table)
+        keys, name = ", ".join(table.unique), " and ".join(table.unique)
+        query = f"SELECT {keys} FROM {table.name} GROUP BY {keys} HAVING count(*) > 1"
+        yield query_rule(table, f"{name} {'names' if len(table.unique) == 1 else 'name'} one row", query)
 
 
 def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
@@ -101,8 +103,9 @@ def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
     if column.low is not None or column.high is not None:
         low, high = column.low, column.high
         bounds = [f"{name} < {low}"] * (low is not None) + [f"{name} > {high}"] * (high is not None)
+        least, most = ("any" if bound is None else f"{bound:g}" for bound in (low, high))
         yield Rule(
-            f"{name} lies in [{_bound(low)}, {_bound(high)}]",
+            f"{name} lies in [{least}, {most}]",
             table.name,
             "ExpectColumnValuesToBeBetween",
             {"column": name, "min_value": low, "max_value": high},
@@ -128,20 +131,9 @@ def _malformed(columns: Sequence[Column]) -> str:
     return " OR ".join([*letters, *lengths, *other])
 
 
-def _bound(value: float | None) -> str:
-    return "any" if value is None else f"{value:g}"
-
-
 def _keys(table: Table) -> str:
     """The columns that name a row to a person without telling anything about the subject's body."""
     return ", ".join(table.unique or tuple(column.name for column in table)[:1])
-
-
-def _unique(table: Table) -> Rule:
-    keys = _keys(table)
-    name = f"{' and '.join(table.unique)} {'names' if len(table.unique) == 1 else 'name'} one row"
-    query = f"SELECT {keys} FROM {table.name} GROUP BY {keys} HAVING count(*) > 1"
-    return query_rule(table, name, query)
 
 
 def rows_rule(table: Table, name: str, broken: str, *, is_warning: bool = False) -> Rule:

@@ -7,6 +7,7 @@ that imports Great Expectations, and only inside functions: the import takes sec
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,20 +40,15 @@ def run_gate(
             result for table in suite.judged for result in _judge(suite, table.name, connection, engine=engine)
         )
     passed = all(result.passed or result.is_warning for result in results)
-    verdict = Verdict(suite.gate, str(key), passed, _digests(lake, suite, key), results, delivery)
+    keyed = [(table, key_for(table, key)) for table in (*suite.judged, *suite.context)]
+    digests = {lake.object_key(table, own): digest_of(lake, table, own) for table, own in keyed}
+    verdict = Verdict(suite.gate, str(key), passed, digests, results, delivery)
     write_verdict(lake, verdict)
     return verdict
 
 
-def _digests(lake: Lake, suite: Suite, key: TableKey) -> dict[str, str]:
-    """The sha256 of every file judged or looked into, by object key."""
-    keyed = [(table, key_for(table, key)) for table in (*suite.judged, *suite.context)]
-    return {lake.object_key(table, own): digest_of(lake, table, own) for table, own in keyed}
-
-
 @contextmanager
 def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limit: str) -> "Iterator[Connection]":
-    """An in-memory DuckDB connection with one view per table of the suite."""
     import sqlalchemy as sa
     from sqlalchemy.pool import StaticPool
 
@@ -82,12 +78,12 @@ def _judge(
             connection.exec_driver_sql(f"CREATE OR REPLACE TEMP TABLE {_offending(index)} AS {rule.offending}")
     connection.commit()
     validator = _validator(engine, table)
-    answers = validator.graph_validate(
+    answers: Sequence[Any] = validator.graph_validate(
         [_configuration(rule, index) for index, rule in enumerate(rules)],
         runtime_configuration={"result_format": {"result_format": "BASIC", "partial_unexpected_count": 0}},
     )
     n_rows = int(_fetch(connection, f"SELECT count(*) FROM {table}")[0][0])
-    by_rule = {_rule_index(answer): answer for answer in answers}
+    by_rule = {int(answer.expectation_config.meta["rule"]): answer for answer in answers}
     return [_result(rule, by_rule[index], n_rows=n_rows, connection=connection) for index, rule in enumerate(rules)]
 
 
@@ -141,30 +137,18 @@ def _offending(index: int) -> str:
 
 
 def _result(rule: Rule, answer: Any, *, n_rows: int, connection: "Connection") -> ExpectationResult:
-    """One rule's answer; the offending keys are fetched only when it is broken."""
+    """The offending keys are fetched only when the rule is broken."""
     if answer.exception_info and not answer.result:
         raise RuntimeError(f"rule {rule.name!r} of {rule.table} could not be evaluated: {answer.exception_info}")
     passed = bool(answer.success)
-    return ExpectationResult(
-        name=rule.name,
-        table=rule.table,
-        expectation=rule.expectation,
-        passed=passed,
-        is_warning=rule.is_warning,
-        n_rows=n_rows,
-        n_unexpected=0 if passed else int(_fetch(connection, f"SELECT count(*) FROM ({rule.offending})")[0][0]),
-        examples=() if passed else _examples(connection, rule),
-    )
-
-
-def _examples(connection: "Connection", rule: Rule) -> tuple[str, ...]:
+    result = ExpectationResult(rule.name, rule.table, rule.expectation, passed, rule.is_warning, n_rows, 0)
+    if passed:
+        return result
+    n_unexpected = int(_fetch(connection, f"SELECT count(*) FROM ({rule.offending})")[0][0])
     rows = _fetch(connection, f"SELECT * FROM ({rule.offending}) ORDER BY ALL LIMIT {MAX_EXAMPLES}")
-    return tuple(" ".join(str(value) for value in row) for row in rows)
+    examples = tuple(" ".join(str(value) for value in row) for row in rows)
+    return replace(result, n_unexpected=n_unexpected, examples=examples)
 
 
 def _fetch(connection: "Connection", query: str) -> Sequence[Any]:
     return connection.exec_driver_sql(query).fetchall()
-
-
-def _rule_index(answer: Any) -> int:
-    return int(answer.expectation_config.meta["rule"])

@@ -94,14 +94,14 @@ def digest_of(lake: Lake, table: Table, key: TableKey) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def object_key(gate: str, key: TableKey) -> str:
+def object_key(gate: str, key: TableKey | str) -> str:
     return f"verdicts/{gate}/{key}.json"
 
 
 def write_verdict(lake: Lake, verdict: Verdict) -> None:
     """Record a verdict in the lake; one atomic JSON object per gate and key."""
     text = json.dumps(asdict(verdict), indent=1, sort_keys=True)
-    lake.store.write_bytes(f"verdicts/{verdict.gate}/{verdict.key}.json", text.encode())
+    lake.store.write_bytes(object_key(verdict.gate, verdict.key), text.encode())
 
 
 def read_verdict(lake: Lake, gate: str, key: TableKey) -> Verdict | None:

@@ -50,8 +50,7 @@ def align_face(frame: NDArray[np.uint8], *, landmarks: Points) -> NDArray[np.uin
     """
     matrix = estimate_similarity(landmarks, target=ARCFACE_TEMPLATE)
     grid = np.stack(np.meshgrid(np.arange(CROP_PX), np.arange(CROP_PX)), axis=-1)
-    positions = (grid - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    return _sampled(frame, positions=positions)
+    return _sampled(frame, positions=(grid - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T)
 
 
 def _sampled(frame: NDArray[np.uint8], *, positions: NDArray[np.float64]) -> NDArray[np.uint8]:

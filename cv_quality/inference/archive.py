@@ -66,6 +66,8 @@ def harmless_archive(data: bytes, *, name: str) -> io.BytesIO:
     Raises:
         ModelError: names the member and what in it would need a pickle, run code, or exceed a limit.
     """
+    import torch
+
     if len(data) > MAX_ARCHIVE_BYTES:
         raise ModelError(f"{name}: expected at most {MAX_ARCHIVE_BYTES} bytes, found {len(data)}")
     records = _records(data, name=name)
@@ -74,7 +76,13 @@ def harmless_archive(data: bytes, *, name: str) -> io.BytesIO:
     graph = _judged_graph(_json(records, _GRAPH, name=name), name=f"{name}: {_GRAPH}")
     rebuilt = {key: value for key, value in records.items() if _PAYLOAD.fullmatch(key)}
     rebuilt |= {_WEIGHTS_CONFIG: weights, _CONSTANTS_CONFIG: constants, _GRAPH: graph, _SAMPLE_INPUTS: b""}
-    return _written(rebuilt | _EXPECTED_TEXT)
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for member, content in (rebuilt | _EXPECTED_TEXT).items():
+        writer.write_record(member, content, len(content))
+    writer.write_end_of_file()
+    buffer.seek(0)
+    return buffer
 
 
 def _records(data: bytes, *, name: str) -> dict[str, bytes]:
@@ -276,15 +284,3 @@ def _whole(value: Json, *, where: str) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise ModelError(f"{where}: expected a size, found {value!r}")
     return number
-
-
-def _written(records: dict[str, bytes]) -> io.BytesIO:
-    import torch
-
-    buffer = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(buffer)
-    for member, data in records.items():
-        writer.write_record(member, data, len(data))
-    writer.write_end_of_file()
-    buffer.seek(0)
-    return buffer

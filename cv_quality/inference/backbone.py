@@ -5,28 +5,26 @@ are read by the loaders of `cv_quality.inference.runners`. What the vectors are 
 `cv_quality.error_analysis.clusters`; a build's own model is loaded by `cv_quality.inference.embedder`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast, get_args
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from cv_quality.errors import ModelDoesNotFit, ModelError, RegistryError, near
 from cv_quality.inference.alignment import CROP_PX
 from cv_quality.inference.embedder import Embedder, EmbeddingBatch
 from cv_quality.inference.preprocessing import Frame, Step, parse_steps, prepare
-from cv_quality.inference.registry import ModelEntry, ModelFormat, verified_bytes
+from cv_quality.inference.registry import SHA256, Fields, ModelEntry, ModelFormat, load_yaml, verified_bytes
 from cv_quality.inference.runners import OnnxRunner, Runner, Shape, TorchExportRunner
 
 DESCRIPTION: Final = "backbone.yaml"
 BATCH_SIZE: Final = 16
 """Frames a model call: a vision transformer at 224 x 224 keeps about 30 MB of activations a frame."""
 
-_REQUIRED: Final = ("file", "format", "sha256", "preprocessing")
-_KNOWN: Final = (*_REQUIRED, "output")
+_REQUIRED: Final = frozenset({"file", "format", "sha256", "preprocessing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def load_backbone(folder: Path, *, threads: int) -> Backbone:
     if not description.is_file():
         raise RegistryError(
             f"expected a folder with {DESCRIPTION} and a model file, found no {DESCRIPTION} in {folder.name!r}; "
-            f"write one with the keys {', '.join(_REQUIRED)}"
+            "write one with the keys file, format, sha256, preprocessing"
         )
     entry = parse_backbone(description.read_bytes())
     path = folder / entry.file
@@ -128,28 +126,25 @@ def parse_backbone(data: bytes) -> BackboneEntry:
     Raises:
         RegistryError: names the key, what was expected and what was found.
     """
-    fields = _fields(data)
+    fields = Fields(load_yaml(data, file=DESCRIPTION), where=DESCRIPTION)
+    fields.check(required=_REQUIRED, optional=frozenset({"output"}))
     entry = BackboneEntry(
-        file=_text(fields, "file"),
-        format=cast(ModelFormat, _text(fields, "format")),
-        sha256=_text(fields, "sha256"),
-        preprocessing=parse_steps(fields["preprocessing"], where=f"{DESCRIPTION}: preprocessing"),
-        output=_text(fields, "output") if "output" in fields else None,
+        file=fields.text("file", "text"),
+        format=cast(ModelFormat, fields.choice("format", get_args(ModelFormat))),
+        sha256=fields.text("sha256", "text"),
+        preprocessing=parse_steps(fields.value("preprocessing"), where=f"{DESCRIPTION}: preprocessing"),
+        output=fields.text("output", "text") if "output" in fields else None,
     )
-    if entry.format not in get_args(ModelFormat):
-        raise _unexpected("format", " or ".join(get_args(ModelFormat)), entry.format)
-    if len(entry.sha256) != 64 or set(entry.sha256) - set("0123456789abcdef"):
-        raise _unexpected("sha256", "64 lowercase hex digits", entry.sha256)
+    if SHA256.fullmatch(entry.sha256) is None:
+        raise fields.unexpected("sha256", "64 lowercase hex digits")
     if Path(entry.file).name != entry.file or entry.file == "..":
-        raise _unexpected("file", "the name of a file in the same folder", entry.file)
+        raise fields.unexpected("file", "the name of a file in the same folder")
     if entry.output is not None and entry.format != "onnx":
-        raise _unexpected("output", "no output name for a torch_export model, which has one output", entry.output)
+        raise fields.unexpected("output", "no output name for a torch_export model, which has one output")
     return entry
 
 
 class _OneOutput(OnnxRunner):
-    """An ONNX model of whose outputs one is read, by name."""
-
     def __init__(self, data: bytes, *, name: str, output: str | None) -> None:
         super().__init__(data, name=name, threads=1)
         names = [item.name for item in self._session.get_outputs()]
@@ -211,30 +206,3 @@ def _as_build(entry: BackboneEntry, *, dimension: int) -> ModelEntry:
         decision_threshold=1.0,
         preprocessing=entry.preprocessing,
     )
-
-
-def _fields(data: bytes) -> Mapping[str, object]:
-    try:
-        value: object = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RegistryError(f"{DESCRIPTION}: not YAML: {error}") from error
-    if not isinstance(value, dict):
-        raise RegistryError(f"{DESCRIPTION}: expected a mapping, found {type(value).__name__}")
-    for key in value:
-        if key not in _KNOWN:
-            raise RegistryError(f"{DESCRIPTION}: unknown key {key!r}; {near(str(key), _KNOWN)}")
-    missing = [key for key in _REQUIRED if key not in value]
-    if missing:
-        raise RegistryError(f"{DESCRIPTION}: missing key {', '.join(map(repr, missing))}")
-    return value
-
-
-def _text(fields: Mapping[str, object], key: str) -> str:
-    value = fields[key]
-    if not isinstance(value, str) or not value:
-        raise _unexpected(key, "text", value)
-    return value
-
-
-def _unexpected(key: str, expected: str, found: object) -> RegistryError:
-    return RegistryError(f"{DESCRIPTION}: {key}: expected {expected}, found {found!r}")

@@ -6,6 +6,7 @@ that square and landmarks scaled back. Cutting the face out is `cv_quality.infer
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ MAX_OVERLAP = 0.3
 CONFIDENT_SHARE = 0.75
 WEIGHT_ONE = 2048
 _HEAD_WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+Box = tuple[float, float, float, float]
 HEADS = tuple(f"{kind}_{stride}" for kind in _HEAD_WIDTHS for stride in STRIDES_PX)
 
 
@@ -34,7 +36,7 @@ class Face:
     """
 
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: NDArray[np.float64]
 
 
@@ -86,9 +88,8 @@ def on_canvas(frame: NDArray[np.uint8]) -> Canvas:
     margin = max(image.shape[:2]) // 2
     planes = image[None] if image.ndim == 2 else image[:, :, ::-1].transpose(2, 0, 1)
     framed = np.pad(planes, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
-    height_px, width_px = framed.shape[1:]
-    longer_px = max(height_px, width_px)
-    height_px, width_px = height_px * CANVAS_PX // longer_px, width_px * CANVAS_PX // longer_px
+    longer_px = max(framed.shape[1:])
+    height_px, width_px = (side * CANVAS_PX // longer_px for side in framed.shape[1:])
     pixels = np.zeros((1, 3, CANVAS_PX, CANVAS_PX), dtype=np.float32)
     pixels[0, :, :height_px, :width_px] = enlarged(framed, width_px=width_px, height_px=height_px)
     return Canvas(pixels=pixels, factor=shrink * CANVAS_PX / longer_px, margin_px=margin / shrink)
@@ -124,17 +125,13 @@ def decode_heads(heads: Mapping[str, NDArray[np.float32]], *, score_threshold: f
     parts = [_decode_stride(heads, stride=stride, score_threshold=score_threshold) for stride in STRIDES_PX]
     scores, boxes, landmarks = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     kept = suppress_overlaps(boxes, scores=scores)
-    return [
-        Face(score=float(scores[i]), box=_box(boxes[i]), landmarks=landmarks[i].reshape(5, 2).astype(np.float64))
-        for i in kept
-    ]
+    return [Face(float(scores[i]), cast(Box, tuple(boxes[i].tolist())), landmarks[i].reshape(5, 2)) for i in kept]
 
 
 def suppress_overlaps(boxes: NDArray[np.float64], *, scores: NDArray[np.float64]) -> list[int]:
     """Suppress non-maxima greedily: rows of `boxes` (left, top, width, height) that stay, best score first."""
-    order = list(np.argsort(-scores, kind="stable"))
     kept: list[int] = []
-    for candidate in order:
+    for candidate in np.argsort(-scores, kind="stable"):
         if all(_overlap(boxes[candidate], boxes[other]) <= MAX_OVERLAP for other in kept):
             kept.append(int(candidate))
     return kept
@@ -211,18 +208,12 @@ def _neighbours(size_in: int, size_out: int) -> tuple[NDArray[np.intp], NDArray[
     return low.clip(0, size_in - 1), (low + 1).clip(0, size_in - 1), weight
 
 
-def _box(row: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    left, top, width, height = (float(value) for value in row)
-    return left, top, width, height
-
-
 def _check_fits(inputs: Sequence[object], heads: Mapping[str, Sequence[object]], *, name: str) -> None:
     wanted_input = [1, 3, CANVAS_PX, CANVAS_PX]
     if list(inputs) != [wanted_input]:
         raise ModelDoesNotFit(f"{name}: expected one detector input {wanted_input}, found {list(inputs)}")
     for kind, width in _HEAD_WIDTHS.items():
         for stride in STRIDES_PX:
-            wanted = [1, (CANVAS_PX // stride) ** 2, width]
-            if heads.get(f"{kind}_{stride}") != wanted:
-                found = heads.get(f"{kind}_{stride}")
+            wanted, found = [1, (CANVAS_PX // stride) ** 2, width], heads.get(f"{kind}_{stride}")
+            if found != wanted:
                 raise ModelDoesNotFit(f"{name}: expected head {kind}_{stride} of shape {wanted}, found {found}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +71,6 @@ class Embedder:
         """Hex digest of the model file, verified when it was loaded."""
         return self.entry.sha256
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest of everything that decides an embedding; see `ModelEntry.fingerprint`."""
-        return self.entry.fingerprint
-
     def embed(self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]) -> EmbeddingBatch:
         """Embed uint8 frames `[h, w]` (grey) or `[h, w, 3]` (RGB), of any sizes; illuminance is None where unknown.
 
@@ -85,12 +80,10 @@ class Embedder:
         if len(frames) != len(illuminance_lux):
             raise ModelError(f"expected one illuminance a frame, found {len(illuminance_lux)} for {len(frames)} frames")
         size = min(self._batch_size, max(1, ceil(len(frames) / self._threads)))
-
-        def embedded(start: int) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:
-            rows = slice(start, start + size)
-            return self._embed_batch(frames[rows], illuminance_lux=illuminance_lux[rows])
-
-        parts = list(self._pool.map(embedded, range(0, len(frames), size)))
+        starts = range(0, len(frames), size)
+        batches = [frames[start : start + size] for start in starts]
+        lux = [illuminance_lux[start : start + size] for start in starts]
+        parts = list(self._pool.map(self._embed_batch, batches, lux))
         empty = np.empty((0, self.entry.embedding_dim), dtype=np.float32)
         return EmbeddingBatch(
             embeddings=np.concatenate([empty, *(vectors for vectors, _ in parts)]),
@@ -98,20 +91,18 @@ class Embedder:
         )
 
     def _embed_batch(
-        self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]
+        self, frames: Sequence[Frame], illuminance_lux: Sequence[float | None]
     ) -> tuple[NDArray[np.float32], list[EmbeddingStatus]]:
-        faces = [self._face(frame) for frame in frames]
-        found = [index for index, face in enumerate(faces) if face is not None]
+        crops = {index: face for index, frame in enumerate(frames) if (face := self._face(frame)) is not None}
         embeddings = np.full((len(frames), self.entry.embedding_dim), np.nan, dtype=np.float32)
         status: list[EmbeddingStatus] = ["no_face"] * len(frames)
-        if not found:
+        if not crops:
             return embeddings, status
-        crops = [face for face in faces if face is not None]
-        batch = prepare(crops, steps=self.entry.preprocessing, illuminance_lux=[illuminance_lux[i] for i in found])
+        lux = [illuminance_lux[index] for index in crops]
+        batch = prepare(list(crops.values()), steps=self.entry.preprocessing, illuminance_lux=lux)
         _check_input(batch, runner=self._runner, entry=self.entry)
-        units, verdicts = _units(self._vectors(batch))
-        embeddings[found] = units
-        for index, verdict in zip(found, verdicts, strict=True):
+        embeddings[list(crops)], verdicts = _units(self._vectors(batch))
+        for index, verdict in zip(crops, verdicts, strict=True):
             status[index] = verdict
         return embeddings, status
 
@@ -150,11 +141,8 @@ def load_embedder(
     """
     inner = None if threads is None else 1
     data = _content(entry, registry=registry)
-    runner: Runner
-    if entry.format == "torch_export":
-        runner = TorchExportRunner(data, name=entry.file, threads=inner)
-    else:
-        runner = OnnxRunner(data, name=entry.file, threads=inner)
+    load = TorchExportRunner if entry.format == "torch_export" else OnnxRunner
+    runner = load(data, name=entry.file, threads=inner)
     detector = None
     if entry.detector is not None:
         detector = FaceDetector(
@@ -175,17 +163,19 @@ def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[Embe
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     is_finite = np.isfinite(norms)
     is_usable = is_finite & (norms > 0)
-    divisor = np.where(is_usable, norms, np.nan)[:, None]
-    units = (vectors / divisor).astype(np.float32)
-    status: list[EmbeddingStatus] = [
-        "ok" if usable else "zero_norm" if finite else "non_finite"
-        for usable, finite in zip(is_usable.tolist(), is_finite.tolist(), strict=True)
-    ]
-    return units, status
+    units = (vectors / np.where(is_usable, norms, np.nan)[:, None]).astype(np.float32)
+    status = np.select([is_usable, is_finite], ["ok", "zero_norm"], "non_finite")
+    return units, cast(list[EmbeddingStatus], status.tolist())
 
 
 def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
-    batch = prepare([_zero_frame(entry, runner=runner)], steps=entry.preprocessing, illuminance_lux=[None])
+    """Pass a black frame as this build receives it; where nothing says its size, the model's own input does."""
+    _, channels, height_px, width_px = runner.input_shape
+    is_fixed = entry.detector is not None or any(isinstance(step, Resize) for step in entry.preprocessing)
+    size = (CROP_PX, CROP_PX) if is_fixed else (height_px or CROP_PX, width_px or CROP_PX)
+    is_coloured = entry.detector is not None or channels == 3
+    frame = np.zeros((*size, 3) if is_coloured else size, dtype=np.uint8)
+    batch = prepare([frame], steps=entry.preprocessing, illuminance_lux=[None])
     _check_input(batch, runner=runner, entry=entry)
     try:
         output = runner(batch)
@@ -198,16 +188,6 @@ def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
             f"{entry.build_id}: the registry says embedding_dim {entry.embedding_dim}, "
             f"{entry.file} gives an output of shape {list(output.shape)}; correct one of them"
         )
-
-
-def _zero_frame(entry: ModelEntry, *, runner: Runner) -> Frame:
-    """A black frame as this build receives it; where nothing says its size, the model's own input does."""
-    _, channels, height_px, width_px = runner.input_shape
-    if entry.detector is not None:
-        return np.zeros((CROP_PX, CROP_PX, 3), dtype=np.uint8)
-    is_resized = any(isinstance(step, Resize) for step in entry.preprocessing)
-    size = (CROP_PX, CROP_PX) if is_resized else (height_px or CROP_PX, width_px or CROP_PX)
-    return np.zeros((*size, 3) if channels == 3 else size, dtype=np.uint8)
 
 
 def _check_input(batch: Batch, *, runner: Runner, entry: ModelEntry) -> None:

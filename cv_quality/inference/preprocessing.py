@@ -202,17 +202,16 @@ def _resize(arguments: object, where: str) -> Step:
 def _tone_curve(arguments: object, where: str) -> Step:
     fields = _fields(arguments, keys=("below_lux", "gamma"), where=where)
     below_lux, gamma = fields["below_lux"], fields["gamma"]
-    if not _is_number(below_lux) or below_lux < 0:
+    if not is_number(below_lux) or below_lux < 0:
         raise RegistryError(f"{where}.below_lux: expected a number >= 0, found {below_lux!r}")
-    if not _is_number(gamma) or gamma <= 0:
+    if not is_number(gamma) or gamma <= 0:
         raise RegistryError(f"{where}.gamma: expected a number > 0, found {gamma!r}")
     return ToneCurve(below_lux=float(below_lux), gamma=float(gamma))
 
 
 def _scale(arguments: object, where: str) -> Step:
     fields = _fields(arguments, keys=("mean", "std"), where=where)
-    mean = _per_channel(fields["mean"], where=f"{where}.mean")
-    std = _per_channel(fields["std"], where=f"{where}.std")
+    mean, std = (_per_channel(fields[key], where=f"{where}.{key}") for key in ("mean", "std"))
     if min(std) <= 0:
         raise RegistryError(f"{where}.std: expected numbers > 0, found {fields['std']!r}")
     return Scale(mean=mean, std=std)
@@ -241,10 +240,11 @@ def _fields(arguments: object, *, keys: Sequence[str], where: str) -> Mapping[st
 
 def _per_channel(value: object, *, where: str) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value]
-    if len(values) not in {1, 3} or not all(_is_number(item) for item in values):
+    if len(values) not in {1, 3} or not all(is_number(item) for item in values):
         raise RegistryError(f"{where}: expected one finite number or a list of three, found {value!r}")
     return tuple(float(item) for item in values)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value read from YAML is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -13,20 +13,21 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeGuard, cast, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import yaml
 
 from cv_quality.errors import ModelError, ObjectNotFound, RegistryError, near
-from cv_quality.inference.preprocessing import Step, parse_steps
+from cv_quality.inference.preprocessing import Step, is_number, parse_steps
+from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import open_store
 from cv_quality.modality import Modality
 from cv_quality.settings import S3Options
 
 ModelFormat = Literal["torch_export", "onnx"]
 
-_BUILD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_BUILD_ID = re.compile(IDENTIFIER)
 _MODEL_KEYS = frozenset({"format", "file", "sha256", "embedding_dim", "decision_threshold", "preprocessing"})
 _OPTIONAL_MODEL_KEYS = frozenset({"detector", "flip_augment"})
 _COMMON_KEYS = frozenset({"build_id", "modality", "follows"})
@@ -49,11 +50,9 @@ class ModelEntry:
 
     Attributes:
         build_id: the build, also the name of its file.
-        task: what is measured of it.
-        modality: what its samples are.
+        task, modality: what is measured of it, and what its samples are.
         follows: the baseline build, or None.
-        file: model file, relative to the registry, absolute, or a URI.
-        sha256: hex digest of the model file.
+        file, sha256: model file, relative to the registry, absolute, or a URI, and its hex digest.
         embedding_dim: length of an embedding.
         decision_threshold: the score at which a comparison is accepted, within the range of the modality's scores.
         preprocessing: steps in order.
@@ -145,9 +144,8 @@ class ModelRegistry:
         known = self.build_ids()
         if build_id not in known:
             raise RegistryError(f"no build {build_id!r} in the registry {self.uri}; {near(build_id, known)}")
-        return parse_entry(
-            self._store.read_bytes(f"{build_id}.yaml"), file=f"{build_id}.yaml", modalities=self.modalities
-        )
+        file = f"{build_id}.yaml"
+        return parse_entry(self._store.read_bytes(file), file=file, modalities=self.modalities)
 
     def model_entry(self, build_id: str) -> ModelEntry:
         """The entry of a build whose model is a file that turns frames into vectors.
@@ -218,7 +216,7 @@ def parse_entry(data: bytes, *, file: str, modalities: Mapping[str, Modality]) -
     Raises:
         RegistryError: names the file, the key, what was expected and what was found.
     """
-    fields = EntryFields(_yaml(data, file=file), where=file, modalities=modalities)
+    fields = EntryFields(load_yaml(data, file=file), where=file, modalities=modalities)
     if f"{fields.build_id}.yaml" != file:
         raise RegistryError(f"{file}: build_id: expected {file.removesuffix('.yaml')!r}, found {fields.build_id!r}")
     return fields.modality.parse_entry(fields)
@@ -231,6 +229,8 @@ def parse_model_entry(fields: "EntryFields") -> ModelEntry:
         RegistryError: names the file, the key, what was expected and what was found.
     """
     fields.check(required=_MODEL_KEYS, optional=_OPTIONAL_MODEL_KEYS)
+    expected = "a whole number from 2 to 65536"
+    dimension = fields.number("embedding_dim", expected, lambda x: isinstance(x, int) and 2 <= x <= 65536)
     return ModelEntry(
         build_id=fields.build_id,
         task=fields.task,
@@ -238,8 +238,8 @@ def parse_model_entry(fields: "EntryFields") -> ModelEntry:
         follows=fields.follows,
         format=cast(ModelFormat, fields.choice("format", get_args(ModelFormat))),
         file=fields.text("file", "a path or URI"),
-        sha256=fields.text("sha256", "64 lowercase hex digits", _SHA256),
-        embedding_dim=int(fields.number("embedding_dim", "a whole number from 2 to 65536", _is_dimension)),
+        sha256=fields.text("sha256", "64 lowercase hex digits", SHA256),
+        embedding_dim=int(dimension),
         decision_threshold=fields.score("decision_threshold"),
         preprocessing=parse_steps(fields.value("preprocessing"), where=f"{fields.where}: preprocessing"),
         detector=_detector(fields.value("detector"), where=f"{fields.where}: detector"),
@@ -256,24 +256,21 @@ def _detector(value: object, *, where: str) -> DetectorEntry | None:
     return DetectorEntry(
         format="onnx",
         file=fields.text("file", "a path or URI"),
-        sha256=fields.text("sha256", "64 lowercase hex digits", _SHA256),
+        sha256=fields.text("sha256", "64 lowercase hex digits", SHA256),
         score_threshold=fields.number("score_threshold", "a number from 0 to 1", lambda x: 0 <= x <= 1),
     )
 
 
-def _yaml(data: bytes, *, file: str) -> object:
+def load_yaml(data: bytes, *, file: str) -> object:
+    """Read a YAML file.
+
+    Raises:
+        RegistryError: the bytes are no YAML; `file` names them.
+    """
     try:
         return cast(object, yaml.safe_load(data))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"{file}: not YAML: {error}") from error
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_dimension(value: float) -> bool:
-    return isinstance(value, int) and 2 <= value <= 65536
 
 
 class Fields:
@@ -284,6 +281,9 @@ class Fields:
             raise RegistryError(f"{where}: expected a mapping, found {type(value).__name__}")
         self._value: Mapping[str, object] = value
         self.where = where
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._value
 
     def check(self, *, required: Set[str], optional: Set[str] = frozenset()) -> None:
         """Refuse a key that is neither required nor optional, and the lack of a required one.
@@ -304,7 +304,7 @@ class Fields:
     def text(self, key: str, expected: str, pattern: re.Pattern[str] | None = None) -> str:
         value = self.value(key)
         if not isinstance(value, str) or not value or (pattern is not None and pattern.fullmatch(value) is None):
-            raise self._unexpected(key, expected)
+            raise self.unexpected(key, expected)
         return value
 
     def text_or_none(self, key: str, expected: str, pattern: re.Pattern[str]) -> str | None:
@@ -319,17 +319,18 @@ class Fields:
 
     def number(self, key: str, expected: str, is_allowed: Callable[[float], bool]) -> float:
         value = self.value(key)
-        if not _is_number(value) or not is_allowed(value):
-            raise self._unexpected(key, expected)
+        if not is_number(value) or not is_allowed(value):
+            raise self.unexpected(key, expected)
         return value
 
     def flag(self, key: str) -> bool:
         value = self._value.get(key, False)
         if not isinstance(value, bool):
-            raise self._unexpected(key, "true or false")
+            raise self.unexpected(key, "true or false")
         return value
 
-    def _unexpected(self, key: str, expected: str) -> RegistryError:
+    def unexpected(self, key: str, expected: str) -> RegistryError:
+        """Make the error that names the key, what was expected and what was found."""
         return RegistryError(f"{self.where}: {key}: expected {expected}, found {self.value(key)!r}")
 
 
@@ -347,7 +348,7 @@ class EntryFields(Fields):
         super().__init__(value, where=where)
         self.build_id = self.text("build_id", "a build id [A-Za-z0-9._-]{1,128}", _BUILD_ID)
         self.modality = modalities[self.choice("modality", tuple(modalities))]
-        self.task = self.choice("task", (self.modality.task,)) if "task" in self._value else self.modality.task
+        self.task = self.choice("task", (self.modality.task,)) if "task" in self else self.modality.task
         self.follows = self.text_or_none("follows", "a build id or null", _BUILD_ID)
 
     def check(self, *, required: Set[str], optional: Set[str] = frozenset()) -> None:

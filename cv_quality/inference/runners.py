@@ -50,7 +50,10 @@ class TorchExportRunner:
             self._module = cast("Callable[[torch.Tensor], torch.Tensor]", program.module())
         except Exception as error:  # torch raises anything from AssertionError to sympy's own errors here
             raise ModelError(f"{name}: torch cannot load the archive: {type(error).__name__}: {error}") from error
-        self.input_shape = _one_input(_torch_inputs(program), name=name)
+        wanted = set(program.graph_signature.user_inputs)
+        placeholders = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
+        shapes = [tuple(getattr(node.meta["val"], "shape", ())) for node in placeholders]
+        self.input_shape = _one_input(shapes, name=name)
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -130,12 +133,6 @@ def onnx_session(data: bytes, *, name: str, threads: int | None = None) -> OnnxS
     return cast(OnnxSession, session)
 
 
-def _torch_inputs(program: "torch.export.ExportedProgram") -> list[Sequence[object]]:
-    wanted = set(program.graph_signature.user_inputs)
-    placeholders = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
-    return [tuple(getattr(node.meta["val"], "shape", ())) for node in placeholders]
-
-
 def _one_input(shapes: Sequence[Sequence[object]], *, name: str) -> Shape:
     if len(shapes) != 1 or len(shapes[0]) != 4:
         found = ", ".join(str(list(shape)) for shape in shapes)
@@ -150,9 +147,6 @@ def _in_slices(
     """Feed a model whose batch size is fixed: whole slices, the last one filled up by repeating its last row."""
     if size is None or size == len(batch):
         return run(batch)
-    parts = []
-    for start in range(0, len(batch), size):
-        rows = batch[start : start + size]
-        filled = rows if len(rows) == size else np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
-        parts.append(run(filled)[: len(rows)])
-    return np.concatenate(parts)
+    filled = np.concatenate([batch, np.repeat(batch[-1:], -len(batch) % size, axis=0)])
+    parts = [run(filled[start : start + size]) for start in range(0, len(filled), size)]
+    return np.concatenate(parts)[: len(batch)]

@@ -44,7 +44,7 @@ def mart_sources(tables: Collection[Table]) -> dict[str, list[str]]:
 
 
 def _hand_written(project_dir: Path) -> dict[str, list[str]]:
-    """The models that each hand-written one refers to."""
+    """What each refers to."""
     paths = (project_dir / "models").rglob("*.sql")
     return {path.stem: re.findall(r"ref\(['\"]([a-z0-9_]+)['\"]\)", path.read_text()) for path in paths}
 

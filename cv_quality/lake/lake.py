@@ -6,7 +6,7 @@ written through `store` by those who own them. Tables are declared beside their 
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,11 +68,7 @@ class Lake:
         """List every key that the table has a file for, sorted."""
         names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
         parts = sorted(name.removesuffix(".parquet").split("/") for name in names)
-        if table.key == "build_drop":
-            return [TableKey(build=part[0], drop=part[1]) for part in parts]
-        if table.key == "build":
-            return [TableKey(build=part[0]) for part in parts]
-        return [TableKey(drop=part[0]) for part in parts]
+        return [TableKey(**dict(zip(table.key.split("_"), part, strict=False))) for part in parts]
 
     def read(self, table: Table, key: TableKey, *, columns: Sequence[str] | None = None) -> "pl.DataFrame":
         import polars as pl
@@ -98,9 +94,7 @@ class Lake:
         import polars as pl
 
         if not keys:
-            empty = pl.from_arrow(table.arrow_schema.empty_table())
-            assert isinstance(empty, pl.DataFrame)
-            return empty.lazy()
+            return pl.DataFrame(table.arrow_schema.empty_table()).lazy()
         return pl.scan_parquet([self.path(table, key) for key in keys])
 
     def write(self, table: Table, key: TableKey, rows: "pl.DataFrame | pa.Table") -> int:
@@ -120,20 +114,16 @@ class Lake:
     def writing(self, table: Table, key: TableKey) -> Iterator[Path]:
         """Give a local path to fill by any engine, published as the table's file when the block ends well."""
         object_key = self.object_key(table, key)
-        with self._staging() as folder:
-            path = folder / "part.parquet"
+        root = getattr(self.store, "root", None)
+        staging: AbstractContextManager[Path | str] = (
+            staging_folder(root / ".staging", prefix="cvq-")
+            if isinstance(root, Path)
+            else tempfile.TemporaryDirectory(prefix="cvq-")
+        )
+        with staging as folder:
+            path = Path(folder) / "part.parquet"
             yield path
             self.store.put_file(object_key, path)
-
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        root = getattr(self.store, "root", None)
-        if isinstance(root, Path):
-            with staging_folder(root / ".staging", prefix="cvq-") as folder:
-                yield folder
-        else:
-            with tempfile.TemporaryDirectory(prefix="cvq-") as name:
-                yield Path(name)
 
 
 def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":
@@ -149,7 +139,6 @@ def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":
     if missing or unknown:
         raise SchemaError(f"table {table.name}: missing columns {sorted(missing)}, unknown {sorted(unknown)}")
     try:
-        cast = arrow.select(table.names).cast(table.arrow_schema)
+        return arrow.select(table.names).cast(table.arrow_schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         raise SchemaError(f"table {table.name}: a value does not fit its column: {error}") from error
-    return cast

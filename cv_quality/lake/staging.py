@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -24,7 +24,9 @@ def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
     with _open_folder(parent) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         for folder in parent.glob(f"{escape(prefix)}*/"):
-            _remove_abandoned(folder)
+            with suppress(BlockingIOError, FileNotFoundError), _open_folder(folder) as other:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
         own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent.absolute()))
         held = os.open(own, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -42,13 +44,3 @@ def _open_folder(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove a folder whose lock nobody holds."""
-    try:
-        with _open_folder(folder) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except (BlockingIOError, FileNotFoundError):
-        return

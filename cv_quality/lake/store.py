@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -155,10 +155,8 @@ class LocalStore:
         if not base.is_dir():
             return []
         files = (path for path in base.rglob("*") if path.is_file() and not path.name.endswith(".part"))
-        return sorted(
-            (ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in files),
-            key=lambda info: info.key,
-        )
+        infos = (ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in files)
+        return sorted(infos, key=lambda info: info.key)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         base = self.root / checked_folder(prefix)
@@ -250,14 +248,12 @@ class S3Store:
         return True
 
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]:
-        pages = self._pages(prefix)
-        listed = self._call(prefix, lambda: [item for page in pages() for item in page.get("Contents", [])])
-        return [ObjectInfo(item["Key"][len(self._prefix) :], item["Size"]) for item in listed]
+        items = (item for page in self._pages(prefix) for item in page.get("Contents", []))
+        return [ObjectInfo(item["Key"][len(self._prefix) :], item["Size"]) for item in items]
 
     def folders(self, prefix: str = "") -> Sequence[str]:
-        pages = self._pages(prefix, Delimiter="/")
-        listed = self._call(prefix, lambda: [item for page in pages() for item in page.get("CommonPrefixes", [])])
-        return sorted(PurePosixPath(item["Prefix"]).name for item in listed)
+        items = (item for page in self._pages(prefix, Delimiter="/") for item in page.get("CommonPrefixes", []))
+        return sorted(PurePosixPath(item["Prefix"]).name for item in items)
 
     def delete(self, key: str) -> None:
         self._call(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._full(key)))
@@ -265,11 +261,10 @@ class S3Store:
     def _full(self, key: str) -> str:
         return self._prefix + checked_key(key)
 
-    def _pages(self, prefix: str, **options: str) -> Callable[[], "Iterable[ListObjectsV2OutputTypeDef]"]:
+    def _pages(self, prefix: str, **options: str) -> "Sequence[ListObjectsV2OutputTypeDef]":
         base = self._prefix + checked_folder(prefix)
-        return lambda: self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=base, **options
-        )
+        listing = self._client.get_paginator("list_objects_v2")
+        return self._call(prefix, lambda: [*listing.paginate(Bucket=self._bucket, Prefix=base, **options)])
 
     def _head(self, key: str) -> "HeadObjectOutputTypeDef":
         """The object's headers; an answer to HEAD has no body, so whether the bucket is missing is asked once."""

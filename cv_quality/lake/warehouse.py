@@ -50,8 +50,7 @@ class NodeResult:
     """What dbt says of one model or test.
 
     Attributes:
-        name: of the model or test.
-        model: the model that a test is about; the model itself for a model.
+        name, model: of the model or test, and the model that a test is about; the model itself for a model.
         status: "success", "pass", "warn", "fail", "error" or "skipped".
         failures: rows that break a test.
     """
@@ -157,7 +156,7 @@ def _empty(table: Table, folder: Path) -> str:
 
 
 def _verdicts(lake: Lake, folder: Path) -> list[str]:
-    """The gates' verdicts, one file each, and a file without any."""
+    """The gates' verdicts, and a file without any."""
     none = folder / f"{VERDICTS}.json"
     none.write_text("[]")
     written = [lake.store.local(info.key) for info in lake.store.list(f"{VERDICTS}/")]
@@ -165,7 +164,6 @@ def _verdicts(lake: Lake, folder: Path) -> list[str]:
 
 
 def _escaped_glob(path: Path) -> str:
-    """A path in which no character is taken for a wildcard."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 
 
@@ -199,12 +197,11 @@ def _run_dbt(project_dir: Path, folder: Path, variables: Mapping[str, object]) -
     done = subprocess.run([*DBT, "build", *options, *flags], cwd=folder, capture_output=True, text=True, check=False)
     results = folder / "target" / "run_results.json"
     if not results.is_file():
-        raise WarehouseError(
-            f"dbt ended with {done.returncode} before it ran a model:\n{_last(done.stdout, done.stderr)}"
-        )
+        said = "\n".join(output.strip() for output in (done.stdout, done.stderr) if output.strip())[-OUTPUT_SHOWN:]
+        raise WarehouseError(f"dbt ended with {done.returncode} before it ran a model:\n{said}")
     manifest = json.loads((folder / "target" / "manifest.json").read_text())["nodes"]
-    nodes = {item["unique_id"]: item for item in json.loads(results.read_text())["results"]}
-    return {unique_id: _node(manifest[unique_id], item) for unique_id, item in nodes.items()}
+    answers = json.loads(results.read_text())["results"]
+    return {item["unique_id"]: _node(manifest[item["unique_id"]], item) for item in answers}
 
 
 def _node(declared: Mapping[str, Any], item: Mapping[str, Any]) -> NodeResult:
@@ -229,7 +226,3 @@ def _refuse_failures(nodes: Mapping[str, NodeResult], target: Path) -> None:
         )
     if not nodes:
         raise WarehouseError("dbt found no model to build: is the dbt project complete?")
-
-
-def _last(*outputs: str) -> str:
-    return "\n".join(output.strip() for output in outputs if output.strip())[-OUTPUT_SHOWN:]

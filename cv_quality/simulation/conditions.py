@@ -4,7 +4,6 @@ How a condition changes pixels is in `drawing.py` and `camera.py`; who meets whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -59,15 +58,8 @@ class CaptureConditions:
         return CaptureConditions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def _frame_seeds(seed: int, *, key: Sequence[int], count: int) -> NDArray[np.uint64]:
-    """Draw independent frame seeds of one named stream.
-
-    Args:
-        seed: of the simulation.
-        key: name of the stream.
-        count: how many.
-    """
-    state = np.random.SeedSequence(seed, spawn_key=tuple(key)).generate_state(count, np.uint64)
+def _frame_seeds(seed: int, *, stream: int, count: int) -> NDArray[np.uint64]:
+    state = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(count, np.uint64)
     return np.asarray(state, np.uint64)
 
 
@@ -75,9 +67,7 @@ def benign_conditions(count: int, *, seed: int, camera_count: int = 1) -> Captur
     """Draw cooperative captures: 80 to 800 lux, arm's length, within 8 degrees of frontal, nothing worn.
 
     Args:
-        count: frames.
-        seed: of the draws.
-        camera_count: cameras to choose from.
+        count, seed, camera_count: number of frames, seed of the draws, and number of cameras to choose from.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(101,)))
     return CaptureConditions(
@@ -89,7 +79,7 @@ def benign_conditions(count: int, *, seed: int, camera_count: int = 1) -> Captur
         eyewear=np.zeros(count, np.int64),
         covering=np.zeros(count, np.int64),
         camera=rng.integers(0, camera_count, count),
-        seeds=_frame_seeds(seed, key=(102,), count=count),
+        seeds=_frame_seeds(seed, stream=102, count=count),
     )
 
 
@@ -109,7 +99,7 @@ def harsh_conditions(count: int, *, seed: int, camera_count: int = 1) -> Capture
         eyewear=rng.choice(3, count, p=[0.5, 0.35, 0.15]),
         covering=rng.choice(3, count, p=[0.7, 0.2, 0.1]),
         camera=rng.integers(0, camera_count, count),
-        seeds=_frame_seeds(seed, key=(104,), count=count),
+        seeds=_frame_seeds(seed, stream=104, count=count),
     )
 
 

@@ -70,10 +70,8 @@ def head_planes(measures: Measures, conditions: CaptureConditions, nuisance: Mea
     Positive yaw turns the face to the right of the image, positive pitch turns it up.
 
     Args:
-        measures: of the faces.
-        conditions: distance and pose.
-        nuisance: what differs between captures.
-        size: of the image, pixels.
+        measures, conditions: of the faces; distance and pose.
+        nuisance, size: what differs between captures; of the image, pixels.
     """
     axis = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
     scale = _HEAD_SCALE * (_REFERENCE_CM / conditions.distance_cm[:, None, None]) ** _SIZE_EXPONENT
@@ -119,11 +117,8 @@ def draw_scene(
     Drawn back to front: background, shoulders, hair, head, features, what is worn; then light.
 
     Args:
-        measures: of the faces.
-        texture: amplitudes, as from `texture_coefficients`.
-        mole_places: as from `moles`.
-        conditions: of each scene.
-        nuisance: what differs between captures.
+        measures, conditions, nuisance: of the faces, of each scene, and what differs between captures.
+        texture, mole_places: amplitudes as from `texture_coefficients`, places as from `moles`.
         size: of the image, pixels.
     """
     planes = head_planes(measures, conditions, nuisance, size=size)
@@ -168,18 +163,12 @@ def _skin(planes: HeadPlanes, measures: Measures, texture: FloatArray, mole_plac
     au = np.abs(u)
     tint -= 0.16 * _bump(_ellipse(au - measures["eye_spacing"], v - measures["eye_level"], 0.27, 0.20))
     tint -= 0.12 * measures["age"] * _bump(_ellipse(au - 0.30, v - 0.32, 0.06, 0.22))
-    tint -= (
-        0.15
-        * measures["age"]
-        * _bump(_ellipse(au - measures["eye_spacing"], v - measures["eye_level"] - 0.14, 0.16, 0.045))
-    )
+    under_eye = _ellipse(au - measures["eye_spacing"], v - measures["eye_level"] - 0.14, 0.16, 0.045)
+    tint -= 0.15 * measures["age"] * _bump(under_eye)
     face = measures["skin"] * (1 + tint)
     jaw = _inside(0.30 + 0.9 * _bump(_ellipse(u, v - 0.35, 0.42, 0.45)) - v, 0.35)
-    _paint(
-        face,
-        measures["beard"] * np.maximum(jaw, _inside(np.abs(v - 0.46) - 0.05, 0.05) * _inside(au - 0.28, 0.1)),
-        measures["hair"],
-    )
+    moustache = _inside(np.abs(v - 0.46) - 0.05, 0.05) * _inside(au - 0.28, 0.1)
+    _paint(face, measures["beard"] * np.maximum(jaw, moustache), measures["hair"])
     return np.asarray(face, np.float32)
 
 
@@ -214,10 +203,8 @@ def _draw_nose(face: FloatArray, planes: HeadPlanes, measures: Measures) -> None
     bridge = 0.45 * width + 0.55 * width * along * along
     within = _inside(v - tip, 0.05) * _inside(top - 0.05 - v, 0.2)
     ridge = u / bridge
-    shade = measures["nose_relief"] * (
-        0.55 * _bump(ridge * ridge * 1.6) - 0.75 * _bump((np.abs(ridge) - 1.05) ** 2 * 4)
-    )
-    face *= 1 + within * shade
+    relief = 0.55 * _bump(ridge * ridge * 1.6) - 0.75 * _bump((np.abs(ridge) - 1.05) ** 2 * 4)
+    face *= 1 + within * (measures["nose_relief"] * relief)
     wing = _bump(_ellipse(np.abs(u) - 0.8 * width, v - tip + 0.02, 0.5 * width, 0.05))
     under = _bump(_ellipse(u, v - tip - 0.035, 1.15 * width, 0.04))
     face *= 1 - 0.30 * under - 0.18 * wing
@@ -264,11 +251,8 @@ def _draw_eyes(face: FloatArray, planes: HeadPlanes, measures: Measures, nuisanc
     _paint(face, opening * _bump(((side - gaze - 0.02) ** 2 + (rise + 0.025) ** 2) / 0.026**2), 0.9)
     crease = _inside(np.abs(rise + lid) - 0.010, 0.024) * _inside(np.abs(across) - 1.05, 0.2)
     _paint(face, 0.8 * crease, 0.22 * measures["skin"])
-    _paint(
-        face,
-        0.35 * _inside(np.abs(rise + 1.75 * lid + 0.012) - 0.006, 0.022) * _inside(np.abs(across) - 1, 0.3),
-        0.5 * measures["skin"],
-    )
+    fold = _inside(np.abs(rise + 1.75 * lid + 0.012) - 0.006, 0.022)
+    _paint(face, 0.35 * fold * _inside(np.abs(across) - 1, 0.3), 0.5 * measures["skin"])
 
 
 def _draw_brows(face: FloatArray, planes: HeadPlanes, measures: Measures, nuisance: Measures) -> None:

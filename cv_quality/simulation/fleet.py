@@ -25,18 +25,14 @@ class DeviceModel:
 FLEET: Final = (
     DeviceModel(
         "aurora-1",
-        CameraModel(
-            electrons_per_lux=22.0, knee_lux=40.0, read_noise_e=4.0, optical_blur_px=0.70, encoding_gamma=1 / 1.9
-        ),
+        CameraModel(electrons_per_lux=22.0, knee_lux=40.0, read_noise_e=4.0, optical_blur_px=0.70),
         latency_ms=310.0,
         os_versions=("17.4", "17.6"),
         suppliers={"optera": 0.85, "lumen": 0.15},
     ),
     DeviceModel(
         "aurora-2",
-        CameraModel(
-            electrons_per_lux=30.0, knee_lux=32.0, read_noise_e=2.6, optical_blur_px=0.50, encoding_gamma=1 / 1.9
-        ),
+        CameraModel(electrons_per_lux=30.0, knee_lux=32.0, read_noise_e=2.6, optical_blur_px=0.50),
         latency_ms=190.0,
         os_versions=("18.0", "18.1"),
         suppliers={"lumen": 0.9, "novasight": 0.1},

@@ -83,10 +83,9 @@ def face_measures(identities: FloatArray) -> dict[str, FloatArray]:
     measures: dict[str, FloatArray] = {
         name: mean + spread * latents[:, i] for i, (name, mean, spread) in enumerate(_MEASURES)
     }
-    for name, shift in _MASCULINE_SHIFTS.items():
-        measures[name] = measures[name] + shift * identities[:, MASCULINITY_COLUMN]
-    for name, shift in _OLDER_SHIFTS.items():
-        measures[name] = measures[name] + shift * identities[:, AGE_COLUMN]
+    for column, shifts in ((MASCULINITY_COLUMN, _MASCULINE_SHIFTS), (AGE_COLUMN, _OLDER_SHIFTS)):
+        for name, shift in shifts.items():
+            measures[name] = measures[name] + shift * identities[:, column]
     measures |= _albedos(identities, measures)
     return {name: np.asarray(value, np.float32)[:, None, None] for name, value in measures.items()}
 

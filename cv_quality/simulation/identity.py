@@ -39,8 +39,7 @@ def draw_latents(space: IdentitySpace, *, seed: int, indices: Sequence[int]) -> 
     The space is part of the seed sequence's key, so equal seeds and indices of two spaces are unrelated people.
 
     Args:
-        space: a seed stream.
-        seed: of the simulation.
+        space, seed: a seed stream, and the seed of the simulation.
         indices: numbers of the people.
     """
     keys = [np.random.SeedSequence(seed, spawn_key=(int(space), int(index))) for index in indices]
@@ -65,17 +64,14 @@ def build_identities(
     return np.concatenate([latents, visible], axis=1).astype(np.float32)
 
 
-def draw_people(space: IdentitySpace, *, seed: int, count: int, first: int = 0) -> NDArray[np.float32]:
+def draw_people(space: IdentitySpace, *, seed: int, count: int) -> NDArray[np.float32]:
     """Draw identity vectors float32[count, 35] with uniform skin tone, age and sex, to train and tune models.
 
     Args:
-        space: a seed stream.
-        seed: of the simulation.
-        count: people.
-        first: number of the first.
+        space, seed, count: a seed stream, the seed of the simulation, and the number of people.
     """
-    latents = draw_latents(space, seed=seed, indices=range(first, first + count))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(space), first, count, 7)))
+    latents = draw_latents(space, seed=seed, indices=range(count))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(space), 0, count, 7)))
     return build_identities(
         latents,
         skin_tones=rng.integers(1, 11, count),

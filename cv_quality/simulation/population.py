@@ -130,11 +130,11 @@ def build_population(scenario: Scenario, *, seed: int) -> Participants:
     subjects: list[Subject] = []
     ages, masculinity = [], []
     for site in scenario.sites:
-        for draft in _site_subjects(scenario, site, first_row=len(subjects), seed=seed):
-            rng = _rng(seed, _Stream.SUBJECT, draft.row, 1)
-            ages.append(age_in_band(draft.age_band, position=float(rng.random())))
-            masculinity.append(masculinity_of(draft.sex, offset=0.15 * float(rng.standard_normal())))
-            subjects.append(draft)
+        subjects += _site_subjects(scenario, site, first_row=len(subjects), seed=seed)
+    for subject in subjects:
+        rng = _rng(seed, _Stream.SUBJECT, subject.row, 1)
+        ages.append(age_in_band(subject.age_band, position=float(rng.random())))
+        masculinity.append(masculinity_of(subject.sex, offset=0.15 * float(rng.standard_normal())))
     identities = build_identities(
         draw_latents(IdentitySpace.EVALUATION, seed=seed, indices=range(len(subjects))),
         skin_tones=np.array([subject.skin_tone for subject in subjects]),
@@ -187,9 +187,8 @@ def enrolment(scenario: Scenario, subject: Subject, *, seed: int) -> tuple[datet
     """Plan a subject's enrolment a week before the first build: its time and cooperative captures.
 
     Args:
-        scenario: number of frames, and the builds.
+        scenario, seed: number of frames and the builds, and the seed of the simulation.
         subject: who enrols.
-        seed: of the simulation.
     """
     rng = _rng(seed, _Stream.ENROL, subject.row)
     day = min(build.starts_on for build in scenario.builds) - timedelta(days=7)
@@ -217,10 +216,8 @@ def transactions(scenario: Scenario, population: Participants, *, plan: DropPlan
     """Plan all transactions of one drop, two a session, in order of subject.
 
     Args:
-        scenario: how many of each subject.
-        population: the people.
-        plan: the drop.
-        seed: of the simulation.
+        scenario, seed: how many of each subject, and the seed of the simulation.
+        population, plan: the people, and the drop.
     """
     people = population.at(plan.site.name)
     planned = []
@@ -314,16 +311,9 @@ def _capture(setting: _Setting, *, attempt: int, rng: np.random.Generator) -> Ca
 
 def to_conditions(captures: Sequence[Capture], devices: Sequence[Device]) -> CaptureConditions:
     """Convert captures on these devices to the renderer's struct of arrays."""
-
-    def column(name: str) -> NDArray[np.float32]:
-        return np.array([getattr(capture, name) for capture in captures], np.float32)
-
+    measures = ("illuminance_lux", "distance_cm", "yaw_deg", "pitch_deg", "motion_blur_px")
     return CaptureConditions(
-        illuminance_lux=column("illuminance_lux"),
-        distance_cm=column("distance_cm"),
-        yaw_deg=column("yaw_deg"),
-        pitch_deg=column("pitch_deg"),
-        motion_blur_px=column("motion_blur_px"),
+        **{name: np.array([getattr(capture, name) for capture in captures], np.float32) for name in measures},
         eyewear=np.array([EYEWEAR.index(capture.eyewear) for capture in captures], np.int64),
         covering=np.array([COVERINGS.index(capture.covering) for capture in captures], np.int64),
         camera=np.array([MODEL_NAMES.index(device.model.name) for device in devices], np.int64),

@@ -36,10 +36,8 @@ def render(
     the number of threads changes a byte.
 
     Args:
-        identities: float32[n, 35].
-        conditions: of n frames.
-        cameras: that the conditions index.
-        threads: of rendering.
+        identities, conditions: float32[n, 35], and those of n frames.
+        cameras, threads: cameras that the conditions index, and threads of rendering.
     """
     frames = np.empty((len(conditions), FRAME_SIZE, FRAME_SIZE), np.uint8)
 
@@ -47,13 +45,8 @@ def render(
         rows = slice(start, start + _CHUNK)
         frames[rows] = _render_chunk(identities[rows], conditions.take(rows), cameras)
 
-    starts = range(0, len(conditions), _CHUNK)
-    if threads == 1:
-        for start in starts:
-            render_chunk(start)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(render_chunk, starts))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(render_chunk, range(0, len(conditions), _CHUNK)))
     return frames
 
 

@@ -15,9 +15,9 @@ from typing import Final, TypeVar, get_type_hints
 import yaml
 
 from cv_quality.errors import ScenarioError, near
+from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.simulation.fleet import MODEL_NAMES
 
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STUDY_DAYS: Final = 5
 _Part = TypeVar("_Part")
 
@@ -150,10 +150,7 @@ def parse_scenario(text: str, *, where: str) -> Scenario:
             at, value = f"{where}: {key}", mapping[key]
             if not isinstance(value, list):
                 raise ScenarioError(f"{at}: expected a list, found {type(value).__name__}")
-            mapping[key] = tuple(
-                _build(part, _mapping(item, where=f"{at}[{index}]"), where=f"{at}[{index}]")
-                for index, item in enumerate(value)
-            )
+            mapping[key] = tuple(_build(part, item, where=f"{at}[{index}]") for index, item in enumerate(value))
     scenario = _build(Scenario, mapping, where=where)
     _check(scenario, where=where)
     return scenario
@@ -165,19 +162,19 @@ def _mapping(value: object, *, where: str) -> Mapping[str, object]:
     return value
 
 
-def _build(part: type[_Part], mapping: Mapping[str, object], *, where: str) -> _Part:
+def _build(part: type[_Part], value: object, *, where: str) -> _Part:
     """An instance of a plan from its mapping: no unknown, missing or mistyped key."""
-    types = get_type_hints(part)
+    mapping, types = _mapping(value, where=where), get_type_hints(part)
     for key in mapping:
         if key not in types:
             raise ScenarioError(f"{where}: unknown key {key!r}; {near(key, types)}")
     for key in types:
         if key not in mapping:
             raise ScenarioError(f"{where}: missing key {key!r}; add it (see the packaged scenario 'tiny')")
-    values = {key: _typed(value, types[key], where=f"{where}: {key}") for key, value in mapping.items()}
-    for key, value in values.items():
-        if key.endswith("_share") and not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]
-            raise ScenarioError(f"{where}: {key}: expected a share from 0 to 1, found {value!r}")
+    values = {key: _typed(found, types[key], where=f"{where}: {key}") for key, found in mapping.items()}
+    for key, found in values.items():
+        if key.endswith("_share") and not 0.0 <= float(found) <= 1.0:  # type: ignore[arg-type]
+            raise ScenarioError(f"{where}: {key}: expected a share from 0 to 1, found {found!r}")
     return part(**values)
 
 
@@ -208,7 +205,7 @@ def _check(scenario: Scenario, *, where: str) -> None:
     """What no single key shows: names that are unique and usable, counts that leave something to simulate."""
     names = [scenario.name, *(s.name for s in scenario.sites), *(b.build_id for b in scenario.builds)]
     for name in names:
-        if not _IDENTIFIER.fullmatch(name):
+        if not re.fullmatch(IDENTIFIER, name):
             raise ScenarioError(f"{where}: expected a name of [A-Za-z0-9._-], 1 to 128 long, found {name!r}")
     if len(set(names)) != len(names):
         raise ScenarioError(f"{where}: expected each name once, found {sorted(names)}")

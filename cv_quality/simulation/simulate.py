@@ -74,10 +74,6 @@ class Attempt:
     decision: Decision
 
     @property
-    def capture(self) -> Capture:
-        return self.transaction.captures[self.number - 1]
-
-    @property
     def frame_name(self) -> str:
         return f"frames/attempt/{self.transaction.transaction_id}-{self.number}.png"
 
@@ -109,8 +105,8 @@ def simulate(
     chosen_seed = scenario.seed if seed is None else seed
     population = build_population(scenario, seed=chosen_seed)
     plans = drop_plans(scenario)
-    builds = [build.build_id for build in scenario.builds]
-    embedders = {build: load_embedder(registry.model_entry(build), registry=registry) for build in builds}
+    entries = [registry.model_entry(build.build_id) for build in scenario.builds]
+    embedders = {entry.build_id: load_embedder(entry, registry=registry) for entry in entries}
     for done, plan in enumerate(plans, start=1):
         embedder = embedders[plan.build.build_id]
         _simulate_drop(
@@ -165,16 +161,13 @@ def _simulate_drop(
 
 
 def _write_registers(writer: DropWriter, people: Sequence[Subject], devices: dict[str, Device], plan: DropPlan) -> None:
+    logged = ("subject_id", "age_band", "sex", "skin_tone", "has_image_consent")
     for subject in people:
         writer.add_event(
             "subject",
             event_id=f"subject-{subject.subject_id}",
             occurred_at=plan.captured_from,
-            subject_id=subject.subject_id,
-            age_band=subject.age_band,
-            sex=subject.sex,
-            skin_tone=subject.skin_tone,
-            has_image_consent=subject.has_image_consent,
+            **{name: getattr(subject, name) for name in logged},
         )
     for device in devices.values():
         writer.add_event(
@@ -219,8 +212,7 @@ def _enrol(
                 is_enrolled=True,
                 **_condition_fields(capture),
             )
-    grouped = embedded.embeddings.astype(np.float64).reshape(len(people), scenario.enrol_frames, -1)
-    fused = grouped.mean(axis=1)
+    fused = embedded.embeddings.astype(np.float64).reshape(len(people), scenario.enrol_frames, -1).mean(axis=1)
     fused /= np.linalg.norm(fused, axis=1, keepdims=True)
     return {subject.subject_id: row for subject, row in zip(people, fused, strict=True)}
 
@@ -249,11 +241,8 @@ def _play(
             decision = _decide(transaction, number, is_usable=bool(can_use[row]), score=score, embedder=embedder)
             played.append(Attempt(transaction, number, frames[row], decision))
         attempts += played
-        waiting = [
-            attempt.transaction
-            for attempt in played
-            if not attempt.decision.is_accepted and number < attempt.transaction.attempts_allowed
-        ]
+        refused = [attempt.transaction for attempt in played if not attempt.decision.is_accepted]
+        waiting = [transaction for transaction in refused if number < transaction.attempts_allowed]
         number += 1
     return sorted(attempts, key=lambda attempt: (attempt.transaction.starts_at, attempt.frame_name))
 
@@ -305,18 +294,15 @@ def _attempt_fields(attempt: Attempt) -> dict[str, Scalar]:
         "device_score": decision.score,
         "is_device_accepted": decision.is_accepted,
         "device_latency_ms": decision.latency_ms,
-        **_condition_fields(attempt.capture),
+        **_condition_fields(transaction.captures[attempt.number - 1]),
     }
 
 
 def _condition_fields(capture: Capture) -> dict[str, Scalar]:
-    fields = asdict(capture)
-    del fields["seed"]
-    return fields
+    return {name: value for name, value in asdict(capture).items() if name != "seed"}
 
 
 def _truth(scenario: Scenario, plans: Sequence[DropPlan], *, seed: int) -> bytes:
-    """What was planted, for judging whoever looks for it."""
     truth = {
         "scenario": scenario.name,
         "seed": seed,

@@ -28,10 +28,8 @@ def stream_events(device: Device, *, plan: DropPlan, frames: int, seed: int) -> 
     """Simulate the `stream_frame` events of one run at 30 frames a second; a dropped frame has no latency.
 
     Args:
-        device: that runs it.
-        plan: the drop.
-        frames: how many.
-        seed: of the simulation.
+        device, plan: what runs it, and the drop.
+        frames, seed: their number, and the seed of the simulation.
     """
     unit = int(device.device_id.rsplit("-", 1)[1])
     key = (9, plan.build_number, plan.round_number, MODEL_NAMES.index(device.model.name), unit)

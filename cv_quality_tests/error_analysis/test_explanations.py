@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.train_reference_models import probe_frames
 from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, aggregate, pooled
 from cv_quality.error_analysis.explanations.onnx_weights import permuted_weights
 from cv_quality.error_analysis.explanations.pair_score import (
@@ -45,7 +46,6 @@ from cv_quality.errors import ModelError, SliceError
 from cv_quality.inference.embedder import load_embedder
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.simulation.identity import IdentitySpace
-from cv_quality.simulation.train_reference_models import probe_frames
 from cv_quality.tasks.verification.explanations import explain
 from cv_quality_tests.tasks.verification.scored_attempts import REGISTRY
 

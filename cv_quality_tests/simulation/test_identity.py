@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cv_quality.simulation import identity, population, train_reference_models
+from benchmarks import train_reference_models
+from benchmarks.train_reference_models import Recipe
+from cv_quality.simulation import identity, population
 from cv_quality.simulation.identity import IDENTITY_DIM, IdentitySpace, draw_latents, draw_people
 from cv_quality.simulation.population import build_population
 from cv_quality.simulation.scenario import load_scenario
-from cv_quality.simulation.train_reference_models import Recipe
 
 
 def test_equal_seeds_and_numbers_of_two_spaces_are_unrelated_people() -> None:

@@ -11,12 +11,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from cv_quality.inference.embedder import load_embedder
-from cv_quality.inference.registry import ModelEntry, ModelRegistry
-from cv_quality.metrics.verification import eer
-from cv_quality.simulation.identity import IdentitySpace
-from cv_quality.simulation.simulate import REFERENCE_MODELS
-from cv_quality.simulation.train_reference_models import (
+from benchmarks.train_reference_models import (
     BUILDS,
     TARGET_FMR,
     Embed,
@@ -26,6 +21,11 @@ from cv_quality.simulation.train_reference_models import (
     registry_entry,
     threshold_at_fmr,
 )
+from cv_quality.inference.embedder import load_embedder
+from cv_quality.inference.registry import ModelEntry, ModelRegistry
+from cv_quality.metrics.verification import eer
+from cv_quality.simulation.identity import IdentitySpace
+from cv_quality.simulation.simulate import REFERENCE_MODELS
 from cv_quality_tests.modalities import MODALITIES
 
 REGISTRY = ModelRegistry(str(REFERENCE_MODELS), modalities=MODALITIES)

@@ -108,15 +108,24 @@ def import_faces(
 def _add_samples(
     drop: DropWriter, root: Path, faces: Sequence[_Face], *, captured: datetime, first_n: int | None
 ) -> None:
-    """Enrolments and attempts; with `first_n` None every image is both, under a reference of its own."""
+    """With `first_n` None every image is an enrolment and an attempt, under a reference of its own."""
     for number, face, position in _numbered(faces):
-        moment = captured + timedelta(milliseconds=number)
+        sample = _sample(root, face, occurred_at=captured + timedelta(milliseconds=number))
         reference = f"reference-{number:06d}" if first_n is None else f"reference-{face.subject_id}"
         if first_n is None or position < first_n:
-            _add_enrol(drop, root, face, number=number, moment=moment, reference=reference)
+            drop.add_event("enrol", event_id=f"enrol-{number:06d}", reference_id=reference, is_enrolled=True, **sample)
         if first_n is None or position >= first_n:
-            claimed = None if first_n is None else reference
-            _add_attempt(drop, root, face, number=number, moment=moment, reference=claimed)
+            drop.add_event(
+                "attempt",
+                event_id=f"attempt-{number:06d}",
+                claimed_subject_id=face.subject_id,
+                transaction_id=f"transaction-{number:06d}",
+                attempt_number=1,
+                presentation="bona_fide",
+                reference_id=None if first_n is None else reference,
+                device_stage="matching",
+                **sample,
+            )
 
 
 def _images(root: Path) -> list[Path]:
@@ -178,10 +187,11 @@ def _frame(root: Path, face: _Face) -> str:
     return face.path.relative_to(root).as_posix()
 
 
-def _common(root: Path, face: _Face, moment: datetime) -> dict[str, str | datetime | None]:
+def _sample(root: Path, face: _Face, *, occurred_at: datetime) -> dict[str, str | datetime | None]:
+    """What an enrolment and an attempt with one image have in common."""
     condition = face.condition or ""
     return {
-        "occurred_at": moment,
+        "occurred_at": occurred_at,
         "subject_id": face.subject_id,
         "device_id": DEVICE,
         "session_id": face.subject_id,
@@ -190,29 +200,3 @@ def _common(root: Path, face: _Face, moment: datetime) -> dict[str, str | dateti
         "covering": COVERING.get(condition),
         "condition_label": face.condition,
     }
-
-
-def _add_enrol(drop: DropWriter, root: Path, face: _Face, *, number: int, moment: datetime, reference: str) -> None:
-    drop.add_event(
-        "enrol",
-        event_id=f"enrol-{number:06d}",
-        reference_id=reference,
-        is_enrolled=True,
-        **_common(root, face, moment),
-    )
-
-
-def _add_attempt(
-    drop: DropWriter, root: Path, face: _Face, *, number: int, moment: datetime, reference: str | None
-) -> None:
-    drop.add_event(
-        "attempt",
-        event_id=f"attempt-{number:06d}",
-        claimed_subject_id=face.subject_id,
-        transaction_id=f"transaction-{number:06d}",
-        attempt_number=1,
-        presentation="bona_fide",
-        reference_id=reference,
-        device_stage="matching",
-        **_common(root, face, moment),
-    )

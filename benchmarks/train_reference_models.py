@@ -1,5 +1,5 @@
 """Train the two reference embeddings of the simulated fleet and write them with their registry entries.
-Run as `python -m cv_quality.simulation.train_reference_models --out DIR --seed 0`; the people it trains and tunes on
+Run as `python -m benchmarks.train_reference_models --out DIR --seed 0`; the people it trains and tunes on
 come from seed streams that no evaluation draws from. Loading models for an evaluation is `cv_quality.inference`'s task.
 """
 
