@@ -169,8 +169,7 @@ def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Ki
             "make it one, for example with a comparison"
         )
     numbers = values.cast(pl.Float64).to_numpy()
-    unusable = np.count_nonzero(~np.isfinite(numbers))
-    if unusable:
+    if unusable := np.count_nonzero(~np.isfinite(numbers)):
         raise SliceError(
             f"outcome {name!r}: {unusable} of {len(numbers)} rows are null or not finite: fill them or leave them out"
         )
@@ -186,8 +185,7 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
         raise SliceError(f"subject {name!r}: expected a name or a number, found {values.dtype}")
     if values.dtype.is_float():
         values = values.fill_nan(None)
-    nulls = values.null_count()
-    if nulls:
+    if nulls := values.null_count():
         raise SliceError(
             f"subject {name!r}: {nulls} of {len(values)} rows name no subject: fill them or leave them out"
         )
@@ -215,21 +213,15 @@ def _column(
     is_whole = not values.dtype.is_float() or bool((values.drop_nulls() % 1 == 0).all())
     if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, MAX_LISTED_VALUES):
         return f"an identifier: {n_values} values in {n_known} rows"
-    if is_whole and subjects is not None and _names_subjects(values, n_values, subjects, n_subjects):
-        return f"an identifier of the subjects: {n_values} values for {n_subjects}"
+    is_many = n_values > MAX_LISTED_VALUES and n_values >= IDENTIFIER_SHARE * n_subjects
+    if is_whole and subjects is not None and is_many:
+        # Whether a subject has values of its own, one or, as with sessions, several.
+        pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
+        if pairs.n_unique() == n_values:
+            return f"an identifier of the subjects: {n_values} values for {n_subjects}"
     if values.dtype.is_numeric():
         return _numbers(values, name=name, n_values=n_values)
     return _values(values, name=name)
-
-
-def _names_subjects(values: "pl.Series", n_values: int, subjects: NDArray[np.int64], n_subjects: int) -> bool:
-    """Whether nearly every subject has values of its own, one or, as with sessions, several."""
-    import polars as pl
-
-    if n_values <= MAX_LISTED_VALUES or n_values < IDENTIFIER_SHARE * n_subjects:
-        return False
-    pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
-    return pairs.n_unique() == n_values
 
 
 def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
@@ -237,19 +229,16 @@ def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
     import polars as pl
 
     if values.dtype != pl.Boolean:
-        values = values.cast(pl.String)
-        values = (
-            values.to_frame().select(pl.when(~is_missing(pl.col(values.name))).then(pl.col(values.name))).to_series()
-        )
+        text = pl.col(values.name).cast(pl.String)
+        values = values.to_frame().select(pl.when(~is_missing(text)).then(text)).to_series()
     counted = values.value_counts(name="rows").sort("rows", values.name, descending=[True, False], nulls_last=True)
     kept = counted.filter(pl.col("rows") >= min_rows(len(values))).head(MAX_CODES)
     if kept.is_empty():
         return f"no value of {counted.height} reaches {min_rows(len(values))} rows"
     labels = kept[values.name]
     other = None if kept.height == counted.height else kept.height
-    codes = values.replace_strict(
-        labels, pl.int_range(kept.height, dtype=pl.UInt8, eager=True), default=other, return_dtype=pl.UInt8
-    )
+    places = pl.int_range(kept.height, dtype=pl.UInt8, eager=True)
+    codes = values.replace_strict(labels, places, default=other, return_dtype=pl.UInt8)
     return EncodedColumn(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
 
 
@@ -309,5 +298,5 @@ def _roundest(low: float, high: float) -> float:
 
 def _order(value: Value) -> tuple[bool, bool, float, str]:
     """Numbers by size, then texts, missing last."""
-    is_number = isinstance(value, int | float)
-    return value is None, not is_number, float(value) if isinstance(value, int | float) else 0.0, str(value)
+    size = float(value) if isinstance(value, int | float) else None
+    return value is None, size is None, size or 0.0, str(value)

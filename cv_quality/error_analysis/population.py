@@ -90,8 +90,7 @@ def search_slices(population: Population, *, seed: int = 0, threads: int = 2) ->
 
     Args:
         population: what is searched.
-        seed: of the split of its units.
-        threads: for counting.
+        seed, threads: of the split of its units, and for counting.
     """
     from cv_quality.error_analysis.discovery import find_slices
 
@@ -124,8 +123,7 @@ def cluster(
         population: what is clustered.
         vectors: of its rows, shape (n, d).
         origins: what each row's unit looks like when all is well, shape (n, d); NaN where unknown.
-        seed: of the split of its units, and of the mixtures.
-        threads: for the search of descriptions.
+        seed, threads: of the split of its units and the mixtures, and for the search of descriptions.
     """
     from cv_quality.error_analysis.clusters import cluster_failures
 

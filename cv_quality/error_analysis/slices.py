@@ -104,12 +104,8 @@ class Predicate:
         """
         if set(data) != {"column", "op", "value"} or not isinstance(data["column"], str):
             raise SliceError(f"a condition has the keys column, op and value, found {dict(data)!r}")
-        value = data["value"]
-        return cls(
-            data["column"],
-            cast(Op, data["op"]),
-            tuple(cast("list[Value]", value)) if isinstance(value, list) else cast("Value", value),
-        )
+        value = tuple(data["value"]) if isinstance(data["value"], list) else data["value"]
+        return cls(data["column"], cast(Op, data["op"]), cast("Value | tuple[Value, ...]", value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cv_quality.error_analysis.decomposition import Codes, Floats, Rows
+from cv_quality.error_analysis.decomposition import Rows
 from cv_quality.error_analysis.slice_report import Kind
 from cv_quality.error_analysis.slices import Slice, is_missing
 from cv_quality.errors import SliceError, near
+from cv_quality.metrics.resampling import Codes, Floats
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,6 +60,8 @@ def require_tables(
     Raises:
         SliceError: one of these is not so.
     """
+    import polars as pl
+
     tables = (before, after)
     for table, name in zip(tables, NAMES, strict=True):
         if table.is_empty():
@@ -67,18 +70,12 @@ def require_tables(
     if subject is not None:
         _require_one_type(tables, subject, needed_by="the subject")
         for table, name in zip(tables, NAMES, strict=True):
-            _require_subjects(table, subject, name)
+            if count := int(table.select(is_missing(pl.col(subject)).sum()).item()):
+                raise SliceError(
+                    f"the subject column {subject!r} is empty in {count} of {table.height} rows of the table '{name}': "
+                    "leave these rows out, or name their subjects"
+                )
     return _outcome(before, outcome, NAMES[0]), _outcome(after, outcome, NAMES[1])
-
-
-def _require_subjects(table: "pl.DataFrame", column: str, name: str) -> None:
-    import polars as pl
-
-    if count := int(table.select(is_missing(pl.col(column)).sum()).item()):
-        raise SliceError(
-            f"the subject column {column!r} is empty in {count} of {table.height} rows of the table '{name}': "
-            "leave these rows out, or name their subjects"
-        )
 
 
 def shared_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> list[str]:
@@ -106,18 +103,9 @@ def _families(tables: "Sequence[pl.DataFrame]", column: str) -> set[str]:
     """What kinds of values a column has; none where it is empty throughout."""
     import polars as pl
 
-    families: set[str] = set()
-    for table in tables:
-        kind = table.schema[column]
-        if kind == pl.Boolean:
-            families.add("flags")
-        elif kind.is_numeric():
-            families.add("numbers")
-        elif kind in (pl.String, pl.Categorical, pl.Enum):
-            families.add("text")
-        elif kind != pl.Null:
-            families.add(str(kind))
-    return families
+    kinds = {table.schema[column] for table in tables} - {pl.Null()}
+    text = (pl.String, pl.Categorical, pl.Enum)
+    return {"numbers" if kind.is_numeric() else "text" if kind in text else str(kind) for kind in kinds}
 
 
 def _outcome(table: "pl.DataFrame", column: str, name: str) -> Floats:

@@ -68,8 +68,7 @@ def attribute_build(
     threshold.
 
     Args:
-        lake: written to.
-        build: the build.
+        lake, build: written to, under the build.
         change: from its baseline; None where it has none.
         slices: of the build, in order of rank.
         seed: of the bootstrap.
@@ -103,7 +102,6 @@ def attribute_build(
 
 
 def _rows(found: Attribution) -> Iterator[Row]:
-    """The whole change as part 0, then every part of it."""
     shared = {"n_subjects": found.n_subjects, "n_paired": found.n_paired}
     whole = {"part": 0, "condition": WHOLE, "attempts_before": found.n_before, "attempts_after": found.n_after}
     yield shared | whole | _numbers(found, found.method)

@@ -68,12 +68,10 @@ def cluster_build(
     """Cluster a build's failures and passes together, and write the clusters that are confirmed.
 
     Args:
-        lake: written to.
-        build: the build.
+        lake, build: written to, under the build.
         embedding: of its own attempts.
         n_attempts: how many there are, with a vector or without.
-        threads: for the search of descriptions.
-        seed: of the split of the subjects and of the mixtures.
+        threads, seed: for the search of descriptions, and of the split of the subjects and the mixtures.
     """
     population = embedding.population
     found = cluster(population, embedding.vectors, origins=embedding.origins, seed=seed, threads=threads)

@@ -4,6 +4,7 @@ Rules speak of a task's primary outcome, which is the task's to name.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from cv_quality.error_analysis.population import Outcome
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
@@ -18,9 +19,6 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_TRENDS,
 )
 
-_PARTS = ("mix", "rate", "change")
-_COUNTS = ("failures_before", "attempts_before", "failures_after", "attempts_after")
-
 
 def confirmed_slices(outcome: str) -> str:
     """Write the SQL that selects from the confirmed slices of an outcome, to stand after the columns."""
@@ -33,31 +31,16 @@ def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
     Args:
         confirmed: SQL that selects the confirmed rows.
     """
-    yield rows_rule(
-        table,
-        "a confirmed rate lies within its interval",
-        f"{confirmed} AND NOT coalesce(low <= rate AND rate <= high, false)",
-    )
-    yield rows_rule(
-        table,
-        "a confirmed rate is its failures over its attempts",
-        f"{confirmed} AND NOT coalesce(abs(rate * denominator - numerator) <= {ROUNDING} * denominator, false)",
-    )
-    yield rows_rule(
-        table,
-        f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all candidates counted",
-        f"{confirmed} AND NOT coalesce(p_adjusted <= {CONFIRMATION_LEVEL}, false)",
-    )
-    yield rows_rule(
-        table,
-        "what is confirmed fails more often than the rest",
-        f"{confirmed} AND NOT coalesce(rate > rest_rate, false)",
-    )
-    yield rows_rule(
-        table,
-        "the attempts that confirmed it are among its own",
-        f"{confirmed} AND NOT coalesce(support >= denominator AND support >= n_subjects, false)",
-    )
+    level = f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all candidates counted"
+    is_quotient = f"abs(rate * denominator - numerator) <= {ROUNDING} * denominator"
+    for rule, holds in (
+        ("a confirmed rate lies within its interval", "low <= rate AND rate <= high"),
+        ("a confirmed rate is its failures over its attempts", is_quotient),
+        (level, f"p_adjusted <= {CONFIRMATION_LEVEL}"),
+        ("what is confirmed fails more often than the rest", "rate > rest_rate"),
+        ("the attempts that confirmed it are among its own", "support >= denominator AND support >= n_subjects"),
+    ):
+        yield rows_rule(table, rule, f"{confirmed} AND NOT coalesce({holds}, false)")
 
 
 def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
@@ -118,48 +101,34 @@ def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
 
 def attribution_rules(outcome: Outcome) -> tuple[Rule, ...]:
     """Declare what holds of the attribution of a build's change, given the primary outcome."""
+    rows, query = partial(rows_rule, CHANGE_ATTRIBUTION), partial(query_rule, CHANGE_ATTRIBUTION)
+    numbers, counts = (
+        ("mix", "rate", "change"),
+        ("failures_before", "attempts_before", "failures_after", "attempts_after"),
+    )
+    comparisons = "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
+    parts, whole = "sum({}) FILTER (part > 0)", "sum({}) FILTER (part = 0)"
+    apart = [f"NOT coalesce(abs({parts} - {whole}) <= {ROUNDING}, false)".format(name, name) for name in numbers]
+    unequal = [f"{parts} IS DISTINCT FROM {whole}".format(name, name) for name in counts]
+    unbounded = [f"{name}_low IS NULL OR {name}_high IS NULL" for name in numbers]
     return (
-        rows_rule(
-            CHANGE_ATTRIBUTION, "mix and rate add up to the change", f"NOT abs(mix + rate - change) <= {ROUNDING}"
+        rows("mix and rate add up to the change", f"NOT abs(mix + rate - change) <= {ROUNDING}"),
+        query("the parts add up to the whole", comparisons + " OR ".join(apart)),
+        query(
+            "the attempts and failures of the parts add up to those of the whole", comparisons + " OR ".join(unequal)
         ),
-        query_rule(
-            CHANGE_ATTRIBUTION,
-            "the parts add up to the whole",
-            "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
-            + " OR ".join(
-                f"NOT coalesce(abs(sum({name}) FILTER (part > 0) - sum({name}) FILTER (part = 0)) <= {ROUNDING}, false)"
-                for name in _PARTS
-            ),
-        ),
-        query_rule(
-            CHANGE_ATTRIBUTION,
-            "the attempts and failures of the parts add up to those of the whole",
-            "SELECT comparison FROM change_attribution GROUP BY comparison HAVING "
-            + " OR ".join(
-                f"sum({name}) FILTER (part > 0) IS DISTINCT FROM sum({name}) FILTER (part = 0)" for name in _COUNTS
-            ),
-        ),
-        rows_rule(
-            CHANGE_ATTRIBUTION,
+        rows(
             f"the whole change is the {outcome.rate} after less the {outcome.rate} before",
             "part = 0 AND NOT coalesce(abs(failures_after / attempts_after - failures_before / attempts_before "
             f"- change) <= {ROUNDING}, false)",
         ),
-        rows_rule(
-            CHANGE_ATTRIBUTION,
+        rows(
             "failures never exceed attempts, nor paired subjects all",
             "failures_before > attempts_before OR failures_after > attempts_after OR n_paired > n_subjects",
         ),
-        rows_rule(
-            CHANGE_ATTRIBUTION, "bounds are ordered", " OR ".join(f"{name}_low > {name}_high" for name in _PARTS)
-        ),
-        rows_rule(
-            CHANGE_ATTRIBUTION,
-            "a missing bound says why",
-            f"reason IS NULL AND ({' OR '.join(f'{name}_low IS NULL OR {name}_high IS NULL' for name in _PARTS)})",
-        ),
-        rows_rule(
-            CHANGE_ATTRIBUTION,
+        rows("bounds are ordered", " OR ".join(f"{name}_low > {name}_high" for name in numbers)),
+        rows("a missing bound says why", f"reason IS NULL AND ({' OR '.join(unbounded)})"),
+        rows(
             "the change is attributed to the confirmed slices",
             f"where_json IS NOT NULL AND where_json NOT IN (SELECT where_json {confirmed_slices(outcome.name)})",
         ),
