@@ -96,8 +96,7 @@ class Attribution(Contribution):
 
     Attributes:
         kind: "rate" of a boolean outcome, or "loss": the mean of a number.
-        n_before, n_after: rows.
-        rate_before, rate_after: failures per row, or the mean loss.
+        n_before, n_after, rate_before, rate_after: rows, and failures per row, or the mean loss.
         n_subjects: subjects of both tables; None where no subject column was named and rows are taken as independent.
         n_paired: of them, those with rows in both tables.
         parts: the slices in their order, then the rest.
@@ -233,15 +232,6 @@ def _are_alike(one: Slice, other: Slice, tables: "Sequence[pl.DataFrame]") -> bo
     return shared >= SAME_JACCARD * either
 
 
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """Which bounds a part has, and why one is missing."""
-
-    reason: str | None
-    is_bounded: bool
-    is_rate_bounded: bool
-
-
 class _Estimates:
     """Counts and contributions of the parts, and of the whole behind the last of them.
 
@@ -264,24 +254,24 @@ class _Estimates:
         n_before, n_after = (int(value) for value in self.rows[:, part])
         return ((int(before), int(after)) if self.kind == "rate" else (before, after)), (n_before, n_after)
 
-    def doubt(self, part: int) -> _Doubt:
-        """Tell which bounds a part has."""
+    def doubt(self, part: int) -> tuple[str | None, bool, bool]:
+        """Tell why a bound of a part is missing, whether mix and change have bounds, and whether the rate has."""
         for table, place in ((table, place) for place in (WHOLE, part) for table in (0, 1)):
             if self.rows[table, place] and self.units[table, place] < MIN_UNITS:
                 short = f"{self.units[table, place]} {self.unit} in the table '{NAMES[table]}', {MIN_UNITS} needed"
-                return _Doubt(short, False, False)
+                return short, False, False
         failures, rows = self.failures[:, part].sum(), self.rows[:, part]
         if not rows.all():
             where = f"in the table '{NAMES[int(rows.argmin())]}'" if rows.any() else "in either table"
-            return _Doubt(f"no row {where}: it has no rate there", bool(rows.any()), False)
+            return f"no row {where}: it has no rate there", bool(rows.any()), False
         if failures == 0 or (self.kind == "rate" and failures == rows.sum()):
             fails = "nothing" if failures == 0 else "everything"
-            return _Doubt(f"{fails} in it fails: resampling cannot tell how sure that is", part != WHOLE, False)
-        return _Doubt(None, True, True)
+            return f"{fails} in it fails: resampling cannot tell how sure that is", part != WHOLE, False
+        return None, True, True
 
     def intervals(self, part: int) -> _Nine:
         """Mix, rate and change, each with its bounds."""
-        doubt, most = self.doubt(part), 1.0 if self.kind == "rate" else math.inf
+        (_, is_bounded, is_rate_bounded), most = self.doubt(part), 1.0 if self.kind == "rate" else math.inf
 
         def interval(kind: int, *, is_bounded: bool) -> tuple[float, float | None, float | None]:
             value = float(self.exact[kind, part])
@@ -290,11 +280,8 @@ class _Estimates:
             half = float(self.half[kind, part])
             return value, max(value - half, -most), min(value + half, most)
 
-        return (
-            *interval(MIX, is_bounded=doubt.is_bounded),
-            *interval(RATE, is_bounded=doubt.is_rate_bounded),
-            *interval(CHANGE, is_bounded=doubt.is_bounded),
-        )
+        mix, change = (interval(kind, is_bounded=is_bounded) for kind in (MIX, CHANGE))
+        return *mix, *interval(RATE, is_bounded=is_rate_bounded), *change
 
 
 def _attribution(
@@ -319,7 +306,7 @@ def _attribution(
         n_paired=counts.n_paired,
         parts=tuple(_part(index, where, estimates) for index, where in enumerate([*slices, None])),
         method=None if estimates.half is None else method,
-        reason=estimates.doubt(WHOLE).reason,
+        reason=estimates.doubt(WHOLE)[0],
         level=level,
         seed=seed,
         seconds=0.0,
@@ -339,7 +326,7 @@ def _part(index: int, where: Slice | None, estimates: _Estimates) -> AttributedP
         rows_after=rows[1],
         rate_before=failures[0] / rows[0] if rows[0] else None,
         rate_after=failures[1] / rows[1] if rows[1] else None,
-        reason=estimates.doubt(index).reason,
+        reason=estimates.doubt(index)[0],
     )
 
 
@@ -371,7 +358,6 @@ def _uncertainty(found: Attribution) -> str:
 
 
 def _signed(value: float, kind: Kind) -> str:
-    """A difference for people: of rates in percentage points, of losses as it is."""
     return f"{_number(value, kind)} points" if kind == "rate" else _number(value, kind)
 
 

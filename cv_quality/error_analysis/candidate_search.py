@@ -54,8 +54,7 @@ def search_candidates(half: Half, encoded: Encoded, layout: Layout, *, threads: 
 
     Args:
         half, encoded: the subjects to search on, and the table whose rows they are.
-        layout: of the count cube.
-        threads: for counting.
+        layout, threads: of the count cube, and for counting.
     """
     cube = Cube(layout, threads=threads)
     cube.add(half.codes, half.outcome, is_rate=half.is_rate)

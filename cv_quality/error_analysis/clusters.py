@@ -5,7 +5,7 @@ They are searched and tested like slices, for causes that no column names. A bui
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -40,8 +40,7 @@ found at most 2 of 12 at a shift of 1, where both others found 12."""
 MAX_FITTED: Final = 10_000
 """Rows that a mixture is fitted to; every row is then assigned."""
 BLOCK_ROWS: Final = 65_536
-MIN_PRECISION: Final = 0.5
-MIN_RECALL: Final = 0.5
+MIN_PRECISION, MIN_RECALL = 0.5, 0.5
 """A description holds where at least half of the described rows are in the cluster, and it covers half of it."""
 MAX_EXAMPLES: Final = 6
 
@@ -53,9 +52,7 @@ class ClusterDescription:
     """The slice that tells a cluster's rows from the others best, by the harmonic mean of precision and recall.
 
     Attributes:
-        where: the slice.
-        precision: part of the slice's rows that are in the cluster.
-        recall: part of the cluster's rows that are in the slice.
+        precision, recall: part of the slice's rows that are in the cluster, and of the cluster's that are in the slice.
     """
 
     where: Slice
@@ -138,7 +135,7 @@ class Clusters(Result):
 
 @dataclass(frozen=True, slots=True)
 class _ClusterCandidate:
-    """Rows of a cluster outside of the earlier ones, with those earlier ones, and how it stood out."""
+    """Rows of a cluster outside of the earlier ones, with those, and how it stood out, or was confirmed."""
 
     inside: Flags
     earlier: Flags
@@ -162,13 +159,8 @@ class _Sample:
 
     def half(self) -> Half:
         """Put all rows as holdout tests read them; no column is searched here."""
-        return Half(
-            codes=np.empty((0, len(self.order)), np.uint8),
-            outcome=self.is_failure.astype(np.float64),
-            subjects=self.subjects,
-            n_subjects=self.n_subjects,
-            is_rate=True,
-        )
+        none = np.empty((0, len(self.order)), np.uint8)
+        return Half(none, self.is_failure.astype(np.float64), self.subjects, self.n_subjects, is_rate=True)
 
 
 def cluster_failures(
@@ -192,8 +184,7 @@ def cluster_failures(
     subject, t with the cluster's subjects - 1 degrees of freedom, Holm over the candidates at a level of 0.5 %.
 
     Args:
-        embeddings: finite numbers, shape (n, d).
-        is_failure: true or 1 for a failure, shape (n,).
+        embeddings, is_failure: finite numbers, shape (n, d); true or 1 for a failure, shape (n,).
         subjects: whose row it is, shape (n,); None takes every row for itself.
         attributes: n rows; the columns in whose terms a cluster may be described.
         origins: what each row's subject looks like when all is well, shape (n, d), such as the claimed reference's
@@ -222,11 +213,12 @@ def cluster_failures(
     results = [holdout_test(half, inside, rest) for inside, rest in tests]
     adjusted = holm([1.0 if result is None else result.p for result in results])
     confirmed = [
-        _cluster(sample, item, result, p, points=points, discovery=discovery, seed=seed, threads=threads)
+        replace(item, seen=replace(result, p=p))
         for item, result, p in zip(enough, results, adjusted, strict=True)
         if result is not None and p <= CONFIRMATION_LEVEL
     ]
-    return _answer(sample, confirmed, small, seed=seed, n_candidates=len(candidates))
+    found = [_cluster(sample, item, points, discovery, seed=seed, threads=threads) for item in confirmed]
+    return _answer(sample, found, small, seed=seed, n_candidates=len(candidates))
 
 
 def _sample(
@@ -240,15 +232,12 @@ def _sample(
     vectors = _matrix(embeddings, "embeddings")
     n = len(vectors)
     if not np.isfinite(vectors).all():
-        bad = int((~np.isfinite(vectors)).any(axis=1).sum())
-        raise SliceError(
-            f"expected finite embeddings, found {bad} rows with NaN or infinity: leave out rows without one"
-        )
+        bad = f"{int((~np.isfinite(vectors)).any(axis=1).sum())} rows with NaN or infinity"
+        raise SliceError(f"expected finite embeddings, found {bad}: leave out rows without one")
     failed = np.asarray(is_failure)
     if failed.shape != (n,) or not np.isin(failed, (0, 1)).all():
-        raise SliceError(
-            f"expected is_failure as {n} flags of true or false, found shape {failed.shape} or other values"
-        )
+        found = f"shape {failed.shape} or other values"
+        raise SliceError(f"expected is_failure as {n} flags of true or false, found {found}")
     known = None if origins is None else _matrix(origins, "origins")
     if known is not None and known.shape != vectors.shape:
         raise SliceError(f"expected an origin a row, shape {vectors.shape}, found {known.shape}")
@@ -257,14 +246,9 @@ def _sample(
     codes = _codes(subjects, n)
     # Rows equal in all of this are interchangeable.
     order = np.lexsort((failed, *vectors.T[:8], codes))
-    return _Sample(
-        vectors[order],
-        failed[order].astype(np.bool_),
-        codes[order],
-        None if known is None else known[order],
-        attributes[order] if attributes.width else attributes,
-        order,
-    )
+    origins = None if known is None else known[order]
+    attributes = attributes[order] if attributes.width else attributes
+    return _Sample(vectors[order], failed[order].astype(np.bool_), codes[order], origins, attributes, order)
 
 
 def _matrix(values: ArrayLike, name: str) -> Vectors:
@@ -411,15 +395,7 @@ def _standing_out(sample: _Sample, left: Flags, labelings: Sequence[Codes]) -> I
 
 
 def _cluster(
-    sample: _Sample,
-    item: _ClusterCandidate,
-    seen: HoldoutResult,
-    p: float,
-    *,
-    points: Vectors,
-    discovery: Flags,
-    seed: int,
-    threads: int,
+    sample: _Sample, item: _ClusterCandidate, points: Vectors, discovery: Flags, *, seed: int, threads: int
 ) -> tuple[Cluster, Flags]:
     rows, n = item.inside & ~discovery, sample.n_subjects
     errors = np.bincount(sample.subjects[rows], weights=sample.is_failure[rows], minlength=n)
@@ -435,14 +411,14 @@ def _cluster(
         high=rate.high,
         failures=rate.numerator,
         trials=rate.denominator,
-        rest_rate=seen.rest_rate,
+        rest_rate=item.seen.rest_rate,
         support=int(item.inside.sum()),
         subjects=len(np.unique(sample.subjects[item.inside])),
-        p_adjusted=p,
+        p_adjusted=item.seen.p,
         share_of_failures=share,
         nearest=nearest,
         examples=_examples(sample, item.inside, points),
-        sentence=_sentence(rate, seen.rest_rate, share, nearest),
+        sentence=_sentence(rate, item.seen.rest_rate, share, nearest),
     )
     return cluster, item.inside
 
@@ -454,10 +430,8 @@ def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> Cl
     columns = sample.attributes.columns
     if not columns:
         return None
-    # Longer than any column's name, and so unlike it.
-    flag, subject = (
-        name.ljust(max(map(len, columns)) + 1, "_") for name in ("is in the cluster", "subject of the row")
-    )
+    longest = max(map(len, columns))  # names that are longer are unlike any column's
+    flag, subject = "is in the cluster".ljust(longest + 1, "_"), "subject of the row".ljust(longest + 1, "_")
     table = sample.attributes.with_columns(pl.Series(flag, inside), pl.Series(subject, sample.subjects))
     found = find_slices(table, outcome=flag, subject=subject, columns=columns, seed=seed, threads=threads)
     described = []

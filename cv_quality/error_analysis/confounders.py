@@ -19,8 +19,7 @@ from cv_quality.error_analysis.holdout_test import holdout_test
 from cv_quality.error_analysis.slice_report import ConfoundedValue, figure
 from cv_quality.error_analysis.slices import Slice
 
-RAISED_Z: Final = 1.96
-RAISED_LIFT: Final = 1.15
+RAISED_Z, RAISED_LIFT = 1.96, 1.15
 MAX_REMAINING_SHARE: Final = 0.5
 """A value is explained by the slices when no more than this part of its excess is left outside of them."""
 MIN_REMAINING_P: Final = 0.01

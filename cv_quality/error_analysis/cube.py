@@ -108,8 +108,7 @@ def lay_out(encoded: Encoded, *, n_rows: int, condition_penalty: float) -> Layou
     With very many columns not every triple can be counted, nor every pair: the search goes on from those that are.
 
     Args:
-        encoded: the table.
-        n_rows: how many rows will be counted.
+        encoded, n_rows: the table, and how many rows will be counted.
         condition_penalty: of a condition, in units of the logarithm of the number of conditions to choose from.
     """
     n = len(encoded.columns)

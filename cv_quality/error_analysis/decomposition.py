@@ -31,9 +31,8 @@ class Rows:
     """The rows of both tables, shape (rows,) each.
 
     Attributes:
-        subject: code of the subject, from 0.
+        subject, part: codes of the subject and of the part, from 0.
         is_after: whether the row is of the second table.
-        part: code of the part, from 0.
         outcome: 1 for a failure and 0 for none, or a loss.
     """
 
@@ -49,8 +48,7 @@ class SubjectCounts:
 
     Attributes:
         rows, failures: shape (units, 2, parts), before then after; failures are sums of a loss where it is one.
-        n_subjects: subjects behind them.
-        n_paired: of them, those with rows in both tables.
+        n_subjects, n_paired: subjects behind them, and of those, subjects with rows in both tables.
     """
 
     rows: Floats
@@ -74,8 +72,7 @@ def subject_counts(rows: Rows, *, n_parts: int, seed: int) -> SubjectCounts:
     """Count the rows and failures of each subject in each part of each table.
 
     Args:
-        rows, n_parts: of both tables, and the parts that they are in.
-        seed: of the groups of subjects.
+        rows, n_parts, seed: of both tables, the parts that they are in, and of the groups of subjects.
     """
     n_subjects = int(rows.subject.max()) + 1
     present = np.bincount(rows.subject * 2 + rows.is_after, minlength=2 * n_subjects).reshape(n_subjects, 2) > 0
@@ -162,8 +159,7 @@ def half_widths(counts: SubjectCounts, *, replicates: int, level: float, seed: i
     smaller table, since a bootstrap of n draws shows a variance that is too small by that much. Both tables need two.
 
     Args:
-        counts: of subjects.
-        replicates, seed: of the bootstrap.
+        counts, replicates, seed: of subjects, and of the bootstrap.
         level: confidence of the intervals.
     """
     from scipy import special
@@ -194,8 +190,7 @@ def replicated(counts: SubjectCounts, *, replicates: int, seed: int) -> Floats:
     """Compute the contributions with subjects drawn again, one weight for both tables.
 
     Args:
-        counts: of subjects.
-        replicates, seed: of the bootstrap.
+        counts, replicates, seed: of subjects, and of the bootstrap.
 
     Returns:
         Shape (replicates, 3, parts + 1), the whole last.

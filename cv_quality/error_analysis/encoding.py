@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cv_quality.error_analysis.slice_report import Kind
 from cv_quality.error_analysis.slices import Predicate, Slice, Value, is_missing
 from cv_quality.errors import SliceError, near
+from cv_quality.metrics.resampling import Codes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,8 +25,7 @@ Mask = NDArray[np.bool_]
 """Which of the 256 codes of a column a condition holds for."""
 
 MAX_CODES: Final = 254
-MIN_ROWS: Final = 5
-MIN_SHARE: Final = 1e-3
+MIN_ROWS, MIN_SHARE = 5, 1e-3
 """Values with fewer rows than these are pooled: no slice of a report rests on one of them."""
 MAX_LISTED_VALUES: Final = 12
 """A number with no more distinct values than this is searched value by value."""
@@ -84,8 +84,7 @@ class Encoded:
     """A table ready for the search.
 
     Attributes:
-        columns: what is searched.
-        skipped: what is not, with the reason.
+        columns, skipped: what is searched, and what is not, with the reason.
         outcome: float64 (n,): 1 for a failure and 0 for none, or a loss.
         subjects: int64 (n,), 0 to n_subjects - 1, or None where rows stand for themselves.
     """
@@ -94,7 +93,7 @@ class Encoded:
     skipped: dict[str, str]
     kind: Kind
     outcome: NDArray[np.float64]
-    subjects: NDArray[np.int64] | None
+    subjects: Codes | None
     n_subjects: int
 
     @property
@@ -133,10 +132,9 @@ def encode(
             raise SliceError(f"the table has no column {name!r}: {near(name, schema)}")
     values, kind = _outcome(_read(table, outcome), name=outcome)
     subjects, n_subjects = (None, len(values)) if subject is None else _subjects(_read(table, subject), name=subject)
-    found: dict[str, EncodedColumn | str] = {}
-    for name in dict.fromkeys(columns if columns is not None else schema):
-        if name not in (outcome, subject):
-            found[name] = _column(_read(table, name), name=name, subjects=subjects, n_subjects=n_subjects)
+    names = dict.fromkeys(schema if columns is None else columns)
+    searched = [name for name in names if name not in (outcome, subject)]
+    found = {name: _column(_read(table, name), name, subjects, n_subjects) for name in searched}
     return Encoded(
         columns=tuple(item for item in found.values() if isinstance(item, EncodedColumn)),
         skipped={name: item for name, item in found.items() if isinstance(item, str)},
@@ -170,9 +168,8 @@ def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Ki
         )
     numbers = values.cast(pl.Float64).to_numpy()
     if unusable := np.count_nonzero(~np.isfinite(numbers)):
-        raise SliceError(
-            f"outcome {name!r}: {unusable} of {len(numbers)} rows are null or not finite: fill them or leave them out"
-        )
+        rows = f"{unusable} of {len(numbers)} rows"
+        raise SliceError(f"outcome {name!r}: {rows} are null or not finite: fill them or leave them out")
     is_boolean = values.dtype == pl.Boolean or bool(np.isin(values.unique().cast(pl.Float64).to_numpy(), (0, 1)).all())
     return numbers, "rate" if is_boolean else "loss"
 
@@ -186,17 +183,14 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
     if values.dtype.is_float():
         values = values.fill_nan(None)
     if nulls := values.null_count():
-        raise SliceError(
-            f"subject {name!r}: {nulls} of {len(values)} rows name no subject: fill them or leave them out"
-        )
+        rows = f"{nulls} of {len(values)} rows"
+        raise SliceError(f"subject {name!r}: {rows} name no subject: fill them or leave them out")
     known = values.unique().sort()
     codes = values.replace_strict(known, pl.int_range(len(known), eager=True), return_dtype=pl.Int64)
     return codes.to_numpy(), len(known)
 
 
-def _column(
-    values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | None, n_subjects: int
-) -> EncodedColumn | str:
+def _column(values: "pl.Series", name: str, subjects: Codes | None, n_subjects: int) -> EncodedColumn | str:
     """The column as codes, or the reason why it is not searched."""
     import polars as pl
 
@@ -215,7 +209,7 @@ def _column(
         return f"an identifier: {n_values} values in {n_known} rows"
     is_many = n_values > MAX_LISTED_VALUES and n_values >= IDENTIFIER_SHARE * n_subjects
     if is_whole and subjects is not None and is_many:
-        # Whether a subject has values of its own, one or, as with sessions, several.
+        # Whether every subject has values of its own, one or, as with sessions, several.
         pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
         if pairs.n_unique() == n_values:
             return f"an identifier of the subjects: {n_values} values for {n_subjects}"

@@ -26,6 +26,7 @@ PASSES_SEARCHED, FAILURES_SEARCHED, FAILURES_PAIRED = 20_000, 50_000, 256
 among the failures nearest to the slice's centre."""
 
 Role = Literal["failure", "nearest_pass", "differs_in_one"]
+Flags = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 Distances = NDArray[np.float32]
 
@@ -38,8 +39,7 @@ class Example:
         rank: place of the slice, from 1.
         role: a typical failure, its nearest pass, or the failure of a pair that differs in one condition.
         position: place within the role, from 1.
-        row: index among the rows of the population.
-        partner: index of the row that it is paired with.
+        row, partner: index among the rows of the population, and of the row that it is paired with.
         difference: the one condition in which the pair differs, in words.
     """
 
@@ -61,7 +61,7 @@ class _Conditions:
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
-    is_number: NDArray[np.bool_]
+    is_number: Flags
 
     def distances(self, point: NDArray[np.float32], rows: Rows) -> Distances:
         """Compute the distance of a point to each row in each column, 0 to 1, shape (rows, columns).
@@ -80,8 +80,7 @@ class _Trials:
     """The rows of a population in the order of their keys, as they are compared.
 
     Attributes:
-        frame: the rows.
-        order: index of each among the rows of the population.
+        frame, order: the rows, and the index of each among those of the population.
         score: scaled as conditions are, shape (rows, 1); (rows, 0) where there is none.
         unit: code of the unit.
     """
@@ -91,7 +90,7 @@ class _Trials:
     conditions: _Conditions
     score: NDArray[np.float32]
     unit: NDArray[np.int64]
-    is_failure: NDArray[np.bool_]
+    is_failure: Flags
 
 
 def choose_examples(population: Population, *, slices: Sequence[Slice], seed: int = 0) -> list[Example]:
@@ -128,8 +127,7 @@ def choose_examples(population: Population, *, slices: Sequence[Slice], seed: in
         return []
     trials = _prepare(population, slices)
     rng = np.random.default_rng(seed)
-    chosen: list[Example] = []
-    taken = np.zeros(len(trials.order), dtype=np.bool_)
+    chosen, taken = list[Example](), np.zeros(len(trials.order), dtype=np.bool_)
     for rank, found in enumerate(slices, 1):
         inside = trials.frame.select(found.expression()).to_series().to_numpy()
         own = inside & ~taken if (inside & ~taken & trials.is_failure).any() else inside
@@ -193,13 +191,7 @@ def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _of_slice(
-    trials: _Trials,
-    own_columns: Sequence[str],
-    *,
-    rank: int,
-    inside: NDArray[np.bool_],
-    own: NDArray[np.bool_],
-    rng: np.random.Generator,
+    trials: _Trials, own_columns: Sequence[str], *, rank: int, inside: Flags, own: Flags, rng: np.random.Generator
 ) -> Iterator[Example]:
     failures = _sample(np.flatnonzero(own & trials.is_failure), FAILURES_SEARCHED, rng)
     if failures.size == 0:
@@ -230,8 +222,8 @@ def _distance_to_centre(trials: _Trials, failures: Rows) -> Distances:
     """Gower distance of each failure to what is usual among them, the score counted as one more column."""
     values, centre = trials.conditions.values[failures], list[np.float32]()
     for column, is_number in zip(values.T, trials.conditions.is_number, strict=True):
-        known, counts = np.unique(column, return_counts=True)
-        centre.append(_median(column) if is_number else known[np.argmax(counts)])
+        codes, counts = np.unique(column, return_counts=True)
+        centre.append(_median(column) if is_number else codes[np.argmax(counts)])
     columns = [trials.conditions.distances(np.array(centre, np.float32), failures)]
     for score in trials.score[failures].T:
         middle = _median(score)
@@ -297,7 +289,7 @@ def _pairs(trials: _Trials, own_columns: Sequence[str], failures: Rows, passes: 
     return sorted(best.values())[:MAX_PAIRS]
 
 
-def _best_pair(trials: _Trials, failure: np.intp, passes: _Passes, is_own: NDArray[np.bool_]) -> _Pair | None:
+def _best_pair(trials: _Trials, failure: np.intp, passes: _Passes, is_own: Flags) -> _Pair | None:
     """The pass that differs from the failure in one of the slice's columns and is nearest in all others."""
     for is_other, searched in ((False, passes.of_unit(trials.unit[failure])), (True, passes.sampled)):
         distances = trials.conditions.distances(trials.conditions.values[failure], searched)

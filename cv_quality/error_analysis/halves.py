@@ -25,8 +25,7 @@ class Half:
     """The rows of some subjects.
 
     Attributes:
-        codes: uint8 (columns, rows).
-        outcome: float64 (rows,).
+        codes, outcome: uint8 (columns, rows), and float64 (rows,).
         subjects: int64 (rows,); None where every row stands for itself.
         n_subjects: of the whole table.
     """

@@ -102,8 +102,7 @@ def prune_conditions(half: Half, masks: Masks, rest: Flags) -> Masks:
     the others hold beside it.
 
     Args:
-        half, masks: the holdout subjects, and the slice.
-        rest: rows that are not in slices before it.
+        half, masks, rest: the holdout subjects, the slice, and the rows that are not in slices before it.
     """
 
     def gain(masks: Masks, among: Flags) -> float:

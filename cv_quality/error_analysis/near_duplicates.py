@@ -37,8 +37,7 @@ class HoldoutCandidate:
     """A candidate with its holdout test.
 
     Attributes:
-        holdout: index of the half that tested it.
-        result: of the test.
+        holdout, result: index of the half that tested it, and the result of the test.
         weight: its share of the level, set by the half that found it.
         looks: wordings among which the holdout half chose, each of which could have been confirmed.
         p_adjusted: for all candidates.

@@ -40,9 +40,8 @@ class Predicate:
         if self.op not in get_args(Op):
             raise SliceError(f"{self.column}: expected an operator of {', '.join(get_args(Op))}, found {self.op!r}")
         if (self.op == "in") != isinstance(self.value, tuple) or self.value == ():
-            raise SliceError(
-                f"{self.column}: expected several values for 'in' and one for others, found {self.value!r}"
-            )
+            expected = "several values for 'in' and one for others"
+            raise SliceError(f"{self.column}: expected {expected}, found {self.value!r}")
         if self.op in ("<=", ">") and (isinstance(self.value, bool) or not isinstance(self.value, int | float)):
             raise SliceError(f"{self.column}: expected a number as bound of {self.op!r}, found {self.value!r}")
         if any(isinstance(value, float) and not math.isfinite(value) for value in self.values):

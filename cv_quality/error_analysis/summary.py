@@ -41,5 +41,4 @@ def _part(item: AttributedPart | Attribution, name: str, kind: Kind) -> dict[str
 
 
 def _points(value: float, kind: Kind) -> str:
-    """A difference of rates in percentage points, a difference of losses as it is."""
     return f"{100 * value:+.2f} pp" if kind == "rate" else f"{value:+.4g}"

@@ -38,7 +38,7 @@ def read_rows(
     tables = (before, after)
     values = np.concatenate(require_tables(before, after, outcome=outcome, subject=subject))
     for name in dict.fromkeys(name for found in slices for name in found.columns):
-        _require_one_type(tables, name, needed_by="a slice")
+        _require(tables, name, needed_by="a slice")
     kind: Kind = "rate" if np.isin(values, (0, 1)).all() else "loss"
     rows = Rows(
         subject=_subjects(tables, subject) if subject else np.arange(len(values)),
@@ -66,9 +66,9 @@ def require_tables(
     for table, name in zip(tables, NAMES, strict=True):
         if table.is_empty():
             raise SliceError(f"the table '{name}' has no rows: nothing can be compared with it")
-    _require_column(tables, outcome, needed_by="the outcome")
+    _require(tables, outcome, needed_by="the outcome", one_type=False)
     if subject is not None:
-        _require_one_type(tables, subject, needed_by="the subject")
+        _require(tables, subject, needed_by="the subject")
         for table, name in zip(tables, NAMES, strict=True):
             if count := int(table.select(is_missing(pl.col(subject)).sum()).item()):
                 raise SliceError(
@@ -84,17 +84,13 @@ def shared_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> list[str]:
     return [name for name in common if len(_families((before, after), name)) <= 1]
 
 
-def _require_column(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str) -> None:
+def _require(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str, one_type: bool = True) -> None:
     for table, name in zip(tables, NAMES, strict=True):
         if column not in table.columns:
             raise SliceError(
                 f"the table '{name}' has no column {column!r}, which {needed_by} needs: {near(column, table.columns)}"
             )
-
-
-def _require_one_type(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str) -> None:
-    _require_column(tables, column, needed_by=needed_by)
-    if len(_families(tables, column)) > 1:
+    if one_type and len(_families(tables, column)) > 1:
         types = " and ".join(f"{table.schema[column]} in '{name}'" for table, name in zip(tables, NAMES, strict=True))
         raise SliceError(f"expected one type of {column!r}, which {needed_by} needs, found {types}: make them the same")
 

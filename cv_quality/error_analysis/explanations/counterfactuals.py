@@ -85,8 +85,7 @@ def counterfactuals(
 
     Args:
         failures: with `drop_id`, `attempt_id`, `subject_id`, `score`, `decision_threshold` and the conditions.
-        originals: their frames.
-        score: gives their scores after a change.
+        originals, score: their frames, and what gives their scores after a change.
         dimensions: conditions, of which those with a benign value are set to it, where attempts can be rendered again.
         withheld: words and column of conditions that preprocessing reads, and is tried without.
         rerender: renders attempts again; None for real images.

@@ -36,8 +36,7 @@ class Pairs:
     """Probes as the model sees them, each with the template that it is compared with.
 
     Attributes:
-        inputs: float32 `[n, c, h, w]`, preprocessed.
-        references: float32 `[n, d]`, unit norm.
+        inputs, references: float32 `[n, c, h, w]`, preprocessed; float32 `[n, d]`, unit norm.
         subjects: whose probe it is, n of them.
     """
 
@@ -127,8 +126,7 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
     """Load one build's model for explanations, through the same checks as for inference.
 
     Args:
-        entry: of the build.
-        registry: where its files lie.
+        entry, registry: of the build, and where its files lie.
         threads: of ONNX Runtime; torch's are a setting of the process, see `torch_threads`.
 
     Raises:
@@ -252,9 +250,8 @@ def _permuted(state: "dict[str, torch.Tensor]", *, seed: int) -> "dict[str, torc
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return {
-        name: tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in state.items()
-    }
+
+    def permuted(tensor: "torch.Tensor") -> "torch.Tensor":
+        return tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
+
+    return {name: permuted(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}

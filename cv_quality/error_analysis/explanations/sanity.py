@@ -124,9 +124,8 @@ def check_maps(explain: Explainer, score: PairScore, groups: Groups, *, baseline
 
     Args:
         explain, score: the method, and what it explains.
-        groups: "failures" and "passes": pairs and their maps `[n, h, w]`.
-        baseline: of the maps.
-        seed: of cues and random orders.
+        groups: "failures" and "passes".
+        baseline, seed: of the maps, and of cues and random orders.
     """
     (failures, of_failures), (passes, of_passes) = groups["failures"], groups["passes"]
     deletion, insertion = delete_and_insert(score, groups, baseline=baseline, seed=seed)
@@ -149,9 +148,8 @@ def point_at_cues(
 
     Args:
         explain, score: the method, and what it explains.
-        passes: to be stamped.
+        passes, seed: to be stamped, and of the places.
         baseline, maps: of the passes without a cue, `[c, h, w]` and `[n, h, w]`.
-        seed: of the places.
     """
     from scipy import stats
 
@@ -201,9 +199,8 @@ def redraw_weights(
 
     Args:
         explain, score: the method, and what it explains, whose model is redrawn.
-        pairs: that are explained.
+        pairs, seed: that are explained, and of the weights.
         baseline, maps: of the pairs under the model as it is, `[c, h, w]` and `[n, h, w]`.
-        seed: of the weights.
     """
     models = [score.redraw(seed + number) if score.redraw else None for number in range(REDRAWS)]
     others = [explain(model, pairs, baseline) for model in models if model is not None]

@@ -77,9 +77,8 @@ def attribute_build(
         reason = "Nothing to compare with: no baseline."
         if change:
             reason = f"Nothing to compare: the build has no {change.after.outcome.trial}."
-        return AttributionSummary(
-            write_rows(lake, CHANGE_ATTRIBUTION, build, []), None, None, None, None, reason, reason
-        )
+        n = write_rows(lake, CHANGE_ATTRIBUTION, build, [])
+        return AttributionSummary(n, None, None, None, None, reason, reason)
     algorithm = attribute(change.between, change.after, slices=slices, seed=seed)
     data = None
     if change.before is not None and not change.before.rows.is_empty():

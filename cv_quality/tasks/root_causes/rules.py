@@ -10,14 +10,7 @@ from cv_quality.error_analysis.population import Outcome
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 from cv_quality.gates.rules import ROUNDING, Rule, query_rule, rows_rule
 from cv_quality.lake.schema import Table
-from cv_quality.tasks.root_causes.tables import (
-    CHANGE_ATTRIBUTION,
-    EXAMPLES,
-    FAILURE_CLUSTERS,
-    FAILURE_SLICES,
-    SLICE_SEARCHES,
-    SLICE_TRENDS,
-)
+from cv_quality.tasks.root_causes import tables
 
 
 def confirmed_slices(outcome: str) -> str:
@@ -48,50 +41,50 @@ def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
     name = outcome.name
     return (
         query_rule(
-            SLICE_SEARCHES,
+            tables.SLICE_SEARCHES,
             f"the {outcome.failures} were searched",
             f"SELECT '{name}' AS outcome WHERE NOT EXISTS (SELECT 1 FROM slice_searches WHERE outcome = '{name}')",
         ),
         rows_rule(
-            SLICE_SEARCHES,
+            tables.SLICE_SEARCHES,
             "failures and subjects never exceed attempts",
             "n_failures > n_attempts OR n_subjects > n_attempts",
         ),
         query_rule(
-            SLICE_SEARCHES,
+            tables.SLICE_SEARCHES,
             "every confirmed slice is counted by its search",
             "SELECT outcome FROM (SELECT outcome, n_slices AS n FROM slice_searches) s FULL JOIN "
             "(SELECT outcome, count(*) AS found FROM failure_slices WHERE finding = 'confirmed' GROUP BY ALL) f "
             "USING (outcome) WHERE coalesce(n, -1) <> coalesce(found, 0)",
         ),
-        *_confirmed_rules(FAILURE_SLICES, "finding = 'confirmed'"),
+        *_confirmed_rules(tables.FAILURE_SLICES, "finding = 'confirmed'"),
         rows_rule(
-            FAILURE_SLICES,
+            tables.FAILURE_SLICES,
             "what is explained away says by what, and its rate without it",
             "finding = 'explained_away' AND (explained_by IS NULL OR rate_after IS NULL)",
         ),
         query_rule(
-            FAILURE_SLICES,
+            tables.FAILURE_SLICES,
             "nothing is explained away where nothing is confirmed",
             "SELECT outcome, finding, rank FROM failure_slices WHERE finding = 'explained_away' AND outcome NOT IN "
             "(SELECT outcome FROM failure_slices WHERE finding = 'confirmed')",
         ),
-        rows_rule(SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),
-        rows_rule(SLICE_TRENDS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+        rows_rule(tables.SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),
+        rows_rule(tables.SLICE_TRENDS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
         query_rule(
-            SLICE_TRENDS,
+            tables.SLICE_TRENDS,
             f"every confirmed slice of the {outcome.failures} has its rate in the build itself",
             f"SELECT outcome, rank {confirmed_slices(name)} AND rank NOT IN (SELECT rank FROM slice_trends "
             f"WHERE outcome = '{name}' AND trend_build_id = build_id)",
         ),
         query_rule(
-            EXAMPLES,
+            tables.EXAMPLES,
             "every example is of a confirmed slice",
             "SELECT outcome, rank, role, position FROM examples WHERE (outcome, rank) NOT IN "
             "(SELECT (outcome, rank) FROM failure_slices WHERE finding = 'confirmed')",
         ),
         rows_rule(
-            EXAMPLES,
+            tables.EXAMPLES,
             "a pass, and a pair, has its partner, and a pair its difference",
             "(role <> 'failure' AND (partner_drop_id IS NULL OR partner_attempt_id IS NULL)) "
             "OR (role = 'differs_in_one' AND difference IS NULL)",
@@ -101,7 +94,7 @@ def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
 
 def attribution_rules(outcome: Outcome) -> tuple[Rule, ...]:
     """Declare what holds of the attribution of a build's change, given the primary outcome."""
-    rows, query = partial(rows_rule, CHANGE_ATTRIBUTION), partial(query_rule, CHANGE_ATTRIBUTION)
+    rows, query = partial(rows_rule, tables.CHANGE_ATTRIBUTION), partial(query_rule, tables.CHANGE_ATTRIBUTION)
     numbers, counts = (
         ("mix", "rate", "change"),
         ("failures_before", "attempts_before", "failures_after", "attempts_after"),
@@ -136,14 +129,14 @@ def attribution_rules(outcome: Outcome) -> tuple[Rule, ...]:
 
 
 CLUSTERS_RULES = (
-    *_confirmed_rules(FAILURE_CLUSTERS),
+    *_confirmed_rules(tables.FAILURE_CLUSTERS),
     rows_rule(
-        FAILURE_CLUSTERS,
+        tables.FAILURE_CLUSTERS,
         "a described cluster has its description, and how well it fits",
         "is_described AND (condition IS NULL OR where_json IS NULL OR precision IS NULL OR recall IS NULL)",
     ),
     query_rule(
-        FAILURE_CLUSTERS,
+        tables.FAILURE_CLUSTERS,
         "an attempt lies in one cluster, so that their shares of the failures add up to at most all",
         f"SELECT 'all clusters' AS found WHERE (SELECT sum(share_of_failures) FROM failure_clusters) > 1 + {ROUNDING}",
     ),

@@ -108,8 +108,7 @@ def read_slices(lake: Lake, build: str, outcome: str) -> list[Slice]:
     """Read the confirmed slices of a build, the best first.
 
     Args:
-        lake: to read from.
-        build, outcome: the build, and the name of what was searched.
+        lake, build, outcome: read from, of the build, by the name of what was searched.
 
     Raises:
         MissingTable: the build was not searched.
@@ -123,8 +122,7 @@ def example_rows(population: Population, slices: Sequence[Slice], *, seed: int =
 
     Args:
         population: with a key of two columns, drop and attempt, or without one: then there are no examples.
-        slices: in the order of their rank.
-        seed: of the choice.
+        slices, seed: in the order of their rank, and of the choice.
     """
     chosen = choose_examples(population, slices=slices, seed=seed)
     identity, partner = ("drop_id", "attempt_id"), ("partner_drop_id", "partner_attempt_id")
