@@ -15,8 +15,6 @@ from cv_quality.error_analysis.decomposition import (
     CHANGE,
     MIX,
     RATE,
-    Codes,
-    Floats,
     SubjectCounts,
     exact_contributions,
     half_widths,
@@ -27,7 +25,7 @@ from cv_quality.error_analysis.slice_report import Kind, figure
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.error_analysis.two_tables import NAMES, read_rows, require_tables, shared_columns
 from cv_quality.metrics.rates import LEVEL, percent, require_level
-from cv_quality.metrics.resampling import REPLICATES, require_replicates
+from cv_quality.metrics.resampling import REPLICATES, Floats, require_replicates
 from cv_quality.metrics.results import JsonValue, Result
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ SAME_JACCARD = 0.8
 WHOLE = -1
 """The whole stands behind the last part."""
 
-_Interval: TypeAlias = tuple[float, float | None, float | None]
 _Nine: TypeAlias = tuple[
     float, float | None, float | None, float, float | None, float | None, float, float | None, float | None
 ]
@@ -99,8 +96,7 @@ class Attribution(Contribution):
 
     Attributes:
         kind: "rate" of a boolean outcome, or "loss": the mean of a number.
-        n_before, n_after: rows.
-        rate_before, rate_after: failures per row, or the mean loss.
+        n_before, n_after, rate_before, rate_after: rows, and failures per row, or the mean loss.
         n_subjects: subjects of both tables; None where no subject column was named and rows are taken as independent.
         n_paired: of them, those with rows in both tables.
         parts: the slices in their order, then the rest.
@@ -133,10 +129,8 @@ class Attribution(Contribution):
 
 def _own_first(found: Contribution) -> dict[str, JsonValue]:
     """The result for JSON: what it is about, then its contribution."""
-    plain = Result.to_dict(found)
-    return {
-        name: plain[name] for name in sorted(plain, key=[field.name for field in fields(Contribution)].__contains__)
-    }
+    plain, last = Result.to_dict(found), {field.name for field in fields(Contribution)}
+    return {name: plain[name] for name in sorted(plain, key=last.__contains__)}
 
 
 def attribute_change(
@@ -163,8 +157,7 @@ def attribute_change(
         outcome: a boolean column, one of 0 and 1, or a number (a loss); higher is worse.
         subject: the column that names the subject; rows are taken as independent where there is none.
         slices: in the order in which they take their rows.
-        replicates: of the bootstrap, at least 100.
-        level: confidence of the intervals.
+        replicates, level: of the bootstrap, at least 100, and confidence of the intervals.
 
     Raises:
         SliceError: a table has no rows, a column is missing or differs in type, or a slice does not fit its column.
@@ -183,10 +176,11 @@ def attribute_change(
     require_level(level)
     rows, kind = read_rows(before, after, outcome=outcome, subject=subject, slices=slices)
     counts = subject_counts(rows, n_parts=len(slices) + 1, seed=seed)
-    unit = "subject" if subject else "row"
-    estimates = _Estimates.of(counts, kind, unit, replicates=replicates, level=level, seed=seed)
-    method = None if estimates.half is None else _method(unit, counts, replicates=replicates, level=level)
-    found = _attribution(estimates, counts, slices, outcome=outcome, method=method, level=level, seed=seed)
+    half = None
+    if counts.per_part[:, WHOLE].min() >= MIN_UNITS:
+        half = half_widths(counts, replicates=replicates, level=level, seed=seed)
+    estimates = _Estimates(counts, half, kind, "subject" if subject else "row")
+    found = _attribution(estimates, slices, outcome=outcome, replicates=replicates, level=level, seed=seed)
     return replace(found, seconds=time.perf_counter() - started, conclusion=_conclusion(found))
 
 
@@ -210,62 +204,34 @@ def attribute_tables(
         before, after, outcome, subject: as of `attribute_change`.
         columns: to search for slices; by default all that both tables have in types that can be compared.
         slices: in the order in which they take their rows; none is a legal answer.
-        seed: of the search and of the bootstrap.
-        threads: of the search.
+        seed, threads: of the search; the seed also of the bootstrap.
 
     Raises:
         SliceError: as `attribute_change`.
     """
-    started = time.perf_counter()
-    require_tables(before, after, outcome=outcome, subject=subject)
-    if slices is None:
-        shared = [name for name in shared_columns(before, after) if name not in (outcome, subject)]
-        searched = shared if columns is None else columns
-        slices = _found(before, after, outcome=outcome, subject=subject, columns=searched, seed=seed, threads=threads)
-    found = attribute_change(before, after, outcome=outcome, subject=subject, slices=slices, seed=seed)
-    return replace(found, seconds=time.perf_counter() - started)
-
-
-def _found(
-    before: "pl.DataFrame",
-    after: "pl.DataFrame",
-    *,
-    outcome: str,
-    subject: str | None,
-    columns: Sequence[str],
-    seed: int,
-    threads: int,
-) -> list[Slice]:
-    """The slices of both tables, those of `after` first, none twice."""
     from cv_quality.error_analysis.discovery import find_slices
 
-    found: list[Slice] = []
-    for table in (after, before) if columns else ():
+    started, found = time.perf_counter(), list[Slice]()
+    require_tables(before, after, outcome=outcome, subject=subject)
+    if columns is None:
+        columns = [name for name in shared_columns(before, after) if name not in (outcome, subject)]
+    for table in (after, before) if slices is None and columns else ():
         answer = find_slices(table, outcome=outcome, subject=subject, columns=columns, seed=seed, threads=threads)
         for finding in answer.slices:
             if not any(_are_alike(finding.where, other, (before, after)) for other in found):
                 found.append(finding.where)
-    return found
+    slices = found if slices is None else slices
+    answered = attribute_change(before, after, outcome=outcome, subject=subject, slices=slices, seed=seed)
+    return replace(answered, seconds=time.perf_counter() - started)
 
 
 def _are_alike(one: Slice, other: Slice, tables: "Sequence[pl.DataFrame]") -> bool:
-    """Whether two slices hold for mostly the same rows of both tables."""
     both = [table.select(one=one.expression(), other=other.expression()) for table in tables]
     shared = sum(int((rows["one"] & rows["other"]).sum()) for rows in both)
     either = sum(int((rows["one"] | rows["other"]).sum()) for rows in both)
     return shared >= SAME_JACCARD * either
 
 
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """Which bounds a part has, and why one is missing."""
-
-    reason: str | None
-    is_bounded: bool
-    is_rate_bounded: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Estimates:
     """Counts and contributions of the parts, and of the whole behind the last of them.
 
@@ -276,23 +242,11 @@ class _Estimates:
         unit: what the units are, for people.
     """
 
-    rows: Floats
-    failures: Floats
-    units: Codes
-    exact: Floats
-    half: Floats | None
-    kind: Kind
-    unit: str
-
-    @classmethod
-    def of(
-        cls, counts: SubjectCounts, kind: Kind, unit: str, *, replicates: int, level: float, seed: int
-    ) -> "_Estimates":
+    def __init__(self, counts: SubjectCounts, half: Floats | None, kind: Kind, unit: str) -> None:
         rows, failures = counts.rows.sum(0), counts.failures.sum(0)
-        is_enough = counts.per_part[:, WHOLE].min() >= MIN_UNITS
-        half = half_widths(counts, replicates=replicates, level=level, seed=seed) if is_enough else None
-        exact = exact_contributions(rows, failures)
-        return cls(with_whole(rows), with_whole(failures), counts.per_part, exact, half, kind, unit)
+        self.counts, self.half, self.kind, self.unit = counts, half, kind, unit
+        self.rows, self.failures, self.units = with_whole(rows), with_whole(failures), counts.per_part
+        self.exact = exact_contributions(rows, failures)
 
     def counted(self, part: int) -> tuple[tuple[float, float], tuple[int, int]]:
         """Failures and rows of a part, before and after; failures are whole numbers unless they are a loss."""
@@ -300,54 +254,43 @@ class _Estimates:
         n_before, n_after = (int(value) for value in self.rows[:, part])
         return ((int(before), int(after)) if self.kind == "rate" else (before, after)), (n_before, n_after)
 
-    def doubt(self, part: int) -> _Doubt:
-        """Tell which bounds a part has."""
-        if short := self._shortage(WHOLE) or self._shortage(part):
-            return _Doubt(short, False, False)
+    def doubt(self, part: int) -> tuple[str | None, bool, bool]:
+        """Tell why a bound of a part is missing, whether mix and change have bounds, and whether the rate has."""
+        for table, place in ((table, place) for place in (WHOLE, part) for table in (0, 1)):
+            if self.rows[table, place] and self.units[table, place] < MIN_UNITS:
+                short = f"{self.units[table, place]} {self.unit} in the table '{NAMES[table]}', {MIN_UNITS} needed"
+                return short, False, False
         failures, rows = self.failures[:, part].sum(), self.rows[:, part]
         if not rows.all():
             where = f"in the table '{NAMES[int(rows.argmin())]}'" if rows.any() else "in either table"
-            return _Doubt(f"no row {where}: it has no rate there", bool(rows.any()), False)
+            return f"no row {where}: it has no rate there", bool(rows.any()), False
         if failures == 0 or (self.kind == "rate" and failures == rows.sum()):
-            reason = (
-                f"{'nothing' if failures == 0 else 'everything'} in it fails: resampling cannot tell how sure that is"
-            )
-            return _Doubt(reason, part != WHOLE, False)
-        return _Doubt(None, True, True)
-
-    def _shortage(self, part: int) -> str | None:
-        for name, n_units, n_rows in zip(NAMES, self.units[:, part], self.rows[:, part], strict=True):
-            if n_rows and n_units < MIN_UNITS:
-                return f"{n_units} {self.unit} in the table '{name}', {MIN_UNITS} needed"
-        return None
+            fails = "nothing" if failures == 0 else "everything"
+            return f"{fails} in it fails: resampling cannot tell how sure that is", part != WHOLE, False
+        return None, True, True
 
     def intervals(self, part: int) -> _Nine:
         """Mix, rate and change, each with its bounds."""
-        doubt = self.doubt(part)
-        return (
-            *self._interval(MIX, part, is_bounded=doubt.is_bounded),
-            *self._interval(RATE, part, is_bounded=doubt.is_rate_bounded),
-            *self._interval(CHANGE, part, is_bounded=doubt.is_bounded),
-        )
+        (_, is_bounded, is_rate_bounded), most = self.doubt(part), 1.0 if self.kind == "rate" else math.inf
 
-    def _interval(self, kind: int, part: int, *, is_bounded: bool) -> _Interval:
-        value = float(self.exact[kind, part])
-        if self.half is None or not is_bounded:
-            return value, None, None
-        half, most = float(self.half[kind, part]), 1.0 if self.kind == "rate" else math.inf
-        return value, max(value - half, -most), min(value + half, most)
+        def interval(kind: int, *, is_bounded: bool) -> tuple[float, float | None, float | None]:
+            value = float(self.exact[kind, part])
+            if self.half is None or not is_bounded:
+                return value, None, None
+            half = float(self.half[kind, part])
+            return value, max(value - half, -most), min(value + half, most)
+
+        mix, change = (interval(kind, is_bounded=is_bounded) for kind in (MIX, CHANGE))
+        return *mix, *interval(RATE, is_bounded=is_rate_bounded), *change
 
 
 def _attribution(
-    estimates: _Estimates,
-    counts: SubjectCounts,
-    slices: Sequence[Slice],
-    *,
-    outcome: str,
-    method: str | None,
-    level: float,
-    seed: int,
+    estimates: _Estimates, slices: Sequence[Slice], *, outcome: str, replicates: int, level: float, seed: int
 ) -> Attribution:
+    counts, unit, paired = estimates.counts, estimates.unit, "taken as independent"
+    if unit == "subject":
+        paired = f"{counts.n_paired} of {counts.n_subjects} paired"
+    method = f"t around the estimate, bootstrap of {unit}s, {paired}, {percent(level)}, {replicates} replicates"
     (failures_before, failures_after), (n_before, n_after) = estimates.counted(WHOLE)
     return Attribution(
         *estimates.intervals(WHOLE),
@@ -359,11 +302,11 @@ def _attribution(
         failures_after=failures_after,
         rate_before=failures_before / n_before,
         rate_after=failures_after / n_after,
-        n_subjects=counts.n_subjects if estimates.unit == "subject" else None,
+        n_subjects=counts.n_subjects if unit == "subject" else None,
         n_paired=counts.n_paired,
         parts=tuple(_part(index, where, estimates) for index, where in enumerate([*slices, None])),
-        method=method,
-        reason=estimates.doubt(WHOLE).reason,
+        method=None if estimates.half is None else method,
+        reason=estimates.doubt(WHOLE)[0],
         level=level,
         seed=seed,
         seconds=0.0,
@@ -383,13 +326,8 @@ def _part(index: int, where: Slice | None, estimates: _Estimates) -> AttributedP
         rows_after=rows[1],
         rate_before=failures[0] / rows[0] if rows[0] else None,
         rate_after=failures[1] / rows[1] if rows[1] else None,
-        reason=estimates.doubt(index).reason,
+        reason=estimates.doubt(index)[0],
     )
-
-
-def _method(unit: str, counts: SubjectCounts, *, replicates: int, level: float) -> str:
-    paired = f", {counts.n_paired} of {counts.n_subjects} paired" if unit == "subject" else ", taken as independent"
-    return f"t around the estimate, bootstrap of {unit}s{paired}, {percent(level)}, {replicates} replicates"
 
 
 def _conclusion(found: Attribution) -> str:
@@ -420,7 +358,6 @@ def _uncertainty(found: Attribution) -> str:
 
 
 def _signed(value: float, kind: Kind) -> str:
-    """A difference for people: of rates in percentage points, of losses as it is."""
     return f"{_number(value, kind)} points" if kind == "rate" else _number(value, kind)
 
 

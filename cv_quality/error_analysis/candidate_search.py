@@ -53,10 +53,8 @@ def search_candidates(half: Half, encoded: Encoded, layout: Layout, *, threads: 
     """Search slices one after the other, each on the rows that those before it left.
 
     Args:
-        half: the subjects to search on.
-        encoded: the table whose rows they are.
-        layout: of the count cube.
-        threads: for counting.
+        half, encoded: the subjects to search on, and the table whose rows they are.
+        layout, threads: of the count cube, and for counting.
     """
     cube = Cube(layout, threads=threads)
     cube.add(half.codes, half.outcome, is_rate=half.is_rate)
@@ -74,8 +72,6 @@ def search_candidates(half: Half, encoded: Encoded, layout: Layout, *, threads: 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The search for one candidate on the rows that are left."""
-
     half: Half
     columns: tuple[EncodedColumn, ...]
     layout: Layout
@@ -92,8 +88,7 @@ class _Search:
         for cell in near[np.argsort(-gains[near], kind="stable")]:
             if gains[cell] <= (best.gain if best else 0.0):
                 break
-            masks = self.layout.masks(int(cell))
-            penalty = float(self.layout.penalty[cell])
+            masks, penalty = self.layout.masks(int(cell)), float(self.layout.penalty[cell])
             gain = (float(gains[cell]) + penalty) / self.half.design_effect(self.half.rows(masks)) - penalty
             if gain > (best.gain if best else 0.0):
                 best = Candidate(masks, gain)
@@ -131,8 +126,10 @@ class _Search:
             penalty += self._penalty(part) - self._penalty(parent.masks) + SPLIT_PENALTY
             parts.append(part)
             rows = rows[~inside]
-            net = self._gain_of_parts(np.array(counts), np.array(sums)) / effect - penalty
-            if len(parts) > 1 and net > parent.gain:
+            # What rates of their own gain over one rate for all rows.
+            n, k, variance = self.totals
+            gains = heterogeneity(np.array([*counts, n - sum(counts)]), np.array([*sums, k - sum(sums)]), variance)
+            if len(parts) > 1 and float(gains[-1]) / effect - penalty > parent.gain:
                 return Candidate(parts[0], self._net_gain(parts[0], effect))
         return parent
 
@@ -144,12 +141,6 @@ class _Search:
         others = [column for column in range(len(self.columns)) if column not in masks]
         found = [item for column in others for item in within._with_condition(masks, column, rows, 1.0)]
         return max(found, key=lambda item: item.gain).masks if found else None
-
-    def _gain_of_parts(self, counts: Floats, sums: Floats) -> float:
-        """What rates of their own gain for disjoint slices, over one rate for all rows."""
-        n, k, variance = self.totals
-        rest = np.append(counts, n - counts.sum()), np.append(sums, k - sums.sum())
-        return float(heterogeneity(*rest, variance)[-1])
 
     def _net_gain(self, masks: Masks, effect: float) -> float:
         rows = self.half.rows(masks)
@@ -174,7 +165,9 @@ class _Search:
         codes = self.half.codes[column, rows]
         counts = np.bincount(codes, minlength=item.n_codes).astype(np.float64)
         sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=item.n_codes).astype(np.float64)
-        for choice in _choices(item, counts, sums, variance=self.totals[2]):
+        choices = [_joined(item, counts, sums, variance=self.totals[2])] if item.labels else []
+        choices += [_intervals(item, counts, sums)] if item.is_ordered else []
+        for choice in choices:
             gains = self._gains(choice.counts, choice.sums).astype(np.float64) / effect
             net = gains - self._penalty(others, with_column=column) - step * choice.extra
             if len(net) and np.isfinite(net.max()):
@@ -196,8 +189,7 @@ def keep_homogeneous(half: Half, columns: tuple[EncodedColumn, ...], masks: Mask
 
     Args:
         half: the subjects on whose rows the rates are compared.
-        columns: of the table.
-        masks: the slice.
+        columns, masks: of the table, and of the slice.
     """
     found = dict(masks)
     for column in masks:
@@ -226,10 +218,8 @@ def log_likelihood_gain(outcome: Floats, inside: Flags, among: Flags, *, is_rate
     """Compute the log-likelihood that rows gain by a rate of their own; -inf where they fail no more than the others.
 
     Args:
-        outcome: of every row.
-        inside: the rows with the rate of their own.
-        among: the rows that are looked at.
-        is_rate: whether the outcome is a failure, not a loss.
+        outcome, is_rate: of every row; whether it is a failure, not a loss.
+        inside, among: the rows with the rate of their own, and the rows that are looked at.
     """
     own, known = outcome[inside & among], outcome[among]
     count, total = np.array([float(len(own))]), np.array([own.sum()])
@@ -257,20 +247,11 @@ class _Choice:
         return mask
 
 
-def _choices(column: EncodedColumn, counts: Floats, sums: Floats, *, variance: float) -> Iterator[_Choice]:
-    """Values where the column has few, thresholds where it is of numbers."""
-    if column.labels:
-        yield _joined(column, counts, sums, variance=variance)
-    if column.is_ordered:
-        yield _intervals(column, counts, sums)
-
-
 def _choice(order: Codes, low: Codes, high: Codes, counts: Floats, sums: Floats, extra: Floats) -> _Choice:
     """Sums over runs of codes, by differences of running sums."""
-    below_counts, below_sums = (np.concatenate([[0.0], np.cumsum(item[order])]) for item in (counts, sums))
-    return _Choice(
-        order, low, high, below_counts[high + 1] - below_counts[low], below_sums[high + 1] - below_sums[low], extra
-    )
+    below = [np.concatenate([[0.0], np.cumsum(item[order])]) for item in (counts, sums)]
+    n, k = (item[high + 1] - item[low] for item in below)
+    return _Choice(order, low, high, n, k, extra)
 
 
 def _joined(column: EncodedColumn, counts: Floats, sums: Floats, *, variance: float) -> _Choice:
@@ -291,8 +272,7 @@ def heterogeneity(counts: Floats, sums: Floats, variance: float) -> Floats:
     """Compute the log-likelihood that rates of their own gain over one rate, for the first 1, 2, ... values.
 
     Args:
-        counts: rows of each value.
-        sums: its failures (or loss).
+        counts, sums: rows and failures (or loss) of each value.
         variance: of a loss; below 0 for a rate.
     """
     n, k = np.cumsum(counts), np.cumsum(sums)

@@ -5,7 +5,8 @@ They are searched and tested like slices, for causes that no column names. A bui
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,12 +40,9 @@ found at most 2 of 12 at a shift of 1, where both others found 12."""
 MAX_FITTED: Final = 10_000
 """Rows that a mixture is fitted to; every row is then assigned."""
 BLOCK_ROWS: Final = 65_536
-MIN_PRECISION: Final = 0.5
-MIN_RECALL: Final = 0.5
+MIN_PRECISION, MIN_RECALL = 0.5, 0.5
 """A description holds where at least half of the described rows are in the cluster, and it covers half of it."""
 MAX_EXAMPLES: Final = 6
-_FLAG: Final = "is in the cluster"
-_SUBJECT: Final = "subject of the row"
 
 Vectors = NDArray[np.float32]
 
@@ -54,9 +52,7 @@ class ClusterDescription:
     """The slice that tells a cluster's rows from the others best, by the harmonic mean of precision and recall.
 
     Attributes:
-        where: the slice.
-        precision: part of the slice's rows that are in the cluster.
-        recall: part of the cluster's rows that are in the slice.
+        precision, recall: part of the slice's rows that are in the cluster, and of the cluster's that are in the slice.
     """
 
     where: Slice
@@ -139,7 +135,7 @@ class Clusters(Result):
 
 @dataclass(frozen=True, slots=True)
 class _ClusterCandidate:
-    """Rows of a cluster outside of the earlier ones, with those earlier ones, and how it stood out."""
+    """Rows of a cluster outside of the earlier ones, with those, and how it stood out, or was confirmed."""
 
     inside: Flags
     earlier: Flags
@@ -163,13 +159,8 @@ class _Sample:
 
     def half(self) -> Half:
         """Put all rows as holdout tests read them; no column is searched here."""
-        return Half(
-            codes=np.empty((0, len(self.order)), np.uint8),
-            outcome=self.is_failure.astype(np.float64),
-            subjects=self.subjects,
-            n_subjects=self.n_subjects,
-            is_rate=True,
-        )
+        none = np.empty((0, len(self.order)), np.uint8)
+        return Half(none, self.is_failure.astype(np.float64), self.subjects, self.n_subjects, is_rate=True)
 
 
 def cluster_failures(
@@ -187,22 +178,19 @@ def cluster_failures(
     An embedding made to tell people apart groups rows by person. So each row is replaced by the direction in which it
     departs from its subject: its part at right angles to the subject's origin, brought to unit length. Only the
     direction counts: a failure is a template far from its reference, so with the distance itself kept, 60 of 60 tables
-    without a cause gave a cluster ("far from the reference"), against none by direction. On half of
-    the subjects candidates are searched: Gaussian mixtures of 2 to 24 components, of which the cluster whose failures
-    stand out most is taken, its rows set aside, and again. They are tested on the other half, as for slices: one-sided,
-    clustered by subject, t with the cluster's subjects - 1 degrees of freedom, Holm over the candidates at a level of
-    0.5 %.
+    without a cause gave a cluster ("far from the reference"), against none by direction. On half of the subjects
+    candidates are searched: Gaussian mixtures of 2 to 24 components, of which the cluster whose failures stand out most
+    is taken, its rows set aside, and again. They are tested on the other half, as for slices: one-sided, clustered by
+    subject, t with the cluster's subjects - 1 degrees of freedom, Holm over the candidates at a level of 0.5 %.
 
     Args:
-        embeddings: finite numbers, shape (n, d).
-        is_failure: true or 1 for a failure, shape (n,).
+        embeddings, is_failure: finite numbers, shape (n, d); true or 1 for a failure, shape (n,).
         subjects: whose row it is, shape (n,); None takes every row for itself.
         attributes: n rows; the columns in whose terms a cluster may be described.
         origins: what each row's subject looks like when all is well, shape (n, d), such as the claimed reference's
             template; a row of NaN where unknown. The mean of the subject's rows stands in, failures included: the mean
             over passes alone lies nearer to passes by construction. It cannot show what all rows of a subject share.
-        seed: of the split, and of the mixtures.
-        threads: for the search of the description.
+        seed, threads: of the split and the mixtures, and for the search of the description.
 
     Raises:
         SliceError: shapes disagree, a number is not finite, a subject is missing, or a flag is neither true nor false.
@@ -214,19 +202,23 @@ def cluster_failures(
     discovery = split_by_failing(sample.is_failure, sample.subjects, seed=seed)
     points = _points(sample, discovery, seed=seed)
     candidates = _candidates(sample, discovery, _labelings(points, discovery, seed=seed))
-    enough = [item for item in candidates if _has_enough(sample, item, discovery)]
-    small = [_insufficient(sample, item) for item in candidates if not _has_enough(sample, item, discovery)]
-    half = sample.half()
-    results = [
-        holdout_test(half, item.inside & ~discovery, ~item.inside & ~item.earlier & ~discovery) for item in enough
-    ]
+    half, enough, small = sample.half(), list[_ClusterCandidate](), list[InsufficientCluster]()
+    for item in candidates:
+        everyone, others = (len(np.unique(sample.subjects[rows])) for rows in (item.inside, item.inside & ~discovery))
+        if everyone >= MIN_SUBJECTS and others >= MIN_SUBJECTS // 2:
+            enough.append(item)
+        else:
+            small.append(_insufficient(sample, item))
+    tests = ((item.inside & ~discovery, ~(item.inside | item.earlier | discovery)) for item in enough)
+    results = [holdout_test(half, inside, rest) for inside, rest in tests]
     adjusted = holm([1.0 if result is None else result.p for result in results])
     confirmed = [
-        _cluster(sample, item, result, p, points=points, discovery=discovery, seed=seed, threads=threads)
+        replace(item, seen=replace(result, p=p))
         for item, result, p in zip(enough, results, adjusted, strict=True)
         if result is not None and p <= CONFIRMATION_LEVEL
     ]
-    return _answer(sample, confirmed, small, seed=seed, n_candidates=len(candidates))
+    found = [_cluster(sample, item, points, discovery, seed=seed, threads=threads) for item in confirmed]
+    return _answer(sample, found, small, seed=seed, n_candidates=len(candidates))
 
 
 def _sample(
@@ -240,15 +232,12 @@ def _sample(
     vectors = _matrix(embeddings, "embeddings")
     n = len(vectors)
     if not np.isfinite(vectors).all():
-        bad = int((~np.isfinite(vectors)).any(axis=1).sum())
-        raise SliceError(
-            f"expected finite embeddings, found {bad} rows with NaN or infinity: leave out rows without one"
-        )
+        bad = f"{int((~np.isfinite(vectors)).any(axis=1).sum())} rows with NaN or infinity"
+        raise SliceError(f"expected finite embeddings, found {bad}: leave out rows without one")
     failed = np.asarray(is_failure)
     if failed.shape != (n,) or not np.isin(failed, (0, 1)).all():
-        raise SliceError(
-            f"expected is_failure as {n} flags of true or false, found shape {failed.shape} or other values"
-        )
+        found = f"shape {failed.shape} or other values"
+        raise SliceError(f"expected is_failure as {n} flags of true or false, found {found}")
     known = None if origins is None else _matrix(origins, "origins")
     if known is not None and known.shape != vectors.shape:
         raise SliceError(f"expected an origin a row, shape {vectors.shape}, found {known.shape}")
@@ -257,14 +246,9 @@ def _sample(
     codes = _codes(subjects, n)
     # Rows equal in all of this are interchangeable.
     order = np.lexsort((failed, *vectors.T[:8], codes))
-    return _Sample(
-        vectors[order],
-        failed[order].astype(np.bool_),
-        codes[order],
-        None if known is None else known[order],
-        attributes[order] if attributes.width else attributes,
-        order,
-    )
+    origins = None if known is None else known[order]
+    attributes = attributes[order] if attributes.width else attributes
+    return _Sample(vectors[order], failed[order].astype(np.bool_), codes[order], origins, attributes, order)
 
 
 def _matrix(values: ArrayLike, name: str) -> Vectors:
@@ -278,7 +262,6 @@ def _matrix(values: ArrayLike, name: str) -> Vectors:
 
 
 def _codes(subjects: Sequence[object] | NDArray[np.generic] | None, n: int) -> Codes:
-    """Subjects as whole numbers from 0, in the order of their ids."""
     if subjects is None:
         return np.arange(n)
     ids = np.asarray(subjects)
@@ -293,7 +276,6 @@ def _codes(subjects: Sequence[object] | NDArray[np.generic] | None, n: int) -> C
 
 
 def _nothing_to_find(sample: _Sample) -> str | None:
-    """Why no cluster can be found, or None."""
     n, failures = len(sample.order), int(sample.is_failure.sum())
     if n == 0:
         return "Nothing to cluster: no rows."
@@ -348,7 +330,6 @@ def _departures(vectors: Vectors, origins: Vectors) -> Vectors:
 
 
 def _drawn(discovery: Flags, *, seed: int) -> Codes:
-    """Rows of the discovery half to fit to, in their order."""
     rows = np.flatnonzero(discovery)
     if len(rows) > MAX_FITTED:
         rows = np.sort(seeded(seed).choice(rows, MAX_FITTED, replace=False))
@@ -358,31 +339,27 @@ def _drawn(discovery: Flags, *, seed: int) -> Codes:
 def _labelings(points: Vectors, discovery: Flags, *, seed: int) -> list[Codes]:
     """For each number of clusters: the most likely component of each row, under a mixture fitted on the discovery half.
 
-    Empty where there are fewer than 20 rows a component.
+    None for numbers that leave fewer than 20 rows a component.
     """
-    fitted = points[_drawn(discovery, seed=seed)].astype(np.float64)
-    scale = float(fitted.var(axis=0).mean())
-    if scale <= 0:
-        return []
-    return [_labels(points, fitted, k, scale, seed) for k in SIZES if k * ROWS_PER_COMPONENT <= len(fitted)]
-
-
-def _labels(points: Vectors, fitted: NDArray[np.float64], k: int, scale: float, seed: int) -> Codes:
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    model = GaussianMixture(
-        k, covariance_type="diag", init_params="k-means++", n_init=3, reg_covar=0.01 * scale, random_state=seed
-    )
+    fitted, labelings = points[_drawn(discovery, seed=seed)].astype(np.float64), list[Codes]()
+    scale = float(fitted.var(axis=0).mean())
+    mixture = partial(GaussianMixture, covariance_type="diag", init_params="k-means++", n_init=3, random_state=seed)
     with warnings.catch_warnings(), threadpool_limits(1):
         # Whether the last digits have settled does not matter: candidates are tested.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(fitted)
-        blocks = (points[start : start + BLOCK_ROWS] for start in range(0, len(points), BLOCK_ROWS))
-        return np.concatenate([model.predict(block.astype(np.float64)) for block in blocks]).astype(np.int64)
+        for k in SIZES if scale > 0 else ():
+            if k * ROWS_PER_COMPONENT <= len(fitted):
+                model = mixture(k, reg_covar=0.01 * scale).fit(fitted)
+                blocks = (points[start : start + BLOCK_ROWS] for start in range(0, len(points), BLOCK_ROWS))
+                labels = [model.predict(block.astype(np.float64)) for block in blocks]
+                labelings.append(np.concatenate(labels).astype(np.int64))
+    return labelings
 
 
 def _candidates(sample: _Sample, discovery: Flags, labelings: Sequence[Codes]) -> list[_ClusterCandidate]:
@@ -417,24 +394,12 @@ def _standing_out(sample: _Sample, left: Flags, labelings: Sequence[Codes]) -> I
         yield labels, component
 
 
-def _has_enough(sample: _Sample, item: _ClusterCandidate, discovery: Flags) -> bool:
-    """Whether a cluster has subjects enough in all, and half as many to be confirmed on."""
-    everyone, others = (len(np.unique(sample.subjects[rows])) for rows in (item.inside, item.inside & ~discovery))
-    return everyone >= MIN_SUBJECTS and others >= MIN_SUBJECTS // 2
-
-
 def _cluster(
-    sample: _Sample,
-    item: _ClusterCandidate,
-    seen: HoldoutResult,
-    p: float,
-    *,
-    points: Vectors,
-    discovery: Flags,
-    seed: int,
-    threads: int,
+    sample: _Sample, item: _ClusterCandidate, points: Vectors, discovery: Flags, *, seed: int, threads: int
 ) -> tuple[Cluster, Flags]:
-    rate = _rate(sample, item.inside & ~discovery)
+    rows, n = item.inside & ~discovery, sample.n_subjects
+    errors = np.bincount(sample.subjects[rows], weights=sample.is_failure[rows], minlength=n)
+    rate = clustered_rate(errors, np.bincount(sample.subjects[rows], minlength=n))
     assert rate.value is not None
     assert rate.low is not None
     assert rate.high is not None
@@ -446,22 +411,16 @@ def _cluster(
         high=rate.high,
         failures=rate.numerator,
         trials=rate.denominator,
-        rest_rate=seen.rest_rate,
+        rest_rate=item.seen.rest_rate,
         support=int(item.inside.sum()),
         subjects=len(np.unique(sample.subjects[item.inside])),
-        p_adjusted=p,
+        p_adjusted=item.seen.p,
         share_of_failures=share,
         nearest=nearest,
         examples=_examples(sample, item.inside, points),
-        sentence=_sentence(rate, seen.rest_rate, share, nearest),
+        sentence=_sentence(rate, item.seen.rest_rate, share, nearest),
     )
     return cluster, item.inside
-
-
-def _rate(sample: _Sample, rows: Flags) -> Rate:
-    subjects = sample.subjects[rows]
-    errors = np.bincount(subjects, weights=sample.is_failure[rows], minlength=sample.n_subjects)
-    return clustered_rate(errors, np.bincount(subjects, minlength=sample.n_subjects))
 
 
 def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> ClusterDescription | None:
@@ -471,28 +430,19 @@ def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> Cl
     columns = sample.attributes.columns
     if not columns:
         return None
-    flag, subject = (_unlike(name, columns) for name in (_FLAG, _SUBJECT))
+    longest = max(map(len, columns))  # names that are longer are unlike any column's
+    flag, subject = "is in the cluster".ljust(longest + 1, "_"), "subject of the row".ljust(longest + 1, "_")
     table = sample.attributes.with_columns(pl.Series(flag, inside), pl.Series(subject, sample.subjects))
     found = find_slices(table, outcome=flag, subject=subject, columns=columns, seed=seed, threads=threads)
-    described = [_against(table, item.where, inside) for item in found.slices]
+    described = []
+    for item in found.slices:
+        rows = table.select(item.where.expression()).to_series().to_numpy()
+        both = float((rows & inside).sum())
+        described.append(ClusterDescription(item.where, both / float(rows.sum()), both / float(inside.sum())))
     return max(described, key=lambda item: item.precision * item.recall / (item.precision + item.recall), default=None)
 
 
-def _unlike(name: str, columns: Sequence[str]) -> str:
-    """The name, made unlike any of the columns."""
-    while name in columns:
-        name += "_"
-    return name
-
-
-def _against(table: "pl.DataFrame", where: Slice, inside: Flags) -> ClusterDescription:
-    rows = table.select(where.expression()).to_series().to_numpy()
-    both = float((rows & inside).sum())
-    return ClusterDescription(where, precision=both / float(rows.sum()), recall=both / float(inside.sum()))
-
-
 def _examples(sample: _Sample, inside: Flags, points: Vectors) -> tuple[int, ...]:
-    """The failures nearest to the cluster's centre, one a subject, as rows of the caller."""
     distances = np.linalg.norm(points - points[inside].mean(axis=0), axis=1)
     rows = np.flatnonzero(inside & sample.is_failure)
     rows = rows[np.argsort(distances[rows], kind="stable")]
@@ -501,17 +451,13 @@ def _examples(sample: _Sample, inside: Flags, points: Vectors) -> tuple[int, ...
 
 
 def _insufficient(sample: _Sample, item: _ClusterCandidate) -> InsufficientCluster:
+    rate, rest_rate = item.seen.rate, item.seen.rest_rate
     support, subjects = int(item.inside.sum()), len(np.unique(sample.subjects[item.inside]))
-    return InsufficientCluster(
-        rate=item.seen.rate,
-        rest_rate=item.seen.rest_rate,
-        support=support,
-        subjects=subjects,
-        sentence=(
-            f"{percent(item.seen.rate)} of a cluster of {support} attempts fail, {percent(item.seen.rest_rate)} of the "
-            f"rest, but it rests on {subjects} subjects: too few to confirm it on others."
-        ),
+    sentence = (
+        f"{percent(rate)} of a cluster of {support} attempts fail, {percent(rest_rate)} of the rest, but it rests on "
+        f"{subjects} subjects: too few to confirm it on others."
     )
+    return InsufficientCluster(rate, rest_rate, support, subjects, sentence)
 
 
 def _sentence(rate: Rate, rest_rate: float, share: float, nearest: ClusterDescription | None) -> str:
@@ -559,7 +505,7 @@ def _answer(
 def _conclusion(
     sample: _Sample, clusters: Sequence[Cluster], small: Sequence[InsufficientCluster], n_candidates: int
 ) -> str:
-    others = f" On too few subjects to tell: {len(small)} more." if small else ""
+    many, others = len(clusters), f" On too few subjects to tell: {len(small)} more." if small else ""
     if not clusters:
         return (
             f"No cluster is confirmed to fail more than the rest, in {len(sample.order)} attempts of "
@@ -567,7 +513,6 @@ def _conclusion(
         )
     described = sum(cluster.description is not None for cluster in clusters)
     share = sum(cluster.share_of_failures for cluster in clusters)
-    many = len(clusters)
     what = "1 cluster fails" if many == 1 else f"{many} clusters fail"
     return (
         f"{what} more than the rest, confirmed on subjects that did not propose, with {percent(share)} of all "

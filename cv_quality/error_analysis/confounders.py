@@ -6,6 +6,7 @@ No slice is found here; that is the work of `cv_quality.error_analysis.discovery
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -18,8 +19,7 @@ from cv_quality.error_analysis.holdout_test import holdout_test
 from cv_quality.error_analysis.slice_report import ConfoundedValue, figure
 from cv_quality.error_analysis.slices import Slice
 
-RAISED_Z: Final = 1.96
-RAISED_LIFT: Final = 1.15
+RAISED_Z, RAISED_LIFT = 1.96, 1.15
 MAX_REMAINING_SHARE: Final = 0.5
 """A value is explained by the slices when no more than this part of its excess is left outside of them."""
 MIN_REMAINING_P: Final = 0.01
@@ -43,24 +43,19 @@ def find_confounded(
     "Raised" is what a reader of a table of rates would call it: a row-level z of 1.96 and 1.15 times the others' rate.
 
     Args:
-        encoded: the table.
+        encoded, table: the table, and all its rows.
         layout: of the count cube, whose conditions are looked at.
-        table: all rows of the table.
         found: the confirmed slices.
     """
     if not found:
         return
     single = {item.where.columns[0] for item in found if len(item.where.columns) == 1}
     outside = ~np.logical_or.reduce([item.inside for item in found])
-    suspects = []
-    for index, column in enumerate(encoded.columns):
-        if column.name not in single:
-            suspects += list(_suspects(column, layout, index, table))
-    shown = 0
-    for _, index, mask in sorted(suspects, key=lambda item: -item[0]):
-        if shown < MAX_SHOWN and (item := _explained(encoded, table, index, mask, outside, found)) is not None:
-            shown += 1
-            yield item
+    columns = [(index, column) for index, column in enumerate(encoded.columns) if column.name not in single]
+    suspects = [item for index, column in columns for item in _suspects(column, layout, index, table)]
+    ranked = sorted(suspects, key=lambda item: -item[0])
+    explained = (_explained(encoded, table, index, mask, outside, found) for _, index, mask in ranked)
+    yield from islice((item for item in explained if item is not None), MAX_SHOWN)
 
 
 def _suspects(column: EncodedColumn, layout: Layout, index: int, table: Half) -> Iterator[tuple[float, int, Mask]]:
@@ -98,21 +93,17 @@ def _explained(
     failing = [float(table.outcome[rows].sum()) - after.rest_rate * int(np.count_nonzero(rows)) for rows in shared]
     order = np.argsort(-np.array(failing), kind="stable")
     by = tuple(found[int(place)].where.sentence() for place in order if failing[place] >= 0.2 * max(failing))
-    predicate = column.predicates(mask)[0]
-    value = predicate.value if not isinstance(predicate.value, tuple) else predicate.value[0]
-    words = Slice(column.predicates(mask)).sentence()
-    rates = (figure(item, encoded.kind) for item in (before, after.rate, after.rest_rate))
+    where = Slice(column.predicates(mask))
+    high, left, others = (figure(item, encoded.kind) for item in (before, after.rate, after.rest_rate))
     return ConfoundedValue(
         column=column.name,
-        value=value,
-        where=Slice(column.predicates(mask)),
+        value=where.where[0].values[0],
+        where=where,
         rate_before=before,
         rate_after=after.rate,
         rest_rate=after.rest_rate,
         by=by,
-        sentence="{} looks bad ({}); without {} it is {}, the others {}.".format(
-            words, next(rates), " or ".join(by), next(rates), next(rates)
-        ),
+        sentence=f"{where.sentence()} looks bad ({high}); without {' or '.join(by)} it is {left}, the others {others}.",
     )
 
 
@@ -128,8 +119,7 @@ def adjusted_odds(
     Args:
         encoded: the table.
         layout: of the count cube, whose coarse codes are the strata.
-        inside: rows of the slice.
-        slice_columns: columns of the slice itself.
+        inside, slice_columns: rows and columns of the slice itself.
     """
     others = [index for index, column in enumerate(encoded.columns) if column.name not in slice_columns]
     if encoded.kind != "rate" or not others:

@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.cube_kernels import count_cells, expand_cells, gains, weight_cells
+from cv_quality.error_analysis.cube_kernels import count_cells, expand_cells, gains
 from cv_quality.error_analysis.encoding import Bytes, Encoded, EncodedColumn, Mask
 from cv_quality.metrics.compiled import compiled
+from cv_quality.metrics.resampling import Codes, Floats
 
+Counts = TypeVar("Counts", NDArray[np.int32], Floats)
 MAX_CELLS: Final = 2_000_000
 MAX_PAIR_CELLS: Final = 1_000_000
 MAX_STEPS: Final = 2e10
@@ -41,7 +43,7 @@ class Axis:
     column: int
     coarse: Bytes
     size: int
-    ranges: NDArray[np.int64]
+    ranges: Codes
 
     @property
     def penalty(self) -> float:
@@ -69,8 +71,8 @@ class Layout:
     """
 
     axes: tuple[Axis, ...]
-    tables: NDArray[np.int64]
-    expanded: NDArray[np.int64]
+    tables: Codes
+    expanded: Codes
     penalty: NDArray[np.float32]
     n_cells: int
 
@@ -79,11 +81,11 @@ class Layout:
         return self.axes[column + 1]
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> Codes:
         return np.array([axis.size for axis in self.axes])
 
     @property
-    def ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def ranges(self) -> tuple[Codes, Codes]:
         """The conditions of all axes, filled up to one length, and how many each has."""
         counts = np.array([len(axis.ranges) for axis in self.axes])
         filled = np.zeros((len(self.axes), int(counts.max()), 2), np.int64)
@@ -106,8 +108,7 @@ def lay_out(encoded: Encoded, *, n_rows: int, condition_penalty: float) -> Layou
     With very many columns not every triple can be counted, nor every pair: the search goes on from those that are.
 
     Args:
-        encoded: the table.
-        n_rows: how many rows will be counted.
+        encoded, n_rows: the table, and how many rows will be counted.
         condition_penalty: of a condition, in units of the logarithm of the number of conditions to choose from.
     """
     n = len(encoded.columns)
@@ -119,11 +120,20 @@ def lay_out(encoded: Encoded, *, n_rows: int, condition_penalty: float) -> Layou
     triples = [(a, b, c) for a, b, c in _combined(n, 3, n_rows)] if pairs else []
     coarser = _finest(encoded, triples, most=MAX_CELLS - MAX_PAIR_CELLS) if triples else None
     shifted = [(a + n, b + n, c + n) for a, b, c in triples] if coarser else []
-    return _laid_out(
-        (WHOLE, *(finer or ()), *(coarser or ())),
-        singles + pairs + shifted,
-        n_columns=n,
-        condition_penalty=condition_penalty,
+    axes, columns = (WHOLE, *(finer or ()), *(coarser or ())), np.array(singles + pairs + shifted, np.int64)
+    cells, expanded = (
+        np.array(sizes)[columns].prod(axis=1)
+        for sizes in ([axis.size for axis in axes], [len(axis.ranges) for axis in axes])
+    )
+    single = np.array([0.0 if axis.column < 0 else math.log(n) + axes[axis.column + 1].penalty for axis in axes])
+    order = (columns > 0).sum(axis=1)
+    penalty = condition_penalty * (single[columns].sum(axis=1) - np.log(np.array([1, 1, 2, 6])[order]))
+    return Layout(
+        axes,
+        np.column_stack([columns, np.cumsum(cells) - cells]),
+        np.column_stack([columns, np.cumsum(expanded) - expanded]),
+        np.repeat(penalty, expanded).astype(np.float32),
+        int(cells.sum()),
     )
 
 
@@ -148,26 +158,6 @@ def _finest(encoded: Encoded, tables: Sequence[tuple[int, int, int]], *, most: i
         if most is None or widest[columns].prod(axis=1).sum() <= most:
             return axes
     return None
-
-
-def _laid_out(
-    axes: tuple[Axis, ...], tables: Sequence[tuple[int, int, int]], *, n_columns: int, condition_penalty: float
-) -> Layout:
-    columns = np.array(tables, np.int64).reshape(-1, 3)
-    sizes, options = np.array([axis.size for axis in axes]), np.array([len(axis.ranges) for axis in axes])
-    cells, expanded = sizes[columns].prod(axis=1), options[columns].prod(axis=1)
-    single = np.array(
-        [0.0 if axis.column < 0 else math.log(n_columns) + axes[axis.column + 1].penalty for axis in axes]
-    )
-    order = (columns > 0).sum(axis=1)
-    penalty = condition_penalty * (single[columns].sum(axis=1) - np.log(np.array([1, 1, 2, 6])[order]))
-    return Layout(
-        axes,
-        np.column_stack([columns, np.cumsum(cells) - cells]),
-        np.column_stack([columns, np.cumsum(expanded) - expanded]),
-        np.repeat(penalty, expanded).astype(np.float32),
-        int(cells.sum()),
-    )
 
 
 def _levels(column: EncodedColumn, index: int, *, most: int) -> Axis:
@@ -195,14 +185,11 @@ def _bins(column: EncodedColumn, index: int, *, bins: int) -> Axis:
     has_missing = column.missing is not None
     if not has_missing:
         coarse = np.minimum(coarse, n_bins - 1).astype(np.uint8)
-    return Axis(index, coarse, n_bins + has_missing, _sided(n_bins, has_missing=has_missing))
-
-
-def _sided(n_bins: int, *, has_missing: bool) -> NDArray[np.int64]:
     upto = [(0, cut) for cut in range(n_bins - 1)]
     above = [(cut + 1, n_bins - 1) for cut in range(n_bins - 1)]
     inner = [(cut, cut) for cut in range(1, n_bins - 1)]
-    return np.array([*upto, *above, *inner, *([(n_bins, n_bins)] if has_missing else [])], np.int64).reshape(-1, 2)
+    ranges = np.array([*upto, *above, *inner, *([(n_bins, n_bins)] if has_missing else [])], np.int64).reshape(-1, 2)
+    return Axis(index, coarse, n_bins + has_missing, ranges)
 
 
 class Cube:
@@ -214,75 +201,60 @@ class Cube:
         self._rows = np.zeros(layout.n_cells, np.int32)
         self._failures = np.zeros(layout.n_cells, np.float64)
 
-    def add(self, codes: Bytes, outcome: NDArray[np.float64], *, is_rate: bool, sign: int = 1) -> None:
+    def add(self, codes: Bytes, outcome: Floats, *, is_rate: bool, sign: int = 1) -> None:
         """Count rows in, or off again.
 
         Args:
             codes: uint8 (columns, rows), of the table's columns.
-            outcome: of each row.
-            is_rate: whether it is a failure, not a loss.
+            outcome, is_rate: of each row; whether it is a failure, not a loss.
             sign: -1 to count off.
         """
-        coarse = self._coarse(codes)
-        self._rows += sign * self._counted(coarse)
-        added = self._counted(coarse[:, outcome > 0]) if is_rate else self._weighted(coarse, outcome)
-        self._failures += sign * added
-
-    def cells(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sum up rows and failures of every conjunction of conditions."""
-        return self._expand(self._rows), self._expand(self._failures)
-
-    def _coarse(self, codes: Bytes) -> Bytes:
         coarse = np.zeros((len(self.layout.axes), codes.shape[1]), np.uint8)
         for row, axis in zip(coarse[1:], self.layout.axes[1:], strict=True):
             np.take(axis.coarse, codes[axis.column], out=row)
-        return coarse
+        rows = np.zeros(self.layout.n_cells, np.int32)
+        self._rows += sign * self._counted(rows, coarse)
+        if is_rate:
+            self._failures += sign * self._counted(np.zeros_like(rows), coarse[:, outcome > 0])
+        else:
+            self._failures += sign * self._counted(np.zeros_like(self._failures), coarse, outcome)
 
-    def _counted(self, coarse: Bytes) -> NDArray[np.int32]:
-        out = np.zeros(self.layout.n_cells, np.int32)
-        self._over_tables(lambda part: compiled(count_cells)(coarse, part, self.layout.sizes, out))
+    def cells(self) -> tuple[Floats, Floats]:
+        """Sum up rows and failures of every conjunction of conditions."""
+        return self._expand(self._rows), self._expand(self._failures)
+
+    def _counted(self, out: Counts, coarse: Bytes, weights: Floats | None = None) -> Counts:
+        tables, sizes = self.layout.tables, self.layout.sizes
+        self._over_tables(lambda part: compiled(count_cells)(coarse, weights, tables[part], sizes, out))
         return out
 
-    def _weighted(self, coarse: Bytes, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.zeros(self.layout.n_cells, np.float64)
-        self._over_tables(lambda part: compiled(weight_cells)(coarse, weights, part, self.layout.sizes, out))
-        return out
-
-    def _over_tables(self, count: Callable[[NDArray[np.int64]], None]) -> None:
-        """Each thread counts tables of its own, so that no two write to one place."""
+    def _over_tables(self, count: Callable[[Codes], None]) -> None:
+        """Each thread has tables of its own, so that no two write to one place."""
         with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(count, np.array_split(self.layout.tables, self._threads)))
+            list(pool.map(count, np.array_split(np.arange(len(self.layout.tables)), self._threads)))
 
-    def _expand(self, cells: NDArray[np.int32] | NDArray[np.float64]) -> NDArray[np.float64]:
+    def _expand(self, cells: NDArray[np.int32] | Floats) -> Floats:
         layout, whole = self.layout, cells.astype(np.float64)
         if len(layout.penalty) == len(whole) and all(len(axis.ranges) == axis.size for axis in layout.axes):
             return whole
         out = np.empty(len(layout.penalty))
         ranges, n_ranges = layout.ranges
-        parts = np.array_split(np.arange(len(layout.tables)), self._threads)
 
-        def fill(rows: NDArray[np.int64]) -> None:
-            tables, expanded = layout.tables[rows], layout.expanded[rows]
+        def fill(part: Codes) -> None:
+            tables, expanded = layout.tables[part], layout.expanded[part]
             compiled(expand_cells)(whole, tables, expanded, layout.sizes, ranges, n_ranges, out)
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(fill, parts))
+        self._over_tables(fill)
         return out
 
 
 def cell_gains(
-    counts: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    *,
-    totals: tuple[float, float, float],
-    least: int,
-    lift: float,
+    counts: Floats, sums: Floats, *, totals: tuple[float, float, float], least: int, lift: float
 ) -> NDArray[np.float32]:
     """Compute the gain of every cell; see `cube_kernels.gains`.
 
     Args:
-        counts: rows of each cell.
-        sums: failures (or loss) of each cell.
+        counts, sums: rows and failures (or loss) of each cell.
         totals: rows, failures (or loss), and the variance of a loss; below 0 for a rate.
         least: fewest rows of a cell, and of the rest.
         lift: how many times the rest's rate it must have.

@@ -8,17 +8,21 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.encoding import Bytes
+from cv_quality.metrics.resampling import Codes, Floats
+
+Counts = NDArray[np.int32] | Floats
+
 BLOCK = 8_192
 """Rows counted at a time: their codes stay in a core's first-level cache over all tables."""
 
 
-def count_cells(
-    codes: NDArray[np.uint8], pairs: NDArray[np.int64], sizes: NDArray[np.int64], out: NDArray[np.int32]
-) -> None:
-    """Add every row to its cell of every table.
+def count_cells(codes: Bytes, weights: Floats | None, pairs: Codes, sizes: Codes, out: Counts) -> None:
+    """Add every row, or its weight, to its cell of every table.
 
     Args:
         codes: (columns, rows).
+        weights: (rows,); None counts rows.
         pairs: (tables, 4): first, second and third column, and where the table starts in `out`; tables of one pair of
             first columns follow each other, so that the pair is combined once.
         sizes: codes of each column.
@@ -37,46 +41,11 @@ def count_cells(
             third, offset = pairs[table, 2], pairs[table, 3]
             size = sizes[third]
             for i in range(n):
-                out[offset + pair[i] * size + codes[third, start + i]] += 1
-
-
-def weight_cells(
-    codes: NDArray[np.uint8],
-    weights: NDArray[np.float64],
-    pairs: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    """Add every row's weight to its cell of every table.
-
-    Args:
-        codes, pairs, sizes, out: as of `count_cells`.
-        weights: (rows,).
-    """
-    rows = codes.shape[1]
-    pair = np.empty(BLOCK, np.int32)
-    for start in range(0, rows, BLOCK):
-        n = min(BLOCK, rows - start)
-        first, second = -1, -1
-        for table in range(pairs.shape[0]):
-            if pairs[table, 0] != first or pairs[table, 1] != second:
-                first, second = pairs[table, 0], pairs[table, 1]
-                for i in range(n):
-                    pair[i] = codes[first, start + i] * sizes[second] + codes[second, start + i]
-            third, offset = pairs[table, 2], pairs[table, 3]
-            size = sizes[third]
-            for i in range(n):
-                out[offset + pair[i] * size + codes[third, start + i]] += weights[start + i]
+                out[offset + pair[i] * size + codes[third, start + i]] += 1 if weights is None else weights[start + i]
 
 
 def expand_cells(
-    cells: NDArray[np.float64],
-    tables: NDArray[np.int64],
-    expanded: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    ranges: NDArray[np.int64],
-    n_ranges: NDArray[np.int64],
-    out: NDArray[np.float64],
+    cells: Floats, tables: Codes, expanded: Codes, sizes: Codes, ranges: Codes, n_ranges: Codes, out: Floats
 ) -> None:
     """Sum cells of codes up to cells of conditions, on each axis from the first to the last code of each condition.
 
@@ -111,13 +80,7 @@ def expand_cells(
                     out[start + z] = total
 
 
-def gains(
-    counts: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    totals: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    out: NDArray[np.float32],
-) -> None:
+def gains(counts: Floats, sums: Floats, totals: Floats, limits: Floats, out: NDArray[np.float32]) -> None:
     """Compute the log-likelihood that each cell gains by a rate of its own, -inf where it is out of the limits.
 
     A rate: k log(k/n) + (n - k) log(1 - k/n) for the cell and for the rest, less the same for both together. A mean:

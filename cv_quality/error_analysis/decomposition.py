@@ -5,7 +5,6 @@ It works on counts per subject and part; what a part is, and what is said about 
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias, TypeVar, cast
@@ -13,10 +12,8 @@ from typing import TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.resampling import seeded, subject_weights
+from cv_quality.metrics.resampling import Codes, Floats, seeded, subject_weights
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
 Exact: TypeAlias = NDArray[np.object_]
 """An array of fractions."""
 Numbers = TypeVar("Numbers", Floats, Exact)
@@ -25,11 +22,8 @@ MIX, RATE, CHANGE = 0, 1, 2
 BEFORE, AFTER = 0, 1
 GRID_BITS = 52
 MAX_RESAMPLED = 4_096
-"""Subjects of a stratum that are resampled one by one; of more, random groups of about equal number are.
-
-Subjects that are merged at random stay independent, so the variance stays what it is, and 4,095 degrees of freedom are
-as good as infinitely many.
-"""
+"""Subjects of a stratum that are resampled one by one; of more, random groups of about equal number are. Merged at
+random, they stay independent: the variance stays, and 4,095 degrees of freedom are as good as infinitely many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +31,8 @@ class Rows:
     """The rows of both tables, shape (rows,) each.
 
     Attributes:
-        subject: code of the subject, from 0.
+        subject, part: codes of the subject and of the part, from 0.
         is_after: whether the row is of the second table.
-        part: code of the part, from 0.
         outcome: 1 for a failure and 0 for none, or a loss.
     """
 
@@ -55,8 +48,7 @@ class SubjectCounts:
 
     Attributes:
         rows, failures: shape (units, 2, parts), before then after; failures are sums of a loss where it is one.
-        n_subjects: subjects behind them.
-        n_paired: of them, those with rows in both tables.
+        n_subjects, n_paired: subjects behind them, and of those, subjects with rows in both tables.
     """
 
     rows: Floats
@@ -80,13 +72,16 @@ def subject_counts(rows: Rows, *, n_parts: int, seed: int) -> SubjectCounts:
     """Count the rows and failures of each subject in each part of each table.
 
     Args:
-        rows: of both tables.
-        n_parts: parts that they are in.
-        seed: of the groups of subjects.
+        rows, n_parts, seed: of both tables, the parts that they are in, and of the groups of subjects.
     """
     n_subjects = int(rows.subject.max()) + 1
     present = np.bincount(rows.subject * 2 + rows.is_after, minlength=2 * n_subjects).reshape(n_subjects, 2) > 0
-    unit = _units(_strata(present), n_subjects, seed=seed)
+    # What each subject is resampled with: itself, or a random group of its stratum.
+    rng, unit, first = seeded(seed), np.zeros(n_subjects, np.int64), 0
+    for codes in _strata(present):
+        n = min(len(codes), MAX_RESAMPLED)
+        unit[codes] = first + (np.arange(n) if n == len(codes) else rng.permutation(len(codes)) % n)
+        first += n
     shape = (int(unit.max()) + 1, 2, n_parts)
     cells = (unit[rows.subject] * 2 + rows.is_after) * n_parts + rows.part
     counts = np.bincount(cells, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
@@ -98,16 +93,6 @@ def _strata(present: NDArray[np.bool_]) -> list[Codes]:
     """Those that are resampled among themselves: in both tables, in the first only, in the second only."""
     is_before, is_after = present.T
     return [np.flatnonzero(chosen) for chosen in (is_before & is_after, is_before & ~is_after, is_after & ~is_before)]
-
-
-def _units(strata: list[Codes], n_subjects: int, *, seed: int) -> Codes:
-    """The unit that each subject is resampled with: itself, or a random group of its stratum."""
-    rng, unit, first = seeded(seed), np.zeros(n_subjects, np.int64), 0
-    for codes in strata:
-        n = min(len(codes), MAX_RESAMPLED)
-        unit[codes] = first + (np.arange(n) if n == len(codes) else rng.permutation(len(codes)) % n)
-        first += n
-    return unit
 
 
 def contributions(rows: Numbers, failures: Numbers) -> Numbers:
@@ -174,10 +159,8 @@ def half_widths(counts: SubjectCounts, *, replicates: int, level: float, seed: i
     smaller table, since a bootstrap of n draws shows a variance that is too small by that much. Both tables need two.
 
     Args:
-        counts: of subjects.
-        replicates: of the bootstrap.
+        counts, replicates, seed: of subjects, and of the bootstrap.
         level: confidence of the intervals.
-        seed: of the bootstrap.
     """
     from scipy import special
 
@@ -207,36 +190,25 @@ def replicated(counts: SubjectCounts, *, replicates: int, seed: int) -> Floats:
     """Compute the contributions with subjects drawn again, one weight for both tables.
 
     Args:
-        counts: of subjects.
-        replicates: of the bootstrap.
-        seed: of the bootstrap.
+        counts, replicates, seed: of subjects, and of the bootstrap.
 
     Returns:
         Shape (replicates, 3, parts + 1), the whole last.
     """
     n_units, _, n_parts = counts.rows.shape
     per_unit = np.stack([counts.rows, counts.failures], axis=1).reshape(n_units, -1)
-    drawn = []
-    for weights in _weights(_resampled(counts.is_present), n_units, replicates=replicates, seed=seed):
-        made = (weights @ per_unit).reshape(-1, 2, 2, n_parts)
-        drawn.append(with_whole(contributions(made[:, 0], made[:, 1])))
-    return np.concatenate(drawn)
-
-
-def _resampled(present: NDArray[np.bool_]) -> list[Codes]:
-    """The strata, none of a single unit, which could not vary: it is drawn together with those of both tables."""
-    both, *single = _strata(present)
+    both, *single = _strata(counts.is_present)
+    # A single unit could not vary: it is drawn together with those of both tables.
     joined = np.concatenate([both, *(codes for codes in single if len(codes) == 1)])
-    return [codes for codes in (joined, *(codes for codes in single if len(codes) > 1)) if len(codes)]
-
-
-def _weights(strata: list[Codes], n_units: int, *, replicates: int, seed: int) -> Iterator[Floats]:
-    """How often each unit is drawn, each stratum as often as it has units: shape (some replicates, units)."""
+    strata = [codes for codes in (joined, *(codes for codes in single if len(codes) > 1)) if len(codes)]
     streams = [
         subject_weights(codes, n_units, replicates=replicates, seed=3 * seed + i) for i, codes in enumerate(strata)
     ]
+    drawn = []
     for blocks in zip(*streams, strict=True):
-        yield sum(blocks[1:], start=blocks[0])
+        made = (sum(blocks[1:], start=blocks[0]) @ per_unit).reshape(-1, 2, 2, n_parts)
+        drawn.append(with_whole(contributions(made[:, 0], made[:, 1])))
+    return np.concatenate(drawn)
 
 
 def with_whole(parts: Floats) -> Floats:

@@ -49,8 +49,7 @@ def find_slices(
         outcome: true or 1 for a failure, or a number that is worse the higher it is (a loss).
         subject: whose row it is; rows of one subject are not independent. None takes every row for itself.
         columns: where conditions are looked for; by default all others.
-        seed: of the split.
-        threads: for counting.
+        seed, threads: of the split, and for counting.
 
     Raises:
         SliceError: no such column, no rows, an outcome that is no flag and no number or has nulls, no column to search.
@@ -66,7 +65,7 @@ def find_slices(
     encoded = encode(table.lazy(), outcome=outcome, subject=subject, columns=columns)
     if not encoded.columns and not encoded.skipped:
         raise SliceError("the table has no column but the outcome and the subject: nothing can describe a slice")
-    found = _Found((), (), ())
+    found = _Found()
     if encoded.columns and encoded.n_subjects > 1 and float(encoded.outcome.var()) > 0:
         found = _search(encoded, seed=seed, threads=threads)
     return SliceReport(
@@ -80,7 +79,7 @@ def find_slices(
         insufficient=found.insufficient,
         explained_away=found.confounded,
         skipped=encoded.skipped,
-        conclusion=_conclusion(encoded, found, has_subjects=subject is not None),
+        conclusion=_conclusion(encoded, found),
         seed=seed,
         seconds=round(time.perf_counter() - started, 3),
     )
@@ -88,9 +87,9 @@ def find_slices(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    slices: tuple[SliceFinding, ...]
-    insufficient: tuple[InsufficientSlice, ...]
-    confounded: tuple[ConfoundedValue, ...]
+    slices: tuple[SliceFinding, ...] = ()
+    insufficient: tuple[InsufficientSlice, ...] = ()
+    confounded: tuple[ConfoundedValue, ...] = ()
 
 
 def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
@@ -103,8 +102,7 @@ def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
 
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
         candidates = list(pool.map(candidates_of, halves))
-    tested: list[HoldoutCandidate] = []
-    few: list[Masks] = []
+    tested, few = list[HoldoutCandidate](), list[Masks]()
     for found_on, holdout in ((0, 1), (1, 0)):
         rest = np.ones(halves[holdout].n_rows, np.bool_)
         for candidate in candidates[found_on]:
@@ -161,10 +159,8 @@ def _slice_findings(
 
 
 def _finding(encoded: Encoded, half: Half, layout: Layout, item: HoldoutCandidate, rest: Flags) -> SliceFinding:
-    where = encoded.slice_of(item.masks)
-    inside = half.inside(item.masks)
+    where, inside, everywhere = encoded.slice_of(item.masks), half.inside(item.masks), encoded.inside(item.masks)
     rate, low, high = _interval(half, inside)
-    everywhere = encoded.inside(item.masks)
     odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
     above = encoded.outcome - encoded.outcome.min()
     finding = SliceFinding(
@@ -187,18 +183,15 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: HoldoutCandidat
 
 def _interval(half: Half, inside: Flags) -> tuple[float, float, float]:
     """The slice's rate with its 95 % interval, clustered by subject; for a loss, the mean with t over subjects."""
-    outcome = half.outcome[inside]
-    rows, sums = half.per_subject(inside)
-    if half.is_rate:
-        rate = clustered_rate(sums.astype(np.int64), rows.astype(np.int64))
-        mean = float(outcome.mean())
-        return mean, mean if rate.low is None else rate.low, mean if rate.high is None else rate.high
     from scipy import special
 
-    mean = float(outcome.mean())
-    deviations = sums - mean * rows
-    error = math.sqrt(float(deviations @ deviations) * len(rows) / max(len(rows) - 1, 1)) / len(outcome)
-    reach = float(special.stdtrit(max(len(rows) - 1, 1), 0.975)) * error
+    mean, (rows, sums) = float(half.outcome[inside].mean()), half.per_subject(inside)
+    if half.is_rate:
+        rate = clustered_rate(sums.astype(np.int64), rows.astype(np.int64))
+        return mean, mean if rate.low is None else rate.low, mean if rate.high is None else rate.high
+    freedom, deviations = max(len(rows) - 1, 1), sums - mean * rows
+    error = math.sqrt(float(deviations @ deviations) * len(rows) / freedom) / np.count_nonzero(inside)
+    reach = float(special.stdtrit(freedom, 0.975)) * error
     return mean, mean - reach, mean + reach
 
 
@@ -213,21 +206,16 @@ def _insufficient(
         if shown == MAX_INSUFFICIENT or not inside.any() or inside.all():
             continue
         shown += 1
-        where = encoded.slice_of(masks)
-        rate, rest_rate = float(encoded.outcome[inside].mean()), float(encoded.outcome[rest & ~inside].mean())
+        where, rest = encoded.slice_of(masks), rest & ~inside
+        rate, rest_rate = (float(encoded.outcome[rows].mean()) for rows in (inside, rest))
         subjects = _n_subjects(encoded, inside)
         people = _unit(encoded) if subjects != 1 else _unit(encoded).removesuffix("s")
-        rest = rest & ~inside
+        sentence = (
+            f"{where.sentence()}: {figure(rate, encoded.kind)} against {figure(rest_rate, encoded.kind)} elsewhere, "
+            f"but of {subjects} {people} only: not enough to tell the slice from them."
+        )
         if rate > rest_rate:
-            yield InsufficientSlice(
-                where=where,
-                rate=rate,
-                rest_rate=rest_rate,
-                support=int(inside.sum()),
-                subjects=subjects,
-                sentence=f"{where.sentence()}: {figure(rate, encoded.kind)} against {figure(rest_rate, encoded.kind)} "
-                f"elsewhere, but of {subjects} {people} only: not enough to tell the slice from them.",
-            )
+            yield InsufficientSlice(where, rate, rest_rate, int(inside.sum()), subjects, sentence)
 
 
 def _n_subjects(encoded: Encoded, inside: Flags) -> int:
@@ -253,19 +241,17 @@ def _sentence(item: SliceFinding, encoded: Encoded) -> str:
     )
 
 
-def _conclusion(encoded: Encoded, found: _Found, *, has_subjects: bool) -> str:
-    """One plain sentence on whether anything is real."""
-    people = "subject" if encoded.n_subjects == 1 else "subjects"
-    rows = f"{encoded.n_rows:,} rows" + (f" of {encoded.n_subjects:,} {people}" if has_subjects else "")
-    if encoded.outcome.min() == encoded.outcome.max():
-        what = (
-            "none fails" if encoded.outcome.max() <= 0 else "all fail" if encoded.kind == "rate" else "all lose alike"
-        )
+def _conclusion(encoded: Encoded, found: _Found) -> str:
+    rows = f"{encoded.n_rows:,} rows"
+    if encoded.subjects is not None:
+        rows += f" of {encoded.n_subjects:,} {'subject' if encoded.n_subjects == 1 else 'subjects'}"
+    lowest, highest = encoded.outcome.min(), encoded.outcome.max()
+    if lowest == highest:
+        what = "none fails" if highest <= 0 else "all fail" if encoded.kind == "rate" else "all lose alike"
         return f"Nothing to tell apart: of {rows} {what}."
     if not encoded.columns:
-        return (
-            f"Nothing was searched: of the table's columns none can describe a slice ({len(encoded.skipped)} skipped)."
-        )
+        skipped = f"{len(encoded.skipped)} skipped"
+        return f"Nothing was searched: of the table's columns none can describe a slice ({skipped})."
     if found.slices:
         share = 100 * min(1.0, sum(item.share_of_failures for item in found.slices))
         p = max(item.p_adjusted for item in found.slices)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cv_quality.error_analysis.slice_report import Kind
 from cv_quality.error_analysis.slices import Predicate, Slice, Value, is_missing
 from cv_quality.errors import SliceError, near
+from cv_quality.metrics.resampling import Codes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,8 +25,7 @@ Mask = NDArray[np.bool_]
 """Which of the 256 codes of a column a condition holds for."""
 
 MAX_CODES: Final = 254
-MIN_ROWS: Final = 5
-MIN_SHARE: Final = 1e-3
+MIN_ROWS, MIN_SHARE = 5, 1e-3
 """Values with fewer rows than these are pooled: no slice of a report rests on one of them."""
 MAX_LISTED_VALUES: Final = 12
 """A number with no more distinct values than this is searched value by value."""
@@ -84,8 +84,7 @@ class Encoded:
     """A table ready for the search.
 
     Attributes:
-        columns: what is searched.
-        skipped: what is not, with the reason.
+        columns, skipped: what is searched, and what is not, with the reason.
         outcome: float64 (n,): 1 for a failure and 0 for none, or a loss.
         subjects: int64 (n,), 0 to n_subjects - 1, or None where rows stand for themselves.
     """
@@ -94,7 +93,7 @@ class Encoded:
     skipped: dict[str, str]
     kind: Kind
     outcome: NDArray[np.float64]
-    subjects: NDArray[np.int64] | None
+    subjects: Codes | None
     n_subjects: int
 
     @property
@@ -133,10 +132,9 @@ def encode(
             raise SliceError(f"the table has no column {name!r}: {near(name, schema)}")
     values, kind = _outcome(_read(table, outcome), name=outcome)
     subjects, n_subjects = (None, len(values)) if subject is None else _subjects(_read(table, subject), name=subject)
-    found: dict[str, EncodedColumn | str] = {}
-    for name in dict.fromkeys(columns if columns is not None else schema):
-        if name not in (outcome, subject):
-            found[name] = _column(_read(table, name), name=name, subjects=subjects, n_subjects=n_subjects)
+    names = dict.fromkeys(schema if columns is None else columns)
+    searched = [name for name in names if name not in (outcome, subject)]
+    found = {name: _column(_read(table, name), name, subjects, n_subjects) for name in searched}
     return Encoded(
         columns=tuple(item for item in found.values() if isinstance(item, EncodedColumn)),
         skipped={name: item for name, item in found.items() if isinstance(item, str)},
@@ -169,11 +167,9 @@ def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Ki
             "make it one, for example with a comparison"
         )
     numbers = values.cast(pl.Float64).to_numpy()
-    unusable = np.count_nonzero(~np.isfinite(numbers))
-    if unusable:
-        raise SliceError(
-            f"outcome {name!r}: {unusable} of {len(numbers)} rows are null or not finite: fill them or leave them out"
-        )
+    if unusable := np.count_nonzero(~np.isfinite(numbers)):
+        rows = f"{unusable} of {len(numbers)} rows"
+        raise SliceError(f"outcome {name!r}: {rows} are null or not finite: fill them or leave them out")
     is_boolean = values.dtype == pl.Boolean or bool(np.isin(values.unique().cast(pl.Float64).to_numpy(), (0, 1)).all())
     return numbers, "rate" if is_boolean else "loss"
 
@@ -186,19 +182,15 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
         raise SliceError(f"subject {name!r}: expected a name or a number, found {values.dtype}")
     if values.dtype.is_float():
         values = values.fill_nan(None)
-    nulls = values.null_count()
-    if nulls:
-        raise SliceError(
-            f"subject {name!r}: {nulls} of {len(values)} rows name no subject: fill them or leave them out"
-        )
+    if nulls := values.null_count():
+        rows = f"{nulls} of {len(values)} rows"
+        raise SliceError(f"subject {name!r}: {rows} name no subject: fill them or leave them out")
     known = values.unique().sort()
     codes = values.replace_strict(known, pl.int_range(len(known), eager=True), return_dtype=pl.Int64)
     return codes.to_numpy(), len(known)
 
 
-def _column(
-    values: "pl.Series", *, name: str, subjects: NDArray[np.int64] | None, n_subjects: int
-) -> EncodedColumn | str:
+def _column(values: "pl.Series", name: str, subjects: Codes | None, n_subjects: int) -> EncodedColumn | str:
     """The column as codes, or the reason why it is not searched."""
     import polars as pl
 
@@ -215,21 +207,15 @@ def _column(
     is_whole = not values.dtype.is_float() or bool((values.drop_nulls() % 1 == 0).all())
     if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, MAX_LISTED_VALUES):
         return f"an identifier: {n_values} values in {n_known} rows"
-    if is_whole and subjects is not None and _names_subjects(values, n_values, subjects, n_subjects):
-        return f"an identifier of the subjects: {n_values} values for {n_subjects}"
+    is_many = n_values > MAX_LISTED_VALUES and n_values >= IDENTIFIER_SHARE * n_subjects
+    if is_whole and subjects is not None and is_many:
+        # Whether every subject has values of its own, one or, as with sessions, several.
+        pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
+        if pairs.n_unique() == n_values:
+            return f"an identifier of the subjects: {n_values} values for {n_subjects}"
     if values.dtype.is_numeric():
         return _numbers(values, name=name, n_values=n_values)
     return _values(values, name=name)
-
-
-def _names_subjects(values: "pl.Series", n_values: int, subjects: NDArray[np.int64], n_subjects: int) -> bool:
-    """Whether nearly every subject has values of its own, one or, as with sessions, several."""
-    import polars as pl
-
-    if n_values <= MAX_LISTED_VALUES or n_values < IDENTIFIER_SHARE * n_subjects:
-        return False
-    pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
-    return pairs.n_unique() == n_values
 
 
 def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
@@ -237,19 +223,16 @@ def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
     import polars as pl
 
     if values.dtype != pl.Boolean:
-        values = values.cast(pl.String)
-        values = (
-            values.to_frame().select(pl.when(~is_missing(pl.col(values.name))).then(pl.col(values.name))).to_series()
-        )
+        text = pl.col(values.name).cast(pl.String)
+        values = values.to_frame().select(pl.when(~is_missing(text)).then(text)).to_series()
     counted = values.value_counts(name="rows").sort("rows", values.name, descending=[True, False], nulls_last=True)
     kept = counted.filter(pl.col("rows") >= min_rows(len(values))).head(MAX_CODES)
     if kept.is_empty():
         return f"no value of {counted.height} reaches {min_rows(len(values))} rows"
     labels = kept[values.name]
     other = None if kept.height == counted.height else kept.height
-    codes = values.replace_strict(
-        labels, pl.int_range(kept.height, dtype=pl.UInt8, eager=True), default=other, return_dtype=pl.UInt8
-    )
+    places = pl.int_range(kept.height, dtype=pl.UInt8, eager=True)
+    codes = values.replace_strict(labels, places, default=other, return_dtype=pl.UInt8)
     return EncodedColumn(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
 
 
@@ -309,5 +292,5 @@ def _roundest(low: float, high: float) -> float:
 
 def _order(value: Value) -> tuple[bool, bool, float, str]:
     """Numbers by size, then texts, missing last."""
-    is_number = isinstance(value, int | float)
-    return value is None, not is_number, float(value) if isinstance(value, int | float) else 0.0, str(value)
+    size = float(value) if isinstance(value, int | float) else None
+    return value is None, size is None, size or 0.0, str(value)

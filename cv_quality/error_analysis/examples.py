@@ -26,6 +26,7 @@ PASSES_SEARCHED, FAILURES_SEARCHED, FAILURES_PAIRED = 20_000, 50_000, 256
 among the failures nearest to the slice's centre."""
 
 Role = Literal["failure", "nearest_pass", "differs_in_one"]
+Flags = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 Distances = NDArray[np.float32]
 
@@ -38,8 +39,7 @@ class Example:
         rank: place of the slice, from 1.
         role: a typical failure, its nearest pass, or the failure of a pair that differs in one condition.
         position: place within the role, from 1.
-        row: index among the rows of the population.
-        partner: index of the row that it is paired with.
+        row, partner: index among the rows of the population, and of the row that it is paired with.
         difference: the one condition in which the pair differs, in words.
     """
 
@@ -61,7 +61,7 @@ class _Conditions:
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
-    is_number: NDArray[np.bool_]
+    is_number: Flags
 
     def distances(self, point: NDArray[np.float32], rows: Rows) -> Distances:
         """Compute the distance of a point to each row in each column, 0 to 1, shape (rows, columns).
@@ -72,13 +72,7 @@ class _Conditions:
         apart = np.abs(others - point)
         found = np.where(self.is_number, np.minimum(apart, 1), apart > 0).astype(np.float32)
         missing = np.isnan(others) != np.isnan(point)
-        distances: Distances = np.where(np.isnan(apart), missing, found).astype(np.float32)
-        return distances
-
-    def same(self, distances: Distances) -> NDArray[np.bool_]:
-        """Tell whether the values count as equal, per row and column."""
-        equal: NDArray[np.bool_] = distances <= np.where(self.is_number, np.float32(TOLERANCE), np.float32(0))
-        return equal
+        return np.asarray(np.where(np.isnan(apart), missing, found), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +80,7 @@ class _Trials:
     """The rows of a population in the order of their keys, as they are compared.
 
     Attributes:
-        frame: the rows.
-        order: index of each among the rows of the population.
+        frame, order: the rows, and the index of each among those of the population.
         score: scaled as conditions are, shape (rows, 1); (rows, 0) where there is none.
         unit: code of the unit.
     """
@@ -97,7 +90,7 @@ class _Trials:
     conditions: _Conditions
     score: NDArray[np.float32]
     unit: NDArray[np.int64]
-    is_failure: NDArray[np.bool_]
+    is_failure: Flags
 
 
 def choose_examples(population: Population, *, slices: Sequence[Slice], seed: int = 0) -> list[Example]:
@@ -134,8 +127,7 @@ def choose_examples(population: Population, *, slices: Sequence[Slice], seed: in
         return []
     trials = _prepare(population, slices)
     rng = np.random.default_rng(seed)
-    chosen: list[Example] = []
-    taken = np.zeros(len(trials.order), dtype=np.bool_)
+    chosen, taken = list[Example](), np.zeros(len(trials.order), dtype=np.bool_)
     for rank, found in enumerate(slices, 1):
         inside = trials.frame.select(found.expression()).to_series().to_numpy()
         own = inside & ~taken if (inside & ~taken & trials.is_failure).any() else inside
@@ -156,13 +148,15 @@ def _prepare(population: Population, slices: Sequence[Slice]) -> _Trials:
 
     order = population.rows.select(pl.arg_sort_by(*population.key)).to_series().to_numpy().astype(np.intp)
     frame = population.rows[order]
-    names = list(population.columns)
-    names += [name for found in slices for name in _own_columns(population, found) if name in frame.columns]
-    names = list(dict.fromkeys(names))
+    own = [name for found in slices for name in _own_columns(population, found) if name in frame.columns]
+    names = list(dict.fromkeys([*population.columns, *own]))
     logarithmic = {item.name for item in population.dimensions if item.is_logarithmic}
     is_number = np.array([frame.schema[name].is_numeric() for name in names], dtype=np.bool_)
     columns = [
-        _numbers(frame[name], is_logarithmic=name in logarithmic) if number else _codes(frame[name])
+        # Categories are the ranks of their names; null becomes NaN.
+        _numbers(frame[name], is_logarithmic=name in logarithmic)
+        if number
+        else frame[name].cast(pl.String).rank("dense").cast(pl.Float64).to_numpy()
         for name, number in zip(names, is_number, strict=True)
     ]
     scores = [_scaled(frame[population.score].cast(pl.Float64).to_numpy())] if population.score else []
@@ -193,31 +187,17 @@ def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values
     low, high = np.quantile(known, (0.05, 0.95))
     spread = float(high - low) or float(known.max() - known.min()) or 1.0
-    scaled: NDArray[np.float64] = (values - float(np.median(known))) / spread
-    return scaled
-
-
-def _codes(column: "pl.Series") -> NDArray[np.float64]:
-    """Categories as the ranks of their names; null becomes NaN."""
-    import polars as pl
-
-    return column.cast(pl.String).rank("dense").cast(pl.Float64).to_numpy()
+    return np.asarray((values - float(np.median(known))) / spread)
 
 
 def _of_slice(
-    trials: _Trials,
-    own_columns: Sequence[str],
-    *,
-    rank: int,
-    inside: NDArray[np.bool_],
-    own: NDArray[np.bool_],
-    rng: np.random.Generator,
+    trials: _Trials, own_columns: Sequence[str], *, rank: int, inside: Flags, own: Flags, rng: np.random.Generator
 ) -> Iterator[Example]:
     failures = _sample(np.flatnonzero(own & trials.is_failure), FAILURES_SEARCHED, rng)
     if failures.size == 0:
         return
     ordered = failures[np.argsort(_distance_to_centre(trials, failures), kind="stable")]
-    typical = _one_a_unit(trials, ordered, MAX_TYPICAL)
+    typical = ordered[np.sort(np.unique(trials.unit[ordered], return_index=True)[1])[:MAX_TYPICAL]]
     passes = np.flatnonzero(~trials.is_failure)
     near = _nearest_passes(trials, typical, _Passes.of(trials, passes, rng))
     outside = _Passes.of(trials, passes[~inside[passes]], rng)
@@ -240,39 +220,22 @@ def _sample(rows: Rows, at_most: int, rng: np.random.Generator) -> Rows:
 
 def _distance_to_centre(trials: _Trials, failures: Rows) -> Distances:
     """Gower distance of each failure to what is usual among them, the score counted as one more column."""
-    values = trials.conditions.values[failures]
-    centre = np.array(
-        [
-            _median(column) if number else _commonest(column)
-            for column, number in zip(values.T, trials.conditions.is_number, strict=True)
-        ],
-        dtype=np.float32,
-    )
-    columns = [trials.conditions.distances(centre, failures)]
+    values, centre = trials.conditions.values[failures], list[np.float32]()
+    for column, is_number in zip(values.T, trials.conditions.is_number, strict=True):
+        codes, counts = np.unique(column, return_counts=True)
+        centre.append(_median(column) if is_number else codes[np.argmax(counts)])
+    columns = [trials.conditions.distances(np.array(centre, np.float32), failures)]
     for score in trials.score[failures].T:
-        apart = np.abs(score - _median(score))
-        columns += [
-            np.where(np.isnan(apart), np.isnan(score) != np.isnan(_median(score)), np.minimum(apart, 1))[:, None]
-        ]
-    distances: Distances = np.column_stack(columns).mean(axis=1).astype(np.float32)
-    return distances
+        middle = _median(score)
+        apart = np.abs(score - middle)
+        columns += [np.where(np.isnan(apart), np.isnan(score) != np.isnan(middle), np.minimum(apart, 1))[:, None]]
+    return np.asarray(np.column_stack(columns).mean(axis=1), np.float32)
 
 
 def _median(values: NDArray[np.float32]) -> np.float32:
     """The median; NaN where more than half of the values are missing."""
     known = values[~np.isnan(values)]
     return np.float32(np.median(known)) if 2 * known.size >= values.size else np.float32(np.nan)
-
-
-def _commonest(codes: NDArray[np.float32]) -> np.float32:
-    values, counts = np.unique(codes, return_counts=True)
-    return np.float32(values[np.argmax(counts)])
-
-
-def _one_a_unit(trials: _Trials, ordered: Rows, n: int) -> Rows:
-    """The first row of each unit, up to `n`, in the order given."""
-    _, first = np.unique(trials.unit[ordered], return_index=True)
-    return ordered[np.sort(first)[:n]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +279,6 @@ class _Pair:
 
 
 def _pairs(trials: _Trials, own_columns: Sequence[str], failures: Rows, passes: _Passes) -> list[_Pair]:
-    """The best pairs, each of another unit's failure."""
     is_own = np.array([name in own_columns for name in trials.conditions.names], dtype=np.bool_)
     best: dict[np.int64, _Pair] = {}
     for failure in failures:
@@ -327,11 +289,11 @@ def _pairs(trials: _Trials, own_columns: Sequence[str], failures: Rows, passes: 
     return sorted(best.values())[:MAX_PAIRS]
 
 
-def _best_pair(trials: _Trials, failure: np.intp, passes: _Passes, is_own: NDArray[np.bool_]) -> _Pair | None:
+def _best_pair(trials: _Trials, failure: np.intp, passes: _Passes, is_own: Flags) -> _Pair | None:
     """The pass that differs from the failure in one of the slice's columns and is nearest in all others."""
     for is_other, searched in ((False, passes.of_unit(trials.unit[failure])), (True, passes.sampled)):
         distances = trials.conditions.distances(trials.conditions.values[failure], searched)
-        differs = ~trials.conditions.same(distances)
+        differs = distances > np.where(trials.conditions.is_number, np.float32(TOLERANCE), np.float32(0))
         fits = np.flatnonzero((differs.sum(axis=1) == 1) & differs[:, is_own].any(axis=1))
         if fits.size:
             rest = np.where(differs[fits], 0, distances[fits]).mean(axis=1)

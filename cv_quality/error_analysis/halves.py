@@ -25,8 +25,7 @@ class Half:
     """The rows of some subjects.
 
     Attributes:
-        codes: uint8 (columns, rows).
-        outcome: float64 (rows,).
+        codes, outcome: uint8 (columns, rows), and float64 (rows,).
         subjects: int64 (rows,); None where every row stands for itself.
         n_subjects: of the whole table.
     """
@@ -86,14 +85,11 @@ class Half:
 
     def rows(self, masks: Mapping[int, Mask]) -> Codes:
         """Find the rows for which every condition holds."""
-        found = np.arange(self.n_rows) if not masks else None
+        found: Codes | None = None
         for column, mask in masks.items():
-            if found is None:
-                found = np.flatnonzero(mask[self.codes[column]])
-            else:
-                found = found[mask[self.codes[column, found]]]
-        assert found is not None
-        return found
+            holds = mask[self.codes[column] if found is None else self.codes[column, found]]
+            found = np.flatnonzero(holds) if found is None else found[holds]
+        return np.arange(self.n_rows) if found is None else found
 
     def inside(self, masks: Mapping[int, Mask]) -> Flags:
         """Flag the rows for which every condition holds."""
@@ -109,8 +105,7 @@ def design_effect(counts: Floats, sums: Floats, *, variance: float) -> float:
     `variance` / n.
 
     Args:
-        counts: rows n_i of each subject.
-        sums: its failures (or loss) k_i.
+        counts, sums: rows n_i and failures (or loss) k_i of each subject.
         variance: of the outcome over all rows.
     """
     n, clusters = float(counts.sum()), len(counts)
@@ -139,8 +134,7 @@ def split_by_failing(is_failure: Flags, subjects: Codes, *, seed: int) -> Flags:
     """Draw half of the subjects who ever fail, and half of the others; true for their rows.
 
     Args:
-        is_failure: of each row.
-        subjects: whose row it is, from 0.
+        is_failure, subjects: of each row, subjects from 0.
         seed: of the draw.
     """
     fails = np.bincount(subjects, weights=is_failure) > 0

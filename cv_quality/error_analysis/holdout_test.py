@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cv_quality.error_analysis.candidate_search import log_likelihood_gain
 from cv_quality.error_analysis.halves import Flags, Half, Masks
@@ -51,9 +50,10 @@ def holdout_test(half: Half, inside: Flags, rest: Flags) -> HoldoutResult | None
 
     Args:
         half: the subjects who had no part in the search.
-        inside: rows of the slice.
-        rest: rows that it is held against.
+        inside, rest: rows of the slice, and those that it is held against.
     """
+    from scipy import special
+
     outcome, others = half.outcome[inside], half.outcome[rest]
     if not len(outcome) or not len(others):
         return None
@@ -62,9 +62,16 @@ def holdout_test(half: Half, inside: Flags, rest: Flags) -> HoldoutResult | None
     n = len(outcome) / max(half.design_effect(inside), predicted)
     n_rest = len(others) / half.design_effect(rest)
     rate = float(others.mean())
-    z = _rate_deviate(float(outcome.mean()), n, rate) if half.is_rate else _loss_deviate(outcome, others, n)
+    if half.is_rate:
+        z = _rate_deviate(float(outcome.mean()), n, rate)
+    else:
+        variance = max(float(outcome.var()), float(others.var()))
+        z = float(outcome.mean() - others.mean()) / math.sqrt(variance / n) if variance > 0 else 0.0
     z *= math.sqrt(n_rest / (n + n_rest))
-    return HoldoutResult(len(outcome), float(outcome.sum()), rate, len(counts), _tail(z, len(counts) - 1))
+    freedom = len(counts) - 1
+    tail = special.stdtr(max(freedom, 1), -z) if freedom < 1e7 else special.ndtr(-z)
+    p = float(tail) if freedom > 0 else 1.0
+    return HoldoutResult(len(outcome), float(outcome.sum()), rate, len(counts), p)
 
 
 def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
@@ -95,9 +102,7 @@ def prune_conditions(half: Half, masks: Masks, rest: Flags) -> Masks:
     the others hold beside it.
 
     Args:
-        half: the holdout subjects.
-        masks: the slice.
-        rest: rows that are not in slices before it.
+        half, masks, rest: the holdout subjects, the slice, and the rows that are not in slices before it.
     """
 
     def gain(masks: Masks, among: Flags) -> float:
@@ -126,16 +131,3 @@ def _rate_deviate(rate: float, n: float, null: float) -> float:
         null = 0.5 / n
     tail = float(special.betainc(failures, max(n - failures, 0.0) + 1.0, null))
     return -float(special.ndtri(tail)) if tail > 1e-300 else math.sqrt(2 * 690.0)
-
-
-def _loss_deviate(outcome: NDArray[np.float64], others: NDArray[np.float64], n: float) -> float:
-    variance = max(float(outcome.var()), float(others.var()))
-    return float(outcome.mean() - others.mean()) / math.sqrt(variance / n) if variance > 0 else 0.0
-
-
-def _tail(z: float, freedom: int) -> float:
-    from scipy import special
-
-    if freedom < 1:
-        return 1.0
-    return float(special.stdtr(freedom, -z)) if freedom < 1e7 else float(special.ndtr(-z))

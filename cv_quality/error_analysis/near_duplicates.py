@@ -18,7 +18,7 @@ from cv_quality.error_analysis.candidate_search import (
     outcome_totals,
 )
 from cv_quality.error_analysis.encoding import Encoded
-from cv_quality.error_analysis.halves import Flags, Floats, Half, Masks
+from cv_quality.error_analysis.halves import Flags, Half, Masks
 from cv_quality.error_analysis.holdout_test import HoldoutResult, holdout_test, holm
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 
@@ -37,8 +37,7 @@ class HoldoutCandidate:
     """A candidate with its holdout test.
 
     Attributes:
-        holdout: index of the half that tested it.
-        result: of the test.
+        holdout, result: index of the half that tested it, and the result of the test.
         weight: its share of the level, set by the half that found it.
         looks: wordings among which the holdout half chose, each of which could have been confirmed.
         p_adjusted: for all candidates.
@@ -58,13 +57,17 @@ def merge_near_duplicates(
     """Merge the confirmed candidates that say the same; the strongest first, each on the rows that others leave.
 
     Args:
-        encoded: the table.
-        halves: of its subjects.
+        encoded, halves: the table, and the halves of its subjects.
         candidates: of both halves, tested.
     """
+
+    def penalised_gain(item: HoldoutCandidate) -> float:
+        joined = [int(mask.sum()) - 1 for column, mask in item.masks.items() if not encoded.columns[column].is_ordered]
+        return total_gain(encoded, item.masks) - WORDING_PENALTY * (len(item.masks) + sum(joined))
+
     adjusted = [item for holdout in (0, 1) for item in _adjusted(candidates, holdout)]
     confirmed = [item for item in adjusted if item.p_adjusted <= CONFIRMATION_LEVEL]
-    ranked = sorted(confirmed, key=lambda item: -_penalised_gain(encoded, item.masks))
+    ranked = sorted(confirmed, key=penalised_gain, reverse=True)
     return _jointly_confirmed(encoded, halves, _reworded(encoded, _distinct(encoded, _merged(encoded, ranked))))
 
 
@@ -80,12 +83,6 @@ def _adjusted(candidates: Sequence[HoldoutCandidate], holdout: int) -> list[Hold
 def total_gain(encoded: Encoded, masks: Masks) -> float:
     """Compute the log-likelihood that a slice gains by a rate of its own over the whole table."""
     return _gain(encoded, encoded.inside(masks), np.ones(encoded.n_rows, np.bool_))
-
-
-def _penalised_gain(encoded: Encoded, masks: Masks) -> float:
-    """The total gain less a penalty for each condition and each joined value."""
-    joined = [int(mask.sum()) - 1 for column, mask in masks.items() if not encoded.columns[column].is_ordered]
-    return total_gain(encoded, masks) - WORDING_PENALTY * (len(masks) + sum(joined))
 
 
 def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:
@@ -126,25 +123,24 @@ def _merged(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[Holdout
 
 def _together(encoded: Encoded, one: Masks, other: Masks) -> Masks | None:
     """Two slices as one, or None; the other as it is where one of them has all values of both."""
-    column = _only_difference(encoded, one, other)
-    if column is None or not _fail_alike(encoded, other, column, one[column] | other[column]):
-        return None
-    is_nested = not (one[column] & ~other[column]).any() or not (other[column] & ~one[column]).any()
-    return other if is_nested else {**other, column: one[column] | other[column]}
-
-
-def _only_difference(encoded: Encoded, one: Masks, other: Masks) -> int | None:
-    """The one column of values in which two slices differ."""
     if set(one) != set(other):
         return None
-    different = [column for column in one if not np.array_equal(one[column], other[column])]
-    return different[0] if len(different) == 1 and not encoded.columns[different[0]].is_ordered else None
+    different = [name for name in one if not np.array_equal(one[name], other[name])]
+    if len(different) != 1 or encoded.columns[different[0]].is_ordered:
+        return None
+    column, both = different[0], one[different[0]] | other[different[0]]
+    if not _fail_alike(encoded, other, column, both):
+        return None
+    is_nested = np.array_equal(both, one[column]) or np.array_equal(both, other[column])
+    return other if is_nested else {**other, column: both}
 
 
 def _fail_alike(encoded: Encoded, masks: Masks, column: int, values: Flags) -> bool:
     """Whether one rate does nearly as well as one for each value, within the slice's other conditions."""
     among = encoded.inside({name: mask for name, mask in masks.items() if name != column})
-    counts, sums = _per_code(encoded, column, among)
+    codes = encoded.columns[column].codes[among]
+    counts = np.bincount(codes, minlength=256).astype(np.float64)
+    sums = np.bincount(codes, weights=encoded.outcome[among], minlength=256).astype(np.float64)
     held = np.flatnonzero(values & (counts > 0))
     variance = outcome_totals(encoded.outcome, is_rate=encoded.kind == "rate")[2]
     return bool(heterogeneity(counts[held], sums[held], variance)[-1] <= MAX_HETEROGENEITY + len(held) - 1)
@@ -200,14 +196,4 @@ def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest:
     codes = encoded.columns[column].codes
     gains = {code: _gain(encoded, rows, rows | rest) for code in held if (rows := among & (codes == code)).any()}
     own = [code for code, gain in gains.items() if gain >= MIN_OWN_GAIN]
-    if not own:
-        return mask
-    trimmed = np.zeros_like(mask)
-    trimmed[own] = True
-    return trimmed
-
-
-def _per_code(encoded: Encoded, column: int, among: Flags) -> tuple[Floats, Floats]:
-    codes = encoded.columns[column].codes[among]
-    counts = np.bincount(codes, minlength=256).astype(np.float64)
-    return counts, np.bincount(codes, weights=encoded.outcome[among], minlength=256).astype(np.float64)
+    return np.isin(np.arange(len(mask)), own) if own else mask

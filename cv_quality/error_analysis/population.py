@@ -29,9 +29,7 @@ class Outcome:
 
     Attributes:
         name: as tables write it.
-        rate: what its rate is called.
-        failures: what its failures are called.
-        trial: what one row is called.
+        rate, failures, trial: what its rate, its failures, and one row are called.
     """
 
     name: str
@@ -90,8 +88,7 @@ def search_slices(population: Population, *, seed: int = 0, threads: int = 2) ->
 
     Args:
         population: what is searched.
-        seed: of the split of its units.
-        threads: for counting.
+        seed, threads: of the split of its units, and for counting.
     """
     from cv_quality.error_analysis.discovery import find_slices
 
@@ -105,8 +102,7 @@ def attribute(before: Population, after: Population, *, slices: Sequence[Slice],
 
     Args:
         before, after: populations of one outcome.
-        slices: in the order in which they take their rows.
-        seed: of the bootstrap.
+        slices, seed: in the order in which they take their rows, and of the bootstrap.
     """
     from cv_quality.error_analysis.attribution import attribute_change
 
@@ -121,11 +117,9 @@ def cluster(
     """Cluster a population in an embedding; see `cv_quality.error_analysis.clusters.cluster_failures`.
 
     Args:
-        population: what is clustered.
-        vectors: of its rows, shape (n, d).
+        population, vectors: what is clustered, and the vectors of its rows, shape (n, d).
         origins: what each row's unit looks like when all is well, shape (n, d); NaN where unknown.
-        seed: of the split of its units, and of the mixtures.
-        threads: for the search of descriptions.
+        seed, threads: of the split of its units and the mixtures, and for the search of descriptions.
     """
     from cv_quality.error_analysis.clusters import cluster_failures
 

@@ -34,10 +34,10 @@ def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
     if not path.is_file():
         raise SliceError(f"{path}: no such file")
     with path.open("rb") as file:
-        start = file.read(4)
-    if not start:
+        header = file.readline(1 << 16)
+    if not header:
         raise SliceError(f"{path}: the file is empty")
-    if start == PARQUET_MAGIC:
+    if header.startswith(PARQUET_MAGIC):
         try:
             yield pl.scan_parquet(path)
         except pl.exceptions.ComputeError as error:
@@ -45,15 +45,15 @@ def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
         return
     with tempfile.TemporaryDirectory(prefix="cvq-table-") as folder:
         target = Path(folder) / "table.parquet"
-        _as_parquet(path, target)
+        # Compressed files are taken for commas.
+        _as_parquet(path, target, separator=max(",;\t", key=lambda mark: header.count(mark.encode())))
         yield pl.scan_parquet(target)
 
 
-def _as_parquet(path: Path, target: Path) -> None:
+def _as_parquet(path: Path, target: Path, *, separator: str) -> None:
     """Types are inferred from the first rows; where later ones do not fit, from all of them."""
     import polars as pl
 
-    separator = _separator(path)
     for inferred in (INFERRED_ROWS, None):
         try:
             lines = pl.scan_csv(
@@ -64,10 +64,3 @@ def _as_parquet(path: Path, target: Path) -> None:
         except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
             if inferred is None or isinstance(error, pl.exceptions.NoDataError):
                 raise SliceError(f"{path}: expected a CSV table with a header, or Parquet: {error}") from error
-
-
-def _separator(path: Path) -> str:
-    """The most frequent of comma, semicolon and tab in the first line; compressed files are taken for commas."""
-    with path.open("rb") as file:
-        header = file.readline(1 << 16)
-    return max(",;\t", key=lambda mark: header.count(mark.encode()))

@@ -117,12 +117,8 @@ class SliceReport(Result):
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Write the document of `cvq slices --json`."""
-        plain = Result.to_dict(self)
-        return plain | {
-            "slices": [item.to_dict() for item in self.slices],
-            "insufficient": [item.to_dict() for item in self.insufficient],
-            "explained_away": [item.to_dict() for item in self.explained_away],
-        }
+        lists = {"slices": self.slices, "insufficient": self.insufficient, "explained_away": self.explained_away}
+        return Result.to_dict(self) | {name: [item.to_dict() for item in items] for name, items in lists.items()}
 
 
 def figure(value: float, kind: Kind) -> str:

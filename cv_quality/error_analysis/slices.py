@@ -40,9 +40,8 @@ class Predicate:
         if self.op not in get_args(Op):
             raise SliceError(f"{self.column}: expected an operator of {', '.join(get_args(Op))}, found {self.op!r}")
         if (self.op == "in") != isinstance(self.value, tuple) or self.value == ():
-            raise SliceError(
-                f"{self.column}: expected several values for 'in' and one for others, found {self.value!r}"
-            )
+            expected = "several values for 'in' and one for others"
+            raise SliceError(f"{self.column}: expected {expected}, found {self.value!r}")
         if self.op in ("<=", ">") and (isinstance(self.value, bool) or not isinstance(self.value, int | float)):
             raise SliceError(f"{self.column}: expected a number as bound of {self.op!r}, found {self.value!r}")
         if any(isinstance(value, float) and not math.isfinite(value) for value in self.values):
@@ -104,12 +103,8 @@ class Predicate:
         """
         if set(data) != {"column", "op", "value"} or not isinstance(data["column"], str):
             raise SliceError(f"a condition has the keys column, op and value, found {dict(data)!r}")
-        value = data["value"]
-        return cls(
-            data["column"],
-            cast(Op, data["op"]),
-            tuple(cast("list[Value]", value)) if isinstance(value, list) else cast("Value", value),
-        )
+        value = tuple(data["value"]) if isinstance(data["value"], list) else data["value"]
+        return cls(data["column"], cast(Op, data["op"]), cast("Value | tuple[Value, ...]", value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What a search or an attribution found, as the rows of a table in the terminal. The full documents are `to_dict`."""
 
-from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
+from cv_quality.error_analysis.attribution import AttributedPart, Attribution
 from cv_quality.error_analysis.slice_report import Kind, SliceReport, figure
 
 
@@ -23,33 +23,17 @@ def slice_rows(found: SliceReport) -> list[dict[str, object]]:
 
 def part_rows(found: Attribution) -> list[dict[str, object]]:
     """List the parts of the change, the whole last."""
-    return [_part(item, found.kind) for item in found.parts] + [
-        {
-            "part": "all rows",
-            "rate before": figure(found.rate_before, found.kind),
-            "rate after": figure(found.rate_after, found.kind),
-            **_contribution(found, found.kind),
-        }
-    ]
+    return [*(_part(item, item.condition, found.kind) for item in found.parts), _part(found, "all rows", found.kind)]
 
 
-def _part(item: AttributedPart, kind: Kind) -> dict[str, object]:
-    before, after = item.rate_before, item.rate_after
+def _part(item: AttributedPart | Attribution, name: str, kind: Kind) -> dict[str, object]:
+    before, after, bounds = item.rate_before, item.rate_after, ""
+    if item.change_low is not None and item.change_high is not None:
+        bounds = f" ({_points(item.change_low, kind)} to {_points(item.change_high, kind)})"
     return {
-        "part": item.condition,
+        "part": name,
         "rate before": "no row" if before is None else figure(before, kind),
         "rate after": "no row" if after is None else figure(after, kind),
-        **_contribution(item, kind),
-    }
-
-
-def _contribution(item: Contribution, kind: Kind) -> dict[str, object]:
-    bounds = (
-        ""
-        if item.change_low is None or item.change_high is None
-        else f" ({_points(item.change_low, kind)} to {_points(item.change_high, kind)})"
-    )
-    return {
         "more frequent (mix)": _points(item.mix, kind),
         "fails more (rate)": _points(item.rate, kind),
         "change": _points(item.change, kind) + bounds,
@@ -57,5 +41,4 @@ def _contribution(item: Contribution, kind: Kind) -> dict[str, object]:
 
 
 def _points(value: float, kind: Kind) -> str:
-    """A difference of rates in percentage points, a difference of losses as it is."""
     return f"{100 * value:+.2f} pp" if kind == "rate" else f"{value:+.4g}"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cv_quality.error_analysis.decomposition import Codes, Floats, Rows
+from cv_quality.error_analysis.decomposition import Rows
 from cv_quality.error_analysis.slice_report import Kind
 from cv_quality.error_analysis.slices import Slice, is_missing
 from cv_quality.errors import SliceError, near
+from cv_quality.metrics.resampling import Codes, Floats
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +38,7 @@ def read_rows(
     tables = (before, after)
     values = np.concatenate(require_tables(before, after, outcome=outcome, subject=subject))
     for name in dict.fromkeys(name for found in slices for name in found.columns):
-        _require_one_type(tables, name, needed_by="a slice")
+        _require(tables, name, needed_by="a slice")
     kind: Kind = "rate" if np.isin(values, (0, 1)).all() else "loss"
     rows = Rows(
         subject=_subjects(tables, subject) if subject else np.arange(len(values)),
@@ -59,26 +60,22 @@ def require_tables(
     Raises:
         SliceError: one of these is not so.
     """
+    import polars as pl
+
     tables = (before, after)
     for table, name in zip(tables, NAMES, strict=True):
         if table.is_empty():
             raise SliceError(f"the table '{name}' has no rows: nothing can be compared with it")
-    _require_column(tables, outcome, needed_by="the outcome")
+    _require(tables, outcome, needed_by="the outcome", one_type=False)
     if subject is not None:
-        _require_one_type(tables, subject, needed_by="the subject")
+        _require(tables, subject, needed_by="the subject")
         for table, name in zip(tables, NAMES, strict=True):
-            _require_subjects(table, subject, name)
+            if count := int(table.select(is_missing(pl.col(subject)).sum()).item()):
+                raise SliceError(
+                    f"the subject column {subject!r} is empty in {count} of {table.height} rows of the table '{name}': "
+                    "leave these rows out, or name their subjects"
+                )
     return _outcome(before, outcome, NAMES[0]), _outcome(after, outcome, NAMES[1])
-
-
-def _require_subjects(table: "pl.DataFrame", column: str, name: str) -> None:
-    import polars as pl
-
-    if count := int(table.select(is_missing(pl.col(column)).sum()).item()):
-        raise SliceError(
-            f"the subject column {column!r} is empty in {count} of {table.height} rows of the table '{name}': "
-            "leave these rows out, or name their subjects"
-        )
 
 
 def shared_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> list[str]:
@@ -87,17 +84,13 @@ def shared_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> list[str]:
     return [name for name in common if len(_families((before, after), name)) <= 1]
 
 
-def _require_column(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str) -> None:
+def _require(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str, one_type: bool = True) -> None:
     for table, name in zip(tables, NAMES, strict=True):
         if column not in table.columns:
             raise SliceError(
                 f"the table '{name}' has no column {column!r}, which {needed_by} needs: {near(column, table.columns)}"
             )
-
-
-def _require_one_type(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str) -> None:
-    _require_column(tables, column, needed_by=needed_by)
-    if len(_families(tables, column)) > 1:
+    if one_type and len(_families(tables, column)) > 1:
         types = " and ".join(f"{table.schema[column]} in '{name}'" for table, name in zip(tables, NAMES, strict=True))
         raise SliceError(f"expected one type of {column!r}, which {needed_by} needs, found {types}: make them the same")
 
@@ -106,18 +99,9 @@ def _families(tables: "Sequence[pl.DataFrame]", column: str) -> set[str]:
     """What kinds of values a column has; none where it is empty throughout."""
     import polars as pl
 
-    families: set[str] = set()
-    for table in tables:
-        kind = table.schema[column]
-        if kind == pl.Boolean:
-            families.add("flags")
-        elif kind.is_numeric():
-            families.add("numbers")
-        elif kind in (pl.String, pl.Categorical, pl.Enum):
-            families.add("text")
-        elif kind != pl.Null:
-            families.add(str(kind))
-    return families
+    kinds = {table.schema[column] for table in tables} - {pl.Null()}
+    text = (pl.String, pl.Categorical, pl.Enum)
+    return {"numbers" if kind.is_numeric() else "text" if kind in text else str(kind) for kind in kinds}
 
 
 def _outcome(table: "pl.DataFrame", column: str, name: str) -> Floats:

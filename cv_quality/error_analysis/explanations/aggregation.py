@@ -29,15 +29,12 @@ class Aggregate:
     reason: str | None = None
 
 
-def aggregate(
-    failures: NDArray[np.float32], passes: NDArray[np.float32], *, subjects: int, max_side: int = MAX_SIDE
-) -> Aggregate:
+def aggregate(failures: NDArray[np.float32], passes: NDArray[np.float32], *, subjects: int) -> Aggregate:
     """Average maps `[n, h, w]` of failures minus those of their matched passes, in aligned coordinates.
 
     Args:
         failures, passes: one couple a row.
         subjects: whose failures they are; one person's face would make the map, where there are fewer than five.
-        max_side: cells of the map a side, at most.
 
     Raises:
         SliceError: the maps differ in number or size.
@@ -49,7 +46,7 @@ def aggregate(
     if subjects < MIN_SUBJECTS:
         return Aggregate(None, f"{subjects} subjects fail in the slice, a map takes at least {MIN_SUBJECTS}")
     mean = failures.mean(axis=0, dtype=np.float64) - passes.mean(axis=0, dtype=np.float64)
-    rows, columns = (ceil(side / ceil(side / max_side)) for side in mean.shape)
+    rows, columns = (ceil(side / ceil(side / MAX_SIDE)) for side in mean.shape)
     return Aggregate(pooled(mean[None], rows=rows, columns=columns)[0])
 
 
@@ -63,13 +60,9 @@ def pooled(maps: NDArray[np.floating], *, rows: int, columns: int) -> NDArray[np
     >>> pooled(np.arange(8.0).reshape(1, 2, 4), rows=1, columns=2).tolist()
     [[[2.5, 4.5]]]
     """
-    tops, lefts = _starts(maps.shape[1], rows), _starts(maps.shape[2], columns)
+    _, height, width = maps.shape
+    tops = np.arange(min(height, rows)) * height // min(height, rows)
+    lefts = np.arange(min(width, columns)) * width // min(width, columns)
     sums = np.add.reduceat(np.add.reduceat(maps, tops, axis=1, dtype=np.float64), lefts, axis=2)
-    heights, widths = (np.diff(starts, append=size) for starts, size in zip((tops, lefts), maps.shape[1:], strict=True))
+    heights, widths = np.diff(tops, append=height), np.diff(lefts, append=width)
     return np.asarray(sums / (heights[:, None] * widths), dtype=np.float32)
-
-
-def _starts(size: int, most: int) -> NDArray[np.intp]:
-    """The first pixel of each block."""
-    count = min(size, most)
-    return np.arange(count) * size // count

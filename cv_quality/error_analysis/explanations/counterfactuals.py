@@ -85,8 +85,7 @@ def counterfactuals(
 
     Args:
         failures: with `drop_id`, `attempt_id`, `subject_id`, `score`, `decision_threshold` and the conditions.
-        originals: their frames.
-        score: gives their scores after a change.
+        originals, score: their frames, and what gives their scores after a change.
         dimensions: conditions, of which those with a benign value are set to it, where attempts can be rendered again.
         withheld: words and column of conditions that preprocessing reads, and is tried without.
         rerender: renders attempts again; None for real images.
@@ -164,14 +163,12 @@ def _rerendered(
     both = zip(originals, again, strict=True)
     # A renderer is believed where it gives the attempt's own pixels when nothing is changed.
     usable = np.array([other is not None and np.array_equal(one, other) for one, other in both], dtype=bool)
-    for item in dimensions if usable.any() else ():
-        if item.benign is None:
-            continue
-        words, value = item.benign
-        column = failures[item.name]
+    benign = [(item.name, item.benign) for item in dimensions if item.benign is not None and usable.any()]
+    for name, (words, value) in benign:
+        column = failures[name]
         rows = np.flatnonzero(usable & (column.is_not_null() & (column != value)).to_numpy())
-        done = _by_drop(failures, rows, rerender=rerender, change={item.name: value})
-        logged = [pl.Series(name, values, failures.schema[name]) for name, values in done.conditions.items()]
+        done = _by_drop(failures, rows, rerender=rerender, change={name: value})
+        logged = [pl.Series(key, values, failures.schema[key]) for key, values in done.conditions.items()]
         frames = tuple(frame for frame in done.frames if frame is not None)
         yield _Trial(words, "rerendered", failures[rows.tolist()].with_columns(logged), frames)
 
@@ -180,8 +177,7 @@ def _by_drop(
     failures: "pl.DataFrame", rows: NDArray[np.intp], *, rerender: Rerender, change: Mapping[str, Setting]
 ) -> Rerendered:
     """The chosen rows rendered drop by drop, back in their order."""
-    frames: dict[int, Frame | None] = {}
-    logged: dict[str, dict[int, Setting | None]] = {}
+    frames, logged = dict[int, Frame | None](), dict[str, dict[int, Setting | None]]()
     drops = failures["drop_id"].to_numpy()[rows]
     for drop in np.unique(drops):
         here = rows[drops == drop]

@@ -38,34 +38,28 @@ def permuted_weights(model: bytes, *, seed: int) -> bytes | None:
         ModelError: the bytes are no protocol buffer.
     """
     places = list(_weights(model))
-    if not places:
-        return None
     rng, redrawn = np.random.default_rng(seed), bytearray(model)
     for start, stop in places:
         redrawn[start:stop] = rng.permutation(np.frombuffer(model[start:stop], "<f4")).tobytes()
-    return bytes(redrawn)
+    return bytes(redrawn) if places else None
 
 
 def _weights(model: bytes) -> Iterator[tuple[int, int]]:
     """Where the floats of each initializer with more than one lie."""
-    for graph in _fields(model, 0, len(model)):
-        if (graph.number, graph.wire) != (_GRAPH, _LENGTH):
+    graphs = (field for field in _fields(model, 0, len(model)) if (field.number, field.wire) == (_GRAPH, _LENGTH))
+    inside = (field for graph in graphs for field in _fields(model, graph.start, graph.stop))
+    for tensor in inside:
+        if (tensor.number, tensor.wire) != (_INITIALIZER, _LENGTH):
             continue
-        for tensor in _fields(model, graph.start, graph.stop):
-            if (tensor.number, tensor.wire) == (_INITIALIZER, _LENGTH):
-                yield from _floats(list(_fields(model, tensor.start, tensor.stop)))
-
-
-def _floats(tensor: list[_Field]) -> Iterator[tuple[int, int]]:
-    is_float = any((field.number, field.value) == (_DATA_TYPE, _FLOAT) for field in tensor)
-    for field in tensor:
-        is_content = field.number in (_FLOAT_DATA, _RAW_DATA) and field.wire == _LENGTH
-        if is_float and is_content and field.stop - field.start > 4:
-            yield field.start, field.stop
+        fields = list(_fields(model, tensor.start, tensor.stop))
+        is_float = any((field.number, field.value) == (_DATA_TYPE, _FLOAT) for field in fields)
+        for field in fields if is_float else ():
+            is_content = field.number in (_FLOAT_DATA, _RAW_DATA) and field.wire == _LENGTH
+            if is_content and field.stop - field.start > 4:
+                yield field.start, field.stop
 
 
 def _fields(data: bytes, start: int, stop: int) -> Iterator[_Field]:
-    """The fields of the message that lies between two places."""
     place = start
     while place < stop:
         key, place = _varint(data, place, stop)

@@ -36,8 +36,7 @@ class Pairs:
     """Probes as the model sees them, each with the template that it is compared with.
 
     Attributes:
-        inputs: float32 `[n, c, h, w]`, preprocessed.
-        references: float32 `[n, d]`, unit norm.
+        inputs, references: float32 `[n, c, h, w]`, preprocessed; float32 `[n, d]`, unit norm.
         subjects: whose probe it is, n of them.
     """
 
@@ -109,13 +108,11 @@ class ExplainedModel:
         self, frames: Sequence[Frame], *, illuminance_lux: Sequence[float | None]
     ) -> tuple[Batch, NDArray[np.intp]]:
         """Prepare the frames in which a face is found, as the model sees them, with their numbers."""
-        crops = [self._crop(frame) for frame in frames]
-        found = [number for number, crop in enumerate(crops) if crop is not None]
-        kept = [crop for crop in crops if crop is not None]
-        if not kept:
+        crops = {number: crop for number, frame in enumerate(frames) if (crop := self._crop(frame)) is not None}
+        if not crops:
             return np.empty((0, 1, 1, 1), np.float32), np.array([], np.intp)
-        lux = [illuminance_lux[number] for number in found]
-        return prepare(kept, steps=self.entry.preprocessing, illuminance_lux=lux), np.array(found, np.intp)
+        lux, kept = [illuminance_lux[number] for number in crops], list(crops.values())
+        return prepare(kept, steps=self.entry.preprocessing, illuminance_lux=lux), np.array(list(crops), np.intp)
 
     def _crop(self, frame: Frame) -> Frame | None:
         if self.detector is None:
@@ -129,9 +126,8 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
     """Load one build's model for explanations, through the same checks as for inference.
 
     Args:
-        entry: of the build.
-        registry: where its files lie.
-        threads: threads of ONNX Runtime; torch's are a setting of the process, see `torch_threads`.
+        entry, registry: of the build, and where its files lie.
+        threads: of ONNX Runtime; torch's are a setting of the process, see `torch_threads`.
 
     Raises:
         ModelError: a file is missing, altered, unsafe or unreadable.
@@ -142,25 +138,22 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
     else:
         score = onnx_score(data, name=entry.file, is_mirrored=entry.flip_augment, threads=threads)
     detector = None
-    if entry.detector is not None:
-        content = verified_bytes(registry.model_file(entry.detector), sha256=entry.detector.sha256)
-        detector = FaceDetector(
-            content, name=entry.detector.file, score_threshold=entry.detector.score_threshold, threads=threads
-        )
+    if (item := entry.detector) is not None:
+        content = verified_bytes(registry.model_file(item), sha256=item.sha256)
+        detector = FaceDetector(content, name=item.file, score_threshold=item.score_threshold, threads=threads)
     return ExplainedModel(entry, score, detector)
 
 
-def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False, batch_size: int | None = None) -> PairScore:
+def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False) -> PairScore:
     """Make the pair score of a torch module from `[n, c, h, w]` to `[n, d]`; its weights take no gradient from now on.
 
     Args:
         module: the model.
         is_mirrored: whether the mirrored image's unit vector is added.
-        batch_size: the only size of batch that the module takes; None where any goes.
     """
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    size = batch_size or _fixed_batch(module)
+    size = _fixed_batch(module)
 
     def redrawn(seed: int) -> PairScore:
         # A copy, not torch's functional_call, which swaps the weights of the module itself while other threads run it.
@@ -178,8 +171,7 @@ def onnx_score(data: bytes, *, name: str, is_mirrored: bool = False, threads: in
     """Make the pair score of an ONNX model: it has no gradient, but its weights can be drawn anew in the file.
 
     Args:
-        data: the file.
-        name: of the file.
+        data, name: of the file.
         is_mirrored: whether the mirrored image's unit vector is added.
         threads: of ONNX Runtime.
 
@@ -258,9 +250,8 @@ def _permuted(state: "dict[str, torch.Tensor]", *, seed: int) -> "dict[str, torc
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return {
-        name: tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in state.items()
-    }
+
+    def permuted(tensor: "torch.Tensor") -> "torch.Tensor":
+        return tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].reshape(tensor.shape)
+
+    return {name: permuted(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}

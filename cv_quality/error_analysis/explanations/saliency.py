@@ -22,8 +22,8 @@ Image: TypeAlias = NDArray[np.float32]
 Explainer = Callable[[PairScore, Pairs, Image], NDArray[np.float32]]
 """Pairs and a baseline `[c, h, w]` to maps `[n, h, w]`."""
 
-MIN_STEPS = 8
-MAX_STEPS = 128
+MIN_STEPS, MAX_STEPS = 8, 128
+"""Gauss-Legendre nodes to begin with, and at most."""
 TOLERANCE = 0.02
 """Largest gap, in cosine, between the sum of a map and the score that it accounts for."""
 CELLS = 8
@@ -57,24 +57,13 @@ def average_face(pairs: Pairs) -> Image:
     return np.asarray(pairs.inputs.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
-def integrate(
-    score: PairScore,
-    pairs: Pairs,
-    *,
-    baseline: Image,
-    tolerance: float = TOLERANCE,
-    steps: int = MIN_STEPS,
-    max_steps: int = MAX_STEPS,
-) -> IntegratedMaps:
+def integrate(score: PairScore, pairs: Pairs, *, baseline: Image, tolerance: float = TOLERANCE) -> IntegratedMaps:
     """Integrate gradients (Sundararajan et al., arXiv:1703.01365): (x - b) times the mean gradient from b to x.
 
     Args:
-        score: that is explained.
-        pairs: its arguments.
+        score, pairs: what is explained, and its arguments.
         baseline: b, `[c, h, w]`.
         tolerance: a pair whose map misses the difference of its scores by more is done again with twice the steps.
-        steps: Gauss-Legendre nodes to begin with.
-        max_steps: nodes at most.
 
     Raises:
         ModelError: the score has no gradient.
@@ -84,8 +73,8 @@ def integrate(
     owed = score.of(pairs) - score.of(pairs.showing(np.broadcast_to(baseline, pairs.inputs.shape).copy()))
     maps = np.zeros((len(pairs), *pairs.inputs.shape[2:]), np.float32)
     gaps, taken = np.full(len(pairs), np.inf), np.zeros(len(pairs), np.int64)
-    count = steps
-    while len(open_rows := np.flatnonzero(np.abs(gaps) > tolerance)) and count <= max_steps:
+    count = MIN_STEPS
+    while len(open_rows := np.flatnonzero(np.abs(gaps) > tolerance)) and count <= MAX_STEPS:
         maps[open_rows] = _integrated(score, pairs.take(open_rows), baseline=baseline, steps=count)
         gaps[open_rows] = maps[open_rows].sum(axis=(1, 2), dtype=np.float64) - owed[open_rows]
         taken[open_rows] = count
@@ -104,8 +93,7 @@ def occlusion(score: PairScore, pairs: Pairs, baseline: Image, *, cells: int = C
     A map does not add up to the score.
 
     Args:
-        score: that is explained.
-        pairs: its arguments.
+        score, pairs: what is explained, and its arguments.
         baseline: what a square shows, `[c, h, w]`.
         cells: squares, side by side, along the longer side.
     """
@@ -114,15 +102,15 @@ def occlusion(score: PairScore, pairs: Pairs, baseline: Image, *, cells: int = C
 
     channels, height, width = pairs.inputs.shape[1:]
     side = max(1, ceil(max(height, width) / cells))
-    shown = torch.from_numpy(baseline)[None]
+    square = (channels, min(side, height), min(side, width))
+    shown, method = torch.from_numpy(baseline)[None], Occlusion(score)
     parts = [np.zeros((0, height, width), np.float32)]
-    method = Occlusion(score)
     with torch.inference_mode():
         for rows in _chunks(pairs):
             credit = method.attribute(
                 torch.from_numpy(rows.inputs),
-                sliding_window_shapes=(channels, min(side, height), min(side, width)),
-                strides=(channels, min(side, height), min(side, width)),
+                sliding_window_shapes=square,
+                strides=square,
                 baselines=shown.expand(len(rows), -1, -1, -1),
                 additional_forward_args=(torch.from_numpy(rows.references),),
                 perturbations_per_eval=max(1, PAIRS_AT_ONCE // len(rows)),
@@ -169,5 +157,6 @@ def _integrated(score: PairScore, pairs: Pairs, *, baseline: Image, steps: int) 
     return np.concatenate(parts)
 
 
-def _chunks(pairs: Pairs, size: int = PAIRS_AT_ONCE) -> list[Pairs]:
-    return [pairs.take(range(start, min(start + size, len(pairs)))) for start in range(0, len(pairs), size)]
+def _chunks(pairs: Pairs) -> list[Pairs]:
+    starts = range(0, len(pairs), PAIRS_AT_ONCE)
+    return [pairs.take(range(start, min(start + PAIRS_AT_ONCE, len(pairs)))) for start in starts]

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from cv_quality.error_analysis.explanations.aggregation import pooled
 from cv_quality.error_analysis.explanations.pair_score import Pairs, PairScore
 from cv_quality.error_analysis.explanations.saliency import CELLS, Explainer, Image
-from cv_quality.metrics.resampling import seeded
+from cv_quality.metrics.resampling import Floats, seeded
 
-Floats = NDArray[np.float64]
+Groups = Mapping[str, tuple[Pairs, NDArray[np.float32]]]
+"""Pairs and their maps `[n, h, w]` by the name of the group."""
 
 CHECKED_PAIRS = 16
 """Failures, and as many passes, that the checks are made on; the first ones are of the most subjects."""
@@ -118,22 +119,13 @@ class Checks:
         return tuple(text for check in checks if (text := check.objection) is not None)
 
 
-def check_maps(
-    explain: Explainer,
-    score: PairScore,
-    groups: Mapping[str, tuple[Pairs, NDArray[np.float32]]],
-    *,
-    baseline: Image,
-    seed: int,
-) -> Checks:
+def check_maps(explain: Explainer, score: PairScore, groups: Groups, *, baseline: Image, seed: int) -> Checks:
     """Check the maps of one method on one slice.
 
     Args:
-        explain: the method.
-        score: that is explained.
-        baseline: of the maps.
-        seed: of cues and random orders.
-        groups: "failures" and "passes": pairs and their maps `[n, h, w]`.
+        explain, score: the method, and what it explains.
+        groups: "failures" and "passes".
+        baseline, seed: of the maps, and of cues and random orders.
     """
     (failures, of_failures), (passes, of_passes) = groups["failures"], groups["passes"]
     deletion, insertion = delete_and_insert(score, groups, baseline=baseline, seed=seed)
@@ -155,23 +147,25 @@ def point_at_cues(
     highest square within the cue: the same subtraction that makes the aggregate of failures and passes.
 
     Args:
-        explain: the method.
-        score: that is explained.
-        passes: to be stamped.
-        baseline: of the maps.
-        maps: those of the passes without a cue, `[n, h, w]`.
-        seed: of the places.
+        explain, score: the method, and what it explains.
+        passes, seed: to be stamped, and of the places.
+        baseline, maps: of the passes without a cue, `[c, h, w]` and `[n, h, w]`.
     """
     from scipy import stats
 
-    boxes = _cue_boxes(passes, seed=seed)
-    stamped = passes.showing(_stamped(passes.inputs, boxes))
+    boxes, inputs = _cue_boxes(passes, seed=seed), passes.inputs.copy()
+    for image, (top, left, bottom, right) in zip(inputs, boxes, strict=True):
+        image[:, top:bottom, left:right] = image.min()
+    stamped = passes.showing(inputs)
     moved = score.of(stamped) - score.of(passes)
     counted = np.flatnonzero(np.abs(moved) >= CUE_MATTERS)
     if not len(counted):
         return Pointing(0, 0, CUE_SHARE**2, 1.0)
     change = explain(score, stamped.take(counted), baseline) - maps[counted]
-    best = _best_pixels(change * np.sign(moved[counted])[:, None, None])
+    squares = pooled(change * np.sign(moved[counted])[:, None, None], rows=CELLS, columns=CELLS)
+    highest = np.unravel_index(squares.reshape(len(squares), -1).argmax(axis=1), squares.shape[1:])
+    scale = np.array(maps.shape[1:]) / np.array(squares.shape[1:])
+    best = np.asarray((np.stack(highest, axis=1) + 0.5) * scale, dtype=np.int64)
     inside = (best >= boxes[counted, :2]) & (best < boxes[counted, 2:])
     hits = int(inside.all(axis=1).sum())
     share = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).mean() / np.prod(maps.shape[1:])
@@ -179,29 +173,23 @@ def point_at_cues(
     return Pointing(hits, len(counted), float(share), float(p_value))
 
 
-def delete_and_insert(
-    score: PairScore, groups: Mapping[str, tuple[Pairs, NDArray[np.float32]]], *, baseline: Image, seed: int
-) -> tuple[Ordering, Ordering]:
+def delete_and_insert(score: PairScore, groups: Groups, *, baseline: Image, seed: int) -> tuple[Ordering, Ordering]:
     """Delete and insert squares (Petsiuk et al., arXiv:1806.07421) in the map's order, and in random orders.
 
     Single pixels in random order would be no fair rival: they turn the probe into noise, which no model was trained on.
 
     Args:
-        score: that is explained.
-        groups: pairs and their maps `[n, h, w]` by name; each group must pass by itself.
+        score, groups: what is explained; each group must pass by itself.
         baseline: what takes the place of squares, `[c, h, w]`.
         seed: of the random orders.
     """
     rng = seeded(seed)
-    curves = {
+    areas = {
         name: _both_areas(score, pairs, maps, baseline=baseline, rng=rng) for name, (pairs, maps) in groups.items()
     }
     subjects = {name: pairs.subjects for name, (pairs, _) in groups.items()}
-    deletion, insertion = (
-        _ordering(kind, {name: areas[:, row] for name, areas in curves.items()}, subjects)
-        for row, kind in enumerate(("deletion", "insertion"))
-    )
-    return deletion, insertion
+    deleted, inserted = ({name: rows[:, place] for name, rows in areas.items()} for place in (0, 1))
+    return _ordering("deletion", deleted, subjects), _ordering("insertion", inserted, subjects)
 
 
 def redraw_weights(
@@ -210,12 +198,9 @@ def redraw_weights(
     """Randomise the parameters (Adebayo et al., arXiv:1810.03292): maps must not survive the loss of what was learnt.
 
     Args:
-        explain: the method.
-        score: whose model is redrawn.
-        pairs: that are explained.
-        baseline: of the maps.
-        maps: under the model as it is, `[n, h, w]`.
-        seed: of the weights.
+        explain, score: the method, and what it explains, whose model is redrawn.
+        pairs, seed: that are explained, and of the weights.
+        baseline, maps: of the pairs under the model as it is, `[c, h, w]` and `[n, h, w]`.
     """
     models = [score.redraw(seed + number) if score.redraw else None for number in range(REDRAWS)]
     others = [explain(model, pairs, baseline) for model in models if model is not None]
@@ -226,27 +211,11 @@ def redraw_weights(
 
 def _cue_boxes(pairs: Pairs, *, seed: int) -> NDArray[np.int64]:
     """One box a pair, `[n, 4]` as top, left, bottom, right; within the middle three quarters of the image."""
-    height, width = pairs.inputs.shape[2:]
-    size = np.array([max(1, round(CUE_SHARE * side)) for side in (height, width)])
-    margin = np.array([height, width]) // 8
-    room = np.maximum(np.array([height, width]) - 2 * margin - size, 0)
+    sides = np.array(pairs.inputs.shape[2:])
+    size, margin = np.maximum(np.round(CUE_SHARE * sides).astype(np.int64), 1), sides // 8
+    room = np.maximum(sides - 2 * margin - size, 0)
     corner = margin + seeded(seed).integers(0, room + 1, (len(pairs), 2))
     return np.concatenate([corner, corner + size], axis=1)
-
-
-def _stamped(inputs: NDArray[np.float32], boxes: NDArray[np.int64]) -> NDArray[np.float32]:
-    stamped = inputs.copy()
-    for image, (top, left, bottom, right) in zip(stamped, boxes, strict=True):
-        image[:, top:bottom, left:right] = image.min()
-    return stamped
-
-
-def _best_pixels(maps: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The centre (row, column) of the highest square of each map."""
-    squares = pooled(maps, rows=CELLS, columns=CELLS)
-    rows, columns = np.unravel_index(squares.reshape(len(maps), -1).argmax(axis=1), squares.shape[1:])
-    scale = np.array(maps.shape[1:]) / np.array(squares.shape[1:])
-    return np.asarray((np.stack([rows, columns], axis=1) + 0.5) * scale, dtype=np.int64)
 
 
 def _cells(maps: NDArray[np.float32]) -> NDArray[np.float32]:

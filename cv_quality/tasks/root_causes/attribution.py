@@ -68,8 +68,7 @@ def attribute_build(
     threshold.
 
     Args:
-        lake: written to.
-        build: the build.
+        lake, build: written to, under the build.
         change: from its baseline; None where it has none.
         slices: of the build, in order of rank.
         seed: of the bootstrap.
@@ -78,9 +77,8 @@ def attribute_build(
         reason = "Nothing to compare with: no baseline."
         if change:
             reason = f"Nothing to compare: the build has no {change.after.outcome.trial}."
-        return AttributionSummary(
-            write_rows(lake, CHANGE_ATTRIBUTION, build, []), None, None, None, None, reason, reason
-        )
+        n = write_rows(lake, CHANGE_ATTRIBUTION, build, [])
+        return AttributionSummary(n, None, None, None, None, reason, reason)
     algorithm = attribute(change.between, change.after, slices=slices, seed=seed)
     data = None
     if change.before is not None and not change.before.rows.is_empty():
@@ -103,7 +101,6 @@ def attribute_build(
 
 
 def _rows(found: Attribution) -> Iterator[Row]:
-    """The whole change as part 0, then every part of it."""
     shared = {"n_subjects": found.n_subjects, "n_paired": found.n_paired}
     whole = {"part": 0, "condition": WHOLE, "attempts_before": found.n_before, "attempts_after": found.n_after}
     yield shared | whole | _numbers(found, found.method)

@@ -25,8 +25,7 @@ class Embedding:
 
     Attributes:
         source: what made the vectors, as the table writes it.
-        population: those rows.
-        vectors: shape (rows, dimension).
+        population, vectors: those rows, and theirs, shape (rows, dimension).
         origins: what each row's unit looks like when all is well; NaN where unknown.
     """
 
@@ -44,9 +43,8 @@ class ClusterSummary:
         source: "model", or the file of the backbone.
         attempts: of the build.
         without_vector: of them, attempts left out since they have no template, or no usable image.
-        candidates: clusters that stood out on the discovery half.
-        clusters: confirmed ones.
-        undescribed: of them, clusters that no metadata describe.
+        candidates, clusters: clusters that stood out on the discovery half, and confirmed ones.
+        undescribed: of the confirmed, clusters that no metadata describe.
         insufficient: clusters that rest on too few subjects.
         conclusion: one sentence on whether any of them is real.
     """
@@ -68,12 +66,10 @@ def cluster_build(
     """Cluster a build's failures and passes together, and write the clusters that are confirmed.
 
     Args:
-        lake: written to.
-        build: the build.
+        lake, build: written to, under the build.
         embedding: of its own attempts.
         n_attempts: how many there are, with a vector or without.
-        threads: for the search of descriptions.
-        seed: of the split of the subjects and of the mixtures.
+        threads, seed: for the search of descriptions, and of the split of the subjects and the mixtures.
     """
     population = embedding.population
     found = cluster(population, embedding.vectors, origins=embedding.origins, seed=seed, threads=threads)

@@ -16,10 +16,11 @@ from cv_quality.error_analysis.slice_report import ConfoundedValue, Insufficient
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.metrics.rates import Rate, clustered_rate
+from cv_quality.metrics.rates import clustered_rate
 from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS, write_rows
 
 Row = Mapping[str, object]
+Finding = SliceFinding | InsufficientSlice | ConfoundedValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,10 @@ def find_build_slices(
     Each search holds its error by itself.
 
     Args:
-        lake: written to.
-        build: the build.
+        lake, build: written to, under the build.
         populations: that of the primary outcome first.
         before: builds that it follows, the nearest first, with their primary populations; read where there are slices.
-        threads: of the search.
-        seed: of the split of the units and of the choice of examples.
+        threads, seed: of the search; the seed also of the choice of examples.
     """
     searches = [_searched(population, seed=seed, threads=threads) for population in populations]
     primary, report = searches[0], searches[0].report
@@ -109,9 +108,7 @@ def read_slices(lake: Lake, build: str, outcome: str) -> list[Slice]:
     """Read the confirmed slices of a build, the best first.
 
     Args:
-        lake: to read from.
-        build: the build.
-        outcome: the name of what was searched.
+        lake, build, outcome: read from, of the build, by the name of what was searched.
 
     Raises:
         MissingTable: the build was not searched.
@@ -125,8 +122,7 @@ def example_rows(population: Population, slices: Sequence[Slice], *, seed: int =
 
     Args:
         population: with a key of two columns, drop and attempt, or without one: then there are no examples.
-        slices: in the order of their rank.
-        seed: of the choice.
+        slices, seed: in the order of their rank, and of the choice.
     """
     chosen = choose_examples(population, slices=slices, seed=seed)
     identity, partner = ("drop_id", "attempt_id"), ("partner_drop_id", "partner_attempt_id")
@@ -147,7 +143,7 @@ def example_rows(population: Population, slices: Sequence[Slice], *, seed: int =
 
 
 def _searched(population: Population, *, seed: int, threads: int) -> _Search:
-    """The answer of one search; a population that cannot be searched says why, and the build goes on."""
+    """Search a population; one that cannot be searched says why, and the build goes on."""
     if population.rows.is_empty():
         return _Search(population, f"Nothing to search: no {population.outcome.trial}.")
     try:
@@ -174,21 +170,27 @@ def _search_row(search: _Search, *, seed: int) -> Row:
 
 def _finding_rows(search: _Search) -> Iterator[Row]:
     """Every finding of one search, ranked within its kind."""
-    if search.report is None:
+    if (report := search.report) is None:
         return
-    report = search.report
-    rows = [
-        ("confirmed", [_confirmed_row(item) for item in report.slices]),
-        ("insufficient", [_insufficient_row(item) for item in report.insufficient]),
-        ("explained_away", [_confounded_row(item) for item in report.explained_away]),
-    ]
-    for finding, items in rows:
+    kinds: tuple[tuple[str, Sequence[Finding]], ...] = (
+        ("confirmed", report.slices),
+        ("insufficient", report.insufficient),
+        ("explained_away", report.explained_away),
+    )
+    for finding, items in kinds:
         for rank, item in enumerate(items, start=1):
-            yield {"outcome": search.population.outcome.name, "finding": finding, "rank": rank, **item}
+            named = {"outcome": search.population.outcome.name, "finding": finding, "rank": rank}
+            where = {"condition": item.where.sentence(), "where_json": json.dumps(item.where.to_list())}
+            yield {**named, **where, "sentence": item.sentence, **_figures(item)}
 
 
-def _confirmed_row(item: SliceFinding) -> Row:
-    return _described(item.where, item.sentence) | {
+def _figures(item: Finding) -> Row:
+    if isinstance(item, InsufficientSlice):
+        return {"rate": item.rate, "rest_rate": item.rest_rate, "support": item.support, "n_subjects": item.subjects}
+    if isinstance(item, ConfoundedValue):
+        rates = {"rate": item.rate_before, "rate_after": item.rate_after, "rest_rate": item.rest_rate}
+        return {**rates, "explained_by": "; ".join(item.by)}
+    return {
         "rate": item.rate,
         "low": item.low,
         "high": item.high,
@@ -204,33 +206,14 @@ def _confirmed_row(item: SliceFinding) -> Row:
     }
 
 
-def _insufficient_row(item: InsufficientSlice) -> Row:
-    counts = {"rate": item.rate, "rest_rate": item.rest_rate, "support": item.support, "n_subjects": item.subjects}
-    return _described(item.where, item.sentence) | counts
-
-
-def _confounded_row(item: ConfoundedValue) -> Row:
-    rates = {"rate": item.rate_before, "rate_after": item.rate_after, "rest_rate": item.rest_rate}
-    return _described(item.where, item.sentence) | rates | {"explained_by": "; ".join(item.by)}
-
-
-def _described(where: Slice, sentence: str) -> dict[str, object]:
-    return {"condition": where.sentence(), "where_json": json.dumps(where.to_list()), "sentence": sentence}
-
-
 def _trends(populations: Iterable[tuple[str, Population]], slices: Sequence[Slice]) -> Iterator[Row]:
-    """The rate of each slice over all units of each build."""
-    for build, population in populations:
-        for rank, where in enumerate(slices, start=1):
-            rate = asdict(_rate_within(population, where))
-            yield {"outcome": population.outcome.name, "rank": rank, "trend_build_id": build, **rate}
-
-
-def _rate_within(population: Population, where: Slice) -> Rate:
     import polars as pl
 
-    failed, unit = population.failed, population.unit
-    inside = population.rows.filter(where.expression())
-    by_unit = inside.group_by(unit).agg(errors=pl.col(failed).sum(), trials=pl.len()).sort(unit)
-    overall = cast("float | None", population.rows[failed].mean()) or 0.0
-    return clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * inside.height)
+    for build, population in populations:
+        failed, unit = population.failed, population.unit
+        overall = cast("float | None", population.rows[failed].mean()) or 0.0
+        for rank, where in enumerate(slices, start=1):
+            inside = population.rows.filter(where.expression())
+            by_unit = inside.group_by(unit).agg(errors=pl.col(failed).sum(), trials=pl.len()).sort(unit)
+            rate = clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * inside.height)
+            yield {"outcome": population.outcome.name, "rank": rank, "trend_build_id": build, **asdict(rate)}

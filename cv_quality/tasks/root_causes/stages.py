@@ -13,15 +13,8 @@ from cv_quality.freshness import StageContext
 from cv_quality.gates.rules import Rule
 from cv_quality.lake.schema import Table
 from cv_quality.stage import Stage
+from cv_quality.tasks.root_causes import tables
 from cv_quality.tasks.root_causes.rules import CLUSTERS_RULES, attribution_rules, slices_rules
-from cv_quality.tasks.root_causes.tables import (
-    CHANGE_ATTRIBUTION,
-    EXAMPLES,
-    FAILURE_CLUSTERS,
-    FAILURE_SLICES,
-    SLICE_SEARCHES,
-    SLICE_TRENDS,
-)
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,10 +51,8 @@ class SliceTables:
     """Tables of a task's own that its `slices` stage writes once slices are found.
 
     Attributes:
-        writes: the tables.
-        run: writes them.
-        rules: what the gate asks of them.
-        gate: the same for people, after what is asked of slices.
+        writes, run: the tables, and what writes them.
+        rules, gate: what the gate asks of them, and the same for people, after what is asked of slices.
     """
 
     writes: tuple[Table, ...]
@@ -77,7 +68,13 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         name="slices",
         phase="explain",
         reads=(*populations.others_read, *populations.reads),
-        writes=(SLICE_SEARCHES, FAILURE_SLICES, SLICE_TRENDS, *(own.writes if own else ()), EXAMPLES),
+        writes=(
+            tables.SLICE_SEARCHES,
+            tables.FAILURE_SLICES,
+            tables.SLICE_TRENDS,
+            *(own.writes if own else ()),
+            tables.EXAMPLES,
+        ),
         run=partial(_slices, populations, own),
         rules=(*slices_rules(outcome), *(own.rules if own else ())),
         reads_predecessors=True,
@@ -89,8 +86,8 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
     attribution = Stage(
         name="attribution",
         phase="explain",
-        reads=(*populations.reads, FAILURE_SLICES),
-        writes=(CHANGE_ATTRIBUTION,),
+        reads=(*populations.reads, tables.FAILURE_SLICES),
+        writes=(tables.CHANGE_ATTRIBUTION,),
         run=partial(_attribution, populations),
         rules=attribution_rules(outcome),
         reads_predecessors=True,
@@ -103,7 +100,7 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         name="clusters",
         phase="explain",
         reads=(*populations.embed_reads, *populations.reads),
-        writes=(FAILURE_CLUSTERS,),
+        writes=(tables.FAILURE_CLUSTERS,),
         run=partial(_clusters, populations),
         rules=CLUSTERS_RULES,
         description="Failures that lie together in an embedding, with the conditions that they share, if they share "
@@ -148,11 +145,5 @@ def _clusters(populations: Populations, context: StageContext) -> "ClusterSummar
     from cv_quality.tasks.root_causes.clusters import cluster_build
 
     population = populations.primary(context.workspace, context.build, context.build)
-    embedding = populations.embed(context, population)
-    return cluster_build(
-        context.lake,
-        build=context.build,
-        embedding=embedding,
-        n_attempts=population.rows.height,
-        threads=context.threads,
-    )
+    embedding, n = populations.embed(context, population), population.rows.height
+    return cluster_build(context.lake, build=context.build, embedding=embedding, n_attempts=n, threads=context.threads)

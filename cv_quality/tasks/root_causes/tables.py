@@ -183,10 +183,8 @@ def write_rows(lake: Lake, table: Table, build: str, rows: Sequence[Mapping[str,
     """Write the rows of a build; what they leave out is null. Returns the number of rows.
 
     Args:
-        lake: written to.
-        table: keyed by build.
-        build: whose rows they are.
-        rows: values by column, without the build.
+        lake, table: written to; the table is keyed by build.
+        build, rows: whose rows they are; values by column, without the build.
     """
     import pyarrow as pa
 
