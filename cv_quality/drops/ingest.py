@@ -16,7 +16,7 @@ import pyarrow as pa
 from cv_quality.drops.frames import FrameEntry, index_shard
 from cv_quality.drops.lines import HashingReader, read_pieces
 from cv_quality.drops.manifest import MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
-from cv_quality.drops.parsing import Source, parse_pieces
+from cv_quality.drops.parsing import LineSource, parse_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
 from cv_quality.drops.schema import DropSchema, schema_of
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE
@@ -181,7 +181,7 @@ class _Job:
 
     def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
         """Add typed rows piece by piece; gives how many, and the rejections."""
-        source = Source(self._manifest.drop_id, entry.name, self._schema)
+        source = LineSource(self._manifest.drop_id, entry.name, self._schema)
         pieces = read_pieces(path, reader)
         for parsed in parse_pieces(pieces, source=source, pool=self._pool, ahead=self._threads + 2):
             for kind, table in parsed.tables.items():

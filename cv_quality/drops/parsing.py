@@ -48,7 +48,7 @@ class Parsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LineSource:
     """Where lines come from: the drop, its schema, and the file."""
 
     drop_id: str
@@ -56,7 +56,7 @@ class Source:
     schema: DropSchema
 
 
-def parse_pieces(pieces: Iterable[Piece], *, source: Source, pool: Executor, ahead: int) -> Iterator[Parsed]:
+def parse_pieces(pieces: Iterable[Piece], *, source: LineSource, pool: Executor, ahead: int) -> Iterator[Parsed]:
     """Parse the pieces of a file on `pool`; results come in the order of the pieces.
 
     Args:
@@ -71,7 +71,7 @@ def parse_pieces(pieces: Iterable[Piece], *, source: Source, pool: Executor, ahe
         yield flying.popleft().result()
 
 
-def parse_piece(piece: Piece, *, source: Source) -> Parsed:
+def parse_piece(piece: Piece, *, source: LineSource) -> Parsed:
     """The rows and rejections of one piece of a file; blank lines are neither."""
     if isinstance(piece, LongLine):
         return Parsed(rejections=[too_long(piece.head, number=piece.line, size=piece.size)])
@@ -81,7 +81,7 @@ def parse_piece(piece: Piece, *, source: Source) -> Parsed:
     return _parse_whole(piece, source) or _parse_by_line(piece, source)
 
 
-def _parse_whole(block: Block, source: Source) -> Parsed | None:
+def _parse_whole(block: Block, source: LineSource) -> Parsed | None:
     """The fast way; None as soon as the block holds more doubt than a few lines that are plainly broken."""
     lines = _Lines.of(block.data)
     doubts = _misshapen(lines)
@@ -201,7 +201,7 @@ def _read_likely(data: bytes, kind: str | None, schema: DropSchema) -> pa.Table:
     return _read_json(data, schema.wide_wire)
 
 
-def _typed_by_kind(rows: pa.Table, first_line: int, source: Source) -> dict[str, pa.Table] | None:
+def _typed_by_kind(rows: pa.Table, first_line: int, source: LineSource) -> dict[str, pa.Table] | None:
     kinds = pc.unique(rows["kind"]).to_pylist()
     if not set(kinds) <= RAW_TABLES.keys():
         return None
@@ -231,7 +231,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _parse_by_line(block: Block, source: Source) -> Parsed:
+def _parse_by_line(block: Block, source: LineSource) -> Parsed:
     rejections: list[Rejection] = []
     sound: dict[str, list[tuple[int, bytes]]] = {}
     for number, line in enumerate(block.data.split(b"\n")[:-1], start=block.first_line):
@@ -251,7 +251,7 @@ def _parse_by_line(block: Block, source: Source) -> Parsed:
     return Parsed(tables, sorted(rejections, key=lambda rejection: rejection.line))
 
 
-def _sound_lines(kind: str, lines: list[tuple[int, bytes]], source: Source) -> tuple[pa.Table, list[Rejection]]:
+def _sound_lines(kind: str, lines: list[tuple[int, bytes]], source: LineSource) -> tuple[pa.Table, list[Rejection]]:
     """Lines that `judge` passed, as one table; when Arrow will not have them together, one by one."""
     table = _lines_to_table(kind, lines, source)
     if isinstance(table, pa.Table):
@@ -266,7 +266,7 @@ def _sound_lines(kind: str, lines: list[tuple[int, bytes]], source: Source) -> t
     return pa.concat_tables(tables), refusals
 
 
-def _lines_to_table(kind: str, lines: list[tuple[int, bytes]], source: Source) -> "pa.Table | str":
+def _lines_to_table(kind: str, lines: list[tuple[int, bytes]], source: LineSource) -> "pa.Table | str":
     try:
         rows = _read_json(b"\n".join(line for _, line in lines), source.schema.wire[kind])
     except pa.ArrowInvalid as error:
@@ -287,7 +287,7 @@ def _read_json(data: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _typed(
-    kind: str, rows: pa.Table, lines: pa.Array, source: Source, *, mask: pa.ChunkedArray | None
+    kind: str, rows: pa.Table, lines: pa.Array, source: LineSource, *, mask: pa.ChunkedArray | None
 ) -> pa.Table | None:
     """The rows of one kind under their final schema; None when a null, a number or a time is not legal."""
     fields = source.schema.fields[kind]

@@ -12,7 +12,7 @@ from cv_quality.lake.schema import Column
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RowRule:
     """One rule.
 
     Attributes:
@@ -46,7 +46,7 @@ _RECORDED = ("attempt", "stream_frame")
 """Kinds that happen within the recording; the others are repeated from earlier ones, so that only the end binds."""
 
 
-def rules_of(kind: str, columns: Sequence[Column], *, protocol: str, has_repeats: bool) -> list[Rule]:
+def rules_of(kind: str, columns: Sequence[Column], *, protocol: str, has_repeats: bool) -> list[RowRule]:
     """The rules for events of one kind, in the order in which they are asked.
 
     Values come first (identifiers, levels, ranges, in the order of the columns), then the recording window, then
@@ -67,7 +67,7 @@ def rules_of(kind: str, columns: Sequence[Column], *, protocol: str, has_repeats
     return rules + [_reference_rule(column) for column in referring]
 
 
-def value_rules(column: Column) -> Iterator[Rule]:
+def value_rules(column: Column) -> Iterator[RowRule]:
     """What the column's declaration says about one value: pattern, levels, range.
 
     >>> [rule.condition for rule in value_rules(Column("yaw_deg", "real", "head yaw", low=-90, high=90))]
@@ -76,27 +76,27 @@ def value_rules(column: Column) -> Iterator[Rule]:
     name = column.name
     if column.pattern is not None:
         condition = f"NOT regexp_full_match({name}, {_text(column.pattern)})"
-        yield Rule("bad_identifier", condition, _found(name, f"text that matches {column.pattern}"))
+        yield RowRule("bad_identifier", condition, _found(name, f"text that matches {column.pattern}"))
     if column.levels:
         levels = ", ".join(_text(level) for level in column.levels)
-        yield Rule("unknown_level", f"{name} NOT IN ({levels})", _found(name, f"one of {', '.join(column.levels)}"))
+        yield RowRule("unknown_level", f"{name} NOT IN ({levels})", _found(name, f"one of {', '.join(column.levels)}"))
     bounds = [f"{name} {sign} {bound}" for sign, bound in (("<", column.low), (">", column.high)) if bound is not None]
     if bounds:
         low, high = ("unbounded" if bound is None else f"{bound:g}" for bound in (column.low, column.high))
-        yield Rule("out_of_range", f"({' OR '.join(bounds)})", _found(name, f"a number from {low} to {high}"))
+        yield RowRule("out_of_range", f"({' OR '.join(bounds)})", _found(name, f"a number from {low} to {high}"))
 
 
-def _window_rule(*, is_recorded: bool) -> Rule:
+def _window_rule(*, is_recorded: bool) -> RowRule:
     since, until = (f"(SELECT any_value({name}) FROM drop_files)" for name in ("captured_from", "captured_until"))
     late = f"occurred_at > {until}"
     expected = f"'occurred_at: expected at most ' || {until}"
     if is_recorded:
         late = f"(occurred_at < {since} OR {late})"
         expected = f"'occurred_at: expected ' || {since} || ' to ' || {until}"
-    return Rule("outside_window", late, f"{expected} || ', found ' || occurred_at")
+    return RowRule("outside_window", late, f"{expected} || ', found ' || occurred_at")
 
 
-_REPEAT_RULE = Rule(
+_REPEAT_RULE = RowRule(
     "duplicate_event",
     "(source_file, source_line) IN (SELECT (source_file, source_line) FROM repeated)",
     "'event_id: expected each event once in a drop, found ' || event_id || ' again'",
@@ -109,12 +109,12 @@ def _refers(kind: str, column: Column, *, protocol: str) -> bool:
     return column.name != "reference_id" or protocol == "enrolled"
 
 
-def _reference_rule(column: Column) -> Rule:
+def _reference_rule(column: Column) -> RowRule:
     reference = _REFERENCES[column.name]
     # Null is NOT IN an empty set, so that null has to be let pass by name.
     given = f"{column.name} IS NOT NULL AND " if column.nullable else ""
     condition = f"({given}{column.name} NOT IN ({reference.known}))"
-    return Rule(reference.reason, condition, _found(column.name, reference.of))
+    return RowRule(reference.reason, condition, _found(column.name, reference.of))
 
 
 def _found(name: str, expected: str) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cv_quality.drops.lines import Block, HashingReader, read_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
-from cv_quality.drops.rules import Rule, rules_of
+from cv_quality.drops.rules import RowRule, rules_of
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES
 from cv_quality.drops.tablewriter import TableWriter
@@ -158,7 +158,7 @@ _KNOWN_SQL = {
 }
 
 
-def _rejection_sql(kind: str, rules: Sequence[Rule]) -> str:
+def _rejection_sql(kind: str, rules: Sequence[RowRule]) -> str:
     """One scan: the number of the first broken rule a row, and the text only for rows that broke one."""
     number = " ".join(f"WHEN {rule.condition} THEN {index}" for index, rule in enumerate(rules))
     reason = " ".join(f"WHEN {index} THEN '{rule.reason}'" for index, rule in enumerate(rules))
