@@ -339,7 +339,7 @@ def _drawn(discovery: Flags, *, seed: int) -> Codes:
 def _labelings(points: Vectors, discovery: Flags, *, seed: int) -> list[Codes]:
     """For each number of clusters: the most likely component of each row, under a mixture fitted on the discovery half.
 
-    None for numbers that leave fewer than 20 rows a component.
+    Numbers that leave fewer than 20 rows a component are skipped.
     """
     import warnings
 
