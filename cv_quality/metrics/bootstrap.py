@@ -37,17 +37,16 @@ from cv_quality.metrics.resampling import (
     subject_weights,
 )
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.trials import Trials, dyad_codes, require_different, subject_codes
+from cv_quality.metrics.trials import Trials, active_subjects, dyad_codes, subjects_of
 from cv_quality.metrics.verification import ErrorRates, FnmrAtFmr, ScoreTail, allowed_false_matches, fnmr_at_fmr
 
 ScoredPairs = tuple[ArrayLike, ArrayLike, ArrayLike]
-
 
 DEPTH = 50
 """No replicate asks for impostor scores below this many times the FMR."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FnmrAtFmrInterval(Result):
     """FNMR at a fixed FMR with an interval that includes the uncertainty of the threshold.
 
@@ -71,16 +70,16 @@ class FnmrAtFmrInterval(Result):
     value: float | None
     numerator: int | None
     denominator: int
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     threshold: float | None
-    threshold_low: float | None
-    threshold_high: float | None
-    method: str | None
-    n_effective: float | None
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    method: str | None = None
+    n_effective: float | None = None
     n_subjects: int
     n_replicates: int
-    n_exhausted: int
+    n_exhausted: int = 0
     seed: int
     reason: str | None
 
@@ -109,8 +108,7 @@ def fnmr_at_fmr_interval(
             Every comparison at or above the lowest score must be listed; down to an FMR of 50 fmr is enough.
         trials: who was compared with whom, over all impostor comparisons, listed or not.
         fmr: the highest FMR allowed, above 0 and at most 1.
-        seed: of the weights.
-        replicates: at least 100.
+        seed, replicates: of the weights; at least 100 replicates.
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
@@ -177,8 +175,7 @@ def pair_rate_bootstrap(
     Args:
         errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).
         trials: who was compared with whom.
-        seed: of the weights.
-        replicates: at least 100.
+        seed, replicates: of the weights; at least 100 replicates.
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
@@ -190,6 +187,8 @@ def pair_rate_bootstrap(
     >>> f"{rate.value:.1e} in {rate.low:.1e} to {rate.high:.1e}"
     '3.0e-04 in 9.1e-05 to 1.0e-03'
     """
+    from scipy import special
+
     require_replicates(replicates)
     rate = pair_rate(errors, trials=trials, level=level)
     variance = pair_variance(errors, trials=trials)
@@ -202,9 +201,17 @@ def pair_rate_bootstrap(
         weighted(w, one, other) / trials.weighted(w)
         for w in subject_weights(active, trials.n_subjects, replicates=replicates, seed=seed)
     ]
-    drawn = np.nanvar(np.concatenate(parts))
-    value = max(float(drawn) - 2 * variance.of_dyads, variance.of_dyads)
-    return _with_variance(rate, variance, value, f"{replicates} replicates, seed {seed}", level)
+    value = max(float(np.nanvar(np.concatenate(parts))) - 2 * variance.of_dyads, variance.of_dyads)
+    p, t = variance.rate, special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
+    centre, half = special.logit(p), t * math.sqrt(value) / (p * (1 - p))
+    run = f"{replicates} replicates, seed {seed}"
+    return replace(
+        rate,
+        low=float(special.expit(centre - half)),
+        high=float(special.expit(centre + half)),
+        method=f"corrected two-level subject bootstrap, logit scale, {percent(level)}, {run}",
+        n_effective=p * (1 - p) / value,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +228,8 @@ class _Sample:
     @classmethod
     def of(cls, scores: ArrayLike, subjects: ArrayLike, tail: ScoredPairs, trials: Trials) -> "_Sample":
         genuine = scores_array(scores, "genuine")
-        codes = subject_codes(subjects, n_subjects=trials.n_subjects)
-        one, other = dyad_codes(tail[0], tail[1], n_subjects=trials.n_subjects)
         listed = scores_array(tail[2], "impostor")
-        require_different(one, other)
-        if genuine.shape != codes.shape or listed.shape != one.shape:
-            raise MetricError(
-                f"expected a subject for each genuine score and two for each impostor score, found {codes.size} for "
-                f"{genuine.size} and {one.size} for {listed.size}"
-            )
+        codes, one, other = subjects_of(genuine, subjects, listed, tail[:2], n_subjects=trials.n_subjects)
         up, down = np.argsort(genuine, kind="stable"), np.argsort(-listed, kind="stable")
         return cls(genuine[up], codes[up], listed[down], one[down], other[down], trials)
 
@@ -242,18 +242,11 @@ class _Sample:
         return int(np.count_nonzero(self.attempts()))
 
     def attempts(self) -> Codes:
-        """Count the genuine comparisons of each subject."""
         return np.bincount(self.codes, minlength=self.trials.n_subjects)
-
-    def active(self) -> Codes:
-        """List the subjects with any comparison."""
-        return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The sample at its threshold, and how it is resampled."""
-
     sample: _Sample
     fmr: float
     rates: ErrorRates
@@ -261,8 +254,8 @@ class _Found:
     seed: int
 
     def weights(self) -> Iterator[Floats]:
-        subjects = self.sample.trials.n_subjects
-        return subject_weights(self.sample.active(), subjects, replicates=self.replicates, seed=self.seed)
+        active, trials = active_subjects(self.sample.attempts(), self.sample.trials), self.sample.trials
+        return subject_weights(active, trials.n_subjects, replicates=self.replicates, seed=self.seed)
 
 
 def _unbounded(sample: _Sample, point: FnmrAtFmr, replicates: int, seed: int) -> FnmrAtFmrInterval:
@@ -272,16 +265,9 @@ def _unbounded(sample: _Sample, point: FnmrAtFmr, replicates: int, seed: int) ->
         value=rates.fnmr if rates else None,
         numerator=rates.n_false_non_matches if rates else None,
         denominator=len(sample.genuine),
-        low=None,
-        high=None,
         threshold=rates.threshold if rates else None,
-        threshold_low=None,
-        threshold_high=None,
-        method=None,
-        n_effective=None,
         n_subjects=sample.n_genuine_subjects,
         n_replicates=replicates,
-        n_exhausted=0,
         seed=seed,
         reason=point.reason,
     )
@@ -368,7 +354,6 @@ def _bounded(unbounded: FnmrAtFmrInterval, found: _Found, ranks: _Ranks, level: 
 
 
 def _weighted_fnmr(found: _Found, counts: Codes) -> Floats:
-    """FNMR of each replicate at its threshold; replicates without a genuine comparison are left out."""
     sample, start, parts = found.sample, 0, []
     attempts = sample.attempts().astype(np.float64)
     weight_of_first = compiled(kernels.weight_of_first)
@@ -403,18 +388,3 @@ def _no_variance(matches: int, n: int, genuine_subjects: int) -> str:
     if matches in (0, n):
         return f"insufficient: {matches} of {n} impostor comparisons lie at or above the threshold"
     return "insufficient: one subject takes part in every impostor comparison"
-
-
-def _with_variance(rate: Rate, variance: PairVariance, value: float, drawn: str, level: float) -> Rate:
-    from scipy import special
-
-    p = variance.rate
-    t = special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
-    centre, half = special.logit(p), t * math.sqrt(value) / (p * (1 - p))
-    return replace(
-        rate,
-        low=float(special.expit(centre - half)),
-        high=float(special.expit(centre + half)),
-        method=f"corrected two-level subject bootstrap, logit scale, {percent(level)}, {drawn}",
-        n_effective=p * (1 - p) / value,
-    )

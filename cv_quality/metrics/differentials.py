@@ -254,16 +254,17 @@ def _compared(
     trials, level = people.trials, people.level
     within = _within_groups(people, matches)
     fnmr, fta = _by_group(people, misses), None if attempts is None else _by_group(people, attempts)
+    acquired: list[tuple[RateName, list[_Cell]]] = [] if fta is None else [("fta", fta)]
     overall = Overall(
         fmr=pair_rate(matches, trials=trials, level=level),
         fmr_within=_pooled(within, level),
         fnmr=clustered_rate(*misses, level=level),
         fta=None if attempts is None else clustered_rate(*attempts, level=level),
     )
-    checks = (*_checks("fmr", people, within), *_checks("fnmr", people, fnmr))
+    judged: tuple[tuple[RateName, list[_Cell]], ...] = (("fmr", within), ("fnmr", fnmr))
+    checks = tuple(_check(rate, people, cells, group) for rate, cells in judged for group in people.named)
     results = {check.verdict for check in checks}
     both = [group for group in people.named if within[group].is_ranked and fnmr[group].is_ranked]
-    by_rate: tuple[tuple[RateName, list[_Cell] | None], ...] = (("fmr", within), ("fnmr", fnmr), ("fta", fta))
     fmrs, fnmrs = _values(both, within), _values(both, fnmr)
     return Differentials(
         threshold=threshold,
@@ -271,7 +272,7 @@ def _compared(
         overall=overall,
         groups=_rows(people, matches, overall, within, fnmr, fta),
         pairs=_pairs(people, matches, overall, within),
-        spreads=tuple(_spread(rate, people, cells) for rate, cells in by_rate if cells is not None),
+        spreads=tuple(_spread(rate, people, cells) for rate, cells in (*judged, *acquired)),
         garbe=_named(garbe(fmrs, fnmrs, alpha=alpha), people, both),
         fdr=_named(fairness_discrepancy(fmrs, fnmrs, alpha=alpha), people, both),
         checks=checks,
@@ -322,16 +323,26 @@ def listed_differentials(
         own.append(column(acquisitions.subjects, name="subject of acquisitions").astype(str))
         known.append(_names(acquisitions.groups, size=own[-1].size))
     everyone, codes = np.unique(np.concatenate(own), return_inverse=True)
+    acquired = None
+    if acquisitions is not None:
+        acquired = np.zeros((2, everyone.size), np.int64)
+        for total, counts in zip(acquired, (acquisitions.attempts, acquisitions.failures), strict=True):
+            np.add.at(total, codes[2 * values.size :], whole_numbers(counts, name="acquisitions", size=own[-1].size))
     one, other = codes[: values.size], codes[values.size : 2 * values.size]
-    _require_consistent(is_same_subject, one == other)
-    impostor = ~is_same_subject
+    wrong, impostor = np.flatnonzero(is_same_subject != (one == other)), ~is_same_subject
+    if wrong.size:
+        said, are = ("genuine", "differ") if is_same_subject[wrong[0]] else ("impostor", "are the same")
+        raise MetricError(
+            f"{wrong.size} comparisons contradict their subjects, first at index {wrong[0]}: called {said}, though its "
+            f"subjects {are}"
+        )
     return differentials(
         groups=_one_group_each(codes, np.concatenate(known), everyone.size),
         threshold=threshold,
         genuine=(values[is_same_subject], one[is_same_subject]),
         impostor=(values[impostor], one[impostor], other[impostor]),
         trials=ListedTrials.of(one[impostor], other[impostor], n_subjects=everyone.size),
-        acquisitions=None if acquisitions is None else _added_up(acquisitions, codes[2 * values.size :], everyone.size),
+        acquisitions=None if acquired is None else (acquired[0], acquired[1]),
         alpha=alpha,
         level=level,
     )
@@ -392,7 +403,6 @@ def _memberships(groups: Groups, n_subjects: int) -> tuple[tuple[str, ...], Code
 
 
 def _names(groups: Groups, *, size: int) -> NDArray[np.str_]:
-    """Group names as text, "unknown" for what is missing."""
     array: NDArray[np.object_] = np.asarray(groups, dtype=np.object_)
     if array.shape != (size,):
         raise MetricError(f"expected one group for each of {size} entries, found shape {array.shape}")
@@ -401,7 +411,6 @@ def _names(groups: Groups, *, size: int) -> NDArray[np.str_]:
 
 
 def _false_matches(impostor: ScoredPairs, trials: Trials, threshold: float, floor: float | None) -> tuple[Codes, Codes]:
-    """The subjects of every impostor comparison at or above the threshold."""
     scores = scores_array(impostor[0], "impostor")
     one, other = dyad_codes(impostor[1], impostor[2], n_subjects=trials.n_subjects)
     if one.size != scores.size or scores.size > trials.n:
@@ -423,7 +432,6 @@ def _false_matches(impostor: ScoredPairs, trials: Trials, threshold: float, floo
 
 
 def _false_non_matches(genuine: ScoredCodes, n_subjects: int, threshold: float) -> tuple[Codes, Codes]:
-    """Misses and genuine comparisons of each subject."""
     scores, subjects = scores_array(genuine[0], "genuine"), subject_codes(genuine[1], n_subjects=n_subjects)
     if scores.size == 0 or subjects.size != scores.size:
         raise MetricError(f"expected genuine scores with a subject each, found {scores.size} and {subjects.size}")
@@ -432,7 +440,6 @@ def _false_non_matches(genuine: ScoredCodes, n_subjects: int, threshold: float) 
 
 
 def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
-    """A rate clustered by subject for each group, from errors and trials of each subject."""
     errors, trials = counts
     share = errors.sum() / max(trials.sum(), 1)
     cells = []
@@ -446,7 +453,6 @@ def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
 
 
 def _within_groups(people: _People, matches: tuple[Codes, Codes]) -> list[_Cell]:
-    """FMR within each named group."""
     found = [_between(people, matches, group, group) for group in people.named]
     errors = sum(erring[0].size for erring, _ in found)
     share = errors / max(sum(trials.n for _, trials in found), 1)
@@ -472,8 +478,7 @@ def _between(
 
 def _pair_cell(people: _People, matches: tuple[Codes, Codes], overall: Rate, one: int, other: int | None) -> Rate:
     errors, trials = _between(people, matches, one, other)
-    expected = (overall.value or 0.0) * trials.n
-    return pair_rate(errors, trials=trials, level=people.level, expected_errors=expected)
+    return pair_rate(errors, trials=trials, level=people.level, expected_errors=(overall.value or 0.0) * trials.n)
 
 
 def _pairs(
@@ -540,18 +545,14 @@ def _half_width(parts: Sequence[tuple[float, _Cell]], level: float) -> tuple[flo
     return float(t) * math.sqrt(total), total
 
 
-def _checks(rate: RateName, people: _People, cells: list[_Cell]) -> tuple[RatioCheck, ...]:
-    return tuple(_check(rate, people.names[group], cells, group, people.level) for group in people.named)
-
-
-def _check(rate: RateName, name: str, cells: list[_Cell], group: int, level: float) -> RatioCheck:
-    own = cells[group]
+def _check(rate: RateName, people: _People, cells: list[_Cell], group: int) -> RatioCheck:
+    own, name = cells[group], people.names[group]
     errors, n = sum(cell.rate.numerator for cell in cells), sum(cell.rate.denominator for cell in cells)
     if own.rate.value is None or errors == 0:
         reason = own.rate.reason if own.rate.value is None else "no group has an error: no ratio is defined"
         return RatioCheck(rate, name, None, None, None, "insufficient", None, reason)
     ratio = own.rate.value / (errors / n)
-    low, high, method = _ratio_bounds(ratio, cells, group, errors / n, level)
+    low, high, method = _ratio_bounds(ratio, cells, group, errors / n, people.level)
     verdict, reason = _judged(own, low, high)
     return RatioCheck(rate, name, ratio, low, high, verdict, method, reason)
 
@@ -622,16 +623,6 @@ def _named(measure: Measure, people: _People, ranked: Sequence[int]) -> Measure:
     return replace(measure, groups=names, left_out=tuple(name for name in people.names if name not in names))
 
 
-def _require_consistent(is_genuine: Mask, is_same: Mask) -> None:
-    wrong = np.flatnonzero(is_genuine != is_same)
-    if wrong.size:
-        said, are = ("genuine", "differ") if is_genuine[wrong[0]] else ("impostor", "are the same")
-        raise MetricError(
-            f"{wrong.size} comparisons contradict their subjects, first at index {wrong[0]}: called {said}, though its "
-            f"subjects {are}"
-        )
-
-
 def _one_group_each(codes: Codes, groups: NDArray[np.str_], n_subjects: int) -> list[str]:
     """The group of each subject; an unknown entry says nothing against a known one.
 
@@ -650,13 +641,3 @@ def _one_group_each(codes: Codes, groups: NDArray[np.str_], n_subjects: int) -> 
     for subject, number in rows.tolist():
         own[subject] = str(names[number])
     return own
-
-
-def _added_up(acquisitions: Acquisitions, codes: Codes, n_subjects: int) -> Counts:
-    """Attempts and failures of each subject."""
-    sums = []
-    for counts in (acquisitions.attempts, acquisitions.failures):
-        total = np.zeros(n_subjects, np.int64)
-        np.add.at(total, codes, whole_numbers(counts, name="acquisitions", size=codes.size))
-        sums.append(total)
-    return sums[0], sums[1]
