@@ -21,7 +21,6 @@ Dots = Callable[[Floats, Floats, Places, Places, NDArray[np.float64]], None]
 CHUNK = 128
 """Scores are looked at in runs of this many: short enough that one run's conversion overlaps the counting of the one
 before, and that few are searched for high scores; long enough for vector loops to pay."""
-
 SCALE = np.float32(BINS_PER_UNIT)
 MIDDLE = np.int32(BINS_PER_UNIT)
 MINUS_ONE, ONE = np.float32(-1), np.float32(1)

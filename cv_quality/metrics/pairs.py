@@ -48,13 +48,10 @@ ALGORITHM = "pairs-2"
 Vectors = NDArray[np.float64] | NDArray[np.float32]
 TemplateArray = NDArray[np.floating] | NDArray[np.unsignedinteger]
 """Vectors or packed bits, one template a row; shape (n, ...)."""
-
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Pairs, by the rows of references and of probes."""
-
 Score = Callable[[TemplateArray, TemplateArray, Rows], NDArray[np.float64]]
 """Scores listed pairs of references and probes; a score depends on its two templates only."""
-
 Names = NDArray[np.generic]
 Grade = Literal["fp32", "certified"]
 GRADES: tuple[Grade, ...] = ("fp32", "certified")
@@ -130,7 +127,7 @@ class PairCounts:
         return PairCounts(self.histogram, *_trimmed(self, keep), self.scale)
 
     def score_tail(self) -> ScoreTail:
-        """The tail as the exact metrics take it."""
+        """Return the tail as the exact metrics take it."""
         return ScoreTail(np.sort(self.tail["score"].to_numpy()), self.n)
 
 
@@ -161,7 +158,7 @@ class TailCounts:
         return TailCounts(self.n, *_trimmed(self, keep))
 
     def score_tail(self) -> ScoreTail:
-        """The tail as the exact metrics take it."""
+        """Return the tail as the exact metrics take it."""
         return ScoreTail(np.sort(self.tail["score"].to_numpy()), self.n)
 
 
@@ -405,31 +402,27 @@ def _counted(
     floor: float | None,
     threads: int | None,
 ) -> "Tally":
-    """Count with a tail of that many pairs, or above that floor."""
-    from cv_quality.metrics.pair_counters import CosinePairs
+    from cv_quality.metrics import pair_counters as ways
     from cv_quality.metrics.pair_engine import tally, tally_above
     from cv_quality.metrics.products import full_precision
-
-    with full_precision():
-        counting = _counting(sides, pairing, grade=grade)
-        if wanted is not None:
-            done = tally(counting, pairing, CosinePairs(*sides), wanted=wanted, threads=threads)
-        else:
-            done = tally_above(counting, pairing, floor=_checked_floor(floor), threads=threads)
-    return done if grade == "fp32" else replace(done, histogram=None)
-
-
-def _counting(sides: "tuple[Operand, Operand]", pairing: "Pairing", *, grade: Grade) -> "Counting":
-    """The fastest way to count that this machine has; the certified grade needs exact products in eight bits."""
-    from cv_quality.metrics import pair_counters as ways
     from cv_quality.metrics.quantised import has_int8
 
-    device = ways.faithful_device(sides[0].vectors.shape[1])
-    if device is not None:
-        return ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device)
-    if grade == "certified" and has_int8(sides[0].vectors.shape[1]):
-        return ways.CertifiedCounting.of(*sides, pairing)
-    return ways.Float32Counting(ways.Cosine.of(*sides), pairing)
+    with full_precision():
+        dimension = sides[0].vectors.shape[1]
+        counting: Counting
+        if (device := ways.faithful_device(dimension)) is not None:
+            counting = ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device)
+        elif grade == "certified" and has_int8(dimension):
+            counting = ways.CertifiedCounting.of(*sides, pairing)
+        else:
+            counting = ways.Float32Counting(ways.Cosine.of(*sides), pairing)
+        if wanted is not None:
+            done = tally(counting, pairing, ways.CosinePairs(*sides), wanted=wanted, threads=threads)
+        elif floor is None or math.isnan(floor):
+            raise MetricError(f"the floor of the tail is a cosine, found {floor}")
+        else:
+            done = tally_above(counting, pairing, floor=floor, threads=threads)
+    return done if grade == "fp32" else replace(done, histogram=None)
 
 
 def _wanted(n: int, *, tail_fmr: float) -> int:
@@ -441,12 +434,6 @@ def _wanted(n: int, *, tail_fmr: float) -> int:
     if wanted > MOST_ROWS:
         raise MetricError(f"a tail of {wanted:,} of {n:,} pairs is longer than {MOST_ROWS:,}: ask for a lower tail_fmr")
     return wanted
-
-
-def _checked_floor(floor: float | None) -> float:
-    if floor is None or math.isnan(floor):
-        raise MetricError(f"the floor of the tail is a cosine, found {floor}")
-    return floor
 
 
 class _Block(NamedTuple):
@@ -473,7 +460,6 @@ def _paired(references: Side, probes: Side) -> _Block:
 
 
 def _kept(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
-    """How many pairs of a block are kept; see `count_block`."""
     from cv_quality.metrics.pair_engine import MOST_ROWS, pairs_in
 
     n = pairs_in(pairing)
@@ -510,7 +496,11 @@ def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:
     is_wrong = ~(np.abs(norms - 1.0) <= NORM_TOLERANCE)
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
-        what = _what_is_wrong(found[row], norm=norms[row])
+        what = f"has norm {norms[row]:.6g}, expected 1: divide each vector by its norm"
+        if not np.isfinite(found[row]).all():
+            what = "holds NaN or infinity: leave it out or embed it again"
+        elif norms[row] == 0.0:
+            what = "is zero and has no direction: leave it out"
         raise MetricError(f"{name}: row {row} of {len(found)} {what}; {is_wrong.sum()} rows cannot be compared")
     return found
 
@@ -531,16 +521,7 @@ def _matrix(vectors: ArrayLike, *, name: str) -> Vectors:
     return matrix
 
 
-def _what_is_wrong(row: NDArray[np.floating], *, norm: float) -> str:
-    if not np.isfinite(row).all():
-        return "holds NaN or infinity: leave it out or embed it again"
-    if norm == 0.0:
-        return "is zero and has no direction: leave it out"
-    return f"has norm {norm:.6g}, expected 1: divide each vector by its norm"
-
-
 def _names(subjects: ArrayLike, *, count: int, name: str) -> Names:
-    """Who the vectors belong to, as text or whole numbers."""
     found = np.asarray(subjects)
     if found.shape != (count,):
         raise MetricError(f"{name}: expected one subject for each of {count} vectors, found shape {found.shape}")
@@ -553,7 +534,6 @@ def _names(subjects: ArrayLike, *, count: int, name: str) -> Names:
 
 
 def _tail(found: "Found", names: Names, *, references: NDArray[np.int64], probes: NDArray[np.int64]) -> "pl.DataFrame":
-    """The found pairs with the names of these codes."""
     import polars as pl
 
     labels = pl.Series(names.astype(str).tolist(), dtype=pl.String)

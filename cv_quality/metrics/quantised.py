@@ -17,7 +17,6 @@ from cv_quality.metrics.pair_kernels import Floats, quantise_rows
 from cv_quality.metrics.products import STEP, TILE, product_for
 
 LARGEST = 127
-
 FILTER_ROUNDING = 2e-6
 """Taken off the floor: the filter compares in float32, with at most eight roundings of 2**-24 of sums below 2, and the
 float64 score that decides is itself rounded (below 1e-12)."""
@@ -57,17 +56,12 @@ def quantised(vectors: Floats, order: NDArray[np.int64] | None = None) -> Quanti
     scales, squares = np.empty(count, np.float32), np.empty((3, count))
     places = np.arange(count) if order is None else order
     compiled(quantise_rows)(vectors, places, float(LARGEST), codes, scales, squares)
-    return Quantised(codes, scales, *_norms_above(squares))
+    # Rounded up by more than what float64 and float32 can have rounded down.
+    return Quantised(codes, scales, *(np.sqrt(squares) * (1 + 2.0**-22) + 1e-12).astype(np.float32))
 
 
 def _padded(count: int) -> int:
     return -(-count // STEP) * STEP
-
-
-def _norms_above(squares: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The square roots, rounded up by more than what float64 and float32 can have rounded down."""
-    above: NDArray[np.float32] = (np.sqrt(squares) * (1 + 2.0**-22) + 1e-12).astype(np.float32)
-    return above
 
 
 def int8_product(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -107,7 +101,6 @@ def _is_faster(dimension: int) -> bool:
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    """The best of three, in seconds of this thread."""
     times = []
     for _ in range(3):
         start = time.thread_time()

@@ -91,12 +91,18 @@ def clustered_rate(
     >>> clustered_rate([], []).reason
     'no trial'
     """
+    from scipy import special
+
     x, n = _counts(errors, trials)
     require_level(level)
     if n.size == 0:
         return NO_TRIAL
     design, is_assumed = _design_effect(x, n)
-    low, high = _bounds(x.sum() / n.sum(), n.sum() / design, n.size, level)
+    # The degrees of freedom of the variance widen the bounds.
+    upper, effective = (1 + level) / 2, n.sum() / design
+    if n.size > 1:
+        effective *= float(special.ndtri(upper) / special.stdtrit(n.size - 1, upper)) ** 2
+    low, high = _exact(x.sum() / n.sum() * effective, effective, 1 - upper)
     expected = float(x.sum()) if expected_errors is None else expected_errors
     assumed = f", ICC {ASSUMED_ICC} assumed for few errors" if is_assumed else ""
     return Rate(
@@ -107,7 +113,7 @@ def clustered_rate(
         high=high,
         method=f"Korn-Graubard by subject, {percent(level)}, design effect {design:.2f}{assumed}",
         n_subjects=n.size,
-        reason=_shortage(expected, n.size),
+        reason=_shortage(expected) if n.size > 1 else "insufficient: 1 subject, 2 needed",
         n_effective=float(n.sum() / design),
     )
 
@@ -163,7 +169,7 @@ def binomial_rate(
         high=1.0 if side == "lower" else high,
         method=f"{_NAMES[method]}{sided}, {percent(level)}, {known}",
         n_subjects=int(trials) if is_subject_known else None,
-        reason=None if errors >= EXPECTED_ERRORS_NEEDED else _too_few_errors(float(errors)),
+        reason=_shortage(float(errors)),
         n_effective=float(trials),
     )
 
@@ -209,16 +215,6 @@ def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[floa
     return max(observed, assumed), True
 
 
-def _bounds(p: float, trials: float, subjects: int, level: float) -> tuple[float, float]:
-    """Clopper-Pearson bounds at `trials` effective trials, widened for the degrees of freedom of the variance."""
-    from scipy import special
-
-    upper = (1 + level) / 2
-    if subjects > 1:
-        trials *= float(special.ndtri(upper) / special.stdtrit(subjects - 1, upper)) ** 2
-    return _exact(p * trials, trials, 1 - upper)
-
-
 def _exact(x: float, n: float, tail: float) -> tuple[float, float]:
     """Clopper-Pearson bounds, each missed with probability `tail`; x and n need not be whole."""
     from scipy import special
@@ -242,11 +238,7 @@ def _normal(p: float, n: int, upper: float, method: BinomialMethod) -> tuple[flo
     return (max(low, 0.0) if p > 0 else 0.0), (min(high, 1.0) if p < 1 else 1.0)
 
 
-def _shortage(expected_errors: float, subjects: int) -> str | None:
-    if subjects < 2:
-        return "insufficient: 1 subject, 2 needed"
-    return None if expected_errors >= EXPECTED_ERRORS_NEEDED else _too_few_errors(expected_errors)
-
-
-def _too_few_errors(expected_errors: float) -> str:
+def _shortage(expected_errors: float) -> str | None:
+    if expected_errors >= EXPECTED_ERRORS_NEEDED:
+        return None
     return f"insufficient: {expected_errors:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"

@@ -78,20 +78,13 @@ def logit_bounds(
     sd = float(replicates.std())
     low, high = centre - t * sd, centre + t * sd
     if is_balanced:
-        shares = _bias_corrected(replicates, centre, t)
+        below = float(np.mean(replicates < centre) + np.mean(replicates == centre) / 2)
+        shift = 2 * float(special.ndtri(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn))))
+        shares = float(special.ndtr(shift - t)), float(special.ndtr(shift + t))
         percentiles = np.quantile(replicates, shares, method="inverted_cdf")
         low, high = (low + float(percentiles[0])) / 2, (high + float(percentiles[1])) / 2
     low, high = float(special.expit(low)) if value > 0 else 0.0, float(special.expit(high)) if value < 1 else 1.0
     return (min(low, value), max(high, value)), sd if 0 < value < 1 else 0.0
-
-
-def _bias_corrected(drawn: Floats, value: float, t: float) -> tuple[float, float]:
-    """The shares at which percentiles of the replicates are bounds, if they are off centre by as much as the value."""
-    from scipy import special
-
-    below = float(np.mean(drawn < value) + np.mean(drawn == value) / 2)
-    shift = 2 * float(special.ndtri(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn))))
-    return float(special.ndtr(shift - t)), float(special.ndtr(shift + t))
 
 
 def scores_array(values: ArrayLike, name: str) -> Floats:

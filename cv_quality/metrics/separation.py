@@ -204,7 +204,6 @@ def _moments(scores: Scores) -> tuple[float, float]:
 
 
 def _mean_softplus(scores: Scores, *, sign: float) -> float:
-    """The mean of ln(1 + exp(sign * s))."""
     total = sum(float(np.logaddexp(0.0, sign * part.astype(np.float64)).sum()) for part in _chunks(scores))
     return total / len(scores)
 

@@ -134,7 +134,17 @@ def _sorted(values: "ArrayLike | SortedScores", *, name: str, in_place: bool) ->
     if isinstance(values, SortedScores):
         return values.scores
     if in_place:
-        scores = _own_array(values, name=name).view()
+        if (
+            not isinstance(values, np.ndarray)
+            or values.dtype not in (np.float32, np.float64)
+            or not values.flags.writeable
+        ):
+            found = f"{type(values).__name__} of {getattr(values, 'dtype', 'no dtype')}"
+            raise MetricError(
+                f"sorting {name} scores in place needs a writable float32 or float64 array, found {found}"
+            )
+        _refuse_shape(values, name=name)
+        scores: Scores = values.view()
         scores.sort()
     else:
         scores = np.sort(_taken_in(values, name=name))
@@ -143,15 +153,6 @@ def _sorted(values: "ArrayLike | SortedScores", *, name: str, in_place: bool) ->
     _refuse_nan(scores.size - first_nan, scores.size, name=name)
     scores.flags.writeable = False
     return scores
-
-
-def _own_array(values: object, *, name: str) -> Scores:
-    if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64) or not values.flags.writeable:
-        found = f"{type(values).__name__} of {getattr(values, 'dtype', 'no dtype')}"
-        raise MetricError(f"sorting {name} scores in place needs a writable float32 or float64 array, found {found}")
-    _refuse_shape(values, name=name)
-    own: Scores = values
-    return own
 
 
 def _taken_in(values: ArrayLike, *, name: str) -> Scores:

@@ -251,7 +251,6 @@ def _require_within(within: int, attempts: int) -> None:
 
 
 def _in_order(codes: NDArray[np.intp], order: ArrayLike | None) -> NDArray[np.intp]:
-    """The rows by transaction, then by `order`, then as given."""
     if order is None:
         return np.argsort(codes, kind="stable")
     keys = column(order, name="order", size=len(codes))
@@ -261,7 +260,6 @@ def _in_order(codes: NDArray[np.intp], order: ArrayLike | None) -> NDArray[np.in
 
 
 def _owners(subjects: NDArray[np.generic], starts: NDArray[np.int64]) -> NDArray[np.generic]:
-    """The subject of each transaction, from the attempts in the order of transactions."""
     owners = subjects[starts]
     strangers = int(np.count_nonzero(subjects != np.repeat(owners, np.diff(starts, append=len(subjects)))))
     if strangers:

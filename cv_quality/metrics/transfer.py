@@ -128,9 +128,21 @@ def expected_performance_curve(
     for _, impostor in (development, test):
         if isinstance(impostor, ScoreTail) and not impostor.is_complete:
             raise MetricError("an expected performance curve needs all impostor scores, found a partial tail")
-    weights = _weights(alphas)
+    if isinstance(alphas, int) and alphas < 2:
+        raise MetricError(f"a curve needs 2 weights or more, found {alphas}")
+    given = np.linspace(0.0, 1.0, alphas) if isinstance(alphas, int) else alphas
+    weights = in_order(given, name="weight").astype(np.float64)
+    if weights.min() < 0 or weights.max() > 1:
+        raise MetricError(f"a weight lies in [0, 1], found {weights.min()} to {weights.max()}")
     genuine, tail = SortedScores(development[0], name="genuine"), tail_of(development[1])
-    thresholds = _best_thresholds(det_curve(genuine, tail), weights)
+    curve = det_curve(genuine, tail)
+    is_beaten = np.diff(curve.n_false_matches, prepend=-1) == 0  # by the corner before, with fewer false non-matches
+    fmr, fnmr = curve.fmr[~is_beaten], curve.fnmr[~is_beaten]
+    best = []
+    for alpha in weights.tolist():
+        costs = alpha * fmr + (1 - alpha) * fnmr
+        best.append(int(np.flatnonzero(costs <= costs.min() + SAME_COST)[-1]))
+    thresholds = curve.thresholds[~is_beaten][best]
     applied = curve_at(*test, thresholds=thresholds)
     return ExpectedPerformance(
         alphas=weights,
@@ -146,25 +158,3 @@ def _transferred(
 ) -> Transfer:
     applied = rates_at(*test, threshold=chosen.threshold)
     return Transfer(criterion, fmr, chosen, applied, (applied.fmr + applied.fnmr) / 2)
-
-
-def _weights(alphas: ArrayLike | int) -> NDArray[np.float64]:
-    if isinstance(alphas, int):
-        if alphas < 2:
-            raise MetricError(f"a curve needs 2 weights or more, found {alphas}")
-        return np.linspace(0.0, 1.0, alphas)
-    weights = in_order(alphas, name="weight").astype(np.float64)
-    if weights.min() < 0 or weights.max() > 1:
-        raise MetricError(f"a weight lies in [0, 1], found {weights.min()} to {weights.max()}")
-    return weights
-
-
-def _best_thresholds(curve: DetCurve, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    is_beaten = np.diff(curve.n_false_matches, prepend=-1) == 0  # by the corner before, with fewer false non-matches
-    fmr, fnmr = curve.fmr[~is_beaten], curve.fnmr[~is_beaten]
-    best = []
-    for alpha in weights.tolist():
-        costs = alpha * fmr + (1 - alpha) * fnmr
-        best.append(int(np.flatnonzero(costs <= costs.min() + SAME_COST)[-1]))
-    chosen: NDArray[np.float64] = curve.thresholds[~is_beaten][best]
-    return chosen

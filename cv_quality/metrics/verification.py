@@ -238,7 +238,8 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
     >>> fnmr_at_fmr([0.4, 0.9], [0.1] * 700, fmr=1e-6).reason
     'needs >= 1e+06 trials, has 700'
     """
-    _require_target(fmr, name="FMR")
+    if not 0.0 <= fmr <= 1.0:
+        raise MetricError(f"an FMR target lies in [0, 1], found {fmr}")
     genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
     reason = too_few_trials(tail.n, fmr=fmr)
     if reason is not None:
@@ -268,7 +269,8 @@ def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFn
     >>> fmr_at_fnmr([0.4, 0.9], [0.1], fnmr=0.1).reason
     'needs >= 10 trials, has 2'
     """
-    _require_target(fnmr, name="FNMR")
+    if not 0.0 <= fnmr <= 1.0:
+        raise MetricError(f"an FNMR target lies in [0, 1], found {fnmr}")
     genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
     reason = too_few_trials(genuine.n, fmr=fnmr)
     if reason is not None:
@@ -346,11 +348,6 @@ def allowed_false_matches(n: int, *, fmr: float) -> int:
     return allowed
 
 
-def _require_target(target: float, *, name: str) -> None:
-    if not 0.0 <= target <= 1.0:
-        raise MetricError(f"an {name} target lies in [0, 1], found {target}")
-
-
 def _strict_threshold(genuine: SortedScores, tail: ScoreTail | SortedScores, *, fmr: float) -> float | None:
     """The smallest score value, or +inf, above the impostor score that must not be accepted; None where that is +inf.
 
@@ -403,7 +400,6 @@ def _curve(
 
 
 def _floor(tail: ScoreTail | SortedScores) -> float:
-    """The lowest threshold that the tail can answer for."""
     if tail.is_complete:
         return -math.inf
     return float(tail.scores[0]) if len(tail.scores) else math.inf
