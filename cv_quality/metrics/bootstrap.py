@@ -56,8 +56,7 @@ class FnmrAtFmrInterval(Result):
         numerator, denominator: genuine comparisons below the threshold, and all.
         low, high: two-sided bounds of the FNMR; None where there is no value, or the data cannot show its uncertainty.
         threshold: accept when score >= threshold.
-        threshold_low, threshold_high: bounds of the threshold with that FMR; +inf lies above every score, -inf stands
-            for any score below the listed tail.
+        threshold_low, threshold_high: its bounds; +inf lies above every score, -inf stands for any below the tail.
         method: how the bounds were computed, with every assumed number.
         n_effective: independent genuine comparisons at a known threshold that would give the same variance.
         n_subjects: subjects with a genuine comparison.
@@ -98,8 +97,7 @@ def fnmr_at_fmr_interval(
     """Estimate the FNMR at the smallest threshold with an FMR of at most `fmr`, re-estimated in every replicate.
 
     Lower is better; the method is that of this module. A replicate whose threshold lies below the tail is counted as
-    lying at its end. That is harmless while they are fewer than half of 1 - level; with more there are no bounds and a
-    reason.
+    lying at its end. That is harmless while they are fewer than half of 1 - level; with more there are no bounds.
 
     Args:
         genuine_scores: higher is more alike, shape (n,).

@@ -195,8 +195,7 @@ def differentials(
     """Compare the rates of groups and of pairs of groups at one threshold.
 
     Subjects are codes 0 to S - 1, as in `trials`. FNMR and FTA are clustered by subject, FMR by both subjects. A cell
-    in which fewer than 5 errors are expected, were its rate that of all, is "insufficient": shown, but neither ranked
-    nor passed.
+    with fewer than 5 errors expected, were its rate that of all, is "insufficient": shown, neither ranked nor passed.
 
     Args:
         groups: the group of each subject, shape (S,); None, NaN or "" where it is unknown.

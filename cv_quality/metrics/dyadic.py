@@ -75,8 +75,7 @@ def pair_rate(errors: Errors, *, trials: Trials, level: float = LEVEL, expected_
     have a gamma distribution with a CV of 0 to 3; see `benchmarks/interval_coverage.py` for heavier tails.
 
     Where fewer than 10 dyads err, the comparisons of a dyad are taken to be alike with an ICC of at least 0.1. Without
-    an error the upper bound is that of Clopper and Pearson at the effective trials of an assumed CV of 1 of the
-    subjects' rates; `method` says so.
+    an error the upper bound is that of Clopper and Pearson at the effective trials of an assumed CV of 1; see `method`.
 
     Args:
         errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).
@@ -118,8 +117,7 @@ def pair_rate_upper(errors: Errors, *, trials: Trials, level: float = LEVEL) -> 
     """Bound a pair rate from above, one-sided: with probability `level` the rate lies below; lower is better.
 
     k_eff = k (p (1 - p) / N) / V (z / t)^2 errors carry the information of the k observed ones, V and its degrees of
-    freedom being those of `pair_rate`; the bound is p chi2(level; 2 k_eff + 2) / (2 k_eff), at most 1. Without an error
-    it is that of `pair_rate`, one-sided.
+    freedom those of `pair_rate`; the bound is p chi2(level; 2 k_eff + 2) / (2 k_eff), or that of `pair_rate` if k = 0.
 
     Args:
         errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).

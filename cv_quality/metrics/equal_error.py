@@ -106,8 +106,7 @@ def eer_interval(
         seed: of the weights.
         genuine_subjects: subject code of each genuine score, shape (n,).
         impostor_subjects: the two subject codes of each impostor score, shape (m,) each.
-        trials: who was compared with whom, if that is known in a shorter form; by default counted from
-            `impostor_subjects`.
+        trials: who was compared with whom; by default counted from `impostor_subjects`.
         replicates: at least 100.
         level: confidence of the two-sided interval, between 0 and 1.
 

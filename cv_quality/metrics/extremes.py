@@ -2,9 +2,8 @@
 
 A generalised Pareto distribution is fitted to the scores over a high threshold u (peaks over threshold; Coles, An
 Introduction to Statistical Modeling of Extreme Values, 2001, chapter 4). What lies beyond the data is marked as
-extrapolated, as ISO/IEC 5152 asks of estimates by statistical models. Whether the fit may be trusted is asked in
-`cv_quality.metrics.tail_checks`; the likelihood is in `cv_quality.metrics.pareto`; `benchmarks/extremes.py` prints how
-often the intervals hold the truth.
+extrapolated, as ISO/IEC 5152 asks of estimates by statistical models. The likelihood is in `cv_quality.metrics.pareto`,
+checks of the fit in `cv_quality.metrics.tail_checks`; `benchmarks/extremes.py` prints how often the intervals cover.
 """
 
 import math
@@ -47,8 +46,7 @@ class Extrapolation(Result):
         value: the estimate; None with a `reason`.
         low, high: two-sided bounds at `level`; None where the model gives none.
         method: how the bounds were computed.
-        is_extrapolation: whether the answer lies beyond the comparisons made: an FMR below 1/N, or a threshold above
-            the highest score.
+        is_extrapolation: whether the answer is an FMR below 1/N, or a threshold above the highest score.
         note: what has to be read next to the number.
         reason: why there is no value.
     """

@@ -1,8 +1,7 @@
 """The count of all pairs between two sides: which pairs, in which tiles, on how many threads, and from where a tail.
 
 One pass is enough when the floor, guessed on a sample, is low enough; too low a guess is raised on the way, so that
-memory stays bounded. How a tile is counted is in `cv_quality.metrics.pair_counters`, the names and types of the result
-in `cv_quality.metrics.pairs`.
+memory stays bounded. Counting a tile is in `cv_quality.metrics.pair_counters`, the result in `cv_quality.metrics.pairs`.
 """
 
 import math
@@ -139,8 +138,7 @@ def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float,
 class _Tail:
     """One thread's part of the tail: every pair of its tiles at or above `floor`, which only rises.
 
-    The floor that its own pairs call for bounds that of all pairs from below (`tail_floor`), so nothing that belongs to
-    the tail is ever dropped.
+    The floor that its own pairs call for bounds that of all pairs from below (`tail_floor`): nothing is lost.
     """
 
     floor: float

@@ -1,7 +1,6 @@
 """The inner loops over tiles of scores and lists of pairs; they use one thread and no memory to speak of.
 
-They are plain functions; `cv_quality.metrics.compiled` compiles them. Which tiles there are, and who runs the loops, is
-in `cv_quality.metrics.pair_counters`.
+They are plain functions that `cv_quality.metrics.compiled` compiles and `cv_quality.metrics.pair_counters` runs.
 """
 
 from collections.abc import Callable
@@ -214,8 +213,7 @@ def quantise_rows(
     Args:
         codes: gets the whole numbers; may have more columns.
         scales: gets the scale of each row.
-        squares: gets the squared norms, in float64, of the row, of what is left of it, and of what it is written as;
-            shape (3, rows).
+        squares: gets squared norms in float64, of the row, its residual and what is written; shape (3, rows).
     """
     for i in range(order.size):
         row = vectors[order[i]]

@@ -87,10 +87,9 @@ class PairCounts:
     """Scores of cross-subject pairs, added up.
 
     Attributes:
-        histogram: pairs per bin, BINS equal bins of the scale, int64. Of cosines in float32: one within `float32_error`
-            of an edge (d = 256: half a bin, d = 1,024: about two) may lie on its other side. On one
-            machine a pair is in the same bin whatever it is counted with: histograms of parts add up exactly to that of
-            the whole.
+        histogram: pairs per bin, BINS equal bins of the scale, int64. A cosine in float32 that is within
+            `float32_error` of an edge (d = 256: half a bin, d = 1,024: about two) may lie on its other side. On one
+            machine a pair is always in the same bin: histograms of parts add up exactly to that of the whole.
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.
         floor: -inf when the tail holds every pair.
         scale: the bins of the scores.
@@ -215,8 +214,7 @@ def count_pairs(
     Every pair is scored once. Grade "fp32" scores it in float32, which gives the histogram, and again in float64 where
     it may belong to the tail. Grade "certified" scores in eight bits first, and in float64 every pair that the error of
     the eight bits (Cauchy-Schwarz, `cv_quality.metrics.quantised`) does not rule out: it is faster, has no histogram,
-    and the same tail. Memory does not grow with the number of pairs: beyond the vectors a float32 or int8 copy of them,
-    15 MB a thread, and the tail.
+    and the same tail. Memory beyond the vectors is a float32 or int8 copy of them, 15 MB a thread, and the tail.
 
     Args:
         vectors: unit vectors, shape (n, dimension), float32 or float64; divide each by its norm beforehand.
@@ -363,8 +361,7 @@ def group_pair_counts(counts: AnyCounts, groups: Mapping[str, str], *, threshold
         groups: the group of every subject in the tail.
 
     Returns:
-        Columns group_a, group_b and count, with group_a <= group_b, in that order; a pair of groups that is missing has
-        none.
+        Columns group_a, group_b and count, with group_a <= group_b, in that order; a missing pair of groups has none.
 
     Raises:
         MetricError: the tail does not reach down to the threshold, or a subject has no group.

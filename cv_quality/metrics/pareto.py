@@ -141,8 +141,7 @@ class Profile:
     def ratio(self, *, log_rate: float, excess: float) -> float:
         """Compute the likelihood ratio, 2 log, of the hypothesis that a share exp(log_rate) of trials exceeds `excess`.
 
-        The search is over the reach log(1 + theta t), first on a grid and then between the neighbours of its best
-        point.
+        The search is over the reach log(1 + theta t): a grid first, then between the neighbours of its best point.
         """
         reach = self._grid(excess)
         if reach.size == 0:

@@ -1,7 +1,6 @@
 """Percentiles of values that come in clusters, such as latencies by device or session, with their intervals.
 
-Values of one device are alike, so they are no independent draws. Rates have intervals of their own, in
-`cv_quality.metrics.rates`.
+Values of one device are alike, so they are no independent draws. Intervals of rates are in `cv_quality.metrics.rates`.
 """
 
 import math

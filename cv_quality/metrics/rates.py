@@ -43,8 +43,7 @@ class Rate(Result):
         method: how the bounds were computed, with every assumed number.
         n_subjects: subjects with at least one trial; None where they are unknown.
         reason: why a value or a bound is missing, or "insufficient: ..." when the cell is too small to be ranked.
-        n_effective: independent trials that would give the same variance, p (1 - p) / V; None where there is no value
-            or no variance to compare with.
+        n_effective: independent trials that would give the same variance, p (1 - p) / V; None where that is undefined.
     """
 
     value: float | None
@@ -82,8 +81,7 @@ def clustered_rate(
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
-        MetricError: a count is negative or no whole number, a subject has more errors than trials, or the level is no
-            probability.
+        MetricError: a count is no whole number from 0, a subject has more errors than trials, or the level is invalid.
 
     >>> rate = clustered_rate([0, 1, 0, 2], [10, 10, 10, 10])
     >>> rate.value, round(rate.low, 3), round(rate.high, 3)
@@ -131,16 +129,14 @@ def binomial_rate(
 
     "clopper-pearson" inverts the exact binomial test and never covers less than `level` (Biometrika 26, 1934);
     "wilson" inverts the score test, p between the roots of (x/n - p)^2 = z^2 p (1 - p) / n (JASA 22, 1927). "wald" is
-    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, and is here because the worked example of
-    the biometrics protection profile uses it: 5 failures of 174 and an interval of 80 % (z = 1.2816) give an upper
-    bound of .0450.
+    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, but the biometrics protection profile uses it:
+    5 failures of 174 and an interval of 80 % (z = 1.2816) give an upper bound of .0450.
 
     Args:
         errors, trials: whole numbers, 0 <= errors <= trials.
         level: confidence of the interval, between 0 and 1; of the single bound where `side` is "upper" or "lower".
         side: a one-sided interval reaches to 0 or to 1 on its other side.
-        is_subject_known: whether each trial is known to be of another subject; if not, the method says that
-            independence is assumed.
+        is_subject_known: whether each trial is known to be of another subject; else `method` calls that assumed.
 
     Raises:
         MetricError: more errors than trials, a negative count, a level that is no probability, or an unknown method.

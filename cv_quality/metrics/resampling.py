@@ -59,9 +59,8 @@ def logit_bounds(
 ) -> tuple[tuple[float, float], float]:
     """Compute logit(value) +- t sd(logit drawn) as rates, and the deviation; each side has half a trial more.
 
-    Balanced bounds lie midway, on that scale, between these and the bias-corrected percentiles of the replicates
-    (Efron, Canadian J. Statistics 9, 1981): the former alone reach too far up where few trials err, the latter not far
-    enough where few subjects decide.
+    Balanced bounds lie midway, on that scale, between these, which reach too far up where few trials err, and the
+    bias-corrected percentiles (Efron, Canadian J. Statistics 9, 1981), which reach too short where few subjects decide.
 
     Args:
         value: the rate of the sample.

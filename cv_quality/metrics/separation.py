@@ -140,9 +140,8 @@ def cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScore
     """Compute the cost of log-likelihood ratios, in bits; lower is better, 0 is perfect, 1 is worth nothing.
 
     Cllr = (mean over genuine of log2(1 + exp(-s)) + mean over impostor of log2(1 + exp(s))) / 2, with s the natural
-    logarithm of a likelihood ratio (Brümmer and du Preez, Computer Speech and Language 20, 2006). For scores of
-    another meaning, such as cosines, only `min_cllr` can be read. A genuine score of -inf, or an impostor score of
-    +inf, costs infinitely much.
+    logarithm of a likelihood ratio (Brümmer and du Preez, Computer Speech and Language 20, 2006). For other scores, such
+    as cosines, only `min_cllr` can be read. A genuine score of -inf or an impostor score of +inf costs +inf.
 
     Raises:
         MetricError: a class has no score, or a score is null, NaN or no number.

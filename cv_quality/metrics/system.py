@@ -158,8 +158,7 @@ def transaction_outcomes(
         transaction: identifier of each attempt's transaction, text or whole numbers, shape (n,).
         is_accepted: whether each attempt was accepted, shape (n,), bool; an attempt that failed to acquire was not.
         attempts: k >= 1; later attempts of a transaction do not count.
-        order: sorts the attempts within a transaction, such as a time, shape (n,); by default, and where it is equal,
-            they count in the order of the rows.
+        order: sorts attempts within a transaction, such as a time, shape (n,); else they count in the order of rows.
         subject: who made each attempt, shape (n,), to cluster by.
 
     Raises:

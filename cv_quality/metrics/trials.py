@@ -191,8 +191,7 @@ class ListedTrials:
             n_subjects: number of codes; by default the highest code plus one.
 
         Raises:
-            MetricError: the shapes differ, a code is negative, too high or no whole number, or a comparison is of one
-                subject with itself.
+            MetricError: as `dyad_codes`, or a comparison is of one subject with itself.
 
         >>> ListedTrials.of([0, 1, 2], [1, 0, 1]).of_dyads([0, 0], [1, 2]).tolist()
         [2, 0]

@@ -138,8 +138,7 @@ class DetCurve(Result):
     def thinned(self, points: int = 500) -> "DetCurve":
         """Thin to at most `points` points, both ends kept, spread evenly along the curve on logarithmic axes.
 
-        For plots only: a thinned curve has fewer steps, but every point on it is a true one. A rate of 0, which has no
-        logarithm, is spaced as half an error.
+        For plots only: it has fewer steps, all points of the curve. A rate of 0 is spaced as half an error.
         """
         if len(self.thresholds) <= points:
             return self

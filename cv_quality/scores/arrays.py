@@ -1,7 +1,6 @@
 """NumPy files: `.npy` with the scores of one class, `.npz` with named arrays.
 
-An archive holds either `genuine` and `impostor`, or `score` and `is_genuine` with the optional columns of a table.
-Nothing is unpickled.
+An archive holds `genuine` and `impostor`, or `score` and `is_genuine` with optional columns. Nothing is unpickled.
 """
 
 import tokenize
@@ -16,20 +15,8 @@ from numpy.typing import NDArray
 from cv_quality.scores.labels import GENUINE_NAMES, IMPOSTOR_NAMES, LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lists import NEEDS_ROLE
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    OPTIONAL,
-    SCORE,
-    SHOWN,
-    TEXT,
-    Draft,
-    Options,
-    Source,
-    joined,
-    quoted,
-    refuse,
-)
+from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, SCORE, TEXT, joined, refuse
+from cv_quality.scores.source import SHOWN, Draft, Options, Source, quoted
 
 if TYPE_CHECKING:
     import polars as pl

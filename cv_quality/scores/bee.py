@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, Draft, Options, Source, apart, joined, plural
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, apart, joined
+from cv_quality.scores.source import Draft, Options, Source, plural
 
 GENUINE, IMPOSTOR = 0xFF, 0x7F
 BYTE_ORDERS = {b"\x78\x56\x34\x12": "<", b"\x12\x34\x56\x78": ">"}

@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import failures_to_acquire
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    SUBJECTS,
-    TEXT,
-    Draft,
-    Format,
-    Options,
-    Source,
-    joined,
-    plural,
-    refuse,
-)
+from cv_quality.scores.rows import IS_GENUINE, LINE, SUBJECTS, TEXT, joined, refuse
+from cv_quality.scores.source import Draft, Format, Options, Source, plural
 
 if TYPE_CHECKING:
     import polars as pl

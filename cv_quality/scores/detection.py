@@ -1,7 +1,6 @@
 """Which format a file has, told from its first bytes and lines; never from its extension.
 
-Reading itself is in the modules of the formats. A caller that names the format skips the guess, not the look at
-separators.
+Reading itself is in the modules of the formats. A caller that names the format still has its separator detected.
 """
 
 from collections import Counter

@@ -8,7 +8,8 @@ import json
 from typing import TYPE_CHECKING
 
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Draft, Options, Source, joined, quoted, refuse
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, joined, refuse
+from cv_quality.scores.source import Draft, Options, Source, quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,8 +21,7 @@ def read_json(source: Source, options: Options) -> Draft:
     """Read an object `{id: score, ...}`; ids that match `genuine_pattern` are bona fide, the others attacks.
 
     Raises:
-        ScoreFileError: the JSON is malformed or of another shape, an id stands twice, a value is no number, or no
-            pattern tells bona fide from attack.
+        ScoreFileError: the JSON is malformed, an id stands twice, a value is no number, or no pattern is given.
     """
     import polars as pl
 

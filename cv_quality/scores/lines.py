@@ -1,7 +1,6 @@
 """Text files as numbered lines and fields, by vectorised operations: no line passes through Python.
 
-The engine numbers the lines itself, so that a broken one is named without a second reading. What the fields mean is
-said in the modules of the formats.
+The engine numbers the lines, so that a broken one is named without a second reading; formats give fields a meaning.
 """
 
 import csv
@@ -9,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.source import LINE, SCORE, TEXT, Options, Source, plural, refuse
+from cv_quality.scores.rows import LINE, SCORE, TEXT, refuse
+from cv_quality.scores.source import Options, Source, plural
 
 if TYPE_CHECKING:
     import polars as pl

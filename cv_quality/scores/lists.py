@@ -10,7 +10,8 @@ import numpy as np
 
 from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Draft, Options, Source, apart, joined, plural
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, joined
+from cv_quality.scores.source import Draft, Options, Source, plural
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,22 +15,8 @@ from numpy.typing import NDArray
 from cv_quality.scores.detection import cells
 from cv_quality.scores.lines import Lines, read_lines
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    SCORE,
-    TEXT,
-    Draft,
-    Options,
-    Reason,
-    Sentinel,
-    Source,
-    apart,
-    joined,
-    plural,
-    quoted,
-    refuse,
-)
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, joined, refuse
+from cv_quality.scores.source import Draft, Options, Reason, Sentinel, Source, plural, quoted
 
 if TYPE_CHECKING:
     import polars as pl

@@ -21,28 +21,9 @@ from cv_quality.scores.grouping import says_histogram, sources_of
 from cv_quality.scores.json_scores import read_json
 from cv_quality.scores.lists import read_histogram, read_list, read_pairs
 from cv_quality.scores.matrices import read_matrix
+from cv_quality.scores.rows import FILE, IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, apart, joined
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.source import (
-    FILE,
-    IS_GENUINE,
-    LINE,
-    OPTIONAL,
-    QUALITIES,
-    SCORE,
-    SUBJECTS,
-    Draft,
-    Format,
-    Kind,
-    OnError,
-    Options,
-    Polarity,
-    Role,
-    Sentinel,
-    Source,
-    apart,
-    joined,
-    plural,
-)
+from cv_quality.scores.source import Draft, Format, Kind, OnError, Options, Polarity, Role, Sentinel, Source, plural
 from cv_quality.scores.tables import read_csv, read_parquet
 
 if TYPE_CHECKING:
@@ -84,8 +65,7 @@ def read_scores(
     r"""Read score files as one set; higher scores are more alike in the result, always.
 
     Several files are joined: a list of genuine and one of impostor scores complete each other, complete files are
-    pooled. To evaluate files one by one, read each group of `group_files` by itself. A set of one class is no error
-    here; the metrics raise one.
+    pooled. To evaluate files one by one, read each group of `group_files` by itself. A set may lack a class.
 
     Args:
         paths: files whose class, where they are lists of one class, is told by their names (`group_files`).

@@ -12,24 +12,8 @@ from cv_quality.scores.detection import cells
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores
 from cv_quality.scores.missing import Scored, failures_to_acquire, refuse_nan
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    OPTIONAL,
-    QUALITIES,
-    SCORE,
-    SUBJECTS,
-    TEXT,
-    Draft,
-    Format,
-    Options,
-    Source,
-    apart,
-    joined,
-    no_column,
-    plural,
-    refuse,
-)
+from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, TEXT, apart, joined, refuse
+from cv_quality.scores.source import Draft, Format, Options, Source, no_column, plural
 
 if TYPE_CHECKING:
     import polars as pl
