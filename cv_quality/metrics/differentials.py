@@ -552,7 +552,15 @@ def _check(rate: RateName, people: _People, cells: list[_Cell], group: int) -> R
         return RatioCheck(rate, name, None, None, None, "insufficient", None, reason)
     ratio = own.rate.value / (errors / n)
     low, high, method = _ratio_bounds(ratio, cells, group, errors / n, people.level)
-    verdict, reason = _judged(own, low, high)
+    verdict: CheckResult = "insufficient"
+    if not own.is_ranked:
+        reason = own.rate.reason
+    elif low is None or high is None:
+        reason = "the variance of a rate is unknown"
+    elif low <= ALLOWED_RATIO < high:
+        reason = f"{ALLOWED_RATIO} lies within {low:.3g} to {high:.3g}: more comparisons are needed"
+    else:
+        verdict, reason = "fail" if low > ALLOWED_RATIO else "pass", None
     return RatioCheck(rate, name, ratio, low, high, verdict, method, reason)
 
 
@@ -572,18 +580,6 @@ def _ratio_bounds(
     if width is None:
         return None, None, None
     return ratio * math.exp(-width[0]), ratio * math.exp(width[0]), f"log ratio, delta method, {percent(level)}"
-
-
-def _judged(own: _Cell, low: float | None, high: float | None) -> tuple[CheckResult, str | None]:
-    if not own.is_ranked:
-        return "insufficient", own.rate.reason
-    if low is None or high is None:
-        return "insufficient", "the variance of a rate is unknown"
-    if low > ALLOWED_RATIO:
-        return "fail", None
-    if high <= ALLOWED_RATIO:
-        return "pass", None
-    return "insufficient", f"{ALLOWED_RATIO} lies within {low:.3g} to {high:.3g}: more comparisons are needed"
 
 
 def _spread(rate: RateName, people: _People, cells: list[_Cell]) -> Spread:

@@ -79,11 +79,7 @@ class OpenSetRates(Result):
 
 @dataclass(frozen=True, slots=True)
 class DirAtFpir(Result):
-    """DIR at the smallest threshold whose FPIR is at most `fpir_target`; `rates` is None when undefined.
-
-    Attributes:
-        reason: why it is undefined, in words; None when defined.
-    """
+    """DIR at the smallest threshold whose FPIR is at most `fpir_target`; undefined, `rates` is None with a `reason`."""
 
     fpir_target: float
     rates: OpenSetRates | None

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.pairs import BINS, BINS_PER_UNIT, PairCounts, bin_of, edge_of
+from cv_quality.metrics.pairs import PairCounts
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, bin_of, edge_of
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.verification import (
     ErrorRates,

@@ -17,7 +17,7 @@ from cv_quality.metrics.pair_kernels import (
     Bounds,
     Dots,
     Pairing,
-    compiled_close_dots,
+    close_dots,
     count_tile,
     dot_pairs,
     filter_tile,
@@ -75,17 +75,6 @@ class Exact(Protocol):
 
     def close(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """The same to within CLOSE, if that is faster."""
-
-
-class Scorer(Exact, Protocol):
-    """Scores between two sets: fast by the tile, exact by the pair."""
-
-    @property
-    def error(self) -> float:
-        """No score of a tile is further than this from the exact one."""
-
-    def against(self, columns: slice) -> Callable[[slice], NDArray[np.float32]]:
-        """The scores of rows with these columns; both begin at multiples of STEP, and may end beyond the sets."""
 
 
 class Counter(Protocol):
@@ -165,7 +154,7 @@ class CosinePairs:
 
     def close(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Dot products in float64, cut to [-1, 1]."""
-        return self._dots(compiled_close_dots(), rows, columns)
+        return self._dots(compiled(close_dots, has_order=False), rows, columns)
 
     def _dots(self, dots: Dots, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         scores = np.empty(rows.size)
@@ -175,7 +164,7 @@ class CosinePairs:
 
 @dataclass(frozen=True, slots=True)
 class Cosine(CosinePairs):
-    """Dot products of unit vectors, also by the tile; see `Scorer`.
+    """Dot products of unit vectors, exact by the pair and fast by the tile.
 
     Attributes:
         rows, columns: both sides as float32.
@@ -191,11 +180,8 @@ class Cosine(CosinePairs):
         columns = rows if right is left else right.narrow()
         return cls(left, right, rows, columns, product_for(rows.shape[1]).onto)
 
-    @property
-    def error(self) -> float:
-        return float32_error(self.dimension)
-
     def against(self, columns: slice) -> Callable[[slice], NDArray[np.float32]]:
+        """Score rows with these columns; both begin at multiples of STEP, and may end beyond the sets."""
         multiply = self.onto(padded(self.columns[columns], STEP))
         return lambda rows: multiply(padded(self.rows[rows], STEP))
 
@@ -232,7 +218,7 @@ class _Candidates:
 class Float32Counting:
     """Every pair in float32: a full histogram, and candidates for the tail."""
 
-    scorer: Scorer
+    scorer: Cosine
     pairing: Pairing
     tile: Tile = TILE
     is_threaded: bool = True
@@ -244,7 +230,7 @@ class Float32Counting:
 class _Float32Counter(Counter):
     def __init__(self, shared: Float32Counting) -> None:
         self.shared = shared
-        self.error = shared.scorer.error
+        self.error = float32_error(shared.scorer.dimension)
         self.candidates = _Candidates(shared.scorer, shared.tile, are_rough=False)
         self.columns = slice(0, shared.tile[1])
         self.against = shared.scorer.against(self.columns)

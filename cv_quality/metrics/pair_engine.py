@@ -1,7 +1,7 @@
 """The count of all pairs between two sides: which pairs, in which tiles, on how many threads, and from where a tail.
 
 One pass is enough when the floor, guessed on a sample, is low enough; too low a guess is raised on the way, so that
-memory stays bounded. Counting a tile is in `cv_quality.metrics.pair_counters`, the result in `cv_quality.metrics.pairs`.
+memory stays bounded. Tiles are counted in `cv_quality.metrics.pair_counters`, results in `cv_quality.metrics.pairs`.
 """
 
 import math

@@ -4,8 +4,7 @@ They are plain functions that `cv_quality.metrics.compiled` compiles and `cv_qua
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,25 +178,16 @@ def dot_pairs(left: Floats, right: Floats, rows: Places, columns: Places, scores
 
 
 def close_dots(left: Floats, right: Floats, rows: Places, columns: Places, scores: NDArray[np.float64]) -> None:
-    """`dot_pairs`, for `compiled_close_dots`: Numba's cache tells functions apart by their code, not by its options."""
+    """Compute `dot_pairs` in any order, good enough to rule pairs out: compile it with `has_order=False`.
+
+    Numba's cache tells functions apart by their code, not by options.
+    """
     for pair in range(rows.size):
         a, b = left[rows[pair]], right[columns[pair]]
         total = 0.0
         for k in range(a.size):
             total += np.float64(a[k]) * np.float64(b[k])
         scores[pair] = total
-
-
-@cache
-def compiled_close_dots() -> Dots:
-    """`dot_pairs`, added up in whatever order is fast here: five times faster, and good enough to rule pairs out."""
-    from numba import njit
-
-    fast = {"reassoc", "contract"}
-    try:
-        return cast(Dots, njit(nogil=True, cache=True, fastmath=fast)(close_dots))
-    except RuntimeError:
-        return cast(Dots, njit(nogil=True, fastmath=fast)(close_dots))
 
 
 def quantise_rows(

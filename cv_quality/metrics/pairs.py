@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, CROWDED, UNIT, ScoreScale, bin_of, edge_of, tail_floor
+from cv_quality.metrics.score_bins import BINS, UNIT, ScoreScale
 from cv_quality.metrics.verification import ScoreTail
 
 if TYPE_CHECKING:
@@ -23,24 +23,6 @@ if TYPE_CHECKING:
     from cv_quality.metrics.pair_counters import Counting, Found, Operand
     from cv_quality.metrics.pair_engine import Tally
     from cv_quality.metrics.pair_kernels import Pairing
-
-__all__ = [
-    "ALGORITHM",
-    "BINS",
-    "BINS_PER_UNIT",
-    "CROWDED",
-    "PairCounts",
-    "Side",
-    "TailCounts",
-    "bin_of",
-    "count_block",
-    "count_pairs",
-    "count_scored",
-    "edge_of",
-    "group_pair_counts",
-    "subject_counts",
-    "tail_floor",
-]
 
 ALGORITHM = "pairs-2"
 """Part of the address of a block: change it whenever the same inputs would give another block."""

@@ -133,11 +133,12 @@ def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[B
     """Bounds of the FNMR at the points of a curve; (None, None) where they cannot be told."""
     targets = [point.fmr_target or 0.0 for point in points]
     found = bands_at(targets, lambda fmr: _reestimated(scores, fmr=fmr, replicates=BAND_REPLICATES))
-    return [
-        (None, None) if low is None or high is None else (min(low, point.rates.fnmr), max(high, point.rates.fnmr))
-        for point, (low, high) in zip(points, found, strict=True)
-        if point.rates is not None
-    ]
+    bands: list[Band] = []
+    for point, (low, high) in zip(points, found, strict=True):
+        assert point.rates is not None
+        fnmr = point.rates.fnmr
+        bands.append((None, None) if low is None or high is None else (min(low, fnmr), max(high, fnmr)))
+    return bands
 
 
 def bands_at(targets: Sequence[float], interval: Callable[[float], FnmrAtFmrInterval | None]) -> list[Band]:

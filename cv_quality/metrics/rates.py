@@ -129,7 +129,7 @@ def binomial_rate(
 
     "clopper-pearson" inverts the exact binomial test and never covers less than `level` (Biometrika 26, 1934);
     "wilson" inverts the score test, p between the roots of (x/n - p)^2 = z^2 p (1 - p) / n (JASA 22, 1927). "wald" is
-    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, but the biometrics protection profile uses it:
+    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, but a biometrics protection profile has it:
     5 failures of 174 and an interval of 80 % (z = 1.2816) give an upper bound of .0450.
 
     Args:

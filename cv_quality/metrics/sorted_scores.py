@@ -166,7 +166,16 @@ def _taken_in(values: ArrayLike, *, name: str) -> Scores:
     except (TypeError, ValueError) as error:
         raise MetricError(f"expected {name} scores as numbers, found {type(values).__name__}: {error}") from error
     _refuse_shape(array, name=name)
-    return _as_floats(array, name=name)
+    kind, bytes_each = array.dtype.kind, array.dtype.itemsize
+    if kind not in "fiu" or bytes_each > 8:
+        hint = "; give decisions as 0.0 and 1.0" if kind == "b" else ""
+        raise MetricError(f"expected {name} scores as float or whole numbers, found dtype {array.dtype}{hint}")
+    if kind in "iu" and bytes_each == 8 and (array.max() > LARGEST_WHOLE or array.min() < -LARGEST_WHOLE):
+        raise MetricError(f"{name} scores beyond 2**53 are not exact as float64: scale them first")
+    is_small = bytes_each <= 4 if kind == "f" else bytes_each <= 2
+    # In the machine's byte order, copied only where the type changes.
+    floats: Scores = array.astype(np.float32 if is_small else np.float64, copy=False)
+    return floats
 
 
 def _count_missing(values: object) -> int:
@@ -191,16 +200,3 @@ def _refuse_nan(count: int, size: int, *, name: str) -> None:
         raise MetricError(
             f"{count} of {size} {name} scores are NaN: leave out what was not compared, give a failed comparison -inf"
         )
-
-
-def _as_floats(array: NDArray[np.generic], *, name: str) -> Scores:
-    """The same numbers as float32 or float64, in the machine's byte order, copied only where the type changes."""
-    kind, bytes_each = array.dtype.kind, array.dtype.itemsize
-    if kind not in "fiu" or bytes_each > 8:
-        hint = "; give decisions as 0.0 and 1.0" if kind == "b" else ""
-        raise MetricError(f"expected {name} scores as float or whole numbers, found dtype {array.dtype}{hint}")
-    if kind in "iu" and bytes_each == 8 and (array.max() > LARGEST_WHOLE or array.min() < -LARGEST_WHOLE):
-        raise MetricError(f"{name} scores beyond 2**53 are not exact as float64: scale them first")
-    is_small = bytes_each <= 4 if kind == "f" else bytes_each <= 2
-    floats: Scores = array.astype(np.float32 if is_small else np.float64, copy=False)
-    return floats

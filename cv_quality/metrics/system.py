@@ -181,7 +181,12 @@ def transaction_outcomes(
     sizes = np.diff(starts, append=len(rows))
     number = np.arange(len(rows)) - np.repeat(starts, sizes) + 1
     first = np.minimum.reduceat(np.where(decisions[rows] & (number <= attempts), number, attempts + 1), starts)
-    owners = None if subject is None else _owners(column(subject, name="subject", size=len(ids))[rows], starts)
+    owners = None
+    if subject is not None:
+        subjects = column(subject, name="subject", size=len(ids))[rows]
+        owners = subjects[starts]
+        if strangers := int(np.count_nonzero(subjects != np.repeat(owners, sizes))):
+            raise MetricError(f"{strangers} attempts are of another subject than the first one of their transaction")
     first_accepted = np.where(first > attempts, 0, first)
     return TransactionOutcomes(names, first_accepted, np.minimum(sizes, attempts), owners, attempts)
 
@@ -256,11 +261,3 @@ def _in_order(codes: NDArray[np.intp], order: ArrayLike | None) -> NDArray[np.in
     if keys.dtype.kind not in "iufmM":
         raise MetricError(f"expected order as numbers or times, found {keys.dtype}")
     return np.lexsort((keys, codes))
-
-
-def _owners(subjects: NDArray[np.generic], starts: NDArray[np.int64]) -> NDArray[np.generic]:
-    owners = subjects[starts]
-    strangers = int(np.count_nonzero(subjects != np.repeat(owners, np.diff(starts, append=len(subjects)))))
-    if strangers:
-        raise MetricError(f"{strangers} attempts are of another subject than the first one of their transaction")
-    return owners

@@ -36,7 +36,7 @@ ScoreSets: TypeAlias = "tuple[Genuine, Impostor]"
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Result):
-    """A threshold of the development set, and the rates on both sets; the rates are None when it is undefined.
+    """A threshold of the development set, and the rates on both sets; undefined, these are None with a `reason`.
 
     Attributes:
         criterion: how the threshold was chosen on the development set.
@@ -44,7 +44,6 @@ class Transfer(Result):
         development: rates where the threshold was chosen; optimistic.
         test: rates where it is applied. The FMR here may exceed the target: that is what this is to show.
         half_total_error: (FMR + FNMR) / 2 on the test set.
-        reason: why the threshold is undefined, in words; None when defined.
     """
 
     criterion: Literal["fnmr_at_fmr", "eer"]
@@ -61,8 +60,7 @@ class ExpectedPerformance(Result):
 
     Attributes:
         alphas: weights of the FMR, 0 to 1; the FNMR has the weight 1 - alpha.
-        development: rates on the development set at the threshold of each weight.
-        test: rates on the test set at the same thresholds.
+        development, test: rates on both sets at the development set's threshold of each weight.
         weighted_error: alpha FMR + (1 - alpha) FNMR on the test set.
         half_total_error: (FMR + FNMR) / 2 on the test set.
     """

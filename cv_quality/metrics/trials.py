@@ -79,9 +79,7 @@ class CrossTrials:
         Raises:
             MetricError: the shapes differ, or a count is negative or no whole number.
         """
-        left, right = _whole_numbers(references, "references per subject"), _whole_numbers(probes, "probes per subject")
-        _require_same_shape(left, right, "references and probes")
-        return _cross([(2, left, right)], left.size)
+        return cls.of_drops(references, probes, np.zeros(np.shape(references), np.int64))
 
     @classmethod
     def all_pairs(cls, frames: ArrayLike) -> "CrossTrials":

@@ -73,11 +73,7 @@ class ErrorRates(Result):
 
 @dataclass(frozen=True, slots=True)
 class FnmrAtFmr(Result):
-    """FNMR at the smallest threshold whose FMR is at most `fmr_target`; `rates` is None when undefined.
-
-    Attributes:
-        reason: why it is undefined, in words; None when defined.
-    """
+    """FNMR at the smallest threshold whose FMR is at most `fmr_target`; undefined, `rates` is None with a `reason`."""
 
     fmr_target: float
     rates: ErrorRates | None
@@ -86,11 +82,7 @@ class FnmrAtFmr(Result):
 
 @dataclass(frozen=True, slots=True)
 class FmrAtFnmr(Result):
-    """FMR at the largest threshold whose FNMR is at most `fnmr_target`; `rates` is None when undefined.
-
-    Attributes:
-        reason: why it is undefined, in words; None when defined.
-    """
+    """FMR at the largest threshold whose FNMR is at most `fnmr_target`; undefined, `rates` is None with a `reason`."""
 
     fnmr_target: float
     rates: ErrorRates | None
@@ -138,7 +130,7 @@ class DetCurve(Result):
     def thinned(self, points: int = 500) -> "DetCurve":
         """Thin to at most `points` points, both ends kept, spread evenly along the curve on logarithmic axes.
 
-        For plots only: it has fewer steps, all points of the curve. A rate of 0 is spaced as half an error.
+        For plots only: fewer steps, but each is one of the curve. A rate of 0 is spaced as half an error.
         """
         if len(self.thresholds) <= points:
             return self
@@ -195,10 +187,9 @@ def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> 
 def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
     """Compute the detection error trade-off in its corners: at every distinct genuine score and at +inf.
 
-    No other threshold is better than all of these. Between two neighbouring genuine scores the FNMR stays what it is
-    at the upper one, and the FMR is smallest there: a threshold anywhere else misses as many genuine comparisons as
-    the next corner above it and accepts at least as many impostors. So the corners are the whole curve, in memory
-    that does not grow with the impostors; for rates at other thresholds, impostor scores among them, see `curve_at`.
+    A threshold anywhere else misses as many genuine comparisons as the next corner above it and accepts at least as
+    many impostors: the corners are the whole curve, in memory that does not grow with the impostors. For rates at other
+    thresholds see `curve_at`.
 
     The FNMR starts at 0, the FMR ends at the share of impostor scores that are +inf, usually 0. With a tail the curve
     starts at the first genuine score that the tail reaches down to.

@@ -69,20 +69,15 @@ def _load(source: Source) -> Mapping[str, Array]:
 
 
 def _by_class(arrays: Mapping[str, Array], source: Source) -> "pl.DataFrame":
-    """Two arrays, one a class; or one array of the class that the file name says."""
     import polars as pl
 
     if "" in arrays:
         raise source.error(NEEDS_ROLE.replace("one score a line", "one array of scores"))
-    known = {
-        name: truth
+    parts = [
+        pl.DataFrame({SCORE: _scores(arrays[name], name, source)}).with_columns(pl.lit(truth).alias(IS_GENUINE))
         for names, truth in ((GENUINE_NAMES, "true"), (IMPOSTOR_NAMES, "false"))
         for name in arrays
         if name.lower() in names
-    }
-    parts = [
-        pl.DataFrame({SCORE: _scores(arrays[name], name, source)}).with_columns(pl.lit(truth).alias(IS_GENUINE))
-        for name, truth in known.items()
     ]
     return pl.concat(parts, how="vertical_relaxed")
 

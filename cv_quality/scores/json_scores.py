@@ -21,7 +21,8 @@ def read_json(source: Source, options: Options) -> Draft:
     """Read an object `{id: score, ...}`; ids that match `genuine_pattern` are bona fide, the others attacks.
 
     Raises:
-        ScoreFileError: the JSON is malformed, an id stands twice, a value is no number, or no pattern is given.
+        ScoreFileError: the JSON is malformed or of another shape, an id stands twice, a value is no number, or no
+            pattern tells bona fide from attack.
     """
     import polars as pl
 
