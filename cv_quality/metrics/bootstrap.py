@@ -24,18 +24,11 @@ from numpy.typing import ArrayLike
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.dyadic import Errors, PairVariance, pair_rate, pair_variance
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, LEVEL, Rate, clustered_rate, percent, require_level
-from cv_quality.metrics.resampling import (
-    REPLICATES,
-    Codes,
-    Floats,
-    logit_bounds,
-    require_replicates,
-    scores_array,
-    subject_weights,
-)
+from cv_quality.metrics.resampling import REPLICATES, logit_bounds, require_replicates, scores_array, subject_weights
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials, active_subjects, dyad_codes, subjects_of
 from cv_quality.metrics.verification import ErrorRates, FnmrAtFmr, ScoreTail, allowed_false_matches, fnmr_at_fmr
@@ -136,21 +129,24 @@ def fnmr_at_fmr_interval(
         return unbounded
     matches = point.rates.n_false_matches
     variance = pair_variance((sample.one[:matches], sample.other[:matches]), trials=trials)
-    if variance is None or sample.n_genuine_subjects < 2:
-        return replace(unbounded, reason=_no_variance(matches, trials.n, sample.n_genuine_subjects))
+    if sample.n_genuine_subjects < 2:
+        reason = f"insufficient: {sample.n_genuine_subjects} subject with a genuine comparison, 2 needed"
+        return replace(unbounded, reason=reason)
+    if variance is None:
+        reason = f"{matches} of {trials.n} impostor comparisons lie at or above the threshold"
+        if matches not in (0, trials.n):
+            reason = "one subject takes part in every impostor comparison"
+        return replace(unbounded, reason=f"insufficient: {reason}")
     found = _Found(sample, fmr, point.rates, replicates, seed)
     return _bounded(unbounded, found, _ranks(found, variance, matches, level), level)
 
 
 def tail_depth(scores: Floats, *, n: int, fmr: float) -> int:
-    """Count the highest impostor scores that `fnmr_at_fmr_interval` needs: down to an FMR of 50 fmr.
+    """Count the highest impostor scores that `fnmr_at_fmr_interval` needs, down to an FMR of 50 fmr, ties together.
 
     Args:
         scores: highest first, shape (k,); all of them count where there are fewer.
         n: impostor comparisons in all.
-
-    Returns:
-        A number that keeps equal scores together.
 
     >>> tail_depth(np.linspace(1, 0, 1_000), n=1_000, fmr=0.001)
     100
@@ -378,11 +374,3 @@ def _shortage(found: _Found) -> str | None:
         if expected < EXPECTED_ERRORS_NEEDED:
             return f"insufficient: {expected:.3g} {name} expected, {EXPECTED_ERRORS_NEEDED:g} needed"
     return None
-
-
-def _no_variance(matches: int, n: int, genuine_subjects: int) -> str:
-    if genuine_subjects < 2:
-        return f"insufficient: {genuine_subjects} subject with a genuine comparison, 2 needed"
-    if matches in (0, n):
-        return f"insufficient: {matches} of {n} impostor comparisons lie at or above the threshold"
-    return "insufficient: one subject takes part in every impostor comparison"

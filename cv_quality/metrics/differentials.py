@@ -65,8 +65,8 @@ class GroupRates(Result):
     Attributes:
         group: its name; "unknown" collects subjects without one, shown but never ranked.
         n_subjects: subjects of the group.
-        fmr: of comparisons of two subjects of the group. This is the headline, as in NIST IR 8429: an impostor of
-            one's own group is the one most often mistaken. None for "unknown", which is no group.
+        fmr: of comparisons within the group, the headline, as an impostor of one's own group is the one most often
+            mistaken (NIST IR 8429). None for "unknown", which is no group.
         fmr_involving: of all comparisons with at least one subject of the group.
         fnmr: of genuine comparisons.
         fta: of attempts; None where none were given.
@@ -232,12 +232,17 @@ def differentials(
         raise MetricError(f"expected a finite threshold, the same for all groups, found {threshold}")
     people = _People(*_memberships(groups, trials.n_subjects), trials, level)
     matches = _false_matches(impostor, trials, threshold, floor)
-    misses = _false_non_matches(genuine, trials.n_subjects, threshold)
+    scores, subjects = scores_array(genuine[0], "genuine"), subject_codes(genuine[1], n_subjects=trials.n_subjects)
+    if scores.size == 0 or subjects.size != scores.size:
+        raise MetricError(f"expected genuine scores with a subject each, found {scores.size} and {subjects.size}")
+    missed, every = (
+        np.bincount(codes, minlength=trials.n_subjects) for codes in (subjects[scores < threshold], subjects)
+    )
     attempts = None
     if acquisitions is not None:
         made, failed = (whole_numbers(side, name="acquisitions", size=trials.n_subjects) for side in acquisitions)
         attempts = failed, made
-    return _compared(people, matches, misses, attempts, threshold=threshold, alpha=alpha)
+    return _compared(people, matches, (missed, every), attempts, threshold=threshold, alpha=alpha)
 
 
 def _compared(
@@ -430,14 +435,6 @@ def _false_matches(impostor: ScoredPairs, trials: Trials, threshold: float, floo
     return one[accepted], other[accepted]
 
 
-def _false_non_matches(genuine: ScoredCodes, n_subjects: int, threshold: float) -> tuple[Codes, Codes]:
-    scores, subjects = scores_array(genuine[0], "genuine"), subject_codes(genuine[1], n_subjects=n_subjects)
-    if scores.size == 0 or subjects.size != scores.size:
-        raise MetricError(f"expected genuine scores with a subject each, found {scores.size} and {subjects.size}")
-    missed = np.bincount(subjects[scores < threshold], minlength=n_subjects)
-    return missed, np.bincount(subjects, minlength=n_subjects)
-
-
 def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
     errors, trials = counts
     share = errors.sum() / max(trials.sum(), 1)
@@ -587,8 +584,12 @@ def _spread(rate: RateName, people: _People, cells: list[_Cell]) -> Spread:
     values = _values(ranked, cells)
     order = sorted(range(len(ranked)), key=lambda at: values[at])
 
+    worst = max(values, default=0.0)
+    # With the upper bound of each rate without an error instead of 0, but none above the worst rate.
+    raised = [value or min(cells[group].rate.high or worst, worst) for value, group in zip(values, ranked, strict=True)]
+
     def ratio(measure: Callable[[Sequence[float]], Measure]) -> Measure:
-        at_least = _at_least(measure, [cells[group].rate for group in ranked])
+        at_least = None if worst == 0.0 or all(values) else measure(raised).value
         return replace(_named(measure(values), people, ranked), at_least=at_least)
 
     return Spread(
@@ -599,14 +600,6 @@ def _spread(rate: RateName, people: _People, cells: list[_Cell]) -> Spread:
         max_over_min=ratio(max_over_min),
         gini=_named(gini(values), people, ranked),
     )
-
-
-def _at_least(measure: Callable[[Sequence[float]], Measure], rates: Sequence[Rate]) -> float | None:
-    """The ratio with the upper bound of each rate without an error instead of 0, but none above the worst rate."""
-    worst = max((rate.value or 0.0 for rate in rates), default=0.0)
-    if worst == 0.0 or all(rate.value for rate in rates):
-        return None
-    return measure([rate.value or min(rate.high or worst, worst) for rate in rates]).value
 
 
 def _values(groups: Sequence[int], cells: list[_Cell]) -> list[float]:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.dyadic import pair_rate, pair_variance
 from cv_quality.metrics.rates import (
@@ -36,8 +37,6 @@ from cv_quality.metrics.rates import (
 )
 from cv_quality.metrics.resampling import (
     REPLICATES,
-    Codes,
-    Floats,
     logit_bounds,
     require_replicates,
     scores_array,
@@ -103,11 +102,10 @@ def eer_interval(
 
     Args:
         genuine_scores, impostor_scores: all of them, higher is more alike; shape (n,) and (m,).
-        seed: of the weights.
+        seed, replicates: of the weights; at least 100 replicates.
         genuine_subjects: subject code of each genuine score, shape (n,).
         impostor_subjects: the two subject codes of each impostor score, shape (m,) each.
         trials: who was compared with whom; by default counted from `impostor_subjects`.
-        replicates: at least 100.
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:

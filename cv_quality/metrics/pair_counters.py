@@ -13,15 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.compiled import compiled
-from cv_quality.metrics.pair_kernels import (
-    Bounds,
-    Dots,
-    Pairing,
-    close_dots,
-    count_tile,
-    dot_pairs,
-    filter_tile,
-)
+from cv_quality.metrics.pair_kernels import Bounds, Dots, Pairing, close_dots, count_tile, dot_pairs, filter_tile
 from cv_quality.metrics.products import STEP, TILE, Onto, Tile, float32_error, is_faithful, product_for
 from cv_quality.metrics.quantised import FILTER_ROUNDING, int8_product, quantised
 from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, ScoreScale, histogram_of

@@ -162,13 +162,7 @@ class _Tail:
 
 
 def _scan(
-    counting: Counting,
-    pairing: Pairing,
-    *,
-    floor: float,
-    wanted: int | None,
-    scale: ScoreScale,
-    threads: int | None,
+    counting: Counting, pairing: Pairing, *, floor: float, wanted: int | None, scale: ScoreScale, threads: int | None
 ) -> tuple[list[Counter], list[_Tail]]:
     """Count every tile once; each thread takes the next one as it gets free, and no thread is without a tile."""
     height, width = counting.tile

@@ -432,7 +432,12 @@ def _paired(references: Side, probes: Side) -> _Block:
     row_codes, column_codes = codes[: len(references)], codes[len(references) :]
     if references.ranks is None or probes.ranks is None:
         return _Block(names, (None, None), pairing_of(row_codes, column_codes))
-    ranks = [_ranks(side.ranks, count=len(side)) for side in (references, probes)]
+    ranks = [np.asarray(references.ranks), np.asarray(probes.ranks)]
+    for found, count in zip(ranks, (len(references), len(probes)), strict=True):
+        if found.shape != (count,) or found.dtype.kind not in "iu":
+            raise MetricError(
+                f"expected a whole rank for each of {count} vectors, found {found.dtype} of shape {found.shape}"
+            )
     rows, columns = (np.argsort(rank, kind="stable") for rank in ranks)
     starts = np.searchsorted(ranks[1][columns], ranks[0][rows], side="right")
     return _Block(names, (rows, columns), pairing_of(row_codes[rows], column_codes[columns], starts))
@@ -451,15 +456,6 @@ def _block_counts(done: "Tally", block: _Block, scale: ScoreScale) -> PairCounts
     assert done.histogram is not None
     tail = _tail(done.found, block.names, references=rows, probes=columns)
     return PairCounts(done.histogram, tail, done.floor, scale)
-
-
-def _ranks(ranks: ArrayLike | None, *, count: int) -> NDArray[np.int64]:
-    found = np.asarray(ranks)
-    if found.shape != (count,) or found.dtype.kind not in "iu":
-        raise MetricError(
-            f"expected a whole rank for each of {count} vectors, found {found.dtype} of shape {found.shape}"
-        )
-    return found.astype(np.int64)
 
 
 def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.bootstrap_kernels import Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.rates import LEVEL, clustered_rate, percent, require_level
-from cv_quality.metrics.resampling import REPLICATES, Floats, require_replicates, scores_array, subject_weights
+from cv_quality.metrics.resampling import REPLICATES, require_replicates, scores_array, subject_weights
 from cv_quality.metrics.results import Result
 
 QUANTILES = (0.5, 0.95, 0.99)

@@ -79,25 +79,19 @@ def has_int8(dimension: int) -> bool:
     Without the VNNI instructions oneDNN adds pairs of products in 16 bits, which saturates: exactness is tried with the
     largest numbers. Elsewhere PyTorch falls back on a plain loop, which is exact and slow.
     """
+    shape = (2 * STEP, _padded(dimension))
+    codes = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, size=shape).astype(np.int8)
+    codes[: STEP // 2], codes[STEP // 2 : STEP] = LARGEST, -LARGEST
+    exact = codes.astype(np.float64) @ codes.T.astype(np.float64)
+    left, right = (np.zeros((count, shape[1]), np.int8) for count in TILE)
+    wide_left, wide_right = (np.zeros((count, dimension), np.float32) for count in TILE)
     try:
-        return _is_exact(_padded(dimension)) and _is_faster(dimension)
+        if np.abs(exact).max() >= 2**31 or not np.array_equal(int8_product(codes, codes), exact):
+            return False
+        multiply = product_for(dimension).onto(wide_right)
+        return _seconds(lambda: int8_product(left, right)) < _seconds(lambda: multiply(wide_left))
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
-
-
-def _is_exact(dimension: int) -> bool:
-    codes = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, size=(2 * STEP, dimension)).astype(np.int8)
-    codes[: STEP // 2] = LARGEST
-    codes[STEP // 2 : STEP] = -LARGEST
-    exact = codes.astype(np.float64) @ codes.T.astype(np.float64)
-    return bool(np.abs(exact).max() < 2**31 and np.array_equal(int8_product(codes, codes), exact))
-
-
-def _is_faster(dimension: int) -> bool:
-    left, right = (np.zeros((count, _padded(dimension)), np.int8) for count in TILE)
-    wide_left, wide_right = (np.zeros((count, dimension), np.float32) for count in TILE)
-    multiply = product_for(dimension).onto(wide_right)
-    return _seconds(lambda: int8_product(left, right)) < _seconds(lambda: multiply(wide_left))
 
 
 def _seconds(run: Callable[[], object]) -> float:

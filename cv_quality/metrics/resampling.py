@@ -6,12 +6,10 @@ The estimates that are resampled are in `cv_quality.metrics.bootstrap`, `equal_e
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cv_quality.errors import MetricError
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 
 REPLICATES = 1_000
 REPLICATES_NEEDED = 100

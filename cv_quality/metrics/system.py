@@ -176,7 +176,12 @@ def transaction_outcomes(
         raise MetricError("no attempt: a transaction has 1 or more")
     decisions = truth(is_accepted, name="is_accepted", size=len(ids))
     names, codes = np.unique(ids, return_inverse=True)
-    rows = _in_order(codes, order)
+    rows = np.argsort(codes, kind="stable")
+    if order is not None:
+        keys = column(order, name="order", size=len(ids))
+        if keys.dtype.kind not in "iufmM":
+            raise MetricError(f"expected order as numbers or times, found {keys.dtype}")
+        rows = np.lexsort((keys, codes))
     starts = np.searchsorted(codes[rows], np.arange(len(names)))
     sizes = np.diff(starts, append=len(rows))
     number = np.arange(len(rows)) - np.repeat(starts, sizes) + 1
@@ -252,12 +257,3 @@ def _require_rate(rate: float, name: str) -> None:
 def _require_within(within: int, attempts: int) -> None:
     if not 1 <= within <= attempts:
         raise MetricError(f"counted for 1 to {attempts} attempts, asked for {within}: count again with more attempts")
-
-
-def _in_order(codes: NDArray[np.intp], order: ArrayLike | None) -> NDArray[np.intp]:
-    if order is None:
-        return np.argsort(codes, kind="stable")
-    keys = column(order, name="order", size=len(codes))
-    if keys.dtype.kind not in "iufmM":
-        raise MetricError(f"expected order as numbers or times, found {keys.dtype}")
-    return np.lexsort((keys, codes))
