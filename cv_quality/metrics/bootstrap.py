@@ -24,30 +24,22 @@ from numpy.typing import ArrayLike
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.dyadic import Errors, PairVariance, pair_rate, pair_variance
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, LEVEL, Rate, clustered_rate, percent, require_level
-from cv_quality.metrics.resampling import (
-    REPLICATES,
-    Codes,
-    Floats,
-    logit_bounds,
-    require_replicates,
-    scores_array,
-    subject_weights,
-)
+from cv_quality.metrics.resampling import REPLICATES, logit_bounds, require_replicates, scores_array, subject_weights
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.trials import Trials, dyad_codes, require_different, subject_codes
+from cv_quality.metrics.trials import Trials, active_subjects, dyad_codes, subjects_of
 from cv_quality.metrics.verification import ErrorRates, FnmrAtFmr, ScoreTail, allowed_false_matches, fnmr_at_fmr
 
 ScoredPairs = tuple[ArrayLike, ArrayLike, ArrayLike]
-
 
 DEPTH = 50
 """No replicate asks for impostor scores below this many times the FMR."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FnmrAtFmrInterval(Result):
     """FNMR at a fixed FMR with an interval that includes the uncertainty of the threshold.
 
@@ -57,8 +49,7 @@ class FnmrAtFmrInterval(Result):
         numerator, denominator: genuine comparisons below the threshold, and all.
         low, high: two-sided bounds of the FNMR; None where there is no value, or the data cannot show its uncertainty.
         threshold: accept when score >= threshold.
-        threshold_low, threshold_high: bounds of the threshold with that FMR; +inf lies above every score, -inf stands
-            for any score below the listed tail.
+        threshold_low, threshold_high: its bounds; +inf lies above every score, -inf stands for any below the tail.
         method: how the bounds were computed, with every assumed number.
         n_effective: independent genuine comparisons at a known threshold that would give the same variance.
         n_subjects: subjects with a genuine comparison.
@@ -71,16 +62,16 @@ class FnmrAtFmrInterval(Result):
     value: float | None
     numerator: int | None
     denominator: int
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     threshold: float | None
-    threshold_low: float | None
-    threshold_high: float | None
-    method: str | None
-    n_effective: float | None
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    method: str | None = None
+    n_effective: float | None = None
     n_subjects: int
     n_replicates: int
-    n_exhausted: int
+    n_exhausted: int = 0
     seed: int
     reason: str | None
 
@@ -99,8 +90,7 @@ def fnmr_at_fmr_interval(
     """Estimate the FNMR at the smallest threshold with an FMR of at most `fmr`, re-estimated in every replicate.
 
     Lower is better; the method is that of this module. A replicate whose threshold lies below the tail is counted as
-    lying at its end. That is harmless while they are fewer than half of 1 - level; with more there are no bounds and a
-    reason.
+    lying at its end. That is harmless while they are fewer than half of 1 - level; with more there are no bounds.
 
     Args:
         genuine_scores: higher is more alike, shape (n,).
@@ -109,8 +99,7 @@ def fnmr_at_fmr_interval(
             Every comparison at or above the lowest score must be listed; down to an FMR of 50 fmr is enough.
         trials: who was compared with whom, over all impostor comparisons, listed or not.
         fmr: the highest FMR allowed, above 0 and at most 1.
-        seed: of the weights.
-        replicates: at least 100.
+        seed, replicates: of the weights; at least 100 replicates.
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
@@ -140,21 +129,24 @@ def fnmr_at_fmr_interval(
         return unbounded
     matches = point.rates.n_false_matches
     variance = pair_variance((sample.one[:matches], sample.other[:matches]), trials=trials)
-    if variance is None or sample.n_genuine_subjects < 2:
-        return replace(unbounded, reason=_no_variance(matches, trials.n, sample.n_genuine_subjects))
+    if sample.n_genuine_subjects < 2:
+        reason = f"insufficient: {sample.n_genuine_subjects} subject with a genuine comparison, 2 needed"
+        return replace(unbounded, reason=reason)
+    if variance is None:
+        reason = f"{matches} of {trials.n} impostor comparisons lie at or above the threshold"
+        if matches not in (0, trials.n):
+            reason = "one subject takes part in every impostor comparison"
+        return replace(unbounded, reason=f"insufficient: {reason}")
     found = _Found(sample, fmr, point.rates, replicates, seed)
     return _bounded(unbounded, found, _ranks(found, variance, matches, level), level)
 
 
 def tail_depth(scores: Floats, *, n: int, fmr: float) -> int:
-    """Count the highest impostor scores that `fnmr_at_fmr_interval` needs: down to an FMR of 50 fmr.
+    """Count the highest impostor scores that `fnmr_at_fmr_interval` needs, down to an FMR of 50 fmr, ties together.
 
     Args:
         scores: highest first, shape (k,); all of them count where there are fewer.
         n: impostor comparisons in all.
-
-    Returns:
-        A number that keeps equal scores together.
 
     >>> tail_depth(np.linspace(1, 0, 1_000), n=1_000, fmr=0.001)
     100
@@ -177,8 +169,7 @@ def pair_rate_bootstrap(
     Args:
         errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).
         trials: who was compared with whom.
-        seed: of the weights.
-        replicates: at least 100.
+        seed, replicates: of the weights; at least 100 replicates.
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
@@ -190,6 +181,8 @@ def pair_rate_bootstrap(
     >>> f"{rate.value:.1e} in {rate.low:.1e} to {rate.high:.1e}"
     '3.0e-04 in 9.1e-05 to 1.0e-03'
     """
+    from scipy import special
+
     require_replicates(replicates)
     rate = pair_rate(errors, trials=trials, level=level)
     variance = pair_variance(errors, trials=trials)
@@ -202,9 +195,17 @@ def pair_rate_bootstrap(
         weighted(w, one, other) / trials.weighted(w)
         for w in subject_weights(active, trials.n_subjects, replicates=replicates, seed=seed)
     ]
-    drawn = np.nanvar(np.concatenate(parts))
-    value = max(float(drawn) - 2 * variance.of_dyads, variance.of_dyads)
-    return _with_variance(rate, variance, value, f"{replicates} replicates, seed {seed}", level)
+    value = max(float(np.nanvar(np.concatenate(parts))) - 2 * variance.of_dyads, variance.of_dyads)
+    p, t = variance.rate, special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
+    centre, half = special.logit(p), t * math.sqrt(value) / (p * (1 - p))
+    run = f"{replicates} replicates, seed {seed}"
+    return replace(
+        rate,
+        low=float(special.expit(centre - half)),
+        high=float(special.expit(centre + half)),
+        method=f"corrected two-level subject bootstrap, logit scale, {percent(level)}, {run}",
+        n_effective=p * (1 - p) / value,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +222,8 @@ class _Sample:
     @classmethod
     def of(cls, scores: ArrayLike, subjects: ArrayLike, tail: ScoredPairs, trials: Trials) -> "_Sample":
         genuine = scores_array(scores, "genuine")
-        codes = subject_codes(subjects, n_subjects=trials.n_subjects)
-        one, other = dyad_codes(tail[0], tail[1], n_subjects=trials.n_subjects)
         listed = scores_array(tail[2], "impostor")
-        require_different(one, other)
-        if genuine.shape != codes.shape or listed.shape != one.shape:
-            raise MetricError(
-                f"expected a subject for each genuine score and two for each impostor score, found {codes.size} for "
-                f"{genuine.size} and {one.size} for {listed.size}"
-            )
+        codes, one, other = subjects_of(genuine, subjects, listed, tail[:2], n_subjects=trials.n_subjects)
         up, down = np.argsort(genuine, kind="stable"), np.argsort(-listed, kind="stable")
         return cls(genuine[up], codes[up], listed[down], one[down], other[down], trials)
 
@@ -242,18 +236,11 @@ class _Sample:
         return int(np.count_nonzero(self.attempts()))
 
     def attempts(self) -> Codes:
-        """Count the genuine comparisons of each subject."""
         return np.bincount(self.codes, minlength=self.trials.n_subjects)
-
-    def active(self) -> Codes:
-        """List the subjects with any comparison."""
-        return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The sample at its threshold, and how it is resampled."""
-
     sample: _Sample
     fmr: float
     rates: ErrorRates
@@ -261,8 +248,8 @@ class _Found:
     seed: int
 
     def weights(self) -> Iterator[Floats]:
-        subjects = self.sample.trials.n_subjects
-        return subject_weights(self.sample.active(), subjects, replicates=self.replicates, seed=self.seed)
+        active, trials = active_subjects(self.sample.attempts(), self.sample.trials), self.sample.trials
+        return subject_weights(active, trials.n_subjects, replicates=self.replicates, seed=self.seed)
 
 
 def _unbounded(sample: _Sample, point: FnmrAtFmr, replicates: int, seed: int) -> FnmrAtFmrInterval:
@@ -272,16 +259,9 @@ def _unbounded(sample: _Sample, point: FnmrAtFmr, replicates: int, seed: int) ->
         value=rates.fnmr if rates else None,
         numerator=rates.n_false_non_matches if rates else None,
         denominator=len(sample.genuine),
-        low=None,
-        high=None,
         threshold=rates.threshold if rates else None,
-        threshold_low=None,
-        threshold_high=None,
-        method=None,
-        n_effective=None,
         n_subjects=sample.n_genuine_subjects,
         n_replicates=replicates,
-        n_exhausted=0,
         seed=seed,
         reason=point.reason,
     )
@@ -368,7 +348,6 @@ def _bounded(unbounded: FnmrAtFmrInterval, found: _Found, ranks: _Ranks, level: 
 
 
 def _weighted_fnmr(found: _Found, counts: Codes) -> Floats:
-    """FNMR of each replicate at its threshold; replicates without a genuine comparison are left out."""
     sample, start, parts = found.sample, 0, []
     attempts = sample.attempts().astype(np.float64)
     weight_of_first = compiled(kernels.weight_of_first)
@@ -395,26 +374,3 @@ def _shortage(found: _Found) -> str | None:
         if expected < EXPECTED_ERRORS_NEEDED:
             return f"insufficient: {expected:.3g} {name} expected, {EXPECTED_ERRORS_NEEDED:g} needed"
     return None
-
-
-def _no_variance(matches: int, n: int, genuine_subjects: int) -> str:
-    if genuine_subjects < 2:
-        return f"insufficient: {genuine_subjects} subject with a genuine comparison, 2 needed"
-    if matches in (0, n):
-        return f"insufficient: {matches} of {n} impostor comparisons lie at or above the threshold"
-    return "insufficient: one subject takes part in every impostor comparison"
-
-
-def _with_variance(rate: Rate, variance: PairVariance, value: float, drawn: str, level: float) -> Rate:
-    from scipy import special
-
-    p = variance.rate
-    t = special.stdtrit(min(variance.df, 1e9), (1 + level) / 2)
-    centre, half = special.logit(p), t * math.sqrt(value) / (p * (1 - p))
-    return replace(
-        rate,
-        low=float(special.expit(centre - half)),
-        high=float(special.expit(centre + half)),
-        method=f"corrected two-level subject bootstrap, logit scale, {percent(level)}, {drawn}",
-        n_effective=p * (1 - p) / value,
-    )

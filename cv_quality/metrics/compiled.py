@@ -12,17 +12,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compiled(loop: Callable[P, R]) -> Callable[P, R]:
-    """Compile a loop to machine code that runs without the interpreter's lock, kept on disk where possible."""
-    return cast("Callable[P, R]", _compiled(loop))
+def compiled(loop: Callable[P, R], *, has_order: bool = True) -> Callable[P, R]:
+    """Compile a loop to machine code that runs without the interpreter's lock, kept on disk where possible.
+
+    Args:
+        has_order: whether sums are added up in the order that is written; any order is up to five times faster.
+    """
+    return cast("Callable[P, R]", _compiled(loop, has_order=has_order))
 
 
 @cache
-def _compiled(loop: Callable[..., object]) -> Callable[..., object]:
+def _compiled(loop: Callable[..., object], *, has_order: bool) -> Callable[..., object]:
     from numba import njit
 
+    fastmath = False if has_order else {"reassoc", "contract"}
     try:
-        return cast("Callable[..., object]", njit(nogil=True, cache=True)(loop))
+        return cast("Callable[..., object]", njit(nogil=True, cache=True, fastmath=fastmath)(loop))
     except RuntimeError:
         # Numba refuses to decorate when neither the package nor the user's cache folder can be written to.
-        return cast("Callable[..., object]", njit(nogil=True)(loop))
+        return cast("Callable[..., object]", njit(nogil=True, fastmath=fastmath)(loop))

@@ -65,8 +65,8 @@ class GroupRates(Result):
     Attributes:
         group: its name; "unknown" collects subjects without one, shown but never ranked.
         n_subjects: subjects of the group.
-        fmr: of comparisons of two subjects of the group. This is the headline, as in NIST IR 8429: an impostor of
-            one's own group is the one most often mistaken. None for "unknown", which is no group.
+        fmr: of comparisons within the group, the headline, as an impostor of one's own group is the one most often
+            mistaken (NIST IR 8429). None for "unknown", which is no group.
         fmr_involving: of all comparisons with at least one subject of the group.
         fnmr: of genuine comparisons.
         fta: of attempts; None where none were given.
@@ -195,8 +195,7 @@ def differentials(
     """Compare the rates of groups and of pairs of groups at one threshold.
 
     Subjects are codes 0 to S - 1, as in `trials`. FNMR and FTA are clustered by subject, FMR by both subjects. A cell
-    in which fewer than 5 errors are expected, were its rate that of all, is "insufficient": shown, but neither ranked
-    nor passed.
+    with fewer than 5 errors expected, were its rate that of all, is "insufficient": shown, neither ranked nor passed.
 
     Args:
         groups: the group of each subject, shape (S,); None, NaN or "" where it is unknown.
@@ -233,12 +232,17 @@ def differentials(
         raise MetricError(f"expected a finite threshold, the same for all groups, found {threshold}")
     people = _People(*_memberships(groups, trials.n_subjects), trials, level)
     matches = _false_matches(impostor, trials, threshold, floor)
-    misses = _false_non_matches(genuine, trials.n_subjects, threshold)
+    scores, subjects = scores_array(genuine[0], "genuine"), subject_codes(genuine[1], n_subjects=trials.n_subjects)
+    if scores.size == 0 or subjects.size != scores.size:
+        raise MetricError(f"expected genuine scores with a subject each, found {scores.size} and {subjects.size}")
+    missed, every = (
+        np.bincount(codes, minlength=trials.n_subjects) for codes in (subjects[scores < threshold], subjects)
+    )
     attempts = None
     if acquisitions is not None:
         made, failed = (whole_numbers(side, name="acquisitions", size=trials.n_subjects) for side in acquisitions)
         attempts = failed, made
-    return _compared(people, matches, misses, attempts, threshold=threshold, alpha=alpha)
+    return _compared(people, matches, (missed, every), attempts, threshold=threshold, alpha=alpha)
 
 
 def _compared(
@@ -254,16 +258,17 @@ def _compared(
     trials, level = people.trials, people.level
     within = _within_groups(people, matches)
     fnmr, fta = _by_group(people, misses), None if attempts is None else _by_group(people, attempts)
+    acquired: list[tuple[RateName, list[_Cell]]] = [] if fta is None else [("fta", fta)]
     overall = Overall(
         fmr=pair_rate(matches, trials=trials, level=level),
         fmr_within=_pooled(within, level),
         fnmr=clustered_rate(*misses, level=level),
         fta=None if attempts is None else clustered_rate(*attempts, level=level),
     )
-    checks = (*_checks("fmr", people, within), *_checks("fnmr", people, fnmr))
+    judged: tuple[tuple[RateName, list[_Cell]], ...] = (("fmr", within), ("fnmr", fnmr))
+    checks = tuple(_check(rate, people, cells, group) for rate, cells in judged for group in people.named)
     results = {check.verdict for check in checks}
     both = [group for group in people.named if within[group].is_ranked and fnmr[group].is_ranked]
-    by_rate: tuple[tuple[RateName, list[_Cell] | None], ...] = (("fmr", within), ("fnmr", fnmr), ("fta", fta))
     fmrs, fnmrs = _values(both, within), _values(both, fnmr)
     return Differentials(
         threshold=threshold,
@@ -271,7 +276,7 @@ def _compared(
         overall=overall,
         groups=_rows(people, matches, overall, within, fnmr, fta),
         pairs=_pairs(people, matches, overall, within),
-        spreads=tuple(_spread(rate, people, cells) for rate, cells in by_rate if cells is not None),
+        spreads=tuple(_spread(rate, people, cells) for rate, cells in (*judged, *acquired)),
         garbe=_named(garbe(fmrs, fnmrs, alpha=alpha), people, both),
         fdr=_named(fairness_discrepancy(fmrs, fnmrs, alpha=alpha), people, both),
         checks=checks,
@@ -322,16 +327,26 @@ def listed_differentials(
         own.append(column(acquisitions.subjects, name="subject of acquisitions").astype(str))
         known.append(_names(acquisitions.groups, size=own[-1].size))
     everyone, codes = np.unique(np.concatenate(own), return_inverse=True)
+    acquired = None
+    if acquisitions is not None:
+        acquired = np.zeros((2, everyone.size), np.int64)
+        for total, counts in zip(acquired, (acquisitions.attempts, acquisitions.failures), strict=True):
+            np.add.at(total, codes[2 * values.size :], whole_numbers(counts, name="acquisitions", size=own[-1].size))
     one, other = codes[: values.size], codes[values.size : 2 * values.size]
-    _require_consistent(is_same_subject, one == other)
-    impostor = ~is_same_subject
+    wrong, impostor = np.flatnonzero(is_same_subject != (one == other)), ~is_same_subject
+    if wrong.size:
+        said, are = ("genuine", "differ") if is_same_subject[wrong[0]] else ("impostor", "are the same")
+        raise MetricError(
+            f"{wrong.size} comparisons contradict their subjects, first at index {wrong[0]}: called {said}, though its "
+            f"subjects {are}"
+        )
     return differentials(
         groups=_one_group_each(codes, np.concatenate(known), everyone.size),
         threshold=threshold,
         genuine=(values[is_same_subject], one[is_same_subject]),
         impostor=(values[impostor], one[impostor], other[impostor]),
         trials=ListedTrials.of(one[impostor], other[impostor], n_subjects=everyone.size),
-        acquisitions=None if acquisitions is None else _added_up(acquisitions, codes[2 * values.size :], everyone.size),
+        acquisitions=None if acquired is None else (acquired[0], acquired[1]),
         alpha=alpha,
         level=level,
     )
@@ -392,7 +407,6 @@ def _memberships(groups: Groups, n_subjects: int) -> tuple[tuple[str, ...], Code
 
 
 def _names(groups: Groups, *, size: int) -> NDArray[np.str_]:
-    """Group names as text, "unknown" for what is missing."""
     array: NDArray[np.object_] = np.asarray(groups, dtype=np.object_)
     if array.shape != (size,):
         raise MetricError(f"expected one group for each of {size} entries, found shape {array.shape}")
@@ -401,7 +415,6 @@ def _names(groups: Groups, *, size: int) -> NDArray[np.str_]:
 
 
 def _false_matches(impostor: ScoredPairs, trials: Trials, threshold: float, floor: float | None) -> tuple[Codes, Codes]:
-    """The subjects of every impostor comparison at or above the threshold."""
     scores = scores_array(impostor[0], "impostor")
     one, other = dyad_codes(impostor[1], impostor[2], n_subjects=trials.n_subjects)
     if one.size != scores.size or scores.size > trials.n:
@@ -422,17 +435,7 @@ def _false_matches(impostor: ScoredPairs, trials: Trials, threshold: float, floo
     return one[accepted], other[accepted]
 
 
-def _false_non_matches(genuine: ScoredCodes, n_subjects: int, threshold: float) -> tuple[Codes, Codes]:
-    """Misses and genuine comparisons of each subject."""
-    scores, subjects = scores_array(genuine[0], "genuine"), subject_codes(genuine[1], n_subjects=n_subjects)
-    if scores.size == 0 or subjects.size != scores.size:
-        raise MetricError(f"expected genuine scores with a subject each, found {scores.size} and {subjects.size}")
-    missed = np.bincount(subjects[scores < threshold], minlength=n_subjects)
-    return missed, np.bincount(subjects, minlength=n_subjects)
-
-
 def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
-    """A rate clustered by subject for each group, from errors and trials of each subject."""
     errors, trials = counts
     share = errors.sum() / max(trials.sum(), 1)
     cells = []
@@ -446,7 +449,6 @@ def _by_group(people: _People, counts: tuple[Codes, Codes]) -> list[_Cell]:
 
 
 def _within_groups(people: _People, matches: tuple[Codes, Codes]) -> list[_Cell]:
-    """FMR within each named group."""
     found = [_between(people, matches, group, group) for group in people.named]
     errors = sum(erring[0].size for erring, _ in found)
     share = errors / max(sum(trials.n for _, trials in found), 1)
@@ -472,8 +474,7 @@ def _between(
 
 def _pair_cell(people: _People, matches: tuple[Codes, Codes], overall: Rate, one: int, other: int | None) -> Rate:
     errors, trials = _between(people, matches, one, other)
-    expected = (overall.value or 0.0) * trials.n
-    return pair_rate(errors, trials=trials, level=people.level, expected_errors=expected)
+    return pair_rate(errors, trials=trials, level=people.level, expected_errors=(overall.value or 0.0) * trials.n)
 
 
 def _pairs(
@@ -540,19 +541,23 @@ def _half_width(parts: Sequence[tuple[float, _Cell]], level: float) -> tuple[flo
     return float(t) * math.sqrt(total), total
 
 
-def _checks(rate: RateName, people: _People, cells: list[_Cell]) -> tuple[RatioCheck, ...]:
-    return tuple(_check(rate, people.names[group], cells, group, people.level) for group in people.named)
-
-
-def _check(rate: RateName, name: str, cells: list[_Cell], group: int, level: float) -> RatioCheck:
-    own = cells[group]
+def _check(rate: RateName, people: _People, cells: list[_Cell], group: int) -> RatioCheck:
+    own, name = cells[group], people.names[group]
     errors, n = sum(cell.rate.numerator for cell in cells), sum(cell.rate.denominator for cell in cells)
     if own.rate.value is None or errors == 0:
         reason = own.rate.reason if own.rate.value is None else "no group has an error: no ratio is defined"
         return RatioCheck(rate, name, None, None, None, "insufficient", None, reason)
     ratio = own.rate.value / (errors / n)
-    low, high, method = _ratio_bounds(ratio, cells, group, errors / n, level)
-    verdict, reason = _judged(own, low, high)
+    low, high, method = _ratio_bounds(ratio, cells, group, errors / n, people.level)
+    verdict: CheckResult = "insufficient"
+    if not own.is_ranked:
+        reason = own.rate.reason
+    elif low is None or high is None:
+        reason = "the variance of a rate is unknown"
+    elif low <= ALLOWED_RATIO < high:
+        reason = f"{ALLOWED_RATIO} lies within {low:.3g} to {high:.3g}: more comparisons are needed"
+    else:
+        verdict, reason = "fail" if low > ALLOWED_RATIO else "pass", None
     return RatioCheck(rate, name, ratio, low, high, verdict, method, reason)
 
 
@@ -574,25 +579,17 @@ def _ratio_bounds(
     return ratio * math.exp(-width[0]), ratio * math.exp(width[0]), f"log ratio, delta method, {percent(level)}"
 
 
-def _judged(own: _Cell, low: float | None, high: float | None) -> tuple[CheckResult, str | None]:
-    if not own.is_ranked:
-        return "insufficient", own.rate.reason
-    if low is None or high is None:
-        return "insufficient", "the variance of a rate is unknown"
-    if low > ALLOWED_RATIO:
-        return "fail", None
-    if high <= ALLOWED_RATIO:
-        return "pass", None
-    return "insufficient", f"{ALLOWED_RATIO} lies within {low:.3g} to {high:.3g}: more comparisons are needed"
-
-
 def _spread(rate: RateName, people: _People, cells: list[_Cell]) -> Spread:
     ranked = [group for group in people.named if cells[group].is_ranked]
     values = _values(ranked, cells)
     order = sorted(range(len(ranked)), key=lambda at: values[at])
 
+    worst = max(values, default=0.0)
+    # With the upper bound of each rate without an error instead of 0, but none above the worst rate.
+    raised = [value or min(cells[group].rate.high or worst, worst) for value, group in zip(values, ranked, strict=True)]
+
     def ratio(measure: Callable[[Sequence[float]], Measure]) -> Measure:
-        at_least = _at_least(measure, [cells[group].rate for group in ranked])
+        at_least = None if worst == 0.0 or all(values) else measure(raised).value
         return replace(_named(measure(values), people, ranked), at_least=at_least)
 
     return Spread(
@@ -605,14 +602,6 @@ def _spread(rate: RateName, people: _People, cells: list[_Cell]) -> Spread:
     )
 
 
-def _at_least(measure: Callable[[Sequence[float]], Measure], rates: Sequence[Rate]) -> float | None:
-    """The ratio with the upper bound of each rate without an error instead of 0, but none above the worst rate."""
-    worst = max((rate.value or 0.0 for rate in rates), default=0.0)
-    if worst == 0.0 or all(rate.value for rate in rates):
-        return None
-    return measure([rate.value or min(rate.high or worst, worst) for rate in rates]).value
-
-
 def _values(groups: Sequence[int], cells: list[_Cell]) -> list[float]:
     return [cells[group].rate.value or 0.0 for group in groups]
 
@@ -620,16 +609,6 @@ def _values(groups: Sequence[int], cells: list[_Cell]) -> list[float]:
 def _named(measure: Measure, people: _People, ranked: Sequence[int]) -> Measure:
     names = tuple(people.names[group] for group in ranked)
     return replace(measure, groups=names, left_out=tuple(name for name in people.names if name not in names))
-
-
-def _require_consistent(is_genuine: Mask, is_same: Mask) -> None:
-    wrong = np.flatnonzero(is_genuine != is_same)
-    if wrong.size:
-        said, are = ("genuine", "differ") if is_genuine[wrong[0]] else ("impostor", "are the same")
-        raise MetricError(
-            f"{wrong.size} comparisons contradict their subjects, first at index {wrong[0]}: called {said}, though its "
-            f"subjects {are}"
-        )
 
 
 def _one_group_each(codes: Codes, groups: NDArray[np.str_], n_subjects: int) -> list[str]:
@@ -650,13 +629,3 @@ def _one_group_each(codes: Codes, groups: NDArray[np.str_], n_subjects: int) -> 
     for subject, number in rows.tolist():
         own[subject] = str(names[number])
     return own
-
-
-def _added_up(acquisitions: Acquisitions, codes: Codes, n_subjects: int) -> Counts:
-    """Attempts and failures of each subject."""
-    sums = []
-    for counts in (acquisitions.attempts, acquisitions.failures):
-        total = np.zeros(n_subjects, np.int64)
-        np.add.at(total, codes, whole_numbers(counts, name="acquisitions", size=codes.size))
-        sums.append(total)
-    return sums[0], sums[1]

@@ -75,8 +75,7 @@ def pair_rate(errors: Errors, *, trials: Trials, level: float = LEVEL, expected_
     have a gamma distribution with a CV of 0 to 3; see `benchmarks/interval_coverage.py` for heavier tails.
 
     Where fewer than 10 dyads err, the comparisons of a dyad are taken to be alike with an ICC of at least 0.1. Without
-    an error the upper bound is that of Clopper and Pearson at the effective trials of an assumed CV of 1 of the
-    subjects' rates; `method` says so.
+    an error the upper bound is that of Clopper and Pearson at the effective trials of an assumed CV of 1; see `method`.
 
     Args:
         errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).
@@ -98,21 +97,27 @@ def pair_rate(errors: Errors, *, trials: Trials, level: float = LEVEL, expected_
     dyads = _Dyads.of(errors, trials)
     if dyads.n == 0:
         return NO_TRIAL
-    expected = float(dyads.k) if expected_errors is None else expected_errors
+    counts, subjects = (dyads.k / dyads.n, dyads.k, dyads.n), dyads.effective_subjects
     if dyads.hangs_on_one_subject:
-        return _rate(dyads, None, "insufficient: one subject takes part in every comparison")
-    shortage = _shortage(expected, dyads.effective_subjects)
+        reason: str | None = "insufficient: one subject takes part in every comparison"
+        return Rate(*counts, None, None, None, dyads.subjects, reason, None)
+    reason, expected = None, float(dyads.k) if expected_errors is None else expected_errors
+    if subjects < SUBJECTS_NEEDED:
+        reason = f"insufficient: comparisons of {subjects:.3g} subjects' weight, {SUBJECTS_NEEDED:g} needed"
+    elif expected < EXPECTED_ERRORS_NEEDED:
+        reason = f"insufficient: {expected:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"
     if dyads.k in (0, dyads.n):
-        return _rate(dyads, _one_outcome(dyads, (1 - level) / 2, level), shortage)
-    return _rate(dyads, _sandwich(_variance(dyads), level), shortage)
+        bounds = _one_outcome(dyads, (1 - level) / 2, level)
+    else:
+        bounds = _sandwich(_variance(dyads), level)
+    return Rate(*counts, bounds.low, bounds.high, bounds.method, dyads.subjects, reason, bounds.n_effective)
 
 
 def pair_rate_upper(errors: Errors, *, trials: Trials, level: float = LEVEL) -> float:
     """Bound a pair rate from above, one-sided: with probability `level` the rate lies below; lower is better.
 
     k_eff = k (p (1 - p) / N) / V (z / t)^2 errors carry the information of the k observed ones, V and its degrees of
-    freedom being those of `pair_rate`; the bound is p chi2(level; 2 k_eff + 2) / (2 k_eff), at most 1. Without an error
-    it is that of `pair_rate`, one-sided.
+    freedom those of `pair_rate`; the bound is p chi2(level; 2 k_eff + 2) / (2 k_eff), or that of `pair_rate` if k = 0.
 
     Args:
         errors: the two subject codes of every erring comparison, one entry each, shape (k,) and (k,).
@@ -182,7 +187,13 @@ class _Dyads:
         size = max(trials.n_subjects, 1)
         keys, y = np.unique(np.minimum(one, other) * size + np.maximum(one, other), return_counts=True)
         m = trials.of_dyads(keys // size, keys % size)
-        _require_compared(y, m, keys, size)
+        over = np.flatnonzero(y > m)
+        if over.size:
+            (i, j), found = divmod(keys[over[0]], size), f"{y[over[0]]} of {m[over[0]]}"
+            raise MetricError(
+                f"expected at most as many errors as comparisons of each two subjects, found {found} for subjects {i} "
+                f"and {j}: errors and trials are of different sets"
+            )
         met = trials.per_subject()
         d = np.bincount(np.concatenate([one, other]), minlength=trials.n_subjects)
         kept = met > 0
@@ -202,23 +213,12 @@ class _Dyads:
 
     @property
     def effective_subjects(self) -> float:
-        """Subjects with equal shares of the comparisons that would weigh the same."""
         return float(self.met.sum() ** 2 / np.square(self.met).sum())
 
     @property
     def hangs_on_one_subject(self) -> bool:
         """Whether leaving out one subject leaves no comparison: then nothing shows how subjects differ."""
         return bool(np.any(self.met >= self.n))
-
-
-def _require_compared(y: NDArray[np.int64], m: NDArray[np.int64], keys: NDArray[np.int64], size: int) -> None:
-    over = np.flatnonzero(y > m)
-    if over.size:
-        first = over[0]
-        raise MetricError(
-            f"expected at most as many errors as comparisons of each two subjects, found {y[first]} of {m[first]} for "
-            f"subjects {keys[first] // size} and {keys[first] % size}: errors and trials are of different sets"
-        )
 
 
 def _variance(dyads: _Dyads) -> PairVariance:
@@ -243,7 +243,6 @@ def _variance(dyads: _Dyads) -> PairVariance:
 
 
 def _assumed_design_effect(dyads: _Dyads) -> float:
-    """Design effect of a dyad's comparisons with the assumed ICC; 1 where every dyad has one comparison."""
     return 1 + (dyads.squares / dyads.n - 1) * ASSUMED_ICC
 
 
@@ -298,25 +297,3 @@ def _one_outcome(dyads: _Dyads, tail: float, level: float) -> _Bounds:
     method = f"Clopper-Pearson at {effective:.4g} effective trials, {percent(level)}, {assumed}"
     low, high = (0.0, bound) if dyads.k == 0 else (1 - bound, 1.0)
     return _Bounds(low, high, method, effective)
-
-
-def _rate(dyads: _Dyads, bounds: _Bounds | None, reason: str | None) -> Rate:
-    return Rate(
-        value=dyads.k / dyads.n,
-        numerator=dyads.k,
-        denominator=dyads.n,
-        low=None if bounds is None else bounds.low,
-        high=None if bounds is None else bounds.high,
-        method=None if bounds is None else bounds.method,
-        n_subjects=dyads.subjects,
-        reason=reason,
-        n_effective=None if bounds is None else bounds.n_effective,
-    )
-
-
-def _shortage(expected_errors: float, subjects: float) -> str | None:
-    if subjects < SUBJECTS_NEEDED:
-        return f"insufficient: comparisons of {subjects:.3g} subjects' weight, {SUBJECTS_NEEDED:g} needed"
-    if expected_errors < EXPECTED_ERRORS_NEEDED:
-        return f"insufficient: {expected_errors:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"
-    return None

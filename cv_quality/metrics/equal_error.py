@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.dyadic import pair_rate, pair_variance
 from cv_quality.metrics.rates import (
@@ -36,8 +37,6 @@ from cv_quality.metrics.rates import (
 )
 from cv_quality.metrics.resampling import (
     REPLICATES,
-    Codes,
-    Floats,
     logit_bounds,
     require_replicates,
     scores_array,
@@ -45,7 +44,7 @@ from cv_quality.metrics.resampling import (
     subject_weights,
 )
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.trials import ListedTrials, Trials, dyad_codes, require_different, subject_codes
+from cv_quality.metrics.trials import ListedTrials, Trials, active_subjects, subjects_of
 from cv_quality.metrics.verification import EqualErrorRate, eer
 
 CELLS = 2_048
@@ -103,12 +102,10 @@ def eer_interval(
 
     Args:
         genuine_scores, impostor_scores: all of them, higher is more alike; shape (n,) and (m,).
-        seed: of the weights.
+        seed, replicates: of the weights; at least 100 replicates.
         genuine_subjects: subject code of each genuine score, shape (n,).
         impostor_subjects: the two subject codes of each impostor score, shape (m,) each.
-        trials: who was compared with whom, if that is known in a shorter form; by default counted from
-            `impostor_subjects`.
-        replicates: at least 100.
+        trials: who was compared with whom; by default counted from `impostor_subjects`.
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
@@ -130,7 +127,7 @@ def eer_interval(
     genuine, impostor = scores_array(genuine_scores, "genuine"), scores_array(impostor_scores, "impostor")
     point = eer(genuine, impostor)
     if genuine_subjects is None and impostor_subjects is None:
-        return _Comparisons(genuine, impostor, point, replicates, seed).interval(level)
+        return _without_subjects(genuine, impostor, point, level=level, replicates=replicates, seed=seed)
     if genuine_subjects is None or impostor_subjects is None:
         raise MetricError("expected subjects of both classes or of neither: one alone would hide what they share")
     people = _People.of(genuine, genuine_subjects, impostor, impostor_subjects, trials)
@@ -156,14 +153,7 @@ class _People:
         trials: Trials | None,
     ) -> "_People":
         n_subjects = None if trials is None else trials.n_subjects
-        codes = subject_codes(genuine_subjects, n_subjects=n_subjects)
-        one, other = dyad_codes(*impostor_subjects, n_subjects=n_subjects)
-        require_different(one, other)
-        if codes.shape != genuine.shape or one.shape != impostor.shape:
-            raise MetricError(
-                f"expected a subject for each genuine score and two for each impostor score, found {codes.size} for "
-                f"{genuine.size} and {one.size} for {impostor.size}"
-            )
+        codes, one, other = subjects_of(genuine, genuine_subjects, impostor, impostor_subjects, n_subjects=n_subjects)
         if trials is None:
             size = int(max(codes.max(initial=-1), one.max(initial=-1), other.max(initial=-1))) + 1
             trials = ListedTrials.of(one, other, n_subjects=size)
@@ -179,12 +169,10 @@ class _People:
         return same
 
     def attempts(self) -> Codes:
-        """Count the genuine comparisons of each subject."""
         return np.bincount(self.one[self.is_genuine], minlength=self.trials.n_subjects)
 
     def active(self) -> Codes:
-        """List the subjects with any comparison."""
-        return np.flatnonzero((self.attempts() > 0) | (self.trials.per_subject() > 0))
+        return active_subjects(self.attempts(), self.trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,26 +183,22 @@ class _Subjects:
     seed: int
 
     def interval(self, level: float) -> EerInterval:
-        fmr, fnmr = self._fixed_rates(level)
+        (fmr, fnmr), run = self._fixed_rates(level), (self.replicates, self.seed)
         genuine_subjects = int(np.count_nonzero(self.people.attempts()))
         n_subjects = len(self.people.active())
         if fmr.low is None or genuine_subjects < 2:
             reason = fmr.reason if fmr.low is None else "insufficient: 1 subject with a genuine comparison, 2 needed"
-            return _result(self.point, None, None, None, n_subjects, (self.replicates, self.seed), reason)
+            return _result(self.point, None, None, None, n_subjects, run, reason)
         scale = self._scale(level)
-        drawn = self._drawn(scale)
-        rates = self.point.rates
-        n = min(rates.n_genuine, rates.n_impostor)
-        bounds, sd = logit_bounds(self.point.value, drawn, n=n, subjects=genuine_subjects, level=level)
+        n = min(self.point.rates.n_genuine, self.point.rates.n_impostor)
+        bounds, sd = logit_bounds(self.point.value, self._drawn(scale), n=n, subjects=genuine_subjects, level=level)
         method = (
             f"subject bootstrap, logit scale, {percent(level)}, {self.replicates} replicates, seed {self.seed}, "
             f"FMR deviations scaled by {scale:.2f} to the dyadic sandwich"
         )
-        run = (self.replicates, self.seed)
         return _result(self.point, _widened(self.point, bounds, fmr, fnmr), method, sd, n_subjects, run, None)
 
     def _fixed_rates(self, level: float) -> tuple[Rate, Rate]:
-        """FMR and FNMR at the threshold of the sample."""
         people, rates = self.people, self.point.rates
         is_genuine, is_accepted = people.is_genuine, people.scores >= rates.threshold
         matched = is_accepted & ~is_genuine
@@ -257,63 +241,49 @@ class _Subjects:
         return np.concatenate(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparisons:
-    """Comparisons without subjects: multinomial counts between neighbouring thresholds around the crossing."""
+def _without_subjects(
+    genuine: Floats, impostor: Floats, point: EqualErrorRate, *, level: float, replicates: int, seed: int
+) -> EerInterval:
+    rates = point.rates
+    drawn = _drawn_comparisons(np.sort(genuine), np.sort(impostor), replicates=replicates, seed=seed)
+    bounds, sd = logit_bounds(point.value, drawn, n=min(rates.n_genuine, rates.n_impostor), subjects=None, level=level)
+    fmr = binomial_rate(rates.n_false_matches, rates.n_impostor, level=level)
+    fnmr = binomial_rate(rates.n_false_non_matches, rates.n_genuine, level=level)
+    run = f"{replicates} replicates, seed {seed}, {UNKNOWN_SUBJECTS}"
+    method = f"bootstrap of comparisons, logit scale, {percent(level)}, {run}"
+    return _result(point, _widened(point, bounds, fmr, fnmr), method, sd, None, (replicates, seed), None)
 
-    genuine: Floats
-    impostor: Floats
-    point: EqualErrorRate
-    replicates: int
-    seed: int
 
-    def interval(self, level: float) -> EerInterval:
-        rates = self.point.rates
-        n = min(rates.n_genuine, rates.n_impostor)
-        bounds, sd = logit_bounds(self.point.value, self._drawn(), n=n, subjects=None, level=level)
-        fmr = binomial_rate(rates.n_false_matches, rates.n_impostor, level=level)
-        fnmr = binomial_rate(rates.n_false_non_matches, rates.n_genuine, level=level)
-        method = (
-            f"bootstrap of comparisons, logit scale, {percent(level)}, {self.replicates} replicates, "
-            f"seed {self.seed}, {UNKNOWN_SUBJECTS}"
-        )
-        run = (self.replicates, self.seed)
-        return _result(self.point, _widened(self.point, bounds, fmr, fnmr), method, sd, None, run, None)
-
-    def _drawn(self) -> Floats:
-        thresholds = self._thresholds()
-        rng = seeded(self.seed)
-        below, under = (self._counts_below(scores, thresholds, rng) for scores in (self.genuine, self.impostor))
-        fnmr, fmr = below / len(self.genuine), 1 - under / len(self.impostor)
-        first = np.argmax(fnmr >= fmr - kernels.EQUAL, axis=1)
-        rows, mean = np.arange(len(first)), (fnmr + fmr) / 2
-        at, before = mean[rows, first], mean[rows, np.maximum(first - 1, 0)]
-        is_exact = fnmr[rows, first] <= fmr[rows, first] + kernels.EQUAL
-        drawn: Floats = np.where(is_exact, at, np.minimum(at, before))
-        return drawn
-
-    def _counts_below(self, scores: Floats, thresholds: Floats, rng: np.random.Generator) -> Codes:
-        """Resampled scores below each threshold and below +inf, shape (replicates, thresholds + 1)."""
-        edges = np.searchsorted(np.sort(scores), thresholds, side="left")
+def _drawn_comparisons(genuine: Floats, impostor: Floats, *, replicates: int, seed: int) -> Floats:
+    """The crossing of each replicate by multinomial counts between neighbouring thresholds; scores are ascending."""
+    thresholds, rng = _thresholds(genuine, impostor), seeded(seed)
+    below = []
+    for scores in (genuine, impostor):
+        edges = np.searchsorted(scores, thresholds, side="left")
         cells = np.diff(np.concatenate([[0], edges, [len(scores)]]))
-        drawn = rng.multinomial(len(scores), cells / len(scores), size=self.replicates)
-        return np.cumsum(drawn, axis=1)
+        drawn = rng.multinomial(len(scores), cells / len(scores), size=replicates)
+        below.append(np.cumsum(drawn, axis=1) / len(scores))
+    fnmr, fmr = below[0], 1 - below[1]
+    first = np.argmax(fnmr >= fmr - kernels.EQUAL, axis=1)
+    rows, mean = np.arange(len(first)), (fnmr + fmr) / 2
+    at, before = mean[rows, first], mean[rows, np.maximum(first - 1, 0)]
+    is_exact = fnmr[rows, first] <= fmr[rows, first] + kernels.EQUAL
+    crossings: Floats = np.where(is_exact, at, np.minimum(at, before))
+    return crossings
 
-    def _thresholds(self) -> Floats:
-        """Score values around the crossing, at most CELLS, evenly spread over those in reach of a replicate."""
-        genuine, impostor = np.sort(self.genuine), np.sort(self.impostor)
-        reach = WINDOW_SDS * math.sqrt(0.25 / len(genuine) + 0.25 / len(impostor))
 
-        def gap(score: float) -> float:
-            missed = np.searchsorted(genuine, score, side="left") / len(genuine)
-            return float(missed - 1 + np.searchsorted(impostor, score, side="left") / len(impostor))
+def _thresholds(genuine: Floats, impostor: Floats) -> Floats:
+    """Score values around the crossing, at most CELLS, evenly spread over those in reach of a replicate."""
+    reach = WINDOW_SDS * math.sqrt(0.25 / len(genuine) + 0.25 / len(impostor))
 
-        candidates = np.unique(np.concatenate([genuine, impostor]))
-        first = bisect_left(candidates, -reach, key=gap)
-        last = bisect_left(candidates, reach, key=gap)
-        within = candidates[max(first - 1, 0) : last + 1]
-        spread = np.linspace(0, len(within) - 1, min(CELLS, len(within))).astype(np.int64)
-        return within[spread]
+    def gap(score: float) -> float:
+        missed = np.searchsorted(genuine, score, side="left") / len(genuine)
+        return float(missed - 1 + np.searchsorted(impostor, score, side="left") / len(impostor))
+
+    candidates = np.unique(np.concatenate([genuine, impostor]))
+    first, last = (bisect_left(candidates, side * reach, key=gap) for side in (-1, 1))
+    within = candidates[max(first - 1, 0) : last + 1]
+    return within[np.linspace(0, len(within) - 1, min(CELLS, len(within))).astype(np.int64)]
 
 
 def _widened(point: EqualErrorRate, bounds: tuple[float, float], fmr: Rate, fnmr: Rate) -> tuple[float, float]:

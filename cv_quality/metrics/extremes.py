@@ -2,9 +2,8 @@
 
 A generalised Pareto distribution is fitted to the scores over a high threshold u (peaks over threshold; Coles, An
 Introduction to Statistical Modeling of Extreme Values, 2001, chapter 4). What lies beyond the data is marked as
-extrapolated, as ISO/IEC 5152 asks of estimates by statistical models. Whether the fit may be trusted is asked in
-`cv_quality.metrics.tail_checks`; the likelihood is in `cv_quality.metrics.pareto`; `benchmarks/extremes.py` prints how
-often the intervals hold the truth.
+extrapolated, as ISO/IEC 5152 asks of estimates by statistical models. The likelihood is in `cv_quality.metrics.pareto`,
+checks of the fit in `cv_quality.metrics.tail_checks`; `benchmarks/extremes.py` prints how often the intervals cover.
 """
 
 import math
@@ -47,8 +46,7 @@ class Extrapolation(Result):
         value: the estimate; None with a `reason`.
         low, high: two-sided bounds at `level`; None where the model gives none.
         method: how the bounds were computed.
-        is_extrapolation: whether the answer lies beyond the comparisons made: an FMR below 1/N, or a threshold above
-            the highest score.
+        is_extrapolation: whether the answer is an FMR below 1/N, or a threshold above the highest score.
         note: what has to be read next to the number.
         reason: why there is no value.
     """
@@ -155,16 +153,15 @@ class TailFit:
             return _refused(self, level, self.reason)
         excess = threshold - self.threshold
         if excess <= 0 or (self.limit is not None and threshold > self.limit):
-            end = "" if self.limit is None else f" and ends at {self.limit:g}"
-            reach = f"which begins at {self.threshold:g}{end}"
-            return _refused(self, level, f"threshold {threshold:g} is not in the tail, {reach}")
+            ends = "" if self.limit is None else f" and ends at {self.limit:g}"
+            begins = f"which begins at {self.threshold:g}{ends}"
+            return _refused(self, level, f"threshold {threshold:g} is not in the tail, {begins}")
         log_rate = model.log_rate(excess)
         bounds = _rate_bounds(self, model, log_rate, excess, level=level)
-        value = math.exp(log_rate) if log_rate > -math.inf else None
-        reason = None
+        value, reason = math.exp(log_rate) if log_rate > -math.inf else None, None
         if value is None:
-            reason = f"the threshold lies beyond the fitted end point {self.end_point or math.nan:.6g}"
-            reason += ": only bounds" if bounds[1] is not None else ", and beyond its upper bound: no answer"
+            left = ": only bounds" if bounds[1] is not None else ", and beyond its upper bound: no answer"
+            reason = f"the threshold lies beyond the fitted end point {self.end_point or math.nan:.6g}{left}"
         is_beyond = value is None or value * self.n < 1.0 or excess > self.excesses[-1]
         return _answer(self, value, bounds, level=level, rate=value or 0.0, is_beyond=is_beyond, reason=reason)
 
@@ -221,8 +218,7 @@ def fit_tail(
             are listed, and fewer where scores tie at the threshold.
         threshold: u, instead of a number of exceedances.
         limit: the highest score that there can be; thresholds above it are not given.
-        replicates: of the bootstrap.
-        seed: of the bootstrap.
+        replicates, seed: of the bootstrap.
 
     Raises:
         MetricError: a score is NaN or +inf, there are more scores than trials, `subjects` and `trials` do not fit, both
@@ -236,7 +232,12 @@ def fit_tail(
     >>> fit_tail(scores[:500], trials=500).reason
     'insufficient: 1 exceedance, 100 needed'
     """
-    listed, n = _listed(scores, trials)
+    listed = scores_array(scores, "impostor")
+    n = int(trials) if isinstance(trials, int | np.integer) else trials.n
+    if listed.size > n:
+        raise MetricError(f"expected at most {n} scores, one per comparison, found {listed.size}")
+    if infinite := np.count_nonzero(np.isposinf(listed)):
+        raise MetricError(f"{infinite} of {listed.size} impostor scores are +inf: no tail reaches them")
     dyads = _dyads(subjects, trials, listed.size)
     floor = float(listed.min()) if 0 < listed.size < n else -math.inf
     start = _threshold(listed, n, exceedances=exceedances, threshold=threshold)
@@ -267,16 +268,12 @@ def default_exceedances(n: int) -> int:
 
 
 class _Dyads(NamedTuple):
-    """Whose scores they are, in their order, and who was compared with whom."""
-
     one: NDArray[np.int64]
     other: NDArray[np.int64]
     trials: Trials
 
 
 class _Model(NamedTuple):
-    """A tail that was fitted."""
-
     shape: float
     scale: float
     log_share: float
@@ -292,18 +289,6 @@ class _Model(NamedTuple):
 
     def excess(self, log_rate: float) -> float:
         return float(pareto.excess_at(log_rate - self.log_share, shape=self.shape, scale=self.scale))
-
-
-def _listed(scores: ArrayLike, trials: Trials | int) -> tuple[Floats, int]:
-    listed = scores_array(scores, "impostor")
-    n = int(trials) if isinstance(trials, int | np.integer) else trials.n
-    if listed.size > n:
-        raise MetricError(f"expected at most {n} scores, one per comparison, found {listed.size}")
-    if np.isposinf(listed).any():
-        raise MetricError(
-            f"{np.isposinf(listed).sum()} of {listed.size} impostor scores are +inf: no tail reaches them"
-        )
-    return listed, n
 
 
 def _dyads(subjects: tuple[ArrayLike, ArrayLike] | None, trials: Trials | int, listed: int) -> _Dyads | None:
@@ -355,8 +340,10 @@ def _unfit(above: Floats, *, start: float, floor: float, limit: float | None) ->
 
 
 def _bootstrapped(tail: TailFit, dyads: _Dyads, *, replicates: int, seed: int) -> TailFit:
-    """The tail with its bootstraps, or without a fit where too many replicates have none."""
-    of_subjects = _refitted(tail, _subject_weights(dyads, replicates=replicates, seed=seed))
+    active, n_subjects = np.flatnonzero(dyads.trials.per_subject()), dyads.trials.n_subjects
+    draws = subject_weights(active, n_subjects, replicates=replicates, seed=seed)
+    blocks = (rows[at : at + REPLICATES_AT_ONCE] for rows in draws for at in range(0, len(rows), REPLICATES_AT_ONCE))
+    of_subjects = _refitted(tail, ((w[:, dyads.one] * w[:, dyads.other], dyads.trials.weighted(w)) for w in blocks))
     if of_subjects.shape.size < USABLE_REPLICATES * replicates:
         reason = f"only {of_subjects.shape.size} of {replicates} bootstrap replicates have a regular maximum"
         return replace(tail, shape=None, scale=None, reason=reason)
@@ -370,19 +357,10 @@ def _bootstrapped(tail: TailFit, dyads: _Dyads, *, replicates: int, seed: int) -
     return replace(tail, bootstraps=Bootstraps(of_subjects, of_dyads, of_comparisons), freedom=freedom)
 
 
-def _subject_weights(dyads: _Dyads, *, replicates: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
-    """Weights of the exceedances and of all comparisons, some replicates at a time."""
-    active = np.flatnonzero(dyads.trials.per_subject())
-    for weights in subject_weights(active, dyads.trials.n_subjects, replicates=replicates, seed=seed):
-        for start in range(0, len(weights), REPLICATES_AT_ONCE):
-            rows = weights[start : start + REPLICATES_AT_ONCE]
-            yield rows[:, dyads.one] * rows[:, dyads.other], dyads.trials.weighted(rows)
-
-
 def _code_weights(
     codes: NDArray[np.int64], n: int, rng: np.random.Generator, replicates: int
 ) -> Iterator[tuple[Floats, Floats]]:
-    """The same, with two weights for each code drawn anew."""
+    """Weights of the exceedances and of all comparisons, with two weights for each code drawn anew."""
     for start in range(0, replicates, REPLICATES_AT_ONCE):
         rows = min(REPLICATES_AT_ONCE, replicates - start)
         drawn = rng.poisson(size=(2, rows, codes.max() + 1)).astype(np.float64)
@@ -390,7 +368,6 @@ def _code_weights(
 
 
 def _refitted(tail: TailFit, draws: Iterator[tuple[Floats, Floats]]) -> Replicates:
-    """One bootstrap, without the replicates that have no maximum."""
     near, parts = (tail.shape or 0.0) / (tail.scale or 1.0), []
     for weights, trials in draws:
         best = pareto.fit(tail.excesses, weights, near=near)
@@ -404,17 +381,16 @@ def _threshold_bounds(
     tail: TailFit, model: _Model, log_rate: float, excess: float, *, level: float
 ) -> tuple[float | None, float | None]:
     """The thresholds nearest to the fitted one whose likelihood ratio reaches the cutoff."""
-    profile = _profile(tail, model, log_rate, level=level)
-    at = math.log(excess)
+    profile, at = _profile(tail, model, log_rate, level=level), math.log(excess)
 
     def lost(log_excess: float) -> float:
         return profile.ratio(log_rate=log_rate, excess=math.exp(log_excess)) - profile.cutoff
 
     low, high = (_crossing(lost, at, farthest=at + side * pareto.FARTHEST) for side in (-1, 1))
     low = tail.threshold + (math.exp(low) if low is not None else 0.0)
-    top = math.inf if tail.limit is None else tail.limit
     high = tail.threshold + math.exp(high) if high is not None else math.inf
-    return low, min(high, top) if math.isfinite(min(high, top)) else None
+    high = high if tail.limit is None else min(high, tail.limit)
+    return low, high if math.isfinite(high) else None
 
 
 def _rate_bounds(

@@ -79,11 +79,7 @@ class OpenSetRates(Result):
 
 @dataclass(frozen=True, slots=True)
 class DirAtFpir(Result):
-    """DIR at the smallest threshold whose FPIR is at most `fpir_target`; `rates` is None when undefined.
-
-    Attributes:
-        reason: why it is undefined, in words; None when defined.
-    """
+    """DIR at the smallest threshold whose FPIR is at most `fpir_target`; undefined, `rates` is None with a `reason`."""
 
     fpir_target: float
     rates: OpenSetRates | None
@@ -293,14 +289,12 @@ def open_set_curve(searched: Searches, *, rank: int = 1) -> OpenSetCurve:
 
 
 def _side(scores: ArrayLike | None) -> Scores:
-    """The scores of one probe on one side; shape (0,) where there are none."""
     if scores is None or np.size(scores) == 0:
         return np.empty(0)
     return in_order(np.atleast_1d(np.asarray(scores)), name="search")
 
 
 def _hits(searched: Searches, *, rank: int) -> Scores:
-    """Scores of the mated searches that hit within the rank, ascending."""
     return np.sort(searched.mated_score[searched.mated_rank <= rank])
 
 
@@ -314,7 +308,6 @@ def _require_rank(rank: int, searched: Searches) -> None:
 
 
 def _lacking(searched: Searches) -> str | None:
-    """Which kind of search is missing, in words."""
     if len(searched.mated_score) == 0:
         return NO_MATED
     return NO_UNMATED if len(searched.unmated_best) == 0 else None

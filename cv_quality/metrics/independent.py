@@ -76,16 +76,11 @@ def fnmr_at_fmr_bounds(
     missed = count_up_to(genuine.scores, blocked)
     low = rng.beta(np.maximum(missed, 1e-9), genuine.n - missed + 1)
     high = rng.beta(missed + 1, np.maximum(genuine.n - missed, 1e-9))
-    threshold_low, threshold_high = np.quantile(blocked, [tail, 1 - tail], method="inverted_cdf")
+    lowest, highest = np.quantile(blocked, [tail, 1 - tail], method="inverted_cdf").tolist()
     return IndependentInterval(
         low=float(np.quantile(low, tail)) if missed.min() > 0 else 0.0,
         high=float(np.quantile(high, 1 - tail)),
-        threshold_low=_above(genuine, impostor, float(threshold_low)),
-        threshold_high=_above(genuine, impostor, float(threshold_high)),
+        threshold_low=min(next_above(genuine.scores, lowest), next_above(impostor.scores, lowest)),
+        threshold_high=min(next_above(genuine.scores, highest), next_above(impostor.scores, highest)),
         method=f"order statistics of the threshold, Clopper-Pearson at each, {percent(level)}, {UNKNOWN_SUBJECTS}",
     )
-
-
-def _above(genuine: SortedScores, impostor: SortedScores, blocked: float) -> float:
-    """The smallest score above the blocked one: where the threshold lies."""
-    return min(next_above(scores.scores, blocked) for scores in (genuine, impostor))

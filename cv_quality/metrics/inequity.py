@@ -53,7 +53,7 @@ def worst_over_geometric_mean(rates: Sequence[float]) -> Measure:
     'a group has no error: no ratio to it is defined'
     """
     values = _rates_of(rates)
-    reason = _too_few(values) or _no_error(values)
+    reason = _undefined(values, is_ratio=True)
     return Measure(None, reason) if reason else Measure(float(values.max() / np.exp(np.log(values).mean())))
 
 
@@ -69,7 +69,7 @@ def max_over_min(rates: Sequence[float]) -> Measure:
     4.0
     """
     values = _rates_of(rates)
-    reason = _too_few(values) or _no_error(values)
+    reason = _undefined(values, is_ratio=True)
     return Measure(None, reason) if reason else Measure(float(values.max() / values.min()))
 
 
@@ -86,10 +86,7 @@ def gini(rates: Sequence[float]) -> Measure:
     (1.0, 0.0)
     """
     values = _rates_of(rates)
-    reason = _too_few(values)
-    if reason is None and not values.any():
-        reason = "no group has an error"
-    if reason is not None:
+    if reason := _undefined(values) or (None if values.any() else "no group has an error"):
         return Measure(None, reason)
     n = values.size
     differences = np.abs(values[:, None] - values).sum()
@@ -137,8 +134,7 @@ def fairness_discrepancy(fmr: Sequence[float], fnmr: Sequence[float], *, alpha: 
     """
     _require_alike(fmr, fnmr, alpha)
     both = [_rates_of(rates) for rates in (fmr, fnmr)]
-    reason = _too_few(both[0])
-    if reason is not None:
+    if reason := _undefined(both[0]):
         return Measure(None, reason)
     widest = [float(values.max() - values.min()) for values in both]
     return Measure(1 - (alpha * widest[0] + (1 - alpha) * widest[1]))
@@ -151,12 +147,10 @@ def _rates_of(rates: Sequence[float]) -> Floats:
     return values
 
 
-def _too_few(values: Floats) -> str | None:
-    return None if values.size >= 2 else f"{values.size} groups with a rate, 2 needed"
-
-
-def _no_error(values: Floats) -> str | None:
-    return None if np.all(values > 0) else "a group has no error: no ratio to it is defined"
+def _undefined(values: Floats, *, is_ratio: bool = False) -> str | None:
+    if values.size < 2:
+        return f"{values.size} groups with a rate, 2 needed"
+    return "a group has no error: no ratio to it is defined" if is_ratio and not np.all(values > 0) else None
 
 
 def _require_alike(fmr: Sequence[float], fnmr: Sequence[float], alpha: float) -> None:

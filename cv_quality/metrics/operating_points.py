@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.pairs import BINS, BINS_PER_UNIT, PairCounts, bin_of, edge_of
+from cv_quality.metrics.pairs import PairCounts
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, bin_of, edge_of
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.verification import (
     ErrorRates,
@@ -88,9 +89,8 @@ def point_at_fmr(classes: BothClasses | str, *, fmr: float) -> OperatingPoint:
     if classes.tail.is_complete or allowed < len(classes.tail.scores):
         return OperatingPoint(name, fmr, fnmr_at_fmr(classes.genuine, classes.tail, fmr=fmr).rates, EXACT)
     lowest = int(np.argmax(classes.above <= allowed))
-    return OperatingPoint(
-        name, fmr, _binned(classes, lowest, threshold=edge_of(lowest + 1, classes.counts.scale)), FROM_HISTOGRAM
-    )
+    rates = _binned(classes, lowest, threshold=edge_of(lowest + 1, classes.counts.scale))
+    return OperatingPoint(name, fmr, rates, FROM_HISTOGRAM)
 
 
 def point_at_threshold(classes: BothClasses | str, *, threshold: float) -> OperatingPoint:
@@ -108,7 +108,9 @@ def point_of_eer(classes: BothClasses | str) -> OperatingPoint:
     """Where FMR and FNMR cross; in the histogram, on the bin edge where they are closest."""
     if isinstance(classes, str):
         return OperatingPoint("eer", None, None, None, classes)
-    if _crosses_in_tail(classes):
+    lowest = classes.tail.scores[0] if len(classes.tail.scores) else math.inf
+    fnmr = np.searchsorted(classes.genuine.scores, lowest, side="left") / classes.genuine.n
+    if classes.tail.is_complete or fnmr < len(classes.tail.scores) / classes.counts.n:
         return OperatingPoint("eer", None, eer(classes.genuine, classes.tail).rates, EXACT)
     edges = classes.counts.scale.score_at(np.arange(BINS + 1) / BINS_PER_UNIT - 1.0)
     missed = np.searchsorted(classes.genuine.scores, edges, side="left") / classes.genuine.n
@@ -127,16 +129,7 @@ def det_points(classes: BothClasses | str, *, points: int = DET_POINTS) -> list[
     return list(reversed(by_threshold.values()))
 
 
-def _crosses_in_tail(classes: BothClasses) -> bool:
-    if classes.tail.is_complete:
-        return True
-    lowest = classes.tail.scores[0] if len(classes.tail.scores) else math.inf
-    fnmr = np.searchsorted(classes.genuine.scores, lowest, side="left") / classes.genuine.n
-    return bool(fnmr < len(classes.tail.scores) / classes.counts.n)
-
-
 def _binned(classes: BothClasses, index: int, *, threshold: float) -> ErrorRates:
-    """Rates with the pairs of bin `index` and all above it as false matches."""
     missed = int(np.searchsorted(classes.genuine.scores, threshold, side="left"))
     matched = int(classes.above[min(index, BINS)])
     return ErrorRates(

@@ -13,35 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.compiled import compiled
-from cv_quality.metrics.pair_kernels import (
-    Bounds,
-    Dots,
-    Pairing,
-    compiled_close_dots,
-    count_tile,
-    dot_pairs,
-    filter_tile,
-)
+from cv_quality.metrics.pair_kernels import Bounds, Dots, Pairing, close_dots, count_tile, dot_pairs, filter_tile
 from cv_quality.metrics.products import STEP, TILE, Onto, Tile, float32_error, is_faithful, product_for
 from cv_quality.metrics.quantised import FILTER_ROUNDING, int8_product, quantised
 from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, ScoreScale, histogram_of
 
 if TYPE_CHECKING:
-    import torch
-
     from cv_quality.metrics.pairs import Score, TemplateArray
 
 ROWS_AT_ONCE = 4_096
 DEVICE_TILE: Tile = (2_048, 4_096)
 SCORED_TILE: Tile = (128, 128)
 """Gathered templates of both sides stay below 70 MB a thread at 256 dimensions."""
-
 CLOSE = 1e-9
 """More than float64 sums of a million products of unit vectors can differ by their order (gamma_k of 2**-53)."""
-
 BATCH = 1_024
 """Candidates are decided while their vectors are still near the processor."""
-
 FLUSH = 2**31
 """Pairs that a 32-bit histogram takes before it is added to the 64-bit one."""
 
@@ -77,24 +64,9 @@ class Exact(Protocol):
 
     def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """The score of each pair, which depends on its two templates only."""
-        ...
 
     def close(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """The same to within CLOSE, if that is faster."""
-        ...
-
-
-class Scorer(Exact, Protocol):
-    """Scores between two sets: fast by the tile, exact by the pair."""
-
-    @property
-    def error(self) -> float:
-        """No score of a tile is further than this from the exact one."""
-        ...
-
-    def against(self, columns: slice) -> Callable[[slice], NDArray[np.float32]]:
-        """The scores of rows with these columns; both begin at multiples of STEP, and may end beyond the sets."""
-        ...
 
 
 class Counter(Protocol):
@@ -105,15 +77,14 @@ class Counter(Protocol):
 
         A floor is never lower than the one before. A counter may keep candidates for a later call.
         """
-        ...
 
     def rest(self, *, floor: float) -> Found:
-        """The pairs at or above the floor that no call of `count` has given yet."""
-        ...
+        """Find the pairs at or above the floor that no call of `count` has given yet."""
+        return NOTHING.above(floor)
 
     def histogram(self) -> NDArray[np.int64] | None:
-        """All pairs counted so far, shape (BINS,); None from a counter that keeps none."""
-        ...
+        """Return all pairs counted so far, shape (BINS,); None from a counter that keeps none."""
+        return None
 
 
 class Counting(Protocol):
@@ -122,16 +93,13 @@ class Counting(Protocol):
     @property
     def tile(self) -> Tile:
         """Rows and columns counted at once; a tile begins at multiples of them."""
-        ...
 
     @property
     def is_threaded(self) -> bool:
         """Whether more than one thread helps."""
-        ...
 
     def counter(self) -> Counter:
         """A counter for one more thread."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +138,6 @@ class CosinePairs:
 
     @property
     def dimension(self) -> int:
-        """Length of the vectors."""
         return int(self.left.vectors.shape[1])
 
     def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -179,7 +146,7 @@ class CosinePairs:
 
     def close(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Dot products in float64, cut to [-1, 1]."""
-        return self._dots(compiled_close_dots(), rows, columns)
+        return self._dots(compiled(close_dots, has_order=False), rows, columns)
 
     def _dots(self, dots: Dots, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         scores = np.empty(rows.size)
@@ -189,7 +156,7 @@ class CosinePairs:
 
 @dataclass(frozen=True, slots=True)
 class Cosine(CosinePairs):
-    """Dot products of unit vectors, also by the tile; see `Scorer`.
+    """Dot products of unit vectors, exact by the pair and fast by the tile.
 
     Attributes:
         rows, columns: both sides as float32.
@@ -201,18 +168,12 @@ class Cosine(CosinePairs):
 
     @classmethod
     def of(cls, left: Operand, right: Operand) -> "Cosine":
-        """With the product of this machine."""
         rows = left.narrow()
         columns = rows if right is left else right.narrow()
         return cls(left, right, rows, columns, product_for(rows.shape[1]).onto)
 
-    @property
-    def error(self) -> float:
-        """See `float32_error`."""
-        return float32_error(self.dimension)
-
     def against(self, columns: slice) -> Callable[[slice], NDArray[np.float32]]:
-        """See `Scorer`."""
+        """Score rows with these columns; both begin at multiples of STEP, and may end beyond the sets."""
         multiply = self.onto(padded(self.columns[columns], STEP))
         return lambda rows: multiply(padded(self.rows[rows], STEP))
 
@@ -234,7 +195,6 @@ class _Candidates:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next tile might not fit."""
         return self.count >= BATCH
 
     def decided(self, floor: float) -> Found:
@@ -250,20 +210,19 @@ class _Candidates:
 class Float32Counting:
     """Every pair in float32: a full histogram, and candidates for the tail."""
 
-    scorer: Scorer
+    scorer: Cosine
     pairing: Pairing
     tile: Tile = TILE
     is_threaded: bool = True
 
     def counter(self) -> Counter:
-        """See `Counting`."""
         return _Float32Counter(self)
 
 
-class _Float32Counter:
+class _Float32Counter(Counter):
     def __init__(self, shared: Float32Counting) -> None:
         self.shared = shared
-        self.error = shared.scorer.error
+        self.error = float32_error(shared.scorer.dimension)
         self.candidates = _Candidates(shared.scorer, shared.tile, are_rough=False)
         self.columns = slice(0, shared.tile[1])
         self.against = shared.scorer.against(self.columns)
@@ -312,18 +271,16 @@ class CertifiedCounting:
 
     @classmethod
     def of(cls, left: Operand, right: Operand, pairing: Pairing) -> "CertifiedCounting":
-        """Quantise both sides."""
         a = quantised(left.vectors, left.order)
         b = a if right is left else quantised(right.vectors, right.order)
         bounds = Bounds(a.scales, a.norms, a.residuals, b.scales, b.code_norms, b.residuals)
         return cls(CosinePairs(left, right), pairing, a.codes, b.codes, bounds)
 
     def counter(self) -> Counter:
-        """See `Counting`."""
         return _CertifiedCounter(self)
 
 
-class _CertifiedCounter:
+class _CertifiedCounter(Counter):
     def __init__(self, shared: CertifiedCounting) -> None:
         self.shared = shared
         self.candidates = _Candidates(shared.pairs, shared.tile, are_rough=True)
@@ -341,9 +298,6 @@ class _CertifiedCounter:
     def rest(self, *, floor: float) -> Found:
         return self.candidates.decided(floor)
 
-    def histogram(self) -> None:
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class DeviceCounting:
@@ -359,11 +313,10 @@ class DeviceCounting:
     is_threaded: bool = False
 
     def counter(self) -> Counter:
-        """See `Counting`."""
         return _DeviceCounter(self)
 
 
-class _DeviceCounter:
+class _DeviceCounter(Counter):
     def __init__(self, shared: DeviceCounting) -> None:
         import torch
 
@@ -376,32 +329,23 @@ class _DeviceCounter:
         self.counts = torch.zeros(BINS, dtype=torch.int64, device=device)
 
     def count(self, row: int, column: int, *, floor: float) -> Found:
+        import torch
+
         rows, columns = _slices(self.shared.tile, row, column)
-        counted = self._counted(rows, columns)
+        row_codes, column_codes = self.codes[0][rows, None], self.codes[1][None, columns]
+        places = torch.arange(column, column + column_codes.shape[1], device=self.shared.device)
+        counted = (row_codes != column_codes) & (places[None, :] >= self.starts[rows, None])
         scores = (self.left[rows] @ self.right[columns].T)[: counted.shape[0], : counted.shape[1]]
-        self._add(scores[counted])
+        bins = (scores[counted] * BINS_PER_UNIT).floor().long() + BINS_PER_UNIT
+        self.counts += bins.clamp(0, BINS - 1).bincount(minlength=BINS)
         least = float(_below(floor - float32_error(self.shared.pairs.dimension)))
         found = (counted & (scores >= least)).nonzero(as_tuple=True)
         high_rows, high_columns = found[0].cpu().numpy() + row, found[1].cpu().numpy() + column
         return Found(high_rows, high_columns, self.shared.pairs.exact(high_rows, high_columns)).above(floor)
 
-    def rest(self, *, floor: float) -> Found:
-        return NOTHING.above(floor)
-
     def histogram(self) -> NDArray[np.int64]:
         counts: NDArray[np.int64] = self.counts.cpu().numpy()
         return counts
-
-    def _counted(self, rows: slice, columns: slice) -> "torch.Tensor":
-        import torch
-
-        row_codes, column_codes = self.codes[0][rows, None], self.codes[1][None, columns]
-        places = torch.arange(columns.start, columns.start + column_codes.shape[1], device=self.shared.device)
-        return (row_codes != column_codes) & (places[None, :] >= self.starts[rows, None])
-
-    def _add(self, scores: "torch.Tensor") -> None:
-        bins = (scores * BINS_PER_UNIT).floor().long() + BINS_PER_UNIT
-        self.counts += bins.clamp(0, BINS - 1).bincount(minlength=BINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +362,6 @@ class ScoredPairs:
     orders: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]
 
     def exact(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """See `Exact`."""
         left, right = (
             places if order is None else order[places]
             for places, order in zip((rows, columns), self.orders, strict=True)
@@ -439,11 +382,10 @@ class ScoredCounting:
     is_threaded: bool = True
 
     def counter(self) -> Counter:
-        """See `Counting`."""
         return _ScoredCounter(self)
 
 
-class _ScoredCounter:
+class _ScoredCounter(Counter):
     def __init__(self, shared: ScoredCounting) -> None:
         self.shared = shared
         self.total = np.zeros(BINS, np.int64)
@@ -458,9 +400,6 @@ class _ScoredCounter:
         scores = self.shared.pairs.exact(found_rows, found_columns)
         self.total += histogram_of(scores, self.shared.scale)
         return Found(found_rows, found_columns, scores).above(floor)
-
-    def rest(self, *, floor: float) -> Found:
-        return NOTHING.above(floor)
 
     def histogram(self) -> NDArray[np.int64]:
         return self.total
@@ -479,8 +418,7 @@ def faithful_device(dimension: int) -> str | None:
 
     if not torch.cuda.is_available():
         return None
-    is_good = is_faithful(device_product("cuda"), dimension, shapes=(DEVICE_TILE,))
-    return "cuda" if is_good else None
+    return "cuda" if is_faithful(device_product("cuda"), dimension, shapes=(DEVICE_TILE,)) else None
 
 
 def device_product(device: str) -> Onto:

@@ -1,14 +1,13 @@
 """The count of all pairs between two sides: which pairs, in which tiles, on how many threads, and from where a tail.
 
 One pass is enough when the floor, guessed on a sample, is low enough; too low a guess is raised on the way, so that
-memory stays bounded. How a tile is counted is in `cv_quality.metrics.pair_counters`, the names and types of the result
-in `cv_quality.metrics.pairs`.
+memory stays bounded. Tiles are counted in `cv_quality.metrics.pair_counters`, results in `cv_quality.metrics.pairs`.
 """
 
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -24,17 +23,13 @@ from cv_quality.metrics.score_bins import CROWDED, UNIT, ScoreScale, bin_of, edg
 SAMPLE = (512, 1_024)
 SAMPLED = 1 / 32
 """The floor is guessed on so many rows and columns, or on this share of the pairs, whichever is less."""
-
 SAMPLE_SEED = 0
 SLACK = 1.25
 """The guessed floor lets through this many times the pairs wanted, and three standard deviations of the sample more."""
-
 RETRY = 8.0
 """After a guess that was too high the next one lets through this many times more."""
-
 SHORT_TAIL = 65_536
 """A tail is cut back when it is longer than this and twice as long as it may be in the end."""
-
 MOST_ROWS = 2_000_000
 """The longest tail that may be asked for: 50 MB while it is counted, and four times that with crowded bins."""
 
@@ -99,7 +94,7 @@ def tally(
         guess = _guessed_floor(pairing, pairs, wanted=wanted, slack=slack, scale=scale)
         counters, tails = _scan(counting, pairing, floor=guess, wanted=wanted, scale=scale, threads=threads)
         floor = max(tail.floor for tail in tails)
-        found = _joined(tails).above(floor)
+        found = _merged(part for tail in tails for part in tail.parts).above(floor)
         if found.scores.size >= wanted:
             floor = max(floor, tail_floor(histogram_of(found.scores, scale), wanted=wanted, scale=scale))
             return Tally(_summed(counters), found.above(floor).ordered(), floor)
@@ -116,7 +111,8 @@ def tally_above(counting: Counting, pairing: Pairing, *, floor: float, threads: 
         MetricError: more than MOST_ROWS pairs are.
     """
     counters, tails = _scan(counting, pairing, floor=floor, wanted=None, scale=UNIT, threads=threads)
-    return Tally(_summed(counters), _joined(tails).ordered(), floor)
+    found = _merged(part for tail in tails for part in tail.parts)
+    return Tally(_summed(counters), found.ordered(), floor)
 
 
 def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float, scale: ScoreScale) -> float:
@@ -128,9 +124,8 @@ def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float,
         rng.choice(size, min(size, math.ceil(share * most)), replace=False)
         for size, most in zip(sides, SAMPLE, strict=True)
     )
-    is_counted = pairing.row_codes[rows, None] != pairing.column_codes[None, columns]
-    is_counted &= columns[None, :] >= pairing.starts[rows, None]
-    row, column = np.nonzero(is_counted)
+    is_counted = pairing.row_codes[rows, None] != pairing.column_codes[columns]
+    row, column = np.nonzero(is_counted & (columns >= pairing.starts[rows, None]))
     scores = pairs.close(rows[row], columns[column])
     expected = slack * wanted * scores.size / n
     kept = math.ceil(expected + 3 * math.sqrt(expected)) + 3
@@ -143,8 +138,7 @@ def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float,
 class _Tail:
     """One thread's part of the tail: every pair of its tiles at or above `floor`, which only rises.
 
-    The floor that its own pairs call for bounds that of all pairs from below (`tail_floor`), so nothing that belongs to
-    the tail is ever dropped.
+    The floor that its own pairs call for bounds that of all pairs from below (`tail_floor`): nothing is lost.
     """
 
     floor: float
@@ -157,34 +151,27 @@ class _Tail:
         self.parts.append(found)
         self.size += found.scores.size
         if self.wanted is None:
-            self._refuse_too_many()
+            if self.size > MOST_ROWS:
+                raise MetricError(f"more than {MOST_ROWS:,} pairs score at least {self.floor}: ask for a higher floor")
         elif self.size > max(SHORT_TAIL, 2 * CROWDED * self.wanted):
-            self._cut_back(self.wanted)
-
-    def _cut_back(self, wanted: int) -> None:
-        found = _merged(self.parts)
-        histogram = histogram_of(found.scores, self.scale)
-        self.floor = max(self.floor, tail_floor(histogram, wanted=wanted, scale=self.scale))
-        self.parts = [found.above(self.floor)]
-        self.size = self.parts[0].scores.size
-
-    def _refuse_too_many(self) -> None:
-        if self.size > MOST_ROWS:
-            raise MetricError(f"more than {MOST_ROWS:,} pairs score at least {self.floor}: ask for a higher floor")
+            found = _merged(self.parts)
+            histogram = histogram_of(found.scores, self.scale)
+            self.floor = max(self.floor, tail_floor(histogram, wanted=self.wanted, scale=self.scale))
+            self.parts = [found.above(self.floor)]
+            self.size = self.parts[0].scores.size
 
 
 def _scan(
-    counting: Counting,
-    pairing: Pairing,
-    *,
-    floor: float,
-    wanted: int | None,
-    scale: ScoreScale,
-    threads: int | None,
+    counting: Counting, pairing: Pairing, *, floor: float, wanted: int | None, scale: ScoreScale, threads: int | None
 ) -> tuple[list[Counter], list[_Tail]]:
-    """Count every tile once; each thread takes the next one as it gets free."""
-    workers = _workers(counting, pairing, threads)
-    tiles = _Shared(_tiles(counting, pairing))
+    """Count every tile once; each thread takes the next one as it gets free, and no thread is without a tile."""
+    height, width = counting.tile
+    most = math.ceil(pairs_in(pairing) / (height * width)) if counting.is_threaded else 1
+    workers = max(1, min(most, threads or os.cpu_count() or 1))
+    columns = range(0, pairing.column_codes.size, width)
+    # One block of columns after the other, as far down as any row counts there.
+    lasts = np.searchsorted(pairing.starts, np.array(columns) + width).tolist()
+    tiles = _Shared((row, at) for at, last in zip(columns, lasts, strict=True) for row in range(0, last, height))
     counters = [counting.counter() for _ in range(workers)]
     tails = [_Tail(floor, wanted, scale) for _ in range(workers)]
     if workers == 1:
@@ -195,32 +182,13 @@ def _scan(
     return counters, tails
 
 
-def _workers(counting: Counting, pairing: Pairing, threads: int | None) -> int:
-    """No more threads than tiles."""
-    if not counting.is_threaded:
-        return 1
-    tiles = math.ceil(pairs_in(pairing) / (counting.tile[0] * counting.tile[1]))
-    return max(1, min(tiles, threads or os.cpu_count() or 1))
-
-
 def _drain(tiles: "_Shared", counter: Counter, tail: _Tail) -> None:
     for row, column in tiles:
         tail.add(counter.count(row, column, floor=tail.floor))
     tail.add(counter.rest(floor=tail.floor))
 
 
-def _tiles(counting: Counting, pairing: Pairing) -> Iterator[tuple[int, int]]:
-    """First row and column of each tile, down one block of columns after the other, as far as any row counts there."""
-    height, width = counting.tile
-    for column in range(0, pairing.column_codes.size, width):
-        last = int(np.searchsorted(pairing.starts, column + width))
-        for row in range(0, last, height):
-            yield row, column
-
-
 class _Shared:
-    """An iterator that several threads may draw from."""
-
     def __init__(self, items: Iterator[tuple[int, int]]) -> None:
         self._items = items
         self._lock = threading.Lock()
@@ -233,12 +201,8 @@ class _Shared:
             return next(self._items)
 
 
-def _merged(parts: Sequence[Found]) -> Found:
+def _merged(parts: Iterable[Found]) -> Found:
     return Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _joined(tails: Sequence[_Tail]) -> Found:
-    return _merged([part for tail in tails for part in tail.parts])
 
 
 def _summed(counters: Sequence[Counter]) -> NDArray[np.int64] | None:

@@ -1,12 +1,10 @@
 """The inner loops over tiles of scores and lists of pairs; they use one thread and no memory to speak of.
 
-They are plain functions; `cv_quality.metrics.compiled` compiles them. Which tiles there are, and who runs the loops, is
-in `cv_quality.metrics.pair_counters`.
+They are plain functions that `cv_quality.metrics.compiled` compiles and `cv_quality.metrics.pair_counters` runs.
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,6 @@ Dots = Callable[[Floats, Floats, Places, Places, NDArray[np.float64]], None]
 CHUNK = 128
 """Scores are looked at in runs of this many: short enough that one run's conversion overlaps the counting of the one
 before, and that few are searched for high scores; long enough for vector loops to pay."""
-
 SCALE = np.float32(BINS_PER_UNIT)
 MIDDLE = np.int32(BINS_PER_UNIT)
 MINUS_ONE, ONE = np.float32(-1), np.float32(1)
@@ -181,25 +178,16 @@ def dot_pairs(left: Floats, right: Floats, rows: Places, columns: Places, scores
 
 
 def close_dots(left: Floats, right: Floats, rows: Places, columns: Places, scores: NDArray[np.float64]) -> None:
-    """`dot_pairs`, for `compiled_close_dots`: Numba's cache tells functions apart by their code, not by its options."""
+    """Compute `dot_pairs` in any order, good enough to rule pairs out: compile it with `has_order=False`.
+
+    Numba's cache tells functions apart by their code, not by options.
+    """
     for pair in range(rows.size):
         a, b = left[rows[pair]], right[columns[pair]]
         total = 0.0
         for k in range(a.size):
             total += np.float64(a[k]) * np.float64(b[k])
         scores[pair] = total
-
-
-@cache
-def compiled_close_dots() -> Dots:
-    """`dot_pairs`, added up in whatever order is fast here: five times faster, and good enough to rule pairs out."""
-    from numba import njit
-
-    fast = {"reassoc", "contract"}
-    try:
-        return cast(Dots, njit(nogil=True, cache=True, fastmath=fast)(close_dots))
-    except RuntimeError:
-        return cast(Dots, njit(nogil=True, fastmath=fast)(close_dots))
 
 
 def quantise_rows(
@@ -215,8 +203,7 @@ def quantise_rows(
     Args:
         codes: gets the whole numbers; may have more columns.
         scales: gets the scale of each row.
-        squares: gets the squared norms, in float64, of the row, of what is left of it, and of what it is written as;
-            shape (3, rows).
+        squares: gets squared norms in float64, of the row, its residual and what is written; shape (3, rows).
     """
     for i in range(order.size):
         row = vectors[order[i]]

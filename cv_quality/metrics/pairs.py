@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, CROWDED, UNIT, ScoreScale, bin_of, edge_of, tail_floor
+from cv_quality.metrics.score_bins import BINS, UNIT, ScoreScale
 from cv_quality.metrics.verification import ScoreTail
 
 if TYPE_CHECKING:
@@ -24,37 +24,16 @@ if TYPE_CHECKING:
     from cv_quality.metrics.pair_engine import Tally
     from cv_quality.metrics.pair_kernels import Pairing
 
-__all__ = [
-    "ALGORITHM",
-    "BINS",
-    "BINS_PER_UNIT",
-    "CROWDED",
-    "PairCounts",
-    "Side",
-    "TailCounts",
-    "bin_of",
-    "count_block",
-    "count_pairs",
-    "count_scored",
-    "edge_of",
-    "group_pair_counts",
-    "subject_counts",
-    "tail_floor",
-]
-
 ALGORITHM = "pairs-2"
 """Part of the address of a block: change it whenever the same inputs would give another block."""
 
 Vectors = NDArray[np.float64] | NDArray[np.float32]
 TemplateArray = NDArray[np.floating] | NDArray[np.unsignedinteger]
 """Vectors or packed bits, one template a row; shape (n, ...)."""
-
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Pairs, by the rows of references and of probes."""
-
 Score = Callable[[TemplateArray, TemplateArray, Rows], NDArray[np.float64]]
 """Scores listed pairs of references and probes; a score depends on its two templates only."""
-
 Names = NDArray[np.generic]
 Grade = Literal["fp32", "certified"]
 GRADES: tuple[Grade, ...] = ("fp32", "certified")
@@ -90,10 +69,9 @@ class PairCounts:
     """Scores of cross-subject pairs, added up.
 
     Attributes:
-        histogram: pairs per bin, BINS equal bins of the scale, int64. Of cosines in float32: one within `float32_error`
-            of an edge (d = 256: half a bin, d = 1,024: about two) may lie on its other side. On one
-            machine a pair is in the same bin whatever it is counted with: histograms of parts add up exactly to that of
-            the whole.
+        histogram: pairs per bin, BINS equal bins of the scale, int64. A cosine in float32 that is within
+            `float32_error` of an edge (d = 256: half a bin, d = 1,024: about two) may lie on its other side. On one
+            machine a pair is always in the same bin: histograms of parts add up exactly to that of the whole.
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.
         floor: -inf when the tail holds every pair.
         scale: the bins of the scores.
@@ -130,7 +108,7 @@ class PairCounts:
         return PairCounts(self.histogram, *_trimmed(self, keep), self.scale)
 
     def score_tail(self) -> ScoreTail:
-        """The tail as the exact metrics take it."""
+        """Return the tail as the exact metrics take it."""
         return ScoreTail(np.sort(self.tail["score"].to_numpy()), self.n)
 
 
@@ -161,7 +139,7 @@ class TailCounts:
         return TailCounts(self.n, *_trimmed(self, keep))
 
     def score_tail(self) -> ScoreTail:
-        """The tail as the exact metrics take it."""
+        """Return the tail as the exact metrics take it."""
         return ScoreTail(np.sort(self.tail["score"].to_numpy()), self.n)
 
 
@@ -218,8 +196,7 @@ def count_pairs(
     Every pair is scored once. Grade "fp32" scores it in float32, which gives the histogram, and again in float64 where
     it may belong to the tail. Grade "certified" scores in eight bits first, and in float64 every pair that the error of
     the eight bits (Cauchy-Schwarz, `cv_quality.metrics.quantised`) does not rule out: it is faster, has no histogram,
-    and the same tail. Memory does not grow with the number of pairs: beyond the vectors a float32 or int8 copy of them,
-    15 MB a thread, and the tail.
+    and the same tail. Memory beyond the vectors is a float32 or int8 copy of them, 15 MB a thread, and the tail.
 
     Args:
         vectors: unit vectors, shape (n, dimension), float32 or float64; divide each by its norm beforehand.
@@ -366,8 +343,7 @@ def group_pair_counts(counts: AnyCounts, groups: Mapping[str, str], *, threshold
         groups: the group of every subject in the tail.
 
     Returns:
-        Columns group_a, group_b and count, with group_a <= group_b, in that order; a pair of groups that is missing has
-        none.
+        Columns group_a, group_b and count, with group_a <= group_b, in that order; a missing pair of groups has none.
 
     Raises:
         MetricError: the tail does not reach down to the threshold, or a subject has no group.
@@ -405,31 +381,27 @@ def _counted(
     floor: float | None,
     threads: int | None,
 ) -> "Tally":
-    """Count with a tail of that many pairs, or above that floor."""
-    from cv_quality.metrics.pair_counters import CosinePairs
+    from cv_quality.metrics import pair_counters as ways
     from cv_quality.metrics.pair_engine import tally, tally_above
     from cv_quality.metrics.products import full_precision
-
-    with full_precision():
-        counting = _counting(sides, pairing, grade=grade)
-        if wanted is not None:
-            done = tally(counting, pairing, CosinePairs(*sides), wanted=wanted, threads=threads)
-        else:
-            done = tally_above(counting, pairing, floor=_checked_floor(floor), threads=threads)
-    return done if grade == "fp32" else replace(done, histogram=None)
-
-
-def _counting(sides: "tuple[Operand, Operand]", pairing: "Pairing", *, grade: Grade) -> "Counting":
-    """The fastest way to count that this machine has; the certified grade needs exact products in eight bits."""
-    from cv_quality.metrics import pair_counters as ways
     from cv_quality.metrics.quantised import has_int8
 
-    device = ways.faithful_device(sides[0].vectors.shape[1])
-    if device is not None:
-        return ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device)
-    if grade == "certified" and has_int8(sides[0].vectors.shape[1]):
-        return ways.CertifiedCounting.of(*sides, pairing)
-    return ways.Float32Counting(ways.Cosine.of(*sides), pairing)
+    with full_precision():
+        dimension = sides[0].vectors.shape[1]
+        counting: Counting
+        if (device := ways.faithful_device(dimension)) is not None:
+            counting = ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device)
+        elif grade == "certified" and has_int8(dimension):
+            counting = ways.CertifiedCounting.of(*sides, pairing)
+        else:
+            counting = ways.Float32Counting(ways.Cosine.of(*sides), pairing)
+        if wanted is not None:
+            done = tally(counting, pairing, ways.CosinePairs(*sides), wanted=wanted, threads=threads)
+        elif floor is None or math.isnan(floor):
+            raise MetricError(f"the floor of the tail is a cosine, found {floor}")
+        else:
+            done = tally_above(counting, pairing, floor=floor, threads=threads)
+    return done if grade == "fp32" else replace(done, histogram=None)
 
 
 def _wanted(n: int, *, tail_fmr: float) -> int:
@@ -441,12 +413,6 @@ def _wanted(n: int, *, tail_fmr: float) -> int:
     if wanted > MOST_ROWS:
         raise MetricError(f"a tail of {wanted:,} of {n:,} pairs is longer than {MOST_ROWS:,}: ask for a lower tail_fmr")
     return wanted
-
-
-def _checked_floor(floor: float | None) -> float:
-    if floor is None or math.isnan(floor):
-        raise MetricError(f"the floor of the tail is a cosine, found {floor}")
-    return floor
 
 
 class _Block(NamedTuple):
@@ -466,14 +432,18 @@ def _paired(references: Side, probes: Side) -> _Block:
     row_codes, column_codes = codes[: len(references)], codes[len(references) :]
     if references.ranks is None or probes.ranks is None:
         return _Block(names, (None, None), pairing_of(row_codes, column_codes))
-    ranks = [_ranks(side.ranks, count=len(side)) for side in (references, probes)]
+    ranks = [np.asarray(references.ranks), np.asarray(probes.ranks)]
+    for found, count in zip(ranks, (len(references), len(probes)), strict=True):
+        if found.shape != (count,) or found.dtype.kind not in "iu":
+            raise MetricError(
+                f"expected a whole rank for each of {count} vectors, found {found.dtype} of shape {found.shape}"
+            )
     rows, columns = (np.argsort(rank, kind="stable") for rank in ranks)
     starts = np.searchsorted(ranks[1][columns], ranks[0][rows], side="right")
     return _Block(names, (rows, columns), pairing_of(row_codes[rows], column_codes[columns], starts))
 
 
 def _kept(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
-    """How many pairs of a block are kept; see `count_block`."""
     from cv_quality.metrics.pair_engine import MOST_ROWS, pairs_in
 
     n = pairs_in(pairing)
@@ -486,15 +456,6 @@ def _block_counts(done: "Tally", block: _Block, scale: ScoreScale) -> PairCounts
     assert done.histogram is not None
     tail = _tail(done.found, block.names, references=rows, probes=columns)
     return PairCounts(done.histogram, tail, done.floor, scale)
-
-
-def _ranks(ranks: ArrayLike | None, *, count: int) -> NDArray[np.int64]:
-    found = np.asarray(ranks)
-    if found.shape != (count,) or found.dtype.kind not in "iu":
-        raise MetricError(
-            f"expected a whole rank for each of {count} vectors, found {found.dtype} of shape {found.shape}"
-        )
-    return found.astype(np.int64)
 
 
 def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:
@@ -510,7 +471,11 @@ def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:
     is_wrong = ~(np.abs(norms - 1.0) <= NORM_TOLERANCE)
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
-        what = _what_is_wrong(found[row], norm=norms[row])
+        what = f"has norm {norms[row]:.6g}, expected 1: divide each vector by its norm"
+        if not np.isfinite(found[row]).all():
+            what = "holds NaN or infinity: leave it out or embed it again"
+        elif norms[row] == 0.0:
+            what = "is zero and has no direction: leave it out"
         raise MetricError(f"{name}: row {row} of {len(found)} {what}; {is_wrong.sum()} rows cannot be compared")
     return found
 
@@ -531,16 +496,7 @@ def _matrix(vectors: ArrayLike, *, name: str) -> Vectors:
     return matrix
 
 
-def _what_is_wrong(row: NDArray[np.floating], *, norm: float) -> str:
-    if not np.isfinite(row).all():
-        return "holds NaN or infinity: leave it out or embed it again"
-    if norm == 0.0:
-        return "is zero and has no direction: leave it out"
-    return f"has norm {norm:.6g}, expected 1: divide each vector by its norm"
-
-
 def _names(subjects: ArrayLike, *, count: int, name: str) -> Names:
-    """Who the vectors belong to, as text or whole numbers."""
     found = np.asarray(subjects)
     if found.shape != (count,):
         raise MetricError(f"{name}: expected one subject for each of {count} vectors, found shape {found.shape}")
@@ -553,7 +509,6 @@ def _names(subjects: ArrayLike, *, count: int, name: str) -> Names:
 
 
 def _tail(found: "Found", names: Names, *, references: NDArray[np.int64], probes: NDArray[np.int64]) -> "pl.DataFrame":
-    """The found pairs with the names of these codes."""
     import polars as pl
 
     labels = pl.Series(names.astype(str).tolist(), dtype=pl.String)

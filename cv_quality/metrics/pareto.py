@@ -83,7 +83,7 @@ def excess_at(log_share: Floats | float, *, shape: Floats | float, scale: Floats
     """Compute the excess that a share of the excesses exceeds: sigma (share^-xi - 1) / xi.
 
     Args:
-        log_share: of the share.
+        log_share: the logarithm of the share.
         shape, scale: xi and sigma.
     """
     xi = np.asarray(shape, dtype=np.float64)
@@ -141,8 +141,7 @@ class Profile:
     def ratio(self, *, log_rate: float, excess: float) -> float:
         """Compute the likelihood ratio, 2 log, of the hypothesis that a share exp(log_rate) of trials exceeds `excess`.
 
-        The search is over the reach log(1 + theta t), first on a grid and then between the neighbours of its best
-        point.
+        The search is over the reach log(1 + theta t): a grid first, then between the neighbours of its best point.
         """
         reach = self._grid(excess)
         if reach.size == 0:
@@ -194,8 +193,7 @@ def _best_log_share(slope: Floats, *, k: int, log_trials: float) -> Floats:
 
 def _edge(excesses: Floats, centre: float, direction: float, *, lowest: float) -> float:
     """The first log(1 + theta max y), going out from `centre`, whose profile likelihood is below `lowest`."""
-    longest, width = excesses.max(), 0.02
-    at = centre
+    longest, width, at = excesses.max(), 0.02, centre
     while abs(at) < WIDEST:
         at = min(max(at + direction * width, -WIDEST), WIDEST)
         width *= 1.3
@@ -206,7 +204,6 @@ def _edge(excesses: Floats, centre: float, direction: float, *, lowest: float) -
 
 
 def _log_likelihood(excesses: Floats, theta: Floats) -> tuple[Floats, Floats]:
-    """The best shape for each theta, and the log-likelihood there."""
     log_mean = np.log1p(theta[:, None] * excesses).mean(axis=1)
     with np.errstate(invalid="ignore"):
         return log_mean, -excesses.size * (np.log(log_mean / theta) + log_mean + 1)

@@ -1,7 +1,6 @@
 """Percentiles of values that come in clusters, such as latencies by device or session, with their intervals.
 
-Values of one device are alike, so they are no independent draws. Rates have intervals of their own, in
-`cv_quality.metrics.rates`.
+Values of one device are alike, so they are no independent draws. Intervals of rates are in `cv_quality.metrics.rates`.
 """
 
 import math
@@ -14,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.bootstrap_kernels import Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.rates import LEVEL, clustered_rate, percent, require_level
-from cv_quality.metrics.resampling import REPLICATES, Floats, require_replicates, scores_array, subject_weights
+from cv_quality.metrics.resampling import REPLICATES, require_replicates, scores_array, subject_weights
 from cv_quality.metrics.results import Result
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -77,8 +77,7 @@ def cluster_percentiles(
         clusters: what each value belongs to, numbers or text, shape (n,).
         quantiles: shares in (0, 1), in any order.
         level: confidence of the two-sided intervals, between 0 and 1.
-        seed: of the bootstrap, which needs one.
-        replicates: of the bootstrap, at least 100.
+        seed, replicates: of the bootstrap, which needs a seed and at least 100 replicates.
 
     Returns:
         One result for each quantile, in the order given.
@@ -93,27 +92,21 @@ def cluster_percentiles(
     ((66.0, 400, 16), (111.0, 105.0, 115.0))
     """
     require_level(level)
-    array, codes = _checked(values, clusters)
+    array, names = scores_array(values, "clustered"), np.asarray(clusters)
+    if names.shape != array.shape:
+        raise MetricError(f"expected a cluster for each value, found {names.size} clusters for {array.size} values")
     if not quantiles or not all(0 < quantile < 1 for quantile in quantiles):
         raise MetricError(f"a quantile lies between 0 and 1, found {tuple(quantiles)}: the 95th percentile is 0.95")
     if array.size == 0:
         return tuple(Percentile(q, None, None, None, 0, 0, None, None, "no value") for q in quantiles)
+    order, numbers = np.argsort(array, kind="stable"), np.unique(names, return_inverse=True)[1]
+    array, codes = array[order], numbers[order].astype(np.int64)
     if method == "inverted":
         return tuple(_inverted(array, codes, quantile, level) for quantile in quantiles)
     if method != "bootstrap" or seed is None:
         raise MetricError(f'expected the method "inverted", or "bootstrap" with a seed, found {method!r} and {seed}')
     require_replicates(replicates)
     return _bootstrapped(array, codes, quantiles, level, replicates=replicates, seed=seed)
-
-
-def _checked(values: ArrayLike, clusters: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    """The values ascending, and the number of each one's cluster."""
-    array, names = scores_array(values, "clustered"), np.asarray(clusters)
-    if names.shape != array.shape:
-        raise MetricError(f"expected a cluster for each value, found {names.size} clusters for {array.size} values")
-    _, codes = np.unique(names, return_inverse=True)
-    order = np.argsort(array, kind="stable")
-    return array[order], codes[order].astype(np.int64)
 
 
 def _inverted(values: Floats, codes: NDArray[np.int64], quantile: float, level: float) -> Percentile:
@@ -150,10 +143,14 @@ def _bootstrapped(
 ) -> tuple[Percentile, ...]:
     from scipy import special
 
-    ascending, n_clusters = sorted(set(quantiles)), int(codes.max()) + 1
-    found = dict(zip(ascending, _drawn(values, codes, ascending, replicates=replicates, seed=seed).T, strict=True))
-    has_bounds = n_clusters > 1
-    tail = 0.0
+    ascending, sizes = sorted(set(quantiles)), np.bincount(codes).astype(np.float64)
+    n_clusters, draw = len(sizes), compiled(kernels.weighted_quantiles)
+    parts = [
+        draw(weights, values, codes, sizes, np.array(ascending))
+        for weights in subject_weights(np.arange(n_clusters), n_clusters, replicates=replicates, seed=seed)
+    ]
+    found = dict(zip(ascending, np.concatenate(parts).T, strict=True))
+    has_bounds, tail = n_clusters > 1, 0.0
     if has_bounds:
         t = special.stdtrit(n_clusters - 1, (1 + level) / 2)
         tail = float(special.ndtr(-t * math.sqrt(n_clusters / (n_clusters - 1))))
@@ -175,17 +172,6 @@ def _bootstrapped(
             )
         )
     return tuple(results)
-
-
-def _drawn(values: Floats, codes: NDArray[np.int64], quantiles: list[float], *, replicates: int, seed: int) -> Floats:
-    """Each quantile in each replicate, shape (replicates, quantiles)."""
-    sizes = np.bincount(codes).astype(np.float64)
-    draw, active = compiled(kernels.weighted_quantiles), np.arange(len(sizes))
-    parts = [
-        draw(weights, values, codes, sizes, np.array(quantiles))
-        for weights in subject_weights(active, len(sizes), replicates=replicates, seed=seed)
-    ]
-    return np.concatenate(parts)
 
 
 def _shortage(n: int, clusters: int, quantile: float) -> str | None:

@@ -93,11 +93,11 @@ def fmr_interval(scores: BuildScores, *, threshold: float) -> Row:
 def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
     """The columns of the FNMR's interval, and of the threshold's, oriented, where that was estimated."""
     assert point.rates is not None
-    found = None
-    if point.fmr_target is not None:
-        found = _reestimated(scores, fmr=point.fmr_target)
+    found = None if point.fmr_target is None else _reestimated(scores, fmr=point.fmr_target)
     if found is None or found.low is None:
-        rate = _at_fixed_threshold(scores, threshold=point.rates.threshold)
+        subjects, n = scores.genuine_subjects, len(scores.subjects)
+        missed = subjects[scores.genuine_scores < point.rates.threshold]
+        rate = clustered_rate(np.bincount(missed, minlength=n), np.bincount(subjects, minlength=n))
         return _columns(point, rate, f"{rate.method}; {FIXED_THRESHOLD}", rate.reason)
     assert found.threshold_low is not None
     assert found.threshold_high is not None
@@ -133,7 +133,12 @@ def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[B
     """Bounds of the FNMR at the points of a curve; (None, None) where they cannot be told."""
     targets = [point.fmr_target or 0.0 for point in points]
     found = bands_at(targets, lambda fmr: _reestimated(scores, fmr=fmr, replicates=BAND_REPLICATES))
-    return [_around(point, low, high) for point, (low, high) in zip(points, found, strict=True)]
+    bands: list[Band] = []
+    for point, (low, high) in zip(points, found, strict=True):
+        assert point.rates is not None
+        fnmr = point.rates.fnmr
+        bands.append((None, None) if low is None or high is None else (min(low, fnmr), max(high, fnmr)))
+    return bands
 
 
 def bands_at(targets: Sequence[float], interval: Callable[[float], FnmrAtFmrInterval | None]) -> list[Band]:
@@ -147,13 +152,6 @@ def bands_at(targets: Sequence[float], interval: Callable[[float], FnmrAtFmrInte
     return bands
 
 
-def _around(point: OperatingPoint, low: float | None, high: float | None) -> Band:
-    assert point.rates is not None
-    if low is None or high is None:
-        return None, None
-    return min(low, point.rates.fnmr), max(high, point.rates.fnmr)
-
-
 def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str, reason: str | None) -> Row:
     assert point.rates is not None
     assert rate.low is not None
@@ -164,13 +162,6 @@ def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str,
         "fnmr_n_effective": rate.n_effective,
         "method": "; ".join(part for part in (point.method, method, reason) if part),
     }
-
-
-def _at_fixed_threshold(scores: BuildScores, *, threshold: float) -> Rate:
-    subjects = len(scores.subjects)
-    attempts = np.bincount(scores.genuine_subjects, minlength=subjects)
-    missed = np.bincount(scores.genuine_subjects[scores.genuine_scores < threshold], minlength=subjects)
-    return clustered_rate(missed, attempts)
 
 
 def _reestimated(scores: BuildScores, *, fmr: float, replicates: int = 1_000) -> FnmrAtFmrInterval | None:

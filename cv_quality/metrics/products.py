@@ -27,18 +27,14 @@ Onto = Callable[[Float32s], Callable[[Float32s], Float32s]]
 
 TILE: Tile = (1_024, 1_024)
 """Rows and columns multiplied at once: the 4 MiB of scores are still near the processor when they are counted."""
-
 STEP = 64
 """Rows and columns of a product are padded with zeros to a multiple of this. For other shapes every library has loops
 that add in another order: for a single row or column, MKL and OpenBLAS also for edges and small products. In multiples
 of 64 oneDNN (AVX2, AVX-512), MKL and OpenBLAS (SkylakeX kernels) give a pair the same bits everywhere, for dimensions
 from 2 to 4,096. The Haswell and Zen kernels of OpenBLAS do so in no shape, nor does oneDNN with AVX only."""
-
 NORM_TOLERANCE = 1e-5
 """How far from 1 the norm of a vector may lie: far above what float32 leaves, and part of every bound."""
-
 ROUNDOFF = 2.0**-24
-
 _one_count_at_a_time = threading.Lock()
 
 
@@ -108,16 +104,14 @@ def product_for(dimension: int) -> Product:
     Raises:
         MetricError: none does.
     """
+    shapes = ((STEP, STEP), (STEP, TILE[1]), (TILE[0], STEP), TILE)
     for product in PRODUCTS:
-        if is_faithful(product.onto, dimension, shapes=_PROBED):
+        if is_faithful(product.onto, dimension, shapes=shapes):
             return product
     raise MetricError(
         f"no matrix product of dimension {dimension} gives a pair the same score in every place; tried "
         f"{', '.join(product.name for product in PRODUCTS)}: update NumPy or PyTorch"
     )
-
-
-_PROBED: tuple[Tile, ...] = ((STEP, STEP), (STEP, TILE[1]), (TILE[0], STEP), TILE)
 
 
 def is_faithful(onto: Onto, dimension: int, *, shapes: tuple[Tile, ...]) -> bool:
@@ -126,7 +120,9 @@ def is_faithful(onto: Onto, dimension: int, *, shapes: tuple[Tile, ...]) -> bool
     One vector meets many others, in every row of one probe and in every column of the other: all rows of the first must
     be equal, and equal to all columns of the second.
     """
-    one, others = _random_units(dimension, count=max(max(shape) for shape in shapes))
+    vectors = np.random.default_rng(dimension).normal(size=(max(map(max, shapes)) + 1, dimension))
+    units: Float32s = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    one, others = units[0], units[1:]
     found: Float32s | None = None
     for rows, columns in sorted(shapes, key=max, reverse=True):
         try:
@@ -140,12 +136,6 @@ def is_faithful(onto: Onto, dimension: int, *, shapes: tuple[Tile, ...]) -> bool
             return False
     exact = others.astype(np.float64) @ one.astype(np.float64)
     return found is not None and bool((np.abs(found - exact) <= float32_error(dimension)).all())
-
-
-def _random_units(dimension: int, *, count: int) -> tuple[Float32s, Float32s]:
-    vectors = np.random.default_rng(dimension).normal(size=(count + 1, dimension))
-    units: Float32s = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return units[0], units[1:]
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from cv_quality.metrics.pair_kernels import Floats, quantise_rows
 from cv_quality.metrics.products import STEP, TILE, product_for
 
 LARGEST = 127
-
 FILTER_ROUNDING = 2e-6
 """Taken off the floor: the filter compares in float32, with at most eight roundings of 2**-24 of sums below 2, and the
 float64 score that decides is itself rounded (below 1e-12)."""
@@ -57,17 +56,12 @@ def quantised(vectors: Floats, order: NDArray[np.int64] | None = None) -> Quanti
     scales, squares = np.empty(count, np.float32), np.empty((3, count))
     places = np.arange(count) if order is None else order
     compiled(quantise_rows)(vectors, places, float(LARGEST), codes, scales, squares)
-    return Quantised(codes, scales, *_norms_above(squares))
+    # Rounded up by more than what float64 and float32 can have rounded down.
+    return Quantised(codes, scales, *(np.sqrt(squares) * (1 + 2.0**-22) + 1e-12).astype(np.float32))
 
 
 def _padded(count: int) -> int:
     return -(-count // STEP) * STEP
-
-
-def _norms_above(squares: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The square roots, rounded up by more than what float64 and float32 can have rounded down."""
-    above: NDArray[np.float32] = (np.sqrt(squares) * (1 + 2.0**-22) + 1e-12).astype(np.float32)
-    return above
 
 
 def int8_product(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -85,29 +79,22 @@ def has_int8(dimension: int) -> bool:
     Without the VNNI instructions oneDNN adds pairs of products in 16 bits, which saturates: exactness is tried with the
     largest numbers. Elsewhere PyTorch falls back on a plain loop, which is exact and slow.
     """
+    shape = (2 * STEP, _padded(dimension))
+    codes = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, size=shape).astype(np.int8)
+    codes[: STEP // 2], codes[STEP // 2 : STEP] = LARGEST, -LARGEST
+    exact = codes.astype(np.float64) @ codes.T.astype(np.float64)
+    left, right = (np.zeros((count, shape[1]), np.int8) for count in TILE)
+    wide_left, wide_right = (np.zeros((count, dimension), np.float32) for count in TILE)
     try:
-        return _is_exact(_padded(dimension)) and _is_faster(dimension)
+        if np.abs(exact).max() >= 2**31 or not np.array_equal(int8_product(codes, codes), exact):
+            return False
+        multiply = product_for(dimension).onto(wide_right)
+        return _seconds(lambda: int8_product(left, right)) < _seconds(lambda: multiply(wide_left))
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
 
 
-def _is_exact(dimension: int) -> bool:
-    codes = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, size=(2 * STEP, dimension)).astype(np.int8)
-    codes[: STEP // 2] = LARGEST
-    codes[STEP // 2 : STEP] = -LARGEST
-    exact = codes.astype(np.float64) @ codes.T.astype(np.float64)
-    return bool(np.abs(exact).max() < 2**31 and np.array_equal(int8_product(codes, codes), exact))
-
-
-def _is_faster(dimension: int) -> bool:
-    left, right = (np.zeros((count, _padded(dimension)), np.int8) for count in TILE)
-    wide_left, wide_right = (np.zeros((count, dimension), np.float32) for count in TILE)
-    multiply = product_for(dimension).onto(wide_right)
-    return _seconds(lambda: int8_product(left, right)) < _seconds(lambda: multiply(wide_left))
-
-
 def _seconds(run: Callable[[], object]) -> float:
-    """The best of three, in seconds of this thread."""
     times = []
     for _ in range(3):
         start = time.thread_time()

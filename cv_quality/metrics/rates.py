@@ -43,8 +43,7 @@ class Rate(Result):
         method: how the bounds were computed, with every assumed number.
         n_subjects: subjects with at least one trial; None where they are unknown.
         reason: why a value or a bound is missing, or "insufficient: ..." when the cell is too small to be ranked.
-        n_effective: independent trials that would give the same variance, p (1 - p) / V; None where there is no value
-            or no variance to compare with.
+        n_effective: independent trials that would give the same variance, p (1 - p) / V; None where that is undefined.
     """
 
     value: float | None
@@ -82,8 +81,7 @@ def clustered_rate(
         level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
-        MetricError: a count is negative or no whole number, a subject has more errors than trials, or the level is no
-            probability.
+        MetricError: a count is no whole number from 0, a subject has more errors than trials, or the level is invalid.
 
     >>> rate = clustered_rate([0, 1, 0, 2], [10, 10, 10, 10])
     >>> rate.value, round(rate.low, 3), round(rate.high, 3)
@@ -91,12 +89,18 @@ def clustered_rate(
     >>> clustered_rate([], []).reason
     'no trial'
     """
+    from scipy import special
+
     x, n = _counts(errors, trials)
     require_level(level)
     if n.size == 0:
         return NO_TRIAL
     design, is_assumed = _design_effect(x, n)
-    low, high = _bounds(x.sum() / n.sum(), n.sum() / design, n.size, level)
+    # The degrees of freedom of the variance widen the bounds.
+    upper, effective = (1 + level) / 2, n.sum() / design
+    if n.size > 1:
+        effective *= float(special.ndtri(upper) / special.stdtrit(n.size - 1, upper)) ** 2
+    low, high = _exact(x.sum() / n.sum() * effective, effective, 1 - upper)
     expected = float(x.sum()) if expected_errors is None else expected_errors
     assumed = f", ICC {ASSUMED_ICC} assumed for few errors" if is_assumed else ""
     return Rate(
@@ -107,7 +111,7 @@ def clustered_rate(
         high=high,
         method=f"Korn-Graubard by subject, {percent(level)}, design effect {design:.2f}{assumed}",
         n_subjects=n.size,
-        reason=_shortage(expected, n.size),
+        reason=_shortage(expected) if n.size > 1 else "insufficient: 1 subject, 2 needed",
         n_effective=float(n.sum() / design),
     )
 
@@ -125,16 +129,14 @@ def binomial_rate(
 
     "clopper-pearson" inverts the exact binomial test and never covers less than `level` (Biometrika 26, 1934);
     "wilson" inverts the score test, p between the roots of (x/n - p)^2 = z^2 p (1 - p) / n (JASA 22, 1927). "wald" is
-    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, and is here because the worked example of
-    the biometrics protection profile uses it: 5 failures of 174 and an interval of 80 % (z = 1.2816) give an upper
-    bound of .0450.
+    x/n +- z sqrt(x/n (1 - x/n) / n), cut to [0, 1]: it covers too little, but a biometrics protection profile has it:
+    5 failures of 174 and an interval of 80 % (z = 1.2816) give an upper bound of .0450.
 
     Args:
         errors, trials: whole numbers, 0 <= errors <= trials.
         level: confidence of the interval, between 0 and 1; of the single bound where `side` is "upper" or "lower".
         side: a one-sided interval reaches to 0 or to 1 on its other side.
-        is_subject_known: whether each trial is known to be of another subject; if not, the method says that
-            independence is assumed.
+        is_subject_known: whether each trial is known to be of another subject; else `method` calls that assumed.
 
     Raises:
         MetricError: more errors than trials, a negative count, a level that is no probability, or an unknown method.
@@ -163,7 +165,7 @@ def binomial_rate(
         high=1.0 if side == "lower" else high,
         method=f"{_NAMES[method]}{sided}, {percent(level)}, {known}",
         n_subjects=int(trials) if is_subject_known else None,
-        reason=None if errors >= EXPECTED_ERRORS_NEEDED else _too_few_errors(float(errors)),
+        reason=_shortage(float(errors)),
         n_effective=float(trials),
     )
 
@@ -209,16 +211,6 @@ def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[floa
     return max(observed, assumed), True
 
 
-def _bounds(p: float, trials: float, subjects: int, level: float) -> tuple[float, float]:
-    """Clopper-Pearson bounds at `trials` effective trials, widened for the degrees of freedom of the variance."""
-    from scipy import special
-
-    upper = (1 + level) / 2
-    if subjects > 1:
-        trials *= float(special.ndtri(upper) / special.stdtrit(subjects - 1, upper)) ** 2
-    return _exact(p * trials, trials, 1 - upper)
-
-
 def _exact(x: float, n: float, tail: float) -> tuple[float, float]:
     """Clopper-Pearson bounds, each missed with probability `tail`; x and n need not be whole."""
     from scipy import special
@@ -242,11 +234,7 @@ def _normal(p: float, n: int, upper: float, method: BinomialMethod) -> tuple[flo
     return (max(low, 0.0) if p > 0 else 0.0), (min(high, 1.0) if p < 1 else 1.0)
 
 
-def _shortage(expected_errors: float, subjects: int) -> str | None:
-    if subjects < 2:
-        return "insufficient: 1 subject, 2 needed"
-    return None if expected_errors >= EXPECTED_ERRORS_NEEDED else _too_few_errors(expected_errors)
-
-
-def _too_few_errors(expected_errors: float) -> str:
+def _shortage(expected_errors: float) -> str | None:
+    if expected_errors >= EXPECTED_ERRORS_NEEDED:
+        return None
     return f"insufficient: {expected_errors:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"

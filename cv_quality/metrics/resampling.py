@@ -6,12 +6,10 @@ The estimates that are resampled are in `cv_quality.metrics.bootstrap`, `equal_e
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cv_quality.errors import MetricError
-
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 
 REPLICATES = 1_000
 REPLICATES_NEEDED = 100
@@ -59,9 +57,8 @@ def logit_bounds(
 ) -> tuple[tuple[float, float], float]:
     """Compute logit(value) +- t sd(logit drawn) as rates, and the deviation; each side has half a trial more.
 
-    Balanced bounds lie midway, on that scale, between these and the bias-corrected percentiles of the replicates
-    (Efron, Canadian J. Statistics 9, 1981): the former alone reach too far up where few trials err, the latter not far
-    enough where few subjects decide.
+    Balanced bounds lie midway, on that scale, between these, which reach too far up where few trials err, and the
+    bias-corrected percentiles (Efron, Canadian J. Statistics 9, 1981), which reach too short where few subjects decide.
 
     Args:
         value: the rate of the sample.
@@ -78,20 +75,13 @@ def logit_bounds(
     sd = float(replicates.std())
     low, high = centre - t * sd, centre + t * sd
     if is_balanced:
-        shares = _bias_corrected(replicates, centre, t)
+        below = float(np.mean(replicates < centre) + np.mean(replicates == centre) / 2)
+        shift = 2 * float(special.ndtri(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn))))
+        shares = float(special.ndtr(shift - t)), float(special.ndtr(shift + t))
         percentiles = np.quantile(replicates, shares, method="inverted_cdf")
         low, high = (low + float(percentiles[0])) / 2, (high + float(percentiles[1])) / 2
     low, high = float(special.expit(low)) if value > 0 else 0.0, float(special.expit(high)) if value < 1 else 1.0
     return (min(low, value), max(high, value)), sd if 0 < value < 1 else 0.0
-
-
-def _bias_corrected(drawn: Floats, value: float, t: float) -> tuple[float, float]:
-    """The shares at which percentiles of the replicates are bounds, if they are off centre by as much as the value."""
-    from scipy import special
-
-    below = float(np.mean(drawn < value) + np.mean(drawn == value) / 2)
-    shift = 2 * float(special.ndtri(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn))))
-    return float(special.ndtr(shift - t)), float(special.ndtr(shift + t))
 
 
 def scores_array(values: ArrayLike, name: str) -> Floats:

@@ -20,9 +20,8 @@ class Result:
     def to_dict(self) -> dict[str, JsonValue]:
         """Convert the result to plain values for JSON: one key per attribute, in the order of the class.
 
-        Arrays become lists, results within a result become dictionaries, an undefined value stays None. JSON has no
-        infinity: +inf and -inf, which are legal scores and thresholds, become the strings "inf" and "-inf", which
-        `float` reads back.
+        Arrays become lists, results within a result become dictionaries, an undefined value stays None. As JSON has no
+        infinity, +inf and -inf, legal scores and thresholds, become "inf" and "-inf", which `float` reads back.
         """
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 

@@ -33,9 +33,9 @@ class ScoreScale:
     high: float
 
     def place(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Where finite scores stand."""
+        """Place finite scores."""
         if math.isfinite(self.low) and math.isfinite(self.high):
-            return (scores - self._middle) / self._half
+            return (scores - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
         if math.isfinite(self.high):
             return (1 - (self.high - scores)) / (1 + (self.high - scores))
         if math.isfinite(self.low):
@@ -43,9 +43,9 @@ class ScoreScale:
         return scores / (1 + abs(scores))
 
     def score_at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The scores that stand there; infinite at an end that is drawn in, and beyond it."""
+        """Find the scores of places; infinite at an end that is drawn in, and beyond it."""
         if math.isfinite(self.low) and math.isfinite(self.high):
-            return self._middle + self._half * places
+            return (self.low + self.high) / 2 + (self.high - self.low) / 2 * places
         above, below = np.maximum(1.0 - places, 0.0), np.maximum(1.0 + places, 0.0)
         with np.errstate(divide="ignore"):
             if math.isfinite(self.high):
@@ -55,14 +55,6 @@ class ScoreScale:
             else:
                 scores = places / np.minimum(above, below)
         return scores
-
-    @property
-    def _middle(self) -> float:
-        return (self.low + self.high) / 2
-
-    @property
-    def _half(self) -> float:
-        return (self.high - self.low) / 2
 
 
 UNIT = ScoreScale(-1.0, 1.0)

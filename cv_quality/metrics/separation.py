@@ -21,20 +21,19 @@ ENDS = np.array([-np.inf, np.inf])
 
 @dataclass(frozen=True, slots=True)
 class Decidability(Result):
-    """d' and what it is made of; `value` is None when undefined.
+    """d' and what it is made of; undefined, all is None with a `reason`.
 
     Attributes:
         value: signed, in pooled standard deviations: positive when genuine scores are the higher ones.
-        mean_genuine, mean_impostor: in units of the score; None when undefined.
-        std_genuine, std_impostor: standard deviations with the divisor n; None when undefined.
-        reason: why it is undefined, in words; None when defined.
+        mean_genuine, mean_impostor: in units of the score.
+        std_genuine, std_impostor: standard deviations with the divisor n.
     """
 
-    value: float | None
-    mean_genuine: float | None
-    std_genuine: float | None
-    mean_impostor: float | None
-    std_impostor: float | None
+    value: float | None = None
+    mean_genuine: float | None = None
+    std_genuine: float | None = None
+    mean_impostor: float | None = None
+    std_impostor: float | None = None
     reason: str | None = None
 
 
@@ -107,13 +106,13 @@ def d_prime(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedSc
         (lowest, _), (_, below_highest) = (count(side.scores, ENDS) for count in (count_up_to, count_below))
         infinite += int(lowest) + side.n - int(below_highest)
     if infinite:
-        return _undefined(f"{infinite} scores are infinite: leave them out to describe the finite ones")
+        return Decidability(reason=f"{infinite} scores are infinite: leave them out to describe the finite ones")
     (mean_g, var_g), (mean_i, var_i) = _moments(genuine.scores), _moments(impostor.scores)
     spread = math.sqrt((var_g + var_i) / 2)
     if not math.isfinite(spread):
-        return _undefined("the squares of the scores exceed float64: scale them first")
+        return Decidability(reason="the squares of the scores exceed float64: scale them first")
     if spread == 0.0:
-        return _undefined("no spread: all genuine scores are equal, and so are all impostor scores")
+        return Decidability(reason="no spread: all genuine scores are equal, and so are all impostor scores")
     return Decidability((mean_g - mean_i) / spread, mean_g, math.sqrt(var_g), mean_i, math.sqrt(var_i))
 
 
@@ -140,9 +139,8 @@ def cllr(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | SortedScore
     """Compute the cost of log-likelihood ratios, in bits; lower is better, 0 is perfect, 1 is worth nothing.
 
     Cllr = (mean over genuine of log2(1 + exp(-s)) + mean over impostor of log2(1 + exp(s))) / 2, with s the natural
-    logarithm of a likelihood ratio (Brümmer and du Preez, Computer Speech and Language 20, 2006). For scores of
-    another meaning, such as cosines, only `min_cllr` can be read. A genuine score of -inf, or an impostor score of
-    +inf, costs infinitely much.
+    logarithm of a likelihood ratio (Brümmer and du Preez, Computer Speech and Language 20, 2006). For others, such as
+    cosines, only `min_cllr` can be read. A genuine score of -inf or an impostor score of +inf costs +inf.
 
     Raises:
         MetricError: a class has no score, or a score is null, NaN or no number.
@@ -185,10 +183,6 @@ def _both(
     return SortedScores(genuine, name="genuine"), SortedScores(impostor, name="impostor")
 
 
-def _undefined(reason: str) -> Decidability:
-    return Decidability(None, None, None, None, None, reason)
-
-
 def _chunks(scores: Scores) -> Iterator[Scores]:
     return (scores[start : start + CHUNK] for start in range(0, len(scores), CHUNK))
 
@@ -204,7 +198,6 @@ def _moments(scores: Scores) -> tuple[float, float]:
 
 
 def _mean_softplus(scores: Scores, *, sign: float) -> float:
-    """The mean of ln(1 + exp(sign * s))."""
     total = sum(float(np.logaddexp(0.0, sign * part.astype(np.float64)).sum()) for part in _chunks(scores))
     return total / len(scores)
 

@@ -134,7 +134,17 @@ def _sorted(values: "ArrayLike | SortedScores", *, name: str, in_place: bool) ->
     if isinstance(values, SortedScores):
         return values.scores
     if in_place:
-        scores = _own_array(values, name=name).view()
+        if (
+            not isinstance(values, np.ndarray)
+            or values.dtype not in (np.float32, np.float64)
+            or not values.flags.writeable
+        ):
+            found = f"{type(values).__name__} of {getattr(values, 'dtype', 'no dtype')}"
+            raise MetricError(
+                f"sorting {name} scores in place needs a writable float32 or float64 array, found {found}"
+            )
+        _refuse_shape(values, name=name)
+        scores: Scores = values.view()
         scores.sort()
     else:
         scores = np.sort(_taken_in(values, name=name))
@@ -143,15 +153,6 @@ def _sorted(values: "ArrayLike | SortedScores", *, name: str, in_place: bool) ->
     _refuse_nan(scores.size - first_nan, scores.size, name=name)
     scores.flags.writeable = False
     return scores
-
-
-def _own_array(values: object, *, name: str) -> Scores:
-    if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64) or not values.flags.writeable:
-        found = f"{type(values).__name__} of {getattr(values, 'dtype', 'no dtype')}"
-        raise MetricError(f"sorting {name} scores in place needs a writable float32 or float64 array, found {found}")
-    _refuse_shape(values, name=name)
-    own: Scores = values
-    return own
 
 
 def _taken_in(values: ArrayLike, *, name: str) -> Scores:
@@ -165,7 +166,16 @@ def _taken_in(values: ArrayLike, *, name: str) -> Scores:
     except (TypeError, ValueError) as error:
         raise MetricError(f"expected {name} scores as numbers, found {type(values).__name__}: {error}") from error
     _refuse_shape(array, name=name)
-    return _as_floats(array, name=name)
+    kind, bytes_each = array.dtype.kind, array.dtype.itemsize
+    if kind not in "fiu" or bytes_each > 8:
+        hint = "; give decisions as 0.0 and 1.0" if kind == "b" else ""
+        raise MetricError(f"expected {name} scores as float or whole numbers, found dtype {array.dtype}{hint}")
+    if kind in "iu" and bytes_each == 8 and (array.max() > LARGEST_WHOLE or array.min() < -LARGEST_WHOLE):
+        raise MetricError(f"{name} scores beyond 2**53 are not exact as float64: scale them first")
+    is_small = bytes_each <= 4 if kind == "f" else bytes_each <= 2
+    # In the machine's byte order, copied only where the type changes.
+    floats: Scores = array.astype(np.float32 if is_small else np.float64, copy=False)
+    return floats
 
 
 def _count_missing(values: object) -> int:
@@ -190,16 +200,3 @@ def _refuse_nan(count: int, size: int, *, name: str) -> None:
         raise MetricError(
             f"{count} of {size} {name} scores are NaN: leave out what was not compared, give a failed comparison -inf"
         )
-
-
-def _as_floats(array: NDArray[np.generic], *, name: str) -> Scores:
-    """The same numbers as float32 or float64, in the machine's byte order, copied only where the type changes."""
-    kind, bytes_each = array.dtype.kind, array.dtype.itemsize
-    if kind not in "fiu" or bytes_each > 8:
-        hint = "; give decisions as 0.0 and 1.0" if kind == "b" else ""
-        raise MetricError(f"expected {name} scores as float or whole numbers, found dtype {array.dtype}{hint}")
-    if kind in "iu" and bytes_each == 8 and (array.max() > LARGEST_WHOLE or array.min() < -LARGEST_WHOLE):
-        raise MetricError(f"{name} scores beyond 2**53 are not exact as float64: scale them first")
-    is_small = bytes_each <= 4 if kind == "f" else bytes_each <= 2
-    floats: Scores = array.astype(np.float32 if is_small else np.float64, copy=False)
-    return floats

@@ -158,8 +158,7 @@ def transaction_outcomes(
         transaction: identifier of each attempt's transaction, text or whole numbers, shape (n,).
         is_accepted: whether each attempt was accepted, shape (n,), bool; an attempt that failed to acquire was not.
         attempts: k >= 1; later attempts of a transaction do not count.
-        order: sorts the attempts within a transaction, such as a time, shape (n,); by default, and where it is equal,
-            they count in the order of the rows.
+        order: sorts attempts within a transaction, such as a time, shape (n,); else they count in the order of rows.
         subject: who made each attempt, shape (n,), to cluster by.
 
     Raises:
@@ -177,12 +176,22 @@ def transaction_outcomes(
         raise MetricError("no attempt: a transaction has 1 or more")
     decisions = truth(is_accepted, name="is_accepted", size=len(ids))
     names, codes = np.unique(ids, return_inverse=True)
-    rows = _in_order(codes, order)
+    rows = np.argsort(codes, kind="stable")
+    if order is not None:
+        keys = column(order, name="order", size=len(ids))
+        if keys.dtype.kind not in "iufmM":
+            raise MetricError(f"expected order as numbers or times, found {keys.dtype}")
+        rows = np.lexsort((keys, codes))
     starts = np.searchsorted(codes[rows], np.arange(len(names)))
     sizes = np.diff(starts, append=len(rows))
     number = np.arange(len(rows)) - np.repeat(starts, sizes) + 1
     first = np.minimum.reduceat(np.where(decisions[rows] & (number <= attempts), number, attempts + 1), starts)
-    owners = None if subject is None else _owners(column(subject, name="subject", size=len(ids))[rows], starts)
+    owners = None
+    if subject is not None:
+        subjects = column(subject, name="subject", size=len(ids))[rows]
+        owners = subjects[starts]
+        if strangers := int(np.count_nonzero(subjects != np.repeat(owners, sizes))):
+            raise MetricError(f"{strangers} attempts are of another subject than the first one of their transaction")
     first_accepted = np.where(first > attempts, 0, first)
     return TransactionOutcomes(names, first_accepted, np.minimum(sizes, attempts), owners, attempts)
 
@@ -248,22 +257,3 @@ def _require_rate(rate: float, name: str) -> None:
 def _require_within(within: int, attempts: int) -> None:
     if not 1 <= within <= attempts:
         raise MetricError(f"counted for 1 to {attempts} attempts, asked for {within}: count again with more attempts")
-
-
-def _in_order(codes: NDArray[np.intp], order: ArrayLike | None) -> NDArray[np.intp]:
-    """The rows by transaction, then by `order`, then as given."""
-    if order is None:
-        return np.argsort(codes, kind="stable")
-    keys = column(order, name="order", size=len(codes))
-    if keys.dtype.kind not in "iufmM":
-        raise MetricError(f"expected order as numbers or times, found {keys.dtype}")
-    return np.lexsort((keys, codes))
-
-
-def _owners(subjects: NDArray[np.generic], starts: NDArray[np.int64]) -> NDArray[np.generic]:
-    """The subject of each transaction, from the attempts in the order of transactions."""
-    owners = subjects[starts]
-    strangers = int(np.count_nonzero(subjects != np.repeat(owners, np.diff(starts, append=len(subjects)))))
-    if strangers:
-        raise MetricError(f"{strangers} attempts are of another subject than the first one of their transaction")
-    return owners

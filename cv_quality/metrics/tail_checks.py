@@ -7,6 +7,7 @@ dataclasses, one per point, ready for Altair; the fit itself is in `cv_quality.m
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,24 +120,20 @@ def stability(
     [(250, -0.13, 4.45), (500, -0.11, 4.49), (1000, -0.11, 4.48)]
     """
     listed = scores_array(scores, "impostor")
-    asked = _default_counts(listed.size, trials) if counts is None else np.unique(np.asarray(counts, dtype=np.int64))
+    if counts is None:
+        n = int(trials) if isinstance(trials, int | np.integer) else trials.n
+        top = max(min(listed.size - 1, WIDEST * default_exceedances(n)), 1)
+        counts = np.geomspace(min(EXCEEDANCES_NEEDED, top), top, POINTS).round()
+    asked = np.unique(np.asarray(counts, dtype=np.int64))
     if asked.size and asked[0] < 1:
         raise MetricError(f"expected numbers of exceedances above 0, found {asked[0]}")
-    return tuple(
-        _point(
-            fit_tail(
-                listed,
-                trials=trials,
-                subjects=subjects,
-                exceedances=count,
-                limit=limit,
-                replicates=replicates,
-                seed=seed,
-            ),
-            fmr=fmr,
-        )
-        for count in asked.tolist()
-    )
+    fit = partial(fit_tail, listed, trials=trials, subjects=subjects, limit=limit, replicates=replicates, seed=seed)
+    points = []
+    for tail in (fit(exceedances=count) for count in asked.tolist()):
+        modified = None if tail.shape is None or tail.scale is None else tail.scale - tail.shape * tail.threshold
+        shape, extrapolated = (tail.shape, tail.shape_error, modified), tail.threshold_at(fmr)
+        points.append(StabilityPoint(tail.exceedances, tail.threshold, *shape, extrapolated, tail.reason))
+    return tuple(points)
 
 
 def goodness_of_fit(tail: TailFit, *, replicates: int = 200, seed: int = 0) -> GoodnessOfFit:
@@ -213,27 +210,6 @@ def judge(tail: TailFit, points: tuple[StabilityPoint, ...], *, goodness: Goodne
     if goodness is not None and goodness.p_value is not None and goodness.p_value < SIGNIFICANCE:
         against.append(f"the excesses do not fit the tail: p = {goodness.p_value:.3f}")
     return Judgement(not against, tuple(against))
-
-
-def _default_counts(listed: int, trials: Trials | int) -> NDArray[np.int64]:
-    n = int(trials) if isinstance(trials, int | np.integer) else trials.n
-    top = min(listed - 1, WIDEST * default_exceedances(n))
-    if top < EXCEEDANCES_NEEDED:
-        return np.array([max(top, 1)])
-    return np.unique(np.geomspace(EXCEEDANCES_NEEDED, top, POINTS).round().astype(np.int64))
-
-
-def _point(tail: TailFit, *, fmr: float) -> StabilityPoint:
-    modified = tail.scale - tail.shape * tail.threshold if tail.shape is not None and tail.scale is not None else None
-    return StabilityPoint(
-        exceedances=tail.exceedances,
-        threshold=tail.threshold,
-        shape=tail.shape,
-        shape_error=tail.shape_error,
-        modified_scale=modified,
-        extrapolated=tail.threshold_at(fmr),
-        reason=tail.reason,
-    )
 
 
 def _anderson_darling(excesses: Floats, best: pareto.Maximum) -> float:

@@ -36,7 +36,7 @@ ScoreSets: TypeAlias = "tuple[Genuine, Impostor]"
 
 @dataclass(frozen=True, slots=True)
 class Transfer(Result):
-    """A threshold of the development set, and the rates on both sets; the rates are None when it is undefined.
+    """A threshold of the development set, and the rates on both sets; undefined, these are None with a `reason`.
 
     Attributes:
         criterion: how the threshold was chosen on the development set.
@@ -44,7 +44,6 @@ class Transfer(Result):
         development: rates where the threshold was chosen; optimistic.
         test: rates where it is applied. The FMR here may exceed the target: that is what this is to show.
         half_total_error: (FMR + FNMR) / 2 on the test set.
-        reason: why the threshold is undefined, in words; None when defined.
     """
 
     criterion: Literal["fnmr_at_fmr", "eer"]
@@ -61,8 +60,7 @@ class ExpectedPerformance(Result):
 
     Attributes:
         alphas: weights of the FMR, 0 to 1; the FNMR has the weight 1 - alpha.
-        development: rates on the development set at the threshold of each weight.
-        test: rates on the test set at the same thresholds.
+        development, test: rates on both sets at the development set's threshold of each weight.
         weighted_error: alpha FMR + (1 - alpha) FNMR on the test set.
         half_total_error: (FMR + FNMR) / 2 on the test set.
     """
@@ -128,9 +126,21 @@ def expected_performance_curve(
     for _, impostor in (development, test):
         if isinstance(impostor, ScoreTail) and not impostor.is_complete:
             raise MetricError("an expected performance curve needs all impostor scores, found a partial tail")
-    weights = _weights(alphas)
+    if isinstance(alphas, int) and alphas < 2:
+        raise MetricError(f"a curve needs 2 weights or more, found {alphas}")
+    given = np.linspace(0.0, 1.0, alphas) if isinstance(alphas, int) else alphas
+    weights = in_order(given, name="weight").astype(np.float64)
+    if weights.min() < 0 or weights.max() > 1:
+        raise MetricError(f"a weight lies in [0, 1], found {weights.min()} to {weights.max()}")
     genuine, tail = SortedScores(development[0], name="genuine"), tail_of(development[1])
-    thresholds = _best_thresholds(det_curve(genuine, tail), weights)
+    curve = det_curve(genuine, tail)
+    is_beaten = np.diff(curve.n_false_matches, prepend=-1) == 0  # by the corner before, with fewer false non-matches
+    fmr, fnmr = curve.fmr[~is_beaten], curve.fnmr[~is_beaten]
+    best = []
+    for alpha in weights.tolist():
+        costs = alpha * fmr + (1 - alpha) * fnmr
+        best.append(int(np.flatnonzero(costs <= costs.min() + SAME_COST)[-1]))
+    thresholds = curve.thresholds[~is_beaten][best]
     applied = curve_at(*test, thresholds=thresholds)
     return ExpectedPerformance(
         alphas=weights,
@@ -146,25 +156,3 @@ def _transferred(
 ) -> Transfer:
     applied = rates_at(*test, threshold=chosen.threshold)
     return Transfer(criterion, fmr, chosen, applied, (applied.fmr + applied.fnmr) / 2)
-
-
-def _weights(alphas: ArrayLike | int) -> NDArray[np.float64]:
-    if isinstance(alphas, int):
-        if alphas < 2:
-            raise MetricError(f"a curve needs 2 weights or more, found {alphas}")
-        return np.linspace(0.0, 1.0, alphas)
-    weights = in_order(alphas, name="weight").astype(np.float64)
-    if weights.min() < 0 or weights.max() > 1:
-        raise MetricError(f"a weight lies in [0, 1], found {weights.min()} to {weights.max()}")
-    return weights
-
-
-def _best_thresholds(curve: DetCurve, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    is_beaten = np.diff(curve.n_false_matches, prepend=-1) == 0  # by the corner before, with fewer false non-matches
-    fmr, fnmr = curve.fmr[~is_beaten], curve.fnmr[~is_beaten]
-    best = []
-    for alpha in weights.tolist():
-        costs = alpha * fmr + (1 - alpha) * fnmr
-        best.append(int(np.flatnonzero(costs <= costs.min() + SAME_COST)[-1]))
-    chosen: NDArray[np.float64] = curve.thresholds[~is_beaten][best]
-    return chosen

@@ -79,9 +79,7 @@ class CrossTrials:
         Raises:
             MetricError: the shapes differ, or a count is negative or no whole number.
         """
-        left, right = _counts_of(references, "references"), _counts_of(probes, "probes")
-        _require_same_shape(left, right, "references and probes")
-        return _cross([(2, left, right)], left.size)
+        return cls.of_drops(references, probes, np.zeros(np.shape(references), np.int64))
 
     @classmethod
     def all_pairs(cls, frames: ArrayLike) -> "CrossTrials":
@@ -93,7 +91,7 @@ class CrossTrials:
         Raises:
             MetricError: a count is negative or no whole number.
         """
-        counts = _counts_of(frames, "frames")
+        counts = _whole_numbers(frames, "frames per subject")
         return _cross([(1, counts, counts)], counts.size)
 
     @classmethod
@@ -115,8 +113,8 @@ class CrossTrials:
         >>> CrossTrials.of_drops(references=[1, 0], probes=[0, 2], frames=[1, 1]).n
         6
         """
-        a, b = _counts_of(references, "references"), _counts_of(probes, "probes")
-        c = _counts_of(frames, "frames")
+        a, b = _whole_numbers(references, "references per subject"), _whole_numbers(probes, "probes per subject")
+        c = _whole_numbers(frames, "frames per subject")
         _require_same_shape(a, b, "references and probes")
         _require_same_shape(a, c, "references and frames")
         return _cross([(2, a + c, b + c), (-1, c, c)], a.size)
@@ -130,8 +128,7 @@ class CrossTrials:
         return int(self.left.shape[1])
 
     def per_subject(self) -> Counts:
-        left_rest = self.left.sum(axis=1, keepdims=True) - self.left
-        right_rest = self.right.sum(axis=1, keepdims=True) - self.right
+        left_rest, right_rest = (side.sum(axis=1, keepdims=True) - side for side in (self.left, self.right))
         doubled: Counts = self.scale @ (self.left * right_rest + self.right * left_rest)
         return doubled // 2
 
@@ -192,8 +189,7 @@ class ListedTrials:
             n_subjects: number of codes; by default the highest code plus one.
 
         Raises:
-            MetricError: the shapes differ, a code is negative, too high or no whole number, or a comparison is of one
-                subject with itself.
+            MetricError: as `dyad_codes`, or a comparison is of one subject with itself.
 
         >>> ListedTrials.of([0, 1, 2], [1, 0, 1]).of_dyads([0, 0], [1, 2]).tolist()
         [2, 0]
@@ -287,6 +283,35 @@ def require_different(one: Codes, other: Codes) -> None:
         )
 
 
+def subjects_of(
+    genuine: NDArray[np.float64],
+    genuine_subjects: ArrayLike,
+    impostor: NDArray[np.float64],
+    impostor_subjects: tuple[ArrayLike, ArrayLike],
+    *,
+    n_subjects: int | None,
+) -> tuple[Codes, Codes, Codes]:
+    """Check the subject of each genuine score and the two of each impostor score, which differ.
+
+    Raises:
+        MetricError: as `dyad_codes` and `require_different`, or the shapes differ from those of the scores.
+    """
+    codes = subject_codes(genuine_subjects, n_subjects=n_subjects)
+    one, other = dyad_codes(*impostor_subjects, n_subjects=n_subjects)
+    require_different(one, other)
+    if codes.shape != genuine.shape or one.shape != impostor.shape:
+        raise MetricError(
+            f"expected a subject for each genuine score and two for each impostor score, found {codes.size} for "
+            f"{genuine.size} and {one.size} for {impostor.size}"
+        )
+    return codes, one, other
+
+
+def active_subjects(attempts: Counts, trials: Trials) -> Codes:
+    """List the subjects with any comparison: of `attempts` genuine ones each, or among the trials."""
+    return np.flatnonzero((attempts > 0) | (trials.per_subject() > 0))
+
+
 def mask_of(mask: ArrayLike, n_subjects: int) -> NDArray[np.bool_]:
     """Check a mask of subjects.
 
@@ -300,7 +325,6 @@ def mask_of(mask: ArrayLike, n_subjects: int) -> NDArray[np.bool_]:
 
 
 def _cross(terms: list[tuple[int, Counts, Counts]], n_subjects: int) -> CrossTrials:
-    """The terms that say something, stacked."""
     kept = [term for term in terms if term[1].any() and term[2].any()]
     none = np.zeros((0, n_subjects), np.int64)
     scale = np.array([scale for scale, _, _ in kept], np.int64)
@@ -310,10 +334,6 @@ def _cross(terms: list[tuple[int, Counts, Counts]], n_subjects: int) -> CrossTri
 
 def _keys(one: Codes, other: Codes, size: int) -> Codes:
     return np.minimum(one, other) * size + np.maximum(one, other)
-
-
-def _counts_of(values: ArrayLike, name: str) -> Counts:
-    return _whole_numbers(values, f"{name} per subject")
 
 
 def _whole_numbers(values: ArrayLike, name: str) -> Counts:

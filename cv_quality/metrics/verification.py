@@ -73,11 +73,7 @@ class ErrorRates(Result):
 
 @dataclass(frozen=True, slots=True)
 class FnmrAtFmr(Result):
-    """FNMR at the smallest threshold whose FMR is at most `fmr_target`; `rates` is None when undefined.
-
-    Attributes:
-        reason: why it is undefined, in words; None when defined.
-    """
+    """FNMR at the smallest threshold whose FMR is at most `fmr_target`; undefined, `rates` is None with a `reason`."""
 
     fmr_target: float
     rates: ErrorRates | None
@@ -86,11 +82,7 @@ class FnmrAtFmr(Result):
 
 @dataclass(frozen=True, slots=True)
 class FmrAtFnmr(Result):
-    """FMR at the largest threshold whose FNMR is at most `fnmr_target`; `rates` is None when undefined.
-
-    Attributes:
-        reason: why it is undefined, in words; None when defined.
-    """
+    """FMR at the largest threshold whose FNMR is at most `fnmr_target`; undefined, `rates` is None with a `reason`."""
 
     fnmr_target: float
     rates: ErrorRates | None
@@ -138,8 +130,7 @@ class DetCurve(Result):
     def thinned(self, points: int = 500) -> "DetCurve":
         """Thin to at most `points` points, both ends kept, spread evenly along the curve on logarithmic axes.
 
-        For plots only: a thinned curve has fewer steps, but every point on it is a true one. A rate of 0, which has no
-        logarithm, is spaced as half an error.
+        For plots only: fewer steps, but each is one of the curve. A rate of 0 is spaced as half an error.
         """
         if len(self.thresholds) <= points:
             return self
@@ -196,10 +187,9 @@ def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> 
 def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
     """Compute the detection error trade-off in its corners: at every distinct genuine score and at +inf.
 
-    No other threshold is better than all of these. Between two neighbouring genuine scores the FNMR stays what it is
-    at the upper one, and the FMR is smallest there: a threshold anywhere else misses as many genuine comparisons as
-    the next corner above it and accepts at least as many impostors. So the corners are the whole curve, in memory
-    that does not grow with the impostors; for rates at other thresholds, impostor scores among them, see `curve_at`.
+    A threshold anywhere else misses as many genuine comparisons as the next corner above it and accepts at least as
+    many impostors: the corners are the whole curve, in memory that does not grow with the impostors. For rates at other
+    thresholds see `curve_at`.
 
     The FNMR starts at 0, the FMR ends at the share of impostor scores that are +inf, usually 0. With a tail the curve
     starts at the first genuine score that the tail reaches down to.
@@ -238,7 +228,8 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
     >>> fnmr_at_fmr([0.4, 0.9], [0.1] * 700, fmr=1e-6).reason
     'needs >= 1e+06 trials, has 700'
     """
-    _require_target(fmr, name="FMR")
+    if not 0.0 <= fmr <= 1.0:
+        raise MetricError(f"an FMR target lies in [0, 1], found {fmr}")
     genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
     reason = too_few_trials(tail.n, fmr=fmr)
     if reason is not None:
@@ -268,7 +259,8 @@ def fmr_at_fnmr(genuine: Genuine, impostor: Impostor, *, fnmr: float) -> FmrAtFn
     >>> fmr_at_fnmr([0.4, 0.9], [0.1], fnmr=0.1).reason
     'needs >= 10 trials, has 2'
     """
-    _require_target(fnmr, name="FNMR")
+    if not 0.0 <= fnmr <= 1.0:
+        raise MetricError(f"an FNMR target lies in [0, 1], found {fnmr}")
     genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
     reason = too_few_trials(genuine.n, fmr=fnmr)
     if reason is not None:
@@ -346,11 +338,6 @@ def allowed_false_matches(n: int, *, fmr: float) -> int:
     return allowed
 
 
-def _require_target(target: float, *, name: str) -> None:
-    if not 0.0 <= target <= 1.0:
-        raise MetricError(f"an {name} target lies in [0, 1], found {target}")
-
-
 def _strict_threshold(genuine: SortedScores, tail: ScoreTail | SortedScores, *, fmr: float) -> float | None:
     """The smallest score value, or +inf, above the impostor score that must not be accepted; None where that is +inf.
 
@@ -403,7 +390,6 @@ def _curve(
 
 
 def _floor(tail: ScoreTail | SortedScores) -> float:
-    """The lowest threshold that the tail can answer for."""
     if tail.is_complete:
         return -math.inf
     return float(tail.scores[0]) if len(tail.scores) else math.inf

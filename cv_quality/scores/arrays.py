@@ -1,7 +1,6 @@
 """NumPy files: `.npy` with the scores of one class, `.npz` with named arrays.
 
-An archive holds either `genuine` and `impostor`, or `score` and `is_genuine` with the optional columns of a table.
-Nothing is unpickled.
+An archive holds `genuine` and `impostor`, or `score` and `is_genuine` with optional columns. Nothing is unpickled.
 """
 
 import tokenize
@@ -16,20 +15,8 @@ from numpy.typing import NDArray
 from cv_quality.scores.labels import GENUINE_NAMES, IMPOSTOR_NAMES, LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lists import NEEDS_ROLE
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    OPTIONAL,
-    SCORE,
-    SHOWN,
-    TEXT,
-    Draft,
-    Options,
-    Source,
-    joined,
-    quoted,
-    refuse,
-)
+from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, SCORE, TEXT, joined, refuse
+from cv_quality.scores.source import SHOWN, Draft, Options, Source, quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,20 +69,15 @@ def _load(source: Source) -> Mapping[str, Array]:
 
 
 def _by_class(arrays: Mapping[str, Array], source: Source) -> "pl.DataFrame":
-    """Two arrays, one a class; or one array of the class that the file name says."""
     import polars as pl
 
     if "" in arrays:
         raise source.error(NEEDS_ROLE.replace("one score a line", "one array of scores"))
-    known = {
-        name: truth
+    parts = [
+        pl.DataFrame({SCORE: _scores(arrays[name], name, source)}).with_columns(pl.lit(truth).alias(IS_GENUINE))
         for names, truth in ((GENUINE_NAMES, "true"), (IMPOSTOR_NAMES, "false"))
         for name in arrays
         if name.lower() in names
-    }
-    parts = [
-        pl.DataFrame({SCORE: _scores(arrays[name], name, source)}).with_columns(pl.lit(truth).alias(IS_GENUINE))
-        for name, truth in known.items()
     ]
     return pl.concat(parts, how="vertical_relaxed")
 

@@ -6,23 +6,17 @@ to be counted. Identities are in other files, so the subjects stay unknown.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, Draft, Options, Source, apart, joined, plural
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, apart, joined
+from cv_quality.scores.source import Draft, Options, Source, plural
 
 GENUINE, IMPOSTOR = 0xFF, 0x7F
 BYTE_ORDERS = {b"\x78\x56\x34\x12": "<", b"\x12\x34\x56\x78": ">"}
 MAX_HEADER_BYTES = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class _Bee:
-    is_distance: bool
-    values: NDArray[np.float32] | NDArray[np.uint8]
 
 
 def read_bee(source: Source, options: Options) -> Draft:
@@ -37,15 +31,15 @@ def read_bee(source: Source, options: Options) -> Draft:
         raise source.error(
             "a BEE matrix needs its mask, and a mask its matrix; give both under one name (scores.mtx and scores.mask)"
         )
-    scores, mask = _read(source, "F"), _read(Source(source.companion), "B")
-    if scores.values.shape != mask.values.shape:
-        raise source.error(f"has shape {scores.values.shape}, its mask {source.companion} {mask.values.shape}")
-    flags = mask.values.ravel()
+    (kind, scores), (_, mask) = _read(source, "F"), _read(Source(source.companion), "B")
+    if scores.shape != mask.shape:
+        raise source.error(f"has shape {scores.shape}, its mask {source.companion} {mask.shape}")
+    flags = mask.ravel()
     frame = pl.DataFrame(
         {
-            SCORE: scores.values.ravel(),
+            SCORE: scores.ravel(),
             IS_GENUINE: flags == GENUINE,
-            LINE: np.repeat(np.arange(1, len(scores.values) + 1, dtype=np.uint32), scores.values.shape[1]),
+            LINE: np.repeat(np.arange(1, len(scores) + 1, dtype=np.uint32), scores.shape[1]),
         }
     )
     is_counted = np.isin(flags, (GENUINE, IMPOSTOR))
@@ -54,10 +48,10 @@ def read_bee(source: Source, options: Options) -> Draft:
     n_left_out = plural(len(left_out), "comparison")
     notes = (f"{source}: the mask leaves out {n_left_out}",) if len(left_out) else ()
     excluded = joined([apart(left_out, file=str(source), reason="masked_out"), found.excluded])
-    return Draft(found.rows, "bee", excluded, notes, polarity="distance" if scores.is_distance else "similarity")
+    return Draft(found.rows, "bee", excluded, notes, polarity="distance" if kind == b"D2" else "similarity")
 
 
-def _read(source: Source, kind: str) -> _Bee:
+def _read(source: Source, kind: str) -> tuple[bytes, NDArray[np.float32] | NDArray[np.uint8]]:
     try:
         data = source.path.read_bytes()
     except OSError as error:
@@ -75,4 +69,4 @@ def _read(source: Source, kind: str) -> _Bee:
     if len(data) - start != math.prod(shape) * dtype.itemsize:
         raise source.error(f"{len(data) - start:,} bytes of data, {shape[0]} x {shape[1]} values need another number")
     values = np.frombuffer(data, dtype, offset=start).reshape(shape)
-    return _Bee(lines[0] == b"D2", values.astype(dtype.newbyteorder("=")))
+    return lines[0], values.astype(dtype.newbyteorder("="))

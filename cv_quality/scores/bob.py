@@ -6,27 +6,12 @@ either order. NaN means a failure to acquire in all three.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import failures_to_acquire
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    SUBJECTS,
-    TEXT,
-    Draft,
-    Format,
-    Options,
-    Source,
-    joined,
-    plural,
-    refuse,
-)
-
-if TYPE_CHECKING:
-    import polars as pl
+from cv_quality.scores.rows import IS_GENUINE, LINE, SUBJECTS, TEXT, joined, refuse
+from cv_quality.scores.source import Draft, Format, Options, Source, plural
 
 FOUR = ("subject_a", "subject_b", "sample_b")
 FIVE = ("subject_a", "sample_a", "subject_b", "sample_b")
@@ -83,16 +68,10 @@ def _identities(source: Source, options: Options, *, kind: Format, columns: Sequ
     fields, broken = split_fields(lines, source, options, names=(*columns, TEXT), expected=expected)
     scored, unreadable = with_scores(fields, source, options, column=TEXT)
     scored = scored.with_columns((pl.col("subject_a") == pl.col("subject_b")).alias(IS_GENUINE))
-    found = failures_to_acquire(scored, source)
-    excluded = joined([broken, unreadable, found.excluded])
-    return Draft(found.rows, kind, excluded, (*lines.notes, *_open_set(found.rows, source)), found.warnings)
-
-
-def _open_set(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
-    """A note when some probes are of people whom no model claims."""
-    claimed, real = (rows[side].unique() for side in SUBJECTS)
+    found, notes = failures_to_acquire(scored, source), lines.notes
+    claimed, real = (found.rows[side].unique() for side in SUBJECTS)
     unknown = real.filter(~real.is_in(claimed.implode()))
-    if unknown.is_empty():
-        return ()
-    n_rows = int(rows["subject_b"].is_in(unknown.implode()).sum())
-    return (f"{source}: open set: {plural(len(unknown), 'subject')} in no model, {plural(n_rows, 'comparison')}",)
+    if len(unknown):
+        n = plural(int(found.rows["subject_b"].is_in(unknown.implode()).sum()), "comparison")
+        notes = (*notes, f"{source}: open set: {plural(len(unknown), 'subject')} in no model, {n}")
+    return Draft(found.rows, kind, joined([broken, unreadable, found.excluded]), notes, found.warnings)

@@ -1,7 +1,6 @@
 """Which format a file has, told from its first bytes and lines; never from its extension.
 
-Reading itself is in the modules of the formats. A caller that names the format skips the guess, not the look at
-separators.
+Reading itself is in the modules of the formats. A caller that names the format still has its separator detected.
 """
 
 from collections import Counter
@@ -75,7 +74,6 @@ def cells(line: str, separator: Separator) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether text is a number as score files write it, NaN and infinity included."""
     try:
         float(text)
     except ValueError:
@@ -101,7 +99,6 @@ def _first_bytes(source: Source) -> bytes:
 
 
 def _binary_format(source: Source, start: bytes) -> Format | None:
-    """The binary format that the file has; None for text."""
     for magic, kind in MAGIC:
         if start.startswith(magic):
             return kind
@@ -117,7 +114,6 @@ def _binary_format(source: Source, start: bytes) -> Format | None:
 
 
 def _head(source: Source) -> list[str]:
-    """The first lines that say something."""
     found: list[str] = []
     with source.path.open("rb") as stream:
         for _ in range(10_000):
@@ -139,7 +135,9 @@ def _text(source: Source, head: Sequence[str]) -> Dialect:
         if "score" in [name.lower() for name in cells(head[0], separator)]:
             return Dialect("table", separator)
     for separator in SEPARATORS[:-1]:
-        if _is_matrix(head, separator):
+        header, row = (cells(line, separator) for line in (head[0], head[min(1, len(head) - 1)]))
+        has_names = len(row) == len(header) > 2 and not _is_number(header[-1]) and row[0] in header[1:]
+        if len(head) > 1 and len(header) > 1 and (header[0] == "" or (has_names and _is_number(row[1]))):
             return Dialect("matrix", separator)
     widths = Counter(found for line in head if (found := _width(line)) is not None)
     if not widths:
@@ -164,18 +162,6 @@ def _declared_text(head: Sequence[str], declared: Format) -> Dialect:
         if wanted is not None and sum(len(found) == wanted for found in fields) * 2 > len(fields):
             return Dialect(declared, separator)
     return Dialect(declared)
-
-
-def _is_matrix(head: Sequence[str], separator: Separator) -> bool:
-    """Whether the first line holds identities, and the others one of them and numbers."""
-    header = cells(head[0], separator)
-    if len(head) < 2 or len(header) < 2:
-        return False
-    if header[0] == "":
-        return True
-    row = cells(head[1], separator)
-    names = set(header[1:])
-    return len(row) == len(header) > 2 and not _is_number(header[-1]) and row[0] in names and _is_number(row[1])
 
 
 def _width(line: str) -> tuple[Separator, int] | None:

@@ -98,8 +98,7 @@ class Evaluation(Result):
         fixed: both rates at a threshold that was given; None without one.
         erc: error versus reject, by the lower quality of the two samples, at the threshold of the lowest FMR target
             whose status is "ok"; None where the files hold no qualities, or no such target.
-        differentials: rates by group at that same threshold, in units of the files; None without groups and subjects,
-            or without such a threshold.
+        differentials: rates by group at that threshold, in units of the files; None without it, groups or subjects.
         beyond: extrapolated thresholds of the targets that are undefined; None without any, or with too few scores.
     """
 

@@ -40,13 +40,16 @@ def group_files(paths: Iterable[Path | str]) -> tuple[FileGroup, ...]:
     >>> [group.name for group in group_files(["a/exp1_true.txt", "a/exp1_false.txt", "a/dev.txt"])]
     ['exp1', 'dev']
     """
-    given = [Path(path) for path in paths]
+    apart = {*GENUINE_NAMES, *IMPOSTOR_NAMES, *SCORES, TRUE_PAIRS}
     shared: dict[tuple[Path, tuple[str, ...]], list[Path]] = {}
-    for path in given:
-        shared.setdefault((path.parent, _common(path)), []).append(path)
+    keys = []
+    for path in map(Path, paths):
+        is_bee = path.suffix.lower() in (MATRIX, MASK)
+        common = tuple(word for word in words_of(path.stem) if is_bee or word not in apart)
+        keys.append((path, (path.parent, common)))
+        shared.setdefault((path.parent, common), []).append(path)
     groups = []
-    for path in given:
-        key = (path.parent, _common(path))
+    for path, key in keys:
         partners = shared[key]
         if not _is_pair(partners):
             groups.append(FileGroup(path.stem, (path,)))
@@ -80,15 +83,6 @@ def says_histogram(path: Path) -> bool:
     return any(HISTOGRAM & words and not {"non", "no"} & words for words in names)
 
 
-def _common(path: Path) -> tuple[str, ...]:
-    """The words of the name but those that tell two files of a pair apart."""
-    apart = {*GENUINE_NAMES, *IMPOSTOR_NAMES, *SCORES, TRUE_PAIRS}
-    words = words_of(path.stem)
-    if path.suffix.lower() in (MATRIX, MASK):
-        return words
-    return tuple(word for word in words if word not in apart)
-
-
 def _is_companion(path: Path) -> bool:
     return path.suffix.lower() == MASK or TRUE_PAIRS in words_of(path.stem)
 
@@ -96,9 +90,7 @@ def _is_companion(path: Path) -> bool:
 def _is_pair(paths: Sequence[Path]) -> bool:
     if len(paths) != 2:
         return False
-    if {role_of(path.stem) for path in paths} == {"genuine", "impostor"}:
+    suffixes = {path.suffix.lower() for path in paths}
+    if {role_of(path.stem) for path in paths} == {"genuine", "impostor"} or suffixes == {MATRIX, MASK}:
         return True
-    if {path.suffix.lower() for path in paths} == {MATRIX, MASK}:
-        return True
-    n_companions = sum(_is_companion(path) for path in paths)
-    return n_companions == 1 and not any(path.suffix.lower() in (MATRIX, MASK) for path in paths)
+    return sum(map(_is_companion, paths)) == 1 and not suffixes & {MATRIX, MASK}

@@ -1,7 +1,6 @@
 """Rates by group and pair of groups, for the groups that score files name.
 
-A group belongs to a subject; what a comparison says of its two sides has to agree over all of them. The rates are those
-of `cv_quality.metrics.differentials`.
+A group belongs to a subject: all comparisons have to agree. The rates are those of `cv_quality.metrics.differentials`.
 """
 
 from dataclasses import replace

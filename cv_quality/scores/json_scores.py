@@ -8,7 +8,8 @@ import json
 from typing import TYPE_CHECKING
 
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Draft, Options, Source, joined, quoted, refuse
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, joined, refuse
+from cv_quality.scores.source import Draft, Options, Source, quoted
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,7 +1,6 @@
 """Text files as numbered lines and fields, by vectorised operations: no line passes through Python.
 
-The engine numbers the lines itself, so that a broken one is named without a second reading. What the fields mean is
-said in the modules of the formats.
+The engine numbers the lines, so that a broken one is named without a second reading; formats give fields a meaning.
 """
 
 import csv
@@ -9,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.source import LINE, SCORE, TEXT, Options, Source, plural, refuse
+from cv_quality.scores.rows import LINE, SCORE, TEXT, refuse
+from cv_quality.scores.source import Options, Source, plural
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,7 +52,12 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
     except (pl.exceptions.PolarsError, OSError) as error:
         raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     rows = rows.with_columns(pl.col(LINE).cast(pl.UInt32))
-    _check_length(rows, source, max_bytes=max_bytes)
+    longest = rows[TEXT].str.len_bytes().arg_max()
+    if max_bytes is not None and longest is not None:
+        line, text = rows.row(longest)
+        if (size := len(text.encode())) > max_bytes:
+            expected = f"a line of a score file has at most {max_bytes:,}: is this a file of scores?"
+            raise source.error(f"{size:,} bytes; {expected}", line=line)
     rows = rows.with_columns(pl.col(TEXT).str.strip_chars(BLANK if has_comments else "\r\ufeff"))
     is_blank = rows[TEXT].str.strip_chars(BLANK) == ""
     is_comment = rows[TEXT].str.starts_with("#") if has_comments else is_blank & False
@@ -128,18 +133,6 @@ def with_scores(
     refused = refuse(bad, source, options, expected="a number as score")
     sound = rows.drop(column).with_columns(scores.alias(SCORE)).filter(~is_bad)
     return sound, refused
-
-
-def _check_length(rows: "pl.DataFrame", source: Source, *, max_bytes: int | None) -> None:
-    longest = rows[TEXT].str.len_bytes().arg_max()
-    if max_bytes is None or longest is None:
-        return
-    line, text = rows.row(longest)
-    size = len(text.encode())
-    if size > max_bytes:
-        raise source.error(
-            f"{size:,} bytes; a line of a score file has at most {max_bytes:,}: is this a file of scores?", line=line
-        )
 
 
 def _through_csv(

@@ -15,22 +15,8 @@ from numpy.typing import NDArray
 from cv_quality.scores.detection import cells
 from cv_quality.scores.lines import Lines, read_lines
 from cv_quality.scores.missing import refuse_nan
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    SCORE,
-    TEXT,
-    Draft,
-    Options,
-    Reason,
-    Sentinel,
-    Source,
-    apart,
-    joined,
-    plural,
-    quoted,
-    refuse,
-)
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, joined, refuse
+from cv_quality.scores.source import Draft, Options, Reason, Sentinel, Source, plural, quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,7 +78,10 @@ def read_matrix(source: Source, options: Options) -> Draft:
     by_row, by_column = filled(matrix.values, sentinel=options.sentinel)
     is_failed = (by_row[:, None] | by_column[None, :]) & (matrix.verdict == KEPT)
     matrix.verdict[is_failed] = FAILED
-    subjects = sorted({*_whole(matrix.rows, by_row), *_whole(matrix.columns, by_column)})
+    subjects: set[str] = set()
+    for names, is_filled in ((matrix.rows, by_row), (matrix.columns, by_column)):
+        # All samples of a subject on this side are filled.
+        subjects |= set(np.array(names)[is_filled].tolist()) - set(np.array(names)[~is_filled].tolist())
     warnings = _failures(matrix, source, by_row, by_column)
     if (matrix.verdict == MIRRORED).any() and not (matrix.verdict == SELF).any():
         own = "its genuine comparisons, the diagonal, may compare samples with themselves"
@@ -105,7 +94,7 @@ def read_matrix(source: Source, options: Options) -> Draft:
         joined([broken, found.excluded, *excluded]),
         notes,
         warnings,
-        failed_subjects=None if options.sentinel == "keep" else tuple(subjects),
+        failed_subjects=None if options.sentinel == "keep" else tuple(sorted(subjects)),
     )
 
 
@@ -157,13 +146,8 @@ def _parsed(lines: Lines, source: Source, options: Options) -> tuple[Matrix, "pl
     )
     values, void = _values(parts, columns, source, options)
     verdict = np.where(np.isin(np.arange(values.size), void["cell"].to_numpy()), VOID, KEPT).astype(np.uint8)
-    matrix = Matrix(
-        values,
-        verdict.reshape(values.shape),
-        parts["name"].str.strip_chars(' \t"').to_list(),
-        columns,
-        parts[LINE].to_numpy(),
-    )
+    names = parts["name"].str.strip_chars(' \t"').to_list()
+    matrix = Matrix(values, verdict.reshape(values.shape), names, columns, parts[LINE].to_numpy())
     return matrix, joined([refused, apart(void, file=str(source))])
 
 
@@ -194,13 +178,11 @@ def _values(
 
 def _triangles(matrix: Matrix, source: Source) -> tuple[str, ...]:
     """Marks the second of two equal triangles, and says what the matrix is."""
-    values = matrix.values
-    is_one_list = list(matrix.rows) == list(matrix.columns)
-    notes = []
+    values, notes = matrix.values, []
     repeated = len(matrix.columns) - len(set(matrix.columns))
     if repeated:
         notes.append(f"{source}: {plural(repeated, 'column')} repeat an identity: several samples of one subject")
-    if not is_one_list or len(values) < 2:
+    if list(matrix.rows) != list(matrix.columns) or len(values) < 2:
         return tuple(notes)
     if not np.array_equal(values, values.T, equal_nan=True):
         return (*notes, f"{source}: not symmetric: rows and columns are different samples, both triangles count")
@@ -213,22 +195,13 @@ def _triangles(matrix: Matrix, source: Source) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _whole(names: Sequence[str], is_filled: NDArray[np.bool_]) -> set[str]:
-    """Subjects all of whose samples on this side are filled."""
-    sound = {name for name, full in zip(names, is_filled, strict=True) if not full}
-    return {name for name, full in zip(names, is_filled, strict=True) if full} - sound
-
-
 def _failures(
     matrix: Matrix, source: Source, by_row: NDArray[np.bool_], by_column: NDArray[np.bool_]
 ) -> tuple[str, ...]:
     """One warning for each side that has filled rows or columns."""
-    n_lost = int((matrix.verdict == FAILED).sum())
-    warnings = []
-    for word, is_filled, names, firsts in (
-        ("row", by_row, matrix.rows, matrix.values[:, 0]),
-        ("column", by_column, matrix.columns, matrix.values[0]),
-    ):
+    lost, warnings = plural(int((matrix.verdict == FAILED).sum()), "comparison"), []
+    rows, columns = (by_row, matrix.rows, matrix.values[:, 0]), (by_column, matrix.columns, matrix.values[0])
+    for word, (is_filled, names, firsts) in (("row", rows), ("column", columns)):
         found = np.flatnonzero(is_filled)
         if not found.size:
             continue
@@ -236,6 +209,6 @@ def _failures(
         values = " or ".join(f"{value:g}" for value in np.unique(firsts[found])[:NAMED])
         warnings.append(
             f"{source}: {plural(found.size, word)} ({shown}) filled with {values}: failed enrolments; in all "
-            f'{plural(n_lost, "comparison")} set apart (sentinel="keep" counts them as scores)'
+            f'{lost} set apart (sentinel="keep" counts them as scores)'
         )
     return tuple(warnings)

@@ -7,7 +7,8 @@ and there a NaN is refused by line. Infinities are scores: -inf is a comparison 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.source import IS_GENUINE, LINE, SCORE, TEXT, Options, Source, apart, plural, refuse
+from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, refuse
+from cv_quality.scores.source import Options, Source, plural
 
 if TYPE_CHECKING:
     import polars as pl

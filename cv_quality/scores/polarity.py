@@ -56,7 +56,12 @@ def decide_polarity(
     error = math.sqrt((n + m + 1) / (12.0 * n * m))
     is_close = abs(found - 0.5) < max(CLOSE, SURE * error)
     if declared is not None:
-        return _checked(declared, found, is_close=is_close)
+        ours = found if declared == "similarity" else 1.0 - found
+        contradiction = (
+            f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {ours:.4f}"
+        )
+        warnings = () if ours >= 0.5 or is_close else (contradiction,)
+        return PolarityDecision(declared, "declared", (f"declared: {MEANING[declared]}",), warnings)
     if is_close:
         warning = (
             f"the area under the ROC is {found:.3f} with {n:,} genuine and {m:,} impostor scores, which does not tell "
@@ -71,13 +76,3 @@ def decide_polarity(
         f'(declare polarity="{reverse}", or "similarity" if that is wrong)'
     )
     return PolarityDecision(reverse, "detected", warnings=(warning,))
-
-
-def _checked(declared: Polarity, found: float, *, is_close: bool) -> PolarityDecision:
-    """The declared polarity, with a warning when the scores speak against it."""
-    ours = found if declared == "similarity" else 1.0 - found
-    notes = (f"declared: {MEANING[declared]}",)
-    if ours >= 0.5 or is_close:
-        return PolarityDecision(declared, "declared", notes)
-    warning = f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {ours:.4f}"
-    return PolarityDecision(declared, "declared", notes, (warning,))

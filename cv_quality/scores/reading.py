@@ -21,28 +21,9 @@ from cv_quality.scores.grouping import says_histogram, sources_of
 from cv_quality.scores.json_scores import read_json
 from cv_quality.scores.lists import read_histogram, read_list, read_pairs
 from cv_quality.scores.matrices import read_matrix
+from cv_quality.scores.rows import FILE, IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, apart, joined
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.source import (
-    FILE,
-    IS_GENUINE,
-    LINE,
-    OPTIONAL,
-    QUALITIES,
-    SCORE,
-    SUBJECTS,
-    Draft,
-    Format,
-    Kind,
-    OnError,
-    Options,
-    Polarity,
-    Role,
-    Sentinel,
-    Source,
-    apart,
-    joined,
-    plural,
-)
+from cv_quality.scores.source import Draft, Format, Kind, OnError, Options, Polarity, Role, Sentinel, Source, plural
 from cv_quality.scores.tables import read_csv, read_parquet
 
 if TYPE_CHECKING:
@@ -84,8 +65,7 @@ def read_scores(
     r"""Read score files as one set; higher scores are more alike in the result, always.
 
     Several files are joined: a list of genuine and one of impostor scores complete each other, complete files are
-    pooled. To evaluate files one by one, read each group of `group_files` by itself. A set of one class is no error
-    here; the metrics raise one.
+    pooled. To evaluate files one by one, read each group of `group_files` by itself. A set may lack a class.
 
     Args:
         paths: files whose class, where they are lists of one class, is told by their names (`group_files`).
@@ -113,24 +93,15 @@ def read_scores(
     """
     asked: Sentinel = "keep" if sentinel is None else sentinel
     options = Options(format, asked, on_error, genuine_pattern, species_pattern)
-    _check(options, polarity)
-    sources = _sources(_listed(paths), _listed(genuine), _listed(impostor))
-    drafts = [_read(source, options) for source in sources]
-    return _joined(sources, drafts, options, declared=polarity)
-
-
-def _check(options: Options, polarity: Polarity | None) -> None:
-    """Values that a caller without a type checker could get wrong."""
     if options.on_error not in ("raise", "skip"):
         raise ScoreFileError(f'on_error is "raise" or "skip", found {options.on_error!r}')
     if polarity not in (None, *polarities.MEANING):
         raise ScoreFileError(f"polarity is one of {', '.join(polarities.MEANING)}, found {polarity!r}")
-    if isinstance(options.sentinel, str):
-        is_sound = options.sentinel in ("detect", "keep")
-    else:
-        is_sound = math.isfinite(options.sentinel)
-    if not is_sound:
-        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {options.sentinel!r}')
+    if asked not in ("detect", "keep") and (isinstance(asked, str) or not math.isfinite(asked)):
+        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {asked!r}')
+    sources = _sources(_listed(paths), _listed(genuine), _listed(impostor))
+    drafts = [_read(source, options) for source in sources]
+    return _joined(sources, drafts, options, declared=polarity)
 
 
 def _listed(paths: Paths) -> list[Path]:
@@ -165,13 +136,18 @@ def _read(source: Source, options: Options) -> Draft:
 
 def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, declared: Polarity | None) -> ScoreSet:
     """All files as one set: attacks apart, sentinels apart, one polarity, duplicates counted."""
+    if len({draft.is_liveness for draft in drafts}) > 1:
+        raise ScoreFileError("some files hold liveness scores and others comparisons; read them apart")
+    said = {draft.polarity: source for source, draft in zip(sources, drafts, strict=True) if draft.polarity}
+    if len(said) > 1:
+        raise ScoreFileError(f"{' and '.join(map(str, said.values()))} declare different polarities; read them apart")
     pooled, attacks = _attacks_apart(_pooled(drafts))
-    is_liveness = _is_liveness(pooled, drafts)
+    is_liveness = "species" in pooled.columns or drafts[0].is_liveness
     ends = sentinels.extremes(pooled[SCORE])
     told = sentinels.without(pooled, ends) if options.sentinel == "detect" else pooled
     decision = polarities.decide_polarity(
         *(told[SCORE].filter(mask).to_numpy() for mask in (told[IS_GENUINE], ~told[IS_GENUINE])),
-        declared=declared or _declared(sources, drafts),
+        declared=declared or next(iter(said), None),
         is_liveness=is_liveness,
     )
     kept, set_apart = _sentinel_apart(pooled, ends, sources, options, polarity=decision.polarity)
@@ -230,30 +206,6 @@ def _attacks_apart(rows: "pl.DataFrame") -> tuple["pl.DataFrame", "pl.DataFrame"
     if not (~is_attack & ~rows[IS_GENUINE]).any():
         return rows, rows.clear()
     return rows.filter(~is_attack).drop("species"), rows.filter(is_attack)
-
-
-def _is_liveness(rows: "pl.DataFrame", drafts: list[Draft]) -> bool:
-    """Whether what is not genuine is an attack.
-
-    Raises:
-        ScoreFileError: some files hold liveness scores and others comparisons.
-    """
-    kinds = {draft.is_liveness for draft in drafts}
-    if len(kinds) > 1:
-        raise ScoreFileError("some files hold liveness scores and others comparisons; read them apart")
-    return "species" in rows.columns or kinds == {True}
-
-
-def _declared(sources: list[Source], drafts: list[Draft]) -> Polarity | None:
-    """What the files themselves declare.
-
-    Raises:
-        ScoreFileError: they contradict each other.
-    """
-    told = {draft.polarity: source for source, draft in zip(sources, drafts, strict=True) if draft.polarity}
-    if len(told) > 1:
-        raise ScoreFileError(f"{' and '.join(map(str, told.values()))} declare different polarities; read them apart")
-    return next(iter(told), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import ScoreFileError
-from cv_quality.scores.source import QUALITIES, SUBJECTS, Kind, Polarity, PolaritySource, Reason
+from cv_quality.scores.rows import QUALITIES, SUBJECTS
+from cv_quality.scores.source import Kind, Polarity, PolaritySource, Reason
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,8 +40,7 @@ class ScoreSet:
         rows: one row per comparison that counts. `score` (Float64, or Float32 where every file holds float32) and
             `is_genuine` (Boolean) are always there and never null. `subject_a`, `subject_b` (the claimed or reference
             side first), `group_a`, `group_b`, `sample_a`, `sample_b`, `species` (all String) are columns only when a
-            file has them, and null in the rows of files that do not. So are `quality_a`, `quality_b` (Float64, higher
-            is better).
+            file has them, null in rows of other files. So are `quality_a`, `quality_b` (Float64, higher is better).
         excluded: the rows of the files that do not count: `file`, `line` (line, row or entry, from 1), `reason`,
             `score` (as in the file, never negated), `is_genuine`, `subject_a`, `subject_b`, `text` (a broken line).
         attacks: presentation attacks within a verification set, with the columns of `rows`. They are neither genuine

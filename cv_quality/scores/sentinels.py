@@ -8,7 +8,8 @@ lies further from the next score than all other scores lie from each other.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.source import IS_GENUINE, SCORE, SUBJECTS, Polarity, Sentinel, plural
+from cv_quality.scores.rows import IS_GENUINE, SCORE, SUBJECTS
+from cv_quality.scores.source import Polarity, Sentinel, plural
 
 if TYPE_CHECKING:
     import polars as pl

@@ -2,7 +2,7 @@
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.scores.evaluation import Evaluation, Point
+from cv_quality.scores.evaluation import Evaluation
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -19,18 +19,16 @@ def headline(evaluation: Evaluation) -> str:
 def point_rows(evaluation: Evaluation) -> list[dict[str, object]]:
     """List one row per operating point, for a table."""
     fixed = [] if evaluation.fixed is None else [evaluation.fixed]
-    return [_row(point, evaluation.accept_when) for point in (*evaluation.operating_points, *fixed)]
-
-
-def _row(point: Point, accept_when: str) -> dict[str, object]:
-    reason = "" if point.reason is None else f": {point.reason.removeprefix('insufficient: ')}"
-    return {
-        "FMR at most": "" if point.fmr_target is None else f"{point.fmr_target:g}",
-        f"threshold {accept_when}": "" if point.threshold is None else f"{point.threshold:.6g}",
-        "FMR": _rate(point.fmr),
-        "FNMR": _rate(point.fnmr),
-        "status": point.status + reason,
-    }
+    return [
+        {
+            "FMR at most": "" if point.fmr_target is None else f"{point.fmr_target:g}",
+            f"threshold {evaluation.accept_when}": "" if point.threshold is None else f"{point.threshold:.6g}",
+            "FMR": _rate(point.fmr),
+            "FNMR": _rate(point.fnmr),
+            "status": point.status + (f": {point.reason.removeprefix('insufficient: ')}" if point.reason else ""),
+        }
+        for point in (*evaluation.operating_points, *fixed)
+    ]
 
 
 def _rate(rate: Rate | None) -> str:

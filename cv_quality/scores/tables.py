@@ -6,30 +6,14 @@ understood; equal ones are genuine.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cv_quality.scores.detection import cells
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores
-from cv_quality.scores.missing import Scored, failures_to_acquire, refuse_nan
-from cv_quality.scores.source import (
-    IS_GENUINE,
-    LINE,
-    OPTIONAL,
-    QUALITIES,
-    SCORE,
-    SUBJECTS,
-    TEXT,
-    Draft,
-    Format,
-    Options,
-    Source,
-    apart,
-    joined,
-    no_column,
-    plural,
-    refuse,
-)
+from cv_quality.scores.missing import failures_to_acquire, refuse_nan
+from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, TEXT, apart, joined, refuse
+from cv_quality.scores.source import Draft, Options, Source, no_column, plural
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,9 +49,8 @@ def read_csv(source: Source, options: Options) -> Draft:
     fields = fields.select(LINE, *(name for name in columns if name))
     scored, unreadable = with_scores(fields, source, options, column=SCORE)
     rows, unlabelled = _labelled(_with_known(scored), source, options, unit="line")
-    found = _without_nan(rows, source, options, columns=columns, unit="line")
-    excluded = joined([broken, unreadable, unlabelled, found.excluded])
-    return _draft(found, source, columns=columns, excluded=excluded, notes=lines.notes, kind="table")
+    excluded = [broken, unreadable, unlabelled]
+    return _draft(rows, source, options, columns=columns, excluded=excluded, notes=lines.notes, kind="table")
 
 
 def read_parquet(source: Source, options: Options) -> Draft:
@@ -97,9 +80,7 @@ def read_parquet(source: Source, options: Options) -> Draft:
     bad = known.filter(is_empty).with_columns(pl.lit("null").alias(TEXT))
     empty = refuse(bad, source, options, expected="a number as score", unit="row")
     labelled, unlabelled = _labelled(known.filter(~is_empty), source, options, unit="row")
-    found = _without_nan(labelled, source, options, columns=columns, unit="row")
-    excluded = joined([empty, unlabelled, found.excluded])
-    return _draft(found, source, columns=columns, excluded=excluded, notes=(), kind="parquet")
+    return _draft(labelled, source, options, columns=columns, excluded=[empty, unlabelled], notes=(), kind="parquet")
 
 
 def _named(header: Sequence[str], source: Source) -> list[str]:
@@ -159,8 +140,15 @@ def _labelled(
     """`is_genuine` as Boolean: as written, by equal identities (bob), or by the name of the file."""
     import polars as pl
 
+    if IS_GENUINE not in rows.columns and source.role is not None:
+        return rows.with_columns(pl.lit(source.role == "genuine").alias(IS_GENUINE)), apart()
     if IS_GENUINE not in rows.columns:
-        return _inferred(rows, source, options, unit=unit)
+        is_known = rows[SUBJECTS[0]].is_not_null() & rows[SUBJECTS[1]].is_not_null()
+        bad = rows.filter(~is_known).select(LINE, pl.lit("an empty identity").alias(TEXT))
+        refused = refuse(bad, source, options, expected="both identities", unit=unit)
+        is_same = pl.col(SUBJECTS[0]) == pl.col(SUBJECTS[1])
+        is_same = is_same & pl.col("species").is_null() if "species" in rows.columns else is_same
+        return rows.filter(is_known).with_columns(is_same.alias(IS_GENUINE)), refused
     truth = is_genuine(rows[IS_GENUINE])
     bad = rows.filter(truth.is_null()).select(LINE, pl.col(IS_GENUINE).fill_null("").alias(TEXT))
     refused = refuse(bad, source, options, expected=LABELS_EXPECTED, unit=unit)
@@ -173,47 +161,32 @@ def _labelled(
     return rows.filter(~is_torn), joined([refused, both])
 
 
-def _inferred(
-    rows: "pl.DataFrame", source: Source, options: Options, *, unit: str
-) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    import polars as pl
-
-    if source.role is not None:
-        return rows.with_columns(pl.lit(source.role == "genuine").alias(IS_GENUINE)), apart()
-    is_known = rows[SUBJECTS[0]].is_not_null() & rows[SUBJECTS[1]].is_not_null()
-    bad = rows.filter(~is_known).select(LINE, pl.lit("an empty identity").alias(TEXT))
-    refused = refuse(bad, source, options, expected="both identities", unit=unit)
-    is_same = pl.col(SUBJECTS[0]) == pl.col(SUBJECTS[1])
-    if "species" in rows.columns:
-        is_same = is_same & pl.col("species").is_null()
-    return rows.filter(is_known).with_columns(is_same.alias(IS_GENUINE)), refused
-
-
-def _without_nan(
-    rows: "pl.DataFrame", source: Source, options: Options, *, columns: Sequence[str], unit: str
-) -> Scored:
-    """bob's tables follow bob's convention; in a canonical table NaN is an error."""
-    if IS_GENUINE not in columns and source.role is None:
-        return failures_to_acquire(rows, source)
-    return refuse_nan(rows, source, options, unit=unit)
-
-
 def _draft(
-    found: Scored,
+    rows: "pl.DataFrame",
     source: Source,
+    options: Options,
     *,
     columns: Sequence[str],
-    excluded: "pl.DataFrame",
+    excluded: list["pl.DataFrame"],
     notes: tuple[str, ...],
-    kind: Format,
+    kind: Literal["table", "parquet"],
 ) -> Draft:
+    if IS_GENUINE not in columns and source.role is None:  # a table of bob's, which follows bob's convention
+        found = failures_to_acquire(rows, source)
+    else:
+        found = refuse_nan(rows, source, options, unit="line" if kind == "table" else "row")
     n_unread = sum(not name for name in columns)
     if n_unread:
         notes = (*notes, f"{source}: {plural(n_unread, 'further column')} not read")
     rows = _with_qualities(found.rows, source)
     rows = rows.drop([name for name in (*OPTIONAL, *QUALITIES) if name in rows.columns and rows[name].is_null().all()])
-    warnings = (*found.warnings, *_contradictions(rows, source))
-    return Draft(rows, kind, excluded, notes, warnings)
+    warnings = found.warnings
+    if set(SUBJECTS) <= set(rows.columns):
+        is_torn = (rows[SUBJECTS[0]] == rows[SUBJECTS[1]]) != rows[IS_GENUINE]
+        n = int((is_torn & rows["species"].is_null() if "species" in rows.columns else is_torn).sum())
+        said = f"{source}: in {plural(n, 'row')} is_genuine contradicts subject_a and subject_b; is_genuine counts"
+        warnings = (*warnings, said) if n else warnings
+    return Draft(rows, kind, joined([*excluded, found.excluded]), notes, warnings)
 
 
 def _with_qualities(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
@@ -231,16 +204,3 @@ def _with_qualities(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
             raise source.error(f"expected a number as {name}, found {bad[name][0]!r}", line=int(bad[LINE][0]))
         rows = rows.with_columns(values.alias(name))
     return rows
-
-
-def _contradictions(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
-    """A warning where the truth disagrees with the identities."""
-    if not set(SUBJECTS) <= set(rows.columns):
-        return ()
-    is_torn = (rows[SUBJECTS[0]] == rows[SUBJECTS[1]]) != rows[IS_GENUINE]
-    if "species" in rows.columns:
-        is_torn = is_torn & rows["species"].is_null()
-    n = int(is_torn.sum())
-    if not n:
-        return ()
-    return (f"{source}: in {plural(n, 'row')} is_genuine contradicts subject_a and subject_b; is_genuine counts",)

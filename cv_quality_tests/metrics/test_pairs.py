@@ -12,21 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.pairs import (
-    BINS,
     GRADES,
     AnyCounts,
     Grade,
     PairCounts,
     Side,
     TailCounts,
-    bin_of,
     count_block,
     count_pairs,
-    edge_of,
     group_pair_counts,
     subject_counts,
-    tail_floor,
 )
+from cv_quality.metrics.score_bins import BINS, bin_of, edge_of, tail_floor
 
 RNG = np.random.default_rng(3)
 

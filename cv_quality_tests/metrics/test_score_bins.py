@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.operating_points import FROM_HISTOGRAM, both_classes, point_at_fmr, point_of_eer
-from cv_quality.metrics.pairs import BINS, PairCounts, Rows, Side, TemplateArray, bin_of, count_block, count_scored
-from cv_quality.metrics.score_bins import UNIT, ScoreScale, edge_of, histogram_of
+from cv_quality.metrics.pairs import PairCounts, Rows, Side, TemplateArray, count_block, count_scored
+from cv_quality.metrics.score_bins import BINS, UNIT, ScoreScale, bin_of, edge_of, histogram_of
 
 SCALES = [
     ScoreScale(-1.0, 1.0),

@@ -9,7 +9,8 @@ import pytest
 
 from cv_quality.drops.tables import DROP_FILES
 from cv_quality.lake.lake import Lake
-from cv_quality.metrics.pairs import BINS, PairCounts, Side, bin_of, count_block
+from cv_quality.metrics.pairs import PairCounts, Side, count_block
+from cv_quality.metrics.score_bins import BINS, bin_of
 from cv_quality.tasks.verification.impostors import (
     BLOCKS,
     ImpostorCounts,

@@ -23,7 +23,6 @@ from cv_quality.metrics.pair_counters import (
 from cv_quality.metrics.pair_engine import Tally, pairing_of, tally
 from cv_quality.metrics.pair_kernels import Pairing
 from cv_quality.metrics.pairs import (
-    BINS,
     GRADES,
     Grade,
     PairCounts,
@@ -31,14 +30,12 @@ from cv_quality.metrics.pairs import (
     Vectors,
     count_block,
     count_pairs,
-    edge_of,
     group_pair_counts,
     subject_counts,
-    tail_floor,
 )
 from cv_quality.metrics.products import float32_error, full_precision
 from cv_quality.metrics.quantised import has_int8
-from cv_quality.metrics.score_bins import histogram_of
+from cv_quality.metrics.score_bins import BINS, edge_of, histogram_of, tail_floor
 
 Names = NDArray[np.str_]
 

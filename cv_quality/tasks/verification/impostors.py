@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.metrics.pairs import BINS, PairCounts, Side
-from cv_quality.metrics.score_bins import ScoreScale
+from cv_quality.metrics.pairs import PairCounts, Side
+from cv_quality.metrics.score_bins import BINS, ScoreScale
 from cv_quality.tasks.verification.modality import BiometricModality, Comparator
 from cv_quality.tasks.verification.samples import BONA_FIDE, Templates, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS
