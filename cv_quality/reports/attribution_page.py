@@ -50,14 +50,10 @@ def write_attribution_report(attribution: Attribution, *, title: str, target: Pa
 
 def read_content(attribution: Attribution, *, title: str) -> AttributionContent:
     """Put together everything that the page shows."""
-    return AttributionContent(title=title, attribution=attribution, rows=_rows(attribution), chart=_chart(attribution))
-
-
-def _chart(found: Attribution) -> Chart:
-    axis = f"rate of {found.outcome}" if found.kind == "rate" else f"mean of {found.outcome}"
-    return waterfall_chart(
-        steps(found), id="chart-change", title="From before to after", axis_title=axis, kind=found.kind
-    )
+    kind, name = attribution.kind, "From before to after"
+    axis = f"{'rate' if kind == 'rate' else 'mean'} of {attribution.outcome}"
+    chart = waterfall_chart(steps(attribution), id="chart-change", title=name, axis_title=axis, kind=kind)
+    return AttributionContent(title=title, attribution=attribution, rows=_rows(attribution), chart=chart)
 
 
 def steps(found: Attribution) -> tuple[WaterfallBar, ...]:

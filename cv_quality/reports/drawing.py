@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 
 if TYPE_CHECKING:
@@ -78,6 +79,18 @@ def interval_words(low: float | None, high: float | None, *, words: Callable[[fl
     ('10 % to 25 %', 'none')
     """
     return "none" if low is None or high is None else f"{words(low)} to {words(high)}"
+
+
+def rate_row(rate: Rate) -> Row:
+    """Turn a rate into what a chart needs of it: value, bounds, and words for a tooltip."""
+    return {
+        "value": rate.value,
+        "low": rate.low,
+        "high": rate.high,
+        "shown": percent(rate.value),
+        "interval": interval_words(rate.low, rate.high),
+        "counts": f"{rate.numerator:,} / {rate.denominator:,}",
+    }
 
 
 def level_axis(order: Sequence[str]) -> "alt.Y":

@@ -17,17 +17,7 @@ from cv_quality.metrics.quality import ErrorVersusReject
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.curves import HistogramBin, bin_row, filled_bins
-from cv_quality.reports.drawing import (
-    DASHES,
-    FAINT_INK,
-    Chart,
-    Row,
-    interval_words,
-    level_axis,
-    over,
-    specification,
-    tips,
-)
+from cv_quality.reports.drawing import DASHES, FAINT_INK, Chart, Row, level_axis, over, rate_row, specification, tips
 from cv_quality.reports.rates import target_text
 from cv_quality.reports.rendering import number
 from cv_quality.scores.evaluation import Evaluation
@@ -315,16 +305,11 @@ def stability_charts(tail: TailExtrapolation, *, id: str) -> tuple[Chart, ...]:
     The shape has bars of two standard errors; a quantity without two points is left out.
     """
     lowest = target_text(min(point.fmr_target for point in tail.points))
+    shapes = [_shape_row(point) for point in tail.stability]
+    thresholds = [_stability_row(point.exceedances, point.threshold, point.low, point.high) for point in tail.stability]
     charts = (
-        _stability_chart(
-            tail, [_of_shape(point) for point in tail.stability], id=f"{id}-shape", name="shape of the tail"
-        ),
-        _stability_chart(
-            tail,
-            [_of_threshold(point) for point in tail.stability],
-            id=f"{id}-threshold",
-            name=f"threshold at FMR {lowest}",
-        ),
+        _stability_chart(tail, shapes, id=f"{id}-shape", name="shape of the tail"),
+        _stability_chart(tail, thresholds, id=f"{id}-threshold", name=f"threshold at FMR {lowest}"),
     )
     return tuple(chart for chart in charts if chart is not None)
 
@@ -353,15 +338,11 @@ def _stability_chart(tail: TailExtrapolation, points: Sequence[Row], *, id: str,
     return Chart(id, title, f"{title}: {shown}.", spec)
 
 
-def _of_shape(point: ShapePoint) -> Row:
+def _shape_row(point: ShapePoint) -> Row:
     if point.shape is None or point.shape_error is None:
         return _stability_row(point.exceedances, None, None, None)
     error = 2 * point.shape_error
     return _stability_row(point.exceedances, point.shape, point.shape - error, point.shape + error)
-
-
-def _of_threshold(point: ShapePoint) -> Row:
-    return _stability_row(point.exceedances, point.threshold, point.low, point.high)
 
 
 def _stability_row(exceedances: int, value: float | None, low: float | None, high: float | None) -> Row:
@@ -388,7 +369,10 @@ def group_charts(found: Differentials, *, id: str) -> tuple[Chart, ...]:
 def _group_chart(rates: Mapping[str, Rate], overall: Rate, *, id: str, name: str) -> Chart:
     import altair as alt
 
-    rows = [_group_row(group, rate) for group, rate in rates.items()]
+    rows = [
+        {"level": group, "tone": "ranked" if rate.reason is None else "not ranked", **rate_row(rate)}
+        for group, rate in rates.items()
+    ]
     ink = alt.Color(
         "tone:N", scale=alt.Scale(domain=["ranked", "not ranked"], range=["var(--genuine)", FAINT_INK]), legend=None
     )
@@ -400,16 +384,3 @@ def _group_chart(rates: Mapping[str, Rate], overall: Rate, *, id: str, name: str
     spec = specification(alt.layer(all_groups, rule, dot), height=26 + 26 * len(rows), alt_text=name)
     shown = "; ".join(f"{group} {percent(rate.value)}" for group, rate in rates.items())
     return Chart(id, name, f"{name}: {shown}; all together {percent(overall.value)}.", spec)
-
-
-def _group_row(group: str, rate: Rate) -> Row:
-    return {
-        "level": group,
-        "tone": "ranked" if rate.reason is None else "not ranked",
-        "value": rate.value,
-        "low": rate.low,
-        "high": rate.high,
-        "shown": percent(rate.value),
-        "interval": interval_words(rate.low, rate.high),
-        "counts": f"{rate.numerator:,} / {rate.denominator:,}",
-    }

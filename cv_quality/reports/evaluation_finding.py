@@ -7,7 +7,7 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.rates import target_text
 from cv_quality.reports.rendering import number
-from cv_quality.scores.evaluation import Evaluation, Point, Status
+from cv_quality.scores.evaluation import CrossingPoint, Evaluation, Point, Status
 
 REVERSED = 0.5
 """An EER above this is that of scores whose sign is wrong."""
@@ -40,7 +40,7 @@ def sentence(evaluation: Evaluation) -> str:
         )
     point = leading(evaluation)
     if point is None:
-        return f"EER {_eer(evaluation)}; {_beyond(evaluation)}"
+        return f"EER {_with_interval(evaluation.eer, evaluation)}; {_beyond(evaluation)}"
     parts = [_at(point, evaluation), _reliance(point), "" if point is evaluation.fixed else _beyond(evaluation)]
     return "; ".join(part for part in parts if part)
 
@@ -56,19 +56,11 @@ def _at(point: Point, evaluation: Evaluation) -> str:
     return f"{fnmr} at FMR {target_text(point.fmr_target)}"
 
 
-def _with_interval(rate: Rate, evaluation: Evaluation) -> str:
-    return _between(rate.value, rate.low, rate.high, evaluation)
-
-
-def _eer(evaluation: Evaluation) -> str:
-    return _between(evaluation.eer.value, evaluation.eer.low, evaluation.eer.high, evaluation)
-
-
-def _between(value: float | None, low: float | None, high: float | None, evaluation: Evaluation) -> str:
-    if low is None or high is None:
-        return f"{percent(value)} (no interval)"
+def _with_interval(rate: Rate | CrossingPoint, evaluation: Evaluation) -> str:
+    if rate.low is None or rate.high is None:
+        return f"{percent(rate.value)} (no interval)"
     assumed = ", if comparisons are independent" if evaluation.n_subjects is None else ""
-    return f"{percent(value)} (95 % interval {percent(low)} to {percent(high)}{assumed})"
+    return f"{percent(rate.value)} (95 % interval {percent(rate.low)} to {percent(rate.high)}{assumed})"
 
 
 def _reliance(point: Point) -> str:

@@ -111,11 +111,12 @@ def read_content(evaluated: Sequence[tuple[ScoreSet, Evaluation]]) -> Evaluation
         _view(scores, evaluation, series=series, index=index, short=short)
         for index, ((scores, evaluation), series) in enumerate(zip(evaluated, drawn.series(names), strict=True), 1)
     )
+    texts = dict.fromkeys(text for view in views for text in view.warnings)
     curves = {view.name: _curve(view.evaluation) for view in views}
     return EvaluationContent(
         title=names[0] if len(names) == 1 else f"{len(names)} score sets",
         sets=views,
-        warnings=_warnings(views),
+        warnings=tuple(Warned(text, tuple(view.name for view in views if text in view.warnings)) for text in texts),
         det=_det_chart(views, curves) if any(curves.values()) else None,
         undrawn=tuple(name for name, points in curves.items() if not points),
         methods=tuple(sorted({method for evaluation in evaluations for method in _methods(evaluation)})),
@@ -157,8 +158,12 @@ def _subjects(scores: ScoreSet) -> frozenset[str]:
 
 
 def set_names(evaluations: Sequence[Evaluation], short: Mapping[str, str]) -> list[str]:
-    """Name the sets; those that occur twice with the set's files, and then with a number."""
-    found = [_own_name(evaluation, short) for evaluation in evaluations]
+    """Name the sets as they were, or by their files in short; names that occur twice get the files, then a number."""
+    files = [" + ".join(evaluation.files) for evaluation in evaluations]
+    found = [
+        " + ".join(short[file] for file in evaluation.files) if evaluation.name == default else evaluation.name
+        for evaluation, default in zip(evaluations, files, strict=True)
+    ]
     counts = Counter(found)
     told = [
         f"{name} ({', '.join(short[file] for file in evaluation.files)})" if counts[name] > 1 else name
@@ -171,16 +176,10 @@ def set_names(evaluations: Sequence[Evaluation], short: Mapping[str, str]) -> li
     return told
 
 
-def _own_name(evaluation: Evaluation, short: Mapping[str, str]) -> str:
-    """The name that was given, or the files in short."""
-    is_default = evaluation.name == " + ".join(evaluation.files)
-    return " + ".join(short[file] for file in evaluation.files) if is_default else evaluation.name
-
-
 def _view(scores: ScoreSet, evaluation: Evaluation, *, series: Series, index: int, short: Mapping[str, str]) -> SetView:
     bins, classes, id_ = drawn.histogram(scores), CLASSES[evaluation.kind], f"set-{index}"
     points = (*evaluation.operating_points, *([evaluation.fixed] if evaluation.fixed else []))
-    firm = finding.firm(evaluation)
+    firm, groups = finding.firm(evaluation), evaluation.differentials
     return SetView(
         id=id_,
         name=series.name,
@@ -198,10 +197,8 @@ def _view(scores: ScoreSet, evaluation: Evaluation, *, series: Series, index: in
         reject=drawn.reject_chart(evaluation.erc, id=f"{id_}-reject") if evaluation.erc else None,
         no_reject=_no_reject(scores, evaluation),
         stability=drawn.stability_charts(evaluation.beyond, id=f"{id_}-tail") if evaluation.beyond else (),
-        groups=groups_view(evaluation.differentials) if evaluation.differentials else None,
-        group_charts=drawn.group_charts(evaluation.differentials, id=f"{id_}-groups")
-        if evaluation.differentials
-        else (),
+        groups=groups_view(groups) if groups else None,
+        group_charts=drawn.group_charts(groups, id=f"{id_}-groups") if groups else (),
     )
 
 
@@ -254,12 +251,6 @@ def _marked(point: Point | None) -> DetPoint | None:
     if not point.fmr.value or not point.fnmr.value:
         return None
     return DetPoint(point.threshold, point.fmr.value, point.fnmr.value, point.fnmr.low, point.fnmr.high)
-
-
-def _warnings(views: Sequence[SetView]) -> tuple[Warned, ...]:
-    """Each warning once, with the sets that it is about."""
-    texts = dict.fromkeys(text for view in views for text in view.warnings)
-    return tuple(Warned(text, tuple(view.name for view in views if text in view.warnings)) for text in texts)
 
 
 def _methods(evaluation: Evaluation) -> Iterator[str]:

@@ -51,20 +51,19 @@ def write_slices_report(findings: SliceReport, *, title: str, target: Path) -> N
 
 def read_content(findings: SliceReport, *, title: str) -> SlicesContent:
     """Put together everything that the page shows."""
-    shown = tuple(_shown(number, finding, findings) for number, finding in enumerate(findings.slices, 1))
-    return SlicesContent(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
-
-
-def _shown(number: int, finding: SliceFinding, findings: SliceReport) -> SliceCard:
     is_rate = findings.kind == "rate"
-    return SliceCard(
-        number=number,
-        finding=finding,
-        condition=finding.where.sentence(),
-        counts=f"{finding.failures:,.0f} / {finding.trials:,}" if is_rate else f"over {finding.trials:,} rows",
-        sql=finding.where.sql(),
-        polars=polars_text(finding.where),
+    shown = tuple(
+        SliceCard(
+            number=number,
+            finding=finding,
+            condition=finding.where.sentence(),
+            counts=f"{finding.failures:,.0f} / {finding.trials:,}" if is_rate else f"over {finding.trials:,} rows",
+            sql=finding.where.sql(),
+            polars=polars_text(finding.where),
+        )
+        for number, finding in enumerate(findings.slices, 1)
     )
+    return SlicesContent(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
 
 
 def _chart(shown: tuple[SliceCard, ...], findings: SliceReport) -> Chart:

@@ -5,9 +5,7 @@ is in `cv_quality.tasks.root_causes.clusters`.
 """
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.frames import FrameReader
-from cv_quality.drops.images import decode_image
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
 from cv_quality.error_analysis.population import Population
 from cv_quality.errors import FrameError
@@ -24,14 +21,13 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
 from cv_quality.tasks.root_causes.clusters import Embedding
 from cv_quality.tasks.verification.tables import EMBEDDINGS
+from cv_quality.tasks.verification.templates import read_images
 
 if TYPE_CHECKING:
     import polars as pl
 
 SUBJECT = "subject_id"
 OWN_EMBEDDING: Final = "model"
-CHUNK_FRAMES: Final = 512
-"""Decoded frames held at a time."""
 
 Vectors = NDArray[np.float32]
 
@@ -66,7 +62,7 @@ def embed_attempts(
         if probes.is_empty():
             continue
         kept.append(probes.drop("vector"))
-        vectors.append(_matrix(probes["vector"]))
+        vectors.append(probes["vector"].explode().to_numpy().reshape(probes.height, -1).astype(np.float32))
         origins.append(subject_origins(probes, enrolled, dimension=vectors[-1].shape[1]))
     nothing = np.empty((0, 1), np.float32)
     return Embedding(
@@ -139,25 +135,10 @@ def _seen(
 def _embedded(
     reader: FrameReader, lux: Mapping[str, float | None], *, backbone: Backbone, threads: int
 ) -> Iterator[tuple[str, Vectors]]:
-    """The frames that can be decoded and have a vector, a bounded number of them in memory."""
-    stored = reader.read(list(lux))
-    with ThreadPoolExecutor(threads) as pool:
-        while chunk := list(islice(stored, CHUNK_FRAMES)):
-            decoded = zip((name for name, _ in chunk), pool.map(_image, (data for _, data in chunk)), strict=True)
-            usable = {name: image for name, image in decoded if image is not None}
-            batch = backbone.embed(list(usable.values()), [lux[name] for name in usable])
-            for name, status, vector in zip(usable, batch.status, batch.embeddings, strict=True):
-                if status == "ok":
-                    yield name, vector
-
-
-def _image(data: bytes) -> NDArray[np.uint8] | None:
-    try:
-        return decode_image(data)
-    except FrameError:
-        return None
-
-
-def _matrix(vectors: "pl.Series") -> Vectors:
-    matrix: Vectors = vectors.explode().to_numpy().reshape(len(vectors), -1).astype(np.float32)
-    return matrix
+    for names, images in read_images(reader, list(lux), threads=threads):
+        decoded = zip(names, images, strict=True)
+        usable = {name: image for name, image in decoded if not isinstance(image, FrameError)}
+        batch = backbone.embed(list(usable.values()), [lux[name] for name in usable])
+        for name, status, vector in zip(usable, batch.status, batch.embeddings, strict=True):
+            if status == "ok":
+                yield name, vector

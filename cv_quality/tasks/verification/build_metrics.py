@@ -4,15 +4,14 @@ Reads counts and comparisons, writes the tables `intervals` and `operating_point
 `cv_quality.metrics.rates`; how a threshold is found in `cv_quality.metrics.operating_points`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from cv_quality.errors import MetricError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.schema import Table
 from cv_quality.metrics.dyadic import pair_rate
 from cv_quality.metrics.operating_points import (
     BothClasses,
@@ -34,6 +33,7 @@ from cv_quality.metrics.point_intervals import (
 from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
 from cv_quality.metrics.trials import ListedTrials
 from cv_quality.metrics.verification import FMR_TARGETS
+from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.build_scores import read_build_scores
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.group_rates import group_rows
@@ -47,9 +47,6 @@ from cv_quality.tasks.verification.tables import (
     METRICS,
     OPERATING_POINTS,
 )
-
-if TYPE_CHECKING:
-    import polars as pl
 
 THRESHOLDS = ("threshold", "threshold_low", "threshold_high")
 GROUP = ("metric", "dimension", "level")
@@ -98,17 +95,19 @@ def measure_build(
     Raises:
         MissingTable: a drop is not compared and counted for one of the models, or the impostor pairs are not counted.
     """
-    import polars as pl
-
-    key = TableKey(build=build)
-    rows = pl.concat([_intervals(lake, build=build, model_build=model, drops=drops) for model in model_builds])
+    rows: list[Row] = []
+    rates: dict[str, dict[str, float]] = {}
     points: list[Row] = []
     curves: list[Row] = []
     groups: list[Row] = []
     for model in model_builds:
+        intervals = _intervals(lake, model_build=model, drops=drops)
+        whole = [row for row in intervals if row["dimension"] == WHOLE and row["value"] is not None]
+        rates[model] = {row["metric"]: row["value"] for row in whole}
         scores = read_build_scores(lake, build=build, model_build=model, drops=drops, comparator=comparator)
         classes = both_classes(scores.genuine_scores, scores.counts)
-        head = {"build_id": build, "model_build_id": model}
+        head = {"model_build_id": model}
+        rows += [head | row for row in intervals]
         decided = _threshold(lake, model, drops)
         threshold = None if decided is None else comparator.oriented(decided)
         own = _points(scores, classes, targets=fmr_targets, threshold=threshold)
@@ -116,22 +115,18 @@ def measure_build(
         curves += [head | _native(row, comparator) for row in _curve(scores, classes)]
         by_group = group_rows(lake, scores, model_build=model, drops=drops, threshold=threshold)
         groups += [head | row for row in by_group]
-    whole = rows.filter(pl.col("dimension") == WHOLE).drop_nulls("value")
     return MeasureSummary(
         build=build,
-        interval_rows=lake.write(INTERVALS, key, rows),
-        point_rows=lake.write(OPERATING_POINTS, key, pl.DataFrame(points, schema=_schema(OPERATING_POINTS))),
-        curve_rows=lake.write(DET_CURVE, key, pl.DataFrame(curves, schema=_schema(DET_CURVE))),
-        group_rows=lake.write(DIFFERENTIALS, key, pl.DataFrame(groups, schema=_schema(DIFFERENTIALS))),
-        rates={
-            model: dict(whole.filter(model_build_id=model).select("metric", "value").iter_rows())
-            for model in model_builds
-        },
+        interval_rows=write_rows(lake, INTERVALS, build, rows),
+        point_rows=write_rows(lake, OPERATING_POINTS, build, points),
+        curve_rows=write_rows(lake, DET_CURVE, build, curves),
+        group_rows=write_rows(lake, DIFFERENTIALS, build, groups),
+        rates=rates,
         undefined_points=sum(point["reason"] is not None for point in points),
     )
 
 
-def _intervals(lake: Lake, *, build: str, model_build: str, drops: Sequence[str]) -> "pl.DataFrame":
+def _intervals(lake: Lake, *, model_build: str, drops: Sequence[str]) -> list[dict[str, Any]]:
     """One row per metric, dimension and level: the drops' counts added up by subject and claimed subject, as a rate."""
     import polars as pl
 
@@ -139,19 +134,14 @@ def _intervals(lake: Lake, *, build: str, model_build: str, drops: Sequence[str]
     counts = counts.group_by(*GROUP, *WHO).agg(pl.col(*COUNTS).sum())
     groups = counts.sort(*GROUP, *WHO).group_by(*GROUP, maintain_order=True)
     levels = groups.agg(*WHO, *COUNTS).collect()
-    overall = {row["metric"]: sum(row["numerator"]) / sum(row["denominator"]) for row in _whole(levels)}
+    whole = levels.filter(dimension=WHOLE).iter_rows(named=True)
+    overall = {row["metric"]: sum(row["numerator"]) / sum(row["denominator"]) for row in whole}
     rows = [_interval(row, overall[row["metric"]]) for row in levels.iter_rows(named=True)]
     untried = [{"metric": metric, "dimension": WHOLE, "level": WHOLE} for metric in METRICS if metric not in overall]
-    rows += [row | asdict(NO_TRIAL) for row in untried]
-    head = {"build_id": build, "model_build_id": model_build}
-    return pl.DataFrame([head | row for row in rows], schema=_schema(INTERVALS))
+    return rows + [row | asdict(NO_TRIAL) for row in untried]
 
 
-def _whole(levels: "pl.DataFrame") -> "Iterator[dict[str, Any]]":
-    return levels.filter(dimension=WHOLE).iter_rows(named=True)
-
-
-def _interval(row: dict[str, Any], overall: float) -> dict[str, object]:
+def _interval(row: dict[str, Any], overall: float) -> dict[str, Any]:
     """The rate of one level; trials between two people are clustered by both."""
     errors, trials = (np.array(row[name], np.int64) for name in COUNTS)
     names, codes = np.unique(np.array([row[name] for name in WHO]), return_inverse=True)
@@ -210,11 +200,3 @@ def _native(row: Row, comparator: Comparator) -> Row:
     written = {name: comparator.written(cast(float, row[name])) for name in THRESHOLDS if row.get(name) is not None}
     bounds = sorted(written[name] for name in THRESHOLDS[1:] if name in written)
     return row | written | dict(zip(THRESHOLDS[1:], bounds, strict=False))
-
-
-def _schema(table: Table) -> "pl.Schema":
-    import polars as pl
-
-    empty = pl.from_arrow(table.arrow_schema.empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return empty.schema

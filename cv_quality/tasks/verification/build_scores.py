@@ -41,18 +41,19 @@ def read_build_scores(
     samples = lake.read(IMPOSTOR_TRIALS, TableKey(build=build)).filter(model_build_id=model_build)
     genuine = _genuine(lake, model_build=model_build, drops=drops, comparator=comparator)
     names = pl.concat([samples["subject_id"], genuine["subject_id"]]).unique().sort()
+    tail = counts.tail.sort("score", "subject_id", "reference_subject_id", descending=True)
+    one, other = (_codes(tail[side], names) for side in ("subject_id", "reference_subject_id"))
     return BuildScores(
         subjects=tuple(names),
         genuine_scores=genuine["score"].to_numpy(),
         genuine_subjects=_codes(genuine["subject_id"], names),
         counts=counts,
-        tail=_tail(counts.tail, names),
+        tail=HighestScores(one, other, tail["score"].to_numpy()),
         trials=_trials(samples, names, n=counts.n),
     )
 
 
 def _genuine(lake: Lake, *, model_build: str, drops: Sequence[str], comparator: Comparator) -> "pl.DataFrame":
-    """Score and subject of every bona fide genuine comparison."""
     import polars as pl
 
     rows = lake.scan(COMPARISONS, [TableKey(build=model_build, drop=drop) for drop in drops])
@@ -65,12 +66,6 @@ def _codes(subjects: "pl.Series", names: "pl.Series") -> Codes:
 
     codes: Codes = subjects.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
     return codes
-
-
-def _tail(rows: "pl.DataFrame", names: "pl.Series") -> HighestScores:
-    ordered = rows.sort("score", "subject_id", "reference_subject_id", descending=True)
-    one, other = (_codes(ordered[side], names) for side in ("subject_id", "reference_subject_id"))
-    return HighestScores(one, other, ordered["score"].to_numpy())
 
 
 def _trials(samples: "pl.DataFrame", names: "pl.Series", *, n: int) -> CrossTrials | None:

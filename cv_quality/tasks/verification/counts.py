@@ -61,10 +61,12 @@ def count_metrics(lake: Lake, *, modality: BiometricModality, build: str, drop: 
     dimensions = [WHOLE, *dimensions]
     compared = _compared(lake, attempts, dimensions, build=build, drop=drop, comparator=modality.comparator)
     trials = {**_attempt_trials(attempts), **compared}
-    parts = [_per_level(rows, metric, dimensions) for metric, rows in trials.items()]
+    parts = [_per_level(rows, metric, dimension) for metric, rows in trials.items() for dimension in dimensions]
     rows = pl.concat(parts).with_columns(build_id=pl.lit(build), drop_id=pl.lit(drop)).select(METRIC_COUNTS.names)
     rows = rows.sort("metric", "dimension", "level", "subject_id", "claimed_subject_id")
-    return CountSummary(build, drop, lake.write(METRIC_COUNTS, key, rows), _totals(rows))
+    whole = rows.filter(dimension=WHOLE).group_by("metric").agg(pl.col("numerator", "denominator").sum())
+    totals = {metric: (errors, trials) for metric, errors, trials in whole.sort("metric").iter_rows()}
+    return CountSummary(build, drop, lake.write(METRIC_COUNTS, key, rows), totals)
 
 
 def _attempt_trials(attempts: "pl.DataFrame") -> "dict[str, pl.DataFrame]":
@@ -110,24 +112,14 @@ def _compared(
     }
 
 
-def _per_level(trials: "pl.DataFrame", metric: str, dimensions: Sequence[str]) -> "pl.DataFrame":
-    """Errors and trials of one metric per dimension, level and subject; a trial counts once in each level."""
+def _per_level(trials: "pl.DataFrame", metric: str, dimension: str) -> "pl.DataFrame":
+    """Errors and trials of one metric per level of a dimension and subject; a trial counts once in each level."""
     import polars as pl
 
-    def counted(dimension: str) -> "pl.DataFrame":
-        once = trials.unique(["trial_id", dimension]) if trials["trial_id"].is_duplicated().any() else trials
-        return once.group_by(pl.col(dimension).alias("level"), "subject_id", "claimed_subject_id").agg(
-            pl.lit(metric).alias("metric"),
-            pl.lit(dimension).alias("dimension"),
-            pl.col("is_error").sum().cast(pl.Int64).alias("numerator"),
-            pl.len().cast(pl.Int64).alias("denominator"),
-        )
-
-    return pl.concat([counted(dimension) for dimension in dimensions])
-
-
-def _totals(rows: "pl.DataFrame") -> dict[str, tuple[int, int]]:
-    import polars as pl
-
-    whole = rows.filter(dimension=WHOLE).group_by("metric").agg(pl.col("numerator", "denominator").sum())
-    return {metric: (errors, trials) for metric, errors, trials in whole.sort("metric").iter_rows()}
+    once = trials.unique(["trial_id", dimension]) if trials["trial_id"].is_duplicated().any() else trials
+    return once.group_by(pl.col(dimension).alias("level"), "subject_id", "claimed_subject_id").agg(
+        pl.lit(metric).alias("metric"),
+        pl.lit(dimension).alias("dimension"),
+        pl.col("is_error").sum().cast(pl.Int64).alias("numerator"),
+        pl.len().cast(pl.Int64).alias("denominator"),
+    )

@@ -80,7 +80,6 @@ def _groups(lake: Lake, scores: BuildScores, *, model_build: str, drops: Sequenc
 def _acquisitions(
     lake: Lake, scores: BuildScores, *, model_build: str, drops: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Attempts and failures to acquire of each subject."""
     import polars as pl
 
     counts = lake.scan(METRIC_COUNTS, [TableKey(build=model_build, drop=drop) for drop in drops])

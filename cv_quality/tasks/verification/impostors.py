@@ -7,7 +7,7 @@ counted is in `cv_quality.metrics.pairs`; thresholds are found on the sum in `cv
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -55,7 +55,7 @@ class BlockInputs:
     """What the blocks of one drop are made of.
 
     Attributes:
-        digest: of the templates, subjects and order on both sides, hexadecimal.
+        digests: of the templates, subjects and order on both sides, hexadecimal.
     """
 
     drop: str
@@ -84,6 +84,8 @@ def count_impostors(
         MissingTable: a drop has no embeddings of `model_build`.
         MetricError: templates cannot be compared, or a score leaves the range that the modality declares.
     """
+    import polars as pl
+
     chosen, comparator = sorted(drops), modality.comparator
     owned = _owned(lake, model_build, chosen, comparator)
     load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop], comparator))
@@ -94,8 +96,12 @@ def count_impostors(
         if not lake.store.exists(key):
             _write_block(lake, key, _count(load(left), load(right), modality))
             computed += 1
-        total, blocks = _sum(total, _read_block(lake, key, comparator.scale)), blocks + 1
-    return ImpostorCounts(build, model_build, total, _samples(outlines.values()), blocks, computed)
+        total, blocks = total + _read_block(lake, key, comparator.scale), blocks + 1
+        if total.tail.height > 2 * TAIL_ROWS:
+            total = total.trimmed(TAIL_ROWS)
+    samples = pl.concat([_no_samples(), *(outline.samples for outline in outlines.values())])
+    samples = samples.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
+    return ImpostorCounts(build, model_build, total, samples, blocks, computed)
 
 
 def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts], *, comparator: Comparator) -> int:
@@ -177,15 +183,11 @@ def _outline(inputs: BlockInputs) -> _Outline:
     sides = {"n_references": inputs.references.subjects, "n_probes": inputs.probes.subjects}
     if inputs.is_all_pairs:
         sides = {"n_frames": inputs.references.subjects}
-    counted = [_per_subject(subjects, name) for name, subjects in sides.items()]
+    counted = [
+        pl.Series("subject_id", subjects, pl.String).value_counts(name=name).cast({name: pl.Int64})
+        for name, subjects in sides.items()
+    ]
     return _Outline(inputs.digests, inputs.is_all_pairs, pl.concat([_no_samples(), *counted], how="diagonal"))
-
-
-def _per_subject(subjects: NDArray[np.str_], name: str) -> "pl.DataFrame":
-    import polars as pl
-
-    rows = pl.DataFrame({"subject_id": subjects}, schema={"subject_id": pl.String})
-    return rows.group_by("subject_id").agg(pl.len().cast(pl.Int64).alias(name))
 
 
 def _no_samples() -> "pl.DataFrame":
@@ -193,14 +195,6 @@ def _no_samples() -> "pl.DataFrame":
 
     columns = IMPOSTOR_TRIALS.names[2:]
     return pl.DataFrame(schema={name: pl.String if name == "subject_id" else pl.Int64 for name in columns})
-
-
-def _samples(outlines: Iterable[_Outline]) -> "pl.DataFrame":
-    """The drops' samples added up by subject."""
-    import polars as pl
-
-    rows = pl.concat([_no_samples(), *(outline.samples for outline in outlines)])
-    return rows.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
 
 
 def _owned(lake: Lake, model_build: str, drops: Sequence[str], comparator: Comparator) -> dict[str, frozenset[str]]:
@@ -258,11 +252,6 @@ def _digest(side: Side) -> str:
     digest.update(np.ascontiguousarray(side.vectors).tobytes())
     digest.update(b"" if side.ranks is None else side.ranks.astype(np.int64).tobytes())
     return digest.hexdigest()
-
-
-def _sum(total: PairCounts, part: PairCounts) -> PairCounts:
-    both = total + part
-    return both.trimmed(TAIL_ROWS) if both.tail.height > 2 * TAIL_ROWS else both
 
 
 def _write_block(lake: Lake, key: str, counts: PairCounts) -> None:

@@ -12,7 +12,7 @@ from cv_quality.modality import of_modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT, dimensions_of
 from cv_quality.tasks.verification.modality import BiometricModality, Comparator
-from cv_quality.tasks.verification.samples import Protocol, drop_facts
+from cv_quality.tasks.verification.samples import drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, EMBEDDINGS
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def attempt_outcomes(
     import polars as pl
 
     key, comparator = TableKey(build=build, drop=drop), modality.comparator
-    protocol = drop_facts(lake, drop).protocol
     rows = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop))
     for table, key_column, dimensions, further in (
         (SUBJECTS, "subject_id", SUBJECT, ["has_image_consent"]),
@@ -51,8 +50,10 @@ def attempt_outcomes(
     ):
         columns = [key_column, *(item.name for item in dimensions), *further]
         rows = rows.join(lake.read(table, TableKey(drop=drop), columns=columns), on=key_column, how="left")
-    rows = rows.join(_statuses(lake, key), on="event_id", how="left")
-    best = _best_scores(lake, key, protocol, comparator)
+    samples = lake.read(EMBEDDINGS, key, columns=["role", "sample_id", "status"]).filter(role="probe").drop("role")
+    rows = rows.join(samples, left_on="event_id", right_on="sample_id", how="left")
+    compared = involved_attempts(lake, build=build, drop=drop, protocol=drop_facts(lake, drop).protocol)
+    best = compared.group_by(pl.col("involved_id").alias("attempt_id")).agg(comparator.best(pl.col("score")))
     rows = rows.join(best, left_on="event_id", right_on="attempt_id", how="left")
     banded = [
         item.bands.of(pl.col(item.name)).alias(item.bands.column) for item in dimensions_of(modality) if item.bands
@@ -60,21 +61,6 @@ def attempt_outcomes(
     rows = _with_outcome(rows.with_columns(banded), build, decision_threshold, comparator)
     table = of_modality(ATTEMPT_OUTCOMES, modality)
     return lake.write(table, key, rows.select(table.names))
-
-
-def _best_scores(lake: Lake, key: TableKey, protocol: Protocol, comparator: Comparator) -> "pl.DataFrame":
-    """The best score of each attempt over the references that it was compared with."""
-    import polars as pl
-
-    assert key.build is not None
-    assert key.drop is not None
-    rows = involved_attempts(lake, build=key.build, drop=key.drop, protocol=protocol)
-    return rows.group_by(pl.col("involved_id").alias("attempt_id")).agg(comparator.best(pl.col("score")))
-
-
-def _statuses(lake: Lake, key: TableKey) -> "pl.DataFrame":
-    rows = lake.read(EMBEDDINGS, key, columns=["role", "sample_id", "status"]).filter(role="probe")
-    return rows.select("sample_id", "status").rename({"sample_id": "event_id"})
 
 
 def _with_outcome(

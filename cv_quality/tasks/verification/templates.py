@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
+from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 CHUNK_FRAMES = 512
+"""Decoded frames held at a time."""
 Outcome = tuple[str, list[float] | None]
 
 
@@ -63,7 +62,7 @@ def embed_drop(
     conditions = {row["frame"]: {name: row[name] for name in names} for row in rows}
     reader = FrameReader(landing, drop, lake.read(FRAME_INDEX, TableKey(drop=drop)))
     outcomes: dict[str, Outcome] = {}
-    for frames, images in _decoded(reader, sorted(conditions), threads=threads):
+    for frames, images in read_images(reader, sorted(conditions), threads=threads):
         outcomes |= _encode(encoder, frames, images, conditions=conditions)
     table = _rows(samples, outcomes, entry=entry, drop=drop)
     lake.write(EMBEDDINGS, TableKey(build=entry.build_id, drop=drop), table)
@@ -82,17 +81,25 @@ def _samples(lake: Lake, drop: str, conditions: Sequence[str]) -> "pl.DataFrame"
     return pl.concat(roles).sort("role", "event_id")
 
 
-def _decoded(
+def read_images(
     reader: FrameReader, frames: Sequence[str], *, threads: int
-) -> Iterator[tuple[list[str], list[NDArray[np.uint8] | FrameError]]]:
-    """Chunks of (names, images); an image that cannot be decoded is its error."""
+) -> Iterator[tuple[list[str], list[Frame | FrameError]]]:
+    """Decode frames in chunks of (names, images), of which one is in memory at a time.
+
+    Args:
+        reader, frames: where the images lie, and which of them.
+        threads: that decode.
+
+    Returns:
+        images in the order of their names; one that cannot be decoded is its error.
+    """
     stored = reader.read(frames)
     with ThreadPoolExecutor(threads) as pool:
         while chunk := list(islice(stored, CHUNK_FRAMES)):
             yield [name for name, _ in chunk], list(pool.map(_image_or_error, (data for _, data in chunk)))
 
 
-def _image_or_error(data: bytes) -> NDArray[np.uint8] | FrameError:
+def _image_or_error(data: bytes) -> Frame | FrameError:
     try:
         return decode_image(data)
     except FrameError as error:
@@ -102,7 +109,7 @@ def _image_or_error(data: bytes) -> NDArray[np.uint8] | FrameError:
 def _encode(
     encoder: Encoder,
     names: list[str],
-    images: "list[NDArray[np.uint8] | FrameError]",
+    images: list[Frame | FrameError],
     *,
     conditions: Mapping[str, Conditions],
 ) -> dict[str, Outcome]:

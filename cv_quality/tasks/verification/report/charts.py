@@ -17,9 +17,9 @@ from cv_quality.reports.drawing import (
     FAINT_INK,
     Chart,
     Row,
-    interval_words,
     level_axis,
     over,
+    rate_row,
     specification,
     tips,
 )
@@ -170,12 +170,7 @@ def _level_row(model: str, rate: Rate, *, level: LevelRates) -> Row:
         "model": model,
         "level": level.level,
         "tone": model if is_ranked else TOO_FEW,
-        "value": rate.value,
-        "low": rate.low,
-        "high": rate.high,
-        "shown": percent(rate.value),
-        "interval": interval_words(rate.low, rate.high),
-        "counts": f"{rate.numerator:,} / {rate.denominator:,}",
+        **rate_row(rate),
         "n_subjects": rate.n_subjects,
         "standing": "enough to rank" if is_ranked else rate.reason or "too few to rank",
     }
@@ -231,23 +226,11 @@ def parity_chart(parity: Parity) -> Chart:
     """Draw the distribution of device score minus re-inferred score."""
     import altair as alt
 
-    x = alt.X(
-        "low:Q",
-        bin="binned",
-        title="device score − re-inferred score",
-        scale=alt.Scale(nice=False),
-        axis=alt.Axis(tickCount=5),
-    )
-    bars = (
-        over([bin_row(item) for item in parity.bins])
-        .mark_bar(color="var(--build)", opacity=0.75, binSpacing=1)
-        .encode(
-            x=x,
-            x2="high:Q",
-            y=alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=alt.Axis(tickCount=4)),
-            tooltip=tips(_PARITY_TIPS),
-        )
-    )
+    scale, axis = alt.Scale(nice=False), alt.Axis(tickCount=5)
+    x = alt.X("low:Q", bin="binned", title="device score − re-inferred score", scale=scale, axis=axis)
+    y = alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=alt.Axis(tickCount=4))
+    bars = over([bin_row(item) for item in parity.bins]).mark_bar(color=BUILD_INK, opacity=0.75, binSpacing=1)
+    bars = bars.encode(x=x, x2="high:Q", y=y, tooltip=tips(_PARITY_TIPS))
     title = "Device score against re-inference"
     words = f"{title}: mean absolute difference {parity.mean_difference:.2g} over {parity.n:,} comparisons."
     return Chart("chart-parity", title, words, specification(bars, height=200, alt_text=title))

@@ -127,10 +127,19 @@ def read_headlines(source: ReportSource) -> tuple[Headline, ...]:
         for row in lake.read(INTERVALS, TableKey(build=scope.build)).to_dicts()
         if row["dimension"] == "all"
     }
+    missing = undefined("no such attempt was made")
     return (
         *(_target_headline(points, scope=scope, target=target) for target in targets),
         *_fixed_headlines(points, scope=scope),
-        *(_overall_headline(metric, scope=scope, overall=overall) for metric in _MEANINGS),
+        *(
+            Headline(
+                name=metric.upper(),
+                meaning=meaning,
+                rates=pair_of({model: overall.get((model, metric), missing) for model in scope.models}, scope=scope),
+                query=interval_query(scope, metric=metric, dimension="all"),
+            )
+            for metric, meaning in _MEANINGS.items()
+        ),
     )
 
 
@@ -190,11 +199,8 @@ def _fixed_headlines(rows: Sequence[Row], *, scope: Scope) -> tuple[Headline, ..
 
 
 def _point_query(scope: Scope, point: str, target: float | None) -> Query:
-    return rows_query(
-        OPERATING_POINTS,
-        build=scope.build,
-        where={"model_build_id": scope.models, "point": point, "fmr_target": target},
-    )
+    where = {"model_build_id": scope.models, "point": point, "fmr_target": target}
+    return rows_query(OPERATING_POINTS, build=scope.build, where=where)
 
 
 _MEANINGS = {
@@ -202,16 +208,6 @@ _MEANINGS = {
     "frr": "genuine attempts that ended without acceptance",
     "far": "zero-effort impostor attempts accepted",
 }
-
-
-def _overall_headline(metric: str, *, scope: Scope, overall: Mapping[tuple[str, str], Rate]) -> Headline:
-    missing = undefined("no such attempt was made")
-    return Headline(
-        name=metric.upper(),
-        meaning=_MEANINGS[metric],
-        rates=pair_of({model: overall.get((model, metric), missing) for model in scope.models}, scope=scope),
-        query=interval_query(scope, metric=metric, dimension="all"),
-    )
 
 
 def interval_query(scope: Scope, *, metric: str, dimension: str) -> Query:

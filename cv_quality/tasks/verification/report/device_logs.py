@@ -67,16 +67,12 @@ class DeviceLogs:
 
 def read_device_logs(source: ReportSource) -> DeviceLogs:
     """Read latency and parity of the build on its drops."""
-    wanted = sorted(
-        (item for item in dimensions_of(source.modality) if item.name in LATENCY_DIMENSIONS),
-        key=lambda item: LATENCY_DIMENSIONS.index(item.name),
-    )
-    found = [_read_latency(source, dimension) for dimension in wanted]
+    recorded = {item.name: item for item in dimensions_of(source.modality)}
+    found = [_read_latency(source, recorded[name]) for name in LATENCY_DIMENSIONS if name in recorded]
     return DeviceLogs(tuple(item for item in found if item.groups), _read_parity(source))
 
 
 def _read_latency(source: ReportSource, dimension: Dimension) -> LatencyGroups:
-    """Latency by one column of the attempts, over the attempts that have both."""
     import polars as pl
 
     scope, name, order, latency = source.scope, dimension.name, level_order(dimension), pl.col("device_latency_ms")

@@ -16,6 +16,8 @@ from cv_quality.tasks.verification.tables import DIFFERENTIALS
 
 METRICS = ("fnmr", "fmr", "fta")
 """The rates in the order of the page."""
+KEY = ("attribute", "metric", "level", "other_level")
+Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,8 @@ class Attribute:
 def read_groups(source: ReportSource) -> tuple[Attribute, ...]:
     """Read every attribute of which at least two groups are known."""
     scope = source.scope
-    found = {
-        model: {
-            _key(row): row for row in model_rows(source.lake, DIFFERENTIALS, build=scope.build, model=model).to_dicts()
-        }
-        for model in scope.models
-    }
+    rows = {model: model_rows(source.lake, DIFFERENTIALS, build=scope.build, model=model) for model in scope.models}
+    found = {model: own.rows_by_key(KEY, named=True, include_key=True, unique=True) for model, own in rows.items()}
     own = found[scope.build]
     labels = {item.level_column: item.level_label for item in counted_dimensions(source.modality)}
     return tuple(
@@ -65,13 +63,6 @@ def read_groups(source: ReportSource) -> tuple[Attribute, ...]:
         )
         for attribute in sorted({key[0] for key in own})
     )
-
-
-Key = tuple[str, str, str, str]
-
-
-def _key(row: Mapping[str, Any]) -> Key:
-    return row["attribute"], row["metric"], row["level"], row["other_level"]
 
 
 def _ordered(keys: Iterable[Key]) -> list[Key]:

@@ -87,7 +87,6 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
 
 
 def _methods(headlines: Sequence[Headline], dimensions: Sequence[DimensionRates]) -> list[str]:
-    """The interval methods behind the numbers on the page."""
     headline = [rate for item in headlines for rate in (item.rates.build, item.rates.baseline)]
     levels = [level.rates.build for dimension in dimensions for level in dimension.levels]
     methods = (rate.method for rate in (*headline, *levels) if rate is not None and rate.method)

@@ -1,6 +1,7 @@
 """Small pictures for people who watch a run: one PNG, no page. The report's own charts are in `charts`."""
 
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.reports.drawing import over
 from cv_quality.tasks.verification.modality import Comparator
 from cv_quality.tasks.verification.report.curves import score_axis
 from cv_quality.tasks.verification.tables import COMPARISONS
@@ -34,19 +35,12 @@ def score_histogram(lake: Lake, *, build: str, drop: str, comparator: Comparator
         .len("comparisons")
         .sort("comparison", "score")
     )
-    bars = (
-        alt.Chart(alt.InlineData(values=binned.to_dicts()))
-        .mark_bar(opacity=0.6, width=320 / BINS)
-        .encode(
-            x=alt.X("score:Q", scale=alt.Scale(domain=[low, high], nice=False), title="score"),
-            y=alt.Y("comparisons:Q", stack=None, title=None),
-            color=alt.Color("comparison:N", scale=alt.Scale(range=["#0b6e99", "#c2571a"]), title=None),
-        )
+    bars = over(binned.to_dicts()).mark_bar(opacity=0.6, width=320 / BINS)
+    bars = bars.encode(
+        x=alt.X("score:Q", scale=alt.Scale(domain=[low, high], nice=False), title="score"),
+        y=alt.Y("comparisons:Q", stack=None, title=None),
+        color=alt.Color("comparison:N", scale=alt.Scale(range=["#0b6e99", "#c2571a"]), title=None),
     )
-    rule = (
-        alt.Chart(alt.InlineData(values=[{"score": decision_threshold}]))
-        .mark_rule(strokeDash=[4, 3])
-        .encode(x="score:Q")
-    )
+    rule = over([{"score": decision_threshold}]).mark_rule(strokeDash=[4, 3]).encode(x="score:Q")
     spec = (bars + rule).properties(width=360, height=140).to_dict()
     return bytes(vl_convert.vegalite_to_png(spec, scale=1.5))

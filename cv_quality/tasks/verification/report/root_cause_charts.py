@@ -14,9 +14,9 @@ from cv_quality.reports.drawing import (
     BUILD_INK,
     Chart,
     Row,
-    interval_words,
     level_axis,
     over,
+    rate_row,
     specification,
     tips,
 )
@@ -125,17 +125,8 @@ def trend_chart(view: SliceView, *, id: str) -> Chart:
 
 def _trend_row(point: TrendPoint, *, is_own: bool) -> Row:
     rate = point.rate
-    return {
-        "build": point.build,
-        "value": rate.value,
-        "low": rate.low if rate.has_interval else rate.value,
-        "high": rate.high if rate.has_interval else rate.value,
-        "shown": percent(rate.value),
-        "interval": interval_words(rate.low, rate.high),
-        "counts": f"{rate.numerator:,} / {rate.denominator:,}",
-        "n_subjects": rate.n_subjects,
-        "is_own": is_own,
-    }
+    row = {"build": point.build, **rate_row(rate), "n_subjects": rate.n_subjects, "is_own": is_own}
+    return row if rate.has_interval else {**row, "low": rate.value, "high": rate.value}
 
 
 def endings_chart(endings: Sequence[Endings], *, id: str) -> Chart:
@@ -229,11 +220,10 @@ def map_chart(item: SaliencyMap, *, id: str, sample: str) -> Chart:
     import altair as alt
 
     rows, height, width = _map_rows(item)
-    low, high = "var(--baseline)", "var(--build)"
-    axis = None
-    x = alt.X("column:O", axis=axis, scale=alt.Scale(domain=list(range(width)), padding=0))
-    y = alt.Y("row:O", axis=axis, scale=alt.Scale(domain=list(range(height)), padding=0))
-    ink = alt.Color("value:Q", scale=alt.Scale(type="threshold", domain=[0], range=[low, high]), legend=None)
+    x = alt.X("column:O", axis=None, scale=alt.Scale(domain=list(range(width)), padding=0))
+    y = alt.Y("row:O", axis=None, scale=alt.Scale(domain=list(range(height)), padding=0))
+    scale = alt.Scale(type="threshold", domain=[0], range=[BASELINE_INK, BUILD_INK])
+    ink = alt.Color("value:Q", scale=scale, legend=None)
     strength = alt.Opacity("value:Q", scale=alt.Scale(domain=[-1, 0, 1], range=[1, 0, 1]), legend=None)
     cells = over(rows).mark_rect().encode(x=x, y=y, color=ink, opacity=strength, tooltip=tips(_MAP_TIPS))
     title = {"integrated_gradients": "Integrated gradients", "occlusion": "Occlusion"}.get(item.method, item.method)
