@@ -24,8 +24,9 @@ from cv_quality.error_analysis.decomposition import (
 from cv_quality.error_analysis.slice_report import Kind, figure
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.error_analysis.two_tables import NAMES, read_rows, require_tables, shared_columns
+from cv_quality.metrics.bootstrap_kernels import Floats
 from cv_quality.metrics.rates import LEVEL, percent, require_level
-from cv_quality.metrics.resampling import REPLICATES, Floats, require_replicates
+from cv_quality.metrics.resampling import REPLICATES, require_replicates
 from cv_quality.metrics.results import JsonValue, Result
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.cube_kernels import count_cells, expand_cells, gains
 from cv_quality.error_analysis.encoding import Bytes, Encoded, EncodedColumn, Mask
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 from cv_quality.metrics.compiled import compiled
-from cv_quality.metrics.resampling import Codes, Floats
 
 Counts = TypeVar("Counts", NDArray[np.int32], Floats)
 MAX_CELLS: Final = 2_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.encoding import Bytes
-from cv_quality.metrics.resampling import Codes, Floats
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 
 Counts = NDArray[np.int32] | Floats
 

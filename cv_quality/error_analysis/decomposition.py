@@ -12,7 +12,8 @@ from typing import TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.resampling import Codes, Floats, seeded, subject_weights
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
+from cv_quality.metrics.resampling import seeded, subject_weights
 
 Exact: TypeAlias = NDArray[np.object_]
 """An array of fractions."""

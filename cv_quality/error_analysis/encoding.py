@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cv_quality.error_analysis.slice_report import Kind
 from cv_quality.error_analysis.slices import Predicate, Slice, Value, is_missing
 from cv_quality.errors import SliceError, near
-from cv_quality.metrics.resampling import Codes
+from cv_quality.metrics.bootstrap_kernels import Codes
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,7 +13,7 @@ from cv_quality.error_analysis.decomposition import Rows
 from cv_quality.error_analysis.slice_report import Kind
 from cv_quality.error_analysis.slices import Slice, is_missing
 from cv_quality.errors import SliceError, near
-from cv_quality.metrics.resampling import Codes, Floats
+from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 
 if TYPE_CHECKING:
     import polars as pl

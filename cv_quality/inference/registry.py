@@ -6,7 +6,6 @@ must say beyond the keys of every build is its modality's to check.
 """
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Set
@@ -72,20 +71,6 @@ class ModelEntry:
     preprocessing: tuple[Step, ...]
     detector: DetectorEntry | None = None
     flip_augment: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of all that decides an embedding: model, preprocessing, detector and mirroring.
-
-        Two builds may share a model file and still embed differently, which the file's digest cannot show.
-        """
-        parts = {
-            "model": self.sha256,
-            "preprocessing": [repr(step) for step in self.preprocessing],
-            "detector": None if self.detector is None else [self.detector.sha256, self.detector.score_threshold],
-            "flip_augment": self.flip_augment,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class BuildEntry(Protocol):

@@ -227,19 +227,6 @@ def test_entries_and_model_files_on_s3_are_read_through_the_endpoint_of_the_depl
             assert path.is_relative_to(tmp_path / "cache")
 
 
-def test_the_fingerprint_tells_apart_builds_that_share_a_model_file(registered: Registered) -> None:
-    steps: list[Any] = ["gray", {"resize": [16, 16]}]
-    registered(b"x", build_id="a", preprocessing=steps)
-    registered(b"x", build_id="b", preprocessing=[*steps, {"tone_curve": {"below_lux": 10, "gamma": 0.5}}])
-    registry = ModelRegistry(
-        registered(b"x", build_id="c", preprocessing=steps, decision_threshold=0.1), modalities=MODALITIES
-    )
-    a, b, c = (registry.model_entry(build_id) for build_id in "abc")
-    assert a.sha256 == b.sha256
-    assert a.fingerprint != b.fingerprint
-    assert a.fingerprint == c.fingerprint, "the threshold does not change an embedding"
-
-
 def test_the_example_registry_of_the_documentation_is_well_formed() -> None:
     folder = Path(__file__).parents[2] / "docs" / "examples" / "registry-faces"
     entry = ModelRegistry(str(folder), modalities=MODALITIES).model_entry("mobilefacenet")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from cv_quality.error_analysis.explanations.aggregation import pooled
 from cv_quality.error_analysis.explanations.pair_score import Pairs, PairScore
 from cv_quality.error_analysis.explanations.saliency import CELLS, Explainer, Image
-from cv_quality.metrics.resampling import Floats, seeded
+from cv_quality.metrics.bootstrap_kernels import Floats
+from cv_quality.metrics.resampling import seeded
 
 Groups = Mapping[str, tuple[Pairs, NDArray[np.float32]]]
 """Pairs and their maps `[n, h, w]` by the name of the group."""
