@@ -43,7 +43,8 @@ def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
         except pl.exceptions.ComputeError as error:
             raise SliceError(f"{path}: not a readable Parquet file: {error}") from error
         return
-    with tempfile.TemporaryDirectory(prefix="cvq-table-") as folder:
+    # A sink that failed may still be closing its file when the folder goes.
+    with tempfile.TemporaryDirectory(prefix="cvq-table-", ignore_cleanup_errors=True) as folder:
         target = Path(folder) / "table.parquet"
         # Compressed files are taken for commas.
         _as_parquet(path, target, separator=max(",;\t", key=lambda mark: header.count(mark.encode())))
