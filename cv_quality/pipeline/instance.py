@@ -29,7 +29,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 def prepare_home(home: Path) -> Path:
-    """The instance folder, with its configuration unless one lies there already."""
+    """Make the instance folder, with its configuration unless one lies there already."""
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         copyfile(Path(__file__).parent / "dagster.yaml", home / "dagster.yaml")
@@ -70,6 +70,12 @@ def backfill_grid(
     workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track, task: Task = TASKS[0]
 ) -> list[dict[str, object]]:
     """Score each of `builds` on each of `drops`, whether or not it was done before; all of them when none is named.
+
+    Args:
+        workspace: whose lake and registry are used.
+        builds, drops: the sides of the grid.
+        track: shows how far the scoring has come.
+        task: whose builds and drops they are.
 
     Raises:
         DropError: a drop is not validated in the lake; the near ones are named.

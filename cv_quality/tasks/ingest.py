@@ -80,11 +80,7 @@ def _validate(context: StageContext) -> "ValidationSummary":
 
 
 _PARSE_RULES = (
-    rows_rule(
-        DROP_FILES,
-        "rows in = rows valid + rows quarantined",
-        "rows_in <> rows_valid + rows_quarantined",
-    ),
+    rows_rule(DROP_FILES, "rows in = rows valid + rows quarantined", "rows_in <> rows_valid + rows_quarantined"),
     rows_rule(DROP_FILES, "rows in = rows that the manifest declares", "rows_in <> rows_declared"),
     query_rule(
         DROP_FILES,
@@ -105,9 +101,7 @@ _PARSE_RULES = (
         f"> {MAX_QUARANTINED_SHARE} * (SELECT sum(rows_in) FROM drop_files)",
     ),
     query_rule(
-        DROP_FILES,
-        "the drop holds at least one valid event",
-        f"SELECT 'empty drop' AS found WHERE {_SUM_RAW} = 0",
+        DROP_FILES, "the drop holds at least one valid event", f"SELECT 'empty drop' AS found WHERE {_SUM_RAW} = 0"
     ),
     query_rule(
         FRAME_INDEX,
