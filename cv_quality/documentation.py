@@ -84,11 +84,11 @@ PAGES: dict[str, Callable[[Sequence[Task]], str]] = {"gates.md": gates, "running
 BEGIN, END = "<!-- begin: follows from the declarations, `make docs` -->", "<!-- end -->"
 
 
-def filled(page: str, tasks: Sequence[Task] = TASKS) -> str:
+def filled(page: str) -> str:
     """Renew the derived part of a page, and return its text."""
     text = (DOCS / page).read_text()
     head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n\n{PAGES[page](tasks)}\n\n{END}{rest.split(END)[1]}"
+    return f"{head}{BEGIN}\n\n{PAGES[page](TASKS)}\n\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":

@@ -67,20 +67,20 @@ def materialize_due(
 
 
 def backfill_grid(
-    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track, task: Task = TASKS[0]
+    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track
 ) -> list[dict[str, object]]:
-    """Score each of `builds` on each of `drops`, whether or not it was done before; all of them when none is named.
+    """Score each of `builds` on each of `drops` of the first task, whether or not it was done before.
 
     Args:
         workspace: whose lake and registry are used.
-        builds, drops: the sides of the grid.
+        builds, drops: the sides of the grid; all of them when none is named.
         track: shows how far the scoring has come.
-        task: whose builds and drops they are.
 
     Raises:
         DropError: a drop is not validated in the lake; the near ones are named.
         RegistryError: a build is not in the registry; the near ones are named.
     """
+    task = TASKS[0]
     freshness = Freshness(workspace, task)
     *_, last = task.of_phase("ingest")
     validated = [drop for drop in freshness.drops if freshness.state(last, TableKey(drop=drop)) == "passed"]

@@ -48,12 +48,12 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     return StageResult("marts", "warehouse", numbers, summary.seconds)
 
 
-def write_dbt_models(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> None:
+def write_dbt_models(workspace: Workspace) -> None:
     """Write the models that follow from the tables into `dbt_project/`, for work with dbt alone."""
     from cv_quality.lake.dbt_models import DBT_PROJECT
     from cv_quality.lake.warehouse import write_generated
 
-    write_generated(DBT_PROJECT, warehouse_source(workspace, tasks))
+    write_generated(DBT_PROJECT, warehouse_source(workspace))
 
 
 def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "WarehouseSource":

@@ -127,18 +127,6 @@ PARSE = Stage(
     ),
 )
 
-_REFERENCES = (
-    reference_rule(VALIDATED_ATTEMPTS, "subject_id", SUBJECTS),
-    reference_rule(VALIDATED_ATTEMPTS, "claimed_subject_id", SUBJECTS, "subject_id"),
-    reference_rule(VALIDATED_ATTEMPTS, "device_id", DEVICES),
-    reference_rule(VALIDATED_ATTEMPTS, "reference_id", VALIDATED_ENROLS),
-    reference_rule(VALIDATED_ATTEMPTS, "frame", FRAME_INDEX),
-    reference_rule(VALIDATED_ENROLS, "subject_id", SUBJECTS),
-    reference_rule(VALIDATED_ENROLS, "device_id", DEVICES),
-    reference_rule(VALIDATED_ENROLS, "frame", FRAME_INDEX),
-    reference_rule(VALIDATED_STREAMS, "device_id", DEVICES),
-)
-
 _VALIDATE_RULES = (
     query_rule(
         QUARANTINE_VALIDATE,
@@ -158,7 +146,15 @@ _VALIDATE_RULES = (
         "SELECT 'nothing to evaluate' AS found WHERE "
         "(SELECT count(*) FROM validated_attempts) + (SELECT count(*) FROM validated_streams) = 0",
     ),
-    *_REFERENCES,
+    reference_rule(VALIDATED_ATTEMPTS, "subject_id", SUBJECTS),
+    reference_rule(VALIDATED_ATTEMPTS, "claimed_subject_id", SUBJECTS, "subject_id"),
+    reference_rule(VALIDATED_ATTEMPTS, "device_id", DEVICES),
+    reference_rule(VALIDATED_ATTEMPTS, "reference_id", VALIDATED_ENROLS),
+    reference_rule(VALIDATED_ATTEMPTS, "frame", FRAME_INDEX),
+    reference_rule(VALIDATED_ENROLS, "subject_id", SUBJECTS),
+    reference_rule(VALIDATED_ENROLS, "device_id", DEVICES),
+    reference_rule(VALIDATED_ENROLS, "frame", FRAME_INDEX),
+    reference_rule(VALIDATED_STREAMS, "device_id", DEVICES),
 )
 
 VALIDATE = Stage(
