@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def drop_builds(workspace: Workspace, *, modalities: Sequence[str] | None = None) -> dict[str, str]:
-    """Each parsed drop's own build, of the drops of these modalities; of all drops by default."""
+    """Read each parsed drop's own build, of the drops of these modalities; of all drops by default."""
     lake, found = workspace.lake, {}
     for key in lake.keys(DROP_FILES):
         first = lake.first(DROP_FILES, key, columns=("build_id", "modality"))
@@ -26,12 +26,12 @@ def drop_builds(workspace: Workspace, *, modalities: Sequence[str] | None = None
 
 
 def own_drops(workspace: Workspace, build: str) -> list[str]:
-    """The drops in the lake that were recorded with `build`, sorted."""
+    """List the drops in the lake that were recorded with `build`, sorted."""
     return sorted(drop for drop, own in drop_builds(workspace).items() if own == build)
 
 
 def scoring_builds(workspace: Workspace, build: str) -> list[str]:
-    """Whose models score the drops of `build`: its own, then its baseline's.
+    """List the builds whose models score the drops of `build`: itself, then its baseline.
 
     Raises:
         RegistryError: the registry does not know the build, or the one that it follows.
@@ -41,7 +41,7 @@ def scoring_builds(workspace: Workspace, build: str) -> list[str]:
 
 
 def predecessors(workspace: Workspace, build: str) -> Iterator[str]:
-    """The builds that `build` follows, up to the first that the registry cannot read, or to the limit."""
+    """Follow a build to those before it, up to the first that the registry cannot read, or to the limit."""
     before, seen = workspace.registry.baseline(build), {build}
     while before is not None and before not in seen and len(seen) <= MAX_PREDECESSORS:
         yield before
@@ -54,7 +54,7 @@ def predecessors(workspace: Workspace, build: str) -> Iterator[str]:
 
 
 def modality_of(workspace: Workspace, key: TableKey) -> Modality:
-    """The modality of a parsed drop, or of a build.
+    """Find the modality of a parsed drop, or of a build.
 
     Raises:
         SettingsError: no task has it.

@@ -18,7 +18,7 @@ from cv_quality.tasks import TASKS, open_workspace
 
 
 def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.Definitions:
-    """Assets, checks, jobs and sensors of the tasks over the stores of `settings`."""
+    """Build the assets, checks, jobs and sensors of the tasks over the stores of `settings`."""
     return dg.Definitions(
         assets=[*(asset for task in tasks for asset in task_assets(task, tasks)), marts_asset(tasks)],
         jobs=[job for task in tasks for job in task_jobs(task, tasks)],

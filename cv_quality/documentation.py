@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cv_quality.lake.schema import Column, Table
-from cv_quality.modality import Modality, level_column
+from cv_quality.modality import condition_columns
 from cv_quality.stage import Stage, Task
 from cv_quality.tasks import TASKS
 
@@ -18,18 +18,22 @@ KEYS = {"drop": "drop", "build": "build", "build_drop": "build x drop"}
 def gates(tasks: Sequence[Task]) -> str:
     """List every gate with its key and what it asks beyond the schema, in the order of the data."""
     stages = {stage.name: stage for task in tasks for stage in task.stages if stage.writes}.values()
-    rows = (f"| `{stage.name}` | {KEYS[stage.key]} | {stage.gate} |" for stage in stages)
-    return "\n".join(["| gate | key | what it asks beyond the schema |", "|---|---|---|", *rows])
+    rows = (f"`{stage.name}` | {KEYS[stage.key]} | {stage.gate}" for stage in stages)
+    return _grid("gate | key | what it asks beyond the schema", rows)
 
 
 def jobs(tasks: Sequence[Task]) -> str:
     """List every job with its partitions and the assets that it makes, in the order of the data."""
     found = [(f"{task.name}_{job}", task.of_job(job)) for task in tasks for job in task.jobs]
     rows = (
-        f"| `{job}` | {KEYS[stages[0].key]} | {_names(asset for stage in stages for asset in stage.assets)} |"
+        f"`{job}` | {KEYS[stages[0].key]} | {_names(asset for stage in stages for asset in stage.assets)}"
         for job, stages in found
     )
-    return "\n".join(["| job | partition | assets, each after what it is made of |", "|---|---|---|", *rows])
+    return _grid("job | partition | assets, each after what it is made of", rows)
+
+
+def _grid(header: str, rows: Iterable[str]) -> str:
+    return "\n".join([f"| {header} |", "|---|---|---|", *(f"| {row} |" for row in rows)])
 
 
 def _names(names: Iterable[str]) -> str:
@@ -41,38 +45,29 @@ def tables(tasks: Sequence[Task]) -> str:
     parts = {
         table.name: _table(task, stage, table) for task in tasks for stage in task.stages for table in stage.writes
     }
-    return "\n\n".join([*parts.values(), *(_conditions(modality) for task in tasks for modality in task.modalities)])
+    conditions = (
+        f"### Conditions of {modality.name}\n\n{_columns(condition_columns(modality, is_banded=True))}"
+        for task in tasks
+        for modality in task.modalities
+    )
+    return "\n\n".join([*parts.values(), *conditions])
 
 
 def _table(task: Task, writer: Stage, table: Table) -> str:
-    readers = [stage.name for stage in task.stages if table in stage.reads]
+    readers = _names(stage.name for stage in task.stages if table in stage.reads)
     where = " It is a metric table of the warehouse, `fct_" + table.name + "`." if table.mart else ""
-    read = f"; read by {', '.join(f'`{name}`' for name in readers)}" if readers else ""
-    key = ", ".join(f"`{name}`" for name in table.unique)
-    return "\n".join(
-        [
-            f"### {table.name}",
-            "",
-            f"One row: {table.grain}. One file per {KEYS[table.key]}, written by `{writer.name}`{read}.{where}"
-            + (f" A row is identified by {key}." if key else "")
-            + (" The conditions of the modality are further columns." if table.conditions else ""),
-            "",
-            *_columns(table),
-        ]
+    read = f"; read by {readers}" if readers else ""
+    key = f" A row is identified by {_names(table.unique)}." if table.unique else ""
+    more = " The conditions of the modality are further columns." if table.conditions else ""
+    text = (
+        f"One row: {table.grain}. One file per {KEYS[table.key]}, written by `{writer.name}`{read}.{where}{key}{more}"
     )
+    return f"### {table.name}\n\n{text}\n\n{_columns(table)}"
 
 
-def _conditions(modality: Modality) -> str:
-    levels = (level_column(item) for item in modality.conditions if item.bands)
-    columns = [item.column for item in modality.conditions]
-    return "\n".join([f"### Conditions of {modality.name}", "", *_columns((*columns, *levels))])
-
-
-def _columns(columns: Iterable[Column]) -> Iterator[str]:
-    yield "| column | type | meaning |"
-    yield "|---|---|---|"
-    for column in columns:
-        yield f"| `{column.name}` | {column.kind} | {'; '.join(_meaning(column))} |"
+def _columns(columns: Iterable[Column]) -> str:
+    rows = (f"`{column.name}` | {column.kind} | {'; '.join(_meaning(column))}" for column in columns)
+    return _grid("column | type | meaning", rows)
 
 
 def _meaning(column: Column) -> Iterator[str]:
@@ -89,11 +84,11 @@ PAGES: dict[str, Callable[[Sequence[Task]], str]] = {"gates.md": gates, "running
 BEGIN, END = "<!-- begin: follows from the declarations, `make docs` -->", "<!-- end -->"
 
 
-def filled(page: str, tasks: Sequence[Task] = TASKS) -> str:
-    """The text of a page with its derived part renewed."""
+def filled(page: str) -> str:
+    """Renew the derived part of a page, and return its text."""
     text = (DOCS / page).read_text()
     head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n\n{PAGES[page](tasks)}\n\n{END}{rest.split(END)[1]}"
+    return f"{head}{BEGIN}\n\n{PAGES[page](TASKS)}\n\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":

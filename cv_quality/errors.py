@@ -107,7 +107,7 @@ class WarehouseError(CvQualityError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the known names nearest to `name`, or all of them when none is near.
+    """Name the known names nearest to `name`, or all of them when none is near.
 
     >>> near("face-1.l", ["face-1.1", "iris-2.0"])
     'did you mean face-1.1?'

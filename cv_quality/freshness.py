@@ -56,7 +56,7 @@ class Freshness:
         return self.builds.get(build, [])
 
     def models(self, build: str) -> list[str]:
-        """Whose models score the drops of a build; asked of the registry once.
+        """List the builds whose models score the drops of a build; asked of the registry once.
 
         Raises:
             RegistryError: it does not know the build, or the one that it follows.
@@ -66,11 +66,11 @@ class Freshness:
         return self._models[build]
 
     def cells(self, build: str) -> list[TableKey]:
-        """Every (model, drop) that a build's numbers are made of."""
+        """List every (model, drop) that a build's numbers are made of."""
         return [TableKey(build=model, drop=drop) for drop in self.own_drops(build) for model in self.models(build)]
 
     def history(self, build: str) -> dict[str, list[str]]:
-        """The builds that a build follows, the nearest first, each with its own drops.
+        """Find the builds that a build follows, the nearest first, each with its own drops.
 
         A build before whose own drops are not all scored by itself is left out: what it lacks would pass for a trend.
         """
@@ -86,7 +86,7 @@ class Freshness:
         return found
 
     def inputs(self, stage: Stage, key: TableKey) -> list[Node]:
-        """Who wrote what the stage reads for a key, each with its own key."""
+        """List the stages that wrote what a stage reads for a key, each with its own key."""
         writers = {(writer := self.task.writers[table.name]).name: writer for table in stage.reads}.values()
         return [(writer, own) for writer in writers for own in self._keys(stage, key, writer)]
 
@@ -104,39 +104,35 @@ class Freshness:
         return list(dict.fromkeys([*self.cells(build), *earlier]))
 
     def state(self, stage: Stage, key: TableKey) -> State:
-        """Where a stage stands for a key."""
+        """Tell where a stage stands for a key."""
         known = self._states.get((stage.name, key))
         if known is None:
-            known = self._states[stage.name, key] = self._state(stage, key)
+            inputs = self.inputs(stage, key)
+            if (not inputs and not stage.source) or any(self.state(*node) != "passed" for node in inputs):
+                known = "waiting"
+            elif (record := self.record(stage, key)) is None or not self._is_current(record, stage, key, inputs):
+                known = "due"
+            else:
+                known = "passed" if record.passed else "refused"
+            self._states[stage.name, key] = known
         return known
 
     def furthest(self, stages: Sequence[Stage], key: TableKey) -> State:
-        """The state of the first of these stages that has not passed; "passed" when all have."""
+        """Find the state of the first of these stages that has not passed; "passed" when all have."""
         states = (self.state(stage, key) for stage in stages)
         return next((state for state in states if state != "passed"), "passed")
 
-    def _state(self, stage: Stage, key: TableKey) -> State:
-        inputs = self.inputs(stage, key)
-        if (not inputs and not stage.source) or any(self.state(*node) != "passed" for node in inputs):
-            return "waiting"
-        record = self.record(stage, key)
-        if record is None or not self._is_current(record, stage, key, inputs):
-            return "due"
-        return "passed" if record.passed else "refused"
-
     def _is_current(self, record: Record, stage: Stage, key: TableKey, inputs: list[Node]) -> bool:
+        """Tell whether a result still holds.
+
+        What was taken in stays as it is: whether another delivery has arrived since is planning's question. A result
+        from before stages recorded what they read holds where the files looked into are the ones judged, and the tables
+        written have the columns of today.
+        """
         if stage.source:
-            # Whether another delivery has arrived since is planning's question: what was taken in stays as it is.
             return True
         if record.delivery:
             return record.delivery == self.identity(stage, key)
-        return self._is_kept(record, stage, key, inputs)
-
-    def _is_kept(self, record: Record, stage: Stage, key: TableKey, inputs: list[Node]) -> bool:
-        """Whether a result from before stages recorded what they read still holds.
-
-        It does where the files looked into are the ones judged, and the tables written have the columns of today.
-        """
         judged = [self.record(*node) for node in inputs]
         known = {name: digest for item in judged if item for name, digest in item.judged.items()}
         if any(known.get(name, digest) != digest for name, digest in record.judged.items()):
@@ -145,19 +141,19 @@ class Freshness:
         return all(lake.has_columns(of_modality(table, modality), key_for(table, key)) for table in stage.writes)
 
     def identity(self, stage: Stage, key: TableKey) -> str:
-        """What the stage would be made of now."""
+        """Identify what the stage would be made of now."""
         if stage.source:
             return stage.source(self.workspace, key)
         return f"{key}@{self._digest(self.inputs(stage, key))}"
 
     def is_due(self, stages: Sequence[Stage], key: TableKey) -> bool:
-        """Whether a run of these stages has something to do, and all that they read of others has passed."""
+        """Tell whether a run of these stages has something to do, and all that they read of others has passed."""
         return self.furthest(stages, key) == "due" and all(
             self.state(*node) == "passed" for node in self._outside(stages, key)
         )
 
     def work_identity(self, stages: Sequence[Stage], key: TableKey) -> str:
-        """What a run of several stages for a key would be made of: all that they read of others."""
+        """Identify what a run of several stages for a key would be made of: all that they read of others."""
         return f"{key}@{self._digest(self._outside(stages, key))}"
 
     def _outside(self, stages: Sequence[Stage], key: TableKey) -> list[Node]:
@@ -172,16 +168,15 @@ class Freshness:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self, stage: Stage, key: TableKey) -> Record | None:
-        """The gate's verdict, or for a stage without tables what its last result was made of."""
-        if (stage.name, key) not in self._records:
-            read = (
-                read_record(self.workspace.lake, stage.name, key) if stage.writes else made(self.workspace, stage, key)
-            )
-            self._records[stage.name, key] = read
-        return self._records[stage.name, key]
+        """Read the gate's verdict, or for a stage without tables what its last result was made of."""
+        known, workspace = (stage.name, key), self.workspace
+        if known not in self._records:
+            read = read_record(workspace.lake, *known) if stage.writes else _read_identity(workspace, stage, key)
+            self._records[known] = read
+        return self._records[known]
 
     def require(self, stage: Stage, key: TableKey) -> str:
-        """The identity of what the stage reads, all of it passed and untouched since.
+        """Require that all that a stage reads has passed and is untouched since; returns its identity.
 
         Raises:
             GateFailed: the gate of something that it reads never ran, failed, or judged other data than lie there now.
@@ -260,12 +255,17 @@ class StageContext:
 
 
 def remember(workspace: Workspace, stage: Stage, key: TableKey, identity: str) -> None:
-    """Remember what the result of a stage without tables was made of."""
+    """Remember what the result of a stage without tables was made of.
+
+    Args:
+        workspace: to write to.
+        stage, key: what was done.
+        identity: of what it read.
+    """
     workspace.lake.store.write_bytes(f"made/{stage.name}/{key}", identity.encode())
 
 
-def made(workspace: Workspace, stage: Stage, key: TableKey) -> Record | None:
-    """What the last result of a stage without tables was made of; None when there is none."""
+def _read_identity(workspace: Workspace, stage: Stage, key: TableKey) -> Record | None:
     if stage.result and not stage.result(workspace, str(key.build)).is_file():
         return None
     try:

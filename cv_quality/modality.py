@@ -36,7 +36,7 @@ class Bands:
     label: str
 
     def of(self, value: "pl.Expr") -> "pl.Expr":
-        """The band of a number; null stays null."""
+        """Cut a number into its band; null stays null."""
         import polars as pl
 
         band = pl.lit(self.names[-1])
@@ -99,7 +99,7 @@ class Dimension:
         return self.bands.names if self.bands else self.column.levels
 
     def words(self, value: Setting | None) -> str | None:
-        """A value for people; None where it was not recorded or goes without saying.
+        """Put a value for people; None where it was not recorded or goes without saying.
 
         >>> Dimension(Column("yaw_deg", "real", "head yaw"), "yaw in degrees", phrase="yaw {}°").words(12.5)
         'yaw 12.5°'
@@ -109,7 +109,7 @@ class Dimension:
         return self.phrase.format(f"{value + 0.0:.3g}" if isinstance(value, float) else value)  # no "-0"
 
     def level_words(self, level: str) -> str:
-        """A level for people.
+        """Put a level for people.
 
         >>> Dimension(Column("sex", "text", "as stated"), "sex").level_words("female")
         'sex female'
@@ -149,14 +149,14 @@ class Modality(Protocol):
 
 
 def of_modality(table: Table, modality: Modality) -> Table:
-    """The table as it is for one modality: its conditions after the frame, the ranges of scores filled in.
+    """Complete a table for one modality: its conditions after the frame, the ranges of scores filled in.
 
     Raises:
         SchemaError: the table has a column of a condition's name already.
     """
     columns = list(table.columns)
     if table.conditions:
-        added = _condition_columns(modality, banded=table.conditions == "banded")
+        added = condition_columns(modality, is_banded=table.conditions == "banded")
         twice = sorted({column.name for column in added} & set(table.names))
         if twice:
             raise SchemaError(
@@ -167,13 +167,14 @@ def of_modality(table: Table, modality: Modality) -> Table:
     return replace(table, columns=tuple(_bounded(column, modality) for column in columns), conditions=None)
 
 
-def _condition_columns(modality: Modality, *, banded: bool) -> tuple[Column, ...]:
-    recorded = tuple(dimension.column for dimension in modality.conditions)
-    return (*recorded, *(level_column(item) for item in modality.conditions if item.bands and banded))
+def condition_columns(modality: Modality, *, is_banded: bool) -> tuple[Column, ...]:
+    """List the columns of a modality's conditions, as logged and then, where `is_banded`, in bands."""
+    banded = (level_column(item) for item in modality.conditions if item.bands and is_banded)
+    return (*(item.column for item in modality.conditions), *banded)
 
 
 def level_column(dimension: Dimension) -> Column:
-    """The column of a dimension's levels: of its bands, where it has some."""
+    """Declare the column of a dimension's levels: of its bands, where it has some."""
     if dimension.bands is None:
         return dimension.column
     return Column(dimension.level_column, "text", f"{dimension.level_label}, in bands", nullable=True)

@@ -5,7 +5,7 @@ into runs, `cvq run` does it at once.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cv_quality.drops.manifest import CompletedDrop, completed_drops
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, State
 from cv_quality.lake.lake import TableKey
-from cv_quality.stage import JOBS, Stage, Task
+from cv_quality.stage import Stage, Task
 from cv_quality.tasks import TASKS
 from cv_quality.workspace import Workspace
 
@@ -29,9 +29,13 @@ class Work:
 
 
 def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
-    """What a job of a task has to do, where all that it reads of other jobs has passed.
+    """Plan what a job of a task has to do, where all that it reads of other jobs has passed.
 
     A key that a gate refused is not due: it waits for a corrected drop.
+
+    Args:
+        workspace: whose landing area and lake are looked at.
+        task, job: the job, and whose it is.
     """
     stages = task.of_job(job)
     if not stages:
@@ -43,12 +47,12 @@ def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
             for drop in arrived(workspace, task)
             if _is_new(freshness, stages, drop)
         ]
-    keys = _cells(freshness) if stages[0].key == "build_drop" else _builds(freshness)
+    if stages[0].key == "build_drop":
+        scored = sorted(freshness.drops.items())
+        keys = [TableKey(build=model, drop=drop) for drop, own in scored for model in _models(freshness, own)]
+    else:
+        keys = [TableKey(build=build) for build in sorted(freshness.builds) if _models(freshness, build)]
     return [Work(key, freshness.work_identity(stages, key)) for key in keys if freshness.is_due(stages, key)]
-
-
-def is_anything_due(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> bool:
-    return any(due(workspace, task, job) for task in tasks for job in JOBS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class DropState:
 
 
 def drop_states(workspace: Workspace, task: Task) -> Iterator[DropState]:
-    """Where each completed drop of a task stands."""
+    """Tell where each completed drop of a task stands."""
     freshness, known = Freshness(workspace, task), set(workspace.registry.build_ids())
     taken, scored = task.of_phase("ingest"), task.of_phase("score")
     for drop in arrived(workspace, task):
@@ -87,7 +91,7 @@ def drop_states(workspace: Workspace, task: Task) -> Iterator[DropState]:
 
 
 def arrived(workspace: Workspace, task: Task) -> list[CompletedDrop]:
-    """The completed drops of a task's modalities; those of no known modality are the first task's to refuse."""
+    """List the completed drops of a task's modalities; those of no known modality are the first task's to refuse."""
     own = {modality.name for modality in task.modalities}
     strangers = task.name == TASKS[0].name
     return [
@@ -102,16 +106,6 @@ def _is_new(freshness: Freshness, stages: tuple[Stage, ...], drop: CompletedDrop
     key = TableKey(drop=drop.drop_id)
     parsed = freshness.record(stages[0], key)
     return parsed is None or parsed.delivery != drop.identity or freshness.is_due(stages, key)
-
-
-def _cells(freshness: Freshness) -> Iterator[TableKey]:
-    """Each drop with every build that scores it, its own and its baseline."""
-    for drop, own in sorted(freshness.drops.items()):
-        yield from (TableKey(build=build, drop=drop) for build in _models(freshness, own))
-
-
-def _builds(freshness: Freshness) -> Iterator[TableKey]:
-    return (TableKey(build=build) for build in sorted(freshness.builds) if _models(freshness, build))
 
 
 def _models(freshness: Freshness, build: str) -> list[str]:

@@ -41,6 +41,10 @@ class Done:
 def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
     """Run one stage for one key: require what it reads, do the work, judge what it wrote.
 
+    Args:
+        workspace: whose lake is read and written.
+        task, stage, key: what is done.
+
     Raises:
         GateFailed: something that it reads has not passed its gate, or has changed since.
         DropError: a drop as a whole cannot be trusted; nothing of it is written but the verdict that refuses it.
@@ -118,11 +122,8 @@ class _Run:
 
     def publish(self, tasks: Sequence[Task]) -> bool:
         """Build the metric tables; returns whether they stand."""
-        work = [Work(TableKey(), "warehouse")]
-        return all(
-            self._take((publish_marts(self.workspace, tasks) for _ in work), str(item.identity))
-            for item in self.track(work, description=PUBLISH)
-        )
+        work = self.track([Work(TableKey(), "warehouse")], description=PUBLISH)
+        return self._take((publish_marts(self.workspace, tasks) for _ in work), "warehouse")
 
     def wrote_for_warehouse(self, tasks: Sequence[Task]) -> bool:
         read = {table.name for table in warehouse_tables(tables_of(tasks).values())}

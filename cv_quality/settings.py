@@ -11,7 +11,6 @@ from pathlib import Path
 
 from cv_quality.errors import SettingsError, near
 
-PREFIX = "CVQ_"
 REFERENCE_MODELS = str(Path(__file__).parent / "simulation" / "reference_models")
 
 
@@ -62,7 +61,7 @@ class Settings:
         return self.home / "dagster"
 
     def subprocess_environment(self, **more: str) -> dict[str, str]:
-        """The environment for a program that must see the same settings."""
+        """Make the environment for a program that must see the same settings."""
         return {**os.environ, "CVQ_HOME": str(self.home), **more}
 
     @classmethod
@@ -73,7 +72,9 @@ class Settings:
             SettingsError: a variable is unknown (a typing error would silently do nothing) or malformed.
         """
         env = os.environ if environ is None else environ
-        _refuse_unknown(env)
+        for name in env:
+            if name.startswith("CVQ_") and name not in KNOWN:
+                raise SettingsError(f"environment variable {name} is not a setting: {near(name, KNOWN)}")
         home = Path(env.get("CVQ_HOME", ".cvq")).absolute()
         return cls(
             home=home,
@@ -102,12 +103,6 @@ KNOWN = (
     "CVQ_MEMORY_LIMIT",
     "CVQ_BACKBONE",
 )
-
-
-def _refuse_unknown(env: Mapping[str, str]) -> None:
-    for name in env:
-        if name.startswith(PREFIX) and name not in KNOWN:
-            raise SettingsError(f"environment variable {name} is not a setting: {near(name, KNOWN)}")
 
 
 def _location(value: str | None, *, default: Path) -> str:

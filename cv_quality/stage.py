@@ -68,7 +68,7 @@ PHASES: dict[PhaseName, Phase] = {
 
 
 def phases_of(job: str) -> tuple[Phase, ...]:
-    """The phases that a job runs."""
+    """List the phases that a job runs."""
     return tuple(phase for phase in PHASES.values() if phase.job == job)
 
 
@@ -127,7 +127,7 @@ class Stage:
         return tuple(dict.fromkeys(asset_of(table) for table in self.writes)) or (self.asset,)
 
     def suite(self, modality: Modality) -> Suite:
-        """What its gate judges, for samples of a modality."""
+        """Make the suite that its gate judges, for samples of a modality."""
         writes, reads = ([of_modality(table, modality) for table in tables] for tables in (self.writes, self.reads))
         unjudged = {table.name for table in self.unjudged}
         rules = (*self.rules, *self.modality_rules(modality))
@@ -135,7 +135,7 @@ class Stage:
 
 
 def asset_of(table: Table) -> str:
-    """The name of the asset that shows a table."""
+    """Name the asset that shows a table."""
     return table.asset or table.name
 
 
@@ -207,7 +207,7 @@ class Task:
         return tuple(table for stage in self.stages for table in stage.writes)
 
     def stage(self, name: str) -> Stage:
-        """The stage called `name`.
+        """Find the stage called `name`.
 
         Raises:
             StageError: the task has none.

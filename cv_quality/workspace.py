@@ -47,7 +47,7 @@ class Workspace:
         return {}
 
     def modality(self, name: str) -> Modality:
-        """The modality called `name`.
+        """Find the modality called `name`.
 
         Raises:
             SettingsError: no task has it; the near ones are named.

@@ -94,10 +94,11 @@ def report(build: str, as_json: bool) -> None:
     """Write the failure report of one BUILD against its baseline again."""
     from cv_quality.lake.lake import TableKey
     from cv_quality.runner import run_stage
-    from cv_quality.tasks import task_of
+    from cv_quality.tasks import TASKS
 
     workspace = open_deployment()
-    task = task_of(workspace.registry.entry(build).modality)
+    entry = workspace.registry.entry(build)
+    (task,) = (task for task in TASKS if task.name == entry.task)
     (stage,) = task.of_phase("report")
     result = run_stage(workspace, task, stage, TableKey(build=build))
     print_rows([stage_row(result)], as_json=as_json, title="report")

@@ -5,16 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars
 from cv_quality.cli.drops import simulate_drops
 from cv_quality.settings import Settings
-
-if TYPE_CHECKING:
-    from cv_quality.workspace import Workspace
 
 
 @click.command()
@@ -42,13 +38,17 @@ def demo(scenario: str) -> None:
     from rich.console import Console
 
     from cv_quality.builds import drop_builds
-    from cv_quality.planning import is_anything_due
+    from cv_quality.drops.manifest import completed_drops
+    from cv_quality.planning import due
+    from cv_quality.simulation.scenario import drop_plans, load_scenario
+    from cv_quality.stage import JOBS
     from cv_quality.tasks import TASKS
 
     workspace = open_deployment()
-    if _missing_drops(workspace, scenario):
+    planned = {plan.drop_id for plan in drop_plans(load_scenario(scenario))}
+    if planned - {drop.drop_id for drop in completed_drops(workspace.landing)}:
         simulate_drops(workspace, scenario, seed=None)
-    if is_anything_due(workspace, TASKS):
+    if any(due(workspace, task, job) for task in TASKS for job in JOBS):
         from cv_quality.pipeline.instance import materialize_due
 
         with progress_bars() as progress:
@@ -58,14 +58,6 @@ def demo(scenario: str) -> None:
     for build in sorted(set(drop_builds(workspace).values())):
         console.print(f"failure report  {workspace.report_path(build)}")
     console.print("next            [bold]make ui[/bold] shows the assets, checks and runs in Dagster")
-
-
-def _missing_drops(workspace: "Workspace", scenario: str) -> set[str]:
-    from cv_quality.drops.manifest import completed_drops
-    from cv_quality.simulation.scenario import drop_plans, load_scenario
-
-    planned = {plan.drop_id for plan in drop_plans(load_scenario(scenario))}
-    return planned - {drop.drop_id for drop in completed_drops(workspace.landing)}
 
 
 @click.command()

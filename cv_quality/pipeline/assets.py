@@ -13,18 +13,25 @@ from cv_quality.workspace import Workspace
 
 
 def task_assets(task: Task, tasks: Sequence[Task]) -> list[dg.AssetsDefinition]:
-    """One definition a stage, in the order of the data; the last phase is made of the warehouse's tables too."""
+    """Define the assets of each stage, in the order of the data; the last phase reads the warehouse's tables too."""
     marts = [spec.key for spec in mart_specs(tasks)]
     return [_stage_assets(task, stage, marts=marts if stage.phase == "report" else ()) for stage in task.stages]
 
 
 def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     partitions = partitions_of(task, stage.key)
+    gate = dg.AssetCheckSpec(
+        f"{stage.name}_gate",
+        asset=[task.name, stage.assets[0]],
+        partitions_def=partitions,
+        blocking=True,
+        description=stage.gate,
+    )
 
     @dg.multi_asset(
         name=f"{task.name}_{stage.name}",
         specs=list(_specs(task, stage, marts=marts)),
-        check_specs=_check_specs(task, stage, partitions=partitions),
+        check_specs=[gate] if stage.writes else [],
         partitions_def=partitions,
         backfill_policy=MANY_KEYS_A_RUN,
         retry_policy=RETRY_UNREACHABLE_STORES,
@@ -52,17 +59,3 @@ def _specs(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> Iterato
 
 def _columns(table: Table) -> dg.TableSchema:
     return dg.TableSchema([dg.TableColumn(column.name, column.kind, description=column.meaning) for column in table])
-
-
-def _check_specs(task: Task, stage: Stage, *, partitions: dg.PartitionsDefinition) -> list[dg.AssetCheckSpec]:
-    if not stage.writes:
-        return []
-    return [
-        dg.AssetCheckSpec(
-            f"{stage.name}_gate",
-            asset=[task.name, stage.assets[0]],
-            partitions_def=partitions,
-            blocking=True,
-            description=stage.gate,
-        )
-    ]

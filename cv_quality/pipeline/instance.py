@@ -29,7 +29,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 def prepare_home(home: Path) -> Path:
-    """The instance folder, with its configuration unless one lies there already."""
+    """Make the instance folder, with its configuration unless one lies there already."""
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         copyfile(Path(__file__).parent / "dagster.yaml", home / "dagster.yaml")
@@ -67,14 +67,20 @@ def materialize_due(
 
 
 def backfill_grid(
-    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track, task: Task = TASKS[0]
+    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track
 ) -> list[dict[str, object]]:
-    """Score each of `builds` on each of `drops`, whether or not it was done before; all of them when none is named.
+    """Score each of `builds` on each of `drops` of the first task, whether or not it was done before.
+
+    Args:
+        workspace: whose lake and registry are used.
+        builds, drops: the sides of the grid; all of them when none is named.
+        track: shows how far the scoring has come.
 
     Raises:
         DropError: a drop is not validated in the lake; the near ones are named.
         RegistryError: a build is not in the registry; the near ones are named.
     """
+    task = TASKS[0]
     freshness = Freshness(workspace, task)
     *_, last = task.of_phase("ingest")
     validated = [drop for drop in freshness.drops if freshness.state(last, TableKey(drop=drop)) == "passed"]

@@ -14,8 +14,6 @@ from cv_quality.stage import Task, asset_of
 from cv_quality.tasks import publish_marts, tables_of
 from cv_quality.workspace import Workspace
 
-WAREHOUSE_POOL = "warehouse"
-
 
 def mart_specs(tasks: Sequence[Task]) -> list[dg.AssetSpec]:
     """Specify one asset for each metric table, made of the assets whose tables its model reads."""
@@ -49,7 +47,7 @@ def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:
             dg.AssetCheckSpec("dbt_tests", asset=spec.key, blocking=True, description="The table's dbt tests.")
             for spec in specs
         ],
-        pool=WAREHOUSE_POOL,
+        pool="warehouse",
         retry_policy=RETRY_UNREACHABLE_STORES,
     )
     def marts(workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:

@@ -22,7 +22,7 @@ def builds_of(task: str) -> dg.DynamicPartitionsDefinition:
 
 
 def partitions_of(task: Task, key: str) -> dg.PartitionsDefinition:
-    """The partitions of a task's stages that are keyed so."""
+    """Define the partitions of a task's stages of this key."""
     drops, builds = drops_of(task.name), builds_of(task.name)
     if key == "build_drop":
         return dg.MultiPartitionsDefinition({"build": builds, "drop": drops})
@@ -30,14 +30,19 @@ def partitions_of(task: Task, key: str) -> dg.PartitionsDefinition:
 
 
 def partition_of(key: TableKey) -> str:
-    """The Dagster partition of a lake key."""
+    """Name the Dagster partition of a lake key."""
     if key.build and key.drop:
         return dg.MultiPartitionKey({"build": key.build, "drop": key.drop})
     return str(key.build or key.drop)
 
 
 def table_key(partition: str, *, task: Task, key: str) -> TableKey:
-    """The lake's key for a partition of a task's stages that are keyed so."""
+    """Make the lake's key for a partition of a task's stages.
+
+    Args:
+        partition: as Dagster names it.
+        task, key: whose stages, and what they are keyed by.
+    """
     if key == "drop":
         return TableKey(drop=partition)
     if key == "build":

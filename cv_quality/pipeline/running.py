@@ -4,7 +4,7 @@ How a stage is run is in `cv_quality.runner`; which assets exist is in `cv_quali
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -27,6 +27,11 @@ def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task
 
     A key that cannot be done does not keep the others from being done; the step fails at its end, naming it.
     Only an unreachable store is worth a retry: every other typed error stays an error until somebody acts.
+
+    Args:
+        context: of the step.
+        workspace: whose lake is read and written.
+        task, stage: what is run.
     """
     keys = [table_key(partition, task=task, key=stage.key) for partition in context.partition_keys]
     results: list[StageResult] = []
@@ -40,26 +45,29 @@ def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task
         except CvQualityError as error:
             refused[str(key)] = error
     if refused:
-        raise dg.Failure(_refusals(refused), allow_retries=False)
+        lines = (f"{key}: {type(error).__name__}: {error}" for key, error in refused.items())
+        raise dg.Failure("\n".join(lines), allow_retries=False)
     metadata = _metadata(results)
     if stage.picture:
-        metadata["picture"] = _embedded(stage.picture(StageContext(Freshness(workspace, task), keys[-1])))
+        png = b64encode(stage.picture(StageContext(Freshness(workspace, task), keys[-1]))).decode()
+        metadata["picture"] = dg.MetadataValue.md(f"![](data:image/png;base64,{png})")
     assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
     for asset in assets:
         yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
     if verdicts := [result.verdict for result in results if result.verdict]:
-        yield check_result(verdicts, asset=assets[0], name=f"{stage.name}_gate")
+        yield _check_result(verdicts, asset=assets[0], name=f"{stage.name}_gate")
 
 
-def check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
-    """The gate's verdicts as one check: rules, counts and offending keys; never a row of data."""
+def _check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
+    """Turn the gate's verdicts into one check: rules, counts and offending keys; never a row of data."""
     rows = [(verdict.key, item) for verdict in verdicts for item in verdict.expectations]
     broken = [(key, item) for key, item in rows if not item.passed]
+    sentences = (f"{key}: not true that {item.name} ({item.n_unexpected} rows)" for key, item in broken)
     return dg.AssetCheckResult(
         passed=all(verdict.passed for verdict in verdicts),
         asset_key=asset,
         check_name=name,
-        description=_headline(broken, n_rules=len(rows)),
+        description="; ".join(sentences) or f"all {len(rows)} expectations hold",
         metadata={
             "expectations": len(rows),
             "broken": sum(1 for _, item in broken if not item.is_warning),
@@ -67,16 +75,6 @@ def check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str) 
             "table": _table(broken or rows),
         },
     )
-
-
-def _embedded(png: bytes) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"![](data:image/png;base64,{b64encode(png).decode()})")
-
-
-def _headline(broken: Sequence[tuple[str, ExpectationResult]], *, n_rules: int) -> str:
-    if not broken:
-        return f"all {n_rules} expectations hold"
-    return "; ".join(f"{key}: not true that {item.name} ({item.n_unexpected} rows)" for key, item in broken)
 
 
 def _table(rows: Sequence[tuple[str, ExpectationResult]]) -> dg.MetadataValue:
@@ -108,7 +106,3 @@ def _metadata(results: Sequence[StageResult]) -> dict[str, dg.MetadataValue | in
         for result in results
     ]
     return {"keys": len(results), "seconds": seconds, "by_key": dg.MetadataValue.table(records)}
-
-
-def _refusals(refused: Mapping[str, CvQualityError]) -> str:
-    return "\n".join(f"{key}: {type(error).__name__}: {error}" for key, error in refused.items())

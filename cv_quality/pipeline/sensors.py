@@ -6,7 +6,7 @@ and again only when a finished run left it undone, up to a limit. No sensor keep
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
@@ -21,11 +21,9 @@ MAX_ATTEMPTS = 3
 INTERVAL_SECONDS = 2
 """The daemon looks every 5 s; a sensor that asks for exactly that comes a moment early and waits for 10."""
 
-FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-
 
 def task_sensors(task: Task) -> list[dg.SensorDefinition]:
-    """One sensor a job of the task."""
+    """Define one sensor for each job of the task."""
     return [_sensor(task, job) for job in task.jobs]
 
 
@@ -62,12 +60,12 @@ _SENSORS = {
 
 
 def identity_tags(work: Work) -> dict[str, str]:
-    """The tag by which a run is recognised as the run of this work; tag values are short, so a digest."""
+    """Make the tag by which a run is recognised as the run of this work; tag values are short, so a digest."""
     return {IDENTITY_TAG: hashlib.sha256(work.identity.encode()).hexdigest()[:32]}
 
 
 def partitions_for(task: Task, work: Sequence[Work]) -> dict[dg.DynamicPartitionsDefinition, list[str]]:
-    """The dynamic partitions that must exist before the work can run."""
+    """List the dynamic partitions that must exist before the work can run."""
     return {
         drops_of(task.name): sorted({item.key.drop for item in work if item.key.drop}),
         builds_of(task.name): sorted({item.key.build for item in work if item.key.build}),
@@ -82,24 +80,20 @@ def _result(context: dg.SensorEvaluationContext, task: Task, plan: Callable[[], 
         due = set(plan())
         attempts = {item: attempt for item, attempt in attempts.items() if item in due}
     return dg.SensorResult(
-        run_requests=[_request(item, attempt) for item, attempt in attempts.items()],
-        dynamic_partitions_requests=list(_additions(context, task, list(attempts))),
+        run_requests=[
+            dg.RunRequest(
+                run_key=f"{item.identity}:attempt{attempt}",
+                tags=identity_tags(item),
+                partition_key=partition_of(item.key),
+            )
+            for item, attempt in attempts.items()
+        ],
+        dynamic_partitions_requests=[
+            definition.build_add_request(new)
+            for definition, keys in partitions_for(task, list(attempts)).items()
+            if (new := sorted({*keys}.difference(context.instance.get_dynamic_partitions(str(definition.name)))))
+        ],
     )
-
-
-def _request(work: Work, attempt: int) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=f"{work.identity}:attempt{attempt}", partition_key=partition_of(work.key), tags=identity_tags(work)
-    )
-
-
-def _additions(
-    context: dg.SensorEvaluationContext, task: Task, work: Sequence[Work]
-) -> Iterator[dg.AddDynamicPartitionsRequest]:
-    for definition, keys in partitions_for(task, work).items():
-        known = context.instance.get_dynamic_partitions(str(definition.name))
-        if new := [key for key in keys if key not in known]:
-            yield definition.build_add_request(new)
 
 
 def _next_attempt(context: dg.SensorEvaluationContext, work: Work) -> int | None:
@@ -108,7 +102,7 @@ def _next_attempt(context: dg.SensorEvaluationContext, work: Work) -> int | None
     Work that is due again after a run that succeeded (a correction taken back, a report deleted) is one more attempt.
     """
     records = context.instance.get_run_records(dg.RunsFilter(tags=identity_tags(work)))
-    if any(record.dagster_run.status not in FINISHED for record in records):
+    if any(not record.dagster_run.is_finished for record in records):
         return None
     if len(records) >= MAX_ATTEMPTS:
         context.log.warning(f"{work.identity}: given up after {len(records)} runs; mend it, then launch it")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from cv_quality.errors import GateFailed, SettingsError, near
+from cv_quality.errors import GateFailed
 from cv_quality.gates.verdicts import require_passed
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column, Table
@@ -22,24 +22,12 @@ TASKS: tuple[Task, ...] = (VERIFICATION,)
 
 
 def open_workspace(settings: Settings, tasks: Sequence[Task] = TASKS) -> Workspace:
-    """The stores of a deployment, which understand the modalities of all tasks."""
+    """Open the stores of a deployment, which understand the modalities of all tasks."""
     return Workspace(settings, {modality.name: modality for task in tasks for modality in task.modalities})
 
 
-def task_of(modality: str, tasks: Sequence[Task] = TASKS) -> Task:
-    """The task that evaluates a modality.
-
-    Raises:
-        SettingsError: none does; the near ones are named.
-    """
-    found = {item.name: task for task in tasks for item in task.modalities}
-    if modality not in found:
-        raise SettingsError(f"no task evaluates modality {modality!r}; {near(modality, found)}")
-    return found[modality]
-
-
 def tables_of(tasks: Sequence[Task]) -> dict[str, Table]:
-    """Every table by name, in the order of the data."""
+    """List every table by name, in the order of the data."""
     return {table.name: table for task in tasks for table in task.tables}
 
 
@@ -60,12 +48,12 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     return StageResult("marts", "warehouse", numbers, summary.seconds)
 
 
-def write_dbt_models(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> None:
+def write_dbt_models(workspace: Workspace) -> None:
     """Write the models that follow from the tables into `dbt_project/`, for work with dbt alone."""
     from cv_quality.lake.dbt_models import DBT_PROJECT
     from cv_quality.lake.warehouse import write_generated
 
-    write_generated(DBT_PROJECT, warehouse_source(workspace, tasks))
+    write_generated(DBT_PROJECT, warehouse_source(workspace))
 
 
 def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "WarehouseSource":

@@ -80,11 +80,7 @@ def _validate(context: StageContext) -> "ValidationSummary":
 
 
 _PARSE_RULES = (
-    rows_rule(
-        DROP_FILES,
-        "rows in = rows valid + rows quarantined",
-        "rows_in <> rows_valid + rows_quarantined",
-    ),
+    rows_rule(DROP_FILES, "rows in = rows valid + rows quarantined", "rows_in <> rows_valid + rows_quarantined"),
     rows_rule(DROP_FILES, "rows in = rows that the manifest declares", "rows_in <> rows_declared"),
     query_rule(
         DROP_FILES,
@@ -105,9 +101,7 @@ _PARSE_RULES = (
         f"> {MAX_QUARANTINED_SHARE} * (SELECT sum(rows_in) FROM drop_files)",
     ),
     query_rule(
-        DROP_FILES,
-        "the drop holds at least one valid event",
-        f"SELECT 'empty drop' AS found WHERE {_SUM_RAW} = 0",
+        DROP_FILES, "the drop holds at least one valid event", f"SELECT 'empty drop' AS found WHERE {_SUM_RAW} = 0"
     ),
     query_rule(
         FRAME_INDEX,
@@ -133,18 +127,6 @@ PARSE = Stage(
     ),
 )
 
-_REFERENCES = (
-    reference_rule(VALIDATED_ATTEMPTS, "subject_id", SUBJECTS),
-    reference_rule(VALIDATED_ATTEMPTS, "claimed_subject_id", SUBJECTS, "subject_id"),
-    reference_rule(VALIDATED_ATTEMPTS, "device_id", DEVICES),
-    reference_rule(VALIDATED_ATTEMPTS, "reference_id", VALIDATED_ENROLS),
-    reference_rule(VALIDATED_ATTEMPTS, "frame", FRAME_INDEX),
-    reference_rule(VALIDATED_ENROLS, "subject_id", SUBJECTS),
-    reference_rule(VALIDATED_ENROLS, "device_id", DEVICES),
-    reference_rule(VALIDATED_ENROLS, "frame", FRAME_INDEX),
-    reference_rule(VALIDATED_STREAMS, "device_id", DEVICES),
-)
-
 _VALIDATE_RULES = (
     query_rule(
         QUARANTINE_VALIDATE,
@@ -164,7 +146,15 @@ _VALIDATE_RULES = (
         "SELECT 'nothing to evaluate' AS found WHERE "
         "(SELECT count(*) FROM validated_attempts) + (SELECT count(*) FROM validated_streams) = 0",
     ),
-    *_REFERENCES,
+    reference_rule(VALIDATED_ATTEMPTS, "subject_id", SUBJECTS),
+    reference_rule(VALIDATED_ATTEMPTS, "claimed_subject_id", SUBJECTS, "subject_id"),
+    reference_rule(VALIDATED_ATTEMPTS, "device_id", DEVICES),
+    reference_rule(VALIDATED_ATTEMPTS, "reference_id", VALIDATED_ENROLS),
+    reference_rule(VALIDATED_ATTEMPTS, "frame", FRAME_INDEX),
+    reference_rule(VALIDATED_ENROLS, "subject_id", SUBJECTS),
+    reference_rule(VALIDATED_ENROLS, "device_id", DEVICES),
+    reference_rule(VALIDATED_ENROLS, "frame", FRAME_INDEX),
+    reference_rule(VALIDATED_STREAMS, "device_id", DEVICES),
 )
 
 VALIDATE = Stage(
