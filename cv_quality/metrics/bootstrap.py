@@ -89,32 +89,28 @@ def fnmr_at_fmr_interval(
 ) -> FnmrAtFmrInterval:
     """Estimate the FNMR at the smallest threshold with an FMR of at most `fmr`, re-estimated in every replicate.
 
-    Lower is better; the method is that of this module. A replicate whose threshold lies below the tail is counted as
-    lying at its end. That is harmless while they are fewer than half of 1 - level; with more there are no bounds.
+    A replicate whose threshold lies below the tail counts as lying at its end: harmless while they are fewer than half
+    of 1 - level; with more there are no bounds.
 
     Args:
-        genuine_scores: higher is more alike, shape (n,).
-        genuine_subjects: subject code of each, shape (n,).
+        genuine_scores, genuine_subjects: higher is more alike; subject codes; shape (n,).
         tail: the two subject codes and the score of the highest impostor comparisons, shape (k,) each, in any order.
             Every comparison at or above the lowest score must be listed; down to an FMR of 50 fmr is enough.
         trials: who was compared with whom, over all impostor comparisons, listed or not.
-        fmr: the highest FMR allowed, above 0 and at most 1.
+        fmr, level: the highest FMR allowed, above 0 and at most 1; of the two-sided interval, between 0 and 1.
         seed, replicates: of the weights; at least 100 replicates.
-        level: confidence of the two-sided interval, between 0 and 1.
 
     Raises:
-        MetricError: shapes differ, a code or a score is no such thing, more pairs are listed than were compared, the
-            tail ends above the threshold of the sample, or an argument lies outside its range.
+        MetricError: shapes, codes, scores or ranges are wrong, more pairs are listed than were compared, or the tail
+            ends above the threshold of the sample.
 
     Source: ISO/IEC 19795-1 for the rates; Bolle, Ratha and Pankanti, CVIU 93 (2004), for resampling subjects.
 
     >>> from cv_quality.metrics.trials import CrossTrials
     >>> rng = np.random.default_rng(1)
-    >>> one, other = np.triu_indices(60, 1)
-    >>> everyone = CrossTrials.all_pairs(np.ones(60, int))
-    >>> tail = one, other, rng.normal(0, 1, len(one))
-    >>> genuine, subjects = rng.normal(4, 1, 300), np.arange(300) % 60
-    >>> found = fnmr_at_fmr_interval(genuine, subjects, tail, everyone, fmr=0.01, seed=2)
+    >>> (one, other), everyone = np.triu_indices(60, 1), CrossTrials.all_pairs(np.ones(60, int))
+    >>> tail, genuine = (one, other, rng.normal(0, 1, len(one))), rng.normal(4, 1, 300)
+    >>> found = fnmr_at_fmr_interval(genuine, np.arange(300) % 60, tail, everyone, fmr=0.01, seed=2)
     >>> f"{found.value:.3f} in {found.low:.3f} to {found.high:.3f} at {found.threshold:.2f}"
     '0.017 in 0.003 to 0.052 at 2.40'
     """
@@ -129,13 +125,14 @@ def fnmr_at_fmr_interval(
         return unbounded
     matches = point.rates.n_false_matches
     variance = pair_variance((sample.one[:matches], sample.other[:matches]), trials=trials)
+    reason = None
     if sample.n_genuine_subjects < 2:
-        reason = f"insufficient: {sample.n_genuine_subjects} subject with a genuine comparison, 2 needed"
-        return replace(unbounded, reason=reason)
-    if variance is None:
+        reason = f"{sample.n_genuine_subjects} subject with a genuine comparison, 2 needed"
+    elif variance is None and matches in (0, trials.n):
         reason = f"{matches} of {trials.n} impostor comparisons lie at or above the threshold"
-        if matches not in (0, trials.n):
-            reason = "one subject takes part in every impostor comparison"
+    elif variance is None:
+        reason = "one subject takes part in every impostor comparison"
+    if reason is not None or variance is None:
         return replace(unbounded, reason=f"insufficient: {reason}")
     found = _Found(sample, fmr, point.rates, replicates, seed)
     return _bounded(unbounded, found, _ranks(found, variance, matches, level), level)

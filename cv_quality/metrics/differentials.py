@@ -206,8 +206,7 @@ def differentials(
         trials: how many comparisons there were between which subjects, listed or not.
         floor: every impostor comparison at or above it is listed; by default the lowest score that is.
         acquisitions: attempts and failures to acquire of each subject, both of shape (S,).
-        alpha: weight of FMR in GARBE and FDR, 0 to 1.
-        level: of two-sided intervals.
+        alpha, level: weight of FMR in GARBE and FDR, 0 to 1; level of two-sided intervals.
 
     Raises:
         MetricError: there are fewer than two named groups, or as many as subjects; one class has no comparison; the
@@ -235,9 +234,7 @@ def differentials(
     scores, subjects = scores_array(genuine[0], "genuine"), subject_codes(genuine[1], n_subjects=trials.n_subjects)
     if scores.size == 0 or subjects.size != scores.size:
         raise MetricError(f"expected genuine scores with a subject each, found {scores.size} and {subjects.size}")
-    missed, every = (
-        np.bincount(codes, minlength=trials.n_subjects) for codes in (subjects[scores < threshold], subjects)
-    )
+    missed, every = (np.bincount(who, minlength=trials.n_subjects) for who in (subjects[scores < threshold], subjects))
     attempts = None
     if acquisitions is not None:
         made, failed = (whole_numbers(side, name="acquisitions", size=trials.n_subjects) for side in acquisitions)
@@ -298,16 +295,13 @@ def listed_differentials(
     """Compare the rates of groups for comparisons that are listed one by one, as in a score file.
 
     Args:
-        scores: of every comparison, genuine and impostor, shape (n,).
-        is_genuine: whether both sides are of one subject, bool, shape (n,).
-        subjects: identifiers of both sides, two of shape (n,).
-        groups: groups of both sides, two of shape (n,); None, NaN or "" where unknown.
-        threshold, alpha, level: as for `differentials`.
-        acquisitions: attempts and failures to acquire, subject by subject.
+        scores, is_genuine: of every comparison; whether both sides are of one subject, bool; shape (n,).
+        subjects, groups: identifiers and groups of both sides, two of shape (n,); a group is None, NaN or "" where
+            unknown.
+        threshold, alpha, level, acquisitions: as for `differentials`, the last subject by subject.
 
     Raises:
-        MetricError: as `differentials`; a subject is in two groups; or a comparison is called genuine though its
-            subjects differ, or not though they do not.
+        MetricError: as `differentials`; a subject is in two groups; or a call contradicts its subjects.
 
     >>> found = listed_differentials(
     ...     [0.9, 0.2, 0.9, 0.1, 0.3, 0.7, 0.2, 0.1],
@@ -327,19 +321,16 @@ def listed_differentials(
         own.append(column(acquisitions.subjects, name="subject of acquisitions").astype(str))
         known.append(_names(acquisitions.groups, size=own[-1].size))
     everyone, codes = np.unique(np.concatenate(own), return_inverse=True)
-    acquired = None
-    if acquisitions is not None:
-        acquired = np.zeros((2, everyone.size), np.int64)
+    acquired = None if acquisitions is None else np.zeros((2, everyone.size), np.int64)
+    if acquisitions is not None and acquired is not None:
         for total, counts in zip(acquired, (acquisitions.attempts, acquisitions.failures), strict=True):
             np.add.at(total, codes[2 * values.size :], whole_numbers(counts, name="acquisitions", size=own[-1].size))
     one, other = codes[: values.size], codes[values.size : 2 * values.size]
     wrong, impostor = np.flatnonzero(is_same_subject != (one == other)), ~is_same_subject
     if wrong.size:
         said, are = ("genuine", "differ") if is_same_subject[wrong[0]] else ("impostor", "are the same")
-        raise MetricError(
-            f"{wrong.size} comparisons contradict their subjects, first at index {wrong[0]}: called {said}, though its "
-            f"subjects {are}"
-        )
+        first = f"first at index {wrong[0]}: called {said}, though its subjects {are}"
+        raise MetricError(f"{wrong.size} comparisons contradict their subjects, {first}")
     return differentials(
         groups=_one_group_each(codes, np.concatenate(known), everyone.size),
         threshold=threshold,

@@ -206,18 +206,16 @@ def fit_tail(
 ) -> TailFit:
     """Fit the tail of the impostor scores by maximum likelihood, and once for each replicate of a subject bootstrap.
 
-    Replicate b weights subjects by w ~ Multinomial(S; 1/S, ..., 1/S) and a pair by w_i w_j, among the exceedances and
-    among all comparisons. Without `subjects` comparisons are taken to be independent, which pairs that share subjects
-    are not. Where nothing can be fitted, `reason` says why (see `TailFit`).
+    Replicate b weights subjects by w ~ Multinomial(S; 1/S, ..., 1/S) and a pair by w_i w_j. Without `subjects`
+    comparisons are taken to be independent. Where nothing can be fitted, `reason` says why (see `TailFit`).
 
     Args:
         scores: every score at or above some floor, higher means more alike, any order, shape (listed,).
         trials: comparisons of different subjects in all, listed or not; with `subjects`, who was compared with whom.
         subjects: codes of both subjects of each listed score, two of shape (listed,).
-        exceedances: how many of the highest scores to use; by default n / 400 and at most 500. All but one where fewer
-            are listed, and fewer where scores tie at the threshold.
-        threshold: u, instead of a number of exceedances.
-        limit: the highest score that there can be; thresholds above it are not given.
+        exceedances: how many of the highest scores to use, fewer where fewer are listed or tie; by default n / 400 and
+            at most 500.
+        threshold, limit: u, instead of a number of exceedances; the highest score that there can be.
         replicates, seed: of the bootstrap.
 
     Raises:
@@ -238,8 +236,7 @@ def fit_tail(
         raise MetricError(f"expected at most {n} scores, one per comparison, found {listed.size}")
     if infinite := np.count_nonzero(np.isposinf(listed)):
         raise MetricError(f"{infinite} of {listed.size} impostor scores are +inf: no tail reaches them")
-    dyads = _dyads(subjects, trials, listed.size)
-    floor = float(listed.min()) if 0 < listed.size < n else -math.inf
+    dyads, floor = _dyads(subjects, trials, listed.size), float(listed.min()) if 0 < listed.size < n else -math.inf
     start = _threshold(listed, n, exceedances=exceedances, threshold=threshold)
     above = np.flatnonzero(listed > start)
     above = above[np.argsort(listed[above], kind="stable")]

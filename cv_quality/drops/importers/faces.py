@@ -63,8 +63,7 @@ def import_faces(
     are attempts at it. Read-me files and tables are passed over and logged.
 
     Args:
-        landing: where drops arrive.
-        modality: that of faces, whose conditions names may state.
+        landing, modality: where drops arrive; that of faces, whose conditions names may state.
         build_id: the build that the drop is for.
         drop_id: by default `<date>_<build_id>_<site>`.
         layout: "folders" names a person by the image's folder, "file_names" by `<person>.<condition>[.<suffix>]`
