@@ -87,7 +87,7 @@ def test_a_build_is_due_again_when_its_report_or_one_of_its_cells_is_gone(worksp
     assert due_keys(workspace, SCORE) == [f"face-1.1/{SECOND_DROP}"]
 
 
-def test_a_build_waits_until_its_cells_are_counted_and_not_only_run_through_the_model(workspace: Workspace) -> None:
+def test_a_build_waits_until_its_cells_are_counted_not_only_inferred(workspace: Workspace) -> None:
     for gate in ("compare", "measure"):
         workspace.lake.store.delete(object_key(gate, TableKey(build="face-1.2", drop=SECOND_DROP)))
     workspace.lake.store.delete(object_key("impostors", TableKey(build="face-1.2")))
@@ -113,7 +113,7 @@ def test_a_lake_of_before_keeps_what_still_has_its_columns_and_makes_the_rest_du
     assert due_keys(workspace, REPORT) == ["face-1.1", "face-1.2"]
 
 
-def test_drops_of_a_build_that_the_registry_does_not_know_are_logged_and_keep_no_other_from_its_turn(
+def test_drops_of_an_unknown_build_are_logged_and_keep_no_other_waiting(
     workspace: Workspace, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     registry = tmp_path / "models"

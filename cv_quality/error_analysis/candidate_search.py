@@ -1,7 +1,7 @@
 """Candidate search on one half of the subjects: the best cell of the count cube, refined, set aside, and again.
 
 A candidate is a conjunction whose own failure rate gains more log-likelihood, counted in independent rows, than the
-penalty for its description. Whether it holds is tested on the other half, in `cv_quality.error_analysis.holdout_test`.
+penalty for its description. Whether it holds is tested on the other half, in `cv_quality.error_analysis.holdout`.
 The penalties and limits were chosen on planted tables: what is recovered and what is false at these values is measured
 by `benchmarks/slices.py` and told in `docs/failures.md`.
 """

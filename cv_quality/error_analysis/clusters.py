@@ -16,7 +16,7 @@ from cv_quality.error_analysis.candidate_search import MIN_LIFT, outcome_totals
 from cv_quality.error_analysis.cube import cell_gains
 from cv_quality.error_analysis.discovery import find_slices
 from cv_quality.error_analysis.halves import Codes, Flags, Half, split_by_failing
-from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS, HoldoutResult, holdout_test, holm
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS, HoldoutResult, holdout_test, holm
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cv_quality.error_analysis.cube import Layout
 from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask
 from cv_quality.error_analysis.halves import Flags, Half
-from cv_quality.error_analysis.holdout_test import holdout_test
+from cv_quality.error_analysis.holdout import holdout_test
 from cv_quality.error_analysis.slice_report import ConfoundedValue, figure
 from cv_quality.error_analysis.slices import Slice
 

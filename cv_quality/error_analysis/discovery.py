@@ -1,7 +1,7 @@
 """The slice search: which slices of a table fail more than the rest, and which values are only correlated with them.
 
 Subjects are split in two halves (`halves`); candidates of each (`candidate_search`) are tested on the other
-(`holdout_test`), near-duplicates are merged (`near_duplicates`), and confounded values are told apart (`confounders`).
+(`holdout`), near-duplicates are merged (`near_duplicates`), and confounded values are told apart (`confounders`).
 """
 
 import math
@@ -18,7 +18,7 @@ from cv_quality.error_analysis.confounders import ConfirmedSlice, adjusted_odds,
 from cv_quality.error_analysis.cube import Layout, lay_out
 from cv_quality.error_analysis.encoding import Encoded, encode
 from cv_quality.error_analysis.halves import Flags, Half, Masks, split_by_failures
-from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
 from cv_quality.error_analysis.near_duplicates import HoldoutCandidate, merge_near_duplicates
 from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport, figure
 from cv_quality.errors import SliceError

@@ -1,7 +1,7 @@
 """The two halves of the subjects: one searches for candidates, the other tests them, and what clustering costs each.
 
 Which candidates a half gives is in `cv_quality.error_analysis.candidate_search`, how they are tested on the other in
-`cv_quality.error_analysis.holdout_test`.
+`cv_quality.error_analysis.holdout`.
 """
 
 from collections.abc import Mapping

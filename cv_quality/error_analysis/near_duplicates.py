@@ -1,7 +1,7 @@
 """Near-duplicates among the confirmed candidates: those that say the same become one, values of others are cut off.
 
 Both halves of the subjects search, so most slices come twice, in slightly different wordings. How one is confirmed is
-in `cv_quality.error_analysis.holdout_test`. The penalty and gains were chosen on planted tables of overlapping slices
+in `cv_quality.error_analysis.holdout`. The penalty and gains were chosen on planted tables of overlapping slices
 and joined values; what is recovered and what is false at these values is measured by `benchmarks/slices.py`.
 """
 
@@ -19,7 +19,7 @@ from cv_quality.error_analysis.candidate_search import (
 )
 from cv_quality.error_analysis.encoding import Encoded
 from cv_quality.error_analysis.halves import Flags, Half, Masks
-from cv_quality.error_analysis.holdout_test import HoldoutResult, holdout_test, holm
+from cv_quality.error_analysis.holdout import HoldoutResult, holdout_test, holm
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 
 MIN_OWN_GAIN: Final = 2.0

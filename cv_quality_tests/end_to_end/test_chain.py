@@ -142,7 +142,7 @@ def test_a_study_of_a_few_people_says_that_it_is_too_small_to_name_a_cause(histo
     assert search["conclusion"].startswith("Too small to tell")
 
 
-def test_the_planted_defect_is_the_one_slice_of_the_bad_build_and_the_good_one_has_none(tmp_path: Path) -> None:
+def test_the_planted_defect_is_the_only_slice_and_the_good_build_has_none(tmp_path: Path) -> None:
     workspace = open_workspace(tmp_path)
     demo = load_scenario("demo")
     study = replace(demo, builds=demo.builds[1:], transactions_per_subject=3, stream_frames=0)

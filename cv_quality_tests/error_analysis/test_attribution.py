@@ -254,7 +254,7 @@ def test_a_bootstrap_that_cannot_work_is_refused(options: dict[str, float], mess
         attribute_change(table(1), table(2), outcome="failed", slices=[], **options)  # type: ignore[arg-type]
 
 
-def test_slices_of_either_table_become_parts_those_of_the_second_first_and_none_twice() -> None:
+def test_slices_of_either_table_become_parts_the_second_first_none_twice() -> None:
     came = table(28, n=6000, subjects=300, rate=0.6)
     went = table(29, n=6000, subjects=300, rate=0.05).with_columns(
         failed=pl.col("failed") | ((pl.col("eyewear") == "glasses") & (pl.int_range(pl.len()) % 3 == 0))

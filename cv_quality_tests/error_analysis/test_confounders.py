@@ -98,7 +98,7 @@ def test_the_column_of_a_slice_of_one_condition_is_not_said_to_be_innocent() -> 
     assert "lens" not in {item.column for item in away(frame, whole_lens)}
 
 
-def test_without_a_slice_nothing_is_explained_and_an_unsuspicious_value_is_not_mentioned() -> None:
+def test_nothing_is_explained_without_a_slice_nor_are_ordinary_values() -> None:
     assert away(table()) == []
     frame = table(copied=0.0)
     assert {item.column for item in away(frame, GUILTY)} <= {"light", "lens", "lux"}

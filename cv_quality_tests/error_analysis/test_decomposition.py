@@ -102,7 +102,7 @@ def test_a_part_of_the_average_rate_contributes_no_mix_however_its_share_moves()
     assert (mix, rate, change) == (0, 0, 0)
 
 
-def test_a_part_that_fails_more_and_grows_has_a_positive_mix_and_one_that_fails_less_and_shrinks_too() -> None:
+def test_a_worse_part_that_grows_or_a_better_one_that_shrinks_has_a_positive_mix() -> None:
     rows, failures = np.array([[100.0, 900], [300, 700]]), np.array([[30.0, 9], [90, 7]])
     found = exact_contributions(rows, failures)
     assert (found[0, :2] > 0).all()
@@ -189,7 +189,7 @@ def test_counts_of_subjects_are_those_of_a_loop_over_the_rows() -> None:
     assert (found.n_subjects, found.n_paired) == (40, int(np.count_nonzero((counts.sum(2) > 0).all(axis=1))))
 
 
-def test_random_groups_of_very_many_subjects_show_the_same_uncertainty_as_the_subjects() -> None:
+def test_random_groups_of_many_subjects_show_the_uncertainty_of_the_subjects() -> None:
     n = 3 * MAX_RESAMPLED
     rows = coded(np.tile(np.arange(n), 2))
     counts = subject_counts(rows, n_parts=3, seed=0)

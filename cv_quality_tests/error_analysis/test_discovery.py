@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.planted import Kind, Planted, generate, recovered
 from cv_quality.error_analysis.discovery import find_slices
-from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL, SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import MetricError, SliceError
@@ -185,7 +185,7 @@ def numbered(frame: pl.DataFrame) -> pl.DataFrame:
 
 @pytest.mark.parametrize("change", [shuffled, renamed_in_order, numbered])
 @pytest.mark.parametrize("outcome", ["failed", "loss"])
-def test_neither_the_order_of_rows_nor_new_names_of_the_subjects_in_order_change_a_number(
+def test_no_number_depends_on_the_order_of_rows_or_the_names_of_subjects(
     change: Callable[[pl.DataFrame], pl.DataFrame], outcome: str
 ) -> None:
     """The split goes by the order of the subjects' names."""

@@ -186,7 +186,7 @@ def test_an_attribute_that_several_subjects_share_is_searched() -> None:
     assert few.skipped == {}, "ten values are no identifier, even of ten subjects"
 
 
-def test_a_number_that_is_the_same_wherever_it_is_known_is_searched_for_where_it_is_missing() -> None:
+def test_a_constant_number_is_searched_for_where_it_is_missing() -> None:
     column = encoded(picked(7, 7, 7, None))
     assert column.labels == (7, None)
     assert np.array_equal(column.codes == 1, FEW == 3)

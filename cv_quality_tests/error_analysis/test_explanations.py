@@ -114,7 +114,7 @@ def edges(_: PairScore, pairs: Pairs, __: NDArray[np.float32]) -> NDArray[np.flo
     return np.abs(np.diff(pairs.inputs[:, 0], axis=1, append=0.0))
 
 
-def test_integrated_gradients_of_a_linear_score_are_weight_times_departure_from_the_baseline() -> None:
+def test_integrated_gradients_of_a_linear_score_are_weight_times_departure() -> None:
     weights, pairs = linear_pairs()
     baseline = np.random.default_rng(2).normal(size=(1, 8, 8)).astype(np.float32)
     maps = integrated_gradients(linear_score(weights), pairs, baseline)
@@ -360,7 +360,7 @@ def message(field: int, content: bytes) -> bytes:
     return bytes([field << 3 | 2, len(content) & 127 | 128, len(content) >> 7]) + content
 
 
-def test_weights_of_an_onnx_file_are_permuted_within_each_float_tensor_and_nothing_else_is_touched() -> None:
+def test_onnx_weights_are_permuted_within_each_float_tensor_only() -> None:
     raw, packed = [1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0]
     parts = [tensor(raw), tensor(packed, field=4), tensor([0.5]), tensor(raw, kind=7)]
     head, tail = b"\x08\x07" + message(2, b"producer"), b"\x1d\x00\x00\x80\x3f"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.encoding import Encoded, encode
 from cv_quality.error_analysis.halves import Half, Masks
-from cv_quality.error_analysis.holdout_test import HoldoutResult, holdout_test, holm
+from cv_quality.error_analysis.holdout import HoldoutResult, holdout_test, holm
 from cv_quality.error_analysis.near_duplicates import HoldoutCandidate, _adjusted, merge_near_duplicates, total_gain
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 from cv_quality.error_analysis.slices import Predicate, Slice, Value

@@ -60,7 +60,7 @@ def test_more_rows_or_another_draw_come_from_the_same_population(kind: Kind) -> 
 
 @pytest.mark.parametrize("kind", WITH_SLICES)
 @pytest.mark.parametrize("seed", range(3))
-def test_planted_slices_have_their_support_and_their_rate_and_other_rows_the_base_rate(kind: Kind, seed: int) -> None:
+def test_planted_slices_have_their_support_and_rate_other_rows_the_base_rate(kind: Kind, seed: int) -> None:
     planted = generate(kind, rows=ROWS, seed=seed)
     failed = planted.frame[OUTCOME].to_numpy()
     anywhere = np.zeros(ROWS, bool)
@@ -181,7 +181,7 @@ def _table(slices: tuple[Slice, ...]) -> Planted:
     return Planted(frame, None, "failed", slices, (0.1,) * len(slices), "planted", 0, np.zeros(20))
 
 
-def test_a_report_of_nine_of_ten_rows_is_the_planted_one_and_one_of_half_the_rows_is_false() -> None:
+def test_nine_of_ten_planted_rows_count_as_found_half_of_them_as_false() -> None:
     planted = _table((Slice((_is("a", "x"),)),))
     assert recovered(planted, [Slice((_is("a", "x"), _is("b", "u")))]) == (1, 0, 1)
     assert recovered(planted, [Slice((_is("b", "u"),))]) == (0, 1, 1)

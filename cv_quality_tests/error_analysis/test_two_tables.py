@@ -29,7 +29,7 @@ def test_a_row_belongs_to_the_first_slice_that_holds_or_to_the_rest() -> None:
     assert rows.subject.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_without_a_slice_every_row_is_the_rest_and_a_slice_without_condition_takes_all() -> None:
+def test_every_row_is_the_rest_without_a_slice_and_an_open_slice_takes_all() -> None:
     assert read_rows(TABLE, TABLE, outcome="failed", subject=None, slices=[])[0].part.tolist() == [0] * 8
     assert read_rows(TABLE, TABLE, outcome="failed", subject=None, slices=[Slice(())])[0].part.tolist() == [0] * 8
 

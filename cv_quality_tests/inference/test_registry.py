@@ -207,7 +207,7 @@ def test_a_model_file_may_lie_elsewhere_by_absolute_path(
     assert registry.model_file(registry.model_entry("toy-1")) == elsewhere
 
 
-def test_entries_and_model_files_on_s3_are_read_through_the_endpoint_of_the_deployment(
+def test_entries_and_model_files_on_s3_are_read_through_the_endpoint(
     registered: Registered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():

@@ -54,7 +54,7 @@ def test_a_backfill_adds_the_missing_cell_and_leaves_all_other_bytes_as_they_wer
     assert states == ["passed"] * len(CELLS)
 
 
-def test_one_run_over_a_range_of_both_dimensions_does_every_key_and_gives_the_same_bytes(
+def test_one_run_over_a_range_of_the_grid_does_every_key_with_the_same_bytes(
     history: History, evaluated: Orchestra
 ) -> None:
     before = fingerprints(history.orchestra.workspace)
@@ -71,7 +71,7 @@ def test_one_run_over_a_range_of_both_dimensions_does_every_key_and_gives_the_sa
     assert grid.get_partition_keys(dynamic_partitions_store=evaluated.instance) == KEYS
 
 
-def test_a_key_that_cannot_be_done_fails_its_run_by_name_and_keeps_no_other_key_from_being_done(
+def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(
     evaluated: Orchestra,
 ) -> None:
     first, second = (TableKey(build="face-1.1", drop=drop) for drop in DROPS)

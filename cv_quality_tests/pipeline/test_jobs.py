@@ -148,7 +148,7 @@ def disputed(evaluated: Orchestra) -> Orchestra:
     return evaluated
 
 
-def test_device_scores_that_the_model_does_not_give_fail_the_check_and_stop_the_counting(disputed: Orchestra) -> None:
+def test_device_scores_that_no_model_gives_fail_the_check_and_stop_counting(disputed: Orchestra) -> None:
     key = TableKey(build="face-1.2", drop=SECOND_DROP)
     disputed.instance.add_dynamic_partitions("verification_build", ["face-1.2"])
     result = disputed.execute("evaluate_build_on_drop", f"face-1.2|{SECOND_DROP}")

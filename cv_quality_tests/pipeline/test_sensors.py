@@ -165,7 +165,7 @@ def test_a_corrected_drop_is_requested_again_and_so_is_a_correction_taken_back(e
         assert requested(evaluated.tick("completed_drop_sensor")) == []
 
 
-def test_a_validated_drop_is_scored_by_its_own_build_and_the_baseline_as_new_partitions(evaluated: Orchestra) -> None:
+def test_a_validated_drop_is_scored_by_its_build_and_baseline_as_partitions(evaluated: Orchestra) -> None:
     for build in ("face-1.2", "face-1.1"):
         evaluated.workspace.lake.store.delete(object_key("measure", TableKey(build=build, drop=SECOND_DROP)))
     result = evaluated.tick("validated_drop_sensor")

@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from cv_quality.error_analysis.cube import cell_gains
 from cv_quality.error_analysis.discovery import find_slices
-from cv_quality.error_analysis.holdout_test import MIN_SUBJECTS
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS
 from cv_quality.error_analysis.slice_report import SliceReport
 from cv_quality.error_analysis.slices import Predicate, Slice
 
@@ -122,7 +122,7 @@ def test_the_best_threshold_gains_what_the_first_split_of_a_tree_gains(
     assert gain(inside) > 0.85 * n * np.log(2) * bits, "half of the rows chose it"
 
 
-def test_a_cause_of_two_values_is_named_where_a_tree_of_two_conditions_mixes_it_with_others() -> None:
+def test_a_cause_of_two_values_is_named_where_a_small_tree_mixes_it() -> None:
     """Two values of two columns: a tree of as many conditions cuts by the order of the codes and mixes others in."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 6, (4, 30_000))

@@ -193,7 +193,7 @@ def test_a_build_without_a_cause_has_no_slice(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(("timeouts", "sought"), [(200, ["frr", "non_match", "timeout"]), (20, ["frr", "timeout"])])
-def test_a_single_stage_is_searched_unless_it_is_rare_or_nearly_all_of_the_false_rejects(
+def test_a_single_stage_is_searched_unless_rare_or_nearly_all_false_rejects(
     lake: Lake, timeouts: int, sought: list[str]
 ) -> None:
     rows = attempts(seed=4, dark_rate=0.3).with_row_index()
@@ -262,7 +262,7 @@ def write_images(lake: Lake, drop: str, *, noise: float, height_px: int) -> None
     score_drop(lake, drop)
 
 
-def test_where_all_images_are_compared_the_comparisons_are_searched_by_the_images_too(lake: Lake) -> None:
+def test_comparisons_are_searched_by_images_where_all_images_are_compared(lake: Lake) -> None:
     write_images(lake, "sharp", noise=0.3, height_px=112)
     write_images(lake, "small", noise=0.8, height_px=28)
     search(lake, build="b1", drops=["sharp", "small"])

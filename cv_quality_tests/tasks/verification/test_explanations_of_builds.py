@@ -79,7 +79,7 @@ def test_the_model_gives_each_pair_the_score_in_the_lake(lake: Lake, landing: Pa
         np.testing.assert_allclose(model.score.of(seen), given["score"].to_numpy(), atol=1e-5)
 
 
-def test_failures_are_spread_over_subjects_and_passes_are_of_the_same_subject_where_they_can(
+def test_failures_are_spread_over_subjects_and_passes_are_of_the_same_ones(
     attempts: pl.DataFrame,
 ) -> None:
     failing = attempts.filter(DARK.expression(), outcome="non_match")
@@ -143,9 +143,7 @@ def test_in_an_all_pairs_drop_the_partner_is_the_frame_that_gave_the_score(tmp_p
     np.testing.assert_allclose(partners(found), np.array(vectors)[best[order]], atol=1e-6)
 
 
-def test_the_dark_slice_gets_the_same_map_each_time_and_light_brings_its_failures_back(
-    lake: Lake, landing: Path
-) -> None:
+def test_the_dark_slice_keeps_its_map_and_light_brings_its_failures_back(lake: Lake, landing: Path) -> None:
     summary = explained(lake, landing, [DARK])
     maps, changes = rows(lake, 1)
     written = [lake.path(table, TableKey(build=BUILD)).read_bytes() for table in (EXPLANATIONS, COUNTERFACTUALS)]
@@ -183,9 +181,7 @@ def test_without_a_slice_both_tables_are_there_and_empty(lake: Lake, landing: Pa
     assert all(part.is_empty() for part in rows(lake, 1))
 
 
-def test_a_slice_without_failures_is_said_to_have_none_and_a_fourth_slice_is_left_out(
-    lake: Lake, landing: Path
-) -> None:
+def test_a_slice_without_failures_says_so_and_a_fourth_slice_is_left_out(lake: Lake, landing: Path) -> None:
     summary = explained(lake, landing, [NOBODY] * 4)
     maps, changes = rows(lake, 3)
     assert (summary.slices, summary.maps) == (3, 0)

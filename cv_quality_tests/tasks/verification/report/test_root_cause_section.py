@@ -223,7 +223,7 @@ def test_a_part_that_may_be_chance_is_grey(case: Evaluation) -> None:
     assert tones["algorithm: the rest"] == "unclear"
 
 
-def test_without_a_slice_the_change_has_one_step_for_the_data_and_one_for_the_algorithm(case: Evaluation) -> None:
+def test_the_change_without_a_slice_has_a_step_for_data_and_one_for_algorithm(case: Evaluation) -> None:
     case.edit(CHANGE_ATTRIBUTION, ON, lambda rows: rows.filter(pl.col("where_json").is_null()))
     change = _read(case).change
     assert change is not None

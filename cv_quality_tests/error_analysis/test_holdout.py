@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from cv_quality.error_analysis.halves import Half
-from cv_quality.error_analysis.holdout_test import holdout_test, holm, prune_conditions
+from cv_quality.error_analysis.holdout import holdout_test, holm, prune_conditions
 
 Flags = NDArray[np.bool_]
 CHANCE = st.floats(1e-12, 1.0)
@@ -254,7 +254,7 @@ def test_a_condition_that_tells_nothing_is_dropped_and_one_that_is_needed_stays(
     assert set(prune_conditions(with_two_causes(seed, is_second_needed=False), masks, rest)) == {0}
 
 
-def test_a_condition_that_sharpens_a_slice_stays_although_the_slice_gains_more_without_it() -> None:
+def test_a_condition_that_sharpens_a_slice_stays_though_it_gains_more_without() -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (2, 8_000)).astype(np.uint8)
     chance = np.where(codes[0] == 1, np.where(codes[1] == 2, 0.45, 0.3), 0.02)
