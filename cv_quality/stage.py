@@ -164,8 +164,8 @@ class Task:
             SchemaError: a condition of a modality is a column of a table already.
         """
         writers: dict[str, Stage] = {}
-        for stage in self.stages:
-            if any(other.name == stage.name for other in writers.values()):
+        for place, stage in enumerate(self.stages):
+            if any(other.name == stage.name for other in self.stages[:place]):
                 raise StageError(f"task {self.name}: two stages are called {stage.name!r}; name each once")
             for table in stage.writes:
                 if table.name in writers:
