@@ -1,4 +1,4 @@
-"""Scores of one class: converted from arrays, series and lists, sorted once, and counted against thresholds.
+"""Scores of one class: converted from arrays, series and lists, counted against thresholds or sorted, once.
 
 The curves and points of `cv_quality.metrics.verification` and its neighbours rest on these counts. Reading files of
 scores, polarity and sentinels are matters of `cv_quality.scores`.
@@ -10,56 +10,110 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics.bucket_counts import ScoreCounter
 
 Scores = NDArray[np.floating]
 """float32 or float64."""
+
+FEW_SCORES = 2**17
+"""So many are sorted at once: a millisecond, or ten."""
 
 LARGEST_WHOLE = 2**53
 """Whole numbers up to here are exact in float64."""
 
 
-@dataclass(frozen=True, slots=True, init=False, eq=False)
 class SortedScores:
-    """The scores of one class, sorted when made: hand it to several functions and the class is sorted once.
+    """The scores of one class, as good as sorted: many are only counted until their order is asked for.
+
+    Hand one to several functions and the class is counted, or sorted, once. Many scores are not copied before they are
+    sorted: leave the array that they came in unchanged.
 
     float32 stays float32, and a threshold is compared with it exactly: accepting s >= t is accepting s >= the smallest
     float32 at or above t, so the scores are never widened. float16 and whole numbers of up to 16 bits become float32,
     other whole numbers float64, both without loss. +inf and -inf are legal scores: a failed enrolment that is compared
     all the same scores -inf.
 
-    Attributes:
-        scores: ascending, at least one, read-only; shape (n,), float32 or float64.
-
     >>> SortedScores([0.9, 0.1, 0.4]).scores.tolist()
     [0.1, 0.4, 0.9]
     """
 
-    scores: Scores
+    __slots__ = ("_held",)
 
-    def __init__(self, values: "ArrayLike | SortedScores", *, name: str = "comparison", in_place: bool = False) -> None:
-        """Sort `values`: a NumPy array, a Polars series, an Arrow array, a list, or scores sorted before.
+    def __init__(self, values: "ArrayLike | SortedScores", *, name: str = "comparison") -> None:
+        """Take in `values`: a NumPy array, a Polars series, an Arrow array, a list, or scores taken in before.
 
         Args:
             values: shape (n,), in any order.
             name: what the scores are, for messages: "genuine", "impostor".
-            in_place: sort the caller's own array instead of a copy, so that no second array of its size exists.
 
         Raises:
             MetricError: there is no score; some are null or NaN; they are text, truth values, complex or otherwise no
-                numbers that float64 holds exactly; the shape is not (n,); or `in_place` is asked of something else
-                than a writable NumPy array of float32 or float64.
+                numbers that float64 holds exactly; or the shape is not (n,).
         """
-        object.__setattr__(self, "scores", _sorted(values, name=name, in_place=in_place))
+        self._held: _Held = values._held if isinstance(values, SortedScores) else _Held(in_order(values, name=name))
+
+    @property
+    def scores(self) -> Scores:
+        """Ascending, read-only; shape (n,), float32 or float64."""
+        return self._held.ascending
 
     @property
     def n(self) -> int:
         """Number of scores."""
-        return self.scores.size
+        return self._held.values.size
+
+    @property
+    def listed(self) -> int:
+        """Number of scores that are known one by one: all."""
+        return self.n
 
     @property
     def is_complete(self) -> bool:
         """Always true: no score is left out, which a tail of the highest scores cannot say."""
         return True
+
+    @property
+    def floor(self) -> float:
+        """Minus infinity: thresholds may lie anywhere, which a tail of the highest scores cannot say."""
+        return -np.inf
+
+    def count_from(self, thresholds: Scores) -> NDArray[np.int64]:
+        """Count the scores at or above each threshold, exactly; shape of the thresholds."""
+        if not self._held.is_counted(thresholds.size):
+            return self.n - count_below(self.scores, thresholds)
+        rounded = np.atleast_1d(_rounded_up(thresholds, self._held.values.dtype))
+        return self._held.counter.count_from(rounded).reshape(thresholds.shape)
+
+    def highest(self, rank: int) -> float:
+        """Find the score of a rank, 1 for the highest and n for the lowest."""
+        return self._held.counter.highest(rank) if self._held.is_counted(1) else float(self.scores[self.n - rank])
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """Scores in the order given, and what has been made of them so far."""
+
+    values: Scores
+    _counter: ScoreCounter | None = None
+    _ascending: Scores | None = None
+
+    def is_counted(self, thresholds: int) -> bool:
+        """Whether counting against so many thresholds is cheaper than sorting."""
+        return self._ascending is None and self.values.size > max(FEW_SCORES, 8 * thresholds)
+
+    @property
+    def counter(self) -> ScoreCounter:
+        if self._counter is None:
+            self._counter = ScoreCounter(self.values)
+        return self._counter
+
+    @property
+    def ascending(self) -> Scores:
+        if self._ascending is None:
+            self._counter, self._ascending = None, np.sort(self.values)
+            self._ascending.flags.writeable = False
+            self.values = self._ascending
+        return self._ascending
 
 
 def in_order(values: ArrayLike, *, name: str) -> Scores:
@@ -69,7 +123,12 @@ def in_order(values: ArrayLike, *, name: str) -> Scores:
         MetricError: as for `SortedScores`.
     """
     scores = _taken_in(values, name=name)
-    _refuse_nan(int(np.count_nonzero(np.isnan(scores))), scores.size, name=name)
+    if np.isnan(scores.min()):
+        count = np.count_nonzero(np.isnan(scores))
+        raise MetricError(
+            f"{count} of {scores.size} {name} scores are NaN: leave out what was not compared, give a failed "
+            "comparison -inf"
+        )
     return scores
 
 
@@ -130,31 +189,6 @@ def _rounded_up(thresholds: Scores, dtype: np.dtype[np.floating]) -> Scores:
         return np.where(near < thresholds, np.nextafter(near, dtype.type(np.inf)), near)
 
 
-def _sorted(values: "ArrayLike | SortedScores", *, name: str, in_place: bool) -> Scores:
-    if isinstance(values, SortedScores):
-        return values.scores
-    if in_place:
-        if (
-            not isinstance(values, np.ndarray)
-            or values.dtype not in (np.float32, np.float64)
-            or not values.flags.writeable
-        ):
-            found = f"{type(values).__name__} of {getattr(values, 'dtype', 'no dtype')}"
-            raise MetricError(
-                f"sorting {name} scores in place needs a writable float32 or float64 array, found {found}"
-            )
-        _refuse_shape(values, name=name)
-        scores: Scores = values.view()
-        scores.sort()
-    else:
-        scores = np.sort(_taken_in(values, name=name))
-    # NumPy sorts NaN behind +inf. A NaN of another type would have it widen all scores to search them.
-    first_nan = int(np.searchsorted(scores, scores.dtype.type(np.nan), side="left"))
-    _refuse_nan(scores.size - first_nan, scores.size, name=name)
-    scores.flags.writeable = False
-    return scores
-
-
 def _taken_in(values: ArrayLike, *, name: str) -> Scores:
     missing = _count_missing(values)
     if missing:
@@ -193,10 +227,3 @@ def _refuse_shape(array: NDArray[np.generic], *, name: str) -> None:
         raise MetricError(f"expected {name} scores of shape (n,), found shape {array.shape}: ravel() a matrix first")
     if array.size == 0:
         raise MetricError(f"no {name} score: error rates need comparisons of both classes")
-
-
-def _refuse_nan(count: int, size: int, *, name: str) -> None:
-    if count:
-        raise MetricError(
-            f"{count} of {size} {name} scores are NaN: leave out what was not compared, give a failed comparison -inf"
-        )

@@ -6,7 +6,6 @@ ISO/IEC 19795-1; genuine comparisons are its mated ones, impostor comparisons it
 """
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -43,9 +42,29 @@ class ScoreTail:
             raise MetricError("the scores of a tail must be ascending and without NaN: sort them first")
 
     @property
+    def listed(self) -> int:
+        """Number of scores that are known one by one."""
+        return len(self.scores)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every impostor score is listed."""
-        return len(self.scores) == self.n
+        return self.listed == self.n
+
+    @property
+    def floor(self) -> float:
+        """The lowest threshold at which every match is listed."""
+        if self.is_complete:
+            return -math.inf
+        return float(self.scores[0]) if self.listed else math.inf
+
+    def count_from(self, thresholds: Scores) -> NDArray[np.int64]:
+        """Count the listed scores at or above each threshold, exactly; shape of the thresholds."""
+        return self.listed - count_below(self.scores, thresholds)
+
+    def highest(self, rank: int) -> float:
+        """Find the score of a rank, 1 for the highest."""
+        return float(self.scores[self.listed - rank])
 
 
 Genuine: TypeAlias = "ArrayLike | SortedScores"
@@ -181,7 +200,7 @@ def curve_at(genuine: Genuine, impostor: Impostor, *, thresholds: ArrayLike) -> 
     asked = np.atleast_1d(thresholds_of(thresholds))
     if asked.size:
         _require_reach(tail, float(asked.min()))
-    return _curve(asked, (_count_matched(tail, asked), tail.n), (count_below(genuine.scores, asked), genuine.n))
+    return _curve(asked, (tail.count_from(asked), tail.n), (count_below(genuine.scores, asked), genuine.n))
 
 
 def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
@@ -202,13 +221,10 @@ def det_curve(genuine: Genuine, impostor: Impostor) -> DetCurve:
     ([0.4, 0.9, inf], [0.5, 0.25, 0.0])
     """
     genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
-    scores = genuine.scores
-    missed = np.flatnonzero(np.concatenate([[True], scores[1:] > scores[:-1]]))
-    missed = missed[int(count_below(scores[missed], thresholds_of(_floor(tail)))) :]
-    corners = scores[missed]
-    if scores[-1] < np.inf:
-        corners, missed = np.append(corners, scores.dtype.type(np.inf)), np.append(missed, scores.size)
-    return _curve(corners, (_count_matched(tail, corners), tail.n), (missed, genuine.n))
+    corners, missed = _corners(genuine, tail)
+    if genuine.scores[-1] < np.inf:
+        corners, missed = np.append(corners, genuine.scores.dtype.type(np.inf)), np.append(missed, genuine.n)
+    return _curve(corners, (tail.count_from(corners), tail.n), (missed, genuine.n))
 
 
 def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFmr:
@@ -236,7 +252,7 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
         return FnmrAtFmr(fmr, None, reason)
     threshold = _strict_threshold(genuine, tail, fmr=fmr)
     if threshold is None:
-        infinite = int(_count_matched(tail, thresholds_of(np.inf)))
+        infinite = int(tail.count_from(thresholds_of(np.inf)))
         return FnmrAtFmr(fmr, None, f"{infinite} of {tail.n} impostor scores are +inf: no threshold rejects them")
     return FnmrAtFmr(fmr, _rates(genuine, tail, threshold=threshold))
 
@@ -284,10 +300,9 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     0.125
     """
     genuine, tail = SortedScores(genuine, name="genuine"), tail_of(impostor)
-    floor = _floor(tail)
-    if not tail.is_complete and (floor == math.inf or _gap(genuine, tail, floor) >= 0):
-        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above the equal error rate")
-    first = min(_first_crossing(scores, genuine, tail) for scores in (genuine.scores, tail.scores))
+    if not tail.is_complete and (tail.floor == math.inf or _gap(genuine, tail, tail.floor) >= 0):
+        raise MetricError(f"the {tail.listed} highest of {tail.n} impostor scores end above the equal error rate")
+    first = _first_crossing(genuine, tail)
     sides = [_rates(genuine, tail, threshold=first)]
     if _gap(genuine, tail, first) > 0:  # not above 0 only at +inf, where nothing lies above to cross
         sides = [_rates(genuine, tail, threshold=_next_below(genuine, tail, first)), *sides]
@@ -346,19 +361,19 @@ def _strict_threshold(genuine: SortedScores, tail: ScoreTail | SortedScores, *, 
     """
     allowed = allowed_false_matches(tail.n, fmr=fmr)
     if allowed >= tail.n:
-        return float(min(genuine.scores[0], tail.scores[0])) if tail.is_complete else -math.inf
-    if allowed >= len(tail.scores):
-        raise MetricError(f"FMR {fmr} needs the {allowed + 1} highest impostor scores, the tail has {len(tail.scores)}")
-    blocked = float(tail.scores[len(tail.scores) - 1 - allowed])
+        return min(float(genuine.scores[0]), tail.highest(tail.n)) if tail.is_complete else -math.inf
+    if allowed >= tail.listed:
+        raise MetricError(f"FMR {fmr} needs the {allowed + 1} highest impostor scores, the tail has {tail.listed}")
+    blocked = tail.highest(allowed + 1)
     if blocked == math.inf:
         return None
-    return min(next_above(genuine.scores, blocked), next_above(tail.scores, blocked))
+    return min(next_above(genuine.scores, blocked), _next_above(tail, blocked))
 
 
 def _rates(genuine: SortedScores, tail: ScoreTail | SortedScores, *, threshold: float) -> ErrorRates:
     asked = thresholds_of(threshold)
     _require_reach(tail, float(asked))
-    missed, matched = int(count_below(genuine.scores, asked)), int(_count_matched(tail, asked))
+    missed, matched = int(count_below(genuine.scores, asked)), int(tail.count_from(asked))
     return ErrorRates(
         threshold=float(asked),
         fmr=matched / tail.n,
@@ -368,10 +383,6 @@ def _rates(genuine: SortedScores, tail: ScoreTail | SortedScores, *, threshold: 
         n_false_non_matches=missed,
         n_genuine=genuine.n,
     )
-
-
-def _count_matched(tail: ScoreTail | SortedScores, thresholds: Scores) -> NDArray[np.int64]:
-    return len(tail.scores) - count_below(tail.scores, thresholds)
 
 
 def _curve(
@@ -389,15 +400,9 @@ def _curve(
     )
 
 
-def _floor(tail: ScoreTail | SortedScores) -> float:
-    if tail.is_complete:
-        return -math.inf
-    return float(tail.scores[0]) if len(tail.scores) else math.inf
-
-
 def _require_reach(tail: ScoreTail | SortedScores, threshold: float) -> None:
-    if threshold < _floor(tail):
-        raise MetricError(f"the {len(tail.scores)} highest of {tail.n} impostor scores end above threshold {threshold}")
+    if threshold < tail.floor:
+        raise MetricError(f"the {tail.listed} highest of {tail.n} impostor scores end above threshold {threshold}")
 
 
 def _gap(genuine: SortedScores, tail: ScoreTail | SortedScores, threshold: float) -> int:
@@ -406,11 +411,34 @@ def _gap(genuine: SortedScores, tail: ScoreTail | SortedScores, threshold: float
     return rates.n_false_non_matches * rates.n_impostor - rates.n_false_matches * rates.n_genuine
 
 
-def _first_crossing(candidates: Scores, genuine: SortedScores, tail: ScoreTail | SortedScores) -> float:
-    """The first of the ascending candidates with FNMR >= FMR, else +inf; by bisection, as the gap never falls."""
-    start = int(count_below(candidates, thresholds_of(_floor(tail))))
-    index = bisect_left(candidates, 0, lo=start, key=lambda score: _gap(genuine, tail, float(score)))
-    return float(candidates[index]) if index < len(candidates) else math.inf
+def _corners(genuine: SortedScores, tail: ScoreTail | SortedScores) -> tuple[Scores, NDArray[np.int64]]:
+    """The distinct genuine scores that the tail reaches down to, ascending, and the genuine scores below each."""
+    scores = genuine.scores
+    missed = np.flatnonzero(np.concatenate([[True], scores[1:] > scores[:-1]]))
+    missed = missed[int(count_below(scores[missed], thresholds_of(tail.floor))) :]
+    return scores[missed], missed
+
+
+def _first_crossing(genuine: SortedScores, tail: ScoreTail | SortedScores) -> float:
+    """The first score of either class with FNMR >= FMR, else +inf; the gap between the two never falls.
+
+    Between two genuine scores the FNMR stands still: the first impostor score there with so low an FMR is looked up by
+    its rank.
+    """
+    corners, missed = _corners(genuine, tail)
+    gap = missed * tail.n - tail.count_from(corners) * genuine.n
+    index = int(np.argmax(gap >= 0)) if np.any(gap >= 0) else len(corners)
+    first, below = (corners[index], missed[index]) if index < len(corners) else (math.inf, genuine.n)
+    allowed = int(below) * tail.n // genuine.n
+    blocked = tail.highest(allowed + 1) if allowed < tail.listed else -math.inf
+    before = float(corners[index - 1]) if index else tail.floor
+    return min(float(first), _next_above(tail, max(blocked, before)))
+
+
+def _next_above(tail: ScoreTail | SortedScores, value: float) -> float:
+    """The smallest impostor score above a value, +inf where there is none."""
+    above = int(tail.count_from(thresholds_of(np.nextafter(value, np.inf))))
+    return tail.highest(above) if above else math.inf
 
 
 def _next_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: float) -> float:
@@ -418,5 +446,7 @@ def _next_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: fl
 
     Below a partial tail it is unknown: any number below the tail might be a score.
     """
-    nearest = -math.inf if tail.is_complete else float(np.nextafter(_floor(tail), -np.inf))
-    return max(nearest, next_below(genuine.scores, value), next_below(tail.scores, value))
+    nearest = -math.inf if tail.is_complete else float(np.nextafter(tail.floor, -np.inf))
+    from_here = int(tail.count_from(thresholds_of(value)))
+    below = tail.highest(from_here + 1) if from_here < tail.listed else -math.inf
+    return max(nearest, next_below(genuine.scores, value), below)

@@ -138,33 +138,25 @@ def test_sorted_scores_cannot_be_changed_and_are_not_sorted_again() -> None:
     assert SortedScores(once).scores is once.scores
 
 
-def test_sorting_in_place_takes_no_second_array_and_stays_writable() -> None:
+def test_error_rates_of_many_scores_take_no_second_array() -> None:
     rng = np.random.default_rng(3)
     impostor = rng.normal(size=1_000_000).astype(np.float32)
     genuine = SortedScores(rng.normal(3, 1, 1_000).astype(np.float32))
-    expected = np.sort(impostor)
+    det_curve(genuine, impostor)  # compiles the count
     tracemalloc.start()
-    once = SortedScores(impostor, in_place=True)
+    once = SortedScores(impostor)
     det_curve(genuine, once)
     eer(genuine, once)
     fnmr_at_fmr(genuine, once, fmr=1e-6)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < impostor.nbytes / 8
-    assert np.array_equal(impostor, expected)
-    assert impostor.flags.writeable
+    assert peak < impostor.nbytes / 2
 
 
 def test_double_thresholds_do_not_widen_single_scores() -> None:
-    scores = SortedScores(np.linspace(0, 1, 1_000_000, dtype=np.float32))
+    scores = SortedScores(np.linspace(0, 1, 1_000_000, dtype=np.float32)).scores
     tracemalloc.start()
-    count_below(scores.scores, thresholds_of([0.1, 0.5]))
+    count_below(scores, thresholds_of([0.1, 0.5]))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000
-
-
-@pytest.mark.parametrize("values", [[0.1, 0.2], np.array([1, 2]), np.broadcast_to(0.5, 3), np.zeros((2, 2))])
-def test_sorting_in_place_needs_an_array_of_ones_own(values: ArrayLike) -> None:
-    with pytest.raises(MetricError, match=r"in place needs|shape"):
-        SortedScores(values, in_place=True)
