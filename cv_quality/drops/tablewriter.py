@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cv_quality.lake.lake import ROW_GROUP_ROWS
@@ -23,7 +24,8 @@ class TableWriter:
 
     def __init__(self, table: Table, path: Path) -> None:
         self._schema = table.arrow_schema
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self._pending: list[pa.Table] = []
@@ -43,14 +45,20 @@ class TableWriter:
         self._flush()
         self._wait()
         self._thread.shutdown()
-        self._writer.close()
+        (self._writer or self._open(self._schema.empty_table())).close()
 
     def _flush(self) -> None:
         self._wait()
         if self._pending_rows:
             group = pa.concat_tables(self._pending)
+            self._writer = self._writer or self._open(group)
             self._writing = self._thread.submit(self._writer.write_table, group, row_group_size=group.num_rows)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def _open(self, first: pa.Table) -> pq.ParquetWriter:
+        """Open the file; a dictionary of values that hardly repeat would cost a fifth of the writing, and space."""
+        repeats = [name for name in first.column_names if 2 * pc.count_distinct(first[name]).as_py() <= first.num_rows]
+        return pq.ParquetWriter(self._path, self._schema, compression="zstd", use_dictionary=repeats)
 
     def _wait(self) -> None:
         if self._writing is not None:

@@ -123,10 +123,13 @@ def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
 
 
 def _malformed(columns: Sequence[Column]) -> str:
-    """SQL for "an identifier breaks its pattern"; one search over all plain ids of a row costs less than one each."""
+    """SQL for "an identifier breaks its pattern"; one search over all plain ids of a row costs less than one each.
+
+    Their lengths are counted in bytes: an id whose characters are longer breaks the pattern anyway.
+    """
     plain = [column.name for column in columns if column.pattern == IDENTIFIER]
     other = [f"NOT regexp_full_match({c.name}, '{c.pattern}')" for c in columns if c.name not in plain]
-    lengths = [f"len({name}) NOT BETWEEN 1 AND 128" for name in plain]
+    lengths = [f"strlen({name}) NOT BETWEEN 1 AND 128" for name in plain]
     letters = [f"regexp_matches(concat({', '.join(plain)}), '{NOT_IN_IDENTIFIER}')"] if plain else []
     return " OR ".join([*letters, *lengths, *other])
 
