@@ -40,7 +40,7 @@ def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
     if header.startswith(PARQUET_MAGIC):
         try:
             yield pl.scan_parquet(path)
-        except pl.exceptions.ComputeError as error:
+        except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, OSError) as error:
             raise SliceError(f"{path}: not a readable Parquet file: {error}") from error
         return
     # A sink that failed may still be closing its file when the folder goes.
@@ -62,6 +62,6 @@ def _as_parquet(path: Path, target: Path, *, separator: str) -> None:
             )
             lines.sink_parquet(target, compression="uncompressed", maintain_order=True)
             return
-        except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError) as error:
-            if inferred is None or isinstance(error, pl.exceptions.NoDataError):
+        except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pl.exceptions.NoDataError, OSError) as error:
+            if inferred is None or isinstance(error, pl.exceptions.NoDataError | OSError):
                 raise SliceError(f"{path}: expected a CSV table with a header, or Parquet: {error}") from error
