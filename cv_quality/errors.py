@@ -40,6 +40,10 @@ class DropError(CvQualityError):
     """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
 
 
+class UnsafeObject(DropError):
+    """An object of the landing area is not read: a link that leads outside, no regular file, or larger than allowed."""
+
+
 class FrameError(CvQualityError):
     """One image cannot be used.
 

@@ -28,7 +28,7 @@ class Workspace:
 
     @cached_property
     def landing(self) -> Store:
-        return self._store(self.settings.landing)
+        return self._store(self.settings.landing, is_confined=True)
 
     @cached_property
     def lake(self) -> Lake:
@@ -59,5 +59,5 @@ class Workspace:
     def report_path(self, build: str) -> Path:
         return self.settings.reports / f"{build}.html"
 
-    def _store(self, uri: str) -> Store:
-        return open_store(uri, s3=self.settings.s3, cache=self.settings.cache)
+    def _store(self, uri: str, *, is_confined: bool = False) -> Store:
+        return open_store(uri, s3=self.settings.s3, cache=self.settings.cache, is_confined=is_confined)

@@ -7,19 +7,29 @@ they are streamed, in `cv_quality.drops.ingest`. Drops are written by `cv_qualit
 import hashlib
 import logging
 import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
 
-from cv_quality.errors import DropError, ObjectNotFound
+from cv_quality.errors import DropError, ObjectNotFound, UnsafeObject
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import Store
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 FILE_NAME = r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|(frames)-[A-Za-z0-9._-]{1,100}\.tar"
+
+MAX_MANIFEST_BYTES = 32 << 20
+"""About 200,000 files."""
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between which a recording lies: what every program that reads the tables can hold as a time."""
+MAX_COUNT = 2**63 - 1
+"""What an integer column holds."""
+_SHOWN_CHARACTERS = 500
 
 Protocol = Literal["enrolled", "all_pairs"]
 Content = Literal["events", "frames"]
@@ -95,13 +105,14 @@ def identity_of(drop_id: str, manifest_sha256: str) -> str:
 def completed_drops(landing: Store) -> list[CompletedDrop]:
     """Every drop whose manifest has arrived, by drop_id; only manifests are read.
 
-    A manifest that cannot be understood counts too: its bytes give the identity, so that taking it in fails with a
-    typed error instead of passing unseen. A folder whose name is no drop_id can be no partition: it is logged.
+    A manifest that cannot be understood, or is not read at all, counts too: its bytes, or why they are not read, give
+    the identity, so that taking it in fails with a typed error instead of passing unseen. A folder whose name is no
+    drop_id can be no partition: it is logged.
     """
     found = []
     for folder in landing.folders():
         try:
-            data = landing.read_bytes(f"{folder}/{MANIFEST}")
+            data = _identifying(landing, folder)
         except ObjectNotFound:
             continue
         if re.fullmatch(IDENTIFIER, folder):
@@ -115,14 +126,22 @@ def _modality(data: bytes) -> str | None:
     """What a manifest says of its modality, however unsound it is otherwise."""
     try:
         return msgspec.json.decode(data, type=_Modality).modality
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _identifying(landing: Store, drop_id: str) -> bytes:
+    """The manifest's bytes; of one that is too large or no plain file, why it is not read."""
+    try:
+        return landing.read_bytes(f"{drop_id}/{MANIFEST}", limit=MAX_MANIFEST_BYTES)
+    except UnsafeObject as error:
+        return str(error).encode()
 
 
 def delivered(landing: Store, drop_id: str) -> str:
     """The identity of the delivery that lies in the landing area now; without a manifest, one that no delivery has."""
     try:
-        data = landing.read_bytes(f"{drop_id}/{MANIFEST}")
+        data = _identifying(landing, drop_id)
     except ObjectNotFound:
         return identity_of(drop_id, "")
     return identity_of(drop_id, hashlib.sha256(data).hexdigest())
@@ -132,20 +151,35 @@ def read_manifest(landing: Store, drop_id: str) -> Manifest:
     """The manifest of one drop, every rule of the contract checked.
 
     Raises:
-        DropError: it is missing, is not JSON, is of another schema version, or breaks a rule.
+        DropError: it is missing, too large, a link that leads outside, not JSON, of another schema version, or breaks a
+            rule.
     """
     key = f"{drop_id}/{MANIFEST}"
     try:
-        data = landing.read_bytes(key)
+        data = landing.read_bytes(key, limit=MAX_MANIFEST_BYTES)
     except ObjectNotFound as error:
         raise DropError(
             f"{key}: expected the manifest that completes the drop, found none in {landing.uri}; "
             "a drop counts once its manifest, written last, has arrived"
         ) from error
     fields = _decoded(data, key=key)
-    manifest = _to_manifest(fields, manifest_sha256=hashlib.sha256(data).hexdigest())
+    manifest = _to_manifest(fields, manifest_sha256=hashlib.sha256(data).hexdigest(), key=key)
     _check(manifest, drop_id=drop_id, key=key)
     return manifest
+
+
+def awaited_files(landing: Store, drop_id: str) -> tuple[str, ...]:
+    """Name the files of a drop that have not arrived in full: absent, or shorter than its manifest says.
+
+    Only the manifest is read and the folder listed. A manifest that is refused waits for nothing: taking the drop in
+    says what is wrong with it.
+    """
+    try:
+        manifest = read_manifest(landing, drop_id)
+    except DropError:
+        return ()
+    sizes = _sizes(landing, drop_id)
+    return tuple(entry.name for entry in manifest.files if sizes.get(entry.name, -1) < entry.bytes)
 
 
 def check_file_set(landing: Store, manifest: Manifest) -> None:
@@ -155,7 +189,7 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
         DropError: a named file is absent or of another size, or a file lies there that the manifest does not name.
     """
     folder = f"{manifest.drop_id}/"
-    sizes = {info.key.removeprefix(folder): info.size for info in landing.list(folder)}
+    sizes = _sizes(landing, manifest.drop_id)
     extra = sorted(set(sizes) - {entry.name for entry in manifest.files} - {MANIFEST})
     if extra:
         raise DropError(
@@ -163,6 +197,8 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
         )
     for entry in manifest.files:
         if entry.name not in sizes:
+            with suppress(ObjectNotFound):
+                landing.local(f"{folder}{entry.name}")
             raise DropError(f"{folder}{entry.name}: named by the manifest but absent; deliver it and the drop again")
         if sizes[entry.name] != entry.bytes:
             raise DropError(
@@ -170,12 +206,21 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
             )
 
 
+def _sizes(landing: Store, drop_id: str) -> dict[str, int]:
+    folder = f"{drop_id}/"
+    return {info.key.removeprefix(folder): info.size for info in landing.list(folder)}
+
+
 _Id = Annotated[str, msgspec.Meta(pattern=rf"^{IDENTIFIER}\Z")]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class _Modality(msgspec.Struct):
     modality: str | None = None
+
+
+class _Version(msgspec.Struct):
+    schema_version: msgspec.Raw = msgspec.Raw(b"none")
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -198,29 +243,37 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _decoded(data: bytes, *, key: str) -> _Fields:
+    """The fields; the version is looked at first, and nothing is built of what the contract does not name."""
     try:
-        raw: object = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        version = bytes(msgspec.json.decode(data, type=_Version).schema_version)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DropError(f"{key}: expected a JSON object, found {len(data)} bytes that are none: {error}") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version != b"%d" % SCHEMA_VERSION:
+        found = version[:_SHOWN_CHARACTERS].decode(errors="backslashreplace")
         raise DropError(
-            f"{key}: expected schema_version {SCHEMA_VERSION}, found {version!r}; "
+            f"{key}: expected schema_version {SCHEMA_VERSION}, found {found}; "
             "write the drop in that version of the contract, or take it in with a release that knows its version"
         )
     try:
-        return msgspec.convert(raw, _Fields)
-    except msgspec.ValidationError as error:
-        raise DropError(f"{key}: {error}; correct the manifest and deliver it again") from error
+        return msgspec.json.decode(data, type=_Fields)
+    except (msgspec.ValidationError, RecursionError) as error:
+        problem = str(error)[:_SHOWN_CHARACTERS]
+        raise DropError(f"{key}: {problem}; correct the manifest and deliver it again") from error
 
 
-def _to_manifest(fields: _Fields, *, manifest_sha256: str) -> Manifest:
+def _to_manifest(fields: _Fields, *, manifest_sha256: str, key: str) -> Manifest:
     values = msgspec.structs.asdict(fields) | {
-        "captured_from": fields.captured_from.astimezone(UTC),
-        "captured_until": fields.captured_until.astimezone(UTC),
+        "captured_from": _instant(fields.captured_from, where=f"{key}: captured_from"),
+        "captured_until": _instant(fields.captured_until, where=f"{key}: captured_until"),
         "files": tuple(FileEntry(e.name, e.bytes, e.sha256, e.rows) for e in fields.files),
     }
     return Manifest(**values, manifest_sha256=manifest_sha256)
+
+
+def _instant(value: datetime, *, where: str) -> datetime:
+    if not EARLIEST <= value <= LATEST:
+        raise DropError(f"{where}: expected a time from {EARLIEST:%Y} to {LATEST:%Y}, found {value.isoformat()}")
+    return value.astimezone(UTC)
 
 
 def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
@@ -231,10 +284,10 @@ def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
             f"{key}: expected captured_from before captured_until, "
             f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
         )
-    names = [entry.name for entry in manifest.files]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    names = Counter(entry.name for entry in manifest.files)
+    repeated = sorted(name for name, count in names.items() if count > 1)
     if repeated:
-        raise DropError(f"{key}: expected each file once, found {', '.join(repeated)} more than once")
+        raise DropError(f"{key}: expected each file once, found {', '.join(repeated[:5])} more than once")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -248,7 +301,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     value |= {name: format_instant(value[name]) for name in ("captured_from", "captured_until")}
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
     key = f"{manifest.drop_id}/{MANIFEST}"
-    _check(_to_manifest(_decoded(data, key=key), manifest_sha256=""), drop_id=manifest.drop_id, key=key)
+    _check(_to_manifest(_decoded(data, key=key), manifest_sha256="", key=key), drop_id=manifest.drop_id, key=key)
     return data
 
 

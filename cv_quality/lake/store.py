@@ -11,12 +11,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from cv_quality.errors import ObjectNotFound, StoreError
+from cv_quality.errors import ObjectNotFound, StoreError, UnsafeObject
 from cv_quality.settings import S3Options
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Store(Protocol):
 
     uri: str
 
-    def read_bytes(self, key: str) -> bytes: ...
+    def read_bytes(self, key: str, *, limit: int | None = None) -> bytes: ...
     def read_range(self, key: str, *, start: int, size: int) -> bytes: ...
     def write_bytes(self, key: str, data: bytes) -> None: ...
     def put_file(self, key: str, path: Path) -> None: ...
@@ -52,12 +52,14 @@ class Store(Protocol):
     def delete(self, key: str) -> None: ...
 
 
-def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = None) -> Store:
+def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = None, is_confined: bool = False) -> Store:
     """Open the store at `uri`: a local folder, or `s3://bucket/prefix`.
 
     Args:
+        uri: where it is.
         s3: endpoint options, used for `s3://` only.
         cache: folder for local copies of S3 objects; a private temporary folder by default.
+        is_confined: whether others write to it, so that a link that leads out of the folder is refused.
 
     Raises:
         StoreError: the scheme is neither a path nor `s3`.
@@ -66,7 +68,7 @@ def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = No
         return S3Store(uri, options=s3 or S3Options(), cache=cache)
     if "://" in uri:
         raise StoreError(f"cannot open {uri!r}: expected a folder or s3://bucket/prefix")
-    return LocalStore(uri)
+    return LocalStore(uri, is_confined=is_confined)
 
 
 def checked_key(key: str) -> str:
@@ -109,15 +111,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 class LocalStore:
-    """A store in a local folder."""
+    """A store in a local folder; a confined one refuses links that lead out of it."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, is_confined: bool = False) -> None:
         self.root = Path(root)
         self.uri = str(self.root)
+        self._is_confined = is_confined
 
-    def read_bytes(self, key: str) -> bytes:
-        with self._typed(key):
-            return self.local(key).read_bytes()
+    def read_bytes(self, key: str, *, limit: int | None = None) -> bytes:
+        with self._typed(key), self.local(key).open("rb") as file:
+            return _within(file.read(_amount(limit)), limit=limit, key=key)
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         with self._typed(key), self.local(key).open("rb") as file:
@@ -143,9 +146,13 @@ class LocalStore:
 
     def local(self, key: str) -> Path:
         path = self._path(key)
-        if not path.is_file():
-            raise ObjectNotFound(f"no object {key!r} in {self.uri}")
-        return path
+        if self._is_confined and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
+            raise UnsafeObject(f"{key}: a link that leads out of {self.uri}; put the file itself there")
+        if path.is_file():
+            return path
+        if self._is_confined and path.exists() and not path.is_dir():
+            raise UnsafeObject(f"{key}: expected a regular file, found a pipe, socket or device in {self.uri}")
+        raise ObjectNotFound(f"no object {key!r} in {self.uri}")
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -213,8 +220,8 @@ class S3Store:
                 raise StoreError(f"{self.uri}: {error}; expected CVQ_S3_ENDPOINT_URL=http(s)://host:port") from error
         return self._client_or_none
 
-    def read_bytes(self, key: str) -> bytes:
-        return self._read(key, byte_range=None)
+    def read_bytes(self, key: str, *, limit: int | None = None) -> bytes:
+        return _within(self._read(key, byte_range=None, limit=limit), limit=limit, key=key)
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         if size == 0:
@@ -276,12 +283,13 @@ class S3Store:
             self._is_bucket_known = True
             raise
 
-    def _read(self, key: str, *, byte_range: str | None) -> bytes:
+    def _read(self, key: str, *, byte_range: str | None, limit: int | None = None) -> bytes:
         extra = {"Range": byte_range} if byte_range else {}
 
         def body() -> bytes:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **extra)
-            return bytes(answer["Body"].read())
+            with closing(answer["Body"]) as stream:
+                return bytes(stream.read(_amount(limit)))
 
         return self._call(key, lambda: _read_whole(body))
 
@@ -318,6 +326,17 @@ def _read_whole(read: Callable[[], bytes]) -> bytes:
         with suppress(*_broken_bodies()):
             return read()
     return read()
+
+
+def _amount(limit: int | None) -> int:
+    """How much to read to see whether there is more than `limit`."""
+    return -1 if limit is None else limit + 1
+
+
+def _within(data: bytes, *, limit: int | None, key: str) -> bytes:
+    if limit is not None and len(data) > limit:
+        raise UnsafeObject(f"{key}: expected at most {limit:,} bytes, found more")
+    return data
 
 
 def _complete(data: bytes, *, size: int, key: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cv_quality.errors import ObjectNotFound, StoreError
+from cv_quality.errors import ObjectNotFound, StoreError, UnsafeObject
 from cv_quality.lake.store import READ_ATTEMPTS, LocalStore, ObjectInfo, S3Store, Store, atomic_path, open_store
 from cv_quality.settings import S3Options
 from cv_quality_tests.servers import cutting_proxy, free_port, s3_client
@@ -304,3 +304,10 @@ def test_missing_credentials_say_what_to_check(open_s3: OpenS3, monkeypatch: pyt
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     with pytest.raises(StoreError, match="credentials"):
         open_s3().read_bytes("one.txt")
+
+
+def test_an_object_beyond_the_limit_is_refused(store: Store) -> None:
+    store.write_bytes("one.bin", BODY)
+    assert store.read_bytes("one.bin", limit=len(BODY)) == BODY
+    with pytest.raises(UnsafeObject, match=r"one\.bin: expected at most 1,048,575 bytes, found more"):
+        store.read_bytes("one.bin", limit=len(BODY) - 1)
