@@ -60,7 +60,8 @@ def _reason(message: str) -> tuple[str, str]:
     if "missing required field" in message:
         return "missing_field", message
     if unknown := re.fullmatch(r"Invalid value '(.*)' - at `\$\.kind`", message, re.DOTALL):
-        return "unknown_kind", f"event kind {unknown[1]!r}: {near(unknown[1], RAW_TABLES)}"
+        kind = unknown[1][:_ID_CHARACTERS]
+        return "unknown_kind", f"event kind {kind!r}: {near(kind, RAW_TABLES)}"
     return "not_finite" if "out of range" in message else "wrong_type", message
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cv_quality.drops.frames import FrameEntry, index_shard
-from cv_quality.drops.lines import HashingReader, read_pieces
+from cv_quality.drops.lines import Expansion, HashingReader, read_pieces
 from cv_quality.drops.manifest import MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
 from cv_quality.drops.parsing import LineSource, parse_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
@@ -26,6 +26,8 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
 from cv_quality.modality import Modality
 
+MAX_REJECTED_ROWS = 100_000
+"""Rejected rows of a drop after which it is refused as soon as they outnumber the sound ones."""
 _FRAME_BATCH = 1_000
 _MANIFEST_COLUMNS = tuple(name for name in DROP_FILES.names if name in Manifest.__dataclass_fields__)
 
@@ -141,12 +143,15 @@ class _Job:
         self._quarantine = QuarantineWriter(QUARANTINE_PARSE, path, drop_id=manifest.drop_id, stage="parse")
         self._pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="parse"))
         self._frames: set[str] = set()
+        self._expansion = Expansion(manifest.drop_id, compressed=sum(e.bytes for e in manifest.entries("events")))
+        self._n_valid = self._n_rejected = 0
 
     def take(self, entry: FileEntry) -> FileCounts:
         """Parse one file while hashing it.
 
         Raises:
-            DropError: its bytes are not those that the manifest describes.
+            DropError: its bytes are not those that the manifest describes, it holds more rows, or the drop is
+                hopeless: see `MAX_REJECTED_ROWS`, `Expansion`.
         """
         path = self._landing.local(f"{self._manifest.drop_id}/{entry.name}")
         n_valid = n_rejected = 0
@@ -157,6 +162,8 @@ class _Job:
                 self._quarantine.add(entry.name, rejections)
                 n_valid += n_sound
                 n_rejected += len(rejections)
+                self._check_rows(entry, n_valid + n_rejected, rejections)
+                self._check_hope(entry, n_sound, rejections)
             digest = reader.hexdigest()
         if (digest, reader.bytes_read) != (entry.sha256, entry.bytes):
             raise DropError(
@@ -164,6 +171,26 @@ class _Job:
                 f"found {reader.bytes_read} with {digest}; deliver the file again"
             )
         return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+
+    def _check_rows(self, entry: FileEntry, n_rows: int, rejections: list[Rejection]) -> None:
+        """That a file breaks off is told like a row, and is none."""
+        is_break = bool(rejections) and rejections[-1].reason == "truncated_file"
+        if n_rows - is_break > entry.rows:
+            raise DropError(
+                f"{self._manifest.drop_id}/{entry.name}: expected {entry.rows:,} rows as the manifest says, found "
+                "more; correct one of them and deliver the drop again"
+            )
+
+    def _check_hope(self, entry: FileEntry, n_sound: int, rejections: list[Rejection]) -> None:
+        self._n_valid += n_sound
+        self._n_rejected += len(rejections)
+        if rejections and self._n_rejected > max(MAX_REJECTED_ROWS, self._n_valid):
+            last = rejections[-1]
+            raise DropError(
+                f"{self._manifest.drop_id}/{entry.name}: {self._n_rejected:,} rows rejected and {self._n_valid:,} "
+                f"sound so far, the last one in line {last.line} ({last.reason}: {last.detail}); correct the logs and "
+                "deliver the drop again"
+            )
 
     def finish(self, counts: list[FileCounts]) -> None:
         """Complete every file."""
@@ -182,7 +209,7 @@ class _Job:
     def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
         """Add typed rows piece by piece; gives how many, and the rejections."""
         source = LineSource(self._manifest.drop_id, entry.name, self._schema)
-        pieces = read_pieces(path, reader)
+        pieces = read_pieces(path, reader, expansion=self._expansion)
         for parsed in parse_pieces(pieces, source=source, pool=self._pool, ahead=self._threads + 2):
             for kind, table in parsed.tables.items():
                 self.raw[kind].add(table)

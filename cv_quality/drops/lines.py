@@ -7,17 +7,26 @@ decided in `cv_quality.drops.parsing`.
 import hashlib
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
+from cv_quality.errors import DropError
+
 BLOCK_BYTES = 4 << 20
+MAX_BLOCK_LINES = 1 << 15
+"""Events have more than 128 bytes, so that only blocks of blank or broken lines are cut by it."""
 MAX_LINE_BYTES = 1 << 20
 RAW_BYTES = 64 << 10
-_FINE_BYTES = 64
+FREE_EXPANDED_BYTES = 64 << 20
+MAX_EXPANSION = 256
+"""Real logs expand to 5 to 20 times their compressed size."""
+_FINE_STEPS = (64, 1)
 _NEWLINE = ord("\n")
 
 
@@ -51,6 +60,35 @@ class Break:
 Piece = Block | LongLine | Break
 
 
+@dataclass(slots=True)
+class Expansion:
+    """What the compressed files of a drop may expand to, all together.
+
+    Attributes:
+        drop_id: the drop.
+        compressed: bytes of the files.
+        expanded: bytes that came out of them so far.
+    """
+
+    drop_id: str
+    compressed: int
+    expanded: int = 0
+
+    def add(self, size: int) -> None:
+        """Count bytes that came out.
+
+        Raises:
+            DropError: the files expand to more than `FREE_EXPANDED_BYTES` and `MAX_EXPANSION` times their size.
+        """
+        self.expanded += size
+        allowed = FREE_EXPANDED_BYTES + MAX_EXPANSION * self.compressed
+        if self.expanded > allowed:
+            raise DropError(
+                f"{self.drop_id}: expected events of at most {allowed:,} bytes from {self.compressed:,} compressed ones, "
+                "found more; deliver logs that are not padded"
+            )
+
+
 class HashingReader(io.RawIOBase):
     """A binary file that digests and counts what is read from it, front to back."""
 
@@ -75,16 +113,27 @@ class HashingReader(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-def read_pieces(path: Path, reader: HashingReader) -> Iterator[Piece]:
+def read_pieces(path: Path, reader: HashingReader, *, expansion: Expansion | None = None) -> Iterator[Piece]:
     """Cut the decompressed bytes of `reader`, a reader of `path`, into pieces in the order of the file.
 
-    A file that breaks off gives every whole line before the break, then one `Break`.
+    Frames that follow one another are one log. A file that breaks off, or goes on with bytes that are no frame, gives
+    every whole line before that, then one `Break`.
+
+    Args:
+        path: the file.
+        reader: of it, at its start.
+        expansion: counts what comes out; None for a file that was read before.
+
+    Raises:
+        DropError: more comes out than `expansion` allows.
     """
     cutter = _Cutter()
     stream = pa.CompressedInputStream(pa.PythonFile(reader, mode="r"), "zstd")
     done = 0
     try:
         while data := stream.read(BLOCK_BYTES):
+            if expansion is not None:
+                expansion.add(len(data))
             yield from cutter.feed(data)
             done += len(data)
     except OSError as error:
@@ -96,16 +145,16 @@ def read_pieces(path: Path, reader: HashingReader) -> Iterator[Piece]:
 
 
 def _rest_before_break(path: Path, *, skip: int) -> Iterator[bytes]:
-    """What a failed read of a whole block threw away: the same stream again, read in small steps up to the break."""
-    with path.open("rb") as file:
-        stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
-        while skip > 0:
-            skip -= len(stream.read(min(skip, BLOCK_BYTES)))
-        try:
-            while data := stream.read(_FINE_BYTES):
+    """What a failed read of a whole block threw away: the same stream again, in ever smaller steps up to the break."""
+    for step in _FINE_STEPS:
+        with path.open("rb") as file, suppress(OSError):
+            stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+            place = 0
+            while place < skip and (data := stream.read(min(skip - place, BLOCK_BYTES))):
+                place += len(data)
+            while data := stream.read(step):
+                skip += len(data)
                 yield data
-        except OSError:
-            return
 
 
 class _Cutter:
@@ -125,7 +174,7 @@ class _Cutter:
             chunk = chunk[end + 1 :]
         cut = chunk.rfind(b"\n") + 1
         if cut:
-            yield self._block(b"".join((self._carry, memoryview(chunk)[:cut])))
+            yield from self._blocks(b"".join((self._carry, memoryview(chunk)[:cut])))
             self._carry = chunk[cut:]
         else:
             self._carry += chunk
@@ -137,16 +186,22 @@ class _Cutter:
         if self._long_size:
             yield self._finish_long(0)
         elif self._carry:
-            yield self._block(self._carry + b"\n")
+            yield from self._blocks(self._carry + b"\n")
 
     def broken(self, detail: str) -> Break:
         head = self._long_head or self._carry[:RAW_BYTES]
         return Break(self._line, head, self._long_size or len(self._carry), detail)
 
-    def _block(self, data: bytes) -> Block:
-        block = Block(self._line, data)
-        self._line += int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE))
-        return block
+    def _blocks(self, data: bytes) -> Iterator[Block]:
+        n_lines = int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE))
+        ends = [len(data)]
+        if n_lines > MAX_BLOCK_LINES:
+            newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == _NEWLINE)
+            ends = [*(newlines[MAX_BLOCK_LINES - 1 : -1 : MAX_BLOCK_LINES] + 1).tolist(), len(data)]
+        for start, end in pairwise([0, *ends]):
+            yield Block(self._line, data[start:end])
+            self._line += min(n_lines, MAX_BLOCK_LINES)
+            n_lines -= MAX_BLOCK_LINES
 
     def _finish_long(self, more: int) -> LongLine:
         found = LongLine(self._line, self._long_head, self._long_size + more)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,7 @@ from cv_quality.drops.schema import INSTANT, DropSchema
 from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.lake.schema import Column
 
+_FIRST_MOMENT = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), pa.timestamp("us", "UTC"))
 _INSTANT_BYTES = len("2026-09-01T12:00:00.000000Z")
 _INSTANT_MARKS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: ".", 26: "Z"}
 _SAMPLE_LINES = 16
@@ -32,6 +34,7 @@ _MAX_DOUBTS = 64
 _STOPPED = re.compile(r"in row ([0-9]+)$")
 _KIND = re.compile(rb'"kind":"([a-z_]+)"')
 _KIND_WITHIN = 256
+_IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 _NEWLINE, _OPEN, _CLOSE = (ord(mark) for mark in "\n{}")
 
 
@@ -78,6 +81,8 @@ def parse_piece(piece: Piece, *, source: LineSource) -> Parsed:
     if isinstance(piece, Break):
         detail = f"the file breaks off in line {piece.line}: {piece.detail}"
         return Parsed(rejections=[Rejection(piece.line, "truncated_file", detail, piece.head, piece.size)])
+    if piece.data.isspace():
+        return Parsed()
     return _parse_whole(piece, source) or _parse_by_line(piece, source)
 
 
@@ -116,6 +121,11 @@ class _Lines:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def full(self) -> list[int]:
+        """The lines that are not blank."""
+        is_solid = ~_IS_BLANK[np.frombuffer(self.data, dtype=np.uint8)]
+        return np.flatnonzero(np.logical_or.reduceat(is_solid, self.starts)).tolist() if len(self) else []
 
     def text(self, first: int, last: int) -> bytes:
         """Lines `first` up to, without, `last`."""
@@ -234,9 +244,9 @@ def _is_utf8(data: bytes) -> bool:
 def _parse_by_line(block: Block, source: LineSource) -> Parsed:
     rejections: list[Rejection] = []
     sound: dict[str, list[tuple[int, bytes]]] = {}
-    for number, line in enumerate(block.data.split(b"\n")[:-1], start=block.first_line):
-        if not line.strip():
-            continue
+    lines = _Lines.of(block.data)
+    for index in lines.full():
+        number, line = block.first_line + index, lines.data[lines.starts[index] : lines.ends[index]]
         verdict = judge(line, number=number, schema=source.schema)
         if isinstance(verdict, Rejection):
             rejections.append(verdict)
@@ -314,9 +324,11 @@ def _legal(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray | None:
         if not pc.all(is_instant, min_count=0).as_py():
             return None
     try:
-        return pc.cast(values, column.arrow_type)
+        moments = pc.cast(values, column.arrow_type)
     except pa.ArrowInvalid:
         return None
+    # Arrow knows a year 0, which no calendar has.
+    return None if pc.any(pc.less(moments, _FIRST_MOMENT), min_count=0).as_py() else moments
 
 
 def _is_full_form(texts: pa.StringArray) -> bool:

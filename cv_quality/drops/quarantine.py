@@ -16,7 +16,7 @@ from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.schema import Table
 
 Stage = Literal["parse", "validate"]
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES, _BATCH_ROWS = 8 << 20, 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class QuarantineWriter:
         for rejection in rejections:
             self._rows.append(self._row(source_file, rejection))
             self._bytes += min(rejection.raw_bytes, RAW_BYTES)
-            if self._bytes > _BATCH_BYTES:
+            if self._bytes > _BATCH_BYTES or len(self._rows) >= _BATCH_ROWS:
                 self._flush()
 
     def close(self) -> None:

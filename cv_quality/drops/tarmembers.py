@@ -50,7 +50,7 @@ def read_members(reader: Reader, *, max_bytes: int) -> Iterator[Member]:
     """Every member in order; files above `max_bytes` are passed over without being held.
 
     Raises:
-        TarDamaged: a header or a member is cut short or malformed.
+        TarDamaged: a header or a member is cut short or malformed, or more than padding follows the end marker.
     """
     source = _Source(reader)
     number = 0
@@ -72,6 +72,7 @@ def read_members(reader: Reader, *, max_bytes: int) -> Iterator[Member]:
         source.skip(-info.size % BLOCK if is_held else info.size + -info.size % BLOCK)
         yield Member(number, name, is_file, offset, info.size, data)
         long_name = None
+    source.check_padding()
 
 
 class _Source:
@@ -89,6 +90,12 @@ class _Source:
     def skip(self, size: int) -> None:
         while size > 0:
             size -= len(self.take(min(size, 1 << 20)))
+
+    def check_padding(self) -> None:
+        """Read to the end, where programs disagree on what another archive behind the first one means."""
+        while data := self._reader.read(1 << 20):
+            if data.strip(b"\0"):
+                raise TarDamaged(f"expected zeros behind the end marker at byte {self.position}, found other bytes")
 
 
 def _parsed(header: bytes) -> tarfile.TarInfo:

@@ -87,8 +87,11 @@ class Site:
         """A drop whose one events file holds exactly these lines."""
         self.deliver_files({"events-0.jsonl.zst": compressed(*lines)}, rows=len(lines), **changes)
 
-    def deliver_files(self, files: dict[str, bytes], /, *, rows: int = 0, **changes: object) -> None:
-        """A drop of these files under a manifest that vouches for them; `changes` overwrite its fields."""
+    def deliver_files(self, files: dict[str, bytes], /, *, rows: int = 1_000_000, **changes: object) -> None:
+        """A drop of these files under a manifest that vouches for them, by default for more rows than there are.
+
+        `changes` overwrite its fields.
+        """
         for name, data in files.items():
             self.landing.write_bytes(f"{DROP_ID}/{name}", data)
         manifest = {

@@ -73,6 +73,14 @@ def test_members_before_the_end_of_a_cut_shard_are_kept(site: Site) -> None:
     assert site.rows(FRAME_INDEX).height == 2
 
 
+def test_a_second_archive_behind_the_end_marker_is_told_and_not_read(site: Site) -> None:
+    assert ingested(site, tar(("a.png", png())) + bytes(1 << 21)) == []
+    assert ingested(site, tar(("a.png", png())) + tar(("b.png", png(width_px=3)))) == [("truncated_file", 2)]
+    (row,) = site.rows(QUARANTINE_PARSE).to_dicts()
+    assert "expected zeros behind the end marker" in row["detail"]
+    assert site.rows(FRAME_INDEX)["frame"].to_list() == ["a.png"]
+
+
 def test_bytes_that_are_no_tar_are_one_rejected_row(site: Site) -> None:
     assert ingested(site, b"no tar" * 1_000) == [("truncated_file", 1)]
 
