@@ -84,7 +84,7 @@ class Expansion:
         allowed = FREE_EXPANDED_BYTES + MAX_EXPANSION * self.compressed
         if self.expanded > allowed:
             raise DropError(
-                f"{self.drop_id}: expected events of at most {allowed:,} bytes from {self.compressed:,} compressed ones, "
+                f"{self.drop_id}: expected events of at most {allowed:,} bytes from {self.compressed:,} compressed, "
                 "found more; deliver logs that are not padded"
             )
 

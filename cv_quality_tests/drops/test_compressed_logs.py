@@ -34,8 +34,8 @@ BOMBS = {
     "nulls": (b"null\n", MANY, MANY, r"rows rejected and 0 sound so far, .*wrong_type"),
     "newlines": (b"\n", 60 << 20, 0, "in 0, valid 0, quarantined 0"),
     "blanks": (b" \t\r\n", 15 << 20, 0, "in 0, valid 0, quarantined 0"),
-    "a line of a gigabyte": (b"\0", 1 << 30, 1, "expected events of at most .* compressed ones, found more"),
-    "newlines of a gigabyte": (b"\n", 1 << 30, 1, "expected events of at most .* compressed ones, found more"),
+    "a line of a gigabyte": (b"\0", 1 << 30, 1, "expected events of at most .* compressed, found more"),
+    "newlines of a gigabyte": (b"\n", 1 << 30, 1, "expected events of at most .* compressed, found more"),
     "long kinds": (b'{"kind":"' + b"x" * 1_000_000 + b'"}\n', 60, 60, "in 60, valid 0, quarantined 60"),
 }
 
