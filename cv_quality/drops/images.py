@@ -1,7 +1,9 @@
 """Images that devices send: recognised, measured and decoded without trusting a byte of them.
 
-Only single images in memory live here; which frame belongs to which event is the frame index's business.
-Faces inside the decoded arrays are found in `cv_quality.inference.detection`.
+Every limit is known before a pixel is decoded: the sides and pixels of the header, the decoders (those of Pillow that
+are loops in Python are not used), how often Pillow may read, and the scans of a JPEG (`cv_quality.drops.jpeg`). Only
+single images in memory live here; which frame belongs to which event is the frame index's business. Faces inside the
+decoded arrays are found in `cv_quality.inference.detection`.
 """
 
 import io
@@ -14,11 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, PpmImagePlugin
 
+from cv_quality.drops.jpeg import bounded_jpeg
 from cv_quality.errors import FrameError
 
 ImageFormat = Literal["PNG", "JPEG", "PPM", "GIF", "BMP"]
 
 MAX_PIXELS = 2**25  # 33.6 megapixels: above any phone's front camera, 100 MB decoded
+MAX_SIDE_PX = 2**14
+MAX_HEADER_READS = 2**12
+"""A loop in Pillow's parsers reads in each turn, so that this bounds their time; a photograph takes a few hundred."""
+MAX_READS = 2**18
+"""Decoding reads 64 KiB or a PNG chunk at a time, in up to three reads."""
 
 _SIGNATURES: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -38,6 +46,7 @@ _OPENERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
 }
 
+_COMPILED_DECODERS = frozenset({"gif", "jpeg", "raw", "zip"})
 _GREY_MODES = frozenset({"1", "L"})
 _COLOUR_MODES = frozenset({"P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
@@ -80,6 +89,8 @@ def inspect_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     info = ImageInfo(format_, *image.size)
     try:
         image.verify()
+    except _BOMB as error:
+        raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
     return info
@@ -99,8 +110,10 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
             f"expected 8-bit pixels, found Pillow mode {image.mode!r}: convert it on the device",
             reason="unsupported_format",
         )
+    wanted = "L" if image.mode in _GREY_MODES else "RGB"
     try:
-        return np.asarray(image.convert("L" if image.mode in _GREY_MODES else "RGB"), dtype=np.uint8)
+        # A conversion to the same mode would be a copy.
+        return np.asarray(image if image.mode == wanted else image.convert(wanted), dtype=np.uint8)
     except _BOMB as error:
         raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
@@ -114,19 +127,42 @@ def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.Image
             f"expected a PNG, JPEG, PPM, GIF or BMP image, found bytes that start with {data[:8]!r}",
             reason="unsupported_format",
         )
+    file = _Metered(bounded_jpeg(data) if format_ == "JPEG" else data)
     try:
-        image = _OPENERS[format_](io.BytesIO(data))
+        image = _OPENERS[format_](file)
     except _BOMB as error:
         raise FrameError(f"the image's canvas grows past {max_pixels} pixels", reason="image_bomb") from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE_PX:
         raise _bomb(image.size, max_pixels)
+    if slow := {tile[0] for tile in image.tile} - _COMPILED_DECODERS:
+        raise FrameError(
+            f"{format_} pixels that are packed as text, in runs or with another maximum than 255 ({', '.join(slow)}): "
+            "send plain 8-bit pixels",
+            reason="unsupported_format",
+        )
+    file.reads_left = MAX_READS
     return format_, image
 
 
+class _Metered(io.BytesIO):
+    """Bytes that may be read from so many times."""
+
+    reads_left = MAX_HEADER_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise FrameError("the image is cut into more pieces than a photograph has", reason="image_bomb")
+        return super().read(size)
+
+
 def _bomb(size_px: tuple[int, int], max_pixels: int) -> FrameError:
-    return FrameError(f"expected at most {max_pixels} pixels, found {size_px[0]} x {size_px[1]}", reason="image_bomb")
+    return FrameError(
+        f"expected at most {max_pixels} pixels and {MAX_SIDE_PX} a side, found {size_px[0]} x {size_px[1]}",
+        reason="image_bomb",
+    )
 
 
 def _corrupt(data: bytes, error: BaseException) -> FrameError:

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cv_quality.drops.images import ImageInfo, decode_image, inspect_image
+from cv_quality.drops.jpeg import MAX_SCANS
 from cv_quality.errors import FrameError
 
 GREY = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10
@@ -140,3 +143,106 @@ def test_tiff_is_refused_although_pillow_reads_it() -> None:
 
 def test_sixteen_bit_pixels_are_refused_rather_than_truncated() -> None:
     assert outcome(decode_image, encoded(GREY.astype(np.uint16) * 200, format="PNG")) == "unsupported_format"
+
+
+def exif_directory(*, size: int) -> bytes:
+    """EXIF in which every tag points at the same bytes: quadratic in `size` to who reads it."""
+    tags = b"".join(struct.pack("<HHII", tag, 1, size - 20, 8) for tag in range(1, size // 12 - 1))
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags) // 12) + tags).ljust(size, b"\0")
+
+
+def with_exif(jpeg: bytes) -> bytes:
+    block = b"Exif\0\0" + exif_directory(size=60_000)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+def with_scans(jpeg: bytes, times: int) -> bytes:
+    """The last pass over the pixels, again and again: each costs as much as the first."""
+    return jpeg[:-2] + jpeg[jpeg.rindex(b"\xff\xda") : -2] * times + b"\xff\xd9"
+
+
+def progressive(*, width_px: int = 32, height_px: int = 32, mode: str = "RGB", subsampling: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.new(mode, (width_px, height_px), 90)
+    image.save(buffer, format="JPEG", progressive=True, subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def chunks(*names: bytes, times: int) -> bytes:
+    """A PNG with empty chunks in front of its pixels, between, and behind."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(20)))
+    parts = {b"tEXt": b"", b"IDAT": b"", b"abCd": pixels}
+    return start + b"".join(parts[name] + chunk(name, b"") * times for name in names) + pixels + chunk(b"IEND", b"")
+
+
+def bmp_of_runs(runs: bytes, *, side_px: int) -> bytes:
+    header = struct.pack("<IiiHHIIiiII", 40, side_px, side_px, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + header + bytes(1024) + runs
+
+
+GIF_START = b"GIF89a" + struct.pack("<HHBBB", 9, 9, 0, 0, 0)
+SLOW_IMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a side of millions": (lambda: png_claiming(width_px=2**25, height_px=1), "image_bomb"),
+    "a side beyond the limit": (lambda: png_claiming(width_px=1, height_px=2**14 + 1), "image_bomb"),
+    "thousands of scans": (lambda: with_scans(progressive(), 400_000), "image_bomb"),
+    "progressive beyond memory": (lambda: progressive(width_px=8192, height_px=4096), "image_bomb"),
+    "millions of JPEG markers": (lambda: progressive()[:2] + b"\xff\xe3\0\2" * 8_000_000, "image_bomb"),
+    "millions of bare markers": (lambda: progressive()[:2] + b"\xff\x01" * 16_000_000, "image_bomb"),
+    "PNG chunks in front": (lambda: chunks(b"tEXt", times=2_700_000), "image_bomb"),
+    "PNG chunks of no pixels": (lambda: chunks(b"IDAT", times=2_700_000), "image_bomb"),
+    "PNG chunks behind": (lambda: chunks(b"abCd", times=2_700_000), "image_bomb"),
+    "a GIF of comments": (lambda: GIF_START + b"\x21\xfe" + (b"\xff" + b"x" * 255) * 130_000, "image_bomb"),
+    "a GIF of extensions": (lambda: GIF_START + b"\x21\x01\0" * 10_000_000, "image_bomb"),
+    "plain PPM of comments": (lambda: b"P3 4000 4000 255\n" + b"#\n" * 1_000_000, "unsupported_format"),
+    "PPM of another maximum": (lambda: b"P6 4000 4000 254\n" + bytes(16_000_000), "unsupported_format"),
+    "a BMP of runs": (lambda: bmp_of_runs(b"\0\0" * 8_000_000, side_px=4096), "unsupported_format"),
+}
+
+
+@pytest.mark.parametrize("check", [decode_image, inspect_image])
+@pytest.mark.parametrize("name", SLOW_IMAGES)
+def test_an_image_made_to_take_long_is_refused_at_once(check: Callable[..., object], name: str) -> None:
+    make, reason = SLOW_IMAGES[name]
+    data, started = make(), time.perf_counter()
+    assert outcome(check, data, max_pixels=2**25) == reason
+    assert time.perf_counter() - started < 10
+
+
+def test_exif_of_a_jpeg_is_never_read() -> None:
+    """Pillow alone takes 300 MB for these 60 KB."""
+    data = with_exif(encoded(COLOUR, format="JPEG"))
+    tracemalloc.start()
+    np.testing.assert_array_equal(decode_image(data), decode_image(encoded(COLOUR, format="JPEG")))
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2, "restart_marker_blocks": 3}])
+def test_a_jpeg_has_the_pixels_that_pillow_finds(mode: str, options: dict[str, object]) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels).convert(mode)
+    image.save(
+        buffer, format="JPEG", comment=b"\xff\xda" * 200, exif=b"Exif\0\0MM\0*", icc_profile=bytes(70_000), **options
+    )
+    whole = Image.open(io.BytesIO(buffer.getvalue()))
+    data = buffer.getvalue() + b"a film behind the picture \xff\xda" * 200
+    np.testing.assert_array_equal(decode_image(data), np.asarray(whole if mode == "L" else whole.convert("RGB")))
+
+
+def test_as_many_scans_as_allowed_are_decoded() -> None:
+    n_scans = progressive().count(b"\xff\xda")
+    assert decode_image(with_scans(progressive(), MAX_SCANS - n_scans)).shape == (32, 32, 3)
+    assert outcome(decode_image, with_scans(progressive(), MAX_SCANS - n_scans + 1)) == "image_bomb"
+
+
+@pytest.mark.parametrize("coding", [0xC3, 0xC9, 0xCA])
+def test_a_jpeg_of_another_coding_is_refused(coding: int) -> None:
+    data = progressive().replace(b"\xff\xc2", b"\xff" + bytes([coding]))
+    assert outcome(decode_image, data) == "unsupported_format"
