@@ -95,6 +95,8 @@ class _Place:
     start: int
     size: int
     sha256: str
+    width_px: int
+    height_px: int
 
 
 class FrameReader:
@@ -109,7 +111,7 @@ class FrameReader:
     def __init__(self, landing: Store, drop_id: str, index: "pl.DataFrame") -> None:
         self._landing = landing
         self._drop_id = drop_id
-        columns = ("frame", "shard", "byte_offset", "byte_count", "sha256")
+        columns = ("frame", "shard", "byte_offset", "byte_count", "sha256", "width_px", "height_px")
         self._places = {row[0]: _Place(*row) for row in index.select(columns).iter_rows()}
 
     def read(self, frames: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -130,6 +132,11 @@ class FrameReader:
                 if hashlib.sha256(image).hexdigest() != place.sha256:
                     raise DropError(f"{key}: {place.frame!r} has changed since it was indexed; ingest the drop again")
                 yield place.frame, image
+
+    def decoded_bytes(self, frame: str) -> int:
+        """What an image takes in colour, from its indexed size."""
+        place = self._place(frame)
+        return 3 * place.width_px * place.height_px
 
     def _place(self, frame: str) -> _Place:
         place = self._places.get(frame)

@@ -23,7 +23,7 @@ from cv_quality.inference.detection import (
     suppress_overlaps,
 )
 from cv_quality.inference.embedder import load_embedder
-from cv_quality.inference.preprocessing import resampling_matrix
+from cv_quality.inference.preprocessing import resampling_weights
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.metrics.verification import eer, fnmr_at_fmr
 from cv_quality_tests.modalities import MODALITIES
@@ -146,7 +146,9 @@ def test_enlarging_stays_within_a_grey_level_of_exact_interpolation(
     height: int, width: int, tall: int, wide: int
 ) -> None:
     image = np.random.default_rng(height).integers(0, 256, size=(height, width), dtype=np.uint8)
-    down, across = resampling_matrix(height, height + tall), resampling_matrix(width, width + wide)
+    down, across = (
+        resampling_weights(size, size + more, rows=range(size + more)) for size, more in ((height, tall), (width, wide))
+    )
     found = enlarged(image[None], width_px=width + wide, height_px=height + tall)[0]
     np.testing.assert_allclose(found, down @ image.astype(np.float32) @ across.T, atol=1)
     if tall == wide == 0:

@@ -1,12 +1,25 @@
 """Every step against plain scalar arithmetic or Pillow, and batches of mixed sizes against one frame at a time."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cv_quality.drops.images import MAX_SIDE_PX
 from cv_quality.errors import ModelError
-from cv_quality.inference.preprocessing import Gray, Resize, Rgb, Scale, Step, ToneCurve, prepare
+from cv_quality.inference.preprocessing import (
+    WORK_BYTES,
+    Gray,
+    Resize,
+    Rgb,
+    Scale,
+    Step,
+    ToneCurve,
+    prepare,
+    resampling_bands,
+)
 
 
 def frame(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -107,3 +120,35 @@ def test_the_callers_frames_are_never_written_to() -> None:
     before = grey.copy()
     prepared(grey, steps=[ToneCurve(below_lux=10, gamma=0.5), Scale((0.5,), (0.5,))], lux=[1.0])
     np.testing.assert_array_equal(grey, before)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_frame_is_resized_in_bands_to_the_same_pixels(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = list(np.random.default_rng(5).integers(0, 256, (3, 211, 301, channels), dtype=np.uint8).squeeze())
+    steps: list[Step] = [
+        Gray(),
+        ToneCurve(below_lux=5, gamma=0.6),
+        Resize(width_px=40, height_px=24),
+        Scale((0.5,), (0.2,)),
+    ]
+    whole = prepare(frames, steps=steps, illuminance_lux=[1, None, 9])
+    for work_bytes in (1, 4 * frames[0].size // 3, 4 * frames[0].size, 10 * frames[0].size):
+        monkeypatch.setattr("cv_quality.inference.preprocessing.WORK_BYTES", work_bytes)
+        np.testing.assert_allclose(prepare(frames, steps=steps, illuminance_lux=[1, None, 9]), whole, atol=1e-5)
+
+
+def test_the_largest_frame_takes_little_more_than_itself() -> None:
+    frame = np.zeros((2048, 16384, 3), dtype=np.uint8)
+    tracemalloc.start()
+    batch = prepare([frame], steps=[Gray(), Resize(width_px=64, height_px=64)], illuminance_lux=[None])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert batch.shape == (1, 1, 64, 64)
+    assert peak < 3 * WORK_BYTES
+
+
+def test_weights_of_the_longest_side_are_made_a_band_at_a_time() -> None:
+    tracemalloc.start()
+    resampling_bands(MAX_SIDE_PX, 4096)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()

@@ -7,7 +7,6 @@ compared in `cv_quality.tasks.verification.comparisons`.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from cv_quality.drops.frames import FrameReader
@@ -26,8 +25,8 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK_FRAMES = 512
-"""Decoded frames held at a time."""
+CHUNK_FRAMES, CHUNK_BYTES = 512, 96 << 20
+"""Decoded frames held at a time: so many, or so large (one frame may be larger)."""
 Outcome = tuple[str, list[float] | None]
 
 
@@ -64,6 +63,7 @@ def embed_drop(
     outcomes: dict[str, Outcome] = {}
     for frames, images in read_images(reader, sorted(conditions), threads=threads):
         outcomes |= _encode(encoder, frames, images, conditions=conditions)
+        del images  # else they are held until the next ones are decoded
     table = _rows(samples, outcomes, entry=entry, drop=drop)
     lake.write(EMBEDDINGS, TableKey(build=entry.build_id, drop=drop), table)
     by_status = dict(table.group_by("status").len().sort("status").iter_rows())
@@ -93,10 +93,24 @@ def read_images(
     Returns:
         images in the order of their names; one that cannot be decoded is its error.
     """
-    stored = reader.read(frames)
     with ThreadPoolExecutor(threads) as pool:
-        while chunk := list(islice(stored, CHUNK_FRAMES)):
+        for chunk in _chunks(reader, frames):
             yield [name for name, _ in chunk], list(pool.map(_image_or_error, (data for _, data in chunk)))
+
+
+def _chunks(reader: FrameReader, frames: Sequence[str]) -> Iterator[list[tuple[str, bytes]]]:
+    """Encoded frames that may be decoded together."""
+    chunk: list[tuple[str, bytes]] = []
+    size = 0
+    for name, data in reader.read(frames):
+        more = reader.decoded_bytes(name)
+        if chunk and (len(chunk) == CHUNK_FRAMES or size + more > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append((name, data))
+        size += more
+    if chunk:
+        yield chunk
 
 
 def _image_or_error(data: bytes) -> Frame | FrameError:
