@@ -46,6 +46,7 @@ _OPENERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
 }
 
+_BAND_PIXELS = 2**20
 _COMPILED_DECODERS = frozenset({"gif", "jpeg", "raw", "zip"})
 _GREY_MODES = frozenset({"1", "L"})
 _COLOUR_MODES = frozenset({"P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"})
@@ -112,8 +113,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         )
     wanted = "L" if image.mode in _GREY_MODES else "RGB"
     try:
-        # A conversion to the same mode would be a copy.
-        return np.asarray(image if image.mode == wanted else image.convert(wanted), dtype=np.uint8)
+        image.load()
+        return _pixels(image, mode=wanted)
     except _BOMB as error:
         raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
@@ -144,6 +145,18 @@ def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.Image
         )
     file.reads_left = MAX_READS
     return format_, image
+
+
+def _pixels(image: Image.Image, *, mode: str) -> NDArray[np.uint8]:
+    """Copied and converted in bands of rows: Pillow makes two more copies of what it is asked for at once."""
+    n_rows = max(1, _BAND_PIXELS // image.width)
+    if n_rows >= image.height:
+        return np.asarray(image.convert(mode), dtype=np.uint8)
+    pixels = np.empty((image.height, image.width, *([3] if mode == "RGB" else [])), dtype=np.uint8)
+    for top in range(0, image.height, n_rows):
+        band = image.crop((0, top, image.width, min(top + n_rows, image.height)))
+        pixels[top : top + n_rows] = np.asarray(band.convert(mode))
+    return pixels
 
 
 class _Metered(io.BytesIO):

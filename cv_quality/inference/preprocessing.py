@@ -20,7 +20,7 @@ Batch = NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 MAX_SIDE_PX = 4096
 BAND_ROWS = 16
-WORK_BYTES = 32 << 20
+WORK_BYTES = 16 << 20
 """Of float32 pixels made at a time, before they are resized."""
 
 

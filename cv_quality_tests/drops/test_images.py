@@ -246,3 +246,13 @@ def test_as_many_scans_as_allowed_are_decoded() -> None:
 def test_a_jpeg_of_another_coding_is_refused(coding: int) -> None:
     data = progressive().replace(b"\xff\xc2", b"\xff" + bytes([coding]))
     assert outcome(decode_image, data) == "unsupported_format"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA"])
+def test_a_large_image_is_copied_in_bands_without_a_seam(mode: str) -> None:
+    pixels = np.random.default_rng(11).integers(0, 256, (1500, 1100, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    expected = np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))
+    np.testing.assert_array_equal(decode_image(buffer.getvalue(), max_pixels=2**25), expected)
