@@ -256,7 +256,7 @@ def _decoded(data: bytes, *, key: str) -> _Fields:
         )
     try:
         return msgspec.json.decode(data, type=_Fields)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error)[:_SHOWN_CHARACTERS]
         raise DropError(f"{key}: {problem}; correct the manifest and deliver it again") from error
 

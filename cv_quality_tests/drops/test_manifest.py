@@ -85,6 +85,16 @@ def test_a_manifest_that_breaks_the_contract_is_refused_by_key(
         read_manifest(site.landing, DROP_ID)
 
 
+@pytest.mark.parametrize("text", [b"\xed\xa0\x80", b"\xff", b"\\ud800"])
+def test_text_that_is_no_unicode_is_refused(site: Site, text: bytes) -> None:
+    """What the version is read past is checked when the fields are."""
+    site.deliver(attempt(), site="place")
+    key = f"{DROP_ID}/manifest.json"
+    site.landing.write_bytes(key, site.landing.read_bytes(key).replace(b"place", text))
+    with pytest.raises(DropError, match=r"manifest\.json: "):
+        read_manifest(site.landing, DROP_ID)
+
+
 HUGE = {
     "nested": b"[" * 1_000_000,
     "nested in a field": b'{"schema_version":1,"x":' + b"[" * 1_000_000,

@@ -136,9 +136,10 @@ def _embedded(
     reader: FrameReader, lux: Mapping[str, float | None], *, backbone: Backbone, threads: int
 ) -> Iterator[tuple[str, Vectors]]:
     for names, images in read_images(reader, list(lux), threads=threads):
-        decoded = zip(names, images, strict=True)
-        usable = {name: image for name, image in decoded if not isinstance(image, FrameError)}
-        batch = backbone.embed(list(usable.values()), [lux[name] for name in usable])
-        for name, status, vector in zip(usable, batch.status, batch.embeddings, strict=True):
+        usable = {name: image for name, image in zip(names, images, strict=True) if not isinstance(image, FrameError)}
+        known = list(usable)
+        batch = backbone.embed(list(usable.values()), [lux[name] for name in known])
+        del images, usable  # else they are held until the next ones are decoded
+        for name, status, vector in zip(known, batch.status, batch.embeddings, strict=True):
             if status == "ok":
                 yield name, vector
