@@ -161,8 +161,11 @@ class LocalStore:
         base = self.root / checked_folder(prefix)
         if not base.is_dir():
             return []
-        files = (path for path in base.rglob("*") if path.is_file() and not path.name.endswith(".part"))
-        infos = (ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in files)
+        infos = []
+        for path in base.rglob("*"):
+            with suppress(FileNotFoundError):  # moved or removed by another program since it was listed
+                if path.is_file() and not path.name.endswith(".part"):
+                    infos.append(ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size))
         return sorted(infos, key=lambda info: info.key)
 
     def folders(self, prefix: str = "") -> Sequence[str]:
