@@ -2,8 +2,8 @@
 
 The figures depend on the processor, which is printed first and recorded beside them in `build/benchmarks.json`.
 
-Studies of coverage take minutes and are run by name: interval_coverage, extremes, differentials, slice_coverage,
-attribution_coverage. So is train_reference_models, which makes the models of the simulated fleet.
+Studies of coverage take minutes and are run by name: laboratories, interval_coverage, extremes, differentials,
+slice_coverage, attribution_coverage. So is train_reference_models, which makes the models of the simulated fleet.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("ingest", "inference", "chain", "status", "curves", "pairs", "bootstrap", "slices", "explanations")
+NAMES = ("ingest", "inference", "chain", "status", "curves", "pairs", "fixed_fmr", "slices", "explanations")
 RECORD = Path("build/benchmarks.json")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8")
 """Instructions that change which kernels NumPy, OpenBLAS and torch choose."""
