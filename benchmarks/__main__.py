@@ -2,9 +2,9 @@
 
 The figures depend on the processor, which is printed first and recorded beside them in `build/benchmarks.json`.
 
-Studies of coverage take minutes and are run by name: interval_coverage, extremes, differentials, slice_coverage,
-attribution_coverage. So are fuzz_readers, which takes as long as it is told, and train_reference_models, which makes
-the models of the simulated fleet.
+Studies of coverage take minutes and are run by name: laboratories, interval_coverage, extremes, differentials,
+slice_coverage, attribution_coverage. So are fuzz_readers, which takes as long as it is told, and
+train_reference_models, which makes the models of the simulated fleet.
 """
 
 import json
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("ingest", "inference", "chain", "status", "curves", "pairs", "bootstrap", "slices", "explanations")
+NAMES = ("ingest", "inference", "chain", "status", "curves", "pairs", "fixed_fmr", "slices", "explanations")
 RECORD = Path("build/benchmarks.json")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8")
 """Instructions that change which kernels NumPy, OpenBLAS and torch choose."""

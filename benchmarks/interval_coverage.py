@@ -2,9 +2,10 @@
 
     python -m benchmarks.interval_coverage [--scale 1.0] [SECTION ...]
 
-Sections: attempts, pairs, frames, fnmr, eer, percentiles. Each design has its own seed, printed with the table, so the
-numbers do not depend on how many processes share the work. The sampling error of a coverage near .95 is .007 with 1,000
-replicates and .010 with 500. A star marks a coverage outside .93 to .97.
+Sections: attempts, pairs, frames, fnmr, eer, percentiles; small laboratories are in `benchmarks.laboratories`. Each
+design has its own seed, printed with the table, so the numbers do not depend on how many processes share the work. The
+sampling error of a coverage near .95 is .007 with 1,000 replicates and .010 with 500. A star marks a coverage outside
+.93 to .97.
 """
 
 import argparse
@@ -19,14 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from cv_quality.metrics import bootstrap_kernels as kernels
-from cv_quality.metrics.bootstrap import fnmr_at_fmr_interval, pair_rate_bootstrap
-from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.dyadic import pair_rate, pair_rate_upper
 from cv_quality.metrics.equal_error import eer_interval
+from cv_quality.metrics.fixed_fmr import fnmr_at_fmr_interval
 from cv_quality.metrics.percentiles import Method, cluster_percentiles
 from cv_quality.metrics.rates import clustered_rate
-from cv_quality.metrics.resampling import subject_weights
 from cv_quality.metrics.trials import CrossTrials
 
 SEED = 20260901
@@ -143,40 +141,20 @@ def true_rate(kind: str, form: str, cv: float, rate: float) -> float:
     return rate + float((-np.expm1(-x) - x).mean())
 
 
-BOOTSTRAPPED = 200
-"""Data sets of a design on which the bootstrap of pairs is tried, with 200 replicates each."""
-
-
 def pairs(design: Design) -> Tally:
     (kind, form), (subjects, expected, cv) = design.kinds, design.numbers
     rng, tally, n = np.random.default_rng(design.seed), Tally(), int(subjects)
     trials = CrossTrials.all_pairs(np.ones(n, np.int64))
     rate = expected / trials.n
     truth = true_rate(kind, form, cv, rate)
-    for index in range(design.replicates):
+    for _ in range(design.replicates):
         own = effects(rng, kind, own_cv(form, cv), n)
         errors = erring_pairs(rng, own, form=form, rate=rate)
         found = pair_rate(errors, trials=trials)
         tally.add("sandwich", (found.low, found.high), truth)
-        tally.add("one-sided k_eff", (0.0, pair_rate_upper(errors, trials=trials)), truth)
+        tally.add("one-sided", (0.0, pair_rate_upper(errors, trials=trials)), truth)
         tally.add("Clopper-Pearson", clopper_pearson(len(errors[0]), trials.n), truth)
-        if index < BOOTSTRAPPED:
-            corrected = pair_rate_bootstrap(errors, trials=trials, seed=index, replicates=200)
-            tally.add("corrected bootstrap", (corrected.low, corrected.high), truth)
-            tally.add("raw bootstrap", raw_pair_bootstrap(errors, trials, seed=index), truth)
     return tally
-
-
-def raw_pair_bootstrap(errors: tuple[Codes, Codes], trials: CrossTrials, *, seed: int) -> Bounds:
-    weighted, active = compiled(kernels.weight_of_pairs), np.arange(trials.n_subjects)
-    drawn = np.concatenate(
-        [
-            weighted(weights, *errors) / trials.weighted(weights)
-            for weights in subject_weights(active, len(active), replicates=200, seed=seed)
-        ]
-    )
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def frames(design: Design) -> Tally:
@@ -194,7 +172,7 @@ def frames(design: Design) -> Tally:
         codes = np.repeat(i, errors), np.repeat(j, errors)
         found = pair_rate(codes, trials=trials)
         tally.add("sandwich", (found.low, found.high), rate)
-        tally.add("one-sided k_eff", (0.0, pair_rate_upper(codes, trials=trials)), rate)
+        tally.add("one-sided", (0.0, pair_rate_upper(codes, trials=trials)), rate)
         tally.add("Clopper-Pearson", clopper_pearson(int(errors.sum()), trials.n), rate)
     return tally
 
@@ -251,37 +229,19 @@ def fnmr(design: Design) -> Tally:
     scores = Scores(n, attempts_each, scores.wolf_sd, threshold - float(special.ndtri(miss)) * scores.genuine_sd)
     rng, tally, trials = np.random.default_rng(design.seed), Tally(), CrossTrials.all_pairs(np.ones(n, np.int64))
     keep = min(trials.n, int(50 * fmr * trials.n) + 1)
-    for index in range(design.replicates):
+    for _ in range(design.replicates):
         (one, other, impostor), genuine, people = scores.draw(rng)
         top = np.argpartition(impostor, len(impostor) - keep)[len(impostor) - keep :]
         tail = one[top], other[top], impostor[top]
-        found = fnmr_at_fmr_interval(genuine, people, tail, trials, fmr=fmr, seed=index, replicates=400)
+        found = fnmr_at_fmr_interval(genuine, people, tail, trials, fmr=fmr)
         assert found.threshold is not None
-        tally.add("re-estimated", (found.low, found.high), miss)
+        tally.add("threshold estimated", (found.low, found.high), miss)
         tally.add("its threshold", (found.threshold_low, found.threshold_high), threshold)
-        tally.add("raw bootstrap", raw_fnmr_bootstrap(genuine, people, tail, trials, fmr=fmr, seed=index), miss)
         missed = np.bincount(people[genuine < found.threshold], minlength=n)
         fixed = clustered_rate(missed, np.full(n, attempts_each))
         tally.add("fixed threshold", (fixed.low, fixed.high), miss)
         tally.add("Clopper-Pearson", clopper_pearson(int(missed.sum()), len(genuine)), miss)
     return tally
-
-
-def raw_fnmr_bootstrap(
-    genuine: Floats, people: Codes, tail: tuple[Codes, Codes, Floats], trials: CrossTrials, *, fmr: float, seed: int
-) -> Bounds:
-    """Percentiles of the replicates, without the correction for what pairs add on their own."""
-    up, down = np.argsort(genuine), np.argsort(-tail[2])
-    blocked_at, weight_of_first = compiled(kernels.blocked_at), compiled(kernels.weight_of_first)
-    drawn = []
-    for weights in subject_weights(np.arange(trials.n_subjects), trials.n_subjects, replicates=400, seed=seed):
-        blocked = blocked_at(weights, fmr * trials.weighted(weights), tail[0][down], tail[1][down])
-        lowest = np.append(tail[2][down], -np.inf)[blocked]
-        counts = np.searchsorted(genuine[up], lowest, side="right")
-        made = weights @ np.bincount(people, minlength=trials.n_subjects).astype(np.float64)
-        drawn.append(weight_of_first(weights, people[up], counts) / made)
-    low, high = np.quantile(np.concatenate(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def equal(design: Design) -> Tally:
@@ -292,19 +252,17 @@ def equal(design: Design) -> Tally:
     distance = -float(special.ndtri(rate)) * (scores.impostor_sd + scores.genuine_sd)
     scores = Scores(n, attempts_each, scores.wolf_sd, distance)
     trials = CrossTrials.all_pairs(np.ones(n, np.int64))
-    for index in range(design.replicates):
+    for _ in range(design.replicates):
         (one, other, impostor), genuine, people = scores.draw(rng)
         found = eer_interval(
             genuine,
             impostor,
-            seed=index,
             genuine_subjects=people,
             impostor_subjects=(one, other),
             trials=trials,
-            replicates=200,
         )
         tally.add("subjects", (found.low, found.high), rate)
-        alone = eer_interval(genuine, impostor, seed=index, replicates=200)
+        alone = eer_interval(genuine, impostor)
         tally.add("independence assumed", (alone.low, alone.high), rate)
     return tally
 

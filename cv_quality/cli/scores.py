@@ -1,6 +1,9 @@
 """The command that evaluates score files of any tool, without drops or builds."""
 
-from collections.abc import Sequence
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
@@ -13,6 +16,9 @@ from cv_quality.scores.source import Format, Polarity
 if TYPE_CHECKING:
     from cv_quality.scores.evaluation import Evaluation
     from cv_quality.scores.source import Sentinel
+
+SECONDS_UNSAID = 5.0
+"""A command that is done sooner says nothing of its steps, where there is no terminal for a bar."""
 
 
 def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "Sentinel":
@@ -43,7 +49,13 @@ def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "
 )
 @click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
 @click.option("--skip-broken", is_flag=True, help="Set broken lines apart, counted, and go on.")
-@click.option("--replicates", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=100),
+    default=1000,
+    show_default=True,
+    help="Of the bootstrap that bounds extrapolations.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--report", type=PAGE, help="Write an HTML page with the curves.")
 @JSON
@@ -66,12 +78,13 @@ def evaluate(
     \b
     Reads what other tools write, told apart by content:
       CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b,
-      quality_a, quality_b
+      family_a, family_b, quality_a, quality_b
       bob's 2-, 4- and 5-column files, pyeer's lists and histograms, similarity matrices (CSV, BEE)
       JSON of id and score, NumPy arrays
 
     Two lists named alike but for "genuine" and "impostor" (or true and false) are one score set; every other file is a
-    set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike.
+    set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike; where
+    families are, that those of relatives are.
 
     \b
       cvq evaluate scores.csv --report scores.html
@@ -79,6 +92,7 @@ def evaluate(
       cvq evaluate face-C.csv --sentinel keep --json
     """
     from cv_quality.metrics import FMR_TARGETS
+    from cv_quality.scores.evaluation import STEPS
     from cv_quality.scores.evaluation import evaluate as evaluate_set
     from cv_quality.scores.grouping import group_files
     from cv_quality.scores.reading import read_scores
@@ -91,19 +105,37 @@ def evaluate(
         on_error="skip" if skip_broken else "raise",
         genuine_pattern=genuine_pattern,
     )
-    asked, sets = targets or FMR_TARGETS, []
-    with progress_bars() as progress:
-        for group in progress.track(group_files(files), description="score sets"):
-            scores, name = read(group.paths), group.name
-            found = evaluate_set(
-                scores, name=name, fmr_targets=asked, threshold=threshold, replicates=replicates, seed=seed
-            )
-            sets.append((scores, found))
+    work = partial(
+        evaluate_set, fmr_targets=targets or FMR_TARGETS, threshold=threshold, replicates=replicates, seed=seed
+    )
+    groups, sets = group_files(files), []
+    with _steps(len(groups) * (1 + len(STEPS))) as starting:
+        for group in groups:
+            starting(group.name, "reading")
+            scores = read(group.paths)
+            sets.append((scores, work(scores, name=group.name, starting=partial(starting, group.name))))
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report
 
         write_evaluation_report(sets, target=report)
     _print_evaluations([found for _, found in sets], as_json=as_json)
+
+
+@contextmanager
+def _steps(total: int) -> "Iterator[Callable[[str, str], None]]":
+    """Show a bar that moves on at each step; without a terminal, name each step after the first seconds."""
+    begun, done = time.monotonic(), itertools.count()
+    with progress_bars() as progress:
+        task = progress.add_task("score sets", total=total)
+
+        def starting(name: str, step: str) -> None:
+            progress.update(task, description=f"{name}: {step}", completed=next(done))
+            seconds = time.monotonic() - begun
+            if not progress.console.is_terminal and seconds > SECONDS_UNSAID:
+                click.echo(f"{seconds:.0f} s, {name}: {step}", err=True)
+
+        yield starting
+        progress.update(task, description="score sets", completed=total)
 
 
 def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) -> None:

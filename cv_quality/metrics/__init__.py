@@ -4,11 +4,11 @@ The names below are the ones to start from; each lives in a module of its own wi
 source. They take NumPy arrays, Polars series, Arrow arrays or lists, and need neither lake nor orchestrator.
 """
 
-from cv_quality.metrics.bootstrap import fnmr_at_fmr_interval
 from cv_quality.metrics.differentials import differentials
 from cv_quality.metrics.dyadic import pair_rate, pair_rate_upper
 from cv_quality.metrics.equal_error import eer_interval
 from cv_quality.metrics.extremes import fit_tail
+from cv_quality.metrics.fixed_fmr import fnmr_at_fmr_interval
 from cv_quality.metrics.pairs import count_pairs
 from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
 from cv_quality.metrics.separation import separation

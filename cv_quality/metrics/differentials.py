@@ -42,6 +42,9 @@ Mask = NDArray[np.bool_]
 
 UNKNOWN = "unknown"
 ALLOWED_RATIO = 1.25
+RATIO_RAISED_BY = 0.5
+"""Relative standard errors by which the variance of a group's FMR is raised in a ratio: a few subjects with most of the
+errors are missing from a sample more often than they are too many, and the variance is then too low."""
 
 
 class Acquisitions(NamedTuple):
@@ -447,7 +450,7 @@ def _within_groups(people: _People, matches: tuple[Codes, Codes]) -> list[_Cell]
     for erring, trials in found:
         rate = pair_rate(erring, trials=trials, level=people.level, expected_errors=share * trials.n)
         variance = pair_variance(erring, trials=trials)
-        spread = None if variance is None else variance.value / variance.rate**2
+        spread = None if variance is None else variance.raised(RATIO_RAISED_BY) / variance.rate**2
         cells.append(_Cell(rate, spread, 1.0 if variance is None else variance.df))
     return cells
 

@@ -1,7 +1,7 @@
 """FNMR at a fixed FMR, and its threshold, where subjects are unknown and comparisons are taken as independent.
 
 Nothing is resampled: how far the threshold may move follows from the order statistics of the impostor scores, and what
-that does to the FNMR from the genuine ones. Where subjects are known, `cv_quality.metrics.bootstrap` is the one to use.
+that does to the FNMR from the genuine ones. Where subjects are known, `cv_quality.metrics.fixed_fmr` is the one to use.
 """
 
 from dataclasses import dataclass

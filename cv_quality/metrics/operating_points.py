@@ -100,6 +100,10 @@ def point_at_threshold(classes: BothClasses | str, *, threshold: float) -> Opera
         return OperatingPoint(name, None, None, None, classes)
     if classes.reaches(threshold):
         return OperatingPoint(name, None, rates_at(classes.genuine, classes.tail, threshold=threshold), EXACT)
+    matches = classes.counts.matches
+    if matches is not None and matches.threshold == threshold:
+        missed = int(np.searchsorted(classes.genuine.scores, threshold, side="left"))
+        return OperatingPoint(name, None, _counted(classes, threshold, matches.n, missed), EXACT)
     index = max(int(bin_of(np.array([threshold]), classes.counts.scale)[0]) - 1, 0)
     return OperatingPoint(name, None, _binned(classes, index, threshold=threshold), FROM_HISTOGRAM)
 
@@ -131,7 +135,10 @@ def det_points(classes: BothClasses | str, *, points: int = DET_POINTS) -> list[
 
 def _binned(classes: BothClasses, index: int, *, threshold: float) -> ErrorRates:
     missed = int(np.searchsorted(classes.genuine.scores, threshold, side="left"))
-    matched = int(classes.above[min(index, BINS)])
+    return _counted(classes, threshold, int(classes.above[min(index, BINS)]), missed)
+
+
+def _counted(classes: BothClasses, threshold: float, matched: int, missed: int) -> ErrorRates:
     return ErrorRates(
         threshold=threshold,
         fmr=matched / classes.counts.n,

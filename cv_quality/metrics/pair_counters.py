@@ -13,12 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.compiled import compiled
-from cv_quality.metrics.pair_kernels import Bounds, Dots, Pairing, close_dots, count_tile, dot_pairs, filter_tile
+from cv_quality.metrics.pair_kernels import (
+    Bounds,
+    Dots,
+    Pairing,
+    close_dots,
+    count_matches,
+    count_tile,
+    dot_pairs,
+    filter_tile,
+)
 from cv_quality.metrics.products import STEP, TILE, Onto, Tile, float32_error, is_faithful, product_for
 from cv_quality.metrics.quantised import FILTER_ROUNDING, int8_product, quantised
 from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, ScoreScale, histogram_of
 
 if TYPE_CHECKING:
+    import torch
+
     from cv_quality.metrics.pairs import Score, TemplateArray
 
 ROWS_AT_ONCE = 4_096
@@ -84,6 +95,10 @@ class Counter(Protocol):
 
     def histogram(self) -> NDArray[np.int64] | None:
         """Return all pairs counted so far, shape (BINS,); None from a counter that keeps none."""
+        return None
+
+    def matches(self) -> NDArray[np.int64] | None:
+        """Return the pairs of each subject at or above the threshold that was given; None without one."""
         return None
 
 
@@ -206,12 +221,44 @@ class _Candidates:
         return Found(rows, columns, self.pairs.exact(rows, columns)).above(floor)
 
 
+class _Matches:
+    """Pairs of each subject at or above a threshold; those too near to it for float32 are decided by their exact score.
+
+    Attributes:
+        limits: float32 scores below the first are no match, those at or above the second are one.
+    """
+
+    def __init__(self, pairs: CosinePairs, pairing: Pairing, threshold: float, tile: Tile) -> None:
+        error = float32_error(pairs.dimension)
+        self.pairing = pairing
+        self.threshold = threshold
+        self.limits = _below(threshold - error), _above(threshold + error)
+        self.counts = np.zeros(pairing.offsets.size - 1, np.int64)
+        self.near = _Candidates(pairs, tile, are_rough=False)
+
+    def add(self, scores: NDArray[np.float32], row: int, column: int) -> None:
+        near = self.near
+        near.count = compiled(count_matches)(
+            scores, row, column, self.pairing, self.limits, self.counts, near.places, near.count
+        )
+        if near.is_full:
+            self.decide()
+
+    def decide(self) -> None:
+        self.add_pairs(*self.near.decided(self.threshold)[:2])
+
+    def add_pairs(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+        for codes in (self.pairing.row_codes[rows], self.pairing.column_codes[columns]):
+            self.counts += np.bincount(codes, minlength=self.counts.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Float32Counting:
     """Every pair in float32: a full histogram, and candidates for the tail."""
 
     scorer: Cosine
     pairing: Pairing
+    threshold: float | None = None
     tile: Tile = TILE
     is_threaded: bool = True
 
@@ -224,6 +271,9 @@ class _Float32Counter(Counter):
         self.shared = shared
         self.error = float32_error(shared.scorer.dimension)
         self.candidates = _Candidates(shared.scorer, shared.tile, are_rough=False)
+        self.matched = None
+        if shared.threshold is not None:
+            self.matched = _Matches(shared.scorer, shared.pairing, shared.threshold, shared.tile)
         self.columns = slice(0, shared.tile[1])
         self.against = shared.scorer.against(self.columns)
         self.total = np.zeros(BINS, np.int64)
@@ -242,6 +292,8 @@ class _Float32Counter(Counter):
         found.count = compiled(count_tile)(
             scores, row, column, self.shared.pairing, threshold, self.recent, found.places, found.count
         )
+        if self.matched is not None:
+            self.matched.add(scores, row, column)
         return found.decided(floor) if found.is_full else NOTHING
 
     def rest(self, *, floor: float) -> Found:
@@ -250,6 +302,12 @@ class _Float32Counter(Counter):
     def histogram(self) -> NDArray[np.int64]:
         self._flush(0)
         return self.total
+
+    def matches(self) -> NDArray[np.int64] | None:
+        if self.matched is None:
+            return None
+        self.matched.decide()
+        return self.matched.counts
 
     def _flush(self, pairs: int) -> None:
         self.total += self.recent
@@ -309,6 +367,7 @@ class DeviceCounting:
     pairs: CosinePairs
     pairing: Pairing
     device: str
+    threshold: float | None = None
     tile: Tile = DEVICE_TILE
     is_threaded: bool = False
 
@@ -327,6 +386,10 @@ class _DeviceCounter(Counter):
         self.codes = [torch.from_numpy(codes).to(device) for codes in (pairing.row_codes, pairing.column_codes)]
         self.starts = torch.from_numpy(pairing.starts).to(device)
         self.counts = torch.zeros(BINS, dtype=torch.int64, device=device)
+        self.matched, self.matches_on_device = None, None
+        if shared.threshold is not None:
+            self.matched = _Matches(shared.pairs, pairing, shared.threshold, (1, 1))
+            self.matches_on_device = torch.zeros(self.matched.counts.size, dtype=torch.int64, device=device)
 
     def count(self, row: int, column: int, *, floor: float) -> Found:
         import torch
@@ -338,6 +401,8 @@ class _DeviceCounter(Counter):
         scores = (self.left[rows] @ self.right[columns].T)[: counted.shape[0], : counted.shape[1]]
         bins = (scores[counted] * BINS_PER_UNIT).floor().long() + BINS_PER_UNIT
         self.counts += bins.clamp(0, BINS - 1).bincount(minlength=BINS)
+        if self.matched is not None:
+            self._match(scores, counted, row, column)
         least = float(_below(floor - float32_error(self.shared.pairs.dimension)))
         found = (counted & (scores >= least)).nonzero(as_tuple=True)
         high_rows, high_columns = found[0].cpu().numpy() + row, found[1].cpu().numpy() + column
@@ -346,6 +411,25 @@ class _DeviceCounter(Counter):
     def histogram(self) -> NDArray[np.int64]:
         counts: NDArray[np.int64] = self.counts.cpu().numpy()
         return counts
+
+    def _match(self, scores: "torch.Tensor", counted: "torch.Tensor", row: int, column: int) -> None:
+        assert self.matched is not None
+        assert self.matches_on_device is not None
+        lowest, highest = (float(limit) for limit in self.matched.limits)
+        is_match = counted & (scores >= highest)
+        rows, columns = self.codes[0][row : row + len(scores)], self.codes[1][column : column + scores.shape[1]]
+        self.matches_on_device.index_add_(0, rows, is_match.sum(dim=1))
+        self.matches_on_device.index_add_(0, columns, is_match.sum(dim=0))
+        near = (counted & (scores >= lowest) & (scores < highest)).nonzero(as_tuple=True)
+        near_rows, near_columns = near[0].cpu().numpy() + row, near[1].cpu().numpy() + column
+        is_exact = self.shared.pairs.exact(near_rows, near_columns) >= self.matched.threshold
+        self.matched.add_pairs(near_rows[is_exact], near_columns[is_exact])
+
+    def matches(self) -> NDArray[np.int64] | None:
+        if self.matched is None or self.matches_on_device is None:
+            return None
+        on_device: NDArray[np.int64] = self.matches_on_device.cpu().numpy()
+        return self.matched.counts + on_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +462,7 @@ class ScoredCounting:
     pairs: ScoredPairs
     pairing: Pairing
     scale: ScoreScale
+    threshold: float | None = None
     tile: Tile = SCORED_TILE
     is_threaded: bool = True
 
@@ -389,6 +474,7 @@ class _ScoredCounter(Counter):
     def __init__(self, shared: ScoredCounting) -> None:
         self.shared = shared
         self.total = np.zeros(BINS, np.int64)
+        self.matched = np.zeros(shared.pairing.offsets.size - 1, np.int64)
 
     def count(self, row: int, column: int, *, floor: float) -> Found:
         pairing, (rows, columns) = self.shared.pairing, _slices(self.shared.tile, row, column)
@@ -399,10 +485,17 @@ class _ScoredCounter(Counter):
         found_rows, found_columns = places[0] + row, places[1] + column
         scores = self.shared.pairs.exact(found_rows, found_columns)
         self.total += histogram_of(scores, self.shared.scale)
+        if self.shared.threshold is not None:
+            is_match = scores >= self.shared.threshold
+            for codes, sides in ((pairing.row_codes, found_rows), (pairing.column_codes, found_columns)):
+                self.matched += np.bincount(codes[sides[is_match]], minlength=self.matched.size)
         return Found(found_rows, found_columns, scores).above(floor)
 
     def histogram(self) -> NDArray[np.int64]:
         return self.total
+
+    def matches(self) -> NDArray[np.int64] | None:
+        return None if self.shared.threshold is None else self.matched
 
 
 def padded(rows: NDArray[np.float32], step: int) -> NDArray[np.float32]:
@@ -434,6 +527,11 @@ def device_product(device: str) -> Onto:
 
 def _slices(tile: Tile, row: int, column: int) -> tuple[slice, slice]:
     return slice(row, row + tile[0]), slice(column, column + tile[1])
+
+
+def _above(value: float) -> np.float32:
+    """The float32 number above this value, so that rounding cannot lower a threshold."""
+    return np.float32(np.nextafter(np.float32(value), np.float32(np.inf)))
 
 
 def _below(value: float) -> np.float32:

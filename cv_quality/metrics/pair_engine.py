@@ -41,11 +41,13 @@ class Tally:
     Attributes:
         histogram: None where the grade keeps none.
         found: every pair at or above `floor`, by row and column.
+        matches: pairs of each subject at or above the threshold of the counting; None without one.
     """
 
     histogram: NDArray[np.int64] | None
     found: Found
     floor: float
+    matches: NDArray[np.int64] | None = None
 
 
 def pairing_of(
@@ -97,10 +99,10 @@ def tally(
         found = _merged(part for tail in tails for part in tail.parts).above(floor)
         if found.scores.size >= wanted:
             floor = max(floor, tail_floor(histogram_of(found.scores, scale), wanted=wanted, scale=scale))
-            return Tally(_summed(counters), found.above(floor).ordered(), floor)
+            return _tally(counters, found.above(floor).ordered(), floor)
         if floor > guess:
             # Raised on the way past a crowded bin, which is only counted.
-            return Tally(_summed(counters), found.ordered(), floor)
+            return _tally(counters, found.ordered(), floor)
         slack *= RETRY
 
 
@@ -112,7 +114,12 @@ def tally_above(counting: Counting, pairing: Pairing, *, floor: float, threads: 
     """
     counters, tails = _scan(counting, pairing, floor=floor, wanted=None, scale=UNIT, threads=threads)
     found = _merged(part for tail in tails for part in tail.parts)
-    return Tally(_summed(counters), found.ordered(), floor)
+    return _tally(counters, found.ordered(), floor)
+
+
+def _tally(counters: Sequence[Counter], found: Found, floor: float) -> Tally:
+    histogram = _summed([counter.histogram() for counter in counters])
+    return Tally(histogram, found, floor, _summed([counter.matches() for counter in counters]))
 
 
 def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float, scale: ScoreScale) -> float:
@@ -205,6 +212,6 @@ def _merged(parts: Iterable[Found]) -> Found:
     return Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _summed(counters: Sequence[Counter]) -> NDArray[np.int64] | None:
-    histograms = [histogram for counter in counters if (histogram := counter.histogram()) is not None]
-    return np.sum(histograms, axis=0) if histograms else None
+def _summed(parts: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
+    kept = [part for part in parts if part is not None]
+    return np.sum(kept, axis=0) if kept else None

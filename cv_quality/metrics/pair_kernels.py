@@ -113,6 +113,44 @@ def count_tile(
     return n
 
 
+def count_matches(
+    scores: NDArray[np.float32],
+    row: int,
+    column: int,
+    pairing: Pairing,
+    limits: tuple[np.float32, np.float32],
+    matches: NDArray[np.int64],
+    near: NDArray[np.int32],
+    n: int,
+) -> int:
+    """Count the tile's pairs at or above the upper limit for both their subjects, and list those between the limits.
+
+    Args:
+        scores: products of the rows from `row` on with the columns from `column` on; may have more than there are.
+        limits: below the first no pair is a match, at or above the second every pair is.
+        matches: pairs of each subject; added to.
+        near: gets row and column of each pair listed, from place `n` on; shape (2, n + the size of `scores`, or more).
+
+    Returns:
+        Where the next pair listed goes.
+    """
+    lowest, highest = limits
+    end = min(scores.shape[1], pairing.column_codes.size - column)
+    for i in range(min(scores.shape[0], pairing.row_codes.size - row)):
+        code = pairing.row_codes[row + i]
+        for j in range(max(pairing.starts[row + i] - column, 0), end):
+            score = scores[i, j]
+            if score < lowest or pairing.column_codes[column + j] == code:
+                continue
+            if score >= highest:
+                matches[code] += 1
+                matches[pairing.column_codes[column + j]] += 1
+            else:
+                near[0, n], near[1, n] = row + i, column + j
+                n += 1
+    return n
+
+
 def filter_tile(
     products: NDArray[np.int32],
     row: int,

@@ -65,6 +65,40 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchCounts:
+    """Cross-subject pairs at or above one threshold, counted exactly wherever the tail ends.
+
+    Attributes:
+        threshold: compared with float64 scores.
+        of_subjects: columns subject_id and count, the pairs of each subject that is in one, in either role; in the
+            order of subjects.
+    """
+
+    threshold: float
+    of_subjects: "pl.DataFrame"
+
+    @property
+    def n(self) -> int:
+        """Number of pairs; each counts for its two subjects."""
+        return int(self.of_subjects["count"].sum()) // 2
+
+    def __add__(self, other: "MatchCounts") -> "MatchCounts":
+        """The counts of both.
+
+        Raises:
+            MetricError: they are of different thresholds.
+        """
+        import polars as pl
+
+        if self.threshold != other.threshold:
+            raise MetricError(
+                f"matches at {self.threshold} and {other.threshold} do not add up: count both at one threshold"
+            )
+        both = pl.concat([self.of_subjects, other.of_subjects])
+        return MatchCounts(self.threshold, both.group_by("subject_id").agg(pl.col("count").sum()).sort("subject_id"))
+
+
+@dataclass(frozen=True, slots=True)
 class PairCounts:
     """Scores of cross-subject pairs, added up.
 
@@ -75,12 +109,14 @@ class PairCounts:
         tail: columns score (float64), subject_id (of the probe), reference_subject_id; every pair at or above `floor`.
         floor: -inf when the tail holds every pair.
         scale: the bins of the scores.
+        matches: pairs at or above a threshold that was given; None without one.
     """
 
     histogram: NDArray[np.int64]
     tail: "pl.DataFrame"
     floor: float
     scale: ScoreScale = UNIT
+    matches: MatchCounts | None = None
 
     @property
     def n(self) -> int:
@@ -101,11 +137,15 @@ class PairCounts:
         if self.scale != other.scale:
             raise MetricError(f"counts of {self.scale} and {other.scale} do not add up: count both with one comparator")
         tail, floor = _joined(self, other)
-        return PairCounts(self.histogram + other.histogram, tail, floor, self.scale)
+        if not self.n or not other.n:
+            matches = other.matches if not self.n else self.matches
+        else:
+            matches = self.matches + other.matches if self.matches and other.matches else None
+        return PairCounts(self.histogram + other.histogram, tail, floor, self.scale, matches)
 
     def trimmed(self, keep: int) -> "PairCounts":
         """The same counts with at least the `keep` highest scores in the tail, equal scores kept together."""
-        return PairCounts(self.histogram, *_trimmed(self, keep), self.scale)
+        return PairCounts(self.histogram, *_trimmed(self, keep), self.scale, self.matches)
 
     def score_tail(self) -> ScoreTail:
         """Return the tail as the exact metrics take it."""
@@ -242,6 +282,7 @@ def count_block(
     references: Side,
     probes: Side,
     *,
+    threshold: float | None = None,
     keep_all: int = KEEP_ALL_PAIRS,
     keep: int = KEEP_PAIRS,
     threads: int | None = None,
@@ -249,6 +290,7 @@ def count_block(
     """Count the pairs of different subjects between two sides, in the grade "fp32" of `count_pairs`.
 
     Args:
+        threshold: at which matches are counted exactly in the same pass, wherever the tail ends.
         keep_all: largest block, in pairs of any subjects, of which every score is kept.
         keep: at least this many, and 1 % of the pairs (up to 2,000,000), are kept of a larger block.
 
@@ -273,8 +315,8 @@ def count_block(
     block = _paired(references, probes)
     sides = Operand(left, block.orders[0]), Operand(right, block.orders[1])
     wanted = _kept(block.pairing, keep_all=keep_all, keep=keep)
-    done = _counted(sides, block.pairing, grade="fp32", wanted=wanted, floor=None, threads=threads)
-    return _block_counts(done, block, UNIT)
+    done = _counted(sides, block.pairing, grade="fp32", wanted=wanted, floor=None, threads=threads, threshold=threshold)
+    return _block_counts(done, block, UNIT, threshold)
 
 
 def count_scored(
@@ -283,6 +325,7 @@ def count_scored(
     *,
     score: Score,
     scale: ScoreScale,
+    threshold: float | None = None,
     keep_all: int = KEEP_ALL_PAIRS,
     keep: int = KEEP_PAIRS,
     threads: int | None = None,
@@ -292,7 +335,7 @@ def count_scored(
     Args:
         score: gives listed pairs of templates their scores, higher meaning more alike; called from several threads.
         scale: of these scores.
-        keep_all, keep, threads: as in `count_block`.
+        threshold, keep_all, keep, threads: as in `count_block`.
 
     Raises:
         MetricError: shapes or types of subjects and ranks do not fit, or the score refuses the templates.
@@ -310,10 +353,10 @@ def count_scored(
         return PairCounts.empty(scale)
     block = _paired(references, probes)
     pairs = ScoredPairs(score, (references.vectors, probes.vectors), block.orders)
-    counting = ScoredCounting(pairs, block.pairing, scale)
+    counting = ScoredCounting(pairs, block.pairing, scale, threshold)
     wanted = _kept(block.pairing, keep_all=keep_all, keep=keep)
     done = tally(counting, block.pairing, pairs, wanted=wanted, scale=scale, threads=threads)
-    return _block_counts(done, block, scale)
+    return _block_counts(done, block, scale, threshold)
 
 
 def subject_counts(counts: AnyCounts, *, threshold: float) -> "pl.DataFrame":
@@ -380,6 +423,7 @@ def _counted(
     wanted: int | None,
     floor: float | None,
     threads: int | None,
+    threshold: float | None = None,
 ) -> "Tally":
     from cv_quality.metrics import pair_counters as ways
     from cv_quality.metrics.pair_engine import tally, tally_above
@@ -390,11 +434,11 @@ def _counted(
         dimension = sides[0].vectors.shape[1]
         counting: Counting
         if (device := ways.faithful_device(dimension)) is not None:
-            counting = ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device)
+            counting = ways.DeviceCounting(ways.CosinePairs(*sides), pairing, device, threshold)
         elif grade == "certified" and has_int8(dimension):
             counting = ways.CertifiedCounting.of(*sides, pairing)
         else:
-            counting = ways.Float32Counting(ways.Cosine.of(*sides), pairing)
+            counting = ways.Float32Counting(ways.Cosine.of(*sides), pairing, threshold)
         if wanted is not None:
             done = tally(counting, pairing, ways.CosinePairs(*sides), wanted=wanted, threads=threads)
         elif floor is None or math.isnan(floor):
@@ -451,11 +495,22 @@ def _kept(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
     return n if is_small else min(n, MOST_ROWS, max(keep, int(KEEP_SHARE * n)))
 
 
-def _block_counts(done: "Tally", block: _Block, scale: ScoreScale) -> PairCounts:
+def _block_counts(done: "Tally", block: _Block, scale: ScoreScale, threshold: float | None) -> PairCounts:
     rows, columns = block.pairing.row_codes[done.found.rows], block.pairing.column_codes[done.found.columns]
     assert done.histogram is not None
     tail = _tail(done.found, block.names, references=rows, probes=columns)
-    return PairCounts(done.histogram, tail, done.floor, scale)
+    matches = None
+    if threshold is not None and done.matches is not None:
+        matches = MatchCounts(threshold, _match_rows(block.names, done.matches))
+    return PairCounts(done.histogram, tail, done.floor, scale, matches)
+
+
+def _match_rows(names: Names, matches: NDArray[np.int64]) -> "pl.DataFrame":
+    import polars as pl
+
+    found = np.flatnonzero(matches)
+    subjects = pl.Series("subject_id", names[found].astype(str).tolist(), dtype=pl.String)
+    return pl.DataFrame([subjects, pl.Series("count", matches[found])])
 
 
 def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:

@@ -2,57 +2,37 @@
 
 Scores are oriented (higher means more alike), thresholds may be infinite.
 
-Where the tail of impostor scores reaches far enough the threshold is found anew in every replicate of subjects;
-elsewhere it is taken as given, and the method says so. The intervals themselves are in `cv_quality.metrics.bootstrap`,
-`cv_quality.metrics.dyadic` and `cv_quality.metrics.rates`.
+Where the tail of impostor scores reaches the threshold its own uncertainty is included; elsewhere it is taken as given,
+and the method says so. The intervals themselves are in `cv_quality.metrics.fixed_fmr`, `equal_error`, `dyadic` and
+`rates`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval, tail_depth
-from cv_quality.metrics.dyadic import pair_rate
-from cv_quality.metrics.equal_error import eer_interval
+from cv_quality.metrics.clustered_scores import ClusteredScores
+from cv_quality.metrics.dyadic import rate_of_subjects
+from cv_quality.metrics.equal_error import interval_of_eer
+from cv_quality.metrics.fixed_fmr import FnmrAtFmrInterval, interval_at_fmr
 from cv_quality.metrics.operating_points import OperatingPoint
 from cv_quality.metrics.pairs import PairCounts
 from cv_quality.metrics.rates import Rate, clustered_rate
-from cv_quality.metrics.trials import CrossTrials
+from cv_quality.metrics.trials import Codes
 from cv_quality.metrics.verification import allowed_false_matches
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Row = dict[str, object]
 Band = tuple[float | None, float | None]
-Codes = NDArray[np.int64]
 
-SEED = 20_260_101
-BAND_REPLICATES = 200
 BAND_POINTS = 40
 FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
 NOT_ACCOUNTED = "no interval: the subjects' samples do not account for every pair"
-
-
-@dataclass(frozen=True, slots=True)
-class HighestScores:
-    """The highest impostor scores, highest first.
-
-    Attributes:
-        one, other: codes of the two subjects, shape (k,).
-        scores: shape (k,).
-    """
-
-    one: Codes
-    other: Codes
-    scores: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def at_least(self, threshold: float) -> tuple[Codes, Codes]:
-        """The subjects of every impostor comparison at or above the threshold."""
-        kept = int(np.searchsorted(-self.scores, -threshold, side="right"))
-        return self.one[:kept], self.other[:kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +43,38 @@ class BuildScores:
         subjects: the subject of each code, ascending.
         genuine_scores, genuine_subjects: every bona fide genuine comparison, shape (n_genuine,).
         counts: all cross-subject pairs.
-        tail: the highest of them.
-        trials: who was compared with whom; None when the subjects' samples do not account for every pair.
+        clustered: the genuine scores and the highest of the pairs, for intervals; None when the subjects' samples do
+            not account for every pair.
     """
 
     subjects: tuple[str, ...]
     genuine_scores: NDArray[np.float64]
     genuine_subjects: Codes
     counts: PairCounts
-    tail: HighestScores
-    trials: CrossTrials | None
+    clustered: ClusteredScores | None
 
     def reaches(self, threshold: float) -> bool:
         """Whether the tail has every impostor comparison at or above the threshold."""
         return threshold >= self.counts.floor
 
+    def in_order(self, counts: "pl.DataFrame") -> Codes:
+        """Read a count of each subject in the order of the codes, 0 where there is none; shape (subjects,)."""
+        known = dict(counts.iter_rows())
+        return np.array([known.get(subject, 0) for subject in self.subjects], np.int64)
+
 
 def fmr_interval(scores: BuildScores, *, threshold: float) -> Row:
     """The columns of the FMR's interval at a fixed threshold, clustered by both subjects."""
-    if scores.trials is None:
+    clustered = scores.clustered
+    if clustered is None:
         return {"fmr_method": NOT_ACCOUNTED}
-    if not scores.reaches(threshold):
+    matches = scores.counts.matches
+    if scores.reaches(threshold):
+        rate = clustered.fmr(clustered.count_matches(threshold))
+    elif matches is not None and matches.threshold == threshold:
+        rate = rate_of_subjects(scores.in_order(matches.of_subjects), trials=clustered.trials)
+    else:
         return {"fmr_method": "no interval: the exact tail ends above this threshold"}
-    rate = pair_rate(scores.tail.at_least(threshold), trials=scores.trials)
     method = "; ".join(part for part in (rate.method, rate.reason) if part)
     return {"fmr_low": rate.low, "fmr_high": rate.high, "fmr_n_effective": rate.n_effective, "fmr_method": method}
 
@@ -113,18 +102,11 @@ def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:
     """The equal error rate and the columns of its interval, where every impostor score is at hand."""
     assert point.rates is not None
     value = (point.rates.fmr + point.rates.fnmr) / 2
-    if scores.trials is None or not np.isneginf(scores.counts.floor):
-        why = NOT_ACCOUNTED if scores.trials is None else "no interval: only the highest impostor scores are at hand"
+    clustered = scores.clustered
+    if clustered is None or not clustered.is_complete:
+        why = NOT_ACCOUNTED if clustered is None else "no interval: only the highest impostor scores are at hand"
         return {"eer": value, "method": "; ".join(part for part in (point.method, why) if part)}
-    tail = scores.tail
-    found = eer_interval(
-        scores.genuine_scores,
-        tail.scores,
-        genuine_subjects=scores.genuine_subjects,
-        impostor_subjects=(tail.one, tail.other),
-        trials=scores.trials,
-        seed=SEED,
-    )
+    found = interval_of_eer(clustered)
     method = "; ".join(part for part in (point.method, found.method, found.reason) if part)
     return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method}
 
@@ -132,7 +114,7 @@ def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:
 def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[Band]:
     """Bounds of the FNMR at the points of a curve; (None, None) where they cannot be told."""
     targets = [point.fmr_target or 0.0 for point in points]
-    found = bands_at(targets, lambda fmr: _reestimated(scores, fmr=fmr, replicates=BAND_REPLICATES))
+    found = bands_at(targets, lambda fmr: _reestimated(scores, fmr=fmr))
     bands: list[Band] = []
     for point, (low, high) in zip(points, found, strict=True):
         assert point.rates is not None
@@ -164,19 +146,10 @@ def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str,
     }
 
 
-def _reestimated(scores: BuildScores, *, fmr: float, replicates: int = 1_000) -> FnmrAtFmrInterval | None:
-    """The interval with the threshold found anew; None where the tail does not even hold the sample's threshold."""
-    n, tail = scores.counts.n, scores.tail
-    allowed = allowed_false_matches(n, fmr=fmr)
-    if scores.trials is None or (allowed >= len(tail) and len(tail) < n):
+def _reestimated(scores: BuildScores, *, fmr: float) -> FnmrAtFmrInterval | None:
+    """The interval with the threshold's uncertainty; None where the tail does not even hold the sample's threshold."""
+    clustered = scores.clustered
+    if clustered is None:
         return None
-    kept = tail_depth(tail.scores, n=n, fmr=fmr)
-    return fnmr_at_fmr_interval(
-        scores.genuine_scores,
-        scores.genuine_subjects,
-        (tail.one[:kept], tail.other[:kept], tail.scores[:kept]),
-        scores.trials,
-        fmr=min(fmr, 1.0),
-        replicates=replicates,
-        seed=SEED,
-    )
+    is_reached = clustered.is_complete or allowed_false_matches(scores.counts.n, fmr=fmr) < len(clustered.impostor)
+    return interval_at_fmr(clustered, fmr=min(fmr, 1.0)) if is_reached else None

@@ -3,7 +3,7 @@
 Attempts of one person are alike, so they are not independent trials: nominal 95 % of the clustered method cover .929 or
 more in every design of `benchmarks/interval_coverage.py`, where Clopper-Pearson falls to .53. Comparisons of different
 subjects share two subjects each and need another variance, in `cv_quality.metrics.dyadic`; at a fixed FMR the threshold
-is uncertain too, see `cv_quality.metrics.bootstrap`.
+is uncertain too, see `cv_quality.metrics.fixed_fmr`.
 """
 
 import math
@@ -65,7 +65,12 @@ NO_TRIAL = Rate(None, 0, 0, None, None, None, 0, "no trial", None)
 
 
 def clustered_rate(
-    errors: ArrayLike, trials: ArrayLike, *, expected_errors: float | None = None, level: float = LEVEL
+    errors: ArrayLike,
+    trials: ArrayLike,
+    *,
+    expected_errors: float | None = None,
+    level: float = LEVEL,
+    icc: float = ASSUMED_ICC,
 ) -> Rate:
     """Estimate the rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
 
@@ -79,6 +84,7 @@ def clustered_rate(
         trials: trials of each subject, shape (subjects,); subjects without a trial are left out.
         expected_errors: errors expected in this cell, to say whether it is large enough; the observed ones by default.
         level: confidence of the two-sided interval, between 0 and 1.
+        icc: intraclass correlation that is assumed where few subjects err.
 
     Raises:
         MetricError: a count is no whole number from 0, a subject has more errors than trials, or the level is invalid.
@@ -95,14 +101,14 @@ def clustered_rate(
     require_level(level)
     if n.size == 0:
         return NO_TRIAL
-    design, is_assumed = _design_effect(x, n)
+    design, is_assumed = _design_effect(x, n, icc)
     # The degrees of freedom of the variance widen the bounds.
     upper, effective = (1 + level) / 2, n.sum() / design
     if n.size > 1:
         effective *= float(special.ndtri(upper) / special.stdtrit(n.size - 1, upper)) ** 2
-    low, high = _exact(x.sum() / n.sum() * effective, effective, 1 - upper)
+    low, high = exact_bounds(x.sum() / n.sum() * effective, effective, 1 - upper)
     expected = float(x.sum()) if expected_errors is None else expected_errors
-    assumed = f", ICC {ASSUMED_ICC} assumed for few errors" if is_assumed else ""
+    assumed = f", ICC {icc:g} assumed for few errors" if is_assumed else ""
     return Rate(
         value=float(x.sum() / n.sum()),
         numerator=int(x.sum()),
@@ -154,7 +160,7 @@ def binomial_rate(
     if trials == 0:
         return NO_TRIAL
     p = errors / trials
-    low, high = _exact(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, upper, method)
+    low, high = exact_bounds(errors, trials, tail) if method == "clopper-pearson" else _normal(p, trials, upper, method)
     sided = "" if side == "both" else f" {side} bound"
     known = "independent trials" if is_subject_known else UNKNOWN_SUBJECTS
     return Rate(
@@ -198,7 +204,7 @@ def _counts(errors: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], 
     return x[n > 0], n[n > 0]
 
 
-def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[float, bool]:
+def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64], icc: float) -> tuple[float, bool]:
     """Variance of the rate over subjects, over that of independent trials; and whether it rests on an assumption."""
     total, p = n.sum(), x.sum() / n.sum()
     observed = 1.0
@@ -207,11 +213,11 @@ def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64]) -> tuple[floa
         observed = max(1.0, float(variance * total / (p * (1 - p))))
     if min(np.count_nonzero(x), np.count_nonzero(x < n)) >= FEW_ERRING_SUBJECTS:
         return observed, False
-    assumed = 1.0 + (float(np.square(n).sum() / total) - 1.0) * ASSUMED_ICC
+    assumed = 1.0 + (float(np.square(n).sum() / total) - 1.0) * icc
     return max(observed, assumed), True
 
 
-def _exact(x: float, n: float, tail: float) -> tuple[float, float]:
+def exact_bounds(x: float, n: float, tail: float) -> tuple[float, float]:
     """Clopper-Pearson bounds, each missed with probability `tail`; x and n need not be whole."""
     from scipy import special
 

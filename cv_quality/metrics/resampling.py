@@ -1,6 +1,7 @@
-"""Parts of every subject bootstrap: seeded weights of the subjects, and bounds from the replicates.
+"""Parts of every subject bootstrap: seeded weights of the subjects, and checks of what is resampled.
 
-The estimates that are resampled are in `cv_quality.metrics.bootstrap`, `equal_error` and `percentiles`.
+The estimates that are resampled are in `cv_quality.metrics.extremes`, `cv_quality.metrics.percentiles` and
+`cv_quality.error_analysis.decomposition`; error rates and their thresholds need no resampling.
 """
 
 from collections.abc import Iterator
@@ -50,38 +51,6 @@ def seeded(seed: int) -> np.random.Generator:
     if seed < 0:
         raise MetricError(f"expected a seed of at least 0, found {seed}")
     return np.random.default_rng([STREAM, seed])
-
-
-def logit_bounds(
-    value: float, drawn: Floats, *, n: int, subjects: int | None, level: float, is_balanced: bool = False
-) -> tuple[tuple[float, float], float]:
-    """Compute logit(value) +- t sd(logit drawn) as rates, and the deviation; each side has half a trial more.
-
-    Balanced bounds lie midway, on that scale, between these, which reach too far up where few trials err, and the
-    bias-corrected percentiles (Efron, Canadian J. Statistics 9, 1981), which reach too short where few subjects decide.
-
-    Args:
-        value: the rate of the sample.
-        drawn: the rate of each replicate.
-        n: trials, which set what half a trial is.
-        subjects: of which t has one degree of freedom less; None for a normal quantile.
-    """
-    from scipy import special
-
-    upper = (1 + level) / 2
-    t = float(special.ndtri(upper) if subjects is None else special.stdtrit(subjects - 1, upper))
-    scale = special.logit((np.append(drawn, value) * n + 0.5) / (n + 1))
-    replicates, centre = scale[:-1], float(scale[-1])
-    sd = float(replicates.std())
-    low, high = centre - t * sd, centre + t * sd
-    if is_balanced:
-        below = float(np.mean(replicates < centre) + np.mean(replicates == centre) / 2)
-        shift = 2 * float(special.ndtri(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn))))
-        shares = float(special.ndtr(shift - t)), float(special.ndtr(shift + t))
-        percentiles = np.quantile(replicates, shares, method="inverted_cdf")
-        low, high = (low + float(percentiles[0])) / 2, (high + float(percentiles[1])) / 2
-    low, high = float(special.expit(low)) if value > 0 else 0.0, float(special.expit(high)) if value < 1 else 1.0
-    return (min(low, value), max(high, value)), sd if 0 < value < 1 else 0.0
 
 
 def scores_array(values: ArrayLike, name: str) -> Floats:

@@ -2,7 +2,7 @@
 
 The variance of a pair rate needs sums over all pairs of subjects, also those without an error. Where every reference
 met every probe those sums are products of totals; only listed comparisons have to be walked. Rates and intervals are
-in `cv_quality.metrics.dyadic` and `cv_quality.metrics.bootstrap`.
+in `cv_quality.metrics.dyadic` and `cv_quality.metrics.fixed_fmr`.
 """
 
 from dataclasses import dataclass
@@ -12,38 +12,45 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics import bootstrap_kernels as kernels
+from cv_quality.metrics.compiled import compiled
 
 Codes = NDArray[np.int64]
 Counts = NDArray[np.int64]
-WEIGHTS_AT_ONCE = 2_000_000
-"""Listed dyads times replicates that are weighted in one step: 16 MB."""
-MOST_DENSE_SUBJECTS = 5_000
-DENSE_IF_ABOVE = 100
-"""With more than one dyad in 100 compared, a matrix product beats walking the list; 200 MB at 5,000 subjects."""
 
 
 class Trials(Protocol):
-    """Comparisons of different subjects, the codes 0 to n_subjects - 1; m_ij counts those of the dyad {i, j}."""
+    """Comparisons of different subjects, the codes 0 to n_subjects - 1; m_ij counts those of the dyad {i, j}.
+
+    Subjects who belong together, as families do, may be made one cluster each (`clustered`): then the codes are those
+    of clusters, and m_ii counts the comparisons between subjects of one cluster.
+    """
 
     @property
     def n(self) -> int:
-        """Number of comparisons of different subjects: the sum of m_ij over i < j."""
+        """Number of comparisons of different subjects: the sum of m_ij over i <= j."""
 
     @property
     def n_subjects(self) -> int:
         """Number of subject codes, also of subjects without a comparison."""
 
     def per_subject(self) -> Counts:
-        """Count the comparisons that each subject took part in, on either side; shape (n_subjects,), sum 2 n."""
+        """Count the comparisons that each subject took part in, on either or both sides; shape (n_subjects,)."""
+
+    def own(self) -> Counts:
+        """Count m_ii, the comparisons within each cluster; shape (n_subjects,), all 0 for subjects."""
 
     def of_dyads(self, i: ArrayLike, j: ArrayLike) -> Counts:
-        """Count m_ij of each pair of codes, in either order; shape (k,), 0 for a subject with itself."""
+        """Count m_ij of each pair of codes, in either order; shape (k,)."""
 
     def sum_of_squares(self) -> float:
-        """Sum m_ij squared over i < j."""
+        """Sum m_ij squared over i <= j."""
 
     def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
-        """Sum w_i w_j m_ij over i < j for each row of weights, shape (replicates, n_subjects)."""
+        """Sum w_i w_j m_ij over i < j and w_i m_ii for each row of weights, shape (replicates, n_subjects)."""
+
+    def clustered(self, clusters: ArrayLike) -> "Trials":
+        """Count the same comparisons by cluster, given the cluster's code of each subject, shape (n_subjects,)."""
 
     def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "Trials":
         """Keep the comparisons with one subject in each mask, shape (n_subjects,), each comparison once."""
@@ -56,6 +63,7 @@ class CrossTrials:
     Attributes:
         scale: whole numbers, shape (terms,).
         left, right: samples per subject, shape (terms, subjects).
+        within: comparisons within each cluster, shape (subjects,).
 
     Everything is exact and takes time and memory in proportion to the subjects.
 
@@ -68,6 +76,7 @@ class CrossTrials:
     scale: Counts
     left: Counts
     right: Counts
+    within: Counts
 
     @classmethod
     def enrolled(cls, references: ArrayLike, probes: ArrayLike) -> "CrossTrials":
@@ -121,13 +130,19 @@ class CrossTrials:
 
     @property
     def n(self) -> int:
-        return int(self.per_subject().sum()) // 2
+        return int(self._between_others().sum()) // 2 + int(self.within.sum())
 
     @property
     def n_subjects(self) -> int:
         return int(self.left.shape[1])
 
     def per_subject(self) -> Counts:
+        return self._between_others() + self.within
+
+    def own(self) -> Counts:
+        return self.within
+
+    def _between_others(self) -> Counts:
         left_rest, right_rest = (side.sum(axis=1, keepdims=True) - side for side in (self.left, self.right))
         doubled: Counts = self.scale @ (self.left * right_rest + self.right * left_rest)
         return doubled // 2
@@ -136,7 +151,7 @@ class CrossTrials:
         one, other = dyad_codes(i, j, n_subjects=self.n_subjects)
         met = self.left[:, one] * self.right[:, other] + self.right[:, one] * self.left[:, other]
         doubled: Counts = self.scale @ met
-        return np.where(one == other, 0, doubled // 2)
+        return np.where(one == other, self.within[one], doubled // 2)
 
     def sum_of_squares(self) -> float:
         """Sum the squares of all entries of the matrix U V', less its diagonal, and halve it.
@@ -147,14 +162,27 @@ class CrossTrials:
         others = np.concatenate([self.right, self.left]).astype(np.float64)
         diagonal = (factors * others).sum(axis=0)
         every = ((factors @ factors.T) * (others @ others.T)).sum()
-        return max(float(every - diagonal @ diagonal), 0.0) / 2
+        own = float(np.square(self.within.astype(np.float64)).sum())
+        return max(float(every - diagonal @ diagonal), 0.0) / 2 + own
 
     def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
         w = _weights_of(weights, self.n_subjects)
         left, right = self.left.astype(np.float64), self.right.astype(np.float64)
         products = (w @ left.T) * (w @ right.T) - np.square(w) @ (left * right).T
-        total: NDArray[np.float64] = products @ (self.scale / 2)
+        total: NDArray[np.float64] = products @ (self.scale / 2) + w @ self.within
         return total
+
+    def clustered(self, clusters: ArrayLike) -> "CrossTrials":
+        codes, size = _cluster_codes(clusters, self.n_subjects)
+        terms, own = [], np.zeros(size, np.int64)
+        np.add.at(own, codes, 2 * self.within)
+        for scale, left, right in zip(self.scale.tolist(), self.left, self.right, strict=True):
+            both = np.zeros((3, size), np.int64)
+            for total, counts in zip(both, (left, right, left * right), strict=True):
+                np.add.at(total, codes, counts)
+            terms.append((scale, both[0], both[1]))
+            own += scale * (both[0] * both[1] - both[2])
+        return _cross(terms, size, own // 2)
 
     def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "CrossTrials":
         one, other = mask_of(in_one, self.n_subjects), mask_of(in_other, self.n_subjects)
@@ -163,7 +191,7 @@ class CrossTrials:
         for scale, left, right in zip(self.scale.tolist(), self.left, self.right, strict=True):
             terms += [(scale, left * one, right * other), (scale, left * other, right * one)]
             terms += [(-scale, left * both, right * both)]
-        return _cross(terms, self.n_subjects)
+        return _cross(terms, self.n_subjects, self.within * both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +199,8 @@ class ListedTrials:
     """Trials of comparisons that are listed one by one; build it with `ListedTrials.of`.
 
     Attributes:
-        one, other: codes of each compared dyad with one < other, ascending and without repeats, shape (dyads,).
+        one, other: codes of each compared dyad with one < other, ascending and without repeats, shape (dyads,); the
+            same code twice stands for the comparisons within a cluster.
         counts: its comparisons, shape (dyads,).
     """
 
@@ -197,8 +226,16 @@ class ListedTrials:
         one, other = dyad_codes(i, j, n_subjects=n_subjects)
         require_different(one, other)
         size = n_subjects if n_subjects is not None else int(max(one.max(initial=-1), other.max(initial=-1))) + 1
-        keys, counts = np.unique(_keys(one, other, size), return_counts=True)
-        return cls(keys // max(size, 1), keys % max(size, 1), counts, size)
+        return cls._counted(one, other, np.ones(one.size, np.int64), size)
+
+    @classmethod
+    def _counted(cls, one: Codes, other: Codes, counts: Counts, size: int) -> "ListedTrials":
+        keys = _keys(one, other, size)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
+        sums = np.add.reduceat(counts[order], starts) if keys.size else counts
+        return cls(keys[starts] // max(size, 1), keys[starts] % max(size, 1), sums, size)
 
     @property
     def n(self) -> int:
@@ -208,6 +245,11 @@ class ListedTrials:
         sums = np.zeros(self.n_subjects, np.int64)
         np.add.at(sums, self.one, self.counts)
         np.add.at(sums, self.other, self.counts)
+        return sums - self.own()
+
+    def own(self) -> Counts:
+        sums, is_own = np.zeros(self.n_subjects, np.int64), self.one == self.other
+        sums[self.one[is_own]] = self.counts[is_own]
         return sums
 
     def of_dyads(self, i: ArrayLike, j: ArrayLike) -> Counts:
@@ -223,17 +265,11 @@ class ListedTrials:
 
     def weighted(self, weights: ArrayLike) -> NDArray[np.float64]:
         w, counts = _weights_of(weights, self.n_subjects), self.counts.astype(np.float64)
-        if self.n_subjects <= MOST_DENSE_SUBJECTS and self.n_subjects**2 < DENSE_IF_ABOVE * len(counts):
-            matrix = np.zeros((self.n_subjects, self.n_subjects))
-            matrix[self.one, self.other] = counts
-            total: NDArray[np.float64] = np.einsum("ij,ij->i", w @ matrix, w)
-            return total
-        totals = np.zeros(len(w))
-        step = max(1, WEIGHTS_AT_ONCE // max(len(counts), 1))
-        for start in range(0, len(w), step):
-            rows = w[start : start + step]
-            totals[start : start + step] = (rows[:, self.one] * rows[:, self.other]) @ counts
-        return totals
+        return compiled(kernels.weight_of_dyads)(w, self.one, self.other, counts)
+
+    def clustered(self, clusters: ArrayLike) -> "ListedTrials":
+        codes, size = _cluster_codes(clusters, self.n_subjects)
+        return ListedTrials._counted(codes[self.one], codes[self.other], self.counts, size)
 
     def between(self, in_one: ArrayLike, in_other: ArrayLike) -> "ListedTrials":
         first, second = mask_of(in_one, self.n_subjects), mask_of(in_other, self.n_subjects)
@@ -289,16 +325,17 @@ def subjects_of(
     impostor: NDArray[np.float64],
     impostor_subjects: tuple[ArrayLike, ArrayLike],
     *,
-    n_subjects: int | None,
+    trials: Trials,
 ) -> tuple[Codes, Codes, Codes]:
-    """Check the subject of each genuine score and the two of each impostor score, which differ.
+    """Check the subject of each genuine score and the two of each impostor score, which differ unless in a cluster.
 
     Raises:
         MetricError: as `dyad_codes` and `require_different`, or the shapes differ from those of the scores.
     """
-    codes = subject_codes(genuine_subjects, n_subjects=n_subjects)
-    one, other = dyad_codes(*impostor_subjects, n_subjects=n_subjects)
-    require_different(one, other)
+    codes = subject_codes(genuine_subjects, n_subjects=trials.n_subjects)
+    one, other = dyad_codes(*impostor_subjects, n_subjects=trials.n_subjects)
+    if not trials.own().any():
+        require_different(one, other)
     if codes.shape != genuine.shape or one.shape != impostor.shape:
         raise MetricError(
             f"expected a subject for each genuine score and two for each impostor score, found {codes.size} for "
@@ -307,9 +344,11 @@ def subjects_of(
     return codes, one, other
 
 
-def active_subjects(attempts: Counts, trials: Trials) -> Codes:
-    """List the subjects with any comparison: of `attempts` genuine ones each, or among the trials."""
-    return np.flatnonzero((attempts > 0) | (trials.per_subject() > 0))
+def _cluster_codes(clusters: ArrayLike, n_subjects: int) -> tuple[Codes, int]:
+    codes = subject_codes(clusters)
+    if codes.shape != (n_subjects,):
+        raise MetricError(f"expected the cluster of each of {n_subjects} subjects, found {codes.size}")
+    return codes, int(codes.max(initial=-1)) + 1
 
 
 def mask_of(mask: ArrayLike, n_subjects: int) -> NDArray[np.bool_]:
@@ -324,12 +363,12 @@ def mask_of(mask: ArrayLike, n_subjects: int) -> NDArray[np.bool_]:
     return values
 
 
-def _cross(terms: list[tuple[int, Counts, Counts]], n_subjects: int) -> CrossTrials:
+def _cross(terms: list[tuple[int, Counts, Counts]], n_subjects: int, within: Counts | None = None) -> CrossTrials:
     kept = [term for term in terms if term[1].any() and term[2].any()]
     none = np.zeros((0, n_subjects), np.int64)
     scale = np.array([scale for scale, _, _ in kept], np.int64)
     left, right = (np.stack([term[side] for term in kept]) if kept else none for side in (1, 2))
-    return CrossTrials(scale, left, right)
+    return CrossTrials(scale, left, right, np.zeros(n_subjects, np.int64) if within is None else within)
 
 
 def _keys(one: Codes, other: Codes, size: int) -> Codes:

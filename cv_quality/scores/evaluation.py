@@ -5,7 +5,7 @@ The definitions are those of `cv_quality.metrics`; here their results are collec
 `cv_quality.scores.reading`, the intervals are in `cv_quality.scores.uncertainty`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,6 @@ from cv_quality.metrics.quality import ErrorVersusReject, error_versus_reject
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
 from cv_quality.metrics.results import JsonValue, Result
 from cv_quality.metrics.separation import Separation, separation
-from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.verification import FMR_TARGETS, ErrorRates, eer, fnmr_at_fmr, rates_at, too_few_trials
 from cv_quality.scores.extrapolation import TailExtrapolation, extrapolate
 from cv_quality.scores.groups import group_differentials
@@ -26,6 +25,8 @@ from cv_quality.scores.uncertainty import Uncertainty, uncertainty_of
 
 SCHEMA = "cv_quality/evaluation/1"
 CURVE_POINTS = 120
+STEPS = ("subjects", "operating points", "equal error rate", "curve", "groups", "extrapolation")
+"""What an evaluation goes through, in order; a caller is told before each."""
 Status = Literal["ok", "insufficient", "undefined"]
 
 
@@ -38,9 +39,10 @@ class Point(Result):
         threshold: in units of the files; None when undefined.
         threshold_low, threshold_high: bounds of an estimated threshold, in units of the files.
         fmr: with its interval at this threshold.
-        fnmr: with its interval, the threshold re-estimated where it was chosen for an FMR.
-        status: "undefined" with fewer than 1 / fmr_target impostor comparisons; "insufficient" where fewer than five
-            false matches may set the threshold, or a rate rests on too few errors; else "ok".
+        fnmr: with its interval, which holds the threshold's uncertainty where that was chosen for an FMR.
+        status: "undefined" with fewer than 1 / fmr_target impostor comparisons; "insufficient" where the comparisons
+            are too few for the FMR, whatever they score: fewer than five false matches may set the threshold, or none
+            would still allow it; at a given threshold, where a rate rests on fewer than five errors; else "ok".
         reason: why the status is not "ok".
     """
 
@@ -138,33 +140,34 @@ def evaluate(
     threshold: float | None = None,
     replicates: int = 1000,
     seed: int = 0,
+    starting: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate one score set.
 
     Args:
-        scores: the score set.
-        name: what the set is called; by default its files.
+        scores, name: the score set, and what it is called; by default its files.
         fmr_targets: highest FMRs allowed, above 0 and up to 1.
         threshold: a decision threshold, in units of the files, at which to give both rates as well.
-        replicates: of the subject bootstrap, where subjects are known.
-        seed: of everything random.
+        replicates, seed: of the subject bootstrap that bounds extrapolated thresholds, and of everything random.
+        starting: called with the name of each of STEPS before it.
 
     Raises:
         MetricError: a class has no comparison, or a target is not above 0 and at most 1.
     """
-    for target in fmr_targets:
-        if not 0 < target <= 1:
-            raise MetricError(f"an FMR target lies above 0 and up to 1, found {target:g}: 1e-3 means one in a thousand")
-    genuine, impostor = (SortedScores(getattr(scores, side), name=side) for side in ("genuine", "impostor"))
-    uncertainty = uncertainty_of(scores, genuine, impostor, replicates=replicates, seed=seed)
-    targets = sorted(set(fmr_targets), reverse=True)
+    targets = _checked(fmr_targets)
+    starting("subjects")
+    uncertainty = uncertainty_of(scores, seed=seed)
+    starting("operating points")
     points = tuple(_at_target(scores, uncertainty, fmr=target) for target in targets)
-    apart = separation(genuine, impostor)
+    apart = separation(uncertainty.genuine, uncertainty.impostor)
+    starting("equal error rate")
     crossing = _crossing(scores, uncertainty)
-    looks_reversed = f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity"
-    doubts = (looks_reversed,) if crossing.value > 0.5 else ()
+    starting("curve")
+    curve = _curve(scores, uncertainty)
     firm = next((point.threshold for point in reversed(points) if point.status == "ok"), None)
+    starting("groups")
     differences, about_groups = group_differentials(scores, uncertainty, threshold=firm)
+    starting("extrapolation")
     return Evaluation(
         name=name or " + ".join(scores.sources),
         files=scores.sources,
@@ -172,8 +175,8 @@ def evaluate(
         kind=scores.kind,
         polarity=f"{scores.polarity} ({scores.polarity_source})",
         accept_when="<=" if scores.is_negated else ">=",
-        n_genuine=genuine.n,
-        n_impostor=impostor.n,
+        n_genuine=uncertainty.genuine.n,
+        n_impostor=uncertainty.impostor.n,
         n_subjects=uncertainty.n_subjects,
         n_failed_enrolments=scores.n_failed_enrolments,
         n_attacks=len(scores.attacks),
@@ -182,13 +185,26 @@ def evaluate(
         operating_points=points,
         fixed=None if threshold is None else _at_threshold(scores, uncertainty, threshold=threshold),
         separation=apart,
-        curve=_curve(scores, uncertainty),
+        curve=curve,
         erc=_erc(scores, threshold=firm),
         beyond=extrapolate(scores, uncertainty, targets=targets, replicates=replicates, seed=seed),
         differentials=differences,
-        notes=(*scores.notes, *apart.warnings),
-        warnings=(*scores.warnings, *uncertainty.warnings, *about_groups, *doubts),
+        notes=(*scores.notes, *uncertainty.notes, *apart.warnings),
+        warnings=(*scores.warnings, *uncertainty.warnings, *about_groups, *_doubts(crossing)),
     )
+
+
+def _checked(fmr_targets: Sequence[float]) -> list[float]:
+    for target in fmr_targets:
+        if not 0 < target <= 1:
+            raise MetricError(f"an FMR target lies above 0 and up to 1, found {target:g}: 1e-3 means one in a thousand")
+    return sorted(set(fmr_targets), reverse=True)
+
+
+def _doubts(crossing: CrossingPoint) -> tuple[str, ...]:
+    if crossing.value <= 0.5:
+        return ()
+    return (f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity",)
 
 
 def _at_target(scores: ScoreSet, uncertainty: Uncertainty, *, fmr: float) -> Point:

@@ -75,7 +75,7 @@ def extrapolate(
         scores: the score set.
         uncertainty: whose impostor scores are fitted.
         targets: FMRs; those that can be counted are left out.
-        replicates: of the subject bootstrap.
+        replicates: of the subject bootstrap, where subjects are known.
         seed: of everything random.
     """
     targets = [target for target in targets if target * uncertainty.impostor.n < 1]

@@ -29,7 +29,7 @@ def group_differentials(
         return None, ()
     if not isinstance(uncertainty, BySubject):
         return None, (NO_SUBJECTS,)
-    groups, torn = _group_of_subjects(scores)
+    groups, torn = scores.of_subjects("group")
     named = {group for group in groups if group}
     if torn:
         return None, (f"{len(torn)} of {len(groups)} subjects are in several groups: no rates by group",)
@@ -38,23 +38,8 @@ def group_differentials(
     found = differentials(
         groups=groups,
         threshold=scores.in_file_units(threshold),
-        genuine=(uncertainty.genuine_scores, uncertainty.genuine_subjects),
-        impostor=(uncertainty.tail, uncertainty.one, uncertainty.other),
-        trials=uncertainty.trials,
+        genuine=(uncertainty.scores.genuine, uncertainty.scores.people),
+        impostor=(uncertainty.scores.impostor, uncertainty.scores.one, uncertainty.scores.other),
+        trials=uncertainty.scores.trials,
     )
     return replace(found, threshold=threshold), ()
-
-
-def _group_of_subjects(scores: ScoreSet) -> tuple[list[str | None], list[str]]:
-    """The group of each subject in the order of the codes, and the subjects that are in several."""
-    import polars as pl
-
-    sides = [
-        scores.rows.select(subject=f"subject_{side}", group=f"group_{side}").unique()
-        for side in ("a", "b")
-        if f"group_{side}" in scores.rows.columns
-    ]
-    known = pl.concat(sides).drop_nulls().unique()
-    torn = known.filter(pl.col("subject").is_duplicated())["subject"].unique().sort().to_list()
-    group = dict(known.iter_rows())
-    return [group.get(name) for name in scores.subject_codes().names], torn

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 SCORE, IS_GENUINE, LINE, FILE, TEXT = "score", "is_genuine", "line", "file", "text"
 SUBJECTS = ("subject_a", "subject_b")
-OPTIONAL = (*SUBJECTS, "group_a", "group_b", "sample_a", "sample_b", "species")
+FAMILIES = ("family_a", "family_b")
+OPTIONAL = (*SUBJECTS, "group_a", "group_b", *FAMILIES, "sample_a", "sample_b", "species")
 QUALITIES = ("quality_a", "quality_b")
 """Of the two samples, higher is better; numbers, in tables only."""
 KEPT_TEXT = 1_000

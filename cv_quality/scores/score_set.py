@@ -39,8 +39,9 @@ class ScoreSet:
     Attributes:
         rows: one row per comparison that counts. `score` (Float64, or Float32 where every file holds float32) and
             `is_genuine` (Boolean) are always there and never null. `subject_a`, `subject_b` (the claimed or reference
-            side first), `group_a`, `group_b`, `sample_a`, `sample_b`, `species` (all String) are columns only when a
-            file has them, null in rows of other files. So are `quality_a`, `quality_b` (Float64, higher is better).
+            side first), `group_a`, `group_b`, `family_a`, `family_b`, `sample_a`, `sample_b`, `species` (all String)
+            are columns only when a file has them, null in rows of other files. So are `quality_a`, `quality_b`
+            (Float64, higher is better).
         excluded: the rows of the files that do not count: `file`, `line` (line, row or entry, from 1), `reason`,
             `score` (as in the file, never negated), `is_genuine`, `subject_a`, `subject_b`, `text` (a broken line).
         attacks: presentation attacks within a verification set, with the columns of `rows`. They are neither genuine
@@ -136,6 +137,24 @@ class ScoreSet:
         kind = pl.Enum(names)
         a, b = (self.rows[side].cast(kind).to_physical().to_numpy() for side in ("subject_a", "subject_b"))
         return SubjectCodes(a.astype(np.int64), b.astype(np.int64), tuple(names))
+
+    def of_subjects(self, attribute: str) -> tuple[list[str | None], list[str]]:
+        """Read what `attribute`_a and `attribute`_b say of each subject, in the order of the codes.
+
+        Returns:
+            One text for each subject, None where none is named; and the subjects of which several are.
+        """
+        import polars as pl
+
+        sides = [
+            self.rows.select(subject=f"subject_{side}", attribute=f"{attribute}_{side}").unique()
+            for side in ("a", "b")
+            if f"{attribute}_{side}" in self.rows.columns
+        ]
+        known = pl.concat(sides).drop_nulls().unique()
+        torn = known.filter(pl.col("subject").is_duplicated())["subject"].unique().sort().to_list()
+        named = dict(known.iter_rows())
+        return [named.get(name) for name in self.subject_codes().names], torn
 
     def _scores(self, *, is_genuine: bool) -> NDArray[np.floating]:
         mask = self.rows["is_genuine"]

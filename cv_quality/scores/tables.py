@@ -1,8 +1,8 @@
 """Tables with named columns: our canonical CSV or Parquet, and the CSV that bob.bio.base writes.
 
-Canonical columns are `score` and `is_genuine`, optionally `subject_a`, `subject_b`, `group_a`, `group_b`, `sample_a`,
-`sample_b`, `species` (the PAI species of an attack), `quality_a` and `quality_b`. bob's names of identities are
-understood; equal ones are genuine.
+Canonical columns are `score` and `is_genuine`, optionally `subject_a`, `subject_b`, `group_a`, `group_b`, `family_a`,
+`family_b`, `sample_a`, `sample_b`, `species` (the PAI species of an attack), `quality_a` and `quality_b`. bob's names
+of identities are understood; equal ones are genuine.
 """
 
 from collections.abc import Sequence

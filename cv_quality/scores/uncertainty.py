@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval, tail_depth
-from cv_quality.metrics.dyadic import pair_rate
-from cv_quality.metrics.equal_error import EerInterval, eer_interval
+from cv_quality.metrics.clustered_scores import ClusteredScores
+from cv_quality.metrics.equal_error import EerInterval, eer_interval, interval_of_eer
+from cv_quality.metrics.fixed_fmr import interval_at_fmr
 from cv_quality.metrics.independent import fnmr_at_fmr_bounds
-from cv_quality.metrics.point_intervals import BAND_REPLICATES, FIXED_THRESHOLD, Band, bands_at
-from cv_quality.metrics.rates import Rate, binomial_rate, clustered_rate
+from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, Band, bands_at
+from cv_quality.metrics.rates import Rate, binomial_rate
 from cv_quality.metrics.sorted_scores import SortedScores
 from cv_quality.metrics.trials import ListedTrials, Trials
 from cv_quality.metrics.verification import ErrorRates
+from cv_quality.scores.rows import FAMILIES
 from cv_quality.scores.score_set import ScoreSet
 
 Impostors = tuple[NDArray[np.floating], Trials | int, tuple[NDArray[np.int64], NDArray[np.int64]] | None]
@@ -55,6 +56,10 @@ class Independent:
     def n_subjects(self) -> int | None:
         return None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def fmr(self, threshold: float) -> Rate:
         matched = self.impostor.n - int(np.searchsorted(self.impostor.scores, threshold, side="left"))
         return binomial_rate(matched, self.impostor.n)
@@ -71,7 +76,7 @@ class Independent:
         )
 
     def eer(self) -> EerInterval:
-        return eer_interval(self.genuine.scores, self.impostor.scores, seed=self.seed)
+        return eer_interval(self.genuine.scores, self.impostor.scores)
 
     def bands(self, targets: Sequence[float]) -> list[Band]:
         found = [fnmr_at_fmr_bounds(self.genuine, self.impostor, fmr=fmr, seed=self.seed) for fmr in targets]
@@ -86,126 +91,106 @@ class BySubject:
     """Comparisons of named subjects: genuine ones belong to one, impostor ones to two.
 
     Attributes:
-        genuine_scores, genuine_subjects: of every genuine comparison, shape (n_genuine,).
-        one, other, tail: subjects and score of every impostor comparison, highest first, shape (n_impostor,).
-        trials: who was compared with whom.
+        scores: of every comparison, by subject.
+        clustered: the same by family, where the files name families; else `scores`.
     """
 
     genuine: SortedScores
     impostor: SortedScores
-    genuine_scores: NDArray[np.float64]
-    genuine_subjects: NDArray[np.int64]
-    one: NDArray[np.int64]
-    other: NDArray[np.int64]
-    tail: NDArray[np.float64]
-    trials: ListedTrials
-    replicates: int
-    seed: int
+    scores: ClusteredScores
+    clustered: ClusteredScores
+    warnings: tuple[str, ...]
 
     @property
     def n_subjects(self) -> int | None:
-        return self.trials.n_subjects
+        return self.scores.trials.n_subjects
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        return ()
+    def notes(self) -> tuple[str, ...]:
+        if self.clustered is self.scores:
+            return ()
+        families, subjects = self.clustered.n_subjects, self.scores.n_subjects
+        return (f"the intervals are by family, {families} families of {subjects} subjects",)
 
     def fmr(self, threshold: float) -> Rate:
         """Estimate the FMR at a given threshold."""
-        matched = int(np.searchsorted(-self.tail, -threshold, side="right"))
-        return pair_rate((self.one[:matched], self.other[:matched]), trials=self.trials)
+        return self.clustered.fmr(self.clustered.count_matches(threshold))
 
     def fnmr(self, rates: ErrorRates) -> Rate:
         """Estimate the FNMR at a given threshold."""
-        attempts = np.bincount(self.genuine_subjects, minlength=self.trials.n_subjects)
-        missed = self.genuine_subjects[self.genuine_scores < rates.threshold]
-        return clustered_rate(np.bincount(missed, minlength=self.trials.n_subjects), attempts)
+        return self.clustered.fnmr(self.clustered.count_misses(rates.threshold))
 
     def fnmr_at_fmr(self, rates: ErrorRates, *, fmr: float) -> PointBounds:
         """Estimate the FNMR at a threshold that was chosen for an FMR."""
-        fixed = self.fnmr(rates)
-        found = self._reestimated(fmr, self.replicates)
+        fixed, found = self.fnmr(rates), interval_at_fmr(self.clustered, fmr=fmr)
         if found.low is None or found.high is None:
             method = f"{fixed.method}; {FIXED_THRESHOLD}"
             return PointBounds(replace(fixed, method=method, reason=found.reason or fixed.reason), None, None)
         rate = replace(
             fixed,
-            low=min(found.low, rates.fnmr),
-            high=max(found.high, rates.fnmr),
+            low=found.low,
+            high=found.high,
             method=found.method,
             n_effective=found.n_effective,
             reason=found.reason,
         )
-        assert found.threshold_low is not None
-        assert found.threshold_high is not None
-        low, high = min(found.threshold_low, rates.threshold), max(found.threshold_high, rates.threshold)
-        return PointBounds(rate, low, high)
+        return PointBounds(rate, found.threshold_low, found.threshold_high)
 
     def eer(self) -> EerInterval:
         """Estimate the equal error rate."""
-        return eer_interval(
-            self.genuine_scores,
-            self.tail,
-            genuine_subjects=self.genuine_subjects,
-            impostor_subjects=(self.one, self.other),
-            trials=self.trials,
-            replicates=self.replicates,
-            seed=self.seed,
-        )
+        return interval_of_eer(self.clustered)
 
     def bands(self, targets: Sequence[float]) -> list[Band]:
         """Estimate bounds of the FNMR at each FMR."""
-        return bands_at(targets, lambda fmr: self._reestimated(fmr, BAND_REPLICATES))
+        return bands_at(targets, lambda fmr: interval_at_fmr(self.clustered, fmr=fmr))
 
     def impostors(self) -> Impostors:
         """Return the impostor scores with who was compared with whom."""
-        return self.tail, self.trials, (self.one, self.other)
-
-    def _reestimated(self, fmr: float, replicates: int) -> FnmrAtFmrInterval:
-        kept = tail_depth(self.tail, n=self.trials.n, fmr=fmr)
-        return fnmr_at_fmr_interval(
-            self.genuine_scores,
-            self.genuine_subjects,
-            (self.one[:kept], self.other[:kept], self.tail[:kept]),
-            self.trials,
-            fmr=fmr,
-            replicates=max(replicates, 100),
-            seed=self.seed,
-        )
+        clustered = self.clustered
+        return clustered.impostor, clustered.trials, (clustered.one, clustered.other)
 
 
 Uncertainty = Independent | BySubject
 """Rates with intervals, as an evaluation needs them; both kinds have the same methods."""
 
 
-def uncertainty_of(
-    scores: ScoreSet, genuine: SortedScores, impostor: SortedScores, *, replicates: int, seed: int
-) -> Uncertainty:
+def uncertainty_of(scores: ScoreSet, *, seed: int) -> Uncertainty:
     """Choose intervals by subject where both subjects of every comparison are named, else of independent comparisons.
 
     Args:
         scores: the score set.
-        genuine, impostor: its scores, sorted.
-        replicates: of the subject bootstrap.
         seed: of everything random.
+
+    Raises:
+        MetricError: a class has no comparison.
     """
+    genuine, impostor = (SortedScores(getattr(scores, side), name=side) for side in ("genuine", "impostor"))
     if not scores.has_subjects:
         return Independent(genuine, impostor, seed, (NO_SUBJECTS,))
     is_genuine = scores.rows["is_genuine"].to_numpy()
     if ((scores.rows["subject_a"] == scores.rows["subject_b"]).to_numpy() & ~is_genuine).any():
         return Independent(genuine, impostor, seed, (CONTRADICTION,))
     codes, values = scores.subject_codes(), scores.rows["score"].to_numpy().astype(np.float64)
-    order = np.flatnonzero(~is_genuine)[np.argsort(-values[~is_genuine], kind="stable")]
-    trials = ListedTrials.of(codes.a[order], codes.b[order], n_subjects=len(codes.names))
-    return BySubject(
-        genuine=genuine,
-        impostor=impostor,
-        genuine_scores=values[is_genuine],
-        genuine_subjects=codes.a[is_genuine],
-        one=codes.a[order],
-        other=codes.b[order],
-        tail=values[order],
-        trials=trials,
-        replicates=replicates,
-        seed=seed,
-    )
+    own = values[is_genuine], codes.a[is_genuine]
+    others = codes.a[~is_genuine], codes.b[~is_genuine], values[~is_genuine]
+    trials = ListedTrials.of(others[0], others[1], n_subjects=len(codes.names))
+    by_subject = ClusteredScores.of(*own, others, trials)
+    families, warnings = _families(scores)
+    if families is None:
+        return BySubject(genuine, impostor, by_subject, by_subject, warnings)
+    relatives = families[own[1]], (families[others[0]], families[others[1]], others[2])
+    clustered = ClusteredScores.of(own[0], *relatives, trials.clustered(families))
+    return BySubject(genuine, impostor, by_subject, clustered, warnings)
+
+
+def _families(scores: ScoreSet) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """The family of each subject as a code, one of its own where none is named; None without families."""
+    if not set(FAMILIES) & set(scores.rows.columns):
+        return None, ()
+    named, torn = scores.of_subjects("family")
+    if torn:
+        return None, (f"{len(torn)} of {len(named)} subjects are in several families: families are not used",)
+    # A name of its own, which no family can have, as it is no text.
+    labels = [(index,) if name is None else name for index, name in enumerate(named)]
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], np.int64), ()

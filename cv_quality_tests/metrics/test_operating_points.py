@@ -57,6 +57,18 @@ def test_rates_at_a_threshold_are_bounded_from_above(threshold: float) -> None:
         assert expected.fmr <= found.fmr <= expected.fmr + 1e-3
 
 
+def test_rates_at_the_threshold_of_counted_matches_are_exact_below_the_tail() -> None:
+    threshold = 0.1
+    counts = count_block(*SIDES, keep_all=0, keep=1_000, threshold=threshold)
+    assert counts.floor > threshold
+    point = point_at_threshold(both_classes(GENUINE, counts), threshold=threshold)
+    assert point.rates == rates_at(GENUINE, WHOLE.score_tail(), threshold=threshold)
+    assert point.method == "exact impostor scores"
+    elsewhere = point_at_threshold(both_classes(GENUINE, counts), threshold=0.11)
+    assert elsewhere.method is not None
+    assert elsewhere.method.startswith("FMR from 65536 bins")
+
+
 def test_a_missing_class_is_a_reason_not_a_number() -> None:
     assert point_of_eer(both_classes(np.empty(0), WHOLE)).reason == "no genuine comparison"
     assert point_at_fmr(both_classes(GENUINE, PairCounts.empty()), fmr=0.1).reason == "no impostor comparison"

@@ -11,19 +11,24 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics import pair_counters
+from cv_quality.metrics.pair_counters import CosinePairs, Operand
 from cv_quality.metrics.pairs import (
     GRADES,
     AnyCounts,
     Grade,
     PairCounts,
+    Rows,
     Side,
     TailCounts,
+    TemplateArray,
     count_block,
     count_pairs,
+    count_scored,
     group_pair_counts,
     subject_counts,
 )
-from cv_quality.metrics.score_bins import BINS, bin_of, edge_of, tail_floor
+from cv_quality.metrics.score_bins import BINS, UNIT, bin_of, edge_of, tail_floor
 
 RNG = np.random.default_rng(3)
 
@@ -162,6 +167,59 @@ def test_counts_add_up_and_are_cut_back(grade: Grade) -> None:
         assert cut.tail.height == 100
         assert np.array_equal(cut.score_tail().scores, np.sort(cut.tail["score"].to_numpy()))
         assert (cut.score_tail().n, cut.trimmed(200)) == (cut.n, cut)
+
+
+def matched_by_hand(references: Side, probes: Side, threshold: float) -> dict[str, int]:
+    """Pairs of each subject at or above the threshold, one after the other in float64."""
+    counts: dict[str, int] = {}
+    for one, left in zip(references.subjects, references.vectors, strict=True):
+        for other, right in zip(probes.subjects, probes.vectors, strict=True):
+            if (
+                one != other
+                and min(max(sum(a * b for a, b in zip(left.tolist(), right.tolist(), strict=True)), -1.0), 1.0)
+                >= threshold
+            ):
+                for subject in (one, other):
+                    counts[str(subject)] = counts.get(str(subject), 0) + 1
+    return counts
+
+
+def scored(left: TemplateArray, right: TemplateArray, rows: Rows) -> NDArray[np.float64]:
+    return CosinePairs(Operand(np.asarray(left, np.float64)), Operand(np.asarray(right, np.float64))).exact(*rows)
+
+
+@pytest.mark.parametrize("way", ["float32", "scored", "device"])
+def test_matches_are_counted_exactly_below_the_tail_too(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "device":
+        monkeypatch.setattr(pair_counters, "faithful_device", lambda _: "cpu")
+    left = Side(units(70), np.array([f"p{index % 25}" for index in range(70)]))
+    right = Side(units(90), np.array([f"p{index % 30}" for index in range(90)]))
+    every = scored(left.vectors, right.vectors, tuple(np.indices((70, 90)).reshape(2, -1)))
+    near = float(np.sort(every)[-1_500])  # itself a score: what float32 rounds across it is decided in float64
+    for threshold in (near, float(np.nextafter(near, 2)), -1.0, 0.2):
+        if way == "scored":
+            counts = count_scored(left, right, score=scored, scale=UNIT, threshold=threshold, keep_all=0, keep=50)
+        else:
+            counts = count_block(left, right, threshold=threshold, keep_all=0, keep=50)
+        assert counts.matches is not None
+        assert counts.floor > threshold
+        expected = matched_by_hand(left, right, threshold)
+        assert dict(counts.matches.of_subjects.iter_rows()) == expected
+        assert counts.matches.n == sum(expected.values()) // 2
+
+
+def test_matches_of_parts_add_up_and_are_lost_with_one_that_has_none() -> None:
+    sides = [Side(units(20), np.array([f"q{index % 7}" for index in range(20)])) for _ in range(3)]
+    one, other = (count_block(sides[0], side, threshold=0.3, keep_all=0, keep=5) for side in sides[1:])
+    both = PairCounts.empty() + one + other
+    assert one.matches is not None
+    assert other.matches is not None
+    assert both.matches is not None
+    assert both.matches.n == one.matches.n + other.matches.n
+    assert both.trimmed(3).matches == both.matches
+    assert (both + count_block(sides[1], sides[2])).matches is None
+    with pytest.raises(MetricError, match="count both at one threshold"):
+        one + count_block(sides[1], sides[2], threshold=0.5)
 
 
 @pytest.mark.parametrize("kind", [PairCounts, TailCounts])

@@ -68,7 +68,7 @@ def three_drops(lake: Lake) -> list[tuple[list[Sample], list[Sample]]]:
 def counted_pairs(lake: Lake) -> ImpostorCounts:
     """Every cross-subject pair of the drops that the lake has."""
     drops = [str(key.drop) for key in lake.keys(DROP_FILES)]
-    return count_impostors(lake, build="b1", model_build="b1", drops=drops, modality=FACE)
+    return count_impostors(lake, build="b1", model_build="b1", drops=drops, modality=FACE, decision_threshold=0.6)
 
 
 def test_every_pair_of_three_drops_with_shared_references_counts_once(lake: Lake) -> None:

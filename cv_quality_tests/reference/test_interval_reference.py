@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from cv_quality.metrics.bootstrap import fnmr_at_fmr_interval
 from cv_quality.metrics.dyadic import pair_rate, pair_rate_upper, pair_variance
 from cv_quality.metrics.equal_error import eer_interval
+from cv_quality.metrics.fixed_fmr import fnmr_at_fmr_interval
 from cv_quality.metrics.rates import binomial_rate, clustered_rate
 from cv_quality.metrics.trials import CrossTrials
 from cv_quality.metrics.verification import eer
@@ -85,10 +85,10 @@ def test_the_width_at_a_fixed_fmr_is_the_spread_of_repeated_studies() -> None:
     one, other = np.triu_indices(subjects, 1)
     trials = CrossTrials.all_pairs(np.ones(subjects, np.int64))
     values, widths = [], []
-    for seed in range(250):
+    for _ in range(250):
         genuine, people, impostor = gaussian_study(rng, subjects)
         tail = one, other, impostor
-        found = fnmr_at_fmr_interval(genuine, people, tail, trials, fmr=0.005, seed=seed, replicates=150)
+        found = fnmr_at_fmr_interval(genuine, people, tail, trials, fmr=0.005)
         assert found.value is not None
         assert found.low is not None
         assert found.high is not None
@@ -121,11 +121,9 @@ def test_intervals_of_real_scores_hold_the_published_equal_error_rate(shared_dat
     found = eer_interval(
         np.diagonal(scores),
         scores.ravel()[apart],
-        seed=1,
         genuine_subjects=np.arange(n),
         impostor_subjects=(one[apart], other[apart]),
         trials=CrossTrials.enrolled(np.ones(n, np.int64), np.ones(n, np.int64)),
-        replicates=200,
     )
     assert found.value == eer(np.diagonal(scores), scores.ravel()[apart]).value
     assert found.low is not None

@@ -1,6 +1,7 @@
 """A score set evaluated: every number against a count of its own, every bound around its number, nothing made up."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
+from cv_quality.cli import scores as cli_scores
 from cv_quality.errors import MetricError
 from cv_quality.metrics import FMR_TARGETS
-from cv_quality.scores.evaluation import Evaluation, evaluate
+from cv_quality.scores.evaluation import STEPS, Evaluation, evaluate
 from cv_quality.scores.reading import read_scores
 
 N_SUBJECTS = 40
@@ -115,6 +117,69 @@ def test_distances_give_the_same_rates_at_thresholds_in_their_own_units(tmp_path
     assert alike.fixed is not None
     assert apart.fixed is not None
     assert (alike.fixed.fmr, alike.fixed.fnmr) == (apart.fixed.fmr, apart.fixed.fnmr)
+
+
+def with_families(frame: pl.DataFrame, size: int) -> pl.DataFrame:
+    """The subjects in families of a size; every second family is named on one side only."""
+    code = {side: pl.col(f"subject_{side}").str.slice(1).cast(pl.Int64) // size for side in "ab"}
+    return frame.with_columns(
+        pl.format("f{}", code["a"]).alias("family_a"),
+        pl.when(code["b"] % 2 == 0).then(pl.format("f{}", code["b"])).alias("family_b"),
+    )
+
+
+def test_families_that_are_named_take_the_place_of_subjects(tmp_path: Path) -> None:
+    frame = table()
+    alone, related = (
+        evaluated(one, tmp_path, fmr_targets=[0.01], threshold=1.5) for one in (frame, with_families(frame, 4))
+    )
+    assert (alone.n_subjects, related.n_subjects) == (N_SUBJECTS, N_SUBJECTS)
+    assert "the intervals are by family, 10 families of 40 subjects" in related.notes
+    assert alone.fixed is not None
+    assert related.fixed is not None
+    for one, other in ((alone.fixed.fmr, related.fixed.fmr), (alone.fixed.fnmr, related.fixed.fnmr)):
+        assert one is not None
+        assert other is not None
+        assert (one.value, one.numerator, one.denominator) == (other.value, other.numerator, other.denominator)
+        assert (one.n_subjects, other.n_subjects) == (N_SUBJECTS, N_SUBJECTS // 4)
+        assert other.low is not None
+    by_itself = evaluated(with_families(frame, 1), tmp_path, fmr_targets=[0.01], threshold=1.5)
+    assert by_itself.operating_points == alone.operating_points
+    assert by_itself.eer == alone.eer
+
+
+def test_a_subject_of_two_families_is_said_and_families_are_not_used(tmp_path: Path) -> None:
+    frame = with_families(table(), 4).with_columns(
+        family_a=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("another")).otherwise("family_a")
+    )
+    found = evaluated(frame, tmp_path, fmr_targets=[0.01])
+    assert f"1 of {N_SUBJECTS} subjects are in several families: families are not used" in found.warnings
+    assert found.operating_points == evaluated(table(), tmp_path, fmr_targets=[0.01]).operating_points
+
+
+def test_each_step_of_an_evaluation_is_said_before_it(tmp_path: Path) -> None:
+    said: list[str] = []
+    evaluated(table(), tmp_path, starting=said.append)
+    assert said == list(STEPS)
+
+
+def test_many_subjects_are_evaluated_in_seconds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 4_000, (2, 100_000))
+    other = np.where(rng.random(100_000) < 0.02, one, other)
+    frame = pl.DataFrame(
+        {
+            "score": np.where(one == other, rng.normal(0.7, 0.1, 100_000), rng.normal(0.1, 0.1, 100_000)),
+            "is_genuine": one == other,
+            "subject_a": one.astype(str),
+            "subject_b": other.astype(str),
+        }
+    )
+    began = time.process_time()
+    found = evaluated(frame, tmp_path, fmr_targets=[0.01, 0.001, 1e-6])
+    assert found.operating_points[1].status == "ok"
+    assert found.beyond is not None
+    assert time.process_time() - began < 20
 
 
 def test_the_curve_is_exact_at_every_point_and_lies_in_its_band(tmp_path: Path) -> None:
@@ -249,3 +314,14 @@ def test_a_subject_in_two_groups_is_said_and_gives_no_rates_by_group(tmp_path: P
     assert any("in several groups" in warning for warning in found.warnings)
     unnamed = evaluated(frame.drop("subject_a", "subject_b"), tmp_path, fmr_targets=[0.01])
     assert any("need subjects" in warning for warning in unnamed.warnings)
+
+
+def test_without_a_terminal_each_later_step_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table().write_parquet(tmp_path / "scores.parquet")
+    assert "curve" not in cvq(tmp_path / "scores.parquet").stderr
+    monkeypatch.setattr(cli_scores, "SECONDS_UNSAID", -1.0)
+    lines = cvq(tmp_path / "scores.parquet").stderr.splitlines()
+    assert [line.partition(", ")[2] for line in lines if line.startswith("0 s")][-2:] == [
+        "scores: groups",
+        "scores: extrapolation",
+    ]

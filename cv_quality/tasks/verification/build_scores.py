@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.metrics.point_intervals import BuildScores, Codes, HighestScores
-from cv_quality.metrics.trials import CrossTrials
+from cv_quality.metrics.clustered_scores import ClusteredScores
+from cv_quality.metrics.point_intervals import BuildScores
+from cv_quality.metrics.trials import Codes, CrossTrials
 from cv_quality.tasks.verification.impostors import read_impostors
 from cv_quality.tasks.verification.modality import Comparator
 from cv_quality.tasks.verification.samples import BONA_FIDE
@@ -43,13 +44,14 @@ def read_build_scores(
     names = pl.concat([samples["subject_id"], genuine["subject_id"]]).unique().sort()
     tail = counts.tail.sort("score", "subject_id", "reference_subject_id", descending=True)
     one, other = (_codes(tail[side], names) for side in ("subject_id", "reference_subject_id"))
+    scores, people, trials = genuine["score"].to_numpy(), _codes(genuine["subject_id"], names), _trials(samples, names)
+    highest = one, other, tail["score"].to_numpy()
     return BuildScores(
         subjects=tuple(names),
-        genuine_scores=genuine["score"].to_numpy(),
-        genuine_subjects=_codes(genuine["subject_id"], names),
+        genuine_scores=scores,
+        genuine_subjects=people,
         counts=counts,
-        tail=HighestScores(one, other, tail["score"].to_numpy()),
-        trials=_trials(samples, names, n=counts.n),
+        clustered=ClusteredScores.of(scores, people, highest, trials) if trials.n == counts.n else None,
     )
 
 
@@ -68,11 +70,10 @@ def _codes(subjects: "pl.Series", names: "pl.Series") -> Codes:
     return codes
 
 
-def _trials(samples: "pl.DataFrame", names: "pl.Series", *, n: int) -> CrossTrials | None:
-    """Trials of all subjects, unless some frame is only reference or only probe and they do not add up to `n`."""
+def _trials(samples: "pl.DataFrame", names: "pl.Series") -> CrossTrials:
+    """Trials of all subjects; fewer than the counted pairs where some frame is only reference or only probe."""
     import polars as pl
 
     every = pl.DataFrame({"subject_id": names}).join(samples, on="subject_id", how="left", maintain_order="left")
     columns = ("n_references", "n_probes", "n_frames")
-    trials = CrossTrials.of_drops(*(every[name].fill_null(0).to_numpy() for name in columns))
-    return trials if trials.n == n else None
+    return CrossTrials.of_drops(*(every[name].fill_null(0).to_numpy() for name in columns))

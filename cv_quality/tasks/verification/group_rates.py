@@ -24,7 +24,8 @@ def group_rows(
     None for an attribute of which fewer than two groups are known, and none at all where the exact tail of impostor
     scores ends above the threshold, or the subjects' samples do not account for every pair.
     """
-    if threshold is None or scores.trials is None or not scores.reaches(threshold) or not scores.genuine_scores.size:
+    clustered = scores.clustered
+    if threshold is None or clustered is None or not scores.reaches(threshold) or not scores.genuine_scores.size:
         return []
     attempts, failures = _acquisitions(lake, scores, model_build=model_build, drops=drops)
     rows: list[Row] = []
@@ -34,9 +35,9 @@ def group_rows(
             found = differentials(
                 groups=groups,
                 threshold=threshold,
-                genuine=(scores.genuine_scores, scores.genuine_subjects),
-                impostor=(scores.tail.scores, scores.tail.one, scores.tail.other),
-                trials=scores.trials,
+                genuine=(clustered.genuine, clustered.people),
+                impostor=(clustered.impostor, clustered.one, clustered.other),
+                trials=clustered.trials,
                 floor=scores.counts.floor,
                 acquisitions=(attempts, failures),
             )

@@ -1,8 +1,9 @@
 """Every cross-subject pair of a build's drops, counted once: content-addressed blocks of (reference drop, probe drop).
 
-A block is computed when its file is absent and never again: its name is the digest of its two inputs, so a new or
-corrected drop computes only its own blocks. Counts hold oriented scores, the lake's tables native ones. How a block is
-counted is in `cv_quality.metrics.pairs`; thresholds are found on the sum in `cv_quality.metrics.operating_points`.
+A block is computed when its file is absent and never again: its name is the digest of its two inputs and the threshold
+at which its matches are counted, so a new or corrected drop computes only its own blocks. Counts hold oriented scores,
+the lake's tables native ones. How a block is counted is in `cv_quality.metrics.pairs`; thresholds are found on the sum
+in `cv_quality.metrics.operating_points`.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.metrics.pairs import PairCounts, Side
+from cv_quality.metrics.pairs import MatchCounts, PairCounts, Side
 from cv_quality.metrics.score_bins import BINS, ScoreScale
 from cv_quality.tasks.verification.modality import BiometricModality, Comparator
 from cv_quality.tasks.verification.samples import BONA_FIDE, Templates, drop_facts, probes, references
@@ -31,6 +32,7 @@ TAIL_ROWS = 1_000_000
 """The summed tail is cut back to this many rows whenever it is twice as long."""
 
 DROPS_IN_MEMORY = 4
+SAMPLE_COLUMNS = ("subject_id", "n_references", "n_probes", "n_frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class ImpostorCounts:
     """All cross-subject pairs of a build's drops under one model.
 
     Attributes:
-        samples: one row per subject with the numbers of its references and probes, as `impostor_trials` has them.
+        samples: one row per subject with the numbers of its references, probes and matches, as `impostor_trials` has
+            them.
         blocks: blocks that were summed; `blocks_computed` of them were not there yet.
     """
 
@@ -66,7 +69,13 @@ class BlockInputs:
 
 
 def count_impostors(
-    lake: Lake, *, build: str, model_build: str, drops: Sequence[str], modality: BiometricModality
+    lake: Lake,
+    *,
+    build: str,
+    model_build: str,
+    drops: Sequence[str],
+    modality: BiometricModality,
+    decision_threshold: float,
 ) -> ImpostorCounts:
     """Sum the blocks over all pairs of the build's drops, computing those that are absent.
 
@@ -79,6 +88,7 @@ def count_impostors(
         model_build: whose model made the templates.
         drops: the drops to count.
         modality: knows how pairs are scored.
+        decision_threshold: that of the model, native; the pairs that it accepts are counted exactly.
 
     Raises:
         MissingTable: a drop has no embeddings of `model_build`.
@@ -90,17 +100,20 @@ def count_impostors(
     owned = _owned(lake, model_build, chosen, comparator)
     load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop], comparator))
     outlines = {drop: _outline(load(drop)) for drop in chosen}
+    threshold = comparator.oriented(decision_threshold)
+    algorithm = f"{comparator.algorithm} matches at {threshold!r}"
     total, blocks, computed = PairCounts.empty(comparator.scale), 0, 0
     for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
-        key = block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=comparator.algorithm)
+        key = block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=algorithm)
         if not lake.store.exists(key):
-            _write_block(lake, key, _count(load(left), load(right), modality))
+            _write_block(lake, key, _count(load(left), load(right), modality, threshold))
             computed += 1
-        total, blocks = total + _read_block(lake, key, comparator.scale), blocks + 1
+        total, blocks = total + _read_block(lake, key, comparator.scale, threshold), blocks + 1
         if total.tail.height > 2 * TAIL_ROWS:
             total = total.trimmed(TAIL_ROWS)
     samples = pl.concat([_no_samples(), *(outline.samples for outline in outlines.values())])
     samples = samples.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
+    samples = _with_matches(samples, total, decision_threshold)
     return ImpostorCounts(build, model_build, total, samples, blocks, computed)
 
 
@@ -131,11 +144,13 @@ def read_impostors(lake: Lake, *, build: str, model_build: str, comparator: Comp
     import polars as pl
 
     key = TableKey(build=build)
+    trials = lake.read(IMPOSTOR_TRIALS, key).filter(model_build_id=model_build)
     bins = lake.read(IMPOSTOR_COUNTS, key).filter(model_build_id=model_build)
     tail = lake.read(IMPOSTOR_TAIL, key).filter(model_build_id=model_build).drop("build_id", "model_build_id")
     tail = tail.with_columns(score=comparator.oriented(pl.col("score")))
     histogram = _dense(bins["bin"].to_numpy(), bins["count"].to_numpy())
-    return PairCounts(histogram, tail, _floor_of(tail, n=int(histogram.sum())), comparator.scale)
+    floor = _floor_of(tail, n=int(histogram.sum()))
+    return PairCounts(histogram, tail, floor, comparator.scale, _matches_in(trials, comparator))
 
 
 def block_key(reference_digest: str, probe_digest: str, *, algorithm: str) -> str:
@@ -193,7 +208,7 @@ def _outline(inputs: BlockInputs) -> _Outline:
 def _no_samples() -> "pl.DataFrame":
     import polars as pl
 
-    columns = IMPOSTOR_TRIALS.names[2:]
+    columns = SAMPLE_COLUMNS
     return pl.DataFrame(schema={name: pl.String if name == "subject_id" else pl.Int64 for name in columns})
 
 
@@ -221,11 +236,12 @@ def _block_drops(is_all_pairs: dict[str, bool]) -> Iterator[tuple[str, str]]:
                 yield left, right
 
 
-def _count(left: BlockInputs, right: BlockInputs, modality: BiometricModality) -> PairCounts:
+def _count(left: BlockInputs, right: BlockInputs, modality: BiometricModality, threshold: float) -> PairCounts:
     """Ranks order the frames of one drop; between drops every pair counts."""
     if left.drop == right.drop:
-        return modality.count(left.references, right.probes)
-    return modality.count(*(replace(side, ranks=None) for side in (left.references, right.probes)))
+        return modality.count(left.references, right.probes, threshold=threshold)
+    reference, probe = (replace(side, ranks=None) for side in (left.references, right.probes))
+    return modality.count(reference, probe, threshold=threshold)
 
 
 def _where(templates: Templates, predicate: "pl.Expr") -> Templates:
@@ -255,26 +271,52 @@ def _digest(side: Side) -> str:
 
 
 def _write_block(lake: Lake, key: str, counts: PairCounts) -> None:
-    """One file: rows with `bin` and `count` are the histogram, rows with `score` the tail."""
+    """One file: rows with `bin` and `count` are the histogram, with `score` the tail, with `matches` matches."""
     import polars as pl
 
     filled = np.flatnonzero(counts.histogram)
     histogram = pl.DataFrame({"bin": filled, "count": counts.histogram[filled]})
-    rows = pl.concat([histogram, counts.tail.sort(pl.all(), descending=True)], how="diagonal")
+    parts = [histogram, counts.tail.sort(pl.all(), descending=True)]
+    if counts.matches is not None:
+        parts.append(counts.matches.of_subjects.rename({"count": "matches"}))
+    rows = pl.concat(parts, how="diagonal")
     with tempfile.TemporaryDirectory(prefix="cvq-block-") as folder:
         path = Path(folder) / "block.parquet"
         rows.write_parquet(path, compression="zstd", metadata={"floor": repr(counts.floor)})
         lake.store.put_file(key, path)
 
 
-def _read_block(lake: Lake, key: str, scale: ScoreScale) -> PairCounts:
+def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float) -> PairCounts:
     import polars as pl
 
     path = lake.store.local(key)
     rows, floor = pl.read_parquet(path), float(pl.read_parquet_metadata(path)["floor"])
     bins = rows.filter(pl.col("bin").is_not_null())
-    tail = rows.filter(pl.col("bin").is_null()).select("score", "subject_id", "reference_subject_id")
-    return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor, scale)
+    tail = rows.filter(pl.col("score").is_not_null()).select("score", "subject_id", "reference_subject_id")
+    matches = None
+    if "matches" in rows.columns:
+        found = rows.filter(pl.col("matches").is_not_null())
+        matches = MatchCounts(threshold, found.select("subject_id", count="matches"))
+    return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor, scale, matches)
+
+
+def _with_matches(samples: "pl.DataFrame", total: PairCounts, decision_threshold: float) -> "pl.DataFrame":
+    """The samples of each subject with its pairs at or above the threshold."""
+    import polars as pl
+
+    samples = samples.with_columns(decision_threshold=pl.lit(decision_threshold, pl.Float64))
+    if total.matches is None:
+        return samples.with_columns(n_matches=pl.lit(0, pl.Int64))
+    found = total.matches.of_subjects.rename({"count": "n_matches"})
+    joined = samples.join(found, on="subject_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("n_matches").fill_null(0)).select(IMPOSTOR_TRIALS.names[2:])
+
+
+def _matches_in(trials: "pl.DataFrame", comparator: Comparator) -> MatchCounts | None:
+    if trials.is_empty():
+        return None
+    found = trials.filter(trials["n_matches"] > 0).select("subject_id", count="n_matches")
+    return MatchCounts(comparator.oriented(float(trials["decision_threshold"][0])), found)
 
 
 def _dense(bins: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -46,6 +46,13 @@ class Encoder(Protocol):
         """
 
 
+class FastCount(Protocol):
+    """Counts all pairs of two sides by their oriented scores."""
+
+    def __call__(self, references: Side, probes: Side, *, threshold: float | None) -> PairCounts:
+        """Count, and count the pairs at or above an oriented threshold exactly; as `pairs.count_block`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparator:
     """How two templates are compared.
@@ -76,7 +83,7 @@ class Comparator:
     read: Callable[["pl.DataFrame"], TemplateArray]
     fuse: Callable[[TemplateArray, NDArray[np.int64]], tuple[TemplateArray, NDArray[np.bool_]]]
     score: Score
-    count: Callable[[Side, Side], PairCounts] | None = None
+    count: FastCount | None = None
 
     def oriented(self, scores: Scores) -> Scores:
         """Turn native scores or thresholds into oriented ones, or back; exact."""
@@ -166,20 +173,25 @@ class BiometricModality:
             )
         return scores
 
-    def count(self, references: Side, probes: Side) -> PairCounts:
+    def count(self, references: Side, probes: Side, *, threshold: float | None = None) -> PairCounts:
         """Count the pairs of different subjects between two sides by their oriented scores.
+
+        Args:
+            references, probes: the two sides.
+            threshold: oriented; the pairs at or above it are counted exactly.
 
         Raises:
             MetricError: as `scores`.
         """
         comparator = self.comparator
         if comparator.count is not None:
-            return comparator.count(references, probes)
+            return comparator.count(references, probes, threshold=threshold)
         return count_scored(
             references,
             probes,
             score=lambda left, right, rows: comparator.oriented(self.scores(left, right, rows)),
             scale=comparator.scale,
+            threshold=threshold,
         )
 
 

@@ -102,7 +102,14 @@ def _impostors(context: StageContext) -> Numbers:
 
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     counted = [
-        count_impostors(lake, build=build, model_build=model, drops=drops, modality=modality)
+        count_impostors(
+            lake,
+            build=build,
+            model_build=model,
+            drops=drops,
+            modality=modality,
+            decision_threshold=context.workspace.registry.entry(model).decision_threshold,
+        )
         for model in context.models
     ]
     tail_rows = write_impostors(lake, counted, comparator=modality.comparator)

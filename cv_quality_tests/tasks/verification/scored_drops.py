@@ -16,17 +16,22 @@ from cv_quality_tests.tasks.verification.tiny_drops import Sample, random_drop, 
 THRESHOLD = 0.6
 
 
-def score_drop(lake: Lake, drop: str, *, model: str = "b1") -> None:
+def score_drop(lake: Lake, drop: str, *, model: str = "b1", threshold: float = THRESHOLD) -> None:
     """Compare, judge and count one drop."""
     compare_drop(lake, build=model, drop=drop, modality=FACE)
-    attempt_outcomes(lake, modality=FACE, build=model, decision_threshold=THRESHOLD, drop=drop)
+    attempt_outcomes(lake, modality=FACE, build=model, decision_threshold=threshold, drop=drop)
     count_metrics(lake, modality=FACE, build=model, drop=drop)
 
 
-def measure(lake: Lake, *, build: str, drops: Sequence[str], models: Sequence[str] = ()) -> None:
+def measure(
+    lake: Lake, *, build: str, drops: Sequence[str], models: Sequence[str] = (), threshold: float = THRESHOLD
+) -> None:
     """Count the impostor pairs of a build and measure it."""
     models = models or (build,)
-    counted = [count_impostors(lake, build=build, model_build=m, drops=drops, modality=FACE) for m in models]
+    counted = [
+        count_impostors(lake, build=build, model_build=m, drops=drops, modality=FACE, decision_threshold=threshold)
+        for m in models
+    ]
     write_impostors(lake, counted, comparator=FACE.comparator)
     measure_build(lake, build=build, model_builds=models, drops=drops, comparator=FACE.comparator)
 

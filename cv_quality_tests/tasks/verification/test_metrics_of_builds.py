@@ -1,6 +1,7 @@
 """From outcomes to intervals on small drops: counts, rates, operating points."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from cv_quality.lake.lake import Lake
 from cv_quality.metrics.operating_points import both_classes, point_at_fmr
+from cv_quality.metrics.pairs import count_block
 from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, BuildScores, fnmr_interval
 from cv_quality.tasks.verification.build_metrics import measure_build
 from cv_quality.tasks.verification.build_scores import read_build_scores
@@ -21,6 +23,7 @@ from cv_quality.tasks.verification.tables import (
     METRIC_COUNTS,
     OPERATING_POINTS,
 )
+from cv_quality_tests.tasks.verification import scored_drops
 from cv_quality_tests.tasks.verification.scored_drops import THRESHOLD, measure, mixed_drop, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import all_pairs_samples, random_drop, rows_of, write_drop
 
@@ -74,7 +77,11 @@ def test_operating_points_are_strict_or_undefined_with_a_reason(lake: Lake) -> N
     counted = []
     for model in ("b1", "b0"):
         score_drop(lake, "d1", model=model)
-        counted.append(count_impostors(lake, build="b1", model_build=model, drops=["d1"], modality=FACE))
+        counted.append(
+            count_impostors(
+                lake, build="b1", model_build=model, drops=["d1"], modality=FACE, decision_threshold=THRESHOLD
+            )
+        )
     write_impostors(lake, counted, comparator=FACE.comparator)
     models, targets = ["b1", "b0"], (0.1, 1e-6)
     summary = measure_build(
@@ -125,13 +132,12 @@ def test_samples_account_for_every_impostor_pair_of_both_protocols(lake: Lake) -
         score_drop(lake, drop)
     measure(lake, build="b1", drops=["d1", "d2", "d3", "d4"])
     scores = scores_of(lake, ["d1", "d2", "d3", "d4"])
-    assert scores.trials is not None
-    assert scores.trials.n == scores.counts.n
-    pairs, counts = np.unique(
-        np.sort(np.stack([scores.tail.one, scores.tail.other]), axis=0), axis=1, return_counts=True
-    )
-    assert len(scores.tail) == scores.counts.n
-    np.testing.assert_array_equal(scores.trials.of_dyads(pairs[0], pairs[1]), counts)
+    clustered = scores.clustered
+    assert clustered is not None
+    assert clustered.trials.n == scores.counts.n
+    pairs, counts = np.unique(np.sort(np.stack([clustered.one, clustered.other]), axis=0), axis=1, return_counts=True)
+    assert clustered.is_complete
+    np.testing.assert_array_equal(clustered.trials.of_dyads(pairs[0], pairs[1]), counts)
 
 
 def test_pair_rates_have_intervals_by_both_subjects_thresholds_anew(lake: Lake) -> None:
@@ -144,12 +150,35 @@ def test_pair_rates_have_intervals_by_both_subjects_thresholds_anew(lake: Lake) 
     assert strict["fmr_low"] < strict["fmr"] < strict["fmr_high"]
     assert strict["fmr_n_effective"] < strict["n_impostor"]
     assert strict["fmr_method"].startswith("dyadic sandwich")
-    assert "threshold re-estimated" in strict["method"]
+    assert "threshold by the dyadic sandwich" in strict["method"]
     assert strict["threshold_low"] < strict["threshold"] < strict["threshold_high"]
     decided = points.filter(point="decision_threshold").row(0, named=True)
     assert decided["threshold_low"] is None
     crossing = points.filter(point="eer").row(0, named=True)
     assert crossing["eer_low"] < crossing["eer"] == (crossing["fmr"] + crossing["fnmr"]) / 2 < crossing["eer_high"]
+
+
+def test_false_matches_below_the_tail_are_counted_and_have_an_interval(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    score_drop(lake, "d1", threshold=0.1)
+    measure(lake, build="b1", drops=["d1"], threshold=0.1)
+    whole = rows_of(lake, OPERATING_POINTS, build="b1").filter(point="decision_threshold").row(0, named=True)
+    assert whole["fmr"] > 0.05
+    short = partial(count_block, keep_all=0, keep=10)
+    modality = replace(FACE, comparator=replace(FACE.comparator, count=short, algorithm="short tails"))
+    monkeypatch.setattr(scored_drops, "FACE", modality)
+    measure(lake, build="b1", drops=["d1"], threshold=0.1)
+    assert scores_of(lake, ["d1"]).counts.floor > 0.1
+    exact = rows_of(lake, OPERATING_POINTS, build="b1").filter(point="decision_threshold").row(0, named=True)
+    for name in ("fmr", "n_false_matches", "n_impostor", "fnmr", "fnmr_low", "fnmr_high"):
+        assert exact[name] == whole[name]
+    assert exact["fmr_low"] <= whole["fmr_low"] < whole["fmr"] < whole["fmr_high"] <= exact["fmr_high"]
+    assert exact["fmr_high"] - exact["fmr_low"] < 2 * (whole["fmr_high"] - whole["fmr_low"])
+    assert "errors known by subject only" in exact["fmr_method"]
+    assert exact["method"].startswith("exact impostor scores")
 
 
 def test_the_fnmr_interval_is_wider_where_its_threshold_is_estimated(lake: Lake) -> None:
@@ -176,7 +205,7 @@ def test_the_curve_is_exact_falls_and_lies_in_its_band(lake: Lake) -> None:
     scores = scores_of(lake, ["d1"])
     assert 20 < curve.height <= 240
     for row in curve.iter_rows(named=True):
-        assert row["fmr"] == np.mean(scores.tail.scores >= row["threshold"]) <= row["fmr_target"]
+        assert row["fmr"] == np.mean(scores.counts.score_tail().scores >= row["threshold"]) <= row["fmr_target"]
         assert row["fnmr"] == np.mean(scores.genuine_scores < row["threshold"])
     assert curve["fnmr"].is_sorted()
     banded = curve.drop_nulls("fnmr_low")

@@ -1,6 +1,6 @@
-"""How long 1,000 replicates of FNMR at a fixed FMR take on the sparse tail, against resampling the scores themselves.
+"""How long the interval of FNMR at a fixed FMR takes on the sparse tail, against 1,000 times resampling the scores.
 
-    python -m benchmarks.bootstrap [--subjects 10000] [--replicates 1000]
+    python -m benchmarks.fixed_fmr [--subjects 10000]
 
 Each subject has one impostor sample, all pairs are compared, and the tail reaches down to 50 times the target FMR;
 it is drawn directly, as the scores of 50 million pairs are not needed. Resampling the scores takes all pairs of the
@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from cv_quality.metrics.bootstrap import FnmrAtFmrInterval, fnmr_at_fmr_interval
+from cv_quality.metrics.fixed_fmr import FnmrAtFmrInterval, fnmr_at_fmr_interval
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.trials import CrossTrials
 
 SEED = 20260901
 TARGETS = (1e-6, 1e-4)
 FNMR, ATTEMPTS, GOAT_SD = 0.03, 10, 0.5
-ROUNDS = 3
+ROUNDS, REPLICATES = 3, 1_000
 NAIVE_SUBJECTS, NAIVE_REPLICATES = 1_000, 10
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -60,14 +60,14 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def naive_seconds(pairs: int, replicates: int) -> float:
-    """Seconds of the given replicates of resampling that many scores, from a smaller case."""
+def naive_seconds(pairs: int) -> float:
+    """Seconds of REPLICATES replicates of resampling that many scores, from a smaller case."""
     rng = np.random.default_rng(SEED)
     scores = rng.normal(size=(NAIVE_SUBJECTS, NAIVE_SUBJECTS)).astype(np.float32)
     genuine, _ = genuine_of(NAIVE_SUBJECTS, 1e-4, rng)
     times = [seconds(lambda: naive_replicate(scores, genuine, fmr=1e-4, rng=rng)) for _ in range(NAIVE_REPLICATES)]
     per_pair = statistics.median(times) / (NAIVE_SUBJECTS * (NAIVE_SUBJECTS - 1) / 2)
-    return per_pair * pairs * replicates
+    return per_pair * pairs * REPLICATES
 
 
 def sd_of(low: float | None, high: float | None) -> float:
@@ -76,7 +76,7 @@ def sd_of(low: float | None, high: float | None) -> float:
     return (high - low) / (2 * 1.96)
 
 
-def measure(trials: CrossTrials, fmr: float, replicates: int) -> tuple[float, FnmrAtFmrInterval, float]:
+def measure(trials: CrossTrials, fmr: float) -> tuple[float, FnmrAtFmrInterval, float]:
     """Median seconds, the interval, and the deviation of FNMR had the threshold been known."""
     rng = np.random.default_rng(SEED)
     tail = tail_of(trials, fmr, rng)
@@ -84,7 +84,7 @@ def measure(trials: CrossTrials, fmr: float, replicates: int) -> tuple[float, Fn
     found: list[FnmrAtFmrInterval] = []
 
     def run() -> None:
-        found.append(fnmr_at_fmr_interval(genuine, people, tail, trials, fmr=fmr, seed=SEED, replicates=replicates))
+        found.append(fnmr_at_fmr_interval(genuine, people, tail, trials, fmr=fmr))
 
     run()
     took = statistics.median(seconds(run) for _ in range(ROUNDS))
@@ -97,14 +97,16 @@ def measure(trials: CrossTrials, fmr: float, replicates: int) -> tuple[float, Fn
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", type=int, default=10_000)
-    parser.add_argument("--replicates", type=int, default=1_000)
     options = parser.parse_args()
     trials = CrossTrials.all_pairs(np.ones(options.subjects, np.int64))
-    naive = naive_seconds(trials.n, options.replicates)
-    print(f"{options.subjects:,} subjects, {trials.n:,} pairs, {options.replicates:,} replicates, one thread")
-    print(f"resampling the scores: {naive:,.0f} s, extrapolated from {NAIVE_SUBJECTS:,} subjects by pairs")
+    naive = naive_seconds(trials.n)
+    print(f"{options.subjects:,} subjects, {trials.n:,} pairs, one thread")
+    print(
+        f"resampling the scores {REPLICATES:,} times: {naive:,.0f} s, "
+        f"extrapolated from {NAIVE_SUBJECTS:,} subjects by pairs"
+    )
     for fmr in TARGETS:
-        took, found, fixed_sd = measure(trials, fmr, options.replicates)
+        took, found, fixed_sd = measure(trials, fmr)
         print(
             f"FMR {fmr:g}, tail of {int(50 * fmr * trials.n):,} pairs: {took:.2f} s, ratio {naive / took:,.0f}; "
             f"FNMR {found.value:.4f}, sd {sd_of(found.low, found.high):.5f} against {fixed_sd:.5f} at a known threshold"
