@@ -4,10 +4,7 @@ Only arguments, tables and progress bars live here, a module for each group of c
 (`--json` for scripts), everything else to standard error.
 """
 
-import atexit
 import logging
-import os
-import sys
 
 import click
 
@@ -23,13 +20,6 @@ class TypedErrors(click.Group):
             return super().invoke(ctx)
         except CvQualityError as error:
             raise click.ClickException(f"{type(error).__name__}: {error}") from error
-
-
-@atexit.register
-def _quiet_exit() -> None:
-    """Silence DuckDB's binding, which lists what lives at exit on standard error once Great Expectations is loaded."""
-    sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
