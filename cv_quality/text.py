@@ -6,7 +6,6 @@ Everything that prints or draws for people writes through these few functions; m
 import math
 import unicodedata
 from collections.abc import Sequence
-from numbers import Integral
 
 SHOWN_DIGITS = 3
 MAX_DIGITS = 17
@@ -45,12 +44,14 @@ def figures(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
     >>> figures(float("inf")), figures(-0.0), figures(None)
     ('∞', '0', 'undefined')
     """
-    if value is None or math.isnan(value):
+    if value is None:
         return "undefined"
-    if math.isinf(value):
-        text = "∞"
-    elif isinstance(value, Integral):
+    if hasattr(value, "__index__"):
         text = f"{abs(value):,}"
+    elif math.isnan(value):
+        return "undefined"
+    elif math.isinf(value):
+        text = "∞"
     else:
         rounded = float(f"{abs(value):.{digits}g}")
         text = f"{rounded:,.0f}" if 1_000 <= rounded < 1e6 and rounded.is_integer() else f"{rounded:.{digits}g}"
