@@ -36,6 +36,10 @@ class MissingTable(CvQualityError):
     """A stage asked for a table that no earlier stage has written for that key."""
 
 
+class UnknownKey(CvQualityError):
+    """No drop and no build has the name that was asked about."""
+
+
 class DropError(CvQualityError):
     """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
 

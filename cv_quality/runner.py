@@ -4,14 +4,16 @@ What is left is asked of `cv_quality.planning`; Dagster runs the same stages as 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import wraps
 from typing import Protocol
 
 from cv_quality.builds import modality_of
-from cv_quality.errors import CvQualityError, DropError, StoreError
+from cv_quality.errors import CvQualityError, DropError, GateFailed, StoreError
 from cv_quality.freshness import Freshness, StageContext, remember
-from cv_quality.gates.verdicts import refusal, write_verdict
+from cv_quality.gates.verdicts import Failure, refusal, write_failure, write_verdict
 from cv_quality.lake.dbt_models import warehouse_tables
 from cv_quality.lake.lake import TableKey
 from cv_quality.planning import Work, due
@@ -38,6 +40,28 @@ class Done:
         return not self.refused and all(result.passed for result in self.results)
 
 
+RunStage = Callable[[Workspace, Task, Stage, TableKey], StageResult]
+
+
+def _records_failure(run: RunStage) -> RunStage:
+    """Record a typed error that ends an attempt without a verdict, for whoever asks why the stage is still due."""
+
+    @wraps(run)
+    def recorded(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
+        try:
+            return run(workspace, task, stage, key)
+        except (StoreError, GateFailed, DropError):
+            raise
+        except CvQualityError as error:
+            with suppress(CvQualityError):
+                identity = Freshness(workspace, task).identity(stage, key)
+                write_failure(workspace.lake, stage.name, key, Failure(f"{type(error).__name__}: {error}", identity))
+            raise
+
+    return recorded
+
+
+@_records_failure
 def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
     """Run one stage for one key: require what it reads, do the work, judge what it wrote.
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from cv_quality.settings import Settings
 from cv_quality.tasks import open_workspace
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
+from cv_quality_tests.servers import wait_until
 
 CVQ = str(Path(sys.executable).parent / "cvq")
 Rows = list[dict[str, object]]
@@ -180,7 +182,10 @@ def test_a_refused_drop_is_exit_code_one_and_a_sentence_with_its_name(broken: Pa
     assert f"refused: {FIRST_DROP}: DropError" in done.stderr
     assert "Traceback" not in done.stderr
     again = in_a_shell("run", home=broken)
-    assert again.returncode == 0, "a refused drop waits for its correction"
+    assert again.returncode == 1, "a refused drop waits for its correction"
+    assert again.stdout == "nothing could be done\n"
+    assert again.stderr.count(f"refused: {FIRST_DROP}: DropError") == 1
+    assert f"`cvq why {FIRST_DROP}`" in again.stderr
 
 
 def test_progress_goes_to_stderr_and_the_document_to_stdout(evaluated: Path) -> None:
@@ -523,3 +528,81 @@ def test_two_tables_that_cannot_be_compared_are_refused_in_one_sentence(
     cvq: Cvq, tmp_path: Path, after: pl.DataFrame, said: str
 ) -> None:
     assert_is_one_sentence(attributed(cvq, tmp_path, attempts(), after), said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("evaluate", "FILE"), "--skip-broken"),
+        (("evaluate", "FILE", "--format", "json"), "(taken for json, as declared)"),
+        (("slices", "FILE", "--outcome", "nosuch"), "table[1].csv: the table has no column 'nosuch'"),
+        (("slices", "FILE", "--outcome", "label", "--report", "/proc/x.html"), "--report"),
+        (("simulate", "tiny", "--seed", "-1"), "--seed"),
+        (("ui", "--port", "99999999"), "--port"),
+    ],
+)
+def test_an_error_speaks_of_options_and_names_the_file(
+    cvq: Cvq, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    path = tmp_path / "table[1].csv"
+    path.write_text("score,is_genuine,label\n0.5,true,1\nhalf,true,0\n" + "0.1,false,0\n" * 40)
+    result = cvq(*(str(path) if item == "FILE" else item for item in arguments))
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit), "an error of the user's is no traceback"
+    assert said in result.stderr
+    assert not re.search(r"on_error|genuine_pattern=|\.part", result.stderr)
+
+
+def test_scores_of_one_class_are_named_with_what_they_were_taken_for(cvq: Cvq, tmp_path: Path) -> None:
+    path = tmp_path / "vox.txt"
+    path.write_text("1 a/1.wav b/2.wav 0.7\n0 a/1.wav c/2.wav 0.1\n" * 30)
+    result = cvq("evaluate", str(path))
+    assert result.exit_code == 1
+    assert f"{path}: " in result.stderr
+    assert "taken for " in result.stderr
+
+
+def test_a_scenario_that_is_no_text_is_named(cvq: Cvq, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(bytes(range(256)))
+    result = cvq("simulate", str(path))
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
+    assert f"{path}: expected a scenario as YAML" in result.stderr
+
+
+def test_ui_on_a_busy_port_names_the_port_and_its_option(cvq: Cvq) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = cvq("ui", "--port", str(port))
+    assert result.exit_code == 2
+    assert "--port" in result.stderr
+    assert f"port {port} of 127.0.0.1 cannot be used" in result.stderr
+
+
+def test_no_process_outlives_the_ui_that_is_terminated(tmp_path: Path) -> None:
+    worker = "import os, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    leader = (
+        f"import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', {worker!r}]);"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid)); time.sleep(600)"
+    )
+    supervise = (
+        f"import sys, os; from cv_quality.cli.pipeline import _supervise;"
+        f"sys.exit(_supervise([sys.executable, '-c', {leader!r}], dict(os.environ)))"
+    )
+    with subprocess.Popen([sys.executable, "-c", supervise]) as process:
+        wait_until(
+            lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text() != "",
+            what="the worker",
+            seconds=60,
+        )
+        child = int((tmp_path / "child").read_text())
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+    def is_gone() -> bool:
+        status = Path(f"/proc/{child}/stat")
+        return not status.exists() or status.read_text().rsplit(") ", 1)[1].startswith("Z")
+
+    wait_until(is_gone, what="the worker's end", seconds=30)

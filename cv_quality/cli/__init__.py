@@ -4,15 +4,15 @@ Only arguments, tables and progress bars live here, a module for each group of c
 (`--json` for scripts), everything else to standard error.
 """
 
-import atexit
 import logging
-import os
-import sys
+from errno import EPIPE
 
 import click
 
 from cv_quality.cli import chain, drops, pipeline, root_causes, scores
+from cv_quality.cli.common import VisibleFormatter
 from cv_quality.errors import CvQualityError
+from cv_quality.text import visible_lines
 
 
 class TypedErrors(click.Group):
@@ -22,14 +22,14 @@ class TypedErrors(click.Group):
         try:
             return super().invoke(ctx)
         except CvQualityError as error:
-            raise click.ClickException(f"{type(error).__name__}: {error}") from error
-
-
-@atexit.register
-def _quiet_exit() -> None:
-    """Silence DuckDB's binding, which lists what lives at exit on standard error once Great Expectations is loaded."""
-    sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
+        except OSError as error:
+            if error.errno == EPIPE:
+                raise
+            raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
+        except click.ClickException as error:
+            error.message = visible_lines(error.message)
+            raise
 
 
 @click.group(cls=TypedErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,6 +45,7 @@ def main(verbose: bool) -> None:
       cvq import faces DIR         a folder of face images as a drop
       cvq status                   what has arrived, what passed its gates, what is left to do
       cvq run                      do everything that is left to do, without an orchestrator
+      cvq why KEY                  why a drop or a build is refused or waits, and what to do
       cvq quarantine DROP          the rows that were rejected, and why
       cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
@@ -56,11 +57,13 @@ def main(verbose: bool) -> None:
 
     Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
     """
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 for command in (
-    *(chain.status, chain.run, chain.quarantine, chain.models, chain.report),
+    *(chain.status, chain.run, chain.why, chain.quarantine, chain.models, chain.report),
     *(drops.simulate, drops.import_),
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(root_causes.slices, root_causes.attribute, scores.evaluate),

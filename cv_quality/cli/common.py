@@ -1,9 +1,13 @@
-"""What every command shares: the deployment, the `--json` option, tables on standard output, progress bars beside it.
+"""What every command shares: the deployment, the `--json` option, what is printed, progress bars beside it.
 
-No command lives here; each group of them has a module of its own.
+Names and messages may come from a drop: everything for people is printed here, where no character of theirs reaches
+the terminal as a command. No command lives here; each group of them has a module of its own.
 """
 
 import json
+import logging
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cv_quality.errors import SliceError
 from cv_quality.settings import Settings
+from cv_quality.text import figures, lines_of, visible, visible_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,6 +37,11 @@ def open_deployment() -> "Workspace":
     return open_workspace(Settings.from_environment())
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a message for people; a line is never wrapped, so that a path in it can be copied."""
+    click.echo(visible_lines(text), err=err)
+
+
 def print_document(document: object) -> None:
     """Print one JSON document as the standard has it: no NaN, no Infinity."""
     click.echo(json.dumps(document, indent=1, allow_nan=False))
@@ -40,33 +51,74 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, title: st
     """Print rows of equal keys as a table or as a JSON list.
 
     Args:
-        rows: one mapping a row; "nothing" is the only column where there is none.
+        rows: one mapping a row; a column without any value is left out of a table.
         as_json: print a list of objects, other types as text.
         title: above the table.
     """
     if as_json:
         click.echo(json.dumps(list(rows), indent=1, default=str))
         return
-    from rich.console import Console
-    from rich.table import Table
+    if not rows:
+        say(f"{title}: none")
+        return
+    say(title)
+    texts = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    names = [name for name in rows[0] if any(row[name] for row in texts)]
+    cells = [[visible(name) for name in names], *([row[name] for name in names] for row in texts)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo("\n".join(lines_of(cells, width=width)))
 
-    table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else ["nothing"]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return figures(value) if isinstance(value, int | float) and not isinstance(value, bool) else visible(str(value))
 
 
-def stage_row(result: "StageResult") -> dict[str, object]:
-    """Summarise what a stage did as a row: gate, seconds and numbers."""
-    return {
-        "stage": result.stage,
-        "key": result.key,
-        "gate": "passed" if result.passed else "FAILED",
-        "seconds": round(result.seconds, 2),
-        "numbers": " ".join(f"{name}={value}" for name, value in result.numbers.items()),
-    }
+def stage_rows(results: "Sequence[StageResult]", *, as_json: bool) -> list[dict[str, object]]:
+    """Summarise what stages did as rows: gate, seconds and numbers; for people without sentences and digests."""
+    return [
+        {
+            "stage": result.stage,
+            "key": result.key,
+            "gate": "passed" if result.passed else "REFUSED",
+            "seconds": round(result.seconds, 2),
+            "numbers": result.numbers if as_json else _numbers(result.numbers),
+        }
+        for result in results
+    ]
+
+
+def _numbers(numbers: "Mapping[str, int | float | str]") -> str:
+    return ", ".join(f"{name} {figures(value)}" for name, value in numbers.items() if not isinstance(value, str))
+
+
+@contextmanager
+def writing(page: Path) -> Iterator[None]:
+    """Name the page and its option where it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise click.BadParameter(f"{page} cannot be written: {error.strerror}", param_hint="'--report'") from error
+
+
+@contextmanager
+def naming(*tables: Path) -> Iterator[None]:
+    """Name the tables in an error about what they hold."""
+    try:
+        yield
+    except SliceError as error:
+        names = " and ".join(map(str, tables))
+        raise SliceError(
+            str(error) if any(str(table) in str(error) for table in tables) else f"{names}: {error}"
+        ) from error
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats log records without characters that steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))
 
 
 @contextmanager
@@ -75,7 +127,8 @@ def progress_bars() -> "Iterator[Progress]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    description = TextColumn("{task.description:<24}", markup=False)
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield progress
 

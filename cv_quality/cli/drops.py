@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars
+from cv_quality.text import visible
 
 if TYPE_CHECKING:
     from cv_quality.drops.importers.faces import Layout
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("scenario", default="demo")
-@click.option("--seed", type=int, help="In place of the scenario's own seed.")
+@click.option("--seed", type=click.IntRange(min=0), help="In place of the scenario's own seed.")
 @JSON
 def simulate(scenario: str, seed: int | None, as_json: bool) -> None:
     """Render a fleet's drops into the landing area.
@@ -40,7 +41,7 @@ def simulate_drops(workspace: "Workspace", scenario: str, *, seed: int | None) -
 
     plan = load_scenario(scenario)
     with progress_bars() as progress:
-        task = progress.add_task(f"render {plan.name}", total=len(drop_plans(plan)))
+        task = progress.add_task(f"render {visible(plan.name)}", total=len(drop_plans(plan)))
         return write_drops(
             plan,
             landing=workspace.landing,

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars
+from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars, say
 from cv_quality.cli.drops import simulate_drops
 from cv_quality.settings import Settings
 
@@ -35,8 +38,6 @@ def demo(scenario: str) -> None:
 
     What has been done already is not done again, so a second call takes seconds.
     """
-    from rich.console import Console
-
     from cv_quality.builds import drop_builds
     from cv_quality.drops.manifest import completed_drops
     from cv_quality.planning import due
@@ -53,23 +54,74 @@ def demo(scenario: str) -> None:
 
         with progress_bars() as progress:
             materialize_due(workspace, track=progress.track)
-    console = Console()
-    console.print(f"\nmetric tables   {workspace.settings.warehouse}")
+    say(f"\nmetric tables   {workspace.settings.warehouse}")
     for build in sorted(set(drop_builds(workspace).values())):
-        console.print(f"failure report  {workspace.report_path(build)}")
-    console.print("next            [bold]make ui[/bold] shows the assets, checks and runs in Dagster")
+        say(f"failure report  {workspace.report_path(build)}")
+    say("next            `make ui` shows the assets, checks and runs in Dagster")
+
+
+HOST = "127.0.0.1"
+GRACE_SECONDS = 5.0
+"""How long Dagster's processes have to end by themselves before they are killed."""
 
 
 @click.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def ui(port: int) -> None:
     """Serve the Dagster UI and daemon on 127.0.0.1, the sensors on, until interrupted."""
-    from cv_quality.pipeline.instance import prepare_home
+    _require_free(port)
+    from cv_quality.pipeline.instance import migrate, prepare_home
 
     settings = Settings.from_environment()
-    environment = settings.subprocess_environment(DAGSTER_HOME=str(prepare_home(settings.dagster_home)))
+    home = prepare_home(settings.dagster_home)
+    migrate(home)
     program = str(Path(sys.executable).parent / "dagster")
-    arguments = ["dev", "--module-name", "cv_quality.definitions", "--host", "127.0.0.1", "--port", str(port)]
-    # A shell's & hands on SIGINT ignored, and `dagster dev` then stops at no signal at all.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.execve(program, [program, *arguments], environment)
+    arguments = ["dev", "--module-name", "cv_quality.definitions", "--host", HOST, "--port", str(port)]
+    environment = settings.subprocess_environment(DAGSTER_HOME=str(home))
+    sys.exit(_supervise([program, *arguments], environment))
+
+
+def _require_free(port: int) -> None:
+    """Refuse a port that something answers on: Dagster would say so in a traceback, and end by itself."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise click.BadParameter(
+                f"port {port} of {HOST} cannot be used ({error.strerror}); end what uses it, or name another",
+                param_hint="'--port'",
+            ) from error
+
+
+def _supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a program until it ends or this process is told to; no process that it started outlives it.
+
+    `dagster dev` leaves its code servers, and the runs that they work on, to themselves when it is terminated. They
+    share its session, so they are interrupted, and after a while killed, together.
+    """
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cv_quality.cli.common import JSON, PAGE, endless_bar, print_document, print_rows
+from cv_quality.cli.common import JSON, PAGE, endless_bar, naming, print_document, print_rows, say, writing
 from cv_quality.settings import Settings
 
 TABLE = click.Path(path_type=Path)
@@ -50,7 +50,7 @@ def slices(
     from cv_quality.error_analysis.discovery import find_slices
     from cv_quality.error_analysis.reading import opened_table
 
-    with opened_table(table) as rows, endless_bar("searching for slices"):
+    with naming(table), opened_table(table) as rows, endless_bar("searching for slices"):
         found = find_slices(
             rows,
             outcome=outcome,
@@ -62,7 +62,8 @@ def slices(
     if report is not None:
         from cv_quality.reports.slices_page import write_slices_report
 
-        write_slices_report(found, title=table.name, target=report)
+        with writing(report):
+            write_slices_report(found, title=table.name, target=report)
     if as_json:
         print_document(found.to_dict())
         return
@@ -71,7 +72,7 @@ def slices(
     print_rows(slice_rows(found), as_json=False, title=f"{table.name}: {found.n_rows:,} rows")
     away, few = found.explained_away, found.insufficient
     for sentence in (*(item.sentence for item in away), *(item.sentence for item in few), found.conclusion):
-        click.echo(sentence)
+        say(sentence)
 
 
 @click.command()
@@ -105,7 +106,12 @@ def attribute(
     from cv_quality.error_analysis.attribution import attribute_tables
     from cv_quality.error_analysis.reading import opened_table
 
-    with opened_table(before) as old, opened_table(after) as new, endless_bar("attributing the change"):
+    with (
+        naming(before, after),
+        opened_table(before) as old,
+        opened_table(after) as new,
+        endless_bar("attributing the change"),
+    ):
         found = attribute_tables(
             old.collect(),
             new.collect(),
@@ -118,14 +124,15 @@ def attribute(
     if report is not None:
         from cv_quality.reports.attribution_page import write_attribution_report
 
-        write_attribution_report(found, title=title, target=report)
+        with writing(report):
+            write_attribution_report(found, title=title, target=report)
     if as_json:
         print_document(found.to_dict())
         return
     from cv_quality.error_analysis.summary import part_rows
 
     print_rows(part_rows(found), as_json=False, title=title)
-    click.echo(found.conclusion)
+    say(found.conclusion)
 
 
 def _names(columns: Sequence[str], known: Sequence[str]) -> list[str] | None:

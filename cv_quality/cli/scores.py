@@ -1,20 +1,25 @@
 """The command that evaluates score files of any tool, without drops or builds."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
-from cv_quality.cli.common import JSON, PAGE, print_document, print_rows, progress_bars
+from cv_quality.cli.common import JSON, PAGE, print_document, print_rows, progress_bars, say, writing
+from cv_quality.errors import MetricError, ScoreFileError
 from cv_quality.scores.source import Format, Polarity
+from cv_quality.text import visible
 
 if TYPE_CHECKING:
     from cv_quality.scores.evaluation import Evaluation
+    from cv_quality.scores.score_set import ScoreSet
     from cv_quality.scores.source import Sentinel
 
 SECONDS_UNSAID = 5.0
@@ -56,7 +61,7 @@ def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "
     show_default=True,
     help="Of the bootstrap that bounds extrapolations.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @click.option("--report", type=PAGE, help="Write an HTML page with the curves.")
 @JSON
 def evaluate(
@@ -93,12 +98,10 @@ def evaluate(
     """
     from cv_quality.metrics import FMR_TARGETS
     from cv_quality.scores.evaluation import STEPS
-    from cv_quality.scores.evaluation import evaluate as evaluate_set
     from cv_quality.scores.grouping import group_files
-    from cv_quality.scores.reading import read_scores
 
     read = partial(
-        read_scores,
+        _read,
         format=format_,
         polarity=polarity,
         sentinel=sentinel,
@@ -106,7 +109,7 @@ def evaluate(
         genuine_pattern=genuine_pattern,
     )
     work = partial(
-        evaluate_set, fmr_targets=targets or FMR_TARGETS, threshold=threshold, replicates=replicates, seed=seed
+        _evaluated, fmr_targets=targets or FMR_TARGETS, threshold=threshold, replicates=replicates, seed=seed
     )
     groups, sets = group_files(files), []
     with _steps(len(groups) * (1 + len(STEPS))) as starting:
@@ -117,7 +120,8 @@ def evaluate(
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report
 
-        write_evaluation_report(sets, target=report)
+        with writing(report):
+            write_evaluation_report(sets, target=report)
     _print_evaluations([found for _, found in sets], as_json=as_json)
 
 
@@ -129,13 +133,53 @@ def _steps(total: int) -> "Iterator[Callable[[str, str], None]]":
         task = progress.add_task("score sets", total=total)
 
         def starting(name: str, step: str) -> None:
-            progress.update(task, description=f"{name}: {step}", completed=next(done))
+            progress.update(task, description=visible(f"{name}: {step}"), completed=next(done))
             seconds = time.monotonic() - begun
             if not progress.console.is_terminal and seconds > SECONDS_UNSAID:
-                click.echo(f"{seconds:.0f} s, {name}: {step}", err=True)
+                say(f"{seconds:.0f} s, {name}: {step}", err=True)
 
         yield starting
         progress.update(task, description="score sets", completed=total)
+
+
+_KEYWORD = re.compile(r'\b(on_error|genuine_pattern|sentinel|polarity|format)=("[^"]*"|[-+.\w]+)')
+
+
+def _in_options(text: str) -> str:
+    """Write what the reader says of its arguments in terms of the options that set them."""
+
+    def option(found: "re.Match[str]") -> str:
+        name, value = found.groups()
+        plain = value.strip('"')
+        given = plain if re.fullmatch(r"[-+.\w]+", plain) else value
+        return "--skip-broken" if name == "on_error" else f"--{name.replace('_', '-')} {given}"
+
+    return _KEYWORD.sub(option, text)
+
+
+def _read(paths: Sequence[Path], **options: Any) -> "ScoreSet":
+    """Read one score set; its errors, notes and warnings speak of options."""
+    from cv_quality.scores.reading import read_scores
+
+    try:
+        scores = read_scores(paths, **options)
+    except ScoreFileError as error:
+        raise ScoreFileError(_in_options(str(error)), file=error.file, line=error.line) from error
+    return replace(
+        scores, notes=tuple(map(_in_options, scores.notes)), warnings=tuple(map(_in_options, scores.warnings))
+    )
+
+
+def _evaluated(scores: "ScoreSet", **options: Any) -> "Evaluation":
+    """Evaluate a score set; one that has no error rates is named, with what its files were taken for."""
+    from cv_quality.scores.evaluation import evaluate as evaluate_set
+
+    try:
+        return evaluate_set(scores, **options)
+    except MetricError as error:
+        counts = f"{scores.n_genuine:,} genuine and {scores.n_impostor:,} impostor comparisons were read"
+        taken = f"taken for {scores.format}, --format NAME declares another"
+        raise ScoreFileError(f"{', '.join(scores.sources)}: {error}; {counts} ({taken})") from error
 
 
 def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) -> None:
@@ -149,4 +193,4 @@ def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) ->
     for evaluation in evaluations:
         print_rows(point_rows(evaluation), as_json=False, title=headline(evaluation))
         for warning in evaluation.warnings:
-            click.echo(f"warning: {warning}", err=True)
+            say(f"warning: {warning}", err=True)

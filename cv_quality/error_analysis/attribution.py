@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 from cv_quality.error_analysis.decomposition import (
@@ -28,6 +27,7 @@ from cv_quality.metrics.bootstrap_kernels import Floats
 from cv_quality.metrics.rates import LEVEL, percent, require_level
 from cv_quality.metrics.resampling import REPLICATES, require_replicates
 from cv_quality.metrics.results import JsonValue, Result
+from cv_quality.text import signed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -363,4 +363,4 @@ def _signed(value: float, kind: Kind) -> str:
 
 
 def _number(value: float, kind: Kind) -> str:
-    return f"{Decimal(f'{100 * value:.3g}'):+f}" if kind == "rate" else f"{value:+.4g}"
+    return signed(100 * value if kind == "rate" else value)

@@ -277,7 +277,7 @@ def heterogeneity(counts: Floats, sums: Floats, variance: float) -> Floats:
     """
     n, k = np.cumsum(counts), np.cumsum(sums)
     if variance >= 0:
-        squares = np.cumsum(sums**2 / counts) - k**2 / n
+        squares = np.cumsum(sums**2 / np.maximum(counts, 1)) - k**2 / np.maximum(n, 1)
         return np.asarray(squares / (2 * variance), np.float64) if variance > 0 else np.zeros(len(n))
     return np.cumsum(_log_likelihood(counts, sums)) - _log_likelihood(n, k)
 

@@ -29,6 +29,8 @@ MIN_ROWS, MIN_SHARE = 5, 1e-3
 """Values with fewer rows than these are pooled: no slice of a report rests on one of them."""
 MAX_LISTED_VALUES: Final = 12
 """A number with no more distinct values than this is searched value by value."""
+MAX_LOSS: Final = 1e100
+"""Losses of this size still have squares and sums that a double holds."""
 IDENTIFIER_SHARE: Final = 0.9
 QUANTILE_SAMPLE: Final = 200_000
 _TAIL = np.concatenate([np.arange(0.001, 0.01, 0.001), np.arange(0.01, 0.05, 0.0025)])
@@ -170,6 +172,11 @@ def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Ki
     if unusable := np.count_nonzero(~np.isfinite(numbers)):
         rows = f"{unusable} of {len(numbers)} rows"
         raise SliceError(f"outcome {name!r}: {rows} are null or not finite: fill them or leave them out")
+    if (largest := float(np.abs(numbers).max())) > MAX_LOSS:
+        raise SliceError(
+            f"outcome {name!r}: expected losses up to {MAX_LOSS:g} in size, whose squares can be added up, found "
+            f"{largest:g}: leave such rows out, or give the loss in a larger unit"
+        )
     is_boolean = values.dtype == pl.Boolean or bool(np.isin(values.unique().cast(pl.Float64).to_numpy(), (0, 1)).all())
     return numbers, "rate" if is_boolean else "loss"
 

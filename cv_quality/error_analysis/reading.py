@@ -32,14 +32,14 @@ def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
     import polars as pl
 
     if not path.is_file():
-        raise SliceError(f"{path}: no such file")
+        raise SliceError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
     with path.open("rb") as file:
         header = file.readline(1 << 16)
     if not header:
         raise SliceError(f"{path}: the file is empty")
     if header.startswith(PARQUET_MAGIC):
         try:
-            yield pl.scan_parquet(path)
+            yield pl.scan_parquet(path, glob=False)
         except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, OSError) as error:
             raise SliceError(f"{path}: not a readable Parquet file: {error}") from error
         return
@@ -58,7 +58,12 @@ def _as_parquet(path: Path, target: Path, *, separator: str) -> None:
     for inferred in (INFERRED_ROWS, None):
         try:
             lines = pl.scan_csv(
-                path, separator=separator, infer_schema_length=inferred, raise_if_empty=True, null_values=MISSING
+                path,
+                separator=separator,
+                infer_schema_length=inferred,
+                raise_if_empty=True,
+                null_values=MISSING,
+                glob=False,
             )
             lines.sink_parquet(target, compression="uncompressed", maintain_order=True)
             return

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from cv_quality.error_analysis.slices import Slice, Value
 from cv_quality.metrics.results import JsonValue, Result, percent
+from cv_quality.text import figures
 
 Kind = Literal["rate", "loss"]
 
@@ -123,4 +124,4 @@ class SliceReport(Result):
 
 def figure(value: float, kind: Kind) -> str:
     """Format a rate in per cent, a loss as it is."""
-    return percent(value) if kind == "rate" else f"{value:.4g}"
+    return percent(value) if kind == "rate" else figures(value)

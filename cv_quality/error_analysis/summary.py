@@ -2,6 +2,8 @@
 
 from cv_quality.error_analysis.attribution import AttributedPart, Attribution
 from cv_quality.error_analysis.slice_report import Kind, SliceReport, figure
+from cv_quality.metrics.results import percent
+from cv_quality.text import figures, signed
 
 
 def slice_rows(found: SliceReport) -> list[dict[str, object]]:
@@ -12,10 +14,10 @@ def slice_rows(found: SliceReport) -> list[dict[str, object]]:
             "rate" if found.kind == "rate" else "mean": f"{figure(item.rate, found.kind)} "
             f"({figure(item.low, found.kind)} to {figure(item.high, found.kind)})",
             "elsewhere": figure(item.rest_rate, found.kind),
-            "rows": f"{item.support:,}",
-            "subjects": "" if found.n_subjects is None else f"{item.subjects:,}",
-            "p": f"{item.p_adjusted:.2g}",
-            "of all failures": f"{100 * item.share_of_failures:.0f} %",
+            "rows": figures(item.support),
+            "subjects": "" if found.n_subjects is None else figures(item.subjects),
+            "p": figures(item.p_adjusted),
+            "of all failures": percent(item.share_of_failures),
         }
         for item in found.slices
     ]
@@ -41,4 +43,4 @@ def _part(item: AttributedPart | Attribution, name: str, kind: Kind) -> dict[str
 
 
 def _points(value: float, kind: Kind) -> str:
-    return f"{100 * value:+.2f} pp" if kind == "rate" else f"{value:+.4g}"
+    return f"{signed(100 * value)} pp" if kind == "rate" else signed(value)

@@ -4,6 +4,7 @@ The tables are DuckDB views over their Parquet files, so memory does not grow wi
 that imports Great Expectations, and only inside functions: the import takes seconds.
 """
 
+import atexit
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limi
     from sqlalchemy.pool import StaticPool
 
     engine = sa.create_engine("duckdb:///:memory:", poolclass=StaticPool)
+    _release_binding_at_exit()
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql(f"SET threads = {threads}")
@@ -64,6 +66,19 @@ def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limi
             yield connection
     finally:
         engine.dispose()
+
+
+@cache
+def _release_binding_at_exit() -> None:
+    """Let DuckDB's binding end with the interpreter.
+
+    Great Expectations keeps SQLAlchemy's classes beyond that, and duckdb_engine hangs its compiler of TRY_CAST onto one
+    of them, and with it the whole binding, which would then list all that it has as leaked.
+    """
+    from sqlalchemy.ext.compiler import deregister
+    from sqlalchemy.sql.elements import TryCast
+
+    atexit.register(deregister, TryCast)
 
 
 def _judge(

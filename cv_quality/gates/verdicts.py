@@ -17,6 +17,9 @@ from cv_quality.errors import CvQualityError, GateFailed, ObjectNotFound
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 
+_WHOLE = "drop"
+"""Stands for a table where nothing of a drop could be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExpectationResult:
@@ -35,6 +38,20 @@ class ExpectationResult:
     n_rows: int
     n_unexpected: int
     examples: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """What is broken, in short."""
+        return f"{self.expectation}: {self.name}" if self.table == _WHOLE else f"not true that {self.name}"
+
+    @property
+    def sentence(self) -> str:
+        """What was expected and how often that is broken; of something that could not be read, the error."""
+        if self.table == _WHOLE:
+            return self.headline
+        keys = f" ({', '.join(self.examples[:3])})" if self.examples else ""
+        often = f"broken by {self.n_unexpected} of {self.n_rows} rows" if self.n_rows else "there is no row"
+        return f"expected in {self.table} that {self.name}: {often}{keys}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,7 @@ class Verdict:
 
 def refusal(gate: str, key: TableKey, error: CvQualityError, *, delivery: str) -> Verdict:
     """The verdict on something that could not even be read: failed, with the error as its one broken rule."""
-    rule = ExpectationResult(str(error), "drop", type(error).__name__, False, False, n_rows=0, n_unexpected=1)
+    rule = ExpectationResult(str(error), _WHOLE, type(error).__name__, False, False, n_rows=0, n_unexpected=1)
     return Verdict(gate, str(key), False, {}, (rule,), delivery)
 
 
@@ -114,6 +131,33 @@ def read_record(lake: Lake, gate: str, key: TableKey) -> Record | None:
     return _read(lake, gate, key, Record)
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error that ended the last attempt at a stage, and the identity of what it read."""
+
+    error: str
+    identity: str
+
+
+def write_failure(lake: Lake, gate: str, key: TableKey, failure: Failure) -> None:
+    """Record the error that ended an attempt before its gate could judge.
+
+    Args:
+        lake: to write to.
+        gate, key: what was attempted.
+        failure: how it ended.
+    """
+    lake.store.write_bytes(f"failures/{gate}/{key}.json", msgspec.json.encode(failure))
+
+
+def read_failure(lake: Lake, gate: str, key: TableKey) -> Failure | None:
+    """The recorded error of the last attempt that failed, or None when none did."""
+    try:
+        return msgspec.json.decode(lake.store.read_bytes(f"failures/{gate}/{key}.json"), type=Failure)
+    except (ObjectNotFound, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 T = TypeVar("T")
 
 
@@ -135,7 +179,7 @@ def require_passed(lake: Lake, gate: str, key: TableKey, *, tables: Sequence[Tab
     if verdict is None:
         raise GateFailed(f"gate {gate!r} has no verdict for {key}: materialize that stage first")
     if not verdict.passed:
-        broken = "; ".join(_sentence(item) for item in verdict.failures)
+        broken = "; ".join(item.sentence for item in verdict.failures)
         raise GateFailed(
             f"gate {gate!r} failed for {key}: {broken}. Correct the input (a corrected drop replaces its partition) "
             f"or the build, then materialize that stage again; details: {object_key(gate, key)} in the lake"
@@ -146,8 +190,3 @@ def require_passed(lake: Lake, gate: str, key: TableKey, *, tables: Sequence[Tab
             raise GateFailed(
                 f"gate {gate!r} judged other data for {key} than what lies in the lake: run the stage again"
             )
-
-
-def _sentence(item: ExpectationResult) -> str:
-    keys = f" ({', '.join(item.examples[:3])})" if item.examples else ""
-    return f"expected in {item.table} that {item.name}: broken by {item.n_unexpected} of {item.n_rows} rows{keys}"

@@ -5,10 +5,11 @@ Results themselves live beside the functions that make them; a rate with its int
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
-from decimal import Decimal
 from typing import TypeAlias
 
 import numpy as np
+
+from cv_quality.text import figures
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -30,9 +31,9 @@ def percent(value: float | None) -> str:
     """Write a rate as people read it: three significant digits.
 
     >>> percent(0.0625), percent(0.000000123456), percent(None)
-    ('6.25 %', '0.0000123 %', 'undefined')
+    ('6.25 %', '1.23e-05 %', 'undefined')
     """
-    return "undefined" if value is None else f"{Decimal(f'{100 * value:.3g}'):f} %"
+    return "undefined" if value is None else f"{figures(100.0 * value)} %"
 
 
 def _plain(value: object) -> JsonValue:

@@ -198,8 +198,9 @@ def _moments(scores: Scores) -> tuple[float, float]:
 
 
 def _mean_softplus(scores: Scores, *, sign: float) -> float:
-    total = sum(float(np.logaddexp(0.0, sign * part.astype(np.float64)).sum()) for part in _chunks(scores))
-    return total / len(scores)
+    """The mean of log(1 + exp(score)); shares are summed, as the sum of scores near the largest number overflows."""
+    n = len(scores)
+    return sum(float((np.logaddexp(0.0, sign * part.astype(np.float64)) / n).sum()) for part in _chunks(scores))
 
 
 def _groups(genuine: Scores, impostor: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from shutil import copyfile
 import dagster as dg
 
 from cv_quality.definitions import build_definitions
-from cv_quality.errors import DropError, near
+from cv_quality.errors import DropError, SettingsError, near
 from cv_quality.freshness import Freshness
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.jobs import job_name
@@ -34,6 +34,23 @@ def prepare_home(home: Path) -> Path:
     if not (home / "dagster.yaml").exists():
         copyfile(Path(__file__).parent / "dagster.yaml", home / "dagster.yaml")
     return home
+
+
+def migrate(home: Path) -> None:
+    """Bring the records of an instance to the schema of today's Dagster; nothing changes where they have it.
+
+    Raises:
+        SettingsError: this Dagster cannot use them.
+    """
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            instance.upgrade()
+    except Exception as error:  # Dagster, Alembic, SQLAlchemy and SQLite each raise their own.
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise SettingsError(
+            f"{home}: Dagster {dg.__version__} cannot use the records of runs there ({reason}); "
+            "move the folder away, and a new one is made: what was evaluated lies in the lake, not there"
+        ) from error
 
 
 def materialize_due(

@@ -4,7 +4,7 @@ How a stage is run is in `cv_quality.runner`; which assets exist is in `cv_quali
 """
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ from cv_quality.gates.verdicts import ExpectationResult, Verdict
 from cv_quality.pipeline.partitions import table_key
 from cv_quality.runner import run_stage
 from cv_quality.stage import Stage, StageResult, Task
+from cv_quality.text import visible, visible_lines
 from cv_quality.workspace import Workspace
 
 RETRY_UNREACHABLE_STORES = dg.RetryPolicy(max_retries=2, delay=2.0, backoff=dg.Backoff.EXPONENTIAL)
@@ -45,8 +46,7 @@ def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task
         except CvQualityError as error:
             refused[str(key)] = error
     if refused:
-        lines = (f"{key}: {type(error).__name__}: {error}" for key, error in refused.items())
-        raise dg.Failure("\n".join(lines), allow_retries=False)
+        raise _failure(refused)
     metadata = _metadata(results)
     if stage.picture:
         png = b64encode(stage.picture(StageContext(Freshness(workspace, task), keys[-1]))).decode()
@@ -58,11 +58,25 @@ def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task
         yield _check_result(verdicts, asset=assets[0], name=f"{stage.name}_gate")
 
 
+def _failure(refused: Mapping[str, CvQualityError]) -> dg.Failure:
+    """Fail the step with what every key lacks, and how to ask for more."""
+    reasons = {key: visible_lines(f"{type(error).__name__}: {error}") for key, error in refused.items()}
+    return dg.Failure(
+        "\n".join(f"{key}: {reason}" for key, reason in reasons.items()),
+        metadata={"reason": dg.MetadataValue.text("\n".join(reasons.values())), "more": _asking(reasons)},
+        allow_retries=False,
+    )
+
+
+def _asking(keys: Iterable[str]) -> dg.MetadataValue:
+    return dg.MetadataValue.text("; ".join(f"cvq why {key}" for key in dict.fromkeys(keys)))
+
+
 def _check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
     """Turn the gate's verdicts into one check: rules, counts and offending keys; never a row of data."""
     rows = [(verdict.key, item) for verdict in verdicts for item in verdict.expectations]
     broken = [(key, item) for key, item in rows if not item.passed]
-    sentences = (f"{key}: not true that {item.name} ({item.n_unexpected} rows)" for key, item in broken)
+    sentences = (visible(f"{key}: {item.headline} ({item.n_unexpected:,} rows)") for key, item in broken)
     return dg.AssetCheckResult(
         passed=all(verdict.passed for verdict in verdicts),
         asset_key=asset,
@@ -73,6 +87,7 @@ def _check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str)
             "broken": sum(1 for _, item in broken if not item.is_warning),
             "warnings": sum(1 for _, item in broken if item.is_warning),
             "table": _table(broken or rows),
+            **({"more": _asking(key for key, _ in broken)} if broken else {}),
         },
     )
 
@@ -87,7 +102,7 @@ def _table(rows: Sequence[tuple[str, ExpectationResult]]) -> dg.MetadataValue:
                 "holds": "yes" if item.passed else "warning" if item.is_warning else "NO",
                 "rows": item.n_rows,
                 "unexpected": item.n_unexpected,
-                "offending_keys": ", ".join(item.examples),
+                "offending_keys": visible(", ".join(item.examples)),
             }
         )
         for key, item in rows

@@ -7,7 +7,6 @@ Templates lie beside what they show and are named by their path in the package. 
 import base64
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from cv_quality.metrics.results import percent
 from cv_quality.reports import drawing
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.rates import target_text
+from cv_quality.text import figures, visible_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def write_page(template: str, target: Path, **values: object) -> bytes:
     """Write a template as HTML to `target`, at once or not at all; returns what was written.
 
-    Every value is escaped, and only the drawing script may run.
+    Every value is escaped, characters that are not seen are shown, and only the drawing script may run.
 
     Args:
         template: path of its file in the package.
@@ -43,12 +43,9 @@ def number(value: float | None) -> str:
     """Write a threshold, or a measure without a unit, as people read it.
 
     >>> number(0.4199999), number(12345.678), number(float("-inf")), number(None)
-    ('0.42', '12345.7', '−∞', 'undefined')
+    ('0.42', '12,300', '−∞', 'undefined')
     """
-    if value is None:
-        return "undefined"
-    text = f"{abs(value):.6g}" if math.isfinite(value) else "∞"
-    return f"−{text}" if value < 0 else text
+    return f"−{figures(-value)}" if value is not None and value < 0 else figures(value)
 
 
 def points(value: float | None) -> str:
@@ -60,7 +57,7 @@ def points(value: float | None) -> str:
     if value is None:
         return "—"
     sign = "±" if value == 0 else ("+" if value > 0 else "−")
-    return f"{sign}{100 * abs(value):.3g} pp"
+    return f"{sign}{figures(100 * abs(value))} pp"
 
 
 def count_lines(rate: Rate, *, with_rank: bool = False) -> list[str]:
@@ -81,6 +78,7 @@ def _environment() -> "Environment":
     environment = Environment(
         loader=PackageLoader("cv_quality", "."),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -97,7 +95,22 @@ def _environment() -> "Environment":
     return environment
 
 
+def _shown(value: object) -> object:
+    """Show characters of a text that are not seen, but for markup of our own; the engine escapes the rest."""
+    return visible_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _all_visible(value: object) -> object:
+    if isinstance(value, str):
+        return visible_lines(value)
+    if isinstance(value, dict):
+        return {_all_visible(key): _all_visible(item) for key, item in value.items()}
+    return [_all_visible(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _spec_text(chart: Chart) -> str:
     """A specification as JSON that cannot end the script element that holds it."""
-    text = json.dumps(chart.spec, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        _all_visible(chart.spec), separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

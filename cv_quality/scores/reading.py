@@ -126,7 +126,16 @@ def _sources(paths: list[Path], genuine: list[Path], impostor: list[Path]) -> li
 
 def _read(source: Source, options: Options) -> Draft:
     dialect = detect(source, declared=options.format)
-    draft = READERS[dialect.format](replace(source, separator=dialect.separator), options)
+    try:
+        return _checked(READERS[dialect.format](replace(source, separator=dialect.separator), options), source)
+    except ScoreFileError as error:
+        other = "as declared" if options.format else 'format="NAME" declares another'
+        raise ScoreFileError(
+            f"{error} (taken for {dialect.format}, {other})", file=error.file, line=error.line
+        ) from error
+
+
+def _checked(draft: Draft, source: Source) -> Draft:
     if draft.rows.is_empty() and draft.excluded.is_empty():
         raise source.error("holds no comparison; name a file with scores")
     if source.is_told and (draft.rows[IS_GENUINE] != (source.role == "genuine")).any():

@@ -3,6 +3,7 @@
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.scores.evaluation import Evaluation
+from cv_quality.text import figures, told_apart
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -10,24 +11,26 @@ def headline(evaluation: Evaluation) -> str:
     crossing, apart = evaluation.eer, evaluation.separation
     who = "subjects unknown" if evaluation.n_subjects is None else f"{evaluation.n_subjects:,} subjects"
     sizes = f"{evaluation.n_genuine:,} genuine and {evaluation.n_impostor:,} impostor comparisons, {who}"
-    eer = f"EER {percent(crossing.value)}{_between(crossing.low, crossing.high)} at {crossing.threshold:.6g}"
+    eer = f"EER {percent(crossing.value)}{_between(crossing.low, crossing.high)} at {figures(crossing.threshold)}"
     d_prime = apart.decidability.value
-    others = f"AUC {apart.auc:.5f}, d' {'undefined' if d_prime is None else f'{d_prime:.2f}'}, "
-    return f"{evaluation.name}: {sizes}\n{eer}, {others}minCllr {apart.min_cllr:.4f}"
+    auc = ">0.999" if 0.9995 <= apart.auc < 1 else figures(apart.auc)
+    others = f"AUC {auc}, d' {figures(d_prime)}, minCllr {figures(apart.min_cllr)}"
+    return f"{evaluation.name}: {sizes}\n{eer}, {others}"
 
 
 def point_rows(evaluation: Evaluation) -> list[dict[str, object]]:
     """List one row per operating point, for a table."""
-    fixed = [] if evaluation.fixed is None else [evaluation.fixed]
+    points = [*evaluation.operating_points, *([] if evaluation.fixed is None else [evaluation.fixed])]
+    thresholds = told_apart([point.threshold for point in points])
     return [
         {
             "FMR at most": "" if point.fmr_target is None else f"{point.fmr_target:g}",
-            f"threshold {evaluation.accept_when}": "" if point.threshold is None else f"{point.threshold:.6g}",
+            f"threshold {evaluation.accept_when}": "" if point.threshold is None else threshold,
             "FMR": _rate(point.fmr),
             "FNMR": _rate(point.fnmr),
             "status": point.status + (f": {point.reason.removeprefix('insufficient: ')}" if point.reason else ""),
         }
-        for point in (*evaluation.operating_points, *fixed)
+        for point, threshold in zip(points, thresholds, strict=True)
     ]
 
 

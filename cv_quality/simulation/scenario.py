@@ -131,7 +131,11 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
             f"no scenario {str(name_or_path)!r}: expected a YAML file or a packaged name; "
             f"{near(str(name_or_path), packaged_scenarios())}"
         )
-    return parse_scenario(path.read_text(encoding="utf-8"), where=path.name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: expected a scenario as YAML, found no UTF-8 text: {error}") from error
+    return parse_scenario(text, where=path.name)
 
 
 def parse_scenario(text: str, *, where: str) -> Scenario:

@@ -248,6 +248,12 @@ def test_unlikeness_of_losses_is_a_likelihood_ratio_of_normal_means() -> None:
     assert found[0] == pytest.approx(0.0, abs=1e-12)
 
 
+def test_unlikeness_of_losses_takes_no_harm_from_a_value_without_rows() -> None:
+    counts, sums = np.array([20.0, 30.0, 0.0]), np.array([10.0, 45.0, 0.0])
+    found = heterogeneity(counts, sums, 1.0)
+    assert found[2] == found[1] > 0
+
+
 def test_a_joined_value_that_fails_clearly_less_on_the_other_half_is_taken_out_again() -> None:
     frame = failing(random_columns(4), Slice((Predicate("light", "in", ("dim", "dusk")),)))
     found = encode(frame.lazy(), outcome="failed")

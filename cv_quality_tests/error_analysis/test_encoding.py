@@ -295,6 +295,7 @@ TABLE = pl.DataFrame({"who": ["a", "b", "c"], "lens": ["x", "y", "x"], "failed":
         (TABLE.with_columns(failed=pl.Series([True, None, None])), "2 of 3 rows are null or not finite"),
         (TABLE.with_columns(failed=pl.Series([1.0, math.nan, 0.0])), "1 of 3 rows are null or not finite"),
         (TABLE.with_columns(failed=pl.Series([1.0, math.inf, 0.0])), "1 of 3 rows are null or not finite"),
+        (TABLE.with_columns(failed=pl.Series([1.0, -1e200, 0.0])), "expected losses up to 1e.100 in size"),
         (TABLE.with_columns(who=pl.Series(["a", None, "b"])), "1 of 3 rows name no subject"),
     ],
 )

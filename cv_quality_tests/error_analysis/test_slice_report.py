@@ -92,5 +92,5 @@ def test_what_is_not_known_is_null() -> None:
 
 def test_a_rate_is_shown_in_per_cent_and_a_loss_as_it_is() -> None:
     assert figure(0.0525, "rate") == "5.25 %"
-    assert figure(12.34567, "loss") == "12.35"
+    assert figure(12.34567, "loss") == "12.3"
     assert figure(0.0, "rate") == "0 %"

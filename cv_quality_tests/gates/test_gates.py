@@ -1,5 +1,7 @@
 """Gates pass sound tables, name what is broken, and refuse stale or missing verdicts."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import polars as pl
@@ -153,3 +155,14 @@ def test_every_rule_of_every_suite_evaluates_on_empty_tables(lake: Lake, gate: s
         "the drop holds at least one attempt or stream frame",
         "the false rejects were searched",
     }
+
+
+def test_a_process_that_judged_says_nothing_at_its_exit(lake: Lake) -> None:
+    write_parsed(lake, files=[drop_files()])
+    judge = (
+        "from cv_quality.gates.runner import run_gate; from cv_quality.lake.lake import Lake, TableKey;"
+        "from cv_quality.lake.store import open_store; from cv_quality_tests.gates.test_gates import KEY, PARSE;"
+        f"assert run_gate(Lake(open_store({lake.store.uri!r})), PARSE, KEY).passed"
+    )
+    done = subprocess.run([sys.executable, "-c", judge], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -113,3 +113,9 @@ def test_one_class_alone_is_an_error() -> None:
     for measure in (auc, cllr, min_cllr, d_prime, separation):
         with pytest.raises(MetricError, match="no impostor score"):
             measure([0.1], [])
+
+
+def test_cllr_of_scores_near_the_largest_number_is_their_mean() -> None:
+    assert cllr([1e308, -1.7e308, -1.7e308], [1.7e308, 1e308]) == pytest.approx(
+        (3.4e308 / 3 / 2 + 2.7e308 / 4) / math.log(2)
+    )

@@ -286,3 +286,16 @@ def test_a_page_without_findings_does_not_complain(opened: tuple[Page, list[str]
     open_drawn(page, _page(NONE, tmp_path))
     assert page.locator("h1").count() == 1
     assert complaints == []
+
+
+def test_a_name_steers_no_page_and_no_chart(tmp_path: Path) -> None:
+    steering = "a\x00b\x1b[31mc\u202ed\ud800"
+    where = Slice((Predicate(steering, "in", (steering,)),))
+    one = replace(FINDINGS.slices[0], where=where, sentence=steering)
+    path = tmp_path / "steered.html"
+    write_slices_report(replace(FINDINGS, slices=(one,), outcome=steering), title=steering, target=path)
+    page = path.read_text(encoding="utf-8")
+    head = page[: page.rindex("<script>")]
+    assert not re.search("[\x00\x1b\u202e\ud800]", head)
+    assert "\\u0000" not in head.replace("\\\\u0000", "")
+    assert "a\\x00b\\x1b[31mc\\u202ed\\ud800" in head
