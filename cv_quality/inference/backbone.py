@@ -7,18 +7,20 @@ are read by the loaders of `cv_quality.inference.runners`. What the vectors are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.errors import ModelDoesNotFit, ModelError, RegistryError, near
+from cv_quality.errors import ModelDoesNotFit, ModelError, RegistryError
 from cv_quality.inference.alignment import CROP_PX
-from cv_quality.inference.embedder import Embedder, EmbeddingBatch
+from cv_quality.inference.embedder import Embedder, EmbeddingBatch, check_input
 from cv_quality.inference.preprocessing import Frame, Step, parse_steps, prepare
+from cv_quality.inference.probe import Prover
 from cv_quality.inference.registry import SHA256, Fields, ModelEntry, ModelFormat, load_yaml, verified_bytes
-from cv_quality.inference.runners import OnnxRunner, Runner, Shape, TorchExportRunner
+from cv_quality.inference.runners import RUNTIMES, OnnxRunner, Runner, Shape, TorchExportRunner
 
 DESCRIPTION: Final = "backbone.yaml"
 BATCH_SIZE: Final = 16
@@ -63,6 +65,10 @@ class Backbone:
             batch_size=BATCH_SIZE,
             threads=threads,
         )
+
+    def check_promise(self) -> None:
+        """Check a whole batch, see `Embedder.check_promise`."""
+        self._embedder.check_promise()
 
     @property
     def name(self) -> str:
@@ -112,11 +118,22 @@ def load_backbone(folder: Path, *, threads: int) -> Backbone:
             f"{DESCRIPTION}: file: no file {entry.file!r} in the folder; put the model beside {DESCRIPTION}"
         )
     data = verified_bytes(path, sha256=entry.sha256)
+    Prover(folder=None).require(
+        partial(_try_out, entry, data), of=entry, name=entry.file, size_bytes=len(data), runtimes=RUNTIMES[entry.format]
+    )
+    return _opened(entry, data, threads=threads)
+
+
+def _try_out(entry: BackboneEntry, data: bytes) -> None:
+    _opened(entry, data, threads=1).check_promise()
+
+
+def _opened(entry: BackboneEntry, data: bytes, *, threads: int) -> Backbone:
     runner: Runner
     if entry.format == "torch_export":
         runner = TorchExportRunner(data, name=entry.file, threads=1)
     else:
-        runner = _OneOutput(data, name=entry.file, output=entry.output)
+        runner = OnnxRunner(data, name=entry.file, threads=1, output=entry.output)
     return Backbone(entry, runner=runner, threads=threads)
 
 
@@ -144,18 +161,6 @@ def parse_backbone(data: bytes) -> BackboneEntry:
     return entry
 
 
-class _OneOutput(OnnxRunner):
-    def __init__(self, data: bytes, *, name: str, output: str | None) -> None:
-        super().__init__(data, name=name, threads=1)
-        names = [item.name for item in self._session.get_outputs()]
-        if output is not None and output not in names:
-            raise ModelDoesNotFit(f"{DESCRIPTION}: output: {name} has no output {output!r}; {near(output, names)}")
-        self._output = output or names[0]
-
-    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._session.run([self._output], {self._input_name: batch})[0], dtype=np.float32)
-
-
 class _Pooled:
     """A runner whose tokens or feature maps are averaged to one vector a frame."""
 
@@ -181,15 +186,8 @@ def _dimension(entry: BackboneEntry, *, runner: Runner) -> int:
     size = (height_px or CROP_PX, width_px or CROP_PX)
     frame = np.zeros((*size, 3) if channels == 3 else size, dtype=np.uint8)
     batch = prepare([frame], steps=entry.preprocessing, illuminance_lux=[None])
-    try:
-        return int(_Pooled(runner, name=entry.file)(batch).shape[1])
-    except ModelError:
-        raise
-    except Exception as error:  # each runtime has its own errors, and any of them means that the model does not fit
-        raise ModelDoesNotFit(
-            f"{DESCRIPTION}: preprocessing gives frames [channels, height, width] = {list(batch.shape[1:])}, "
-            f"{entry.file} takes {list(runner.input_shape[1:])} and fails on them: {error}"
-        ) from error
+    check_input(batch, runner=runner, name=DESCRIPTION, file=entry.file)
+    return int(_Pooled(runner, name=entry.file)(batch).shape[1])
 
 
 def _as_build(entry: BackboneEntry, *, dimension: int) -> ModelEntry:

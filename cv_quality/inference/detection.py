@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cv_quality.errors import ModelDoesNotFit
-from cv_quality.inference.runners import onnx_session
+from cv_quality.inference.runners import onnx_session, run_session
 
 CANVAS_PX = 640
 STRIDES_PX = (8, 16, 32)
 MAX_OVERLAP = 0.3
+MAX_CANDIDATES = 512
+"""Cells of the best scores that become faces at most; real frames have some dozens above the threshold."""
 CONFIDENT_SHARE = 0.75
 WEIGHT_ONE = 2048
 _HEAD_WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
@@ -52,6 +54,7 @@ class FaceDetector:
         """
         self._session = onnx_session(data, name=name, threads=threads)
         self._score_threshold = score_threshold
+        self._name = name
         inputs = self._session.get_inputs()
         heads = {output.name: list(output.shape) for output in self._session.get_outputs()}
         _check_fits([list(item.shape) for item in inputs], heads, name=name)
@@ -60,7 +63,7 @@ class FaceDetector:
     def detect(self, frame: NDArray[np.uint8]) -> list[Face]:
         """Detect the faces of a frame `[h, w]` or `[h, w, 3]` (RGB), best score first."""
         canvas = on_canvas(frame)
-        outputs = self._session.run(list(HEADS), {self._input_name: canvas.pixels})
+        outputs = run_session(self._session, HEADS, {self._input_name: canvas.pixels}, name=self._name)
         faces = decode_heads(dict(zip(HEADS, outputs, strict=True)), score_threshold=self._score_threshold)
         return [_in_frame(face, canvas=canvas) for face in faces]
 
@@ -124,6 +127,12 @@ def decode_heads(heads: Mapping[str, NDArray[np.float32]], *, score_threshold: f
     """
     parts = [_decode_stride(heads, stride=stride, score_threshold=score_threshold) for stride in STRIDES_PX]
     scores, boxes, landmarks = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    # An area must be finite too, or two boxes have no share.
+    with np.errstate(over="ignore"):
+        areas = boxes[:, 2] * boxes[:, 3]
+    is_place = np.isfinite(boxes).all(axis=1) & np.isfinite(areas) & np.isfinite(landmarks).all(axis=1)
+    best = np.argsort(np.where(is_place, -scores, np.inf), kind="stable")[: min(MAX_CANDIDATES, int(is_place.sum()))]
+    scores, boxes, landmarks = scores[best], boxes[best], landmarks[best]
     kept = suppress_overlaps(boxes, scores=scores)
     return [Face(float(scores[i]), cast(Box, tuple(boxes[i].tolist())), landmarks[i].reshape(5, 2)) for i in kept]
 
@@ -168,10 +177,11 @@ def _decode_stride(
     cells = np.flatnonzero(scores >= score_threshold)
     side = CANVAS_PX // stride
     corner = np.column_stack([cells % side, cells // side]).astype(np.float64)
-    size = np.exp(boxes[cells, 2:]) * stride
-    centre = (corner + boxes[cells, :2]) * stride
-    points = (np.tile(corner, 5) + landmarks[cells]) * stride
-    return scores[cells], np.column_stack([centre - size / 2, size]), points
+    with np.errstate(over="ignore", invalid="ignore"):  # a box without finite sides is none, see decode_heads
+        size = np.exp(boxes[cells, 2:]) * stride
+        centre = (corner + boxes[cells, :2]) * stride
+        points = (np.tile(corner, 5) + landmarks[cells]) * stride
+        return scores[cells], np.column_stack([centre - size / 2, size]), points
 
 
 def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -7,6 +7,7 @@ of `cv_quality.metrics`.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Literal, cast
 
@@ -17,8 +18,9 @@ from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.alignment import CROP_PX, align_face
 from cv_quality.inference.detection import FaceDetector, main_face
 from cv_quality.inference.preprocessing import Batch, Frame, Resize, prepare
+from cv_quality.inference.probe import check_promise
 from cv_quality.inference.registry import DetectorEntry, ModelEntry, ModelRegistry, verified_bytes
-from cv_quality.inference.runners import OnnxRunner, Runner, TorchExportRunner
+from cv_quality.inference.runners import RUNTIMES, OnnxRunner, Runner, TorchExportRunner
 
 EmbeddingStatus = Literal["ok", "no_face", "non_finite", "zero_norm"]
 
@@ -66,6 +68,20 @@ class Embedder:
         self._threads = threads
         _dry_run(entry, runner=runner)
 
+    def check_promise(self) -> None:
+        """Check a whole batch of noise, and the detector, where there is one, on a frame of it.
+
+        Raises:
+            ModelDoesNotFit: as of `cv_quality.inference.probe.check_promise`, or the detector's heads are no numbers.
+        """
+        rng = np.random.default_rng(0)
+        shape = _frame_shape(self.entry, runner=self._runner)
+        frames = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(self._batch_size)]
+        batch = prepare(frames, steps=self.entry.preprocessing, illuminance_lux=[None] * len(frames))
+        check_promise(self._runner, batch, dimension=self.entry.embedding_dim, name=self.entry.file)
+        if self._detector is not None:
+            self._detector.detect(frames[0])
+
     @property
     def model_sha256(self) -> str:
         """Hex digest of the model file, verified when it was loaded."""
@@ -100,19 +116,28 @@ class Embedder:
             return embeddings, status
         lux = [illuminance_lux[index] for index in crops]
         batch = prepare(list(crops.values()), steps=self.entry.preprocessing, illuminance_lux=lux)
-        _check_input(batch, runner=self._runner, entry=self.entry)
+        check_input(batch, runner=self._runner, name=self.entry.build_id, file=self.entry.file)
         embeddings[list(crops)], verdicts = _units(self._vectors(batch))
         for index, verdict in zip(crops, verdicts, strict=True):
             status[index] = verdict
         return embeddings, status
 
     def _vectors(self, batch: Batch) -> NDArray[np.float32]:
-        vectors = self._runner(batch)
+        vectors = self._checked(batch)
         if not self.entry.flip_augment:
             return vectors
-        mirrored = self._runner(np.ascontiguousarray(batch[..., ::-1]))
+        mirrored = self._checked(np.ascontiguousarray(batch[..., ::-1]))
         # A failed half stays NaN and fails the sum.
         return _units(vectors)[0] + _units(mirrored)[0]
+
+    def _checked(self, batch: Batch) -> NDArray[np.float32]:
+        vectors = self._runner(batch)
+        if vectors.shape != (len(batch), self.entry.embedding_dim):
+            raise ModelDoesNotFit(
+                f"{self.entry.build_id}: expected vectors [{len(batch)}, {self.entry.embedding_dim}], "
+                f"{self.entry.file} gives {list(vectors.shape)}"
+            )
+        return vectors
 
     def _face(self, frame: Frame) -> Frame | None:
         """The aligned crop, the frame itself where the build has no detector, or None."""
@@ -126,9 +151,13 @@ class Embedder:
 def load_embedder(
     entry: ModelEntry, *, registry: ModelRegistry, threads: int | None = None, batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Embedder:
-    """Load one build's model (and detector), verify their digests, and check on one zero frame that they fit.
+    """Load one build's model (and detector), verify their digests, and check that they fit and keep their promise.
+
+    A model that was never tried with these steps and this batch size is first tried in a process of its own, see
+    `cv_quality.inference.probe`; that costs seconds, once.
 
     Args:
+        entry: of the build.
         registry: the registry that the entry is from; it knows where the files lie and how to reach them.
         threads: batches that are prepared and run at a time, each on one CPU thread of the runtime: on two cores that
             is faster than one batch at a time on two threads, since preparation is spread too. None leaves the
@@ -136,22 +165,36 @@ def load_embedder(
         batch_size: frames a model call.
 
     Raises:
-        ModelError: a file is missing, altered, unsafe or unreadable.
-        ModelDoesNotFit: input or output disagree with the entry.
+        ModelError: a file is missing, altered, unsafe or unreadable, or takes too long or too much memory.
+        ModelDoesNotFit: input or output disagree with the entry, or the model does not give one vector a frame.
     """
-    inner = None if threads is None else 1
     data = _content(entry, registry=registry)
+    detector = None if entry.detector is None else _content(entry.detector, registry=registry)
+    registry.prover.require(
+        partial(_try_out, entry, data, detector, batch_size=batch_size),
+        of=(entry, batch_size),
+        name=entry.file,
+        size_bytes=len(data) + len(detector or b""),
+        runtimes=RUNTIMES[entry.format] + (RUNTIMES["onnx"] if detector else ()),
+    )
+    return _opened(entry, data, detector, threads=threads, batch_size=batch_size)
+
+
+def _try_out(entry: ModelEntry, data: bytes, detector: bytes | None, *, batch_size: int) -> None:
+    _opened(entry, data, detector, threads=1, batch_size=batch_size).check_promise()
+
+
+def _opened(
+    entry: ModelEntry, data: bytes, detector: bytes | None, *, threads: int | None, batch_size: int
+) -> Embedder:
+    inner = None if threads is None else 1
     load = TorchExportRunner if entry.format == "torch_export" else OnnxRunner
     runner = load(data, name=entry.file, threads=inner)
-    detector = None
-    if entry.detector is not None:
-        detector = FaceDetector(
-            _content(entry.detector, registry=registry),
-            name=entry.detector.file,
-            score_threshold=entry.detector.score_threshold,
-            threads=inner,
-        )
-    return Embedder(entry, runner=runner, detector=detector, batch_size=batch_size, threads=threads or 1)
+    finder = None
+    if entry.detector is not None and detector is not None:
+        threshold = entry.detector.score_threshold
+        finder = FaceDetector(detector, name=entry.detector.file, score_threshold=threshold, threads=inner)
+    return Embedder(entry, runner=runner, detector=finder, batch_size=batch_size, threads=threads or 1)
 
 
 def _content(entry: ModelEntry | DetectorEntry, *, registry: ModelRegistry) -> bytes:
@@ -168,21 +211,21 @@ def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[Embe
     return units, cast(list[EmbeddingStatus], status.tolist())
 
 
-def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
-    """Pass a black frame as this build receives it; where nothing says its size, the model's own input does."""
+def _frame_shape(entry: ModelEntry, *, runner: Runner) -> tuple[int, ...]:
+    """A frame as this build receives it; where nothing says its size, the model's own input does."""
     _, channels, height_px, width_px = runner.input_shape
     is_fixed = entry.detector is not None or any(isinstance(step, Resize) for step in entry.preprocessing)
     size = (CROP_PX, CROP_PX) if is_fixed else (height_px or CROP_PX, width_px or CROP_PX)
     is_coloured = entry.detector is not None or channels == 3
-    frame = np.zeros((*size, 3) if is_coloured else size, dtype=np.uint8)
+    return (*size, 3) if is_coloured else size
+
+
+def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
+    """Pass a black frame."""
+    frame = np.zeros(_frame_shape(entry, runner=runner), dtype=np.uint8)
     batch = prepare([frame], steps=entry.preprocessing, illuminance_lux=[None])
-    _check_input(batch, runner=runner, entry=entry)
-    try:
-        output = runner(batch)
-    except ModelError:
-        raise
-    except Exception as error:  # each runtime has its own errors, and any of them means that the model does not fit
-        raise ModelDoesNotFit(f"{entry.build_id}: the model fails on a zero frame {batch.shape}: {error}") from error
+    check_input(batch, runner=runner, name=entry.build_id, file=entry.file)
+    output = runner(batch)
     if output.shape != (1, entry.embedding_dim):
         raise ModelDoesNotFit(
             f"{entry.build_id}: the registry says embedding_dim {entry.embedding_dim}, "
@@ -190,10 +233,20 @@ def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
         )
 
 
-def _check_input(batch: Batch, *, runner: Runner, entry: ModelEntry) -> None:
+def check_input(batch: Batch, *, runner: Runner, name: str, file: str) -> None:
+    """Check that prepared frames have the shape that a model takes.
+
+    Args:
+        batch: the frames.
+        runner: the model.
+        name, file: of the description of the model and of its file, for errors.
+
+    Raises:
+        ModelDoesNotFit: they have another.
+    """
     wanted = runner.input_shape[1:]
     if any(size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)):
         raise ModelDoesNotFit(
-            f"{entry.build_id}: preprocessing gives frames [channels, height, width] = {list(batch.shape[1:])}, "
-            f"{entry.file} takes {list(wanted)}; correct 'preprocessing' (gray, rgb, resize) or the model"
+            f"{name}: preprocessing gives frames [channels, height, width] = {list(batch.shape[1:])}, "
+            f"{file} takes {list(wanted)}; correct 'preprocessing' (gray, rgb, resize) or the model"
         )

@@ -18,6 +18,7 @@ import yaml
 
 from cv_quality.errors import ModelError, ObjectNotFound, RegistryError, near
 from cv_quality.inference.preprocessing import Step, is_number, parse_steps
+from cv_quality.inference.probe import Prover
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import open_store
 from cv_quality.modality import Modality
@@ -107,10 +108,11 @@ class ModelRegistry:
             uri: folder or `s3://bucket/prefix` of the entries.
             modalities: those known, by name; each reads the entries of its builds.
             s3: endpoint options, for the registry and for every model file that an entry names by an `s3://` URI.
-            cache: folder for local copies of remote files; see `open_store`.
+            cache: folder for local copies of remote files (see `open_store`), and for what models were found to keep.
         """
         self.uri = uri
         self.modalities = modalities
+        self.prover = Prover(cache / "proven_models" if cache else None)
         self._open = partial(open_store, s3=s3, cache=cache)
         self._store = self._open(uri)
 

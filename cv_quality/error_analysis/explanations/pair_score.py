@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.explanations.onnx_weights import permuted_weights
-from cv_quality.errors import ModelDoesNotFit, ModelError
+from cv_quality.errors import ModelDoesNotFit
 from cv_quality.inference.alignment import align_face
-from cv_quality.inference.archive import harmless_archive
 from cv_quality.inference.detection import FaceDetector, main_face
 from cv_quality.inference.preprocessing import Batch, Frame, prepare
 from cv_quality.inference.registry import ModelEntry, ModelRegistry, verified_bytes
 from cv_quality.inference.runners import OnnxRunner
+from cv_quality.inference.torch_graph import load_program
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +134,7 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
     """
     data = verified_bytes(registry.model_file(entry), sha256=entry.sha256)
     if entry.format == "torch_export":
-        score = module_score(_module(data, name=entry.file), is_mirrored=entry.flip_augment)
+        score = module_score(load_program(data, name=entry.file).module(), is_mirrored=entry.flip_augment)
     else:
         score = onnx_score(data, name=entry.file, is_mirrored=entry.flip_augment, threads=threads)
     detector = None
@@ -206,16 +206,6 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _module(data: bytes, *, name: str) -> "torch.nn.Module":
-    import torch
-
-    archive = harmless_archive(data, name=name)
-    try:
-        return cast("torch.nn.Module", torch.export.load(archive).module())
-    except Exception as error:  # torch raises anything from AssertionError to sympy's own errors here
-        raise ModelError(f"{name}: torch cannot load the archive: {type(error).__name__}: {error}") from error
 
 
 def _fixed_batch(module: "torch.nn.Module") -> int | None:
