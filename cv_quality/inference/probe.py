@@ -94,9 +94,8 @@ def run_apart(trial: Trial, *, name: str, max_bytes: int, runtimes: tuple[str, .
     command = [sys.executable, "-m", "cv_quality.inference.probe", str(max_bytes), str(MAX_SECONDS), *runtimes]
     # Only this direction is pickled: what comes back was made by a process that ran a stranger's model.
     request = pickle.dumps(trial)
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     try:
-        ended = subprocess.run(command, input=request, **streams, timeout=_WAIT_SECONDS, check=False)
+        ended = subprocess.run(command, input=request, capture_output=True, timeout=_WAIT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise _too_long(name) from None
     if ended.returncode == -signal.SIGXCPU:
