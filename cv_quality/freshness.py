@@ -132,7 +132,7 @@ class Freshness:
         if stage.source:
             return True
         if record.delivery:
-            return record.delivery == self._identity(key, inputs)
+            return record.delivery == self._identity(key, inputs, stage)
         judged = [self.record(*node) for node in inputs]
         known = {name: digest for item in judged if item for name, digest in item.judged.items()}
         if any(known.get(name, digest) != digest for name, digest in record.judged.items()):
@@ -144,7 +144,7 @@ class Freshness:
         """Identify what the stage would be made of now."""
         if stage.source:
             return stage.source(self.workspace, key)
-        return self._identity(key, self.inputs(stage, key))
+        return self._identity(key, self.inputs(stage, key), stage)
 
     def is_due(self, stages: Sequence[Stage], key: TableKey) -> bool:
         """Tell whether a run of these stages has something to do, and all that they read of others has passed."""
@@ -154,7 +154,7 @@ class Freshness:
 
     def work_identity(self, stages: Sequence[Stage], key: TableKey) -> str:
         """Identify what a run of several stages for a key would be made of: all that they read of others."""
-        return self._identity(key, self._outside(stages, key))
+        return self._identity(key, self._outside(stages, key), *stages)
 
     def _outside(self, stages: Sequence[Stage], key: TableKey) -> list[Node]:
         """What several stages read that none of them writes."""
@@ -162,9 +162,10 @@ class Freshness:
         nodes = (node for stage in stages for node in self.inputs(stage, key) if node[0].name not in names)
         return list(dict.fromkeys(nodes))
 
-    def _identity(self, key: TableKey, nodes: list[Node]) -> str:
+    def _identity(self, key: TableKey, nodes: list[Node], *stages: Stage) -> str:
         records = [self.record(*node) for node in nodes]
         text = json.dumps([item.judged for item in records if item], sort_keys=True)
+        text += "".join(stage.elsewhere(self.workspace, self.own_drops(str(key.build))) for stage in stages)
         return f"{key}@{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def record(self, stage: Stage, key: TableKey) -> Record | None:

@@ -4,7 +4,7 @@ Everything about order, gates, assets, checks, jobs, the warehouse and the docum
 declarations. Whether a stage is due is asked of `cv_quality.freshness`, it is run by `cv_quality.runner`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +94,7 @@ class Stage:
         gate: what its gate asks, for people.
         reads_predecessors: whether it also reads these tables of the builds that a build follows.
         source: identity of what it reads from outside of the lake, for a stage that reads no table.
+        elsewhere: identity of what it reads beside its key's tables, of a workspace for a build's own drops.
         kinds: what the UI shows as its technology.
         asset: name of its asset, for a stage that writes no table.
         result: the file that such a stage leaves for a key's build.
@@ -112,6 +113,7 @@ class Stage:
     reads_predecessors: bool = False
     unjudged: tuple[Table, ...] = ()
     source: Callable[[Workspace, TableKey], str] | None = None
+    elsewhere: Callable[[Workspace, Sequence[str]], str] = lambda _, __: ""
     kinds: frozenset[str] = frozenset({"parquet"})
     asset: str = ""
     result: Callable[[Workspace, str], Path] | None = None

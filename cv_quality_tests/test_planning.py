@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cv_quality.drops.tables import SUBJECTS
 from cv_quality.errors import GateFailed
 from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import object_key
@@ -85,6 +86,20 @@ def test_a_build_is_due_again_when_its_report_or_one_of_its_cells_is_gone(worksp
     workspace.lake.store.delete(object_key("compare", TableKey(build="face-1.1", drop=SECOND_DROP)))
     assert due_keys(workspace, REPORT) == []
     assert due_keys(workspace, SCORE) == [f"face-1.1/{SECOND_DROP}"]
+
+
+def test_a_no_in_a_drop_of_another_build_makes_the_page_due(workspace: Workspace) -> None:
+    def said_elsewhere(subject: str, *, agrees: bool) -> list[str]:
+        rows = workspace.lake.read(SUBJECTS, TableKey(drop=SECOND_DROP)).filter(pl.col("subject_id") == subject)
+        workspace.lake.write(SUBJECTS, TableKey(drop=FIRST_DROP + "-b"), rows.with_columns(has_image_consent=agrees))
+        return due_keys(workspace, REPORT)
+
+    subjects = workspace.lake.read(SUBJECTS, TableKey(drop=SECOND_DROP))
+    agreed = subjects.filter("has_image_consent")["subject_id"]
+    assert said_elsewhere(agreed[0], agrees=True) == []
+    assert said_elsewhere(agreed[0], agrees=False) == ["face-1.1", "face-1.2"]
+    do(workspace, "report", build="face-1.2")
+    assert due_keys(workspace, REPORT) == ["face-1.1"]
 
 
 def test_a_build_waits_until_its_cells_are_counted_not_only_inferred(workspace: Workspace) -> None:

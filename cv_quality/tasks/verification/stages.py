@@ -1,5 +1,6 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import (
@@ -8,6 +9,10 @@ from cv_quality.drops.tables import (
     FRAME_INDEX,
     QUARANTINE_PARSE,
     QUARANTINE_VALIDATE,
+    RAW_ATTEMPTS,
+    RAW_ENROLS,
+    RAW_STREAM_FRAMES,
+    RAW_SUBJECTS,
     SUBJECTS,
     VALIDATED_ATTEMPTS,
     VALIDATED_ENROLS,
@@ -162,6 +167,13 @@ def _explanations(context: StageContext) -> "DataclassInstance":
     return explain(context.workspace, context.build) if explain else explain_nothing(context.lake, build=context.build)
 
 
+def _refusals(workspace: Workspace, drops: Sequence[str]) -> str:
+    """Who must not be pictured: a no in any drop, also of another build, makes the page due."""
+    from cv_quality.drops.consent import refusals
+
+    return refusals(workspace.lake, drops=drops)
+
+
 def _report(context: StageContext) -> "DataclassInstance":
     from cv_quality.reports.scope import Scope
     from cv_quality.reports.section import ReportSource
@@ -278,13 +290,19 @@ REPORT = Stage(
         FRAME_INDEX,
         QUARANTINE_PARSE,
         QUARANTINE_VALIDATE,
+        RAW_ATTEMPTS,
+        RAW_ENROLS,
+        RAW_STREAM_FRAMES,
+        RAW_SUBJECTS,
         SUBJECTS,
+        VALIDATED_ATTEMPTS,
         VALIDATED_ENROLS,
         *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD) for table in stage.writes),
         *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS, EXPLAIN) for table in stage.writes),
     ),
     writes=(),
     run=_report,
+    elsewhere=_refusals,
     asset="failure_report",
     result=Workspace.report_path,
     description="One self-contained page: the build against its baseline, curves, root causes, data quality.",

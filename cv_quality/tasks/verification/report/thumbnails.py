@@ -1,7 +1,8 @@
 """The worst failures as pictures, for subjects who agreed to it and for nobody else.
 
-An image is biometric data: it leaves the lake only here, only decoded and drawn anew at thumbnail size, so no metadata
-of the original travels along. The choice of attempts is by score alone; consent decides what is shown of them.
+An image is biometric data: it is shown only here, only decoded and drawn anew at thumbnail size, so no metadata of the
+original travels along. The choice of attempts is by score alone; what may be shown of them is decided, and read, by
+`cv_quality.drops.consent`.
 """
 
 import base64
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cv_quality.drops.tables import FRAME_INDEX, SUBJECTS, VALIDATED_ENROLS
+from cv_quality.drops.consent import Consents, FrameName, read_consents, read_shown
+from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.modality import Modality
@@ -72,24 +74,33 @@ class PicturedAttempt:
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     row: Mapping[str, Any]
-    has_consent: bool
+    has_agreed: bool
     frame: str | None
     reference_frame: str | None
+
+    @property
+    def shown_frames(self) -> list[str]:
+        """The frames that a page would show; none of a subject who did not agree."""
+        named = (self.frame, self.reference_frame)
+        return [frame for frame in named if frame is not None and self.has_agreed]
+
+    def picture(self, frame: str | None, pictures: Mapping[FrameName, Picture]) -> Picture:
+        """The picture of one of the frames, or the words in its place."""
+        if not self.has_agreed:
+            return Picture(uri=None, placeholder=NO_CONSENT)
+        return pictures.get((self.row["drop_id"], frame or ""), Picture(uri=None, placeholder=NO_FRAME))
 
 
 def read_failures(source: ReportSource, *, limit: int = MAX_SHOWN) -> tuple[PicturedFailure, ...]:
     """Read the genuine attempts with the worst comparison scores that miss the build's threshold, worst first."""
     lake = source.lake
+    consents = read_consents(lake)
     candidates = [
-        _Candidate(row, _has_consent(lake, row), row["frame"], _reference_frame(lake, row))
+        _Candidate(row, _has_agreed(row, consents), row["frame"], _reference_frame(lake, row))
         for row in _worst(source, limit=limit).to_dicts()
     ]
-    pictures: dict[tuple[str, str], Picture] = {}
-    for drop in dict.fromkeys(item.row["drop_id"] for item in candidates):
-        consented = [item for item in candidates if item.row["drop_id"] == drop and item.has_consent]
-        wanted = [frame for item in consented for frame in (item.frame, item.reference_frame) if frame is not None]
-        found = _pictures(source, drop, list(dict.fromkeys(wanted)))
-        pictures.update({(drop, frame): picture for frame, picture in found.items()})
+    wanted = [(item.row["drop_id"], frame) for item in candidates for frame in item.shown_frames]
+    pictures = _pictures(source, wanted, consents=consents)
     return tuple(_failure(item, pictures, modality=source.modality) for item in candidates)
 
 
@@ -98,21 +109,24 @@ def read_attempts(source: ReportSource, *, wanted: Iterable[AttemptName]) -> dic
     import polars as pl
 
     names, lake = set(wanted), source.lake
-    shown: dict[AttemptName, PicturedAttempt] = {}
+    rows: list[dict[str, Any]] = []
     for drop in sorted({drop for drop, _ in names}):
         ids = sorted(attempt for other, attempt in names if other == drop)
         outcomes = lake.read(ATTEMPT_OUTCOMES, TableKey(build=source.scope.build, drop=drop))
-        rows = outcomes.filter(pl.col("attempt_id").is_in(ids)).to_dicts()
-        consented = [row["frame"] for row in rows if row["frame"] is not None and _has_consent(lake, row)]
-        pictures = _pictures(source, drop, list(dict.fromkeys(consented)))
-        for row in rows:
-            absent = Picture(uri=None, placeholder=NO_FRAME if _has_consent(lake, row) else NO_CONSENT)
-            shown[drop, row["attempt_id"]] = PicturedAttempt(
-                **{name: row[name] for name in ("attempt_id", "drop_id", "subject_id", "score", "outcome")},
-                conditions=_conditions(row, source.modality),
-                picture=pictures.get(row["frame"], absent) if _has_consent(lake, row) else absent,
-            )
-    return shown
+        rows += outcomes.filter(pl.col("attempt_id").is_in(ids)).to_dicts()
+    consents = read_consents(lake) if rows else Consents(frozenset(), frozenset())
+    found = [_Candidate(row, _has_agreed(row, consents), row["frame"], None) for row in rows]
+    pictures = _pictures(
+        source, [(item.row["drop_id"], frame) for item in found for frame in item.shown_frames], consents=consents
+    )
+    return {
+        (item.row["drop_id"], item.row["attempt_id"]): PicturedAttempt(
+            **{name: item.row[name] for name in ("attempt_id", "drop_id", "subject_id", "score", "outcome")},
+            conditions=_conditions(item.row, source.modality),
+            picture=item.picture(item.frame, pictures),
+        )
+        for item in found
+    }
 
 
 def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
@@ -141,13 +155,9 @@ def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
     )
 
 
-def _has_consent(lake: Lake, row: Mapping[str, Any]) -> bool:
-    """Consent holds only when both the attempt's outcome and the drop's own subject record say so."""
-    import polars as pl
-
-    subjects = lake.read(SUBJECTS, TableKey(drop=str(row["drop_id"])), columns=["subject_id", "has_image_consent"])
-    recorded = subjects.filter(pl.col("subject_id") == row["subject_id"])["has_image_consent"].to_list()
-    return bool(row["has_image_consent"]) and bool(recorded) and all(recorded)
+def _has_agreed(row: Mapping[str, Any], consents: Consents) -> bool:
+    """Whether the attempt's subject agreed, by the attempt's outcome and by everything else that the lake holds."""
+    return bool(row["has_image_consent"]) and row["subject_id"] in consents.agreed
 
 
 def _reference_frame(lake: Lake, row: Mapping[str, Any]) -> str | None:
@@ -161,13 +171,17 @@ def _reference_frame(lake: Lake, row: Mapping[str, Any]) -> str | None:
     return None if frames.is_empty() else str(frames[0])
 
 
-def _pictures(source: ReportSource, drop: str, frames: list[str]) -> dict[str, Picture]:
-    from cv_quality.drops.frames import FrameReader
-
-    index = source.lake.read(FRAME_INDEX, TableKey(drop=drop))
-    known = set(index["frame"].to_list())
-    reader = FrameReader(source.landing, drop, index)
-    return {frame: picture_of(data) for frame, data in reader.read([frame for frame in frames if frame in known])}
+def _pictures(source: ReportSource, frames: Iterable[FrameName], *, consents: Consents) -> dict[FrameName, Picture]:
+    """The pictures of frames that may be shown, and the words in place of those that show somebody else too."""
+    wanted = set(frames)
+    shown = read_shown(source.lake, source.landing, wanted, consents=consents)
+    indexed = {
+        (drop, frame)
+        for drop in {drop for drop, _ in wanted}
+        for frame in source.lake.read(FRAME_INDEX, TableKey(drop=drop), columns=["frame"])["frame"]
+    }
+    hidden = dict.fromkeys(wanted & indexed, Picture(uri=None, placeholder=NO_CONSENT))
+    return hidden | {name: picture_of(data) for name, data in shown.items()}
 
 
 def picture_of(data: bytes) -> Picture:
@@ -187,21 +201,16 @@ def picture_of(data: bytes) -> Picture:
     return Picture(uri=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
 
 
-def _failure(item: _Candidate, pictures: Mapping[tuple[str, str], Picture], *, modality: Modality) -> PicturedFailure:
+def _failure(item: _Candidate, pictures: Mapping[FrameName, Picture], *, modality: Modality) -> PicturedFailure:
     row = item.row
     copied = ("attempt_id", "drop_id", "subject_id", "device_model", "score", "baseline_score", "device_score")
-
-    def shown(frame: str | None) -> Picture:
-        if not item.has_consent:
-            return Picture(uri=None, placeholder=NO_CONSENT)
-        return pictures.get((row["drop_id"], frame or ""), Picture(uri=None, placeholder=NO_FRAME))
 
     return PicturedFailure(
         **{name: row[name] for name in copied},
         conditions=_conditions(row, modality),
-        has_image_consent=item.has_consent,
-        probe=shown(item.frame),
-        reference=shown(item.reference_frame),
+        has_image_consent=item.has_agreed,
+        probe=item.picture(item.frame, pictures),
+        reference=item.picture(item.reference_frame, pictures),
     )
 
 

@@ -39,7 +39,7 @@ from cv_quality.tasks.verification.tables import (
     INTERVALS,
     OPERATING_POINTS,
 )
-from cv_quality_tests.modalities import ATTEMPT_OUTCOMES, VALIDATED_ENROLS
+from cv_quality_tests.modalities import ATTEMPT_OUTCOMES, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality_tests.tasks.verification.report.root_cause_rows import root_cause_tables
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
@@ -179,6 +179,7 @@ def _write_drop(lake: Lake, landing: Store, *, drop: str, seed: int) -> None:
     lake.write(DROP_FILES, on, frame(DROP_FILES, _files(drop)))
     lake.write(SUBJECTS, on, frame(SUBJECTS, [_subject(drop, subject) for subject in range(N_SUBJECTS)]))
     lake.write(VALIDATED_ENROLS, on, frame(VALIDATED_ENROLS, [_enrol(drop, subject) for subject in range(N_SUBJECTS)]))
+    lake.write(VALIDATED_ATTEMPTS, on, frame(VALIDATED_ATTEMPTS, [_attempt(item) for item in attempts]))
     lake.write(QUARANTINE_PARSE, on, frame(QUARANTINE_PARSE, [_rejected(drop, "parse", line) for line in range(3)]))
     lake.write(QUARANTINE_VALIDATE, on, frame(QUARANTINE_VALIDATE, [_rejected(drop, "validate", 9)]))
     lake.write(FRAME_INDEX, on, _frames(landing, attempts, drop=drop))
@@ -222,6 +223,18 @@ def _enrol(drop: str, subject: int) -> Row:
         "frame": f"frames/enrol-{subject:02d}.png",
         "is_enrolled": True,
         **_origin(drop, 100 + subject),
+    }
+
+
+def _attempt(attempt: _Attempt) -> Row:
+    outcome = _outcome(attempt, None, BUILD)
+    return {name: value for name, value in outcome.items() if name in VALIDATED_ATTEMPTS.names} | {
+        "event_id": attempt.name,
+        "session_id": f"session-{attempt.subject}",
+        "transaction_id": attempt.name,
+        "attempt_number": 1,
+        "device_stage": "matching",
+        **_origin(attempt.drop, 1_000 + attempt.subject * N_ATTEMPTS + attempt.number),
     }
 
 

@@ -1,0 +1,175 @@
+"""Whose images may be shown, and the only way by which an image leaves the landing area for a person's eyes.
+
+Whoever said no anywhere is never shown: in any drop of the lake, in an event that was repeated or rejected, or in a
+line that is no event but still says so. An image is shown when all subjects agreed whose events name it, or the same
+bytes under another name. Models read images by `cv_quality.drops.frames`; what they find are numbers.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cv_quality.drops.frames import FrameReader
+from cv_quality.drops.tables import (
+    FRAME_INDEX,
+    QUARANTINE_PARSE,
+    RAW_ATTEMPTS,
+    RAW_ENROLS,
+    RAW_STREAM_FRAMES,
+    RAW_SUBJECTS,
+    SUBJECTS,
+    VALIDATED_ATTEMPTS,
+    VALIDATED_ENROLS,
+)
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
+from cv_quality.lake.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FrameName = tuple[str, str]
+"""Drop and member name of an image."""
+
+_CONSENT, _SUBJECT, _FRAME = "has_image_consent", "subject_id", "frame"
+_NAMING = (RAW_ATTEMPTS, RAW_ENROLS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS)
+_NOBODY = ""
+"""In place of a subject where it cannot be told who is on an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consents:
+    """What the subjects of a lake said about showing their images.
+
+    Attributes:
+        agreed: said yes in a sound event, and no nowhere; of all others nothing is shown.
+        refused: said no somewhere.
+    """
+
+    agreed: frozenset[str]
+    refused: frozenset[str]
+
+
+def read_consents(lake: Lake) -> Consents:
+    """Read what every subject said, in all drops of a lake."""
+    import polars as pl
+
+    yes: set[str] = set()
+    no: set[str] = set()
+    for table in (SUBJECTS, RAW_SUBJECTS):
+        said = lake.scan(table, lake.keys(table)).select(_SUBJECT, _CONSENT).unique().collect()
+        no.update(said.filter(~pl.col(_CONSENT).fill_null(value=False))[_SUBJECT])
+        if table is SUBJECTS:
+            yes.update(said.filter(pl.col(_CONSENT))[_SUBJECT])
+    for line in _rejected_lines(lake, lake.keys(QUARANTINE_PARSE), kinds=("subject",), word=_CONSENT):
+        answers = _told(line, _CONSENT)
+        if any(answer is not True for answer in answers):
+            no.update(str(subject) for subject in _told(line, _SUBJECT))
+    return Consents(frozenset(yes - no), frozenset(no))
+
+
+def refusals(lake: Lake, *, drops: Iterable[str]) -> str:
+    """Identify who of the subjects of these drops said no anywhere: it changes when a page must hide more, or less.
+
+    Args:
+        lake: with all drops.
+        drops: those that a page is about.
+    """
+    own = lake.scan(SUBJECTS, [TableKey(drop=drop) for drop in sorted(drops)]).select(_SUBJECT).unique().collect()
+    refused = sorted(read_consents(lake).refused & set(own[_SUBJECT]))
+    return hashlib.sha256(json.dumps(refused).encode()).hexdigest() if refused else ""
+
+
+def read_shown(
+    lake: Lake, landing: Store, frames: Iterable[FrameName], *, consents: Consents
+) -> dict[FrameName, bytes]:
+    """Read those of the images that may be shown, encoded as they were delivered; no other is even read.
+
+    Args:
+        lake: with all drops.
+        landing: where the images lie.
+        frames: that a page would show.
+        consents: as `read_consents` gives them.
+
+    Raises:
+        DropError: the bytes are no longer those that were indexed.
+    """
+    allowed = _allowed(lake, set(frames), consents=consents)
+    shown: dict[FrameName, bytes] = {}
+    for drop in sorted({drop for drop, _ in allowed}):
+        reader = FrameReader(landing, drop, lake.read(FRAME_INDEX, TableKey(drop=drop)))
+        names = sorted(frame for other, frame in allowed if other == drop)
+        shown |= {(drop, frame): data for frame, data in reader.read(names)}
+    return shown
+
+
+def _allowed(lake: Lake, wanted: set[FrameName], *, consents: Consents) -> set[FrameName]:
+    """Those of which all who name the same bytes agreed, and someone does."""
+    import polars as pl
+
+    asked = pl.DataFrame(sorted(wanted), schema={"drop_id": pl.String, _FRAME: pl.String}, orient="row")
+    columns = ("drop_id", _FRAME, "sha256")
+    drops = [TableKey(drop=drop) for drop in asked["drop_id"].unique().sort()]
+    found = lake.scan(FRAME_INDEX, drops).select(columns).collect().join(asked, on=["drop_id", _FRAME])
+    everywhere = lake.scan(FRAME_INDEX, lake.keys(FRAME_INDEX)).select(columns)
+    same = everywhere.filter(pl.col("sha256").is_in(found["sha256"].unique().implode())).collect()
+    names = {(drop, frame): sha256 for drop, frame, sha256 in same.iter_rows()}
+    people: dict[str, set[str]] = {}
+    for drop, frame, subject in _naming(lake, sorted({drop for drop, _ in names})):
+        if (sha256 := names.get((drop, frame))) is not None:
+            people.setdefault(sha256, set()).add(subject)
+    return {
+        (drop, frame)
+        for drop, frame, sha256 in found.iter_rows()
+        if sha256 in people and people[sha256] <= consents.agreed
+    }
+
+
+def _naming(lake: Lake, drops: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Drop, frame and subject of every event of these drops that names an image, also of those that were rejected."""
+    for table in _NAMING:
+        for drop, rows in _rows(lake, table, drops, columns=(_FRAME, _SUBJECT)):
+            yield from ((drop, frame, subject) for frame, subject in rows.drop_nulls(_FRAME).unique().iter_rows())
+    for drop, rows in _rows(lake, RAW_STREAM_FRAMES, drops, columns=(_FRAME,)):
+        yield from ((drop, frame, _NOBODY) for frame in rows[_FRAME].drop_nulls().unique())
+    for drop in drops:
+        keys = [key for key in [TableKey(drop=drop)] if lake.has(QUARANTINE_PARSE, key)]
+        for line in _rejected_lines(lake, keys, kinds=("attempt", "enrol", "stream_frame"), word=_FRAME):
+            subjects = [str(subject) for subject in _told(line, _SUBJECT)] or [_NOBODY]
+            yield from ((drop, str(frame), subject) for frame in _told(line, _FRAME) for subject in subjects)
+
+
+def _rows(
+    lake: Lake, table: Table, drops: Sequence[str], *, columns: Sequence[str]
+) -> "Iterator[tuple[str, pl.DataFrame]]":
+    keys = [TableKey(drop=drop) for drop in drops]
+    yield from ((str(key.drop), lake.read(table, key, columns=columns)) for key in keys if lake.has(table, key))
+
+
+def _rejected_lines(lake: Lake, keys: Sequence[TableKey], *, kinds: Sequence[str], word: str) -> list[str]:
+    """The lines that are no events, of these kinds or of none that can be told, in which a word can stand."""
+    import polars as pl
+
+    kind, raw = pl.col("event_kind"), pl.col("raw")
+    spelt = raw.str.contains(word, literal=True) | raw.str.contains("\\u", literal=True)
+    lines = lake.scan(QUARANTINE_PARSE, keys).filter((kind.is_null() | kind.is_in(kinds)) & spelt)
+    return lines.select("raw").collect()["raw"].to_list()
+
+
+def _told(line: str, key: str) -> list[object]:
+    """Every value that a line gives to a key, as far as it can be read; of broken JSON as text, or True.
+
+    >>> _told('{"subject_id": "s1", "subject_id": "s2"}', "subject_id")
+    ['s1', 's2']
+    >>> _told('{"subject_id": "s1", "has_image_consent": tr', "has_image_consent")
+    ['tr']
+    """
+    try:
+        pairs = json.loads(line, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        found = re.findall(rf'"{key}"\s*:\s*(?:"([^"]*)"|([^\s,}}]*))', line)
+        return [True if bare == "true" else quoted or bare for quoted, bare in found]
+    return [value for name, value in pairs if name == key] if isinstance(pairs, list) else []
