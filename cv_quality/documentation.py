@@ -54,7 +54,7 @@ def tables(tasks: Sequence[Task]) -> str:
 
 
 def _table(task: Task, writer: Stage, table: Table) -> str:
-    readers = _names(stage.name for stage in task.stages if table in stage.reads)
+    readers = _names(stage.name for stage in task.stages if table in (*stage.reads, *stage.reads_if_there))
     where = " It is a metric table of the warehouse, `fct_" + table.name + "`." if table.mart else ""
     read = f"; read by {readers}" if readers else ""
     key = f" A row is identified by {_names(table.unique)}." if table.unique else ""

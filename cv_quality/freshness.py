@@ -87,8 +87,13 @@ class Freshness:
 
     def inputs(self, stage: Stage, key: TableKey) -> list[Node]:
         """List the stages that wrote what a stage reads for a key, each with its own key."""
-        writers = {(writer := self.task.writers[table.name]).name: writer for table in stage.reads}.values()
-        return [(writer, own) for writer in writers for own in self._keys(stage, key, writer)]
+        needed, optional = (
+            {(writer := self.task.writers[table.name]).name: writer for table in tables}.values()
+            for tables in (stage.reads, stage.reads_if_there)
+        )
+        nodes = [(writer, own) for writer in needed for own in self._keys(stage, key, writer)]
+        there = ((writer, own) for writer in optional for own in self._keys(stage, key, writer))
+        return nodes + [node for node in there if self.state(*node) == "passed"]
 
     def _keys(self, stage: Stage, key: TableKey, writer: Stage) -> list[TableKey]:
         if writer.key == stage.key:
@@ -182,7 +187,7 @@ class Freshness:
         Raises:
             GateFailed: the gate of something that it reads never ran, failed, or judged other data than lie there now.
         """
-        read = {table.name for table in stage.reads}
+        read = {table.name for table in (*stage.reads, *stage.reads_if_there)}
         inputs = self.inputs(stage, key)
         for writer, own in inputs:
             tables = [table for table in writer.writes if table.name in read]

@@ -115,13 +115,14 @@ def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS
             for phase in phases_of(job):
                 run.phase(task, phase, due(workspace, task, job))
     builds = {task.name: due(workspace, task, JOBS[-1]) for task in tasks}
-    *before, last = phases_of(JOBS[-1])
+    *before, report, maps = phases_of(JOBS[-1])
     for task in tasks:
         for phase in before:
             builds[task.name] = run.phase(task, phase, builds[task.name])
     if (any(builds.values()) or run.wrote_for_warehouse(tasks)) and run.publish(tasks):
-        for task in tasks:
-            run.phase(task, last, builds[task.name])
+        run.each(tasks, report, builds)
+        if run.each(tasks, maps, builds) and run.publish(tasks):
+            run.each(tasks, report, builds)
     return run.done
 
 
@@ -135,6 +136,14 @@ class _Run:
         """Run what has not passed of a phase, key by key; returns the keys for which no stage was refused."""
         stages = task.of_phase(phase.name)
         return [item for item in self.track(work, description=phase.label) if self._stages(task, stages, item.key)]
+
+    def each(self, tasks: Sequence[Task], phase: Phase, work: Mapping[str, Sequence[Work]]) -> bool:
+        """Run a phase for the work of every task, by its name; returns whether anything was left to do."""
+        before = len(self.done.results)
+        for task in tasks:
+            if task.of_phase(phase.name):
+                self.phase(task, phase, work[task.name])
+        return len(self.done.results) > before
 
     def _stages(self, task: Task, stages: Sequence[Stage], key: TableKey) -> bool:
         steps = (

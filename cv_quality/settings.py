@@ -12,6 +12,7 @@ from pathlib import Path
 from cv_quality.errors import SettingsError, near
 
 REFERENCE_MODELS = str(Path(__file__).parent / "simulation" / "reference_models")
+EXPLAINED_PAIRS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Settings:
         s3: endpoint options for every `s3://` URI.
         threads: worker threads for parsing, inference and DuckDB.
         memory_limit: DuckDB's memory limit, in its own notation.
+        explained_pairs: failures a build that are explained by saliency maps, beside as many passes; 0 leaves maps out.
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
     """
 
@@ -49,6 +51,7 @@ class Settings:
     threads: int = 2
     memory_limit: str = "600MB"
     backbone: Path | None = None
+    explained_pairs: int = EXPLAINED_PAIRS
 
     @property
     def cache(self) -> Path:
@@ -84,8 +87,9 @@ class Settings:
             warehouse=Path(env.get("CVQ_WAREHOUSE", home / "warehouse.duckdb")).absolute(),
             reports=Path(env.get("CVQ_REPORTS", home / "reports")).absolute(),
             s3=S3Options(endpoint_url=env.get("CVQ_S3_ENDPOINT_URL"), region=env.get("CVQ_S3_REGION")),
-            threads=_positive(env, "CVQ_THREADS", default=min(os.cpu_count() or 1, 8)),
+            threads=_whole(env, "CVQ_THREADS", least=1, default=min(os.cpu_count() or 1, 8)),
             memory_limit=env.get("CVQ_MEMORY_LIMIT", "600MB"),
+            explained_pairs=_whole(env, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
             backbone=Path(env["CVQ_BACKBONE"]).absolute() if env.get("CVQ_BACKBONE") else None,
         )
 
@@ -102,6 +106,7 @@ KNOWN = (
     "CVQ_THREADS",
     "CVQ_MEMORY_LIMIT",
     "CVQ_BACKBONE",
+    "CVQ_EXPLAINED_PAIRS",
 )
 
 
@@ -111,8 +116,8 @@ def _location(value: str | None, *, default: Path) -> str:
     return value if "://" in value else str(Path(value).absolute())
 
 
-def _positive(env: Mapping[str, str], name: str, *, default: int) -> int:
+def _whole(env: Mapping[str, str], name: str, *, least: int, default: int) -> int:
     text = env.get(name, str(default))
-    if not text.isdigit() or int(text) < 1:
-        raise SettingsError(f"{name} must be a whole number of at least 1, found {text!r}")
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise SettingsError(f"{name} must be a whole number of at least {least}, found {text!r}")
     return int(text)

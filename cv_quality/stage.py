@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cv_quality.freshness import StageContext
     from cv_quality.reports.section import Section
 
-PhaseName = Literal["ingest", "score", "measure", "explain", "report"]
+PhaseName = Literal["ingest", "score", "measure", "explain", "report", "maps"]
 Numbers = Mapping[str, int | float | str]
 
 
@@ -62,9 +62,10 @@ PHASES: dict[PhaseName, Phase] = {
         Phase("measure", "build", "measure builds", "report_build", _REPORT_BUILD),
         Phase("explain", "build", "explain failures", "report_build", _REPORT_BUILD),
         Phase("report", "build", "report builds", "report_build", _REPORT_BUILD),
+        Phase("maps", "build", "draw maps of failures", "report_build", _REPORT_BUILD),
     )
 }
-"""Every phase, in the order in which they are done."""
+"""Every phase, in the order in which they are done; what is reported is reported again once its maps are there."""
 
 
 def phases_of(job: str) -> tuple[Phase, ...]:
@@ -85,6 +86,7 @@ class Stage:
     Attributes:
         name: also that of its gate.
         reads: tables of earlier stages.
+        reads_if_there: tables that it does without until they are there, and is due again then.
         writes: tables that it, and no other stage of the task, writes; none for a stage that ends outside of the lake.
         unjudged: those whose rows a later stage puts to what the tables declare.
         run: does the work for one key, and returns its numbers.
@@ -113,6 +115,7 @@ class Stage:
     reads_predecessors: bool = False
     unjudged: tuple[Table, ...] = ()
     source: Callable[[Workspace, TableKey], str] | None = None
+    reads_if_there: tuple[Table, ...] = ()
     elsewhere: Callable[[Workspace, Sequence[str]], str] = lambda _, __: ""
     kinds: frozenset[str] = frozenset({"parquet"})
     asset: str = ""
@@ -186,14 +189,14 @@ class Task:
     def _check_reads(self, writers: Mapping[str, Stage]) -> None:
         order = {stage.name: place for place, stage in enumerate(self.stages)}
         for stage in self.stages:
-            for table in stage.reads:
+            for table in (*stage.reads, *stage.reads_if_there):
                 writer = writers.get(table.name)
                 if writer is None:
                     raise StageError(
                         f"task {self.name}: stage {stage.name!r} reads {table.name}, which no stage writes; "
                         f"declare its writer, or read one of {', '.join(sorted(writers))}"
                     )
-                if order[writer.name] >= order[stage.name]:
+                if table in stage.reads and order[writer.name] >= order[stage.name]:
                     raise StageError(
                         f"task {self.name}: stage {stage.name!r} reads {table.name} of {writer.name!r}, which comes "
                         "after it; put the writer first, or take the table out if each reads of the other"

@@ -1,11 +1,13 @@
 """The command line: a tour in its help, one JSON document on standard output, errors that are sentences."""
 
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -17,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
+from cv_quality.cli.progress import lines_without_terminal
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.results import JsonValue
 from cv_quality.runner import run_due
@@ -84,6 +87,19 @@ def in_a_shell(*arguments: str, home: Path, **more: str) -> "subprocess.Complete
         timeout=240,
         check=False,
     )
+
+
+def test_progress_without_a_terminal_is_a_line_every_so_often(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=io.StringIO())) as progress, lines_without_terminal(progress, seconds=0.05):
+        task = progress.add_task("draw maps", total=3, completed=1)
+        time.sleep(0.3)
+        progress.update(task, completed=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert "draw maps: 1 of 3, 0 s" in lines
+    assert not any("3 of 3" in line for line in lines)
 
 
 def test_the_help_reads_as_a_tour_of_every_command(cvq: Cvq) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -100,6 +101,28 @@ def test_a_no_in_a_drop_of_another_build_makes_the_page_due(workspace: Workspace
     assert said_elsewhere(agreed[0], agrees=False) == ["face-1.1", "face-1.2"]
     do(workspace, "report", build="face-1.2")
     assert due_keys(workspace, REPORT) == ["face-1.1"]
+
+
+def test_a_page_does_without_its_maps_and_is_due_again_when_they_are_there(workspace: Workspace) -> None:
+    build, page = TableKey(build="face-1.2"), workspace.report_path("face-1.2")
+    with_maps = page.read_bytes()
+    workspace.lake.store.delete(object_key("explanations", build))
+    for table in ("explanations", "counterfactuals"):
+        workspace.lake.store.delete(f"{table}/face-1.2.parquet")
+    assert due_keys(workspace, REPORT) == ["face-1.2"]
+    do(workspace, "report", build="face-1.2")
+    assert state(workspace, "report", build) == "passed"
+    assert state(workspace, "maps", build) == "due"
+    do(workspace, "explanations", build="face-1.2")
+    assert state(workspace, "report", build) == "due"
+    do(workspace, "report", build="face-1.2")
+    assert due_keys(workspace, REPORT) == []
+    assert page.read_bytes() == with_maps
+
+
+def test_another_number_of_explained_pairs_makes_the_maps_due(workspace: Workspace) -> None:
+    settings = replace(workspace.settings, explained_pairs=0)
+    assert state(replace(workspace, settings=settings), "maps", TableKey(build="face-1.2")) == "due"
 
 
 def test_a_build_waits_until_its_cells_are_counted_not_only_inferred(workspace: Workspace) -> None:

@@ -35,7 +35,7 @@ def test_a_number_of_threads_that_is_none_is_refused(value: str) -> None:
 
 def test_every_known_variable_changes_the_settings(tmp_path: Path) -> None:
     default = Settings.from_environment({})
-    values = {name: str(tmp_path / name) for name in KNOWN} | {"CVQ_THREADS": "77"}
+    values = {name: str(tmp_path / name) for name in KNOWN} | {"CVQ_THREADS": "77", "CVQ_EXPLAINED_PAIRS": "0"}
     assert [name for name in KNOWN if Settings.from_environment({name: values[name]}) == default] == []
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cv_quality.cli.progress import lines_without_terminal
 from cv_quality.errors import SliceError
 from cv_quality.settings import Settings
 from cv_quality.text import figures, lines_of, visible, visible_lines
@@ -123,13 +124,13 @@ class VisibleFormatter(logging.Formatter):
 
 @contextmanager
 def progress_bars() -> "Iterator[Progress]":
-    """Show progress bars on standard error, so that standard output stays clean for scripts."""
+    """Show progress bars on standard error, so that standard output stays clean; lines where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     description = TextColumn("{task.description:<24}", markup=False)
     columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress, lines_without_terminal(progress):
         yield progress
 
 

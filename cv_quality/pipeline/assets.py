@@ -43,7 +43,9 @@ def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> 
 
 
 def _specs(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> Iterator[dg.AssetSpec]:
-    upstream = [[task.name, name] for name in dict.fromkeys(asset_of(table) for table in stage.reads)]
+    upstream = [
+        [task.name, name] for name in dict.fromkeys(asset_of(table) for table in (*stage.reads, *stage.reads_if_there))
+    ]
     for asset in stage.assets:
         tables = [table for table in stage.writes if asset_of(table) == asset]
         grains = "".join(f"\n\n`{table.name}`: one row, one {table.grain}." for table in tables)

@@ -70,7 +70,7 @@ def materialize_due(
                 for phase in phases_of(job):
                     results += jobs.run_phase(task, phase, work)
         builds = [(task, due(workspace, task, JOBS[-1])) for task in tasks]
-        *before, last = phases_of(JOBS[-1])
+        *before, report, maps = phases_of(JOBS[-1])
         for task, work in builds:
             for phase in before:
                 results += jobs.run_phase(task, phase, work)
@@ -78,8 +78,9 @@ def materialize_due(
         published = jobs.publish(*first, tasks=tasks) if first else []
         results += published
         if all(run.success for run in published):
-            for task, work in builds:
-                results += jobs.run_phase(task, last, work)
+            for phase in (report, maps, report):
+                for task, work in builds:
+                    results += jobs.run_phase(task, phase, work)
     return results
 
 

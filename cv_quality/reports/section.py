@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.scope import Scope
+from cv_quality.settings import EXPLAINED_PAIRS
 
 if TYPE_CHECKING:
     from cv_quality.inference.registry import BuildEntry
@@ -29,6 +30,7 @@ class ReportSource:
         landing: where the drops' frames are; read only for subjects who consented.
         entry: the build's own registry entry: digest and decision threshold.
         gates: the stages whose verdicts are shown, in their order.
+        explained_pairs: failures that were explained at most; None where the explanations are not there yet.
         warehouse: the DuckDB file that the queries on the page name; None leaves only the queries on Parquet.
     """
 
@@ -39,6 +41,7 @@ class ReportSource:
     modality: "Modality"
     gates: tuple[str, ...] = ()
     warehouse: Path | None = None
+    explained_pairs: int | None = EXPLAINED_PAIRS
 
 
 @dataclass(frozen=True, slots=True)

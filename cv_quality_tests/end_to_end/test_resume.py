@@ -34,9 +34,9 @@ STAGES = (
     "slices",
     "attribution",
     "clusters",
-    "explanations",
     "publish_marts",
     "report",
+    "explanations",
 )
 MOMENTS: tuple[Moment, ...] = ("before the first write", "after the first write")
 

@@ -23,6 +23,7 @@ from cv_quality.lake.schema import Kind
 from cv_quality.lake.store import Store
 from cv_quality.metrics.resampling import seeded
 from cv_quality.modality import Dimension
+from cv_quality.settings import EXPLAINED_PAIRS
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import DEVICE
 from cv_quality.tasks.verification.modality import Comparator
@@ -32,7 +33,6 @@ from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES
 if TYPE_CHECKING:
     import polars as pl
 
-MAX_FAILURES = 24
 ATTEMPT = ("drop_id", "attempt_id")
 _OTHER_SUBJECT = 1e6
 """Distance to a pass of another subject: above any sum of conditions."""
@@ -72,7 +72,7 @@ def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str], comparator:
 
 
 def choose_pairs(
-    attempts: "pl.DataFrame", *, where: Slice, conditions: Sequence[Dimension], seed: int, limit: int = MAX_FAILURES
+    attempts: "pl.DataFrame", *, where: Slice, conditions: Sequence[Dimension], seed: int, limit: int = EXPLAINED_PAIRS
 ) -> Chosen:
     """Choose non-matches of a slice, over as many subjects as possible, and for each its most alike pass.
 

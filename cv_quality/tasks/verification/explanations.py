@@ -31,6 +31,7 @@ from cv_quality.inference.registry import ModelEntry, ModelRegistry
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import Store
 from cv_quality.modality import Dimension
+from cv_quality.settings import EXPLAINED_PAIRS
 from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.explained_pairs import (
     Chosen,
@@ -91,12 +92,14 @@ def explain_build(
     slices: Sequence[Slice],
     modality: BiometricModality,
     rerender: Rerender | None = None,
+    pairs: int = EXPLAINED_PAIRS,
     threads: int = 2,
     seed: int = 0,
 ) -> ExplanationSummary:
     """Explain the failures of a build's slices, the first three of them, and write what was found.
 
-    Of each slice at most 24 non-matches are explained, over as many subjects as possible, beside as many passes.
+    The non-matches are shared out over the slices, each over as many subjects as possible, beside as many passes; a
+    later slice goes without where its share would be fewer than the subjects that a map needs.
 
     Args:
         lake: with the build's outcomes; written to.
@@ -107,6 +110,7 @@ def explain_build(
         slices: confirmed slices in order of rank; row `rank` of the tables is their place, from 1.
         modality: with its conditions and its comparator.
         rerender: renders simulated attempts again; None for real images.
+        pairs: non-matches to explain at most, in all slices together.
         threads: for model calls.
         seed: of the choice of pairs, and of the checks.
 
@@ -115,17 +119,19 @@ def explain_build(
         ModelError: the model cannot be loaded.
         SliceError: a slice speaks of a column that the attempts do not have.
     """
-    ranked = dict(enumerate(slices[:MAX_SLICES], start=1))
+    count = min(MAX_SLICES, len(slices), max(1, pairs // MIN_SUBJECTS))
+    ranked = dict(enumerate(slices[:count], start=1))
     maps: list[Row] = []
     changes: list[Row] = []
     if ranked:
         attempts = scored_attempts(lake, build=build, drops=drops, comparator=modality.comparator)
-        choose = partial(choose_pairs, attempts, conditions=modality.conditions, seed=seed)
+        choose = partial(choose_pairs, attempts, conditions=modality.conditions, seed=seed, limit=pairs // count)
         chosen = {rank: choose(where=item) for rank, item in ranked.items()}
         frames = read_frames(lake, landing, [rows for item in chosen.values() for rows in (item.failures, item.passes)])
         with torch_threads(1):
-            maps = list(_maps(chosen, frames, entry=entry, registry=registry, threads=threads, seed=seed))
+            # Before the maps: it proves the model, see cv_quality.inference.probe.
             embedder = load_embedder(entry, registry=registry, threads=threads)
+            maps = list(_maps(chosen, frames, entry=entry, registry=registry, threads=threads, seed=seed))
             again = partial(
                 change_conditions, frames=frames, embedder=embedder, conditions=modality.conditions, rerender=rerender
             )

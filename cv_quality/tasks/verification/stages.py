@@ -164,7 +164,14 @@ def _explanations(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.explanations import explain_nothing
 
     explain = biometric(context.modality).explain
-    return explain(context.workspace, context.build) if explain else explain_nothing(context.lake, build=context.build)
+    if explain is None or not context.workspace.settings.explained_pairs:
+        return explain_nothing(context.lake, build=context.build)
+    return explain(context.workspace, context.build)
+
+
+def _explained_pairs(workspace: Workspace, drops: Sequence[str]) -> str:  # noqa: ARG001 - as the stage calls it
+    """How many pairs are explained at most: another number makes the maps due."""
+    return str(workspace.settings.explained_pairs)
 
 
 def _refusals(workspace: Workspace, drops: Sequence[str]) -> str:
@@ -180,6 +187,7 @@ def _report(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.report.page import write_failure_report
 
     workspace, task, (_, *baselines) = context.workspace, context.freshness.task, context.models
+    are_maps_there = context.freshness.state(task.writers[EXPLANATIONS.name], context.key) == "passed"
     source = ReportSource(
         lake=context.lake,
         landing=workspace.landing,
@@ -188,6 +196,7 @@ def _report(context: StageContext) -> "DataclassInstance":
         modality=context.modality,
         gates=tuple(stage.name for stage in task.stages),
         warehouse=workspace.settings.warehouse,
+        explained_pairs=workspace.settings.explained_pairs if are_maps_there else None,
     )
     return write_failure_report(source, task.sections, workspace.report_path(context.build))
 
@@ -270,10 +279,11 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
 )
 EXPLAIN = Stage(
     name="explanations",
-    phase="explain",
+    phase="maps",
     reads=(DROP_FILES, FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS, COMPARISONS, ATTEMPT_OUTCOMES, FAILURE_SLICES),
     writes=(EXPLANATIONS, COUNTERFACTUALS),
     run=_explanations,
+    elsewhere=_explained_pairs,
     rules=EXPLANATIONS_RULES,
     description="Saliency of each slice's failures against matched passes, and the scores with one condition changed.",
     gate=(
@@ -298,8 +308,9 @@ REPORT = Stage(
         VALIDATED_ATTEMPTS,
         VALIDATED_ENROLS,
         *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD) for table in stage.writes),
-        *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS, EXPLAIN) for table in stage.writes),
+        *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
+    reads_if_there=EXPLAIN.writes,
     writes=(),
     run=_report,
     elsewhere=_refusals,
@@ -309,4 +320,4 @@ REPORT = Stage(
     kinds=frozenset({"altair", "html"}),
 )
 
-STAGES = (INFER, COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, SLICES, ATTRIBUTION, CLUSTERS, EXPLAIN, REPORT)
+STAGES = (INFER, COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, SLICES, ATTRIBUTION, CLUSTERS, REPORT, EXPLAIN)

@@ -48,7 +48,7 @@ def attempts(lake: Lake) -> pl.DataFrame:
     return scored_attempts(lake, build=BUILD, drops=[DROP], comparator=FACE.comparator)
 
 
-def explained(lake: Lake, landing: Path, slices: Sequence[Slice]) -> ExplanationSummary:
+def explained(lake: Lake, landing: Path, slices: Sequence[Slice], *, pairs: int = 24) -> ExplanationSummary:
     store = open_store(str(landing))
     return explain_build(
         lake,
@@ -60,6 +60,7 @@ def explained(lake: Lake, landing: Path, slices: Sequence[Slice]) -> Explanation
         slices=slices,
         modality=FACE,
         rerender=rerenderer(store),
+        pairs=pairs,
         threads=2,
     )
 
@@ -174,6 +175,17 @@ def test_the_dark_slice_keeps_its_map_and_light_brings_its_failures_back(lake: L
     assert explained(lake, landing, [DARK]) == summary
     again = [lake.path(table, TableKey(build=BUILD)).read_bytes() for table in (EXPLANATIONS, COUNTERFACTUALS)]
     assert again == written
+
+
+@pytest.mark.parametrize(("pairs", "slices"), [(12, 2), (9, 1)])
+def test_the_pairs_are_shared_out_over_the_slices_that_they_suffice_for(
+    lake: Lake, landing: Path, pairs: int, slices: int
+) -> None:
+    dim = Slice((Predicate("illuminance_lux", "<=", 100.0),))
+    summary = explained(lake, landing, [DARK, dim], pairs=pairs)
+    used = [rows(lake, rank)[0]["n_failures"].max() for rank in range(1, slices + 1)]
+    assert summary.slices == slices
+    assert used == [pairs // slices] * slices
 
 
 def test_without_a_slice_both_tables_are_there_and_empty(lake: Lake, landing: Path) -> None:

@@ -135,6 +135,7 @@ def explain_faces(workspace: "Workspace", build: str) -> "ExplanationSummary":
         slices=read_slices(workspace.lake, build, FRR.name),
         modality=FACE,
         rerender=rerenderer(workspace.landing),
+        pairs=workspace.settings.explained_pairs,
         threads=workspace.settings.threads,
     )
 

@@ -193,6 +193,7 @@ class RootCauses:
     insufficient: tuple[Row, ...]
     stages: tuple[StageSearch, ...]
     clusters: tuple[ClusterView, ...]
+    about_maps: str
     change: BuildChange | None
     queries: Mapping[str, Query]
 
@@ -240,6 +241,7 @@ def read_root_causes(source: ReportSource) -> RootCauses:
             if name != outcome
         ),
         clusters=tuple(_cluster(row, attempts) for row in clusters),
+        about_maps=_about_maps(source.explained_pairs),
         change=read_change(source),
         queries={
             **{finding: _slices_query(build, finding, outcome) for finding in FAILURE_SLICES.column("finding").levels},
@@ -247,6 +249,19 @@ def read_root_causes(source: ReportSource) -> RootCauses:
             "clusters": rows_query(FAILURE_CLUSTERS, build=build, where={}, order=("cluster",)),
         },
     )
+
+
+def _about_maps(pairs: int | None) -> str:
+    """What a reader must know of the explanations: that they are due, left out, or how many pairs they are made of.
+
+    >>> _about_maps(0)
+    'Maps and changed conditions are left out (CVQ_EXPLAINED_PAIRS is 0).'
+    """
+    if pairs is None:
+        return "Maps and changed conditions are not there yet: this page is written anew when they are."
+    if not pairs:
+        return "Maps and changed conditions are left out (CVQ_EXPLAINED_PAIRS is 0)."
+    return f"At most {pairs} failures of the build are explained, shared out over its slices (CVQ_EXPLAINED_PAIRS)."
 
 
 def _outcome(searches: Mapping[str, Row]) -> str:
@@ -306,7 +321,10 @@ def _slices(
 ) -> tuple[SliceView, ...]:
     trends = [row for row in _rows(source, SLICE_TRENDS) if row["outcome"] == outcome]
     about_rejects = (OUTCOME_WATERFALL, EXPLANATIONS, COUNTERFACTUALS)
-    endings, maps, changes = (_rows(source, table) if outcome == FRR.name else [] for table in about_rejects)
+    absent = (EXPLANATIONS, COUNTERFACTUALS) if source.explained_pairs is None else ()
+    endings, maps, changes = (
+        _rows(source, table) if outcome == FRR.name and table not in absent else [] for table in about_rejects
+    )
     views = []
     for row in confirmed:
         rank = int(row["rank"])

@@ -2,8 +2,10 @@
 
 import base64
 import re
+from dataclasses import replace
 from html import unescape
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +28,7 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
-from cv_quality.tasks.verification.report.page import ReportSummary
+from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
 from cv_quality.tasks.verification.report.root_cause_charts import (
     MAP_CELLS,
     change_bars,
@@ -34,6 +36,7 @@ from cv_quality.tasks.verification.report.root_cause_charts import (
     root_cause_charts,
 )
 from cv_quality.tasks.verification.report.root_causes import RootCauses, SaliencyMap, read_root_causes
+from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, OUTCOME_WATERFALL
 from cv_quality_tests.reports.score_pages import words
 from cv_quality_tests.tasks.verification.report.root_cause_rows import (
@@ -65,6 +68,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 class Evaluation(Protocol):
     lake: Lake
     landing: Store
+    root: Path
 
     def report(self, name: str = ..., *, baseline: str | None = ...) -> tuple[ReportSummary, str]: ...
 
@@ -266,6 +270,27 @@ def test_a_build_whose_false_rejects_were_not_searched_is_refused(case: Evaluati
     case.edit(SLICE_SEARCHES, ON, lambda rows: rows.filter(outcome="non_match"))
     with pytest.raises(MissingTable, match="no search for 'frr'"):
         case.report()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        (24, "At most 24 failures of the build are explained"),
+        (0, "left out (CVQ_EXPLAINED_PAIRS is 0)"),
+        (None, "are not there yet: this page is written anew when they are"),
+    ],
+)
+def test_the_page_says_how_many_pairs_are_explained_or_why_none(
+    case: Evaluation, pairs: int | None, sentence: str
+) -> None:
+    if pairs is None:
+        for table in (EXPLANATIONS, COUNTERFACTUALS):
+            case.lake.store.delete(f"{table.name}/{BUILD}.parquet")
+    source = replace(case.source(), explained_pairs=pairs)
+    write_failure_report(source, SECTIONS, case.root / "page.html")
+    section = _section((case.root / "page.html").read_text())
+    assert sentence in section
+    assert ("Where the model looks" in section) == (pairs is not None)
 
 
 def test_nobody_without_consent_is_pictured(case: Evaluation) -> None:
