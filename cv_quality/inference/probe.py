@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +69,8 @@ class Prover:
         Raises:
             ModelError: the trial failed, took too long or too much memory, or the process broke down.
         """
-        proof = hashlib.sha256(f"{_VERSION} {of!r}".encode()).hexdigest()
+        versions = [version(module) for module in runtimes]
+        proof = hashlib.sha256(f"{_VERSION} {versions} {of!r}".encode()).hexdigest()
         path = self._folder / proof if self._folder else None
         if proof in self._proven or (path and path.is_file()):
             return
