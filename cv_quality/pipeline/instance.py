@@ -72,15 +72,14 @@ def materialize_due(
         builds = [(task, due(workspace, task, JOBS[-1])) for task in tasks]
         *before, report, maps = phases_of(JOBS[-1])
         for task, work in builds:
-            for phase in before:
+            for phase in (*before, maps):
                 results += jobs.run_phase(task, phase, work)
         first = next(((task, work[:1]) for task, work in builds if work), None)
         published = jobs.publish(*first, tasks=tasks) if first else []
         results += published
         if all(run.success for run in published):
-            for phase in (report, maps, report):
-                for task, work in builds:
-                    results += jobs.run_phase(task, phase, work)
+            for task, work in builds:
+                results += jobs.run_phase(task, report, work)
     return results
 
 
@@ -164,7 +163,7 @@ class _Jobs:
         if not stages:
             return []
         only = [dg.AssetKey([task.name, asset]) for stage in stages for asset in stage.assets]
-        is_last = phase == phases_of(phase.job)[-1]
+        is_last = phase.name == "report" or phases_of(phase.job) == (phase,)
         return self.run(task, phase.job, work, label=phase.label, only=only, is_attempt=is_last)
 
     def publish(self, task: Task, work: Sequence[Work], *, tasks: Sequence[Task]) -> list[dg.ExecuteInProcessResult]:
