@@ -18,7 +18,7 @@ SECONDS_A_LINE = 30
 
 @contextmanager
 def lines_without_terminal(progress: "Progress", *, seconds: float = SECONDS_A_LINE) -> Iterator[None]:
-    """Print how far unfinished loops have come every so often, where the bars are not drawn on a terminal.
+    """Print how far the loop under way has come every so often, where the bars are not drawn on a terminal.
 
     Args:
         progress: the bars.
@@ -31,7 +31,8 @@ def lines_without_terminal(progress: "Progress", *, seconds: float = SECONDS_A_L
 
     def speak() -> None:
         while not ended.wait(seconds):
-            for task in progress.tasks:
+            # Loops follow each other, and one without work never ends for the bars.
+            for task in progress.tasks[-1:]:
                 if not task.finished:
                     done = f"{task.completed:,.0f} of {task.total:,.0f}, " if task.total is not None else ""
                     click.echo(f"{task.description}: {done}{task.elapsed or 0:,.0f} s", err=True)
