@@ -28,7 +28,7 @@ class TypedErrors(click.Group):
                 raise
             raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
         except click.ClickException as error:
-            error.message = visible_lines(error.message)
+            vars(error).update(message=visible_lines(error.message))
             raise
 
 

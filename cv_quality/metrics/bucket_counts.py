@@ -175,7 +175,7 @@ def _count_up_to(
     """Add one for each score to the count of those with as many thresholds at or below them."""
     last = np.float64(first.size - 2)
     for score in scores:
-        place = (np.float64(score) - low) * scale
+        place: float = (np.float64(score) - low) * scale
         place = place if place > 0.0 else 0.0  # chosen without a jump, also for what is no number
         bucket = int(place if place < last else last)
         begin, end = first[bucket], first[bucket + 1]
