@@ -1,13 +1,18 @@
 """Which drops and which models belong to a build: its own drops, who scores them, and the builds that it follows."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from cv_quality.drops.tables import DROP_FILES
-from cv_quality.errors import RegistryError
+from cv_quality.errors import DamagedTable, MissingTable, RegistryError
+from cv_quality.gates.verdicts import Record, judged_keys, read_record
 from cv_quality.lake.lake import TableKey
 from cv_quality.modality import Modality
 from cv_quality.workspace import Workspace
+
+PARSE_GATE = "parse"
+"""The gate through which every task takes drops in; its verdicts say which drops there are."""
 
 MAX_PREDECESSORS = 5
 """Builds back that a trend reaches; each costs a few small reads whenever it is asked what is due."""
@@ -15,14 +20,38 @@ MAX_PREDECESSORS = 5
 logger = logging.getLogger(__name__)
 
 
-def drop_builds(workspace: Workspace, *, modalities: Sequence[str] | None = None) -> dict[str, str]:
-    """Read each parsed drop's own build, of the drops of these modalities; of all drops by default."""
-    lake, found = workspace.lake, {}
-    for key in lake.keys(DROP_FILES):
-        first = lake.first(DROP_FILES, key, columns=("build_id", "modality"))
-        if first and (modalities is None or first["modality"] in modalities):
-            found[str(key.drop)] = str(first["build_id"])
+def drop_builds(
+    workspace: Workspace,
+    *,
+    modalities: Sequence[str] | None = None,
+    record: Callable[[TableKey], Record | None] | None = None,
+) -> dict[str, str]:
+    """Read each parsed drop's own build from the verdicts on it, so that no drop is forgotten with a table of it.
+
+    Args:
+        workspace: whose lake is looked at.
+        modalities: of the drops; all of them by default.
+        record: reads the verdict of a drop, where somebody has them read already.
+    """
+    record, found = record or partial(read_record, workspace.lake, PARSE_GATE), {}
+    for drop in judged_keys(workspace.lake, PARSE_GATE):
+        key = TableKey(drop=drop)
+        judged = record(key)
+        about = judged.about if judged and judged.about else drop_description(workspace, key)
+        if about and (modalities is None or about["modality"] in modalities):
+            found[drop] = about["build_id"]
     return found
+
+
+def drop_description(workspace: Workspace, key: TableKey) -> dict[str, str]:
+    """Read the build and the modality of a drop from its tables; nothing where they do not say."""
+    columns = ("drop_id", "build_id", "modality")
+    try:
+        first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=columns) or {}
+    except (MissingTable, DamagedTable):
+        return {}
+    is_its_own = first.get("drop_id") == key.drop
+    return {name: str(first[name]) for name in ("build_id", "modality")} if is_its_own else {}
 
 
 def own_drops(workspace: Workspace, build: str) -> list[str]:

@@ -22,7 +22,7 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
     return dg.Definitions(
         assets=[*(asset for task in tasks for asset in task_assets(task, tasks)), marts_asset(tasks)],
         jobs=[job for task in tasks for job in task_jobs(task, tasks)],
-        sensors=[sensor for task in tasks for sensor in task_sensors(task)],
+        sensors=[sensor for task in tasks for sensor in task_sensors(task, tasks)],
         resources={"workspace": open_workspace(settings, tasks)},
         executor=dg.in_process_executor,
     )

@@ -20,7 +20,11 @@ class StoreError(CvQualityError):
     """An object could not be read from or written to the landing area, the lake or the registry."""
 
 
-class ObjectNotFound(StoreError):
+class ObjectUnusable(StoreError):
+    """One object of a store cannot be used: it is absent, cut short, unreadable or unsafely named; others may be."""
+
+
+class ObjectNotFound(ObjectUnusable):
     """The named object does not exist in the store."""
 
 
@@ -40,12 +44,24 @@ class UnknownKey(CvQualityError):
     """No drop and no build has the name that was asked about."""
 
 
+class DamagedTable(CvQualityError):
+    """A file of the lake is not the table that it was written as."""
+
+
+class LakeChanged(CvQualityError):
+    """What a stage reads or wrote was changed by somebody else while it worked, so its result is not judged."""
+
+
 class DropError(CvQualityError):
     """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
 
 
 class UnsafeObject(DropError):
     """An object of the landing area is not read: a link that leads outside, no regular file, or larger than allowed."""
+
+
+class DropIncomplete(DropError):
+    """A drop is not there as a whole, or not yet; nothing is said about what it holds."""
 
 
 class FrameError(CvQualityError):
@@ -112,6 +128,11 @@ class WarehouseError(CvQualityError):
     def __init__(self, message: str, *, failed: tuple[tuple[str, str, str], ...] = ()) -> None:
         super().__init__(message)
         self.failed = failed
+
+
+def stops_a_run(error: Exception) -> bool:
+    """Tell whether an error keeps other keys from being done too: only a store that cannot be reached does."""
+    return isinstance(error, StoreError) and not isinstance(error, ObjectUnusable)
 
 
 def near(name: str, known: Iterable[str]) -> str:

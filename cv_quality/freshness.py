@@ -1,20 +1,23 @@
 """Whether a stage has been done on what lies in the lake now: due, refused or passed, by walking what it reads.
 
 The identity of what a stage reads is a digest over the verdicts of its writers, so asking costs a few small objects
-however large the tables are. What to do about it is planned in `cv_quality.planning`.
+however large the tables are. A verdict holds for the files that it judged: one that is gone, cut or changed since makes
+its writer due. What to do about it is planned in `cv_quality.planning`.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from cv_quality.builds import drop_builds, modality_of, predecessors, scoring_builds
+from cv_quality.builds import drop_builds, drop_description, modality_of, predecessors, scoring_builds
+from cv_quality.drops.tables import DROP_FILES
 from cv_quality.errors import GateFailed, ObjectNotFound
-from cv_quality.gates.verdicts import Record, key_for, read_record, require_passed
-from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.gates.verdicts import Record, key_for, lies_as_judged, object_key, read_record, require_passed
+from cv_quality.lake.lake import Lake, Survey, TableKey
 from cv_quality.modality import Modality, of_modality
 from cv_quality.stage import Stage, Task
 from cv_quality.workspace import Workspace
@@ -28,12 +31,21 @@ State = Literal["waiting", "due", "refused", "passed"]
 Node = tuple[Stage, TableKey]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a stage reads for a key: its identity, and what marks each file, which tells that one was written again."""
+
+    identity: str
+    files: Mapping[str, object]
+
+
 class Freshness:
     """Answers about the stages of one task, from one look at the lake: every verdict is read at most once."""
 
     def __init__(self, workspace: Workspace, task: Task) -> None:
         self.workspace = workspace
         self.task = task
+        self._survey = Survey(workspace.lake.store)
         self._records: dict[tuple[str, TableKey], Record | None] = {}
         self._states: dict[tuple[str, TableKey], State] = {}
         self._models: dict[str, list[str]] = {}
@@ -42,7 +54,11 @@ class Freshness:
     @cached_property
     def drops(self) -> dict[str, str]:
         """Each parsed drop of the task, with its own build."""
-        return drop_builds(self.workspace, modalities=[modality.name for modality in self.task.modalities])
+        return drop_builds(
+            self.workspace,
+            modalities=[modality.name for modality in self.task.modalities],
+            record=lambda key: self.record(self.task.writers[DROP_FILES.name], key),
+        )
 
     @cached_property
     def builds(self) -> dict[str, list[str]]:
@@ -115,7 +131,11 @@ class Freshness:
             inputs = self.inputs(stage, key)
             if (not inputs and not stage.source) or any(self.state(*node) != "passed" for node in inputs):
                 known = "waiting"
-            elif (record := self.record(stage, key)) is None or not self._is_current(record, stage, key, inputs):
+            elif not (
+                (record := self.record(stage, key))
+                and self._is_current(record, stage, key, inputs)
+                and self._is_untouched(record, stage, key)
+            ):
                 known = "due"
             else:
                 known = "passed" if record.passed else "refused"
@@ -145,11 +165,25 @@ class Freshness:
         lake, modality = self.workspace.lake, modality_of(self.workspace, key)
         return all(lake.has_columns(of_modality(table, modality), key_for(table, key)) for table in stage.writes)
 
+    def _is_untouched(self, record: Record, stage: Stage, key: TableKey) -> bool:
+        """Tell whether what a stage wrote lies there as it was judged; of a drop that could not be read nothing was."""
+        if not stage.writes or not (record.judged or record.passed):
+            return True
+        lake = self.workspace.lake
+        names = [lake.object_key(table, key_for(table, key)) for table in stage.writes]
+        return lies_as_judged(lake, self._survey, object_key(stage.name, key), record, names)
+
     def identity(self, stage: Stage, key: TableKey) -> str:
         """Identify what the stage would be made of now."""
         if stage.source:
             return stage.source(self.workspace, key)
         return self._identity(key, self.inputs(stage, key), stage)
+
+    def is_overtaken(self, stage: Stage, key: TableKey) -> bool:
+        """Tell whether another delivery lies there than the one that was taken in."""
+        record = self.record(stage, key)
+        now = stage.source(self.workspace, key) if stage.source else ""
+        return bool(now) and (record is None or record.delivery != now)
 
     def is_due(self, stages: Sequence[Stage], key: TableKey) -> bool:
         """Tell whether a run of these stages has something to do, and all that they read of others has passed."""
@@ -181,8 +215,26 @@ class Freshness:
             self._records[known] = read
         return self._records[known]
 
-    def require(self, stage: Stage, key: TableKey) -> str:
-        """Require that all that a stage reads has passed and is untouched since; returns its identity.
+    def about(self, key: TableKey) -> dict[str, str]:
+        """What is known of a drop, from the last verdict on it or from its tables: its build and modality."""
+        record = self.record(self.task.writers[DROP_FILES.name], key)
+        return record.about if record and record.about else drop_description(self.workspace, key)
+
+    def reading(self, stage: Stage, key: TableKey) -> Reading:
+        """Tell what a stage reads for a key, as it lies there now."""
+        return Reading(self.identity(stage, key), dict(self._marks(stage, key)))
+
+    def _marks(self, stage: Stage, key: TableKey) -> Iterator[tuple[str, object]]:
+        read = {table.name for table in stage.reads}
+        for writer, own in self.inputs(stage, key):
+            for table in writer.writes:
+                if table.name in read:
+                    name = self.workspace.lake.object_key(table, key_for(table, own))
+                    info = self._survey.info(name)
+                    yield name, info and info.mark
+
+    def require(self, stage: Stage, key: TableKey) -> Reading:
+        """Require that all that a stage reads has passed and is untouched since; returns what it reads.
 
         Raises:
             GateFailed: the gate of something that it reads never ran, failed, or judged other data than lie there now.
@@ -197,9 +249,9 @@ class Freshness:
                 due, where = self._first_due(*node)
                 raise GateFailed(
                     f"gate {node[0].name!r} judged other data for {node[1]} than what lies in the lake: stage "
-                    f"{due.name!r} is due for {where}; run that and what follows from it"
+                    f"{due.name!r} is due for {where}; `cvq run` does that and what follows from it"
                 )
-        return self.identity(stage, key)
+        return self.reading(stage, key)
 
     def _first_due(self, stage: Stage, key: TableKey) -> Node:
         """The earliest stage that keeps this one from having passed."""
@@ -261,21 +313,30 @@ class StageContext:
 
 
 def remember(workspace: Workspace, stage: Stage, key: TableKey, identity: str) -> None:
-    """Remember what the result of a stage without tables was made of.
+    """Remember what the result of a stage without tables was made of, and which file it is.
 
     Args:
         workspace: to write to.
         stage, key: what was done.
         identity: of what it read.
     """
-    workspace.lake.store.write_bytes(f"made/{stage.name}/{key}", identity.encode())
+    made = {"identity": identity, "result": _result_digest(workspace, stage, key)}
+    workspace.lake.store.write_bytes(f"made/{stage.name}/{key}", json.dumps(made).encode())
 
 
 def _read_identity(workspace: Workspace, stage: Stage, key: TableKey) -> Record | None:
-    if stage.result and not stage.result(workspace, str(key.build)).is_file():
-        return None
+    """Read what was remembered; nothing where the file is not the one that was left."""
+    with suppress(ObjectNotFound, ValueError, TypeError, KeyError):
+        made = json.loads(workspace.lake.store.read_bytes(f"made/{stage.name}/{key}"))
+        if made["result"] == _result_digest(workspace, stage, key):
+            return Record(passed=True, judged={}, delivery=str(made["identity"]))
+    return None
+
+
+def _result_digest(workspace: Workspace, stage: Stage, key: TableKey) -> str:
+    if stage.result is None:
+        return ""
     try:
-        identity = workspace.lake.store.read_bytes(f"made/{stage.name}/{key}").decode()
-    except ObjectNotFound:
-        return None
-    return Record(passed=True, judged={}, delivery=identity)
+        return hashlib.sha256(stage.result(workspace, str(key.build)).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return "absent"

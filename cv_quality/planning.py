@@ -5,16 +5,17 @@ into runs, `cvq run` does it at once.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.drops.manifest import CompletedDrop, completed_drops
+from cv_quality.builds import predecessors
+from cv_quality.drops.manifest import CompletedDrop, awaited_files, completed_drops, files_digest
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, State
 from cv_quality.lake.lake import TableKey
-from cv_quality.stage import Stage, Task
-from cv_quality.tasks import TASKS
+from cv_quality.stage import JOBS, Stage, Task
+from cv_quality.tasks import TASKS, is_published, warehouse_identity
 from cv_quality.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -28,31 +29,110 @@ class Work:
     identity: str
 
 
-def due(workspace: Workspace, task: Task, job: str) -> list[Work]:
-    """Plan what a job of a task has to do, where all that it reads of other jobs has passed.
+GivenUp = Callable[[str, Work], bool]
+"""Whether work of a job that is due will not be done, so that nothing waits for it."""
+
+
+def never(_job: str, _work: Work) -> bool:
+    """Give nothing up."""
+    return False
+
+
+def due(workspace: Workspace, task: Task, job: str, *, is_given_up: GivenUp = never) -> list[Work]:
+    """Plan what a job of a task has to do, where all that it reads of other jobs has passed and is to stay.
 
     A key that a gate refused is not due: it waits for a corrected drop.
 
     Args:
         workspace: whose landing area and lake are looked at.
         task, job: the job, and whose it is.
+        is_given_up: of the jobs before.
     """
     stages = task.of_job(job)
     if not stages:
         return []
     freshness = Freshness(workspace, task)
     if stages[0].key == "drop":
-        return [
-            Work(TableKey(drop=drop.drop_id), drop.identity)
-            for drop in arrived(workspace, task)
-            if _is_new(freshness, stages, drop)
-        ]
+        return _drops_due(freshness, stages)
     if stages[0].key == "build_drop":
-        scored = sorted(freshness.drops.items())
-        keys = [TableKey(build=model, drop=drop) for drop, own in scored for model in _models(freshness, own)]
-    else:
-        keys = [TableKey(build=build) for build in sorted(freshness.builds) if _models(freshness, build)]
-    return [Work(key, freshness.work_identity(stages, key)) for key in keys if freshness.is_due(stages, key)]
+        return _cells_due(freshness, stages)
+    builds = [
+        TableKey(build=build)
+        for build in sorted(freshness.builds)
+        if _models(freshness, build) and freshness.is_due(stages, TableKey(build=build))
+    ]
+    unsettled = _unsettled(freshness, is_given_up) if builds else set()
+    return [
+        Work(key, freshness.work_identity(stages, key))
+        for key in builds
+        if unsettled.isdisjoint([str(key.build), *_followed(freshness, stages, key)])
+    ]
+
+
+def _drops_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
+    """What has arrived, and what is in the lake no more though it was: without its delivery that is refused."""
+    workspace, found = freshness.workspace, []
+    deliveries = arrived(workspace, freshness.task)
+    for drop in deliveries:
+        if delivery_state(freshness, stages, drop) == "due":
+            parsed = freshness.record(stages[0], TableKey(drop=drop.drop_id))
+            again = parsed is not None and parsed.delivery == drop.identity
+            files = f"+{files_digest(workspace.landing, drop.drop_id)}" if again else ""
+            found.append(Work(TableKey(drop=drop.drop_id), f"{drop.identity}{files}"))
+    gone = sorted({*freshness.drops} - {drop.drop_id for drop in deliveries})
+    keys = [TableKey(drop=drop) for drop in gone]
+    return found + [Work(key, f"{key}@without its delivery") for key in keys if freshness.is_due(stages, key)]
+
+
+def _cells_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
+    """What a model reads of a drop in the landing area makes other work of it: it fails until that is mended."""
+    cells = [
+        TableKey(build=model, drop=drop)
+        for drop, own in sorted(freshness.drops.items())
+        for model in _models(freshness, own)
+    ]
+    landing = freshness.workspace.landing
+    return [
+        Work(key, f"{freshness.work_identity(stages, key)}+{files_digest(landing, str(key.drop))}")
+        for key in cells
+        if freshness.is_due(stages, key)
+    ]
+
+
+def _unsettled(freshness: Freshness, is_given_up: GivenUp) -> set[str]:
+    """Find the builds of whose drops something is still to be taken in or scored."""
+    workspace, task = freshness.workspace, freshness.task
+    ingest, score, _ = JOBS
+    said = {drop.drop_id: drop.build for drop in arrived(workspace, task)}
+    new = [work for work in _drops_due(freshness, task.of_job(ingest)) if not is_given_up(ingest, work)]
+    cells = [work for work in _cells_due(freshness, task.of_job(score)) if not is_given_up(score, work)]
+    drops = {str(work.key.drop) for work in (*new, *cells)}
+    return {str(build) for drop in drops for build in (freshness.drops.get(drop), said.get(drop)) if build}
+
+
+def _followed(freshness: Freshness, stages: Sequence[Stage], key: TableKey) -> list[str]:
+    """List the builds before one whose drops its stages read too."""
+    if not any(stage.reads_predecessors for stage in stages):
+        return []
+    return list(predecessors(freshness.workspace, str(key.build)))
+
+
+def warehouse_due(workspace: Workspace, tasks: Sequence[Task], *, is_given_up: GivenUp = never) -> Work | None:
+    """Plan to build the warehouse alone: it is gone or not the one that was built, and no work is due that brings it.
+
+    The work is keyed by a build of the first task, whose job can do it.
+
+    Args:
+        workspace, tasks: whose warehouse it is.
+        is_given_up: whether work that is due will not be done.
+    """
+    if is_published(workspace, tasks):
+        return None
+    planned = ((job, due(workspace, task, job, is_given_up=is_given_up)) for task in tasks for job in JOBS)
+    if any(not is_given_up(job, work) for job, items in planned for work in items):
+        return None
+    builds = sorted(Freshness(workspace, tasks[0]).builds)
+    return Work(TableKey(build=builds[0]), f"warehouse@{warehouse_identity(workspace, tasks)}") if builds else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +154,43 @@ class DropState:
 
 
 def drop_states(workspace: Workspace, task: Task) -> Iterator[DropState]:
-    """Tell where each completed drop of a task stands."""
+    """Tell where each drop of a task stands: those that have arrived, and those in the lake whose delivery is gone."""
     freshness, known = Freshness(workspace, task), set(workspace.registry.build_ids())
     taken, scored = task.of_phase("ingest"), task.of_phase("score")
-    for drop in arrived(workspace, task):
-        build = freshness.drops.get(drop.drop_id)
+    deliveries = {drop.drop_id: drop for drop in arrived(workspace, task)}
+    for drop in sorted({*deliveries, *freshness.drops}):
+        key, build = TableKey(drop=drop), freshness.drops.get(drop)
         models = freshness.models(build) if build in known and build else []
         report = workspace.report_path(build) if build else None
         yield DropState(
-            drop.drop_id,
+            drop,
             build,
-            freshness.furthest(taken, TableKey(drop=drop.drop_id)),
-            {model: freshness.furthest(scored, TableKey(build=model, drop=drop.drop_id)) for model in models},
+            delivery_state(freshness, taken, deliveries[drop])
+            if drop in deliveries
+            else freshness.furthest(taken, key),
+            {model: freshness.furthest(scored, TableKey(build=model, drop=drop)) for model in models},
             report if report and report.is_file() else None,
         )
+
+
+def delivery_state(freshness: Freshness, stages: Sequence[Stage], drop: CompletedDrop) -> State:
+    """Tell where the delivery of a drop stands; one whose files have not all arrived is waited for.
+
+    A refused delivery is to be done again once one of its files has been delivered again.
+
+    Args:
+        stages: that take it in.
+        drop: the delivery.
+    """
+    key, landing = TableKey(drop=drop.drop_id), freshness.workspace.landing
+    parsed, state = freshness.record(stages[0], key), freshness.furthest(stages, key)
+    is_new = parsed is None or parsed.delivery != drop.identity
+    if parsed and not is_new and state == "refused" and parsed.files:
+        is_new = parsed.files != files_digest(landing, drop.drop_id)
+    if state != "due" and not is_new:
+        return state
+    is_parsed = not is_new and freshness.state(stages[0], key) == "passed"
+    return "waiting" if not is_parsed and awaited_files(landing, drop.drop_id) else "due"
 
 
 def arrived(workspace: Workspace, task: Task) -> list[CompletedDrop]:
@@ -99,13 +202,6 @@ def arrived(workspace: Workspace, task: Task) -> list[CompletedDrop]:
         for drop in completed_drops(workspace.landing)
         if drop.modality in own or (strangers and drop.modality not in workspace.modalities)
     ]
-
-
-def _is_new(freshness: Freshness, stages: tuple[Stage, ...], drop: CompletedDrop) -> bool:
-    """Whether this delivery has been neither validated nor refused."""
-    key = TableKey(drop=drop.drop_id)
-    parsed = freshness.record(stages[0], key)
-    return parsed is None or parsed.delivery != drop.identity or freshness.is_due(stages, key)
 
 
 def _models(freshness: Freshness, build: str) -> list[str]:

@@ -6,19 +6,27 @@ What is left is asked of `cv_quality.planning`; Dagster runs the same stages as 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import wraps
 from typing import Protocol
 
-from cv_quality.builds import modality_of
-from cv_quality.errors import CvQualityError, DropError, GateFailed, StoreError
+from cv_quality.builds import drop_description, modality_of
+from cv_quality.errors import (
+    CvQualityError,
+    DropError,
+    DropIncomplete,
+    GateFailed,
+    LakeChanged,
+    StoreError,
+    stops_a_run,
+)
 from cv_quality.freshness import Freshness, StageContext, remember
-from cv_quality.gates.verdicts import Failure, refusal, write_failure, write_verdict
-from cv_quality.lake.dbt_models import warehouse_tables
+from cv_quality.gates.verdicts import Failure, Origin, Verdict, refusal, write_failure, write_verdict
 from cv_quality.lake.lake import TableKey
+from cv_quality.lake.store import typed_faults
 from cv_quality.planning import Work, due
 from cv_quality.stage import JOBS, PUBLISH, Phase, Stage, StageResult, Task, phases_of
-from cv_quality.tasks import TASKS, publish_marts, tables_of
+from cv_quality.tasks import TASKS, is_published, publish_marts
 from cv_quality.workspace import Workspace
 
 
@@ -72,32 +80,62 @@ def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> 
     Raises:
         GateFailed: something that it reads has not passed its gate, or has changed since.
         DropError: a drop as a whole cannot be trusted; nothing of it is written but the verdict that refuses it.
+        LakeChanged: what it read or wrote was changed by somebody else meanwhile; the stage stays due.
+        StoreError: the lake cannot be written.
     """
-    from cv_quality.gates.runner import run_gate
-
     started = time.perf_counter()
     context = StageContext(Freshness(workspace, task), key)
-    identity = context.freshness.require(stage, key)
+    read = context.freshness.require(stage, key)
+    origin = Origin(
+        read.identity, context.freshness.about(key) if stage.source else {}, stage.source_files(workspace, key)
+    )
+
+    def confirm() -> None:
+        """Compare what was read with what lies there now."""
+        now = Freshness(workspace, task).reading(stage, key)
+        if now != read and now.identity:
+            raise LakeChanged(
+                f"what stage {stage.name!r} reads for {key} was changed while it worked: its result is not judged, "
+                "and it is due again"
+            )
+
     try:
-        done = stage.run(context)
+        with typed_faults(f"stage {stage.name!r} for {key}"):
+            done = stage.run(context)
+            verdict = _judge(context, stage, origin, confirm) if stage.writes else None
+    except DropIncomplete:
+        raise
     except DropError as error:
         if stage.source:
-            write_verdict(workspace.lake, refusal(stage.name, key, error, delivery=identity))
+            write_verdict(workspace.lake, refusal(stage.name, key, error, origin))
         raise
+    except CvQualityError:
+        raise
+    except Exception:
+        confirm()
+        raise
+    if not stage.writes:
+        confirm()
+        remember(workspace, stage, key, read.identity)
     numbers = dict(_flat(done if isinstance(done, Mapping) else asdict(done)))
-    verdict = None
-    if stage.writes:
-        verdict = run_gate(
-            workspace.lake,
-            stage.suite(modality_of(workspace, key)),
-            key,
-            threads=context.threads,
-            memory_limit=workspace.settings.memory_limit,
-            delivery=identity,
-        )
-    else:
-        remember(workspace, stage, key, identity)
     return StageResult(stage.name, str(key), numbers, time.perf_counter() - started, verdict)
+
+
+def _judge(context: StageContext, stage: Stage, origin: Origin, confirm: Callable[[], None]) -> Verdict:
+    from cv_quality.gates.runner import run_gate
+
+    workspace, key = context.workspace, context.key
+    if stage.source:
+        origin = replace(origin, about=drop_description(workspace, key))
+    return run_gate(
+        workspace.lake,
+        stage.suite(modality_of(workspace, key)),
+        key,
+        threads=context.threads,
+        memory_limit=workspace.settings.memory_limit,
+        origin=origin,
+        confirm=confirm,
+    )
 
 
 def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS) -> Done:
@@ -114,16 +152,21 @@ def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS
         for job in JOBS[:-1]:
             for phase in phases_of(job):
                 run.phase(task, phase, due(workspace, task, job))
-    builds = {task.name: due(workspace, task, JOBS[-1]) for task in tasks}
+    builds = {task.name: due(workspace, task, JOBS[-1], is_given_up=is_tried) for task in tasks}
     *before, report, maps = phases_of(JOBS[-1])
     for task in tasks:
         for phase in before:
             builds[task.name] = run.phase(task, phase, builds[task.name])
-    if (any(builds.values()) or run.wrote_for_warehouse(tasks)) and run.publish(tasks):
+    if run.is_published(tasks):
         run.each(tasks, report, builds)
-        if run.each(tasks, maps, builds) and run.publish(tasks):
+        if run.each(tasks, maps, builds) and run.is_published(tasks):
             run.each(tasks, report, builds)
     return run.done
+
+
+def is_tried(_job: str, _work: Work) -> bool:
+    """Give up what is still due of a job that has been run just now: it was tried."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +192,17 @@ class _Run:
         steps = (
             run_stage(self.workspace, task, stage, key)
             for stage in stages
-            if Freshness(self.workspace, task).state(stage, key) != "passed" or stage.source
+            if (freshness := Freshness(self.workspace, task)).state(stage, key) != "passed"
+            or freshness.is_overtaken(stage, key)
         )
         return self._take(steps, str(key))
 
-    def publish(self, tasks: Sequence[Task]) -> bool:
-        """Build the metric tables; returns whether they stand."""
+    def is_published(self, tasks: Sequence[Task]) -> bool:
+        """Build the metric tables where they are not those of the lake; returns whether they stand."""
+        if is_published(self.workspace, tasks):
+            return True
         work = self.track([Work(TableKey(), "warehouse")], description=PUBLISH)
         return self._take((publish_marts(self.workspace, tasks) for _ in work), "warehouse")
-
-    def wrote_for_warehouse(self, tasks: Sequence[Task]) -> bool:
-        read = {table.name for table in warehouse_tables(tables_of(tasks).values())}
-        writers = {task.writers[name].name for task in tasks for name in read if name in task.writers}
-        return any(result.passed and result.stage in writers for result in self.done.results)
 
     def _take(self, steps: Iterator[StageResult], key: str) -> bool:
         """Take the steps up to the first that is refused; returns whether none was."""
@@ -170,9 +211,9 @@ class _Run:
                 self.done.results.append(result)
                 if not result.passed:
                     return False
-        except StoreError:
-            raise
         except CvQualityError as error:
+            if stops_a_run(error):
+                raise
             self.done.refused.append(f"{key}: {type(error).__name__}: {error}")
             return False
         return True

@@ -95,7 +95,9 @@ class Stage:
         description: what it does, for people.
         gate: what its gate asks, for people.
         reads_predecessors: whether it also reads these tables of the builds that a build follows.
-        source: identity of what it reads from outside of the lake, for a stage that reads no table.
+        source: identity of what it reads from outside of the lake, for a stage that reads no table; empty when nothing
+            lies there.
+        source_files: digest of how the files behind `source` lie there, for a key that was refused.
         elsewhere: identity of what it reads beside its key's tables, of a workspace for a build's own drops.
         kinds: what the UI shows as its technology.
         asset: name of its asset, for a stage that writes no table.
@@ -117,6 +119,7 @@ class Stage:
     source: Callable[[Workspace, TableKey], str] | None = None
     reads_if_there: tuple[Table, ...] = ()
     elsewhere: Callable[[Workspace, Sequence[str]], str] = lambda _, __: ""
+    source_files: Callable[[Workspace, TableKey], str] = lambda _workspace, _key: ""
     kinds: frozenset[str] = frozenset({"parquet"})
     asset: str = ""
     result: Callable[[Workspace, str], Path] | None = None

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from cv_quality import tasks
 from cv_quality.definitions import build_definitions
-from cv_quality.lake.lake import TableKey
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
 from cv_quality.pipeline.instance import QUIET
 from cv_quality.pipeline.partitions import builds_of, drops_of
 from cv_quality.planning import Work, due
@@ -70,6 +71,14 @@ def due_keys(workspace: Workspace, job: str) -> list[str]:
 def deliver(landing: Path, drop: str, *, to: Workspace) -> None:
     """Copy one drop to the landing area of a deployment."""
     shutil.copytree(landing / drop, Path(to.settings.landing) / drop, dirs_exist_ok=True)
+
+
+def deliver_as(landing: Path, drop: str, name: str, *, to: Workspace) -> None:
+    """Deliver a drop under another name."""
+    folder = Path(to.settings.landing) / name
+    shutil.copytree(landing / drop, folder)
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(drop, name))
 
 
 def redeliver(workspace: Workspace, drop: str, correct: Callable[[Lines], Lines]) -> None:
@@ -149,17 +158,25 @@ class Orchestra:
     def launch(self, job: str, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """The run of one request."""
         assert request.partition_key
-        return self.execute(job, request.partition_key, tags=dict(request.tags))
+        only = [key.path[-1] for key in request.asset_selection] if request.asset_selection else None
+        group = "marts" if only else "verification"
+        return self.execute(job, request.partition_key, tags=dict(request.tags), only=only, group=group)
 
     def execute(
-        self, job: str, partition: str | None, *, tags: dict[str, str] | None = None, only: Sequence[str] | None = None
+        self,
+        job: str,
+        partition: str | None,
+        *,
+        tags: dict[str, str] | None = None,
+        only: Sequence[str] | None = None,
+        group: str = "verification",
     ) -> dg.ExecuteInProcessResult:
         definition = build_definitions(self.workspace.settings).resolve_job_def(f"verification_{job}")
         result = definition.execute_in_process(
             partition_key=partition,
             instance=self.instance,
             tags=tags,
-            asset_selection=[dg.AssetKey(["verification", name]) for name in only] if only else None,
+            asset_selection=[dg.AssetKey([group, name]) for name in only] if only else None,
             run_config=QUIET,
             raise_on_error=False,
         )
@@ -171,6 +188,13 @@ class Orchestra:
         for sensor, job in SENSORS.items():
             for request in self.tick(sensor).run_requests or ():
                 self.launch(job, request)
+
+    def work_off_as_the_daemon(self) -> None:
+        """Tick every sensor before each run, and do what the last one asks for: the worst order that there is."""
+        while requests := [
+            (job, request) for sensor, job in SENSORS.items() for request in self.tick(sensor).run_requests or ()
+        ]:
+            self.launch(*requests[-1])
 
     def partitions(self) -> tuple[list[str], list[str]]:
         """The builds and drops that the instance knows."""
@@ -197,6 +221,11 @@ def warehouse_tables(workspace: Workspace) -> dict[str, list[str]]:
     with duckdb.connect(str(workspace.settings.warehouse), read_only=True) as connection:
         names = [str(name) for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
         return {name: sorted(map(repr, connection.table(name).fetchall())) for name in sorted(names)}
+
+
+def digest_of(lake: Lake, table: Table, key: TableKey) -> str:
+    """sha256 of the file of a table."""
+    return hashlib.sha256(lake.path(table, key).read_bytes()).hexdigest()
 
 
 def leftovers(workspace: Workspace) -> list[str]:

@@ -5,6 +5,7 @@ Only arguments, tables and progress bars live here, a module for each group of c
 """
 
 import logging
+import os
 from errno import EPIPE
 
 import click
@@ -13,6 +14,9 @@ from cv_quality.cli import chain, drops, pipeline, root_causes, scores
 from cv_quality.cli.common import VisibleFormatter
 from cv_quality.errors import CvQualityError
 from cv_quality.text import visible_lines
+
+PRIVATE_UMASK = 0o077
+"""What a command writes, and what the programs that it starts write, is its owner's alone."""
 
 
 class TypedErrors(click.Group):
@@ -57,6 +61,7 @@ def main(verbose: bool) -> None:
 
     Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
     """
+    os.umask(PRIVATE_UMASK)
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])

@@ -40,7 +40,7 @@ def demo(scenario: str) -> None:
     """
     from cv_quality.builds import drop_builds
     from cv_quality.drops.manifest import completed_drops
-    from cv_quality.planning import due
+    from cv_quality.planning import due, warehouse_due
     from cv_quality.simulation.scenario import drop_plans, load_scenario
     from cv_quality.stage import JOBS
     from cv_quality.tasks import TASKS
@@ -49,7 +49,7 @@ def demo(scenario: str) -> None:
     planned = {plan.drop_id for plan in drop_plans(load_scenario(scenario))}
     if planned - {drop.drop_id for drop in completed_drops(workspace.landing)}:
         simulate_drops(workspace, scenario, seed=None)
-    if any(due(workspace, task, job) for task in TASKS for job in JOBS):
+    if any(due(workspace, task, job) for task in TASKS for job in JOBS) or warehouse_due(workspace, TASKS):
         from cv_quality.pipeline.instance import materialize_due
 
         with progress_bars() as progress:

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cv_quality.errors import DropError, ObjectNotFound, UnsafeObject
+from cv_quality.errors import DropError, DropIncomplete, ObjectNotFound, ObjectUnusable, UnsafeObject
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import Store
 
@@ -86,11 +86,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class CompletedDrop:
-    """A folder of the landing area that has a manifest, whether or not that is sound; `modality` as far as it says."""
+    """A folder of the landing area that has a manifest, whether or not that is sound.
+
+    Attributes:
+        modality, build: as far as the manifest says.
+    """
 
     drop_id: str
     manifest_sha256: str
     modality: str | None = None
+    build: str | None = None
 
     @property
     def identity(self) -> str:
@@ -116,34 +121,37 @@ def completed_drops(landing: Store) -> list[CompletedDrop]:
         except ObjectNotFound:
             continue
         if re.fullmatch(IDENTIFIER, folder):
-            found.append(CompletedDrop(folder, hashlib.sha256(data).hexdigest(), _modality(data)))
+            said = _said(data)
+            found.append(CompletedDrop(folder, hashlib.sha256(data).hexdigest(), said.modality, said.build_id))
         else:
             logger.warning("folder %r of the landing area is no drop_id (%s): it is not taken in", folder, IDENTIFIER)
     return found
 
 
-def _modality(data: bytes) -> str | None:
-    """What a manifest says of its modality, however unsound it is otherwise."""
+def _said(data: bytes) -> "_Said":
+    """What a manifest says of its modality and build, however unsound it is otherwise."""
     try:
-        return msgspec.json.decode(data, type=_Modality).modality
+        return msgspec.json.decode(data, type=_Said)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return _Said()
 
 
 def _identifying(landing: Store, drop_id: str) -> bytes:
-    """The manifest's bytes; of one that is too large or no plain file, why it is not read."""
+    """The manifest's bytes; of one that is too large, no plain file or unreadable, why it is not read."""
     try:
         return landing.read_bytes(f"{drop_id}/{MANIFEST}", limit=MAX_MANIFEST_BYTES)
-    except UnsafeObject as error:
+    except ObjectNotFound:
+        raise
+    except (UnsafeObject, ObjectUnusable) as error:
         return str(error).encode()
 
 
 def delivered(landing: Store, drop_id: str) -> str:
-    """The identity of the delivery that lies in the landing area now; without a manifest, one that no delivery has."""
+    """The identity of the delivery that lies in the landing area now; empty without a manifest."""
     try:
         data = _identifying(landing, drop_id)
     except ObjectNotFound:
-        return identity_of(drop_id, "")
+        return ""
     return identity_of(drop_id, hashlib.sha256(data).hexdigest())
 
 
@@ -151,14 +159,14 @@ def read_manifest(landing: Store, drop_id: str) -> Manifest:
     """The manifest of one drop, every rule of the contract checked.
 
     Raises:
-        DropError: it is missing, too large, a link that leads outside, not JSON, of another schema version, or breaks a
-            rule.
+        DropIncomplete: it is missing.
+        DropError: it is too large, a link that leads outside, not JSON, of another schema version, or breaks a rule.
     """
     key = f"{drop_id}/{MANIFEST}"
     try:
         data = landing.read_bytes(key, limit=MAX_MANIFEST_BYTES)
     except ObjectNotFound as error:
-        raise DropError(
+        raise DropIncomplete(
             f"{key}: expected the manifest that completes the drop, found none in {landing.uri}; "
             "a drop counts once its manifest, written last, has arrived"
         ) from error
@@ -186,7 +194,8 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
     """Compare the drop's folder with its manifest, by name and size.
 
     Raises:
-        DropError: a named file is absent or of another size, or a file lies there that the manifest does not name.
+        DropIncomplete: a named file is absent or shorter: it is being delivered, or was not.
+        DropError: a named file is longer, or a file lies there that the manifest does not name.
     """
     folder = f"{manifest.drop_id}/"
     sizes = _sizes(landing, manifest.drop_id)
@@ -199,11 +208,20 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
         if entry.name not in sizes:
             with suppress(ObjectNotFound):
                 landing.local(f"{folder}{entry.name}")
-            raise DropError(f"{folder}{entry.name}: named by the manifest but absent; deliver it and the drop again")
+            raise DropIncomplete(
+                f"{folder}{entry.name}: named by the manifest but absent; the drop is taken in once it is delivered"
+            )
         if sizes[entry.name] != entry.bytes:
-            raise DropError(
+            kind = DropIncomplete if sizes[entry.name] < entry.bytes else DropError
+            raise kind(
                 f"{folder}{entry.name}: expected {entry.bytes} bytes, found {sizes[entry.name]}; deliver the file again"
             )
+
+
+def files_digest(landing: Store, drop_id: str) -> str:
+    """Digest how a drop's files lie in the landing area: another one once any of them has been delivered again."""
+    files = [(info.key, info.size, info.changed_ns, info.version) for info in landing.list(f"{drop_id}/")]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 def _sizes(landing: Store, drop_id: str) -> dict[str, int]:
@@ -215,8 +233,9 @@ _Id = Annotated[str, msgspec.Meta(pattern=rf"^{IDENTIFIER}\Z")]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
-class _Modality(msgspec.Struct):
+class _Said(msgspec.Struct):
     modality: str | None = None
+    build_id: str | None = None
 
 
 class _Version(msgspec.Struct):

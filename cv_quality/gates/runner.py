@@ -6,15 +6,18 @@ that imports Great Expectations, and only inside functions: the import takes sec
 
 import atexit
 import logging
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cv_quality.errors import LakeChanged
 from cv_quality.gates.rules import Rule, Suite
-from cv_quality.gates.verdicts import ExpectationResult, Verdict, digest_of, key_for, write_verdict
+from cv_quality.gates.verdicts import ExpectationResult, Origin, Verdict, key_for, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import ObjectInfo
 
 if TYPE_CHECKING:
     from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
@@ -25,27 +28,61 @@ MAX_EXAMPLES = 10
 
 
 def run_gate(
-    lake: Lake, suite: Suite, key: TableKey, *, threads: int = 2, memory_limit: str = "600MB", delivery: str = ""
+    lake: Lake,
+    suite: Suite,
+    key: TableKey,
+    *,
+    threads: int = 2,
+    memory_limit: str = "600MB",
+    origin: Origin | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Judge the tables of a suite for `key`, write the verdict to the lake, and return it.
 
     Args:
-        delivery: identity of what the tables were made of, recorded with the verdict.
+        origin: what the tables were made of, recorded with the verdict.
+        confirm: raises when what the tables were made of has changed meanwhile; asked before the verdict is recorded.
 
     Raises:
         MissingTable: a table that the gate judges, or looks into, has not been written for `key`.
+        LakeChanged: somebody else wrote one of the tables; there is no verdict then.
     """
+    names = [lake.object_key(table, key_for(table, key)) for table in (*suite.judged, *suite.context)]
+    found = {name: info for name in names if (info := lake.store.info(name))}
     with _views(lake, suite, key, threads=threads, memory_limit=memory_limit) as connection:
         engine = _execution_engine(connection)
         results = tuple(
             result for table in suite.judged for result in _judge(suite, table.name, connection, engine=engine)
         )
+    origin = origin or Origin()
     passed = all(result.passed or result.is_warning for result in results)
-    keyed = [(table, key_for(table, key)) for table in (*suite.judged, *suite.context)]
-    digests = {lake.object_key(table, own): digest_of(lake, table, own) for table, own in keyed}
-    verdict = Verdict(suite.gate, str(key), passed, digests, results, delivery)
+    verdict = Verdict(
+        suite.gate,
+        str(key),
+        passed=passed,
+        judged={name: lake.digest(name, info) for name, info in found.items()},
+        expectations=results,
+        delivery=origin.delivery,
+        sizes={name: info.size for name, info in found.items()},
+        about=dict(origin.about),
+        files="" if passed else origin.files,
+    )
+    _refuse_changes(lake, found, own=names[: len(suite.judged)])
+    confirm()
     write_verdict(lake, verdict)
     return verdict
+
+
+def _refuse_changes(lake: Lake, found: Mapping[str, ObjectInfo], *, own: Sequence[str]) -> None:
+    """Refuse to judge files that changed meanwhile, or of which another than this run has published one."""
+    for name, info in found.items():
+        published = lake.written.get(name, info) if name in own else info
+        now = lake.store.info(name)
+        if now is None or now.mark != info.mark or published.mark != info.mark:
+            raise LakeChanged(
+                f"{name} in the lake was written by somebody else while it was made and judged here: the stage is "
+                "due again; let one run at a time do a key"
+            )
 
 
 @contextmanager
@@ -56,7 +93,8 @@ def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limi
     engine = sa.create_engine("duckdb:///:memory:", poolclass=StaticPool)
     _release_binding_at_exit()
     try:
-        with engine.connect() as connection:
+        with tempfile.TemporaryDirectory(prefix="cvq-gate-") as folder, engine.connect() as connection:
+            connection.exec_driver_sql(f"SET temp_directory = '{folder}'")
             connection.exec_driver_sql(f"SET threads = {threads}")
             connection.exec_driver_sql(f"SET memory_limit = '{memory_limit}'")
             for table in (*suite.judged, *suite.context):

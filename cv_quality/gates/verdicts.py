@@ -5,20 +5,21 @@ says nothing about data that came later: after a corrected drop every verdict do
 by `cv_quality.gates.runner`; whether one still holds is asked of `cv_quality.freshness`.
 """
 
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 import msgspec
 
 from cv_quality.errors import CvQualityError, GateFailed, ObjectNotFound
-from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.lake import Lake, Survey, TableKey
 from cv_quality.lake.schema import Table
 
 _WHOLE = "drop"
 """Stands for a table where nothing of a drop could be read."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ class Record:
     passed: bool
     judged: dict[str, str]
     delivery: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    files: str = ""
+    gate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,9 @@ class Verdict:
         judged: sha256 of every table file judged or looked into, by object key.
         delivery: identity of what the judged tables were made of: of the drop's delivery, or of the tables read. Empty
             in a lake written before stages recorded what they read.
+        sizes: bytes of every file of `judged`.
+        about: of a drop's delivery, its build and modality, so that the drop is not forgotten with its tables.
+        files: of a refused delivery, a digest of how its files lay there, so that it is tried again when they change.
     """
 
     gate: str
@@ -79,6 +88,9 @@ class Verdict:
     judged: dict[str, str]
     expectations: tuple[ExpectationResult, ...]
     delivery: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    files: str = ""
 
     @property
     def failures(self) -> tuple[ExpectationResult, ...]:
@@ -91,10 +103,26 @@ class Verdict:
         return tuple(item for item in self.expectations if not item.passed and item.is_warning)
 
 
-def refusal(gate: str, key: TableKey, error: CvQualityError, *, delivery: str) -> Verdict:
-    """The verdict on something that could not even be read: failed, with the error as its one broken rule."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What judged tables were made of; see `Verdict`."""
+
+    delivery: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    files: str = ""
+
+
+def refusal(gate: str, key: TableKey, error: CvQualityError, origin: Origin) -> Verdict:
+    """The verdict on something that could not even be read: failed, with the error as its one broken rule.
+
+    Args:
+        gate, key: what refuses, and what for.
+        error: why.
+        origin: of what could not be read.
+    """
     rule = ExpectationResult(str(error), _WHOLE, type(error).__name__, False, False, n_rows=0, n_unexpected=1)
-    return Verdict(gate, str(key), False, {}, (rule,), delivery)
+    about, files = dict(origin.about), origin.files
+    return Verdict(gate, str(key), False, {}, (rule,), origin.delivery, about=about, files=files)
 
 
 def key_for(table: Table, key: TableKey) -> TableKey:
@@ -105,10 +133,25 @@ def key_for(table: Table, key: TableKey) -> TableKey:
     )
 
 
-def digest_of(lake: Lake, table: Table, key: TableKey) -> str:
-    """The sha256 of a table's file."""
-    with lake.path(table, key).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def lies_as_judged(lake: Lake, survey: Survey, verdict: str, record: Record, names: Sequence[str]) -> bool:
+    """Tell whether files lie in the lake as a gate judged them.
+
+    A file of the recorded size that is no younger than the verdict is taken for the one judged; any other is read.
+
+    Args:
+        lake, survey: where they lie, and what lies there.
+        verdict, record: the verdict's object key, and what it says.
+        names: object keys of the files.
+    """
+    when = survey.info(verdict)
+    for name in names:
+        info = survey.info(name)
+        if info is None or record.sizes.get(name, info.size) != info.size:
+            return False
+        is_older = when is not None and info.modified_ns <= when.modified_ns
+        if not (is_older and name in record.sizes) and lake.digest(name, info) != record.judged.get(name):
+            return False
+    return True
 
 
 def object_key(gate: str, key: TableKey | str) -> str:
@@ -126,7 +169,7 @@ def read_verdict(lake: Lake, gate: str, key: TableKey) -> Verdict | None:
     return _read(lake, gate, key, Verdict)
 
 
-def read_record(lake: Lake, gate: str, key: TableKey) -> Record | None:
+def read_record(lake: Lake, gate: str, key: TableKey | str) -> Record | None:
     """What freshness needs of the recorded verdict, without its expectations; None when the gate never ran."""
     return _read(lake, gate, key, Record)
 
@@ -158,15 +201,39 @@ def read_failure(lake: Lake, gate: str, key: TableKey) -> Failure | None:
         return None
 
 
-T = TypeVar("T")
+def is_verdict(lake: Lake, name: str) -> bool:
+    """Tell whether an object below `verdicts/` can be read as the verdict that its key says."""
+    _, gate, *parts = name.removesuffix(".json").split("/")
+    return name.endswith(".json") and bool(parts) and read_record(lake, gate, "/".join(parts)) is not None
 
 
-def _read(lake: Lake, gate: str, key: TableKey, kind: type[T]) -> T | None:
+def judged_keys(lake: Lake, gate: str) -> list[str]:
+    """List the keys for which a gate has recorded a verdict, as text, sorted."""
+    folder = f"verdicts/{gate}/"
+    names = (info.key.removeprefix(folder) for info in lake.store.list(folder))
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+
+T = TypeVar("T", Record, Verdict)
+
+
+def _read(lake: Lake, gate: str, key: TableKey | str, kind: type[T]) -> T | None:
     try:
         data = lake.store.read_bytes(object_key(gate, key))
     except ObjectNotFound:
         return None
-    return msgspec.json.decode(data, type=kind)
+    try:
+        found = msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        why = str(error)
+    else:
+        if (found.gate, found.key) == (gate, str(key)):
+            return found
+        why = f"it is gate {found.gate!r}'s for {found.key!r}"
+    logger.warning(
+        "%s in the lake is not its verdict (%s): `cvq run` does that stage again", object_key(gate, key), why
+    )
+    return None
 
 
 def require_passed(lake: Lake, gate: str, key: TableKey, *, tables: Sequence[Table]) -> None:
@@ -177,16 +244,20 @@ def require_passed(lake: Lake, gate: str, key: TableKey, *, tables: Sequence[Tab
     """
     verdict = read_verdict(lake, gate, key)
     if verdict is None:
-        raise GateFailed(f"gate {gate!r} has no verdict for {key}: materialize that stage first")
+        raise GateFailed(
+            f"gate {gate!r} has no verdict for {key}: `cvq run` does what is due, or materialize that stage"
+        )
     if not verdict.passed:
         broken = "; ".join(item.sentence for item in verdict.failures)
         raise GateFailed(
             f"gate {gate!r} failed for {key}: {broken}. Correct the input (a corrected drop replaces its partition) "
-            f"or the build, then materialize that stage again; details: {object_key(gate, key)} in the lake"
+            f"or the build, then `cvq run` does that stage again; details: {object_key(gate, key)} in the lake"
         )
     for table in tables:
-        own = key_for(table, key)
-        if verdict.judged.get(lake.object_key(table, own)) != digest_of(lake, table, own):
+        name = lake.object_key(table, key_for(table, key))
+        info = lake.store.info(name)
+        if info is None or verdict.judged.get(name) != lake.digest(name, info):
             raise GateFailed(
-                f"gate {gate!r} judged other data for {key} than what lies in the lake: run the stage again"
+                f"gate {gate!r} judged other data for {key} than what lies in the lake: {name} was "
+                f"{'deleted' if info is None else 'changed'} since; `cvq run` makes it anew"
             )

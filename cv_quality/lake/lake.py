@@ -4,17 +4,18 @@ Paths are handed on, not frames: `path` gives a local file for any engine. Verdi
 written through `store` by those who own them. Tables are declared beside their writers.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cv_quality.errors import MissingTable, ObjectNotFound, SchemaError
+from cv_quality.errors import DamagedTable, MissingTable, ObjectNotFound, SchemaError
 from cv_quality.lake.schema import Table
 from cv_quality.lake.staging import staging_folder
-from cv_quality.lake.store import Store
+from cv_quality.lake.store import ObjectInfo, Store
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,10 +36,16 @@ class TableKey:
 
 
 class Lake:
-    """Tables in a store."""
+    """Tables in a store.
+
+    Attributes:
+        written: the files that this object has published last, by object key.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.written: dict[str, ObjectInfo] = {}
+        self._digests: dict[tuple[str, object], str] = {}
 
     def object_key(self, table: Table, key: TableKey) -> str:
         """Name the object of a table's file: `<table>/<build>/<drop>.parquet`, as far as the table is keyed."""
@@ -61,33 +68,70 @@ class Lake:
             return self.store.local(object_key)
         except ObjectNotFound as error:
             raise MissingTable(
-                f"{table.name} has no rows for {key}: materialize the asset that writes it first ({object_key})"
+                f"{table.name} has no rows for {key} ({object_key}): `cvq run` makes them, or materialize the asset "
+                "that writes them"
             ) from error
 
     def keys(self, table: Table) -> list[TableKey]:
-        """List every key that the table has a file for, sorted."""
+        """List every key that the table has a file for, sorted; what else lies in its folder is none of its files."""
         names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
-        parts = sorted(name.removesuffix(".parquet").split("/") for name in names)
-        return [TableKey(**dict(zip(table.key.split("_"), part, strict=False))) for part in parts]
+        grain = table.key.split("_")
+        parts = sorted(name.removesuffix(".parquet").split("/") for name in names if name.endswith(".parquet"))
+        return [TableKey(**dict(zip(grain, part, strict=True))) for part in parts if len(part) == len(grain)]
 
     def read(self, table: Table, key: TableKey, *, columns: Sequence[str] | None = None) -> "pl.DataFrame":
+        """Read the table's rows.
+
+        Raises:
+            MissingTable: no stage has written it yet.
+            DamagedTable: its file is not readable, or has other columns.
+        """
         import polars as pl
 
-        return pl.read_parquet(self.path(table, key), columns=list(columns) if columns else None)
+        with self._opened(table, key) as path:
+            return pl.read_parquet(path, columns=list(columns) if columns else None)
 
     def has_columns(self, table: Table, key: TableKey) -> bool:
         """Tell whether the table's file lies there with the columns that the table declares."""
         import pyarrow.parquet as pq
 
-        return self.has(table, key) and set(pq.read_schema(self.path(table, key)).names) == set(table.names)
+        with suppress(MissingTable, DamagedTable), self._opened(table, key) as path:
+            return set(pq.read_schema(path).names) == set(table.names)
+        return False
 
     def first(self, table: Table, key: TableKey, *, columns: Sequence[str]) -> "dict[str, object] | None":
-        """Read the first row of the table's file, of these columns; None when it has no row."""
+        """Read the first row of the table's file, of these columns; None when it has no row.
+
+        Raises:
+            MissingTable: no stage has written it yet.
+            DamagedTable: its file is not readable, or has other columns.
+        """
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path(table, key)) as file:
+        with self._opened(table, key) as path, pq.ParquetFile(path) as file:
             batch = next(file.iter_batches(batch_size=1, columns=list(columns), use_threads=False), None)
         return None if batch is None or not batch.num_rows else dict(batch.to_pylist()[0])
+
+    def digest(self, object_key: str, info: ObjectInfo) -> str:
+        """Compute the sha256 of a file as it lies there; once, for as long as it is not written again."""
+        known = self._digests.get((object_key, info.mark))
+        if known is None:
+            with self.store.local(object_key).open("rb") as file:
+                known = self._digests[object_key, info.mark] = hashlib.file_digest(file, "sha256").hexdigest()
+        return known
+
+    @contextmanager
+    def _opened(self, table: Table, key: TableKey) -> Iterator[Path]:
+        import polars as pl
+        import pyarrow as pa
+
+        try:
+            yield self.path(table, key)
+        except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+            raise DamagedTable(
+                f"{self.object_key(table, key)} in the lake {self.store.uri} is damaged, or of another release: "
+                f"{str(error).splitlines()[0]}. `cvq run` makes it anew"
+            ) from error
 
     def scan(self, table: Table, keys: Sequence[TableKey]) -> "pl.LazyFrame":
         """Scan the rows of several keys as one lazy frame; it is empty, with the table's columns, for no key."""
@@ -123,7 +167,25 @@ class Lake:
         with staging as folder:
             path = Path(folder) / "part.parquet"
             yield path
-            self.store.put_file(object_key, path)
+            self.written[object_key] = self.store.put_file(object_key, path)
+
+
+class Survey:
+    """What lies in a store, as of one look: a folder that is asked about a second time is listed as a whole."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._asked: set[str] = set()
+        self._listed: dict[str, dict[str, ObjectInfo]] = {}
+
+    def info(self, object_key: str) -> ObjectInfo | None:
+        folder = object_key.rpartition("/")[0]
+        if folder not in self._asked:
+            self._asked.add(folder)
+            return self._store.info(object_key)
+        if folder not in self._listed:
+            self._listed[folder] = {info.key: info for info in self._store.list(folder)}
+        return self._listed[folder].get(object_key)
 
 
 def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":

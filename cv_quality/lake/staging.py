@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+from cv_quality.errors import StoreError
+from cv_quality.lake.store import make_private
+
 
 @contextmanager
 def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
@@ -19,8 +22,26 @@ def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
 
     A folder is locked for as long as its process lives, and the operating system frees the locks of a killed one. The
     lock on `parent` keeps others from taking a folder for abandoned between its making and its locking.
+
+    Raises:
+        StoreError: it cannot be made.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        own, held = _made(parent, prefix)
+    except OSError as error:
+        raise StoreError(
+            f"{parent}: {error}; check that it is a folder that may be read and written, with room left"
+        ) from error
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        os.close(held)
+
+
+def _made(parent: Path, prefix: str) -> tuple[Path, int]:
+    """A folder, and the descriptor that holds its lock."""
+    make_private(parent)
     with _open_folder(parent) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         for folder in parent.glob(f"{escape(prefix)}*/"):
@@ -30,11 +51,7 @@ def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
         own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent.absolute()))
         held = os.open(own, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_EX)
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-        os.close(held)
+    return own, held
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Objects by key, in a local folder or under an S3 prefix, behind one small interface.
 
 Engines (DuckDB, Polars, pyarrow) always work on local files: `local` fetches an object once and `put_file` publishes
-one. Every write is atomic: a temporary name and a rename, or a single object put. Tables live one level up, in
-`cv_quality.lake.lake`.
+one. Every write is atomic: a temporary name and a rename, or a single object put. What is written is its owner's
+alone, whatever the umask: biometric data lies there. Tables live one level up, in `cv_quality.lake.lake`.
 """
 
 import hashlib
@@ -12,17 +12,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from cv_quality.errors import ObjectNotFound, StoreError, UnsafeObject
+from cv_quality.errors import CvQualityError, ObjectNotFound, ObjectUnusable, StoreError, UnsafeObject
 from cv_quality.settings import S3Options
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+_STORE_FAULTS = frozenset({EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS})
 READ_ATTEMPTS = 4
 CONNECT_TIMEOUT_SECONDS = 5
 T = TypeVar("T")
@@ -30,10 +35,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object of a listing: its key relative to the store, and its size in bytes."""
+    """One object: its key relative to the store, its size in bytes, and what tells it from another of that key.
+
+    Attributes:
+        modified_ns: when it was written, since 1970; the store's own clock, and from S3 to the second.
+        changed_ns: when it came to lie there, which a copy that keeps its times does not hide.
+        version: the ETag of an object in S3.
+    """
 
     key: str
     size: int
+    modified_ns: int = field(default=0, compare=False)
+    changed_ns: int = field(default=0, compare=False)
+    version: str = field(default="", compare=False)
+
+    @property
+    def mark(self) -> tuple[int, int, str]:
+        """What is another once the object has been written again."""
+        return self.size, self.modified_ns, self.version
 
 
 class Store(Protocol):
@@ -44,9 +63,10 @@ class Store(Protocol):
     def read_bytes(self, key: str, *, limit: int | None = None) -> bytes: ...
     def read_range(self, key: str, *, start: int, size: int) -> bytes: ...
     def write_bytes(self, key: str, data: bytes) -> None: ...
-    def put_file(self, key: str, path: Path) -> None: ...
+    def put_file(self, key: str, path: Path) -> ObjectInfo: ...
     def local(self, key: str) -> Path: ...
     def exists(self, key: str) -> bool: ...
+    def info(self, key: str) -> ObjectInfo | None: ...
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]: ...
     def folders(self, prefix: str = "") -> Sequence[str]: ...
     def delete(self, key: str) -> None: ...
@@ -75,12 +95,13 @@ def checked_key(key: str) -> str:
     """Check that an object key is a relative path that stays inside the store, and return it.
 
     Raises:
-        StoreError: the key is empty, absolute, climbs with `..`, or is one of several spellings of a path (`a//b`).
+        ObjectUnusable: the key is empty, absolute, climbs with `..`, or is one of several spellings of a path
+            (`a//b`).
     """
     path = PurePosixPath(key)
     is_plain = path.parts and path.as_posix() == key and not path.is_absolute()
     if not is_plain or ".." in path.parts or "\\" in key or "\x00" in key:
-        raise StoreError(f"unsafe object key {key!r}: expected a relative path without '..'")
+        raise ObjectUnusable(f"unsafe object key {key!r}: expected a relative path without '..'")
     return key
 
 
@@ -88,26 +109,68 @@ def checked_folder(prefix: str) -> str:
     """Turn a folder into the prefix of its keys: empty for the whole store, else ending in one slash.
 
     Raises:
-        StoreError: the folder is not inside the store.
+        ObjectUnusable: the folder is not inside the store.
     """
     return f"{checked_key(prefix.removesuffix('/'))}/" if prefix else ""
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it, as far as they are not there, for their owner alone."""
+    for path in (*reversed(folder.parents), folder):
+        if not path.exists():
+            path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"expected a folder, found a file: {folder}")
+
+
+@contextmanager
+def typed_faults(where: str) -> Iterator[None]:
+    """Turn what the operating system refuses to an engine, which may only quote it, into a typed error.
+
+    Args:
+        where: what was done.
+
+    Raises:
+        StoreError: there is no room, or nothing may be written: the next key would fare no better.
+        ObjectUnusable: anything else.
+    """
+    try:
+        yield
+    except CvQualityError:
+        raise
+    except Exception as error:
+        quoted = (fault for fault in _STORE_FAULTS if os.strerror(fault) in str(error))
+        if getattr(error, "errno", None) in _STORE_FAULTS or any(quoted):
+            raise StoreError(f"{where}: {error}; make room, or let the folder be written") from error
+        if isinstance(error, OSError):
+            raise ObjectUnusable(f"{where}: {error}; check that it may be read and written") from error
+        raise
+
+
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`, renamed over it when the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Give a temporary path beside `target`, renamed over it when the block ends without an error.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        make_private(target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(PRIVATE_FILE)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{target}: {error}; check that {target.parent} is a folder that may be read and written, with room left"
+        ) from error
 
 
 class LocalStore:
@@ -119,74 +182,129 @@ class LocalStore:
         self._is_confined = is_confined
 
     def read_bytes(self, key: str, *, limit: int | None = None) -> bytes:
-        with self._typed(key), self.local(key).open("rb") as file:
+        with self._reading(key), self.local(key).open("rb") as file:
             return _within(file.read(_amount(limit)), limit=limit, key=key)
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
-        with self._typed(key), self.local(key).open("rb") as file:
+        with self._reading(key), self.local(key).open("rb") as file:
             file.seek(start)
             data = file.read(size)
         return _complete(data, size=size, key=key)
 
     def write_bytes(self, key: str, data: bytes) -> None:
-        with self._typed(key), atomic_path(self._path(key)) as temporary:
+        with self._writing(key), atomic_path(self._path(key)) as temporary:
             temporary.write_bytes(data)
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Take over `path`: it is moved when on the same file system, else copied and removed."""
+    def put_file(self, key: str, path: Path) -> ObjectInfo:
+        """Take over `path`: it is moved when on the same file system, else copied and removed.
+
+        It counts as written when it appears, not when its first byte was.
+        """
         target = self._path(key)
-        with self._typed(key):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing(key):
+            make_private(target.parent)
+            path.chmod(PRIVATE_FILE)
+            os.utime(path)
+            info = _info(key, path.stat())
             try:
                 path.replace(target)
             except OSError:
                 with atomic_path(target) as temporary:
                     shutil.copyfile(path, temporary)
+                    info = _info(key, temporary.stat())
                 path.unlink()
+        return info
 
     def local(self, key: str) -> Path:
         path = self._path(key)
-        if self._is_confined and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
-            raise UnsafeObject(f"{key}: a link that leads out of {self.uri}; put the file itself there")
-        if path.is_file():
-            return path
-        if self._is_confined and path.exists() and not path.is_dir():
-            raise UnsafeObject(f"{key}: expected a regular file, found a pipe, socket or device in {self.uri}")
-        raise ObjectNotFound(f"no object {key!r} in {self.uri}")
+        with self._reading(key):
+            if self._is_confined and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
+                raise UnsafeObject(f"{key}: a link that leads out of {self.uri}; put the file itself there")
+            if path.is_file():
+                return path
+            if self._is_confined and path.exists() and not path.is_dir():
+                raise UnsafeObject(f"{key}: expected a regular file, found a pipe, socket or device in {self.uri}")
+            self._require_root()
+            raise ObjectNotFound(f"no object {key!r} in {self.uri}")
 
     def exists(self, key: str) -> bool:
-        return self._path(key).is_file()
+        return self.info(key) is not None
+
+    def info(self, key: str) -> ObjectInfo | None:
+        with suppress(ObjectNotFound), self._reading(key):
+            return _info(key, self.local(key).stat())
+        return None
 
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]:
-        base = self.root / checked_folder(prefix)
-        if not base.is_dir():
-            return []
-        infos = []
-        for path in base.rglob("*"):
-            with suppress(FileNotFoundError):  # moved or removed by another program since it was listed
-                if path.is_file() and not path.name.endswith(".part"):
-                    infos.append(ObjectInfo(path.relative_to(self.root).as_posix(), path.stat().st_size))
-        return sorted(infos, key=lambda info: info.key)
+        folder = checked_folder(prefix)
+        with self._reading(prefix or "."):
+            return sorted(self._walk(folder), key=lambda info: info.key) if self._is_folder(folder) else []
 
     def folders(self, prefix: str = "") -> Sequence[str]:
-        base = self.root / checked_folder(prefix)
-        return sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+        folder = checked_folder(prefix)
+        if not self._is_folder(folder):
+            return []
+        with self._reading(prefix or "."), os.scandir(self.root / folder) as entries:
+            return sorted(entry.name for entry in entries if _leads_to(entry.is_dir))
 
     def delete(self, key: str) -> None:
-        with self._typed(key):
+        with self._writing(key):
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
+    def _is_folder(self, folder: str) -> bool:
+        self._require_root()
+        return (self.root / folder).is_dir()
+
+    def _walk(self, folder: str) -> Iterator[ObjectInfo]:
+        """Every finished file below a folder; one that goes meanwhile is left out."""
+        with suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
+            for entry in entries:
+                key = f"{folder}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(f"{key}/")
+                elif _leads_to(entry.is_file) and not entry.name.endswith(".part"):
+                    with suppress(FileNotFoundError):
+                        yield _info(key, entry.stat())
+
+    def _require_root(self) -> None:
+        """A folder that is not there yet is an empty store; a file, or a folder that may not be read, is none."""
+        if self.root.exists() and not (self.root.is_dir() and os.access(self.root, os.R_OK | os.X_OK)):
+            raise StoreError(f"{self.uri}: expected a folder that may be read; mend it, or name another")
+
     @contextmanager
-    def _typed(self, key: str) -> Iterator[None]:
+    def _reading(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._require_root()
+            if isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise ObjectNotFound(f"no object {key!r} in {self.uri}") from error
+            raise ObjectUnusable(f"{self.uri}/{key}: {error}; check that it may be read") from error
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise StoreError(
-                f"{self.uri}/{key}: {error}; check that {self.uri} is a folder that may be read and written"
+                f"{self.uri}/{key}: {error}; check that {self.uri} is a folder that may be read and written, with room "
+                "left"
             ) from error
+
+
+def _leads_to(kind: Callable[[], bool]) -> bool:
+    """Whether an entry of a folder is of a kind; a link that leads nowhere is of none."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
+def _info(key: str, found: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class S3Store:
@@ -235,11 +353,12 @@ class S3Store:
     def write_bytes(self, key: str, data: bytes) -> None:
         self._call(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._full(key), Body=data))
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path) -> ObjectInfo:
         """Upload `path` (in parts when large) and remove it; the object appears only when complete."""
         with path.open("rb") as file:
             self._call(key, lambda: self._client.upload_fileobj(file, self._bucket, self._full(key)))
         path.unlink()
+        return _head_info(key, self._head(key))
 
     def local(self, key: str) -> Path:
         head = self._head(key)
@@ -251,15 +370,20 @@ class S3Store:
         return path
 
     def exists(self, key: str) -> bool:
+        return self.info(key) is not None
+
+    def info(self, key: str) -> ObjectInfo | None:
         try:
-            self._head(key)
+            return _head_info(key, self._head(key))
         except ObjectNotFound:
-            return False
-        return True
+            return None
 
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]:
         items = (item for page in self._pages(prefix) for item in page.get("Contents", []))
-        return [ObjectInfo(item["Key"][len(self._prefix) :], item["Size"]) for item in items]
+        return [
+            _s3_info(item["Key"][len(self._prefix) :], item["Size"], item["LastModified"], item["ETag"])
+            for item in items
+        ]
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         items = (item for page in self._pages(prefix, Delimiter="/") for item in page.get("CommonPrefixes", []))
@@ -317,6 +441,15 @@ class S3Store:
             ) from error
 
 
+def _head_info(key: str, head: "HeadObjectOutputTypeDef") -> ObjectInfo:
+    return _s3_info(key, head["ContentLength"], head["LastModified"], head["ETag"])
+
+
+def _s3_info(key: str, size: int, modified: datetime, etag: str) -> ObjectInfo:
+    instant = int(modified.timestamp()) * 1_000_000_000
+    return ObjectInfo(key, size, instant, instant, etag)
+
+
 def _broken_bodies() -> tuple[type[Exception], ...]:
     from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
@@ -344,5 +477,5 @@ def _within(data: bytes, *, limit: int | None, key: str) -> bytes:
 
 def _complete(data: bytes, *, size: int, key: str) -> bytes:
     if len(data) != size:
-        raise StoreError(f"{key}: expected {size} bytes of the range, found {len(data)}")
+        raise ObjectUnusable(f"{key}: expected {size} bytes of the range, found {len(data)}")
     return data

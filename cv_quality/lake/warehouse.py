@@ -21,6 +21,7 @@ from cv_quality.lake.dbt_models import DBT_PROJECT, VERDICTS, warehouse_tables, 
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.staging import staging_folder
+from cv_quality.lake.store import PRIVATE_FILE, atomic_path, make_private, typed_faults
 
 GENERATED = "generated"
 DBT = (sys.executable, "-c", "from dbt.cli.main import cli; cli()")
@@ -38,11 +39,15 @@ class WarehouseSource:
         lake: read through local files; from an object store the few tables needed are fetched first.
         tables: those that the lake may hold.
         is_published: whether the warehouse may read a table's file for a build.
+        is_verdict: whether an object of the folder of verdicts can be read as one.
+        identity: of all that it would be made of now.
     """
 
     lake: Lake
     tables: tuple[Table, ...]
     is_published: Callable[[Table, TableKey], bool]
+    is_verdict: Callable[[str], bool] = lambda _key: True
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,27 +104,57 @@ def build_warehouse(
     Raises:
         WarehouseError: the project is not there, another writer holds on, dbt did not run, or a model or test failed;
             the old file then stays as it is.
+        StoreError: it cannot be written.
     """
     if not (project_dir / "dbt_project.yml").is_file():
         raise WarehouseError(f"no dbt project in {project_dir}: pass the folder that holds dbt_project.yml")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _only_writer(target, timeout=lock_timeout_seconds),
-        staging_folder(target.parent, prefix=f".{target.name}-") as folder,
-    ):
-        started = time.perf_counter()
-        built, project = folder / target.name, folder / "project"
-        shutil.copytree(project_dir, project, ignore=shutil.ignore_patterns(GENERATED, "target", "logs", "*.duckdb"))
-        write_generated(project, source)
-        nodes = _run_dbt(project, folder, {"warehouse": str(built), "memory_limit": memory_limit})
-        _refuse_failures(nodes, target)
-        built.replace(target)
-        return WarehouseSummary(
-            target=target,
-            models=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("model.")),
-            tests=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("test.")),
-            seconds=time.perf_counter() - started,
-        )
+    with typed_faults(str(target)):
+        make_private(target.parent)
+        with (
+            _only_writer(target, timeout=lock_timeout_seconds),
+            staging_folder(target.parent, prefix=f".{target.name}-") as folder,
+        ):
+            return _build(source, target=target, project_dir=project_dir, folder=folder, memory_limit=memory_limit)
+
+
+def _build(
+    source: WarehouseSource, *, target: Path, project_dir: Path, folder: Path, memory_limit: str
+) -> WarehouseSummary:
+    started = time.perf_counter()
+    built, project = folder / target.name, folder / "project"
+    shutil.copytree(project_dir, project, ignore=shutil.ignore_patterns(GENERATED, "target", "logs", "*.duckdb"))
+    write_generated(project, source)
+    nodes = _run_dbt(project, folder, {"warehouse": str(built), "memory_limit": memory_limit})
+    _refuse_failures(nodes, target)
+    built.chmod(PRIVATE_FILE)
+    _made(target).unlink(missing_ok=True)
+    built.replace(target)
+    with atomic_path(_made(target)) as made:
+        made.write_text(_signature(target, source.identity))
+    return WarehouseSummary(
+        target=target,
+        models=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("model.")),
+        tests=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("test.")),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def is_current(target: Path, identity: str) -> bool:
+    """Tell whether a warehouse is the file that was built last, of what has this identity."""
+    try:
+        return _made(target).read_text() == _signature(target, identity)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _made(target: Path) -> Path:
+    """The file that says what the warehouse beside it was made of, and which file that is."""
+    return target.with_name(f"{target.name}.made")
+
+
+def _signature(target: Path, identity: str) -> str:
+    found = target.stat()
+    return f"{identity} {found.st_size} {found.st_mtime_ns}\n"
 
 
 def write_generated(project_dir: Path, source: WarehouseSource) -> None:
@@ -130,7 +165,7 @@ def write_generated(project_dir: Path, source: WarehouseSource) -> None:
     empty.mkdir(parents=True)
     tables = warehouse_tables(source.tables, project_dir)
     files = {table.name: [_empty(table, empty), *_files(table, source)] for table in tables}
-    write_models(folder, tables=tables, files=files | {VERDICTS: _verdicts(source.lake, empty)})
+    write_models(folder, tables=tables, files=files | {VERDICTS: _verdicts(source, empty)})
 
 
 def _files(table: Table, source: WarehouseSource) -> list[str]:
@@ -155,11 +190,12 @@ def _empty(table: Table, folder: Path) -> str:
     return _escaped_glob(path.absolute())
 
 
-def _verdicts(lake: Lake, folder: Path) -> list[str]:
+def _verdicts(source: WarehouseSource, folder: Path) -> list[str]:
     """The gates' verdicts, and a file without any."""
+    lake = source.lake
     none = folder / f"{VERDICTS}.json"
     none.write_text("[]")
-    written = [lake.store.local(info.key) for info in lake.store.list(f"{VERDICTS}/")]
+    written = [lake.store.local(info.key) for info in lake.store.list(f"{VERDICTS}/") if source.is_verdict(info.key)]
     return [_escaped_glob(path.absolute()) for path in (none, *written)]
 
 
@@ -172,6 +208,7 @@ def _only_writer(target: Path, *, timeout: float) -> Iterator[None]:
     """Hold the lock beside the warehouse; the operating system frees it when a writer dies."""
     path = target.with_name(f"{target.name}.lock")
     deadline = time.monotonic() + timeout
+    path.touch(PRIVATE_FILE)
     with path.open("a") as file:
         while not _locked(file.fileno()):
             if time.monotonic() > deadline:
@@ -194,7 +231,8 @@ def _run_dbt(project_dir: Path, folder: Path, variables: Mapping[str, object]) -
     paths |= {"target-path": folder / "target", "log-path": folder / "logs"}
     options = [f"--{name}={path}" for name, path in paths.items()]
     flags = ["--quiet", "--no-version-check", "--no-partial-parse", "--vars", json.dumps(variables)]
-    done = subprocess.run([*DBT, "build", *options, *flags], cwd=folder, capture_output=True, text=True, check=False)
+    command = [*DBT, "build", *options, *flags]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, umask=0o077)
     results = folder / "target" / "run_results.json"
     if not results.is_file():
         said = "\n".join(output.strip() for output in (done.stdout, done.stderr) if output.strip())[-OUTPUT_SHOWN:]

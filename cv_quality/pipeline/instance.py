@@ -4,7 +4,8 @@ For the demo and for backfills from the command line: the same assets, checks an
 a process per run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
@@ -12,15 +13,16 @@ from shutil import copyfile
 import dagster as dg
 
 from cv_quality.definitions import build_definitions
-from cv_quality.errors import DropError, SettingsError, near
+from cv_quality.errors import DropError, SettingsError, StoreError, near
 from cv_quality.freshness import Freshness
 from cv_quality.lake.lake import TableKey
+from cv_quality.lake.store import PRIVATE_FILE, make_private, typed_faults
 from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partition_of
 from cv_quality.pipeline.sensors import identity_tags, partitions_for
-from cv_quality.planning import Work, due
-from cv_quality.runner import Track
+from cv_quality.planning import Work, due, warehouse_due
+from cv_quality.runner import Track, is_tried
 from cv_quality.stage import JOBS, PUBLISH, Phase, Task, phases_of
 from cv_quality.tasks import TASKS
 from cv_quality.workspace import Workspace
@@ -30,9 +32,12 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 def prepare_home(home: Path) -> Path:
     """Make the instance folder, with its configuration unless one lies there already."""
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        copyfile(Path(__file__).parent / "dagster.yaml", home / "dagster.yaml")
+    own = home / "dagster.yaml"
+    with typed_faults(str(home)):
+        make_private(home)
+        if not own.exists():
+            copyfile(Path(__file__).parent / own.name, own)
+            own.chmod(PRIVATE_FILE)
     return home
 
 
@@ -69,13 +74,15 @@ def materialize_due(
                 work = due(workspace, task, job)
                 for phase in phases_of(job):
                     results += jobs.run_phase(task, phase, work)
-        builds = [(task, due(workspace, task, JOBS[-1])) for task in tasks]
+        builds = [(task, due(workspace, task, JOBS[-1], is_given_up=is_tried)) for task in tasks]
         *before, report, maps = phases_of(JOBS[-1])
         for task, work in builds:
             for phase in (*before, maps):
                 results += jobs.run_phase(task, phase, work)
-        first = next(((task, work[:1]) for task, work in builds if work), None)
-        published = jobs.publish(*first, tasks=tasks) if first else []
+        first = [(task, work[:1]) for task, work in builds if work]
+        if not first and (alone := warehouse_due(workspace, tasks, is_given_up=is_tried)):
+            first = [(tasks[0], [alone])]
+        published = jobs.publish(*first[0], tasks=tasks) if first else []
         results += published
         if all(run.success for run in published):
             for task, work in builds:
@@ -172,5 +179,21 @@ class _Jobs:
         return self.run(task, JOBS[-1], work, label=PUBLISH, only=only, is_attempt=False)
 
 
-def _instance(workspace: Workspace) -> dg.DagsterInstance:
-    return dg.DagsterInstance.from_config(str(prepare_home(workspace.settings.dagster_home)))
+@contextmanager
+def _instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+    """Open the deployment's instance.
+
+    Raises:
+        StoreError: its database cannot be read or written.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    home = workspace.settings.dagster_home
+    try:
+        with dg.DagsterInstance.from_config(str(prepare_home(home))) as instance:
+            yield instance
+    except DBAPIError as error:
+        raise StoreError(
+            f"{home}: the database of the Dagster instance cannot be used: {error.orig}; check that there is room, "
+            "that the folder may be written, and that its files were not changed"
+        ) from error

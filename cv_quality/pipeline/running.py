@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from cv_quality.errors import CvQualityError, StoreError
+from cv_quality.errors import CvQualityError, stops_a_run
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.gates.verdicts import ExpectationResult, Verdict
 from cv_quality.pipeline.partitions import table_key
@@ -41,9 +41,9 @@ def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task
         try:
             results.append(run_stage(workspace, task, stage, key))
             context.log.info(f"{results[-1].stage} {key}: {results[-1].numbers}")
-        except StoreError:
-            raise
         except CvQualityError as error:
+            if stops_a_run(error):
+                raise
             refused[str(key)] = error
     if refused:
         raise _failure(refused)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from cv_quality.pipeline.jobs import job_name
+from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import builds_of, drops_of, partition_of
-from cv_quality.planning import Work, due
-from cv_quality.stage import Task
+from cv_quality.planning import Work, due, warehouse_due
+from cv_quality.stage import JOBS, Task
 from cv_quality.workspace import Workspace
 
 IDENTITY_TAG = "cvq/identity"
@@ -22,12 +23,12 @@ INTERVAL_SECONDS = 2
 """The daemon looks every 5 s; a sensor that asks for exactly that comes a moment early and waits for 10."""
 
 
-def task_sensors(task: Task) -> list[dg.SensorDefinition]:
-    """Define one sensor for each job of the task."""
-    return [_sensor(task, job) for job in task.jobs]
+def task_sensors(task: Task, tasks: Sequence[Task]) -> list[dg.SensorDefinition]:
+    """Define one sensor for each job of the task; the first task's last one looks after the metric tables too."""
+    return [_sensor(task, job, tasks if (task, job) == (tasks[0], JOBS[-1]) else ()) for job in task.jobs]
 
 
-def _sensor(task: Task, job: str) -> dg.SensorDefinition:
+def _sensor(task: Task, job: str, published: Sequence[Task]) -> dg.SensorDefinition:
     name, description = _SENSORS[job]
 
     @dg.sensor(
@@ -38,7 +39,17 @@ def _sensor(task: Task, job: str) -> dg.SensorDefinition:
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult:
-        return _result(context, task, lambda: due(workspace, task, job))
+        def is_given_up(_job: str, work: Work) -> bool:
+            return _is_given_up(context, work)
+
+        def plan_marts() -> list[Work]:
+            work = warehouse_due(workspace, published, is_given_up=is_given_up)
+            return [work] if work else []
+
+        result = _result(context, task, lambda: due(workspace, task, job, is_given_up=is_given_up))
+        if not published or result.run_requests:
+            return result
+        return _result(context, task, plan_marts, only=[spec.key for spec in mart_specs(published)])
 
     return sensor
 
@@ -72,8 +83,20 @@ def partitions_for(task: Task, work: Sequence[Work]) -> dict[dg.DynamicPartition
     }
 
 
-def _result(context: dg.SensorEvaluationContext, task: Task, plan: Callable[[], list[Work]]) -> dg.SensorResult:
-    """A request for every piece of work that is neither done nor under way nor given up."""
+def _result(
+    context: dg.SensorEvaluationContext,
+    task: Task,
+    plan: Callable[[], list[Work]],
+    *,
+    only: Sequence[dg.AssetKey] | None = None,
+) -> dg.SensorResult:
+    """Request every piece of work that is neither done nor under way nor given up.
+
+    Args:
+        task: whose partitions the work is keyed by.
+        plan: the work that is due now.
+        only: the assets to be made, where not all of the job are.
+    """
     attempts = {item: attempt for item in plan() if (attempt := _next_attempt(context, item)) is not None}
     if any(attempt > 1 for attempt in attempts.values()):
         # A run that ended between the plan and the look at the runs has done its work by now.
@@ -85,6 +108,7 @@ def _result(context: dg.SensorEvaluationContext, task: Task, plan: Callable[[], 
                 run_key=f"{item.identity}:attempt{attempt}",
                 tags=identity_tags(item),
                 partition_key=partition_of(item.key),
+                asset_selection=only,
             )
             for item, attempt in attempts.items()
         ],
@@ -94,6 +118,12 @@ def _result(context: dg.SensorEvaluationContext, task: Task, plan: Callable[[], 
             if (new := sorted({*keys}.difference(context.instance.get_dynamic_partitions(str(definition.name)))))
         ],
     )
+
+
+def _is_given_up(context: dg.SensorEvaluationContext, work: Work) -> bool:
+    """Whether no sensor will request this work any more."""
+    records = context.instance.get_run_records(dg.RunsFilter(tags=identity_tags(work)))
+    return len(records) >= MAX_ATTEMPTS and all(record.dagster_run.is_finished for record in records)
 
 
 def _next_attempt(context: dg.SensorEvaluationContext, work: Work) -> int | None:

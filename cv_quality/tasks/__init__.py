@@ -1,12 +1,14 @@
 """The tasks: what is measured, each in a folder of its own. This is their only list."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
 from cv_quality.errors import GateFailed
-from cv_quality.gates.verdicts import require_passed
+from cv_quality.gates.verdicts import is_verdict, judged_keys, read_record, require_passed
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column, Table
 from cv_quality.modality import of_modality
@@ -48,6 +50,25 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     return StageResult("marts", "warehouse", numbers, summary.seconds)
 
 
+def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> bool:
+    """Tell whether the warehouse is there, untouched, and made of what lies in the lake now, if anything does."""
+    from cv_quality.lake.warehouse import is_current
+
+    identity = warehouse_identity(workspace, tasks)
+    return not identity or is_current(workspace.settings.warehouse, identity)
+
+
+def warehouse_identity(workspace: Workspace, tasks: Sequence[Task]) -> str:
+    """Identify all that has passed of what the warehouse reads; empty when nothing has."""
+    from cv_quality.lake.dbt_models import warehouse_tables
+
+    lake, read = workspace.lake, {table.name for table in warehouse_tables(tables_of(tasks).values())}
+    gates = {stage.name for task in tasks for name, stage in task.writers.items() if name in read}
+    verdicts = ((gate, key, read_record(lake, gate, key)) for gate in sorted(gates) for key in judged_keys(lake, gate))
+    passed = [(gate, key, sorted(record.judged.items())) for gate, key, record in verdicts if record and record.passed]
+    return hashlib.sha256(repr(passed).encode()).hexdigest()[:16] if passed else ""
+
+
 def write_dbt_models(workspace: Workspace) -> None:
     """Write the models that follow from the tables into `dbt_project/`, for work with dbt alone."""
     from cv_quality.lake.dbt_models import DBT_PROJECT
@@ -62,14 +83,20 @@ def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "Wa
 
     gates = {name: stage.name for task in tasks for name, stage in task.writers.items()}
 
-    def is_published(table: Table, key: TableKey) -> bool:
+    def may_read(table: Table, key: TableKey) -> bool:
         try:
             require_passed(workspace.lake, gates[table.name], key, tables=[table])
         except GateFailed:
             return False
         return True
 
-    return WarehouseSource(workspace.lake, _of_all_modalities(tasks), is_published)
+    return WarehouseSource(
+        workspace.lake,
+        _of_all_modalities(tasks),
+        may_read,
+        is_verdict=partial(is_verdict, workspace.lake),
+        identity=warehouse_identity(workspace, tasks),
+    )
 
 
 def _of_all_modalities(tasks: Sequence[Task]) -> tuple[Table, ...]:

@@ -5,6 +5,7 @@ What they do is in `cv_quality.drops.ingest` and `validation`; here they are dec
 
 from typing import TYPE_CHECKING
 
+from cv_quality.builds import PARSE_GATE
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -40,6 +41,12 @@ def _delivered(workspace: Workspace, key: TableKey) -> str:
     from cv_quality.drops.manifest import delivered
 
     return delivered(workspace.landing, str(key.drop))
+
+
+def _delivered_files(workspace: Workspace, key: TableKey) -> str:
+    from cv_quality.drops.manifest import files_digest
+
+    return files_digest(workspace.landing, str(key.drop))
 
 
 def _parse(context: StageContext) -> Numbers:
@@ -112,13 +119,14 @@ _PARSE_RULES = (
 )
 
 PARSE = Stage(
-    name="parse",
+    name=PARSE_GATE,
     phase="ingest",
     reads=(),
     writes=(*_RAW, DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE),
     unjudged=_RAW,
     run=_parse,
     source=_delivered,
+    source_files=_delivered_files,
     rules=_PARSE_RULES,
     description="Takes a completed drop in: typed rows by kind, the index of its frames, the quarantine.",
     gate=(

@@ -12,7 +12,7 @@ import pytest
 
 from cv_quality.drops.tables import QUARANTINE_PARSE
 from cv_quality.errors import WarehouseError
-from cv_quality.gates.verdicts import ExpectationResult, Verdict, digest_of, write_verdict
+from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
 from cv_quality.lake import warehouse
 from cv_quality.lake.dbt_models import DBT_PROJECT, mart_sources, warehouse_tables
 from cv_quality.lake.lake import Lake, TableKey
@@ -23,6 +23,7 @@ from cv_quality.settings import Settings
 from cv_quality.tasks import TASKS, open_workspace, tables_of, warehouse_source
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
 from cv_quality.tasks.verification.tables import INTERVALS
+from cv_quality_tests.deployment import digest_of
 from cv_quality_tests.tasks.root_causes.finding_rows import KEY, sound, write_findings
 from cv_quality_tests.tasks.verification.scored_drops import measure, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import random_drop, write_drop

@@ -5,12 +5,13 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from cv_quality.gates.verdicts import Verdict, digest_of, write_verdict
+from cv_quality.gates.verdicts import Verdict, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.pipeline.marts import marts_asset
 from cv_quality.settings import Settings
 from cv_quality.tasks import TASKS, open_workspace
 from cv_quality.tasks.verification.tables import INTERVALS
+from cv_quality_tests.deployment import digest_of
 
 
 def write_passed_interval(lake: Lake, key: TableKey) -> None:

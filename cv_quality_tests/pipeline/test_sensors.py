@@ -18,6 +18,7 @@ from cv_quality_tests.deployment import (
     SENSORS,
     Orchestra,
     deliver,
+    deliver_as,
     open_workspace,
     redeliver,
     with_garbage,
@@ -182,3 +183,45 @@ def test_a_build_waits_for_its_report_until_every_cell_is_scored(evaluated: Orch
     assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.1"]
     evaluated.workspace.lake.store.write_bytes(missing, verdict)
     assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.1", "face-1.2"]
+
+
+def test_after_one_new_drop_each_build_that_reads_it_is_reported_once(evaluated: Orchestra, tiny_landing: Path) -> None:
+    deliver_as(tiny_landing, FIRST_DROP, "2026-08-10_face-1.1_site-a", to=evaluated.workspace)
+    evaluated.work_off_as_the_daemon()
+    assert all(run.result.success for run in evaluated.runs)
+    reports = [run.partition for run in evaluated.runs if run.job == "report_build"]
+    assert sorted(reports) == ["face-1.1", "face-1.2"]
+
+
+def test_a_report_waits_for_drops_of_its_history_and_not_for_work_given_up(
+    evaluated: Orchestra, tiny_landing: Path
+) -> None:
+    evaluated.workspace.report_path("face-1.2").unlink()
+    assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.2"]
+    deliver_as(tiny_landing, FIRST_DROP, "2026-08-10_face-1.1_site-a", to=evaluated.workspace)
+    assert requested(evaluated.tick("measured_build_sensor")) == []
+    for _ in range(MAX_ATTEMPTS):
+        record_run(evaluated, only_request(evaluated.tick("completed_drop_sensor")), dg.DagsterRunStatus.FAILURE)
+    assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.2"]
+
+
+def test_a_warehouse_that_is_gone_is_requested_alone(evaluated: Orchestra) -> None:
+    evaluated.workspace.settings.warehouse.unlink()
+    request = only_request(evaluated.tick("measured_build_sensor"))
+    assert evaluated.launch("report_build", request).success
+    assert {key.path[0] for key in request.asset_selection or ()} == {"marts"}
+    assert evaluated.workspace.settings.warehouse.is_file()
+    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[], [], []]
+
+
+def test_files_delivered_again_under_one_manifest_are_requested_again(orchestra: Orchestra, tiny_landing: Path) -> None:
+    deliver(tiny_landing, FIRST_DROP, to=orchestra.workspace)
+    events = Path(orchestra.workspace.settings.landing) / FIRST_DROP / "events-00000.jsonl.zst"
+    events.write_bytes(events.read_bytes()[:-1] + b"\x00")
+    assert not orchestra.launch("ingest_drop", only_request(orchestra.tick("completed_drop_sensor"))).success
+    assert requested(orchestra.tick("completed_drop_sensor")) == []
+    shutil.copy2(tiny_landing / FIRST_DROP / events.name, events)
+    again = only_request(orchestra.tick("completed_drop_sensor"))
+    assert str(again.run_key).endswith(":attempt1")
+    assert orchestra.launch("ingest_drop", again).success
+    assert requested(orchestra.tick("completed_drop_sensor")) == []

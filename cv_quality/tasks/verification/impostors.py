@@ -1,9 +1,9 @@
 """Every cross-subject pair of a build's drops, counted once: content-addressed blocks of (reference drop, probe drop).
 
-A block is computed when its file is absent and never again: its name is the digest of its two inputs and the threshold
-at which its matches are counted, so a new or corrected drop computes only its own blocks. Counts hold oriented scores,
-the lake's tables native ones. How a block is counted is in `cv_quality.metrics.pairs`; thresholds are found on the sum
-in `cv_quality.metrics.operating_points`.
+A block is computed when its file is absent, or not what was written: its name is the digest of its two inputs and the
+threshold at which its matches are counted, so a new or corrected drop computes only its own blocks. Counts hold
+oriented scores, the lake's tables native ones. How a block is counted is in `cv_quality.metrics.pairs`; thresholds are
+found on the sum in `cv_quality.metrics.operating_points`.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.errors import ObjectNotFound
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.pairs import MatchCounts, PairCounts, Side
 from cv_quality.metrics.score_bins import BINS, ScoreScale
@@ -105,10 +106,11 @@ def count_impostors(
     total, blocks, computed = PairCounts.empty(comparator.scale), 0, 0
     for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
         key = block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=algorithm)
-        if not lake.store.exists(key):
-            _write_block(lake, key, _count(load(left), load(right), modality, threshold))
+        block = _read_block(lake, key, comparator.scale, threshold)
+        if block is None:
+            block = _written_block(lake, key, _count(load(left), load(right), modality, threshold))
             computed += 1
-        total, blocks = total + _read_block(lake, key, comparator.scale, threshold), blocks + 1
+        total, blocks = total + block, blocks + 1
         if total.tail.height > 2 * TAIL_ROWS:
             total = total.trimmed(TAIL_ROWS)
     samples = pl.concat([_no_samples(), *(outline.samples for outline in outlines.values())])
@@ -270,27 +272,40 @@ def _digest(side: Side) -> str:
     return digest.hexdigest()
 
 
-def _write_block(lake: Lake, key: str, counts: PairCounts) -> None:
-    """One file: rows with `bin` and `count` are the histogram, with `score` the tail, with `matches` matches."""
+def _written_block(lake: Lake, key: str, counts: PairCounts) -> PairCounts:
+    """Write a block and give it as it is read.
+
+    Rows with `bin` and `count` are its histogram, with `score` its tail, with `matches` its matches.
+    """
     import polars as pl
 
     filled = np.flatnonzero(counts.histogram)
     histogram = pl.DataFrame({"bin": filled, "count": counts.histogram[filled]})
-    parts = [histogram, counts.tail.sort(pl.all(), descending=True)]
+    tail = counts.tail.sort(pl.all(), descending=True)
+    parts = [histogram, tail]
     if counts.matches is not None:
         parts.append(counts.matches.of_subjects.rename({"count": "matches"}))
     rows = pl.concat(parts, how="diagonal")
+    metadata = {"floor": repr(counts.floor), "digest": _block_digest(rows, counts.floor)}
     with tempfile.TemporaryDirectory(prefix="cvq-block-") as folder:
         path = Path(folder) / "block.parquet"
-        rows.write_parquet(path, compression="zstd", metadata={"floor": repr(counts.floor)})
+        rows.write_parquet(path, compression="zstd", metadata=metadata)
         lake.store.put_file(key, path)
+    return replace(counts, tail=tail)
 
 
-def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float) -> PairCounts:
+def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float) -> PairCounts | None:
+    """The block as it was written; nothing where its file is absent, damaged or of other numbers."""
     import polars as pl
 
-    path = lake.store.local(key)
-    rows, floor = pl.read_parquet(path), float(pl.read_parquet_metadata(path)["floor"])
+    try:
+        path = lake.store.local(key)
+        rows, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
+        floor = float(metadata["floor"])
+        if metadata["digest"] != _block_digest(rows, floor):
+            return None
+    except (ObjectNotFound, KeyError, ValueError, OSError, pl.exceptions.PolarsError):
+        return None
     bins = rows.filter(pl.col("bin").is_not_null())
     tail = rows.filter(pl.col("score").is_not_null()).select("score", "subject_id", "reference_subject_id")
     matches = None
@@ -317,6 +332,17 @@ def _matches_in(trials: "pl.DataFrame", comparator: Comparator) -> MatchCounts |
         return None
     found = trials.filter(trials["n_matches"] > 0).select("subject_id", count="n_matches")
     return MatchCounts(comparator.oriented(float(trials["decision_threshold"][0])), found)
+
+
+def _block_digest(rows: "pl.DataFrame", floor: float) -> str:
+    """Digest of a block's numbers and names, however its file lays them out."""
+    digest = hashlib.sha256(repr((rows.columns, rows.height, floor)).encode())
+    for column in rows:
+        if column.dtype.is_numeric():
+            digest.update(column.fill_null(0).to_numpy().tobytes())
+        else:
+            digest.update(str(column.fill_null("").str.join("\n").first() or "").encode())
+    return digest.hexdigest()
 
 
 def _dense(bins: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
