@@ -19,6 +19,8 @@ MAX_PASSES: Final = 0.02
 """Of the rows where a consequence says "failed", and of all rows that pass, no more than this part passes there."""
 MIN_FAILURES_SHARE: Final = 0.5
 """The values of a consequence that say "failed" hold at least this part of all failures."""
+MIN_NUMBER_SHARE: Final = 0.9
+"""The same of a number, whose extremes may well always fail where it is a cause: worse grows with it."""
 MIN_FAILURES: Final = 10
 """And passes, on each half of the subjects: fewer do not show that nearly all rows fail, or pass."""
 MIN_RANKS_EXPLAINED: Final = 0.98
@@ -50,12 +52,13 @@ def set_apart_consequences(
 
 def _determines_failing(encoded: Encoded, column: EncodedColumn, is_first: Flags) -> SetApartColumn | None:
     halves = [_counts(column, encoded.outcome, rows) for rows in (is_first, ~is_first)]
+    least = MIN_NUMBER_SHARE if column.is_ordered else MIN_FAILURES_SHARE
     for (rows, failures), (other_rows, other_failures) in (halves, halves[::-1]):
         says = _says_failed(column, rows, failures)
         held, failing = float(other_rows[says].sum()), float(other_failures[says].sum())
         passes = float((other_rows - other_failures).sum())
         is_pure = held - failing <= MAX_PASSES * min(held, passes)
-        if min(failing, passes) < MIN_FAILURES or not is_pure or failing < MIN_FAILURES_SHARE * other_failures.sum():
+        if min(failing, passes) < MIN_FAILURES or not is_pure or failing < least * other_failures.sum():
             return None
     rows, failures = (one + other for one, other in zip(*halves, strict=True))
     says = _says_failed(column, rows, failures)

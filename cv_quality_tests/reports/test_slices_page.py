@@ -328,7 +328,9 @@ def test_a_name_steers_no_page_and_no_chart(tmp_path: Path) -> None:
     where = Slice((Predicate(steering, "in", (steering,)),))
     one = replace(FINDINGS.slices[0], where=where, sentence=steering)
     path = tmp_path / "steered.html"
-    write_slices_report(replace(FINDINGS, slices=(one,), outcome=steering), title=steering, target=path)
+    write_slices_report(
+        replace(FINDINGS, slices=(one,), outcome=steering), title=steering, provenance=MADE, target=path
+    )
     page = path.read_text(encoding="utf-8")
     head = page[: page.rindex("<script>")]
     assert not re.search("[\x00\x1b\u202e\ud800]", head)
