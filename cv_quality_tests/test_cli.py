@@ -1,14 +1,18 @@
 """The command line: a tour in its help, one JSON document on standard output, errors that are sentences."""
 
+import hashlib
 import io
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
@@ -295,8 +299,9 @@ def test_the_document_of_slices_has_its_keys_and_reads_back(sliced: Sliced) -> N
     numbers = {"rate", "low", "high", "rest_rate", "support", "subjects", "p_adjusted", "share_of_failures"}
     assert set(item) >= numbers | {"where", "sentence"}
     assert all(isinstance(item[name], int | float) for name in numbers)
-    away = cast("list[Document]", found["explained_away"])
-    assert {"lens is b", "light is dim"} <= set(sentences(found, "explained_away"))
+    away = cast("list[Document]", found["only_combined"])
+    assert {"lens is b", "light is dim"} <= set(sentences(found, "only_combined"))
+    assert not {"lens is b", "light is dim"} & set(sentences(found, "explained_away"))
     assert all(set(each) >= {"column", "value", "rate_before", "rate_after", "by"} for each in away)
 
 
@@ -307,7 +312,52 @@ def test_slices_for_people_are_a_table_and_end_in_one_sentence(sliced: Sliced) -
     assert lines[0].startswith("attempts.parquet: 3,000 rows")
     assert "light is dim and lens is b" in " ".join(result.stdout.split())
     assert lines[-1].startswith("This is real: one slice holds")
-    assert any(line.startswith("lens is b looks bad (") for line in lines)
+    assert any(line.startswith("lens is b is bad only in combination (") for line in lines)
+    assert "5 of 5" in result.stdout
+
+
+def test_a_decision_is_set_apart_and_comes_back_when_it_is_kept(sliced: Sliced, tmp_path: Path) -> None:
+    frame = attempts().with_columns(decision=pl.when("failed").then(pl.lit("reject")).otherwise(pl.lit("accept")))
+    page = tmp_path / "why.html"
+    told = sliced(frame, "--report", str(page))
+    assert "decision is set apart: it nearly determines the outcome" in told.stdout
+    assert "To search it all the same: --keep decision" in told.stdout
+    assert "decision is set apart" in page.read_text()
+    found = document(sliced(frame, "--json"))
+    assert sentences(found) == ["light is dim and lens is b"]
+    assert [item["column"] for item in cast("list[Document]", found["set_apart"])] == ["decision"]
+    assert sentences(document(sliced(frame, "--keep", "decision", "--json"))) == ["decision is reject"]
+    left = document(sliced(frame, "--exclude", "decision", "--json"))
+    assert left["set_apart"] == []
+    assert cast("Document", left["skipped"]).keys() >= {"decision"}
+
+
+def test_a_change_is_not_attributed_to_a_decision_and_says_so(cvq: Cvq, tmp_path: Path) -> None:
+    decided = pl.when("failed").then(pl.lit("reject")).otherwise(pl.lit("accept")).alias("decision")
+    files = [str(tmp_path / name) for name in ("before.parquet", "after.parquet")]
+    for file, rate in zip(files, (0.1, 0.5), strict=True):
+        attempts(rate=rate).with_columns(decided).write_parquet(file)
+    names = ("--outcome", "failed", "--subject", "subject", "--json")
+    found = document(cvq("attribute", *files, *names))
+    parts = [part["condition"] for part in cast("list[Document]", found["parts"])]
+    assert parts == ["light is dim and lens is b", "the rest"]
+    assert str(found["conclusion"]).endswith("Set apart, since it nearly determines the outcome: decision.")
+    left = document(cvq("attribute", *files, *names, "--exclude", "decision"))
+    assert "Set apart" not in str(left["conclusion"])
+
+
+def test_a_page_says_what_made_it_and_of_what(sliced: Sliced, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    assert sliced(attempts(), "--seed", "7", "--report", str(page)).exit_code == 0
+    first, table = page.read_bytes(), tmp_path / "attempts.parquet"
+    html = first.decode()
+    assert f"cvq slices {table} --outcome failed --subject subject --seed 7 --report {page}" in html
+    assert hashlib.sha256(table.read_bytes()).hexdigest() in html
+    assert f"{datetime.fromtimestamp(int(table.stat().st_mtime), UTC):%Y-%m-%d %H:%M} UTC" in html
+    assert f"cv_quality {version('cv-quality')}" in html
+    again = in_a_shell(*shlex.split(html.split("<dt>Made by</dt><dd><code>cvq ")[1].split("</code>")[0]), home=tmp_path)
+    assert again.returncode == 0
+    assert page.read_bytes() == first
 
 
 def test_slices_take_columns_and_a_seed_and_are_written_as_a_page(sliced: Sliced, tmp_path: Path) -> None:

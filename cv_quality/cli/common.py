@@ -6,6 +6,7 @@ the terminal as a command. No command lives here; each group of them has a modul
 
 import json
 import logging
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +121,23 @@ class VisibleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return visible_lines(super().format(record))
+
+
+def command_line() -> str:
+    """Write the command that runs, with what it was given, so that it can be given again."""
+    context, words = click.get_current_context(), list[str]()
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        given = [item for item in (value if isinstance(value, tuple | list) else [value]) if item not in (None, False)]
+        if isinstance(parameter, click.Argument):
+            words += map(str, given)
+        elif given and value != parameter.default:
+            words += (
+                [parameter.opts[0]]
+                if value is True
+                else [text for item in given for text in (parameter.opts[0], str(item))]
+            )
+    return shlex.join(["cvq", str(context.info_name), *words])
 
 
 @contextmanager

@@ -6,8 +6,9 @@ The arithmetic is in `cv_quality.error_analysis.decomposition`; two builds of th
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from cv_quality.error_analysis.decomposition import (
@@ -20,7 +21,7 @@ from cv_quality.error_analysis.decomposition import (
     subject_counts,
     with_whole,
 )
-from cv_quality.error_analysis.slice_report import Kind, figure
+from cv_quality.error_analysis.slice_report import Kind, figure, set_apart_words
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.error_analysis.two_tables import NAMES, read_rows, require_tables, shared_columns
 from cv_quality.metrics.bootstrap_kernels import Floats
@@ -192,6 +193,8 @@ def attribute_tables(
     outcome: str,
     subject: str | None = None,
     columns: Sequence[str] | None = None,
+    exclude: Collection[str] = (),
+    keep: Collection[str] = (),
     slices: Sequence[Slice] | None = None,
     seed: int = 0,
     threads: int = 2,
@@ -204,6 +207,7 @@ def attribute_tables(
     Args:
         before, after, outcome, subject: as of `attribute_change`.
         columns: to search for slices; by default all that both tables have in types that can be compared.
+        exclude, keep: of the search, as of `discovery.find_slices`.
         slices: in the order in which they take their rows; none is a legal answer.
         seed, threads: of the search; the seed also of the bootstrap.
 
@@ -212,18 +216,23 @@ def attribute_tables(
     """
     from cv_quality.error_analysis.discovery import find_slices
 
-    started, found = time.perf_counter(), list[Slice]()
+    started, found, set_apart = time.perf_counter(), list[Slice](), list[str]()
     require_tables(before, after, outcome=outcome, subject=subject)
     if columns is None:
         columns = [name for name in shared_columns(before, after) if name not in (outcome, subject)]
+    search = partial(find_slices, outcome=outcome, subject=subject, keep=keep, seed=seed, threads=threads)
     for table in (after, before) if slices is None and columns else ():
-        answer = find_slices(table, outcome=outcome, subject=subject, columns=columns, seed=seed, threads=threads)
+        # What a search finds in no column left is no slice, but what it is told to search in none is an error.
+        searched = [name for name in columns if name not in set_apart]
+        answer = search(table, columns=searched or columns, exclude=exclude)
+        set_apart += [item.column for item in answer.set_apart if item.column not in set_apart]
         for finding in answer.slices:
             if not any(_are_alike(finding.where, other, (before, after)) for other in found):
                 found.append(finding.where)
     slices = found if slices is None else slices
     answered = attribute_change(before, after, outcome=outcome, subject=subject, slices=slices, seed=seed)
-    return replace(answered, seconds=time.perf_counter() - started)
+    conclusion = " ".join([answered.conclusion, *([set_apart_words(set_apart)] if set_apart else [])])
+    return replace(answered, seconds=time.perf_counter() - started, conclusion=conclusion)
 
 
 def _are_alike(one: Slice, other: Slice, tables: "Sequence[pl.DataFrame]") -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cv_quality.error_analysis.candidate_search import MIN_LIFT, outcome_totals
 from cv_quality.error_analysis.cube import cell_gains
 from cv_quality.error_analysis.discovery import find_slices
+from cv_quality.error_analysis.encoding import Bounds
 from cv_quality.error_analysis.halves import Codes, Flags, Half, split_by_failing
 from cv_quality.error_analysis.holdout import MIN_SUBJECTS, HoldoutResult, holdout_test, holm
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
@@ -171,6 +172,7 @@ def cluster_failures(
     attributes: "pl.DataFrame",
     origins: ArrayLike | None = None,
     seed: int = 0,
+    bounds: Bounds | None = None,
     threads: int = 2,
 ) -> Clusters:
     """Find clusters of rows in an embedding that fail more than the rest, and the slices that describe them.
@@ -190,7 +192,8 @@ def cluster_failures(
         origins: what each row's subject looks like when all is well, shape (n, d), such as the claimed reference's
             template; a row of NaN where unknown. The mean of the subject's rows stands in, failures included: the mean
             over passes alone lies nearer to passes by construction. It cannot show what all rows of a subject share.
-        seed, threads: of the split and the mixtures, and for the search of the description.
+        bounds: of the search of the description, as of `discovery.find_slices`.
+        seed, threads: of the split and the mixtures, and for that search.
 
     Raises:
         SliceError: shapes disagree, a number is not finite, a subject is missing, or a flag is neither true nor false.
@@ -217,7 +220,8 @@ def cluster_failures(
         for item, result, p in zip(enough, results, adjusted, strict=True)
         if result is not None and p <= CONFIRMATION_LEVEL
     ]
-    found = [_cluster(sample, item, points, discovery, seed=seed, threads=threads) for item in confirmed]
+    describe = partial(_described, sample, bounds=bounds, seed=seed, threads=threads)
+    found = [_cluster(sample, item, points, discovery, nearest=describe(item.inside)) for item in confirmed]
     return _answer(sample, found, small, seed=seed, n_candidates=len(candidates))
 
 
@@ -395,7 +399,12 @@ def _standing_out(sample: _Sample, left: Flags, labelings: Sequence[Codes]) -> I
 
 
 def _cluster(
-    sample: _Sample, item: _ClusterCandidate, points: Vectors, discovery: Flags, *, seed: int, threads: int
+    sample: _Sample,
+    item: _ClusterCandidate,
+    points: Vectors,
+    discovery: Flags,
+    *,
+    nearest: "ClusterDescription | None",
 ) -> tuple[Cluster, Flags]:
     rows, n = item.inside & ~discovery, sample.n_subjects
     errors = np.bincount(sample.subjects[rows], weights=sample.is_failure[rows], minlength=n)
@@ -404,7 +413,6 @@ def _cluster(
     assert rate.low is not None
     assert rate.high is not None
     share = float(sample.is_failure[item.inside].sum() / sample.is_failure.sum())
-    nearest = _described(sample, item.inside, seed=seed, threads=threads)
     cluster = Cluster(
         rate=rate.value,
         low=rate.low,
@@ -423,7 +431,9 @@ def _cluster(
     return cluster, item.inside
 
 
-def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> ClusterDescription | None:
+def _described(
+    sample: _Sample, inside: Flags, *, bounds: Bounds | None, seed: int, threads: int
+) -> ClusterDescription | None:
     """The slice that comes nearest to the cluster, among those that the search for "in the cluster" confirms."""
     import polars as pl
 
@@ -433,7 +443,8 @@ def _described(sample: _Sample, inside: Flags, *, seed: int, threads: int) -> Cl
     longest = max(map(len, columns))  # names that are longer are unlike any column's
     flag, subject = "is in the cluster".ljust(longest + 1, "_"), "subject of the row".ljust(longest + 1, "_")
     table = sample.attributes.with_columns(pl.Series(flag, inside), pl.Series(subject, sample.subjects))
-    found = find_slices(table, outcome=flag, subject=subject, columns=columns, seed=seed, threads=threads)
+    search = partial(find_slices, table, outcome=flag, subject=subject, columns=columns, keep=columns)
+    found = search(bounds=bounds, seed=seed, threads=threads)
     described = []
     for item in found.slices:
         rows = table.select(item.where.expression()).to_series().to_numpy()

@@ -1,4 +1,4 @@
-"""Confounders: values that fail more often only since they are correlated with a slice, and adjusted odds ratios.
+"""Confounders: values that fail more often only since they go with a slice, or are a part of it; adjusted odds ratios.
 
 No slice is found here; that is the work of `cv_quality.error_analysis.discovery`.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.cube import Layout
 from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask
-from cv_quality.error_analysis.halves import Flags, Half
+from cv_quality.error_analysis.halves import Flags, Half, Masks
 from cv_quality.error_analysis.holdout import holdout_test
 from cv_quality.error_analysis.slice_report import ConfoundedValue, figure
 from cv_quality.error_analysis.slices import Slice
@@ -24,31 +24,35 @@ MAX_REMAINING_SHARE: Final = 0.5
 """A value is explained by the slices when no more than this part of its excess is left outside of them."""
 MIN_REMAINING_P: Final = 0.01
 MAX_SHOWN: Final = 20
+MIN_SHARED: Final = 0.5
+"""A value is a part of a slice when so much of it, or of the slice's own condition on the column, is in both."""
 CORRELATE_ROWS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedSlice:
-    """A confirmed slice with the rows of the whole table that it holds."""
+    """A confirmed slice, as conditions and as codes, with the rows of the whole table that it holds."""
 
     where: Slice
+    masks: Masks
     inside: Flags
 
 
-def find_confounded(
-    encoded: Encoded, layout: Layout, table: Half, found: Sequence[ConfirmedSlice]
-) -> Iterator[ConfoundedValue]:
+def find_confounded(encoded: Encoded, layout: Layout, found: Sequence[ConfirmedSlice]) -> Iterator[ConfoundedValue]:
     """Find values whose rate is raised over all rows, but not without the rows of the slices; worst first.
+
+    A value that is a condition of one of these slices, or nearly, is bad in combination; the others are not bad at all.
 
     "Raised" is what a reader of a table of rates would call it: a row-level z of 1.96 and 1.15 times the others' rate.
 
     Args:
-        encoded, table: the table, and all its rows.
+        encoded: the table.
         layout: of the count cube, whose conditions are looked at.
         found: the confirmed slices.
     """
     if not found:
         return
+    table = Half.uncoded(encoded)
     single = {item.where.columns[0] for item in found if len(item.where.columns) == 1}
     outside = ~np.logical_or.reduce([item.inside for item in found])
     columns = [(index, column) for index, column in enumerate(encoded.columns) if column.name not in single]
@@ -93,7 +97,9 @@ def _explained(
     failing = [float(table.outcome[rows].sum()) - after.rest_rate * int(np.count_nonzero(rows)) for rows in shared]
     order = np.argsort(-np.array(failing), kind="stable")
     by = tuple(found[int(place)].where.sentence() for place in order if failing[place] >= 0.2 * max(failing))
-    where = Slice(column.predicates(mask))
+    combined = tuple(item.where.sentence() for item in found if _is_part(encoded, index, inside, item))
+    by, where = combined or by, Slice(column.predicates(mask))
+    words = "is bad only in combination" if combined else "looks bad"
     high, left, others = (figure(item, encoded.kind) for item in (before, after.rate, after.rest_rate))
     return ConfoundedValue(
         column=column.name,
@@ -103,8 +109,17 @@ def _explained(
         rate_after=after.rate,
         rest_rate=after.rest_rate,
         by=by,
-        sentence=f"{where.sentence()} looks bad ({high}); without {' or '.join(by)} it is {left}, the others {others}.",
+        sentence=f"{where.sentence()} {words} ({high}); without {' or '.join(by)} it is {left}, the others {others}.",
+        is_part=bool(combined),
     )
+
+
+def _is_part(encoded: Encoded, index: int, inside: Flags, item: ConfirmedSlice) -> bool:
+    """Whether a value of a column is, for the most part, the slice's own condition on that column."""
+    if index not in item.masks:
+        return False
+    own = encoded.inside({index: item.masks[index]})
+    return int((inside & own).sum()) >= MIN_SHARED * min(int(inside.sum()), int(own.sum()))
 
 
 def adjusted_odds(

@@ -1,27 +1,35 @@
 """The slice search: which slices of a table fail more than the rest, and which values are only correlated with them.
 
-Subjects are split in two halves (`halves`); candidates of each (`candidate_search`) are tested on the other
-(`holdout`), near-duplicates are merged (`near_duplicates`), and confounded values are told apart (`confounders`).
+Consequences of the outcome are set apart (`consequences`), slices are searched on several splits of the subjects
+(`splits`), and values that only go with them, or are a part of them, are told apart (`confounders`).
 """
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cv_quality.error_analysis.candidate_search import CONDITION_PENALTY, Candidate, keep_homogeneous, search_candidates
+from cv_quality.error_analysis.candidate_search import CONDITION_PENALTY
 from cv_quality.error_analysis.confounders import ConfirmedSlice, adjusted_odds, find_confounded
+from cv_quality.error_analysis.consequences import set_apart_consequences
 from cv_quality.error_analysis.cube import Layout, lay_out
-from cv_quality.error_analysis.encoding import Encoded, encode
-from cv_quality.error_analysis.halves import Flags, Half, Masks, split_by_failures
-from cv_quality.error_analysis.holdout import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
-from cv_quality.error_analysis.near_duplicates import HoldoutCandidate, merge_near_duplicates
-from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport, figure
-from cv_quality.errors import SliceError
+from cv_quality.error_analysis.encoding import Bounds, Encoded, encode
+from cv_quality.error_analysis.halves import Flags, Half, Masks
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS
+from cv_quality.error_analysis.slice_report import (
+    ConfoundedValue,
+    InsufficientSlice,
+    SetApartColumn,
+    SliceFinding,
+    SliceReport,
+    figure,
+    set_apart_words,
+)
+from cv_quality.error_analysis.splits import SPLITS, StableSlice, agree, search_splits
+from cv_quality.errors import SliceError, near
 from cv_quality.metrics.rates import clustered_rate
 
 if TYPE_CHECKING:
@@ -36,20 +44,27 @@ def find_slices(
     outcome: str,
     subject: str | None = None,
     columns: Sequence[str] | None = None,
+    exclude: Collection[str] = (),
+    keep: Collection[str] = (),
+    bounds: Bounds | None = None,
     seed: int = 0,
     threads: int = 2,
 ) -> SliceReport:
     """Find slices of up to three conditions (a fourth where it sharpens one) that fail more than the rest of the table.
 
     Candidates of each half of the subjects are tested on the other half: one-sided, clustered by subject, adjusted by
-    Holm over all candidates at a level of 0.5 %. A slice with fewer than 20 subjects is never confirmed.
+    Holm over all candidates at a level of 0.5 %, on several splits of the subjects, of which most must agree. A slice
+    with fewer than 20 subjects is never confirmed. A column that nearly determines the outcome is not searched.
 
     Args:
         table: one row an attempt, or whatever fails; read a column at a time.
         outcome: true or 1 for a failure, or a number that is worse the higher it is (a loss).
         subject: whose row it is; rows of one subject are not independent. None takes every row for itself.
         columns: where conditions are looked for; by default all others.
-        seed, threads: of the split, and for counting.
+        exclude: columns that are left out.
+        keep: columns that are searched though they nearly determine the outcome.
+        bounds: by column, thresholds that are taken where they part nearly the same rows.
+        seed, threads: of the splits, and for counting.
 
     Raises:
         SliceError: no such column, no rows, an outcome that is no flag and no number or has nulls, no column to search.
@@ -62,12 +77,19 @@ def find_slices(
     ['light is dim and lens is b']
     """
     started = time.perf_counter()
-    encoded = encode(table.lazy(), outcome=outcome, subject=subject, columns=columns)
+    schema = table.lazy().collect_schema()
+    for name in (*exclude, *keep):
+        if name not in schema:
+            raise SliceError(f"the table has no column {name!r} to leave out or to keep: {near(name, schema)}")
+    wanted = [name for name in (schema if columns is None else columns) if name not in exclude]
+    encoded = encode(table.lazy(), outcome=outcome, subject=subject, columns=wanted, bounds=bounds)
     if not encoded.columns and not encoded.skipped:
-        raise SliceError("the table has no column but the outcome and the subject: nothing can describe a slice")
+        named = "the outcome and the subject" + (" and those left out" if exclude else "")
+        raise SliceError(f"the table has no column but {named}: nothing can describe a slice")
+    encoded, set_apart = set_apart_consequences(encoded, keep=keep, seed=seed)
     found = _Found()
     if encoded.columns and encoded.n_subjects > 1 and float(encoded.outcome.var()) > 0:
-        found = _search(encoded, seed=seed, threads=threads)
+        found = _search(encoded, bounds=bounds or {}, seed=seed, threads=threads)
     return SliceReport(
         n_rows=encoded.n_rows,
         n_subjects=None if subject is None else encoded.n_subjects,
@@ -78,8 +100,11 @@ def find_slices(
         slices=found.slices,
         insufficient=found.insufficient,
         explained_away=found.confounded,
-        skipped=encoded.skipped,
-        conclusion=_conclusion(encoded, found),
+        only_combined=found.combined,
+        set_apart=set_apart,
+        skipped=encoded.skipped | dict.fromkeys(exclude, "left out by request"),
+        conclusion=_conclusion(encoded, found, set_apart),
+        n_splits=SPLITS,
         seed=seed,
         seconds=round(time.perf_counter() - started, 3),
     )
@@ -90,76 +115,41 @@ class _Found:
     slices: tuple[SliceFinding, ...] = ()
     insufficient: tuple[InsufficientSlice, ...] = ()
     confounded: tuple[ConfoundedValue, ...] = ()
+    combined: tuple[ConfoundedValue, ...] = ()
 
 
-def _search(encoded: Encoded, *, seed: int, threads: int) -> _Found:
-    is_first = split_by_failures(encoded, seed=seed)
-    halves = Half.of(encoded, is_first), Half.of(encoded, ~is_first)
-    layout = lay_out(encoded, n_rows=max(half.n_rows for half in halves), condition_penalty=CONDITION_PENALTY)
-
-    def candidates_of(half: Half) -> list[Candidate]:
-        return list(search_candidates(half, encoded, layout, threads=max(1, threads // len(halves))))
-
-    with ThreadPoolExecutor(min(threads, len(halves))) as pool:
-        candidates = list(pool.map(candidates_of, halves))
-    tested, few = list[HoldoutCandidate](), list[Masks]()
-    for found_on, holdout in ((0, 1), (1, 0)):
-        rest = np.ones(halves[holdout].n_rows, np.bool_)
-        for candidate in candidates[found_on]:
-            masks = keep_homogeneous(halves[holdout], encoded.columns, candidate.masks)
-            result = _tested(encoded, halves[holdout], replace(candidate, masks=masks), holdout, rest)
-            if result is None:
-                few.append(masks)
-            else:
-                tested.append(result)
-            rest &= ~halves[holdout].inside(masks)
-    slices = _slice_findings(encoded, halves, layout, merge_near_duplicates(encoded, halves, tested))
-    none = np.empty((0, 0), np.uint8)
-    table = Half(none, encoded.outcome, encoded.subjects, encoded.n_subjects, encoded.kind == "rate")
-    confirmed = [ConfirmedSlice(item.where, encoded.inside(masks)) for item, masks in slices]
+def _search(encoded: Encoded, *, bounds: Bounds, seed: int, threads: int) -> _Found:
+    layout = lay_out(encoded, n_rows=(encoded.n_rows + 1) // 2, condition_penalty=CONDITION_PENALTY)
+    splits = search_splits(encoded, layout, seed=seed, threads=threads)
+    slices = _slice_findings(encoded, layout, agree(encoded, splits, bounds=bounds))
+    confirmed = [ConfirmedSlice(item.where, masks, encoded.inside(masks)) for item, masks in slices]
+    confounded = list(find_confounded(encoded, layout, confirmed))
     return _Found(
         tuple(item for item, _ in slices),
-        tuple(_insufficient(encoded, few, confirmed)),
-        tuple(find_confounded(encoded, layout, table, confirmed)),
+        tuple(_insufficient(encoded, splits[0].insufficient, confirmed)),
+        tuple(item for item in confounded if not item.is_part),
+        tuple(item for item in confounded if item.is_part),
     )
 
 
-def _tested(encoded: Encoded, half: Half, candidate: Candidate, holdout: int, rest: Flags) -> HoldoutCandidate | None:
-    """The candidate, pruned, with its holdout test; None where it holds too few subjects.
-
-    Where it holds enough subjects, but the slices before it leave too few on the holdout half, nothing is shown.
-    """
-    pruned = prune_conditions(half, candidate.masks, rest)
-    inside = half.inside(pruned)
-    result = holdout_test(half, inside & rest, rest & ~inside)
-    if _n_subjects(encoded, encoded.inside(pruned)) < MIN_SUBJECTS:
-        return None
-    if result is None or result.subjects < MIN_SUBJECTS // 2:
-        result = HoldoutResult(0, 0.0, 0.0, 0, 1.0)
-    looks = 1 if len(pruned) == len(candidate.masks) else 2 ** len(candidate.masks) - 2
-    return HoldoutCandidate(pruned, holdout, result, candidate.weight, looks)
-
-
-def _slice_findings(
-    encoded: Encoded, halves: tuple[Half, Half], layout: Layout, kept: Sequence[HoldoutCandidate]
-) -> list[tuple[SliceFinding, Masks]]:
+def _slice_findings(encoded: Encoded, layout: Layout, kept: Sequence[StableSlice]) -> list[tuple[SliceFinding, Masks]]:
     """The confirmed slices, by the failures that each holds beyond what the rest's rate lets expect."""
 
-    def excess(item: HoldoutCandidate) -> float:
-        inside = encoded.outcome[encoded.inside(item.masks)]
-        return float(inside.sum()) - item.result.rest_rate * len(inside)
+    def excess(one: StableSlice) -> float:
+        inside = encoded.outcome[encoded.inside(one.item.masks)]
+        return float(inside.sum()) - one.item.result.rest_rate * len(inside)
 
-    rests = [np.ones(half.n_rows, np.bool_) for half in halves]
-    found = []
-    for item in sorted(kept, key=excess, reverse=True):
-        for each, other in zip(rests, halves, strict=True):
-            each &= ~other.inside(item.masks)
-        found.append((_finding(encoded, halves[item.holdout], layout, item, rests[item.holdout]), item.masks))
+    table, rest, found = Half.uncoded(encoded), np.ones(encoded.n_rows, np.bool_), []
+    for one in sorted(kept, key=excess, reverse=True):
+        rest &= ~encoded.inside(one.item.masks)
+        finding = _finding(encoded, table.take(one.holdout_rows), layout, one, rest[one.holdout_rows])
+        found.append((finding, one.item.masks))
     return found
 
 
-def _finding(encoded: Encoded, half: Half, layout: Layout, item: HoldoutCandidate, rest: Flags) -> SliceFinding:
-    where, inside, everywhere = encoded.slice_of(item.masks), half.inside(item.masks), encoded.inside(item.masks)
+def _finding(encoded: Encoded, half: Half, layout: Layout, one: StableSlice, rest: Flags) -> SliceFinding:
+    where, everywhere = encoded.slice_of(one.item.masks), encoded.inside(one.item.masks)
+    inside = everywhere[one.holdout_rows]
     rate, low, high = _interval(half, inside)
     odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
     above = encoded.outcome - encoded.outcome.min()
@@ -172,9 +162,10 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, item: HoldoutCandidat
         failures=float(half.outcome[inside].sum()),
         trials=int(inside.sum()),
         support=int(everywhere.sum()),
-        subjects=_n_subjects(encoded, everywhere),
-        p_adjusted=item.p_adjusted,
+        subjects=encoded.n_subjects_of(everywhere),
+        p_adjusted=one.item.p_adjusted,
         share_of_failures=float(above[everywhere].sum() / above.sum()),
+        stability=one.stability,
         adjusted_odds_ratio=odds,
         adjusted_for=correlate,
     )
@@ -208,7 +199,7 @@ def _insufficient(
         shown += 1
         where, rest = encoded.slice_of(masks), rest & ~inside
         rate, rest_rate = (float(encoded.outcome[rows].mean()) for rows in (inside, rest))
-        subjects = _n_subjects(encoded, inside)
+        subjects = encoded.n_subjects_of(inside)
         people = _unit(encoded) if subjects != 1 else _unit(encoded).removesuffix("s")
         sentence = (
             f"{where.sentence()}: {figure(rate, encoded.kind)} against {figure(rest_rate, encoded.kind)} elsewhere, "
@@ -216,13 +207,6 @@ def _insufficient(
         )
         if rate > rest_rate:
             yield InsufficientSlice(where, rate, rest_rate, int(inside.sum()), subjects, sentence)
-
-
-def _n_subjects(encoded: Encoded, inside: Flags) -> int:
-    """Subjects with a row inside; rows where none are named."""
-    if encoded.subjects is None:
-        return int(np.count_nonzero(inside))
-    return int(np.count_nonzero(np.bincount(encoded.subjects[inside])))
 
 
 def _unit(encoded: Encoded) -> str:
@@ -237,11 +221,22 @@ def _sentence(item: SliceFinding, encoded: Encoded) -> str:
     return (
         f"Where {item.where.sentence()}, {rate} {verb} ({counts} held-out rows, 95 % interval {low} to {high}), "
         f"against {rest} elsewhere; {item.support:,} rows{people} with "
-        f"{100 * item.share_of_failures:.0f} % of all failures."
+        f"{100 * item.share_of_failures:.0f} % of all failures. {_stability(item)}"
     )
 
 
-def _conclusion(encoded: Encoded, found: _Found) -> str:
+def _stability(item: SliceFinding) -> str:
+    holding = round(item.stability * SPLITS)
+    same = "It holds, to within a fifth of its rows," if holding < SPLITS else "It holds"
+    return f"{same} in {f'{holding} of {SPLITS}' if holding < SPLITS else f'all {SPLITS}'} splits of the subjects."
+
+
+def _conclusion(encoded: Encoded, found: _Found, set_apart: Sequence[SetApartColumn]) -> str:
+    said = _search_conclusion(encoded, found)
+    return f"{said} {set_apart_words([item.column for item in set_apart])}" if set_apart else said
+
+
+def _search_conclusion(encoded: Encoded, found: _Found) -> str:
     rows = f"{encoded.n_rows:,} rows"
     if encoded.subjects is not None:
         rows += f" of {encoded.n_subjects:,} {'subject' if encoded.n_subjects == 1 else 'subjects'}"

@@ -7,13 +7,13 @@ constant) is left out here, with the reason; the rest is searched in `cv_quality
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.slice_report import Kind
-from cv_quality.error_analysis.slices import Predicate, Slice, Value, is_missing
+from cv_quality.error_analysis.slices import Predicate, Slice, Value, epoch_words, is_missing
 from cv_quality.errors import SliceError, near
 from cv_quality.metrics.bootstrap_kernels import Codes
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 """Which of the 256 codes of a column a condition holds for."""
+Bounds = Mapping[str, Sequence[float]]
+"""Thresholds by column that are taken where they part nearly the same rows: those declared, or said before."""
 
 MAX_CODES: Final = 254
 MIN_ROWS, MIN_SHARE = 5, 1e-3
@@ -64,6 +66,15 @@ class EncodedColumn:
     @property
     def n_codes(self) -> int:
         return 1 + max(len(self.labels) - 1, len(self.edges), self.missing or 0, self.other or 0)
+
+    def with_bound(self, mask: Mask, bound: float) -> Mask | None:
+        """Move the bound of a one-sided condition; None for another condition, or where `bound` is no edge."""
+        held = np.flatnonzero(mask[: self.n_codes])
+        is_run = self.is_ordered and len(held) == held[-1] - held[0] + 1 and self.missing not in held
+        if not is_run or (held[0] > 0) == (held[-1] < len(self.edges)) or bound not in self.edges:
+            return None
+        codes, edge = np.arange(len(mask)), self.edges.index(bound)
+        return codes <= edge if held[0] == 0 else (codes > edge) & (codes <= len(self.edges))
 
     def predicates(self, mask: Mask) -> tuple[Predicate, ...]:
         """Name the conditions that hold for exactly the codes in `mask`: one, or two bounds of an interval."""
@@ -109,13 +120,24 @@ class Encoded:
             inside &= mask[self.columns[column].codes]
         return inside
 
+    def n_subjects_of(self, inside: NDArray[np.bool_]) -> int:
+        """Count the subjects with a row inside; rows where no subjects are named."""
+        if self.subjects is None:
+            return int(np.count_nonzero(inside))
+        return int(np.count_nonzero(np.bincount(self.subjects[inside])))
+
     def slice_of(self, masks: Mapping[int, Mask]) -> Slice:
         """Name a slice, given as a mask of codes by index of the column: its conditions in the order of the columns."""
         return Slice(tuple(item for index in sorted(masks) for item in self.columns[index].predicates(masks[index])))
 
 
 def encode(
-    table: "pl.LazyFrame", *, outcome: str, subject: str | None = None, columns: Sequence[str] | None = None
+    table: "pl.LazyFrame",
+    *,
+    outcome: str,
+    subject: str | None = None,
+    columns: Sequence[str] | None = None,
+    bounds: Bounds | None = None,
 ) -> Encoded:
     """Encode the columns of a table, read one by one.
 
@@ -124,6 +146,7 @@ def encode(
         outcome: true or 1 for a failure, or a loss.
         subject: whose row it is; None takes every row for itself.
         columns: what may describe a slice; by default every column but the outcome and the subject.
+        bounds: thresholds that the search may choose, beside its own.
 
     Raises:
         SliceError: no such column, no row, or an outcome or subject that cannot be used.
@@ -136,7 +159,9 @@ def encode(
     subjects, n_subjects = (None, len(values)) if subject is None else _subjects(_read(table, subject), name=subject)
     names = dict.fromkeys(schema if columns is None else columns)
     searched = [name for name in names if name not in (outcome, subject)]
-    found = {name: _column(_read(table, name), name, subjects, n_subjects) for name in searched}
+    further, found = bounds or {}, dict[str, EncodedColumn | str]()
+    for name in searched:
+        found[name] = _column(_read(table, name), name, subjects, n_subjects, bounds=further.get(name, ()))
     return Encoded(
         columns=tuple(item for item in found.values() if isinstance(item, EncodedColumn)),
         skipped={name: item for name, item in found.items() if isinstance(item, str)},
@@ -197,7 +222,9 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
     return codes.to_numpy(), len(known)
 
 
-def _column(values: "pl.Series", name: str, subjects: Codes | None, n_subjects: int) -> EncodedColumn | str:
+def _column(
+    values: "pl.Series", name: str, subjects: Codes | None, n_subjects: int, *, bounds: Sequence[float]
+) -> EncodedColumn | str:
     """The column as codes, or the reason why it is not searched."""
     import polars as pl
 
@@ -211,6 +238,8 @@ def _column(values: "pl.Series", name: str, subjects: Codes | None, n_subjects: 
     n_values = values.drop_nulls().n_unique()
     if n_values + (n_known < len(values)) < 2:
         return "constant"
+    if _is_time(values, name):
+        return _numbers(values, name=name, n_values=n_values, bounds=bounds)
     is_whole = not values.dtype.is_float() or bool((values.drop_nulls() % 1 == 0).all())
     if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, MAX_LISTED_VALUES):
         return f"an identifier: {n_values} values in {n_known} rows"
@@ -221,8 +250,15 @@ def _column(values: "pl.Series", name: str, subjects: Codes | None, n_subjects: 
         if pairs.n_unique() == n_values:
             return f"an identifier of the subjects: {n_values} values for {n_subjects}"
     if values.dtype.is_numeric():
-        return _numbers(values, name=name, n_values=n_values)
+        return _numbers(values, name=name, n_values=n_values, bounds=bounds)
     return _values(values, name=name)
+
+
+def _is_time(values: "pl.Series", name: str) -> bool:
+    """Whether a column holds points in time as numbers, which name no row though each may occur once."""
+    if not values.dtype.is_numeric():
+        return False
+    return all(epoch_words(name, cast("float", value)) for value in (values.min(), values.max()))
 
 
 def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
@@ -243,7 +279,7 @@ def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
     return EncodedColumn(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
 
 
-def _numbers(values: "pl.Series", *, name: str, n_values: int) -> EncodedColumn | str:
+def _numbers(values: "pl.Series", *, name: str, n_values: int, bounds: Sequence[float]) -> EncodedColumn | str:
     """Codes by rising bins; `searchsorted` from the left puts x <= edge below it."""
     import polars as pl
 
@@ -252,7 +288,7 @@ def _numbers(values: "pl.Series", *, name: str, n_values: int) -> EncodedColumn 
     if len(few) == 1 and math.isfinite(few[0]):
         return EncodedColumn(name, values.is_null().cast(pl.UInt8).to_numpy(), (few[0], None), (), None, None)
     labels: tuple[Value, ...] = tuple(few) if all(math.isfinite(value) for value in few) else ()
-    edges = _edges_between(few) if few else _edges(known.cast(pl.Float64).to_numpy())
+    edges = _edges_between(few) if few else _edges(known.cast(pl.Float64).to_numpy(), bounds)
     if not len(edges):
         return "nearly constant"
     numbers = values.cast(pl.Float64).fill_null(0.0).to_numpy()
@@ -270,15 +306,19 @@ def _edges_between(values: Sequence[float]) -> NDArray[np.float64]:
     return np.array([*below, *(finite if values[-1] == math.inf else finite[:-1])], np.float64)
 
 
-def _edges(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distinct finite quantiles, each the roundest number that parts the same rows to within a fraction of a step."""
+def _edges(numbers: NDArray[np.float64], bounds: Sequence[float]) -> NDArray[np.float64]:
+    """Distinct finite quantiles, each the roundest number that parts the same rows to within a fraction of a step.
+
+    Bounds that part some rows are edges too.
+    """
     step = max(1, len(numbers) // QUANTILE_SAMPLE)
     sample = np.sort(numbers[::step])
     inner = (FINE_QUANTILES * len(sample)).astype(np.int64).clip(0, len(sample) - 2)
     slack = max(1, len(sample) // 4000)
     above = sample[np.minimum(inner + slack, len(sample) - 1)]
     edges = [_roundest(low, high) for low, high in zip(sample[inner], above, strict=True)]
-    return np.unique([edge for edge in edges if math.isfinite(edge) and sample[0] <= edge < sample[-1]])
+    chosen = [edge for edge in (*edges, *bounds) if math.isfinite(edge) and sample[0] <= edge < sample[-1]]
+    return np.unique(np.array(chosen, np.float64))[: MAX_CODES - 1]
 
 
 def _roundest(low: float, high: float) -> float:

@@ -45,6 +45,12 @@ class Half:
         subjects = None if encoded.subjects is None else encoded.subjects[rows]
         return cls(codes, encoded.outcome[rows], subjects, encoded.n_subjects, encoded.kind == "rate")
 
+    @classmethod
+    def uncoded(cls, encoded: Encoded) -> "Half":
+        """Take all rows of a table without the codes of its columns, for tests of rows that are known."""
+        codes = np.empty((0, encoded.n_rows), np.uint8)
+        return cls(codes, encoded.outcome, encoded.subjects, encoded.n_subjects, encoded.kind == "rate")
+
     @property
     def n_rows(self) -> int:
         return len(self.outcome)

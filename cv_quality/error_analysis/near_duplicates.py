@@ -60,14 +60,9 @@ def merge_near_duplicates(
         encoded, halves: the table, and the halves of its subjects.
         candidates: of both halves, tested.
     """
-
-    def penalised_gain(item: HoldoutCandidate) -> float:
-        joined = [int(mask.sum()) - 1 for column, mask in item.masks.items() if not encoded.columns[column].is_ordered]
-        return total_gain(encoded, item.masks) - WORDING_PENALTY * (len(item.masks) + sum(joined))
-
     adjusted = [item for holdout in (0, 1) for item in _adjusted(candidates, holdout)]
     confirmed = [item for item in adjusted if item.p_adjusted <= CONFIRMATION_LEVEL]
-    ranked = sorted(confirmed, key=penalised_gain, reverse=True)
+    ranked = sorted(confirmed, key=lambda item: -wording_gain(encoded, item.masks))
     return _jointly_confirmed(encoded, halves, _reworded(encoded, _distinct(encoded, _merged(encoded, ranked))))
 
 
@@ -83,6 +78,12 @@ def _adjusted(candidates: Sequence[HoldoutCandidate], holdout: int) -> list[Hold
 def total_gain(encoded: Encoded, masks: Masks) -> float:
     """Compute the log-likelihood that a slice gains by a rate of its own over the whole table."""
     return _gain(encoded, encoded.inside(masks), np.ones(encoded.n_rows, np.bool_))
+
+
+def wording_gain(encoded: Encoded, masks: Masks) -> float:
+    """Compute what a wording gains over the whole table, less the penalty of its conditions and joined values."""
+    joined = [int(mask.sum()) - 1 for column, mask in masks.items() if not encoded.columns[column].is_ordered]
+    return total_gain(encoded, masks) - WORDING_PENALTY * (len(masks) + sum(joined))
 
 
 def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:

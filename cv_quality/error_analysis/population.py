@@ -6,7 +6,7 @@ written to its tables is in `cv_quality.tasks.root_causes`; examples are chosen 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cv_quality.error_analysis.attribution import Attribution
     from cv_quality.error_analysis.clusters import Clusters
+    from cv_quality.error_analysis.encoding import Bounds
     from cv_quality.error_analysis.slice_report import SliceReport
     from cv_quality.modality import Dimension
 
@@ -50,7 +51,8 @@ class Population:
         columns: conditions, in the order in which they are searched.
         key: columns that identify a row; none where no row is shown as an example.
         score: column of the score that decided, where there is one.
-        dimensions: declarations of conditions, as far as there are any.
+        dimensions: declarations of conditions, as far as there are any. What is declared a condition is searched even
+            where it determines the outcome, and the edges of its bands are thresholds that the search prefers.
     """
 
     outcome: Outcome
@@ -74,6 +76,11 @@ class Population:
                 raise SliceError(f"population {self.outcome.name!r} has no column {name!r}; {near(name, known)}")
 
     @property
+    def bounds(self) -> "Bounds":
+        """The edges of the declared bands, by column."""
+        return {item.name: item.bands.edges for item in self.dimensions if item.bands}
+
+    @property
     def is_failure(self) -> NDArray[np.bool_]:
         """Whether each row fails: its flag, or a loss above the mean of all rows."""
         import polars as pl
@@ -83,18 +90,37 @@ class Population:
         return np.asarray(values > limit)
 
 
-def search_slices(population: Population, *, seed: int = 0, threads: int = 2) -> "SliceReport":
+def search_slices(
+    population: Population, *, found: Sequence[Slice] = (), seed: int = 0, threads: int = 2
+) -> "SliceReport":
     """Search the slices of a population; see `cv_quality.error_analysis.discovery.find_slices`.
 
     Args:
         population: what is searched.
-        seed, threads: of the split of its units, and for counting.
+        found: slices of another search, whose thresholds are taken where they part nearly the same rows.
+        seed, threads: of the splits of its units, and for counting.
     """
     from cv_quality.error_analysis.discovery import find_slices
 
     columns, unit, failed = population.columns, population.unit, population.failed
-    table = population.rows.select(*columns, unit, failed)
-    return find_slices(table, outcome=failed, subject=unit, columns=columns, seed=seed, threads=threads)
+    return find_slices(
+        population.rows.select(*columns, unit, failed),
+        outcome=failed,
+        subject=unit,
+        columns=columns,
+        keep=[name for item in population.dimensions for name in (item.name, item.level_column) if name in columns],
+        bounds=bounds_of(population, found),
+        seed=seed,
+        threads=threads,
+    )
+
+
+def bounds_of(population: Population, found: Sequence[Slice]) -> "Bounds":
+    """List the thresholds that a search prefers: those of slices found before, then those that are declared."""
+    bounds = {name: list(edges) for name, edges in population.bounds.items()}
+    for predicate in (item for where in reversed(found) for item in where.where if item.op in ("<=", ">")):
+        bounds.setdefault(predicate.column, []).insert(0, cast("float", predicate.value))
+    return bounds
 
 
 def attribute(before: Population, after: Population, *, slices: Sequence[Slice], seed: int = 0) -> "Attribution":
@@ -112,13 +138,20 @@ def attribute(before: Population, after: Population, *, slices: Sequence[Slice],
 
 
 def cluster(
-    population: Population, vectors: ArrayLike, *, origins: ArrayLike | None = None, seed: int = 0, threads: int = 2
+    population: Population,
+    vectors: ArrayLike,
+    *,
+    origins: ArrayLike | None = None,
+    found: Sequence[Slice] = (),
+    seed: int = 0,
+    threads: int = 2,
 ) -> "Clusters":
     """Cluster a population in an embedding; see `cv_quality.error_analysis.clusters.cluster_failures`.
 
     Args:
         population, vectors: what is clustered, and the vectors of its rows, shape (n, d).
         origins: what each row's unit looks like when all is well, shape (n, d); NaN where unknown.
+        found: slices whose thresholds are taken where they part nearly the same rows.
         seed, threads: of the split of its units and the mixtures, and for the search of descriptions.
     """
     from cv_quality.error_analysis.clusters import cluster_failures
@@ -129,6 +162,7 @@ def cluster(
         subjects=population.rows[population.unit].to_list(),
         attributes=population.rows.select(population.columns),
         origins=origins,
+        bounds=bounds_of(population, found),
         seed=seed,
         threads=threads,
     )

@@ -3,6 +3,7 @@
 How slices are found is in `cv_quality.error_analysis.discovery`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -30,6 +31,7 @@ class SliceFinding(Result):
         p_adjusted: of the one-sided test against the rest, adjusted by Holm over all candidates.
         share_of_failures: the part of all failures of the table that lies in the slice; of a loss, of what is above the
             smallest one.
+        stability: the share of the search's splits of the subjects that confirm a slice of equal or nearly equal rows.
         adjusted_odds_ratio: Mantel-Haenszel odds ratio over the strata of the strongest correlate, `adjusted_for`; None
             where there is none, or for a loss.
     """
@@ -45,6 +47,7 @@ class SliceFinding(Result):
     subjects: int
     p_adjusted: float
     share_of_failures: float
+    stability: float
     adjusted_odds_ratio: float | None = None
     adjusted_for: str | None = None
     sentence: str = ""
@@ -70,13 +73,14 @@ class InsufficientSlice(Result):
 
 @dataclass(frozen=True, slots=True)
 class ConfoundedValue(Result):
-    """A value that fails more often only since it is correlated with slices: not without the rows of those in `by`.
+    """A value that fails more often only since it goes with slices: not without the rows of those in `by`.
 
     Attributes:
         where: the condition: the value alone, or a bound of a number.
         rate_before, rate_after: its rate over all its rows, and over those outside of the slices found.
         rest_rate: the rate of the other values outside of the slices found.
-        by: the slices that hold most of the value's failures, as sentences.
+        by: the slices that hold most of the value's failures, or those that it is a part of, as sentences.
+        is_part: whether it is a condition of those slices, or nearly: bad, but only in combination.
     """
 
     column: str
@@ -87,9 +91,25 @@ class ConfoundedValue(Result):
     rest_rate: float
     by: tuple[str, ...]
     sentence: str
+    is_part: bool = False
 
     def to_dict(self) -> dict[str, JsonValue]:
         return {**Result.to_dict(self), "where": self.where.to_list()}
+
+
+@dataclass(frozen=True, slots=True)
+class SetApartColumn(Result):
+    """A column that nearly determines the outcome: most likely a consequence of it, or what defines it.
+
+    Attributes:
+        rate, share_of_failures: of the rows whose value says "failed", those that do, and their part of all failures;
+            None for a loss.
+    """
+
+    column: str
+    rate: float | None
+    share_of_failures: float | None
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +118,12 @@ class SliceReport(Result):
 
     Attributes:
         base_rate: failures per row, or the mean loss, of the whole table.
-        skipped: columns that were not searched, with the reason.
+        explained_away: values that look bad and are not.
+        only_combined: values that are bad only together with the other conditions of a slice.
+        set_apart: columns that were not searched since they nearly determine the outcome.
+        skipped: other columns that were not searched, with the reason.
         conclusion: one plain sentence on whether anything is real.
+        n_splits: splits of the subjects that were searched.
     """
 
     n_rows: int
@@ -111,17 +135,26 @@ class SliceReport(Result):
     slices: tuple[SliceFinding, ...]
     insufficient: tuple[InsufficientSlice, ...]
     explained_away: tuple[ConfoundedValue, ...]
+    only_combined: tuple[ConfoundedValue, ...]
+    set_apart: tuple[SetApartColumn, ...]
     skipped: dict[str, str]
     conclusion: str
+    n_splits: int
     seed: int
     seconds: float
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Write the document of `cvq slices --json`."""
-        lists = {"slices": self.slices, "insufficient": self.insufficient, "explained_away": self.explained_away}
-        return Result.to_dict(self) | {name: [item.to_dict() for item in items] for name, items in lists.items()}
+        names = ("slices", "insufficient", "explained_away", "only_combined")
+        return Result.to_dict(self) | {name: [item.to_dict() for item in getattr(self, name)] for name in names}
 
 
 def figure(value: float, kind: Kind) -> str:
     """Format a rate in per cent, a loss as it is."""
     return percent(value) if kind == "rate" else figures(value)
+
+
+def set_apart_words(columns: Sequence[str]) -> str:
+    """Say which columns were not searched since they nearly determine the outcome."""
+    verb = "it nearly determines" if len(columns) == 1 else "they nearly determine"
+    return f"Set apart, since {verb} the outcome: {', '.join(columns)}."

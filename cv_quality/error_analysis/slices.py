@@ -4,9 +4,13 @@ Slices are found in `cv_quality.error_analysis.discovery` and reported as `cv_qu
 """
 
 import math
+import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
 from cv_quality.errors import SliceError
 from cv_quality.metrics.results import JsonValue
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 Op = Literal["==", "in", "<=", ">"]
 Value: TypeAlias = "str | int | float | bool | None"
 """A value of a column; None stands for a missing one."""
+_TIME_NAME: Final = re.compile(r"(?i)time|date|epoch|captured|created|recorded|(^|_)(ts|at|when)(_|$)")
+_EPOCH_UNITS: Final = (1, 1e3, 1e6, 1e9)
+_EPOCH_FROM, _EPOCH_UNTIL = 631_152_000, 4_102_444_800
+"""1990 and 2100, in seconds: numbers of a column of times within them are points in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +94,8 @@ class Predicate:
         >>> Predicate("illuminance_lux", "<=", 9.97).sentence()
         'illuminance_lux <= 9.97'
         """
-        if self.op in ("<=", ">"):
-            return f"{self.column} {self.op} {_words(self.value)}"
-        return f"{self.column} is {' or '.join(_words(value) for value in self.values)}"
+        values = [_words(self.column, value) for value in self.values]
+        return f"{self.column} {self.op if self.op in ('<=', '>') else 'is'} {' or '.join(values)}"
 
     def to_dict(self) -> dict[str, JsonValue]:
         value = list(self.value) if isinstance(self.value, tuple) else self.value
@@ -167,7 +174,46 @@ def _literal(value: object) -> str:
     return repr(value)
 
 
-def _words(value: object) -> str:
+def _words(column: str, value: object) -> str:
     if value is None:
         return "missing"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return epoch_words(column, value) or number_words(value)
+
+
+def number_words(value: float) -> str:
+    """Write a number with as many digits as tell it from its neighbours of the same type, six at least where it has.
+
+    >>> number_words(9.97), number_words(1293921000000.0), number_words(0.1 + 0.2), number_words(9.970000267028809)
+    ('9.97', '1293921000000', '0.30000000000000004', '9.97')
+    """
+    for digits in range(6, 18):
+        text = f"{value:.{digits}g}"
+        if float(text) == value or (digits < 10 and _single(float(text)) == value):
+            break
+    return f"{Decimal(text):f}" if 1e-5 <= abs(value) < 1e16 else text
+
+
+def _single(value: float) -> float | None:
+    """The number as one of single precision, as which many tables hold it."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return None
+
+
+def epoch_words(column: str, value: float) -> str | None:
+    """Write a point in time, in UTC, of a column whose name speaks of time; None for another number.
+
+    >>> epoch_words("captured_at", 1293921000000), epoch_words("start_time", 1293840000), epoch_words("bytes", 1.3e9)
+    ('2011-01-01 22:30:00', '2011-01-01', None)
+    """
+    if not _TIME_NAME.search(column):
+        return None
+    unit = next((unit for unit in _EPOCH_UNITS if _EPOCH_FROM <= value / unit < _EPOCH_UNTIL), None)
+    if unit is None:
+        return None
+    time = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=round(value / unit * 1e6))
+    is_whole_day = time.time() == datetime.min.time()
+    return f"{time:%Y-%m-%d}" if is_whole_day else f"{time:%Y-%m-%d %H:%M:%S.%f}".removesuffix(".000000")

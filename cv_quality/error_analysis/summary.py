@@ -18,6 +18,7 @@ def slice_rows(found: SliceReport) -> list[dict[str, object]]:
             "subjects": "" if found.n_subjects is None else figures(item.subjects),
             "p": figures(item.p_adjusted),
             "of all failures": percent(item.share_of_failures),
+            "splits": f"{round(item.stability * found.n_splits)} of {found.n_splits}",
         }
         for item in found.slices
     ]

@@ -128,11 +128,18 @@ class ModelRegistry:
             RegistryError: no such build (with the near names), a malformed file, a modality that no task evaluates, or
                 a key that the modality needs and the file lacks.
         """
+        return parse_entry(self.entry_file(build_id), file=f"{build_id}.yaml", modalities=self.modalities)
+
+    def entry_file(self, build_id: str) -> bytes:
+        """The entry of one build as it is written.
+
+        Raises:
+            RegistryError: no such build, with the near names.
+        """
         known = self.build_ids()
         if build_id not in known:
             raise RegistryError(f"no build {build_id!r} in the registry {self.uri}; {near(build_id, known)}")
-        file = f"{build_id}.yaml"
-        return parse_entry(self._store.read_bytes(file), file=file, modalities=self.modalities)
+        return self._store.read_bytes(f"{build_id}.yaml")
 
     def model_entry(self, build_id: str) -> ModelEntry:
         """The entry of a build whose model is a file that turns frames into vectors.

@@ -10,6 +10,7 @@ from pathlib import Path
 from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
 from cv_quality.error_analysis.slice_report import figure
 from cv_quality.reports.drawing import Chart
+from cv_quality.reports.provenance import Provenance
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.slice_charts import Estimate, WaterfallBar, moved, part_bar, waterfall_chart
 
@@ -38,14 +39,17 @@ class AttributionContent:
     chart: Chart
 
 
-def write_attribution_report(attribution: Attribution, *, title: str, target: Path) -> None:
+def write_attribution_report(attribution: Attribution, *, title: str, provenance: Provenance, target: Path) -> None:
     """Write the page about one change to `target`, at once or not at all.
 
     Args:
         title: what was compared, such as the files' names.
+        provenance: what made the page.
     """
     content = read_content(attribution, title=title)
-    write_page("reports/templates/attribution.html", target, content=content, figure=figure, moved=moved)
+    write_page(
+        "reports/templates/attribution.html", target, content=content, provenance=provenance, figure=figure, moved=moved
+    )
 
 
 def read_content(attribution: Attribution, *, title: str) -> AttributionContent:

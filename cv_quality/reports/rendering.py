@@ -91,6 +91,7 @@ def _environment() -> "Environment":
         target=target_text,
         spec=_spec_text,
         day=lambda value: f"{value:%Y-%m-%d}",
+        moment=lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
     )
     return environment
 

@@ -5,7 +5,7 @@ A task declares its list in the order of its page (`Task.sections`). How a templ
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -32,6 +32,7 @@ class ReportSource:
         gates: the stages whose verdicts are shown, in their order.
         explained_pairs: failures that were explained at most; None where the explanations are not there yet.
         warehouse: the DuckDB file that the queries on the page name; None leaves only the queries on Parquet.
+        entry_files: the registry entries of the build and its baseline, as they are written, by build.
     """
 
     lake: "Lake"
@@ -42,6 +43,7 @@ class ReportSource:
     gates: tuple[str, ...] = ()
     warehouse: Path | None = None
     explained_pairs: int | None = EXPLAINED_PAIRS
+    entry_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

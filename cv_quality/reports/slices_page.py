@@ -10,6 +10,7 @@ from pathlib import Path
 from cv_quality.error_analysis.slice_report import SliceFinding, SliceReport, figure
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.drawing import Chart
+from cv_quality.reports.provenance import Provenance
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.slice_charts import RateBar, slices_chart
 
@@ -39,14 +40,17 @@ class SlicesContent:
     chart: Chart | None
 
 
-def write_slices_report(findings: SliceReport, *, title: str, target: Path) -> None:
+def write_slices_report(findings: SliceReport, *, title: str, provenance: Provenance, target: Path) -> None:
     """Write the page about one search to `target`, at once or not at all.
 
     Args:
         title: what was searched, such as the file's name.
+        provenance: what made the page.
     """
     content = read_content(findings, title=title)
-    write_page("reports/templates/slices.html", target, content=content, figure=figure, limit=CHARTED)
+    write_page(
+        "reports/templates/slices.html", target, content=content, provenance=provenance, figure=figure, limit=CHARTED
+    )
 
 
 def read_content(findings: SliceReport, *, title: str) -> SlicesContent:

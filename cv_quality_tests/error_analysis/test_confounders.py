@@ -9,7 +9,7 @@ from cv_quality.error_analysis.candidate_search import CONDITION_PENALTY
 from cv_quality.error_analysis.confounders import ConfirmedSlice, adjusted_odds, find_confounded
 from cv_quality.error_analysis.cube import Layout, lay_out
 from cv_quality.error_analysis.encoding import Encoded, encode
-from cv_quality.error_analysis.halves import Half
+from cv_quality.error_analysis.halves import Masks
 from cv_quality.error_analysis.slice_report import ConfoundedValue
 from cv_quality.error_analysis.slices import Predicate, Slice
 
@@ -41,11 +41,11 @@ def table(seed: int = 0, *, copied: float = 0.9, second: float = 0.02, subjects:
     )
 
 
-def searched(frame: pl.DataFrame, outcome: str = "failed") -> tuple[Encoded, Layout, Half]:
+def searched(frame: pl.DataFrame, outcome: str = "failed") -> tuple[Encoded, Layout]:
     columns = [name for name in frame.columns if name not in ("who", "failed", "loss")]
     found = encode(frame.lazy(), outcome=outcome, subject="who", columns=columns)
     layout = lay_out(found, n_rows=found.n_rows, condition_penalty=CONDITION_PENALTY)
-    return found, layout, Half.of(found, np.ones(found.n_rows, np.bool_))
+    return found, layout
 
 
 def inside_of(frame: pl.DataFrame, where: Slice) -> Flags:
@@ -54,8 +54,20 @@ def inside_of(frame: pl.DataFrame, where: Slice) -> Flags:
 
 
 def away(frame: pl.DataFrame, *where: Slice, outcome: str = "failed") -> list[ConfoundedValue]:
-    found, layout, whole = searched(frame, outcome)
-    return list(find_confounded(found, layout, whole, [ConfirmedSlice(each, inside_of(frame, each)) for each in where]))
+    found, layout = searched(frame, outcome)
+    slices = [ConfirmedSlice(each, masks_of(found, each), inside_of(frame, each)) for each in where]
+    return list(find_confounded(found, layout, slices))
+
+
+def masks_of(found: Encoded, where: Slice) -> Masks:
+    names = [column.name for column in found.columns]
+    masks: Masks = {}
+    for predicate in where.where:
+        index = names.index(predicate.column)
+        masks[index] = np.array([label in predicate.values for label in found.columns[index].labels] + [False] * 256)[
+            :256
+        ]
+    return masks
 
 
 @pytest.mark.parametrize("outcome", ["failed", "loss"])
@@ -76,6 +88,17 @@ def test_a_copy_of_a_guilty_column_is_explained_away_with_the_rates_of_the_table
     assert (item.rate_before, item.rate_after, item.rest_rate) == pytest.approx(means)
     assert (item.column, item.value, item.by) == ("coating", "b", ("light is dim and lens is b",))
     assert item.rate_before > 2 * item.rate_after
+
+
+def test_a_condition_of_a_slice_is_bad_only_in_combination_and_never_innocent() -> None:
+    shown = {item.where.sentence(): item for item in away(table(), GUILTY)}
+    for part in ("light is dim", "lens is b"):
+        assert shown[part].is_part
+        assert shown[part].by == (GUILTY.sentence(),)
+        assert f"{part} is bad only in combination (" in shown[part].sentence
+        assert "looks bad" not in shown[part].sentence
+    assert not shown["coating is b"].is_part
+    assert "coating is b looks bad (" in shown["coating is b"].sentence
 
 
 def test_a_value_that_fails_by_itself_as_well_is_not_explained_away() -> None:
@@ -148,7 +171,7 @@ def test_the_odds_ratio_is_that_of_mantel_and_haenszel_on_a_table_made_by_hand()
 
 def test_the_effect_is_adjusted_for_the_column_that_goes_most_with_the_slice() -> None:
     frame = table()
-    found, layout, _ = searched(frame)
+    found, layout = searched(frame)
     odds, correlate = adjusted_odds(found, layout, inside_of(frame, GUILTY), slice_columns=GUILTY.columns)
     assert correlate in ("coating", "lux")
     assert odds is not None
@@ -168,9 +191,9 @@ def test_an_innocent_copy_has_no_effect_once_its_original_is_held_fixed() -> Non
 
 def test_no_ratio_is_given_for_a_loss_nor_without_another_column() -> None:
     frame = table()
-    found, layout, _ = searched(frame, "loss")
+    found, layout = searched(frame, "loss")
     assert adjusted_odds(found, layout, inside_of(frame, GUILTY), slice_columns=GUILTY.columns) == (None, None)
-    found, layout, _ = searched(frame)
+    found, layout = searched(frame)
     names = [column.name for column in found.columns]
     assert adjusted_odds(found, layout, inside_of(frame, GUILTY), slice_columns=names) == (None, None)
 

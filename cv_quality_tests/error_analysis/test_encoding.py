@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+import re
 from decimal import Decimal
 
 import duckdb
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.discovery import find_slices
 from cv_quality.error_analysis.encoding import (
     MAX_CODES,
     MAX_LISTED_VALUES,
@@ -326,3 +328,19 @@ def test_the_codes_of_subjects_do_not_depend_on_the_order_of_rows() -> None:
 def test_neither_the_outcome_nor_the_subject_is_searched() -> None:
     found = encode(TABLE.lazy(), outcome="failed", subject="who", columns=["failed", "who"])
     assert (found.columns, found.skipped) == ((), {})
+
+
+def test_points_in_time_are_searched_though_each_occurs_once_and_read_as_dates() -> None:
+    """From 2026-07-06 to 2026-07-20 in milliseconds, every row at a time of its own; a size in bytes is no time."""
+    start, n = 1_783_296_000_000, 4_000
+    frame = pl.DataFrame(
+        {
+            "captured_at": [start + 302_400 * row for row in range(n)],
+            "size_b": [start + 302_400 * row for row in range(n)],
+            "failed": [row > n // 2 and row % 3 == 0 for row in range(n)],
+        }
+    )
+    found = find_slices(frame, outcome="failed")
+    assert found.skipped == {"size_b": f"an identifier: {n} values in {n} rows"}
+    (item,) = found.slices
+    assert re.fullmatch(r"captured_at > 2026-07-1[23] \d\d:\d\d:\d\d(\.\d+)?", item.where.sentence())

@@ -1,12 +1,19 @@
 """What a search found is one JSON document that says everything, slices as conditions that can be read back."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import cast
 
 import pytest
 
-from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport, figure
+from cv_quality.error_analysis.slice_report import (
+    ConfoundedValue,
+    InsufficientSlice,
+    SetApartColumn,
+    SliceFinding,
+    SliceReport,
+    figure,
+)
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.metrics.results import JsonValue
 
@@ -23,12 +30,15 @@ FINDING = SliceFinding(
     subjects=45,
     p_adjusted=1e-9,
     share_of_failures=0.6,
+    stability=0.8,
     sentence="It fails.",
 )
 FEW = InsufficientSlice(DIM, 0.5, 0.02, 6, 2, "Too few.")
 AWAY = ConfoundedValue(
     "lens", "b", Slice((Predicate("lens", "==", "b"),)), 0.1, 0.02, 0.02, ("light is dim",), "Looks."
 )
+PART = replace(AWAY, is_part=True)
+APART = SetApartColumn("score", 0.99, 0.9, "It is set apart.")
 FOUND = SliceReport(
     n_rows=1000,
     n_subjects=None,
@@ -39,8 +49,11 @@ FOUND = SliceReport(
     slices=(FINDING,),
     insufficient=(FEW,),
     explained_away=(AWAY,),
+    only_combined=(PART,),
+    set_apart=(APART,),
     skipped={"id": "an identifier"},
     conclusion="This is real.",
+    n_splits=5,
     seed=3,
     seconds=0.1,
 )
@@ -57,14 +70,39 @@ def test_the_document_has_every_attribute_under_its_name() -> None:
         ("slices", SliceFinding),
         ("insufficient", InsufficientSlice),
         ("explained_away", ConfoundedValue),
+        ("only_combined", ConfoundedValue),
+        ("set_apart", SetApartColumn),
     ):
         (item,) = cast(Rows, document()[name])
         assert list(item) == [field.name for field in fields(kind)]
 
 
-DOCUMENT = {"n_rows", "n_subjects", "base_rate", "slices", "insufficient", "explained_away", "seed", "seconds"}
+DOCUMENT = {
+    "set_apart",
+    "only_combined",
+    "n_splits",
+    "n_rows",
+    "n_subjects",
+    "base_rate",
+    "slices",
+    "insufficient",
+    "explained_away",
+    "seed",
+    "seconds",
+}
 KEYS = {
-    "slices": {"where", "rate", "low", "high", "rest_rate", "support", "subjects", "p_adjusted", "share_of_failures"},
+    "slices": {
+        "where",
+        "rate",
+        "low",
+        "high",
+        "rest_rate",
+        "support",
+        "subjects",
+        "p_adjusted",
+        "share_of_failures",
+        "stability",
+    },
     "explained_away": {"column", "value", "rate_before", "rate_after", "by"},
 }
 
@@ -77,7 +115,12 @@ def test_the_document_has_the_keys_that_scripts_rely_on(name: str) -> None:
 
 
 def test_every_slice_of_the_document_is_a_list_of_conditions_that_reads_back() -> None:
-    for name, original in (("slices", FINDING), ("insufficient", FEW), ("explained_away", AWAY)):
+    for name, original in (
+        ("slices", FINDING),
+        ("insufficient", FEW),
+        ("explained_away", AWAY),
+        ("only_combined", PART),
+    ):
         (item,) = cast(Rows, document()[name])
         where = cast("list[JsonValue]", item["where"])
         assert all(set(cast("dict[str, JsonValue]", each)) == {"column", "op", "value"} for each in where)

@@ -171,7 +171,11 @@ def test_infinity_and_nan_are_no_values_to_compare_with(value: float) -> None:
     [
         (Predicate("light", "==", "dim"), "light is dim"),
         (Predicate("light", "in", ("dim", "day", None)), "light is dim or day or missing"),
-        (Predicate("lux", "<=", 9.970001), "lux <= 9.97"),
+        (Predicate("lux", "<=", 9.970001), "lux <= 9.970001"),
+        (Predicate("lux", "<=", 9.970000267028809), "lux <= 9.97"),
+        (Predicate("bytes", "<=", 1.29392e12), "bytes <= 1293920000000"),
+        (Predicate("captured_at", ">", 1_293_921_000_000), "captured_at > 2011-01-01 22:30:00"),
+        (Predicate("start_time", "<=", 1_293_840_000), "start_time <= 2011-01-01"),
         (Predicate("lux", ">", 10), "lux > 10"),
         (Predicate("blinks", "==", True), "blinks is True"),
         (Predicate("lux", "==", None), "lux is missing"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,16 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from cv_quality.error_analysis.attribution import AttributedPart, Attribution
-from cv_quality.error_analysis.slice_report import ConfoundedValue, InsufficientSlice, SliceFinding, SliceReport
+from cv_quality.error_analysis.slice_report import (
+    ConfoundedValue,
+    InsufficientSlice,
+    SetApartColumn,
+    SliceFinding,
+    SliceReport,
+)
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.attribution_page import steps, write_attribution_report
+from cv_quality.reports.provenance import Provenance
 from cv_quality.reports.slices_page import polars_text, write_slices_report
 from cv_quality_tests.reports.browsing import CONTRAST, chromium, offline_page, open_drawn
 from cv_quality_tests.reports.score_pages import words
@@ -22,6 +30,8 @@ from cv_quality_tests.reports.score_pages import words
 HOSTILE = "<script>alert(1)</script>&\"'"
 DARK = Slice((Predicate("illuminance_lux", "<=", 9.97),))
 WORN = Slice((Predicate("eyewear", "in", ("glasses", None)), Predicate("yaw_deg", ">", 21.5)))
+GLASSES = Slice((Predicate("eyewear", "==", "glasses"),))
+MADE = Provenance("cvq slices attempts.parquet", "0.1.0", datetime(2026, 7, 6, 8, 30, tzinfo=UTC), (("a", "ab" * 32),))
 EVENING = Slice((Predicate("label", "==", "evening"),))
 FINDINGS = SliceReport(
     n_rows=120_000,
@@ -32,16 +42,39 @@ FINDINGS = SliceReport(
     kind="rate",
     slices=(
         SliceFinding(
-            DARK, 0.184, 0.161, 0.209, 0.0123, 1_104, 6_000, 12_120, 1_988, 1e-30, 0.62, 8.4, "label", "It is dark."
+            DARK,
+            0.184,
+            0.161,
+            0.209,
+            0.0123,
+            1_104,
+            6_000,
+            12_120,
+            1_988,
+            1e-30,
+            0.62,
+            1.0,
+            8.4,
+            "label",
+            "It is dark.",
         ),
-        SliceFinding(WORN, 0.081, 0.052, 0.118, 0.0102, 41, 506, 1_010, 420, 0.0021, 0.023, None, None, "It is worn."),
+        SliceFinding(
+            WORN, 0.081, 0.052, 0.118, 0.0102, 41, 506, 1_010, 420, 0.0021, 0.023, 0.6, None, None, "It is worn."
+        ),
     ),
     insufficient=(InsufficientSlice(Slice((Predicate("covering", "==", "scarf"),)), 0.21, 0.011, 64, 9, "Too few."),),
     explained_away=(
         ConfoundedValue("label", "evening", EVENING, 0.061, 0.0119, 0.0108, (DARK.sentence(),), "Not it."),
     ),
+    only_combined=(
+        ConfoundedValue(
+            "eyewear", "glasses", GLASSES, 0.05, 0.0108, 0.0107, (WORN.sentence(),), "Only together.", True
+        ),
+    ),
+    set_apart=(SetApartColumn("score", 0.998, 0.97, "score is set apart: it nearly determines the outcome."),),
     skipped={"attempt_id": "as many values as rows"},
     conclusion="2 slices are confirmed.",
+    n_splits=5,
     seed=7,
     seconds=1.25,
 )
@@ -50,6 +83,8 @@ NONE = replace(
     slices=(),
     insufficient=(),
     explained_away=(),
+    only_combined=(),
+    set_apart=(),
     skipped={},
     n_subjects=None,
     conclusion="Nothing stands out.",
@@ -70,7 +105,7 @@ def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
 
 def _page(findings: SliceReport, folder: Path, *, title: str = "attempts.parquet") -> Path:
     target = folder / "slices.html"
-    write_slices_report(findings, title=title, target=target)
+    write_slices_report(findings, title=title, provenance=MADE, target=target)
     return target
 
 
@@ -238,7 +273,7 @@ def test_polars_text_selects_the_rows_of_the_slice(predicate: Predicate) -> None
 
 def _change_page(folder: Path) -> Path:
     target = folder / "change.html"
-    write_attribution_report(_attribution(), title="before.csv and after.csv", target=target)
+    write_attribution_report(_attribution(), provenance=MADE, title="before.csv and after.csv", target=target)
     return target
 
 
@@ -293,7 +328,9 @@ def test_a_name_steers_no_page_and_no_chart(tmp_path: Path) -> None:
     where = Slice((Predicate(steering, "in", (steering,)),))
     one = replace(FINDINGS.slices[0], where=where, sentence=steering)
     path = tmp_path / "steered.html"
-    write_slices_report(replace(FINDINGS, slices=(one,), outcome=steering), title=steering, target=path)
+    write_slices_report(
+        replace(FINDINGS, slices=(one,), outcome=steering), title=steering, provenance=MADE, target=path
+    )
     page = path.read_text(encoding="utf-8")
     head = page[: page.rindex("<script>")]
     assert not re.search("[\x00\x1b\u202e\ud800]", head)

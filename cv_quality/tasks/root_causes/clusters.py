@@ -4,7 +4,9 @@ They are found in `cv_quality.error_analysis.clusters`; vectors are gathered by 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.clusters import Cluster
 from cv_quality.error_analysis.population import Population, cluster
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.lake.lake import Lake
 from cv_quality.tasks.root_causes.tables import FAILURE_CLUSTERS, write_rows
 
@@ -61,7 +64,14 @@ class ClusterSummary:
 
 
 def cluster_build(
-    lake: Lake, *, build: str, embedding: Embedding, n_attempts: int, threads: int = 2, seed: int = 0
+    lake: Lake,
+    *,
+    build: str,
+    embedding: Embedding,
+    n_attempts: int,
+    slices: Sequence[Slice] = (),
+    threads: int = 2,
+    seed: int = 0,
 ) -> ClusterSummary:
     """Cluster a build's failures and passes together, and write the clusters that are confirmed.
 
@@ -69,10 +79,12 @@ def cluster_build(
         lake, build: written to, under the build.
         embedding: of its own attempts.
         n_attempts: how many there are, with a vector or without.
+        slices: the build's own, whose thresholds descriptions take where they part nearly the same rows.
         threads, seed: for the search of descriptions, and of the split of the subjects and the mixtures.
     """
     population = embedding.population
-    found = cluster(population, embedding.vectors, origins=embedding.origins, seed=seed, threads=threads)
+    search = partial(cluster, population, embedding.vectors, origins=embedding.origins)
+    found = search(found=slices, seed=seed, threads=threads)
     rows = [
         {"cluster": place, "embedding_source": embedding.source, **_columns(item, population)}
         for place, item in enumerate(found.clusters, start=1)

@@ -60,13 +60,19 @@ def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
         *_confirmed_rules(tables.FAILURE_SLICES, "finding = 'confirmed'"),
         rows_rule(
             tables.FAILURE_SLICES,
-            "what is explained away says by what, and its rate without it",
-            "finding = 'explained_away' AND (explained_by IS NULL OR rate_after IS NULL)",
+            "what is explained away, or bad only in combination, says by what, and its rate without it",
+            "finding IN ('explained_away', 'only_combined') AND (explained_by IS NULL OR rate_after IS NULL)",
+        ),
+        rows_rule(
+            tables.FAILURE_SLICES,
+            "a confirmed slice says in how many splits it holds",
+            "finding = 'confirmed' AND stability IS NULL",
         ),
         query_rule(
             tables.FAILURE_SLICES,
             "nothing is explained away where nothing is confirmed",
-            "SELECT outcome, finding, rank FROM failure_slices WHERE finding = 'explained_away' AND outcome NOT IN "
+            "SELECT outcome, finding, rank FROM failure_slices WHERE finding IN ('explained_away', 'only_combined') "
+            "AND outcome NOT IN "
             "(SELECT outcome FROM failure_slices WHERE finding = 'confirmed')",
         ),
         rows_rule(tables.SLICE_TRENDS, "the rate lies within its interval", "low > value OR value > high"),

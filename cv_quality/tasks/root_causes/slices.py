@@ -83,7 +83,10 @@ def find_build_slices(
         before: builds that it follows, the nearest first, with their primary populations; read where there are slices.
         threads, seed: of the search; the seed also of the choice of examples.
     """
-    searches = [_searched(population, seed=seed, threads=threads) for population in populations]
+    searches = list[_Search]()
+    for population in populations:
+        found = [where for search in searches for where in search.confirmed]
+        searches.append(_searched(population, found=found, seed=seed, threads=threads))
     primary, report = searches[0], searches[0].report
     trends: list[Row] = []
     if primary.confirmed:
@@ -142,12 +145,12 @@ def example_rows(population: Population, slices: Sequence[Slice], *, seed: int =
         }
 
 
-def _searched(population: Population, *, seed: int, threads: int) -> _Search:
+def _searched(population: Population, *, found: Sequence[Slice], seed: int, threads: int) -> _Search:
     """Search a population; one that cannot be searched says why, and the build goes on."""
     if population.rows.is_empty():
         return _Search(population, f"Nothing to search: no {population.outcome.trial}.")
     try:
-        return _Search(population, search_slices(population, seed=seed, threads=threads))
+        return _Search(population, search_slices(population, found=found, seed=seed, threads=threads))
     except SliceError as error:
         return _Search(population, f"Nothing was searched: {error}")
 
@@ -163,9 +166,14 @@ def _search_row(search: _Search, *, seed: int) -> Row:
         "base_rate": failures / n if n else None,
         "n_slices": len(search.confirmed),
         "conclusion": search.conclusion,
-        "skipped_json": json.dumps(report.skipped if report else {}, sort_keys=True),
+        "skipped_json": json.dumps(_unsearched(report) if report else {}, sort_keys=True),
         "seed": seed,
     }
+
+
+def _unsearched(report: SliceReport) -> dict[str, str]:
+    """The columns that were not searched, with the reason."""
+    return report.skipped | {item.column: item.sentence for item in report.set_apart}
 
 
 def _finding_rows(search: _Search) -> Iterator[Row]:
@@ -176,6 +184,7 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
         ("confirmed", report.slices),
         ("insufficient", report.insufficient),
         ("explained_away", report.explained_away),
+        ("only_combined", report.only_combined),
     )
     for finding, items in kinds:
         for rank, item in enumerate(items, start=1):
@@ -201,6 +210,7 @@ def _figures(item: Finding) -> Row:
         "n_subjects": item.subjects,
         "p_adjusted": item.p_adjusted,
         "share_of_failures": item.share_of_failures,
+        "stability": item.stability,
         "adjusted_odds_ratio": item.adjusted_odds_ratio,
         "adjusted_for": item.adjusted_for,
     }

@@ -99,7 +99,7 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
     clusters = Stage(
         name="clusters",
         phase="explain",
-        reads=(*populations.embed_reads, *populations.reads),
+        reads=(*populations.embed_reads, *populations.reads, tables.FAILURE_SLICES),
         writes=(tables.FAILURE_CLUSTERS,),
         run=partial(_clusters, populations),
         rules=CLUSTERS_RULES,
@@ -143,7 +143,10 @@ def _attribution(populations: Populations, context: StageContext) -> "Attributio
 
 def _clusters(populations: Populations, context: StageContext) -> "ClusterSummary":
     from cv_quality.tasks.root_causes.clusters import cluster_build
+    from cv_quality.tasks.root_causes.slices import read_slices
 
     population = populations.primary(context.workspace, context.build, context.build)
     embedding, n = populations.embed(context, population), population.rows.height
-    return cluster_build(context.lake, build=context.build, embedding=embedding, n_attempts=n, threads=context.threads)
+    slices = read_slices(context.lake, context.build, populations.outcome.name)
+    write = partial(cluster_build, context.lake, build=context.build, embedding=embedding, n_attempts=n)
+    return write(slices=slices, threads=context.threads)

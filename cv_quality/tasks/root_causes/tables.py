@@ -43,11 +43,17 @@ SLICE_SEARCHES = Table(
 FAILURE_SLICES = Table(
     "failure_slices",
     "build",
-    "slice of a build's attempts that was confirmed, rests on too few subjects, or was explained away",
+    "slice of a build's attempts that was confirmed, rests on too few subjects, was explained away, or is bad only in "
+    "combination",
     (
         BUILD_ID,
         OUTCOME_SOUGHT,
-        Column("finding", "text", "what became of it", levels=("confirmed", "insufficient", "explained_away")),
+        Column(
+            "finding",
+            "text",
+            "what became of it; 'only_combined': bad together with the other conditions of a slice, not alone",
+            levels=("confirmed", "insufficient", "explained_away", "only_combined"),
+        ),
         RANK,
         FINDING_CONDITION,
         WHERE_JSON,
@@ -64,10 +70,18 @@ FAILURE_SLICES = Table(
         Column(
             "share_of_failures", "real", "part of the build's failures that lies in it", nullable=True, low=0, high=1
         ),
+        Column(
+            "stability",
+            "real",
+            "part of the search's splits of the subjects that confirm a slice of equal or nearly equal attempts",
+            nullable=True,
+            low=0,
+            high=1,
+        ),
         Column("adjusted_odds_ratio", "real", "Mantel-Haenszel, over its strongest correlate", nullable=True, low=0),
         Column("adjusted_for", "text", "the strongest correlate", nullable=True),
         Column("rate_after", "real", "rate without the confirmed slices' attempts", nullable=True, low=0, high=1),
-        Column("explained_by", "text", "the slices that explain it away", nullable=True),
+        Column("explained_by", "text", "the slices that explain it away, or that it is a condition of", nullable=True),
     ),
     unique=("outcome", "finding", "rank"),
     mart=True,

@@ -194,6 +194,7 @@ def _report(context: StageContext) -> "DataclassInstance":
         scope=Scope(context.build, next(iter(baselines), None), tuple(context.drops)),
         entry=context.entry,
         modality=context.modality,
+        entry_files={build: workspace.registry.entry_file(build) for build in context.models},
         gates=tuple(stage.name for stage in task.stages),
         warehouse=workspace.settings.warehouse,
         explained_pairs=workspace.settings.explained_pairs if are_maps_there else None,

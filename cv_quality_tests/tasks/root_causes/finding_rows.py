@@ -42,6 +42,7 @@ CONFIRMED: Row = {
     "n_subjects": 15,
     "p_adjusted": 0.001,
     "share_of_failures": 0.8,
+    "stability": 1.0,
 }
 AWAY: Row = {
     **{name: CONFIRMED[name] for name in ("build_id", "outcome", "rank", "condition", "where_json", "sentence")},

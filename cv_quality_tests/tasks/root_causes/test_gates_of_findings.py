@@ -45,7 +45,11 @@ def test_a_build_without_a_finding_passes(lake: Lake, gate: str) -> None:
         ("failure_slices", {"p_adjusted": None}, LEVEL_RULE),
         ("failure_slices", {"rest_rate": 0.5}, "what is confirmed fails more often than the rest"),
         ("failure_slices", {"support": 9}, "the attempts that confirmed it are among its own"),
-        ("failure_slices", {"finding": "guessed"}, "finding is one of confirmed, insufficient, explained_away"),
+        (
+            "failure_slices",
+            {"finding": "guessed"},
+            "finding is one of confirmed, insufficient, explained_away, only_combined",
+        ),
         ("failure_slices", {"finding": "insufficient"}, "nothing is explained away where nothing is confirmed"),
         ("slice_trends", {"high": 0.4}, "the rate lies within its interval"),
         ("slice_trends", {"value": None}, "a missing rate says why"),

@@ -52,6 +52,12 @@ _LEVEL_TIPS = {
     "n_subjects:Q": ("subjects", ","),
     "standing:N": ("trials", ""),
 }
+_ACQUIRED_TIPS = {
+    "level:N": ("level", ""),
+    "shown:N": ("FTA", ""),
+    "interval:N": ("95 % interval", ""),
+    "counts:N": ("without a usable sample / attempts", ""),
+}
 _LATENCY_TIPS = {
     "level:N": ("level", ""),
     "percentile:N": ("percentile", ""),
@@ -129,6 +135,7 @@ def dimension_charts(found: Iterable[DimensionRates], source: ReportSource) -> I
 def dimension_chart(found: DimensionRates, *, scope: Scope) -> Chart:
     """Draw FNMR with its interval at each level: a dot and a line for the build, another for the baseline.
 
+    An open square is the build's FTA there: attempts without a usable sample, which no comparison counts.
     Levels with too few trials are grey. Not every level is drawn (see `charted_levels`); the table has all.
     """
     import altair as alt
@@ -157,11 +164,20 @@ def dimension_chart(found: DimensionRates, *, scope: Scope) -> Chart:
     # Shape repeats what colour says, for readers who cannot tell the colours apart.
     shape = alt.Shape("model:N", scale=shapes, legend=None)
     dot = base.mark_point(size=62, filled=True, opacity=1).encode(x=x, shape=shape)
+    missed = [{"level": item.level, **rate_row(item.fta)} for item in levels if item.fta and item.fta.numerator]
+    square = over(missed).mark_point(size=58, filled=False, shape="square", strokeWidth=1.6, color=BUILD_INK)
+    square = square.encode(y=level_axis([level.level for level in levels]), x=x, tooltip=tips(_ACQUIRED_TIPS))
     title = f"FNMR by {label}"
-    rates = ((level.level, level.rates.build) for level in levels)
-    words = f"{title}: {'; '.join(f'{level} {percent(rate.value)} of {rate.denominator:,}' for level, rate in rates)}."
-    spec = specification(alt.layer(rule, dot), height=26 + len(levels) * (32 if scope.baseline else 24), alt_text=title)
+    words = f"{title}: {'; '.join(map(_level_words, levels))}."
+    layers = alt.layer(rule, dot, *([square] if missed else []))
+    spec = specification(layers, height=26 + len(levels) * (32 if scope.baseline else 24), alt_text=title)
     return Chart(f"chart-{found.dimension.level_column.replace('_', '-')}", title, words, spec)
+
+
+def _level_words(level: LevelRates) -> str:
+    rate, fta = level.rates.build, level.fta
+    missed = f", FTA {percent(fta.value)} of {fta.denominator:,} attempts" if fta and fta.numerator else ""
+    return f"{level.level} {percent(rate.value)} of {rate.denominator:,}{missed}"
 
 
 def _level_row(model: str, rate: Rate, *, level: LevelRates) -> Row:

@@ -56,16 +56,21 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class LevelRates:
-    """FNMR at one level of a dimension; ranked where the level has enough trials (see `is_sufficient`)."""
+    """FNMR at one level of a dimension; ranked where the level has enough trials (see `is_sufficient`).
+
+    Attributes:
+        fta: attempts of the level without a usable sample, which the FNMR leaves out, of all its attempts.
+    """
 
     dimension: Dimension
     level: str
     rates: RatePair
+    fta: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DimensionRates:
-    """FNMR at all levels of one dimension, in the order of the chart."""
+    """FNMR and FTA at all levels of one dimension, in the order of the chart."""
 
     dimension: Dimension
     levels: tuple[LevelRates, ...]
@@ -210,10 +215,11 @@ _MEANINGS = {
 }
 
 
-def interval_query(scope: Scope, *, metric: str, dimension: str) -> Query:
-    """Write the query of one rate with its interval at every level of a dimension, for each model.
+def interval_query(scope: Scope, *, metric: str | tuple[str, ...], dimension: str) -> Query:
+    """Write the query of rates with its interval at every level of a dimension, for each model.
 
     Args:
+        metric: the rates, or the only one.
         dimension: name of the column of levels, or "all".
     """
     return rows_query(
@@ -243,22 +249,26 @@ def _point_rate(row: Row | None, name: str) -> Rate:
 
 
 def read_dimensions(source: ReportSource) -> tuple[DimensionRates, ...]:
-    """Read FNMR by every dimension that the drops recorded; dimensions never recorded are left out."""
+    """Read FNMR and FTA by every dimension that the drops recorded; dimensions never recorded are left out."""
     rows = source.lake.read(INTERVALS, TableKey(build=source.scope.build)).to_dicts()
-    rows = [row for row in rows if row["metric"] == "fnmr"]
     found = (_dimension(rows, dimension, scope=source.scope) for dimension in counted_dimensions(source.modality))
     return tuple(item for item in found if any(level.level != UNKNOWN for level in item.levels))
 
 
 def _dimension(rows: Sequence[Row], dimension: Dimension, *, scope: Scope) -> DimensionRates:
     name = dimension.level_column
-    found = {(row["model_build_id"], row["level"]): read_rate(row) for row in rows if row["dimension"] == name}
+    own = [row for row in rows if row["dimension"] == name]
+    found, acquired = (
+        {(row["model_build_id"], row["level"]): read_rate(row) for row in own if row["metric"] == metric}
+        for metric in ("fnmr", "fta")
+    )
     levels = []
-    for level in sorted({level for _, level in found}, key=level_order(dimension)):
+    for level in sorted({level for _, level in (*found, *acquired)}, key=level_order(dimension)):
         rates = {model: found.get((model, level), undefined("no trial at this level")) for model in scope.models}
         ranked = any(map(is_sufficient, rates.values())) and all(rate.has_interval for rate in rates.values())
-        levels.append(LevelRates(dimension, level, pair_of(rates, scope=scope, is_ranked=ranked)))
-    return DimensionRates(dimension, tuple(levels), interval_query(scope, metric="fnmr", dimension=name))
+        pair, fta = pair_of(rates, scope=scope, is_ranked=ranked), acquired.get((scope.build, level))
+        levels.append(LevelRates(dimension, level, pair, fta))
+    return DimensionRates(dimension, tuple(levels), interval_query(scope, metric=("fnmr", "fta"), dimension=name))
 
 
 def level_order(dimension: Dimension) -> Callable[[str], tuple[bool, int, bool, str]]:

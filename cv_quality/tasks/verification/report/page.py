@@ -4,16 +4,18 @@ The page asks the network for nothing and its content security policy forbids it
 """
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cv_quality.drops.manifest import SCHEMA_VERSION
+from cv_quality.reports.provenance import Provenance, package_version
 from cv_quality.reports.rates import Direction
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
-from cv_quality.tasks.verification.report.data import DimensionRates, Headline, read_overview
+from cv_quality.tasks.verification.report.data import DimensionRates, Headline, Overview, read_overview
 from cv_quality.tasks.verification.report.key_finding import find
 from cv_quality.tasks.verification.report.root_causes import STAGE_NAMES
 from cv_quality.tasks.verification.report.sections import CONDITIONS, FAILURES, NUMBERS, TEMPLATES
@@ -54,6 +56,7 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
     scope, content = source.scope, read_sections(sections, source)
     headlines, dimensions = content.of(NUMBERS), content.of(CONDITIONS)
     finding = find(headlines, dimensions=dimensions, has_baseline=scope.baseline is not None)
+    overview = read_overview(source)
     page = write_page(
         f"{TEMPLATES}/page.html",
         target,
@@ -64,7 +67,8 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
         entry=source.entry,
         modality=source.modality.name,
         warehouse=source.warehouse.name if source.warehouse else None,
-        overview=read_overview(source),
+        overview=overview,
+        provenance=_provenance(source, overview),
         finding=finding,
         words=score_words(source),
         stages=STAGE_NAMES,
@@ -84,6 +88,16 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
         size_bytes=len(page),
         sha256=hashlib.sha256(page).hexdigest(),
     )
+
+
+def _provenance(source: ReportSource, overview: Overview) -> Provenance:
+    models = [(f"model of {source.scope.build}", source.entry.sha256)]
+    entries = [
+        (f"registry entry of {build}", hashlib.sha256(data).hexdigest()) for build, data in source.entry_files.items()
+    ]
+    manifests = [(f"manifest of {drop}", digest) for drop, digest in overview.manifests]
+    made_by = shlex.join(["cvq", "report", source.scope.build])
+    return Provenance(made_by, package_version(), overview.captured_until, (*models, *entries, *manifests))
 
 
 def _methods(headlines: Sequence[Headline], dimensions: Sequence[DimensionRates]) -> list[str]:

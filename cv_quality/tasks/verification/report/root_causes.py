@@ -12,6 +12,7 @@ from typing import Any
 
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import MissingTable
+from cv_quality.inference.entry_difference import EntryDifference, entry_differences
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.metrics.rates import Rate
@@ -130,6 +131,7 @@ class SliceView:
     n_subjects: int | None
     p_adjusted: float | None
     share_of_failures: float | None
+    stability: float | None
     adjusted_odds_ratio: float | None
     adjusted_for: str | None
     predicate: str
@@ -140,6 +142,21 @@ class SliceView:
     maps: tuple[SaliencyMap, ...]
     counterfactuals: tuple[ChangedCondition, ...]
     queries: tuple[tuple[str, Query], ...]
+
+    @property
+    def covered(self) -> str:
+        """Whom the changed conditions cover: how many of the slice's failures, of how many people."""
+        if not self.counterfactuals or not self.endings:
+            return ""
+        own, widest = self.endings[0], max(self.counterfactuals, key=lambda item: item.n_attempts)
+        n_subjects, matched = widest.accepted.n_subjects, own.counts.get("non_match", 0)
+        people = f", of {n_subjects:,} subjects" if n_subjects else ""
+        others = own.n_failures - matched
+        chosen = f"Run again: {widest.n_attempts:,} of the slice’s {matched:,} attempts that were not matched{people},"
+        left = (
+            f" Its {others:,} other failures (not acquired, rejected, timed out) are not among them." if others else ""
+        )
+        return f"{chosen} over as many people as possible.{left}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +195,9 @@ class RootCauses:
         trials, failing: what was searched, and what failing is, in words.
         confounded: rows of `failure_slices`: values that look bad by themselves and are not, once the attempts of the
             slices that explain them are set aside.
+        combined: rows of `failure_slices`: values that are bad only together with the other conditions of a slice.
         insufficient: rows of `failure_slices`: slices that stand out but rest on too few subjects.
+        entries: what differs between the registry entries of the build and its baseline; None without both.
         queries: those of the whole section, by what they are about.
     """
 
@@ -190,11 +209,13 @@ class RootCauses:
     n_failures: int
     slices: tuple[SliceView, ...]
     confounded: tuple[Row, ...]
+    combined: tuple[Row, ...]
     insufficient: tuple[Row, ...]
     stages: tuple[StageSearch, ...]
     clusters: tuple[ClusterView, ...]
     about_maps: str
     change: BuildChange | None
+    entries: tuple[EntryDifference, ...] | None
     queries: Mapping[str, Query]
 
 
@@ -229,6 +250,7 @@ def read_root_causes(source: ReportSource) -> RootCauses:
             source, _of(slices, outcome, "confirmed"), outcome=outcome, examples=examples, attempts=attempts
         ),
         confounded=_of(slices, outcome, "explained_away"),
+        combined=_of(slices, outcome, "only_combined"),
         insufficient=_of(slices, outcome, "insufficient"),
         stages=tuple(
             StageSearch(
@@ -243,6 +265,7 @@ def read_root_causes(source: ReportSource) -> RootCauses:
         clusters=tuple(_cluster(row, attempts) for row in clusters),
         about_maps=_about_maps(source.explained_pairs),
         change=read_change(source),
+        entries=_entries(source),
         queries={
             **{finding: _slices_query(build, finding, outcome) for finding in FAILURE_SLICES.column("finding").levels},
             "searches": rows_query(SLICE_SEARCHES, build=build, where={}, order=("outcome",)),
@@ -262,6 +285,13 @@ def _about_maps(pairs: int | None) -> str:
     if not pairs:
         return "Maps and changed conditions are left out (CVQ_EXPLAINED_PAIRS is 0)."
     return f"At most {pairs} failures of the build are explained, shared out over its slices (CVQ_EXPLAINED_PAIRS)."
+
+
+def _entries(source: ReportSource) -> tuple[EntryDifference, ...] | None:
+    files, scope = source.entry_files, source.scope
+    if scope.baseline is None or not {scope.baseline, scope.build} <= files.keys():
+        return None
+    return entry_differences(files[scope.baseline], files[scope.build])
 
 
 def _outcome(searches: Mapping[str, Row]) -> str:
@@ -306,6 +336,7 @@ _COPIED = (
     "n_subjects",
     "p_adjusted",
     "share_of_failures",
+    "stability",
     "adjusted_odds_ratio",
     "adjusted_for",
 )

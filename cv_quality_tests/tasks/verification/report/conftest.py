@@ -403,6 +403,8 @@ def _intervals(outcomes: dict[str, pl.DataFrame]) -> list[Row]:
         for dimension in DIMENSIONS:
             for (level,), group in compared.group_by(dimension, maintain_order=True):
                 rows.append(_interval(model, "fnmr", dimension, str(level), group, "non_match"))
+            for (level,), group in ledger.group_by(dimension, maintain_order=True):
+                rows.append(_interval(model, "fta", dimension, str(level), group, "not_acquired"))
     return rows
 
 

@@ -1,5 +1,6 @@
 """The page as a whole: its numbers are the lake's, its text is inert, and the same lake gives the same bytes."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_PARSE, QUARANTINE_VALIDATE
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, QUARANTINE_VALIDATE
 from cv_quality.errors import MissingTable
 from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
@@ -36,6 +38,7 @@ from cv_quality.tasks.verification.tables import (
     OPERATING_POINTS,
 )
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
+from cv_quality_tests.reports.score_pages import words
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
 DROPS = ("2026-09-01_face-1.2_site-a", "2026-09-02_face-1.2_site-b")
@@ -206,9 +209,9 @@ def test_a_build_with_nothing_but_failures_to_acquire_still_has_a_page(case: Eva
     assert summary.verdict == "The data do not suffice for a statement: no genuine comparison was made."
     assert "No genuine comparison was rejected." in page
     assert "The devices logged no latency." in page
-    assert "No condition was recorded." in page
     assert "Genuine comparisons 0" in page
-    assert summary.n_charts == 0
+    by = case.lake.read(INTERVALS, on).filter(pl.col("dimension") != "all")["dimension"].unique().to_list()
+    assert summary.n_charts == len(by) > 0, "what was not acquired counts under its conditions"
 
 
 def test_text_from_the_data_stays_text(case: Evaluation) -> None:
@@ -378,3 +381,44 @@ def test_conditions_are_called_as_their_modality_declares_them(case: Evaluation)
     assert "the largest rise is at brightness below 10, from" in summary.verdict
     assert "FNMR by brightness in candles" in html
     assert "illuminance in lux" not in html
+
+
+def test_attempts_without_a_sample_count_at_their_condition(written: Written) -> None:
+    _, html, case = written
+    rows = case.lake.read(INTERVALS, TableKey(build=BUILD)).filter(
+        metric="fta", model_build_id=BUILD, dimension="illuminance_band"
+    )
+    spec = json.loads(html.split('data-chart="chart-illuminance-band">')[1].split("</script>")[0])
+    squares = [row for rows in spec["datasets"].values() for row in rows if "tone" not in row]
+    drawn = {(row["level"], row["counts"]) for row in squares}
+    missed = rows.filter(pl.col("numerator") > 0)
+    assert missed.height > 0
+    assert drawn == {(row["level"], f"{row['numerator']:,} / {row['denominator']:,}") for row in missed.to_dicts()}
+    text = words(html.split("FNMR and FTA by illuminance")[1].split("</table>")[0])
+    assert all(f"{row['numerator']:,} / {row['denominator']:,}" in text for row in rows.to_dicts())
+
+
+def test_the_page_shows_the_one_line_in_which_two_builds_differ(case: Evaluation) -> None:
+    text = "build_id: {}\nsha256: ab\npreprocessing:\n- gray\n- tone_curve: {{below_lux: 10.0, gamma: {}}}\n"
+    files = {BUILD: text.format(BUILD, 1.4).encode(), BASELINE: text.format(BASELINE, 0.5).encode()}
+    target = case.root / "entries.html"
+    write_failure_report(replace(case.source(), entry_files=files), SECTIONS, target)
+    html = target.read_text()
+    table = html.split(f"Values in which the registry entries of {BASELINE} and {BUILD} differ")[1].split("</table>")[0]
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table.split("<tbody>")[1])
+    assert cells == ["preprocessing: tone_curve: gamma", "0.5", "1.4"]
+    assert all(hashlib.sha256(data).hexdigest() in html for data in files.values())
+    same = {BUILD: files[BUILD], BASELINE: files[BUILD]}
+    write_failure_report(replace(case.source(), entry_files=same), SECTIONS, target)
+    assert "Their registry entries have the same values" in target.read_text()
+
+
+def test_the_page_says_which_command_version_and_inputs_made_it(written: Written) -> None:
+    _, html, case = written
+    made = words(html.split("<dt>Made by</dt>")[1])
+    assert re.match(rf"cvq report {re.escape(BUILD)} ?, cv_quality {re.escape(version('cv-quality'))}", made)
+    assert case.source().entry.sha256 in made
+    files = [case.lake.read(DROP_FILES, TableKey(drop=drop)) for drop in DROPS]
+    assert all(digest in made for rows in files for digest in rows["manifest_sha256"].unique())
+    newest = max(rows["captured_until"].max() for rows in files)
+    assert f"{newest:%Y-%m-%d %H:%M} UTC" in made

@@ -197,6 +197,15 @@ def test_counterfactuals_are_counted_with_an_interval(written: Written) -> None:
         assert f"{row['score_after']:.3f}" in text
 
 
+def test_counterfactuals_say_whom_they_cover(written: Written) -> None:
+    endings = written[2].lake.read(OUTCOME_WATERFALL, ON).filter(slice_rank=1, model_build_id=BUILD)
+    matched = endings.filter(outcome="non_match")["n_attempts"].sum()
+    others = endings.filter(~pl.col("outcome").is_in(["accepted", "non_match"]))["n_attempts"].sum()
+    text = words(_section(written[1]))
+    assert f"Run again: 40 of the slice’s {matched:,} attempts that were not matched, of 21 subjects, over" in text
+    assert (f"Its {others:,} other failures" in text) is (others > 0)
+
+
 def test_the_steps_of_the_waterfall_lead_from_the_baseline_to_the_build(case: Evaluation) -> None:
     change = _read(case).change
     assert change is not None

@@ -1,0 +1,204 @@
+"""The search on several splits of the subjects: the slices that most of them confirm, in the wording that most share.
+
+One split searches for candidates on each half of the subjects (`candidate_search`), tests them on the other
+(`holdout`) and merges near-duplicates (`near_duplicates`). Which wording it ends with depends on the draw, so a slice
+is reported when more than half of the splits confirm one that holds much the same rows. That also bounds the error:
+with p the m-th smallest of the p values of K splits, K / m p is one again (Meinshausen, Meier and Bühlmann, J. American
+Statistical Association 104, 2009), however the splits depend on each other.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.error_analysis.candidate_search import Candidate, keep_homogeneous, search_candidates
+from cv_quality.error_analysis.cube import Layout
+from cv_quality.error_analysis.encoding import Bounds, Bytes, Encoded
+from cv_quality.error_analysis.halves import Flags, Half, Masks, split_by_failures
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
+from cv_quality.error_analysis.near_duplicates import (
+    SAME_JACCARD,
+    HoldoutCandidate,
+    merge_near_duplicates,
+    total_gain,
+    wording_gain,
+)
+from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
+
+SPLITS: Final = 5
+SAME_ROWS: Final = 0.8
+"""The row Jaccard index from which a split is said to have confirmed the very slice."""
+SAME_BOUND: Final = 0.9
+"""The row Jaccard index from which a preferred bound takes the place of the one that was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split of the subjects, and what it confirmed.
+
+    Attributes:
+        is_first: the rows of the first half.
+        confirmed: its slices.
+        insufficient: candidates that hold too few subjects.
+    """
+
+    is_first: Flags
+    confirmed: tuple[HoldoutCandidate, ...]
+    insufficient: tuple[Masks, ...]
+
+    def holdout_rows(self, item: HoldoutCandidate) -> Flags:
+        """Flag the rows of the half that tested one of its slices."""
+        return self.is_first if item.holdout == 0 else ~self.is_first
+
+
+@dataclass(frozen=True, slots=True)
+class StableSlice:
+    """A slice that most splits confirm.
+
+    Attributes:
+        item: its wording, as the split that gave it tested it; the p value is that of all splits.
+        holdout_rows: the rows of the half that tested it.
+        stability: the share of the splits that confirm a slice of equal or nearly equal rows.
+    """
+
+    item: HoldoutCandidate
+    holdout_rows: Flags
+    stability: float
+
+
+def search_splits(encoded: Encoded, layout: Layout, *, seed: int, threads: int) -> list[Split]:
+    """Search the splits of a seed, as long as more than half of them can still agree on anything.
+
+    Args:
+        encoded, layout: the table, and what is counted of it.
+        seed, threads: no two seeds share a split; for counting.
+    """
+    splits = list[Split]()
+    for place in range(SPLITS):
+        if 2 * sum(not split.confirmed for split in splits) > SPLITS:
+            break
+        splits.append(search_split(encoded, layout, seed=seed * SPLITS + place, threads=threads))
+    return splits
+
+
+def search_split(encoded: Encoded, layout: Layout, *, seed: int, threads: int) -> Split:
+    """Search one split of the subjects: what each half proposes and the other confirms.
+
+    Args:
+        encoded, layout: the table, and what is counted of it.
+        seed, threads: of the split, and for counting.
+    """
+    is_first = split_by_failures(encoded, seed=seed)
+    halves = Half.of(encoded, is_first), Half.of(encoded, ~is_first)
+
+    def candidates_of(half: Half) -> list[Candidate]:
+        return list(search_candidates(half, encoded, layout, threads=max(1, threads // len(halves))))
+
+    with ThreadPoolExecutor(min(threads, len(halves))) as pool:
+        candidates = list(pool.map(candidates_of, halves))
+    tested, few = list[HoldoutCandidate](), list[Masks]()
+    for found_on, holdout in ((0, 1), (1, 0)):
+        rest = np.ones(halves[holdout].n_rows, np.bool_)
+        for candidate in candidates[found_on]:
+            masks = keep_homogeneous(halves[holdout], encoded.columns, candidate.masks)
+            result = _tested(encoded, halves[holdout], replace(candidate, masks=masks), holdout, rest)
+            if result is None:
+                few.append(masks)
+            else:
+                tested.append(result)
+            rest &= ~halves[holdout].inside(masks)
+    return Split(is_first, tuple(merge_near_duplicates(encoded, halves, tested)), tuple(few))
+
+
+def _tested(encoded: Encoded, half: Half, candidate: Candidate, holdout: int, rest: Flags) -> HoldoutCandidate | None:
+    """The candidate, pruned, with its holdout test; None where it holds too few subjects.
+
+    Where it holds enough subjects, but the slices before it leave too few on the holdout half, nothing is shown.
+    """
+    pruned = prune_conditions(half, candidate.masks, rest)
+    inside = half.inside(pruned)
+    result = holdout_test(half, inside & rest, rest & ~inside)
+    if encoded.n_subjects_of(encoded.inside(pruned)) < MIN_SUBJECTS:
+        return None
+    if result is None or result.subjects < MIN_SUBJECTS // 2:
+        result = HoldoutResult(0, 0.0, 0.0, 0, 1.0)
+    looks = 1 if len(pruned) == len(candidate.masks) else 2 ** len(candidate.masks) - 2
+    return HoldoutCandidate(pruned, holdout, result, candidate.weight, looks)
+
+
+def agree(encoded: Encoded, splits: Sequence[Split], *, bounds: Bounds | None = None) -> list[StableSlice]:
+    """Choose the slices that most splits confirm; the strongest first, each on the rows that others leave.
+
+    Of the wordings of one slice, the one that most splits share is taken; of those, the one that gains most over the
+    whole table.
+
+    Args:
+        encoded, splits: the table, and its searched splits.
+        bounds: by column, thresholds that are taken where they part nearly the same rows.
+    """
+    named = [(place, item) for place, split in enumerate(splits) for item in split.confirmed]
+    shared = _jaccards([np.packbits(encoded.inside(item.masks)) for _, item in named])
+    places = np.array([place for place, _ in named])
+    holding = [len(set(places[row >= SAME_ROWS])) for row in shared]
+    gains = [wording_gain(encoded, item.masks) for _, item in named]
+    left, found = sorted(range(len(named)), key=lambda index: (-holding[index], -gains[index])), list[StableSlice]()
+    while left:
+        (place, item), like = named[left[0]], shared[left[0]] >= SAME_JACCARD
+        p = _combined([named[index] for index in left if like[index]], n_splits=SPLITS)
+        if p <= CONFIRMATION_LEVEL:
+            item = replace(item, p_adjusted=p, masks=_with_bounds(encoded, item.masks, bounds or {}))
+            found.append(StableSlice(item, splits[place].holdout_rows(item), holding[left[0]] / SPLITS))
+        left = [index for index in left if not like[index]]
+    return _jointly_confirmed(encoded, found)
+
+
+def _jaccards(rows: Sequence[Bytes]) -> NDArray[np.float64]:
+    """The row Jaccard index of each two slices, given as packed flags."""
+    both = np.array([[int(np.bitwise_count(one & other).sum()) for other in rows] for one in rows], np.float64)
+    sizes = np.diag(both) if len(rows) else np.empty(0)
+    return both / np.maximum(sizes[:, None] + sizes - both, 1) if len(rows) else both
+
+
+def _combined(named: Sequence[tuple[int, HoldoutCandidate]], *, n_splits: int) -> float:
+    """The p value of a slice over all splits, from those of its wordings; 1 in a split that has none."""
+    best = [1.0] * n_splits
+    for place, item in named:
+        best[place] = min(best[place], item.p_adjusted)
+    needed = n_splits // 2 + 1
+    return min(1.0, n_splits / needed * sorted(best)[needed - 1])
+
+
+def _with_bounds(encoded: Encoded, masks: Masks, bounds: Bounds) -> Masks:
+    """The slice with a preferred bound in place of each one-sided threshold that parts nearly the same rows."""
+    for index, mask in masks.items():
+        column = encoded.columns[index]
+        inside = encoded.inside(masks)
+        nearest = SAME_BOUND
+        for bound in bounds.get(column.name, ()):
+            other = column.with_bound(mask, bound)
+            if other is None:
+                continue
+            rows = encoded.inside({**masks, index: other})
+            alike = (rows & inside).sum() / max((rows | inside).sum(), 1)
+            if alike >= nearest:
+                masks, nearest = {**masks, index: other}, alike
+    return masks
+
+
+def _jointly_confirmed(encoded: Encoded, found: Sequence[StableSlice]) -> list[StableSlice]:
+    """The slices, strongest first, that still hold on rows without those before them."""
+    table, rest, kept = Half.uncoded(encoded), np.ones(encoded.n_rows, np.bool_), list[StableSlice]()
+    for one in sorted(found, key=lambda one: -total_gain(encoded, one.item.masks)):
+        half, left = table.take(one.holdout_rows), rest[one.holdout_rows]
+        everywhere = encoded.inside(one.item.masks)
+        inside = everywhere[one.holdout_rows]
+        result = holdout_test(half, inside & left, left & ~inside)
+        if result is None or result.p * one.item.looks / one.item.weight > CONFIRMATION_LEVEL / 2:
+            continue
+        kept.append(replace(one, item=replace(one.item, result=result)))
+        rest &= ~everywhere
+    return kept

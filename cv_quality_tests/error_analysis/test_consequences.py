@@ -1,0 +1,100 @@
+"""A score or a decision is set apart and said; a cause, however strong, is searched."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cv_quality.error_analysis.discovery import find_slices
+from cv_quality.error_analysis.slice_report import SliceReport
+from cv_quality.errors import SliceError
+
+N, SUBJECTS = 6_000, 150
+
+
+def table(*, dim: float = 0.6, bright: float = 0.05) -> pl.DataFrame:
+    """Below 10 lux attempts fail at one rate, elsewhere at another."""
+    rng = np.random.default_rng(1)
+    lux = np.round(np.exp(rng.normal(4, 1.5, N)), 2)
+    failed = rng.random(N) < np.where(lux <= 10, dim, bright)
+    return pl.DataFrame({"who": rng.integers(0, SUBJECTS, N), "lux": lux, "failed": failed})
+
+
+def consequence(name: str, failed: np.ndarray) -> pl.Series:
+    rng = np.random.default_rng(7)
+    score = np.where(failed, rng.uniform(0, 0.6, N), rng.uniform(0.6, 1, N))
+    values: dict[str, object] = {
+        "score": score,
+        "distance": -score,
+        "score_of_the_acquired": np.where(failed & (rng.random(N) < 0.3), np.nan, score),
+        "decision": np.where(failed, "reject", "accept"),
+        "reason": [f"score {one:.3f} below 0.6" if bad else None for one, bad in zip(score, failed, strict=True)],
+        "was_asked_again": failed & (rng.random(N) < 0.7),
+    }
+    return pl.Series(name, values[name])
+
+
+def searched(frame: pl.DataFrame, *, keep: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> SliceReport:
+    return find_slices(frame, outcome="failed", subject="who", keep=keep, exclude=exclude)
+
+
+def sentences(found: SliceReport) -> list[str]:
+    return [item.where.sentence() for item in found.slices]
+
+
+@pytest.mark.parametrize(
+    "name", ["score", "distance", "score_of_the_acquired", "decision", "reason", "was_asked_again"]
+)
+def test_a_consequence_is_set_apart_and_the_cause_is_found(name: str) -> None:
+    frame = table()
+    alone = searched(frame)
+    found = searched(frame.with_columns(consequence(name, frame["failed"].to_numpy())))
+    assert [item.column for item in found.set_apart] == [name]
+    assert sentences(found) == sentences(alone)
+    assert len(sentences(alone)) == 1
+    assert not [item for item in found.explained_away if item.column == "lux"]
+    assert found.conclusion.endswith(f"Set apart, since it nearly determines the outcome: {name}.")
+
+
+@pytest.mark.parametrize(("dim", "bright"), [(0.6, 0.05), (0.86, 0.01), (0.95, 0.001), (0.3, 0.02)])
+def test_a_strong_cause_is_never_set_apart(dim: float, bright: float) -> None:
+    found = searched(table(dim=dim, bright=bright))
+    assert found.set_apart == ()
+    assert len(found.slices) == 1
+    assert found.slices[0].where.columns == ("lux",)
+
+
+def test_a_column_that_is_kept_is_searched_whatever_it_determines() -> None:
+    frame = table()
+    frame = frame.with_columns(consequence("decision", frame["failed"].to_numpy()))
+    found = searched(frame, keep=("decision",))
+    assert found.set_apart == ()
+    assert sentences(found) == ["decision is reject"]
+
+
+def test_a_column_that_is_excluded_is_left_out_and_said() -> None:
+    frame = table()
+    frame = frame.with_columns(consequence("decision", frame["failed"].to_numpy()))
+    found = searched(frame, exclude=("decision",))
+    assert found.set_apart == ()
+    assert found.skipped == {"decision": "left out by request"}
+    assert len(found.slices) == 1
+
+
+@pytest.mark.parametrize("role", ["keep", "exclude"])
+def test_a_name_that_the_table_does_not_have_is_refused(role: str) -> None:
+    with pytest.raises(SliceError, match="no column 'luxx' to leave out or to keep: did you mean lux"):
+        find_slices(table(), outcome="failed", subject="who", **{role: ["luxx"]})  # type: ignore[arg-type]
+
+
+def test_a_loss_under_another_name_is_set_apart_and_a_cause_of_it_is_not() -> None:
+    frame = table()
+    loss = np.random.default_rng(2).gamma(2.0, 1.0, N) + np.where(frame["lux"].to_numpy() <= 10, 4.0, 0.0)
+    frame = frame.with_columns(failed=loss, squared_loss=loss**2)
+    found = searched(frame)
+    assert [item.column for item in found.set_apart] == ["squared_loss"]
+    assert found.slices[0].where.columns == ("lux",)
+
+
+def test_where_nearly_all_rows_fail_no_column_is_set_apart() -> None:
+    found = searched(table(dim=0.999, bright=0.98))
+    assert found.set_apart == ()
