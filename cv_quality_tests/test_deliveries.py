@@ -113,8 +113,8 @@ def test_bad_drops_keep_no_other_from_being_taken_in(workspace: Workspace, tiny_
     landing = Path(workspace.settings.landing)
     landing.mkdir(parents=True)
     deliver(tiny_landing, SECOND_DROP, to=workspace)
-    for name in (b"a\\b", b"\xff\xfe", b"a" * 255, b" ", b"~", b"a\nb"):
-        folder = Path(os.fsdecode(os.fsencode(landing) + b"/" + name))
+    for odd in (b"a\\b", b"\xff\xfe", b"a" * 255, b" ", b"~", b"a\nb"):
+        folder = Path(os.fsdecode(os.fsencode(landing) + b"/" + odd))
         shutil.copytree(tiny_landing / FIRST_DROP, folder)
     (landing / "2026-01-01_folder" / "manifest.json").mkdir(parents=True)
     for name, text in (("2026-01-01_list", "[]"), ("2026-01-01_deep", "[" * 10_000), ("2026-01-01_text", "\x00")):

@@ -1,8 +1,11 @@
 """A score or a decision is set apart and said; a cause, however strong, is searched."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from cv_quality.error_analysis.discovery import find_slices
 from cv_quality.error_analysis.slice_report import SliceReport
@@ -22,7 +25,7 @@ def table(*, dim: float = 0.6, bright: float = 0.05) -> pl.DataFrame:
 def consequence(name: str, failed: np.ndarray) -> pl.Series:
     rng = np.random.default_rng(7)
     score = np.where(failed, rng.uniform(0, 0.6, N), rng.uniform(0.6, 1, N))
-    values: dict[str, object] = {
+    values: dict[str, Sequence[str | None] | NDArray[np.generic]] = {
         "score": score,
         "distance": -score,
         "score_of_the_acquired": np.where(failed & (rng.random(N) < 0.3), np.nan, score),

@@ -12,7 +12,7 @@ from cv_quality.metrics.bucket_counts import ScoreCounter, buckets_for
 from cv_quality.metrics.sorted_scores import FEW_SCORES, SortedScores, thresholds_of
 from cv_quality.metrics.verification import det_curve, eer, fmr_at_fnmr, fnmr_at_fmr, rates_at
 
-Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
+Draw = Callable[[np.random.Generator, int], NDArray[np.floating]]
 
 DISTRIBUTIONS: dict[str, Draw] = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -22,7 +22,7 @@ DISTRIBUTIONS: dict[str, Draw] = {
     "infinities": lambda rng, n: rng.choice([-np.inf, np.inf, 0.0, 1.0], n),
     "all magnitudes": lambda rng, n: rng.choice([-1.0, 1.0], n) * 10.0 ** rng.uniform(-37, 37, n),
     "far outliers": lambda rng, n: np.where(rng.random(n) < 0.01, -1e30, rng.normal(size=n)),
-    "smallest numbers": lambda rng, n: rng.integers(-50, 50, n) * 1e-45,
+    "smallest numbers": lambda rng, n: rng.integers(-50, 50, n).astype(np.float64) * 1e-45,
     "ascending": lambda rng, n: np.sort(rng.normal(size=n)),
 }
 

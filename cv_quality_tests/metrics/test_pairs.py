@@ -194,7 +194,8 @@ def test_matches_are_counted_exactly_below_the_tail_too(way: str, monkeypatch: p
         monkeypatch.setattr(pair_counters, "faithful_device", lambda _: "cpu")
     left = Side(units(70), np.array([f"p{index % 25}" for index in range(70)]))
     right = Side(units(90), np.array([f"p{index % 30}" for index in range(90)]))
-    every = scored(left.vectors, right.vectors, tuple(np.indices((70, 90)).reshape(2, -1)))
+    rows, columns = np.indices((70, 90), dtype=np.int64).reshape(2, -1)
+    every = scored(left.vectors, right.vectors, (rows, columns))
     near = float(np.sort(every)[-1_500])  # itself a score: what float32 rounds across it is decided in float64
     for threshold in (near, float(np.nextafter(near, 2)), -1.0, 0.2):
         if way == "scored":
