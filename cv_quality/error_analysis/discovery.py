@@ -61,8 +61,7 @@ def find_slices(
         outcome: true or 1 for a failure, or a number that is worse the higher it is (a loss).
         subject: whose row it is; rows of one subject are not independent. None takes every row for itself.
         columns: where conditions are looked for; by default all others.
-        exclude: columns that are left out.
-        keep: columns that are searched though they nearly determine the outcome.
+        exclude, keep: columns that are left out, or that are searched though they nearly determine the outcome.
         bounds: by column, thresholds that are taken where they part nearly the same rows.
         seed, threads: of the splits, and for counting.
 
@@ -77,19 +76,10 @@ def find_slices(
     ['light is dim and lens is b']
     """
     started = time.perf_counter()
-    schema = table.lazy().collect_schema()
-    for name in (*exclude, *keep):
-        if name not in schema:
-            raise SliceError(f"the table has no column {name!r} to leave out or to keep: {near(name, schema)}")
-    wanted = [name for name in (schema if columns is None else columns) if name not in exclude]
-    encoded = encode(table.lazy(), outcome=outcome, subject=subject, columns=wanted, bounds=bounds)
-    if not encoded.columns and not encoded.skipped:
-        named = "the outcome and the subject" + (" and those left out" if exclude else "")
-        raise SliceError(f"the table has no column but {named}: nothing can describe a slice")
+    names = _searched(table.lazy().collect_schema().names(), columns, exclude=exclude, keep=keep)
+    encoded = _not_empty(encode(table.lazy(), outcome=outcome, subject=subject, columns=names, bounds=bounds), exclude)
     encoded, set_apart = set_apart_consequences(encoded, keep=keep, seed=seed)
-    found = _Found()
-    if encoded.columns and encoded.n_subjects > 1 and float(encoded.outcome.var()) > 0:
-        found = _search(encoded, bounds=bounds or {}, seed=seed, threads=threads)
+    found = _search(encoded, bounds=bounds or {}, seed=seed, threads=threads)
     return SliceReport(
         n_rows=encoded.n_rows,
         n_subjects=None if subject is None else encoded.n_subjects,
@@ -110,6 +100,22 @@ def find_slices(
     )
 
 
+def _not_empty(encoded: Encoded, exclude: Collection[str]) -> Encoded:
+    if not encoded.columns and not encoded.skipped:
+        named = "the outcome and the subject" + (" and those left out" if exclude else "")
+        raise SliceError(f"the table has no column but {named}: nothing can describe a slice")
+    return encoded
+
+
+def _searched(
+    names: Sequence[str], columns: Sequence[str] | None, *, exclude: Collection[str], keep: Collection[str]
+) -> list[str]:
+    for name in (*exclude, *keep):
+        if name not in names:
+            raise SliceError(f"the table has no column {name!r} to leave out or to keep: {near(name, names)}")
+    return [name for name in (names if columns is None else columns) if name not in exclude]
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     slices: tuple[SliceFinding, ...] = ()
@@ -119,6 +125,8 @@ class _Found:
 
 
 def _search(encoded: Encoded, *, bounds: Bounds, seed: int, threads: int) -> _Found:
+    if not encoded.columns or encoded.n_subjects < 2 or float(encoded.outcome.var()) == 0:
+        return _Found()
     layout = lay_out(encoded, n_rows=(encoded.n_rows + 1) // 2, condition_penalty=CONDITION_PENALTY)
     splits = search_splits(encoded, layout, seed=seed, threads=threads)
     slices = _slice_findings(encoded, layout, agree(encoded, splits, bounds=bounds))

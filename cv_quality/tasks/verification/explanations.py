@@ -121,8 +121,7 @@ def explain_build(
     """
     count = min(MAX_SLICES, len(slices), max(1, pairs // MIN_SUBJECTS))
     ranked = dict(enumerate(slices[:count], start=1))
-    maps: list[Row] = []
-    changes: list[Row] = []
+    maps, changes = list[Row](), list[Row]()
     if ranked:
         attempts = scored_attempts(lake, build=build, drops=drops, comparator=modality.comparator)
         choose = partial(choose_pairs, attempts, conditions=modality.conditions, seed=seed, limit=pairs // count)
