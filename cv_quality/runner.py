@@ -21,7 +21,7 @@ from cv_quality.errors import (
     stops_a_run,
 )
 from cv_quality.freshness import Freshness, StageContext, remember
-from cv_quality.gates.verdicts import Failure, Origin, Verdict, refusal, write_failure, write_verdict
+from cv_quality.gates.verdicts import Failure, Origin, Verdict, forget_failure, refusal, write_failure, write_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import typed_faults
 from cv_quality.planning import Work, due
@@ -57,7 +57,7 @@ def _records_failure(run: RunStage) -> RunStage:
     @wraps(run)
     def recorded(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
         try:
-            return run(workspace, task, stage, key)
+            result = run(workspace, task, stage, key)
         except (StoreError, GateFailed, DropError):
             raise
         except CvQualityError as error:
@@ -65,6 +65,8 @@ def _records_failure(run: RunStage) -> RunStage:
                 identity = Freshness(workspace, task).identity(stage, key)
                 write_failure(workspace.lake, stage.name, key, Failure(f"{type(error).__name__}: {error}", identity))
             raise
+        forget_failure(workspace.lake, stage.name, key)
+        return result
 
     return recorded
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cv_quality.cli.progress import lines_without_terminal
-from cv_quality.errors import SliceError
+from cv_quality.errors import SliceError, StoreError
 from cv_quality.settings import Settings
 from cv_quality.text import figures, lines_of, visible, visible_lines
 
@@ -100,8 +100,10 @@ def writing(page: Path) -> Iterator[None]:
     """Name the page and its option where it cannot be written."""
     try:
         yield
-    except OSError as error:
-        raise click.BadParameter(f"{page} cannot be written: {error.strerror}", param_hint="'--report'") from error
+    except (OSError, StoreError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__ or error
+        told = (reason.strerror if isinstance(reason, OSError) else None) or str(reason)
+        raise click.BadParameter(f"{page} cannot be written: {told}", param_hint="'--report'") from error
 
 
 @contextmanager

@@ -193,6 +193,11 @@ def write_failure(lake: Lake, gate: str, key: TableKey, failure: Failure) -> Non
     lake.store.write_bytes(f"failures/{gate}/{key}.json", msgspec.json.encode(failure))
 
 
+def forget_failure(lake: Lake, gate: str, key: TableKey) -> None:
+    """Remove the recorded error of attempts before one that came to its end."""
+    lake.store.delete(f"failures/{gate}/{key}.json")
+
+
 def read_failure(lake: Lake, gate: str, key: TableKey) -> Failure | None:
     """The recorded error of the last attempt that failed, or None when none did."""
     try:

@@ -71,6 +71,8 @@ def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(
         "slices face-1.2",
         "attribution face-1.2",
         "clusters face-1.2",
+        "marts warehouse",
+        "report face-1.2",
         "explanations face-1.2",
         "marts warehouse",
         "report face-1.2",

@@ -115,8 +115,8 @@ def test_a_parquet_file_cut_off_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "nowhere.csv", tmp_path):
-        with pytest.raises(SliceError, match=f"{path}: no such file"):
+    for path, told in ((tmp_path / "nowhere.csv", "no such file"), (tmp_path, "is a folder; name a file in it")):
+        with pytest.raises(SliceError, match=f"{path}: {told}"):
             read(path)
 
 
