@@ -87,7 +87,8 @@ def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
         subjects, n = scores.genuine_subjects, len(scores.subjects)
         missed = subjects[scores.genuine_scores < point.rates.threshold]
         rate = clustered_rate(np.bincount(missed, minlength=n), np.bincount(subjects, minlength=n))
-        return _columns(point, rate, f"{rate.method}; {FIXED_THRESHOLD}", rate.reason)
+        method = "; ".join(part for part in (f"{rate.method}; {FIXED_THRESHOLD}", rate.reason) if part)
+        return _columns(point, rate, method, None if found is None else found.reason)
     assert found.threshold_low is not None
     assert found.threshold_high is not None
     threshold = point.rates.threshold
@@ -142,7 +143,8 @@ def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str,
         "fnmr_low": min(rate.low, point.rates.fnmr),
         "fnmr_high": max(rate.high, point.rates.fnmr),
         "fnmr_n_effective": rate.n_effective,
-        "method": "; ".join(part for part in (point.method, method, reason) if part),
+        "method": "; ".join(part for part in (point.method, method) if part),
+        "reason": reason,
     }
 
 

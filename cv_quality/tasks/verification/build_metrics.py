@@ -122,7 +122,7 @@ def measure_build(
         curve_rows=write_rows(lake, DET_CURVE, build, curves),
         group_rows=write_rows(lake, DIFFERENTIALS, build, groups),
         rates=rates,
-        undefined_points=sum(point["reason"] is not None for point in points),
+        undefined_points=sum(point.get("fmr") is None for point in points),
     )
 
 

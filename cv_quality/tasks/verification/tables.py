@@ -202,7 +202,7 @@ OPERATING_POINTS = Table(
         Column("n_genuine", "integer", "genuine comparisons", low=0),
         Column("fnmr_n_effective", "real", "independent genuine trials as sure", nullable=True, low=0),
         Column("method", "text", "how the interval of the FNMR, or of the EER, was computed", nullable=True),
-        Column("reason", "text", "why the point is undefined", nullable=True),
+        Column("reason", "text", "why the point is undefined, or its data too few to rank", nullable=True),
     ),
     unique=("model_build_id", "point", "fmr_target"),
     mart=True,

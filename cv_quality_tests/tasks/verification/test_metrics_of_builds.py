@@ -194,6 +194,9 @@ def test_the_fnmr_interval_is_wider_where_its_threshold_is_estimated(lake: Lake)
     assert FIXED_THRESHOLD in str(given["method"])
     widths = [float(str(row["fnmr_high"])) - float(str(row["fnmr_low"])) for row in (estimated, given)]
     assert widths[0] > 1.2 * widths[1]
+    assert str(estimated["reason"]).startswith("insufficient: ")
+    loose = point_at_fmr(both_classes(scores.genuine_scores, scores.counts), fmr=0.05)
+    assert fnmr_interval(loose, scores)["reason"] is None
 
 
 def test_the_curve_is_exact_falls_and_lies_in_its_band(lake: Lake) -> None:

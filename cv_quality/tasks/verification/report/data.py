@@ -14,7 +14,7 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.metrics.rates import Rate
 from cv_quality.modality import Dimension
 from cv_quality.reports.queries import Query, rows_query
-from cv_quality.reports.rates import MIN_ERRORS, RatePair, is_sufficient, read_rate, target_text, undefined
+from cv_quality.reports.rates import RatePair, is_sufficient, read_rate, target_text, undefined
 from cv_quality.reports.scope import Scope, model_rows
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.dimensions import counted_dimensions
@@ -41,7 +41,7 @@ class Headline:
 
     Attributes:
         fmr_target: the highest FMR allowed, of an FNMR at a fixed FMR.
-        is_firm: False where the FMR target allows fewer than five false matches, so that few pairs set the threshold.
+        is_firm: False where there are too few comparisons or subjects for the FMR target, as the rate's reason says.
         counts: lines of counts by model, where one numerator and denominator cannot say them (EER).
     """
 
@@ -170,14 +170,15 @@ def pair_of(found: Mapping[str, Rate], *, scope: Scope, is_ranked: bool = True) 
 
 def _target_headline(rows: Sequence[Row], *, scope: Scope, target: float) -> Headline:
     points = {model: find_point(rows, model=model, point="fnmr_at_fmr", target=target) for model in scope.models}
-    allowed = min(target * row["n_impostor"] if row else 0.0 for row in points.values())
+    rates = {model: _point_rate(row, "fnmr") for model, row in points.items()}
+    is_firm = all(rate.reason is None for rate in rates.values() if rate.value is not None)
     return Headline(
         name=f"FNMR at FMR {target_text(target)}",
         meaning=f"genuine comparisons rejected when at most 1 in {1 / target:,.0f} impostor comparisons is accepted",
-        rates=pair_of({model: _point_rate(row, "fnmr") for model, row in points.items()}, scope=scope),
+        rates=pair_of(rates, scope=scope, is_ranked=is_firm),
         query=_point_query(scope, "fnmr_at_fmr", target),
         fmr_target=target,
-        is_firm=allowed >= MIN_ERRORS,
+        is_firm=is_firm,
     )
 
 

@@ -23,6 +23,7 @@ from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.reports.data_quality import DATA_QUALITY
+from cv_quality.reports.rates import target_text
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_TRENDS
@@ -174,6 +175,20 @@ def test_without_a_baseline_there_is_no_comparison(case: Evaluation) -> None:
     assert summary.direction == "unknown"
     assert "there is no baseline build" in summary.verdict
     assert BASELINE not in html
+
+
+def test_an_fmr_target_with_too_few_subjects_is_said_not_judged_and_never_leads(case: Evaluation) -> None:
+    key = TableKey(build=BUILD)
+    points = case.lake.read(OPERATING_POINTS, key).filter(pl.col("fnmr").is_not_null())
+    strictest = float(points["fmr_target"].drop_nulls().sort()[0])
+    why = "insufficient: without any false match 38 subjects would still allow an FMR of 0.002, above it"
+    reason = pl.when(pl.col("fmr_target") == strictest).then(pl.lit(why)).otherwise("reason").alias("reason")
+    case.edit(OPERATING_POINTS, key, lambda rows: rows.with_columns(reason))
+    summary, html = case.report()
+    row = html.split(f">FNMR at FMR {target_text(strictest)}<")[1].split("</tr>")[0]
+    assert why in row
+    assert "not judged" in row
+    assert not summary.verdict.startswith(f"FNMR at FMR {target_text(strictest)} ")
 
 
 def test_a_build_without_a_drop_is_refused() -> None:
