@@ -42,6 +42,10 @@ def opened_table(path: Path) -> "Iterator[pl.LazyFrame]":
             yield pl.scan_parquet(path, glob=False)
         except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, OSError) as error:
             raise SliceError(f"{path}: not a readable Parquet file: {error}") from error
+        except (
+            pl.exceptions.PanicException
+        ) as error:  # Polars asserts what a sound file holds; no subclass of Exception
+            raise SliceError(f"{path}: not a readable Parquet file: its pages do not fit its columns") from error
         return
     # A sink that failed may still be closing its file when the folder goes.
     with tempfile.TemporaryDirectory(prefix="cvq-table-", ignore_cleanup_errors=True) as folder:

@@ -127,7 +127,7 @@ class Lake:
 
         try:
             yield self.path(table, key)
-        except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
             raise DamagedTable(
                 f"{self.object_key(table, key)} in the lake {self.store.uri} is damaged, or of another release: "
                 f"{str(error).splitlines()[0]}. `cvq run` makes it anew"

@@ -1,5 +1,6 @@
 """A table in a file is read whatever it is called and however it is separated, or refused with what is wrong."""
 
+import base64
 import gzip
 import tempfile
 from pathlib import Path
@@ -18,6 +19,25 @@ TABLE = pl.DataFrame(
         "failed": [True, False, True, False, True, False],
     }
 )
+
+PAGES_THAT_DO_NOT_FIT = (
+    "UEFSMRUAFQ4VICwVEBUAFQYVBhw2ACgBARgBAAAAACi1L/0gBzkAAAIAAAAQAVUVABklAAYZGAZmYWlsZWQVDBYQFkQWViYIPDYA"
+    "KAEBGAEAAAAVABWMARVaLBUQFQAVBhUGHDYAKAgAAAAAAAAlQBgIAAAAAAAAAIAAAAAotS/9IEYlAQCYAgAAABABAPg/AAhAABIY"
+    "HiIlQAcAIAvIBzJbSQHaAMI4gBEVChklAAYZGANsdXgVDBYQFuABFq4BJqYBPDYAKAgAAAAAAAAlQBgIAAAAAAAAAIAAABUEFRQV"
+    "JkwVBBUAAAAotS/9IApRAAABAAAAYQEAAABiFQAVEhUkLBUQFRAVBhUGHDYAKAFiGAFhAAAAKLUv/SAJSQAAAgAAABABlgEDqhUM"
+    "GTUABhAZGARzaXRlFQwWEBZ2FpoBJvgDJrgDHDYAKAFiGAFhAAAZEQIZGAEAGRgBARUAGRYAABkRAhkYCAAAAAAAAACAGRgIAAAA"
+    "AAAAJUAVABkWAAAZEQIZGAFhGRgBYhUAGRYAABkcFggVVhYAAAAZHBamARWuARYAAAAZHBb4AxVaFgAAABUCGUxIBHJvb3QVBgAV"
+    "ACUCGAZmYWlsZWQAFQolAhgDbHV4ABUMJQIYBHNpdGUlAEwcAAAAFhAZHBk8Jl4cFQAZJQAGGRgGZmFpbGVkFQwWEBZEFlYmCDw2"
+    "ACgBARgBAAAAFqQGFRQWogUVIgAm1AIcFQoZJQAGGRgDbHV4FQwWEBbgARauASamATw2ACgIAAAAAAAAJUAYCAAAAAAAAACAAAAW"
+    "uAYVGBbEBRU+ACaSBRwVDBk1AAYQGRgEc2l0ZRUMFhAWdhaaASb4Aya4Axw2ACgBYhgBYQAAFtAGFRYWggYVIgAWmgMWECYIFp4D"
+    "FAAAGRwYDEFSUk9XOnNjaGVtYRicAi8vLy8vOHNBQUFBRUFBQUE4di8vL3hRQUFBQUVBQUVBQUFBS0FBc0FDQUFLQUFRQStQLy8v"
+    "d3dBQUFBSUFBZ0FBQUFFQUFNQUFBQmdBQUFBTUFBQUFBUUFBQUNZLy8vL0dBQUFBQkFBQUFBSUFBQUFBUlFBQUFBQUFBQ1kvLy8v"
+    "QkFBQUFITnBkR1VBQUFBQXdQLy8veUFBQUFBUUFBQUFDQUFBQUFFREFBQUFBQUFBK3YvLy93SUFCZ0FHQUFRQUF3QUFBR3gxZUFE"
+    "cy8vLy9MQUFBQUNBQUFBQVlBQUFBQVFZQUFCQUFFZ0FFQUJBQUVRQUlBQUFBREFBQUFBQUEvUC8vL3dRQUJBQUdBQUFBWm1GcGJH"
+    "VmtBQT09ABhOUG9sYXJzIChweXRob24pIHZlcnNpb24gMi4xLjAgKGJ1aWxkIDdmOTAyYmQzZmZkMjdmZjgyZDE0Mjc4YTA5YTI5"
+    "NWZmMmY3YWVkOTIpGTwcAAAcAAAcAAAAfgIAAFBBUjE="
+)
+"""A Parquet file with a byte of a page changed, as a fuzzer found it."""
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -112,6 +132,12 @@ def test_a_parquet_file_cut_off_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "whole.parquet").read_bytes()
     with pytest.raises(SliceError, match="not a readable Parquet file"):
         read(written(tmp_path, whole[: len(whole) // 2], "cut.parquet"))
+
+
+def test_a_parquet_file_that_makes_polars_panic_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, base64.b64decode(PAGES_THAT_DO_NOT_FIT), "panic.parquet")
+    with pytest.raises(SliceError, match="not a readable Parquet file"):
+        read(path)
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
