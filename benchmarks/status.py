@@ -41,7 +41,7 @@ def measured() -> Iterator[str]:
             _repeat(workspace, drop, times=size)
             other = open_workspace(workspace.settings)
             started = time.perf_counter()
-            states = list(drop_states(other, task))
+            states = list(drop_states(Freshness(other, task)))
             seconds = time.perf_counter() - started
             planned = time.perf_counter()
             n_due = {job: len(due(other, task, job)) for job in JOBS}

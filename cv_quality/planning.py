@@ -153,9 +153,14 @@ class DropState:
     report: Path | None
 
 
-def drop_states(workspace: Workspace, task: Task) -> Iterator[DropState]:
-    """Tell where each drop of a task stands: those that have arrived, and those in the lake whose delivery is gone."""
-    freshness, known = Freshness(workspace, task), set(workspace.registry.build_ids())
+def drop_states(freshness: Freshness) -> Iterator[DropState]:
+    """Tell where each drop of a task stands: those that have arrived, and those in the lake whose delivery is gone.
+
+    Args:
+        freshness: a look at the lake that others may share.
+    """
+    workspace, task = freshness.workspace, freshness.task
+    known = set(workspace.registry.build_ids())
     taken, scored = task.of_phase("ingest"), task.of_phase("score")
     deliveries = {drop.drop_id: drop for drop in arrived(workspace, task)}
     for drop in sorted({*deliveries, *freshness.drops}):

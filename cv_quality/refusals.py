@@ -103,7 +103,7 @@ class _Overview:
     @cached_property
     def new_deliveries(self) -> dict[str, State]:
         """Drops of which another delivery has arrived than the one in the lake, with how that stands."""
-        stages, states = self.task.of_phase("ingest"), drop_states(self.workspace, self.task)
+        stages, states = self.task.of_phase("ingest"), drop_states(self.freshness)
         return {
             state.drop: state.validated
             for state in states

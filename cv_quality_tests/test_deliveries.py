@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cv_quality.errors import DropIncomplete, StoreError
+from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.planning import Work, drop_states
@@ -49,7 +50,7 @@ def folder_of(workspace: Workspace, drop: str) -> Path:
 
 
 def states(workspace: Workspace) -> dict[str, str]:
-    return {item.drop: item.validated for item in drop_states(workspace, TASK)}
+    return {item.drop: item.validated for item in drop_states(Freshness(workspace, TASK))}
 
 
 def test_a_refused_drop_is_tried_again_once_its_file_is_delivered_again(

@@ -147,7 +147,7 @@ def test_a_broken_verdict_is_one_stage_due_and_no_broken_command(
     path = Path(workspace.settings.lake) / object_key(gate, key_of(stage))
     path.write_bytes(damage(path.read_bytes()))
     assert state(workspace, stage) == "due"
-    assert [item.drop for item in drop_states(workspace, TASK)] == [FIRST_DROP, SECOND_DROP]
+    assert [item.drop for item in drop_states(Freshness(workspace, TASK))] == [FIRST_DROP, SECOND_DROP]
     assert sum(len(due_keys(workspace, job)) for job in JOBS) == 1
 
 

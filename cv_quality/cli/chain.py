@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @JSON
 def status(as_json: bool) -> None:
     """Show what has arrived, what passed its gates, what is left to do, and what is in the way."""
+    from cv_quality.freshness import Freshness
     from cv_quality.planning import drop_states
     from cv_quality.refusals import hindrances
     from cv_quality.tasks import TASKS
@@ -37,7 +38,7 @@ def status(as_json: bool) -> None:
             "report": str(state.report or ""),
         }
         for task in TASKS
-        for state in drop_states(workspace, task)
+        for state in drop_states(Freshness(workspace, task))
     ]
     print_rows(rows, as_json=as_json, title="drops")
 

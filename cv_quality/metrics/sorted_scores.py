@@ -16,7 +16,7 @@ Scores = NDArray[np.floating]
 """float32 or float64."""
 
 FEW_SCORES = 2**17
-"""So many are sorted at once: a millisecond, or ten."""
+"""So many are sorted when they are taken in: a millisecond, or ten."""
 
 LARGEST_WHOLE = 2**53
 """Whole numbers up to here are exact in float64."""
@@ -97,9 +97,13 @@ class _Held:
     _counter: ScoreCounter | None = None
     _ascending: Scores | None = None
 
+    def __post_init__(self) -> None:
+        if self.values.size <= FEW_SCORES:
+            self._sort()
+
     def is_counted(self, thresholds: int) -> bool:
         """Whether counting against so many thresholds is cheaper than sorting."""
-        return self._ascending is None and self.values.size > max(FEW_SCORES, 8 * thresholds)
+        return self._ascending is None and self.values.size > 8 * thresholds
 
     @property
     def counter(self) -> ScoreCounter:
@@ -109,11 +113,13 @@ class _Held:
 
     @property
     def ascending(self) -> Scores:
-        if self._ascending is None:
-            self._counter, self._ascending = None, np.sort(self.values)
-            self._ascending.flags.writeable = False
-            self.values = self._ascending
-        return self._ascending
+        return self._sort() if self._ascending is None else self._ascending
+
+    def _sort(self) -> Scores:
+        ascending: Scores = np.sort(self.values)
+        ascending.flags.writeable = False
+        self.values, self._ascending, self._counter = ascending, ascending, None
+        return ascending
 
 
 def in_order(values: ArrayLike, *, name: str) -> Scores:
