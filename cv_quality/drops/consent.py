@@ -24,6 +24,7 @@ from cv_quality.drops.tables import (
     VALIDATED_ATTEMPTS,
     VALIDATED_ENROLS,
 )
+from cv_quality.errors import DropError, ObjectUnusable
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
@@ -85,24 +86,26 @@ def refusals(lake: Lake, *, drops: Iterable[str]) -> str:
 
 def read_shown(
     lake: Lake, landing: Store, frames: Iterable[FrameName], *, consents: Consents
-) -> dict[FrameName, bytes]:
+) -> dict[FrameName, bytes | None]:
     """Read those of the images that may be shown, encoded as they were delivered; no other is even read.
+
+    Those of a drop whose files are gone, or no longer the bytes that were indexed, are None.
 
     Args:
         lake: with all drops.
         landing: where the images lie.
         frames: that a page would show.
         consents: as `read_consents` gives them.
-
-    Raises:
-        DropError: the bytes are no longer those that were indexed.
     """
     allowed = _allowed(lake, set(frames), consents=consents)
-    shown: dict[FrameName, bytes] = {}
+    shown: dict[FrameName, bytes | None] = {}
     for drop in sorted({drop for drop, _ in allowed}):
         reader = FrameReader(landing, drop, lake.read(FRAME_INDEX, TableKey(drop=drop)))
         names = sorted(frame for other, frame in allowed if other == drop)
-        shown |= {(drop, frame): data for frame, data in reader.read(names)}
+        try:
+            shown |= {(drop, frame): data for frame, data in reader.read(names)}
+        except (DropError, ObjectUnusable):
+            shown |= {(drop, frame): None for frame in names}
     return shown
 
 

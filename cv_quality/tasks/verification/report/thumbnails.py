@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cv_quality.drops.consent import Consents, FrameName, read_consents, read_shown
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
-from cv_quality.errors import DropError, FrameError, ObjectUnusable
+from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.modality import Modality
 from cv_quality.reports.section import ReportSource
@@ -174,19 +174,16 @@ def _reference_frame(lake: Lake, row: Mapping[str, Any]) -> str | None:
 
 def _pictures(source: ReportSource, frames: Iterable[FrameName], *, consents: Consents) -> dict[FrameName, Picture]:
     """The pictures of frames that may be shown, and the words in place of those that show somebody else too."""
-    found: dict[FrameName, Picture] = {}
     wanted = set(frames)
-    for drop in sorted({drop for drop, _ in wanted}):
-        index = source.lake.read(FRAME_INDEX, TableKey(drop=drop), columns=["frame"])["frame"].to_list()
-        indexed = wanted & {(drop, frame) for frame in index}
-        found |= dict.fromkeys(indexed, Picture(uri=None, placeholder=NO_CONSENT))
-        try:
-            shown = read_shown(source.lake, source.landing, indexed, consents=consents)
-        except (DropError, ObjectUnusable):
-            found |= dict.fromkeys(indexed, Picture(uri=None, placeholder=GONE))
-        else:
-            found |= {name: picture_of(data) for name, data in shown.items()}
-    return found
+    shown = read_shown(source.lake, source.landing, wanted, consents=consents)
+    indexed = {
+        (drop, frame)
+        for drop in {drop for drop, _ in wanted}
+        for frame in source.lake.read(FRAME_INDEX, TableKey(drop=drop), columns=["frame"])["frame"]
+    }
+    hidden = dict.fromkeys(wanted & indexed, Picture(uri=None, placeholder=NO_CONSENT))
+    gone = Picture(uri=None, placeholder=GONE)
+    return hidden | {name: gone if data is None else picture_of(data) for name, data in shown.items()}
 
 
 def picture_of(data: bytes) -> Picture:
