@@ -1,6 +1,8 @@
 """What goes into a count of pairs, what is refused, and what comes out when counts are added and cut."""
 
+import functools
 import itertools
+import operator
 from fractions import Fraction
 
 import numpy as np
@@ -169,16 +171,17 @@ def test_counts_add_up_and_are_cut_back(grade: Grade) -> None:
         assert (cut.score_tail().n, cut.trimmed(200)) == (cut.n, cut)
 
 
+def dot_in_order(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    """Add the products one after the other, each sum rounded; `sum` itself does not round so from Python 3.12 on."""
+    return float(functools.reduce(operator.add, (a * b for a, b in zip(left.tolist(), right.tolist(), strict=True))))
+
+
 def matched_by_hand(references: Side, probes: Side, threshold: float) -> dict[str, int]:
     """Pairs of each subject at or above the threshold, one after the other in float64."""
     counts: dict[str, int] = {}
     for one, left in zip(references.subjects, references.vectors, strict=True):
         for other, right in zip(probes.subjects, probes.vectors, strict=True):
-            if (
-                one != other
-                and min(max(sum(a * b for a, b in zip(left.tolist(), right.tolist(), strict=True)), -1.0), 1.0)
-                >= threshold
-            ):
+            if one != other and min(max(dot_in_order(left, right), -1.0), 1.0) >= threshold:
                 for subject in (one, other):
                     counts[str(subject)] = counts.get(str(subject), 0) + 1
     return counts
