@@ -48,25 +48,23 @@ def due(workspace: Workspace, task: Task, job: str, *, is_given_up: GivenUp = ne
         task, job: the job, and whose it is.
         is_given_up: of the jobs before.
     """
-    stages = task.of_job(job)
+    stages, freshness = task.planned_with(job), Freshness(workspace, task)
+    planned = _planned(freshness, stages)
+    if not planned or stages[0].key != "build":
+        return planned
+    unsettled = _unsettled(freshness, job, is_given_up)
+    return [
+        work for work in planned if unsettled.isdisjoint([str(work.key.build), *_followed(freshness, stages, work.key)])
+    ]
+
+
+def _planned(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
+    """What stages of one key have to do, whatever else is due."""
     if not stages:
         return []
-    freshness = Freshness(workspace, task)
     if stages[0].key == "drop":
         return _drops_due(freshness, stages)
-    if stages[0].key == "build_drop":
-        return _cells_due(freshness, stages)
-    builds = [
-        TableKey(build=build)
-        for build in sorted(freshness.builds)
-        if _models(freshness, build) and freshness.is_due(stages, TableKey(build=build))
-    ]
-    unsettled = _unsettled(freshness, is_given_up) if builds else set()
-    return [
-        Work(key, freshness.work_identity(stages, key))
-        for key in builds
-        if unsettled.isdisjoint([str(key.build), *_followed(freshness, stages, key)])
-    ]
+    return _cells_due(freshness, stages) if stages[0].key == "build_drop" else _builds_due(freshness, stages)
 
 
 def _drops_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
@@ -99,15 +97,26 @@ def _cells_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
     ]
 
 
-def _unsettled(freshness: Freshness, is_given_up: GivenUp) -> set[str]:
-    """Find the builds of whose drops something is still to be taken in or scored."""
+def _builds_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
+    keys = [TableKey(build=build) for build in sorted(freshness.builds) if _models(freshness, build)]
+    return [Work(key, freshness.work_identity(stages, key)) for key in keys if freshness.is_due(stages, key)]
+
+
+def _unsettled(freshness: Freshness, job: str, is_given_up: GivenUp) -> set[str]:
+    """Find the builds for which, or for a drop of which, a job before this one has something to do.
+
+    Drops that are given up are not waited for; a page is, since nothing is drawn for one that is not there.
+    """
     workspace, task = freshness.workspace, freshness.task
-    ingest, score, _ = JOBS
     said = {drop.drop_id: drop.build for drop in arrived(workspace, task)}
-    new = [work for work in _drops_due(freshness, task.of_job(ingest)) if not is_given_up(ingest, work)]
-    cells = [work for work in _cells_due(freshness, task.of_job(score)) if not is_given_up(score, work)]
-    drops = {str(work.key.drop) for work in (*new, *cells)}
-    return {str(build) for drop in drops for build in (freshness.drops.get(drop), said.get(drop)) if build}
+    before = [
+        (earlier, work)
+        for earlier in JOBS[: JOBS.index(job)]
+        for work in _planned(freshness, task.planned_with(earlier))
+    ]
+    builds = {str(work.key.build) for _, work in before if not work.key.drop}
+    drops = {str(work.key.drop) for earlier, work in before if work.key.drop and not is_given_up(earlier, work)}
+    return builds | {str(build) for drop in drops for build in (freshness.drops.get(drop), said.get(drop)) if build}
 
 
 def _followed(freshness: Freshness, stages: Sequence[Stage], key: TableKey) -> list[str]:

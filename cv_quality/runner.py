@@ -150,20 +150,38 @@ def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS
         StoreError: a store cannot be reached; everything else that is wrong is in the result.
     """
     run = _Run(workspace, track)
-    for task in tasks:
-        for job in JOBS[:-1]:
-            for phase in phases_of(job):
-                run.phase(task, phase, due(workspace, task, job))
-    builds = {task.name: due(workspace, task, JOBS[-1], is_given_up=is_tried) for task in tasks}
-    *before, report, maps = phases_of(JOBS[-1])
-    for task in tasks:
-        for phase in before:
-            builds[task.name] = run.phase(task, phase, builds[task.name])
-    if run.is_published(tasks):
-        run.each(tasks, report, builds)
-        if run.each(tasks, maps, builds) and run.is_published(tasks):
-            run.each(tasks, report, builds)
+    work_off(workspace, tasks, run)
     return run.done
+
+
+class Worker(Protocol):
+    """Something that does what is planned: in this process, or as runs of Dagster."""
+
+    def phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[Work]:
+        """Run a phase of a task for some work; returns that for which nothing was refused."""
+
+    def publish(self, tasks: Sequence[Task], work: Mapping[str, Sequence[Work]]) -> bool:
+        """Build the metric tables where they are not those of the lake; returns whether they stand."""
+
+
+def work_off(workspace: Workspace, tasks: Sequence[Task], worker: Worker) -> None:
+    """Have everything done that is due, in the order of the data.
+
+    What a job has to do is planned once the jobs before it are done; nothing is reported on tables that do not stand.
+
+    Args:
+        workspace, tasks: what is looked at.
+        worker: does it.
+    """
+    for job in JOBS:
+        work = {task.name: due(workspace, task, job, is_given_up=is_tried) for task in tasks}
+        for phase in phases_of(job):
+            if phase.reads_warehouse and not worker.publish(tasks, work):
+                return
+            for task in tasks:
+                planned = work[task.name]
+                if planned and task.of_phase(phase.name):
+                    work[task.name] = worker.phase(task, phase, planned)
 
 
 def is_tried(_job: str, _work: Work) -> bool:
@@ -182,14 +200,6 @@ class _Run:
         stages = task.of_phase(phase.name)
         return [item for item in self.track(work, description=phase.label) if self._stages(task, stages, item.key)]
 
-    def each(self, tasks: Sequence[Task], phase: Phase, work: Mapping[str, Sequence[Work]]) -> bool:
-        """Run a phase for the work of every task, by its name; returns whether anything was left to do."""
-        before = len(self.done.results)
-        for task in tasks:
-            if task.of_phase(phase.name):
-                self.phase(task, phase, work[task.name])
-        return len(self.done.results) > before
-
     def _stages(self, task: Task, stages: Sequence[Stage], key: TableKey) -> bool:
         steps = (
             run_stage(self.workspace, task, stage, key)
@@ -199,12 +209,12 @@ class _Run:
         )
         return self._take(steps, str(key))
 
-    def is_published(self, tasks: Sequence[Task]) -> bool:
+    def publish(self, tasks: Sequence[Task], work: Mapping[str, Sequence[Work]]) -> bool:  # noqa: ARG002 - a Worker's
         """Build the metric tables where they are not those of the lake; returns whether they stand."""
         if is_published(self.workspace, tasks):
             return True
-        work = self.track([Work(TableKey(), "warehouse")], description=PUBLISH)
-        return self._take((publish_marts(self.workspace, tasks) for _ in work), "warehouse")
+        shown = self.track([Work(TableKey(), "warehouse")], description=PUBLISH)
+        return self._take((publish_marts(self.workspace, tasks) for _ in shown), "warehouse")
 
     def _take(self, steps: Iterator[StageResult], key: str) -> bool:
         """Take the steps up to the first that is refused; returns whether none was."""

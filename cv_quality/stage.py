@@ -35,8 +35,10 @@ class Phase:
     Attributes:
         key: what its stages are keyed by.
         label: what a progress bar says.
-        job: name of the job that runs it; phases of one job share a run.
+        job: name of the job that it is planned with; phases of one job share a run.
         about: what the job does, for people.
+        reads_warehouse: whether the metric tables are published before it.
+        again: phases that are done again after it, in the same run.
     """
 
     name: PhaseName
@@ -44,9 +46,12 @@ class Phase:
     label: str
     job: str
     about: str
+    reads_warehouse: bool = False
+    again: tuple[PhaseName, ...] = ()
 
 
 _REPORT_BUILD = "Counts to impostor pairs, intervals, root causes, metric tables and the build's failure report."
+_DRAW_MAPS = "Maps and changed conditions of a reported build's failures, then its metric tables and its page again."
 
 PHASES: dict[PhaseName, Phase] = {
     phase.name: phase
@@ -61,22 +66,24 @@ PHASES: dict[PhaseName, Phase] = {
         ),
         Phase("measure", "build", "measure builds", "report_build", _REPORT_BUILD),
         Phase("explain", "build", "explain failures", "report_build", _REPORT_BUILD),
-        Phase("report", "build", "report builds", "report_build", _REPORT_BUILD),
-        Phase("maps", "build", "draw maps of failures", "report_build", _REPORT_BUILD),
+        Phase("report", "build", "report builds", "report_build", _REPORT_BUILD, reads_warehouse=True),
+        Phase("maps", "build", "draw maps of failures", "draw_maps", _DRAW_MAPS, again=("report",)),
     )
 }
-"""Every phase, in the order in which they are done; what is reported is reported again once its maps are there."""
+"""Every phase, in the order in which they are done: a page does not wait for its maps, and is made again with them."""
 
 
 def phases_of(job: str) -> tuple[Phase, ...]:
-    """List the phases that a job runs."""
-    return tuple(phase for phase in PHASES.values() if phase.job == job)
+    """List the phases that a job runs, in order, with those that it does again."""
+    own = [phase for phase in PHASES.values() if phase.job == job]
+    return (*own, *(PHASES[name] for phase in own for name in phase.again))
 
 
 JOBS = tuple(dict.fromkeys(phase.job for phase in PHASES.values()))
+REPORT_JOB = PHASES["report"].job
 
 PUBLISH = "publish metric tables"
-"""What a progress bar says of the warehouse, which is made between explaining and reporting."""
+"""What a progress bar says of the warehouse."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,10 +235,15 @@ class Task:
     @property
     def jobs(self) -> tuple[str, ...]:
         """The jobs that have a stage to run, in the order of the data."""
-        return tuple(job for job in JOBS if self.of_job(job))
+        return tuple(job for job in JOBS if self.planned_with(job))
 
     def of_job(self, job: str) -> tuple[Stage, ...]:
-        return self.of_phase(*(phase.name for phase in phases_of(job)))
+        """List the stages that a job runs, in its order."""
+        return tuple(stage for phase in phases_of(job) for stage in self.of_phase(phase.name))
+
+    def planned_with(self, job: str) -> tuple[Stage, ...]:
+        """List the stages for which a job is due: all that it runs but those that it only does again."""
+        return tuple(stage for stage in self.of_job(job) if PHASES[stage.phase].job == job)
 
     def of_phase(self, *phases: PhaseName) -> tuple[Stage, ...]:
         return tuple(stage for stage in self.stages if stage.phase in phases)

@@ -34,6 +34,7 @@ SENSORS = {
     "completed_drop_sensor": "ingest_drop",
     "validated_drop_sensor": "evaluate_build_on_drop",
     "measured_build_sensor": "report_build",
+    "reported_build_sensor": "draw_maps",
 }
 """Sensors of verification with the jobs that they launch, without the task's name, in the order of the data."""
 Lines = list[bytes]

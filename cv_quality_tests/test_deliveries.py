@@ -91,7 +91,7 @@ def test_a_drop_that_is_still_being_copied_waits_and_is_not_refused(
 def test_a_delivery_that_is_gone_voids_nothing_that_was_taken_in(done: Workspace) -> None:
     shutil.rmtree(done.settings.landing)
     assert states(done) == {FIRST_DROP: "passed", SECOND_DROP: "passed"}
-    assert [due_keys(done, job) for job in JOBS] == [[], [], []]
+    assert [due_keys(done, job) for job in JOBS] == [[]] * len(JOBS)
     with pytest.raises(DropIncomplete, match="expected the manifest"):
         do(done, "parse", drop=FIRST_DROP)
     assert states(done) == {FIRST_DROP: "passed", SECOND_DROP: "passed"}

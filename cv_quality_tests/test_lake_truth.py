@@ -87,7 +87,7 @@ def test_a_stage_is_due_once_any_file_of_it_is_deleted_or_damaged(workspace: Wor
 def test_files_that_were_only_copied_or_touched_are_still_the_ones_judged(workspace: Workspace) -> None:
     for path in Path(workspace.settings.lake).rglob("*.parquet"):
         path.touch()
-    assert [due_keys(workspace, job) for job in JOBS] == [[], [], []]
+    assert [due_keys(workspace, job) for job in JOBS] == [[]] * len(JOBS)
 
 
 def test_deleted_and_damaged_files_are_made_anew_as_they_were(history: History, workspace: Workspace) -> None:
@@ -165,7 +165,7 @@ def test_files_of_others_in_the_lake_are_no_keys(workspace: Workspace) -> None:
     shutil.copy2(lake / "verdicts" / "parse" / f"{FIRST_DROP}.json", lake / "verdicts" / "parse" / "copy of it.json")
     shutil.copy2(lake / "drop_files" / f"{FIRST_DROP}.parquet", lake / "drop_files" / "copy of it.parquet")
     assert drop_builds(workspace) == before
-    assert [due_keys(workspace, job) for job in JOBS] == [[], [], []]
+    assert [due_keys(workspace, job) for job in JOBS] == [[]] * len(JOBS)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut, fill, lambda path: path.write_bytes(b"another")])

@@ -8,14 +8,16 @@ from cv_quality.lake.schema import Table
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partitions_of
 from cv_quality.pipeline.running import MANY_KEYS_A_RUN, RETRY_UNREACHABLE_STORES, Event, run_keys
-from cv_quality.stage import Stage, Task, asset_of
+from cv_quality.stage import PHASES, Stage, Task, asset_of
 from cv_quality.workspace import Workspace
 
 
 def task_assets(task: Task, tasks: Sequence[Task]) -> list[dg.AssetsDefinition]:
-    """Define the assets of each stage, in the order of the data; the last phase reads the warehouse's tables too."""
+    """Define the assets of each stage, in the order of the data; reports are made after the warehouse's tables."""
     marts = [spec.key for spec in mart_specs(tasks)]
-    return [_stage_assets(task, stage, marts=marts if stage.phase == "report" else ()) for stage in task.stages]
+    return [
+        _stage_assets(task, stage, marts=marts if PHASES[stage.phase].reads_warehouse else ()) for stage in task.stages
+    ]
 
 
 def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:

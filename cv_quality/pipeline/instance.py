@@ -4,13 +4,15 @@ For the demo and for backfills from the command line: the same assets, checks an
 a process per run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from cv_quality.definitions import build_definitions
 from cv_quality.errors import DropError, SettingsError, StoreError, near
@@ -21,13 +23,14 @@ from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partition_of
 from cv_quality.pipeline.sensors import identity_tags, partitions_for
-from cv_quality.planning import Work, due, warehouse_due
-from cv_quality.runner import Track, is_tried
-from cv_quality.stage import JOBS, PUBLISH, Phase, Task, phases_of
-from cv_quality.tasks import TASKS
+from cv_quality.planning import Work, warehouse_due
+from cv_quality.runner import Track, is_tried, work_off
+from cv_quality.stage import PUBLISH, REPORT_JOB, Phase, Task, phases_of
+from cv_quality.tasks import TASKS, is_published
 from cv_quality.workspace import Workspace
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""A step that fails is told by who asked for it; its stack trace is in the instance's record."""
 
 
 def prepare_home(home: Path) -> Path:
@@ -66,28 +69,22 @@ def materialize_due(
     Args:
         track: shows how far each phase has come.
     """
-    results: list[dg.ExecuteInProcessResult] = []
     with _instance(workspace) as instance:
-        jobs = _Jobs(build_definitions(workspace.settings, tasks), instance, track)
-        for task in tasks:
-            for job in JOBS[:-1]:
-                work = due(workspace, task, job)
-                for phase in phases_of(job):
-                    results += jobs.run_phase(task, phase, work)
-        builds = [(task, due(workspace, task, JOBS[-1], is_given_up=is_tried)) for task in tasks]
-        *before, report, maps = phases_of(JOBS[-1])
-        for task, work in builds:
-            for phase in (*before, maps):
-                results += jobs.run_phase(task, phase, work)
-        first = [(task, work[:1]) for task, work in builds if work]
-        if not first and (alone := warehouse_due(workspace, tasks, is_given_up=is_tried)):
-            first = [(tasks[0], [alone])]
-        published = jobs.publish(*first[0], tasks=tasks) if first else []
-        results += published
-        if all(run.success for run in published):
-            for task, work in builds:
-                results += jobs.run_phase(task, report, work)
-    return results
+        jobs = _Jobs(workspace, build_definitions(workspace.settings, tasks), instance, track)
+        work_off(workspace, tasks, jobs)
+    return jobs.results
+
+
+def failures(runs: Sequence[dg.ExecuteInProcessResult]) -> list[str]:
+    """Say which step of each run that failed did so first, for which key, and why."""
+    found = []
+    for run in (run for run in runs if not run.success):
+        event = next(event for event in run.all_events if event.is_step_failure)
+        data, key = event.step_failure_data, run.dagster_run.tags.get(PARTITION_NAME_TAG)
+        told = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error and (data.error.cause or data.error)
+        found.append(f"{event.step_key} of {key}: {told or (error.message.strip() if error else 'no reason')}")
+    return found
 
 
 def backfill_grid(
@@ -101,7 +98,7 @@ def backfill_grid(
         track: shows how far the scoring has come.
 
     Raises:
-        DropError: a drop is not validated in the lake; the near ones are named.
+        DropError: a drop is not validated in the lake; the near ones are named. Or there is none.
         RegistryError: a build is not in the registry; the near ones are named.
     """
     task = TASKS[0]
@@ -111,6 +108,10 @@ def backfill_grid(
     for drop in drops:
         if drop not in validated:
             raise DropError(f"drop {drop!r} is not validated in the lake: {near(drop, validated)}")
+    if not validated:
+        raise DropError(
+            f"nothing to score: no drop in {workspace.lake.store.uri} is validated; `cvq run` takes drops in"
+        )
     for build in builds:
         workspace.registry.entry(build)
     chosen_drops, chosen_builds = drops or validated, builds or workspace.registry.build_ids()
@@ -120,19 +121,33 @@ def backfill_grid(
         for drop in sorted(chosen_drops)
     ]
     with _instance(workspace) as instance:
-        jobs = _Jobs(build_definitions(workspace.settings), instance, track)
+        jobs = _Jobs(workspace, build_definitions(workspace.settings), instance, track)
         runs = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid")
     return [
-        {"build": item.key.build, "drop": item.key.drop, "run": run.run_id, "succeeded": run.success}
+        {
+            "build": item.key.build,
+            "drop": item.key.drop,
+            "run": run.run_id,
+            "succeeded": run.success,
+            "why": "; ".join(failures([run])),
+        }
         for item, run in zip(work, runs, strict=True)
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Jobs:
+    """Work done as runs of the instance.
+
+    Attributes:
+        results: of every run, in order.
+    """
+
+    workspace: Workspace
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     track: Track
+    results: list[dg.ExecuteInProcessResult] = field(default_factory=list)
 
     def run(
         self,
@@ -152,7 +167,7 @@ class _Jobs:
         for definition, keys in partitions_for(task, work).items():
             self.instance.add_dynamic_partitions(str(definition.name), keys)
         resolved = self.definitions.resolve_job_def(job_name(task, job))
-        return [
+        runs = [
             resolved.execute_in_process(
                 partition_key=partition_of(item.key),
                 instance=self.instance,
@@ -163,20 +178,26 @@ class _Jobs:
             )
             for item in self.track(work, description=label)
         ]
+        self.results.extend(runs)
+        return runs
 
-    def run_phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[dg.ExecuteInProcessResult]:
-        """The assets of one phase of a job; nothing for a task without a stage in it."""
-        stages = task.of_phase(phase.name)
-        if not stages:
-            return []
-        only = [dg.AssetKey([task.name, asset]) for stage in stages for asset in stage.assets]
-        is_last = phase.name == "report" or phases_of(phase.job) == (phase,)
-        return self.run(task, phase.job, work, label=phase.label, only=only, is_attempt=is_last)
+    def phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[Work]:
+        """Materialize the assets of one phase of a task; returns the work whose run succeeded."""
+        only = [dg.AssetKey([task.name, asset]) for stage in task.of_phase(phase.name) for asset in stage.assets]
+        is_last = phase == [one for one in phases_of(phase.job) if one.job == phase.job][-1]
+        runs = self.run(task, phase.job, work, label=phase.label, only=only, is_attempt=is_last)
+        return [item for item, run in zip(work, runs, strict=True) if run.success]
 
-    def publish(self, task: Task, work: Sequence[Work], *, tasks: Sequence[Task]) -> list[dg.ExecuteInProcessResult]:
-        """The metric tables, once."""
+    def publish(self, tasks: Sequence[Task], work: Mapping[str, Sequence[Work]]) -> bool:
+        """Materialize the metric tables, once and for a build that can bring them, where they are not the lake's."""
+        if is_published(self.workspace, tasks):
+            return True
+        keyed = [(task, item) for task in tasks for item in work[task.name]]
+        if not keyed and (alone := warehouse_due(self.workspace, tasks, is_given_up=is_tried)):
+            keyed = [(tasks[0], alone)]
         only = [spec.key for spec in mart_specs(tasks)]
-        return self.run(task, JOBS[-1], work, label=PUBLISH, only=only, is_attempt=False)
+        publish = partial(self.run, job=REPORT_JOB, label=PUBLISH, only=only, is_attempt=False)
+        return all(run.success for task, item in keyed[:1] for run in publish(task, work=[item]))
 
 
 @contextmanager

@@ -14,11 +14,11 @@ def job_name(task: Task, job: str) -> str:
 
 
 def task_jobs(task: Task, tasks: Sequence[Task]) -> Iterator[UnresolvedAssetJobDefinition]:
-    """Define the jobs of a task, each of the stages of its phases; the one that reports makes the metric tables too."""
+    """Define the jobs of a task, each of the stages of its phases; those that report make the metric tables too."""
     for job in task.jobs:
         phases = phases_of(job)
         keys = [dg.AssetKey([task.name, asset]) for stage in task.of_job(job) for asset in stage.assets]
-        if any(phase.name == "report" for phase in phases):
+        if any(phase.reads_warehouse for phase in phases):
             keys += [spec.key for spec in mart_specs(tasks)]
         name, about = job_name(task, job), f"{task.title}: {phases[0].about}"
         yield dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys), description=about)

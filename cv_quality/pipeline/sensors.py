@@ -9,23 +9,26 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import builds_of, drops_of, partition_of
 from cv_quality.planning import Work, due, warehouse_due
-from cv_quality.stage import JOBS, Task
+from cv_quality.stage import REPORT_JOB, Task, phases_of
 from cv_quality.workspace import Workspace
 
 IDENTITY_TAG = "cvq/identity"
 MAX_ATTEMPTS = 3
+FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNDER_WAY = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 INTERVAL_SECONDS = 2
 """The daemon looks every 5 s; a sensor that asks for exactly that comes a moment early and waits for 10."""
 
 
 def task_sensors(task: Task, tasks: Sequence[Task]) -> list[dg.SensorDefinition]:
-    """Define one sensor for each job of the task; the first task's last one looks after the metric tables too."""
-    return [_sensor(task, job, tasks if (task, job) == (tasks[0], JOBS[-1]) else ()) for job in task.jobs]
+    """Define one sensor for each job of the task; the first task's that reports looks after the metric tables too."""
+    return [_sensor(task, job, tasks if (task, job) == (tasks[0], REPORT_JOB) else ()) for job in task.jobs]
 
 
 def _sensor(task: Task, job: str, published: Sequence[Task]) -> dg.SensorDefinition:
@@ -46,10 +49,10 @@ def _sensor(task: Task, job: str, published: Sequence[Task]) -> dg.SensorDefinit
             work = warehouse_due(workspace, published, is_given_up=is_given_up)
             return [work] if work else []
 
-        result = _result(context, task, lambda: due(workspace, task, job, is_given_up=is_given_up))
+        result = _result(context, task, job, lambda: due(workspace, task, job, is_given_up=is_given_up))
         if not published or result.run_requests:
             return result
-        return _result(context, task, plan_marts, only=[spec.key for spec in mart_specs(published)])
+        return _result(context, task, job, plan_marts, only=[spec.key for spec in mart_specs(published)])
 
     return sensor
 
@@ -66,6 +69,10 @@ _SENSORS = {
     "report_build": (
         "measured_build_sensor",
         "Reports a build once all its drops are scored, and again when they changed.",
+    ),
+    "draw_maps": (
+        "reported_build_sensor",
+        "Draws the maps of a reported build's failures, and writes its page again with them.",
     ),
 }
 
@@ -86,6 +93,7 @@ def partitions_for(task: Task, work: Sequence[Work]) -> dict[dg.DynamicPartition
 def _result(
     context: dg.SensorEvaluationContext,
     task: Task,
+    job: str,
     plan: Callable[[], list[Work]],
     *,
     only: Sequence[dg.AssetKey] | None = None,
@@ -94,10 +102,13 @@ def _result(
 
     Args:
         task: whose partitions the work is keyed by.
+        job: that does it.
         plan: the work that is due now.
         only: the assets to be made, where not all of the job are.
     """
-    attempts = {item: attempt for item in plan() if (attempt := _next_attempt(context, item)) is not None}
+    at_work = _at_work(context, task, job)  # Before the plan: what ends after it is planned as it was.
+    free = [item for item in plan() if partition_of(item.key) not in at_work]
+    attempts = {item: attempt for item in free if (attempt := _next_attempt(context, item)) is not None}
     if any(attempt > 1 for attempt in attempts.values()):
         # A run that ended between the plan and the look at the runs has done its work by now.
         due = set(plan())
@@ -124,6 +135,16 @@ def _is_given_up(context: dg.SensorEvaluationContext, work: Work) -> bool:
     """Whether no sensor will request this work any more."""
     records = context.instance.get_run_records(dg.RunsFilter(tags=identity_tags(work)))
     return len(records) >= MAX_ATTEMPTS and all(record.dagster_run.is_finished for record in records)
+
+
+def _at_work(context: dg.SensorEvaluationContext, task: Task, job: str) -> set[str | None]:
+    """The partitions for which another job is under way that makes some of what this one makes."""
+    makes = {*phases_of(job)}
+    names = {job_name(task, other) for other in task.jobs if other != job and not makes.isdisjoint(phases_of(other))}
+    if not names:
+        return set()
+    records = context.instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY))
+    return {run.tags.get(PARTITION_NAME_TAG) for record in records if (run := record.dagster_run).job_name in names}
 
 
 def _next_attempt(context: dg.SensorEvaluationContext, work: Work) -> int | None:

@@ -155,6 +155,7 @@ def worked_off(ui: Ui, tiny_landing: Path) -> Answer:
     (ingest,) = ui.wait_for_runs("verification_ingest_drop", count=1)
     cells = ui.wait_for_runs("verification_evaluate_build_on_drop", count=2)
     (report,) = ui.wait_for_runs("verification_report_build", count=1)
+    ui.wait_for_runs("verification_draw_maps", count=1)
     return {"completed": completed, "ingest": ingest, "cells": cells, "report": report}
 
 
@@ -182,11 +183,12 @@ def test_a_completed_drop_starts_one_run_and_ends_in_a_report(ui: Ui, worked_off
 
 def test_the_runs_are_listed_with_what_launched_them(ui: Ui, page: Page, worked_off: Answer) -> None:
     page.goto(ui.url("/runs"))
-    for name in ("ingest_drop", "completed_drop_sensor", "validated_drop_sensor", "measured_build_sensor"):
+    sensors = ("completed_drop_sensor", "validated_drop_sensor", "measured_build_sensor", "reported_build_sensor")
+    for name in ("ingest_drop", *sensors):
         text = f"verification_{name}"
         expect(page.get_by_text(text, exact=True).first).to_be_visible()
     expect(page.get_by_text(worked_off["ingest"]["runId"][:8]).first).to_be_visible()
-    expect(page.get_by_text("Success", exact=True)).to_have_count(4)
+    expect(page.get_by_text("Success", exact=True)).to_have_count(5)
 
 
 @pytest.mark.usefixtures("worked_off")

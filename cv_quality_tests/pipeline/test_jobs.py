@@ -28,7 +28,7 @@ PARSED = ("raw_events", "quarantine")
 VALIDATED = ("validated_attempts", "validated_streams", "subjects", "devices", "quarantine_validate")
 SCORED = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
 MEASURED = ("impostor_counts", "intervals", "operating_points", "det_curve", "differentials")
-EXPLAINED = ("failure_slices", "change_attribution", "failure_clusters", "explanations")
+EXPLAINED = ("failure_slices", "change_attribution", "failure_clusters")
 MODELS = {spec.key.path[-1] for spec in mart_specs(TASKS)}
 COLUMNS = {"key", "table", "expectation", "holds", "rows", "unexpected", "offending_keys"}
 
@@ -92,10 +92,16 @@ def test_reporting_a_build_records_every_metric_table_and_the_page(history: Hist
             "slices_gate",
             "attribution_gate",
             "clusters_gate",
-            "explanations_gate",
         ),
         True,
     )
+
+
+def test_drawing_maps_records_them_and_the_page_again(history: History) -> None:
+    run = run_of(history, "draw_maps", "face-1.2")
+    assert set(materialized(run)) == {"explanations", "failure_report", *(f"marts/{model}" for model in MODELS)}
+    steps = [event.step_key for event in run.result.all_events if event.event_type == dg.DagsterEventType.STEP_START]
+    assert steps == ["verification_explanations", "marts", "verification_report"]
 
 
 def test_a_check_shows_rules_and_counts_and_offending_keys_only(history: History) -> None:

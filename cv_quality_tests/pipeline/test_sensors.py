@@ -76,19 +76,21 @@ def test_each_drop_was_taken_in_scored_and_reported_by_one_run_each(history: His
         ("evaluate_build_on_drop", f"face-1.1|{FIRST_DROP}", True),
         ("evaluate_build_on_drop", f"face-1.0|{FIRST_DROP}", True),
         ("report_build", "face-1.1", True),
+        ("draw_maps", "face-1.1", True),
         ("ingest_drop", SECOND_DROP, True),
         ("evaluate_build_on_drop", f"face-1.2|{SECOND_DROP}", True),
         ("evaluate_build_on_drop", f"face-1.1|{SECOND_DROP}", True),
         ("report_build", "face-1.2", True),
+        ("draw_maps", "face-1.2", True),
     ]
 
 
 def test_nothing_is_requested_when_all_is_done(history: History) -> None:
-    assert [requested(history.orchestra.tick(sensor)) for sensor in SENSORS] == [[], [], []]
+    assert [requested(history.orchestra.tick(sensor)) for sensor in SENSORS] == [[]] * len(SENSORS)
 
 
 def test_nothing_is_requested_when_all_is_done_though_the_instance_forgot_the_runs(evaluated: Orchestra) -> None:
-    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[], [], []]
+    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[]] * len(SENSORS)
 
 
 def test_a_failed_run_is_requested_again_until_the_attempts_are_used_up(history: History, tmp_path: Path) -> None:
@@ -205,13 +207,39 @@ def test_a_report_waits_for_drops_of_its_history_and_not_for_work_given_up(
     assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.2"]
 
 
+def test_a_page_is_there_before_its_maps_and_made_once_more_with_them(evaluated: Orchestra) -> None:
+    build, page = TableKey(build="face-1.2"), evaluated.workspace.report_path("face-1.2")
+    with_maps = page.read_bytes()
+    for gate in ("clusters", "explanations"):
+        evaluated.workspace.lake.store.delete(object_key(gate, build))
+    assert requested(evaluated.tick("reported_build_sensor")) == [], "no maps for a page that is not there"
+    assert evaluated.launch("report_build", only_request(evaluated.tick("measured_build_sensor"))).success
+    assert page.read_bytes() != with_maps
+    assert requested(evaluated.tick("measured_build_sensor")) == []
+    request = only_request(evaluated.tick("reported_build_sensor"))
+    assert evaluated.launch("draw_maps", request).success
+    assert page.read_bytes() == with_maps
+    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[]] * len(SENSORS)
+
+
+def test_a_page_is_not_requested_while_a_run_that_ends_in_it_is_under_way(evaluated: Orchestra) -> None:
+    evaluated.workspace.report_path("face-1.2").unlink()
+    assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.2"]
+    job = build_definitions(evaluated.workspace.settings).resolve_job_def("verification_draw_maps")
+    tags = {"dagster/partition": "face-1.2"}
+    run = evaluated.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    assert requested(evaluated.tick("measured_build_sensor")) == []
+    evaluated.instance.report_run_canceled(run)
+    assert requested(evaluated.tick("measured_build_sensor")) == ["face-1.2"]
+
+
 def test_a_warehouse_that_is_gone_is_requested_alone(evaluated: Orchestra) -> None:
     evaluated.workspace.settings.warehouse.unlink()
     request = only_request(evaluated.tick("measured_build_sensor"))
     assert evaluated.launch("report_build", request).success
     assert {key.path[0] for key in request.asset_selection or ()} == {"marts"}
     assert evaluated.workspace.settings.warehouse.is_file()
-    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[], [], []]
+    assert [requested(evaluated.tick(sensor)) for sensor in SENSORS] == [[]] * len(SENSORS)
 
 
 def test_files_delivered_again_under_one_manifest_are_requested_again(orchestra: Orchestra, tiny_landing: Path) -> None:
