@@ -39,6 +39,7 @@ class Settings:
         memory_limit: DuckDB's memory limit, in its own notation.
         explained_pairs: failures a build that are explained by saliency maps, beside as many passes; 0 leaves maps out.
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
+        excluded_conditions: columns in which neither slices nor what clusters share are looked for, sorted.
     """
 
     home: Path
@@ -52,6 +53,7 @@ class Settings:
     memory_limit: str = "600MB"
     backbone: Path | None = None
     explained_pairs: int = EXPLAINED_PAIRS
+    excluded_conditions: tuple[str, ...] = ()
 
     @property
     def cache(self) -> Path:
@@ -91,6 +93,7 @@ class Settings:
             memory_limit=env.get("CVQ_MEMORY_LIMIT", "600MB"),
             explained_pairs=_whole(env, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
             backbone=Path(env["CVQ_BACKBONE"]).absolute() if env.get("CVQ_BACKBONE") else None,
+            excluded_conditions=tuple(sorted({*env.get("CVQ_EXCLUDED_CONDITIONS", "").replace(",", " ").split()})),
         )
 
 
@@ -107,6 +110,7 @@ KNOWN = (
     "CVQ_MEMORY_LIMIT",
     "CVQ_BACKBONE",
     "CVQ_EXPLAINED_PAIRS",
+    "CVQ_EXCLUDED_CONDITIONS",
 )
 
 

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from cv_quality.drops.tables import SUBJECTS
-from cv_quality.errors import GateFailed
+from cv_quality.errors import GateFailed, SettingsError
 from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import JOBS
 from cv_quality.tasks import TASKS
+from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
 from cv_quality.tasks.verification.tables import COMPARISONS
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
@@ -37,7 +38,7 @@ def workspace(history: History, tmp_path: Path) -> Workspace:
     return open_workspace(tmp_path / "home")
 
 
-INGEST, SCORE, REPORT = JOBS
+INGEST, SCORE, REPORT, MAPS = JOBS
 
 
 def state(workspace: Workspace, phase: str, key: TableKey) -> str:
@@ -47,11 +48,11 @@ def state(workspace: Workspace, phase: str, key: TableKey) -> str:
 
 def test_an_empty_deployment_has_nothing_to_do(tmp_path: Path) -> None:
     workspace = open_workspace(tmp_path / "home")
-    assert [due_keys(workspace, job) for job in JOBS] == [[], [], []]
+    assert [due_keys(workspace, job) for job in JOBS] == [[]] * len(JOBS)
 
 
 def test_a_done_deployment_has_nothing_to_do(workspace: Workspace) -> None:
-    assert [due_keys(workspace, job) for job in JOBS] == [[], [], []]
+    assert [due_keys(workspace, job) for job in JOBS] == [[]] * len(JOBS)
 
 
 def test_a_new_drop_is_due_and_nothing_else(history: History, tiny_landing: Path, tmp_path: Path) -> None:
@@ -110,9 +111,11 @@ def test_a_page_does_without_its_maps_and_is_due_again_when_they_are_there(works
     for table in ("explanations", "counterfactuals"):
         workspace.lake.store.delete(f"{table}/face-1.2.parquet")
     assert due_keys(workspace, REPORT) == ["face-1.2"]
+    assert due_keys(workspace, MAPS) == [], "a page comes before its maps"
     do(workspace, "report", build="face-1.2")
     assert state(workspace, "report", build) == "passed"
-    assert state(workspace, "maps", build) == "due"
+    assert due_keys(workspace, REPORT) == []
+    assert due_keys(workspace, MAPS) == ["face-1.2"]
     do(workspace, "explanations", build="face-1.2")
     assert state(workspace, "report", build) == "due"
     do(workspace, "report", build="face-1.2")
@@ -123,6 +126,24 @@ def test_a_page_does_without_its_maps_and_is_due_again_when_they_are_there(works
 def test_another_number_of_explained_pairs_makes_the_maps_due(workspace: Workspace) -> None:
     settings = replace(workspace.settings, explained_pairs=0)
     assert state(replace(workspace, settings=settings), "maps", TableKey(build="face-1.2")) == "due"
+
+
+def test_other_excluded_conditions_make_what_was_found_due(workspace: Workspace) -> None:
+    settings, build = replace(workspace.settings, excluded_conditions=("eyewear",)), TableKey(build="face-1.2")
+    other = replace(workspace, settings=settings)
+    (task,) = TASKS
+    freshness, stages = Freshness(other, task), task.of_phase("measure", "explain")
+    assert [stage.name for stage in stages if freshness.state(stage, build) == "due"] == ["slices"]
+    do(other, "slices", build="face-1.2")
+    row = other.lake.read(SLICE_SEARCHES, build).row(0, named=True)
+    assert json.loads(row["skipped_json"])["eyewear"] == "left out by request"
+    assert state(workspace, "explain", build) == "due"
+
+
+def test_an_excluded_condition_that_there_is_not_is_named_with_the_near_one(workspace: Workspace) -> None:
+    other = replace(workspace, settings=replace(workspace.settings, excluded_conditions=("eyewaer",)))
+    with pytest.raises(SettingsError, match="'eyewaer', which is no condition: did you mean eyewear"):
+        do(other, "slices", build="face-1.2")
 
 
 def test_a_build_waits_until_its_cells_are_counted_not_only_inferred(workspace: Workspace) -> None:

@@ -39,6 +39,13 @@ def test_every_known_variable_changes_the_settings(tmp_path: Path) -> None:
     assert [name for name in KNOWN if Settings.from_environment({name: values[name]}) == default] == []
 
 
+def test_excluded_conditions_are_names_between_commas_in_any_order() -> None:
+    settings = [
+        Settings.from_environment({"CVQ_EXCLUDED_CONDITIONS": text}) for text in ("site,glasses", "glasses, site,")
+    ]
+    assert [item.excluded_conditions for item in settings] == [("glasses", "site")] * 2
+
+
 def test_object_stores_keep_their_address_and_folders_become_absolute() -> None:
     settings = Settings.from_environment({"CVQ_LAKE": "s3://bucket/lake", "CVQ_LANDING": "arrivals"})
     assert settings.lake == "s3://bucket/lake"

@@ -4,8 +4,8 @@ It is all that slices, attribution, clusters and examples see: whoever makes one
 written to its tables is in `cv_quality.tasks.root_causes`; examples are chosen in `cv_quality.error_analysis.examples`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -53,6 +53,7 @@ class Population:
         score: column of the score that decided, where there is one.
         dimensions: declarations of conditions, as far as there are any. What is declared a condition is searched even
             where it determines the outcome, and the edges of its bands are thresholds that the search prefers.
+        excluded: those of `columns` that are not searched all the same.
     """
 
     outcome: Outcome
@@ -63,6 +64,7 @@ class Population:
     key: tuple[str, ...] = ()
     score: str | None = None
     dimensions: "tuple[Dimension, ...]" = ()
+    excluded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every column is there.
@@ -79,6 +81,12 @@ class Population:
     def bounds(self) -> "Bounds":
         """The edges of the declared bands, by column."""
         return {item.name: item.bands.edges for item in self.dimensions if item.bands}
+
+    def excluding(self, names: Collection[str]) -> "Population":
+        """Leave conditions out of every search, by the name of a column or of the column of its levels."""
+        alike = [{item.name, item.level_column} for item in self.dimensions]
+        away = {*names, *(name for pair in alike if not pair.isdisjoint(names) for name in pair)}
+        return replace(self, excluded=tuple(name for name in self.columns if name in away))
 
     @property
     def is_failure(self) -> NDArray[np.bool_]:
@@ -108,6 +116,7 @@ def search_slices(
         outcome=failed,
         subject=unit,
         columns=columns,
+        exclude=population.excluded,
         keep=[name for item in population.dimensions for name in (item.name, item.level_column) if name in columns],
         bounds=bounds_of(population, found),
         seed=seed,
@@ -160,7 +169,7 @@ def cluster(
         vectors,
         is_failure=population.is_failure,
         subjects=population.rows[population.unit].to_list(),
-        attributes=population.rows.select(population.columns),
+        attributes=population.rows.select(name for name in population.columns if name not in population.excluded),
         origins=origins,
         bounds=bounds_of(population, found),
         seed=seed,

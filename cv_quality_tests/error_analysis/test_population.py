@@ -1,5 +1,7 @@
 """Whoever makes a population gets root causes: the loss of video frames, resampled by clip, is one of any shape."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,8 @@ from cv_quality.error_analysis.examples import choose_examples
 from cv_quality.error_analysis.population import Outcome, Population, attribute, cluster, search_slices
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.errors import SliceError
+from cv_quality.lake.schema import Column
+from cv_quality.modality import Bands, Dimension
 
 BLURRED = Slice((Predicate("motion", "==", "pan"), Predicate("exposure", "==", "long")))
 DEPTH_ERROR = Outcome("depth_error", rate="depth error", failures="large errors", trial="frame")
@@ -83,6 +87,17 @@ def test_a_population_without_a_key_has_no_examples(population: Population) -> N
     rows, columns = population.rows, population.columns
     nameless = Population(DEPTH_ERROR, rows, failed="loss", unit="clip", columns=columns)
     assert choose_examples(nameless, slices=[BLURRED]) == []
+
+
+def test_an_excluded_condition_is_not_searched_under_either_name(population: Population) -> None:
+    zoom = Dimension(
+        Column("zoom", "real", "of the lens"), "zoom", bands=Bands("zoom_band", (2,), ("<2", ">=2"), "zoom")
+    )
+    declared = replace(population, dimensions=(zoom,)).excluding(["exposure", "zoom_band"])
+    assert declared.excluded == ("exposure", "zoom")
+    report = search_slices(declared)
+    assert report.skipped == dict.fromkeys(("exposure", "zoom"), "left out by request")
+    assert [found.where.sentence() for found in report.slices] == ["motion is pan"]
 
 
 @pytest.mark.parametrize(

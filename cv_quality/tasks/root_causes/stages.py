@@ -3,12 +3,13 @@
 What each stage does is in `slices`, `attribution` and `clusters` beside this module.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cv_quality.error_analysis.population import Outcome, Population
+from cv_quality.errors import SettingsError, near
 from cv_quality.freshness import StageContext
 from cv_quality.gates.rules import Rule
 from cv_quality.lake.schema import Table
@@ -76,6 +77,7 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
             tables.EXAMPLES,
         ),
         run=partial(_slices, populations, own),
+        elsewhere=_excluded,
         rules=(*slices_rules(outcome), *(own.rules if own else ())),
         reads_predecessors=True,
         description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
@@ -102,6 +104,7 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         reads=(*populations.embed_reads, *populations.reads, tables.FAILURE_SLICES),
         writes=(tables.FAILURE_CLUSTERS,),
         run=partial(_clusters, populations),
+        elsewhere=_excluded,
         rules=CLUSTERS_RULES,
         description="Failures that lie together in an embedding, with the conditions that they share, if they share "
         "any.",
@@ -111,15 +114,36 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
     return slices, attribution, clusters
 
 
+def _excluded(workspace: Workspace, drops: Sequence[str]) -> str:  # noqa: ARG001 - as the stage calls it
+    """Which conditions are not searched: others make what is found due."""
+    return ",".join(workspace.settings.excluded_conditions)
+
+
+def _require_known(excluded: Sequence[str], workspace: Workspace, searched: Sequence[Population]) -> None:
+    """Refuse a name that is no condition of any modality, and no column of what is searched."""
+    dimensions = [
+        *(item for modality in workspace.modalities.values() for item in modality.conditions),
+        *(item for population in searched for item in population.dimensions),
+    ]
+    known = {name for item in dimensions for name in (item.name, item.level_column)}
+    known |= {name for population in searched for name in population.columns}
+    for name in excluded:
+        if name not in known:
+            raise SettingsError(f"CVQ_EXCLUDED_CONDITIONS names {name!r}, which is no condition: {near(name, known)}")
+
+
 def _slices(populations: Populations, own: SliceTables | None, context: StageContext) -> "SliceSummary":
     from cv_quality.tasks.root_causes.slices import find_build_slices
 
     build, primary = context.build, partial(populations.primary, context.workspace)
     first = primary(build, build)
+    searched = [first, *populations.others(context.workspace, build, first)]
+    excluded = context.workspace.settings.excluded_conditions
+    _require_known(excluded, context.workspace, searched)
     summary = find_build_slices(
         context.lake,
         build=build,
-        populations=[first, *populations.others(context.workspace, build, first)],
+        populations=[population.excluding(excluded) for population in searched],
         before=((name, primary(name, name)) for name in context.history),
         threads=context.threads,
     )
@@ -146,6 +170,7 @@ def _clusters(populations: Populations, context: StageContext) -> "ClusterSummar
     from cv_quality.tasks.root_causes.slices import read_slices
 
     population = populations.primary(context.workspace, context.build, context.build)
+    population = population.excluding(context.workspace.settings.excluded_conditions)
     embedding, n = populations.embed(context, population), population.rows.height
     slices = read_slices(context.lake, context.build, populations.outcome.name)
     write = partial(cluster_build, context.lake, build=context.build, embedding=embedding, n_attempts=n)

@@ -193,6 +193,7 @@ class RootCauses:
 
     Attributes:
         trials, failing: what was searched, and what failing is, in words.
+        unsearched: columns that were not searched, with the reason.
         confounded: rows of `failure_slices`: values that look bad by themselves and are not, once the attempts of the
             slices that explain them are set aside.
         combined: rows of `failure_slices`: values that are bad only together with the other conditions of a slice.
@@ -204,6 +205,7 @@ class RootCauses:
     conclusion: str
     trials: str
     failing: str
+    unsearched: Mapping[str, str]
     n_attempts: int
     n_subjects: int
     n_failures: int
@@ -245,6 +247,7 @@ def read_root_causes(source: ReportSource) -> RootCauses:
     return RootCauses(
         trials=trials,
         failing=failing,
+        unsearched=json.loads(search["skipped_json"]),
         **{name: search[name] for name in ("conclusion", "n_attempts", "n_subjects", "n_failures")},
         slices=_slices(
             source, _of(slices, outcome, "confirmed"), outcome=outcome, examples=examples, attempts=attempts
