@@ -18,12 +18,11 @@ from cv_quality.reports.curves import DetPoint, det_chart
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.evaluation_charts import Histogram, Series
 from cv_quality.reports.evaluation_groups import GroupsView, groups_view
-from cv_quality.reports.rates import target_text
+from cv_quality.reports.rates import method_names, target_text
 from cv_quality.scores.evaluation import Evaluation, Point, Status
 from cv_quality.scores.score_set import ScoreSet
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=subject )\S+")
-_ESTIMATES = ("design effect", "degrees of freedom", "scaled by", "taken to end")
 CLASSES = {"verification": ("genuine", "impostor"), "liveness": ("bona fide", "attack")}
 """What the two classes of a set are called, by its kind."""
 
@@ -119,7 +118,7 @@ def read_content(evaluated: Sequence[tuple[ScoreSet, Evaluation]]) -> Evaluation
         warnings=tuple(Warned(text, tuple(view.name for view in views if text in view.warnings)) for text in texts),
         det=_det_chart(views, curves) if any(curves.values()) else None,
         undrawn=tuple(name for name, points in curves.items() if not points),
-        methods=tuple(sorted({method for evaluation in evaluations for method in _methods(evaluation)})),
+        methods=tuple(method_names(method for evaluation in evaluations for method in _methods(evaluation))),
     )
 
 
@@ -253,13 +252,9 @@ def _marked(point: Point | None) -> DetPoint | None:
     return DetPoint(point.threshold, point.fmr.value, point.fnmr.value, point.fnmr.low, point.fnmr.high)
 
 
-def _methods(evaluation: Evaluation) -> Iterator[str]:
-    """The interval methods behind the numbers of one set, without what was estimated on the way."""
+def _methods(evaluation: Evaluation) -> Iterator[str | None]:
     points = (*evaluation.operating_points, *([evaluation.fixed] if evaluation.fixed else []))
     rates = [rate for point in points for rate in (point.fmr, point.fnmr) if rate is not None]
-    tail = evaluation.beyond.method if evaluation.beyond else None
-    for method in (*(rate.method for rate in rates), evaluation.eer.method, tail):
-        for part in (method or "").split("; "):
-            kept = [words for words in part.split(", ") if not any(word in words for word in _ESTIMATES)]
-            if part:
-                yield re.sub(r"at [\d.e+]+ effective", "at the effective", ", ".join(kept))
+    yield from (rate.method for rate in rates)
+    yield evaluation.eer.method
+    yield evaluation.beyond.method if evaluation.beyond else None

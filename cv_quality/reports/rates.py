@@ -3,7 +3,8 @@
 A rate itself is `cv_quality.metrics.rates.Rate`; numbers are written for people in `cv_quality.reports.rendering`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from cv_quality.metrics.rates import NO_TRIAL, Rate
 Direction = Literal["worse", "better", "unclear", "unknown"]
 
 MIN_ERRORS = 5
+_ESTIMATES = ("design effect", "degrees of freedom", "raised to", "correlation", "scaled by", "taken to end")
+"""What parts of a method's text are about that were estimated for one rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +94,15 @@ def target_text(target: float) -> str:
     """
     mantissa, exponent = f"{target:.12e}".split("e")
     return f"1e{int(exponent)}" if float(mantissa) == 1.0 else f"{target:g}"
+
+
+def method_names(methods: Iterable[str | None]) -> list[str]:
+    """List the interval methods behind rates, each once: without what was estimated on the way, and without reasons.
+
+    >>> method_names(["combined (MOVER), 95 %, correlation -0.02", None, "combined (MOVER), 95 %, correlation -0.11"])
+    ['combined (MOVER), 95 %']
+    """
+    parts = {part.strip() for method in methods for part in (method or "").split(";")}
+    kept = (part.split(", ") for part in parts if part and not part.startswith("insufficient"))
+    plain = {", ".join(words for words in part if not any(name in words for name in _ESTIMATES)) for part in kept}
+    return sorted({re.sub(r"at [\d.e+]+ effective", "at the effective", name) for name in plain})

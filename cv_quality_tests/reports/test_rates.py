@@ -2,7 +2,7 @@
 
 import pytest
 
-from cv_quality.reports.rates import RatePair, is_sufficient, read_rate, undefined
+from cv_quality.reports.rates import RatePair, is_sufficient, method_names, read_rate, undefined
 from cv_quality_tests.reports.rates import made_rate
 
 
@@ -15,6 +15,21 @@ def test_overlapping_intervals_are_neither_worse_nor_better() -> None:
 def test_a_rate_without_an_interval_is_not_judged() -> None:
     assert RatePair(made_rate(0.9, half=None), made_rate(0.03)).direction == "unknown"
     assert RatePair(made_rate(0.9), None).direction == "unknown"
+
+
+def test_a_method_is_listed_once_whatever_it_estimated() -> None:
+    exact, combined = "Clopper-Pearson at {} effective trials, 95 %", "combined (MOVER), 95 %, correlation {}"
+    texts = [
+        exact.format(17.49),
+        exact.format("1.2e+05"),
+        f"{combined.format(-0.02)}; insufficient: 4 errors, 5 needed",
+    ]
+    texts += [combined.format(-0.11), "dyadic sandwich, 95 %, design effect 2.10, 37 degrees of freedom, raised to 2.3"]
+    assert method_names([None, *texts]) == [
+        "Clopper-Pearson at the effective trials, 95 %",
+        "combined (MOVER), 95 %",
+        "dyadic sandwich, 95 %",
+    ]
 
 
 def test_a_pair_that_is_not_ranked_is_not_judged() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cv_quality.drops.manifest import SCHEMA_VERSION
 from cv_quality.reports.provenance import Provenance, package_version
-from cv_quality.reports.rates import Direction
+from cv_quality.reports.rates import Direction, method_names
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
 from cv_quality.tasks.verification.report.data import DimensionRates, Headline, Overview, read_overview
@@ -103,6 +103,4 @@ def _provenance(source: ReportSource, overview: Overview) -> Provenance:
 def _methods(headlines: Sequence[Headline], dimensions: Sequence[DimensionRates]) -> list[str]:
     headline = [rate for item in headlines for rate in (item.rates.build, item.rates.baseline)]
     levels = [level.rates.build for dimension in dimensions for level in dimension.levels]
-    methods = (rate.method for rate in (*headline, *levels) if rate is not None and rate.method)
-    parts = (part.strip() for method in methods for part in method.split(";"))
-    return sorted({part.partition(", design effect")[0] for part in parts})
+    return method_names(rate.method for rate in (*headline, *levels) if rate is not None)
