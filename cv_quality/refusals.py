@@ -12,7 +12,7 @@ from cv_quality.errors import RegistryError, UnknownKey, near
 from cv_quality.freshness import Freshness, Node, State
 from cv_quality.gates.verdicts import Verdict, read_failure, read_verdict
 from cv_quality.lake.lake import TableKey
-from cv_quality.planning import arrived, drop_states
+from cv_quality.planning import DropState, drop_states
 from cv_quality.stage import Stage, Task
 from cv_quality.tasks import TASKS
 from cv_quality.workspace import Workspace
@@ -55,9 +55,7 @@ class Standing:
 
 def hindrances(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> list[Standing]:
     """List all that only a person can mend, in the order of the data: refusals, failed attempts, unknown builds."""
-    overviews = [_Overview(workspace, task) for task in tasks]
-    found = (overview.standing(*node) for overview in overviews for node in overview.nodes())
-    return [item for item in found if item.headline]
+    return [item for task in tasks for item in Overview(workspace, task).hindrances()]
 
 
 def standings(workspace: Workspace, name: str, tasks: Sequence[Task] = TASKS) -> list[Standing]:
@@ -69,7 +67,7 @@ def standings(workspace: Workspace, name: str, tasks: Sequence[Task] = TASKS) ->
     Raises:
         UnknownKey: no drop and no build is called so; the near names are given.
     """
-    overviews = [_Overview(workspace, task) for task in tasks]
+    overviews = [Overview(workspace, task) for task in tasks]
     wanted = name.replace("|", "/").split("/")
     known = {*workspace.registry.build_ids(), *(name for overview in overviews for name in overview.names())}
     for part in wanted[:2]:
@@ -84,7 +82,7 @@ def standings(workspace: Workspace, name: str, tasks: Sequence[Task] = TASKS) ->
 
 
 @dataclass(frozen=True)
-class _Overview:
+class Overview:
     """What there is of one task, from one look at the lake."""
 
     workspace: Workspace
@@ -95,18 +93,22 @@ class _Overview:
         return Freshness(self.workspace, self.task)
 
     @cached_property
+    def states(self) -> list[DropState]:
+        """Where each drop stands that has arrived or lies in the lake."""
+        return list(drop_states(self.freshness))
+
+    @cached_property
     def drops(self) -> dict[str, str | None]:
         """Every drop that has arrived or lies in the lake, with its build once that is known."""
-        names = {*(drop.drop_id for drop in arrived(self.workspace, self.task)), *self.freshness.drops}
-        return {drop: self.freshness.drops.get(drop) for drop in sorted(names)}
+        return {state.drop: state.build for state in self.states}
 
     @cached_property
     def new_deliveries(self) -> dict[str, State]:
         """Drops of which another delivery has arrived than the one in the lake, with how that stands."""
-        stages, states = self.task.of_phase("ingest"), drop_states(self.freshness)
+        stages = self.task.of_phase("ingest")
         return {
             state.drop: state.validated
-            for state in states
+            for state in self.states
             if state.validated != self.freshness.furthest(stages, TableKey(drop=state.drop))
         }
 
@@ -120,6 +122,10 @@ class _Overview:
             except RegistryError as error:
                 found[build] = str(error)
         return found
+
+    def hindrances(self) -> list[Standing]:
+        """List all that only a person can mend, in the order of the data."""
+        return [item for node in self.nodes() if (item := self.standing(*node)).headline]
 
     def names(self) -> Iterator[str]:
         yield from self.drops

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from cv_quality.runner import run_due
 from cv_quality.settings import Settings
 from cv_quality.tasks import open_workspace
 from cv_quality.workspace import Workspace
+from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
 from cv_quality_tests.servers import wait_until
 
@@ -209,11 +211,40 @@ def test_a_refused_drop_is_exit_code_one_and_a_sentence_with_its_name(broken: Pa
     assert f"`cvq why {FIRST_DROP}`" in again.stderr
 
 
-def test_progress_goes_to_stderr_and_the_document_to_stdout(evaluated: Path) -> None:
-    done = in_a_shell("run", "--json", home=evaluated)
+def test_progress_goes_to_stderr_and_the_document_to_stdout(evaluated: Path, tmp_path: Path) -> None:
+    shutil.copytree(evaluated, tmp_path / "home")
+    (tmp_path / "home" / "reports" / "face-1.1.html").unlink()
+    done = in_a_shell("run", "--json", home=tmp_path / "home")
     assert done.returncode == 0
-    assert json.loads(done.stdout) == []
-    assert "take drops in" in done.stderr
+    assert [row["stage"] for row in json.loads(done.stdout)] == ["report"]
+    assert "report builds" in done.stderr
+    assert "take drops in" not in done.stderr, "a phase without work has no bar"
+
+
+def test_a_run_with_nothing_to_do_shows_no_bar(evaluated: Path) -> None:
+    done = in_a_shell("run", home=evaluated)
+    assert (done.returncode, done.stdout) == (0, "nothing is left to do\n")
+    assert "/" not in done.stderr
+
+
+def test_a_demo_whose_warehouse_fails_names_it_and_no_page_that_is_not_there(history: History, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(history.home, home)
+    (home / "reports" / "face-1.2.html").unlink()
+    (tmp_path / "taken" / "by a folder").mkdir(parents=True)
+    done = in_a_shell("demo", "--scenario", "tiny", home=home, CVQ_WAREHOUSE=str(tmp_path / "taken"))
+    assert done.returncode == 1
+    assert "metric tables" not in done.stdout
+    assert [line.split()[-1] for line in done.stdout.split("\n") if line] == [str(home / "reports" / "face-1.1.html")]
+    assert re.search(r"^not done: marts of face-1\.\d: .*taken", done.stderr, re.MULTILINE)
+    assert done.stderr.splitlines()[-1].startswith("not everything could be done")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backfill_of_nothing_says_so_and_fails(cvq: Cvq) -> None:
+    result = cvq("backfill")
+    assert result.exit_code == 1
+    assert "nothing to score: no drop" in result.stderr
 
 
 def test_an_unknown_build_in_a_shell_is_no_traceback(tmp_path: Path) -> None:

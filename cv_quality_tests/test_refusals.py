@@ -82,7 +82,9 @@ def test_a_refused_drop_is_told_with_rule_rows_and_remedy(workspace: Workspace, 
     again = cvq("run")
     assert (again.exit_code, again.stdout) == (1, "nothing could be done\n")
     assert "not true that at most 5% of the rows are quarantined; rejected: 11 malformed_json" in again.stderr
-    (row,) = json.loads(cvq("status", "--json").stdout)
+    shown = cvq("status", "--json")
+    assert shown.exit_code == 1
+    (row,) = json.loads(shown.stdout)
     assert str(row["why"]).startswith("parse: not true that at most 5%")
     listed = cvq("quarantine", FIRST_DROP)
     assert listed.exit_code == 0
@@ -167,6 +169,10 @@ def test_a_build_that_the_registry_lacks_and_a_damaged_model_are_told(
     assert set(found) == {("infer", f"face-1.1/{FIRST_DROP}"), ("infer", f"face-1.2/{SECOND_DROP}")}
     assert found["infer", f"face-1.1/{FIRST_DROP}"].headline.startswith("ModelError: face-b.pt2: expected sha256")
     assert "no build 'face-1.2' in the registry" in found["infer", f"face-1.2/{SECOND_DROP}"].headline
+    env = {"CVQ_HOME": str(own.home), "CVQ_REGISTRY": own.registry, "CVQ_THREADS": "1"}
+    shown = CliRunner(env=env).invoke(main, ["status"])
+    assert shown.exit_code == 1
+    assert shown.stderr.splitlines()[-1].startswith("refused or not to be done: 2 drops or builds; `cvq why KEY`")
 
 
 def test_a_name_from_a_log_steers_no_terminal(workspace: Workspace, cvq: Cvq) -> None:

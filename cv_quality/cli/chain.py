@@ -16,31 +16,34 @@ if TYPE_CHECKING:
 @click.command()
 @JSON
 def status(as_json: bool) -> None:
-    """Show what has arrived, what passed its gates, what is left to do, and what is in the way."""
-    from cv_quality.freshness import Freshness
-    from cv_quality.planning import drop_states
-    from cv_quality.refusals import hindrances
+    """Show what has arrived, what passed its gates, what is left to do, and what is in the way.
+
+    Exit code 1 while anything is refused or cannot be done.
+    """
+    from cv_quality.refusals import Overview
     from cv_quality.tasks import TASKS
 
     workspace = open_deployment()
-    found = hindrances(workspace)
+    overviews = [Overview(workspace, task) for task in TASKS]
+    reasons: dict[str | None, list[str]] = {}
+    for item in (item for overview in overviews for item in overview.hindrances()):
+        reasons.setdefault(item.key.drop or item.key.build, []).append(f"{item.stage}: {item.headline}")
     rows = [
         {
             "drop": state.drop,
             "build": state.build or "",
             "validated": state.validated,
             "scored": ", ".join(f"{build}: {scored}" for build, scored in state.scored.items()),
-            "why": "; ".join(
-                f"{item.stage}: {item.headline}"
-                for item in found
-                if item.key.drop == state.drop or str(item.key) == state.build
-            ),
+            "why": "; ".join([*reasons.get(state.drop, ()), *reasons.get(state.build, ())]),
             "report": str(state.report or ""),
         }
-        for task in TASKS
-        for state in drop_states(Freshness(workspace, task))
+        for overview in overviews
+        for state in overview.states
     ]
     print_rows(rows, as_json=as_json, title="drops")
+    if reasons:
+        say(f"refused or not to be done: {len(reasons)} drops or builds; `cvq why KEY` says more", err=True)
+        sys.exit(1)
 
 
 @click.command()
@@ -48,7 +51,8 @@ def status(as_json: bool) -> None:
 def run(as_json: bool) -> None:
     """Do everything that is left to do: take drops in, score them, report builds.
 
-    Work that a gate refused is left alone until a corrected drop arrives. Exit code 1 while anything is refused.
+    Work that a gate refused is left alone until a corrected drop arrives. Exit code 1 while anything is refused or
+    cannot be done.
     """
     from cv_quality.refusals import hindrances
     from cv_quality.runner import run_due
@@ -67,7 +71,7 @@ def run(as_json: bool) -> None:
     for message in done.refused:
         if message not in told:
             say(f"not done: {message}", err=True)
-    if not done.succeeded or any(item.state == "refused" for item in found):
+    if found or not done.succeeded:
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,19 +16,26 @@ from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_ba
 from cv_quality.cli.drops import simulate_drops
 from cv_quality.settings import Settings
 
+if TYPE_CHECKING:
+    from cv_quality.workspace import Workspace
+
 
 @click.command()
 @click.option("--build", "builds", multiple=True, help="A build of the grid; repeatable. Default: every known build.")
 @click.option("--drop", "drops", multiple=True, help="A drop of the grid; repeatable. Default: every validated drop.")
 @JSON
 def backfill(builds: Sequence[str], drops: Sequence[str], as_json: bool) -> None:
-    """Score builds on drops over the whole grid, as runs of the Dagster instance."""
+    """Score builds on drops over the whole grid, as runs of the Dagster instance.
+
+    Exit code 1 where a cell could not be scored.
+    """
     from cv_quality.pipeline.instance import backfill_grid
 
     with progress_bars() as progress:
         cells = backfill_grid(open_deployment(), builds=builds, drops=drops, track=progress.track)
     print_rows(cells, as_json=as_json, title="grid")
-    if not all(cell["succeeded"] for cell in cells):
+    if failed := sum(not cell["succeeded"] for cell in cells):
+        say(f"{failed} of {len(cells)} cells could not be scored", err=True)
         sys.exit(1)
 
 
@@ -36,9 +44,9 @@ def backfill(builds: Sequence[str], drops: Sequence[str], as_json: bool) -> None
 def demo(scenario: str) -> None:
     """Simulate a fleet, evaluate every drop and build through Dagster, and report.
 
-    What has been done already is not done again, so a second call takes seconds.
+    What has been done already is not done again, so a second call takes seconds. Exit code 1 where something could not
+    be done.
     """
-    from cv_quality.builds import drop_builds
     from cv_quality.drops.manifest import completed_drops
     from cv_quality.planning import due, warehouse_due
     from cv_quality.simulation.scenario import drop_plans, load_scenario
@@ -49,14 +57,32 @@ def demo(scenario: str) -> None:
     planned = {plan.drop_id for plan in drop_plans(load_scenario(scenario))}
     if planned - {drop.drop_id for drop in completed_drops(workspace.landing)}:
         simulate_drops(workspace, scenario, seed=None)
+    failed: list[str] = []
     if any(due(workspace, task, job) for task in TASKS for job in JOBS) or warehouse_due(workspace, TASKS):
-        from cv_quality.pipeline.instance import materialize_due
+        from cv_quality.pipeline.instance import failures, materialize_due
 
         with progress_bars() as progress:
-            materialize_due(workspace, track=progress.track)
-    say(f"\nmetric tables   {workspace.settings.warehouse}")
-    for build in sorted(set(drop_builds(workspace).values())):
-        say(f"failure report  {workspace.report_path(build)}")
+            failed = failures(materialize_due(workspace, track=progress.track))
+    _conclude(workspace, failed)
+
+
+def _conclude(workspace: "Workspace", failed: Sequence[str]) -> None:
+    """Name what is there to look at, or what keeps it from being there; exit code 1 then."""
+    from cv_quality.builds import drop_builds
+    from cv_quality.refusals import hindrances
+    from cv_quality.tasks import is_published
+
+    if is_published(workspace):
+        say(f"\nmetric tables   {workspace.settings.warehouse}")
+    for page in (workspace.report_path(build) for build in sorted(set(drop_builds(workspace).values()))):
+        if page.is_file():
+            say(f"failure report  {page}")
+    wrong = [*failed, *(f"{item.stage} of {item.key}: {item.headline}" for item in hindrances(workspace))]
+    for reason in wrong:
+        say(f"not done: {reason}", err=True)
+    if wrong:
+        say("not everything could be done; `cvq why KEY` says more of a drop or a build", err=True)
+        sys.exit(1)
     say("next            `make ui` shows the assets, checks and runs in Dagster")
 
 
@@ -78,7 +104,8 @@ def ui(port: int) -> None:
     program = str(Path(sys.executable).parent / "dagster")
     arguments = ["dev", "--module-name", "cv_quality.definitions", "--host", HOST, "--port", str(port)]
     environment = settings.subprocess_environment(DAGSTER_HOME=str(home))
-    sys.exit(_supervise([program, *arguments], environment))
+    if code := _supervise([program, *arguments], environment):
+        raise click.ClickException(f"Dagster ended by itself with exit code {code}; what it said stands above")
 
 
 def _require_free(port: int) -> None:
