@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cv_quality.error_analysis.cube import Cube, Layout, cell_gains
 from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask, min_rows
-from cv_quality.error_analysis.halves import Codes, Flags, Floats, Half, Masks
+from cv_quality.error_analysis.halves import Codes, Flags, Floats, Half, Masks, row_numbers
 
 MAX_CANDIDATES: Final = 25
 MAX_CONDITIONS: Final = 4
@@ -49,30 +49,35 @@ class Candidate:
         return min(max(self.gain, MIN_WEIGHED_GAIN), MAX_WEIGHED_GAIN) ** 2
 
 
-def search_candidates(half: Half, encoded: Encoded, layout: Layout, *, threads: int) -> Iterator[Candidate]:
+def search_candidates(half: Half, encoded: Encoded, cube: Cube) -> Iterator[Candidate]:
     """Search slices one after the other, each on the rows that those before it left.
 
     Args:
         half, encoded: the subjects to search on, and the table whose rows they are.
-        layout, threads: of the count cube, and for counting.
+        cube: the half's counts; rows that are set aside are counted off it.
     """
-    cube = Cube(layout, threads=threads)
-    cube.add(half.codes, half.outcome, is_rate=half.is_rate)
+    left = np.ones(half.n_rows, np.bool_)
     for _ in range(MAX_CANDIDATES):
-        search = _Search(half, encoded.columns, layout, outcome_totals(half.outcome, is_rate=half.is_rate))
-        best = search.best(cube)
+        best = _Search(half, left, encoded.columns, cube.layout, search_totals(half, left)).best(cube)
         if best is None:
             return
         yield best
-        gone = half.inside(best.masks)
+        gone = half.inside(best.masks) & left
         removed = half.take(gone)
-        cube.add(removed.codes, removed.outcome, is_rate=half.is_rate, sign=-1)
-        half = half.take(~gone)
+        cube.add(removed.codes, removed.outcome, sign=-1)
+        left = left & ~gone
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
+    """One search on the rows of a half that are left.
+
+    Attributes:
+        totals: of these rows, or of those that are parted, as `cell_gains` wants them.
+    """
+
     half: Half
+    left: Flags
     columns: tuple[EncodedColumn, ...]
     layout: Layout
     totals: tuple[float, float, float]
@@ -89,18 +94,24 @@ class _Search:
             if gains[cell] <= (best.gain if best else 0.0):
                 break
             masks, penalty = self.layout.masks(int(cell)), float(self.layout.penalty[cell])
-            gain = (float(gains[cell]) + penalty) / self.half.design_effect(self.half.rows(masks)) - penalty
+            gain = (float(gains[cell]) + penalty) / self._design_effect(masks) - penalty
             if gain > (best.gain if best else 0.0):
                 best = Candidate(masks, gain)
         return self._refined(best) if best else None
 
+    def _inside(self, masks: Masks) -> Flags:
+        return self.half.inside(masks) & self.left
+
+    def _design_effect(self, masks: Masks) -> float:
+        return 1.0 if self.half.subjects is None else self.half.design_effect(row_numbers(self._inside(masks)))
+
     def _gains(self, counts: Floats, sums: Floats) -> NDArray[np.float32]:
-        least = min_rows(self.half.n_rows)
+        least = min_rows(np.count_nonzero(self.left))
         return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=least, lift=MIN_LIFT)
 
     def _refined(self, candidate: Candidate) -> Candidate:
         """The candidate with one condition changed, dropped or added at a time, as long as that gains."""
-        effect = self.half.design_effect(self.half.rows(candidate.masks))
+        effect = self._design_effect(candidate.masks)
         best = Candidate(candidate.masks, self._net_gain(candidate.masks, effect))
         for _ in range(MAX_REFINEMENTS):
             changed = max(self._changes(best.masks, effect), key=lambda item: item.gain, default=best)
@@ -114,18 +125,19 @@ class _Search:
 
         A conjunction that two causes share fails more than the rest, and more than either by its number of rows.
         """
-        rows, parts = self.half.rows(parent.masks), list[Masks]()
+        inside, parts = self._inside(parent.masks), list[Masks]()
         counts, sums, penalty = list[float](), list[float](), self._penalty(parent.masks)
         for _ in range(MAX_PARTS):
-            part = self._part(parent.masks, rows)
+            part = self._part(parent.masks, inside)
             if part is None:
                 break
-            inside = np.isin(rows, self.half.rows(part), assume_unique=True)
-            counts.append(float(inside.sum()))
-            sums.append(float(self.half.outcome[rows[inside]].sum()))
+            own = self.half.inside(part) & inside
+            count, total = self.half.totals(own)
+            counts.append(count)
+            sums.append(total)
             penalty += self._penalty(part) - self._penalty(parent.masks) + SPLIT_PENALTY
             parts.append(part)
-            rows = rows[~inside]
+            inside &= ~own
             # What rates of their own gain over one rate for all rows.
             n, k, variance = self.totals
             gains = heterogeneity(np.array([*counts, n - sum(counts)]), np.array([*sums, k - sum(sums)]), variance)
@@ -133,28 +145,28 @@ class _Search:
                 return Candidate(parts[0], self._net_gain(parts[0], effect))
         return parent
 
-    def _part(self, masks: Masks, rows: Codes) -> Masks | None:
-        """The condition that tells most within `rows` of a slice, added to it."""
+    def _part(self, masks: Masks, inside: Flags) -> Masks | None:
+        """The condition that tells most within the rows `inside` of a slice, added to it."""
+        rows = row_numbers(inside)
         if len(masks) == MAX_CONDITIONS or not len(rows):
             return None
-        within = replace(self, totals=outcome_totals(self.half.outcome[rows], is_rate=self.half.is_rate))
+        within = replace(self, totals=search_totals(self.half, inside))
         others = [column for column in range(len(self.columns)) if column not in masks]
         found = [item for column in others for item in within._with_condition(masks, column, rows, 1.0)]
         return max(found, key=lambda item: item.gain).masks if found else None
 
     def _net_gain(self, masks: Masks, effect: float) -> float:
-        rows = self.half.rows(masks)
-        count, total = np.array([float(len(rows))]), np.array([self.half.outcome[rows].sum()])
+        count, total = (np.array([value]) for value in self.half.totals(self._inside(masks)))
         return float(self._gains(count, total)[0]) / effect - self._penalty(masks)
 
     def _changes(self, masks: Masks, effect: float) -> Iterator[Candidate]:
         for column in masks:
             others = {name: mask for name, mask in masks.items() if name != column}
-            yield from self._with_condition(others, column, self.half.rows(others), effect)
+            yield from self._with_condition(others, column, row_numbers(self._inside(others)), effect)
             if others:
                 yield Candidate(others, self._net_gain(others, effect))
         if len(masks) < MAX_CONDITIONS:
-            rows = self.half.rows(masks)
+            rows = row_numbers(self._inside(masks))
             for column in range(len(self.columns)):
                 if column not in masks:
                     yield from self._with_condition(masks, column, rows, effect)
@@ -162,9 +174,7 @@ class _Search:
     def _with_condition(self, others: Masks, column: int, rows: Codes, effect: float) -> Iterator[Candidate]:
         """The best condition on one column, within the rows for which the others hold."""
         item, step = self.columns[column], self._step(column)
-        codes = self.half.codes[column, rows]
-        counts = np.bincount(codes, minlength=item.n_codes).astype(np.float64)
-        sums = np.bincount(codes, weights=self.half.outcome[rows], minlength=item.n_codes).astype(np.float64)
+        counts, sums = (found[: item.n_codes] for found in self.half.per_code(column, rows))
         choices = [_joined(item, counts, sums, variance=self.totals[2])] if item.labels else []
         choices += [_intervals(item, counts, sums)] if item.is_ordered else []
         for choice in choices:
@@ -197,11 +207,9 @@ def keep_homogeneous(half: Half, columns: tuple[EncodedColumn, ...], masks: Mask
         if len(held) < 2 or not columns[column].labels:
             continue
         rows = half.rows({name: mask for name, mask in found.items() if name != column})
-        codes = half.codes[column, rows]
-        counts = np.bincount(codes, minlength=256)[held].astype(np.float64)
-        sums = np.bincount(codes, weights=half.outcome[rows], minlength=256)[held].astype(np.float64)
+        counts, sums = (per_code[held] for per_code in half.per_code(column, rows))
         order = np.argsort(-sums / np.maximum(counts, 1), kind="stable")
-        variance = outcome_totals(half.outcome, is_rate=half.is_rate)[2]
+        variance = search_totals(half, np.ones(half.n_rows, np.bool_))[2]
         unlike = heterogeneity(counts[order], sums[order], variance) > MAX_HETEROGENEITY + np.arange(len(held))
         mask = masks[column].copy()
         mask[held[order[int(np.argmax(unlike)) :]]] = not unlike.any()
@@ -214,16 +222,20 @@ def outcome_totals(outcome: Floats, *, is_rate: bool) -> tuple[float, float, flo
     return float(len(outcome)), float(outcome.sum()), -1.0 if is_rate else float(outcome.var())
 
 
-def log_likelihood_gain(outcome: Floats, inside: Flags, among: Flags, *, is_rate: bool) -> float:
+def search_totals(half: Half, rows: Flags) -> tuple[float, float, float]:
+    """Sum up some rows for `cell_gains`; see `outcome_totals`."""
+    return *half.totals(rows), -1.0 if half.is_rate else half.variance(rows)
+
+
+def log_likelihood_gain(half: Half, inside: Flags, among: Flags) -> float:
     """Compute the log-likelihood that rows gain by a rate of their own; -inf where they fail no more than the others.
 
     Args:
-        outcome, is_rate: of every row; whether it is a failure, not a loss.
+        half: the table, or the half of it, that the rows are of.
         inside, among: the rows with the rate of their own, and the rows that are looked at.
     """
-    own, known = outcome[inside & among], outcome[among]
-    count, total = np.array([float(len(own))]), np.array([own.sum()])
-    return float(cell_gains(count, total, totals=outcome_totals(known, is_rate=is_rate), least=1, lift=1.0)[0])
+    count, total = (np.array([value]) for value in half.totals(inside & among))
+    return float(cell_gains(count, total, totals=search_totals(half, among), least=1, lift=1.0)[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.cube import Layout
-from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask
+from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, Mask, holds
 from cv_quality.error_analysis.halves import Flags, Half, Masks
 from cv_quality.error_analysis.holdout import holdout_test
 from cv_quality.error_analysis.slice_report import ConfoundedValue, figure
@@ -52,7 +52,7 @@ def find_confounded(encoded: Encoded, layout: Layout, found: Sequence[ConfirmedS
     """
     if not found:
         return
-    table = Half.uncoded(encoded)
+    table = Half.whole(encoded)
     single = {item.where.columns[0] for item in found if len(item.where.columns) == 1}
     outside = ~np.logical_or.reduce([item.inside for item in found])
     columns = [(index, column) for index, column in enumerate(encoded.columns) if column.name not in single]
@@ -85,12 +85,13 @@ def _explained(
     encoded: Encoded, table: Half, index: int, mask: Mask, outside: Flags, found: Sequence[ConfirmedSlice]
 ) -> ConfoundedValue | None:
     column = encoded.columns[index]
-    inside = mask[column.codes]
+    inside = holds(column.codes, mask)
     after = holdout_test(table, inside & outside, ~inside & outside)
     if after is None:
         return None
-    before = float(table.outcome[inside].mean())
-    excess = before - float(table.outcome[~inside].mean())
+    (rows, total), (others, others_total) = table.totals(inside), table.totals(~inside)
+    before = total / rows
+    excess = before - others_total / others
     if after.rate - after.rest_rate > MAX_REMAINING_SHARE * excess or after.p < MIN_REMAINING_P:
         return None
     shared = [inside & item.inside for item in found]

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.cube_kernels import count_cells, expand_cells, gains
 from cv_quality.error_analysis.encoding import Bytes, Encoded, EncodedColumn, Mask
+from cv_quality.error_analysis.halves import Flags, Half
 from cv_quality.metrics.bootstrap_kernels import Codes, Floats
 from cv_quality.metrics.compiled import compiled
 
-Counts = TypeVar("Counts", NDArray[np.int32], Floats)
 MAX_CELLS: Final = 2_000_000
 MAX_PAIR_CELLS: Final = 1_000_000
 MAX_STEPS: Final = 2e10
@@ -195,38 +195,48 @@ def _bins(column: EncodedColumn, index: int, *, bins: int) -> Axis:
 class Cube:
     """Counts of rows and of failures (or of a loss) over a layout."""
 
-    def __init__(self, layout: Layout, *, threads: int) -> None:
+    def __init__(self, layout: Layout, *, is_rate: bool, threads: int) -> None:
+        """Start with no rows.
+
+        Args:
+            layout: what is counted.
+            is_rate: whether the outcome is a failure, not a loss.
+            threads: for counting.
+        """
         self.layout = layout
         self._threads = threads
         self._rows = np.zeros(layout.n_cells, np.int32)
-        self._failures = np.zeros(layout.n_cells, np.float64)
+        self._failures = np.zeros(layout.n_cells, np.int32 if is_rate else np.float64)
 
-    def add(self, codes: Bytes, outcome: Floats, *, is_rate: bool, sign: int = 1) -> None:
+    def add(self, codes: Sequence[Bytes] | Bytes, outcome: Floats, *, sign: int = 1) -> None:
         """Count rows in, or off again.
 
         Args:
-            codes: uint8 (columns, rows), of the table's columns.
-            outcome, is_rate: of each row; whether it is a failure, not a loss.
+            codes: uint8 (rows,) of each of the table's columns.
+            outcome: of each row.
             sign: -1 to count off.
         """
-        coarse = np.zeros((len(self.layout.axes), codes.shape[1]), np.uint8)
+        coarse = np.zeros((len(self.layout.axes), len(outcome)), np.uint8)
         for row, axis in zip(coarse[1:], self.layout.axes[1:], strict=True):
             np.take(axis.coarse, codes[axis.column], out=row)
-        rows = np.zeros(self.layout.n_cells, np.int32)
-        self._rows += sign * self._counted(rows, coarse)
-        if is_rate:
-            self._failures += sign * self._counted(np.zeros_like(rows), coarse[:, outcome > 0])
+        self._count(self._rows, coarse, sign)
+        if self._failures.dtype == np.int32:
+            self._count(self._failures, coarse[:, outcome > 0], sign)
         else:
-            self._failures += sign * self._counted(np.zeros_like(self._failures), coarse, outcome)
+            self._count(self._failures, coarse, sign, outcome)
+
+    def include(self, other: "Cube") -> None:
+        """Count in what another cube has counted."""
+        self._rows += other._rows
+        self._failures += other._failures
 
     def cells(self) -> tuple[Floats, Floats]:
         """Sum up rows and failures of every conjunction of conditions."""
         return self._expand(self._rows), self._expand(self._failures)
 
-    def _counted(self, out: Counts, coarse: Bytes, weights: Floats | None = None) -> Counts:
+    def _count(self, out: NDArray[np.int32] | Floats, coarse: Bytes, sign: int, weights: Floats | None = None) -> None:
         tables, sizes = self.layout.tables, self.layout.sizes
-        self._over_tables(lambda part: compiled(count_cells)(coarse, weights, tables[part], sizes, out))
-        return out
+        self._over_tables(lambda part: compiled(count_cells)(coarse, weights, sign, tables[part], sizes, out))
 
     def _over_tables(self, count: Callable[[Codes], None]) -> None:
         """Each thread has tables of its own, so that no two write to one place."""
@@ -246,6 +256,28 @@ class Cube:
 
         self._over_tables(fill)
         return out
+
+
+def count_halves(table: Half, layout: Layout, firsts: Sequence[Flags], *, threads: int) -> list[tuple[Cube, Cube]]:
+    """Count both halves of every split in one pass: rows on the same side of all splits are counted once.
+
+    Args:
+        table, layout: all rows, and what is counted of them.
+        firsts: of each split, up to eight of them, the rows of the first half.
+        threads: for counting; each half goes on with its share of them.
+    """
+    fewer = max(1, threads // 2)
+    halves = [tuple(Cube(layout, is_rate=table.is_rate, threads=fewer) for _ in range(2)) for _ in firsts]
+    sides = np.zeros(table.n_rows, np.uint8)
+    for place, first in enumerate(firsts):
+        sides |= (~first).view(np.uint8) << place
+    order = np.argsort(sides, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(sides[order])) + 1):
+        part, same = Cube(layout, is_rate=table.is_rate, threads=threads), table.take(rows)
+        part.add(same.codes, same.outcome)
+        for place, cubes in enumerate(halves):
+            cubes[sides[rows[0]] >> place & 1].include(part)
+    return [(first, second) for first, second in halves]
 
 
 def cell_gains(

@@ -1,4 +1,4 @@
-"""The loops behind the count cube, compiled by Numba on first use (`cv_quality.metrics.compiled`).
+"""The loops behind the slice search and its count cube, compiled by Numba on first use (`cv_quality.metrics.compiled`).
 
 What the tables mean is in `cv_quality.error_analysis.cube`.
 """
@@ -17,12 +17,13 @@ BLOCK = 8_192
 """Rows counted at a time: their codes stay in a core's first-level cache over all tables."""
 
 
-def count_cells(codes: Bytes, weights: Floats | None, pairs: Codes, sizes: Codes, out: Counts) -> None:
-    """Add every row, or its weight, to its cell of every table.
+def count_cells(codes: Bytes, weights: Floats | None, step: int, pairs: Codes, sizes: Codes, out: Counts) -> None:
+    """Add every row, or its weight, to its cell of every table, or take it off again.
 
     Args:
         codes: (columns, rows).
         weights: (rows,); None counts rows.
+        step: 1, or -1 to take off.
         pairs: (tables, 4): first, second and third column, and where the table starts in `out`; tables of one pair of
             first columns follow each other, so that the pair is combined once.
         sizes: codes of each column.
@@ -41,7 +42,8 @@ def count_cells(codes: Bytes, weights: Floats | None, pairs: Codes, sizes: Codes
             third, offset = pairs[table, 2], pairs[table, 3]
             size = sizes[third]
             for i in range(n):
-                out[offset + pair[i] * size + codes[third, start + i]] += 1 if weights is None else weights[start + i]
+                added = step if weights is None else step * weights[start + i]
+                out[offset + pair[i] * size + codes[third, start + i]] += added
 
 
 def expand_cells(
@@ -115,3 +117,22 @@ def gains(counts: Floats, sums: Floats, totals: Floats, limits: Floats, out: NDA
         if 0 < rest_k < rest_n:
             gain += rest_k * math.log(rest_k / rest_n) + (rest_n - rest_k) * math.log(1 - rest_k / rest_n)
         out[cell] = gain
+
+
+def find_set(flags: Bytes, words: NDArray[np.uint64], out: Codes) -> None:
+    """List the places of ones.
+
+    Args:
+        flags: zeros and ones.
+        words: the same, eight at a time: most are 0 where few are set, and skipped at once.
+        out: int64 (ones + 1,): the places; the last is left over.
+    """
+    found = 0
+    for word in range(words.shape[0]):
+        if words[word] != 0:
+            for place in range(8 * word, 8 * word + 8):
+                out[found] = place
+                found += flags[place]
+    for place in range(8 * words.shape[0], flags.shape[0]):
+        out[found] = place
+        found += flags[place]

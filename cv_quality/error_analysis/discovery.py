@@ -147,18 +147,19 @@ def _slice_findings(encoded: Encoded, layout: Layout, kept: Sequence[StableSlice
         inside = encoded.outcome[encoded.inside(one.item.masks)]
         return float(inside.sum()) - one.item.result.rest_rate * len(inside)
 
-    table, rest, found = Half.uncoded(encoded), np.ones(encoded.n_rows, np.bool_), []
+    table, rest, found = Half.whole(encoded), np.ones(encoded.n_rows, np.bool_), []
     for one in sorted(kept, key=excess, reverse=True):
         rest &= ~encoded.inside(one.item.masks)
-        finding = _finding(encoded, table.take(one.holdout_rows), layout, one, rest[one.holdout_rows])
+        finding = _finding(encoded, table, layout, one, rest & one.holdout_rows)
         found.append((finding, one.item.masks))
     return found
 
 
-def _finding(encoded: Encoded, half: Half, layout: Layout, one: StableSlice, rest: Flags) -> SliceFinding:
+def _finding(encoded: Encoded, table: Half, layout: Layout, one: StableSlice, rest: Flags) -> SliceFinding:
     where, everywhere = encoded.slice_of(one.item.masks), encoded.inside(one.item.masks)
-    inside = everywhere[one.holdout_rows]
-    rate, low, high = _interval(half, inside)
+    inside = everywhere & one.holdout_rows
+    rate, low, high = _interval(table, inside)
+    (trials, failures), (others, others_failures) = table.totals(inside), table.totals(rest)
     odds, correlate = adjusted_odds(encoded, layout, everywhere, slice_columns=where.columns)
     above = encoded.outcome - encoded.outcome.min()
     finding = SliceFinding(
@@ -166,10 +167,10 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, one: StableSlice, res
         rate=rate,
         low=low,
         high=high,
-        rest_rate=float(half.outcome[rest].mean()) if rest.any() else 0.0,
-        failures=float(half.outcome[inside].sum()),
-        trials=int(inside.sum()),
-        support=int(everywhere.sum()),
+        rest_rate=others_failures / others if others else 0.0,
+        failures=failures,
+        trials=int(trials),
+        support=np.count_nonzero(everywhere),
         subjects=encoded.n_subjects_of(everywhere),
         p_adjusted=one.item.p_adjusted,
         share_of_failures=float(above[everywhere].sum() / above.sum()),
@@ -180,12 +181,12 @@ def _finding(encoded: Encoded, half: Half, layout: Layout, one: StableSlice, res
     return replace(finding, sentence=_sentence(finding, encoded))
 
 
-def _interval(half: Half, inside: Flags) -> tuple[float, float, float]:
+def _interval(table: Half, inside: Flags) -> tuple[float, float, float]:
     """The slice's rate with its 95 % interval, clustered by subject; for a loss, the mean with t over subjects."""
     from scipy import special
 
-    mean, (rows, sums) = float(half.outcome[inside].mean()), half.per_subject(inside)
-    if half.is_rate:
+    mean, (rows, sums) = float(table.outcome[inside].mean()), table.per_subject(inside)
+    if table.is_rate:
         rate = clustered_rate(sums.astype(np.int64), rows.astype(np.int64))
         return mean, mean if rate.low is None else rate.low, mean if rate.high is None else rate.high
     freedom, deviations = max(len(rows) - 1, 1), sums - mean * rows

@@ -117,7 +117,7 @@ class Encoded:
         """Flag the rows of a slice, given as a mask of codes by index of the column."""
         inside = np.ones(self.n_rows, np.bool_)
         for column, mask in masks.items():
-            inside &= mask[self.columns[column].codes]
+            inside &= holds(self.columns[column].codes, mask)
         return inside
 
     def n_subjects_of(self, inside: NDArray[np.bool_]) -> int:
@@ -129,6 +129,20 @@ class Encoded:
     def slice_of(self, masks: Mapping[int, Mask]) -> Slice:
         """Name a slice, given as a mask of codes by index of the column: its conditions in the order of the columns."""
         return Slice(tuple(item for index in sorted(masks) for item in self.columns[index].predicates(masks[index])))
+
+
+def holds(codes: Bytes, mask: Mask) -> NDArray[np.bool_]:
+    """Flag the rows whose code is in a mask, by a comparison with each run of codes: ten times as fast as looking up.
+
+    >>> holds(np.array([0, 1, 2, 3], np.uint8), np.array([True, False, True, True] + 252 * [False])).tolist()
+    [True, False, True, True]
+    """
+    bounds = [0, *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), len(mask)]
+    flags: NDArray[np.bool_] | None = None
+    for first, end in zip(bounds[not mask[0] :: 2], bounds[1 + (not mask[0]) :: 2], strict=False):
+        within = codes == first if end == first + 1 else codes - np.uint8(first) <= end - first - 1
+        flags = within if flags is None else flags | within
+    return np.zeros(len(codes), np.bool_) if flags is None else flags
 
 
 def encode(
@@ -235,7 +249,8 @@ def _column(
     if values.dtype.is_nested() or values.dtype.is_temporal() or values.dtype in (pl.Binary, pl.Object):
         return f"columns of type {values.dtype} are not searched"
     n_known = len(values) - values.null_count()
-    n_values = values.drop_nulls().n_unique()
+    counted = values.value_counts(name="rows")
+    n_values = counted.height - (n_known < len(values))
     if n_values + (n_known < len(values)) < 2:
         return "constant"
     if _is_time(values, name):
@@ -251,7 +266,7 @@ def _column(
             return f"an identifier of the subjects: {n_values} values for {n_subjects}"
     if values.dtype.is_numeric():
         return _numbers(values, name=name, n_values=n_values, bounds=bounds)
-    return _values(values, name=name)
+    return _values(values, counted, name=name)
 
 
 def _is_time(values: "pl.Series", name: str) -> bool:
@@ -261,22 +276,25 @@ def _is_time(values: "pl.Series", name: str) -> bool:
     return all(epoch_words(name, cast("float", value)) for value in (values.min(), values.max()))
 
 
-def _values(values: "pl.Series", *, name: str) -> EncodedColumn | str:
-    """Codes by falling frequency, ties by value; missing is a value, rare ones are pooled."""
+def _values(values: "pl.Series", counted: "pl.DataFrame", *, name: str) -> EncodedColumn | str:
+    """Codes by falling frequency, ties by value; missing is a value, rare ones are pooled.
+
+    Text is looked at once a value, not once a row.
+    """
     import polars as pl
 
-    if values.dtype != pl.Boolean:
-        text = pl.col(values.name).cast(pl.String)
-        values = values.to_frame().select(pl.when(~is_missing(text)).then(text)).to_series()
-    counted = values.value_counts(name="rows").sort("rows", values.name, descending=[True, False], nulls_last=True)
-    kept = counted.filter(pl.col("rows") >= min_rows(len(values))).head(MAX_CODES)
+    text = pl.col(values.name).cast(pl.String)
+    known = pl.col(values.name) if values.dtype == pl.Boolean else pl.when(~is_missing(text)).then(text)
+    spelt = counted.select(known.alias("value"), pl.col(values.name).alias("spelt"), "rows")
+    summed = spelt.group_by("value").agg(pl.col("rows").sum())
+    summed = summed.sort("rows", "value", descending=[True, False], nulls_last=True)
+    kept = summed.filter(pl.col("rows") >= min_rows(len(values))).head(MAX_CODES).with_row_index("code")
     if kept.is_empty():
-        return f"no value of {counted.height} reaches {min_rows(len(values))} rows"
-    labels = kept[values.name]
-    other = None if kept.height == counted.height else kept.height
-    places = pl.int_range(kept.height, dtype=pl.UInt8, eager=True)
-    codes = values.replace_strict(labels, places, default=other, return_dtype=pl.UInt8)
-    return EncodedColumn(name, codes.to_numpy(), tuple(labels.to_list()), (), None, other)
+        return f"no value of {summed.height} reaches {min_rows(len(values))} rows"
+    other = None if kept.height == summed.height else kept.height
+    named = spelt.join(kept, on="value", nulls_equal=True)
+    codes = values.replace_strict(named["spelt"], named["code"], default=other, return_dtype=pl.UInt8)
+    return EncodedColumn(name, codes.to_numpy(), tuple(kept["value"].to_list()), (), None, other)
 
 
 def _numbers(values: "pl.Series", *, name: str, n_values: int, bounds: Sequence[float]) -> EncodedColumn | str:

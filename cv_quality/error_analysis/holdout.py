@@ -54,24 +54,23 @@ def holdout_test(half: Half, inside: Flags, rest: Flags) -> HoldoutResult | None
     """
     from scipy import special
 
-    outcome, others = half.outcome[inside], half.outcome[rest]
-    if not len(outcome) or not len(others):
+    (rows, total), (rest_rows, rest_total) = half.totals(inside), half.totals(rest)
+    if not rows or not rest_rows:
         return None
-    counts, _ = half.per_subject(inside)
-    predicted = 1.0 + (float(counts @ counts) / len(outcome) - 1.0) * half.intraclass_correlation(rest)
-    n = len(outcome) / max(half.design_effect(inside), predicted)
-    n_rest = len(others) / half.design_effect(rest)
-    rate = float(others.mean())
+    own, others = half.clustering(inside), half.clustering(rest)
+    predicted = 1.0 + (own.squares / rows - 1.0) * others.intraclass_correlation
+    n, n_rest = rows / max(own.design_effect, predicted), rest_rows / others.design_effect
+    rate, rest_rate = total / rows, rest_total / rest_rows
     if half.is_rate:
-        z = _rate_deviate(float(outcome.mean()), n, rate)
+        z = _rate_deviate(rate, n, rest_rate)
     else:
-        variance = max(float(outcome.var()), float(others.var()))
-        z = float(outcome.mean() - others.mean()) / math.sqrt(variance / n) if variance > 0 else 0.0
+        variance = max(own.variance, others.variance)
+        z = (rate - rest_rate) / math.sqrt(variance / n) if variance > 0 else 0.0
     z *= math.sqrt(n_rest / (n + n_rest))
-    freedom = len(counts) - 1
+    freedom = own.subjects - 1
     tail = special.stdtr(max(freedom, 1), -z) if freedom < 1e7 else special.ndtr(-z)
     p = float(tail) if freedom > 0 else 1.0
-    return HoldoutResult(len(outcome), float(outcome.sum()), rate, len(counts), p)
+    return HoldoutResult(int(rows), total, rest_rate, own.subjects, p)
 
 
 def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
@@ -106,7 +105,7 @@ def prune_conditions(half: Half, masks: Masks, rest: Flags) -> Masks:
     """
 
     def gain(masks: Masks, among: Flags) -> float:
-        return log_likelihood_gain(half.outcome, half.inside(masks), among, is_rate=half.is_rate)
+        return log_likelihood_gain(half, half.inside(masks), among)
 
     best = gain(masks, rest)
     while len(masks) > 1:

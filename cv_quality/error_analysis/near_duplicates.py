@@ -15,7 +15,7 @@ from cv_quality.error_analysis.candidate_search import (
     MAX_HETEROGENEITY,
     heterogeneity,
     log_likelihood_gain,
-    outcome_totals,
+    search_totals,
 )
 from cv_quality.error_analysis.encoding import Encoded
 from cv_quality.error_analysis.halves import Flags, Half, Masks
@@ -60,10 +60,12 @@ def merge_near_duplicates(
         encoded, halves: the table, and the halves of its subjects.
         candidates: of both halves, tested.
     """
+    table = Half.whole(encoded)
     adjusted = [item for holdout in (0, 1) for item in _adjusted(candidates, holdout)]
     confirmed = [item for item in adjusted if item.p_adjusted <= CONFIRMATION_LEVEL]
-    ranked = sorted(confirmed, key=lambda item: -wording_gain(encoded, item.masks))
-    return _jointly_confirmed(encoded, halves, _reworded(encoded, _distinct(encoded, _merged(encoded, ranked))))
+    ranked = sorted(confirmed, key=lambda item: -wording_gain(encoded, table, item.masks))
+    distinct = _distinct(table, _merged(encoded, table, ranked))
+    return _jointly_confirmed(table, halves, _reworded(encoded, table, distinct))
 
 
 def _adjusted(candidates: Sequence[HoldoutCandidate], holdout: int) -> list[HoldoutCandidate]:
@@ -75,28 +77,29 @@ def _adjusted(candidates: Sequence[HoldoutCandidate], holdout: int) -> list[Hold
     return [replace(item, p_adjusted=min(1.0, 2 * p)) for item, p in zip(own, adjusted, strict=True)]
 
 
-def total_gain(encoded: Encoded, masks: Masks) -> float:
+def total_gain(table: Half, masks: Masks) -> float:
     """Compute the log-likelihood that a slice gains by a rate of its own over the whole table."""
-    return _gain(encoded, encoded.inside(masks), np.ones(encoded.n_rows, np.bool_))
+    return log_likelihood_gain(table, table.inside(masks), np.ones(table.n_rows, np.bool_))
 
 
-def wording_gain(encoded: Encoded, masks: Masks) -> float:
-    """Compute what a wording gains over the whole table, less the penalty of its conditions and joined values."""
+def wording_gain(encoded: Encoded, table: Half, masks: Masks) -> float:
+    """Compute what a wording gains over the whole table, less the penalty of its conditions and joined values.
+
+    Args:
+        encoded, table: the table, and all its rows.
+        masks: the wording.
+    """
     joined = [int(mask.sum()) - 1 for column, mask in masks.items() if not encoded.columns[column].is_ordered]
-    return total_gain(encoded, masks) - WORDING_PENALTY * (len(masks) + sum(joined))
-
-
-def _gain(encoded: Encoded, inside: Flags, among: Flags) -> float:
-    return log_likelihood_gain(encoded.outcome, inside, among, is_rate=encoded.kind == "rate")
+    return total_gain(table, masks) - WORDING_PENALTY * (len(masks) + sum(joined))
 
 
 def _jointly_confirmed(
-    encoded: Encoded, halves: tuple[Half, Half], items: Sequence[HoldoutCandidate]
+    table: Half, halves: tuple[Half, Half], items: Sequence[HoldoutCandidate]
 ) -> list[HoldoutCandidate]:
     """The items, strongest first, that still hold on rows without those before them."""
     rests = [np.ones(half.n_rows, np.bool_) for half in halves]
     kept = []
-    for item in sorted(items, key=lambda item: -total_gain(encoded, item.masks)):
+    for item in sorted(items, key=lambda item: -total_gain(table, item.masks)):
         half, rest = halves[item.holdout], rests[item.holdout]
         inside = half.inside(item.masks)
         result = holdout_test(half, inside & rest, rest & ~inside)
@@ -108,12 +111,12 @@ def _jointly_confirmed(
     return kept
 
 
-def _merged(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
+def _merged(encoded: Encoded, table: Half, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
     """Slices that differ only in the values of one column, and fail alike, as one: the better one, or both together."""
     merged: list[HoldoutCandidate] = []
     for item in items:
         for place, other in enumerate(merged):
-            union = _together(encoded, item.masks, other.masks)
+            union = _together(encoded, table, item.masks, other.masks)
             if union is not None:
                 merged[place] = replace(other, masks=union, p_adjusted=max(other.p_adjusted, item.p_adjusted))
                 break
@@ -122,7 +125,7 @@ def _merged(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[Holdout
     return merged
 
 
-def _together(encoded: Encoded, one: Masks, other: Masks) -> Masks | None:
+def _together(encoded: Encoded, table: Half, one: Masks, other: Masks) -> Masks | None:
     """Two slices as one, or None; the other as it is where one of them has all values of both."""
     if set(one) != set(other):
         return None
@@ -130,71 +133,72 @@ def _together(encoded: Encoded, one: Masks, other: Masks) -> Masks | None:
     if len(different) != 1 or encoded.columns[different[0]].is_ordered:
         return None
     column, both = different[0], one[different[0]] | other[different[0]]
-    if not _fail_alike(encoded, other, column, both):
+    if not _fail_alike(table, other, column, both):
         return None
     is_nested = np.array_equal(both, one[column]) or np.array_equal(both, other[column])
     return other if is_nested else {**other, column: both}
 
 
-def _fail_alike(encoded: Encoded, masks: Masks, column: int, values: Flags) -> bool:
+def _fail_alike(table: Half, masks: Masks, column: int, values: Flags) -> bool:
     """Whether one rate does nearly as well as one for each value, within the slice's other conditions."""
-    among = encoded.inside({name: mask for name, mask in masks.items() if name != column})
-    codes = encoded.columns[column].codes[among]
-    counts = np.bincount(codes, minlength=256).astype(np.float64)
-    sums = np.bincount(codes, weights=encoded.outcome[among], minlength=256).astype(np.float64)
+    among = table.rows({name: mask for name, mask in masks.items() if name != column})
+    counts, sums = table.per_code(column, among)
     held = np.flatnonzero(values & (counts > 0))
-    variance = outcome_totals(encoded.outcome, is_rate=encoded.kind == "rate")[2]
+    variance = search_totals(table, np.ones(table.n_rows, np.bool_))[2]
     return bool(heterogeneity(counts[held], sums[held], variance)[-1] <= MAX_HETEROGENEITY + len(held) - 1)
 
 
-def _distinct(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
+def _distinct(table: Half, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
     """The items, best first, without further wordings of those before them."""
     kept: list[tuple[HoldoutCandidate, Flags]] = []
     for item in items:
-        inside = encoded.inside(item.masks)
-        if all((inside & other).sum() < SAME_JACCARD * (inside | other).sum() for _, other in kept):
+        inside = table.inside(item.masks)
+        if all(np.count_nonzero(inside & other) < SAME_JACCARD * np.count_nonzero(inside | other) for _, other in kept):
             kept.append((item, inside))
     return [item for item, _ in kept]
 
 
-def _reworded(encoded: Encoded, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
+def _reworded(encoded: Encoded, table: Half, items: Sequence[HoldoutCandidate]) -> list[HoldoutCandidate]:
     """Each slice without the values that gain nothing on rows that no other slice holds, and with those that do."""
-    inside = [encoded.inside(item.masks) for item in items]
+    inside = [table.inside(item.masks) for item in items]
     trimmed = []
     for place, item in enumerate(items):
         others = [rows for index, rows in enumerate(inside) if index != place]
-        alone = ~np.logical_or.reduce(others) if others else np.ones(encoded.n_rows, np.bool_)
+        alone = ~np.logical_or.reduce(others) if others else np.ones(table.n_rows, np.bool_)
         rest = ~inside[place] & alone
-        masks = {column: _own_values(encoded, item.masks, column, alone, rest) for column in item.masks}
-        masks = {column: _with_further_values(encoded, masks, column, alone, rest) for column in masks}
-        inside[place] = encoded.inside(masks)
+        masks = {column: _own_values(encoded, table, item.masks, column, alone, rest) for column in item.masks}
+        masks = {column: _with_further_values(encoded, table, masks, column, alone, rest) for column in masks}
+        inside[place] = table.inside(masks)
         trimmed.append(replace(item, masks=masks))
     return trimmed
 
 
-def _with_further_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> Flags:
+def _with_further_values(encoded: Encoded, table: Half, masks: Masks, column: int, alone: Flags, rest: Flags) -> Flags:
     """The values of a condition with those that fail alike, and clearly, on the rows that no slice holds."""
     mask = masks[column]
     if encoded.columns[column].is_ordered:
         return mask
-    among = alone & encoded.inside({name: other for name, other in masks.items() if name != column})
-    codes, found = encoded.columns[column].codes, mask.copy()
+    among = alone & table.inside({name: other for name, other in masks.items() if name != column})
+    codes, found = table.codes[column], mask.copy()
     for code in np.flatnonzero(~mask[: len(encoded.columns[column].labels)]):
         added = mask.copy()
         added[code] = True
         rows = among & (codes == code)
-        if _gain(encoded, rows, rows | rest) >= MIN_FURTHER_GAIN and _fail_alike(encoded, masks, column, added):
+        if log_likelihood_gain(table, rows, rows | rest) >= MIN_FURTHER_GAIN and _fail_alike(
+            table, masks, column, added
+        ):
             found[code] = True
     return found
 
 
-def _own_values(encoded: Encoded, masks: Masks, column: int, alone: Flags, rest: Flags) -> Flags:
+def _own_values(encoded: Encoded, table: Half, masks: Masks, column: int, alone: Flags, rest: Flags) -> Flags:
     mask = masks[column]
     held = np.flatnonzero(mask)
     if encoded.columns[column].is_ordered or len(held) < 2:
         return mask
-    among = alone & encoded.inside(masks)
-    codes = encoded.columns[column].codes
-    gains = {code: _gain(encoded, rows, rows | rest) for code in held if (rows := among & (codes == code)).any()}
-    own = [code for code, gain in gains.items() if gain >= MIN_OWN_GAIN]
+    among, own = alone & table.inside(masks), list[int]()
+    for code in held:
+        rows = among & (table.codes[column] == code)
+        if rows.any() and log_likelihood_gain(table, rows, rows | rest) >= MIN_OWN_GAIN:
+            own.append(code)
     return np.isin(np.arange(len(mask)), own) if own else mask

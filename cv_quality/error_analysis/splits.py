@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.candidate_search import Candidate, keep_homogeneous, search_candidates
-from cv_quality.error_analysis.cube import Layout
+from cv_quality.error_analysis.cube import Cube, Layout, count_halves
 from cv_quality.error_analysis.encoding import Bounds, Bytes, Encoded
 from cv_quality.error_analysis.halves import Flags, Half, Masks, split_by_failures
 from cv_quality.error_analysis.holdout import MIN_SUBJECTS, HoldoutResult, holdout_test, prune_conditions
@@ -77,29 +77,31 @@ def search_splits(encoded: Encoded, layout: Layout, *, seed: int, threads: int) 
         encoded, layout: the table, and what is counted of it.
         seed, threads: no two seeds share a split; for counting.
     """
-    splits = list[Split]()
-    for place in range(SPLITS):
+    firsts = [split_by_failures(encoded, seed=seed * SPLITS + place) for place in range(SPLITS)]
+    table, splits = Half.whole(encoded), list[Split]()
+    for is_first, cubes in zip(firsts, count_halves(table, layout, firsts, threads=threads), strict=True):
         if 2 * sum(not split.confirmed for split in splits) > SPLITS:
             break
-        splits.append(search_split(encoded, layout, seed=seed * SPLITS + place, threads=threads))
+        splits.append(search_split(encoded, is_first, cubes, threads=threads))
     return splits
 
 
-def search_split(encoded: Encoded, layout: Layout, *, seed: int, threads: int) -> Split:
+def search_split(encoded: Encoded, is_first: Flags, cubes: tuple[Cube, Cube], *, threads: int) -> Split:
     """Search one split of the subjects: what each half proposes and the other confirms.
 
     Args:
-        encoded, layout: the table, and what is counted of it.
-        seed, threads: of the split, and for counting.
+        encoded: the table.
+        is_first: the rows of the first half.
+        cubes: what was counted of both halves.
+        threads: for both halves together.
     """
-    is_first = split_by_failures(encoded, seed=seed)
     halves = Half.of(encoded, is_first), Half.of(encoded, ~is_first)
 
-    def candidates_of(half: Half) -> list[Candidate]:
-        return list(search_candidates(half, encoded, layout, threads=max(1, threads // len(halves))))
+    def candidates_of(half: Half, cube: Cube) -> list[Candidate]:
+        return list(search_candidates(half, encoded, cube))
 
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
-        candidates = list(pool.map(candidates_of, halves))
+        candidates = list(pool.map(candidates_of, halves, cubes))
     tested, few = list[HoldoutCandidate](), list[Masks]()
     for found_on, holdout in ((0, 1), (1, 0)):
         rest = np.ones(halves[holdout].n_rows, np.bool_)
@@ -140,11 +142,12 @@ def agree(encoded: Encoded, splits: Sequence[Split], *, bounds: Bounds | None = 
         encoded, splits: the table, and its searched splits.
         bounds: by column, thresholds that are taken where they part nearly the same rows.
     """
+    table = Half.whole(encoded)
     named = [(place, item) for place, split in enumerate(splits) for item in split.confirmed]
     shared = _jaccards([np.packbits(encoded.inside(item.masks)) for _, item in named])
     places = np.array([place for place, _ in named])
     holding = [len(set(places[row >= SAME_ROWS])) for row in shared]
-    gains = [wording_gain(encoded, item.masks) for _, item in named]
+    gains = [wording_gain(encoded, table, item.masks) for _, item in named]
     left, found = sorted(range(len(named)), key=lambda index: (-holding[index], -gains[index])), list[StableSlice]()
     while left:
         (place, item), like = named[left[0]], shared[left[0]] >= SAME_JACCARD
@@ -153,7 +156,7 @@ def agree(encoded: Encoded, splits: Sequence[Split], *, bounds: Bounds | None = 
             item = replace(item, p_adjusted=p, masks=_with_bounds(encoded, item.masks, bounds or {}))
             found.append(StableSlice(item, splits[place].holdout_rows(item), holding[left[0]] / SPLITS))
         left = [index for index in left if not like[index]]
-    return _jointly_confirmed(encoded, found)
+    return _jointly_confirmed(table, found)
 
 
 def _jaccards(rows: Sequence[Bytes]) -> NDArray[np.float64]:
@@ -189,14 +192,12 @@ def _with_bounds(encoded: Encoded, masks: Masks, bounds: Bounds) -> Masks:
     return masks
 
 
-def _jointly_confirmed(encoded: Encoded, found: Sequence[StableSlice]) -> list[StableSlice]:
+def _jointly_confirmed(table: Half, found: Sequence[StableSlice]) -> list[StableSlice]:
     """The slices, strongest first, that still hold on rows without those before them."""
-    table, rest, kept = Half.uncoded(encoded), np.ones(encoded.n_rows, np.bool_), list[StableSlice]()
-    for one in sorted(found, key=lambda one: -total_gain(encoded, one.item.masks)):
-        half, left = table.take(one.holdout_rows), rest[one.holdout_rows]
-        everywhere = encoded.inside(one.item.masks)
-        inside = everywhere[one.holdout_rows]
-        result = holdout_test(half, inside & left, left & ~inside)
+    rest, kept = np.ones(table.n_rows, np.bool_), list[StableSlice]()
+    for one in sorted(found, key=lambda one: -total_gain(table, one.item.masks)):
+        everywhere, left = table.inside(one.item.masks), rest & one.holdout_rows
+        result = holdout_test(table, everywhere & left, left & ~everywhere)
         if result is None or result.p * one.item.looks / one.item.weight > CONFIRMATION_LEVEL / 2:
             continue
         kept.append(replace(one, item=replace(one.item, result=result)))
