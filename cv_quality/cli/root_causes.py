@@ -62,8 +62,9 @@ def slices(
     """Find the slices of a TABLE (CSV or Parquet) that fail more than the rest.
 
     A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
-    subjects propose slices, the other half confirm them, and the other way round, on five splits of the subjects; what
-    is printed held in most of them on subjects that did not propose it, at a level of 0.5 % for the whole table.
+    subjects propose slices, the other half confirm them, and the other way round, on five splits of the subjects
+    (three are enough where they confirm the same slices in the same words); what is printed held in most of them on
+    subjects that did not propose it, at a level of 0.5 % for the whole table.
     Conditions that a slice explains are listed apart. A column that nearly determines the outcome, as a score or a
     decision does, is not searched unless it is named with --keep.
 

@@ -103,7 +103,7 @@ class _Search:
         return self.half.inside(masks) & self.left
 
     def _design_effect(self, masks: Masks) -> float:
-        return 1.0 if self.half.subjects is None else self.half.design_effect(row_numbers(self._inside(masks)))
+        return 1.0 if self.half.subjects is None else self.half.design_effect(self._inside(masks))
 
     def _gains(self, counts: Floats, sums: Floats) -> NDArray[np.float32]:
         least = min_rows(np.count_nonzero(self.left))

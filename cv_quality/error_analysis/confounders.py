@@ -95,7 +95,7 @@ def _explained(
     if after.rate - after.rest_rate > MAX_REMAINING_SHARE * excess or after.p < MIN_REMAINING_P:
         return None
     shared = [inside & item.inside for item in found]
-    failing = [float(table.outcome[rows].sum()) - after.rest_rate * int(np.count_nonzero(rows)) for rows in shared]
+    failing = [total - after.rest_rate * rows for rows, total in map(table.totals, shared)]
     order = np.argsort(-np.array(failing), kind="stable")
     by = tuple(found[int(place)].where.sentence() for place in order if failing[place] >= 0.2 * max(failing))
     combined = tuple(item.where.sentence() for item in found if _is_part(encoded, index, inside, item))

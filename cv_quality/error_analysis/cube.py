@@ -264,10 +264,9 @@ def count_halves(table: Half, layout: Layout, firsts: Sequence[Flags], *, thread
     Args:
         table, layout: all rows, and what is counted of them.
         firsts: of each split, up to eight of them, the rows of the first half.
-        threads: for counting; each half goes on with its share of them.
+        threads: for counting; each half goes on with one.
     """
-    fewer = max(1, threads // 2)
-    halves = [tuple(Cube(layout, is_rate=table.is_rate, threads=fewer) for _ in range(2)) for _ in firsts]
+    halves = [tuple(Cube(layout, is_rate=table.is_rate, threads=1) for _ in range(2)) for _ in firsts]
     sides = np.zeros(table.n_rows, np.uint8)
     for place, first in enumerate(firsts):
         sides |= (~first).view(np.uint8) << place

@@ -136,3 +136,25 @@ def find_set(flags: Bytes, words: NDArray[np.uint64], out: Codes) -> None:
     for place in range(8 * words.shape[0], flags.shape[0]):
         out[found] = place
         found += flags[place]
+
+
+def sum_by_subject(
+    flags: Bytes, words: NDArray[np.uint64], subjects: Codes, outcome: Floats | Bytes, counts: Floats, sums: Floats
+) -> None:
+    """Add every flagged row, and its outcome, to those of its subject.
+
+    Args:
+        flags, words: zeros and ones, as of `find_set`.
+        subjects, outcome: of each row.
+        counts, sums: of each subject.
+    """
+    for word in range(words.shape[0]):
+        if words[word] != 0:
+            for row in range(8 * word, 8 * word + 8):
+                if flags[row]:
+                    counts[subjects[row]] += 1
+                    sums[subjects[row]] += outcome[row]
+    for row in range(8 * words.shape[0], flags.shape[0]):
+        if flags[row]:
+            counts[subjects[row]] += 1
+            sums[subjects[row]] += outcome[row]

@@ -28,7 +28,7 @@ from cv_quality.error_analysis.slice_report import (
     figure,
     set_apart_words,
 )
-from cv_quality.error_analysis.splits import SPLITS, StableSlice, agree, search_splits
+from cv_quality.error_analysis.splits import StableSlice, agree, search_splits
 from cv_quality.errors import SliceError, near
 from cv_quality.metrics.rates import clustered_rate
 
@@ -94,7 +94,7 @@ def find_slices(
         set_apart=set_apart,
         skipped=encoded.skipped | dict.fromkeys(exclude, "left out by request"),
         conclusion=_conclusion(encoded, found, set_apart),
-        n_splits=SPLITS,
+        n_splits=found.n_splits,
         seed=seed,
         seconds=round(time.perf_counter() - started, 3),
     )
@@ -122,6 +122,7 @@ class _Found:
     insufficient: tuple[InsufficientSlice, ...] = ()
     confounded: tuple[ConfoundedValue, ...] = ()
     combined: tuple[ConfoundedValue, ...] = ()
+    n_splits: int = 0
 
 
 def _search(encoded: Encoded, *, bounds: Bounds, seed: int, threads: int) -> _Found:
@@ -137,6 +138,7 @@ def _search(encoded: Encoded, *, bounds: Bounds, seed: int, threads: int) -> _Fo
         tuple(_insufficient(encoded, splits[0].insufficient, confirmed)),
         tuple(item for item in confounded if not item.is_part),
         tuple(item for item in confounded if item.is_part),
+        len(splits),
     )
 
 
@@ -178,7 +180,7 @@ def _finding(encoded: Encoded, table: Half, layout: Layout, one: StableSlice, re
         adjusted_odds_ratio=odds,
         adjusted_for=correlate,
     )
-    return replace(finding, sentence=_sentence(finding, encoded))
+    return replace(finding, sentence=_sentence(finding, encoded, one.n_splits))
 
 
 def _interval(table: Half, inside: Flags) -> tuple[float, float, float]:
@@ -222,7 +224,7 @@ def _unit(encoded: Encoded) -> str:
     return "rows" if encoded.subjects is None else "subjects"
 
 
-def _sentence(item: SliceFinding, encoded: Encoded) -> str:
+def _sentence(item: SliceFinding, encoded: Encoded, n_splits: int) -> str:
     verb = "fail" if encoded.kind == "rate" else "lose on average"
     counts = f"{item.failures:,.0f} of {item.trials:,}" if encoded.kind == "rate" else f"mean of {item.trials:,}"
     rate, low, high, rest = (figure(value, encoded.kind) for value in (item.rate, item.low, item.high, item.rest_rate))
@@ -230,14 +232,16 @@ def _sentence(item: SliceFinding, encoded: Encoded) -> str:
     return (
         f"Where {item.where.sentence()}, {rate} {verb} ({counts} held-out rows, 95 % interval {low} to {high}), "
         f"against {rest} elsewhere; {item.support:,} rows{people} with "
-        f"{100 * item.share_of_failures:.0f} % of all failures. {_stability(item)}"
+        f"{100 * item.share_of_failures:.0f} % of all failures. {_stability(item, n_splits)}"
     )
 
 
-def _stability(item: SliceFinding) -> str:
-    holding = round(item.stability * SPLITS)
-    same = "It holds, to within a fifth of its rows," if holding < SPLITS else "It holds"
-    return f"{same} in {f'{holding} of {SPLITS}' if holding < SPLITS else f'all {SPLITS}'} splits of the subjects."
+def _stability(item: SliceFinding, n_splits: int) -> str:
+    holding = round(item.stability * n_splits)
+    same = "It holds, to within a fifth of its rows," if holding < n_splits else "It holds"
+    return (
+        f"{same} in {f'{holding} of {n_splits}' if holding < n_splits else f'all {n_splits}'} splits of the subjects."
+    )
 
 
 def _conclusion(encoded: Encoded, found: _Found, set_apart: Sequence[SetApartColumn]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.cube_kernels import find_set
+from cv_quality.error_analysis.cube_kernels import find_set, sum_by_subject
 from cv_quality.error_analysis.encoding import Bytes, Encoded, Mask, holds
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.resampling import seeded
@@ -60,7 +60,7 @@ class Half:
         return len(self.outcome)
 
     def take(self, rows: Codes | Flags) -> "Half":
-        rows = row_numbers(rows)
+        rows = row_numbers(rows) if rows.dtype == np.bool_ else rows
         subjects = None if self.subjects is None else self.subjects[rows]
         return replace(
             self, codes=[column[rows] for column in self.codes], outcome=self.outcome[rows], subjects=subjects
@@ -71,12 +71,12 @@ class Half:
         total = np.count_nonzero(self.failed & rows) if self.is_rate else self.outcome[rows].sum()
         return float(np.count_nonzero(rows)), float(total)
 
-    def variance(self, rows: Codes | Flags) -> float:
+    def variance(self, rows: Flags) -> float:
         """Compute the variance of the outcome over some rows."""
         if not self.is_rate:
             return float(self.outcome[rows].var())
-        rate = float(self.failed[rows].mean()) if rows.dtype != np.bool_ else np.divide(*self.totals(rows)[::-1])
-        return float(rate * (1 - rate))
+        count, failures = self.totals(rows)
+        return failures / count * (1 - failures / count) if count else 0.0
 
     def per_code(self, column: int, rows: Codes) -> tuple[Floats, Floats]:
         """Count rows and failures (or loss) of every code of a column among some rows."""
@@ -86,29 +86,25 @@ class Half:
             return counts, np.bincount(codes[self.failed[rows]], minlength=256).astype(np.float64)
         return counts, np.bincount(codes, weights=self.outcome[rows], minlength=256).astype(np.float64)
 
-    def per_subject(self, rows: Codes | Flags) -> tuple[Floats, Floats]:
+    def per_subject(self, rows: Flags) -> tuple[Floats, Floats]:
         """Count rows and failures (or loss) of each subject that has any among `rows`."""
         if self.subjects is None:
             outcome = self.outcome[rows]
             return np.ones(len(outcome)), outcome
-        rows = row_numbers(rows)
-        subjects = self.subjects[rows]
-        counts = np.bincount(subjects, minlength=self.n_subjects)
+        counts, sums = np.zeros(self.n_subjects), np.zeros(self.n_subjects)
+        outcome = self.failed.view(np.uint8) if self.is_rate else self.outcome
+        compiled(sum_by_subject)(*_words(rows), self.subjects, outcome, counts, sums)
         known = np.flatnonzero(counts)
-        if self.is_rate:
-            sums = np.bincount(subjects[self.failed[rows]], minlength=self.n_subjects)
-        else:
-            sums = np.bincount(subjects, weights=self.outcome[rows], minlength=self.n_subjects)
-        return counts[known].astype(np.float64), sums[known].astype(np.float64)
+        return counts[known], sums[known]
 
-    def clustering(self, rows: Codes | Flags) -> "Clustering":
+    def clustering(self, rows: Flags) -> "Clustering":
         """Sum up how rows and failures (or loss) are shared out among subjects."""
         if self.subjects is None:
-            n = int(np.count_nonzero(rows)) if rows.dtype == np.bool_ else len(rows)
+            n = np.count_nonzero(rows)
             return Clustering(n, n, float(n), 0.0, self.variance(rows))
         return Clustering.of(*self.per_subject(rows), variance=self.variance(rows))
 
-    def design_effect(self, rows: Codes | Flags) -> float:
+    def design_effect(self, rows: Flags) -> float:
         """Compute the design effect of the mean over `rows`; see `Clustering`."""
         return 1.0 if self.subjects is None else self.clustering(rows).design_effect
 
@@ -174,14 +170,17 @@ class Clustering:
         return max(0.0, (self.deviations - self.variance * self.rows) / (self.variance * pairs))
 
 
-def row_numbers(rows: Codes | Flags) -> Codes:
-    """Number the rows that are flagged; numbers stay as they are."""
-    if rows.dtype != np.bool_:
-        return np.asarray(rows, np.int64)
-    flags = np.ascontiguousarray(rows).view(np.uint8)
+def row_numbers(flags: Flags) -> Codes:
+    """Number the rows that are flagged."""
     found = np.empty(np.count_nonzero(flags) + 1, np.int64)
-    compiled(find_set)(flags, flags[: len(flags) // 8 * 8].view(np.uint64), found)
+    compiled(find_set)(*_words(flags), found)
     return found[:-1]
+
+
+def _words(flags: Flags) -> tuple[Bytes, NDArray[np.uint64]]:
+    """Flags as bytes, and all but the last few of them as words of eight."""
+    ones = np.ascontiguousarray(flags).view(np.uint8)
+    return ones, ones[: len(ones) // 8 * 8].view(np.uint64)
 
 
 def split_by_failures(encoded: Encoded, *, seed: int) -> Flags:

@@ -10,6 +10,7 @@ Statistical Association 104, 2009), however the splits depend on each other.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,8 @@ from cv_quality.error_analysis.near_duplicates import (
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
 
 SPLITS: Final = 5
+ENOUGH: Final = SPLITS // 2 + 1
+"""Most of the splits."""
 SAME_ROWS: Final = 0.8
 """The row Jaccard index from which a split is said to have confirmed the very slice."""
 SAME_BOUND: Final = 0.9
@@ -54,6 +57,11 @@ class Split:
         """Flag the rows of the half that tested one of its slices."""
         return self.is_first if item.holdout == 0 else ~self.is_first
 
+    def wordings(self) -> set[frozenset[tuple[int, bytes]]]:
+        """What it confirmed, in words: two that are equal hold the same rows by the same conditions."""
+        items = (item.masks.items() for item in self.confirmed)
+        return {frozenset((column, mask.tobytes()) for column, mask in conditions) for conditions in items}
+
 
 @dataclass(frozen=True, slots=True)
 class StableSlice:
@@ -62,46 +70,53 @@ class StableSlice:
     Attributes:
         item: its wording, as the split that gave it tested it; the p value is that of all splits.
         holdout_rows: the rows of the half that tested it.
-        stability: the share of the splits that confirm a slice of equal or nearly equal rows.
+        n_splits, stability: how many splits were searched, and the share of them that confirm a slice of equal or
+            nearly equal rows.
     """
 
     item: HoldoutCandidate
     holdout_rows: Flags
+    n_splits: int
     stability: float
 
 
 def search_splits(encoded: Encoded, layout: Layout, *, seed: int, threads: int) -> list[Split]:
-    """Search the splits of a seed, as long as more than half of them can still agree on anything.
+    """Search the splits of a seed; the last ones only where they could still change which slices most confirm.
 
     Args:
         encoded, layout: the table, and what is counted of it.
-        seed, threads: no two seeds share a split; for counting.
+        seed, threads: no two seeds share a split; for counting, and for splits at a time.
     """
     firsts = [split_by_failures(encoded, seed=seed * SPLITS + place) for place in range(SPLITS)]
-    table, splits = Half.whole(encoded), list[Split]()
-    for is_first, cubes in zip(firsts, count_halves(table, layout, firsts, threads=threads), strict=True):
-        if 2 * sum(not split.confirmed for split in splits) > SPLITS:
-            break
-        splits.append(search_split(encoded, is_first, cubes, threads=threads))
+    cubes = count_halves(Half.whole(encoded), layout, firsts, threads=threads)
+    search = partial(search_split, encoded)
+    with ThreadPoolExecutor(threads) as pool:
+        splits = list(pool.map(search, firsts[:ENOUGH], cubes[:ENOUGH]))
+        if not _is_decided(splits):
+            splits += pool.map(search, firsts[ENOUGH:], cubes[ENOUGH:])
     return splits
 
 
-def search_split(encoded: Encoded, is_first: Flags, cubes: tuple[Cube, Cube], *, threads: int) -> Split:
+def _is_decided(splits: Sequence[Split]) -> bool:
+    """Whether most of all splits confirm the same slices in the same words, surely enough for all of them.
+
+    Whatever the others say, these slices have most splits, and nothing else can get most.
+    """
+    alike = all(split.wordings() == splits[0].wordings() for split in splits)
+    p = max((item.p_adjusted for split in splits for item in split.confirmed), default=0.0)
+    return alike and len(splits) >= ENOUGH and SPLITS / ENOUGH * p <= CONFIRMATION_LEVEL
+
+
+def search_split(encoded: Encoded, is_first: Flags, cubes: tuple[Cube, Cube]) -> Split:
     """Search one split of the subjects: what each half proposes and the other confirms.
 
     Args:
         encoded: the table.
         is_first: the rows of the first half.
         cubes: what was counted of both halves.
-        threads: for both halves together.
     """
     halves = Half.of(encoded, is_first), Half.of(encoded, ~is_first)
-
-    def candidates_of(half: Half, cube: Cube) -> list[Candidate]:
-        return list(search_candidates(half, encoded, cube))
-
-    with ThreadPoolExecutor(min(threads, len(halves))) as pool:
-        candidates = list(pool.map(candidates_of, halves, cubes))
+    candidates = [list(search_candidates(half, encoded, cube)) for half, cube in zip(halves, cubes, strict=True)]
     tested, few = list[HoldoutCandidate](), list[Masks]()
     for found_on, holdout in ((0, 1), (1, 0)):
         rest = np.ones(halves[holdout].n_rows, np.bool_)
@@ -151,10 +166,12 @@ def agree(encoded: Encoded, splits: Sequence[Split], *, bounds: Bounds | None = 
     left, found = sorted(range(len(named)), key=lambda index: (-holding[index], -gains[index])), list[StableSlice]()
     while left:
         (place, item), like = named[left[0]], shared[left[0]] >= SAME_JACCARD
-        p = _combined([named[index] for index in left if like[index]], n_splits=SPLITS)
+        p = _combined([named[index] for index in left if like[index]])
         if p <= CONFIRMATION_LEVEL:
             item = replace(item, p_adjusted=p, masks=_with_bounds(encoded, item.masks, bounds or {}))
-            found.append(StableSlice(item, splits[place].holdout_rows(item), holding[left[0]] / SPLITS))
+            found.append(
+                StableSlice(item, splits[place].holdout_rows(item), len(splits), holding[left[0]] / len(splits))
+            )
         left = [index for index in left if not like[index]]
     return _jointly_confirmed(table, found)
 
@@ -166,13 +183,12 @@ def _jaccards(rows: Sequence[Bytes]) -> NDArray[np.float64]:
     return both / np.maximum(sizes[:, None] + sizes - both, 1) if len(rows) else both
 
 
-def _combined(named: Sequence[tuple[int, HoldoutCandidate]], *, n_splits: int) -> float:
-    """The p value of a slice over all splits, from those of its wordings; 1 in a split that has none."""
-    best = [1.0] * n_splits
+def _combined(named: Sequence[tuple[int, HoldoutCandidate]]) -> float:
+    """The p value of a slice over all splits, from those of its wordings; 1 in a split without it, or not searched."""
+    best = [1.0] * SPLITS
     for place, item in named:
         best[place] = min(best[place], item.p_adjusted)
-    needed = n_splits // 2 + 1
-    return min(1.0, n_splits / needed * sorted(best)[needed - 1])
+    return min(1.0, SPLITS / ENOUGH * sorted(best)[ENOUGH - 1])
 
 
 def _with_bounds(encoded: Encoded, masks: Masks, bounds: Bounds) -> Masks:

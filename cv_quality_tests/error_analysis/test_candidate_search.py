@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -23,9 +24,9 @@ from cv_quality.error_analysis.candidate_search import (
     outcome_totals,
     search_candidates,
 )
-from cv_quality.error_analysis.cube import lay_out
+from cv_quality.error_analysis.cube import Cube, Layout, lay_out
 from cv_quality.error_analysis.encoding import Encoded, encode
-from cv_quality.error_analysis.halves import Half, Masks, design_effect
+from cv_quality.error_analysis.halves import Clustering, Half, Masks
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 Floats = NDArray[np.float64]
@@ -63,8 +64,13 @@ def proposals(
 ) -> tuple[Encoded, list[Masks]]:
     found = encode(frame.lazy(), outcome=outcome, subject=subject)
     layout = lay_out(found, n_rows=found.n_rows, condition_penalty=CONDITION_PENALTY)
-    half = Half.of(found, np.ones(found.n_rows, np.bool_))
-    return found, [item.masks for item in search_candidates(half, found, layout, threads=1)]
+    return found, [item.masks for item in candidates(Half.whole(found), found, layout)]
+
+
+def candidates(half: Half, found: Encoded, layout: Layout, *, threads: int = 1) -> Iterator[Candidate]:
+    cube = Cube(layout, is_rate=half.is_rate, threads=threads)
+    cube.add(half.codes, half.outcome)
+    return search_candidates(half, found, cube)
 
 
 def words(found: Encoded, masks: Masks) -> str:
@@ -114,11 +120,11 @@ def test_each_proposal_is_made_on_the_rows_that_those_before_it_left() -> None:
     found, made = proposals(both)
     assert {words(found, masks) for masks in made[:2]} == {"light is dim", "tries is 2"}
     layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
-    whole = Half.of(found, np.ones(N, np.bool_))
-    first, second = itertools.islice(search_candidates(whole, found, layout, threads=1), 2)
+    whole = Half.whole(found)
+    first, second = itertools.islice(candidates(whole, found, layout), 2)
     left = np.ones(N, np.bool_)
     left[whole.rows(first.masks)] = False
-    alone = next(search_candidates(whole.take(left), found, layout, threads=1))
+    alone = next(candidates(whole.take(left), found, layout))
     assert words(found, alone.masks) == words(found, second.masks)
     assert alone.gain == pytest.approx(second.gain)
 
@@ -146,7 +152,7 @@ def test_a_cause_that_is_one_subject_gains_less_than_the_same_rows_of_many() -> 
     for table in (many, one):
         found = encode(table.lazy(), outcome="failed", subject="who")
         layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
-        made = list(search_candidates(Half.of(found, np.ones(N, np.bool_)), found, layout, threads=1))
+        made = list(candidates(Half.whole(found), found, layout))
         gains.append(max((item.gain for item in made if words(found, item.masks) == "light is dim"), default=0.0))
     assert gains[0] > 100
     assert gains[1] == gains[0], "one subject has no design effect to show: the holdout test refuses it, not the search"
@@ -177,7 +183,7 @@ def as_half(rows: list[tuple[int, bool]], *, n_subjects: int = 9) -> Half:
 @given(ROWS)
 def test_the_design_effect_is_that_of_a_ratio_over_subjects(rows: list[tuple[int, bool]]) -> None:
     expected = 1.0 if len({who for who, _ in rows}) == len(rows) else textbook_effect(rows)
-    assert as_half(rows).design_effect(np.arange(len(rows))) == pytest.approx(expected)
+    assert as_half(rows).design_effect(np.ones(len(rows), np.bool_)) == pytest.approx(expected)
 
 
 @settings(max_examples=50)
@@ -187,14 +193,14 @@ def test_equal_subjects_that_fail_entirely_or_never_count_as_one_row_each(
 ) -> None:
     rows = [(who, who < bad) for who in range(good + bad) for _ in range(per_subject)]
     subjects = good + bad
-    found = as_half(rows, n_subjects=subjects).design_effect(np.arange(len(rows)))
+    found = as_half(rows, n_subjects=subjects).design_effect(np.ones(len(rows), np.bool_))
     assert found == pytest.approx(per_subject * subjects / (subjects - 1))
 
 
 def test_independent_rows_have_no_design_effect() -> None:
     half = Half(np.zeros((1, 10), np.uint8), np.arange(10.0), None, 10, False)
-    assert half.design_effect(np.arange(10)) == 1.0
-    assert design_effect(np.ones(10), np.arange(10.0), variance=8.25) == 1.0
+    assert half.design_effect(np.ones(10, np.bool_)) == 1.0
+    assert Clustering.of(np.ones(10), np.arange(10.0), variance=8.25).design_effect == 1.0
 
 
 @given(ROWS, st.data())
@@ -257,7 +263,7 @@ def test_unlikeness_of_losses_takes_no_harm_from_a_value_without_rows() -> None:
 def test_a_joined_value_that_fails_clearly_less_on_the_other_half_is_taken_out_again() -> None:
     frame = failing(random_columns(4), Slice((Predicate("light", "in", ("dim", "dusk")),)))
     found = encode(frame.lazy(), outcome="failed")
-    half = Half.of(found, np.ones(N, np.bool_))
+    half = Half.whole(found)
     labels = found.columns[0].labels
     true, wrong = (
         is_code(*(labels.index(name) for name in names)) for names in (("dim", "dusk"), ("dim", "dusk", "sun"))
@@ -293,10 +299,9 @@ def test_more_threads_propose_the_same() -> None:
     frame = failing(random_columns(6), PLANTED[1])
     found = encode(frame.lazy(), outcome="failed")
     layout = lay_out(found, n_rows=N, condition_penalty=CONDITION_PENALTY)
-    half = Half.of(found, np.ones(N, np.bool_))
+    half = Half.whole(found)
     one, two = (
-        [(words(found, item.masks), item.gain) for item in search_candidates(half, found, layout, threads=n)]
-        for n in (1, 2)
+        [(words(found, item.masks), item.gain) for item in candidates(half, found, layout, threads=n)] for n in (1, 2)
     )
     assert one == two
     assert all(math.isfinite(gain) for _, gain in one)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from cv_quality.error_analysis.cube import MAX_CELLS, MAX_PAIR_CELLS, Cube, Layout, cell_gains, lay_out
+from cv_quality.error_analysis.cube import MAX_CELLS, MAX_PAIR_CELLS, Cube, Layout, cell_gains, count_halves, lay_out
 from cv_quality.error_analysis.encoding import Encoded, EncodedColumn, encode
+from cv_quality.error_analysis.halves import Half
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 Floats = NDArray[np.float64]
@@ -48,8 +49,8 @@ def codes_of(found: Encoded) -> NDArray[np.uint8]:
 
 
 def counted(found: Encoded, layout: Layout, *, threads: int = 1) -> tuple[Floats, Floats]:
-    cube = Cube(layout, threads=threads)
-    cube.add(codes_of(found), found.outcome, is_rate=found.kind == "rate")
+    cube = Cube(layout, is_rate=found.kind == "rate", threads=threads)
+    cube.add(codes_of(found), found.outcome)
     return cube.cells()
 
 
@@ -98,11 +99,11 @@ def test_every_conjunction_of_one_two_and_three_columns_is_there_once() -> None:
 def test_rows_counted_off_again_leave_what_counting_without_them_gives(outcome: str) -> None:
     _, found, layout = prepared(3, outcome)
     gone = np.random.default_rng(0).random(found.n_rows) < 0.3
-    is_rate, codes = found.kind == "rate", codes_of(found)
-    cube, direct = Cube(layout, threads=1), Cube(layout, threads=1)
-    cube.add(codes, found.outcome, is_rate=is_rate)
-    cube.add(codes[:, gone], found.outcome[gone], is_rate=is_rate, sign=-1)
-    direct.add(codes[:, ~gone], found.outcome[~gone], is_rate=is_rate)
+    codes = codes_of(found)
+    cube, direct = (Cube(layout, is_rate=found.kind == "rate", threads=1) for _ in range(2))
+    cube.add(codes, found.outcome)
+    cube.add(codes[:, gone], found.outcome[gone], sign=-1)
+    direct.add(codes[:, ~gone], found.outcome[~gone])
     assert np.array_equal(cube.cells()[0], direct.cells()[0])
     assert np.allclose(cube.cells()[1], direct.cells()[1], atol=1e-9)
 
@@ -111,8 +112,8 @@ def test_more_threads_and_other_rows_first_count_the_same() -> None:
     _, found, layout = prepared(4)
     once = counted(found, layout)
     order = np.random.default_rng(1).permutation(found.n_rows)
-    cube = Cube(layout, threads=3)
-    cube.add(codes_of(found)[:, order], found.outcome[order], is_rate=True)
+    cube = Cube(layout, is_rate=True, threads=3)
+    cube.add(codes_of(found)[:, order], found.outcome[order])
     for one, other in zip(once, cube.cells(), strict=True):
         assert np.array_equal(one, other)
 
@@ -210,3 +211,16 @@ def test_the_cube_stays_within_its_bounds_however_wide_the_table(
 def test_what_is_left_of_a_table_of_two_columns_is_searched_in_pairs() -> None:
     layout = lay_out(many_columns(2, values=5), n_rows=100, condition_penalty=0.6)
     assert layout.n_cells == 5 + 5 + 25 <= MAX_PAIR_CELLS
+
+
+@pytest.mark.parametrize("outcome", ["failed", "loss"])
+def test_halves_counted_together_are_what_each_half_counts_alone(outcome: str) -> None:
+    _, found, layout = prepared(5, outcome)
+    table, rng = Half.whole(found), np.random.default_rng(0)
+    firsts = [rng.random(found.n_rows) < share for share in (0.5, 0.5, 0.1)]
+    for first, cubes in zip(firsts, count_halves(table, layout, firsts, threads=2), strict=True):
+        for rows, together in zip((first, ~first), cubes, strict=True):
+            alone = Cube(layout, is_rate=table.is_rate, threads=1)
+            alone.add(codes_of(found)[:, rows], found.outcome[rows])
+            assert np.array_equal(together.cells()[0], alone.cells()[0])
+            assert np.allclose(together.cells()[1], alone.cells()[1], atol=1e-9)

@@ -127,7 +127,7 @@ def test_two_causes_of_their_own_are_both_kept_the_stronger_first() -> None:
         ["light is dim", "lens is a"],
         ["lens is a", "light is dim"],
     )
-    order = [total_gain(found, masks_of(found, where)) for where in (DIM, {"lens": ("a",)})]
+    order = [total_gain(Half.whole(found), masks_of(found, where)) for where in (DIM, {"lens": ("a",)})]
     assert settled(found, (DIM, 0), ({"lens": ("a",)}, 0))[0] == ["light is dim", "lens is a"][int(np.argmax(order))]
 
 

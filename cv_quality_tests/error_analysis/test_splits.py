@@ -4,13 +4,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.planted import generate
+from cv_quality.error_analysis import splits as splits_module
 from cv_quality.error_analysis.discovery import find_slices
 from cv_quality.error_analysis.encoding import Encoded, encode
 from cv_quality.error_analysis.halves import Masks
 from cv_quality.error_analysis.holdout import HoldoutResult
 from cv_quality.error_analysis.near_duplicates import HoldoutCandidate
 from cv_quality.error_analysis.slice_report import CONFIRMATION_LEVEL
-from cv_quality.error_analysis.splits import SPLITS, Split, agree
+from cv_quality.error_analysis.splits import ENOUGH, SPLITS, Split, _is_decided, agree
 
 N = 20_000
 SURE, UNSURE = 1e-9, 0.9 * CONFIRMATION_LEVEL
@@ -99,4 +101,40 @@ def test_a_plain_cause_holds_in_all_splits_and_under_every_seed() -> None:
     assert {item.stability for report in found for item in report.slices} == {1.0}
     rows = [table().select(report.slices[0].where.expression()).to_series().to_numpy() for report in found]
     assert all(np.sum(one & other) >= 0.9 * np.sum(one | other) for one in rows for other in rows)
-    assert all("It holds in all 5 splits" in report.slices[0].sentence for report in found)
+    assert all(f"It holds in all {report.n_splits} splits" in report.slices[0].sentence for report in found)
+
+
+def worded(*values: str) -> pl.DataFrame:
+    """A cause that can be said in one way only, and that nothing else looks like."""
+    rng = np.random.default_rng(4)
+    lens, light = rng.choice(list("abcd"), N), rng.choice(["dim", "day", "sun"], N)
+    failed = rng.random(N) < np.where(np.isin(lens, values), 0.3, 0.03)
+    return pl.DataFrame({"who": rng.integers(0, 400, N), "lens": lens, "light": light, "failed": failed})
+
+
+@pytest.mark.parametrize(("values", "n_slices"), [(("b",), 1), ((), 0)])
+def test_splits_that_agree_in_every_word_end_the_search(values: tuple[str, ...], n_slices: int) -> None:
+    found = find_slices(worded(*values), outcome="failed", subject="who")
+    assert (found.n_splits, len(found.slices)) == (ENOUGH, n_slices)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_that_ends_early_finds_what_all_splits_find(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = generate("planted", rows=40_000, seed=seed)
+    early = find_slices(planted.frame, outcome=planted.outcome, seed=seed)
+    monkeypatch.setattr(splits_module, "_is_decided", lambda _: False)
+    late = find_slices(planted.frame, outcome=planted.outcome, seed=seed)
+    assert late.n_splits == SPLITS
+    assert [item.where for item in early.slices] == [item.where for item in late.slices]
+    assert [item.rate for item in early.slices] == [item.rate for item in late.slices]
+
+
+def test_splits_that_differ_in_a_word_or_are_unsure_do_not_end_the_search() -> None:
+    found = searched(table())
+    same, other = below(found, 10.0), below(found, 9.0)
+    assert _is_decided([split(found, same)] * ENOUGH)
+    assert _is_decided([split(found, None)] * ENOUGH)
+    assert not _is_decided([split(found, same)] * (ENOUGH - 1))
+    assert not _is_decided([*[split(found, same)] * (ENOUGH - 1), split(found, other)])
+    assert not _is_decided([*[split(found, same)] * (ENOUGH - 1), split(found, None)])
+    assert not _is_decided([*[split(found, same)] * (ENOUGH - 1), split(found, same, p=UNSURE)]), "5 / 3 of p"
