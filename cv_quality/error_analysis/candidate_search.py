@@ -7,7 +7,7 @@ by `benchmarks/slices.py` and told in `docs/failures.md`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -58,7 +58,8 @@ def search_candidates(half: Half, encoded: Encoded, cube: Cube) -> Iterator[Cand
     """
     left = np.ones(half.n_rows, np.bool_)
     for _ in range(MAX_CANDIDATES):
-        best = _Search(half, left, encoded.columns, cube.layout, search_totals(half, left)).best(cube)
+        totals, least = search_totals(half, left), min_rows(np.count_nonzero(left))
+        best = _Search(half, left, encoded.columns, cube.layout, totals, least).best(cube)
         if best is None:
             return
         yield best
@@ -74,6 +75,7 @@ class _Search:
 
     Attributes:
         totals: of these rows, or of those that are parted, as `cell_gains` wants them.
+        least: fewest rows of a slice.
     """
 
     half: Half
@@ -81,6 +83,7 @@ class _Search:
     columns: tuple[EncodedColumn, ...]
     layout: Layout
     totals: tuple[float, float, float]
+    least: int
 
     def best(self, cube: Cube) -> Candidate | None:
         """Find the cell that gains most once subjects, not rows, are counted, refined; None if none gains."""
@@ -106,16 +109,15 @@ class _Search:
         return 1.0 if self.half.subjects is None else self.half.design_effect(self._inside(masks))
 
     def _gains(self, counts: Floats, sums: Floats) -> NDArray[np.float32]:
-        least = min_rows(np.count_nonzero(self.left))
-        return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=least, lift=MIN_LIFT)
+        return cell_gains(counts.ravel(), sums.ravel(), totals=self.totals, least=self.least, lift=MIN_LIFT)
 
     def _refined(self, candidate: Candidate) -> Candidate:
         """The candidate with one condition changed, dropped or added at a time, as long as that gains."""
         effect = self._design_effect(candidate.masks)
         best = Candidate(candidate.masks, self._net_gain(candidate.masks, effect))
         for _ in range(MAX_REFINEMENTS):
-            changed = max(self._changes(best.masks, effect), key=lambda item: item.gain, default=best)
-            if changed.gain <= best.gain + 1e-9:
+            changed = self._changed(best, effect)
+            if changed is None:
                 break
             best = changed
         return self._split(best, effect)
@@ -147,34 +149,56 @@ class _Search:
 
     def _part(self, masks: Masks, inside: Flags) -> Masks | None:
         """The condition that tells most within the rows `inside` of a slice, added to it."""
-        rows = row_numbers(inside)
-        if len(masks) == MAX_CONDITIONS or not len(rows):
+        if len(masks) == MAX_CONDITIONS or not inside.any():
             return None
-        within = replace(self, totals=search_totals(self.half, inside))
-        others = [column for column in range(len(self.columns)) if column not in masks]
-        found = [item for column in others for item in within._with_condition(masks, column, rows, 1.0)]
-        return max(found, key=lambda item: item.gain).masks if found else None
+        within = replace(self, left=inside, totals=search_totals(self.half, inside))
+        found = within._with_condition(masks, within._others(masks), 1.0, least=-math.inf)
+        return found.masks if found else None
 
     def _net_gain(self, masks: Masks, effect: float) -> float:
         count, total = (np.array([value]) for value in self.half.totals(self._inside(masks)))
         return float(self._gains(count, total)[0]) / effect - self._penalty(masks)
 
-    def _changes(self, masks: Masks, effect: float) -> Iterator[Candidate]:
+    def _changed(self, candidate: Candidate, effect: float) -> Candidate | None:
+        """The candidate with the change that gains most; None if none gains."""
+        masks, best, least = candidate.masks, None, candidate.gain + 1e-9
         for column in masks:
             others = {name: mask for name, mask in masks.items() if name != column}
-            yield from self._with_condition(others, column, row_numbers(self._inside(others)), effect)
-            if others:
-                yield Candidate(others, self._net_gain(others, effect))
+            found = [self._with_condition(others, [column], effect, least=best.gain if best else least)]
+            found += [Candidate(others, self._net_gain(others, effect))] if others else []
+            for item in found:
+                best = item if item and item.gain > (best.gain if best else least) else best
         if len(masks) < MAX_CONDITIONS:
-            rows = row_numbers(self._inside(masks))
-            for column in range(len(self.columns)):
-                if column not in masks:
-                    yield from self._with_condition(masks, column, rows, effect)
+            best = self._with_condition(masks, self._others(masks), effect, least=best.gain if best else least) or best
+        return best
 
-    def _with_condition(self, others: Masks, column: int, rows: Codes, effect: float) -> Iterator[Candidate]:
-        """The best condition on one column, within the rows for which the others hold."""
+    def _others(self, masks: Masks) -> list[int]:
+        return [column for column in range(len(self.columns)) if column not in masks]
+
+    def _with_condition(
+        self, others: Masks, columns: Sequence[int], effect: float, *, least: float
+    ) -> Candidate | None:
+        """The best condition on one of the columns, within the rows for which the others hold, if it gains more."""
+        if not columns:
+            return None
+        rows = row_numbers(self._inside(others))
+        per_code = [self.half.per_code(column, rows) for column in columns]
+        reach = _most_gains(per_code, self.totals) / effect
+        reach -= [self._penalty(others, with_column=column) for column in columns]
+        best: Candidate | None = None
+        for place in np.argsort(-reach, kind="stable"):
+            if reach[place] <= (best.gain if best else least):
+                break
+            for item in self._conditions(others, columns[place], per_code[place], effect):
+                best = item if item.gain > (best.gain if best else least) else best
+        return best
+
+    def _conditions(
+        self, others: Masks, column: int, per_code: tuple[Floats, Floats], effect: float
+    ) -> Iterator[Candidate]:
+        """The best condition on one column, of its values and of its intervals."""
         item, step = self.columns[column], self._step(column)
-        counts, sums = (found[: item.n_codes] for found in self.half.per_code(column, rows))
+        counts, sums = (found[: item.n_codes] for found in per_code)
         choices = [_joined(item, counts, sums, variance=self.totals[2])] if item.labels else []
         choices += [_intervals(item, counts, sums)] if item.is_ordered else []
         for choice in choices:
@@ -264,6 +288,25 @@ def _choice(order: Codes, low: Codes, high: Codes, counts: Floats, sums: Floats,
     below = [np.concatenate([[0.0], np.cumsum(item[order])]) for item in (counts, sums)]
     n, k = (item[high + 1] - item[low] for item in below)
     return _Choice(order, low, high, n, k, extra)
+
+
+def _most_gains(per_code: Sequence[tuple[Floats, Floats]], totals: tuple[float, float, float]) -> Floats:
+    """A bound on what a condition on each column can gain: what a rate of its own for every code gains.
+
+    Args:
+        per_code: rows and failures (or loss) of every code of each column.
+        totals: of these rows and the others, as `cell_gains` wants them.
+    """
+    n, k, variance = totals
+    counts, sums = (np.array(items) for items in zip(*per_code, strict=True))
+    counts, sums = (np.column_stack([items, whole - items.sum(axis=1)]) for items, whole in ((counts, n), (sums, k)))
+    if variance < 0:
+        gains = _log_likelihood(counts, sums).sum(axis=1) - _log_likelihood(np.array(n), np.array(k))
+    else:
+        squares = (sums**2 / np.maximum(counts, 1)).sum(axis=1) - k**2 / max(n, 1)
+        gains = squares / (2 * variance) if variance > 0 else np.zeros(len(counts))
+    # The gains themselves are rounded to single precision.
+    return np.asarray(gains + 1e-6 * np.abs(gains) + 1e-6, np.float64)
 
 
 def _joined(column: EncodedColumn, counts: Floats, sums: Floats, *, variance: float) -> _Choice:

@@ -64,13 +64,12 @@ def find_confounded(encoded: Encoded, layout: Layout, found: Sequence[ConfirmedS
 
 def _suspects(column: EncodedColumn, layout: Layout, index: int, table: Half) -> Iterator[tuple[float, int, Mask]]:
     """The conditions on a column under which more rows fail, with their excess; of a number the worst only."""
-    counts = np.bincount(column.codes, minlength=256).astype(np.float64)
-    sums = np.bincount(column.codes, weights=table.outcome, minlength=256)
+    counts, sums = table.per_code(index, np.arange(table.n_rows))
     axis = layout.axis(index)
     masks = np.array([axis.mask(option) for option in range(len(axis.ranges))], np.float64)
     n, k = masks @ counts, masks @ sums
     rest_n, rest_k = counts.sum() - n, sums.sum() - k
-    variance = float(table.outcome.var())
+    variance = table.variance(np.ones(table.n_rows, np.bool_))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (k / n - rest_k / rest_n) / np.sqrt(variance * (1 / n + 1 / rest_n))
         is_raised = (z > RAISED_Z) & (k * rest_n > RAISED_LIFT * rest_k * n)

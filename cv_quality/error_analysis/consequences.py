@@ -11,10 +11,11 @@ from typing import Final
 import numpy as np
 
 from cv_quality.error_analysis.encoding import Encoded, EncodedColumn
-from cv_quality.error_analysis.halves import Flags, Floats, split_by_failures
+from cv_quality.error_analysis.halves import Codes, Flags, Floats, per_code, row_numbers, split_by_failures
 from cv_quality.error_analysis.slice_report import SetApartColumn
 from cv_quality.metrics.results import percent
 
+Halves = tuple[Codes, Codes]
 MAX_PASSES: Final = 0.02
 """Of the rows where a consequence says "failed", and of all rows that pass, no more than this part passes there."""
 MIN_FAILURES_SHARE: Final = 0.5
@@ -40,29 +41,30 @@ def set_apart_consequences(
         seed: of the split.
     """
     is_first = split_by_failures(encoded, seed=seed)
+    halves = row_numbers(is_first), row_numbers(~is_first)
     judge = _determines_failing if encoded.kind == "rate" else _determines_loss
     found = {
         column.name: told
         for column in encoded.columns
-        if column.name not in keep and (told := judge(encoded, column, is_first)) is not None
+        if column.name not in keep and (told := judge(encoded, column, halves)) is not None
     }
     columns = tuple(column for column in encoded.columns if column.name not in found)
     return replace(encoded, columns=columns), tuple(found.values())
 
 
-def _determines_failing(encoded: Encoded, column: EncodedColumn, is_first: Flags) -> SetApartColumn | None:
-    halves = [_counts(column, encoded.outcome, rows) for rows in (is_first, ~is_first)]
+def _determines_failing(encoded: Encoded, column: EncodedColumn, rows: Halves) -> SetApartColumn | None:
+    halves = [per_code(column.codes, half, encoded.outcome) for half in rows]
     least = MIN_NUMBER_SHARE if column.is_ordered else MIN_FAILURES_SHARE
-    for (rows, failures), (other_rows, other_failures) in (halves, halves[::-1]):
-        says = _says_failed(column, rows, failures)
+    for (counts, failures), (other_rows, other_failures) in (halves, halves[::-1]):
+        says = _says_failed(column, counts, failures)
         held, failing = float(other_rows[says].sum()), float(other_failures[says].sum())
         passes = float((other_rows - other_failures).sum())
         is_pure = held - failing <= MAX_PASSES * min(held, passes)
         if min(failing, passes) < MIN_FAILURES or not is_pure or failing < least * other_failures.sum():
             return None
-    rows, failures = (one + other for one, other in zip(*halves, strict=True))
-    says = _says_failed(column, rows, failures)
-    rate, share = float(failures[says].sum() / rows[says].sum()), float(failures[says].sum() / failures.sum())
+    counts, failures = (one + other for one, other in zip(*halves, strict=True))
+    says = _says_failed(column, counts, failures)
+    rate, share = float(failures[says].sum() / counts[says].sum()), float(failures[says].sum() / failures.sum())
     sentence = (
         f"{column.name} is set apart: it nearly determines the outcome by itself ({percent(rate)} fail under values "
         f"that hold {percent(share)} of all failures), as what follows from the outcome does, or what defines it."
@@ -70,14 +72,14 @@ def _determines_failing(encoded: Encoded, column: EncodedColumn, is_first: Flags
     return SetApartColumn(column.name, rate, share, sentence)
 
 
-def _determines_loss(encoded: Encoded, column: EncodedColumn, is_first: Flags) -> SetApartColumn | None:
+def _determines_loss(encoded: Encoded, column: EncodedColumn, rows: Halves) -> SetApartColumn | None:
     if not column.is_ordered or column.labels:
         return None
     ranks = np.argsort(np.argsort(encoded.outcome, kind="stable"), kind="stable").astype(np.float64)
     squares, left = 0.0, 0.0
-    for known, judged in ((is_first, ~is_first), (~is_first, is_first)):
-        rows, sums = _counts(column, ranks, known)
-        expected = np.where(rows > 0, sums / np.maximum(rows, 1), ranks.mean())
+    for known, judged in (rows, rows[::-1]):
+        counts, sums = per_code(column.codes, known, ranks)
+        expected = np.where(counts > 0, sums / np.maximum(counts, 1), ranks.mean())
         left += float(((ranks[judged] - expected[column.codes[judged]]) ** 2).sum())
         squares += float(((ranks[judged] - ranks.mean()) ** 2).sum())
     explained = 1 - left / squares if squares > 0 else 0.0
@@ -98,10 +100,3 @@ def _says_failed(column: EncodedColumn, rows: Floats, failures: Floats) -> Flags
         inner = np.pad(says[: last + 1], 1, mode="edge")
         says[: last + 1] &= inner[:-2] & inner[2:]
     return says
-
-
-def _counts(column: EncodedColumn, outcome: Floats, rows: Flags) -> tuple[Floats, Floats]:
-    """Rows and failures (or loss) of every code."""
-    codes = column.codes[rows]
-    counts = np.bincount(codes, minlength=256).astype(np.float64)
-    return counts, np.bincount(codes, weights=outcome[rows], minlength=256).astype(np.float64)

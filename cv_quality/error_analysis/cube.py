@@ -7,7 +7,7 @@ rows alone. Which cell becomes a candidate is decided in `cv_quality.error_analy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Final
 
@@ -45,10 +45,11 @@ class Axis:
     size: int
     ranges: Codes
 
-    @property
-    def penalty(self) -> float:
-        """The logarithm of the number of conditions."""
-        return math.log(max(len(self.ranges), 2))
+    penalty: float = field(init=False)
+    """The logarithm of the number of conditions."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "penalty", math.log(max(len(self.ranges), 2)))
 
     def mask(self, option: int) -> Mask:
         """Mask the column's own codes for which a condition holds."""

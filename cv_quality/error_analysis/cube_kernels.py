@@ -158,3 +158,16 @@ def sum_by_subject(
         if flags[row]:
             counts[subjects[row]] += 1
             sums[subjects[row]] += outcome[row]
+
+
+def sum_by_code(codes: Bytes, rows: Codes, outcome: Floats | Bytes, counts: Floats, sums: Floats) -> None:
+    """Add every row, and its outcome, to those of its code.
+
+    Args:
+        codes, outcome: of each row.
+        rows: those that count.
+        counts, sums: of each code.
+    """
+    for row in rows:
+        counts[codes[row]] += 1
+        sums[codes[row]] += outcome[row]

@@ -207,7 +207,7 @@ def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Ki
             f"outcome {name!r}: expected true and false, 0 and 1, or a loss as a number, found {values.dtype}; "
             "make it one, for example with a comparison"
         )
-    numbers = values.cast(pl.Float64).to_numpy()
+    numbers = values.cast(pl.Float64).to_numpy(writable=True)
     if unusable := np.count_nonzero(~np.isfinite(numbers)):
         rows = f"{unusable} of {len(numbers)} rows"
         raise SliceError(f"outcome {name!r}: {rows} are null or not finite: fill them or leave them out")
@@ -233,7 +233,7 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
         raise SliceError(f"subject {name!r}: {rows} name no subject: fill them or leave them out")
     known = values.unique().sort()
     codes = values.replace_strict(known, pl.int_range(len(known), eager=True), return_dtype=pl.Int64)
-    return codes.to_numpy(), len(known)
+    return codes.to_numpy(writable=True), len(known)
 
 
 def _column(
@@ -294,7 +294,7 @@ def _values(values: "pl.Series", counted: "pl.DataFrame", *, name: str) -> Encod
     other = None if kept.height == summed.height else kept.height
     named = spelt.join(kept, on="value", nulls_equal=True)
     codes = values.replace_strict(named["spelt"], named["code"], default=other, return_dtype=pl.UInt8)
-    return EncodedColumn(name, codes.to_numpy(), tuple(kept["value"].to_list()), (), None, other)
+    return EncodedColumn(name, codes.to_numpy(writable=True), tuple(kept["value"].to_list()), (), None, other)
 
 
 def _numbers(values: "pl.Series", *, name: str, n_values: int, bounds: Sequence[float]) -> EncodedColumn | str:
@@ -304,7 +304,9 @@ def _numbers(values: "pl.Series", *, name: str, n_values: int, bounds: Sequence[
     known = values.drop_nulls()
     few = known.unique().sort().to_list() if n_values <= MAX_LISTED_VALUES else []
     if len(few) == 1 and math.isfinite(few[0]):
-        return EncodedColumn(name, values.is_null().cast(pl.UInt8).to_numpy(), (few[0], None), (), None, None)
+        return EncodedColumn(
+            name, values.is_null().cast(pl.UInt8).to_numpy(writable=True), (few[0], None), (), None, None
+        )
     labels: tuple[Value, ...] = tuple(few) if all(math.isfinite(value) for value in few) else ()
     edges = _edges_between(few) if few else _edges(known.cast(pl.Float64).to_numpy(), bounds)
     if not len(edges):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.cube_kernels import find_set, sum_by_subject
+from cv_quality.error_analysis.cube_kernels import find_set, sum_by_code, sum_by_subject
 from cv_quality.error_analysis.encoding import Bytes, Encoded, Mask, holds
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.resampling import seeded
@@ -80,11 +80,7 @@ class Half:
 
     def per_code(self, column: int, rows: Codes) -> tuple[Floats, Floats]:
         """Count rows and failures (or loss) of every code of a column among some rows."""
-        codes = self.codes[column][rows]
-        counts = np.bincount(codes, minlength=256).astype(np.float64)
-        if self.is_rate:
-            return counts, np.bincount(codes[self.failed[rows]], minlength=256).astype(np.float64)
-        return counts, np.bincount(codes, weights=self.outcome[rows], minlength=256).astype(np.float64)
+        return per_code(self.codes[column], rows, self.failed.view(np.uint8) if self.is_rate else self.outcome)
 
     def per_subject(self, rows: Flags) -> tuple[Floats, Floats]:
         """Count rows and failures (or loss) of each subject that has any among `rows`."""
@@ -147,7 +143,7 @@ class Clustering:
         """
         n = float(counts.sum())
         deviations = sums - float(sums.sum()) / max(n, 1.0) * counts
-        return cls(int(n), len(counts), float(counts @ counts), float(deviations @ deviations), variance)
+        return cls(int(n), len(counts), float(np.square(counts).sum()), float(np.square(deviations).sum()), variance)
 
     @property
     def design_effect(self) -> float:
@@ -168,6 +164,18 @@ class Clustering:
         if pairs <= 0 or self.variance <= 0:
             return 0.0
         return max(0.0, (self.deviations - self.variance * self.rows) / (self.variance * pairs))
+
+
+def per_code(codes: Bytes, rows: Codes, outcome: Floats | Bytes) -> tuple[Floats, Floats]:
+    """Count rows, and add up their outcome, by code.
+
+    Args:
+        codes, outcome: of each row.
+        rows: those that count.
+    """
+    counts, sums = np.zeros(256), np.zeros(256)
+    compiled(sum_by_code)(codes, rows, outcome, counts, sums)
+    return counts, sums
 
 
 def row_numbers(flags: Flags) -> Codes:
