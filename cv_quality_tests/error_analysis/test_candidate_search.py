@@ -19,14 +19,15 @@ from cv_quality.error_analysis.candidate_search import (
     MAX_WEIGHED_GAIN,
     MIN_WEIGHED_GAIN,
     Candidate,
+    _most_gains,
     heterogeneity,
     keep_homogeneous,
     outcome_totals,
     search_candidates,
 )
-from cv_quality.error_analysis.cube import Cube, Layout, lay_out
+from cv_quality.error_analysis.cube import Cube, Layout, cell_gains, lay_out
 from cv_quality.error_analysis.encoding import Encoded, encode
-from cv_quality.error_analysis.halves import Clustering, Half, Masks
+from cv_quality.error_analysis.halves import Clustering, Half, Masks, row_numbers
 from cv_quality.error_analysis.slices import Predicate, Slice
 
 Floats = NDArray[np.float64]
@@ -180,13 +181,14 @@ def as_half(rows: list[tuple[int, bool]], *, n_subjects: int = 9) -> Half:
     return Half(np.zeros((1, len(rows)), np.uint8), failed, who, n_subjects, True)
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_the_design_effect_is_that_of_a_ratio_over_subjects(rows: list[tuple[int, bool]]) -> None:
     expected = 1.0 if len({who for who, _ in rows}) == len(rows) else textbook_effect(rows)
     assert as_half(rows).design_effect(np.ones(len(rows), np.bool_)) == pytest.approx(expected)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(2, 12), st.integers(2, 10), st.integers(1, 5))
 def test_equal_subjects_that_fail_entirely_or_never_count_as_one_row_each(
     good: int, per_subject: int, bad: int
@@ -203,6 +205,7 @@ def test_independent_rows_have_no_design_effect() -> None:
     assert Clustering.of(np.ones(10), np.arange(10.0), variance=8.25).design_effect == 1.0
 
 
+@settings(deadline=None)
 @given(ROWS, st.data())
 def test_rows_and_failures_of_each_subject_are_those_of_a_group_by(
     rows: list[tuple[int, bool]], data: st.DataObject
@@ -215,6 +218,7 @@ def test_rows_and_failures_of_each_subject_are_those_of_a_group_by(
     assert sums.tolist() == groups["failed"].to_list()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_rows_of_a_half_are_those_for_which_every_mask_holds(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 30))
@@ -306,3 +310,23 @@ def test_more_threads_propose_the_same() -> None:
     assert one == two
     assert all(math.isfinite(gain) for _, gain in one)
     assert one[0][1] == max(gain for _, gain in one) > 50
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), max_size=40))
+def test_flagged_rows_are_numbered_in_their_order(flags: list[bool]) -> None:
+    assert row_numbers(np.array(flags, np.bool_)).tolist() == [row for row, flag in enumerate(flags) if flag]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.booleans())
+def test_no_condition_gains_more_than_a_rate_for_every_code(data: st.DataObject, is_rate: bool) -> None:
+    cells = data.draw(st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), min_size=2, max_size=6))
+    held = np.array(data.draw(st.lists(st.booleans(), min_size=len(cells), max_size=len(cells))))
+    n = np.array([float(rows) for rows, _ in cells])
+    k = n * np.array([share for _, share in cells])
+    k = np.round(k) if is_rate else k
+    totals = (n.sum() + 50.0, k.sum() + data.draw(st.integers(0, 50)), -1.0 if is_rate else 0.7)
+    own = np.array([n[held].sum()]), np.array([k[held].sum()])
+    (gain,) = cell_gains(*own, totals=totals, least=1, lift=1.0).tolist()
+    assert gain <= _most_gains([(n, k)], totals)[0]

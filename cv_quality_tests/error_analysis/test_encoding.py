@@ -23,6 +23,7 @@ from cv_quality.error_analysis.encoding import (
     EncodedColumn,
     Mask,
     encode,
+    holds,
     min_rows,
 )
 from cv_quality.error_analysis.slices import Slice
@@ -344,3 +345,10 @@ def test_points_in_time_are_searched_though_each_occurs_once_and_read_as_dates()
     assert found.skipped == {"size_b": f"an identifier: {n} values in {n} rows"}
     (item,) = found.slices
     assert re.fullmatch(r"captured_at > 2026-07-1[23] \d\d:\d\d:\d\d(\.\d+)?", item.where.sentence())
+
+
+@given(st.lists(st.integers(0, 255), max_size=40), st.sets(st.integers(0, 255)), st.booleans())
+def test_a_mask_holds_for_the_rows_whose_code_it_names(rows: list[int], named: set[int], is_rest: bool) -> None:
+    mask = np.isin(np.arange(256), list(named), invert=is_rest)
+    codes = np.array(rows, np.uint8)
+    assert holds(codes, mask).tolist() == mask[codes].tolist()
