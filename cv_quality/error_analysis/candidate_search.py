@@ -58,7 +58,7 @@ def search_candidates(half: Half, encoded: Encoded, cube: Cube) -> Iterator[Cand
     """
     left = np.ones(half.n_rows, np.bool_)
     for _ in range(MAX_CANDIDATES):
-        totals, least = search_totals(half, left), min_rows(np.count_nonzero(left))
+        totals, least = search_totals(half, left), min_rows(int(np.count_nonzero(left)))
         best = _Search(half, left, encoded.columns, cube.layout, totals, least).best(cube)
         if best is None:
             return

@@ -88,9 +88,9 @@ def _explained(
     after = holdout_test(table, inside & outside, ~inside & outside)
     if after is None:
         return None
-    (rows, total), (others, others_total) = table.totals(inside), table.totals(~inside)
+    (rows, total), (rest_rows, rest_total) = table.totals(inside), table.totals(~inside)
     before = total / rows
-    excess = before - others_total / others
+    excess = before - rest_total / rest_rows
     if after.rate - after.rest_rate > MAX_REMAINING_SHARE * excess or after.p < MIN_REMAINING_P:
         return None
     shared = [inside & item.inside for item in found]

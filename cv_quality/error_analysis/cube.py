@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.cube_kernels import count_cells, expand_cells, gains
+from cv_quality.error_analysis.cube_kernels import Counts, count_cells, expand_cells, gains
 from cv_quality.error_analysis.encoding import Bytes, Encoded, EncodedColumn, Mask
 from cv_quality.error_analysis.halves import Flags, Half
 from cv_quality.metrics.bootstrap_kernels import Codes, Floats
@@ -207,7 +207,7 @@ class Cube:
         self.layout = layout
         self._threads = threads
         self._rows = np.zeros(layout.n_cells, np.int32)
-        self._failures = np.zeros(layout.n_cells, np.int32 if is_rate else np.float64)
+        self._failures: Counts = np.zeros(layout.n_cells, np.int32) if is_rate else np.zeros(layout.n_cells, np.float64)
 
     def add(self, codes: Sequence[Bytes] | Bytes, outcome: Floats, *, sign: int = 1) -> None:
         """Count rows in, or off again.
@@ -229,13 +229,13 @@ class Cube:
     def include(self, other: "Cube") -> None:
         """Count in what another cube has counted."""
         self._rows += other._rows
-        self._failures += other._failures
+        np.add(self._failures, other._failures, out=self._failures)
 
     def cells(self) -> tuple[Floats, Floats]:
         """Sum up rows and failures of every conjunction of conditions."""
         return self._expand(self._rows), self._expand(self._failures)
 
-    def _count(self, out: NDArray[np.int32] | Floats, coarse: Bytes, sign: int, weights: Floats | None = None) -> None:
+    def _count(self, out: Counts, coarse: Bytes, sign: int, weights: Floats | None = None) -> None:
         tables, sizes = self.layout.tables, self.layout.sizes
         self._over_tables(lambda part: compiled(count_cells)(coarse, weights, sign, tables[part], sizes, out))
 
@@ -244,7 +244,7 @@ class Cube:
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(count, np.array_split(np.arange(len(self.layout.tables)), self._threads)))
 
-    def _expand(self, cells: NDArray[np.int32] | Floats) -> Floats:
+    def _expand(self, cells: Counts) -> Floats:
         layout, whole = self.layout, cells.astype(np.float64)
         if len(layout.penalty) == len(whole) and all(len(axis.ranges) == axis.size for axis in layout.axes):
             return whole

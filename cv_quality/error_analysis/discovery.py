@@ -172,7 +172,7 @@ def _finding(encoded: Encoded, table: Half, layout: Layout, one: StableSlice, re
         rest_rate=others_failures / others if others else 0.0,
         failures=failures,
         trials=int(trials),
-        support=np.count_nonzero(everywhere),
+        support=int(np.count_nonzero(everywhere)),
         subjects=encoded.n_subjects_of(everywhere),
         p_adjusted=one.item.p_adjusted,
         share_of_failures=float(above[everywhere].sum() / above.sum()),

@@ -60,7 +60,8 @@ class Half:
         return len(self.outcome)
 
     def take(self, rows: Codes | Flags) -> "Half":
-        rows = row_numbers(rows) if rows.dtype == np.bool_ else rows
+        if rows.dtype == np.bool_:
+            rows = row_numbers(np.asarray(rows, np.bool_))
         subjects = None if self.subjects is None else self.subjects[rows]
         return replace(
             self, codes=[column[rows] for column in self.codes], outcome=self.outcome[rows], subjects=subjects
@@ -96,7 +97,7 @@ class Half:
     def clustering(self, rows: Flags) -> "Clustering":
         """Sum up how rows and failures (or loss) are shared out among subjects."""
         if self.subjects is None:
-            n = np.count_nonzero(rows)
+            n = int(np.count_nonzero(rows))
             return Clustering(n, n, float(n), 0.0, self.variance(rows))
         return Clustering.of(*self.per_subject(rows), variance=self.variance(rows))
 

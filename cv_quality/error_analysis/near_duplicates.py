@@ -200,5 +200,5 @@ def _own_values(encoded: Encoded, table: Half, masks: Masks, column: int, alone:
     for code in held:
         rows = among & (table.codes[column] == code)
         if rows.any() and log_likelihood_gain(table, rows, rows | rest) >= MIN_OWN_GAIN:
-            own.append(code)
+            own.append(int(code))
     return np.isin(np.arange(len(mask)), own) if own else mask
