@@ -70,7 +70,7 @@ def measure(stage: str, folder: Path, *, threads: int) -> dict[str, float]:
 
 def generate(folder: Path, *, gigabytes: float, dirty: float) -> int:
     """Write one drop, nearly all of it attempts; blocks repeat but for their ids. Returns the number of rows."""
-    from cv_quality.drops.manifest import SCHEMA_VERSION, FileEntry, Manifest, encode_manifest
+    from cv_quality.drops.manifest import FileEntry, Manifest, encode_manifest
 
     drop = folder / "landing" / DROP_ID
     drop.mkdir(parents=True)
@@ -82,7 +82,7 @@ def generate(folder: Path, *, gigabytes: float, dirty: float) -> int:
         blocks = (renumbered(template, block) for block in range(start, min(start + FILE_BLOCKS, n_blocks)))
         entries.append(write_events(drop / f"events-{len(entries):05d}.jsonl.zst", blocks))
     manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=1,
         drop_id=DROP_ID,
         build_id="bench-1.0",
         site="site-a",

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from cv_quality.drops.conditions import DeclaredCondition, decode_conditions, union_of, with_conditions
 from cv_quality.drops.tables import DROP_FILES
 from cv_quality.errors import DamagedTable, MissingTable, RegistryError
 from cv_quality.gates.verdicts import Record, judged_keys, read_record
@@ -44,14 +45,14 @@ def drop_builds(
 
 
 def drop_description(workspace: Workspace, key: TableKey) -> dict[str, str]:
-    """Read the build and the modality of a drop from its tables; nothing where they do not say."""
-    columns = ("drop_id", "build_id", "modality")
+    """Read the build, the modality and what is declared of a drop from its tables; nothing where they do not say."""
+    columns = ("drop_id", "build_id", "modality", "conditions")
     try:
         first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=columns) or {}
     except (MissingTable, DamagedTable):
         return {}
     is_its_own = first.get("drop_id") == key.drop
-    return {name: str(first[name]) for name in ("build_id", "modality")} if is_its_own else {}
+    return {name: str(first[name]) for name in columns[1:] if first[name] is not None} if is_its_own else {}
 
 
 def own_drops(workspace: Workspace, build: str) -> list[str]:
@@ -83,19 +84,31 @@ def predecessors(workspace: Workspace, build: str) -> Iterator[str]:
 
 
 def modality_of(workspace: Workspace, key: TableKey) -> Modality:
-    """Find the modality of a parsed drop, or of a build.
+    """Find the modality of a parsed drop, or of a build, with the conditions that the drop or its drops declare.
 
     Raises:
         SettingsError: no task has it.
         MissingTable: the drop has not been parsed.
         RegistryError: no such build, or it is of another modality than the drop.
+        DropError: two drops of the build contradict each other.
     """
-    names = set()
+    names, declared = set(), dict[str, tuple[DeclaredCondition, ...]]()
     if key.drop is not None:
-        first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=["modality"])
-        names |= {str(first["modality"])} if first else set()
+        columns = ["modality", "conditions"]
+        first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=columns)
+        if first:
+            names.add(str(first["modality"]))
+            declared[key.drop] = decode_conditions(first["conditions"])
     if key.build is not None:
-        names |= {workspace.registry.entry(key.build).modality}
+        names.add(workspace.registry.entry(key.build).modality)
     if len(names) != 1:
         raise RegistryError(f"{key}: build and drop are of modalities {sorted(names)}; score a drop with its own kind")
-    return workspace.modality(names.pop())
+    if key.drop is None:
+        declared = {drop: declared_by(workspace, drop) for drop in own_drops(workspace, str(key.build))}
+    return with_conditions(workspace.modality(names.pop()), union_of(declared))
+
+
+def declared_by(workspace: Workspace, drop: str) -> tuple[DeclaredCondition, ...]:
+    """Read which conditions a parsed drop declares."""
+    record = read_record(workspace.lake, PARSE_GATE, TableKey(drop=drop))
+    return decode_conditions(record.about.get("conditions") if record else None)

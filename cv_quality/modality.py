@@ -59,6 +59,7 @@ class Dimension:
         is_logarithmic: whether distances between values are those of their logarithms.
         benign: value under which attempts are expected to pass, with the words for it.
         ordinary: value that goes without saying.
+        is_declared: whether a drop declared it, beyond what the modality has.
     """
 
     column: Column
@@ -70,6 +71,7 @@ class Dimension:
     is_logarithmic: bool = False
     benign: tuple[str, Setting] | None = None
     ordinary: str | None = None
+    is_declared: bool = False
 
     def __post_init__(self) -> None:
         """Check that what is counted has levels.
@@ -106,6 +108,8 @@ class Dimension:
         """
         if value is None or value == self.ordinary:
             return None
+        if isinstance(value, bool):
+            return self.phrase.format("yes" if value else "no")
         return self.phrase.format(f"{value + 0.0:.3g}" if isinstance(value, float) else value)  # no "-0"
 
     def level_words(self, level: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from cv_quality.drops.conditions import encode_conditions
 from cv_quality.drops.frames import FrameEntry, index_shard
 from cv_quality.drops.lines import Expansion, HashingReader, read_pieces
 from cv_quality.drops.manifest import MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
@@ -83,6 +84,7 @@ def ingest_drop(
     drop_id: str,
     modalities: Mapping[str, Modality],
     threads: int = 2,
+    admit: Callable[[Manifest, DropSchema], None] = lambda _manifest, _schema: None,
     progress: Callable[[FileCounts], None] | None = None,
 ) -> IngestSummary:
     """Parse a drop into its raw tables, `QUARANTINE_PARSE`, `FRAME_INDEX` and `DROP_FILES`.
@@ -95,6 +97,7 @@ def ingest_drop(
         lake: where its tables go.
         modalities: those known, by name.
         threads: parsers working at once.
+        admit: called before anything but the manifest is read; raises what refuses the drop.
         progress: called after each file.
 
     Raises:
@@ -102,7 +105,8 @@ def ingest_drop(
             the manifest describes; nothing of the lake has changed then.
     """
     manifest = read_manifest(landing, drop_id)
-    schema = schema_of(manifest.modality, modalities, where=f"{drop_id}/{MANIFEST}")
+    schema = schema_of(manifest.modality, modalities, conditions=manifest.conditions, where=f"{drop_id}/{MANIFEST}")
+    admit(manifest, schema)
     check_file_set(landing, manifest)
     with ExitStack() as stack:
         job = _Job(manifest, schema, landing=landing, lake=lake, threads=threads, stack=stack)
@@ -196,6 +200,7 @@ class _Job:
         """Complete every file."""
         entries = {entry.name: entry for entry in self._manifest.files}
         of_drop = {name: getattr(self._manifest, name) for name in _MANIFEST_COLUMNS}
+        of_drop["conditions"] = encode_conditions(self._manifest.conditions)
         rows = []
         for count in counts:
             entry = entries[count.file]

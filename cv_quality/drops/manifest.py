@@ -15,11 +15,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cv_quality.drops.conditions import DeclaredCondition, check_conditions
 from cv_quality.errors import DropError, DropIncomplete, ObjectNotFound, ObjectUnusable, UnsafeObject
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import Store
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+"""Version 2 may declare conditions."""
 MANIFEST = "manifest.json"
 FILE_NAME = r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|(frames)-[A-Za-z0-9._-]{1,100}\.tar"
 
@@ -73,6 +75,7 @@ class Manifest:
     captured_until: datetime
     files: tuple[FileEntry, ...]
     manifest_sha256: str
+    conditions: tuple[DeclaredCondition, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -261,20 +264,27 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
     files: list[_Entry]
 
 
+class _Fields2(_Fields, forbid_unknown_fields=True):
+    conditions: tuple[DeclaredCondition, ...] = ()
+
+
+_FIELDS: dict[bytes, type[_Fields]] = {b"1": _Fields, b"2": _Fields2}
+
+
 def _decoded(data: bytes, *, key: str) -> _Fields:
     """The fields; the version is looked at first, and nothing is built of what the contract does not name."""
     try:
         version = bytes(msgspec.json.decode(data, type=_Version).schema_version)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DropError(f"{key}: expected a JSON object, found {len(data)} bytes that are none: {error}") from error
-    if version != b"%d" % SCHEMA_VERSION:
+    if version not in _FIELDS:
         found = version[:_SHOWN_CHARACTERS].decode(errors="backslashreplace")
         raise DropError(
-            f"{key}: expected schema_version {SCHEMA_VERSION}, found {found}; "
+            f"{key}: expected schema_version {' or '.join(map(str, SCHEMA_VERSIONS))}, found {found}; "
             "write the drop in that version of the contract, or take it in with a release that knows its version"
         )
     try:
-        return msgspec.json.decode(data, type=_Fields)
+        return msgspec.json.decode(data, type=_FIELDS[version])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error)[:_SHOWN_CHARACTERS]
         raise DropError(f"{key}: {problem}; correct the manifest and deliver it again") from error
@@ -303,6 +313,7 @@ def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
             f"{key}: expected captured_from before captured_until, "
             f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
         )
+    check_conditions(manifest.conditions, where=key)
     names = Counter(entry.name for entry in manifest.files)
     repeated = sorted(name for name, count in names.items() if count > 1)
     if repeated:
@@ -317,6 +328,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """
     value = asdict(manifest)
     del value["manifest_sha256"]
+    if manifest.schema_version == 1:
+        del value["conditions"]
     value |= {name: format_instant(value[name]) for name in ("captured_from", "captured_until")}
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
     key = f"{manifest.drop_id}/{MANIFEST}"

@@ -8,7 +8,7 @@ row to reject, and a text that names the column, what was expected and what was 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cv_quality.lake.schema import Column
+from cv_quality.lake.schema import Column, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +71,21 @@ def value_rules(column: Column) -> Iterator[RowRule]:
     """What the column's declaration says about one value: pattern, levels, range.
 
     >>> [rule.condition for rule in value_rules(Column("yaw_deg", "real", "head yaw", low=-90, high=90))]
-    ['(yaw_deg < -90 OR yaw_deg > 90)']
+    ['("yaw_deg" < -90 OR "yaw_deg" > 90)']
     """
-    name = column.name
+    name = quoted(column.name)
     if column.pattern is not None:
         condition = f"NOT regexp_full_match({name}, {_text(column.pattern)})"
-        yield RowRule("bad_identifier", condition, _found(name, f"text that matches {column.pattern}"))
+        yield RowRule("bad_identifier", condition, _found(column, f"text that matches {column.pattern}"))
     if column.levels:
         levels = ", ".join(_text(level) for level in column.levels)
-        yield RowRule("unknown_level", f"{name} NOT IN ({levels})", _found(name, f"one of {', '.join(column.levels)}"))
+        yield RowRule(
+            "unknown_level", f"{name} NOT IN ({levels})", _found(column, f"one of {', '.join(column.levels)}")
+        )
     bounds = [f"{name} {sign} {bound}" for sign, bound in (("<", column.low), (">", column.high)) if bound is not None]
     if bounds:
         low, high = ("unbounded" if bound is None else f"{bound:g}" for bound in (column.low, column.high))
-        yield RowRule("out_of_range", f"({' OR '.join(bounds)})", _found(name, f"a number from {low} to {high}"))
+        yield RowRule("out_of_range", f"({' OR '.join(bounds)})", _found(column, f"a number from {low} to {high}"))
 
 
 def _window_rule(*, is_recorded: bool) -> RowRule:
@@ -114,11 +116,11 @@ def _reference_rule(column: Column) -> RowRule:
     # Null is NOT IN an empty set, so that null has to be let pass by name.
     given = f"{column.name} IS NOT NULL AND " if column.nullable else ""
     condition = f"({given}{column.name} NOT IN ({reference.known}))"
-    return RowRule(reference.reason, condition, _found(column.name, reference.of))
+    return RowRule(reference.reason, condition, _found(column, reference.of))
 
 
-def _found(name: str, expected: str) -> str:
-    return f"{_text(f'{name}: expected {expected}, found ')} || {name}"
+def _found(column: Column, expected: str) -> str:
+    return f"{_text(f'{column.name}: expected {expected}, found ')} || {quoted(column.name)}"
 
 
 def _text(value: str) -> str:

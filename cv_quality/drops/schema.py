@@ -4,7 +4,7 @@ Which of these are asked of a line is decided in `cv_quality.drops.parsing` and 
 in `cv_quality.drops.tables`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import pyarrow as pa
 
+from cv_quality.drops.conditions import DeclaredCondition, with_conditions
 from cv_quality.drops.tables import PROVENANCE, RAW_TABLES, VALIDATED_TABLES
 from cv_quality.errors import DropError, SchemaError, near
 from cv_quality.lake.schema import Column, Table
@@ -82,19 +83,25 @@ class DropSchema:
         return {kind: table.arrow_schema for kind, table in self.raw.items()}
 
 
-def schema_of(modality: str, modalities: Mapping[str, Modality], *, where: str) -> DropSchema:
+def schema_of(
+    modality: str, modalities: Mapping[str, Modality], *, conditions: Sequence[DeclaredCondition], where: str
+) -> DropSchema:
     """The schema of a drop of this modality.
 
     Args:
         modalities: those known, by name.
+        conditions: that the drop declares.
         where: what names the modality, for the error.
 
     Raises:
-        DropError: it is not among those known; the near ones are named.
+        DropError: it is not among those known, the near ones are named; or it has a condition itself that is declared.
     """
     if modality not in modalities:
         raise DropError(f"{where}: no task evaluates modality {modality!r}; {near(modality, modalities)}")
-    return DropSchema(modalities[modality])
+    try:
+        return DropSchema(with_conditions(modalities[modality], conditions))
+    except SchemaError as error:
+        raise DropError(f"{where}: {error}") from error
 
 
 def _strict(column: Column) -> tuple[str, object] | tuple[str, object, object]:

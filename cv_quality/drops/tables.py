@@ -129,6 +129,7 @@ DROP_FILES = Table(
         Column("captured_from", "instant", "start of the drop's recording window"),
         Column("captured_until", "instant", "end of the drop's recording window"),
         Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),
+        Column("conditions", "text", "the conditions that the drop declares, as in its manifest", nullable=True),
         Column("file", "text", "file name within the drop"),
         Column("content", "text", "what the file holds", levels=("events", "frames")),
         Column("bytes", "integer", "size of the file", low=0),

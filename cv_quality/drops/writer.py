@@ -7,8 +7,10 @@ The same calls give the same bytes. Used by simulations, importers and tests; wh
 import hashlib
 import io
 import math
+import re
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -17,9 +19,9 @@ from typing import Self
 
 import msgspec
 
+from cv_quality.drops.conditions import DeclaredCondition, with_conditions
 from cv_quality.drops.manifest import (
     MANIFEST,
-    SCHEMA_VERSION,
     FileEntry,
     Manifest,
     Protocol,
@@ -29,7 +31,7 @@ from cv_quality.drops.manifest import (
 from cv_quality.drops.schema import DropSchema
 from cv_quality.errors import SchemaError, near
 from cv_quality.lake.schema import Column, Kind
-from cv_quality.lake.store import Store
+from cv_quality.lake.store import Store, open_store
 from cv_quality.modality import Modality
 
 Scalar = str | int | float | bool | datetime | None
@@ -51,9 +53,10 @@ class DropWriter:
     of the same name is replaced: its manifest goes first, files that the new manifest does not name go last.
 
     Args:
-        landing: where drops arrive.
+        landing: where drops arrive: a folder, an S3 address or a store.
         modality: whose conditions enrolments and attempts may have.
         captured_from, captured_until: the recording window, both ends included, with a time zone.
+        conditions: further ones that enrolments and attempts may have.
         events_per_file, frames_per_shard: lines or images after which the next file begins.
 
     Raises:
@@ -62,7 +65,7 @@ class DropWriter:
 
     def __init__(
         self,
-        landing: Store,
+        landing: Store | str | Path,
         *,
         modality: Modality,
         drop_id: str,
@@ -71,12 +74,13 @@ class DropWriter:
         protocol: Protocol,
         captured_from: datetime,
         captured_until: datetime,
+        conditions: Sequence[DeclaredCondition] = (),
         events_per_file: int = 250_000,
         frames_per_shard: int = 5_000,
     ) -> None:
-        self._landing = landing
+        self._landing = open_store(str(landing), is_confined=True) if isinstance(landing, str | Path) else landing
         self._header = Manifest(
-            schema_version=SCHEMA_VERSION,
+            schema_version=2 if conditions else 1,
             drop_id=drop_id,
             build_id=build_id,
             site=site,
@@ -86,9 +90,10 @@ class DropWriter:
             captured_until=captured_until,
             files=(),
             manifest_sha256="",
+            conditions=tuple(conditions),
         )
         encode_manifest(self._header)
-        fields = DropSchema(modality).fields
+        fields = DropSchema(with_conditions(modality, conditions)).fields
         self._fields = {kind: {column.name: column for column in columns} for kind, columns in fields.items()}
         self._events_per_file = events_per_file
         self._frames_per_shard = frames_per_shard
@@ -117,7 +122,8 @@ class DropWriter:
         """Append one event; fields that are None are left out, times may be given as datetime or in the wire form.
 
         Raises:
-            SchemaError: the kind or a field is unknown, a required field is missing, or a value has another type.
+            SchemaError: the kind or a field is unknown, a required field is missing, or a value has another type, or is
+                not in the range, the levels or the form that are declared.
         """
         line = msgspec.json.encode(self._event(kind, fields))
         if self._events is None or self._events.rows >= self._events_per_file:
@@ -245,4 +251,21 @@ def _wire(kind: str, column: Column, value: Scalar) -> Scalar:
     fits = isinstance(value, _PYTHON_TYPES[column.kind]) and (column.kind == "flag" or not isinstance(value, bool))
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
         raise SchemaError(f"{kind} event, field {column.name!r}: expected a {column.kind} value, found {value!r}")
+    problem = _forbidden(column, value)
+    if problem:
+        raise SchemaError(f"{kind} event, field {column.name!r}: expected {problem}, found {value!r}")
     return format_instant(value) if isinstance(value, datetime) else value
+
+
+def _forbidden(column: Column, value: Scalar) -> str | None:
+    """What the column's declaration expects, where the value is not that."""
+    if isinstance(value, str):
+        if column.levels and value not in column.levels:
+            return f"one of {', '.join(column.levels)}"
+        if column.pattern and not re.fullmatch(column.pattern, value):
+            return f"text that matches {column.pattern}"
+    elif isinstance(value, int | float):
+        low, high = column.low, column.high
+        if (low is not None and value < low) or (high is not None and value > high):
+            return f"a number from {'unbounded' if low is None else low} to {'unbounded' if high is None else high}"
+    return None

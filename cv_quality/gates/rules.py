@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER, Column, Table
+from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER, Column, Table, quoted
 
 ROUNDING = 1e-9
 """How far sums of parts may miss the whole: their floating-point error."""
@@ -82,7 +82,9 @@ def schema_rules(table: Table, *, references: Sequence[Rule] = ()) -> Iterator[R
     """
     referring = {rule.refers for rule in references if rule.table == table.name}
     required = [column.name for column in table if not column.nullable]
-    yield rows_rule(table, "every required value is present", " OR ".join(f"{name} IS NULL" for name in required))
+    yield rows_rule(
+        table, "every required value is present", " OR ".join(f"{quoted(name)} IS NULL" for name in required)
+    )
     for column in table:
         yield from _column_rules(table, column)
     patterned = [column for column in table if column.pattern and column.name not in referring]
@@ -90,7 +92,7 @@ def schema_rules(table: Table, *, references: Sequence[Rule] = ()) -> Iterator[R
         yield rows_rule(table, "every identifier is well formed", _malformed(patterned))
     reals = [column for column in table if column.kind == "real"]
     if reals:
-        infinite = " OR ".join(f"NOT isfinite({column.name})" for column in reals)
+        infinite = " OR ".join(f"NOT isfinite({quoted(column.name)})" for column in reals)
         yield rows_rule(table, "every number is finite", infinite)
     if table.unique:
         keys, name = ", ".join(table.unique), " and ".join(table.unique)
@@ -102,7 +104,7 @@ def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
     keys, name = _keys(table), column.name
     if column.low is not None or column.high is not None:
         low, high = column.low, column.high
-        bounds = [f"{name} < {low}"] * (low is not None) + [f"{name} > {high}"] * (high is not None)
+        bounds = [f"{quoted(name)} < {low}"] * (low is not None) + [f"{quoted(name)} > {high}"] * (high is not None)
         least, most = ("any" if bound is None else f"{bound:g}" for bound in (low, high))
         yield Rule(
             f"{name} lies in [{least}, {most}]",
@@ -112,13 +114,13 @@ def _column_rules(table: Table, column: Column) -> Iterator[Rule]:
             f"SELECT {keys} FROM {table.name} WHERE {' OR '.join(bounds)}",
         )
     if column.levels:
-        levels = ", ".join(f"'{level}'" for level in column.levels)
+        levels = ", ".join("'" + level.replace("'", "''") + "'" for level in column.levels)
         yield Rule(
             f"{name} is one of {', '.join(column.levels)}",
             table.name,
             "ExpectColumnValuesToBeInSet",
             {"column": name, "value_set": list(column.levels)},
-            f"SELECT {keys} FROM {table.name} WHERE {name} NOT IN ({levels})",
+            f"SELECT {keys} FROM {table.name} WHERE {quoted(name)} NOT IN ({levels})",
         )
 
 

@@ -102,15 +102,19 @@ class Lake:
     def first(self, table: Table, key: TableKey, *, columns: Sequence[str]) -> "dict[str, object] | None":
         """Read the first row of the table's file, of these columns; None when it has no row.
 
+        A nullable column that a file of an earlier release does not have is null.
+
         Raises:
             MissingTable: no stage has written it yet.
             DamagedTable: its file is not readable, or has other columns.
         """
         import pyarrow.parquet as pq
 
+        absent = dict.fromkeys(name for name in columns if table.column(name).nullable)
         with self._opened(table, key) as path, pq.ParquetFile(path) as file:
-            batch = next(file.iter_batches(batch_size=1, columns=list(columns), use_threads=False), None)
-        return None if batch is None or not batch.num_rows else dict(batch.to_pylist()[0])
+            read = [name for name in columns if name not in absent or name in file.schema_arrow.names]
+            batch = next(file.iter_batches(batch_size=1, columns=read, use_threads=False), None)
+        return None if batch is None or not batch.num_rows else absent | dict(batch.to_pylist()[0])
 
     def digest(self, object_key: str, info: ObjectInfo) -> str:
         """Compute the sha256 of a file as it lies there; once, for as long as it is not written again."""
@@ -134,12 +138,32 @@ class Lake:
             ) from error
 
     def scan(self, table: Table, keys: Sequence[TableKey]) -> "pl.LazyFrame":
-        """Scan the rows of several keys as one lazy frame; it is empty, with the table's columns, for no key."""
+        """Scan the rows of several keys as one lazy frame; it is empty, with the table's columns, for no key.
+
+        A nullable column that only some files have, such as a condition that not every drop declares, is null in the
+        others; columns that the table does not have are left out.
+
+        Raises:
+            MissingTable: no stage has written one of them yet.
+            DamagedTable: a file is not readable, or lacks a column that may not be null.
+        """
         import polars as pl
 
+        empty = pl.DataFrame(table.arrow_schema.empty_table())
         if not keys:
-            return pl.DataFrame(table.arrow_schema.empty_table()).lazy()
-        return pl.scan_parquet([self.path(table, key) for key in keys])
+            return empty.lazy()
+        paths = [self._path_with_required(table, key) for key in keys]
+        return pl.scan_parquet(paths, schema=empty.schema, missing_columns="insert", extra_columns="ignore")
+
+    def _path_with_required(self, table: Table, key: TableKey) -> Path:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with self._opened(table, key) as path:
+            missing = {column.name for column in table if not column.nullable}.difference(pq.read_schema(path).names)
+            if missing:
+                raise pa.ArrowInvalid(f"it has no column {', '.join(sorted(missing))}")
+            return path
 
     def write(self, table: Table, key: TableKey, rows: "pl.DataFrame | pa.Table") -> int:
         """Replace the table's file for `key`; returns the number of rows.

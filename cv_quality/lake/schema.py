@@ -132,6 +132,11 @@ class Table:
         return pa.schema([pa.field(c.name, c.arrow_type, nullable=c.nullable) for c in self.columns])
 
 
+def quoted(name: str) -> str:
+    """Write a column's name in SQL, so that it may be a word of SQL."""
+    return f'"{name}"'
+
+
 def identifier(name: str, meaning: str, *, nullable: bool = False) -> Column:
     """Declare a pseudonymous id or key."""
     return Column(name, "text", meaning, nullable=nullable, pattern=IDENTIFIER)

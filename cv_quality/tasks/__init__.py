@@ -1,17 +1,20 @@
 """The tasks: what is measured, each in a folder of its own. This is their only list."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
+from cv_quality.builds import declared_by
+from cv_quality.drops.conditions import with_conditions
 from cv_quality.errors import GateFailed
+from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import is_verdict, judged_keys, read_record, require_passed
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column, Table
-from cv_quality.modality import of_modality
+from cv_quality.modality import Modality, of_modality
 from cv_quality.settings import Settings
 from cv_quality.stage import StageResult, Task
 from cv_quality.tasks.verification.task import VERIFICATION
@@ -92,19 +95,32 @@ def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "Wa
 
     return WarehouseSource(
         workspace.lake,
-        _of_all_modalities(tasks),
+        _of_all_modalities(workspace, tasks),
         may_read,
         is_verdict=partial(is_verdict, workspace.lake),
         identity=warehouse_identity(workspace, tasks),
     )
 
 
-def _of_all_modalities(tasks: Sequence[Task]) -> tuple[Table, ...]:
-    """Every table with the conditions of each modality, so that SQL may name them before any file has them."""
+def _of_all_modalities(workspace: Workspace, tasks: Sequence[Task]) -> tuple[Table, ...]:
+    """Every table with the conditions of each modality, declared ones too, so that SQL may name them early."""
     columns: dict[str, dict[str, Column]] = {}
     for task in tasks:
-        for table, modality in product(task.tables, task.modalities):
+        for table, modality in product(task.tables, _with_declared(workspace, task)):
             own = {column.name: column for column in of_modality(table, modality)}
             columns[table.name] = own | columns.get(table.name, {})
     tables = tables_of(tasks).values()
     return tuple(replace(table, columns=tuple(columns[table.name].values()), conditions=None) for table in tables)
+
+
+def _with_declared(workspace: Workspace, task: Task) -> Iterator[Modality]:
+    """The task's modalities, each with the conditions that its drops declare, the latest words for one that recurs."""
+    about = Freshness(workspace, task)
+    for modality in task.modalities:
+        declared = {
+            item.name: item
+            for drop in sorted(about.drops)
+            if about.about(TableKey(drop=drop))["modality"] == modality.name
+            for item in declared_by(workspace, drop)
+        }
+        yield with_conditions(modality, declared.values())

@@ -3,9 +3,10 @@
 What they do is in `cv_quality.drops.ingest` and `validation`; here they are declared, with their gates.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import PARSE_GATE
+from cv_quality.builds import PARSE_GATE, declared_by
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -19,14 +20,18 @@ from cv_quality.drops.tables import (
     VALIDATED_STREAMS,
     VALIDATED_TABLES,
 )
-from cv_quality.errors import DropError
+from cv_quality.errors import DropError, SchemaError
 from cv_quality.freshness import StageContext
-from cv_quality.gates.rules import query_rule, reference_rule, rows_rule
+from cv_quality.gates.rules import Rule, query_rule, reference_rule, rows_rule
 from cv_quality.lake.lake import TableKey
+from cv_quality.lake.schema import quoted
+from cv_quality.modality import Modality, of_modality
 from cv_quality.stage import Numbers, Stage
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
+    from cv_quality.drops.manifest import Manifest
+    from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import ValidationSummary
 
 MAX_QUARANTINED_SHARE = 0.05
@@ -49,6 +54,31 @@ def _delivered_files(workspace: Workspace, key: TableKey) -> str:
     return files_digest(workspace.landing, str(key.drop))
 
 
+def _admit(context: StageContext, manifest: "Manifest", schema: "DropSchema") -> None:
+    """Refuse a drop whose declared conditions cannot be columns of the task, or mean other than in drops before it.
+
+    A drop of which another delivery has arrived is not asked: it will be judged itself.
+
+    Raises:
+        DropError: one condition cannot be taken as it is declared.
+    """
+    from cv_quality.drops.conditions import check_agreement
+
+    if not manifest.conditions:
+        return
+    freshness, own = context.freshness, manifest.drop_id
+    try:
+        for table in freshness.task.tables:
+            of_modality(table, schema.modality)
+    except SchemaError as error:
+        raise DropError(f"{own}/manifest.json: {error}") from error
+    for drop, build in freshness.drops.items():
+        declared = declared_by(context.workspace, drop)
+        if drop != own and declared and not freshness.is_overtaken(PARSE, TableKey(drop=drop)):
+            is_one_build = build == manifest.build_id
+            check_agreement(manifest.conditions, declared, of=own, other=drop, is_one_build=is_one_build)
+
+
 def _parse(context: StageContext) -> Numbers:
     from cv_quality.drops.ingest import ingest_drop
 
@@ -58,6 +88,7 @@ def _parse(context: StageContext) -> Numbers:
         drop_id=context.drop,
         modalities=context.workspace.modalities,
         threads=context.threads,
+        admit=partial(_admit, context),
     )
     if not summary.files:
         raise DropError(
@@ -165,6 +196,21 @@ _VALIDATE_RULES = (
     reference_rule(VALIDATED_STREAMS, "device_id", DEVICES),
 )
 
+
+def _declared_rules(modality: Modality) -> tuple[Rule, ...]:
+    """A condition that is declared and never logged is a mistake of the writer: it could not explain anything."""
+    return tuple(
+        query_rule(
+            VALIDATED_ATTEMPTS,
+            f"the declared condition {item.name} is logged by some event",
+            f"SELECT '{item.name}' AS condition WHERE (SELECT count({quoted(item.name)}) FROM validated_attempts) "
+            f"+ (SELECT count({quoted(item.name)}) FROM validated_enrols) = 0",
+        )
+        for item in modality.conditions
+        if item.is_declared
+    )
+
+
 VALIDATE = Stage(
     name="validate",
     phase="ingest",
@@ -172,8 +218,12 @@ VALIDATE = Stage(
     writes=(VALIDATED_ATTEMPTS, VALIDATED_ENROLS, VALIDATED_STREAMS, SUBJECTS, DEVICES, QUARANTINE_VALIDATE),
     run=_validate,
     rules=_VALIDATE_RULES,
+    modality_rules=_declared_rules,
     description="Keeps the events that are in range, in time, not repeated and about somebody known.",
-    gate="rows parsed = validated + quarantined; every reference exists; something to evaluate",
+    gate=(
+        "rows parsed = validated + quarantined; every reference exists; something to evaluate; every condition that "
+        "the drop declares is logged"
+    ),
     kinds=frozenset({"duckdb", "parquet"}),
 )
 

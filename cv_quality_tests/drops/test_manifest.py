@@ -53,8 +53,8 @@ GOOD_FILE = {"name": "events-0.jsonl.zst", "bytes": 1, "sha256": "0" * 64, "rows
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": 2}, "expected schema_version 1, found 2"),
-        ({"schema_version": True}, "expected schema_version 1, found true"),
+        ({"schema_version": 3}, "expected schema_version 1 or 2, found 3"),
+        ({"schema_version": True}, "expected schema_version 1 or 2, found true"),
         ({"drop_id": "other"}, "as the folder says, found 'other'"),
         ({"build_id": "../face"}, r"\$\.build_id"),
         ({"build_id": "face\n"}, r"\$\.build_id"),

@@ -32,6 +32,7 @@ def drop_files(**changes: object) -> dict[str, object]:
         "captured_from": NOW,
         "captured_until": NOW,
         "manifest_sha256": SHA,
+        "conditions": None,
         "file": "events-000.jsonl.zst",
         "content": "events",
         "bytes": 10,

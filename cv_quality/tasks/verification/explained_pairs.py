@@ -68,7 +68,7 @@ def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str], comparator:
     import polars as pl
 
     tables = [_scored_of_drop(lake, build=build, drop=drop, comparator=comparator) for drop in sorted(drops)]
-    return pl.concat(tables) if tables else lake.scan(ATTEMPT_OUTCOMES, []).collect()
+    return pl.concat(tables, how="diagonal") if tables else lake.scan(ATTEMPT_OUTCOMES, []).collect()
 
 
 def choose_pairs(

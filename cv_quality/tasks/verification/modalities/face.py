@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.builds import own_drops
+from cv_quality.builds import modality_of, own_drops
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry, ModelRegistry, parse_model_entry
+from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column
 from cv_quality.metrics.pairs import ALGORITHM, Rows, TemplateArray, count_block
 from cv_quality.modality import Bands, Dimension
-from cv_quality.tasks.verification.modality import BiometricModality, Comparator, Conditions, vectors_of
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator, Conditions, biometric, vectors_of
 from cv_quality.tasks.verification.rules import ONE_DIMENSION, UNIT_NORM
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def explain_faces(workspace: "Workspace", build: str) -> "ExplanationSummary":
         build=build,
         drops=own_drops(workspace, build),
         slices=read_slices(workspace.lake, build, FRR.name),
-        modality=FACE,
+        modality=biometric(modality_of(workspace, TableKey(build=build))),
         rerender=rerenderer(workspace.landing),
         pairs=workspace.settings.explained_pairs,
         threads=workspace.settings.threads,

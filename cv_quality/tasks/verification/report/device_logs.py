@@ -5,7 +5,7 @@ Aggregated from the lake; how it looks is in `cv_quality.tasks.verification.repo
 
 from dataclasses import dataclass
 
-from cv_quality.modality import Dimension
+from cv_quality.modality import Dimension, of_modality
 from cv_quality.reports.curves import HistogramBin, filled_bins
 from cv_quality.reports.queries import Query, any_of, literal
 from cv_quality.reports.rates import MIN_ERRORS
@@ -77,7 +77,7 @@ def _read_latency(source: ReportSource, dimension: Dimension) -> LatencyGroups:
 
     scope, name, order, latency = source.scope, dimension.name, level_order(dimension), pl.col("device_latency_ms")
     rows = (
-        source.lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build))
+        source.lake.scan(of_modality(ATTEMPT_OUTCOMES, source.modality), scope.grid(scope.build))
         .filter(latency.is_not_null() & pl.col(name).is_not_null())
         .group_by(name)
         .agg(pl.len().alias("n"), *(latency.quantile(q, "linear").alias(str(q)) for q in (0.5, 0.95, 0.99)))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cv_quality.drops.manifest import SCHEMA_VERSION
 from cv_quality.reports.provenance import Provenance, package_version
 from cv_quality.reports.rates import Direction, method_names
 from cv_quality.reports.rendering import write_page
@@ -72,7 +71,6 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
         finding=finding,
         words=score_words(source),
         stages=STAGE_NAMES,
-        schema_version=SCHEMA_VERSION,
         methods=_methods(headlines, dimensions),
     )
     failures = content.of(FAILURES)

@@ -120,10 +120,15 @@ class ChangedCondition:
 
 @dataclass(frozen=True, slots=True)
 class SliceView:
-    """A confirmed slice with all that is known of it, and the queries that reproduce it."""
+    """A confirmed slice with all that is known of it, and the queries that reproduce it.
+
+    Attributes:
+        declared: what its conditions are, where a drop declared them; whose names may say little.
+    """
 
     rank: int
     condition: str
+    declared: tuple[str, ...]
     sentence: str
     rate: Rate
     rest_rate: float | None
@@ -363,11 +368,13 @@ def _slices(
     for row in confirmed:
         rank = int(row["rank"])
         own = [item for item in examples if item["rank"] == rank]
+        where = Slice.from_list(json.loads(row["where_json"]))
         view = SliceView(
             rank=rank,
+            declared=_declared(source, where),
             **{name: row[name] for name in _COPIED},
             rate=read_rate(row, value="rate"),
-            predicate=Slice.from_list(json.loads(row["where_json"])).sql(),
+            predicate=where.sql(),
             trend=_trend([item for item in trends if item["rank"] == rank], build=source.scope.build),
             endings=_endings(endings, models=source.scope.models, rank=rank),
             typical=_typical(own, attempts),
@@ -378,6 +385,13 @@ def _slices(
         )
         views.append(view)
     return tuple(views)
+
+
+def _declared(source: ReportSource, where: Slice) -> tuple[str, ...]:
+    names = {predicate.column for predicate in where.where}
+    return tuple(
+        f"{item.name}: {item.label}" for item in source.modality.conditions if item.is_declared and item.name in names
+    )
 
 
 def _slice_queries(build: str, outcome: str, rank: int) -> tuple[tuple[str, Query], ...]:

@@ -15,7 +15,7 @@ from cv_quality.drops.consent import Consents, FrameName, read_consents, read_sh
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.modality import Modality
+from cv_quality.modality import Modality, of_modality
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.report.data import mated
 from cv_quality.tasks.verification.report.wording import comparator_of
@@ -136,7 +136,7 @@ def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
 
     lake, scope = source.lake, source.scope
     pair = ["drop_id", "attempt_id", "reference_id"]
-    attempts = lake.scan(ATTEMPT_OUTCOMES, scope.grid(scope.build)).drop(
+    attempts = lake.scan(of_modality(ATTEMPT_OUTCOMES, source.modality), scope.grid(scope.build)).drop(
         "score", "device_score", "build_id", "subject_id"
     )
     baseline = scope.grid(scope.baseline) if scope.baseline else []
