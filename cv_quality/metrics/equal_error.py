@@ -32,6 +32,7 @@ from cv_quality.metrics.resampling import scores_array
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import ListedTrials, Trials, dyad_codes, subject_codes
 from cv_quality.metrics.verification import EqualErrorRate, eer
+from cv_quality.text import figures
 
 Floats = NDArray[np.float64]
 RateAt = Callable[[int], Rate]
@@ -147,7 +148,7 @@ def interval_of_eer(scores: ClusteredScores, *, level: float = LEVEL) -> EerInte
     bounds = curves.interval(point, correlation=correlation)
     method = (
         f"crossings of the bounds of FMR (dyadic sandwich) and FNMR (by subject), combined (MOVER), {percent(level)}, "
-        f"correlation {correlation:.2f}"
+        f"correlation {figures(correlation)}"
     )
     return _result(point, bounds, method, scores.n_subjects, None, level)
 

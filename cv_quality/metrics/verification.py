@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, next_above, next_below, thresholds_of
+from cv_quality.metrics.sorted_scores import (
+    LARGEST_WHOLE,
+    Scores,
+    SortedScores,
+    count_below,
+    next_above,
+    next_below,
+    thresholds_of,
+)
+from cv_quality.text import figures
 
 FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Highest FMRs allowed at which the FNMR is reported unless others are asked for."""
@@ -242,7 +251,7 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
     >>> fnmr_at_fmr([0.4, 0.9], [0.1, 0.2, 0.3, 0.5], fmr=0.25).rates.fnmr
     0.0
     >>> fnmr_at_fmr([0.4, 0.9], [0.1] * 700, fmr=1e-6).reason
-    'needs >= 1e+06 trials, has 700'
+    'needs >= 1,000,000 trials, has 700'
     """
     if not 0.0 <= fmr <= 1.0:
         raise MetricError(f"an FMR target lies in [0, 1], found {fmr}")
@@ -310,7 +319,7 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     rates = sides[sums.index(min(sums))]
     nearest = min(sides, key=lambda side: abs(side.fnmr - side.fmr))
     value = (rates.fmr + rates.fnmr) / 2
-    warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
+    warning = f"EER {figures(value)} exceeds 0.5: the scores look reversed" if value > 0.5 else None
     above = _score_below(genuine, tail, rates.threshold)
     return EqualErrorRate(value, rates, above, (nearest.fmr + nearest.fnmr) / 2, warning)
 
@@ -336,7 +345,8 @@ def too_few_trials(n: int, *, fmr: float) -> str | None:
     """
     if fmr <= 0.0 or allowed_false_matches(n, fmr=fmr) >= 1:
         return None
-    return f"needs >= {1 / fmr:.4g} trials, has {n}"
+    needed = round(1 / fmr, 6)
+    return f"needs >= {figures(math.ceil(needed) if needed < LARGEST_WHOLE else needed)} trials, has {n:,}"
 
 
 def allowed_false_matches(n: int, *, fmr: float) -> int:

@@ -90,7 +90,7 @@ def test_operating_points_are_strict_or_undefined_with_a_reason(lake: Lake) -> N
     points = rows_of(lake, OPERATING_POINTS, build="b1")
     assert points.height == summary.point_rows == 8
     own = points.filter(model_build_id="b1", point="fnmr_at_fmr").sort("fmr_target")
-    assert own["reason"].to_list()[0].startswith("needs >= 1e+06 trials, has ")
+    assert own["reason"].to_list()[0].startswith("needs >= 1,000,000 trials, has ")
     strict = own.row(1, named=True)
     scores = counted[0].counts.score_tail().scores
     assert strict["fmr"] == np.mean(scores >= strict["threshold"]) <= 0.1
