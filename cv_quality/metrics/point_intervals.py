@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from cv_quality.metrics.clustered_scores import ClusteredScores
 from cv_quality.metrics.dyadic import rate_of_subjects
-from cv_quality.metrics.equal_error import interval_of_eer
+from cv_quality.metrics.equal_error import TAIL_TOO_SHORT, interval_of_eer
 from cv_quality.metrics.fixed_fmr import FnmrAtFmrInterval, interval_at_fmr
-from cv_quality.metrics.operating_points import OperatingPoint
+from cv_quality.metrics.operating_points import EXACT, OperatingPoint
 from cv_quality.metrics.pairs import PairCounts
 from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.metrics.trials import Codes
@@ -100,16 +100,16 @@ def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
 
 
 def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:
-    """The equal error rate and the columns of its interval, where every impostor score is at hand."""
+    """The equal error rate and the columns of its interval, as far as the tail of impostor scores reaches."""
     assert point.rates is not None
     value = (point.rates.fmr + point.rates.fnmr) / 2
     clustered = scores.clustered
-    if clustered is None or not clustered.is_complete:
-        why = NOT_ACCOUNTED if clustered is None else "no interval: only the highest impostor scores are at hand"
-        return {"eer": value, "method": "; ".join(part for part in (point.method, why) if part)}
+    if clustered is None or point.method != EXACT:
+        why = NOT_ACCOUNTED if clustered is None else TAIL_TOO_SHORT
+        return {"eer": value, "method": point.method, "reason": why}
     found = interval_of_eer(clustered)
-    method = "; ".join(part for part in (point.method, found.method, found.reason) if part)
-    return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method}
+    method = "; ".join(part for part in (point.method, found.method) if part)
+    return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method, "reason": found.reason}
 
 
 def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[Band]:

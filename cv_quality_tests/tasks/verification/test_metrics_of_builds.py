@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from cv_quality.lake.lake import Lake
+from cv_quality.metrics.equal_error import TAIL_TOO_SHORT
 from cv_quality.metrics.operating_points import both_classes, point_at_fmr
 from cv_quality.metrics.pairs import count_block
 from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, BuildScores, fnmr_interval
@@ -172,7 +173,11 @@ def test_false_matches_below_the_tail_are_counted_and_have_an_interval(
     monkeypatch.setattr(scored_drops, "FACE", modality)
     measure(lake, build="b1", drops=["d1"], threshold=0.1)
     assert scores_of(lake, ["d1"]).counts.floor > 0.1
-    exact = rows_of(lake, OPERATING_POINTS, build="b1").filter(point="decision_threshold").row(0, named=True)
+    points = rows_of(lake, OPERATING_POINTS, build="b1")
+    crossing = points.filter(point="eer").row(0, named=True)
+    assert (crossing["eer_low"], crossing["eer_high"], crossing["reason"]) == (None, None, TAIL_TOO_SHORT)
+    assert crossing["eer"] > 0
+    exact = points.filter(point="decision_threshold").row(0, named=True)
     for name in ("fmr", "n_false_matches", "n_impostor", "fnmr", "fnmr_low", "fnmr_high"):
         assert exact[name] == whole[name]
     assert exact["fmr_low"] <= whole["fmr_low"] < whole["fmr"] < whole["fmr_high"] <= exact["fmr_high"]
