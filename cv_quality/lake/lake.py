@@ -134,12 +134,20 @@ class Lake:
             ) from error
 
     def scan(self, table: Table, keys: Sequence[TableKey]) -> "pl.LazyFrame":
-        """Scan the rows of several keys as one lazy frame; it is empty, with the table's columns, for no key."""
+        """Scan the rows of several keys as one lazy frame; it is empty, with the table's columns, for no key.
+
+        A column that was added to the table after a file was written is null there.
+        """
         import polars as pl
 
+        today = pl.DataFrame(table.arrow_schema.empty_table())
         if not keys:
-            return pl.DataFrame(table.arrow_schema.empty_table()).lazy()
-        return pl.scan_parquet([self.path(table, key) for key in keys])
+            return today.lazy()
+        paths = [self.path(table, key) for key in keys]
+        added = {column.name: today.schema[column.name] for column in table if column.is_added}
+        if not added:
+            return pl.scan_parquet(paths)
+        return pl.scan_parquet(paths, schema=pl.read_parquet_schema(paths[0]) | added, missing_columns="insert")
 
     def write(self, table: Table, key: TableKey, rows: "pl.DataFrame | pa.Table") -> int:
         """Replace the table's file for `key`; returns the number of rows.
