@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cv_quality.errors import SchemaError
 from cv_quality.lake.schema import Bounds, Column, Table
+from cv_quality.text import figures
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,7 +111,7 @@ class Dimension:
             return None
         if isinstance(value, bool):
             return self.phrase.format("yes" if value else "no")
-        return self.phrase.format(f"{value + 0.0:.3g}" if isinstance(value, float) else value)  # no "-0"
+        return self.phrase.format(figures(value) if isinstance(value, float) else value)
 
     def level_words(self, level: str) -> str:
         """Put a level for people.

@@ -6,12 +6,19 @@ Everything that prints or draws for people writes through these few functions; m
 import math
 import unicodedata
 from collections.abc import Sequence
+from typing import Protocol
 
 SHOWN_DIGITS = 3
 MAX_DIGITS = 17
 """Significant digits with which any two doubles differ."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of characters that are not seen, but end lines, reverse what follows, or command a terminal."""
+
+
+class NumberWords(Protocol):
+    """Writes a number for people with at most so many significant digits."""
+
+    def __call__(self, value: float | None, *, digits: int) -> str: ...
 
 
 def visible(text: str) -> str:
@@ -67,18 +74,35 @@ def signed(value: float) -> str:
     return f"{'-' if value < 0 else '+'}{figures(abs(value))}"
 
 
-def told_apart(values: Sequence[float | None]) -> list[str]:
+def told_apart(values: Sequence[float | None], *, words: NumberWords = figures) -> list[str]:
     """Write numbers with so few digits, but at least three, that any two that differ are written differently.
+
+    Args:
+        values: numbers that stand side by side.
+        words: how one of them is written.
 
     >>> told_apart([0.98765, 0.98771, None])
     ['0.98765', '0.98771', 'undefined']
     """
     distinct = len(set(values))
     for digits in range(SHOWN_DIGITS, MAX_DIGITS + 1):
-        texts = [figures(value, digits=digits) for value in values]
+        texts = [words(value, digits=digits) for value in values]
         if len(set(texts)) == distinct:
             break
     return texts
+
+
+def span(low: float | None, high: float | None, *, words: NumberWords = figures) -> str:
+    """Write an interval, of which two bounds that differ look different.
+
+    Args:
+        low, high: its bounds.
+        words: how one of them is written.
+
+    >>> span(0.1, 0.25), span(0.99871, 0.99872)
+    ('0.1 to 0.25', '0.99871 to 0.99872')
+    """
+    return " to ".join(told_apart([low, high], words=words))
 
 
 def lines_of(rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:

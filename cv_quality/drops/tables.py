@@ -7,12 +7,20 @@ makes a drop is told in `docs/drops.md`.
 from dataclasses import replace
 
 from cv_quality.lake.columns import BUILD_ID, DEVICE_ID, DROP_ID, REFERENCE_ID, SESSION_ID, SUBJECT_ID
-from cv_quality.lake.schema import Column, Conditions, Table, identifier, optional
+from cv_quality.lake.schema import IDENTIFIER, Column, Conditions, Table, identifier, optional
 
 EVENT_ID = identifier("event_id", "identity of the event within its drop")
 FRAME = Column("frame", "text", "member name of the image in the drop's frame shards", nullable=True)
 OCCURRED_AT = Column("occurred_at", "instant", "device clock, UTC")
 STAGES = ("acquisition", "quality", "liveness", "matching", "timeout")
+FAMILY_ID = Column(
+    "family_id",
+    "text",
+    "subjects who are alike, such as relatives: intervals take them together",
+    nullable=True,
+    pattern=IDENTIFIER,
+    is_added=True,
+)
 SUBJECT_FIELDS = (
     EVENT_ID,
     OCCURRED_AT,
@@ -21,6 +29,7 @@ SUBJECT_FIELDS = (
     Column("sex", "text", "as the subject stated it", nullable=True, levels=("female", "male", "other")),
     Column("skin_tone", "integer", "Monk skin tone scale, 1 lightest to 10 darkest", nullable=True, low=1, high=10),
     Column("has_image_consent", "flag", "whether the subject's images may be shown in a report"),
+    FAMILY_ID,
 )
 DEVICE_FIELDS = (
     EVENT_ID,
@@ -129,7 +138,9 @@ DROP_FILES = Table(
         Column("captured_from", "instant", "start of the drop's recording window"),
         Column("captured_until", "instant", "end of the drop's recording window"),
         Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),
-        Column("conditions", "text", "the conditions that the drop declares, as in its manifest", nullable=True),
+        Column(
+            "conditions", "text", "what the drop declares beyond its modality, as JSON", nullable=True, is_added=True
+        ),
         Column("file", "text", "file name within the drop"),
         Column("content", "text", "what the file holds", levels=("events", "frames")),
         Column("bytes", "integer", "size of the file", low=0),

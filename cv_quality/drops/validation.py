@@ -25,6 +25,7 @@ from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 
 if TYPE_CHECKING:
@@ -107,12 +108,18 @@ def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) ->
             tables = {f"raw_{kind}": table for kind, table in RAW_TABLES.items()}
             for view, table in (tables | {"frame_index": FRAME_INDEX, "drop_files": DROP_FILES}).items():
                 path = str(lake.path(table, key)).replace("'", "''")
-                connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{path}')")
+                connection.execute(f"CREATE VIEW {view} AS FROM read_parquet('{path}') {_later(table)}")
             connection.execute(
                 "CREATE TABLE rejected (kind VARCHAR, source_file VARCHAR, source_line BIGINT, event_id VARCHAR,"
                 " reason VARCHAR, detail VARCHAR)"
             )
             yield connection
+
+
+def _later(table: Table) -> str:
+    """SQL that adds the columns of today to a table from before they were declared, with null."""
+    later = ", ".join(f"NULL::VARCHAR AS {column.name}" for column in table if column.is_added)
+    return f"UNION ALL BY NAME (SELECT {later} WHERE false)" if later else ""
 
 
 def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema) -> None:
@@ -222,16 +229,23 @@ def _write_sound(
     raw, table = lake.path(schema.raw[kind], key), schema.validated[kind]
     lines = _rejected_lines(connection, kind)
     with lake.writing(table, key) as path:
-        if not lines:
+        if not lines and lake.has_columns(schema.raw[kind], key):
             shutil.copyfile(raw, path)
             return int(pq.read_metadata(raw).num_rows)
         writer = TableWriter(table, path)
         with pq.ParquetFile(raw) as file:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, use_threads=False)
-                writer.add(rows.filter(_is_sound(rows, lines)))
+                writer.add(_of_today(rows, table).filter(_is_sound(rows, lines)))
         writer.close()
         return writer.n_rows
+
+
+def _of_today(rows: pa.Table, table: Table) -> pa.Table:
+    missing = [column for column in table if column.is_added and column.name not in rows.column_names]
+    for column in missing:
+        rows = rows.append_column(column.name, pa.nulls(len(rows), column.arrow_type))
+    return rows.select(table.names).cast(table.arrow_schema) if missing else rows
 
 
 def _rejected_lines(connection: "duckdb.DuckDBPyConnection", kind: str) -> dict[str, NDArray[np.int64]]:

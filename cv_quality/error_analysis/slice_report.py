@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from cv_quality.error_analysis.slices import Slice, Value
 from cv_quality.metrics.results import JsonValue, Result, percent
-from cv_quality.text import figures
+from cv_quality.text import SHOWN_DIGITS, figures
 
 Kind = Literal["rate", "loss"]
 
@@ -149,9 +149,13 @@ class SliceReport(Result):
         return Result.to_dict(self) | {name: [item.to_dict() for item in getattr(self, name)] for name in names}
 
 
-def figure(value: float, kind: Kind) -> str:
-    """Format a rate in per cent, a loss as it is."""
-    return percent(value) if kind == "rate" else figures(value)
+def figure(value: float | None, kind: Kind, *, digits: int = SHOWN_DIGITS) -> str:
+    """Format a rate in per cent, a loss as it is.
+
+    Args:
+        digits: significant digits, where three are too few.
+    """
+    return percent(value, digits=digits) if kind == "rate" else figures(value, digits=digits)
 
 
 def set_apart_words(columns: Sequence[str]) -> str:

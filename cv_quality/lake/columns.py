@@ -21,6 +21,6 @@ RATE = (
     Column("high", "real", "upper 95 % bound", nullable=True, low=0, high=1),
     Column("method", "text", "how the interval was computed", nullable=True),
     Column("n_effective", "real", "independent trials that would be as sure", nullable=True, low=0),
-    Column("n_subjects", "integer", "subjects behind the rate", nullable=True, low=0),
+    Column("n_subjects", "integer", "subjects behind the rate, or families", nullable=True, low=0),
     Column("reason", "text", "why a value or an interval is missing", nullable=True),
 )

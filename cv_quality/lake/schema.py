@@ -43,6 +43,7 @@ class Column:
         bounds: what the modality says of the values: the range of its scores, of thresholds on them, its own name, or
             why a sample has no model output, besides `levels`.
         is_lake_only: whether the warehouse must not read it.
+        is_added: whether files from before it was declared are read, with null in its place.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Column:
     pattern: str | None = None
     bounds: Bounds | None = None
     is_lake_only: bool = False
+    is_added: bool = False
 
     @property
     def arrow_type(self) -> "pa.DataType":

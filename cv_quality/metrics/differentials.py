@@ -29,6 +29,7 @@ from cv_quality.metrics.resampling import scores_array
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import ListedTrials, Trials, dyad_codes, require_different, subject_codes
 from cv_quality.metrics.validation import column, truth, whole_numbers
+from cv_quality.text import span
 
 RateName = Literal["fmr", "fnmr", "fta"]
 CheckResult = Literal["pass", "fail", "insufficient"]
@@ -549,7 +550,7 @@ def _check(rate: RateName, people: _People, cells: list[_Cell], group: int) -> R
     elif low is None or high is None:
         reason = "the variance of a rate is unknown"
     elif low <= ALLOWED_RATIO < high:
-        reason = f"{ALLOWED_RATIO} lies within {low:.3g} to {high:.3g}: more comparisons are needed"
+        reason = f"{ALLOWED_RATIO} lies within {span(low, high)}: more comparisons are needed"
     else:
         verdict, reason = "fail" if low > ALLOWED_RATIO else "pass", None
     return RatioCheck(rate, name, ratio, low, high, verdict, method, reason)

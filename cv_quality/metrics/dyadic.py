@@ -23,6 +23,7 @@ from cv_quality.metrics.rates import (
     require_level,
 )
 from cv_quality.metrics.trials import Codes, Trials, dyad_codes, require_different
+from cv_quality.text import figures
 
 Errors = tuple[ArrayLike, ArrayLike]
 Values = NDArray[np.float64]
@@ -309,9 +310,9 @@ def rate_of(dyads: ErringDyads, *, level: float = LEVEL, expected_errors: float 
         return Rate(*counts, None, None, None, design.subjects, reason, None)
     reason, expected = None, float(dyads.k) if expected_errors is None else expected_errors
     if subjects < SUBJECTS_NEEDED:
-        reason = f"insufficient: comparisons of {subjects:.3g} subjects' weight, {SUBJECTS_NEEDED:g} needed"
+        reason = f"insufficient: comparisons of {figures(subjects)} subjects' weight, {SUBJECTS_NEEDED:g} needed"
     elif expected < EXPECTED_ERRORS_NEEDED:
-        reason = f"insufficient: {expected:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"
+        reason = f"insufficient: {figures(expected)} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"
     bounds = bounds_of(dyads, level=level)
     return Rate(*counts, bounds.low, bounds.high, bounds.method, design.subjects, reason, bounds.n_effective)
 
@@ -336,15 +337,15 @@ def bounds_of(dyads: ErringDyads, *, level: float) -> PairBounds:
     variance = variance_of(dyads)
     p, t = variance.rate, _t_quantile(variance.df, (1 + level) / 2)
     low = special.expit(special.logit(p) - t * math.sqrt(variance.value) / (p * (1 - p)))
-    df = f"{variance.df:.0f}" if variance.df < 1_000 else "many"
+    df = figures(variance.df) if variance.df < 1_000 else "many"
     effect, raised = (value / variance.of_trials for value in (variance.value, variance.raised(RAISED_BY)))
     assumed = f", {_ASSUMED}" if variance.is_assumed else ""
     unknown = ", errors known by subject only" if dyads.is_by_subject_only else ""
     return PairBounds(
         low=float(low),
         high=_upper(variance, design.n, (1 - level) / 2),
-        method=f"dyadic sandwich, {percent(level)}, design effect {effect:.2f}, {df} degrees of freedom, "
-        f"raised to {raised:.2f} for the upper bound{assumed}{unknown}",
+        method=f"dyadic sandwich, {percent(level)}, design effect {figures(effect)}, {df} degrees of freedom, "
+        f"raised to {figures(raised)} for the upper bound{assumed}{unknown}",
         n_effective=p * (1 - p) / variance.value,
     )
 
@@ -423,7 +424,7 @@ def one_outcome(design: PairDesign, *, is_error: bool, tail: float) -> PairBound
     at_bound = min(q * within / remaining, 1.0) if remaining > 0 else 1.0
     effective = design.n / (within + ASSUMED_CV**2 * at_bound * design.shared)
     bound = -math.expm1(math.log(tail) / effective)
-    method = f"Clopper-Pearson at {effective:.4g} effective trials, {percent(1 - 2 * tail)}, {_ASSUMED}"
+    method = f"Clopper-Pearson at {figures(effective)} effective trials, {percent(1 - 2 * tail)}, {_ASSUMED}"
     low, high = (1 - bound, 1.0) if is_error else (0.0, bound)
     return PairBounds(low, high, method, effective)
 

@@ -31,10 +31,13 @@ from cv_quality.metrics.rates import (
 from cv_quality.metrics.resampling import scores_array
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import ListedTrials, Trials, dyad_codes, subject_codes
-from cv_quality.metrics.verification import EqualErrorRate, eer
+from cv_quality.metrics.verification import EqualErrorRate, ScoreTail, eer
+from cv_quality.text import figures
 
 Floats = NDArray[np.float64]
 RateAt = Callable[[int], Rate]
+
+TAIL_TOO_SHORT = "insufficient: the listed impostor scores end above a crossing of the bounds of both rates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class EerInterval(Result):
 
     Attributes:
         value: (FMR + FNMR) / 2 on the better side of the crossing.
-        low, high: two-sided bounds; None where the subjects are too few to show how uncertain it is.
+        low, high: two-sided bounds; None where the subjects, or the listed scores, are too few to show how uncertain it
+            is.
         threshold: a threshold at the crossing.
         method: how the bounds were computed, with every assumed number.
         n_effective: independent trials that would give a rate of this value the same interval.
@@ -111,6 +115,8 @@ def eer_interval(
         codes, (one, other) = subject_codes(genuine_subjects), dyad_codes(*impostor_subjects)
         size = int(max(codes.max(initial=-1), one.max(initial=-1), other.max(initial=-1))) + 1
         trials = ListedTrials.of(one, other, n_subjects=size)
+    if len(impostor) < trials.n:
+        raise MetricError(f"expected the scores of all {trials.n} impostor comparisons, found {len(impostor)}")
     scores = ClusteredScores.of(genuine, genuine_subjects, (*impostor_subjects, impostor), trials)
     return interval_of_eer(scores, level=level)
 
@@ -119,18 +125,16 @@ def interval_of_eer(scores: ClusteredScores, *, level: float = LEVEL) -> EerInte
     """Estimate as `eer_interval`, from scores that are sorted and counted already.
 
     Args:
-        scores: of both classes, with every impostor comparison.
-        level: of the two-sided interval.
+        scores: of both classes; of the impostor comparisons at least those down to the crossing.
+        level: of the two-sided interval, which needs those down to where its bounds cross.
 
     Raises:
-        MetricError: impostor comparisons are missing, a class has no score, or a level that is no probability.
+        MetricError: the impostor scores end above the crossing, a class has no score, or a level that is no
+            probability.
     """
     require_level(level)
-    if not scores.is_complete:
-        raise MetricError(
-            f"expected the scores of all {scores.trials.n} impostor comparisons, found {len(scores.impostor)}"
-        )
-    point = eer(scores.genuine, scores.impostor)
+    tail = ScoreTail(scores.impostor[::-1], scores.trials.n)
+    point = eer(scores.genuine, tail)
     if scores.design.hangs_on_one_subject:
         reason: str | None = "insufficient: one subject takes part in every comparison"
         return _result(point, None, None, scores.n_subjects, reason, level)
@@ -140,43 +144,49 @@ def interval_of_eer(scores: ClusteredScores, *, level: float = LEVEL) -> EerInte
     correlation = scores.correlation(point.rates.n_false_matches, point.rates.n_false_non_matches)
     curves = _Curves(
         scores.genuine,
-        scores.impostor[::-1],
+        tail,
         lambda matches: scores.fmr(matches, level=level),
         lambda misses: scores.fnmr(misses, level=level, icc=0.0),
     )
     bounds = curves.interval(point, correlation=correlation)
+    if bounds is None:
+        return _result(point, None, None, scores.n_subjects, TAIL_TOO_SHORT, level)
     method = (
         f"crossings of the bounds of FMR (dyadic sandwich) and FNMR (by subject), combined (MOVER), {percent(level)}, "
-        f"correlation {correlation:.2f}"
+        f"correlation {figures(correlation)}"
     )
     return _result(point, bounds, method, scores.n_subjects, None, level)
 
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    """Both rates with their bounds at any threshold: of ascending scores, by the number of errors."""
+    """Both rates with their bounds at any threshold that the tail reaches: by the number of errors."""
 
     genuine: Floats
-    impostor: Floats
+    tail: ScoreTail
     fmr: RateAt
     fnmr: RateAt
 
-    def interval(self, point: EqualErrorRate, *, correlation: float) -> Bounds:
-        candidates = np.append(np.unique(np.concatenate([self.genuine, self.impostor])), np.inf)
+    def interval(self, point: EqualErrorRate, *, correlation: float) -> Bounds | None:
+        """Bound the rate; None where the tail ends above a crossing of the bounds."""
+        scores = np.unique(np.concatenate([self.genuine, self.tail.scores]))
+        candidates = np.append(scores[scores >= self.tail.floor], np.inf)
         of_fmr = [self._crossing(candidates, self._bound_of_fmr(side), self._fnmr) for side in (0, 1)]
         of_fnmr = [self._crossing(candidates, self._fmr, self._bound_of_fnmr(side)) for side in (0, 1)]
+        known = [crossing for crossing in (*of_fmr, *of_fnmr) if crossing is not None]
+        if len(known) < len(of_fmr) + len(of_fnmr):
+            return None
         n = min(point.rates.n_genuine, point.rates.n_impostor)
-        parts = (of_fmr[0], of_fmr[1]), (of_fnmr[0], of_fnmr[1])
-        return combined(point.value, parts, n=n, correlation=correlation)
+        return combined(point.value, ((known[0], known[1]), (known[2], known[3])), n=n, correlation=correlation)
 
     def _matches(self, threshold: float) -> int:
-        return len(self.impostor) - int(np.searchsorted(self.impostor, threshold, side="left"))
+        return int(self.tail.count_from(np.float64(threshold)))
 
     def _misses(self, threshold: float) -> int:
         return int(np.searchsorted(self.genuine, threshold, side="left"))
 
     def _fmr(self, threshold: float) -> float:
-        return self._matches(threshold) / len(self.impostor)
+        return self._matches(threshold) / self.tail.n
 
     def _fnmr(self, threshold: float) -> float:
         return self._misses(threshold) / len(self.genuine)
@@ -187,9 +197,13 @@ class _Curves:
     def _bound_of_fnmr(self, side: int) -> Callable[[float], float]:
         return lambda threshold: _bounds(self.fnmr(self._misses(threshold)))[side]
 
-    def _crossing(self, candidates: Floats, fmr: Callable[[float], float], fnmr: Callable[[float], float]) -> float:
+    def _crossing(
+        self, candidates: Floats, fmr: Callable[[float], float], fnmr: Callable[[float], float]
+    ) -> float | None:
         """The mean of both curves on the better side of their crossing, as `verification.eer` has it."""
         first = bisect_left(candidates, True, key=lambda threshold: fnmr(threshold) >= fmr(threshold))
+        if first == 0 and not self.tail.is_complete:
+            return None
         sides = [candidates[index] for index in (first - 1, first) if 0 <= index < len(candidates)]
         return min((fmr(threshold) + fnmr(threshold)) / 2 for threshold in sides)
 
@@ -204,7 +218,7 @@ def _without_subjects(genuine: Floats, impostor: Floats, *, level: float) -> Eer
     point = eer(genuine, impostor)
     curves = _Curves(
         np.sort(genuine),
-        np.sort(impostor),
+        ScoreTail(np.sort(impostor), len(impostor)),
         lambda matches: binomial_rate(matches, len(impostor), level=level),
         lambda misses: binomial_rate(misses, len(genuine), level=level),
     )

@@ -20,6 +20,7 @@ from cv_quality.metrics.rates import LEVEL, percent, require_level
 from cv_quality.metrics.resampling import REPLICATES, require_replicates, scores_array, seeded, subject_weights
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials, dyad_codes, require_different
+from cv_quality.text import figures, told_apart
 
 Floats = NDArray[np.float64]
 
@@ -161,7 +162,7 @@ class TailFit:
         value, reason = math.exp(log_rate) if log_rate > -math.inf else None, None
         if value is None:
             left = ": only bounds" if bounds[1] is not None else ", and beyond its upper bound: no answer"
-            reason = f"the threshold lies beyond the fitted end point {self.end_point or math.nan:.6g}{left}"
+            reason = f"the threshold lies beyond the fitted end point {figures(self.end_point or math.nan)}{left}"
         is_beyond = value is None or value * self.n < 1.0 or excess > self.excesses[-1]
         return _answer(self, value, bounds, level=level, rate=value or 0.0, is_beyond=is_beyond, reason=reason)
 
@@ -182,13 +183,14 @@ class TailFit:
         if model is None:
             return _refused(self, level, self.reason)
         if math.log(fmr) >= model.log_share:
-            begins = f"{self.exceedances / self.n:.3g}"
+            begins = figures(self.exceedances / self.n)
             return _refused(self, level, f"FMR {fmr:g} is not in the tail, which begins at FMR {begins}: count it")
         excess = model.excess(math.log(fmr))
         bounds = _threshold_bounds(self, model, math.log(fmr), excess, level=level)
         value, reason = self.threshold + excess, None
         if self.limit is not None and value > self.limit:
-            reason = f"the fitted threshold {value:.6g} lies above the highest possible score, {self.limit:g}"
+            found, most = told_apart([value, self.limit])
+            reason = f"the fitted threshold {found} lies above the highest possible score, {most}"
         is_beyond, answer = fmr * self.n < 1.0, None if reason else value
         return _answer(self, answer, bounds, level=level, rate=fmr, is_beyond=is_beyond, reason=reason)
 
@@ -327,7 +329,8 @@ def _unfit(above: Floats, *, start: float, floor: float, limit: float | None) ->
         plural = "" if above.size == 1 else "s"
         return f"insufficient: {above.size} exceedance{plural}, {EXCEEDANCES_NEEDED} needed"
     if limit is not None and above[-1] > limit:
-        return f"the highest score {above[-1]:.6g} lies above the highest possible score, {limit:g}"
+        found, most = told_apart([float(above[-1]), limit])
+        return f"the highest score {found} lies above the highest possible score, {most}"
     _, counts = np.unique(above, return_counts=True)
     if counts.max() > MOST_TIED * above.size:
         return f"discrete scores: {counts.max()} of {above.size} exceedances are equal"
@@ -464,7 +467,8 @@ def _answer(
     reason: str | None,
 ) -> Extrapolation:
     where = "extrapolated beyond" if is_beyond else "within"
-    note = f"{where} {tail.n} comparisons by a Pareto tail over {tail.threshold:.6g}, {tail.exceedances} exceedances"
+    start = figures(tail.threshold)
+    note = f"{where} {tail.n} comparisons by a Pareto tail over {start}, {tail.exceedances} exceedances"
     if rate * tail.n * STUDIED_REACH < ROUNDED_ONE:
         note += f"; more than {STUDIED_REACH:g} times beyond the data, further than coverage was studied"
     clustered = "independent comparisons assumed"

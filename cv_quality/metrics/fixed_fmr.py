@@ -22,6 +22,7 @@ from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, LEVEL, percent, req
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials
 from cv_quality.metrics.verification import ErrorRates, ScoreTail, allowed_false_matches, fnmr_at_fmr
+from cv_quality.text import figures, told_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,7 @@ def _bounded(
         threshold_low=-math.inf if lowest is None else scores.threshold_above(lowest),
         threshold_high=scores.threshold_above(highest),
         method=f"threshold by the dyadic sandwich, combined with the FNMR by subject (MOVER), {percent(level)}, "
-        f"correlation {correlation:.2f}{open_end}",
+        f"correlation {figures(correlation)}{open_end}",
         n_effective=effective_trials(rates.fnmr, bounds, n=n, level=level) or fixed.n_effective,
         reason=shortage(scores, fmr=fmr, level=level),
     )
@@ -166,12 +167,13 @@ def shortage(scores: ClusteredScores, *, fmr: float, level: float = LEVEL) -> st
     """
     expected = fmr * scores.trials.n
     if expected < EXPECTED_ERRORS_NEEDED * (1 - 1e-12):
-        return f"insufficient: {expected:.3g} false matches expected, {EXPECTED_ERRORS_NEEDED:g} needed"
+        return f"insufficient: {figures(expected)} false matches expected, {EXPECTED_ERRORS_NEEDED:g} needed"
     unerring = one_outcome(scores.design, is_error=False, tail=(1 - level) / 2).high
     if unerring >= fmr:
+        still, target = told_apart([unerring, fmr])
         return (
             f"insufficient: without any false match {scores.design.subjects} subjects would still allow an FMR of "
-            f"{unerring:.2g}, above {fmr:.3g}"
+            f"{still}, above {target}"
         )
     return None
 

@@ -80,7 +80,7 @@ def fnmr_at_fmr_bounds(
     return IndependentInterval(
         low=float(np.quantile(low, tail)) if missed.min() > 0 else 0.0,
         high=float(np.quantile(high, 1 - tail)),
-        threshold_low=min(next_above(genuine.scores, lowest), next_above(impostor.scores, lowest)),
-        threshold_high=min(next_above(genuine.scores, highest), next_above(impostor.scores, highest)),
+        threshold_low=min(next_above(genuine, lowest), next_above(impostor, lowest)),
+        threshold_high=min(next_above(genuine, highest), next_above(impostor, highest)),
         method=f"order statistics of the threshold, Clopper-Pearson at each, {percent(level)}, {UNKNOWN_SUBJECTS}",
     )

@@ -18,6 +18,7 @@ from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.rates import LEVEL, clustered_rate, percent, require_level
 from cv_quality.metrics.resampling import REPLICATES, require_replicates, scores_array, subject_weights
 from cv_quality.metrics.results import Result
+from cv_quality.text import figures
 
 QUANTILES = (0.5, 0.95, 0.99)
 CLUSTERS_NEEDED = 10
@@ -179,5 +180,5 @@ def _shortage(n: int, clusters: int, quantile: float) -> str | None:
         return f"insufficient: {clusters} clusters, {CLUSTERS_NEEDED} needed"
     beyond = n * min(quantile, 1 - quantile)
     if beyond < BEYOND_NEEDED:
-        return f"insufficient: {beyond:.3g} values beyond the percentile, {BEYOND_NEEDED:g} needed"
+        return f"insufficient: {figures(beyond)} values beyond the percentile, {BEYOND_NEEDED:g} needed"
     return None

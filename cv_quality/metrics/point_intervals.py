@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from cv_quality.metrics.clustered_scores import ClusteredScores
 from cv_quality.metrics.dyadic import rate_of_subjects
-from cv_quality.metrics.equal_error import interval_of_eer
+from cv_quality.metrics.equal_error import TAIL_TOO_SHORT, interval_of_eer
 from cv_quality.metrics.fixed_fmr import FnmrAtFmrInterval, interval_at_fmr
-from cv_quality.metrics.operating_points import OperatingPoint
+from cv_quality.metrics.operating_points import EXACT, OperatingPoint
 from cv_quality.metrics.pairs import PairCounts
 from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.metrics.trials import Codes
@@ -32,6 +32,7 @@ Band = tuple[float | None, float | None]
 
 BAND_POINTS = 40
 FIXED_THRESHOLD = "threshold taken as given, its own uncertainty not included"
+BY_FAMILY = "families taken together"
 NOT_ACCOUNTED = "no interval: the subjects' samples do not account for every pair"
 
 
@@ -41,17 +42,26 @@ class BuildScores:
 
     Attributes:
         subjects: the subject of each code, ascending.
+        families: the family of each subject as a code, one of its own where none is named; shape (subjects,).
         genuine_scores, genuine_subjects: every bona fide genuine comparison, shape (n_genuine,).
         counts: all cross-subject pairs.
-        clustered: the genuine scores and the highest of the pairs, for intervals; None when the subjects' samples do
-            not account for every pair.
+        by_subject: the genuine scores and the highest of the pairs; None when the subjects' samples do not account for
+            every pair.
+        clustered: the same by family, for intervals; `by_subject` itself where no families are named.
     """
 
     subjects: tuple[str, ...]
+    families: Codes
     genuine_scores: NDArray[np.float64]
     genuine_subjects: Codes
     counts: PairCounts
+    by_subject: ClusteredScores | None
     clustered: ClusteredScores | None
+
+    @property
+    def is_by_family(self) -> bool:
+        """Whether subjects of a family are taken together."""
+        return self.clustered is not self.by_subject
 
     def reaches(self, threshold: float) -> bool:
         """Whether the tail has every impostor comparison at or above the threshold."""
@@ -65,29 +75,32 @@ class BuildScores:
 
 def fmr_interval(scores: BuildScores, *, threshold: float) -> Row:
     """The columns of the FMR's interval at a fixed threshold, clustered by both subjects."""
-    clustered = scores.clustered
-    if clustered is None:
+    clustered, by_subject = scores.clustered, scores.by_subject
+    if clustered is None or by_subject is None:
         return {"fmr_method": NOT_ACCOUNTED}
     matches = scores.counts.matches
     if scores.reaches(threshold):
         rate = clustered.fmr(clustered.count_matches(threshold))
+        note = BY_FAMILY if scores.is_by_family else None
     elif matches is not None and matches.threshold == threshold:
-        rate = rate_of_subjects(scores.in_order(matches.of_subjects), trials=clustered.trials)
+        rate = rate_of_subjects(scores.in_order(matches.of_subjects), trials=by_subject.trials)
+        note = f"not {BY_FAMILY}: only counts of subjects are at hand" if scores.is_by_family else None
     else:
         return {"fmr_method": "no interval: the exact tail ends above this threshold"}
-    method = "; ".join(part for part in (rate.method, rate.reason) if part)
+    method = _told(rate.method, note, rate.reason)
     return {"fmr_low": rate.low, "fmr_high": rate.high, "fmr_n_effective": rate.n_effective, "fmr_method": method}
 
 
 def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
     """The columns of the FNMR's interval, and of the threshold's, oriented, where that was estimated."""
     assert point.rates is not None
+    note = BY_FAMILY if scores.is_by_family else None
     found = None if point.fmr_target is None else _reestimated(scores, fmr=point.fmr_target)
     if found is None or found.low is None:
-        subjects, n = scores.genuine_subjects, len(scores.subjects)
-        missed = subjects[scores.genuine_scores < point.rates.threshold]
-        rate = clustered_rate(np.bincount(missed, minlength=n), np.bincount(subjects, minlength=n))
-        method = "; ".join(part for part in (f"{rate.method}; {FIXED_THRESHOLD}", rate.reason) if part)
+        people, n = scores.families[scores.genuine_subjects], len(scores.subjects)
+        missed = people[scores.genuine_scores < point.rates.threshold]
+        rate = clustered_rate(np.bincount(missed, minlength=n), np.bincount(people, minlength=n))
+        method = _told(rate.method, FIXED_THRESHOLD, note, rate.reason)
         return _columns(point, rate, method, None if found is None else found.reason)
     assert found.threshold_low is not None
     assert found.threshold_high is not None
@@ -96,20 +109,20 @@ def fnmr_interval(point: OperatingPoint, scores: BuildScores) -> Row:
         "threshold_low": min(found.threshold_low, threshold),
         "threshold_high": max(found.threshold_high, threshold),
     }
-    return _columns(point, found, str(found.method), found.reason) | bounds
+    return _columns(point, found, _told(found.method, note), found.reason) | bounds
 
 
 def eer_columns(point: OperatingPoint, scores: BuildScores) -> Row:
-    """The equal error rate and the columns of its interval, where every impostor score is at hand."""
+    """The equal error rate and the columns of its interval, as far as the tail of impostor scores reaches."""
     assert point.rates is not None
     value = (point.rates.fmr + point.rates.fnmr) / 2
     clustered = scores.clustered
-    if clustered is None or not clustered.is_complete:
-        why = NOT_ACCOUNTED if clustered is None else "no interval: only the highest impostor scores are at hand"
-        return {"eer": value, "method": "; ".join(part for part in (point.method, why) if part)}
+    if clustered is None or point.method != EXACT:
+        why = NOT_ACCOUNTED if clustered is None else TAIL_TOO_SHORT
+        return {"eer": value, "method": point.method, "reason": why}
     found = interval_of_eer(clustered)
-    method = "; ".join(part for part in (point.method, found.method, found.reason) if part)
-    return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method}
+    method = _told(point.method, found.method, BY_FAMILY if scores.is_by_family else None)
+    return {"eer": value, "eer_low": found.low, "eer_high": found.high, "method": method, "reason": found.reason}
 
 
 def curve_bands(points: Sequence[OperatingPoint], scores: BuildScores) -> list[Band]:
@@ -143,9 +156,13 @@ def _columns(point: OperatingPoint, rate: Rate | FnmrAtFmrInterval, method: str,
         "fnmr_low": min(rate.low, point.rates.fnmr),
         "fnmr_high": max(rate.high, point.rates.fnmr),
         "fnmr_n_effective": rate.n_effective,
-        "method": "; ".join(part for part in (point.method, method) if part),
+        "method": _told(point.method, method),
         "reason": reason,
     }
+
+
+def _told(*parts: str | None) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _reestimated(scores: BuildScores, *, fmr: float) -> FnmrAtFmrInterval | None:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
+from cv_quality.text import figures
 
 LEVEL = 0.95
 ASSUMED_ICC = 0.1
@@ -115,7 +116,7 @@ def clustered_rate(
         denominator=int(n.sum()),
         low=low,
         high=high,
-        method=f"Korn-Graubard by subject, {percent(level)}, design effect {design:.2f}{assumed}",
+        method=f"Korn-Graubard by subject, {percent(level)}, design effect {figures(design)}{assumed}",
         n_subjects=n.size,
         reason=_shortage(expected) if n.size > 1 else "insufficient: 1 subject, 2 needed",
         n_effective=float(n.sum() / design),
@@ -243,4 +244,4 @@ def _normal(p: float, n: int, upper: float, method: BinomialMethod) -> tuple[flo
 def _shortage(expected_errors: float) -> str | None:
     if expected_errors >= EXPECTED_ERRORS_NEEDED:
         return None
-    return f"insufficient: {expected_errors:.3g} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"
+    return f"insufficient: {figures(expected_errors)} errors expected, {EXPECTED_ERRORS_NEEDED:g} needed"

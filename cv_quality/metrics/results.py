@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from cv_quality.text import figures
+from cv_quality.text import SHOWN_DIGITS, figures
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -27,13 +27,25 @@ class Result:
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
     """Write a rate as people read it: three significant digits.
+
+    Args:
+        digits: significant digits, where three are too few.
 
     >>> percent(0.0625), percent(0.000000123456), percent(None)
     ('6.25 %', '1.23e-05 %', 'undefined')
     """
-    return "undefined" if value is None else f"{figures(100.0 * value)} %"
+    return "undefined" if value is None else f"{figures(100.0 * value, digits=digits)} %"
+
+
+def area_words(value: float) -> str:
+    """Write an area under a curve; one that is less than 1 is not written as 1.
+
+    >>> area_words(0.98765), area_words(0.99996), area_words(1.0)
+    ('0.988', '>0.999', '1')
+    """
+    return ">0.999" if 0.9995 <= value < 1 else figures(value)
 
 
 def _plain(value: object) -> JsonValue:

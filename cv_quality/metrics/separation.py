@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, count_up_to
+from cv_quality.text import figures
 
 CHUNK = 1 << 20
 """Scores that are widened to float64 at once."""
@@ -70,9 +71,11 @@ def separation(genuine: "ArrayLike | SortedScores", impostor: "ArrayLike | Sorte
     area, cost = auc(genuine, impostor), cllr(genuine, impostor)
     warnings = []
     if area < 0.5:
-        warnings.append(f"AUC {area:.3f} is below 0.5: the scores look reversed")
+        warnings.append(f"AUC {figures(area)} is below 0.5: the scores look reversed")
     if cost > 1.0:
-        warnings.append(f"Cllr {cost:.3g} exceeds 1: read as log-likelihood ratios these scores are worse than none")
+        warnings.append(
+            f"Cllr {figures(cost)} exceeds 1: read as log-likelihood ratios these scores are worse than none"
+        )
     return Separation(
         n_genuine=genuine.n,
         n_impostor=impostor.n,

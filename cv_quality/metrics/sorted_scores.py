@@ -4,7 +4,9 @@ The curves and points of `cv_quality.metrics.verification` and its neighbours re
 scores, polarity and sentinels are matters of `cv_quality.scores`.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +22,17 @@ FEW_SCORES = 2**17
 
 LARGEST_WHOLE = 2**53
 """Whole numbers up to here are exact in float64."""
+
+
+class CountedScores(Protocol):
+    """Scores that are counted from above: those of one class, or the highest of them."""
+
+    @property
+    def listed(self) -> int: ...
+
+    def count_from(self, thresholds: Scores) -> NDArray[np.int64]: ...
+
+    def highest(self, rank: int) -> float: ...
 
 
 class SortedScores:
@@ -174,16 +187,16 @@ def is_below(scores: Scores, threshold: float) -> NDArray[np.bool_]:
     return below
 
 
-def next_above(ascending: Scores, value: float) -> float:
-    """Find the smallest score above the value; +inf where there is none."""
-    index = int(count_up_to(ascending, thresholds_of(value)))
-    return float(ascending[index]) if index < len(ascending) else np.inf
+def next_above(scores: CountedScores, value: float) -> float:
+    """Find the smallest listed score above the value; +inf where there is none."""
+    above = int(scores.count_from(thresholds_of(math.nextafter(value, math.inf))))
+    return scores.highest(above) if above else np.inf
 
 
-def next_below(ascending: Scores, value: float) -> float:
-    """Find the largest score below the value; -inf where there is none."""
-    index = int(count_below(ascending, thresholds_of(value)))
-    return float(ascending[index - 1]) if index else -np.inf
+def next_below(scores: CountedScores, value: float) -> float:
+    """Find the largest listed score below the value; -inf where there is none."""
+    from_here = int(scores.count_from(thresholds_of(value)))
+    return scores.highest(from_here + 1) if from_here < scores.listed else -np.inf
 
 
 def _rounded_up(thresholds: Scores, dtype: np.dtype[np.floating]) -> Scores:

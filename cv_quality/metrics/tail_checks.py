@@ -18,6 +18,7 @@ from cv_quality.metrics.extremes import EXCEEDANCES_NEEDED, Extrapolation, TailF
 from cv_quality.metrics.resampling import scores_array, seeded
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.trials import Trials
+from cv_quality.text import figures, told_apart
 
 Floats = NDArray[np.float64]
 
@@ -206,9 +207,10 @@ def judge(tail: TailFit, points: tuple[StabilityPoint, ...], *, goodness: Goodne
     for point in higher:
         spread = error * math.sqrt(tail.exceedances / point.exceedances - 1)
         if abs((point.shape or 0.0) - tail.shape) > allowed * spread:
-            against.append(f"over {point.threshold:.6g} the shape is {point.shape:.3f}, not {tail.shape:.3f}")
+            there, here = told_apart([point.shape, tail.shape])
+            against.append(f"over {figures(point.threshold)} the shape is {there}, not {here}")
     if goodness is not None and goodness.p_value is not None and goodness.p_value < SIGNIFICANCE:
-        against.append(f"the excesses do not fit the tail: p = {goodness.p_value:.3f}")
+        against.append(f"the excesses do not fit the tail: p = {figures(goodness.p_value)}")
     return Judgement(not against, tuple(against))
 
 

@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
-from cv_quality.metrics.sorted_scores import Scores, SortedScores, count_below, next_above, next_below, thresholds_of
+from cv_quality.metrics.sorted_scores import (
+    LARGEST_WHOLE,
+    Scores,
+    SortedScores,
+    count_below,
+    next_above,
+    next_below,
+    thresholds_of,
+)
+from cv_quality.text import figures
 
 FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Highest FMRs allowed at which the FNMR is reported unless others are asked for."""
@@ -242,7 +251,7 @@ def fnmr_at_fmr(genuine: Genuine, impostor: Impostor, *, fmr: float) -> FnmrAtFm
     >>> fnmr_at_fmr([0.4, 0.9], [0.1, 0.2, 0.3, 0.5], fmr=0.25).rates.fnmr
     0.0
     >>> fnmr_at_fmr([0.4, 0.9], [0.1] * 700, fmr=1e-6).reason
-    'needs >= 1e+06 trials, has 700'
+    'needs >= 1,000,000 trials, has 700'
     """
     if not 0.0 <= fmr <= 1.0:
         raise MetricError(f"an FMR target lies in [0, 1], found {fmr}")
@@ -305,13 +314,13 @@ def eer(genuine: Genuine, impostor: Impostor) -> EqualErrorRate:
     first = _first_crossing(genuine, tail)
     sides = [_rates(genuine, tail, threshold=first)]
     if _gap(genuine, tail, first) > 0:  # not above 0 only at +inf, where nothing lies above to cross
-        sides = [_rates(genuine, tail, threshold=_next_below(genuine, tail, first)), *sides]
+        sides = [_rates(genuine, tail, threshold=_score_below(genuine, tail, first)), *sides]
     sums = [side.n_false_non_matches * side.n_impostor + side.n_false_matches * side.n_genuine for side in sides]
     rates = sides[sums.index(min(sums))]
     nearest = min(sides, key=lambda side: abs(side.fnmr - side.fmr))
     value = (rates.fmr + rates.fnmr) / 2
-    warning = f"EER {value:.3f} exceeds 0.5: the scores look reversed" if value > 0.5 else None
-    above = _next_below(genuine, tail, rates.threshold)
+    warning = f"EER {figures(value)} exceeds 0.5: the scores look reversed" if value > 0.5 else None
+    above = _score_below(genuine, tail, rates.threshold)
     return EqualErrorRate(value, rates, above, (nearest.fmr + nearest.fnmr) / 2, warning)
 
 
@@ -336,7 +345,8 @@ def too_few_trials(n: int, *, fmr: float) -> str | None:
     """
     if fmr <= 0.0 or allowed_false_matches(n, fmr=fmr) >= 1:
         return None
-    return f"needs >= {1 / fmr:.4g} trials, has {n}"
+    needed = round(1 / fmr, 6)
+    return f"needs >= {figures(math.ceil(needed) if needed < LARGEST_WHOLE else needed)} trials, has {n:,}"
 
 
 def allowed_false_matches(n: int, *, fmr: float) -> int:
@@ -367,7 +377,7 @@ def _strict_threshold(genuine: SortedScores, tail: ScoreTail | SortedScores, *, 
     blocked = tail.highest(allowed + 1)
     if blocked == math.inf:
         return None
-    return min(next_above(genuine.scores, blocked), _next_above(tail, blocked))
+    return min(next_above(genuine, blocked), next_above(tail, blocked))
 
 
 def _rates(genuine: SortedScores, tail: ScoreTail | SortedScores, *, threshold: float) -> ErrorRates:
@@ -432,21 +442,13 @@ def _first_crossing(genuine: SortedScores, tail: ScoreTail | SortedScores) -> fl
     allowed = int(below) * tail.n // genuine.n
     blocked = tail.highest(allowed + 1) if allowed < tail.listed else -math.inf
     before = float(corners[index - 1]) if index else tail.floor
-    return min(float(first), _next_above(tail, max(blocked, before)))
+    return min(float(first), next_above(tail, max(blocked, before)))
 
 
-def _next_above(tail: ScoreTail | SortedScores, value: float) -> float:
-    """The smallest impostor score above a value, +inf where there is none."""
-    above = int(tail.count_from(thresholds_of(np.nextafter(value, np.inf))))
-    return tail.highest(above) if above else math.inf
-
-
-def _next_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: float) -> float:
+def _score_below(genuine: SortedScores, tail: ScoreTail | SortedScores, value: float) -> float:
     """The next smaller score of either class, -inf where there is none.
 
     Below a partial tail it is unknown: any number below the tail might be a score.
     """
-    nearest = -math.inf if tail.is_complete else float(np.nextafter(tail.floor, -np.inf))
-    from_here = int(tail.count_from(thresholds_of(value)))
-    below = tail.highest(from_here + 1) if from_here < tail.listed else -math.inf
-    return max(nearest, next_below(genuine.scores, value), below)
+    unlisted = -math.inf if tail.is_complete else math.nextafter(tail.floor, -math.inf)
+    return max(unlisted, next_below(genuine, value), next_below(tail, value))

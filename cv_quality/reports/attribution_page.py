@@ -5,6 +5,7 @@ How a change is split is in `cv_quality.error_analysis.attribution`; drawings co
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
@@ -48,7 +49,12 @@ def write_attribution_report(attribution: Attribution, *, title: str, provenance
     """
     content = read_content(attribution, title=title)
     write_page(
-        "reports/templates/attribution.html", target, content=content, provenance=provenance, figure=figure, moved=moved
+        "reports/templates/attribution.html",
+        target,
+        content=content,
+        provenance=provenance,
+        figure=partial(figure, kind=attribution.kind),
+        moved=partial(moved, kind=attribution.kind),
     )
 
 

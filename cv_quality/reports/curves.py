@@ -3,12 +3,14 @@
 Histograms themselves are drawn beside their pages. Importing this module does not import Altair.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cv_quality.metrics.results import percent
 from cv_quality.reports.drawing import DASHES, DIAMOND, Chart, Row, interval_words, log_axis, over, specification, tips
+from cv_quality.reports.rendering import number
+from cv_quality.text import span
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,10 +20,10 @@ BAND_FLOOR = 0.1
 """A band that reaches down to 0 has no place on a logarithmic axis: it is drawn to this share of its curve."""
 
 _DET_TIPS = {
-    "fmr:Q": ("FMR", ".3~e"),
-    "fnmr:Q": ("FNMR", ".3~%"),
-    "interval:N": ("95 % interval", ""),
-    "threshold:Q": ("threshold", ".5~g"),
+    "fmr_words": "FMR",
+    "fnmr_words": "FNMR",
+    "interval": "95 % interval",
+    "threshold_words": "threshold",
 }
 
 
@@ -66,7 +68,15 @@ def filled_bins(
 def bin_row(item: HistogramBin) -> Row:
     """Turn a bin into a row of a chart, its edges without the last digits of the scores that they were."""
     low, high = (float(f"{edge:.9g}") for edge in (item.low, item.high))
-    return {"low": low, "high": high, "count": item.count, "share": float(f"{item.share:.6g}")}
+    return {
+        "low": low,
+        "high": high,
+        "count": item.count,
+        "share": float(f"{item.share:.6g}"),
+        "span": span(low, high, words=number),
+        "count_words": number(item.count),
+        "share_words": percent(item.share),
+    }
 
 
 def det_chart(
@@ -99,7 +109,7 @@ def det_chart(
     dashes = alt.Scale(domain=names, range=[list(dash) for dash in DASHES])
     line = over(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
     line = line.encode(x=x, y=y, color=ink, strokeDash=alt.StrokeDash("model:N", scale=dashes, legend=None))
-    shown = tips({"model:N": (noun, ""), **_DET_TIPS})
+    shown = tips({"model": noun, **_DET_TIPS})
     hover = over(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=shown)
     points = over(marked).mark_point(size=95, filled=True, opacity=1, stroke="var(--card)", strokeWidth=1.5)
     shape = alt.Shape("model:N", scale=alt.Scale(domain=names, range=["circle", DIAMOND]), legend=None)
@@ -107,7 +117,9 @@ def det_chart(
     layers = (*((band,) if banded else ()), line, hover, *((mark,) if marked else ()))
     title = "Detection error trade-off"
     spec = specification(alt.layer(*layers), height=330, alt_text=title)
-    told = [f"{name} from FMR {line[0].fmr:.2g} to {line[-1].fmr:.2g}" for name, line in curves.items() if line]
+    told = [
+        f"{name} from FMR {span(line[0].fmr, line[-1].fmr, words=percent)}" for name, line in curves.items() if line
+    ]
     words = f"FNMR against FMR on logarithmic axes for {' and '.join(curves)}: {'; '.join(told) or 'no curve'}."
     return Chart("chart-det", title, words, spec)
 
@@ -117,7 +129,9 @@ def _det_row(model: str, point: DetPoint) -> Row:
         "model": model,
         "fmr": point.fmr,
         "fnmr": point.fnmr,
-        "threshold": point.threshold if math.isfinite(point.threshold) else None,
+        "fmr_words": percent(point.fmr),
+        "fnmr_words": percent(point.fnmr),
+        "threshold_words": number(point.threshold),
         "low": None if point.low is None else max(point.low, point.fnmr * BAND_FLOOR),
         "high": point.high,
         "interval": interval_words(point.low, point.high),

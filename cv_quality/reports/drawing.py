@@ -5,13 +5,17 @@ a chart shows is said beside its page; those that several pages have are in `cv_
 `cv_quality.reports.slice_charts`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
+from cv_quality.text import NumberWords, span, told_apart
 
 if TYPE_CHECKING:
     import altair as alt
@@ -59,17 +63,14 @@ def script() -> str:
     return str(vl_convert.javascript_bundle(EMBED))
 
 
-def tips(fields: Mapping[str, tuple[str, str]]) -> "list[alt.Tooltip]":
-    """Make tooltip lines: field with its type, to its name for people and its number format."""
+def tips(fields: Mapping[str, str]) -> "list[alt.Tooltip]":
+    """Make tooltip lines: field, which holds text, to its name for people."""
     import altair as alt
 
-    return [
-        alt.Tooltip(field, title=title, format=form) if form else alt.Tooltip(field, title=title)
-        for field, (title, form) in fields.items()
-    ]
+    return [alt.Tooltip(f"{field}:N", title=title) for field, title in fields.items()]
 
 
-def interval_words(low: float | None, high: float | None, *, words: Callable[[float | None], str] = percent) -> str:
+def interval_words(low: float | None, high: float | None, *, words: NumberWords = percent) -> str:
     """Write the bounds of an interval for a tooltip.
 
     Args:
@@ -78,7 +79,7 @@ def interval_words(low: float | None, high: float | None, *, words: Callable[[fl
     >>> interval_words(0.1, 0.25), interval_words(0.1, None)
     ('10 % to 25 %', 'none')
     """
-    return "none" if low is None or high is None else f"{words(low)} to {words(high)}"
+    return "none" if low is None or high is None else span(low, high, words=words)
 
 
 def rate_row(rate: Rate) -> Row:
@@ -101,12 +102,66 @@ def level_axis(order: Sequence[str]) -> "alt.Y":
     return alt.Y("level:N", sort=list(order), title=None, axis=axis)
 
 
-def log_axis() -> "alt.Axis":
-    """Make an axis with labels at powers of ten, and at 2 and 5 times them; lines nowhere else."""
+def number_axis(
+    values: Iterable[float | None], *, words: NumberWords = percent, count: int = 5, **options: Any
+) -> "alt.Axis":
+    """Make an axis with labels at round numbers, written as everywhere on the page.
+
+    Args:
+        values: what is drawn along the axis; those without a place there may be among them.
+        words: how a label is written.
+        count: of labels, about.
+        options: of the axis.
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    ticks = round_numbers(min(known), max(known), count=count) if known else [0.0]
+    return _labelled(ticks, words=words, **options)
+
+
+def log_axis(*, powers: Sequence[int] = range(-9, 1), words: NumberWords = percent, **options: Any) -> "alt.Axis":
+    """Make an axis with labels at powers of ten, and at 2 and 5 times them; lines nowhere else.
+
+    Args:
+        powers: of ten, as far as the axis can reach; above the last there is no label.
+        words: how a label is written.
+        options: of the axis.
+    """
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5) if digit == 1 or power < powers[-1]]
+    return _labelled(ticks, words=words, labelOverlap="parity", labelSeparation=8, **options)
+
+
+def round_numbers(low: float, high: float, *, count: int) -> list[float]:
+    """Choose numbers that are 1, 2 or 5 times a power of ten apart, the first and last at or beyond the ends.
+
+    Args:
+        low, high: the ends.
+        count: how many steps there are, about.
+
+    >>> round_numbers(0.0, 0.93, count=5), round_numbers(0.9871, 0.9874, count=3)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.9871, 0.9872, 0.9873, 0.9874])
+    """
+    if not high > low:
+        return [low]
+    rough = Decimal(repr(high - low)) / count
+    power = Decimal(1).scaleb(rough.adjusted())
+    step = min((power * digit for digit in (1, 2, 5, 10)), key=lambda step: abs((step / rough).ln()))
+    first = (Decimal(repr(low)) / step).to_integral_value(ROUND_FLOOR)
+    last = (Decimal(repr(high)) / step).to_integral_value(ROUND_CEILING)
+    return [float(step * place) for place in range(int(first), int(last) + 1)]
+
+
+def _labelled(ticks: Sequence[float], *, words: NumberWords, **options: Any) -> "alt.Axis":
     import altair as alt
 
-    values = [float(f"{digit}e{power}") for power in range(-9, 1) for digit in (1, 2, 5) if digit == 1 or power < 0]
-    return alt.Axis(values=values, format="~%", labelOverlap="parity", labelSeparation=8)
+    labels = json.dumps(told_apart(ticks, words=words), ensure_ascii=False)
+    return alt.Axis(
+        values=list(ticks), labelExpr=f"{labels}[indexof({json.dumps(list(ticks))}, datum.value)]", **options
+    )
+
+
+def columns(rows: Iterable[Mapping[str, Any]], *fields: str) -> list[float | None]:
+    """List what rows hold in some fields, and the 0 at which axes of rates begin."""
+    return [0.0, *(row[field] for row in rows for field in fields)]
 
 
 def over(rows: Sequence[Mapping[str, Any]]) -> "alt.Chart":

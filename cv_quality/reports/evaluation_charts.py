@@ -17,12 +17,26 @@ from cv_quality.metrics.quality import ErrorVersusReject
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.curves import HistogramBin, bin_row, filled_bins
-from cv_quality.reports.drawing import DASHES, FAINT_INK, Chart, Row, level_axis, over, rate_row, specification, tips
+from cv_quality.reports.drawing import (
+    DASHES,
+    FAINT_INK,
+    Chart,
+    Row,
+    columns,
+    level_axis,
+    log_axis,
+    number_axis,
+    over,
+    rate_row,
+    specification,
+    tips,
+)
 from cv_quality.reports.rates import target_text
 from cv_quality.reports.rendering import number
 from cv_quality.scores.evaluation import Evaluation
 from cv_quality.scores.extrapolation import ShapePoint, TailExtrapolation
 from cv_quality.scores.score_set import ScoreSet
+from cv_quality.text import span
 
 if TYPE_CHECKING:
     import altair as alt
@@ -37,31 +51,32 @@ STEPS_DRAWN = 300
 LEAST_KEPT = 30
 """An error-versus-reject curve is drawn while at least so many comparisons are kept."""
 HEIGHT, LABEL_PX = 330, 14
+MOST_POWERS = 12
+"""So many powers of ten of scores have labels on an axis."""
 
 _BIN_TIPS = {
-    "kind:N": ("comparisons", ""),
-    "low:Q": ("score from", ".5~g"),
-    "high:Q": ("to", ".5~g"),
-    "count:Q": ("count", ","),
-    "share:Q": ("share", ".3~%"),
+    "kind": "comparisons",
+    "span": "scores",
+    "count_words": "count",
+    "share_words": "share",
 }
-_MARK_TIPS = {"name:N": ("operating point", ""), "threshold:Q": ("threshold", ".6~g")}
+_MARK_TIPS = {"name": "operating point", "threshold_words": "threshold"}
 _REJECT_TIPS = {
-    "rejected:Q": ("rejected", ".3~%"),
-    "fnmr:Q": ("FNMR of what is kept", ".3~%"),
-    "counts:N": ("non-matches / kept", ""),
-    "quality:Q": ("lowest quality kept", ".4~g"),
+    "rejected_words": "rejected",
+    "fnmr_words": "FNMR of what is kept",
+    "counts": "non-matches / kept",
+    "quality_words": "lowest quality kept",
 }
 _GROUP_TIPS = {
-    "level:N": ("group", ""),
-    "shown:N": ("rate", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("errors / comparisons", ""),
+    "level": "group",
+    "shown": "rate",
+    "interval": "95 % interval",
+    "counts": "errors / comparisons",
 }
 _STABILITY_TIPS = {
-    "exceedances:Q": ("scores in the tail", ","),
-    "value:Q": ("value", ".5~g"),
-    "interval:N": ("95 % interval", ""),
+    "exceedances_words": "scores in the tail",
+    "value_words": "value",
+    "interval": "95 % interval",
 }
 
 
@@ -181,13 +196,13 @@ def histogram_chart(bins: Histogram, evaluation: Evaluation, *, id: str, classes
         bin="binned",
         title=f"score, accept {sign} threshold",
         scale=alt.Scale(domain=[_rounded(bins.low), _rounded(bins.high)], nice=False),
-        axis=alt.Axis(grid=False, tickCount=7),
+        axis=number_axis([bins.low, bins.high], words=number, count=7, grid=False),
     )
     y = alt.Y(
         "share:Q",
         title="share of the class",
         scale=alt.Scale(type="sqrt", domain=[0, top], nice=False),
-        axis=alt.Axis(format="~%", tickCount=5),
+        axis=number_axis([0.0, top]),
         stack=None,
     )
     ink = alt.Color(
@@ -199,8 +214,8 @@ def histogram_chart(bins: Histogram, evaluation: Evaluation, *, id: str, classes
     bars = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
     title = "Scores"
     spec = specification(alt.layer(bars, *_mark_layers(marks, top=top)), height=HEIGHT, alt_text=title)
-    shown = "; ".join(f"{mark['name']} at {number(float(str(mark['threshold'])))}" for mark in marks) or "none"
-    words = f"Shares of {classes[0]} and {classes[1]} scores from {number(bins.low)} to {number(bins.high)}."
+    shown = "; ".join(f"{mark['name']} at {mark['threshold_words']}" for mark in marks) or "none"
+    words = f"Shares of {classes[0]} and {classes[1]} scores from {span(bins.low, bins.high, words=number)}."
     return Chart(id, title, f"{words} Thresholds: {shown}.", spec)
 
 
@@ -225,7 +240,13 @@ def threshold_marks(evaluation: Evaluation, *, low: float, high: float) -> list[
     is_right = high - inside[-1][0] >= inside[0][0] - low
     ordered = inside if is_right else inside[::-1]
     return [
-        {"threshold": threshold, "name": name, "line": line, "is_right": is_right}
+        {
+            "threshold": threshold,
+            "threshold_words": number(threshold),
+            "name": name,
+            "line": line,
+            "is_right": is_right,
+        }
         for line, (threshold, name) in enumerate(ordered)
     ]
 
@@ -268,16 +289,17 @@ def reject_chart(curve: ErrorVersusReject, *, id: str) -> Chart | None:
         "rejected:Q",
         title="share rejected, worst quality first",
         scale=alt.Scale(domain=[0, last], nice=False),
-        axis=alt.Axis(format="~%", tickCount=6, grid=False),
+        axis=number_axis([0.0, last], count=6, grid=False),
     )
-    y = alt.Y("fnmr:Q", title="FNMR of what is kept", axis=alt.Axis(format="~%", tickCount=5))
+    y = alt.Y("fnmr:Q", title="FNMR of what is kept", axis=number_axis(columns(rows, "fnmr")))
     line = over(rows).mark_line(strokeWidth=2.2, interpolate="step-after", color="var(--genuine)").encode(x=x, y=y)
     hover = over(rows).mark_point(size=60, opacity=0).encode(x=x, y=y, tooltip=tips(_REJECT_TIPS))
     ends = [{"rejected": share, "fnmr": float(curve.fnmr[0])} for share in (0.0, last)]
     flat = over(ends).mark_line(strokeDash=[4, 3], strokeWidth=1.3, color="var(--muted)").encode(x=x, y=y)
     title = "Error versus reject"
     spec = specification(alt.layer(flat, line, hover), height=220, alt_text=title)
-    words = f"{title}: FNMR {curve.fnmr[0]:.3%} with nothing rejected, {rows[-1]['fnmr']:.3%} at {last:.1%} rejected."
+    start, end = rows[0]["fnmr_words"], rows[-1]["fnmr_words"]
+    words = f"{title}: FNMR {start} with nothing rejected, {end} at {percent(last)} rejected."
     return Chart(id, title, words, spec)
 
 
@@ -293,7 +315,9 @@ def _reject_rows(curve: ErrorVersusReject) -> list[Row]:
             "rejected": float(curve.rejected[step]),
             "fnmr": float(curve.fnmr[step]),
             "counts": f"{curve.n_errors[step]:,} / {curve.n_comparisons[step]:,}",
-            "quality": float(curve.quality_kept[step]) if np.isfinite(curve.quality_kept[step]) else None,
+            "rejected_words": percent(float(curve.rejected[step])),
+            "fnmr_words": percent(float(curve.fnmr[step])),
+            "quality_words": number(float(curve.quality_kept[step])),
         }
         for step in steps
     ]
@@ -324,9 +348,10 @@ def _stability_chart(tail: TailExtrapolation, points: Sequence[Row], *, id: str,
         "exceedances:Q",
         title="scores in the tail",
         scale=alt.Scale(type="log", nice=False, padding=12),
-        axis=alt.Axis(format="~s", tickCount=5, grid=False),
+        axis=log_axis(powers=range(MOST_POWERS), words=number, grid=False),
     )
-    y = alt.Y("value:Q", title=name, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    drawn = [row[field] for row in rows for field in ("value", "low", "high")]
+    y = alt.Y("value:Q", title=name, scale=alt.Scale(zero=False), axis=number_axis(drawn, words=number))
     base = over(rows).encode(x=x, tooltip=tips(_STABILITY_TIPS))
     bounds = base.mark_rule(strokeWidth=2, color="var(--genuine)").encode(y=alt.Y("low:Q"), y2="high:Q")
     line = base.mark_line(strokeWidth=1.2, color="var(--genuine)").encode(y=y)
@@ -334,7 +359,7 @@ def _stability_chart(tail: TailExtrapolation, points: Sequence[Row], *, id: str,
     chosen = over([{"exceedances": tail.exceedances}]).mark_rule(strokeDash=[4, 3], color="var(--muted)").encode(x=x)
     title = f"Stability: {name}"
     spec = specification(alt.layer(chosen, bounds, line, dot), height=190, alt_text=title)
-    shown = "; ".join(f"{row['value']:.4g} over {row['exceedances']:,} scores" for row in rows)
+    shown = "; ".join(f"{row['value_words']} over {row['exceedances_words']} scores" for row in rows)
     return Chart(id, title, f"{title}: {shown}.", spec)
 
 
@@ -352,7 +377,9 @@ def _stability_row(exceedances: int, value: float | None, low: float | None, hig
         "value": value,
         "low": value if low is None else low,
         "high": value if high is None else high,
-        "interval": f"{number(low)} to {number(high)}",
+        "interval": span(low, high, words=number),
+        "value_words": number(value),
+        "exceedances_words": number(exceedances),
     }
 
 
@@ -377,7 +404,7 @@ def _group_chart(rates: Mapping[str, Rate], overall: Rate, *, id: str, name: str
         "tone:N", scale=alt.Scale(domain=["ranked", "not ranked"], range=["var(--genuine)", FAINT_INK]), legend=None
     )
     base = over(rows).encode(y=level_axis(list(rates)), color=ink, tooltip=tips(_GROUP_TIPS))
-    x = alt.X("value:Q", title=name, axis=alt.Axis(format="~%", tickCount=5))
+    x = alt.X("value:Q", title=name, axis=number_axis([*columns(rows, "value", "low", "high"), overall.value]))
     rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(x=alt.X("low:Q"), x2="high:Q")
     dot = base.mark_point(size=62, filled=True, opacity=1).encode(x=x)
     all_groups = over([{"value": overall.value}]).mark_rule(strokeDash=[4, 3], color="var(--muted)").encode(x=x)

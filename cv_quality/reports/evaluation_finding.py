@@ -8,6 +8,7 @@ from cv_quality.metrics.results import percent
 from cv_quality.reports.rates import target_text
 from cv_quality.reports.rendering import number
 from cv_quality.scores.evaluation import CrossingPoint, Evaluation, Point, Status
+from cv_quality.text import span
 
 REVERSED = 0.5
 """An EER above this is that of scores whose sign is wrong."""
@@ -60,7 +61,7 @@ def _with_interval(rate: Rate | CrossingPoint, evaluation: Evaluation) -> str:
     if rate.low is None or rate.high is None:
         return f"{percent(rate.value)} (no interval)"
     assumed = ", if comparisons are independent" if evaluation.n_subjects is None else ""
-    return f"{percent(rate.value)} (95 % interval {percent(rate.low)} to {percent(rate.high)}{assumed})"
+    return f"{percent(rate.value)} (95 % interval {span(rate.low, rate.high, words=percent)}{assumed})"
 
 
 def _reliance(point: Point) -> str:

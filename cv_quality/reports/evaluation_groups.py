@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cv_quality.metrics.differentials import ALLOWED_RATIO, CheckResult, Differentials, RatioCheck
 from cv_quality.metrics.inequity import Measure
 from cv_quality.metrics.rates import Rate
+from cv_quality.text import figures
 
 VERDICTS = {
     "pass": "No group is more than 25 % worse than all together, in FMR or FNMR.",
@@ -88,6 +89,6 @@ def groups_view(found: Differentials) -> GroupsView:
 
 def _measure(measure: Measure) -> str:
     if measure.value is not None:
-        return f"{measure.value:.3g}"
-    least = f"at least {measure.at_least:.3g}; " if measure.at_least is not None else ""
+        return figures(measure.value)
+    least = f"at least {figures(measure.at_least)}; " if measure.at_least is not None else ""
     return f"undefined ({least}{measure.reason})"

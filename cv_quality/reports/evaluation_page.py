@@ -21,6 +21,7 @@ from cv_quality.reports.evaluation_groups import GroupsView, groups_view
 from cv_quality.reports.rates import method_names, target_text
 from cv_quality.scores.evaluation import Evaluation, Point, Status
 from cv_quality.scores.score_set import ScoreSet
+from cv_quality.text import span
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=subject )\S+")
 CLASSES = {"verification": ("genuine", "impostor"), "liveness": ("bona fide", "attack")}
@@ -215,7 +216,7 @@ def _row(point: Point) -> PointRow:
     return PointRow(
         name=target_text(point.fmr_target) if point.fmr_target is not None else "given threshold",
         threshold=rendering.number(point.threshold),
-        bounds=f"{rendering.number(low)} to {rendering.number(high)}" if low is not None else no_bounds,
+        bounds=span(low, high, words=rendering.number) if low is not None else no_bounds,
         fmr=point.fmr,
         methods=tuple(
             f"{name}: {rate.method}"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from cv_quality.lake.store import atomic_path
 from cv_quality.metrics.rates import Rate
-from cv_quality.metrics.results import percent
+from cv_quality.metrics.results import area_words, percent
 from cv_quality.reports import drawing
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.rates import target_text
-from cv_quality.text import figures, visible_lines
+from cv_quality.text import SHOWN_DIGITS, figures, span, visible_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,17 +39,24 @@ def write_page(template: str, target: Path, **values: object) -> bytes:
     return page
 
 
-def number(value: float | None) -> str:
-    """Write a threshold, or a measure without a unit, as people read it.
+def number(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
+    """Write a count, a threshold, or a measure without a unit, as people read it.
+
+    Args:
+        digits: significant digits, where three are too few.
 
     >>> number(0.4199999), number(12345.678), number(float("-inf")), number(None)
     ('0.42', '12,300', '−∞', 'undefined')
     """
-    return f"−{figures(-value)}" if value is not None and value < 0 else figures(value)
+    text = figures(value, digits=digits)
+    return f"−{text[1:]}" if text.startswith("-") else text
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
     """Write a difference of two rates in percentage points, signed.
+
+    Args:
+        digits: significant digits, where three are too few.
 
     >>> points(0.0123), points(-0.5), points(0.0), points(None)
     ('+1.23 pp', '−50 pp', '±0 pp', '—')
@@ -57,7 +64,7 @@ def points(value: float | None) -> str:
     if value is None:
         return "—"
     sign = "±" if value == 0 else ("+" if value > 0 else "−")
-    return f"{sign}{figures(100 * abs(value))} pp"
+    return f"{sign}{figures(100 * abs(value), digits=digits)} pp"
 
 
 def count_lines(rate: Rate, *, with_rank: bool = False) -> list[str]:
@@ -68,7 +75,7 @@ def count_lines(rate: Rate, *, with_rank: bool = False) -> list[str]:
     """
     lines = [f"{rate.numerator:,} / {rate.denominator:,}"]
     if rate.n_effective is not None:
-        lines.append(f"n effective {rate.n_effective:,.0f}")
+        lines.append(f"n effective {figures(rate.n_effective)}")
     return [*lines, "too few errors to rank"] if with_rank and rate.reason is not None else lines
 
 
@@ -87,12 +94,14 @@ def _environment() -> "Environment":
         percent=percent,
         points=points,
         number=number,
+        area=area_words,
         count_lines=count_lines,
         target=target_text,
         spec=_spec_text,
         day=lambda value: f"{value:%Y-%m-%d}",
         moment=lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
     )
+    environment.globals.update(span=span, percent=percent, points=points, number=number)
     return environment
 
 

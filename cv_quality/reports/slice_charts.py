@@ -5,26 +5,41 @@ How any chart is drawn is in `cv_quality.reports.drawing`. Importing this module
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cv_quality.error_analysis.slice_report import Kind, figure
-from cv_quality.reports.drawing import BASELINE_INK, BUILD_INK, Chart, Row, interval_words, over, specification, tips
-from cv_quality.reports.rendering import points
+from cv_quality.reports.drawing import (
+    BASELINE_INK,
+    BUILD_INK,
+    Chart,
+    Row,
+    columns,
+    interval_words,
+    number_axis,
+    over,
+    specification,
+    tips,
+)
+from cv_quality.reports.rendering import number, points
+from cv_quality.text import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     import altair as alt
 
 LINE_PX = 46
 """Height of a row that has its words above its mark: sentences do not fit beside a chart on a telephone."""
+ROUNDED_PLACES = 12
+"""Places of a difference of rates; what is left of zero by the arithmetic lies beyond them."""
 
 _RATE_TIPS = {
-    "words:N": ("slice", ""),
-    "shown:N": ("rate", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("failures / attempts", ""),
-    "rest:N": ("rate of the rest", ""),
+    "words": "slice",
+    "shown": "rate",
+    "interval": "95 % interval",
+    "counts": "failures / attempts",
+    "rest": "rate of the rest",
 }
-_PART_TIPS = {"words:N": ("part", ""), "shown:N": ("value", ""), "interval:N": ("95 % interval", "")}
+_PART_TIPS = {"words": "part", "shown": "value", "interval": "95 % interval"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,8 @@ def slices_chart(
     import altair as alt
 
     rows = bar_rows(bars, kind=kind)
-    x = alt.X("value:Q", title=axis_title, axis=alt.Axis(**_format(kind), tickCount=5))
+    axis = number_axis(columns(rows, "value", "low", "high", "rest_at"), words=partial(figure, kind=kind))
+    x = alt.X("value:Q", title=axis_title, axis=axis)
     base = over(rows).encode(y=line_axis(rows))
     shown = tips(_RATE_TIPS)
     gap = base.mark_rule(strokeWidth=1.5, strokeDash=[2, 3], color="var(--faint)").encode(
@@ -99,16 +115,9 @@ def slices_chart(
     return Chart(id, title, f"{title}: {told}.", spec)
 
 
-def _format(kind: Kind) -> dict[str, Any]:
-    return {"format": "~%"} if kind == "rate" else {}
-
-
 def bar_rows(bars: Sequence[RateBar], *, kind: Kind = "rate") -> list[Row]:
     """Turn bars into rows of a chart; a bar without an interval has one of no width."""
-
-    def words(value: float | None) -> str:
-        return "undefined" if value is None else figure(value, kind)
-
+    words = partial(figure, kind=kind)
     return [
         {
             "line": str(index),
@@ -173,9 +182,9 @@ def waterfall_chart(
     ink = alt.Color(
         "tone:N", scale=alt.Scale(domain=list(tones), range=[f"var(--{tone})" for tone in tones]), legend=None
     )
-    x = alt.X(
-        "from:Q", title=axis_title, axis=alt.Axis(**_format(kind), tickCount=5), scale=alt.Scale(domain=_reach(bars))
-    )
+    reach = _reach(bars)
+    axis = number_axis(reach, words=partial(figure, kind=kind))
+    x = alt.X("from:Q", title=axis_title, axis=axis, scale=alt.Scale(domain=reach))
     base = over(rows).encode(y=line_axis(rows))
     drawn = base.mark_bar(height=14, opacity=0.85).encode(x=x, x2="to:Q", color=ink, tooltip=tips(_PART_TIPS))
     whiskers = base.mark_rule(strokeWidth=1.6, color="var(--ink)").encode(x=alt.X("low:Q"), x2="high:Q")
@@ -214,16 +223,20 @@ def _waterfall_row(index: int, bar: WaterfallBar, *, kind: Kind) -> Row:
         "label_at": max(bar.start, bar.end, high),
         "tone": bar.tone,
         "shown": figure(bar.end, kind) if part is None else moved(part.value, kind),
-        "interval": interval_words(part.low, part.high, words=lambda value: moved(value, kind)) if part else "none",
+        "interval": interval_words(part.low, part.high, words=partial(moved, kind=kind)) if part else "none",
     }
 
 
-def moved(value: float | None, kind: Kind) -> str:
+def moved(value: float | None, kind: Kind, *, digits: int = SHOWN_DIGITS) -> str:
     """Write a difference for people, signed: of rates in percentage points, of losses as it is.
 
-    >>> moved(0.0123, "rate"), moved(-0.25, "loss"), moved(1e-9, "rate")
+    Args:
+        digits: significant digits, where three are too few.
+
+    >>> moved(0.0123, "rate"), moved(-0.25, "loss"), moved(1e-15, "rate")
     ('+1.23 pp', '−0.25', '±0 pp')
     """
     if value is None or kind == "rate":
-        return points(None if value is None else round(value, 5))
-    return f"{value:+.4g}".replace("-", "−")
+        return points(None if value is None else round(value, ROUNDED_PLACES), digits=digits)
+    text = number(value, digits=digits)
+    return text if value < 0 else f"+{text}"

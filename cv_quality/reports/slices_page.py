@@ -5,6 +5,7 @@ What was found is in `cv_quality.error_analysis.slice_report`; drawings come fro
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cv_quality.error_analysis.slice_report import SliceFinding, SliceReport, figure
@@ -49,7 +50,12 @@ def write_slices_report(findings: SliceReport, *, title: str, provenance: Proven
     """
     content = read_content(findings, title=title)
     write_page(
-        "reports/templates/slices.html", target, content=content, provenance=provenance, figure=figure, limit=CHARTED
+        "reports/templates/slices.html",
+        target,
+        content=content,
+        provenance=provenance,
+        figure=partial(figure, kind=findings.kind),
+        limit=CHARTED,
     )
 
 

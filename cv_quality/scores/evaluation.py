@@ -22,6 +22,7 @@ from cv_quality.scores.extrapolation import TailExtrapolation, extrapolate
 from cv_quality.scores.groups import group_differentials
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.uncertainty import Uncertainty, uncertainty_of
+from cv_quality.text import figures
 
 SCHEMA = "cv_quality/evaluation/1"
 CURVE_POINTS = 120
@@ -204,7 +205,7 @@ def _checked(fmr_targets: Sequence[float]) -> list[float]:
 def _doubts(crossing: CrossingPoint) -> tuple[str, ...]:
     if crossing.value <= 0.5:
         return ()
-    return (f"EER {crossing.value:.3f} exceeds 0.5: the scores look reversed; declare their polarity",)
+    return (f"EER {figures(crossing.value)} exceeds 0.5: the scores look reversed; declare their polarity",)
 
 
 def _at_target(scores: ScoreSet, uncertainty: Uncertainty, *, fmr: float) -> Point:

@@ -10,6 +10,7 @@ from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, joined
 from cv_quality.scores.source import Draft, Options, Source, plural
+from cv_quality.text import figures
 
 MAX_EXPANDED = 200_000_000
 """Comparisons that a histogram may stand for: 1.6 GB of scores."""
@@ -72,7 +73,7 @@ def read_histogram(source: Source, options: Options) -> Draft:
             line=int(numbers[bad[0]]),
         )
     if (total := float(counts.sum())) > MAX_EXPANDED:
-        raise source.error(f"stands for {total:.3g} comparisons, at most {MAX_EXPANDED:,} are expanded")
+        raise source.error(f"stands for {figures(total)} comparisons, at most {MAX_EXPANDED:,} are expanded")
     repeats = counts.astype(np.int64)
     rows = pl.DataFrame({SCORE: np.repeat(numbers.astype(np.float64) - 1, repeats), LINE: np.repeat(numbers, repeats)})
     note = f"{source}: a histogram: {plural(len(counts), 'line')} stand for {plural(len(rows), 'comparison')}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cv_quality.metrics.results import area_words
 from cv_quality.metrics.separation import auc
 from cv_quality.scores.source import Polarity, PolaritySource
 
@@ -57,22 +58,22 @@ def decide_polarity(
     is_close = abs(found - 0.5) < max(CLOSE, SURE * error)
     if declared is not None:
         ours = found if declared == "similarity" else 1.0 - found
-        contradiction = (
-            f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {ours:.4f}"
-        )
+        area = area_words(ours)
+        contradiction = f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {area}"
         warnings = () if ours >= 0.5 or is_close else (contradiction,)
         return PolarityDecision(declared, "declared", (f"declared: {MEANING[declared]}",), warnings)
+    area = area_words(found)
     if is_close:
         warning = (
-            f"the area under the ROC is {found:.3f} with {n:,} genuine and {m:,} impostor scores, which does not tell "
+            f"the area under the ROC is {area} with {n:,} genuine and {m:,} impostor scores, which does not tell "
             f"similarity from {reverse}: similarity (higher is more alike) is assumed; declare the polarity"
         )
         return PolarityDecision("similarity", "assumed", warnings=(warning,))
     if found > 0.5:
-        note = f"higher is more alike, by an area under the ROC of {found:.4f}"
+        note = f"higher is more alike, by an area under the ROC of {area}"
         return PolarityDecision("similarity", "detected", (note,))
     warning = (
-        f"REVERSED: the area under the ROC is {found:.4f}, so {MEANING[reverse]} in the files; all scores are negated "
+        f"REVERSED: the area under the ROC is {area}, so {MEANING[reverse]} in the files; all scores are negated "
         f'(declare polarity="{reverse}", or "similarity" if that is wrong)'
     )
     return PolarityDecision(reverse, "detected", warnings=(warning,))

@@ -1,9 +1,9 @@
 """The summary of an evaluation that a terminal shows. The full document is `Evaluation.to_dict`."""
 
 from cv_quality.metrics.rates import Rate
-from cv_quality.metrics.results import percent
+from cv_quality.metrics.results import area_words, percent
 from cv_quality.scores.evaluation import Evaluation
-from cv_quality.text import figures, told_apart
+from cv_quality.text import figures, span, told_apart
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -13,8 +13,7 @@ def headline(evaluation: Evaluation) -> str:
     sizes = f"{evaluation.n_genuine:,} genuine and {evaluation.n_impostor:,} impostor comparisons, {who}"
     eer = f"EER {percent(crossing.value)}{_between(crossing.low, crossing.high)} at {figures(crossing.threshold)}"
     d_prime = apart.decidability.value
-    auc = ">0.999" if 0.9995 <= apart.auc < 1 else figures(apart.auc)
-    others = f"AUC {auc}, d' {figures(d_prime)}, minCllr {figures(apart.min_cllr)}"
+    others = f"AUC {area_words(apart.auc)}, d' {figures(d_prime)}, minCllr {figures(apart.min_cllr)}"
     return f"{evaluation.name}: {sizes}\n{eer}, {others}"
 
 
@@ -42,4 +41,4 @@ def _rate(rate: Rate | None) -> str:
 
 
 def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" ({percent(low)} to {percent(high)})"
+    return "" if low is None or high is None else f" ({span(low, high, words=percent)})"

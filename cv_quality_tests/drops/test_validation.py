@@ -7,14 +7,17 @@ from cv_quality.drops.rules import rules_of
 from cv_quality.drops.tables import (
     DEVICES,
     QUARANTINE_VALIDATE,
+    RAW_SUBJECTS,
     RAW_TABLES,
     SUBJECTS,
     VALIDATED_ATTEMPTS,
     VALIDATED_TABLES,
 )
 from cv_quality.errors import MissingTable
+from cv_quality.lake.lake import TableKey
 from cv_quality_tests.drops.small_drops import (
     DEVICE,
+    DROP_ID,
     ENROL,
     FACES,
     STREAM_FRAME,
@@ -55,6 +58,11 @@ REJECTED = {
     "second subject": (event("subject", SUBJECT, event_id="s2"), "duplicate_subject", "found p1 again"),
     "second device": (event("device", DEVICE, event_id="d2"), "duplicate_device", "found dev-1 again"),
     "skin tone": (event("subject", SUBJECT, event_id="s2", subject_id="p2", skin_tone=11), "out_of_range", "found 11"),
+    "family with a space": (
+        event("subject", SUBJECT, event_id="s2", subject_id="p2", family_id="the family"),
+        "bad_identifier",
+        "found the family",
+    ),
     "enrolment of nobody": (event("enrol", ENROL, event_id="e2", subject_id="p9"), "unknown_subject", "found p9"),
     "enrolment to come": (event("enrol", ENROL, event_id="e2", occurred_at=LATER), "outside_window", "at most"),
     "stream of no device": (event("stream_frame", STREAM_FRAME, device_id="x"), "unknown_device", "found x"),
@@ -112,6 +120,31 @@ def test_validated_rows_are_the_raw_rows_unchanged(site: Site) -> None:
     for kind, raw in RAW_TABLES.items():
         kept = site.rows(raw).filter(pl.col("source_line") != 5)
         assert site.rows(VALIDATED_TABLES[kind]).equals(kept)
+
+
+def test_the_family_of_a_subject_is_kept_where_it_is_named(site: Site) -> None:
+    lines = (
+        event("subject", SUBJECT, event_id=f"s{i}", subject_id=f"q{i}", family_id=f) for i, f in ((2, "f1"), (3, None))
+    )
+    site.deliver(*background(), *lines, attempt())
+    site.ingest()
+    site.validate()
+    found = site.rows(SUBJECTS).select("subject_id", "family_id")
+    assert dict(found.iter_rows()) == {"p1": None, "q2": "f1", "q3": None}
+
+
+@pytest.mark.parametrize(
+    "rejected", [[], [event("subject", SUBJECT, event_id="s2")]], ids=["none rejected", "one rejected"]
+)
+def test_a_drop_parsed_before_families_were_known_is_validated(site: Site, rejected: list[bytes]) -> None:
+    site.deliver(*background(), *rejected, attempt())
+    site.ingest()
+    path = site.lake.path(RAW_SUBJECTS, TableKey(drop=DROP_ID))
+    pl.read_parquet(path).drop("family_id").write_parquet(path)
+    assert sum(site.validate().rejected["subject"].values()) == len(rejected)
+    subjects = site.rows(SUBJECTS)
+    assert subjects.columns == SUBJECTS.names
+    assert subjects.select("subject_id", "family_id").rows() == [("p1", None)]
 
 
 def test_the_first_of_equal_events_counts_over_files(site: Site) -> None:

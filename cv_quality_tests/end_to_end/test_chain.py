@@ -1,19 +1,23 @@
 """The whole chain: whatever the way and the order of arrival, equal drops give equal results."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from cv_quality.drops.tables import SUBJECTS
 from cv_quality.errors import GateFailed
 from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
+from cv_quality.metrics.point_intervals import BY_FAMILY
 from cv_quality.runner import run_due
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
-from cv_quality.tasks import TASKS
+from cv_quality.tasks import TASKS, publish_marts
 from cv_quality.tasks.root_causes.slices import read_slices
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
 from cv_quality.tasks.verification.populations import false_rejects
@@ -54,6 +58,43 @@ def stages_run(workspace: Workspace) -> list[str]:
     done = run_due(workspace, track=quietly)
     assert done.refused == []
     return [f"{result.stage} {result.key}" for result in done.results]
+
+
+def with_families_of_four(lines: list[bytes]) -> list[bytes]:
+    """A log that names the families of its subjects."""
+    events = [json.loads(line) for line in lines]
+    people = sorted(event["subject_id"] for event in events if event["kind"] == "subject")
+    for event in events:
+        if event["kind"] == "subject":
+            event["family_id"] = f"family-{people.index(event['subject_id']) // 4}"
+    return [json.dumps(event).encode() for event in events]
+
+
+def test_families_that_a_drop_names_reach_the_intervals_of_the_warehouse(history: History, tmp_path: Path) -> None:
+    workspace = copy_of(history.home, tmp_path / "families")
+    query = "SELECT model_build_id, value, high, n_subjects, method FROM fct_intervals WHERE build_id = 'face-1.2' AND "
+    query += "metric = 'frr' AND dimension = 'all' ORDER BY ALL"
+
+    def rates() -> list[tuple[str, float, float, int, str]]:
+        with duckdb.connect(str(workspace.settings.warehouse), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    before = rates()
+    redeliver(workspace, SECOND_DROP, with_families_of_four)
+    take_in(workspace, SECOND_DROP)
+    for model in ("face-1.2", "face-1.1"):
+        score(workspace, model, SECOND_DROP)
+    do(workspace, "impostors", "measure_build", build="face-1.2")
+    publish_marts(workspace, TASKS)
+    subjects = workspace.lake.read(SUBJECTS, TableKey(drop=SECOND_DROP))
+    assert subjects["family_id"].n_unique() == -(-subjects.height // 4)
+    after = rates()
+    assert len(after) == len(before) > 0
+    for old, new in zip(before, after, strict=True):
+        assert new[:2] == old[:2]
+        assert new[3] <= -(-old[3] // 4) + 1
+        assert new[4].endswith(BY_FAMILY)
+        assert BY_FAMILY not in old[4]
 
 
 def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics.clustered_scores import ClusteredScores
 from cv_quality.metrics.dyadic import pair_rate
-from cv_quality.metrics.equal_error import EerInterval, eer_interval
+from cv_quality.metrics.equal_error import TAIL_TOO_SHORT, EerInterval, eer_interval, interval_of_eer
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.trials import CrossTrials
 from cv_quality.metrics.verification import eer
@@ -40,6 +41,41 @@ def bounds(found: EerInterval) -> tuple[float, float]:
     assert found.low is not None
     assert found.high is not None
     return found.low, found.high
+
+
+def of_highest(sample: tuple[Floats, Floats, Codes, tuple[Codes, Codes]], *, listed: int) -> EerInterval:
+    """The interval where only so many of the highest impostor scores are known."""
+    genuine, impostor, people, (one, other) = sample
+    highest = np.argsort(-impostor)[:listed]
+    trials = CrossTrials.all_pairs(np.ones(people.max() + 1, np.int64))
+    tail = one[highest], other[highest], impostor[highest]
+    return interval_of_eer(ClusteredScores.of(genuine, people, tail, trials))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tail_gives_the_interval_of_all_scores_or_none_at_all(seed: int) -> None:
+    sample = drawn(seed, subjects=30, mean=2.5)
+    whole = interval(sample)
+    at_crossing = int(np.count_nonzero(sample[1] >= whole.threshold))
+    found = [of_highest(sample, listed=listed) for listed in range(at_crossing + 2, len(sample[1]), 10)]
+    assert {item.value for item in found} == {whole.value}
+    is_known = [item.low is not None for item in found]
+    assert is_known == sorted(is_known), "a longer tail never knows less"
+    for item in found:
+        if item.low is None:
+            assert (item.high, item.n_effective, item.reason) == (None, None, TAIL_TOO_SHORT)
+        else:  # the bounds of the FMR may cross more than once, one step of the scores apart
+            assert bounds(item) == pytest.approx(bounds(whole), rel=0.05)
+            assert item.method == whole.method
+
+
+def test_a_tail_that_ends_between_the_crossings_of_the_bounds_says_so() -> None:
+    sample = drawn(1, subjects=30, mean=2.5)
+    at_crossing = int(np.count_nonzero(sample[1] >= interval(sample).threshold))
+    assert of_highest(sample, listed=at_crossing + 2).reason == TAIL_TOO_SHORT
+    assert bounds(of_highest(sample, listed=len(sample[1]) - 1)) == bounds(interval(sample))
+    with pytest.raises(MetricError, match="end above the equal error rate"):
+        of_highest(sample, listed=at_crossing - 5)
 
 
 @settings(max_examples=15, deadline=None)

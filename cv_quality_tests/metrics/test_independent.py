@@ -36,5 +36,5 @@ def test_the_bounds_hold_the_rate_and_its_threshold() -> None:
 
 
 def test_too_few_comparisons_are_refused_with_their_number() -> None:
-    with pytest.raises(MetricError, match=r"needs >= 1e\+06 trials, has 700"):
+    with pytest.raises(MetricError, match=r"needs >= 1,000,000 trials, has 700"):
         fnmr_at_fmr_bounds([1.0], np.zeros(700), fmr=1e-6)

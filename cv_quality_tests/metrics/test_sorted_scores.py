@@ -38,8 +38,8 @@ def test_a_double_threshold_is_compared_exactly_with_single_scores(
     assert count_up_to(single, thresholds).tolist() == [np.count_nonzero(double <= t) for t in thresholds]
     for t in thresholds.tolist():
         assert is_below(single, t).tolist() == (double < t).tolist()
-        assert next_above(single, t) == min(double[double > t], default=np.inf)
-        assert next_below(single, t) == max(double[double < t], default=-np.inf)
+        assert next_above(SortedScores(single), t) == min(double[double > t], default=np.inf)
+        assert next_below(SortedScores(single), t) == max(double[double < t], default=-np.inf)
 
 
 @given(scores=st.lists(ANY_DOUBLE, min_size=1, max_size=30), thresholds=st.lists(ANY_SINGLE, min_size=1, max_size=5))

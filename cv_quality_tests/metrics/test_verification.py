@@ -233,7 +233,7 @@ def test_a_tail_that_is_none_is_refused(scores: list[float], n: int) -> None:
 
 def test_a_target_beyond_the_trials_is_undefined_and_says_what_it_needs() -> None:
     answer = fnmr_at_fmr([0.5], np.zeros(700), fmr=1e-6)
-    assert (answer.rates, answer.reason) == (None, "needs >= 1e+06 trials, has 700")
+    assert (answer.rates, answer.reason) == (None, "needs >= 1,000,000 trials, has 700")
     assert fnmr_at_fmr([0.5], np.zeros(1000), fmr=0.001).rates is not None
     assert fmr_at_fnmr(np.zeros(99), [0.5], fnmr=0.01).reason == "needs >= 100 trials, has 99"
 

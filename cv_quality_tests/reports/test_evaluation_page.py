@@ -21,6 +21,7 @@ from cv_quality.reports.evaluation_page import read_content, set_names, short_na
 from cv_quality.scores.evaluation import evaluate
 from cv_quality.scores.reading import read_scores
 from cv_quality.scores.score_set import ScoreSet
+from cv_quality.text import figures
 from cv_quality_tests.reports.score_pages import (
     SUBJECT,
     Case,
@@ -71,7 +72,7 @@ def test_every_defined_rate_is_on_the_page_with_its_counts_and_what_they_are_wor
                         n_seen += 1
                         assert f'value="{rate.value}"' in case.html
                         assert f"{rate.numerator:,} / {rate.denominator:,}" in case.text
-                        assert rate.n_effective is None or f"n effective {rate.n_effective:,.0f}" in case.text
+                        assert rate.n_effective is None or f"n effective {figures(rate.n_effective)}" in case.text
             assert f'value="{evaluation.eer.value}"' in case.html
     assert n_seen >= 20
 

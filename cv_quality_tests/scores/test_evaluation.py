@@ -93,7 +93,7 @@ def test_targets_beyond_the_comparisons_are_undefined_and_name_their_need(tmp_pa
     found = evaluated(table(), tmp_path, fmr_targets=[1e-6])
     (point,) = found.operating_points
     assert (point.status, point.threshold, point.fmr, point.fnmr) == ("undefined", None, None, None)
-    assert point.reason == "needs >= 1e+06 trials, has 1560"
+    assert point.reason == "needs >= 1,000,000 trials, has 1,560"
 
 
 def test_intervals_by_subject_are_wider_than_of_independent_comparisons(tmp_path: Path) -> None:

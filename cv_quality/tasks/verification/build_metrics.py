@@ -4,7 +4,7 @@ Reads counts and comparisons, writes the tables `intervals` and `operating_point
 `cv_quality.metrics.rates`; how a threshold is found in `cv_quality.metrics.operating_points`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from cv_quality.metrics.operating_points import (
     point_of_eer,
 )
 from cv_quality.metrics.point_intervals import (
+    BY_FAMILY,
     BuildScores,
     Row,
     curve_bands,
@@ -34,7 +35,7 @@ from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
 from cv_quality.metrics.trials import ListedTrials
 from cv_quality.metrics.verification import FMR_TARGETS
 from cv_quality.tasks.root_causes.tables import write_rows
-from cv_quality.tasks.verification.build_scores import read_build_scores
+from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.group_rates import group_rows
 from cv_quality.tasks.verification.modality import Comparator
@@ -95,16 +96,19 @@ def measure_build(
     Raises:
         MissingTable: a drop is not compared and counted for one of the models, or the impostor pairs are not counted.
     """
+    family_of = read_families(lake, drops=drops)
     rows: list[Row] = []
     rates: dict[str, dict[str, float]] = {}
     points: list[Row] = []
     curves: list[Row] = []
     groups: list[Row] = []
     for model in model_builds:
-        intervals = _intervals(lake, model_build=model, drops=drops)
+        intervals = _intervals(lake, model_build=model, drops=drops, family_of=family_of)
         whole = [row for row in intervals if row["dimension"] == WHOLE and row["value"] is not None]
         rates[model] = {row["metric"]: row["value"] for row in whole}
-        scores = read_build_scores(lake, build=build, model_build=model, drops=drops, comparator=comparator)
+        scores = read_build_scores(
+            lake, build=build, model_build=model, drops=drops, comparator=comparator, family_of=family_of
+        )
         classes = both_classes(scores.genuine_scores, scores.counts)
         head = {"model_build_id": model}
         rows += [head | row for row in intervals]
@@ -126,7 +130,9 @@ def measure_build(
     )
 
 
-def _intervals(lake: Lake, *, model_build: str, drops: Sequence[str]) -> list[dict[str, Any]]:
+def _intervals(
+    lake: Lake, *, model_build: str, drops: Sequence[str], family_of: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """One row per metric, dimension and level: the drops' counts added up by subject and claimed subject, as a rate."""
     import polars as pl
 
@@ -136,25 +142,28 @@ def _intervals(lake: Lake, *, model_build: str, drops: Sequence[str]) -> list[di
     levels = groups.agg(*WHO, *COUNTS).collect()
     whole = levels.filter(dimension=WHOLE).iter_rows(named=True)
     overall = {row["metric"]: sum(row["numerator"]) / sum(row["denominator"]) for row in whole}
-    rows = [_interval(row, overall[row["metric"]]) for row in levels.iter_rows(named=True)]
+    rows = [_interval(row, overall[row["metric"]], family_of) for row in levels.iter_rows(named=True)]
     untried = [{"metric": metric, "dimension": WHOLE, "level": WHOLE} for metric in METRICS if metric not in overall]
     return rows + [row | asdict(NO_TRIAL) for row in untried]
 
 
-def _interval(row: dict[str, Any], overall: float) -> dict[str, Any]:
-    """The rate of one level; trials between two people are clustered by both."""
+def _interval(row: dict[str, Any], overall: float, family_of: Mapping[str, str]) -> dict[str, Any]:
+    """The rate of one level, by family or subject; trials between two people are clustered by both."""
     errors, trials = (np.array(row[name], np.int64) for name in COUNTS)
     names, codes = np.unique(np.array([row[name] for name in WHO]), return_inverse=True)
+    families = np.unique([family_of.get(name, name) for name in names.tolist()], return_inverse=True)[1]
     one, other = codes.reshape(2, -1)
     expected = overall * float(trials.sum())
     if row["metric"] in BETWEEN_SUBJECTS:
         met = ListedTrials.of(np.repeat(one, trials), np.repeat(other, trials), n_subjects=len(names))
-        erring = np.repeat(one, errors), np.repeat(other, errors)
-        rate = pair_rate(erring, trials=met, expected_errors=expected)
+        erring = families[np.repeat(one, errors)], families[np.repeat(other, errors)]
+        rate = pair_rate(erring, trials=met.clustered(families), expected_errors=expected)
     else:
-        by_subject = (np.bincount(one, weights=counts, minlength=len(names)) for counts in (errors, trials))
-        rate = clustered_rate(*by_subject, expected_errors=expected)
-    return {name: row[name] for name in GROUP} | asdict(rate)
+        by_family = (np.bincount(families[one], weights=counts, minlength=len(names)) for counts in (errors, trials))
+        rate = clustered_rate(*by_family, expected_errors=expected)
+    is_by_family = rate.method is not None and families.max() + 1 < len(names)
+    method = f"{rate.method}; {BY_FAMILY}" if is_by_family else rate.method
+    return {name: row[name] for name in GROUP} | asdict(rate) | {"method": method}
 
 
 def _points(

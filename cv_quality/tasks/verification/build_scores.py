@@ -4,11 +4,12 @@ Genuine scores come from the comparisons, impostor scores from the counted cross
 is in `cv_quality.metrics.operating_points`, its uncertainty in `cv_quality.metrics.point_intervals`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cv_quality.drops.tables import FAMILY_ID, SUBJECTS
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.clustered_scores import ClusteredScores
 from cv_quality.metrics.point_intervals import BuildScores
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
 
 def read_build_scores(
-    lake: Lake, *, build: str, model_build: str, drops: Sequence[str], comparator: Comparator
+    lake: Lake,
+    *,
+    build: str,
+    model_build: str,
+    drops: Sequence[str],
+    comparator: Comparator,
+    family_of: Mapping[str, str],
 ) -> BuildScores:
     """Read what a model scored on a build's drops.
 
@@ -32,6 +39,7 @@ def read_build_scores(
         model_build: whose model made the templates.
         drops: the drops of the genuine comparisons; the impostor pairs are those of the build's counted pairs.
         comparator: turns the tables' scores into oriented ones.
+        family_of: the first subject of the family of each subject that has one (`read_families`).
 
     Raises:
         MissingTable: a drop is not compared, or the build's impostor pairs are not counted.
@@ -45,14 +53,45 @@ def read_build_scores(
     tail = counts.tail.sort("score", "subject_id", "reference_subject_id", descending=True)
     one, other = (_codes(tail[side], names) for side in ("subject_id", "reference_subject_id"))
     scores, people, trials = genuine["score"].to_numpy(), _codes(genuine["subject_id"], names), _trials(samples, names)
-    highest = one, other, tail["score"].to_numpy()
+    highest, families = tail["score"].to_numpy(), _codes(names.replace(family_of), names)
+    by_subject = clustered = None
+    if trials.n == counts.n:
+        by_subject = clustered = ClusteredScores.of(scores, people, (one, other, highest), trials)
+        if family_of:
+            relatives = families[one], families[other], highest
+            clustered = ClusteredScores.of(scores, families[people], relatives, trials.clustered(families))
     return BuildScores(
         subjects=tuple(names),
+        families=families,
         genuine_scores=scores,
         genuine_subjects=people,
         counts=counts,
-        clustered=ClusteredScores.of(scores, people, highest, trials) if trials.n == counts.n else None,
+        by_subject=by_subject,
+        clustered=clustered,
     )
+
+
+def read_families(lake: Lake, *, drops: Sequence[str]) -> dict[str, str]:
+    """Read who is alike: each subject that shares a family, to the first subject of all families that hang together.
+
+    A subject that drops name in several families joins them.
+
+    Args:
+        drops: those whose subject events are asked.
+    """
+    import polars as pl
+    from scipy.sparse import coo_array, csgraph
+
+    rows = lake.scan(SUBJECTS, [TableKey(drop=drop) for drop in drops]).select("subject_id", FAMILY_ID.name)
+    named = rows.drop_nulls().unique().sort("subject_id").collect()
+    people, families = (np.unique(named[name].to_numpy(), return_inverse=True)[1] for name in named.columns)
+    ties = coo_array((np.ones(len(people)), (people, len(people) + families)), shape=(2 * len(people),) * 2)
+    parts = csgraph.connected_components(ties, directed=False)[1] if len(people) else people
+    joined = named.with_columns(part=parts[people]).select(
+        "subject_id", first=pl.col("subject_id").first().over("part")
+    )
+    shared = joined.filter(pl.col("subject_id").n_unique().over("first") > 1)
+    return dict(shared.iter_rows())
 
 
 def _genuine(lake: Lake, *, model_build: str, drops: Sequence[str], comparator: Comparator) -> "pl.DataFrame":

@@ -24,7 +24,7 @@ def group_rows(
     None for an attribute of which fewer than two groups are known, and none at all where the exact tail of impostor
     scores ends above the threshold, or the subjects' samples do not account for every pair.
     """
-    clustered = scores.clustered
+    clustered = scores.by_subject
     if threshold is None or clustered is None or not scores.reaches(threshold) or not scores.genuine_scores.size:
         return []
     attempts, failures = _acquisitions(lake, scores, model_build=model_build, drops=drops)

@@ -7,12 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cv_quality.lake.lake import Lake
+from cv_quality.drops.tables import SUBJECTS
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.equal_error import TAIL_TOO_SHORT
 from cv_quality.metrics.operating_points import both_classes, point_at_fmr
 from cv_quality.metrics.pairs import count_block
-from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, BuildScores, fnmr_interval
+from cv_quality.metrics.point_intervals import BY_FAMILY, FIXED_THRESHOLD, BuildScores, fnmr_interval
+from cv_quality.metrics.rates import clustered_rate
 from cv_quality.tasks.verification.build_metrics import measure_build
-from cv_quality.tasks.verification.build_scores import read_build_scores
+from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
 from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.tables import (
@@ -90,7 +93,7 @@ def test_operating_points_are_strict_or_undefined_with_a_reason(lake: Lake) -> N
     points = rows_of(lake, OPERATING_POINTS, build="b1")
     assert points.height == summary.point_rows == 8
     own = points.filter(model_build_id="b1", point="fnmr_at_fmr").sort("fmr_target")
-    assert own["reason"].to_list()[0].startswith("needs >= 1e+06 trials, has ")
+    assert own["reason"].to_list()[0].startswith("needs >= 1,000,000 trials, has ")
     strict = own.row(1, named=True)
     scores = counted[0].counts.score_tail().scores
     assert strict["fmr"] == np.mean(scores >= strict["threshold"]) <= 0.1
@@ -111,7 +114,14 @@ def test_a_pair_of_frames_counts_once_in_all_and_in_each_condition(lake: Lake) -
 
 
 def scores_of(lake: Lake, drops: list[str]) -> BuildScores:
-    return read_build_scores(lake, build="b1", model_build="b1", drops=drops, comparator=FACE.comparator)
+    return read_build_scores(
+        lake,
+        build="b1",
+        model_build="b1",
+        drops=drops,
+        comparator=FACE.comparator,
+        family_of=read_families(lake, drops=drops),
+    )
 
 
 def people(count: int) -> list[str]:
@@ -158,6 +168,75 @@ def test_pair_rates_have_intervals_by_both_subjects_thresholds_anew(lake: Lake) 
     assert crossing["eer_low"] < crossing["eer"] == (crossing["fmr"] + crossing["fnmr"]) / 2 < crossing["eer_high"]
 
 
+def with_families(lake: Lake, drop: str, families: dict[str, str | None]) -> None:
+    """The subjects of a drop, as one that names families has them."""
+    rows = rows_of(lake, SUBJECTS, drop=drop)
+    named = pl.Series("family_id", [families.get(name) for name in rows["subject_id"]], pl.String)
+    lake.write(SUBJECTS, TableKey(drop=drop), rows.with_columns(named).select(SUBJECTS.names))
+
+
+def without_families(lake: Lake, drop: str) -> None:
+    """The subjects of a drop, as a lake has them that was written before families were known."""
+    path = lake.path(SUBJECTS, TableKey(drop=drop))
+    pl.read_parquet(path).drop("family_id").write_parquet(path)
+
+
+def test_intervals_take_the_subjects_of_a_family_together(lake: Lake) -> None:
+    enrols, attempts = random_drop(seed=3, subjects=people(40), attempts=5, noise=0.9)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    score_drop(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    before = rows_of(lake, OPERATING_POINTS, build="b1"), rows_of(lake, INTERVALS, build="b1")
+    with_families(lake, "d1", {name: f"f{index // 4}" for index, name in enumerate(people(40))})
+    measure(lake, build="b1", drops=["d1"])
+    after = rows_of(lake, OPERATING_POINTS, build="b1"), rows_of(lake, INTERVALS, build="b1")
+    alone, together = (
+        table.filter(metric="fnmr", dimension="all").row(0, named=True) for table in (before[1], after[1])
+    )
+    genuine = rows_of(lake, METRIC_COUNTS, build="b1", drop="d1").filter(metric="fnmr", dimension="all")
+    families = genuine["subject_id"].str.slice(1).cast(pl.Int64).to_numpy() // 4
+    by_hand = clustered_rate(
+        *(
+            np.bincount(families, weights=genuine[name].to_numpy(), minlength=10)
+            for name in ("numerator", "denominator")
+        )
+    )
+    assert (together["low"], together["high"]) == (by_hand.low, by_hand.high) != (alone["low"], alone["high"])
+    assert together["value"] == alone["value"]
+    assert (together["n_subjects"], alone["n_subjects"]) == (10, 40)
+    assert together["method"].endswith(BY_FAMILY)
+    assert BY_FAMILY not in alone["method"]
+    for point, found in zip(before[0].iter_rows(named=True), after[0].iter_rows(named=True), strict=True):
+        assert (found["fmr"], found["fnmr"], found["eer"]) == (point["fmr"], point["fnmr"], point["eer"])
+        if found["fnmr"] is not None:
+            assert BY_FAMILY in found["method"]
+            assert BY_FAMILY in found["fmr_method"]
+            assert (found["fmr_low"], found["fmr_high"]) != (point["fmr_low"], point["fmr_high"])
+
+
+def test_families_that_share_a_subject_over_drops_are_one(lake: Lake) -> None:
+    for drop in ("d1", "d2", "d3"):
+        enrols, attempts = random_drop(seed=1, subjects=people(6), attempts=1, prefix=f"{drop}-")
+        write_drop(lake, drop=drop, build="b1", enrols=enrols, attempts=attempts)
+    with_families(lake, "d1", {"s00": "s03", "s01": "s03", "s04": "x", "s05": "alone"})
+    with_families(lake, "d2", {"s01": "x"})
+    without_families(lake, "d3")
+    assert read_families(lake, drops=["d1", "d2", "d3"]) == dict.fromkeys(("s00", "s01", "s04"), "s00")
+    assert read_families(lake, drops=["d3", "d1"]) == dict.fromkeys(("s00", "s01"), "s00")
+    assert read_families(lake, drops=["d3"]) == read_families(lake, drops=[]) == {}
+    assert lake.scan(SUBJECTS, [TableKey(drop=drop) for drop in ("d3", "d1")]).collect().height == 12
+
+
+def test_a_lake_from_before_families_is_measured_as_it_was(lake: Lake) -> None:
+    mixed_drop(lake, "d1", seed=1)
+    score_drop(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    before = rows_of(lake, INTERVALS, build="b1")
+    without_families(lake, "d1")
+    measure(lake, build="b1", drops=["d1"])
+    assert rows_of(lake, INTERVALS, build="b1").equals(before)
+
+
 def test_false_matches_below_the_tail_are_counted_and_have_an_interval(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +251,11 @@ def test_false_matches_below_the_tail_are_counted_and_have_an_interval(
     monkeypatch.setattr(scored_drops, "FACE", modality)
     measure(lake, build="b1", drops=["d1"], threshold=0.1)
     assert scores_of(lake, ["d1"]).counts.floor > 0.1
-    exact = rows_of(lake, OPERATING_POINTS, build="b1").filter(point="decision_threshold").row(0, named=True)
+    points = rows_of(lake, OPERATING_POINTS, build="b1")
+    crossing = points.filter(point="eer").row(0, named=True)
+    assert (crossing["eer_low"], crossing["eer_high"], crossing["reason"]) == (None, None, TAIL_TOO_SHORT)
+    assert crossing["eer"] > 0
+    exact = points.filter(point="decision_threshold").row(0, named=True)
     for name in ("fmr", "n_false_matches", "n_impostor", "fnmr", "fnmr_low", "fnmr_high"):
         assert exact[name] == whole[name]
     assert exact["fmr_low"] <= whole["fmr_low"] < whole["fmr"] < whole["fmr_high"] <= exact["fmr_high"]

@@ -17,12 +17,15 @@ from cv_quality.reports.drawing import (
     FAINT_INK,
     Chart,
     Row,
+    columns,
     level_axis,
+    number_axis,
     over,
     rate_row,
     specification,
     tips,
 )
+from cv_quality.reports.rendering import number
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.report.curves import ScoreCurves
@@ -37,34 +40,34 @@ LEVELS_CHARTED = 24
 TOO_FEW = "too few trials"
 
 _BIN_TIPS = {
-    "model:N": ("model", ""),
-    "kind:N": ("comparisons", ""),
-    "low:Q": ("score from", ".3f"),
-    "count:Q": ("count", ","),
-    "share:Q": ("share", ".3~%"),
+    "model": "model",
+    "kind": "comparisons",
+    "span": "scores",
+    "count_words": "count",
+    "share_words": "share",
 }
 _LEVEL_TIPS = {
-    "model:N": ("model", ""),
-    "level:N": ("level", ""),
-    "shown:N": ("FNMR", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("rejected / genuine", ""),
-    "n_subjects:Q": ("subjects", ","),
-    "standing:N": ("trials", ""),
+    "model": "model",
+    "level": "level",
+    "shown": "FNMR",
+    "interval": "95 % interval",
+    "counts": "rejected / genuine",
+    "n_subjects": "subjects",
+    "standing": "trials",
 }
 _ACQUIRED_TIPS = {
-    "level:N": ("level", ""),
-    "shown:N": ("FTA", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("without a usable sample / attempts", ""),
+    "level": "level",
+    "shown": "FTA",
+    "interval": "95 % interval",
+    "counts": "without a usable sample / attempts",
 }
 _LATENCY_TIPS = {
-    "level:N": ("level", ""),
-    "percentile:N": ("percentile", ""),
-    "latency_ms:Q": ("latency in ms", ",.1f"),
-    "n:Q": ("attempts", ","),
+    "level": "level",
+    "percentile": "percentile",
+    "latency_words": "latency in ms",
+    "n": "attempts",
 }
-_PARITY_TIPS = {"low:Q": ("from", ".3~g"), "high:Q": ("to", ".3~g"), "count:Q": ("comparisons", ",")}
+_PARITY_TIPS = {"span": "difference", "count_words": "comparisons"}
 
 
 def score_charts(found: ScoreCurves, source: ReportSource) -> Iterator[Chart]:
@@ -89,17 +92,17 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
         for kind, items in kinds.items()
         for item in items
     ]
-    drawn = [item for kinds in found.bins.values() for items in kinds.values() for item in items]
+    ends = [min(float(str(row["low"])) for row in rows), max(float(str(row["high"])) for row in rows)]
     own, before = ([row for row in rows if (row["model"] == build) is is_own] for is_own in (True, False))
     x = alt.X(
         "low:Q",
         bin="binned",
         title=f"score ({words.name})",
-        scale=alt.Scale(domain=[min(item.low for item in drawn), max(item.high for item in drawn)], nice=False),
-        axis=alt.Axis(grid=False, tickCount=7, format=".3~g"),
+        scale=alt.Scale(domain=ends, nice=False),
+        axis=number_axis(ends, words=number, count=7, grid=False),
     )
-    scale, axis = alt.Scale(type="sqrt"), alt.Axis(format="~%", tickCount=5)
-    y = alt.Y("share:Q", title="share of the class", scale=scale, axis=axis, stack=None)
+    scale = alt.Scale(type="sqrt")
+    y = alt.Y("share:Q", title="share of the class", scale=scale, axis=number_axis(columns(rows, "share")), stack=None)
     ink = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
@@ -120,9 +123,9 @@ def _threshold_mark(threshold: float, *, text: str) -> "alt.LayerChart | alt.Fac
     """A vertical line at the decision threshold, with its name on top."""
     import altair as alt
 
-    chart = over([{"threshold": threshold, "text": text}])
+    chart = over([{"threshold": threshold, "text": text, "words": f"{threshold:g}"}])
     x, ink = alt.X("threshold:Q"), "var(--ink)"
-    rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=tips({"threshold:Q": ("threshold", "")}))
+    rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=tips({"words": "threshold"}))
     label = chart.mark_text(align="left", dx=5, baseline="top", fontSize=11, color=ink)
     return alt.layer(rule, label.encode(x=x, y=alt.value(2), text="text:N"))
 
@@ -156,15 +159,16 @@ def dimension_chart(found: DimensionRates, *, scope: Scope) -> Chart:
         y=level_axis([level.level for level in levels]),
         yOffset=alt.YOffset("model:N", sort=list(scope.models)),
         color=ink,
-        tooltip=tips({**_LEVEL_TIPS, "level:N": (label, "")}),
+        tooltip=tips({**_LEVEL_TIPS, "level": label}),
     )
-    x = alt.X("value:Q", title="FNMR at the decision threshold", axis=alt.Axis(format="~%", tickCount=5))
+    missed = [{"level": item.level, **rate_row(item.fta)} for item in levels if item.fta and item.fta.numerator]
+    axis = number_axis(columns([*rows, *missed], "value", "low", "high"))
+    x = alt.X("value:Q", title="FNMR at the decision threshold", axis=axis)
     rule = base.mark_rule(strokeWidth=2.2, strokeCap="round").encode(x=alt.X("low:Q"), x2="high:Q")
     shapes = alt.Scale(domain=list(scope.models), range=["circle", DIAMOND][: len(scope.models)])
     # Shape repeats what colour says, for readers who cannot tell the colours apart.
     shape = alt.Shape("model:N", scale=shapes, legend=None)
     dot = base.mark_point(size=62, filled=True, opacity=1).encode(x=x, shape=shape)
-    missed = [{"level": item.level, **rate_row(item.fta)} for item in levels if item.fta and item.fta.numerator]
     square = over(missed).mark_point(size=58, filled=False, shape="square", strokeWidth=1.6, color=BUILD_INK)
     square = square.encode(y=level_axis([level.level for level in levels]), x=x, tooltip=tips(_ACQUIRED_TIPS))
     title = f"FNMR by {label}"
@@ -187,7 +191,7 @@ def _level_row(model: str, rate: Rate, *, level: LevelRates) -> Row:
         "level": level.level,
         "tone": model if is_ranked else TOO_FEW,
         **rate_row(rate),
-        "n_subjects": rate.n_subjects,
+        "n_subjects": number(rate.n_subjects),
         "standing": "enough to rank" if is_ranked else rate.reason or "too few to rank",
     }
 
@@ -214,7 +218,13 @@ def latency_chart(found: LatencyGroups) -> Chart:
     import altair as alt
 
     rows: list[Row] = [
-        {"level": group.level, "percentile": percentile, "latency_ms": value, "n": group.n}
+        {
+            "level": group.level,
+            "percentile": percentile,
+            "latency_ms": value,
+            "latency_words": number(value),
+            "n": number(group.n),
+        }
         for group in found.groups
         for percentile, value in (("p50", group.p50_ms), ("p95", group.p95_ms), ("p99", group.p99_ms))
         if value is not None
@@ -222,7 +232,8 @@ def latency_chart(found: LatencyGroups) -> Chart:
     names, legend = ["p50", "p95", "p99"], alt.Legend(title=None, orient="top")
     colours = alt.Scale(domain=names, range=["var(--build)", "var(--impostor)", "var(--baseline)"])
     shapes = alt.Scale(domain=names, range=["circle", "square", "triangle-up"])
-    x = alt.X("latency_ms:Q", title="latency on the device in ms", axis=alt.Axis(tickCount=6))
+    axis = number_axis(columns(rows, "latency_ms"), words=number, count=6)
+    x = alt.X("latency_ms:Q", title="latency on the device in ms", axis=axis)
     base = over(rows).encode(x=x, y=level_axis([group.level for group in found.groups]))
     ends = base.mark_line(strokeWidth=2, color="var(--rule)").encode(detail="level:N")
     dots = base.mark_point(size=70, filled=True, opacity=1).encode(
@@ -232,7 +243,7 @@ def latency_chart(found: LatencyGroups) -> Chart:
     )
     title = f"Latency by {found.dimension.label}"
     medians = [(group.level, group.p50_ms) for group in found.groups]
-    told = (f"{level}: {'too few attempts' if ms is None else f'median {ms:,.0f} ms'}" for level, ms in medians)
+    told = (f"{level}: {'too few attempts' if ms is None else f'median {number(ms)} ms'}" for level, ms in medians)
     spec = specification(alt.layer(ends, dots), height=40 + 30 * len(found.groups), alt_text=title)
     id = f"chart-latency-{found.dimension.name.replace('_', '-')}"
     return Chart(id, title, f"{title}. {'; '.join(told)}.", spec)
@@ -242,13 +253,18 @@ def parity_chart(parity: Parity) -> Chart:
     """Draw the distribution of device score minus re-inferred score."""
     import altair as alt
 
-    scale, axis = alt.Scale(nice=False), alt.Axis(tickCount=5)
+    rows = [bin_row(item) for item in parity.bins]
+    scale, axis = (
+        alt.Scale(nice=False),
+        number_axis([edge for row in rows for edge in (row["low"], row["high"])], words=number),
+    )
     x = alt.X("low:Q", bin="binned", title="device score − re-inferred score", scale=scale, axis=axis)
-    y = alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=alt.Axis(tickCount=4))
-    bars = over([bin_row(item) for item in parity.bins]).mark_bar(color=BUILD_INK, opacity=0.75, binSpacing=1)
+    upright = number_axis(columns(rows, "count"), words=number, count=4)
+    y = alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=upright)
+    bars = over(rows).mark_bar(color=BUILD_INK, opacity=0.75, binSpacing=1)
     bars = bars.encode(x=x, x2="high:Q", y=y, tooltip=tips(_PARITY_TIPS))
     title = "Device score against re-inference"
-    words = f"{title}: mean absolute difference {parity.mean_difference:.2g} over {parity.n:,} comparisons."
+    words = f"{title}: mean absolute difference {number(parity.mean_difference)} over {parity.n:,} comparisons."
     return Chart("chart-parity", title, words, specification(bars, height=200, alt_text=title))
 
 

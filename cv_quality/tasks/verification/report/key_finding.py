@@ -11,6 +11,7 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.rates import Direction
 from cv_quality.tasks.verification.report.data import AT_THRESHOLD, UNKNOWN, DimensionRates, Headline, LevelRates
+from cv_quality.text import span
 
 _VERBS = {"worse": "rose", "better": "fell"}
 
@@ -61,7 +62,7 @@ def largest_rise(levels: Iterable[LevelRates]) -> LevelRates | None:
 def _with_interval(rate: Rate) -> str:
     if not rate.has_interval:
         return f"{percent(rate.value)} ({rate.reason or 'no interval'})"
-    return f"{percent(rate.value)} (95 % interval {percent(rate.low)} to {percent(rate.high)})"
+    return f"{percent(rate.value)} (95 % interval {span(rate.low, rate.high, words=percent)})"
 
 
 def _change(headline: Headline) -> str:

@@ -14,12 +14,15 @@ from cv_quality.reports.drawing import (
     BUILD_INK,
     Chart,
     Row,
+    columns,
     level_axis,
+    number_axis,
     over,
     rate_row,
     specification,
     tips,
 )
+from cv_quality.reports.rendering import number
 from cv_quality.reports.section import ReportSource
 from cv_quality.reports.slice_charts import (
     LINE_PX,
@@ -49,26 +52,26 @@ MAP_FLOOR = 0.04
 """Cells weaker than this part of the strongest are left out."""
 MAP_SIDE_PX = 200
 _TREND_TIPS = {
-    "build:N": ("build", ""),
-    "shown:N": ("rate", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("failures / attempts", ""),
-    "n_subjects:Q": ("subjects", ","),
+    "build": "build",
+    "shown": "rate",
+    "interval": "95 % interval",
+    "counts": "failures / attempts",
+    "n_subjects": "subjects",
 }
 _ENDING_TIPS = {
-    "level:N": ("attempts", ""),
-    "stage:N": ("ended", ""),
-    "share:Q": ("share", ".3~%"),
-    "counts:N": ("of genuine attempts", ""),
+    "level": "attempts",
+    "stage": "ended",
+    "share_words": "share",
+    "counts": "of genuine attempts",
 }
 _ACCEPTED_TIPS = {
-    "words:N": ("change", ""),
-    "shown:N": ("accepted now", ""),
-    "interval:N": ("95 % interval", ""),
-    "counts:N": ("accepted / failures run again", ""),
-    "scores:N": ("mean score", ""),
+    "words": "change",
+    "shown": "accepted now",
+    "interval": "95 % interval",
+    "counts": "accepted / failures run again",
+    "scores": "mean score",
 }
-_MAP_TIPS = {"row:Q": ("row", ""), "column:Q": ("column", ""), "value:Q": ("relative weight", ".2f")}
+_MAP_TIPS = {"row": "row", "column": "column", "weight": "relative weight"}
 
 
 def root_cause_charts(found: RootCauses, source: ReportSource) -> Iterator[Chart]:
@@ -110,9 +113,8 @@ def trend_chart(view: SliceView, *, id: str) -> Chart:
     rows = [_trend_row(point, is_own=point.build == order[-1]) for point in points]
     ink = alt.Color("is_own:N", scale=alt.Scale(domain=[False, True], range=[BASELINE_INK, BUILD_INK]), legend=None)
     x = alt.X("build:N", sort=order, title=None, axis=alt.Axis(labelAngle=0, ticks=False, labelLimit=110))
-    y = alt.Y(
-        "value:Q", title="failures per attempt", axis=alt.Axis(format="~%", tickCount=4), scale=alt.Scale(zero=True)
-    )
+    axis = number_axis(columns(rows, "value", "low", "high"), count=4)
+    y = alt.Y("value:Q", title="failures per attempt", axis=axis, scale=alt.Scale(zero=True))
     base = over(rows).encode(x=x, tooltip=tips(_TREND_TIPS))
     line = base.mark_line(strokeWidth=1.3, color="var(--faint)").encode(y=y)
     bounds = base.mark_rule(strokeWidth=2.4, strokeCap="round").encode(y=alt.Y("low:Q"), y2="high:Q", color=ink)
@@ -125,7 +127,7 @@ def trend_chart(view: SliceView, *, id: str) -> Chart:
 
 def _trend_row(point: TrendPoint, *, is_own: bool) -> Row:
     rate = point.rate
-    row = {"build": point.build, **rate_row(rate), "n_subjects": rate.n_subjects, "is_own": is_own}
+    row = {"build": point.build, **rate_row(rate), "n_subjects": number(rate.n_subjects), "is_own": is_own}
     return row if rate.has_interval else {**row, "low": rate.value, "high": rate.value}
 
 
@@ -144,11 +146,9 @@ def endings_chart(endings: Sequence[Endings], *, id: str) -> Chart:
         scale=alt.Scale(domain=[STAGE_NAMES[stage] for stage in drawn], range=[STAGE_INKS[stage] for stage in drawn]),
         legend=alt.Legend(title=None, orient="top", symbolType="square", columns=3),
     )
-    top = max((item.frr or 0.0 for item in endings), default=0.0) * 1.32 or 1.0
-    scale = alt.Scale(domain=[0, min(top, 1.32)], nice=False)
-    x = alt.X(
-        "share:Q", title="share of genuine attempts", stack=True, scale=scale, axis=alt.Axis(format="~%", tickCount=4)
-    )
+    top = min(max((item.frr or 0.0 for item in endings), default=0.0) * 1.32 or 1.0, 1.32)
+    scale, axis = alt.Scale(domain=[0, top], nice=False), number_axis([0.0, min(top, 1.0)], count=4)
+    x = alt.X("share:Q", title="share of genuine attempts", stack=True, scale=scale, axis=axis)
     y = level_axis(names)
     bars = over(rows).mark_bar(height=18).encode(x=x, y=y, color=ink, order="order:Q", tooltip=tips(_ENDING_TIPS))
     text = over(totals).mark_text(align="left", dx=6, fontSize=12, color="var(--ink)")
@@ -166,6 +166,7 @@ def _ending_rows(item: Endings) -> list[Row]:
             "stage": name,
             "order": index,
             "share": item.counts[stage] / item.n_genuine,
+            "share_words": percent(item.counts[stage] / item.n_genuine),
             "counts": f"{item.counts[stage]:,} / {item.n_genuine:,}",
         }
         for index, (stage, name) in enumerate(STAGE_NAMES.items())
@@ -190,14 +191,14 @@ def counterfactuals_chart(view: SliceView, *, id: str) -> Chart:
                 low=item.accepted.low,
                 high=item.accepted.high,
                 counts=f"{item.n_accepted:,} / {item.n_attempts:,}",
-                scores=f"{_score(item.score_before)} before, {_score(item.score_after)} after",
+                scores=f"{number(item.score_before)} before, {number(item.score_after)} after",
             )
             for item in view.counterfactuals
         ]
     )
     shown = tips(_ACCEPTED_TIPS)
     scale = alt.Scale(domain=[0, 1], nice=False)
-    x = alt.X("value:Q", title="accepted now", scale=scale, axis=alt.Axis(format="~%", tickCount=5))
+    x = alt.X("value:Q", title="accepted now", scale=scale, axis=number_axis([0.0, 1.0]))
     base = over(rows).encode(y=line_axis(rows))
     bars = base.mark_bar(height=12, color="var(--better)", opacity=0.75).encode(x=x, tooltip=shown)
     bounds = base.mark_rule(strokeWidth=1.8, color="var(--ink)").encode(x=alt.X("low:Q"), x2="high:Q", tooltip=shown)
@@ -205,10 +206,6 @@ def counterfactuals_chart(view: SliceView, *, id: str) -> Chart:
     spec = specification(alt.layer(bars, bounds, words_above(rows)), height=30 + LINE_PX * len(rows), alt_text=title)
     told = "; ".join(f"{row['words']} {row['shown']} ({row['counts']})" for row in rows)
     return Chart(id, title, f"Failures accepted with one condition changed: {told}.", spec)
-
-
-def _score(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def map_chart(item: SaliencyMap, *, id: str, sample: str) -> Chart:
@@ -243,7 +240,12 @@ def _map_rows(item: SaliencyMap) -> tuple[list[Row], int, int]:
         values = np.add.reduceat(values, edges, axis=axis) / sizes.reshape(shape)
     values = values / (float(np.abs(values).max()) or 1.0)
     rows: list[Row] = [
-        {"row": int(row), "column": int(column), "value": round(float(values[row, column]), 2)}
+        {
+            "row": int(row),
+            "column": int(column),
+            "value": (value := round(float(values[row, column]), 2)),
+            "weight": number(value),
+        }
         for row, column in np.argwhere(np.abs(values) >= MAP_FLOOR)
     ]
     return rows, values.shape[0], values.shape[1]

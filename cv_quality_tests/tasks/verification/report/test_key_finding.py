@@ -45,7 +45,7 @@ def test_the_sentence_does_not_claim_a_change_that_chance_may_explain() -> None:
 
 
 def test_the_sentence_speaks_of_the_strictest_target_that_both_models_have() -> None:
-    missing = undefined("needs >= 1e+06 trials, has 700")
+    missing = undefined("needs >= 1,000,000 trials, has 700")
     headlines = [
         _headline(rate(0.02), rate(0.02)),
         _headline(rate(0.07), rate(0.03), target=1e-4),
@@ -67,9 +67,9 @@ def test_a_level_that_was_not_recorded_is_no_place() -> None:
 
 
 def test_data_that_show_nothing_are_said_to_show_nothing() -> None:
-    missing = undefined("needs >= 1000 trials, has 12")
+    missing = undefined("needs >= 1,000 trials, has 12")
     finding = find([_headline(missing, missing)], dimensions=[], has_baseline=True)
-    assert finding.sentence == "The data do not suffice for a statement: needs >= 1000 trials, has 12."
+    assert finding.sentence == "The data do not suffice for a statement: needs >= 1,000 trials, has 12."
     assert finding.direction == "unknown"
 
 

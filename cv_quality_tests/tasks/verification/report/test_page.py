@@ -320,7 +320,7 @@ def test_groups_are_shown_with_their_ratio_and_what_the_rule_says(written: Writt
     section = html.split('<section id="groups">')[1].split("</section>")[0]
     shown = _Page(section)
     assert "FNMR, male" in shown
-    assert "1.50 times 1.30 to 1.70" in shown
+    assert "1.5 times 1.3 to 1.7" in shown
     assert 'class="failed">fail<' in section
     assert "insufficient: 3 errors expected, 5 needed" in shown
 
