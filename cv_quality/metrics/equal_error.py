@@ -180,7 +180,7 @@ class _Curves:
         return combined(point.value, ((known[0], known[1]), (known[2], known[3])), n=n, correlation=correlation)
 
     def _matches(self, threshold: float) -> int:
-        return int(self.tail.count_from(np.float64(threshold)))
+        return int(self.tail.count_from(np.array([threshold]))[0])
 
     def _misses(self, threshold: float) -> int:
         return int(np.searchsorted(self.genuine, threshold, side="left"))

@@ -350,7 +350,7 @@ def _stability_chart(tail: TailExtrapolation, points: Sequence[Row], *, id: str,
         scale=alt.Scale(type="log", nice=False, padding=12),
         axis=log_axis(powers=range(MOST_POWERS), words=number, grid=False),
     )
-    drawn = [row[field] for row in rows for field in ("value", "low", "high")]
+    drawn = columns(rows, "value", "low", "high")[1:]
     y = alt.Y("value:Q", title=name, scale=alt.Scale(zero=False), axis=number_axis(drawn, words=number))
     base = over(rows).encode(x=x, tooltip=tips(_STABILITY_TIPS))
     bounds = base.mark_rule(strokeWidth=2, color="var(--genuine)").encode(y=alt.Y("low:Q"), y2="high:Q")

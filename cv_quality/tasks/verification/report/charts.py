@@ -256,7 +256,7 @@ def parity_chart(parity: Parity) -> Chart:
     rows = [bin_row(item) for item in parity.bins]
     scale, axis = (
         alt.Scale(nice=False),
-        number_axis([edge for row in rows for edge in (row["low"], row["high"])], words=number),
+        number_axis(columns(rows, "low", "high"), words=number),
     )
     x = alt.X("low:Q", bin="binned", title="device score − re-inferred score", scale=scale, axis=axis)
     upright = number_axis(columns(rows, "count"), words=number, count=4)
