@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["number", "flag", "text"]
 FLAGS: Final = ("true", "false")
+SHOWN_CELL: Final = 30
+GLANCE: Final = 100
 LONGEST_WHOLE: Final = 18
 """Whole numbers of so many digits fit 64 bits; longer ones are names."""
 _PADDED: Final = r"^[+\-]?0\d"
@@ -35,7 +37,7 @@ class ColumnReading:
     """How one column is read.
 
     Attributes:
-        values: the expression that reads the text column of this name.
+        values: the expression that reads the column of this name.
         form: of a number.
         comma: what the cells by themselves tell of a comma in numbers.
         missing: cells that stand for a missing value, with their rows; empty ones are not counted.
@@ -81,11 +83,13 @@ def read_column(values: "pl.Series", *, habits: Habits, is_text: bool = False, i
     """Decide from all cells of a column what it holds.
 
     Args:
-        values: the cells as text; null where empty.
+        values: the cells as text, null where empty; or decimals, where all of them are.
         habits: of the table.
         is_text: whether it is text whatever the cells look like.
         is_id: whether the cells name somebody: text, in which a word for missing is missing.
     """
+    if values.dtype.is_float():
+        return _decimals(values)
     if not (is_text or is_id or habits.missing) and (found := _plain_numbers(values, habits)) is not None:
         return found
     cells = _different(values)
@@ -106,14 +110,26 @@ def read_column(values: "pl.Series", *, habits: Habits, is_text: bool = False, i
     return _text(values, missing=missing, kept=words, habits=habits)
 
 
+def _decimals(values: "pl.Series") -> ColumnReading:
+    """A column that was read as decimals."""
+    import polars as pl
+
+    n_nan = int(values.is_nan().sum())
+    read = pl.col(values.name).fill_nan(None)
+    return ColumnReading(values.name, "number", read, missing={"NaN": n_nan} if n_nan else {})
+
+
 def _plain_numbers(values: "pl.Series", habits: Habits) -> ColumnReading | None:
     """A column whose cells are all plain numbers, at the cost of a cast; None for any other."""
     import polars as pl
 
-    whole = values.cast(pl.Int64, strict=False)
     n_empty = values.null_count()
     if n_empty == len(values):
         return ColumnReading(values.name, "text", pl.col(values.name), is_filled=False)
+    first = values.head(GLANCE).drop_nulls()
+    if first.cast(pl.Float64, strict=False).null_count():
+        return None  # one cell that is no number is enough, and most such columns show it early
+    whole = values.cast(pl.Int64, strict=False)
     if whole.null_count() == n_empty:
         if values.str.contains(_PADDED).any():
             return None
@@ -192,7 +208,7 @@ def _numbers(
     form, numbers = choice.form, rest.filter(choice.is_number)
     is_plain_whole = numbers["cell"].str.contains(r"^[+\-]?\d+$")
     if numbers.filter(is_plain_whole)["cell"].str.contains(r"^[+\-]?(?:0\d|\d{19,})").any() and is_plain_whole.all():
-        return "leading zeros or very long, so names"
+        return "whole numbers with leading zeros, or too long to count with, are names"
     odd, _ = _parted(rest, ~choice.is_number)
     n_odd = sum(odd.values())
     if n_odd and (n_odd > max(1, MAX_ODD_SHARE * n_rows) or len(numbers) <= FEW_NUMBERS):
@@ -220,7 +236,7 @@ def shown_cells(cells: dict[str, int], *, most: int = 3) -> str:
     >>> shown_cells({"err": 3, "low": 1})
     "'err' and 'low'"
     """
-    names = [repr(cell if len(cell) <= 30 else f"{cell[:30]}...") for cell in list(cells)[:most]]
+    names = [f"'{cell}'" if len(cell) <= SHOWN_CELL else f"'{cell[:SHOWN_CELL]}...'" for cell in list(cells)[:most]]
     more = f" and {len(cells) - most:,} others" if len(cells) > most else ""
     return (", ".join(names) + more) if more or len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
 

@@ -18,6 +18,7 @@ SEPARATORS: Final = (",", ";", "\t", "|", " ")
 SEPARATOR_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 SNIFFED_LINES: Final = 200
 MAX_LINE: Final = 64 << 20
+FOREIGN: Final = (("{", "JSON"), ("[", "JSON"), ("<", "HTML or XML"))
 BLANK: Final = " \t\r\n\ufeff\xa0"
 _SEPARATOR_LINE: Final = re.compile(r'^\ufeff?"?sep=(.)"?\s*$', re.IGNORECASE)
 _NUMBER: Final = re.compile(r"^[+-]?[\d.,]*\d([eE][+-]?\d+)?$")
@@ -69,9 +70,12 @@ def sniff(text: PlainText) -> Dialect:
         raise TableError(f"{text.source}: expected a table with a header, found only empty lines")
     told = _SEPARATOR_LINE.match(lines[n_blank])
     first, separators = (n_blank + 1, (told[1],)) if told else (n_blank, SEPARATORS)
-    found = _best(lines[first:], separators, quote='"')
-    if found.names and all(len(name) > 1 and name[0] == name[-1] == "'" for name in found.names):
-        found = _best(lines[first:], separators, quote="'")
+    start = lines[n_blank].strip(BLANK)
+    for mark, what in FOREIGN:
+        if start.startswith(mark):
+            raise TableError(f"{text.source}: expected a table with a header, found {what}; export it as CSV or Parquet")
+    is_single = len(start) > 2 and start[0] == start[-1] == "'"
+    found = _best(lines[first:], separators, quote="'" if is_single else '"')
     return Dialect(
         separator=found.separator,
         quote=found.quote,

@@ -18,7 +18,7 @@ def notes_of(readings: Sequence[ColumnReading]) -> list[str]:
         for note in item.form.notes:
             found.setdefault(f"{note} in", []).append(item.name)
         for cell, rows in item.missing.items():
-            found.setdefault(f"{cell!r} missing in", []).append(f"{item.name} ({rows:,})")
+            found.setdefault(f"'{cell}' missing in", []).append(f"{item.name} ({rows:,})")
     return [
         *(f"{phrase} {_listed(names)}" for phrase, names in found.items()),
         *(_odd(item) for item in readings if item.odd),
@@ -39,6 +39,5 @@ def _odd(item: ColumnReading) -> str:
 
 
 def _kept(item: ColumnReading) -> str:
-    words = ", ".join(f"{cell!r} ({rows:,})" for cell, rows in item.kept.items())
-    first = next(iter(item.kept))
-    return f"{words} a value of {item.name} (missing with --missing {first!r})"
+    words = ", ".join(f"'{cell}' ({rows:,})" for cell, rows in item.kept.items())
+    return f"{words} kept as a value of {item.name} (--missing makes it missing)"

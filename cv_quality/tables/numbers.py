@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SPACES: Final = " \t\r\n\ufeff\xa0\u202f"
 Comma = Literal["decimal", "thousands"]
 """What a comma in a number means."""
-MAX_ODD_SHARE: Final = 0.05
+MAX_ODD_SHARE: Final = 0.1
 """A column of numbers may have so many cells that are none; they are said, and taken as missing."""
 MISSING_WORDS: Final = frozenset(
     "na n/a n.a. #n/a #na #nv nan -nan none null (null) <na> nil \\n - -- --- – — ? . missing unknown undefined "
@@ -21,9 +21,10 @@ MISSING_WORDS: Final = frozenset(
 ) | {"not available", "no data", "k. a."}
 """What stands for a missing number or id, in small letters; in a column of text these are values."""
 UNITS: Final = frozenset(
-    "% ‰ ns us µs μs ms s sec min h lx lux klx m mm cm km µm μm nm in ft px pt ° deg ° °c c °f k kelvin hz khz mhz ghz "
-    "b kb mb gb kib mib gib bit v mv a ma w mw j db dbm n pa kpa hpa bar g kg mg fps bpm rpm ppm cd nit nits".split()
+    "% ‰ ns us µs μs ms s sec min h lx lux klx m mm cm km µm μm nm in ft px pt ° deg °c °f kelvin hz khz mhz ghz kb mb "
+    "gb kib mib gib bit mv ma mw db dbm pa kpa hpa bar g kg mg fps bpm rpm ppm cd nit nits".split()
 )
+"""Units in small letters; a single letter is one only if it is small: 5G is a name."""
 FEW_NUMBERS: Final = 12
 """Cells as 4G and 5G are names; of more different numbers with one word behind them that word is a unit."""
 _SIGN, _EXPONENT = r"[+\-−]?", r"(?:[eE][+\-−]?\d+)?"
@@ -134,7 +135,7 @@ def _with_unit(cells: "pl.DataFrame", choice: FormChoice) -> FormChoice:
     counted = shown.group_by("unit").agg(pl.col("rows").sum()).sort("rows", "unit", descending=[True, False])
     units, unit = tuple(counted["unit"]), str(counted["unit"][0])
     is_spaced = bool(shown["cell"].str.contains(r"\d[ \u00a0\u202f]").any())
-    is_unit = is_spaced or unit.lower() in UNITS or len(shown) > FEW_NUMBERS
+    is_unit = is_spaced or (unit if len(unit) == 1 else unit.lower()) in UNITS or len(shown) > FEW_NUMBERS
     if not is_unit or counted["rows"][0] < (1 - MAX_ODD_SHARE) * shown["rows"].sum():
         return replace(choice, is_number=cells["rows"] < 0, units=units)
     form = replace(choice.form, unit=unit)

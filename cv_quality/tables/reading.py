@@ -3,9 +3,7 @@
 Text goes through `plain_text`, `dialect` and `columns`; what was understood is said with the rows.
 """
 
-import csv
 import tempfile
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cv_quality.errors import TableError
+from cv_quality.tables.cells import column_names, count_short_lines, write_cells
 from cv_quality.tables.columns import ColumnReading, Habits, as_text, read_column
-from cv_quality.tables.dialect import Dialect, sniff
+from cv_quality.tables.dialect import sniff
 from cv_quality.tables.notes import notes_of
-from cv_quality.tables.plain_text import PlainText, plain_text
+from cv_quality.tables.plain_text import plain_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,15 +81,17 @@ def opened_tables(
         ids, missing: as of `opened_table`.
     """
     with (
-        _opened(before, ids=ids, missing=missing) as old,
-        _opened(after, ids=ids, missing=missing) as new,
+        _opened(before, ids=ids, missing=missing, is_compared=True) as old,
+        _opened(after, ids=ids, missing=missing, is_compared=True) as new,
     ):
         one, other = _alike(old, new), _alike(new, old)
         yield tuple(item if isinstance(item, Table) else item.table() for item in (one, other))
 
 
 @contextmanager
-def _opened(path: Path, *, ids: Collection[str], missing: Sequence[str]) -> "Iterator[Table | _Cells]":
+def _opened(
+    path: Path, *, ids: Collection[str], missing: Sequence[str], is_compared: bool = False
+) -> "Iterator[Table | _Cells]":
     if not path.is_file():
         raise TableError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
     with path.open("rb") as file:
@@ -103,7 +104,7 @@ def _opened(path: Path, *, ids: Collection[str], missing: Sequence[str]) -> "Ite
         return
     # A sink that failed may still be closing its file when the folder goes.
     with tempfile.TemporaryDirectory(prefix="cvq-table-", ignore_cleanup_errors=True) as folder:
-        yield _delimited(path, Path(folder), ids=ids, missing=missing)
+        yield _delimited(path, Path(folder), ids=ids, missing=missing, is_compared=is_compared)
 
 
 @contextmanager
@@ -122,103 +123,23 @@ def _parquet(path: Path, *, missing: Sequence[str]) -> Iterator[Table]:
         raise TableError(f"{path}: not a readable Parquet file: its pages do not fit its columns") from error
 
 
-def _delimited(path: Path, folder: Path, *, ids: Collection[str], missing: Sequence[str]) -> _Cells:
+def _delimited(
+    path: Path, folder: Path, *, ids: Collection[str], missing: Sequence[str], is_compared: bool
+) -> _Cells:
     import polars as pl
 
     text = plain_text(path, folder=folder)
     dialect = sniff(text)
-    names, target = _names(path, dialect), folder / "cells.arrow"
-    try:
-        _as_cells(text.path, target, dialect=dialect, names=names)
-    except (pl.exceptions.PolarsError, OSError):
-        # Slower, but lenient where quotes and blanks are odd, and it knows the line that is broken.
-        rewritten = folder / "rewritten.csv"
-        _rewrite(text, rewritten, dialect=dialect, width=len(names))
-        _as_cells(rewritten, target, dialect=Dialect(first_line=0), names=names)
+    names, target = column_names(path, dialect), folder / "cells.arrow"
+    texts = names if is_compared or missing else ids
+    write_cells(text, target, dialect=dialect, names=names, texts=texts)
     cells = pl.scan_ipc(target)
     habits = Habits(dialect.separator, missing=tuple(missing))
     readings = _readings(cells, habits, ids=ids)
-    cut = _short_lines(text, dialect, names, cells)
-    return _Cells(cells, (*text.notes, *dialect.notes, *cut), habits, readings)
-
-
-def _names(path: Path, dialect: Dialect) -> list[str]:
-    """The names of the columns; one without a name has its place.
-
-    Raises:
-        TableError: two columns have one name.
-    """
-    for name, n in Counter(dialect.names).items():
-        if name and n > 1:
-            places = [str(place) for place, known in enumerate(dialect.names, 1) if known == name]
-            raise TableError(
-                f"{path}: {n} columns are named {name!r}, the {' and the '.join(f'{place}.' for place in places)}: "
-                "which is meant? Rename all but one, or leave them out"
-            )
-    return [name or _unnamed(place, dialect.names) for place, name in enumerate(dialect.names, 1)]
-
-
-def _unnamed(place: int, names: Collection[str]) -> str:
-    name = f"column {place}"
-    while name in names:
-        name += "_"
-    return name
-
-
-def _as_cells(path: Path, target: Path, *, dialect: Dialect, names: Sequence[str]) -> None:
-    """Write the cells as they are, all text; lines in which every cell is empty are passed over."""
-    import polars as pl
-
-    rows = pl.scan_csv(
-        path,
-        has_header=False,
-        skip_lines=dialect.first_line,
-        separator=dialect.separator,
-        quote_char=dialect.quote,
-        eol_char=dialect.end,
-        schema=dict.fromkeys(names, pl.String()),
-        missing_columns="insert",
-        raise_if_empty=False,
-        glob=False,
-    )
-    if len(names) > 1:
-        rows = rows.filter(pl.any_horizontal(pl.all().is_not_null()))
-    rows.sink_ipc(target, maintain_order=True)
-
-
-def _rewrite(text: PlainText, target: Path, *, dialect: Dialect, width: int) -> None:
-    """Write the rows as plain CSV, one cell after the other.
-
-    Raises:
-        TableError: a line has more cells than the header, or a quote is not closed.
-    """
-    with (
-        text.path.open(encoding="utf-8-sig", newline="") as lines,
-        target.open("w", encoding="utf-8", newline="") as sink,
-    ):
-        head = [lines.readline() for _ in range(dialect.first_line)]
-        reader = csv.reader(
-            lines, delimiter=dialect.separator, quotechar=dialect.quote, skipinitialspace=dialect.separator != " "
-        )
-        writer, line = csv.writer(sink), len(head)
-        try:
-            for cells in reader:
-                first, line = line + 1, len(head) + reader.line_num
-                writer.writerow(_fitted(cells, text, width=width, line=first, n_lines=line - first + 1))
-        except csv.Error as error:
-            raise TableError(
-                f"{text.source}: line {line + 1}: expected cells of a CSV table: {error}; is a quote not closed?"
-            ) from error
-
-
-def _fitted(cells: list[str], text: PlainText, *, width: int, line: int, n_lines: int) -> list[str]:
-    while len(cells) > width and not cells[-1].strip():
-        del cells[-1]
-    if len(cells) > width:
-        raise TableError(f"{text.source}: line {line} has {len(cells):,} cells where the header has {width:,}")
-    if n_lines > 1 and len(cells) < width:
-        raise TableError(f"{text.source}: line {line} opens a quote that is not closed where a cell ends; close it")
-    return [*cells, *[""] * (width - len(cells))]
+    is_full = not cells.select(pl.col(names[-1]).is_null().any()).collect().item()
+    n_short = 0 if is_full else count_short_lines(text, dialect)
+    short = f"{n_short:,} line{'' if n_short == 1 else 's'} with fewer cells than the header; those are missing"
+    return _Cells(cells, (*text.notes, *dialect.notes, *([short] if n_short else [])), habits, readings)
 
 
 def _readings(cells: "pl.LazyFrame", habits: Habits, *, ids: Collection[str]) -> dict[str, ColumnReading]:
@@ -238,20 +159,6 @@ def _readings(cells: "pl.LazyFrame", habits: Habits, *, ids: Collection[str]) ->
         name: read(name, known) if item.kind == "number" and item.comma is None else item
         for name, item in found.items()
     }
-
-
-def _short_lines(text: PlainText, dialect: Dialect, names: Sequence[str], cells: "pl.LazyFrame") -> tuple[str, ...]:
-    """Say how many lines have fewer cells than the header; Polars fills them up in silence."""
-    import polars as pl
-
-    last = cells.select(pl.col(names[-1]).is_null().any()).collect().item()
-    if not last or dialect.separator == " ":
-        return ()
-    lines = pl.scan_lines(text.path, name="line").slice(dialect.first_line)
-    marks = pl.col("line").str.count_matches(dialect.separator, literal=True)
-    is_plain = ~pl.col("line").str.contains(dialect.quote, literal=True) & (pl.col("line").str.strip_chars() != "")
-    n = int(lines.select((is_plain & (marks < len(names) - 1)).sum()).collect().item())
-    return (f"{n:,} line{'' if n == 1 else 's'} with fewer cells than the header, which are missing",) if n else ()
 
 
 def _alike(one: "Table | _Cells", other: "Table | _Cells") -> "Table | _Cells":
