@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cv_quality.errors import TableError
-from cv_quality.tables.dialect import Dialect
+from cv_quality.tables.dialect import TextDialect
 from cv_quality.tables.plain_text import PlainText
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LOOKED_AT: Final = 1_000
 _DECIMAL: Final = r"^[+-]?\d+\.\d+$"
 
 
-def column_names(source: Path, dialect: Dialect) -> list[str]:
+def column_names(source: Path, dialect: TextDialect) -> list[str]:
     """Name the columns as the header does; one without a name is named by its place.
 
     Raises:
@@ -38,7 +38,9 @@ def column_names(source: Path, dialect: Dialect) -> list[str]:
     return [name or _unnamed(place, dialect.names) for place, name in enumerate(dialect.names, 1)]
 
 
-def write_cells(text: PlainText, target: Path, *, dialect: Dialect, names: Sequence[str], texts: Collection[str]) -> None:
+def write_cells(
+    text: PlainText, target: Path, *, dialect: TextDialect, names: Sequence[str], texts: Collection[str]
+) -> None:
     """Write the cells of a text to an Arrow file; lines in which every cell is empty are passed over.
 
     Args:
@@ -63,11 +65,11 @@ def write_cells(text: PlainText, target: Path, *, dialect: Dialect, names: Seque
     # Slower, but lenient where quotes and blanks are odd, and it knows the line that is broken.
     rewritten = target.with_suffix(".csv")
     _rewrite(text, rewritten, dialect=dialect, width=len(names))
-    _sink(_scan(rewritten, Dialect(first_line=0), schema), target)
+    _sink(_scan(rewritten, TextDialect(first_line=0), schema), target)
     rewritten.unlink()
 
 
-def count_short_lines(text: PlainText, dialect: Dialect) -> int:
+def count_short_lines(text: PlainText, dialect: TextDialect) -> int:
     """Count the lines with fewer cells than the header, which are read as if the last ones were empty."""
     import polars as pl
 
@@ -85,7 +87,7 @@ def _unnamed(place: int, names: Collection[str]) -> str:
     return name
 
 
-def _scan(path: Path, dialect: Dialect, schema: "dict[str, pl.DataType]") -> "pl.LazyFrame":
+def _scan(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> "pl.LazyFrame":
     import polars as pl
 
     return pl.scan_csv(
@@ -103,7 +105,7 @@ def _scan(path: Path, dialect: Dialect, schema: "dict[str, pl.DataType]") -> "pl
 
 
 def _sink(rows: "pl.LazyFrame", target: Path) -> None:
-    """Write rows, then once more without those that are empty, if there are any: that is rare, and a filter is not free."""
+    """Write rows, and once more without those that are empty, if there are any: that is rare, a filter not free."""
     import polars as pl
 
     rows.sink_ipc(target, maintain_order=True)
@@ -117,7 +119,7 @@ def _sink(rows: "pl.LazyFrame", target: Path) -> None:
         whole.unlink()
 
 
-def _decimals(path: Path, dialect: Dialect, schema: "dict[str, pl.DataType]") -> list[str]:
+def _decimals(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> list[str]:
     """Columns whose first cells are plain decimals, unless a comma in a number shows that points may mean thousands."""
     import polars as pl
 
@@ -127,10 +129,12 @@ def _decimals(path: Path, dialect: Dialect, schema: "dict[str, pl.DataType]") ->
         return []
     if head.select(pl.any_horizontal(pl.all().str.contains(r"^[+-]?[\d.]+,\d+$").any())).item():
         return []
-    return [name for name in head.columns if head[name].count() and head[name].drop_nulls().str.contains(_DECIMAL).all()]
+    return [
+        name for name in head.columns if head[name].count() and head[name].drop_nulls().str.contains(_DECIMAL).all()
+    ]
 
 
-def _rewrite(text: PlainText, target: Path, *, dialect: Dialect, width: int) -> None:
+def _rewrite(text: PlainText, target: Path, *, dialect: TextDialect, width: int) -> None:
     """Write the rows as plain CSV, one after the other."""
     with (
         text.path.open(encoding="utf-8-sig", newline="") as lines,
@@ -139,9 +143,7 @@ def _rewrite(text: PlainText, target: Path, *, dialect: Dialect, width: int) -> 
         for _ in range(dialect.first_line):
             lines.readline()
         skips_blanks = dialect.separator != " "
-        reader = csv.reader(
-            lines, delimiter=dialect.separator, quotechar=dialect.quote, skipinitialspace=skips_blanks
-        )
+        reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, skipinitialspace=skips_blanks)
         writer, line = csv.writer(sink), dialect.first_line + 1
         try:
             for cells in reader:
@@ -158,4 +160,6 @@ def _require_fit(cells: Sequence[str], source: Path, *, width: int, line: int, n
         expected = f"expected a CSV table with a header, or Parquet: {width:,} cells, as the header has"
         raise TableError(f"{source}: line {line}: {expected}, found {len(cells):,}")
     if n_lines > 1 and len(cells) < width:
-        raise TableError(f"{source}: line {line}: expected a CSV table with a header, or Parquet: a quote is not closed")
+        raise TableError(
+            f"{source}: line {line}: expected a CSV table with a header, or Parquet: a quote is not closed"
+        )

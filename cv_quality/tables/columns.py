@@ -12,6 +12,7 @@ from cv_quality.tables.numbers import (
     FEW_NUMBERS,
     MAX_ODD_SHARE,
     MISSING_WORDS,
+    PLAIN,
     SPACES,
     Comma,
     FormChoice,
@@ -29,6 +30,8 @@ SHOWN_CELL: Final = 30
 GLANCE: Final = 100
 LONGEST_WHOLE: Final = 18
 """Whole numbers of so many digits fit 64 bits; longer ones are names."""
+_FLOAT_ID: Final = r"^\d+\.0$"
+"""Ids as 7.0 come from programs that have no whole number beside a missing one."""
 _PADDED: Final = r"^[+\-]?0\d"
 
 
@@ -50,7 +53,7 @@ class ColumnReading:
     name: str
     kind: Kind
     values: "pl.Expr"
-    form: NumberForm = NumberForm()
+    form: NumberForm = PLAIN
     comma: Comma | None = None
     missing: dict[str, int] = field(default_factory=dict)
     odd: dict[str, int] = field(default_factory=dict)
@@ -96,7 +99,8 @@ def read_column(values: "pl.Series", *, habits: Habits, is_text: bool = False, i
     missing, cells = _parted(cells, cells["cell"].is_in(["", *habits.missing]))
     if is_id:
         words, cells = _parted(cells, cells["cell"].str.to_lowercase().is_in(MISSING_WORDS))
-        return _text(values, missing=missing | words, habits=habits, words=words)
+        is_float = not cells.is_empty() and bool(cells["cell"].str.contains(_FLOAT_ID).all())
+        return _text(values, missing=missing | words, habits=habits, words=words, ending=".0" if is_float else "")
     if is_text:
         return _text(values, missing=missing, habits=habits)
     words, rest = _parted(cells, cells["cell"].str.to_lowercase().is_in(MISSING_WORDS))
@@ -176,10 +180,12 @@ def _text(
     words: Collection[str] = (),
     kept: dict[str, int] | None = None,
     doubt: str = "",
+    ending: str = "",
 ) -> ColumnReading:
     import polars as pl
 
     cells = _bare(values.name)
+    cells = cells.str.strip_suffix(ending) if ending else cells
     read = pl.when(~cells.is_in(["", *habits.missing, *words])).then(cells).alias(values.name)
     return ColumnReading(values.name, "text", read, missing=missing, kept=kept or {}, doubt=doubt)
 
@@ -203,7 +209,7 @@ def _numbers(
     if int(rest["rows"].filter(is_near).sum()) * 2 < n_rows:
         return ""
     choice = choose_form(rest, comma=habits.usual_comma)
-    if habits.comma == "decimal" and choice.form == NumberForm() and is_grouped_by_points(rest["cell"]):
+    if habits.comma == "decimal" and choice.form == PLAIN and is_grouped_by_points(rest["cell"]):
         choice = FormChoice(NumberForm(",", "."), choice.is_number)
     form, numbers = choice.form, rest.filter(choice.is_number)
     is_plain_whole = numbers["cell"].str.contains(r"^[+\-]?\d+$")
@@ -216,7 +222,7 @@ def _numbers(
     cells = _bare(values.name)
     cells = pl.when(~cells.is_in([*habits.missing])).then(cells) if habits.missing else cells
     read = form.parse(cells).fill_nan(None)
-    if form == NumberForm() and is_plain_whole.all():
+    if form == PLAIN and is_plain_whole.all():
         read = cells.cast(pl.Int64, strict=False)
     read = read.alias(values.name)
     return ColumnReading(values.name, "number", read, form=form, comma=choice.comma, missing=missing, odd=odd)

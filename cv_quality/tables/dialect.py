@@ -25,7 +25,7 @@ _NUMBER: Final = re.compile(r"^[+-]?[\d.,]*\d([eE][+-]?\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class TextDialect:
     """How a text is split into cells.
 
     Attributes:
@@ -58,7 +58,7 @@ class Dialect:
         return tuple(text for holds, text in found if holds)
 
 
-def sniff(text: PlainText) -> Dialect:
+def sniff(text: PlainText) -> TextDialect:
     """Find the dialect of a delimited text.
 
     Raises:
@@ -73,10 +73,12 @@ def sniff(text: PlainText) -> Dialect:
     start = lines[n_blank].strip(BLANK)
     for mark, what in FOREIGN:
         if start.startswith(mark):
-            raise TableError(f"{text.source}: expected a table with a header, found {what}; export it as CSV or Parquet")
+            raise TableError(
+                f"{text.source}: expected a table with a header, found {what}; export it as CSV or Parquet"
+            )
     is_single = len(start) > 2 and start[0] == start[-1] == "'"
     found = _best(lines[first:], separators, quote="'" if is_single else '"')
-    return Dialect(
+    return TextDialect(
         separator=found.separator,
         quote=found.quote,
         end=end,

@@ -16,13 +16,20 @@ Comma = Literal["decimal", "thousands"]
 MAX_ODD_SHARE: Final = 0.1
 """A column of numbers may have so many cells that are none; they are said, and taken as missing."""
 MISSING_WORDS: Final = frozenset(
-    "na n/a n.a. #n/a #na #nv nan -nan none null (null) <na> nil \\n - -- --- – — ? . missing unknown undefined "
-    "#value! #div/0! #ref! #null! #num! #name? k.a.".split()
-) | {"not available", "no data", "k. a."}
+    [
+        *("na", "n/a", "n.a.", "#n/a", "#na", "#nv", "<na>", "nan", "-nan", "none", "null", "(null)", "nil", "\\n"),
+        *("-", "--", "---", "–", "—", "?", ".", "missing", "unknown", "undefined", "not available", "no data", "k.a."),
+        *("#value!", "#div/0!", "#ref!", "#null!", "#num!", "#name?"),
+    ]
+)
 """What stands for a missing number or id, in small letters; in a column of text these are values."""
 UNITS: Final = frozenset(
-    "% ‰ ns us µs μs ms s sec min h lx lux klx m mm cm km µm μm nm in ft px pt ° deg °c °f kelvin hz khz mhz ghz kb mb "
-    "gb kib mib gib bit mv ma mw db dbm pa kpa hpa bar g kg mg fps bpm rpm ppm cd nit nits".split()
+    [
+        *("%", "‰", "ppm", "°", "deg", "°c", "°f", "kelvin", "g", "kg", "mg", "pa", "kpa", "hpa", "bar", "bit"),
+        *("ns", "us", "µs", "μs", "ms", "s", "sec", "min", "h", "hz", "khz", "mhz", "ghz", "fps", "bpm", "rpm"),
+        *("nm", "um", "µm", "μm", "mm", "cm", "m", "km", "in", "ft", "px", "pt", "lx", "lux", "klx", "cd", "nit"),
+        *("kb", "mb", "gb", "kib", "mib", "gib", "mv", "ma", "mah", "mw", "db", "dbm"),
+    ]
 )
 """Units in small letters; a single letter is one only if it is small: 5G is a name."""
 FEW_NUMBERS: Final = 12
@@ -71,7 +78,7 @@ class NumberForm:
         """Read cells without white space around as float64; null where one is no number of this form."""
         import polars as pl
 
-        if self == NumberForm():
+        if self == PLAIN:
             return cells.str.replace("−", "-", literal=True).cast(pl.Float64, strict=False)
         digits = cells.str.strip_suffix(self.unit).str.strip_chars(SPACES) if self.unit else cells
         if self.group:
@@ -80,6 +87,9 @@ class NumberForm:
             digits = digits.str.replace(",", ".", literal=True)
         numbers = digits.str.replace_all("−", "-", literal=True).cast(pl.Float64, strict=False)
         return pl.when(cells.str.contains(self.pattern)).then(numbers)
+
+
+PLAIN: Final = NumberForm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ def choose_form(cells: "pl.DataFrame", *, comma: Comma) -> FormChoice:
     form = max(rows, key=lambda item: rows[item])
     decimal, thousands = rows.get(NumberForm(","), 0), rows.get(NumberForm(".", ","), 0)
     told: Comma | None = None
-    if form != NumberForm() and decimal != thousands:
+    if form != PLAIN and decimal != thousands:
         told = "decimal" if form.decimal == "," else "thousands" if form.group == "," else None
     return _with_unit(cells, FormChoice(form, fits[form], told))
 
@@ -119,9 +129,9 @@ def _forms(cells: "pl.Series", *, comma: Comma) -> list[NumberForm]:
     """The forms that the marks in the cells allow, the likelier ones first."""
     marks = {mark for mark, pattern in _GROUPS.items() if mark and cells.str.contains(pattern).any()}
     either = [NumberForm(","), NumberForm(".", ",")]
-    found = [NumberForm(), *(either if comma == "decimal" else either[::-1]), NumberForm(",", ".")]
+    found = [PLAIN, *(either if comma == "decimal" else either[::-1]), NumberForm(",", ".")]
     found += [NumberForm(decimal, group) for group in (" ", "'") for decimal in (".", ",")]
-    return [form for form in found if {form.decimal, form.group} - {"", "."} <= marks and (form.group in marks or not form.group)]
+    return [form for form in found if {form.decimal, form.group} - {"", "."} <= marks and form.group in {"", *marks}]
 
 
 def _with_unit(cells: "pl.DataFrame", choice: FormChoice) -> FormChoice:

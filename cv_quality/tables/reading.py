@@ -24,7 +24,7 @@ PARQUET_MAGIC: Final = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class OpenedTable:
     """A table as it is read.
 
     Attributes:
@@ -45,21 +45,19 @@ class _Cells:
     habits: Habits
     readings: Mapping[str, ColumnReading] = field(default_factory=dict)
 
-    def table(self) -> Table:
+    def table(self) -> OpenedTable:
         rows = self.cells.select(item.values.alias(item.name) for item in self.readings.values())
-        return Table(rows, (*self.notes, *notes_of([*self.readings.values()])))
+        return OpenedTable(rows, (*self.notes, *notes_of([*self.readings.values()])))
 
 
 @contextmanager
-def opened_table(
-    path: Path, *, ids: Collection[str] = (), missing: Sequence[str] = ()
-) -> Iterator[Table]:
+def opened_table(path: Path, *, ids: Collection[str] = (), missing: Sequence[str] = ()) -> Iterator[OpenedTable]:
     """Open the table in a delimited text or Parquet file, told apart by content, whatever the file is called.
 
     Text is rewritten in a temporary folder first, in bounded memory, so that columns can be read alone.
 
     Args:
-        path: the file; text may be compressed (`plain_text`) and written in any `Dialect`.
+        path: the file; text may be compressed (`plain_text`) and written in any `TextDialect`.
         ids: columns that name somebody: their text counts, so that "7" and "07" are two.
         missing: what stands for a missing value beside the usual words, in every column.
 
@@ -67,13 +65,13 @@ def opened_table(
         TableError: no such file, an empty or damaged one, two columns of one name, a line that does not fit the others.
     """
     with _opened(path, ids=ids, missing=missing) as table:
-        yield table if isinstance(table, Table) else table.table()
+        yield table if isinstance(table, OpenedTable) else table.table()
 
 
 @contextmanager
 def opened_tables(
     before: Path, after: Path, *, ids: Collection[str] = (), missing: Sequence[str] = ()
-) -> Iterator[tuple[Table, Table]]:
+) -> Iterator[tuple[OpenedTable, OpenedTable]]:
     """Open two tables that are compared: what is text in one of them is text in both.
 
     Args:
@@ -85,13 +83,13 @@ def opened_tables(
         _opened(after, ids=ids, missing=missing, is_compared=True) as new,
     ):
         one, other = _alike(old, new), _alike(new, old)
-        yield tuple(item if isinstance(item, Table) else item.table() for item in (one, other))
+        yield tuple(item if isinstance(item, OpenedTable) else item.table() for item in (one, other))
 
 
 @contextmanager
 def _opened(
     path: Path, *, ids: Collection[str], missing: Sequence[str], is_compared: bool = False
-) -> "Iterator[Table | _Cells]":
+) -> "Iterator[OpenedTable | _Cells]":
     if not path.is_file():
         raise TableError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
     with path.open("rb") as file:
@@ -108,7 +106,7 @@ def _opened(
 
 
 @contextmanager
-def _parquet(path: Path, *, missing: Sequence[str]) -> Iterator[Table]:
+def _parquet(path: Path, *, missing: Sequence[str]) -> Iterator[OpenedTable]:
     import polars as pl
 
     try:
@@ -116,16 +114,14 @@ def _parquet(path: Path, *, missing: Sequence[str]) -> Iterator[Table]:
         if missing:
             texts = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
             rows = rows.with_columns(pl.when(~texts.is_in(missing)).then(texts))
-        yield Table(rows)
+        yield OpenedTable(rows)
     except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, OSError) as error:
         raise TableError(f"{path}: not a readable Parquet file: {error}") from error
     except pl.exceptions.PanicException as error:  # Polars asserts what a sound file holds; no subclass of Exception
         raise TableError(f"{path}: not a readable Parquet file: its pages do not fit its columns") from error
 
 
-def _delimited(
-    path: Path, folder: Path, *, ids: Collection[str], missing: Sequence[str], is_compared: bool
-) -> _Cells:
+def _delimited(path: Path, folder: Path, *, ids: Collection[str], missing: Sequence[str], is_compared: bool) -> _Cells:
     import polars as pl
 
     text = plain_text(path, folder=folder)
@@ -161,13 +157,13 @@ def _readings(cells: "pl.LazyFrame", habits: Habits, *, ids: Collection[str]) ->
     }
 
 
-def _alike(one: "Table | _Cells", other: "Table | _Cells") -> "Table | _Cells":
+def _alike(one: "OpenedTable | _Cells", other: "OpenedTable | _Cells") -> "OpenedTable | _Cells":
     """Read as text what is text in the other table and only looks like numbers in this one."""
     import polars as pl
 
-    if isinstance(one, Table):
+    if isinstance(one, OpenedTable):
         return one
-    if isinstance(other, Table):
+    if isinstance(other, OpenedTable):
         schema = other.rows.collect_schema()
         texts = {name for name, kind in schema.items() if kind in (pl.String, pl.Categorical, pl.Enum)}
     else:

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cv_quality.error_analysis.reading import opened_table
-from cv_quality.errors import SliceError
+from cv_quality.tables.reading import opened_table
+from cv_quality.errors import TableError
 
 TABLE = pl.DataFrame(
     {
@@ -42,7 +42,7 @@ PAGES_THAT_DO_NOT_FIT = (
 
 def read(path: Path) -> pl.DataFrame:
     with opened_table(path) as lines:
-        return lines.collect()
+        return lines.rows.collect()
 
 
 def written(folder: Path, text: str | bytes, name: str = "table.csv") -> Path:
@@ -123,26 +123,26 @@ def test_nan_as_python_writes_it_leaves_its_column_numbers(tmp_path: Path) -> No
 )
 def test_a_file_that_is_no_table_is_refused_with_its_name(tmp_path: Path, content: bytes, message: str) -> None:
     path = written(tmp_path, content)
-    with pytest.raises(SliceError, match=f"{path}: {message}"):
+    with pytest.raises(TableError, match=f"{path}: {message}"):
         read(path)
 
 
 def test_a_parquet_file_cut_off_is_refused(tmp_path: Path) -> None:
     TABLE.write_parquet(tmp_path / "whole.parquet")
     whole = (tmp_path / "whole.parquet").read_bytes()
-    with pytest.raises(SliceError, match="not a readable Parquet file"):
+    with pytest.raises(TableError, match="not a readable Parquet file"):
         read(written(tmp_path, whole[: len(whole) // 2], "cut.parquet"))
 
 
 def test_a_parquet_file_that_makes_polars_panic_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, base64.b64decode(PAGES_THAT_DO_NOT_FIT), "panic.parquet")
-    with pytest.raises(SliceError, match="not a readable Parquet file"):
+    with pytest.raises(TableError, match="not a readable Parquet file"):
         read(path)
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path, told in ((tmp_path / "nowhere.csv", "no such file"), (tmp_path, "is a folder; name a file in it")):
-        with pytest.raises(SliceError, match=f"{path}: {told}"):
+        with pytest.raises(TableError, match=f"{path}: {told}"):
             read(path)
 
 
@@ -153,7 +153,7 @@ def test_nothing_is_left_behind_and_the_file_is_not_touched(tmp_path: Path, monk
     before = path.read_bytes()
     with opened_table(path):
         assert list(scratch.iterdir()) != []
-    with pytest.raises(SliceError):
+    with pytest.raises(TableError):
         read(written(tmp_path, "x,failed\n1,0,3\n", "broken.csv"))
     assert list(scratch.iterdir()) == []
     assert path.read_bytes() == before
