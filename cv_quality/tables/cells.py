@@ -56,7 +56,7 @@ def write_cells(
 
     schema: dict[str, pl.DataType] = dict.fromkeys(names, pl.String())
     decimals = [name for name in _decimals(text.path, dialect, schema) if name not in texts]
-    for floats in (decimals, []) if decimals else ([],):
+    for floats in () if dialect.has_spaces else (decimals, []) if decimals else ([],):
         try:
             _sink(_scan(text.path, dialect, {**schema, **dict.fromkeys(floats, pl.Float64())}), target)
             return

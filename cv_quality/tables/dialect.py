@@ -33,7 +33,8 @@ class TextDialect:
         lines_above: how many lines stand above the header.
         first_line: the line of the first row, counted from 0.
         names: the header, without white space around the names; "" for a column without one.
-        has_row_names: whether rows begin with a cell that the header does not name, as R writes them.
+        has_row_names: whether rows begin with a number of theirs that the header does not name, as R writes them.
+        has_spaces: whether white space stands between a separator and a quote, which only `csv` understands.
     """
 
     separator: str = ","
@@ -43,6 +44,7 @@ class TextDialect:
     first_line: int = 1
     names: tuple[str, ...] = ()
     has_row_names: bool = False
+    has_spaces: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -78,6 +80,8 @@ def sniff(text: PlainText) -> TextDialect:
             )
     is_single = len(start) > 2 and start[0] == start[-1] == "'"
     found = _best(lines[first:], separators, quote="'" if is_single else '"')
+    if not found.names:
+        raise TableError(f"{text.source}: expected a CSV table with a header, or Parquet, found lines that are neither")
     return TextDialect(
         separator=found.separator,
         quote=found.quote,
@@ -86,6 +90,7 @@ def sniff(text: PlainText) -> TextDialect:
         first_line=first + found.end,
         names=found.names,
         has_row_names=found.has_row_names,
+        has_spaces=found.separator != " " and any(f"{found.separator} {found.quote}" in line for line in lines),
     )
 
 
@@ -99,7 +104,7 @@ def _first_lines(text: PlainText) -> tuple[list[str], str]:
         raw = [line for _ in range(SNIFFED_LINES) if (line := stream.readline(MAX_LINE + 1))]
     if any(len(line) > MAX_LINE for line in raw):
         raise TableError(f"{text.source}: a line of more than {MAX_LINE:,} bytes; is this a table?")
-    return [line.decode("utf-8", "replace") for line in raw], end
+    return [line.decode("utf-8", "replace").rstrip("\r\n").replace("\r", " ") + "\n" for line in raw], end
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +153,11 @@ def _candidate(lines: Sequence[str], separator: str, quote: str) -> _Candidate |
     if len(first) == width - 1 and below and not any(_NUMBER.match(name) for name in first):
         if all(not cells[-1].strip(BLANK) for cells in below if len(cells) == width):
             return _Candidate(separator, quote, _stripped([*first, ""]), line, end, 1.0)
-        if len({cells[0] for cells in below}) == len(below):
+        if [cells[0] for cells in below] == [str(number) for number in range(1, len(below) + 1)] and len(below) > 1:
             return _Candidate(separator, quote, _stripped(["", *first]), line, end, 1.0, has_row_names=True)
     header = next((index for index, (_, _, cells) in enumerate(rows) if not _is_title(cells, width)), 0)
+    if any(_NUMBER.match(name.strip(BLANK)) for name in rows[header][2]):
+        header = 0  # a number is no name: what is above it is a header of another width
     (line, end, names), below = rows[header], [cells for _, _, cells in rows[header + 1 :]]
     share = sum(len(cells) == len(names) for cells in below) / len(below) if below else 1.0
     return _Candidate(separator, quote, _stripped(names), line, end, share)
