@@ -82,36 +82,33 @@ class Habits:
         return self.comma or ("thousands" if self.separator == "," else "decimal")
 
 
-def read_column(values: "pl.Series", *, habits: Habits, is_text: bool = False, is_id: bool = False) -> ColumnReading:
+def read_column(values: "pl.Series", *, habits: Habits, is_id: bool = False) -> ColumnReading:
     """Decide from all cells of a column what it holds.
 
     Args:
         values: the cells as text, null where empty; or decimals, where all of them are.
         habits: of the table.
-        is_text: whether it is text whatever the cells look like.
         is_id: whether the cells name somebody: text, in which a word for missing is missing.
     """
     if values.dtype.is_float():
         return _decimals(values)
-    if not (is_text or is_id or habits.missing) and (found := _plain_numbers(values, habits)) is not None:
-        return found
+    if not (is_id or habits.missing) and (plain := _plain_numbers(values, habits)) is not None:
+        return plain
     cells = _different(values)
     missing, cells = _parted(cells, cells["cell"].is_in(["", *habits.missing]))
     if is_id:
         words, cells = _parted(cells, cells["cell"].str.to_lowercase().is_in(MISSING_WORDS))
         is_float = not cells.is_empty() and bool(cells["cell"].str.contains(_FLOAT_ID).all())
-        return _text(values, missing=missing | words, habits=habits, words=words, ending=".0" if is_float else "")
-    if is_text:
-        return _text(values, missing=missing, habits=habits)
+        return _text(values.name, missing=missing | words, habits=habits, words=words, ending=".0" if is_float else "")
     words, rest = _parted(cells, cells["cell"].str.to_lowercase().is_in(MISSING_WORDS))
-    if not rest.is_empty():
-        if rest["cell"].str.to_lowercase().is_in(FLAGS).all():
-            return ColumnReading(values.name, "flag", _flags(values.name, habits), missing=missing | words)
-        found = _numbers(values, rest, missing=missing | words, habits=habits)
-        if isinstance(found, ColumnReading):
-            return found
-        return _text(values, missing=missing, kept=words, habits=habits, doubt=found)
-    return _text(values, missing=missing, kept=words, habits=habits)
+    if rest.is_empty():
+        return _text(values.name, missing=missing, kept=words, habits=habits)
+    if rest["cell"].str.to_lowercase().is_in(FLAGS).all():
+        return ColumnReading(values.name, "flag", _flags(values.name, habits), missing=missing | words)
+    numbers = _numbers(values, rest, missing=missing | words, habits=habits)
+    if isinstance(numbers, ColumnReading):
+        return numbers
+    return _text(values.name, missing=missing, kept=words, habits=habits, doubt=numbers)
 
 
 def _decimals(values: "pl.Series") -> ColumnReading:
@@ -173,7 +170,7 @@ def _bare(name: str) -> "pl.Expr":
 
 
 def _text(
-    values: "pl.Series",
+    name: str,
     *,
     missing: dict[str, int],
     habits: Habits,
@@ -184,10 +181,10 @@ def _text(
 ) -> ColumnReading:
     import polars as pl
 
-    cells = _bare(values.name)
+    cells = _bare(name)
     cells = cells.str.strip_suffix(ending) if ending else cells
-    read = pl.when(~cells.is_in(["", *habits.missing, *words])).then(cells).alias(values.name)
-    return ColumnReading(values.name, "text", read, missing=missing, kept=kept or {}, doubt=doubt)
+    read = pl.when(~cells.is_in(["", *habits.missing, *words])).then(cells).alias(name)
+    return ColumnReading(name, "text", read, missing=missing, kept=kept or {}, doubt=doubt)
 
 
 def _flags(name: str, habits: Habits) -> "pl.Expr":
@@ -249,6 +246,4 @@ def shown_cells(cells: dict[str, int], *, most: int = 3) -> str:
 
 def as_text(reading: ColumnReading, *, habits: Habits, because: str) -> ColumnReading:
     """Read a column as text after all."""
-    import polars as pl
-
-    return _text(pl.Series(reading.name, [], pl.String), missing={}, habits=habits, doubt=because)
+    return _text(reading.name, missing={}, habits=habits, doubt=because)

@@ -146,7 +146,7 @@ def _with_unit(cells: "pl.DataFrame", choice: FormChoice) -> FormChoice:
     units, unit = tuple(counted["unit"]), str(counted["unit"][0])
     is_spaced = bool(shown["cell"].str.contains(r"\d[ \u00a0\u202f]").any())
     is_unit = is_spaced or (unit if len(unit) == 1 else unit.lower()) in UNITS or len(shown) > FEW_NUMBERS
-    if not is_unit or counted["rows"][0] < (1 - MAX_ODD_SHARE) * shown["rows"].sum():
+    if not is_unit or counted["rows"][0] < (1 - MAX_ODD_SHARE) * int(shown["rows"].sum()):
         return replace(choice, is_number=cells["rows"] < 0, units=units)
     form = replace(choice.form, unit=unit)
     return replace(choice, form=form, is_number=cells["cell"].str.contains(form.pattern), units=(unit,))

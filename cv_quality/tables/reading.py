@@ -45,10 +45,6 @@ class _Cells:
     habits: Habits
     readings: Mapping[str, ColumnReading] = field(default_factory=dict)
 
-    def table(self) -> OpenedTable:
-        rows = self.cells.select(item.values.alias(item.name) for item in self.readings.values())
-        return OpenedTable(rows, (*self.notes, *notes_of([*self.readings.values()])))
-
 
 @contextmanager
 def opened_table(path: Path, *, ids: Collection[str] = (), missing: Sequence[str] = ()) -> Iterator[OpenedTable]:
@@ -65,7 +61,7 @@ def opened_table(path: Path, *, ids: Collection[str] = (), missing: Sequence[str
         TableError: no such file, an empty or damaged one, two columns of one name, a line that does not fit the others.
     """
     with _opened(path, ids=ids, missing=missing) as table:
-        yield table if isinstance(table, OpenedTable) else table.table()
+        yield _typed(table)
 
 
 @contextmanager
@@ -82,8 +78,7 @@ def opened_tables(
         _opened(before, ids=ids, missing=missing, is_compared=True) as old,
         _opened(after, ids=ids, missing=missing, is_compared=True) as new,
     ):
-        one, other = _alike(old, new), _alike(new, old)
-        yield tuple(item if isinstance(item, OpenedTable) else item.table() for item in (one, other))
+        yield _typed(_alike(old, new)), _typed(_alike(new, old))
 
 
 @contextmanager
@@ -155,6 +150,14 @@ def _readings(cells: "pl.LazyFrame", habits: Habits, *, ids: Collection[str]) ->
         name: read(name, known) if item.kind == "number" and item.comma is None else item
         for name, item in found.items()
     }
+
+
+def _typed(table: "OpenedTable | _Cells") -> OpenedTable:
+    if isinstance(table, OpenedTable):
+        return table
+    readings = list(table.readings.values())
+    rows = table.cells.select(item.values.alias(item.name) for item in readings)
+    return OpenedTable(rows, (*table.notes, *notes_of(readings)))
 
 
 def _alike(one: "OpenedTable | _Cells", other: "OpenedTable | _Cells") -> "OpenedTable | _Cells":
