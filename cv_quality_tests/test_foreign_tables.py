@@ -117,7 +117,8 @@ def test_signs_are_refused_until_it_is_said_which_fails(tmp_path: Path) -> None:
     refused = cvq("slices", file, *NAMES)
     assert refused.exit_code == 1
     assert '--failed-when "failed=1"' in refused.stderr
-    found = document(cvq("slices", file, "--failed-when", "failed=1", "--subject", "subject", "--json"))
+    said = ("--failed-when", "failed=1", "--exclude", "failed")
+    found = document(cvq("slices", file, *said, "--subject", "subject", "--json"))
     assert found["n_failures"] == attempts()["failed"].sum()
     assert len(conditions(found)) == 1
 
@@ -153,8 +154,10 @@ def test_two_tables_pair_people_by_text_though_one_id_is_no_number(tmp_path: Pat
 def test_columns_that_two_tables_do_not_share_are_printed_with_the_reason(tmp_path: Path) -> None:
     files = [written(tmp_path, attempts().with_columns(site=pl.lit("x")).write_csv(), "before.csv")]
     files.append(written(tmp_path, attempts(seed=3).drop("region").write_csv(), "after.csv"))
-    told = cvq("attribute", *files, "--outcome", "failed")
+    page = tmp_path / "change.html"
+    told = cvq("attribute", *files, "--outcome", "failed", "--report", str(page))
     assert "Not searched: region, site (only in the table 'before')" in told.stdout
+    assert "only in the table &#39;before&#39;" in page.read_text()
 
 
 def newcomer() -> pl.DataFrame:

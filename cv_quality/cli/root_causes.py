@@ -85,6 +85,9 @@ def slices(
 ) -> None:
     """Find the slices of a TABLE (CSV or Parquet) that fail more than the rest.
 
+    A CSV may be written in any dialect; what was understood (separator, encoding, decimal comma, units, what was taken
+    as missing) is said before the search. Two values that do not say plainly which of them is a failure are asked for.
+
     A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
     subjects propose slices, the other half confirm them, and the other way round, on five splits of the subjects
     (three are enough where they confirm the same slices in the same words); what is printed held in most of them on
@@ -95,6 +98,7 @@ def slices(
     \b
       cvq slices attempts.parquet --outcome failed --subject subject_id
       cvq slices attempts.csv --outcome failed --subject subject_id --columns light,lens,eyewear --report why.html
+      cvq slices log.csv.gz --failed-when result=REJECT,TIMEOUT --subject subject_id --missing unknown
       cvq slices frames.csv --outcome error_px --json
     """
     from cv_quality.error_analysis.discovery import find_slices
@@ -110,7 +114,7 @@ def slices(
             outcome=read.name,
             subject=subject,
             columns=_names(columns, known) or None,
-            exclude=_names(exclude, known),
+            exclude=[name for name in _names(exclude, known) if name not in read.columns],
             keep=_names(keep, known),
             seed=seed,
             threads=Settings.from_environment().threads,
@@ -171,6 +175,7 @@ def attribute(
 
     \b
       cvq attribute build-1.parquet build-2.parquet --outcome failed --subject subject_id
+      cvq attribute before.csv after.csv --failed-when "result!=OK" --subject subject_id
     """
     from cv_quality.error_analysis.attribution import attribute_tables
     from cv_quality.tables.reading import opened_tables
@@ -193,7 +198,7 @@ def attribute(
             outcome=read.name,
             subject=subject,
             columns=_names(columns, known) or None,
-            exclude=_names(exclude, known),
+            exclude=[name for name in _names(exclude, known) if name not in read.columns],
             keep=_names(keep, known),
             seed=seed,
         )

@@ -37,11 +37,13 @@ class OutcomeReading:
         tables: the rows, without the columns that a condition speaks of.
         name: of the outcome among their columns.
         notes: what was taken for a failure, for people; nothing where it is true, 1 or a loss.
+        columns: of which conditions speak; they are no longer among the rows.
     """
 
     tables: "tuple[pl.LazyFrame, ...]"
     name: str
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +70,18 @@ def outcome_of_conditions(tables: "Sequence[pl.LazyFrame]", conditions: Sequence
     """
     import polars as pl
 
-    names = tables[0].collect_schema().names()
     parsed = [_condition(text, tables) for text in conditions]
     name = " or ".join(condition.words for condition in parsed)
-    columns = list(dict.fromkeys(condition.column for condition in parsed))
-    kept = [item for item in names if item not in columns]
+    columns = tuple(dict.fromkeys(condition.column for condition in parsed))
     found = []
     for table in tables:
         schema = table.collect_schema()
-        holds = pl.any_horizontal([_holds(condition, schema[condition.column]) for condition in parsed])
         rest = [item for item in schema if item not in columns]
+        if name in rest:
+            raise TableError(f"expected no column {name!r}, which names the outcome, found one: rename it")
+        holds = pl.any_horizontal([_holds(condition, schema[condition.column]) for condition in parsed])
         found.append(table.select(*rest, holds.alias(name)))
-    if name in kept:
-        raise TableError(f"the table has a column {name!r} already; rename it")
-    return OutcomeReading(tuple(found), name, (f"a row fails where {name}",))
+    return OutcomeReading(tuple(found), name, (f"a row fails where {name}",), columns)
 
 
 def outcome_of_column(tables: "Sequence[pl.LazyFrame]", name: str) -> OutcomeReading:

@@ -134,11 +134,13 @@ def _encoding(source: Path, start: bytes) -> tuple[str | None, str]:
 
 
 def _is_utf8(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder, is_between = codecs.getincrementaldecoder("utf-8")(), True
     with path.open("rb") as stream:
         try:
             while chunk := stream.read(CHUNK):
-                decoder.decode(chunk)
+                if not (is_between and chunk.isascii()):  # most files hold nothing else, and this costs nothing
+                    decoder.decode(chunk)
+                    is_between = not decoder.getstate()[0]
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return False
