@@ -96,32 +96,31 @@ def outcome_of_column(tables: "Sequence[pl.LazyFrame]", name: str) -> OutcomeRea
     """
     import polars as pl
 
-    if any(name not in table.collect_schema() for table in tables):
-        return OutcomeReading(tuple(tables), name)
+    as_it_is = OutcomeReading(tuple(tables), name)
+    if any(name not in table.collect_schema() or table.collect_schema()[name].is_nested() for table in tables):
+        return as_it_is
     counts = [_counted(table, name) for table in tables]
-    words = {str(cell).lower() for counted in counts for cell in counted[name].drop_nulls()}
     is_text = any(not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)) for kind in _kinds(tables, name))
-    if words <= YES | NO:
-        if words and _GOOD_NAME.search(name) and not _BAD_NAME.search(name):
-            expected = "true or 1 where a row failed, but its name says the contrary"
-            raise TableError(_unclear(name, counts, expected=expected))
-        fails, passes = YES, NO
-    elif words <= FAILS | PASSES:
-        fails, passes = FAILS, PASSES
-    elif is_text:
-        expected = "true and false, 0 and 1, yes and no, pass and fail, or a loss as a number"
+    if not is_text and any(len(counted) > MAX_CODES for counted in counts):
+        return as_it_is
+    cells = {str(cell) for counted in counts for cell in counted[name].head(MAX_VALUES).drop_nulls()}
+    words = {cell.lower() for cell in cells}
+    fails = YES if words <= YES | NO else FAILS if words <= FAILS | PASSES else None
+    if fails is YES and words and _GOOD_NAME.search(name) and not _BAD_NAME.search(name):
+        expected = "true or 1 where a row failed, but its name says the contrary"
         raise TableError(_unclear(name, counts, expected=expected))
-    else:
+    if not is_text:
         for counted in counts:
             _require_loss(name, counted)
-        return OutcomeReading(tuple(tables), name)
-    if not is_text:
-        return OutcomeReading(tuple(tables), name)
-    cells = pl.col(name).cast(pl.String).str.to_lowercase()
-    flags = pl.when(cells.is_in(fails | passes)).then(cells.is_in(fails)).alias(name)
-    said = sorted({str(cell) for counted in counts for cell in counted[name] if str(cell).lower() in fails})
-    note = f"a row fails where {name} is {' or '.join(said) or 'a word for failing, which none is'}"
-    return OutcomeReading(tuple(table.with_columns(flags) for table in tables), name, (note,))
+        return as_it_is
+    if fails is None:
+        expected = "true and false, 0 and 1, yes and no, pass and fail, or a loss as a number"
+        raise TableError(_unclear(name, counts, expected=expected))
+    text = pl.col(name).cast(pl.String).str.to_lowercase()
+    flags = pl.when(text.is_not_null()).then(text.is_in(fails)).alias(name)
+    failing = sorted(cell for cell in cells if cell.lower() in fails)
+    said = f"a row fails where {name} is {' or '.join(failing)}" if failing else f"no {name} says that a row fails"
+    return OutcomeReading(tuple(table.with_columns(flags) for table in tables), name, (said,))
 
 
 def _kinds(tables: "Sequence[pl.LazyFrame]", name: str) -> "list[pl.DataType]":
