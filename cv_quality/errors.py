@@ -114,6 +114,10 @@ class ScoreFileError(CvQualityError):
         self.line = line
 
 
+class TableError(CvQualityError):
+    """A table of any origin cannot be read, or what it says is not clear enough to be searched."""
+
+
 class SliceError(CvQualityError):
     """A slice is malformed, or a table cannot be searched for slices, attributed or explained."""
 

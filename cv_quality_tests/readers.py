@@ -296,17 +296,19 @@ def _table_seeds() -> list[bytes]:
     parquet = io.BytesIO()
     frame.write_parquet(parquet)
     text = frame.write_csv().encode()
-    return [text, text.replace(b",", b";"), text.replace(b",", b"\t"), parquet.getvalue(), zstd(text)]
+    odd = b'sep=;\n"a";b\n"1,5";N/A\n2 ms;\xe4\n'
+    separated = [text.replace(b",", mark) for mark in (b";", b"\t")]
+    return [text, *separated, parquet.getvalue(), zstd(text), odd, text.decode().encode("utf-16")]
 
 
 def _read_table(data: bytes, folder: Path) -> None:
-    from cv_quality.error_analysis.reading import opened_table
+    from cv_quality.tables.reading import opened_table
 
     path = folder / "table"
     path.write_bytes(data)
     with opened_table(path) as table:
-        for name in table.collect_schema().names():
-            table.select(name).collect()
+        for name in table.rows.collect_schema().names():
+            table.rows.select(name).collect()
 
 
 def _archive_seeds() -> list[bytes]:

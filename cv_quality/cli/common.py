@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cv_quality.cli.progress import lines_without_terminal
-from cv_quality.errors import SliceError, StoreError
+from cv_quality.errors import SliceError, StoreError, TableError
 from cv_quality.settings import Settings
 from cv_quality.text import figures, lines_of, visible, visible_lines
 
@@ -111,9 +111,9 @@ def naming(*tables: Path) -> Iterator[None]:
     """Name the tables in an error about what they hold."""
     try:
         yield
-    except SliceError as error:
+    except (SliceError, TableError) as error:
         names = " and ".join(map(str, tables))
-        raise SliceError(
+        raise type(error)(
             str(error) if any(str(table) in str(error) for table in tables) else f"{names}: {error}"
         ) from error
 

@@ -1,7 +1,8 @@
 """Commands that search any table for root causes: its slices, and what a change between two tables is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +19,28 @@ from cv_quality.cli.common import (
 )
 from cv_quality.settings import Settings
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cv_quality.tables.outcomes import OutcomeReading
+
 TABLE = click.Path(path_type=Path)
 OUTCOME = click.option(
-    "--outcome", required=True, metavar="COL", help="True or 1 where a row failed, or a loss as a number."
+    "--outcome",
+    metavar="COL",
+    help="True, 1, yes or FAIL where a row failed, or a loss as a number. This or --failed-when.",
+)
+FAILED_WHEN = click.option(
+    "--failed-when",
+    multiple=True,
+    metavar="COL=VALUE[,VALUE...]",
+    help='Which rows failed, as "result=REJECT" or "result!=OK"; repeatable, any of them fails.',
+)
+MISSING = click.option(
+    "--missing",
+    multiple=True,
+    metavar="TOKEN",
+    help="A cell that means missing, in every column; repeatable. N/A, None, - and the like are missing in numbers.",
 )
 SUBJECT = click.option("--subject", metavar="COL", help="Whose row it is; rows of one subject are not independent.")
 COLUMNS = click.option(
@@ -41,25 +61,32 @@ SEED = click.IntRange(min=0)
 @click.command()
 @click.argument("table", type=TABLE)
 @OUTCOME
+@FAILED_WHEN
 @SUBJECT
 @COLUMNS
 @EXCLUDE
 @KEEP
+@MISSING
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the split of the subjects.")
 @click.option("--report", type=PAGE, help="Write an HTML page of what was found.")
 @JSON
 def slices(
     table: Path,
-    outcome: str,
+    outcome: str | None,
+    failed_when: Sequence[str],
     subject: str | None,
     columns: Sequence[str],
     exclude: Sequence[str],
     keep: Sequence[str],
+    missing: Sequence[str],
     seed: int,
     report: Path | None,
     as_json: bool,
 ) -> None:
     """Find the slices of a TABLE (CSV or Parquet) that fail more than the rest.
+
+    A CSV may be written in any dialect; what was understood (separator, encoding, decimal comma, units, what was taken
+    as missing) is said before the search. Two values that do not say plainly which of them is a failure are asked for.
 
     A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
     subjects propose slices, the other half confirm them, and the other way round, on five splits of the subjects
@@ -71,19 +98,23 @@ def slices(
     \b
       cvq slices attempts.parquet --outcome failed --subject subject_id
       cvq slices attempts.csv --outcome failed --subject subject_id --columns light,lens,eyewear --report why.html
+      cvq slices log.csv.gz --failed-when result=REJECT,TIMEOUT --subject subject_id --missing unknown
       cvq slices frames.csv --outcome error_px --json
     """
     from cv_quality.error_analysis.discovery import find_slices
-    from cv_quality.error_analysis.reading import opened_table
+    from cv_quality.tables.reading import opened_table
 
-    with naming(table), opened_table(table) as rows, endless_bar("searching for slices"):
-        known = rows.collect_schema().names()
+    ids = [subject] if subject else []
+    with naming(table), endless_bar("searching for slices"), opened_table(table, ids=ids, missing=missing) as opened:
+        read = _outcome([opened.rows], outcome, failed_when)
+        reading = _say_reading(table, [*opened.notes, *read.notes])
+        known = read.tables[0].collect_schema().names()
         found = find_slices(
-            rows,
-            outcome=outcome,
+            read.tables[0],
+            outcome=read.name,
             subject=subject,
             columns=_names(columns, known) or None,
-            exclude=_names(exclude, known),
+            exclude=[name for name in _names(exclude, known) if name not in read.columns],
             keep=_names(keep, known),
             seed=seed,
             threads=Settings.from_environment().threads,
@@ -94,15 +125,16 @@ def slices(
 
         made = of_files([table], command=command_line())
         with writing(report):
-            write_slices_report(found, title=table.name, provenance=made, target=report)
+            write_slices_report(found, title=table.name, reading=reading, provenance=made, target=report)
     if as_json:
-        print_document(found.to_dict())
+        print_document(found.to_dict() | {"reading": reading})
         return
     from cv_quality.error_analysis.summary import slice_rows
 
     print_rows(slice_rows(found), as_json=False, title=f"{table.name}: {found.n_rows:,} rows")
     for item in found.set_apart:
         say(f"{item.sentence} To search it all the same: --keep {item.column}")
+    _say_skipped(found.skipped)
     parts, away, few = found.only_combined, found.explained_away, found.insufficient
     for sentence in (*(item.sentence for item in (*parts, *away)), *(item.sentence for item in few), found.conclusion):
         say(sentence)
@@ -112,21 +144,25 @@ def slices(
 @click.argument("before", type=TABLE)
 @click.argument("after", type=TABLE)
 @OUTCOME
+@FAILED_WHEN
 @SUBJECT
 @COLUMNS
 @EXCLUDE
 @KEEP
+@MISSING
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of everything random.")
 @click.option("--report", type=PAGE, help="Write an HTML page with the waterfall.")
 @JSON
 def attribute(
     before: Path,
     after: Path,
-    outcome: str,
+    outcome: str | None,
+    failed_when: Sequence[str],
     subject: str | None,
     columns: Sequence[str],
     exclude: Sequence[str],
     keep: Sequence[str],
+    missing: Sequence[str],
     seed: int,
     report: Path | None,
     as_json: bool,
@@ -139,24 +175,30 @@ def attribute(
 
     \b
       cvq attribute build-1.parquet build-2.parquet --outcome failed --subject subject_id
+      cvq attribute before.csv after.csv --failed-when "result!=OK" --subject subject_id
     """
     from cv_quality.error_analysis.attribution import attribute_tables
-    from cv_quality.error_analysis.reading import opened_table
+    from cv_quality.tables.reading import opened_tables
 
+    ids = [subject] if subject else []
     with (
         naming(before, after),
-        opened_table(before) as old,
-        opened_table(after) as new,
         endless_bar("attributing the change"),
+        opened_tables(before, after, ids=ids, missing=missing) as opened,
     ):
+        read = _outcome([item.rows for item in opened], outcome, failed_when)
+        reading = []
+        for path, item in zip((before, after), opened, strict=True):
+            reading += _say_reading(path, [*item.notes, *read.notes])
+        old, new = read.tables
         known = new.collect_schema().names()
         found = attribute_tables(
             old.collect(),
             new.collect(),
-            outcome=outcome,
+            outcome=read.name,
             subject=subject,
             columns=_names(columns, known) or None,
-            exclude=_names(exclude, known),
+            exclude=[name for name in _names(exclude, known) if name not in read.columns],
             keep=_names(keep, known),
             seed=seed,
         )
@@ -167,14 +209,45 @@ def attribute(
 
         made = of_files([before, after], command=command_line())
         with writing(report):
-            write_attribution_report(found, title=title, provenance=made, target=report)
+            write_attribution_report(found, title=title, reading=reading, provenance=made, target=report)
     if as_json:
-        print_document(found.to_dict())
+        print_document(found.to_dict() | {"reading": reading})
         return
     from cv_quality.error_analysis.summary import part_rows
 
     print_rows(part_rows(found), as_json=False, title=title)
+    _say_skipped(found.skipped)
+    if found.n_subjects is not None and found.n_paired == 0:
+        say(f"No {subject} is in both tables: their rows are compared as those of different people.")
     say(found.conclusion)
+
+
+def _outcome(tables: "Sequence[pl.LazyFrame]", outcome: str | None, failed_when: Sequence[str]) -> "OutcomeReading":
+    """The tables with the outcome that the options name."""
+    from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions
+
+    if (outcome is None) == (not failed_when):
+        raise click.UsageError("name what failed: either --outcome COL or --failed-when COL=VALUE, as result=REJECT")
+    if outcome is not None:
+        return outcome_of_column(tables, outcome)
+    return outcome_of_conditions(tables, failed_when)
+
+
+def _say_reading(table: Path, notes: Sequence[str]) -> list[str]:
+    """Say in one line what was understood of a table, before anything is computed."""
+    lines = [f"{table.name}: {'; '.join(notes)}"] if notes else []
+    for line in lines:
+        say(line, err=True)
+    return lines
+
+
+def _say_skipped(skipped: Mapping[str, str]) -> None:
+    """Say which columns were not searched, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for column, reason in skipped.items():
+        reasons.setdefault(reason, []).append(column)
+    for reason, columns in reasons.items():
+        say(f"Not searched: {', '.join(columns)} ({reason})")
 
 
 def _names(columns: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ The arithmetic is in `cv_quality.error_analysis.decomposition`; two builds of th
 import math
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,7 +23,7 @@ from cv_quality.error_analysis.decomposition import (
 )
 from cv_quality.error_analysis.slice_report import Kind, figure, set_apart_words
 from cv_quality.error_analysis.slices import Slice
-from cv_quality.error_analysis.two_tables import NAMES, read_rows, require_tables, shared_columns
+from cv_quality.error_analysis.two_tables import NAMES, read_rows, require_tables, shared_columns, unlike_columns
 from cv_quality.metrics.bootstrap_kernels import Floats
 from cv_quality.metrics.rates import LEVEL, percent, require_level
 from cv_quality.metrics.resampling import REPLICATES, require_replicates
@@ -104,6 +104,7 @@ class Attribution(Contribution):
         parts: the slices in their order, then the rest.
         method: how the bounds were computed; None where there are none, for the `reason`.
         conclusion: one plain sentence on what changed.
+        skipped: columns that were not searched, with the reason.
     """
 
     outcome: str
@@ -123,6 +124,7 @@ class Attribution(Contribution):
     seed: int
     seconds: float
     conclusion: str
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Write the document of `cvq attribute --json`."""
@@ -131,7 +133,7 @@ class Attribution(Contribution):
 
 def _own_first(found: Contribution) -> dict[str, JsonValue]:
     """The result for JSON: what it is about, then its contribution."""
-    plain, last = Result.to_dict(found), {field.name for field in fields(Contribution)}
+    plain, last = Result.to_dict(found), {item.name for item in fields(Contribution)}
     return {name: plain[name] for name in sorted(plain, key=last.__contains__)}
 
 
@@ -218,6 +220,7 @@ def attribute_tables(
 
     started, found, set_apart = time.perf_counter(), list[Slice](), list[str]()
     require_tables(before, after, outcome=outcome, subject=subject)
+    skipped = unlike_columns(before, after) if columns is None else {}
     if columns is None:
         columns = [name for name in shared_columns(before, after) if name not in (outcome, subject)]
     search = partial(find_slices, outcome=outcome, subject=subject, keep=keep, seed=seed, threads=threads)
@@ -225,6 +228,7 @@ def attribute_tables(
         # What a search finds in no column left is no slice, but what it is told to search in none is an error.
         searched = [name for name in columns if name not in set_apart]
         answer = search(table, columns=searched or columns, exclude=exclude)
+        skipped |= {name: reason for name, reason in answer.skipped.items() if name not in skipped}
         set_apart += [item.column for item in answer.set_apart if item.column not in set_apart]
         for finding in answer.slices:
             if not any(_are_alike(finding.where, other, (before, after)) for other in found):
@@ -232,7 +236,7 @@ def attribute_tables(
     slices = found if slices is None else slices
     answered = attribute_change(before, after, outcome=outcome, subject=subject, slices=slices, seed=seed)
     conclusion = " ".join([answered.conclusion, *([set_apart_words(set_apart)] if set_apart else [])])
-    return replace(answered, seconds=time.perf_counter() - started, conclusion=conclusion)
+    return replace(answered, seconds=time.perf_counter() - started, conclusion=conclusion, skipped=skipped)
 
 
 def _are_alike(one: Slice, other: Slice, tables: "Sequence[pl.DataFrame]") -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.error_analysis.slice_report import Kind
+from cv_quality.error_analysis.slice_report import Kind, kind_of_outcome
 from cv_quality.error_analysis.slices import Predicate, Slice, Value, epoch_words, is_missing
 from cv_quality.errors import SliceError, near
 from cv_quality.metrics.bootstrap_kernels import Codes
@@ -216,8 +216,7 @@ def _outcome(values: "pl.Series", *, name: str) -> tuple[NDArray[np.float64], Ki
             f"outcome {name!r}: expected losses up to {MAX_LOSS:g} in size, whose squares can be added up, found "
             f"{largest:g}: leave such rows out, or give the loss in a larger unit"
         )
-    is_boolean = values.dtype == pl.Boolean or bool(np.isin(values.unique().cast(pl.Float64).to_numpy(), (0, 1)).all())
-    return numbers, "rate" if is_boolean else "loss"
+    return numbers, kind_of_outcome(values.unique().cast(pl.Float64).to_numpy(), name=name)
 
 
 def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int]:
@@ -256,7 +255,9 @@ def _column(
     if _is_time(values, name):
         return _numbers(values, name=name, n_values=n_values, bounds=bounds)
     is_whole = not values.dtype.is_float() or bool((values.drop_nulls() % 1 == 0).all())
-    if is_whole and n_values > max(IDENTIFIER_SHARE * n_known, MAX_LISTED_VALUES):
+    # Whole numbers may be measured, as 9,840 of a hundredth of a lux: then some occur twice.
+    share = (n_known - 1) / n_known if values.dtype.is_numeric() else IDENTIFIER_SHARE
+    if is_whole and n_values > max(share * n_known, MAX_LISTED_VALUES):
         return f"an identifier: {n_values} values in {n_known} rows"
     is_many = n_values > MAX_LISTED_VALUES and n_values >= IDENTIFIER_SHARE * n_subjects
     if is_whole and subjects is not None and is_many:

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cv_quality.error_analysis.slices import Slice, Value
+from cv_quality.errors import SliceError
 from cv_quality.metrics.results import JsonValue, Result, percent
 from cv_quality.text import SHOWN_DIGITS, figures
 
@@ -147,6 +151,26 @@ class SliceReport(Result):
         """Write the document of `cvq slices --json`."""
         names = ("slices", "insufficient", "explained_away", "only_combined")
         return Result.to_dict(self) | {name: [item.to_dict() for item in getattr(self, name)] for name in names}
+
+
+def kind_of_outcome(values: NDArray[np.float64], *, name: str) -> Kind:
+    """Tell a failure, 0 and 1, from a loss.
+
+    Args:
+        values: of the outcome, in any order.
+        name: of its column.
+
+    Raises:
+        SliceError: the values are signs: 1 and -1 code two classes, and nothing says which of them fails.
+    """
+    if np.isin(values, (0, 1)).all():
+        return "rate"
+    if np.isin(values, (-1, 0, 1)).all():
+        raise SliceError(
+            f"outcome {name!r}: expected true and false, 0 and 1, or a loss, found 1 and -1, which say not which of "
+            f'them is a failure: make it a comparison (cvq: --failed-when "{name}=-1")'
+        )
+    return "loss"
 
 
 def figure(value: float | None, kind: Kind, *, digits: int = SHOWN_DIGITS) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cv_quality.error_analysis.decomposition import Rows
-from cv_quality.error_analysis.slice_report import Kind
+from cv_quality.error_analysis.slice_report import Kind, kind_of_outcome
 from cv_quality.error_analysis.slices import Slice, is_missing
 from cv_quality.errors import SliceError, near
 from cv_quality.metrics.bootstrap_kernels import Codes, Floats
@@ -36,10 +36,11 @@ def read_rows(
         SliceError: see `cv_quality.error_analysis.attribution.attribute_change`.
     """
     tables = (before, after)
-    values = np.concatenate(require_tables(before, after, outcome=outcome, subject=subject))
+    outcomes = require_tables(before, after, outcome=outcome, subject=subject)
+    values, kinds = np.concatenate(outcomes), [kind_of_outcome(item, name=outcome) for item in outcomes]
     for name in dict.fromkeys(name for found in slices for name in found.columns):
         _require(tables, name, needed_by="a slice")
-    kind: Kind = "rate" if np.isin(values, (0, 1)).all() else "loss"
+    kind: Kind = "loss" if "loss" in kinds else "rate"
     rows = Rows(
         subject=_subjects(tables, subject) if subject else np.arange(len(values)),
         is_after=np.arange(len(values)) >= before.height,
@@ -68,7 +69,7 @@ def require_tables(
             raise SliceError(f"the table '{name}' has no rows: nothing can be compared with it")
     _require(tables, outcome, needed_by="the outcome", one_type=False)
     if subject is not None:
-        _require(tables, subject, needed_by="the subject")
+        _require(tables, subject, needed_by="the subject", one_type=False)
         for table, name in zip(tables, NAMES, strict=True):
             if count := int(table.select(is_missing(pl.col(subject)).sum()).item()):
                 raise SliceError(
@@ -80,8 +81,21 @@ def require_tables(
 
 def shared_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> list[str]:
     """List the columns that can be compared: those of both tables, of one family of types."""
-    common = [name for name in after.columns if name in before.columns]
-    return [name for name in common if len(_families((before, after), name)) <= 1]
+    unlike = unlike_columns(before, after)
+    return [name for name in after.columns if name not in unlike]
+
+
+def unlike_columns(before: "pl.DataFrame", after: "pl.DataFrame") -> dict[str, str]:
+    """List the columns that cannot be compared, with the reason."""
+    found = {}
+    for name in dict.fromkeys((*after.columns, *before.columns)):
+        held = [table for table in (before, after) if name in table.columns]
+        if len(held) < len(NAMES):
+            found[name] = f"only in the table '{NAMES[int(name in after.columns)]}'"
+        elif len(_families(held, name)) > 1:
+            types = " and ".join(f"{table.schema[name]} in '{one}'" for table, one in zip(held, NAMES, strict=True))
+            found[name] = f"of different types: {types}"
+    return found
 
 
 def _require(tables: "Sequence[pl.DataFrame]", column: str, *, needed_by: str, one_type: bool = True) -> None:
@@ -125,12 +139,21 @@ def _outcome(table: "pl.DataFrame", column: str, name: str) -> Floats:
 def _subjects(tables: "Sequence[pl.DataFrame]", column: str) -> Codes:
     import polars as pl
 
-    is_text = "text" in _families(tables, column)
-    names = [table.select(subject=pl.col(column).cast(pl.String) if is_text else pl.col(column)) for table in tables]
+    is_text = len(_families(tables, column)) > 1 or "text" in _families(tables, column)
+    names = [table.select(subject=_id_text(table, column) if is_text else pl.col(column)) for table in tables]
     both = pl.concat(names, how="vertical_relaxed")
     known = both.unique(maintain_order=True).with_row_index("code")
     codes = both.join(known, on="subject", how="left", maintain_order="left", nulls_equal=True)["code"]
     return codes.cast(pl.Int64).to_numpy()
+
+
+def _id_text(table: "pl.DataFrame", column: str) -> "pl.Expr":
+    """The ids as text; a whole number has no decimals, whatever its type."""
+    import polars as pl
+
+    ids = pl.col(column)
+    is_whole = table.schema[column].is_float() and bool((table[column].drop_nulls() % 1 == 0).all())
+    return (ids.cast(pl.Int64) if is_whole else ids).cast(pl.String)
 
 
 def _parts(table: "pl.DataFrame", slices: Sequence[Slice]) -> Codes:

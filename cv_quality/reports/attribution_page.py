@@ -4,6 +4,7 @@ How a change is split is in `cv_quality.error_analysis.attribution`; drawings co
 `cv_quality.reports.slice_charts`. The page shows no row of the tables; the same attribution gives the same bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,16 +39,20 @@ class AttributionContent:
     attribution: Attribution
     rows: tuple[PartRow, ...]
     chart: Chart
+    reading: tuple[str, ...] = ()
 
 
-def write_attribution_report(attribution: Attribution, *, title: str, provenance: Provenance, target: Path) -> None:
+def write_attribution_report(
+    attribution: Attribution, *, title: str, provenance: Provenance, target: Path, reading: Sequence[str] = ()
+) -> None:
     """Write the page about one change to `target`, at once or not at all.
 
     Args:
         title: what was compared, such as the files' names.
         provenance: what made the page.
+        reading: what was understood of the file.
     """
-    content = read_content(attribution, title=title)
+    content = read_content(attribution, title=title, reading=reading)
     write_page(
         "reports/templates/attribution.html",
         target,
@@ -58,12 +63,12 @@ def write_attribution_report(attribution: Attribution, *, title: str, provenance
     )
 
 
-def read_content(attribution: Attribution, *, title: str) -> AttributionContent:
+def read_content(attribution: Attribution, *, title: str, reading: Sequence[str] = ()) -> AttributionContent:
     """Put together everything that the page shows."""
     kind, name = attribution.kind, "From before to after"
     axis = f"{'rate' if kind == 'rate' else 'mean'} of {attribution.outcome}"
     chart = waterfall_chart(steps(attribution), id="chart-change", title=name, axis_title=axis, kind=kind)
-    return AttributionContent(title=title, attribution=attribution, rows=_rows(attribution), chart=chart)
+    return AttributionContent(title, attribution, _rows(attribution), chart, tuple(reading))
 
 
 def steps(found: Attribution) -> tuple[WaterfallBar, ...]:

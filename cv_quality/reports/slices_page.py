@@ -4,6 +4,7 @@ What was found is in `cv_quality.error_analysis.slice_report`; drawings come fro
 `cv_quality.reports.slice_charts`. The page shows no row of the table; the same findings give the same bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,16 +40,20 @@ class SlicesContent:
     findings: SliceReport
     slices: tuple[SliceCard, ...]
     chart: Chart | None
+    reading: tuple[str, ...] = ()
 
 
-def write_slices_report(findings: SliceReport, *, title: str, provenance: Provenance, target: Path) -> None:
+def write_slices_report(
+    findings: SliceReport, *, title: str, provenance: Provenance, target: Path, reading: Sequence[str] = ()
+) -> None:
     """Write the page about one search to `target`, at once or not at all.
 
     Args:
         title: what was searched, such as the file's name.
         provenance: what made the page.
+        reading: what was understood of the file.
     """
-    content = read_content(findings, title=title)
+    content = read_content(findings, title=title, reading=reading)
     write_page(
         "reports/templates/slices.html",
         target,
@@ -59,7 +64,7 @@ def write_slices_report(findings: SliceReport, *, title: str, provenance: Proven
     )
 
 
-def read_content(findings: SliceReport, *, title: str) -> SlicesContent:
+def read_content(findings: SliceReport, *, title: str, reading: Sequence[str] = ()) -> SlicesContent:
     """Put together everything that the page shows."""
     is_rate = findings.kind == "rate"
     shown = tuple(
@@ -73,7 +78,8 @@ def read_content(findings: SliceReport, *, title: str) -> SlicesContent:
         )
         for number, finding in enumerate(findings.slices, 1)
     )
-    return SlicesContent(title=title, findings=findings, slices=shown, chart=_chart(shown, findings) if shown else None)
+    chart = _chart(shown, findings) if shown else None
+    return SlicesContent(title, findings, shown, chart, tuple(reading))
 
 
 def _chart(shown: tuple[SliceCard, ...], findings: SliceReport) -> Chart:

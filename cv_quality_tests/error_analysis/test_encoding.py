@@ -265,6 +265,17 @@ def test_conditions_come_in_the_order_of_the_columns() -> None:
     assert [item.name for item in encode(frame.lazy(), outcome="failed", columns=["y", "x", "y"]).columns] == ["y", "x"]
 
 
+def test_whole_numbers_of_which_some_occur_twice_are_measured_and_searched() -> None:
+    rounded = pl.Series((NORMAL * 1e4).round(), dtype=pl.Float64)
+    assert 0.9 * N < rounded.n_unique() < N
+    assert encode(pl.LazyFrame({"failed": FEW == 0, "x": rounded}), outcome="failed").skipped == {}
+
+
+def test_signs_are_no_outcome_and_are_asked_for() -> None:
+    with pytest.raises(SliceError, match="which say not which of them is a failure"):
+        encode(pl.LazyFrame({"failed": np.where(FEW == 0, 1, -1), "x": NORMAL}), outcome="failed")
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [

@@ -1,0 +1,165 @@
+"""The cells of a delimited text as columns in an Arrow file, each of which can be read alone.
+
+Cells stay text until `cv_quality.tables.columns` has seen all of a column, but for those that Polars itself reads as
+decimals from the first to the last.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cv_quality.errors import TableError
+from cv_quality.tables.dialect import TextDialect
+from cv_quality.tables.plain_text import PlainText
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOOKED_AT: Final = 1_000
+"""Rows in which a column must hold decimals for Polars to be asked to read it as such."""
+_DECIMAL: Final = r"^[+-]?\d+\.\d+$"
+
+
+def column_names(source: Path, dialect: TextDialect) -> list[str]:
+    """Name the columns as the header does; one without a name is named by its place.
+
+    Raises:
+        TableError: two columns have one name.
+    """
+    for name, n in Counter(dialect.names).items():
+        if name and n > 1:
+            places = [str(place) for place, known in enumerate(dialect.names, 1) if known == name]
+            raise TableError(
+                f"{source}: expected columns of different names, found {n} named {name!r} (columns "
+                f"{' and '.join(places)}): rename or remove all but the one that is meant"
+            )
+    return [name or _unnamed(place, dialect.names) for place, name in enumerate(dialect.names, 1)]
+
+
+def write_cells(
+    text: PlainText, target: Path, *, dialect: TextDialect, names: Sequence[str], texts: Collection[str]
+) -> None:
+    """Write the cells of a text to an Arrow file; lines in which every cell is empty are passed over.
+
+    Args:
+        text, dialect: the file, and how its lines are split.
+        target: beside it a rewritten text may lie for a while.
+        names: of the columns.
+        texts: columns that are to be text whatever their cells look like.
+
+    Raises:
+        TableError: a line has more cells than the header, or a quote is not closed.
+    """
+    import polars as pl
+
+    schema: dict[str, pl.DataType] = dict.fromkeys(names, pl.String())
+    decimals = [name for name in _decimals(text.path, dialect, schema) if name not in texts]
+    for floats in () if dialect.has_spaces else (decimals, []) if decimals else ([],):
+        try:
+            _sink(_scan(text.path, dialect, {**schema, **dict.fromkeys(floats, pl.Float64())}), target)
+            return
+        except (pl.exceptions.PolarsError, OSError):
+            continue
+    # Slower, but lenient where quotes and blanks are odd, and it knows the line that is broken.
+    rewritten = target.with_suffix(".csv")
+    _rewrite(text, rewritten, dialect=dialect, width=len(names))
+    _sink(_scan(rewritten, TextDialect(first_line=0), schema), target)
+    rewritten.unlink()
+
+
+def count_short_lines(text: PlainText, dialect: TextDialect) -> int:
+    """Count the lines with fewer cells than the header, which are read as if the last ones were empty."""
+    import polars as pl
+
+    line = pl.col("line")
+    n_marks = line.str.count_matches(dialect.separator, literal=True)
+    is_plain = ~line.str.contains(dialect.quote, literal=True) & (line.str.strip_chars() != "")
+    lines = pl.scan_lines(text.path, name="line").slice(dialect.first_line)
+    return int(lines.select((is_plain & (n_marks < len(dialect.names) - 1)).sum()).collect(engine="streaming").item())
+
+
+def _unnamed(place: int, names: Collection[str]) -> str:
+    name = f"column {place}"
+    while name in names:
+        name += "_"
+    return name
+
+
+def _scan(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> "pl.LazyFrame":
+    import polars as pl
+
+    return pl.scan_csv(
+        path,
+        has_header=False,
+        skip_lines=dialect.first_line,
+        separator=dialect.separator,
+        quote_char=dialect.quote,
+        eol_char=dialect.end,
+        schema=schema,
+        missing_columns="insert",
+        raise_if_empty=False,
+        glob=False,
+    )
+
+
+def _sink(rows: "pl.LazyFrame", target: Path) -> None:
+    """Write rows, and once more without those that are empty, if there are any: that is rare, a filter not free."""
+    import polars as pl
+
+    rows.sink_ipc(target, maintain_order=True)
+    cells = pl.scan_ipc(target)
+    names = cells.collect_schema().names()
+    ends, all_empty = pl.all_horizontal(pl.col(names[0], names[-1]).is_null()), pl.all_horizontal(pl.all().is_null())
+    if len(names) > 1 and all(cells.select(empty.any()).collect().item() for empty in (ends, all_empty)):
+        whole = target.with_suffix(".whole")
+        target.rename(whole)
+        pl.scan_ipc(whole).filter(~all_empty).sink_ipc(target, maintain_order=True)
+        whole.unlink()
+
+
+def _decimals(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> list[str]:
+    """Columns whose first cells are plain decimals, unless a comma in a number shows that points may mean thousands."""
+    import polars as pl
+
+    try:
+        head = _scan(path, dialect, schema).head(LOOKED_AT).collect()
+    except pl.exceptions.PolarsError:
+        return []
+    if head.select(pl.any_horizontal(pl.all().str.contains(r"^[+-]?[\d.]+,\d+$").any())).item():
+        return []
+    return [
+        name for name in head.columns if head[name].count() and head[name].drop_nulls().str.contains(_DECIMAL).all()
+    ]
+
+
+def _rewrite(text: PlainText, target: Path, *, dialect: TextDialect, width: int) -> None:
+    """Write the rows as plain CSV, one after the other."""
+    with (
+        text.path.open(encoding="utf-8-sig", newline="") as lines,
+        target.open("w", encoding="utf-8", newline="") as sink,
+    ):
+        for _ in range(dialect.first_line):
+            lines.readline()
+        skips_blanks = dialect.separator != " "
+        reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, skipinitialspace=skips_blanks)
+        writer, line = csv.writer(sink), dialect.first_line + 1
+        try:
+            for cells in reader:
+                after = dialect.first_line + reader.line_num + 1
+                _require_fit(cells, text.source, width=width, line=line, n_lines=after - line)
+                writer.writerow([*cells[:width], *[""] * (width - len(cells))])
+                line = after
+        except csv.Error as error:
+            raise TableError(f"{text.source}: line {line}: expected cells of a CSV table, found {error}") from error
+
+
+def _require_fit(cells: Sequence[str], source: Path, *, width: int, line: int, n_lines: int) -> None:
+    if any(cell.strip() for cell in cells[width:]):
+        expected = f"expected a CSV table with a header, or Parquet: {width:,} cells, as the header has"
+        raise TableError(f"{source}: line {line}: {expected}, found {len(cells):,}")
+    if n_lines > 1 and len(cells) < width:
+        raise TableError(
+            f"{source}: line {line}: expected a CSV table with a header, or Parquet: a quote is not closed"
+        )

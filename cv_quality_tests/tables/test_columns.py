@@ -1,0 +1,117 @@
+"""All cells of a column decide what it is, and what they are taken for is said."""
+
+import polars as pl
+import pytest
+
+from cv_quality.tables.columns import ColumnReading, Habits, read_column
+from cv_quality.tables.notes import notes_of
+
+PLAIN = [f"{n}" for n in range(40)]
+
+
+def taken(cells: list[str | None], habits: Habits | None = None) -> tuple[ColumnReading, list[object], list[str]]:
+    """How a column is read, its values, and what is said of it."""
+    values = pl.Series("x", cells, pl.String)
+    reading = read_column(values, habits=habits or Habits())
+    return reading, values.to_frame().select(reading.values)["x"].to_list(), notes_of([reading])
+
+
+@pytest.mark.parametrize(
+    "word", ["None", "N/A", "#N/A", "NA", "NaN", "nan", "-", "--", "missing", "NULL", "?", "#DIV/0!"]
+)
+def test_a_word_for_missing_leaves_a_number_column_numbers_and_is_counted(word: str) -> None:
+    reading, values, notes = taken([*PLAIN, word, "1.5", word])
+    assert reading.kind == "number"
+    assert values == [*map(float, PLAIN), None, 1.5, None]
+    assert notes == [f"'{word}' missing in x (2)"]
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "N/A", "null", "missing", "-"])
+def test_a_word_for_missing_is_a_value_of_a_category_and_said(word: str) -> None:
+    reading, values, notes = taken(["EU", word, "AS", word, "", None])
+    assert reading.kind == "text"
+    assert values == ["EU", word, "AS", word, None, None]
+    assert notes == [f"'{word}' (2) kept as a value of x (--missing makes it missing)"]
+
+
+def test_a_few_odd_cells_are_said_and_missing_in_a_column_of_numbers() -> None:
+    reading, values, notes = taken([*PLAIN, "err", "<0.1", "err"])
+    assert reading.kind == "number"
+    assert values[-4:] == [39, None, None, None]
+    assert notes == ["in x 3 cells are no numbers and taken as missing: 'err' and '<0.1'"]
+
+
+def test_codes_with_a_letter_among_them_stay_a_category() -> None:
+    reading, values, notes = taken([*("1", "2", "3") * 20, "B"])
+    assert (reading.kind, values[-1]) == ("text", "B")
+    assert notes == ["x read as text: 1 of 61 cells no numbers, 'B'"]
+
+
+def test_many_odd_cells_make_a_column_text_and_are_said() -> None:
+    reading, _, notes = taken([*PLAIN, *["low"] * 10])
+    assert reading.kind == "text"
+    assert notes == ["x read as text: 10 of 50 cells no numbers, 'low'"]
+
+
+FORMS: dict[str, tuple[list[str], str, list[float], str]] = {
+    "decimal comma": (["1,5", "0,25", "-3"], ";", [1.5, 0.25, -3], "decimal comma in x"),
+    "thousands": (["1,234.5", "12", "1,000,000"], ",", [1234.5, 12, 1e6], "commas between thousands in x"),
+    "both, of Germany": (["1.234,5", "12"], ";", [1234.5, 12], "points between thousands in x"),
+    "spaces": (["1 234,5", "1\u202f000"], ";", [1234.5, 1000], "spaces between thousands in x"),
+    "apostrophes": (["1'234.5", "12"], ";", [1234.5, 12], "apostrophes between thousands in x"),
+    "either, in commas": (["1,234", "5"], ",", [1234, 5], "commas between thousands in x"),
+    "either, in semicolons": (["1,234", "5"], ";", [1.234, 5], "decimal comma in x"),
+    "unit behind a space": (["12 ms", "7 ms", "0"], ",", [12, 7, 0], "unit ms in x"),
+    "percent": (["45%", "5.5 %"], ",", [45, 5.5], "unit % in x"),
+    "exponent and unit": (["1.2e3 lx", "3e-1 lx"], ",", [1200, 0.3], "unit lx in x"),
+    "all at once": (["1.234,5 %", "12 %"], ";", [1234.5, 12], "unit % in x"),
+    "another minus": (["−5.5", "3"], ",", [-5.5, 3], ""),
+}
+
+
+@pytest.mark.parametrize("name", list(FORMS))
+def test_numbers_are_read_in_the_form_that_they_have_and_it_is_said(name: str) -> None:
+    cells, separator, expected, said = FORMS[name]
+    reading, values, notes = taken([*cells, None, "N/A"], Habits(separator))
+    assert reading.kind == "number"
+    assert values == [*expected, None, None]
+    assert not said or said in notes
+
+
+def test_a_column_that_tells_what_a_comma_is_tells_it_for_the_others() -> None:
+    assert taken(["1,25", "2"])[0].comma == "decimal"
+    assert taken(["1,250.5", "2"])[0].comma == "thousands"
+    assert taken(["1,250", "2"])[0].comma is None
+    assert taken(["1,250", "2"], Habits(",", comma="decimal"))[1] == [1.25, 2]
+    assert taken(["1.250", "2"], Habits(";", comma="decimal"))[1] == [1250, 2]
+    assert taken(["1.25", "2"], Habits(";", comma="decimal"))[1] == [1.25, 2]
+
+
+@pytest.mark.parametrize("cells", [["07", "7"], ["12345678901234567890", "12345678901234567891"]])
+def test_whole_numbers_that_a_number_would_merge_are_text(cells: list[str]) -> None:
+    reading, values, notes = taken(cells)
+    assert (reading.kind, values) == ("text", cells)
+    assert "are names" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "cells", [["2G", "3G", "4G", "5G"], ["1st", "2nd"], ["720p", "1080p"], ["iPhone 12"], ["08:30"]]
+)
+def test_names_that_begin_or_end_with_a_number_are_text(cells: list[str]) -> None:
+    assert taken(cells * 9)[0].kind == "text"
+
+
+def test_numbers_with_two_units_are_text_and_said() -> None:
+    reading, _, notes = taken([f"{n} {'ms' if n % 3 else 's'}" for n in range(60)])
+    assert reading.kind == "text"
+    assert notes == ["x read as text: numbers with several units, ms and s"]
+
+
+def test_flags_are_read_in_any_spelling_with_words_for_missing() -> None:
+    reading, values, _ = taken(["True", "FALSE", " true", "N/A", None])
+    assert (reading.kind, values) == ("flag", [True, False, True, None, None])
+
+
+def test_whole_numbers_stay_whole_and_infinity_is_a_number() -> None:
+    assert taken(["1", "2", "N/A"])[1] == [1, 2, None]
+    assert taken(["1.5", "inf", "-Infinity"])[1] == [1.5, float("inf"), float("-inf")]
