@@ -5,6 +5,8 @@ command line, the code location and nothing else. Defaults keep everything that 
 """
 
 import os
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,9 @@ from cv_quality.errors import SettingsError, near
 
 REFERENCE_MODELS = str(Path(__file__).parent / "simulation" / "reference_models")
 EXPLAINED_PAIRS = 24
+STORAGE_VERSION = "v1.0.0"
+LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""Where the libraries of an interpreter lie that is not installed system-wide: it does not start without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Settings:
         s3: endpoint options for every `s3://` URI.
         threads: worker threads for parsing, inference and DuckDB.
         memory_limit: DuckDB's memory limit, in its own notation.
+        storage_version: the oldest DuckDB that is to read the warehouse, such as v1.0.0.
         explained_pairs: failures a build that are explained by saliency maps, beside as many passes; 0 leaves maps out.
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
         excluded_conditions: columns in which neither slices nor what clusters share are looked for, sorted.
@@ -51,6 +57,7 @@ class Settings:
     s3: S3Options = field(default_factory=S3Options)
     threads: int = 2
     memory_limit: str = "600MB"
+    storage_version: str = STORAGE_VERSION
     backbone: Path | None = None
     explained_pairs: int = EXPLAINED_PAIRS
     excluded_conditions: tuple[str, ...] = ()
@@ -74,25 +81,27 @@ class Settings:
         """Read `CVQ_*` variables; see the README's table of settings.
 
         Raises:
-            SettingsError: a variable is unknown (a typing error would silently do nothing) or malformed.
+            SettingsError: a variable is unknown (a typing error would silently do nothing) or malformed, or names a
+                folder that the engines cannot use.
         """
         env = os.environ if environ is None else environ
         for name in env:
             if name.startswith("CVQ_") and name not in KNOWN:
                 raise SettingsError(f"environment variable {name} is not a setting: {near(name, KNOWN)}")
-        home = Path(env.get("CVQ_HOME", ".cvq")).absolute()
+        home = _folder(env, "CVQ_HOME", default=Path(".cvq"))
         return cls(
             home=home,
-            landing=_location(env.get("CVQ_LANDING"), default=home / "landing"),
-            lake=_location(env.get("CVQ_LAKE"), default=home / "lake"),
-            registry=_location(env.get("CVQ_REGISTRY"), default=Path(REFERENCE_MODELS)),
-            warehouse=Path(env.get("CVQ_WAREHOUSE", home / "warehouse.duckdb")).absolute(),
-            reports=Path(env.get("CVQ_REPORTS", home / "reports")).absolute(),
+            landing=_location(env, "CVQ_LANDING", default=home / "landing"),
+            lake=_location(env, "CVQ_LAKE", default=home / "lake"),
+            registry=_location(env, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
+            warehouse=_folder(env, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
+            reports=_folder(env, "CVQ_REPORTS", default=home / "reports"),
             s3=S3Options(endpoint_url=env.get("CVQ_S3_ENDPOINT_URL"), region=env.get("CVQ_S3_REGION")),
             threads=_whole(env, "CVQ_THREADS", least=1, default=min(os.cpu_count() or 1, 8)),
             memory_limit=env.get("CVQ_MEMORY_LIMIT", "600MB"),
+            storage_version=_version(env, "CVQ_STORAGE_VERSION", default=STORAGE_VERSION),
             explained_pairs=_whole(env, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
-            backbone=Path(env["CVQ_BACKBONE"]).absolute() if env.get("CVQ_BACKBONE") else None,
+            backbone=_folder(env, "CVQ_BACKBONE", default=home) if env.get("CVQ_BACKBONE") else None,
             excluded_conditions=tuple(sorted({*env.get("CVQ_EXCLUDED_CONDITIONS", "").replace(",", " ").split()})),
         )
 
@@ -108,16 +117,32 @@ KNOWN = (
     "CVQ_S3_REGION",
     "CVQ_THREADS",
     "CVQ_MEMORY_LIMIT",
+    "CVQ_STORAGE_VERSION",
     "CVQ_BACKBONE",
     "CVQ_EXPLAINED_PAIRS",
     "CVQ_EXCLUDED_CONDITIONS",
 )
 
 
-def _location(value: str | None, *, default: Path) -> str:
-    if not value:
-        return str(default)
-    return value if "://" in value else str(Path(value).absolute())
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\?\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+"""Of a path: DuckDB takes a backslash for a slash, DuckDB and Dagster what follows a question mark for a query, Dagster
+%41 for A, and no engine takes what is not UTF-8.
+"""
+
+
+def _location(env: Mapping[str, str], name: str, *, default: Path) -> str:
+    value = env.get(name, "")
+    return value if "://" in value else str(_folder(env, name, default=default))
+
+
+def _folder(env: Mapping[str, str], name: str, *, default: Path) -> Path:
+    path = Path(env.get(name) or default).absolute()
+    if found := _UNUSABLE.search(str(path)):
+        raise SettingsError(
+            f"{name} is {str(path)!r}, in which the engines take {found[0]!r} for something else: name another folder, "
+            "or call that one otherwise"
+        )
+    return path
 
 
 def _whole(env: Mapping[str, str], name: str, *, least: int, default: int) -> int:
@@ -125,3 +150,25 @@ def _whole(env: Mapping[str, str], name: str, *, least: int, default: int) -> in
     if not (text.isascii() and text.isdigit()) or int(text) < least:
         raise SettingsError(f"{name} must be a whole number of at least {least}, found {text!r}")
     return int(text)
+
+
+def _version(env: Mapping[str, str], name: str, *, default: str) -> str:
+    text = env.get(name, default)
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", text):
+        raise SettingsError(f"{name} must be a version of DuckDB such as {default}, found {text!r}")
+    return text
+
+
+def isolated_environment(folder: Path) -> dict[str, str]:
+    """Make the environment for a Python program whose result no variable and no file of the user may change.
+
+    It imports what this process imports. Of the variables around it only those are handed on that it may not start
+    without.
+
+    Args:
+        folder: its home folder, and where it puts temporary files.
+    """
+    kept = {name: os.environ[name] for name in LIBRARY_PATHS if name in os.environ}
+    modules = os.pathsep.join(path for path in sys.path if path)
+    own = {"PATH": os.defpath, "PYTHONPATH": modules, "PYTHONUTF8": "1"}
+    return {**kept, **own, "HOME": str(folder), "TMPDIR": str(folder)}

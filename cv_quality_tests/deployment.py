@@ -146,19 +146,31 @@ class Orchestra:
 
     def tick(self, name: str) -> Tick:
         """One evaluation of a sensor of verification; the partitions that it asks for are added."""
-        sensors = build_definitions(self.workspace.settings).sensors or ()
-        (sensor,) = [item for item in sensors if item.name == f"verification_{name}"]
-        assert isinstance(sensor, dg.SensorDefinition)
-        context = dg.build_sensor_context(instance=self.instance, resources={"workspace": self.workspace})
+        sensor, context = self._sensor(name)
         result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         for request in result.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         return result
 
+    def resolve(self, name: str) -> Sequence[dg.RunRequest]:
+        """The requests of a sensor of verification, as the daemon makes runs of them."""
+        sensor, context = self._sensor(name)
+        return sensor.evaluate_tick(context).run_requests or ()
+
+    def _sensor(self, name: str) -> tuple[dg.SensorDefinition, dg.SensorEvaluationContext]:
+        definitions = build_definitions(self.workspace.settings)
+        (sensor,) = [item for item in definitions.sensors or () if item.name == f"verification_{name}"]
+        assert isinstance(sensor, dg.SensorDefinition)
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            resources={"workspace": self.workspace},
+            repository_def=definitions.get_repository_def(),
+        )
+        return sensor, context
+
     def launch(self, job: str, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """The run of one request."""
-        assert request.partition_key
         only = [key.path[-1] for key in request.asset_selection] if request.asset_selection else None
         group = "marts" if only else "verification"
         return self.execute(job, request.partition_key, tags=dict(request.tags), only=only, group=group)

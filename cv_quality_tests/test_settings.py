@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cv_quality.errors import SettingsError
-from cv_quality.settings import KNOWN, REFERENCE_MODELS, Settings
+from cv_quality.settings import KNOWN, REFERENCE_MODELS, Settings, isolated_environment
 
 
 def test_everything_that_a_run_writes_lies_below_one_folder_by_default() -> None:
@@ -35,7 +35,11 @@ def test_a_number_of_threads_that_is_none_is_refused(value: str) -> None:
 
 def test_every_known_variable_changes_the_settings(tmp_path: Path) -> None:
     default = Settings.from_environment({})
-    values = {name: str(tmp_path / name) for name in KNOWN} | {"CVQ_THREADS": "77", "CVQ_EXPLAINED_PAIRS": "0"}
+    values = {name: str(tmp_path / name) for name in KNOWN} | {
+        "CVQ_THREADS": "77",
+        "CVQ_EXPLAINED_PAIRS": "0",
+        "CVQ_STORAGE_VERSION": "v1.4.0",
+    }
     assert [name for name in KNOWN if Settings.from_environment({name: values[name]}) == default] == []
 
 
@@ -50,6 +54,37 @@ def test_object_stores_keep_their_address_and_folders_become_absolute() -> None:
     settings = Settings.from_environment({"CVQ_LAKE": "s3://bucket/lake", "CVQ_LANDING": "arrivals"})
     assert settings.lake == "s3://bucket/lake"
     assert settings.landing == str(Path("arrivals").absolute())
+
+
+def test_a_folder_may_be_called_anything_that_the_engines_can_read(tmp_path: Path) -> None:
+    home = tmp_path / """it's #1 [2026] {x} {% endraw %} "ü" * 100% -d """
+    assert Settings.from_environment({"CVQ_HOME": str(home)}).home == home
+
+
+@pytest.mark.parametrize("name", ["CVQ_HOME", "CVQ_LANDING", "CVQ_LAKE", "CVQ_REGISTRY", "CVQ_WAREHOUSE"])
+@pytest.mark.parametrize("letters", ["a\nb", "a\x1bb", "a\\b", "a?b", "a%41b", "a\udcffb"])
+def test_a_folder_that_an_engine_would_take_for_another_is_refused(name: str, letters: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is .* in which the engines take"):
+        Settings.from_environment({name: letters})
+
+
+@pytest.mark.parametrize("name", ["CVQ_HOME", "CVQ_LANDING", "CVQ_LAKE", "CVQ_WAREHOUSE", "CVQ_REPORTS"])
+def test_an_empty_variable_is_none(name: str) -> None:
+    assert Settings.from_environment({name: ""}) == Settings.from_environment({})
+
+
+@pytest.mark.parametrize("version", ["", "1.4", "v1.4", "latest", "v1.0.0 "])
+def test_a_storage_version_that_is_none_is_refused(version: str) -> None:
+    with pytest.raises(SettingsError, match=r"CVQ_STORAGE_VERSION must be a version of DuckDB such as v1\.0\.0"):
+        Settings.from_environment({"CVQ_STORAGE_VERSION": version})
+
+
+def test_an_isolated_program_gets_none_of_the_variables_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DBT_EMPTY", "HOME", "TZ", "HTTPS_PROXY", "PYTHONWARNINGS", "LD_LIBRARY_PATH"):
+        monkeypatch.setenv(name, "around")
+    environment = isolated_environment(Path("/own"))
+    assert set(environment) == {"PATH", "PYTHONPATH", "PYTHONUTF8", "HOME", "TMPDIR", "LD_LIBRARY_PATH"}
+    assert [name for name, value in environment.items() if value == "around"] == ["LD_LIBRARY_PATH"]
 
 
 def test_a_program_that_is_started_sees_the_same_home(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.lake.sql import escaped_glob, read_parquet
 from cv_quality.lake.store import Store
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) ->
             connection.execute("SET TimeZone = 'UTC'")
             tables = {f"raw_{kind}": table for kind, table in RAW_TABLES.items()}
             for view, table in (tables | {"frame_index": FRAME_INDEX, "drop_files": DROP_FILES}).items():
-                path = str(lake.path(table, key)).replace("'", "''")
-                connection.execute(f"CREATE VIEW {view} AS FROM read_parquet('{path}') {_later(table)}")
+                rows = read_parquet([escaped_glob(lake.path(table, key))])
+                connection.execute(f"CREATE VIEW {view} AS FROM {rows} {_later(table)}")
             connection.execute(
                 "CREATE TABLE rejected (kind VARCHAR, source_file VARCHAR, source_line BIGINT, event_id VARCHAR,"
                 " reason VARCHAR, detail VARCHAR)"

@@ -17,6 +17,7 @@ from cv_quality.errors import LakeChanged
 from cv_quality.gates.rules import Rule, Suite
 from cv_quality.gates.verdicts import ExpectationResult, Origin, Verdict, key_for, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.sql import escaped_glob, read_parquet, text
 from cv_quality.lake.store import ObjectInfo
 
 if TYPE_CHECKING:
@@ -94,12 +95,12 @@ def _views(lake: Lake, suite: Suite, key: TableKey, *, threads: int, memory_limi
     _release_binding_at_exit()
     try:
         with tempfile.TemporaryDirectory(prefix="cvq-gate-") as folder, engine.connect() as connection:
-            connection.exec_driver_sql(f"SET temp_directory = '{folder}'")
+            connection.exec_driver_sql(f"SET temp_directory = {text(folder)}")
             connection.exec_driver_sql(f"SET threads = {threads}")
             connection.exec_driver_sql(f"SET memory_limit = '{memory_limit}'")
             for table in (*suite.judged, *suite.context):
-                path = str(lake.path(table, key_for(table, key))).replace("'", "''")
-                connection.exec_driver_sql(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{path}')")
+                rows = read_parquet([escaped_glob(lake.path(table, key_for(table, key)))])
+                connection.exec_driver_sql(f"CREATE VIEW {table.name} AS SELECT * FROM {rows}")
             connection.commit()
             yield connection
     finally:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cv_quality.lake.schema import Column, Table
+from cv_quality.lake.sql import text
 
 DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 VERDICTS = "verdicts"
@@ -49,17 +50,29 @@ def _hand_written(project_dir: Path) -> dict[str, list[str]]:
     return {path.stem: re.findall(r"ref\(['\"]([a-z0-9_]+)['\"]\)", path.read_text()) for path in paths}
 
 
-def write_models(folder: Path, *, tables: Sequence[Table], files: Mapping[str, Sequence[str]]) -> None:
+def row_by_row(tables: Iterable[Table]) -> dict[str, str]:
+    """Name what each model that keeps every row is made of: a table of the lake, or the verdicts."""
+    return {f"fct_{table.name}": table.name for table in tables if table.mart} | {"fct_gate_verdicts": VERDICTS}
+
+
+def read_verdicts(patterns: Iterable[str]) -> str:
+    """Write the reading of verdicts in SQL."""
+    # dbt-duckdb formats the location as a Python template, so a struct literal in braces cannot stand in it.
+    columns = ", ".join(f"{name} := '{kind}'" for name, kind in VERDICT_COLUMNS.items())
+    return f"read_json([{', '.join(map(text, patterns))}], columns = struct_pack({columns}))"
+
+
+def write_models(folder: Path, *, tables: Sequence[Table], reads: Mapping[str, str]) -> None:
     """Write the models that follow from the tables.
 
     Args:
         folder: one of the dbt project's folders of models.
         tables: those that the warehouse reads.
-        files: the files of each table, and of the verdicts: paths and globs.
+        reads: the SQL that reads each table, and the verdicts.
     """
     (staging := folder / "staging").mkdir()
     (marts := folder / "marts").mkdir()
-    sources = [*(_source(table, files[table.name]) for table in tables), _verdicts(files[VERDICTS])]
+    sources = [*(_source(table, reads[table.name]) for table in tables), _verdicts(reads[VERDICTS])]
     schema = {
         "version": 2,
         "sources": [{"name": "lake", "description": "The lake, the system of record", "tables": sources}],
@@ -79,37 +92,28 @@ def _select(relation: str, *, exclude: Sequence[str] = ()) -> str:
     return f"select {columns} from {{{{ {relation} }}}}\n"
 
 
-def _source(table: Table, files: Sequence[str]) -> dict[str, object]:
+def _source(table: Table, read: str) -> dict[str, object]:
     return {
         "name": table.name,
         "description": f"One row: {table.grain}. One file per {table.key.replace('_', ' and ')}.",
-        "config": _location(f"read_parquet({_as_sql(files)}, union_by_name = true)"),
+        "config": _location(read),
         "columns": [_described(column) for column in table],
     }
 
 
-def _verdicts(files: Sequence[str]) -> dict[str, object]:
-    # dbt-duckdb formats the location as a Python template, so a struct literal in braces cannot stand in it.
-    columns = ", ".join(f"{name} := '{kind}'" for name, kind in VERDICT_COLUMNS.items())
+def _verdicts(read: str) -> dict[str, object]:
     return {
         "name": VERDICTS,
         "description": "One row: a gate's verdict on one key. One JSON object per gate and key.",
-        "config": _location(f"read_json({_as_sql(files)}, columns = struct_pack({columns}))"),
+        "config": _location(read),
     }
 
 
 def _location(read: str) -> dict[str, object]:
-    """Where dbt-duckdb finds a source, the braces of its paths neither Jinja's nor a Python template's."""
-    return {"meta": {"external_location": f"{{% raw %}}{read.replace('{', '{{').replace('}', '}}')}{{% endraw %}}"}}
-
-
-def _as_sql(paths: Sequence[str]) -> str:
-    """Write paths as an SQL list.
-
-    >>> _as_sql(["it's.parquet"])
-    "['it''s.parquet']"
-    """
-    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+    """Where dbt-duckdb finds a source: a literal of Jinja, which renders it, of a Python template, which it is then."""
+    template = read.replace("{", "{{").replace("}", "}}")
+    literal = template.replace("\\", r"\\").replace("'", r"\'")
+    return {"meta": {"external_location": f"{{{{ '{literal}' }}}}"}}
 
 
 def _fact(table: Table) -> dict[str, object]:

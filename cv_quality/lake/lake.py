@@ -89,7 +89,7 @@ class Lake:
         import polars as pl
 
         with self._opened(table, key) as path:
-            return pl.read_parquet(path, columns=list(columns) if columns else None)
+            return pl.read_parquet(path, columns=list(columns) if columns else None, glob=False)
 
     def has_columns(self, table: Table, key: TableKey) -> bool:
         """Tell whether the table's file lies there with the columns that the table declares."""
@@ -153,7 +153,7 @@ class Lake:
         if not keys:
             return empty.lazy()
         paths = [self._path_with_required(table, key) for key in keys]
-        return pl.scan_parquet(paths, schema=empty.schema, missing_columns="insert", extra_columns="ignore")
+        return pl.scan_parquet(paths, glob=False, schema=empty.schema, missing_columns="insert", extra_columns="ignore")
 
     def _path_with_required(self, table: Table, key: TableKey) -> Path:
         import pyarrow as pa

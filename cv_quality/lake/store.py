@@ -17,6 +17,7 @@ from datetime import datetime
 from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from cv_quality.errors import CvQualityError, ObjectNotFound, ObjectUnusable, StoreError, UnsafeObject
 from cv_quality.settings import S3Options
@@ -30,6 +31,8 @@ PRIVATE_FOLDER = 0o700
 _STORE_FAULTS = frozenset({EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS})
 READ_ATTEMPTS = 4
 CONNECT_TIMEOUT_SECONDS = 5
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that no proxy reaches, whatever HTTP_PROXY says."""
 T = TypeVar("T")
 
 
@@ -328,12 +331,14 @@ class S3Store:
             import boto3
             from botocore.config import Config
 
-            config = Config(
-                retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                request_checksum_calculation="when_required",
-            )
             try:
+                is_here = urlsplit(self._options.endpoint_url or "").hostname in LOOPBACK
+                config = Config(
+                    retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
+                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    request_checksum_calculation="when_required",
+                    proxies={} if is_here else None,
+                )
                 self._client_or_none = boto3.Session().client(
                     "s3", endpoint_url=self._options.endpoint_url, region_name=self._options.region, config=config
                 )

@@ -6,27 +6,50 @@ keeps it. Models are written by hand in `dbt_project/`, or follow from the table
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cv_quality.errors import WarehouseError
-from cv_quality.lake.dbt_models import DBT_PROJECT, VERDICTS, warehouse_tables, write_models
+from cv_quality.lake.dbt_models import (
+    DBT_PROJECT,
+    VERDICTS,
+    read_verdicts,
+    row_by_row,
+    warehouse_tables,
+    write_models,
+)
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.lake.sql import escaped_glob, read_parquet
 from cv_quality.lake.staging import staging_folder
 from cv_quality.lake.store import PRIVATE_FILE, atomic_path, make_private, typed_faults
+from cv_quality.settings import STORAGE_VERSION, isolated_environment
+
+if TYPE_CHECKING:
+    import duckdb
 
 GENERATED = "generated"
-DBT = (sys.executable, "-c", "from dbt.cli.main import cli; cli()")
-"""dbt in a process of its own: one that ran it in-process could not open the warehouse read-only afterwards."""
+_PROGRAM = """
+import os, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+from dbt.cli.main import cli; cli()
+"""
+DBT = (sys.executable, "-c", _PROGRAM)
+"""dbt in a process of its own: one that ran it in-process could not open the warehouse read-only afterwards. It ends
+when its standard input does, which the operating system closes with whoever holds the other end, even one killed."""
 
+WRITE_AHEAD = (".wal", ".wal.checkpoint", ".wal.recovery")
+"""What one that writes to a DuckDB file keeps beside it, and leaves there when it dies."""
+
+DONE = frozenset({"success", "pass", "warn"})
 LOCK_POLL_SECONDS = 0.1
 OUTPUT_SHOWN = 4_000
 
@@ -90,6 +113,7 @@ def build_warehouse(
     target: Path,
     project_dir: Path = DBT_PROJECT,
     memory_limit: str = "600MB",
+    storage_version: str = STORAGE_VERSION,
     lock_timeout_seconds: float = 600.0,
 ) -> WarehouseSummary:
     """Build the warehouse from the lake, test it, and put it in the place of `target`.
@@ -99,11 +123,12 @@ def build_warehouse(
         target: the DuckDB file; its folder also holds the lock and, for the time of the build, the new file.
         project_dir: the dbt project, by default the one of the repository.
         memory_limit: DuckDB's, in its own notation.
+        storage_version: the oldest DuckDB that is to read the file, as DuckDB names its storage versions.
         lock_timeout_seconds: how long to wait for another writer.
 
     Raises:
-        WarehouseError: the project is not there, another writer holds on, dbt did not run, or a model or test failed;
-            the old file then stays as it is.
+        WarehouseError: the project is not there, another writer holds on, dbt did not run, a model or test failed or
+            is missing, or a table lacks rows; the old file then stays as it is.
         StoreError: it cannot be written.
     """
     if not (project_dir / "dbt_project.yml").is_file():
@@ -114,35 +139,56 @@ def build_warehouse(
             _only_writer(target, timeout=lock_timeout_seconds),
             staging_folder(target.parent, prefix=f".{target.name}-") as folder,
         ):
-            return _build(source, target=target, project_dir=project_dir, folder=folder, memory_limit=memory_limit)
+            engine = {"memory_limit": memory_limit, "storage_compatibility_version": storage_version}
+            return _build(source, target=target, project_dir=project_dir, folder=folder, engine=engine)
 
 
 def _build(
-    source: WarehouseSource, *, target: Path, project_dir: Path, folder: Path, memory_limit: str
+    source: WarehouseSource, *, target: Path, project_dir: Path, folder: Path, engine: dict[str, str]
 ) -> WarehouseSummary:
     started = time.perf_counter()
-    built, project = folder / target.name, folder / "project"
+    project = folder / "project"
+    built = project / "warehouse.duckdb"
     shutil.copytree(project_dir, project, ignore=shutil.ignore_patterns(GENERATED, "target", "logs", "*.duckdb"))
-    write_generated(project, source)
-    nodes = _run_dbt(project, folder, {"warehouse": str(built), "memory_limit": memory_limit})
+    reads = write_generated(project, source)
+    kept = {model: reads[name] for model, name in row_by_row(source.tables).items()}
+    expected = _rows(kept, engine)
+    nodes = _run_dbt(project, folder, engine)
     _refuse_failures(nodes, target)
+    models = tuple(node for unique_id, node in nodes.items() if unique_id.startswith("model."))
+    _refuse_lost_rows(_built_rows(built, models), expected, again=lambda: _rows(kept, engine))
     built.chmod(PRIVATE_FILE)
-    _made(target).unlink(missing_ok=True)
-    built.replace(target)
+    _swap(built, target)
     with atomic_path(_made(target)) as made:
         made.write_text(_signature(target, source.identity))
     return WarehouseSummary(
         target=target,
-        models=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("model.")),
+        models=models,
         tests=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("test.")),
         seconds=time.perf_counter() - started,
     )
 
 
+def _swap(built: Path, target: Path) -> None:
+    """Put the new file in the place of the old one, of which nothing may stay: DuckDB would add to the new file what
+    somebody wrote to the old one, or refuse both. One that has the old file open may write until it is swapped.
+    """
+    _made(target).unlink(missing_ok=True)
+    _remove_write_ahead(target)
+    built.replace(target)
+    _remove_write_ahead(target)
+
+
+def _remove_write_ahead(target: Path) -> None:
+    for path in _write_ahead(target):
+        path.unlink(missing_ok=True)
+
+
 def is_current(target: Path, identity: str) -> bool:
-    """Tell whether a warehouse is the file that was built last, of what has this identity."""
+    """Tell whether a warehouse is the file that was built last, of what has this identity, and nobody wrote to it."""
     try:
-        return _made(target).read_text() == _signature(target, identity)
+        written_to = any(path.exists() for path in _write_ahead(target))
+        return not written_to and _made(target).read_text() == _signature(target, identity)
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -152,20 +198,30 @@ def _made(target: Path) -> Path:
     return target.with_name(f"{target.name}.made")
 
 
+def _write_ahead(target: Path) -> list[Path]:
+    return [target.with_name(f"{target.name}{suffix}") for suffix in WRITE_AHEAD]
+
+
 def _signature(target: Path, identity: str) -> str:
     found = target.stat()
     return f"{identity} {found.st_size} {found.st_mtime_ns}\n"
 
 
-def write_generated(project_dir: Path, source: WarehouseSource) -> None:
-    """Write what follows from the tables into the folder `generated` of a dbt project, in place of what was there."""
+def write_generated(project_dir: Path, source: WarehouseSource) -> dict[str, str]:
+    """Write what follows from the tables into the folder `generated` of a dbt project, in place of what was there.
+
+    Returns:
+        The SQL that reads each table, and the verdicts.
+    """
     folder = project_dir / GENERATED
     shutil.rmtree(folder, ignore_errors=True)
     empty = folder / "empty"
     empty.mkdir(parents=True)
     tables = warehouse_tables(source.tables, project_dir)
-    files = {table.name: [_empty(table, empty), *_files(table, source)] for table in tables}
-    write_models(folder, tables=tables, files=files | {VERDICTS: _verdicts(source, empty)})
+    reads = {table.name: read_parquet([_empty(table, empty), *_files(table, source)]) for table in tables}
+    reads[VERDICTS] = read_verdicts(_verdicts(source, empty))
+    write_models(folder, tables=tables, reads=reads)
+    return reads
 
 
 def _files(table: Table, source: WarehouseSource) -> list[str]:
@@ -177,8 +233,8 @@ def _files(table: Table, source: WarehouseSource) -> list[str]:
     if table.mart or table.key == "build":
         keys = [key for key in keys if source.is_published(table, key)]
     elif keys and isinstance(root, Path):
-        return [f"{_escaped_glob(root.absolute() / table.name)}/{'*/*' if table.key == 'build_drop' else '*'}.parquet"]
-    return [_escaped_glob(lake.path(table, key).absolute()) for key in keys]
+        return [f"{escaped_glob(root.absolute() / table.name)}/{'*/*' if table.key == 'build_drop' else '*'}.parquet"]
+    return [escaped_glob(lake.path(table, key).absolute()) for key in keys]
 
 
 def _empty(table: Table, folder: Path) -> str:
@@ -187,7 +243,7 @@ def _empty(table: Table, folder: Path) -> str:
 
     path = folder / f"{table.name}.parquet"
     pq.write_table(table.arrow_schema.empty_table(), path)
-    return _escaped_glob(path.absolute())
+    return escaped_glob(path.absolute())
 
 
 def _verdicts(source: WarehouseSource, folder: Path) -> list[str]:
@@ -196,11 +252,7 @@ def _verdicts(source: WarehouseSource, folder: Path) -> list[str]:
     none = folder / f"{VERDICTS}.json"
     none.write_text("[]")
     written = [lake.store.local(info.key) for info in lake.store.list(f"{VERDICTS}/") if source.is_verdict(info.key)]
-    return [_escaped_glob(path.absolute()) for path in (none, *written)]
-
-
-def _escaped_glob(path: Path) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+    return [escaped_glob(path.absolute()) for path in (none, *written)]
 
 
 @contextmanager
@@ -226,41 +278,115 @@ def _locked(descriptor: int) -> bool:
 
 
 def _run_dbt(project_dir: Path, folder: Path, variables: Mapping[str, object]) -> dict[str, NodeResult]:
-    """dbt's answer for every model and test, by its unique id; everything that it writes goes below `folder`."""
-    paths = {"project-dir": project_dir, "profiles-dir": project_dir}
-    paths |= {"target-path": folder / "target", "log-path": folder / "logs"}
+    """dbt's answer for every model and test of the project, by its unique id; everything that it writes goes below
+    `folder`, and nothing of the environment reaches it.
+
+    Paths are relative to the project, where dbt works: `folder` may be called anything, and dbt takes paths for URLs.
+    """
+    paths = {"project-dir": ".", "profiles-dir": ".", "target-path": "../target", "log-path": "../logs"}
     options = [f"--{name}={path}" for name, path in paths.items()]
     flags = ["--quiet", "--no-version-check", "--no-partial-parse", "--vars", json.dumps(variables)]
-    command = [*DBT, "build", *options, *flags]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, umask=0o077)
+    done = _run(["build", *options, *flags], cwd=project_dir, environment=isolated_environment(folder))
     results = folder / "target" / "run_results.json"
-    if not results.is_file():
+    answers = json.loads(results.read_text())["results"] if results.is_file() else []
+    if not answers or done.returncode not in (0, 1):
         said = "\n".join(output.strip() for output in (done.stdout, done.stderr) if output.strip())[-OUTPUT_SHOWN:]
-        raise WarehouseError(f"dbt ended with {done.returncode} before it ran a model:\n{said}")
+        raise WarehouseError(f"dbt ended with {done.returncode} before it was done:\n{said}")
+    found = {item["unique_id"]: item for item in answers}
     manifest = json.loads((folder / "target" / "manifest.json").read_text())["nodes"]
-    answers = json.loads(results.read_text())["results"]
-    return {item["unique_id"]: _node(manifest[item["unique_id"]], item) for item in answers}
+    return {name: _node(node, found.get(name, {})) for name, node in manifest.items() if _is_run(node)}
+
+
+def _run(arguments: Sequence[str], *, cwd: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run dbt for as long as this process lives."""
+    reading, writing = os.pipe()
+    try:
+        return subprocess.run(
+            [*DBT, *arguments],
+            cwd=cwd,
+            env=environment,
+            stdin=reading,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            umask=0o077,
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _is_run(node: Mapping[str, Any]) -> bool:
+    return node["resource_type"] in ("model", "test") and node["config"]["materialized"] != "ephemeral"
 
 
 def _node(declared: Mapping[str, Any], item: Mapping[str, Any]) -> NodeResult:
-    about = declared.get("attached_node") or next(iter(declared["depends_on"]["nodes"]), item["unique_id"])
+    about = declared.get("attached_node") or next(iter(declared["depends_on"]["nodes"]), declared["unique_id"])
     return NodeResult(
         name=declared["name"],
         model=declared["name"] if declared["resource_type"] == "model" else about.rsplit(".", 1)[-1],
-        status=item["status"],
-        seconds=item["execution_time"],
-        failures=item["failures"] or 0,
-        message=item["message"],
+        status=item.get("status", "not run"),
+        seconds=item.get("execution_time", 0.0),
+        failures=item.get("failures") or 0,
+        message=item.get("message"),
     )
 
 
 def _refuse_failures(nodes: Mapping[str, NodeResult], target: Path) -> None:
-    failed = [node for node in nodes.values() if node.status in ("fail", "error")]
+    undone = [node for node in nodes.values() if node.status not in DONE]
+    failed = [node for node in undone if node.status in ("fail", "error")] or undone
     if failed:
-        lines = [f"{node.name} on {node.model}: {node.message}" for node in failed]
+        lines = [f"{node.name} on {node.model}: {node.message or node.status}" for node in failed]
         raise WarehouseError(
             f"{len(failed)} of the warehouse's models and tests failed; {target} stays:\n" + "\n".join(lines),
             failed=tuple((node.model, node.name, node.message or node.status) for node in failed),
         )
-    if not nodes:
-        raise WarehouseError("dbt found no model to build: is the dbt project complete?")
+
+
+def _rows(reads: Mapping[str, str], engine: dict[str, str]) -> dict[str, int]:
+    """Count the rows of what each model is made of."""
+    import duckdb
+
+    try:
+        with duckdb.connect(config={**engine}) as connection:
+            return {model: _count(connection, read) for model, read in reads.items()}
+    except duckdb.Error as error:
+        raise WarehouseError(f"the warehouse cannot be made of the lake's files: {error}") from error
+
+
+def _built_rows(built: Path, models: Sequence[NodeResult]) -> dict[str, int]:
+    """Count the rows of each table of a new file, which then holds all that was written to it."""
+    import duckdb
+
+    try:
+        with duckdb.connect(str(built)) as connection:
+            connection.execute("CHECKPOINT")
+            return {node.name: _count(connection, f'"{node.name}"') for node in models}
+    except duckdb.Error as error:
+        raise WarehouseError(f"the new warehouse cannot be read: {error}") from error
+
+
+def _count(connection: "duckdb.DuckDBPyConnection", relation: str) -> int:
+    ((count,),) = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+    return int(count)
+
+
+def _refuse_lost_rows(
+    built: Mapping[str, int], expected: Mapping[str, int], *, again: Callable[[], Mapping[str, int]]
+) -> None:
+    """Refuse tables without a row for each row of the lake, unless the lake changed while dbt read it: then what was
+    built is due again.
+
+    Args:
+        built, expected: rows of each model, and rows of what it is made of before it was built.
+        again: counts `expected` once more.
+    """
+    differing = [model for model, count in expected.items() if built.get(model) != count]
+    now = again() if differing else expected
+    lost = [model for model in differing if now[model] == expected[model]]
+    if lost:
+        raise WarehouseError(
+            "; ".join(f"{model} has {built.get(model)} rows, the lake {expected[model]}" for model in lost)
+            + ": the warehouse is incomplete, and the old one stays"
+        )

@@ -104,7 +104,7 @@ def _result(
         task: whose partitions the work is keyed by.
         job: that does it.
         plan: the work that is due now.
-        only: the assets to be made, where not all of the job are.
+        only: the assets to be made, where not all of the job are; they have no partitions.
     """
     at_work = _at_work(context, task, job)  # Before the plan: what ends after it is planned as it was.
     free = [item for item in plan() if partition_of(item.key) not in at_work]
@@ -118,7 +118,7 @@ def _result(
             dg.RunRequest(
                 run_key=f"{item.identity}:attempt{attempt}",
                 tags=identity_tags(item),
-                partition_key=partition_of(item.key),
+                partition_key=None if only else partition_of(item.key),
                 asset_selection=only,
             )
             for item, attempt in attempts.items()

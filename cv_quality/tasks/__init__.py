@@ -48,6 +48,7 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
         warehouse_source(workspace, tasks),
         target=workspace.settings.warehouse,
         memory_limit=workspace.settings.memory_limit,
+        storage_version=workspace.settings.storage_version,
     )
     numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
     return StageResult("marts", "warehouse", numbers, summary.seconds)
@@ -62,14 +63,15 @@ def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> bool:
 
 
 def warehouse_identity(workspace: Workspace, tasks: Sequence[Task]) -> str:
-    """Identify all that has passed of what the warehouse reads; empty when nothing has."""
+    """Identify all that has passed of what the warehouse reads, and how it is stored; empty when nothing has."""
     from cv_quality.lake.dbt_models import warehouse_tables
 
     lake, read = workspace.lake, {table.name for table in warehouse_tables(tables_of(tasks).values())}
     gates = {stage.name for task in tasks for name, stage in task.writers.items() if name in read}
     verdicts = ((gate, key, read_record(lake, gate, key)) for gate in sorted(gates) for key in judged_keys(lake, gate))
     passed = [(gate, key, sorted(record.judged.items())) for gate, key, record in verdicts if record and record.passed]
-    return hashlib.sha256(repr(passed).encode()).hexdigest()[:16] if passed else ""
+    made_of = (passed, workspace.settings.storage_version)
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16] if passed else ""
 
 
 def write_dbt_models(workspace: Workspace) -> None:

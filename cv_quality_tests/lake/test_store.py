@@ -205,6 +205,18 @@ def test_only_a_folder_or_s3_can_be_opened() -> None:
             open_store(uri)
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_a_store_on_this_machine(
+    open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    store = open_s3()
+    store.write_bytes("key", b"data")
+    assert store.read_bytes("key") == b"data"
+
+
 def test_a_large_file_arrives_in_parts(open_s3: OpenS3, s3_endpoint: str, bucket: str, tmp_path: Path) -> None:
     data = os.urandom(1_048_576) * 21
     store = open_s3()

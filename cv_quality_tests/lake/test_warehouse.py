@@ -1,8 +1,11 @@
 """The warehouse with real dbt runs: what it holds, what stops it, and what its readers notice."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,13 @@ from cv_quality.lake.dbt_models import DBT_PROJECT, mart_sources, warehouse_tabl
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import open_store
-from cv_quality.lake.warehouse import WarehouseSource, WarehouseSummary, build_warehouse, write_generated
+from cv_quality.lake.warehouse import (
+    WarehouseSource,
+    WarehouseSummary,
+    build_warehouse,
+    is_current,
+    write_generated,
+)
 from cv_quality.settings import Settings
 from cv_quality.tasks import TASKS, open_workspace, tables_of, warehouse_source
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS
@@ -28,6 +37,9 @@ from cv_quality_tests.tasks.root_causes.finding_rows import KEY, sound, write_fi
 from cv_quality_tests.tasks.verification.scored_drops import measure, score_drop
 from cv_quality_tests.tasks.verification.tiny_drops import random_drop, write_drop
 
+HOSTILE = """it's a {% endraw %} {{ 1 }} #1 [2026] 100% "ü" * """
+"""Name of a folder, each part of which a tool takes for something else."""
+ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {
     "embedding",
     "frame",
@@ -81,7 +93,7 @@ def ask(warehouse: Path, sql: str) -> list[tuple[object, ...]]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, WarehouseSummary]:
-    folder = tmp_path_factory.mktemp("it's a {warehouse}")
+    folder = tmp_path_factory.mktemp(HOSTILE)
     lake = filled(Lake(open_store(str(folder / "lake"))))
     return lake, build_warehouse(all_of(lake), target=folder / "warehouse.duckdb")
 
@@ -203,7 +215,7 @@ def test_dbt_starts_however_many_verdicts_there_are(
     for number in range(600):
         write_verdict(lake, Verdict("parse", f"{number:0128}", True, {}, ()))
     monkeypatch.setattr(warehouse, "DBT", (sys.executable, "-c", "print('it started')"))
-    with pytest.raises(WarehouseError, match="dbt ended with 0 before it ran a model:\nit started"):
+    with pytest.raises(WarehouseError, match="dbt ended with 0 before it was done:\nit started"):
         build_warehouse(all_of(lake), target=tmp_path / "warehouse.duckdb")
 
 
@@ -262,3 +274,157 @@ def test_generated_models_take_the_place_of_those_of_before(lake: Lake, tmp_path
     write_generated(project, replace(source, tables=(FAILURE_SLICES, SLICE_TRENDS)))
     models = {path.stem for path in (project / "generated").rglob("*.sql")}
     assert models == {"stg_failure_slices", "fct_failure_slices", "stg_slice_trends", "stg_verdicts"}
+
+
+def storage_version(warehouse: Path) -> int:
+    """The version in the header of a DuckDB file: 64 for those of DuckDB 0.10 to 1.1, 67 for those of 1.4."""
+    return int.from_bytes(warehouse.read_bytes()[12:20], "little")
+
+
+def test_a_tool_of_the_last_two_years_reads_the_warehouse(built: tuple[Lake, WarehouseSummary]) -> None:
+    assert storage_version(built[1].target) == 64
+
+
+def test_the_storage_version_is_a_setting_and_one_that_is_none_is_refused(lake: Lake, tmp_path: Path) -> None:
+    target = tmp_path / "warehouse.duckdb"
+    build_warehouse(all_of(lake), target=target, storage_version="v1.4.0")
+    assert storage_version(target) == 67
+    with pytest.raises(WarehouseError, match=r"'v9\.9\.9' is not a known DuckDB version"):
+        build_warehouse(all_of(lake), target=target, storage_version="v9.9.9")
+
+
+def dbt_with(**variables: str) -> tuple[str, ...]:
+    """dbt as it would be started with variables of its own."""
+    program = f"import os; os.environ.update({variables!r}); from dbt.cli.main import cli; cli()"
+    return sys.executable, "-c", program
+
+
+VARIABLES = {"DBT_EMPTY": "true", "DBT_ENGINE_EMPTY": "true", "DBT_EXCLUDE_RESOURCE_TYPES": "test", "DBT_TARGET": "x"}
+
+
+def test_no_variable_of_dbt_changes_the_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = filled(Lake(open_store(str(tmp_path / "lake"))))
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    summary = build_warehouse(all_of(lake), target=tmp_path / "warehouse.duckdb")
+    assert len(summary.tests) > 30
+    assert ask(summary.target, "SELECT count(*) FROM fct_failure_slices") == [(2,)]
+    assert ask(summary.target, "SELECT count(*) FROM dim_drop") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("variables", "refusal"),
+    [
+        ({"DBT_EMPTY": "true"}, "fct_gate_verdicts has 0 rows, the lake 1"),
+        ({"DBT_EXCLUDE_RESOURCE_TYPES": "test"}, "unique_key_fct_intervals.* on fct_intervals: not run"),
+    ],
+)
+def test_a_warehouse_without_all_its_rows_or_tests_is_refused(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], refusal: str
+) -> None:
+    write_verdict(lake, Verdict("parse", "d1", True, {}, ()))
+    target = tmp_path / "warehouse.duckdb"
+    target.write_bytes(b"the old warehouse")
+    monkeypatch.setattr(warehouse, "DBT", dbt_with(**variables))
+    with pytest.raises(WarehouseError, match=refusal):
+        build_warehouse(all_of(lake), target=target)
+    assert target.read_bytes() == b"the old warehouse"
+
+
+WRITING = """
+import duckdb, os, signal, sys
+connection = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+sys.stdin.readline()
+connection.execute("CREATE TABLE scratch AS SELECT 1 AS x")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def opened_to_write(target: Path) -> "subprocess.Popen[str]":
+    """A reader that has opened a warehouse as one opens it by default; told to, it writes to it and dies."""
+    reader = subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "open\n"
+    return reader
+
+
+def write_and_die(reader: "subprocess.Popen[str]") -> None:
+    reader.communicate("\n")
+    assert reader.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_reader_has_written_is_in_no_later_warehouse(lake: Lake, tmp_path: Path) -> None:
+    target, source = tmp_path / "warehouse.duckdb", replace(all_of(lake), identity="one")
+    build_warehouse(source, target=target)
+    held = opened_to_write(target)
+    other = Path(shutil.copy(target, tmp_path / "other.duckdb"))
+    write_and_die(opened_to_write(other))
+    shutil.copy(f"{other}.wal", f"{target}.wal")
+    build_warehouse(source, target=target)
+    assert is_current(target, "one")
+    assert not Path(f"{target}.wal").exists()
+    assert ask(target, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'scratch'") == [(0,)]
+    write_and_die(held)
+    assert Path(f"{target}.wal").exists()
+    assert not is_current(target, "one")
+    build_warehouse(source, target=target)
+    assert is_current(target, "one")
+    assert ask(target, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'scratch'") == [(0,)]
+
+
+BUILDING = """
+import sys
+from pathlib import Path
+from cv_quality.lake.lake import Lake
+from cv_quality.lake.store import open_store
+from cv_quality_tests.lake.test_warehouse import all_of
+from cv_quality.lake.warehouse import build_warehouse
+build_warehouse(all_of(Lake(open_store(sys.argv[1]))), target=Path(sys.argv[2]))
+"""
+
+
+def dbt_of(process: "subprocess.Popen[str]") -> int:
+    """The id of the dbt that a process has started, once it has."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for _ in range(600):
+        if found := children.read_text().split():
+            return int(found[0])
+        time.sleep(0.05)
+    raise AssertionError("no dbt was started")
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("killed", ["dbt", "its writer"])
+def test_a_killed_build_leaves_the_old_warehouse_and_no_process(lake: Lake, tmp_path: Path, killed: str) -> None:
+    target = tmp_path / "warehouse.duckdb"
+    target.write_bytes(b"the old warehouse")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
+    with subprocess.Popen(
+        [sys.executable, "-c", BUILDING, lake.store.uri, str(target)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as writer:
+        dbt = dbt_of(writer)
+        os.kill(dbt if killed == "dbt" else writer.pid, signal.SIGKILL)
+        _, said = writer.communicate()
+    assert killed != "dbt" or "WarehouseError: dbt ended with -9 before it was done" in said
+    deadline = time.monotonic() + 10
+    while is_alive(dbt) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(dbt)
+    assert target.read_bytes() == b"the old warehouse"
+    build_warehouse(all_of(lake), target=target)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lake") == [
+        "warehouse.duckdb",
+        "warehouse.duckdb.lock",
+        "warehouse.duckdb.made",
+    ]
+    assert ask(target, "SELECT count(*) FROM dim_drop") == [(0,)]

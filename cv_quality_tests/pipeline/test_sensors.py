@@ -236,6 +236,8 @@ def test_a_page_is_not_requested_while_a_run_that_ends_in_it_is_under_way(evalua
 def test_a_warehouse_that_is_gone_is_requested_alone(evaluated: Orchestra) -> None:
     evaluated.workspace.settings.warehouse.unlink()
     request = only_request(evaluated.tick("measured_build_sensor"))
+    (resolved,) = evaluated.resolve("measured_build_sensor")
+    assert (resolved.run_key, resolved.asset_selection) == (request.run_key, request.asset_selection)
     assert evaluated.launch("report_build", request).success
     assert {key.path[0] for key in request.asset_selection or ()} == {"marts"}
     assert evaluated.workspace.settings.warehouse.is_file()

@@ -300,7 +300,7 @@ def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float) -> Pa
 
     try:
         path = lake.store.local(key)
-        rows, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
+        rows, metadata = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path)
         floor = float(metadata["floor"])
         if metadata["digest"] != _block_digest(rows, floor):
             return None
