@@ -52,6 +52,7 @@ def subject(**changes: object) -> dict[str, object]:
         "age_band": None,
         "sex": "female",
         "skin_tone": 4,
+        "family_id": None,
         "has_image_consent": True,
         "drop_id": KEY.drop,
         "source_file": "events-000.jsonl.zst",
