@@ -12,6 +12,7 @@ import click
 
 from cv_quality.cli import chain, drops, pipeline, root_causes, scores
 from cv_quality.cli.common import VisibleFormatter
+from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
 from cv_quality.text import visible_lines
 
@@ -24,7 +25,8 @@ class TypedErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with ending_in_words():
+                return super().invoke(ctx)
         except CvQualityError as error:
             raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
         except OSError as error:
