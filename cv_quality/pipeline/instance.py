@@ -86,7 +86,7 @@ def materialize_due(
     Args:
         track: shows how far each phase has come.
     """
-    with _instance(workspace) as instance:
+    with opened(workspace) as instance:
         jobs = _Jobs(workspace, build_definitions(workspace.settings, tasks), instance, track)
         work_off(workspace, tasks, jobs)
     return jobs.results
@@ -137,7 +137,7 @@ def backfill_grid(
         for build in sorted(chosen_builds)
         for drop in sorted(chosen_drops)
     ]
-    with _instance(workspace) as instance:
+    with opened(workspace) as instance:
         jobs = _Jobs(workspace, build_definitions(workspace.settings), instance, track)
         runs = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid")
     return [
@@ -235,7 +235,7 @@ def _unless_interrupted(run: dg.ExecuteInProcessResult) -> dg.ExecuteInProcessRe
 
 
 @contextmanager
-def _instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+def opened(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     """Open the deployment's instance.
 
     Raises:
