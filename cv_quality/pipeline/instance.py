@@ -62,14 +62,18 @@ def is_configured_by_hand(home: Path) -> bool:
 
 
 def migrate(home: Path) -> None:
-    """Bring the records of an instance to the schema of today's Dagster; nothing changes where they have it.
+    """Bring the records of an instance to the schema of today's Dagster; nothing is looked through where they have it.
 
     Raises:
         SettingsError: this Dagster cannot use them.
     """
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            instance.upgrade()
+            storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+            versions = [storage.alembic_version() for storage in storages if storage]
+            # An upgrade opens the log of every run, five a second, and the index last.
+            if not all(version and version[0] == version[1] for version in versions):
+                instance.upgrade()
     except Exception as error:  # Dagster, Alembic, SQLAlchemy and SQLite each raise their own.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise SettingsError(
