@@ -9,15 +9,32 @@ import os
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from cv_quality.lake.store import PRIVATE_FILE, make_private
 
 CLOCK_SLACK_SECONDS = 5.0
 """How far the clock may have been set forward since a process said its number, before it is taken for another one."""
 
 
 class WatchedRunLauncher(dg.DefaultRunLauncher):
-    """Launches runs in processes of the code server, and looks whether these are alive."""
+    """Launches each run once, in a process of the code server, and looks whether that is alive."""
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch a run once: of two daemons that take it up, the second one's process would end at once and fail it."""
+        folder = Path(self._instance.storage_directory()) / context.dagster_run.run_id
+        make_private(folder)
+        launched = folder / "launched"
+        try:
+            launched.touch(PRIVATE_FILE, exist_ok=False)
+        except FileExistsError:
+            return
+        try:
+            super().launch_run(context)
+        except BaseException:
+            launched.unlink()
+            raise
 
     @property
     def supports_check_run_worker_health(self) -> bool:

@@ -42,7 +42,13 @@ def old_runs(instance: dg.DagsterInstance, *, before: datetime) -> list[OldRun]:
 
 def forget(instance: dg.DagsterInstance, run: OldRun) -> None:
     """Delete the files of a run, and what else the instance knows of it unless that is shown."""
-    if not run.is_shown:
+    log = instance.event_log_storage
+    if not run.is_shown and isinstance(log, SqliteEventLogStorage):
+        # `delete_run` would open the file of the run, which takes a fifth of a second, only to empty it.
+        instance.run_storage.delete_run(run.run_id)
+        with log.index_connection() as connection:
+            log.delete_events_for_run(connection, run.run_id)
+    elif not run.is_shown:
         instance.delete_run(run.run_id)
     for path in run.files:
         if path.is_dir():

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +95,11 @@ class Ui:
         run = self.launch(assets)
         wait_until(lambda: step in self.steps(run), what=f"step {step}", seconds=SLOW, every=0.1)
         return run, self.process(run)
+
+    def add_partitions(self, name: str, keys: Sequence[str]) -> None:
+        """Make dynamic partitions, as the sensors do."""
+        with dg.DagsterInstance.from_config(str(self.home / "dagster")) as instance:
+            instance.add_dynamic_partitions(name, keys)
 
     def steps(self, run: str) -> set[str]:
         """The steps that a run has begun."""

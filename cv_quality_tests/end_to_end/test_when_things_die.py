@@ -100,8 +100,10 @@ def test_a_second_ui_on_the_same_home_is_refused(ui: Ui) -> None:
 
 
 def test_a_canceled_backfill_ends_the_runs_that_it_has_started(ui: Ui) -> None:
-    cells = [f"{build}|{drop}" for build in ("face-1.0", "face-1.1") for drop in (FIRST_DROP, SECOND_DROP)]
-    cells = [cell for cell in cells if cell != f"face-1.0|{SECOND_DROP}"]
+    builds, drops = ("face-1.1", "face-1.2"), (FIRST_DROP, SECOND_DROP)
+    ui.add_partitions("verification_build", builds)
+    ui.add_partitions("verification_drop", drops)
+    cells = [f"{build}|{drop}" for build in builds for drop in drops]
     assets = [{"path": ["verification", name]} for name in ("embeddings", "comparisons", "attempt_outcomes")]
     params = {"assetSelection": assets, "partitionNames": cells}
     backfill = ui.ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]["backfillId"]
@@ -116,6 +118,20 @@ def test_a_canceled_backfill_ends_the_runs_that_it_has_started(ui: Ui) -> None:
     wait_until(lambda: status() == "CANCELED", what="the end of the backfill", seconds=SLOW)
     wait_until(lambda: all(run["status"] in FINISHED for run in ui.runs()), what="the end of its runs", seconds=60)
     assert "CANCELED" in {run["status"] for run in ui.runs()}
+
+
+def test_a_run_that_two_daemons_take_up_is_done_once(ui: Ui) -> None:
+    command = [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-m", "cv_quality.definitions"]
+    environment = {**os.environ, "CVQ_HOME": str(ui.home), "DAGSTER_HOME": str(ui.home / "dagster")}
+    log = ui.home.parent / "daemon.log"
+    with log.open("wb") as output:
+        second = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: b"Another" in log.read_bytes(), what="the second daemon", seconds=SLOW)
+        runs = [ui.launch(MARTS) for _ in range(3)]
+        assert {ui.wait_for_end(run) for run in runs} == {"SUCCESS"}
+    finally:
+        power_cut(second)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
