@@ -25,6 +25,7 @@ from cv_quality_tests.servers import answers, free_port, wait_until
 SLOW = 240
 """Seconds that anything here may take on a machine that is busy with other tests."""
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
 MARTS = [list(spec.key.path) for spec in mart_specs(TASKS)]
 
 Answer = dict[str, Any]

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cv_quality_tests.end_to_end.serving import (
     BACKFILL,
+    CELL_ASSETS,
     LAUNCH_BACKFILL,
     MATERIALIZED,
     SLOW,
@@ -26,7 +27,6 @@ from cv_quality_tests.servers import wait_until
 
 DROP = "2026-08-03_face-1.1_site-a"
 GROUPS = (*(f"verification_{phase}" for phase in ("ingest", "score", "measure", "explain", "report")), "marts")
-CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP
 from cv_quality_tests.end_to_end.serving import (
     BACKFILL,
     CANCEL_BACKFILL,
+    CELL_ASSETS,
     FINISHED,
     LAUNCH_BACKFILL,
     MARTS,
@@ -104,7 +105,7 @@ def test_a_canceled_backfill_ends_the_runs_that_it_has_started(ui: Ui) -> None:
     ui.add_partitions("verification_build", builds)
     ui.add_partitions("verification_drop", drops)
     cells = [f"{build}|{drop}" for build in builds for drop in drops]
-    assets = [{"path": ["verification", name]} for name in ("embeddings", "comparisons", "attempt_outcomes")]
+    assets = [{"path": ["verification", name]} for name in CELL_ASSETS]
     params = {"assetSelection": assets, "partitionNames": cells}
     backfill = ui.ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]["backfillId"]
     wait_until(lambda: any(ui.steps(run["runId"]) for run in ui.runs()), what="a run", seconds=SLOW)
