@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV := uv==0.13.9
 
-.PHONY: help demo ui test lint format docs bench dbt clean
+.PHONY: help demo ui test nightly lint format docs bench dbt clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,8 +16,11 @@ ui: $(READY) ## The Dagster UI and daemon on 127.0.0.1:3000, the sensors on
 	@$(BIN)/cvq demo
 	@$(BIN)/cvq ui
 
-test: $(READY) ## Every test
+test: $(READY) ## Every test but those of `nightly`
 	$(BIN)/python -m pytest -n auto
+
+nightly: $(READY) ## The tests that kill, cancel and restart the real daemon: minutes, one at a time
+	$(BIN)/python -m pytest -m nightly
 
 lint: $(READY) ## Style, types, and the direction of imports
 	$(BIN)/ruff check .

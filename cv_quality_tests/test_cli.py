@@ -691,7 +691,8 @@ def test_no_process_outlives_the_ui_that_is_terminated(tmp_path: Path) -> None:
     )
     supervise = (
         f"import sys, os; from cv_quality.cli.pipeline import _supervise;"
-        f"sys.exit(_supervise([sys.executable, '-c', {leader!r}], dict(os.environ)))"
+        f"lock = os.open(os.devnull, os.O_RDONLY);"
+        f"sys.exit(_supervise([sys.executable, '-c', {leader!r}], dict(os.environ), inherited=lock))"
     )
     with subprocess.Popen([sys.executable, "-c", supervise]) as process:
         wait_until(

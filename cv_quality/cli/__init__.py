@@ -10,8 +10,9 @@ from errno import EPIPE
 
 import click
 
-from cv_quality.cli import chain, drops, pipeline, root_causes, scores
+from cv_quality.cli import chain, drops, housekeeping, pipeline, root_causes, scores
 from cv_quality.cli.common import VisibleFormatter
+from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
 from cv_quality.text import visible_lines
 
@@ -24,7 +25,8 @@ class TypedErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with ending_in_words():
+                return super().invoke(ctx)
         except CvQualityError as error:
             raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
         except OSError as error:
@@ -57,6 +59,7 @@ def main(verbose: bool) -> None:
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops
+      cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
 
     Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
@@ -71,6 +74,7 @@ for command in (
     *(chain.status, chain.run, chain.why, chain.quarantine, chain.models, chain.report),
     *(drops.simulate, drops.import_),
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
+    housekeeping.gc,
     *(root_causes.slices, root_causes.attribute, scores.evaluate),
 ):
     main.add_command(command)

@@ -1,5 +1,6 @@
 """Commands that go through Dagster: the demo, backfills, and the UI."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ import click
 
 from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars, say
 from cv_quality.cli.drops import simulate_drops
+from cv_quality.errors import SettingsError
+from cv_quality.lake.store import PRIVATE_FILE, typed_faults
 from cv_quality.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ def _conclude(workspace: "Workspace", failed: Sequence[str]) -> None:
 
 
 HOST = "127.0.0.1"
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
 """How long Dagster's processes have to end by themselves before they are killed."""
 
 
@@ -96,16 +99,41 @@ GRACE_SECONDS = 5.0
 def ui(port: int) -> None:
     """Serve the Dagster UI and daemon on 127.0.0.1, the sensors on, until interrupted."""
     _require_free(port)
-    from cv_quality.pipeline.instance import migrate, prepare_home
+    from cv_quality.pipeline.instance import is_configured_by_hand, migrate, prepare_home
 
     settings = Settings.from_environment()
     home = prepare_home(settings.dagster_home)
+    lock = _only_ui(home)
+    if is_configured_by_hand(home):
+        say(f"{home / 'dagster.yaml'} was changed by hand and stays; docs/when-things-die.md says what it should have")
     migrate(home)
     program = str(Path(sys.executable).parent / "dagster")
     arguments = ["dev", "--module-name", "cv_quality.definitions", "--host", HOST, "--port", str(port)]
     environment = settings.subprocess_environment(DAGSTER_HOME=str(home))
-    if code := _supervise([program, *arguments], environment):
+    if code := _supervise([program, *arguments], environment, inherited=lock):
         raise click.ClickException(f"Dagster ended by itself with exit code {code}; what it said stands above")
+
+
+def _only_ui(home: Path) -> int:
+    """Take the lock of the instance's daemon; returns its descriptor, to be inherited: who holds it keeps the lock.
+
+    Raises:
+        StoreError: the lock cannot be written.
+        SettingsError: another daemon has it: two would start every run twice.
+    """
+    path = home / "ui.lock"
+    with typed_faults(str(path)):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = os.read(descriptor, 100).decode(errors="replace").strip()
+            raise SettingsError(
+                f"another `cvq ui` serves {home}{f' ({other})' if other else ''}: use that one, or end it first"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()}\n".encode())
+    return descriptor
 
 
 def _require_free(port: int) -> None:
@@ -121,13 +149,17 @@ def _require_free(port: int) -> None:
             ) from error
 
 
-def _supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
+def _supervise(command: Sequence[str], environment: Mapping[str, str], *, inherited: int) -> int:
     """Run a program until it ends or this process is told to; no process that it started outlives it.
 
     `dagster dev` leaves its code servers, and the runs that they work on, to themselves when it is terminated. They
     share its session, so they are interrupted, and after a while killed, together.
+
+    Args:
+        command, environment: of the program.
+        inherited: a descriptor that stays open in it.
     """
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=(inherited,))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -42,16 +42,36 @@ def staging_folder(parent: Path, *, prefix: str) -> Iterator[Path]:
 def _made(parent: Path, prefix: str) -> tuple[Path, int]:
     """A folder, and the descriptor that holds its lock."""
     make_private(parent)
-    with _open_folder(parent) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for folder in parent.glob(f"{escape(prefix)}*/"):
-            with suppress(BlockingIOError, FileNotFoundError), _open_folder(folder) as other:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+    with _locked(parent):
+        for folder in _abandoned(parent, prefix):
+            shutil.rmtree(folder, ignore_errors=True)
         own = Path(tempfile.mkdtemp(prefix=prefix, dir=parent.absolute()))
         held = os.open(own, os.O_RDONLY)
         fcntl.flock(held, fcntl.LOCK_EX)
     return own, held
+
+
+def abandoned_folders(parent: Path, *, prefix: str) -> list[Path]:
+    """List the folders of dead processes in `parent`, which the next `staging_folder` there removes."""
+    if not parent.is_dir():
+        return []
+    with _locked(parent):
+        return list(_abandoned(parent, prefix))
+
+
+def _abandoned(parent: Path, prefix: str) -> Iterator[Path]:
+    """The folders that no process holds, each locked while it is looked at."""
+    for folder in parent.glob(f"{escape(prefix)}*/"):
+        with suppress(BlockingIOError, FileNotFoundError), _open_folder(folder) as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+
+
+@contextmanager
+def _locked(parent: Path) -> Iterator[None]:
+    with _open_folder(parent) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -4,21 +4,22 @@ For the demo and for backfills from the command line: the same assets, checks an
 a process per run.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from shutil import copyfile
 
 import dagster as dg
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from cv_quality.definitions import build_definitions
 from cv_quality.errors import DropError, SettingsError, StoreError, near
 from cv_quality.freshness import Freshness
 from cv_quality.lake.lake import TableKey
-from cv_quality.lake.store import PRIVATE_FILE, make_private, typed_faults
+from cv_quality.lake.store import atomic_path, make_private, typed_faults
 from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partition_of
@@ -33,26 +34,46 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """A step that fails is told by who asked for it; its stack trace is in the instance's record."""
 
 
+DEFAULTS = Path(__file__).parent / "dagster.yaml"
+FORMER_DEFAULTS = frozenset(
+    {
+        "175587a8ed815d4aeccca287069492fcd5a113895fda767374bd1924b3873499",
+        "57ccdfc0eac576764176293483d8f9a59af0f97533212b7bde084450f0fd0a39",
+        "2865011f1b3cb362543198c2384ca19878b0faafdc702ba5f6b88ae54e74e89e",
+    }
+)
+"""sha256 of what `DEFAULTS` was in former versions: a home that still has such a file gets today's."""
+
+
 def prepare_home(home: Path) -> Path:
-    """Make the instance folder, with its configuration unless one lies there already."""
-    own = home / "dagster.yaml"
+    """Make the instance folder, with today's configuration unless somebody changed the one that lies there."""
+    own = home / DEFAULTS.name
     with typed_faults(str(home)):
         make_private(home)
-        if not own.exists():
-            copyfile(Path(__file__).parent / own.name, own)
-            own.chmod(PRIVATE_FILE)
+        if not own.exists() or hashlib.sha256(own.read_bytes()).hexdigest() in FORMER_DEFAULTS:
+            with atomic_path(own) as new:
+                new.write_bytes(DEFAULTS.read_bytes())
     return home
 
 
+def is_configured_by_hand(home: Path) -> bool:
+    """Tell whether somebody changed the configuration of an instance, so that it is not renewed."""
+    return (home / DEFAULTS.name).read_bytes() != DEFAULTS.read_bytes()
+
+
 def migrate(home: Path) -> None:
-    """Bring the records of an instance to the schema of today's Dagster; nothing changes where they have it.
+    """Bring the records of an instance to the schema of today's Dagster; nothing is looked through where they have it.
 
     Raises:
         SettingsError: this Dagster cannot use them.
     """
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            instance.upgrade()
+            storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+            versions = [storage.alembic_version() for storage in storages if storage]
+            # An upgrade opens the log of every run, five a second, and the index last.
+            if not all(version and version[0] == version[1] for version in versions):
+                instance.upgrade()
     except Exception as error:  # Dagster, Alembic, SQLAlchemy and SQLite each raise their own.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise SettingsError(
@@ -69,7 +90,7 @@ def materialize_due(
     Args:
         track: shows how far each phase has come.
     """
-    with _instance(workspace) as instance:
+    with opened(workspace) as instance:
         jobs = _Jobs(workspace, build_definitions(workspace.settings, tasks), instance, track)
         work_off(workspace, tasks, jobs)
     return jobs.results
@@ -120,7 +141,7 @@ def backfill_grid(
         for build in sorted(chosen_builds)
         for drop in sorted(chosen_drops)
     ]
-    with _instance(workspace) as instance:
+    with opened(workspace) as instance:
         jobs = _Jobs(workspace, build_definitions(workspace.settings), instance, track)
         runs = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid")
     return [
@@ -168,13 +189,15 @@ class _Jobs:
             self.instance.add_dynamic_partitions(str(definition.name), keys)
         resolved = self.definitions.resolve_job_def(job_name(task, job))
         runs = [
-            resolved.execute_in_process(
-                partition_key=partition_of(item.key),
-                instance=self.instance,
-                asset_selection=only,
-                tags=identity_tags(item) if is_attempt else {},
-                run_config=QUIET,
-                raise_on_error=False,
+            _unless_interrupted(
+                resolved.execute_in_process(
+                    partition_key=partition_of(item.key),
+                    instance=self.instance,
+                    asset_selection=only,
+                    tags=identity_tags(item) if is_attempt else {},
+                    run_config=QUIET,
+                    raise_on_error=False,
+                )
             )
             for item in self.track(work, description=label)
         ]
@@ -200,8 +223,23 @@ class _Jobs:
         return all(run.success for task, item in keyed[:1] for run in publish(task, work=[item]))
 
 
+def _unless_interrupted(run: dg.ExecuteInProcessResult) -> dg.ExecuteInProcessResult:
+    """Hand on a run that came to its end; Dagster swallows what interrupts one, and the next would be begun.
+
+    Raises:
+        KeyboardInterrupt: the process was told to stop.
+    """
+    ends = (
+        event.event_specific_data for event in run.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE
+    )
+    reasons = (end.failure_reason for end in ends if isinstance(end, JobFailureData))
+    if RunFailureReason.UNEXPECTED_TERMINATION in reasons:
+        raise KeyboardInterrupt
+    return run
+
+
 @contextmanager
-def _instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+def opened(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     """Open the deployment's instance.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The metric tables in DuckDB as assets. One step builds all, in a pool of one, since DuckDB has one writer.
+"""The metric tables in DuckDB as assets. One step builds all; that of another run waits at the warehouse's lock.
 
 Each table's dbt tests are its check. What a table is made of is read from its model.
 """
@@ -9,7 +9,7 @@ import dagster as dg
 
 from cv_quality.errors import WarehouseError
 from cv_quality.lake.dbt_models import mart_sources
-from cv_quality.pipeline.running import RETRY_UNREACHABLE_STORES, Event
+from cv_quality.pipeline.running import Event, retrying_unreachable_stores
 from cv_quality.stage import Task, asset_of
 from cv_quality.tasks import publish_marts, tables_of
 from cv_quality.workspace import Workspace
@@ -47,15 +47,14 @@ def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:
             dg.AssetCheckSpec("dbt_tests", asset=spec.key, blocking=True, description="The table's dbt tests.")
             for spec in specs
         ],
-        pool="warehouse",
-        retry_policy=RETRY_UNREACHABLE_STORES,
     )
-    def marts(workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
+    def marts(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
         try:
-            result = publish_marts(workspace, tasks)
+            with retrying_unreachable_stores(context):
+                result = publish_marts(workspace, tasks)
         except WarehouseError as error:
             yield from (_failed_check(model, error) for model in sorted({table for table, *_ in error.failed}))
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(str(error)) from error
         for spec in specs:
             yield dg.MaterializeResult(asset_key=spec.key, metadata={"seconds": round(result.seconds, 2)})
             yield dg.AssetCheckResult(passed=True, asset_key=spec.key, check_name="dbt_tests")

@@ -5,6 +5,7 @@ How a stage is run is in `cv_quality.runner`; which assets exist is in `cv_quali
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -17,17 +18,33 @@ from cv_quality.stage import Stage, StageResult, Task
 from cv_quality.text import visible, visible_lines
 from cv_quality.workspace import Workspace
 
-RETRY_UNREACHABLE_STORES = dg.RetryPolicy(max_retries=2, delay=2.0, backoff=dg.Backoff.EXPONENTIAL)
+STORE_RETRIES = 2
+STORE_RETRY_SECONDS = 2.0
+"""Before the first retry; twice that before the second."""
 MANY_KEYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=4)
 
 Event = dg.MaterializeResult[None] | dg.AssetCheckResult
+
+
+@contextmanager
+def retrying_unreachable_stores(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Ask for the step again when a store cannot be reached, and for no other reason.
+
+    A retry policy would do so after any error, and take a termination for one.
+    """
+    try:
+        yield
+    except CvQualityError as error:
+        if not stops_a_run(error):
+            raise
+        seconds = STORE_RETRY_SECONDS * 2**context.retry_number
+        raise dg.RetryRequested(max_retries=STORE_RETRIES, seconds_to_wait=seconds) from error
 
 
 def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task, stage: Stage) -> Iterator[Event]:
     """Run a stage for every key of the run and yield what Dagster should know.
 
     A key that cannot be done does not keep the others from being done; the step fails at its end, naming it.
-    Only an unreachable store is worth a retry: every other typed error stays an error until somebody acts.
 
     Args:
         context: of the step.
@@ -64,7 +81,6 @@ def _failure(refused: Mapping[str, CvQualityError]) -> dg.Failure:
     return dg.Failure(
         "\n".join(f"{key}: {reason}" for key, reason in reasons.items()),
         metadata={"reason": dg.MetadataValue.text("\n".join(reasons.values())), "more": _asking(reasons)},
-        allow_retries=False,
     )
 
 

@@ -3,129 +3,37 @@
 One `dagster dev` serves the whole module, started as `cvq ui` starts it, on a landing area that is empty at first.
 """
 
-import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from cv_quality_tests.end_to_end.serving import (
+    BACKFILL,
+    CELL_ASSETS,
+    LAUNCH_BACKFILL,
+    MATERIALIZED,
+    SLOW,
+    Answer,
+    Ui,
+    serving,
+)
 from cv_quality_tests.reports.browsing import FLAGS
-from cv_quality_tests.servers import answers, free_port, wait_until
+from cv_quality_tests.servers import wait_until
 
 DROP = "2026-08-03_face-1.1_site-a"
 GROUPS = (*(f"verification_{phase}" for phase in ("ingest", "score", "measure", "explain", "report")), "marts")
-CELL_ASSETS = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
-SLOW = 240
-"""Seconds that anything here may take on a machine that is busy with other tests."""
-
-Answer = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Ui:
-    """A running UI and the deployment behind it."""
-
-    port: int
-    home: Path
-    log: Path
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def ask(self, query: str, variables: Mapping[str, object] | None = None) -> Answer:
-        """The data of a GraphQL answer."""
-        body = json.dumps({"query": query, "variables": variables or {}}).encode()
-        request = urllib.request.Request(self.url("/graphql"), data=body, headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            decoded: Answer = json.load(answer)
-        assert "errors" not in decoded, decoded["errors"]
-        data: Answer = decoded["data"]
-        return data
-
-    def runs(self, job: str | None = None) -> list[Answer]:
-        """The runs of a job, the latest first."""
-        answer = self.ask(RUNS, {"filter": {"pipelineName": job} if job else {}})
-        return [run | {"partition": _partition(run)} for run in answer["runsOrError"]["results"]]
-
-    def wait_for_runs(self, job: str, *, count: int) -> list[Answer]:
-        """The runs of a job, once at least so many have succeeded; a failed one fails the test at once."""
-        found: list[Answer] = []
-
-        def are_done() -> bool:
-            found[:] = self.runs(job)
-            assert not [run for run in found if run["status"] in ("FAILURE", "CANCELED")], found
-            return len([run for run in found if run["status"] == "SUCCESS"]) >= count
-
-        wait_until(are_done, what=f"{count} finished runs of {job}", seconds=SLOW, every=0.25)
-        return found
-
-    def deliver(self, landing: Path, drop: str) -> float:
-        """Put a drop into the landing area, its manifest last; returns when it was complete, in Unix seconds."""
-        target = self.home / "landing" / drop
-        target.mkdir(parents=True)
-        for file in sorted((landing / drop).iterdir(), key=lambda file: file.name == "manifest.json"):
-            shutil.copyfile(file, target / f".{file.name}")
-            (target / f".{file.name}").rename(target / file.name)
-        return (target / "manifest.json").stat().st_mtime
-
-
-RUNS = """
-query Runs($filter: RunsFilter!) {
-  runsOrError(filter: $filter) {
-    ... on Runs { results { runId jobName status creationTime startTime endTime tags { key value } } }
-  }
-}
-"""
-LAUNCH_BACKFILL = """
-mutation Backfill($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-BACKFILL = """
-query Backfill($id: String!) {
-  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status numPartitions } }
-}
-"""
-MATERIALIZED = """
-query Materialized($key: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $key) {
-    ... on AssetNode { assetMaterializations(limit: 100) { partition timestamp } }
-  }
-}
-"""
-
-
-def _partition(run: Answer) -> str | None:
-    return next((tag["value"] for tag in run["tags"] if tag["key"] == "dagster/partition"), None)
 
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     root = tmp_path_factory.mktemp("ui")
-    running = Ui(free_port(), root / "home", root / "ui.log")
-    command = [str(Path(sys.executable).parent / "cvq"), "ui", "--port", str(running.port)]
-    environment = {**os.environ, "CVQ_HOME": str(running.home), "CVQ_THREADS": "1"}
-    with running.log.open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=root)
-        try:
-            wait_until(lambda: answers(running.port, "/server_info"), what="the UI", seconds=SLOW)
-            yield running
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+    with serving(root / "home", log=root / "ui.log") as (running, _):
+        yield running
 
 
 @pytest.fixture(scope="module")

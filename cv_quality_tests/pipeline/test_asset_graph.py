@@ -25,7 +25,6 @@ def described() -> dict[str, object]:
                 "partitions": _partitions(graph.get(key).partitions_def),
                 "made_of": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
                 "checks": sorted(check.name for check in graph.get(key).check_keys),
-                "pools": sorted(graph.get(key).pools or ()),
             }
             for key in sorted(graph.get_all_asset_keys())
         },

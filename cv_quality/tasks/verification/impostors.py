@@ -8,7 +8,8 @@ found on the sum in `cv_quality.metrics.operating_points`.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +18,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.errors import ObjectNotFound
+from cv_quality.errors import MissingTable, ObjectNotFound
+from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import ObjectInfo
 from cv_quality.metrics.pairs import MatchCounts, PairCounts, Side
 from cv_quality.metrics.score_bins import BINS, ScoreScale
-from cv_quality.tasks.verification.modality import BiometricModality, Comparator
+from cv_quality.stage import Task
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator, biometric
 from cv_quality.tasks.verification.samples import BONA_FIDE, Templates, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS
+from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,10 +107,8 @@ def count_impostors(
     load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop], comparator))
     outlines = {drop: _outline(load(drop)) for drop in chosen}
     threshold = comparator.oriented(decision_threshold)
-    algorithm = f"{comparator.algorithm} matches at {threshold!r}"
     total, blocks, computed = PairCounts.empty(comparator.scale), 0, 0
-    for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
-        key = block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=algorithm)
+    for left, right, key in _blocks(outlines, comparator, threshold):
         block = _read_block(lake, key, comparator.scale, threshold)
         if block is None:
             block = _written_block(lake, key, _count(load(left), load(right), modality, threshold))
@@ -117,6 +120,33 @@ def count_impostors(
     samples = samples.group_by("subject_id").agg(pl.exclude("subject_id").sum()).sort("subject_id")
     samples = _with_matches(samples, total, decision_threshold)
     return ImpostorCounts(build, model_build, total, samples, blocks, computed)
+
+
+def unused_blocks(workspace: Workspace, task: Task) -> list[ObjectInfo]:
+    """List the blocks that counting the impostor pairs of no build would read again, from what lies in the lake now."""
+    lake, freshness, used = workspace.lake, Freshness(workspace, task), set[str]()
+    for build in freshness.builds:
+        context = StageContext(freshness, TableKey(build=build))
+        comparator = biometric(context.modality).comparator
+        for model in context.models:
+            threshold = comparator.oriented(workspace.registry.entry(model).decision_threshold)
+            with suppress(MissingTable):
+                owned = _owned(lake, model, sorted(context.drops), comparator)
+                outlines = {
+                    drop: _outline(block_inputs(lake, model, drop, references, comparator))
+                    for drop, references in owned.items()
+                }
+                used |= {key for *_, key in _blocks(outlines, comparator, threshold)}
+    return [info for info in lake.store.list(BLOCKS) if info.key not in used]
+
+
+def _blocks(
+    outlines: "Mapping[str, _Outline]", comparator: Comparator, threshold: float
+) -> Iterator[tuple[str, str, str]]:
+    """(reference drop, probe drop, key) of every block of a build."""
+    algorithm = f"{comparator.algorithm} matches at {threshold!r}"
+    for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
+        yield left, right, block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=algorithm)
 
 
 def write_impostors(lake: Lake, counted: Sequence[ImpostorCounts], *, comparator: Comparator) -> int:
