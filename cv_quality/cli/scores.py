@@ -43,6 +43,16 @@ def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "
 @click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
 @click.option("--format", "format_", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
 @click.option(
+    "--trials",
+    type=click.Path(path_type=Path),
+    help="A list of trials with labels; FILES hold their scores, in its order or with the ids.",
+)
+@click.option(
+    "--columns",
+    metavar="MEANING=NAME,...",
+    help="Columns that are called otherwise, such as score=sim,is_genuine=same; by number from 1 without a header.",
+)
+@click.option(
     "--polarity", type=click.Choice(get_args(Polarity)), help="What a high score means. [told from the scores]"
 )
 @click.option(
@@ -69,6 +79,8 @@ def evaluate(
     targets: Sequence[float],
     threshold: float | None,
     format_: Format | None,
+    trials: Path | None,
+    columns: str | None,
     polarity: Polarity | None,
     sentinel: "Sentinel",
     genuine_pattern: str | None,
@@ -103,6 +115,8 @@ def evaluate(
     read = partial(
         _read,
         format=format_,
+        trials=trials,
+        columns=columns,
         polarity=polarity,
         sentinel=sentinel,
         on_error="skip" if skip_broken else "raise",
@@ -142,7 +156,7 @@ def _steps(total: int) -> "Iterator[Callable[[str, str], None]]":
         progress.update(task, description="score sets", completed=total)
 
 
-_KEYWORD = re.compile(r'\b(on_error|genuine_pattern|sentinel|polarity|format)=("[^"]*"|[-+.\w]+)')
+_KEYWORD = re.compile(r'\b(on_error|genuine_pattern|sentinel|polarity|format|columns|trials)=("[^"]*"|[-+.\w]+)')
 
 
 def _in_options(text: str) -> str:
@@ -151,7 +165,7 @@ def _in_options(text: str) -> str:
     def option(found: "re.Match[str]") -> str:
         name, value = found.groups()
         plain = value.strip('"')
-        given = plain if re.fullmatch(r"[-+.\w]+", plain) else value
+        given = plain if re.fullmatch(r"[-+.,=\w]+", plain) else value
         return "--skip-broken" if name == "on_error" else f"--{name.replace('_', '-')} {given}"
 
     return _KEYWORD.sub(option, text)

@@ -169,7 +169,7 @@ def test_json_needs_a_pattern_and_calls_the_rest_attacks(tmp_path: Path) -> None
         ('{"a": {"b": 1}}', "entry 1: expected a number"),
         ('{"a": NaN}', "entry 1: .*found 'NaN'"),
         ('{"a": 1, "a": 2}', "'a' stands twice"),
-        ("{}", "expected one object of ids and scores"),
+        ("{}", "expected records, columns, or one object of ids"),
         ('{"\\ud800": "x"}', "entry 1: expected a number"),
     ],
 )
