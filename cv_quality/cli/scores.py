@@ -18,6 +18,7 @@ from cv_quality.scores.source import Format, Polarity
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
+    from cv_quality.metrics.detection_cost import CostWeights
     from cv_quality.scores.evaluation import Evaluation
     from cv_quality.scores.score_set import ScoreSet
     from cv_quality.scores.source import Sentinel
@@ -37,10 +38,35 @@ def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "
         ) from error
 
 
+def _weights(
+    _context: click.Context, _option: click.Parameter, texts: Sequence[str]
+) -> "tuple[CostWeights, ...] | None":
+    """Read each P_TARGET[,C_MISS,C_FA]; None where none is given."""
+    from cv_quality.metrics.detection_cost import CostWeights
+
+    found = []
+    for text in texts:
+        try:
+            prior, miss, false_alarm = map(float, text.split(",") if "," in text else (text, 1, 1))
+            found.append(CostWeights(prior, miss, false_alarm))
+        except (ValueError, MetricError) as error:
+            told = "" if isinstance(error, ValueError) else f": {error}"
+            raise click.BadParameter(f"{text!r} is no P_TARGET or P_TARGET,C_MISS,C_FA{told}") from error
+    return tuple(found) or None
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.01 to 1e-6]")
 @click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
+@click.option(
+    "--dcf",
+    "weights",
+    multiple=True,
+    callback=_weights,
+    metavar="P_TARGET[,C_MISS,C_FA]",
+    help="Give the smallest detection cost at this prior and these costs; repeatable. [0.01 and 0.05, costs 1]",
+)
 @click.option("--format", "format_", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
 @click.option(
     "--trials",
@@ -78,6 +104,7 @@ def evaluate(
     files: Sequence[Path],
     targets: Sequence[float],
     threshold: float | None,
+    weights: "tuple[CostWeights, ...] | None",
     format_: Format | None,
     trials: Path | None,
     columns: str | None,
@@ -93,11 +120,13 @@ def evaluate(
     """Evaluate score FILES of verification: error rates with intervals, and the curve.
 
     \b
-    Reads what other tools write, told apart by content:
-      CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b,
-      family_a, family_b, quality_a, quality_b
-      bob's 2-, 4- and 5-column files, pyeer's lists and histograms, similarity matrices (CSV, BEE)
-      JSON of id and score, NumPy arrays
+    Reads what other tools write, told apart by content and proven, or asked for:
+      tables with a header (CSV, Parquet, JSON, Excel): score and is_genuine, or what other tools call them;
+      optionally subject_a, subject_b, group_a, group_b, family_a, family_b, quality_a, quality_b, species
+      columns without a header: a label, a score and ids in any order (VoxCeleb, IJB, wespeaker, ASVspoof, LFW)
+      scores beside a list of trials (--trials: VoxCeleb, Kaldi, NIST SRE, IJB, LFW, ASVspoof)
+      bob's 2-, 4- and 5-column files and CSV, pyeer's lists and histograms, similarity matrices (CSV, BEE)
+      JSON of id and score, NumPy arrays; compressed or not
 
     Two lists named alike but for "genuine" and "impostor" (or true and false) are one score set; every other file is a
     set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike; where
@@ -106,9 +135,12 @@ def evaluate(
     \b
       cvq evaluate scores.csv --report scores.html
       cvq evaluate exp1_true.txt exp1_false.txt --fmr 1e-3 --fmr 1e-4
+      cvq evaluate scores.txt --trials veri_test.txt --dcf 0.05
+      cvq evaluate results.csv --columns score=sim,is_genuine=same
       cvq evaluate face-C.csv --sentinel keep --json
     """
     from cv_quality.metrics import FMR_TARGETS
+    from cv_quality.metrics.detection_cost import VOXSRC_AND_SRE
     from cv_quality.scores.evaluation import STEPS
     from cv_quality.scores.grouping import group_files
 
@@ -123,7 +155,12 @@ def evaluate(
         genuine_pattern=genuine_pattern,
     )
     work = partial(
-        _evaluated, fmr_targets=targets or FMR_TARGETS, threshold=threshold, replicates=replicates, seed=seed
+        _evaluated,
+        fmr_targets=targets or FMR_TARGETS,
+        threshold=threshold,
+        weights=weights or VOXSRC_AND_SRE,
+        replicates=replicates,
+        seed=seed,
     )
     groups, sets = group_files(files), []
     with _steps(len(groups) * (1 + len(STEPS))) as starting:

@@ -15,7 +15,7 @@ from cv_quality.errors import near
 from cv_quality.scores.headers import MAX_COLUMNS, names_scores
 from cv_quality.scores.labels import truth_of
 from cv_quality.scores.lines import BLANK, is_separator_line
-from cv_quality.scores.source import Format, Options, Separator, Source, no_column, quoted
+from cv_quality.scores.source import Format, Options, Separator, Source, quoted
 
 HEAD_LINES = 20
 MAX_HEADER_BYTES = 64 << 20
@@ -184,7 +184,7 @@ def _text(source: Source, head: Sequence[str], options: Options) -> Dialect:
     if len(head) > 1 and len(header) == width > 1 and not any(map(is_number, header)) and options.trials is None:
         rows = [cells(line, separator) for line in head[1:]]
         if any(len(row) == width and any(map(is_number, row)) for row in rows) and not _is_row_like(header, rows):
-            raise source.error(f'{no_column("score", header)}, or name it: columns="score=NAME"; {KNOWN}')
+            return Dialect("table", separator)  # whose reader says that it needs a column of scores
     named: dict[int, Format] = {1: "list", 2: "two-column"}
     return Dialect(named.get(width, "columns"), separator)
 

@@ -55,6 +55,8 @@ LIVENESS = frozenset(
 SPECIES = frozenset(
     {"attack", "pai", "pai_species", "attack_type", "attacktype", "spoof_type", "attack_id", "attack_name"}
 )
+BOB_IDENTITIES, BOB_SAMPLES = {"bio_ref_subject_id", "probe_subject_id"}, {"claimed_id", "test_label", "is_bonafide"}
+"""By these columns the tables of bob.bio and of bob.pad are known."""
 BOB_NAMES = {
     "bio_ref_subject_id": "subject_a",
     "probe_subject_id": "subject_b",
@@ -113,7 +115,7 @@ def header_of(columns: Sequence[str], values: "Callable[[int], pl.Series]", sour
     refuse_wide(columns, source)
     lowered = [plain(name) for name in columns]
     given = placed(columns, source, options)
-    is_bob = IS_GENUINE not in lowered and {"bio_ref_subject_id", "probe_subject_id"} <= set(lowered)
+    is_bob = IS_GENUINE not in lowered and set(lowered) >= BOB_IDENTITIES
     names = [BOB_NAMES.get(name, name) if is_bob else name for name in lowered]
     names = [name if name in KNOWN and name not in given.values() else "" for name in names]
     for index, name in given.items():
@@ -131,7 +133,7 @@ def header_of(columns: Sequence[str], values: "Callable[[int], pl.Series]", sour
         polarity=_direction(told),
         is_reversed=label in REVERSED_TRUTHS,
         is_liveness=label in LIVENESS,
-        is_bob=is_bob,
+        is_bob=is_bob or set(lowered) >= BOB_SAMPLES,
     )
 
 

@@ -92,6 +92,9 @@ def _columns(members: Mapping[str, object], options: Options) -> Mapping[str, Se
     inner = {name: [item for _, item in value] for name, value in members.items() if isinstance(value, Members)}
     if len(inner) == len(members) and names_scores(list(inner), options):
         return inner
+    rows_by_name = [dict(value) for value in members.values() if isinstance(value, Members)]
+    if rows_by_name and len(inner) == len(members) and names_scores(list(rows_by_name[0]), options):
+        return {name: [row.get(name) for row in rows_by_name] for name in rows_by_name[0]}
     lists = {
         name: value for name, value in members.items() if isinstance(value, list) and not isinstance(value, Members)
     }

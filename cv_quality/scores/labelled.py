@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cv_quality.scores import bob, lists
 from cv_quality.scores.headers import Header
-from cv_quality.scores.layouts import LFW_WIDTHS, Layout, labelled_layout, layout_of
+from cv_quality.scores.layouts import LFW_WIDTHS, Layout, labelled_layout, layout_of, without_counts
 from cv_quality.scores.lines import Lines, fields_in, normal_spaces, read_lines, split_fields
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, refuse
 from cv_quality.scores.source import Draft, Format, Options, Source
@@ -123,6 +123,7 @@ def lfw_rows(lines: Lines, source: Source, options: Options, *, scored: bool) ->
 
 
 def _lfw(lines: Lines, source: Source, options: Options) -> Draft:
+    lines = without_counts(lines)
     rows, broken = lfw_rows(lines, source, options, scored=True)
     names = tuple(name for name in rows.columns if name != LINE)
     taken: Format = "lfw"

@@ -13,14 +13,30 @@ if TYPE_CHECKING:
     import polars as pl
 
 GENUINE_WORDS = (
-    *("1", "+1", "1.0", "true", "t", "yes", "genuine", "gen", "mated", "match", "same", "target", "client"),
+    *(
+        "1",
+        "+1",
+        "1.0",
+        "true",
+        "t",
+        "yes",
+        "genuine",
+        "gen",
+        "mated",
+        "match",
+        "same",
+        "target",
+        "tgt",
+        "tar",
+        "client",
+    ),
     *("positive", "positives", "pos", "bonafide", "bona_fide", "bona-fide", "bona fide", "live", "real"),
     *("wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "sim", "waar"),
 )
 IMPOSTOR_WORDS = (
     *("0", "-1", "0.0", "-1.0", "false", "f", "no", "impostor", "imposter", "imp", "nonmated", "non-mated"),
     *("non_mated", "nonmatch", "non-match", "different", "diff", "nontarget", "non-target", "negative", "negatives"),
-    *("neg", "attack", "spoof", "fake", "spoofed", "spoofing"),
+    *("nontgt", "nontar", "neg", "attack", "spoof", "fake", "spoofed", "spoofing"),
     *("falsch", "nein", "faux", "non", "falso", "onwaar", "nee"),
 )
 ATTACK_WORDS = ("attack", "spoof", "fake", "spoofed", "spoofing")

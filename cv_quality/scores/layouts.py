@@ -39,7 +39,7 @@ class Layout:
     is_liveness: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """What one column could be.
 
@@ -64,7 +64,7 @@ class Column:
     @property
     def is_label(self) -> bool:
         """Whether the values are labels of both classes, or words that can be nothing else."""
-        return self.has_labels and (self.words.has_both or self.words.are_plain)
+        return self.has_labels and (self.words.has_both or (self.words.are_plain and not self.words.unknown))
 
 
 def layout_of(lines: Lines, source: Source, options: Options) -> Layout:
@@ -78,7 +78,7 @@ def layout_of(lines: Lines, source: Source, options: Options) -> Layout:
     Raises:
         ScoreFileError: no reading of the columns is proven, or several are; the message says which option decides.
     """
-    texts = sampled(lines, source)
+    texts = sampled(without_counts(lines), source)
     counts, width = fields_in(texts, source), usual_width(texts, source)
     if _is_lfw(texts, counts, source) and not options.columns:
         return Layout("lfw")
@@ -86,8 +86,8 @@ def layout_of(lines: Lines, source: Source, options: Options) -> Layout:
     columns = [column_of(rows, at) for at in range(width)]
     if options.columns:
         return _given(columns, source, options)
-    labels = [column for column in columns if column.is_label]
     bob = _bob(columns)
+    labels = [column for column in columns if column.is_label and (column.words.has_both or bob is None)]
     if len(labels) > 1:
         with_both = [column for column in labels if column.words.has_both]
         labels = with_both if len(with_both) == 1 else labels
@@ -128,6 +128,12 @@ def labelled_layout(lines: Lines, source: Source, options: Options) -> Layout:
     if len(labels) != 1:
         raise source.error(f"{_numbers(labels)} could be labels; {asking(width)}")
     return _labelled(columns, labels[0], source)
+
+
+def without_counts(lines: Lines) -> Lines:
+    """Leave out a first line with one or two whole numbers, as LFW says how many folds and pairs follow."""
+    is_count = lines.rows[TEXT].head(1).str.contains(r"^[0-9]+(?:\s+[0-9]+)?$").any()
+    return Lines(lines.rows[1:], lines.notes) if is_count and len(lines.rows) > 1 else lines
 
 
 def sampled(lines: Lines, source: Source) -> "pl.Series":
@@ -181,9 +187,9 @@ def score_of(columns: Sequence[Column], source: Source, *, width: int) -> Column
     if broken:
         return broken[0]
     whole = [column for column in numbers if column.is_varied and not _is_id(column, columns)]
-    if len(whole) > 1 and whole[-1].at != width - 1:
+    if len(whole) > 1:
         raise source.error(f"{_numbers(whole)} hold whole numbers, and any could be the scores; {asking(width)}")
-    return whole[-1] if whole else None
+    return whole[0] if whole else None
 
 
 def species_of(columns: Sequence[Column], label: Column) -> Column | None:

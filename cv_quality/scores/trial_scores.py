@@ -31,6 +31,8 @@ LEAST_MATCHED = 0.5
 SIDES = 8
 """Values of a column that only says which side of the segment before it is meant."""
 JOINTS = (":", "_", "-", ".")
+JOINED = "|"
+"""In the name of a column that is made of two."""
 OCCURRENCE = "_occurrence"
 EXTENSION = r"\.[A-Za-z][A-Za-z0-9]{0,4}$"
 Form = Callable[["pl.Series"], "pl.Series"]
@@ -70,13 +72,25 @@ class ScoreColumns:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Columns of scores, the columns of trials that they name, and the form in which they agree."""
+    """Columns of scores and the columns of trials that they name.
+
+    Attributes:
+        form, written: how both are written alike, in words and as a function.
+        share: of the sampled scores that find a trial.
+        tells_apart: whether no trial of one class has the same ids as one of the other.
+    """
 
     scores: tuple[str, ...]
     trials: tuple[str, ...]
     form: str
     written: Form
     share: float
+    tells_apart: bool
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the file of scores that are used; a segment and its side are two."""
+        return len(self.scores) + sum(JOINED in name for name in self.scores)
 
 
 def read_scores_of_trials(source: Source, options: Options) -> Draft:
@@ -193,21 +207,23 @@ def _by_ids(
 def _join_of(
     ours: "pl.DataFrame", theirs: "pl.DataFrame", *, plain_ids: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> Join | None:
-    """The columns that join most scores: as they are before sides are joined to segments, all before fewer."""
-    step = -(-len(ours) // SAMPLED)
-    sample = ours.gather_every(step)
+    """The columns that tell trials apart, as many of the scores' as can be, and that join most scores."""
+    sample = ours.gather_every(-(-len(ours) // SAMPLED))
     sided = tuple(
-        tuple(name for name in frame.columns if "|" in name or name in names)
+        tuple(name for name in frame.columns if JOINED in name or name in names)
         for frame, names in zip((ours, theirs), plain_ids, strict=True)
     )
+    found: list[Join] = []
     for columns in (plain_ids, (plain_ids[0], sided[1]), (sided[0], plain_ids[1])):
         for form, written in FORMS:
-            found = list(_candidates(sample, theirs, columns, form=form, written=written))
-            if found:
-                return max(
-                    found, key=lambda join: (len(join.scores), join.share, join.trials == tuple(sorted(join.trials)))
-                )
-    return None
+            found += _candidates(sample, theirs, columns, form=form, written=written)
+            if any(join.n_columns == len(plain_ids[0]) and join.tells_apart for join in found):
+                return max(found, key=_quality)
+    return max(found, key=_quality, default=None)
+
+
+def _quality(join: Join) -> tuple[bool, int, float, bool]:
+    return join.tells_apart, join.n_columns, join.share, list(join.trials) == sorted(join.trials)
 
 
 def _candidates(
@@ -235,7 +251,8 @@ def _candidates(
                     pairs = trials.select(others).unique()
                     matched = ours.select(chosen).join(pairs, left_on=list(chosen), right_on=list(others), how="semi")
                     if len(matched) >= LEAST_MATCHED * len(ours):
-                        yield Join(chosen, others, form, written, len(matched) / len(ours))
+                        torn = trials.select(*others, theirs[IS_GENUINE]).unique().select(others).is_duplicated().any()
+                        yield Join(chosen, others, form, written, len(matched) / len(ours), tells_apart=not torn)
 
 
 def _with_sides(frame: "pl.DataFrame", ids: tuple[str, ...]) -> "pl.DataFrame":
@@ -244,7 +261,9 @@ def _with_sides(frame: "pl.DataFrame", ids: tuple[str, ...]) -> "pl.DataFrame":
 
     for one, other in itertools.pairwise(ids):
         if frame[other].n_unique() <= SIDES:
-            joined = (pl.concat_str(one, other, separator=joint).alias(f"{one}|{joint}{other}") for joint in JOINTS)
+            joined = (
+                pl.concat_str(one, other, separator=joint).alias(f"{one}{JOINED}{joint}{other}") for joint in JOINTS
+            )
             frame = frame.with_columns(joined)
     return frame
 

@@ -13,7 +13,7 @@ from cv_quality.scores.decoding import decoded
 from cv_quality.scores.detection import cells, first_bytes, head_of, separator_of
 from cv_quality.scores.headers import IDS, LIVENESS, REVERSED_TRUTHS, TRUTHS, Header, plain
 from cv_quality.scores.labelled import lfw_rows
-from cv_quality.scores.layouts import Column, column_of, species_of
+from cv_quality.scores.layouts import Column, column_of, species_of, without_counts
 from cv_quality.scores.lines import Lines, fields_in, normal_spaces, read_lines, split_fields, usual_width
 from cv_quality.scores.rows import IS_GENUINE, LINE, SUBJECTS, TEXT
 from cv_quality.scores.source import SHOWN, Options, Source, quoted
@@ -68,8 +68,7 @@ def read_trials(path: Path, options: Options) -> Trials:
 
 def _lfw_pairs(lines: Lines, source: Source, options: Options) -> Trials | None:
     """LFW's pairs: the number of pairs, then name i j or name i name j; None where the lines are others."""
-    counted = lines.rows[TEXT].str.contains(r"^[0-9]+(?:\s+[0-9]+)?$")
-    pairs = Lines(lines.rows.filter(~counted), lines.notes)
+    pairs = without_counts(lines)
     counts = fields_in(normal_spaces(pairs.rows[TEXT], source), source)
     if not counts.is_in(LFW_WIDTHS).all() or counts.n_unique() != 2:
         return None
@@ -94,14 +93,14 @@ def _columns(lines: Lines, source: Source, options: Options) -> Trials:
     others = [column for column in columns if column is not label]
     is_liveness = label.words.is_liveness or names[label.at] in LIVENESS
     species = species_of(others, label) if is_liveness or label.words.has_attacks else None
-    ids = [column for column in others if column is not species and column.values.n_unique() > 1]
+    ids = [column for column in others if column is not species]
     rows = fields.select(
         LINE,
         *[str(column.at) for column in ids],
         **{IS_GENUINE: str(label.at)},
         **({} if species is None else {"species": str(species.at)}),
     )
-    meanings = _meanings([names[column.at] for column in ids])
+    meanings = _meanings(ids, names)
     head = Header((), is_reversed=names[label.at] in REVERSED_TRUTHS, is_liveness=is_liveness)
     shown = names[label.at] or f"column {label.at + 1}"
     notes = (*lines.notes, f"{source}: {len(rows):,} trials, labels in {shown}")
@@ -132,9 +131,11 @@ def _label(columns: list[Column], names: list[str], source: Source) -> Column:
     raise source.error(f"columns {numbers} could all be labels; leave only one of them in the list")
 
 
-def _meanings(names: list[str]) -> list[str]:
-    """What the ids mean: by their names, else two are samples, one is a sample."""
-    known = [IDS.get(name, "") for name in names]
-    if not any(known):
-        return {1: ["sample_b"], 2: ["sample_a", "sample_b"]}.get(len(names), [""] * len(names))
-    return [name if name not in known[:at] else "" for at, name in enumerate(known)]
+def _meanings(ids: list[Column], names: list[str]) -> list[str]:
+    """What the ids mean: by their names, else two that vary are samples, and one is a sample."""
+    known = [IDS.get(names[column.at], "") for column in ids]
+    if any(known):
+        return [name if name not in known[:at] else "" for at, name in enumerate(known)]
+    varied = [column for column in ids if column.values.n_unique() > 1]
+    meant = dict(zip(varied, {1: ["sample_b"], 2: ["sample_a", "sample_b"]}.get(len(varied), []), strict=False))
+    return [meant.get(column, "") for column in ids]

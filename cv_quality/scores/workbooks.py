@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
     from python_calamine import CalamineSheet
 
+TITLE_ROWS = 20
+"""Among the first so many rows of a sheet its header is looked for."""
 MAX_UNPACKED_BYTES = 2 << 30
 Cell = object
 
@@ -28,20 +30,21 @@ def read_workbook(source: Source, options: Options) -> Draft:
     sheets = _sheets(source)
     headers = []
     for name, rows in sheets.items():
-        start = next((at for at, row in enumerate(rows) if any(_text(cell) for cell in row)), None)
-        if start is None:
-            continue
-        header = [_text(cell) for cell in rows[start]]
-        headers.append(f"{name}: {', '.join(map(quoted, header[:SHOWN]))}")
-        if names_scores(header, options):
+        firsts = [
+            (at, [_text(cell) for cell in row]) for at, row in enumerate(rows[:TITLE_ROWS]) if any(map(_text, row))
+        ]
+        headers += [f"{name}: {', '.join(map(quoted, header[:SHOWN]))}" for _, header in firsts[:1]]
+        found = next(((at, header) for at, header in firsts if names_scores(header, options)), None)
+        if found is not None:
+            start, header = found
             notes = (f"{source}: sheet {name} of {plural(len(sheets), 'sheet')}",)
             body = _frame(header, rows[start + 1 :], first=start + 2)
             if body.is_empty():
                 raise source.error(f"sheet {name} has a header and no rows")
             return read_records(body, source, options, kind="workbook", unit="row", notes=notes)
-    found = "; ".join(headers) or "no cell with a value"
+    shown = "; ".join(headers) or "no cell with a value"
     raise source.error(
-        f"needs a sheet whose first row names score and is_genuine, found {found}; "
+        f"needs a sheet with a row that names score and is_genuine, found {shown}; "
         'name the column: columns="score=NAME"'
     )
 
