@@ -47,8 +47,8 @@ class Column:
         at: its place, from 0.
         is_number, is_whole: whether most values are numbers, and these are whole.
         has_labels: whether nearly all values are words of labels.
-        is_counter: whether it only numbers the lines.
-        is_varied: whether it has more than two values.
+        is_counter: whether it is the first and only numbers the lines, from 0 or 1.
+        n_values: how many values it has.
         words: its values as labels.
     """
 
@@ -57,7 +57,7 @@ class Column:
     is_number: bool
     is_whole: bool
     is_counter: bool
-    is_varied: bool
+    n_values: int
     has_labels: bool
     words: LabelWords
 
@@ -92,13 +92,19 @@ def layout_of(lines: Lines, source: Source, options: Options) -> Layout:
         with_both = [column for column in labels if column.words.has_both]
         labels = with_both if len(with_both) == 1 else labels
     if len(labels) > 1:
-        raise source.error(f"{_numbers(labels)} could all be labels; {asking(width)}")
+        or_bob = f', or declare format="{bob}"' if bob else ""
+        raise source.error(f"{_numbers(labels)} could all be labels; {asking(width)}{or_bob}")
     if labels and (bob is None or not _is_plausible(columns, labels[0])):
         return _labelled(columns, labels[0], source)
     if labels:
         raise source.error(
             f"column {labels[0].at + 1} could hold labels, and columns 1 and {BOB[width][1][1] + 1} identities as bob "
             f'writes them; declare format="{BOB[width][0]}" or format="labelled"'
+        )
+    if bob is not None and _is_doubtful(columns):
+        raise source.error(
+            f"{width} columns as bob writes them, but then a probe has several identities and there are two models: "
+            f'declare format="{bob}" if they are, or write labels in words that are known, such as 1 and 0'
         )
     if bob is not None:
         return Layout(bob)
@@ -161,14 +167,15 @@ def column_of(rows: "pl.DataFrame", at: int) -> Column:
     is_number, is_whole = n_numbers > LEAST_NUMBERS * len(numbers), 0 < n_numbers == n_whole
     words = label_words(values)
     has_labels = bool(words.genuine or words.impostor) and is_genuine(values).count() >= LEAST_LABELS * len(values)
-    steps = numbers.diff().drop_nulls() if is_whole else numbers.clear()
+    is_first = at == 0 and is_whole and numbers[0] in (0.0, 1.0)
+    steps = numbers.diff().drop_nulls() if is_first else numbers.clear()
     return Column(
         at,
         values,
         is_number=is_number,
         is_whole=is_whole,
-        is_counter=is_whole and len(steps) > 1 and steps.n_unique() == 1 and float(steps[0]) > 0,
-        is_varied=values.n_unique() > 2,
+        is_counter=len(steps) > 1 and steps.n_unique() == 1 and float(steps[0]) > 0,
+        n_values=values.n_unique(),
         has_labels=has_labels,
         words=words,
     )
@@ -181,12 +188,12 @@ def score_of(columns: Sequence[Column], source: Source, *, width: int) -> Column
         ScoreFileError: several could be.
     """
     numbers = [column for column in columns if column.is_number and not column.is_counter]
-    broken = [column for column in numbers if not column.is_whole]
+    broken = [column for column in numbers if not column.is_whole and column.n_values > 1]
     if len(broken) > 1:
         raise source.error(f"{_numbers(broken)} could all be scores; {asking(width)}")
     if broken:
         return broken[0]
-    whole = [column for column in numbers if column.is_varied and not _is_id(column, columns)]
+    whole = [column for column in numbers if column.is_whole and column.n_values > 2 and not _is_id(column, columns)]
     if len(whole) > 1:
         raise source.error(f"{_numbers(whole)} hold whole numbers, and any could be the scores; {asking(width)}")
     return whole[0] if whole else None
@@ -225,7 +232,7 @@ def _labelled(columns: Sequence[Column], label: Column, source: Source) -> Layou
     species = species_of(rest, label) if is_liveness or label.words.has_attacks else None
     if species is not None:
         names[species.at] = "species"
-    ids = [column for column in rest if column is not species and column.values.n_unique() > 1]
+    ids = [column for column in rest if column is not species and column.n_values > 1]
     for column, name in zip(ids, ("sample_a", "sample_b") if len(ids) == 2 else ("sample_b",), strict=False):
         if len(ids) <= 2:
             names[column.at] = name
@@ -267,15 +274,27 @@ def _is_plausible(columns: Sequence[Column], label: Column) -> bool:
 
     Labels that agree with equal identities leave nothing to decide.
     """
-    import polars as pl
-
-    _, (one, other), probe = BOB[len(columns)]
+    _, (one, other), _ = BOB[len(columns)]
     claimed, real = columns[one].values, columns[other].values
     if ((claimed == real) == is_genuine(label.values)).all():
         return False
-    frame = pl.DataFrame({"real": real, "probe": columns[probe].values})
-    has_one_identity = frame.unique().select(pl.col("probe").is_duplicated().any()).item()
-    return not has_one_identity and bool(real.is_in(claimed.unique().implode()).all())
+    return _has_one_identity(columns) and bool(real.is_in(claimed.unique().implode()).all())
+
+
+def _is_doubtful(columns: Sequence[Column]) -> bool:
+    """Whether one of bob's identities looks like labels in unknown words: two values, and probes of many identities."""
+    _, (one, other), probe = BOB[len(columns)]
+    few, many = sorted((columns[one].n_values, columns[other].n_values))
+    return few == 2 < many and columns[probe].n_values > 1 and not _has_one_identity(columns)
+
+
+def _has_one_identity(columns: Sequence[Column]) -> bool:
+    """Whether each probe of bob's columns has one identity."""
+    import polars as pl
+
+    _, (_, other), probe = BOB[len(columns)]
+    pairs = pl.DataFrame({"real": columns[other].values, "probe": columns[probe].values}).unique()
+    return not pairs["probe"].is_duplicated().any()
 
 
 def _is_id(column: Column, columns: Sequence[Column]) -> bool:

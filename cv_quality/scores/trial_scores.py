@@ -245,14 +245,22 @@ def _candidates(
     }
     named = [name for name in columns[0] if could[name]][:MAX_IDS]
     for size in range(len(named), 0, -1):
+        is_found = False
         for chosen in itertools.combinations(named, size):
             for others in itertools.product(*(could[name] for name in chosen)):
-                if len(set(others)) == size:
-                    pairs = trials.select(others).unique()
-                    matched = ours.select(chosen).join(pairs, left_on=list(chosen), right_on=list(others), how="semi")
-                    if len(matched) >= LEAST_MATCHED * len(ours):
-                        torn = trials.select(*others, theirs[IS_GENUINE]).unique().select(others).is_duplicated().any()
-                        yield Join(chosen, others, form, written, len(matched) / len(ours), tells_apart=not torn)
+                share = _share(ours.select(chosen), trials.select(others)) if len(set(others)) == size else 0.0
+                if share >= LEAST_MATCHED:
+                    torn = trials.select(*others, theirs[IS_GENUINE]).unique().select(others).is_duplicated().any()
+                    is_found |= not torn
+                    yield Join(chosen, others, form, written, share, tells_apart=not torn)
+        if is_found:
+            return
+
+
+def _share(ours: "pl.DataFrame", trials: "pl.DataFrame") -> float:
+    """The share of scores whose ids are those of a trial."""
+    matched = ours.join(trials, left_on=ours.columns, right_on=trials.columns, how="semi")
+    return len(matched) / len(ours)
 
 
 def _with_sides(frame: "pl.DataFrame", ids: tuple[str, ...]) -> "pl.DataFrame":

@@ -53,7 +53,7 @@ def test_a_list_of_no_known_class_is_refused(tmp_path: Path) -> None:
 
 def test_pairs_are_genuine_where_their_companion_lists_them(tmp_path: Path) -> None:
     scores = write(tmp_path, "e_scores.txt", "q1 t1 0.9\nq1 t2 0.2\nq2 t1 0.1\nq2 t2 0.8\n")
-    with pytest.raises(ScoreFileError, match="give the list of true pairs"):
+    with pytest.raises(ScoreFileError, match="the list of true pairs under"):
         read_scores(scores)
     truth = write(tmp_path, "e_tp.txt", "q1 t1\nq2 t2\n")
     found = read_scores([scores, truth])
