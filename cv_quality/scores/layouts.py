@@ -91,6 +91,8 @@ def layout_of(lines: Lines, source: Source, options: Options) -> Layout:
     if len(labels) > 1:
         with_both = [column for column in labels if column.words.has_both]
         labels = with_both if len(with_both) == 1 else labels
+    if bob is not None and all(score_of(_without(columns, label), source, width=width) is None for label in labels):
+        labels = []  # scores that are 0 and 1
     if len(labels) > 1:
         or_bob = f', or declare format="{bob}"' if bob else ""
         raise source.error(f"{_numbers(labels)} could all be labels; {asking(width)}{or_bob}")
@@ -217,8 +219,12 @@ def asking(width: int) -> str:
     return f'name them by their numbers, such as columns="{SCORE}={width},{IS_GENUINE}=1"'
 
 
+def _without(columns: Sequence[Column], label: Column) -> list[Column]:
+    return [column for column in columns if column is not label]
+
+
 def _labelled(columns: Sequence[Column], label: Column, source: Source) -> Layout:
-    others, width = [column for column in columns if column is not label], len(columns)
+    others, width = _without(columns, label), len(columns)
     score = score_of(others, source, width=width)
     if score is None:
         raise source.error(
@@ -261,10 +267,12 @@ def _given(columns: Sequence[Column], source: Source, options: Options) -> Layou
 
 
 def _bob(columns: Sequence[Column]) -> Format | None:
-    """bob's format where the identities are equal in some lines and not in others, and the last column is a number."""
+    """bob's format where the identities are equal in some lines only, the last is a number, a probe no decimal."""
     if len(columns) not in BOB or not columns[-1].is_number:
         return None
-    kind, (one, other), _ = BOB[len(columns)]
+    kind, (one, other), probe = BOB[len(columns)]
+    if columns[probe].is_number and not columns[probe].is_whole:
+        return None
     is_same = columns[one].values == columns[other].values
     return kind if is_same.any() and not is_same.all() else None
 
@@ -278,7 +286,8 @@ def _is_plausible(columns: Sequence[Column], label: Column) -> bool:
     claimed, real = columns[one].values, columns[other].values
     if ((claimed == real) == is_genuine(label.values)).all():
         return False
-    return _has_one_identity(columns) and bool(real.is_in(claimed.unique().implode()).all())
+    is_closed = label is columns[-1] or bool(real.is_in(claimed.unique().implode()).all())
+    return is_closed and _has_one_identity(columns)
 
 
 def _is_doubtful(columns: Sequence[Column]) -> bool:
