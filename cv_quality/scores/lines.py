@@ -58,7 +58,9 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
         if (size := len(text.encode())) > max_bytes:
             expected = f"a line of a score file has at most {max_bytes:,}: is this a file of scores?"
             raise source.error(f"{size:,} bytes; {expected}", line=line)
-    rows = rows.with_columns(pl.col(TEXT).str.strip_chars(BLANK if has_comments else "\r\ufeff"))
+    rows = rows.with_columns(
+        _stripped(rows[TEXT], source) if has_comments else pl.col(TEXT).str.strip_chars("\r\ufeff")
+    )
     is_blank = rows[TEXT].str.strip_chars(BLANK) == ""
     is_comment = rows[TEXT].str.starts_with("#") if has_comments else is_blank & False
     told = rows.filter(~(is_blank | is_comment))
@@ -66,6 +68,15 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
         raise source.error("holds no score: every line is empty or a comment; name a file with scores")
     counts = ((int(is_blank.sum()), "empty line"), (int(is_comment.sum()), "comment"))
     return Lines(told, (*notes, *(f"{source}: {plural(n, noun)} passed over" for n, noun in counts if n)))
+
+
+def _stripped(texts: "pl.Series", source: Source) -> "pl.Series":
+    """Lines without white space around them; a tab that parts fields stays, unless it ends every line."""
+    if source.separator != "\t":
+        return texts.str.strip_chars(BLANK)
+    texts = texts.str.strip_chars(BLANK.replace("\t", ""))
+    ends = texts.filter(texts != "").str.ends_with("\t")
+    return texts.str.strip_suffix("\t") if ends.all() else texts
 
 
 def is_separator_line(line: str) -> bool:
