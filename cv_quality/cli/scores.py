@@ -47,7 +47,7 @@ def _weights(
     found = []
     for text in texts:
         try:
-            prior, miss, false_alarm = map(float, text.split(",") if "," in text else (text, 1, 1))
+            prior, miss, false_alarm = map(float, (text if "," in text else f"{text},1,1").split(","))
             found.append(CostWeights(prior, miss, false_alarm))
         except (ValueError, MetricError) as error:
             told = "" if isinstance(error, ValueError) else f": {error}"
@@ -67,7 +67,7 @@ def _weights(
     metavar="P_TARGET[,C_MISS,C_FA]",
     help="Give the smallest detection cost at this prior and these costs; repeatable. [0.01 and 0.05, costs 1]",
 )
-@click.option("--format", "format_", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
+@click.option("--format", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
 @click.option(
     "--trials",
     type=click.Path(path_type=Path),
@@ -89,7 +89,9 @@ def _weights(
     help="A value that means 'no score', or 'keep'.",
 )
 @click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
-@click.option("--skip-broken", is_flag=True, help="Set broken lines apart, counted, and go on.")
+@click.option(
+    "--skip-broken", "on_error", flag_value="skip", default="raise", help="Set broken lines apart, counted, and go on."
+)
 @click.option(
     "--replicates",
     type=click.IntRange(min=100),
@@ -105,17 +107,11 @@ def evaluate(
     targets: Sequence[float],
     threshold: float | None,
     weights: "tuple[CostWeights, ...] | None",
-    format_: Format | None,
-    trials: Path | None,
-    columns: str | None,
-    polarity: Polarity | None,
-    sentinel: "Sentinel",
-    genuine_pattern: str | None,
-    skip_broken: bool,
     replicates: int,
     seed: int,
     report: Path | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Evaluate score FILES of verification: error rates with intervals, and the curve.
 
@@ -144,16 +140,6 @@ def evaluate(
     from cv_quality.scores.evaluation import STEPS
     from cv_quality.scores.grouping import group_files
 
-    read = partial(
-        _read,
-        format=format_,
-        trials=trials,
-        columns=columns,
-        polarity=polarity,
-        sentinel=sentinel,
-        on_error="skip" if skip_broken else "raise",
-        genuine_pattern=genuine_pattern,
-    )
     work = partial(
         _evaluated,
         fmr_targets=targets or FMR_TARGETS,
@@ -166,7 +152,7 @@ def evaluate(
     with _steps(len(groups) * (1 + len(STEPS))) as starting:
         for group in groups:
             starting(group.name, "reading")
-            scores = read(group.paths)
+            scores = _read(group.paths, **reading)
             sets.append((scores, work(scores, name=group.name, starting=partial(starting, group.name))))
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report

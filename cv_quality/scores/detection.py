@@ -219,7 +219,7 @@ def separator_of(
         (width, n), *_ = Counter(map(len, rows)).most_common(1)
         alike = [row for row in rows if len(row) == width]
         has_numbers = not needs_numbers or sum(any(map(is_number, row)) for row in alike) * 2 > len(rows)
-        if n * 2 > len(rows) and has_numbers and (width > 1 or separator == " "):
+        if n * 2 > len(rows) and has_numbers and width > (separator != " "):
             doubtful = sum(bool(re.search(r"[,;\s]", cell)) and not is_number(cell) for row in alike for cell in row)
             found.append((doubtful / (n * width), order, separator, width))
     if not found:

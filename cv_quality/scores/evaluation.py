@@ -150,19 +150,17 @@ def evaluate(
     """Evaluate one score set.
 
     Args:
-        scores, name: the score set, and what it is called; by default its files.
-        fmr_targets: highest FMRs allowed, above 0 and up to 1.
-        threshold: a decision threshold, in units of the files, at which to give both rates as well.
-        weights: priors and costs at which to give the smallest detection cost.
-        replicates, seed: of the subject bootstrap that bounds extrapolated thresholds, and of everything random.
+        scores, name: the score set and its name, by default its files.
+        fmr_targets, threshold: highest FMRs allowed, and a threshold in units of the files, at which to give rates.
+        weights: priors and costs of the smallest detection costs.
+        replicates, seed: of the bootstrap that bounds extrapolated thresholds, and of everything random.
         starting: called with the name of each of STEPS before it.
 
     Raises:
         MetricError: a class has no comparison, or a target is not above 0 and at most 1.
     """
-    targets = _checked(fmr_targets)
     starting("subjects")
-    uncertainty = uncertainty_of(scores, seed=seed)
+    targets, uncertainty = _checked(fmr_targets), uncertainty_of(scores, seed=seed)
     starting("operating points")
     points = tuple(_at_target(scores, uncertainty, fmr=target) for target in targets)
     apart = separation(uncertainty.genuine, uncertainty.impostor)

@@ -118,25 +118,24 @@ def read_scores(
     >>> found.format, found.n_genuine, found.n_impostor, found.excluded_by_reason()
     ('bob4', 1, 1, {'failure_to_acquire': 1})
     """
+    list_of_trials = None if trials is None else Path(trials)
     asked: Sentinel = "keep" if sentinel is None else sentinel
-    options = Options(
-        format,
-        asked,
-        on_error,
-        genuine_pattern,
-        species_pattern,
-        _columns(columns),
-        None if trials is None else Path(trials),
-    )
-    if options.on_error not in ("raise", "skip"):
-        raise ScoreFileError(f'on_error is "raise" or "skip", found {options.on_error!r}')
+    patterns, names = (genuine_pattern, species_pattern), _columns(columns)
+    options = _checked_options(Options(format, asked, on_error, *patterns, names, list_of_trials))
     if polarity not in (None, *polarities.MEANING):
         raise ScoreFileError(f"polarity is one of {', '.join(polarities.MEANING)}, found {polarity!r}")
-    if asked not in ("detect", "keep") and (isinstance(asked, str) or not math.isfinite(asked)):
-        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {asked!r}')
     sources = _sources(_listed(paths), _listed(genuine), _listed(impostor))
     drafts = [_read(source, options) for source in sources]
     return _joined(sources, drafts, options, declared=polarity)
+
+
+def _checked_options(options: Options) -> Options:
+    asked = options.sentinel
+    if options.on_error not in ("raise", "skip"):
+        raise ScoreFileError(f'on_error is "raise" or "skip", found {options.on_error!r}')
+    if asked not in ("detect", "keep") and (isinstance(asked, str) or not math.isfinite(asked)):
+        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {asked!r}')
+    return options
 
 
 def _columns(columns: Mapping[str, str] | str | None) -> Mapping[str, str]:

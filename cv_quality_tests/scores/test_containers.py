@@ -114,7 +114,10 @@ def test_a_workbook_is_read_from_the_sheet_that_names_scores(tmp_path: Path) -> 
     plain = read_scores(write_workbook(tmp_path / "a.xlsx", {"S": [["score", "is_genuine"], *table]}))
     assert plain.format == "workbook"
     assert_holds(plain, ROWS)
-    titled = {"Notes": [["by", "us"]], "Run 7": [["Results"], [None], ["similarity", "label"], *table]}
+    titled: dict[str, list[list[object]]] = {
+        "Notes": [["by", "us"]],
+        "Run 7": [["Results"], [None], ["similarity", "label"], *table],
+    }
     found = read_scores(write_workbook(tmp_path / "b.xlsx", titled))
     assert_holds(found, ROWS)
     assert any("sheet Run 7 of 2 sheets" in note for note in found.notes)
