@@ -153,6 +153,7 @@ def evaluate(
         for group in groups:
             starting(group.name, "reading")
             scores = _read(group.paths, **reading)
+            _say_what_was_read(scores, name=group.name)
             sets.append((scores, work(scores, name=group.name, starting=partial(starting, group.name))))
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report
@@ -205,6 +206,13 @@ def _read(paths: Sequence[Path], **options: Any) -> "ScoreSet":
     return replace(
         scores, notes=tuple(map(_in_options, scores.notes)), warnings=tuple(map(_in_options, scores.warnings))
     )
+
+
+def _say_what_was_read(scores: "ScoreSet", *, name: str) -> None:
+    """Say what the files were taken for and what was done with them, before anything is computed of them."""
+    say(f"{name}: taken for {scores.format}", err=True)
+    for note in scores.notes:
+        say(f"note: {note}", err=True)
 
 
 def _evaluated(scores: "ScoreSet", **options: Any) -> "Evaluation":

@@ -62,7 +62,7 @@ def detect(source: Source, options: Options) -> Dialect:
     if declared is not None and declared not in get_args(Format):
         raise source.error(f"no format {declared!r}; {near(declared, get_args(Format))}")
     start = first_bytes(source)
-    binary = _binary_format(source, start)
+    binary = binary_format(source, start)
     if binary is not None:
         if declared not in (None, binary):
             raise source.error(f"is {binary}, not {declared}; leave the format out or name it so")
@@ -71,6 +71,18 @@ def detect(source: Source, options: Options) -> Dialect:
         return Dialect("json")
     head = head_of(source)
     return _declared_text(head, declared) if declared is not None else _text(source, head, options)
+
+
+def refuse_other_than_lines(source: Source) -> None:
+    """Refuse a file that is no text of lines, where ids and scores are joined by lines.
+
+    Raises:
+        ScoreFileError: it is binary or JSON.
+    """
+    start = first_bytes(source)
+    kind = "json" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")) else binary_format(source, start)
+    if kind is not None:
+        raise source.error(f"is {kind}; trials and their scores are text, one to a line: export it as CSV")
 
 
 def cells(line: str, separator: Separator) -> list[str]:
@@ -110,7 +122,12 @@ def first_bytes(source: Source) -> bytes:
     return start
 
 
-def _binary_format(source: Source, start: bytes) -> Format | None:
+def binary_format(source: Source, start: bytes) -> Format | None:
+    """Tell the format of a file that is no text by its first bytes; None for text.
+
+    Raises:
+        ScoreFileError: it is of a kind that is not read.
+    """
     for magic, kind in MAGIC:
         if start.startswith(magic):
             return kind

@@ -152,8 +152,7 @@ def evaluate(
     Args:
         scores, name: the score set and its name, by default its files.
         fmr_targets, threshold: highest FMRs allowed, and a threshold in units of the files, at which to give rates.
-        weights: priors and costs of the smallest detection costs.
-        replicates, seed: of the bootstrap that bounds extrapolated thresholds, and of everything random.
+        weights, replicates, seed: of the detection costs; of the bootstrap of extrapolations; of everything random.
         starting: called with the name of each of STEPS before it.
 
     Raises:

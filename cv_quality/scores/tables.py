@@ -141,7 +141,7 @@ def draft_of(table: Table, source: Source, options: Options) -> Draft:
     else:
         found = refuse_nan(labelled, source, options, unit=table.unit)
     rows, told = with_subjects(_with_qualities(found.rows, source), source, is_liveness=is_liveness)
-    notes = (*notes, *told, *_unread(table, source))
+    notes = (*notes, *_renamed(table, source), *told, *_unread(table, source))
     rows = rows.drop([name for name in (*OPTIONAL, *QUALITIES) if name in rows.columns and rows[name].is_null().all()])
     return Draft(
         rows,
@@ -152,6 +152,15 @@ def draft_of(table: Table, source: Source, options: Options) -> Draft:
         polarity=table.header.polarity,
         is_liveness=is_liveness and "species" not in rows.columns,
     )
+
+
+def _renamed(table: Table, source: Source) -> tuple[str, ...]:
+    """Say what columns were taken for that are called otherwise; columns without names are told elsewhere."""
+    if table.kind not in ("table", "parquet", "workbook", "json", "numpy"):
+        return ()
+    pairs = zip(table.columns, table.header.names, strict=True)
+    taken = [f"{column} for {name}" for column, name in pairs if name and plain(column) != name]
+    return (f"{source}: took {', '.join(taken)}",) if taken else ()
 
 
 def _unread(table: Table, source: Source) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cv_quality.scores.arrays import read_vector
-from cv_quality.scores.detection import cells, first_bytes, head_of, is_number, separator_of
+from cv_quality.scores.detection import cells, first_bytes, head_of, is_number, refuse_other_than_lines, separator_of
 from cv_quality.scores.headers import names_scores, score_header
 from cv_quality.scores.layouts import column_of, score_of
 from cv_quality.scores.lines import Lines, normal_spaces, read_lines, split_fields, usual_width
@@ -123,6 +123,7 @@ def _score_columns(source: Source, options: Options) -> ScoreColumns:
     if first_bytes(source).startswith(b"\x93NUMPY"):
         rows = pl.DataFrame({SCORE: read_vector(source)}).with_row_index(LINE, offset=1)
         return ScoreColumns(rows.with_columns(pl.col(LINE).cast(pl.UInt32)), (), apart())
+    refuse_other_than_lines(source)
     found = separator_of(head_of(source))
     if found is None:
         raise source.error("holds no numbers in any column; give scores, one to a line or with the ids of their trial")

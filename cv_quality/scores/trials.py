@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.decoding import decoded
-from cv_quality.scores.detection import cells, first_bytes, head_of, separator_of
+from cv_quality.scores.detection import cells, first_bytes, head_of, refuse_other_than_lines, separator_of
 from cv_quality.scores.headers import IDS, LIVENESS, REVERSED_TRUTHS, TRUTHS, Header, plain
 from cv_quality.scores.labelled import lfw_rows
 from cv_quality.scores.layouts import Column, column_of, species_of, without_counts
@@ -56,6 +56,7 @@ def read_trials(path: Path, options: Options) -> Trials:
     named = Source(path)
     first_bytes(named)
     source, notes = decoded(named)
+    refuse_other_than_lines(source)
     found = separator_of(head_of(source), needs_numbers=False)
     source = replace(source, separator=found[0] if found else " ")
     try:

@@ -340,7 +340,10 @@ def test_scores_of_trials_give_their_rates_and_costs_in_one_command(tmp_path: Pa
     assert [found["value"] for found in document["min_dcf"]] == [found.value for found in expected]
     assert document["min_dcf"][1]["weights"] == {"p_target": 0.01, "c_miss": 10.0, "c_fa": 1.0}
     assert (document["n_genuine"], document["n_impostor"], document["n_subjects"]) == (60, 240, 12)
-    shown = cvq(*arguments[:-1]).stdout
+    done = cvq(*arguments[:-1])
+    assert "scores: taken for scores of trials" in done.stderr
+    assert f"note: {scores}: scores joined to the trials by 2 ids" in done.stderr
+    shown = done.stdout
     assert f"minDCF {figures(expected[1].value)} at P 0.01, costs 10 and 1" in shown
 
 

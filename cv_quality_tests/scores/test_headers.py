@@ -30,6 +30,7 @@ def test_labels_are_found_under_the_names_of_other_tools(tmp_path: Path, name: s
 def test_names_of_similarities_declare_that_higher_is_more_alike(tmp_path: Path, name: str) -> None:
     found = read_scores(table(tmp_path, f"label,{name}"))
     assert (found.polarity, found.polarity_source) == ("similarity", "declared")
+    assert any(f"took label for is_genuine, {name} for score" in note for note in found.notes)
     assert_holds(found, ROWS)
 
 

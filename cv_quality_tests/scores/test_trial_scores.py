@@ -154,6 +154,8 @@ def test_a_trial_without_a_score_and_a_score_without_a_trial_are_refused_or_set_
     [
         (VOXCELEB, "0.5\n0.4\n", "2 scores without ids for 300 trials"),
         (VOXCELEB, "u1 v1 0.5\nu2 v2 0.4\n", "its ids do not agree with those of .*: here the first are 'u1 v1'"),
+        (VOXCELEB, '{"a": 0.5}', "s.txt: is json; trials and their scores are text"),
+        ("PAR1PAR1", "0.5\n", "t.txt: is parquet; trials and their scores are text"),
         (VOXCELEB, "a b c\nd e f\n", "holds no numbers in any column"),
         (lines(lambda _, row: f"{row.a} {row.b}"), "0.5\n", "no column holds labels of both classes.*blind list"),
         (lines(lambda _, row: f"{label(row)} {label(row)} {row.a}"), "0.5\n", "columns 1 and 2 could all be labels"),
