@@ -188,7 +188,7 @@ def _text(source: Source, head: Sequence[str], options: Options) -> Dialect:
         header, row = (cells(line, separator) for line in (head[0], head[min(1, len(head) - 1)]))
         has_names = len(row) == len(header) > 2 and not is_number(header[-1]) and row[0] in header[1:]
         if separator != " " and len(head) > 1 and len(header) > 1:
-            is_matrix = header[0] == "" and all(map(is_number, row[1:]))
+            is_matrix = header[0] == "" and len(row) > 1 and all(map(is_number, row[1:]))
             if (is_matrix and not _is_index(head, separator)) or (has_names and is_number(row[1])):
                 return Dialect("matrix", separator)
     found = separator_of(head, separators) or _of_trials(head, separators)

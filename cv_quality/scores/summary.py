@@ -16,7 +16,8 @@ def headline(evaluation: Evaluation) -> str:
     who = "subjects unknown" if evaluation.n_subjects is None else f"{evaluation.n_subjects:,} subjects"
     sizes = f"{evaluation.n_genuine:,} genuine and {evaluation.n_impostor:,} impostor comparisons, {who}"
     interval = _between(crossing.low, crossing.high)
-    eer = f"EER {percent(crossing.value, digits=EER_DIGITS)}{_nearest(crossing)}{interval} at {figures(crossing.threshold)}"
+    rate = percent(crossing.value, digits=EER_DIGITS)
+    eer = f"EER {rate}{_nearest(crossing)}{interval} at {figures(crossing.threshold)}"
     d_prime = apart.decidability.value
     others = f"AUC {area_words(apart.auc)}, d' {figures(d_prime)}, minCllr {figures(apart.min_cllr)}"
     costs = "; ".join(f"minDCF {figures(cost.value)} at {cost_weights(cost.weights)}" for cost in evaluation.min_dcf)

@@ -89,6 +89,8 @@ def _columns(lines: Lines, source: Source, options: Options) -> Trials:
     if has_names:
         fields = fields[1:]
         columns = [column_of(fields, at) for at in range(width)]
+    if fields.is_empty():
+        raise source.error("holds no trial; name a list of trials with their labels")
     names = [plain(name) for name in header] if has_names else [""] * width
     label = _label(columns, names, source)
     others = [column for column in columns if column is not label]

@@ -29,7 +29,25 @@ def binary_files() -> dict[str, bytes]:
 
 PUNCTUATION = ['"', ",", ";", " ", "\t", "\n", "\r", "\x00", "#", "\ufeff", "{", "}", ":", ""]
 WORDS = st.sampled_from(
-    [*PUNCTUATION, "score", "is_genuine", "subject_a", "1", "-1", "0.5", "nan", "-inf", "1e999", "ann", "true", "é"]
+    [
+        *PUNCTUATION,
+        "score",
+        "is_genuine",
+        "subject_a",
+        "label",
+        "target",
+        "spoof",
+        "1",
+        "0",
+        "-1",
+        "0.5",
+        "nan",
+        "-inf",
+        "1e999",
+        "ann",
+        "true",
+        "é",
+    ]
 )
 BINARY = binary_files()
 STARTS = st.sampled_from(
@@ -48,6 +66,18 @@ def test_no_text_makes_reading_fail_otherwise(
             found = read_scores(path, on_error=on_error)
             assert found.rows["score"].null_count() == 0
             assert not found.rows["score"].is_nan().any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(trials=st.lists(WORDS, max_size=40), scores=st.lists(WORDS, max_size=40))
+def test_no_list_of_trials_makes_reading_fail_otherwise(
+    tmp_path_factory: pytest.TempPathFactory, trials: list[str], scores: list[str]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    paths = write(folder, "trials.txt", "".join(trials)), write(folder, "scores.txt", "".join(scores))
+    for on_error in ("raise", "skip"):
+        with suppress(ScoreFileError):
+            read_scores(paths[1], trials=paths[0], on_error=on_error)
 
 
 @settings(max_examples=200, deadline=None)
@@ -89,6 +119,7 @@ def test_no_damage_to_a_binary_file_makes_reading_fail_otherwise(
         ("bytes.bin", bytes(range(256)), "binary data"),
         ("seven.txt", b"a b c d e f 0.5\n", "7 columns without a header"),
         ("cut.parquet", b"PAR1PAR1", "no Parquet file"),
+        ("book.xlsx", b"PK\x03\x04" + bytes(40), "damaged or holds no plain arrays"),
         ("header.csv", b"score,is_genuine\n", "a header and no rows"),
     ],
 )
