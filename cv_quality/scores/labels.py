@@ -46,6 +46,11 @@ PLAIN_WORDS = frozenset(
     | {"bonafide", "bona_fide", "bona-fide", "bona fide", "spoof", "attack"}
 )
 """Words that are labels even where a file has those of one class only."""
+YES_AND_NO = frozenset(
+    {"true", "t", "yes", "false", "f", "no", "wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "sim"}
+    | {"waar", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee"}
+)
+"""Beside numbers, these answer what the name of their column asks; other words say themselves what a row is."""
 BONA_FIDE_WORDS = ("bonafide", "bona_fide", "bona-fide", "bona fide", "live", "real")
 NO_SPECIES = ("", "-", "none", "null", "na", "n/a", "bona_fide", "bonafide", "bona fide", "bona-fide", "live", "real")
 """In the place of the PAI species, in lower case, these say that there was no attack."""
@@ -110,6 +115,11 @@ class LabelWords:
         """Whether each can be nothing but a label: a number or a short word of one class could be an id."""
         known = self.genuine | self.impostor
         return bool(known) and known <= PLAIN_WORDS
+
+    @property
+    def are_answers(self) -> bool:
+        """Whether all words are yes and no, or numbers."""
+        return all(word in YES_AND_NO or _NUMBER.fullmatch(word) for word in self.genuine | self.impostor)
 
     @property
     def is_liveness(self) -> bool:

@@ -235,7 +235,7 @@ def _labelled(
         return rows.filter(is_known).with_columns(is_same.alias(IS_GENUINE)), False, refused
     words = label_words(rows[IS_GENUINE])
     truth = is_genuine(rows[IS_GENUINE])
-    if table.header.is_reversed and not words.is_liveness:
+    if table.header.is_reversed and words.are_answers:
         truth = ~truth
     bad = rows.filter(truth.is_null()).select(LINE, pl.col(IS_GENUINE).fill_null("").alias(TEXT))
     refused = refuse(bad, source, options, expected=LABELS_EXPECTED, unit=table.unit)

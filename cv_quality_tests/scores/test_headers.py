@@ -43,7 +43,12 @@ def test_a_distance_is_turned_by_its_name_however_few_rows_there_are(tmp_path: P
 
 @pytest.mark.parametrize(
     ("header", "yes", "no"),
-    [("is_attack,score", "0", "1"), ("spoof,score", "no", "yes"), ("attack,score", "real", "attack")],
+    [
+        ("is_attack,score", "0", "1"),
+        ("spoof,score", "no", "yes"),
+        ("attack,score", "real", "attack"),
+        ("is_attack,score", "genuine", "attack"),
+    ],
 )
 def test_yes_in_a_column_of_attacks_means_not_genuine(tmp_path: Path, header: str, yes: str, no: str) -> None:
     found = read_scores(table(tmp_path, header, yes, no))
