@@ -656,8 +656,8 @@ def test_an_error_speaks_of_options_and_names_the_file(
 
 
 def test_scores_of_one_class_are_named_with_what_they_were_taken_for(cvq: Cvq, tmp_path: Path) -> None:
-    path = tmp_path / "vox.txt"
-    path.write_text("1 a/1.wav b/2.wav 0.7\n0 a/1.wav c/2.wav 0.1\n" * 30)
+    path = tmp_path / "scores.csv"
+    path.write_text("score,is_genuine\n" + "0.7,1\n0.6,1\n" * 30)
     result = cvq("evaluate", str(path))
     assert result.exit_code == 1
     assert f"{path}: " in result.stderr

@@ -18,6 +18,7 @@ from cv_quality.scores.source import Format, Polarity
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
+    from cv_quality.metrics.detection_cost import CostWeights
     from cv_quality.scores.evaluation import Evaluation
     from cv_quality.scores.score_set import ScoreSet
     from cv_quality.scores.source import Sentinel
@@ -37,11 +38,46 @@ def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "
         ) from error
 
 
+def _weights(
+    _context: click.Context, _option: click.Parameter, texts: Sequence[str]
+) -> "tuple[CostWeights, ...] | None":
+    """Read each P_TARGET[,C_MISS,C_FA]; None where none is given."""
+    from cv_quality.metrics.detection_cost import CostWeights
+
+    found = []
+    for text in texts:
+        try:
+            prior, miss, false_alarm = map(float, (text if "," in text else f"{text},1,1").split(","))
+            found.append(CostWeights(prior, miss, false_alarm))
+        except (ValueError, MetricError) as error:
+            told = "" if isinstance(error, ValueError) else f": {error}"
+            raise click.BadParameter(f"{text!r} is no P_TARGET or P_TARGET,C_MISS,C_FA{told}") from error
+    return tuple(found) or None
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.01 to 1e-6]")
 @click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
-@click.option("--format", "format_", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
+@click.option(
+    "--dcf",
+    "weights",
+    multiple=True,
+    callback=_weights,
+    metavar="P_TARGET[,C_MISS,C_FA]",
+    help="Give the smallest detection cost at this prior and these costs; repeatable. [0.01 and 0.05, costs 1]",
+)
+@click.option("--format", type=click.Choice(get_args(Format)), help="Of every file. [told from the content]")
+@click.option(
+    "--trials",
+    type=click.Path(path_type=Path),
+    help="A list of trials with labels; FILES hold their scores, in its order or with the ids.",
+)
+@click.option(
+    "--columns",
+    metavar="MEANING=NAME,...",
+    help="Columns that are called otherwise, such as score=sim,is_genuine=same; by number from 1 without a header.",
+)
 @click.option(
     "--polarity", type=click.Choice(get_args(Polarity)), help="What a high score means. [told from the scores]"
 )
@@ -53,7 +89,9 @@ def _sentinel(_context: click.Context, _option: click.Parameter, text: str) -> "
     help="A value that means 'no score', or 'keep'.",
 )
 @click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
-@click.option("--skip-broken", is_flag=True, help="Set broken lines apart, counted, and go on.")
+@click.option(
+    "--skip-broken", "on_error", flag_value="skip", default="raise", help="Set broken lines apart, counted, and go on."
+)
 @click.option(
     "--replicates",
     type=click.IntRange(min=100),
@@ -68,24 +106,23 @@ def evaluate(
     files: Sequence[Path],
     targets: Sequence[float],
     threshold: float | None,
-    format_: Format | None,
-    polarity: Polarity | None,
-    sentinel: "Sentinel",
-    genuine_pattern: str | None,
-    skip_broken: bool,
+    weights: "tuple[CostWeights, ...] | None",
     replicates: int,
     seed: int,
     report: Path | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Evaluate score FILES of verification: error rates with intervals, and the curve.
 
     \b
-    Reads what other tools write, told apart by content:
-      CSV or Parquet with columns score, is_genuine and optionally subject_a, subject_b, group_a, group_b,
-      family_a, family_b, quality_a, quality_b
-      bob's 2-, 4- and 5-column files, pyeer's lists and histograms, similarity matrices (CSV, BEE)
-      JSON of id and score, NumPy arrays
+    Reads what other tools write, told apart by content and proven, or asked for:
+      tables with a header (CSV, Parquet, JSON, Excel): score and is_genuine, or what other tools call them;
+      optionally subject_a, subject_b, group_a, group_b, family_a, family_b, quality_a, quality_b, species
+      columns without a header: a label, a score and ids in any order (VoxCeleb, IJB, wespeaker, ASVspoof, LFW)
+      scores beside a list of trials (--trials: VoxCeleb, Kaldi, NIST SRE, IJB, LFW, ASVspoof)
+      bob's 2-, 4- and 5-column files and CSV, pyeer's lists and histograms, similarity matrices (CSV, BEE)
+      JSON of id and score, NumPy arrays; compressed or not
 
     Two lists named alike but for "genuine" and "impostor" (or true and false) are one score set; every other file is a
     set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike; where
@@ -94,28 +131,29 @@ def evaluate(
     \b
       cvq evaluate scores.csv --report scores.html
       cvq evaluate exp1_true.txt exp1_false.txt --fmr 1e-3 --fmr 1e-4
+      cvq evaluate scores.txt --trials veri_test.txt --dcf 0.05
+      cvq evaluate results.csv --columns score=sim,is_genuine=same
       cvq evaluate face-C.csv --sentinel keep --json
     """
     from cv_quality.metrics import FMR_TARGETS
+    from cv_quality.metrics.detection_cost import VOXSRC_AND_SRE
     from cv_quality.scores.evaluation import STEPS
     from cv_quality.scores.grouping import group_files
 
-    read = partial(
-        _read,
-        format=format_,
-        polarity=polarity,
-        sentinel=sentinel,
-        on_error="skip" if skip_broken else "raise",
-        genuine_pattern=genuine_pattern,
-    )
     work = partial(
-        _evaluated, fmr_targets=targets or FMR_TARGETS, threshold=threshold, replicates=replicates, seed=seed
+        _evaluated,
+        fmr_targets=targets or FMR_TARGETS,
+        threshold=threshold,
+        weights=weights or VOXSRC_AND_SRE,
+        replicates=replicates,
+        seed=seed,
     )
     groups, sets = group_files(files), []
     with _steps(len(groups) * (1 + len(STEPS))) as starting:
         for group in groups:
             starting(group.name, "reading")
-            scores = read(group.paths)
+            scores = _read(group.paths, **reading)
+            _say_what_was_read(scores, name=group.name)
             sets.append((scores, work(scores, name=group.name, starting=partial(starting, group.name))))
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report
@@ -142,7 +180,7 @@ def _steps(total: int) -> "Iterator[Callable[[str, str], None]]":
         progress.update(task, description="score sets", completed=total)
 
 
-_KEYWORD = re.compile(r'\b(on_error|genuine_pattern|sentinel|polarity|format)=("[^"]*"|[-+.\w]+)')
+_KEYWORD = re.compile(r'\b(on_error|genuine_pattern|sentinel|polarity|format|columns|trials)=("[^"]*"|[-+.\w]+)')
 
 
 def _in_options(text: str) -> str:
@@ -151,7 +189,7 @@ def _in_options(text: str) -> str:
     def option(found: "re.Match[str]") -> str:
         name, value = found.groups()
         plain = value.strip('"')
-        given = plain if re.fullmatch(r"[-+.\w]+", plain) else value
+        given = plain if re.fullmatch(r"[-+.,=\w]+", plain) else value
         return "--skip-broken" if name == "on_error" else f"--{name.replace('_', '-')} {given}"
 
     return _KEYWORD.sub(option, text)
@@ -168,6 +206,13 @@ def _read(paths: Sequence[Path], **options: Any) -> "ScoreSet":
     return replace(
         scores, notes=tuple(map(_in_options, scores.notes)), warnings=tuple(map(_in_options, scores.warnings))
     )
+
+
+def _say_what_was_read(scores: "ScoreSet", *, name: str) -> None:
+    """Say what the files were taken for and what was done with them, before anything is computed of them."""
+    say(f"{name}: taken for {scores.format}", err=True)
+    for note in scores.notes:
+        say(f"note: {note}", err=True)
 
 
 def _evaluated(scores: "ScoreSet", **options: Any) -> "Evaluation":

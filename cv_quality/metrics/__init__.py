@@ -4,6 +4,7 @@ The names below are the ones to start from; each lives in a module of its own wi
 source. They take NumPy arrays, Polars series, Arrow arrays or lists, and need neither lake nor orchestrator.
 """
 
+from cv_quality.metrics.detection_cost import CostWeights, min_dcf
 from cv_quality.metrics.differentials import differentials
 from cv_quality.metrics.dyadic import pair_rate, pair_rate_upper
 from cv_quality.metrics.equal_error import eer_interval
@@ -19,6 +20,7 @@ from cv_quality.metrics.verification import FMR_TARGETS, det_curve, eer, fmr_at_
 
 __all__ = [
     "FMR_TARGETS",
+    "CostWeights",
     "CrossTrials",
     "ListedTrials",
     "Rate",
@@ -34,6 +36,7 @@ __all__ = [
     "fmr_at_fnmr",
     "fnmr_at_fmr",
     "fnmr_at_fmr_interval",
+    "min_dcf",
     "pair_rate",
     "pair_rate_upper",
     "rates_at",

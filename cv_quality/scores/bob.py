@@ -47,7 +47,13 @@ def read_two(source: Source, options: Options) -> Draft:
         raise source.error("the commas look like decimal commas; write numbers with a point")
     fields, broken = split_fields(lines, source, options, names=("label", TEXT), expected="label, score")
     notes = lines.notes
-    if is_genuine(fields["label"]).null_count() and not is_genuine(fields[TEXT]).null_count():
+    unknown = [is_genuine(fields[name]).null_count() for name in ("label", TEXT)]
+    if len(fields) and min(unknown) == len(fields):
+        raise source.error(
+            "two columns, and none holds labels: scores of trials? give the list with their labels as "
+            'trials="FILE" beside them'
+        )
+    if unknown[0] and not unknown[1]:
         fields = fields.rename({"label": TEXT, TEXT: "label"})
         notes = (*notes, f"{source}: the label stands in the second column")
     scored, unreadable = with_scores(fields, source, options, column=TEXT)

@@ -1,66 +1,88 @@
 """Which format a file has, told from its first bytes and lines; never from its extension.
 
-Reading itself is in the modules of the formats. A caller that names the format still has its separator detected.
+Reading itself is in the modules of the formats. A caller that names the format still has its separator detected. What
+the columns of a text without a header mean is proven on all of its lines, in `cv_quality.scores.layouts`.
 """
 
+import re
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from cv_quality.errors import near
+from cv_quality.scores.headers import MAX_COLUMNS, names_scores
 from cv_quality.scores.labels import truth_of
-from cv_quality.scores.lines import BLANK
-from cv_quality.scores.source import Format, Separator, Source, no_column, quoted
+from cv_quality.scores.lines import BLANK, is_separator_line
+from cv_quality.scores.source import Format, Options, Separator, Source, quoted
 
 HEAD_LINES = 20
 MAX_HEADER_BYTES = 64 << 20
 """Enough for the header of a matrix with a million identities."""
 SEPARATORS: tuple[Separator, ...] = (",", ";", "\t", " ")
-BY_WIDTH: dict[int, Format] = {1: "list", 2: "two-column", 3: "pairs", 4: "bob4", 5: "bob5"}
-WIDTHS = {kind: width for width, kind in BY_WIDTH.items()}
+WIDTHS: dict[Format, int] = {"list": 1, "two-column": 2, "pairs": 3, "bob4": 4, "bob5": 5}
 KNOWN = (
-    "known: a table with a header (score, is_genuine), bob's 2, 4 or 5 columns, one score a line, a matrix of scores"
+    "known: a table whose header names a score and a label, columns of ids, a label and a score, bob's 4 or 5 columns, "
+    "one score a line, a matrix of scores"
 )
-MAGIC: tuple[tuple[bytes, Format], ...] = ((b"PAR1", "parquet"), (b"\x93NUMPY", "numpy"), (b"PK\x03\x04", "numpy"))
+MAGIC: tuple[tuple[bytes, Format], ...] = (
+    (b"PAR1", "parquet"),
+    (b"\x93NUMPY", "numpy"),
+    (b"\xd0\xcf\x11\xe0", "workbook"),
+)
+ZIP = b"PK\x03\x04"
+WORKBOOK_PARTS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 FOREIGN = (
     (b"\x89HDF", "an HDF5 file", "export its arrays as .npz, .csv or text"),
-    (b"\x1f\x8b", "gzip-compressed", "decompress it first"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "decompress it first"),
-    (b"BZh", "bzip2-compressed", "decompress it first"),
-    (b"\xfd7zXZ", "xz-compressed", "decompress it first"),
-    (b"\xff\xfe", "UTF-16 text", "save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text", "save it as UTF-8"),
     (b"%PDF", "a PDF", "name a file of scores"),
 )
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The format of one file, and for text what stands between its fields."""
+    """The format of one file, and for text what stands between its fields.
 
-    format: Format
+    Attributes:
+        format: "columns" for text of several columns without a header, whose meaning is yet to be proven.
+    """
+
+    format: Format | Literal["columns"]
     separator: Separator = " "
 
 
-def detect(source: Source, *, declared: Format | None = None) -> Dialect:
-    """Detect the format of a file by its content, and its separator; `declared` overrules the format.
+def detect(source: Source, options: Options) -> Dialect:
+    """Detect the format of a file by its content, and its separator; `options.format` overrules the format.
 
     Raises:
         ScoreFileError: the file is missing, a folder, empty, binary of no known kind, or text that holds no scores.
     """
+    declared = options.format
     if declared is not None and declared not in get_args(Format):
         raise source.error(f"no format {declared!r}; {near(declared, get_args(Format))}")
-    start = _first_bytes(source)
-    binary = _binary_format(source, start)
+    start = first_bytes(source)
+    binary = binary_format(source, start)
     if binary is not None:
         if declared not in (None, binary):
             raise source.error(f"is {binary}, not {declared}; leave the format out or name it so")
         return Dialect(binary)
-    if declared == "json" or (declared is None and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")):
+    if declared == "json" or (declared is None and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))):
         return Dialect("json")
-    head = _head(source)
-    return _declared_text(head, declared) if declared is not None else _text(source, head)
+    head = head_of(source)
+    return _declared_text(head, declared) if declared is not None else _text(source, head, options)
+
+
+def refuse_other_than_lines(source: Source) -> None:
+    """Refuse a file that is no text of lines, where ids and scores are joined by lines.
+
+    Raises:
+        ScoreFileError: it is binary or JSON.
+    """
+    start = first_bytes(source)
+    kind = "json" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")) else binary_format(source, start)
+    if kind is not None:
+        raise source.error(f"is {kind}; trials and their scores are text, one to a line: export it as CSV")
 
 
 def cells(line: str, separator: Separator) -> list[str]:
@@ -73,21 +95,23 @@ def cells(line: str, separator: Separator) -> list[str]:
     return [part.strip(' \t\r\ufeff"') for part in parts]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
+def is_number(text: str) -> bool:
+    """Tell whether a cell is a number, with a decimal point or comma."""
+    return _NUMBER.fullmatch(text) is not None
 
 
-def _first_bytes(source: Source) -> bytes:
+def first_bytes(source: Source) -> bytes:
+    """Read the beginning of a file.
+
+    Raises:
+        ScoreFileError: it is missing, empty, a folder or a pipe.
+    """
     if source.path.is_dir():
         raise source.error("is a folder; name the files in it")
     if source.path.exists() and not source.path.is_file():
         raise source.error("is no regular file; files are read more than once, so save what comes from a pipe")
     try:
-        with source.path.open("rb") as stream:
+        with source.open() as stream:
             start = stream.read(8192)
     except FileNotFoundError:
         raise source.error("there is no such file") from None
@@ -98,10 +122,17 @@ def _first_bytes(source: Source) -> bytes:
     return start
 
 
-def _binary_format(source: Source, start: bytes) -> Format | None:
+def binary_format(source: Source, start: bytes) -> Format | None:
+    """Tell the format of a file that is no text by its first bytes; None for text.
+
+    Raises:
+        ScoreFileError: it is of a kind that is not read.
+    """
     for magic, kind in MAGIC:
         if start.startswith(magic):
             return kind
+    if start.startswith(ZIP):
+        return _zip_format(source)
     for magic, name, advice in FOREIGN:
         if start.startswith(magic):
             raise source.error(f"is {name}, which is not read; {advice}")
@@ -113,9 +144,23 @@ def _binary_format(source: Source, start: bytes) -> Format | None:
     return None
 
 
-def _head(source: Source) -> list[str]:
+def _zip_format(source: Source) -> Format:
+    try:
+        with source.open() as stream, zipfile.ZipFile(stream) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "numpy"  # whose reader says what is damaged
+    return "workbook" if any(part in names for part in WORKBOOK_PARTS) else "numpy"
+
+
+def head_of(source: Source) -> list[str]:
+    """Read the first lines that say something.
+
+    Raises:
+        ScoreFileError: there is none, or one is no line of scores by its length.
+    """
     found: list[str] = []
-    with source.path.open("rb") as stream:
+    with source.open() as stream:
         for _ in range(10_000):
             raw = stream.readline(MAX_HEADER_BYTES + 1)
             if not raw or len(found) == HEAD_LINES:
@@ -130,30 +175,92 @@ def _head(source: Source) -> list[str]:
     return found
 
 
-def _text(source: Source, head: Sequence[str]) -> Dialect:
-    for separator in SEPARATORS:
-        if "score" in [name.lower() for name in cells(head[0], separator)]:
+def _text(source: Source, head: Sequence[str], options: Options) -> Dialect:
+    separators = SEPARATORS
+    if len(head) > 1 and is_separator_line(head[0]):
+        told = head[0].strip().strip('"')[-1]
+        separators, head = tuple(one for one in SEPARATORS if one == told) or SEPARATORS, head[1:]
+    for separator in separators:
+        header = cells(head[0], separator)
+        if names_scores(header, options) and not any(map(is_number, header)):
             return Dialect("table", separator)
-    for separator in SEPARATORS[:-1]:
+    for separator in separators:
         header, row = (cells(line, separator) for line in (head[0], head[min(1, len(head) - 1)]))
-        has_names = len(row) == len(header) > 2 and not _is_number(header[-1]) and row[0] in header[1:]
-        if len(head) > 1 and len(header) > 1 and (header[0] == "" or (has_names and _is_number(row[1]))):
-            return Dialect("matrix", separator)
-    widths = Counter(found for line in head if (found := _width(line)) is not None)
-    if not widths:
+        has_names = len(row) == len(header) > 2 and not is_number(header[-1]) and row[0] in header[1:]
+        if separator != " " and len(head) > 1 and len(header) > 1:
+            is_matrix = header[0] == "" and len(row) > 1 and all(map(is_number, row[1:]))
+            if (is_matrix and not _is_index(head, separator)) or (has_names and is_number(row[1])):
+                return Dialect("matrix", separator)
+    found = separator_of(head, separators) or _of_trials(head, separators)
+    if found is None:
         raise source.error(f"holds no score that could be found; it begins with {quoted(head[0])}; {KNOWN}")
-    (separator, width), _ = widths.most_common(1)[0]
-    if _width(head[0]) is None and len(head) > 1 and len(cells(head[0], separator)) == width:
-        raise source.error(f"{no_column('score', cells(head[0], separator))}; {KNOWN}")
-    if width not in BY_WIDTH:
+    separator, width = found
+    if width > MAX_COLUMNS:
         raise source.error(f"{width} columns without a header that names score; {KNOWN}")
-    return Dialect(BY_WIDTH[width], separator)
+    header = cells(head[0], separator)
+    if len(head) > 1 and len(header) == width > 1 and not any(map(is_number, header)) and options.trials is None:
+        rows = [cells(line, separator) for line in head[1:]]
+        if any(len(row) == width and any(map(is_number, row)) for row in rows) and not _is_row_like(header, rows):
+            return Dialect("table", separator)  # whose reader says that it needs a column of scores
+    named: dict[int, Format] = {1: "list", 2: "two-column"}
+    return Dialect(named.get(width, "columns"), separator)
+
+
+def _is_index(head: Sequence[str], separator: Separator) -> bool:
+    """Whether the first column only numbers the rows from 0, as pandas writes it, and names no column."""
+    header, *rows = (cells(line, separator) for line in head)
+    first = [row[0] for row in rows]
+    return first == [str(number) for number in range(len(rows))] and not set(first) & set(header)
+
+
+def _is_row_like(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line is no header: one of its cells stands in its column again."""
+    return any(header[at] in (row[at] for row in rows if len(row) > at) for at in range(len(header)))
+
+
+def separator_of(
+    head: Sequence[str], separators: Sequence[Separator] = SEPARATORS, *, needs_numbers: bool = True
+) -> tuple[Separator, int] | None:
+    """Find the separator that parts most lines alike, and how many fields it gives; None where no line has a number.
+
+    Of several, the one whose fields hold least of what could be a separator too.
+
+    Args:
+        head: the first lines.
+        separators: those that are possible.
+        needs_numbers: whether most lines must have a number among their fields.
+    """
+    found: list[tuple[float, int, Separator, int]] = []
+    for order, separator in enumerate(separators):
+        rows = [cells(line, separator) for line in head]
+        (width, n), *_ = Counter(map(len, rows)).most_common(1)
+        alike = [row for row in rows if len(row) == width]
+        has_numbers = not needs_numbers or sum(any(map(is_number, row)) for row in alike) * 2 > len(rows)
+        if n * 2 > len(rows) and has_numbers and width > (separator != " "):
+            doubtful = sum(bool(re.search(r"[,;\s]", cell)) and not is_number(cell) for row in alike for cell in row)
+            found.append((doubtful / (n * width), order, separator, width))
+    if not found:
+        return None
+    return min(found)[2:]
+
+
+def _of_trials(head: Sequence[str], separators: Sequence[Separator]) -> tuple[Separator, int] | None:
+    """The separator of lines without any number, one of whose fields is always a label: trials without scores."""
+    found = separator_of(head, separators, needs_numbers=False)
+    if found is None or found[1] < 3:
+        return None
+    rows = [cells(line, found[0]) for line in head]
+    return (
+        found
+        if any(all(truth_of(cell) is not None for cell in column) for column in zip(*rows, strict=False))
+        else None
+    )
 
 
 def _declared_text(head: Sequence[str], declared: Format) -> Dialect:
     """The separator with which the first lines look most like what was declared."""
-    if declared in ("list", "histogram"):
-        return Dialect(declared, (_width(head[0]) or (" ", 1))[0])
+    if declared in ("list", "histogram", "labelled", "lfw"):
+        return Dialect(declared, (separator_of(head) or (" ", 1))[0])
     wanted = WIDTHS.get(declared)
     for separator in SEPARATORS:
         fields = [cells(line, separator) for line in head]
@@ -162,14 +269,3 @@ def _declared_text(head: Sequence[str], declared: Format) -> Dialect:
         if wanted is not None and sum(len(found) == wanted for found in fields) * 2 > len(fields):
             return Dialect(declared, separator)
     return Dialect(declared)
-
-
-def _width(line: str) -> tuple[Separator, int] | None:
-    """How a line that ends in a score, or is a score and a label, is to be split; None for any other."""
-    for separator in SEPARATORS:
-        fields = cells(line, separator)
-        if fields and _is_number(fields[-1]) and (len(fields) > 1 or separator == " "):
-            return separator, len(fields)
-        if len(fields) == 2 and _is_number(fields[0]) and truth_of(fields[1]) is not None:
-            return separator, 2
-    return None

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from cv_quality.errors import MetricError
+from cv_quality.metrics.detection_cost import VOXSRC_AND_SRE, CostWeights, MinDcf, min_dcf
 from cv_quality.metrics.differentials import Differentials
 from cv_quality.metrics.quality import ErrorVersusReject, error_versus_reject
 from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
@@ -99,6 +100,7 @@ class Evaluation(Result):
         n_failed_enrolments: subjects set apart as failed enrolments; None where the files cannot tell.
         excluded: rows set apart, by reason.
         fixed: both rates at a threshold that was given; None without one.
+        min_dcf: the smallest detection cost at each prior and pair of costs, thresholds in units of the files.
         erc: error versus reject, by the lower quality of the two samples, at the threshold of the lowest FMR target
             whose status is "ok"; None where the files hold no qualities, or no such target.
         differentials: rates by group at that threshold, in units of the files; None without it, groups or subjects.
@@ -120,6 +122,7 @@ class Evaluation(Result):
     eer: CrossingPoint
     operating_points: tuple[Point, ...]
     fixed: Point | None
+    min_dcf: tuple[MinDcf, ...]
     separation: Separation
     curve: tuple[CurvePoint, ...]
     erc: ErrorVersusReject | None
@@ -139,6 +142,7 @@ def evaluate(
     name: str | None = None,
     fmr_targets: Sequence[float] = FMR_TARGETS,
     threshold: float | None = None,
+    weights: Sequence[CostWeights] = VOXSRC_AND_SRE,
     replicates: int = 1000,
     seed: int = 0,
     starting: Callable[[str], None] = lambda _: None,
@@ -146,18 +150,16 @@ def evaluate(
     """Evaluate one score set.
 
     Args:
-        scores, name: the score set, and what it is called; by default its files.
-        fmr_targets: highest FMRs allowed, above 0 and up to 1.
-        threshold: a decision threshold, in units of the files, at which to give both rates as well.
-        replicates, seed: of the subject bootstrap that bounds extrapolated thresholds, and of everything random.
+        scores, name: the score set and its name, by default its files.
+        fmr_targets, threshold: highest FMRs allowed, and a threshold in units of the files, at which to give rates.
+        weights, replicates, seed: of the detection costs; of the bootstrap of extrapolations; of everything random.
         starting: called with the name of each of STEPS before it.
 
     Raises:
         MetricError: a class has no comparison, or a target is not above 0 and at most 1.
     """
-    targets = _checked(fmr_targets)
     starting("subjects")
-    uncertainty = uncertainty_of(scores, seed=seed)
+    targets, uncertainty = _checked(fmr_targets), uncertainty_of(scores, seed=seed)
     starting("operating points")
     points = tuple(_at_target(scores, uncertainty, fmr=target) for target in targets)
     apart = separation(uncertainty.genuine, uncertainty.impostor)
@@ -185,6 +187,7 @@ def evaluate(
         eer=crossing,
         operating_points=points,
         fixed=None if threshold is None else _at_threshold(scores, uncertainty, threshold=threshold),
+        min_dcf=tuple(_cost(scores, uncertainty, weights=each) for each in weights),
         separation=apart,
         curve=curve,
         erc=_erc(scores, threshold=firm),
@@ -250,6 +253,11 @@ def _crossing(scores: ScoreSet, uncertainty: Uncertainty) -> CrossingPoint:
         n_effective=found.n_effective,
         reason=found.reason,
     )
+
+
+def _cost(scores: ScoreSet, uncertainty: Uncertainty, *, weights: CostWeights) -> MinDcf:
+    found = min_dcf(uncertainty.genuine, uncertainty.impostor, weights=weights)
+    return replace(found, threshold=scores.in_file_units(found.threshold))
 
 
 def _erc(scores: ScoreSet, *, threshold: float | None) -> ErrorVersusReject | None:

@@ -1,15 +1,17 @@
-"""JSON objects of sample id and score, as liveness systems write them (gradgpad).
+"""JSON: tables, and objects of sample id and score, as liveness systems write them (gradgpad).
 
-Such a file does not say which samples are bona fide: a pattern over the ids must. Patterns are matched by Rust's regex
-engine, which knows no look-around and cannot be made to run for ever.
+An object of ids does not say which samples are bona fide: a pattern over the ids must. Patterns are matched by Rust's
+regex engine, which knows no look-around and cannot be made to run for ever.
 """
 
 import json
 from typing import TYPE_CHECKING
 
+from cv_quality.scores.json_records import Members, load, table_of
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, joined, refuse
 from cv_quality.scores.source import Draft, Options, Source, quoted
+from cv_quality.scores.tables import read_records
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,7 +20,9 @@ SHOWN = 3
 
 
 def read_json(source: Source, options: Options) -> Draft:
-    """Read an object `{id: score, ...}`; ids that match `genuine_pattern` are bona fide, the others attacks.
+    """Read records or columns as a table, or an object `{id: score, ...}`.
+
+    Of an object, ids that match `genuine_pattern` are bona fide, the others attacks.
 
     Raises:
         ScoreFileError: the JSON is malformed or of another shape, an id stands twice, a value is no number, or no
@@ -26,7 +30,11 @@ def read_json(source: Source, options: Options) -> Draft:
     """
     import polars as pl
 
-    entries, broken = _entries(source, options)
+    found = load(source)
+    table = table_of(found, source, options)
+    if table is not None:
+        return read_records(table, source, options, kind="json", unit="entry")
+    entries, broken = _entries(found, source, options)
     if options.genuine_pattern is None:
         shown = ", ".join(quoted(name) for name in entries["sample_b"].head(SHOWN))
         raise source.error(
@@ -43,17 +51,19 @@ def read_json(source: Source, options: Options) -> Draft:
                 f"{pattern!r} is no regular expression with a group for the PAI species: {error}"
             ) from error
         rows = rows.with_columns(pl.when(~is_genuine).then(species.fill_null("unknown")).alias("species"))
-    found = refuse_nan(rows, source, options, unit="entry")
+    scored = refuse_nan(rows, source, options, unit="entry")
     n_genuine = int(rows[IS_GENUINE].sum())
     note = f"{source}: by the pattern {n_genuine:,} samples are bona fide and {len(rows) - n_genuine:,} attacks"
-    return Draft(found.rows, "json", joined([broken, found.excluded]), (note,), is_liveness=True)
+    return Draft(scored.rows, "json", joined([broken, scored.excluded]), (note,), is_liveness=True)
 
 
-def _entries(source: Source, options: Options) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+def _entries(document: object, source: Source, options: Options) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """`sample_b`, `score` and `line` (the position in the object, from 1)."""
     import polars as pl
 
-    pairs = _object(source)
+    if not isinstance(document, Members) or not document:
+        raise source.error("JSON of another shape; expected records, columns, or one object of ids and scores")
+    pairs = document
     # Halves of surrogate pairs, which no text file can hold, are replaced.
     names = [name.encode("utf-8", errors="replace").decode("utf-8") for name, _ in pairs]
     if len(set(names)) < len(names):
@@ -70,22 +80,6 @@ def _entries(source: Source, options: Options) -> tuple["pl.DataFrame", "pl.Data
     broken = frame[bad].with_columns(pl.Series(TEXT, texts, dtype=pl.String))
     refused = refuse(broken, source, options, expected="a number under every id", unit="entry")
     return frame.filter(pl.col(SCORE).is_not_null()), refused
-
-
-def _object(source: Source) -> list[tuple[str, object]]:
-    """The members in order, those that stand twice included."""
-    try:
-        with source.path.open(encoding="utf-8-sig") as stream:
-            found = json.load(stream, object_pairs_hook=_Members)
-    except (ValueError, RecursionError, OSError) as error:
-        raise source.error(f"is no sound JSON ({error}); write it again") from error
-    if not isinstance(found, _Members) or not found:
-        raise source.error("JSON of another shape; expected one object of ids and scores")
-    return found
-
-
-class _Members(list[tuple[str, object]]):
-    """The members of a JSON object, as a list of its own type so that an array is not taken for one."""
 
 
 def _number(value: object) -> float | None:

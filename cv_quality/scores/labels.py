@@ -4,6 +4,7 @@ Nothing is guessed here: a word that is not listed is unknown, and the reader re
 """
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cv_quality.scores.source import Role
@@ -12,14 +13,49 @@ if TYPE_CHECKING:
     import polars as pl
 
 GENUINE_WORDS = (
-    *("1", "+1", "1.0", "true", "t", "yes", "genuine", "gen", "mated", "match", "same", "target", "client"),
+    *(
+        "1",
+        "+1",
+        "1.0",
+        "true",
+        "t",
+        "yes",
+        "genuine",
+        "gen",
+        "mated",
+        "match",
+        "same",
+        "target",
+        "tgt",
+        "tar",
+        "client",
+    ),
     *("positive", "positives", "pos", "bonafide", "bona_fide", "bona-fide", "bona fide", "live", "real"),
+    *("wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "sim", "waar"),
 )
 IMPOSTOR_WORDS = (
     *("0", "-1", "0.0", "-1.0", "false", "f", "no", "impostor", "imposter", "imp", "nonmated", "non-mated"),
     *("non_mated", "nonmatch", "non-match", "different", "diff", "nontarget", "non-target", "negative", "negatives"),
-    *("neg", "attack", "spoof", "fake"),
+    *("nontgt", "nontar", "neg", "attack", "spoof", "fake", "spoofed", "spoofing"),
+    *("falsch", "nein", "faux", "non", "falso", "onwaar", "nee"),
 )
+ATTACK_WORDS = ("attack", "spoof", "fake", "spoofed", "spoofing")
+"""Beside words for genuine and impostor comparisons, these say that a row is neither."""
+PLAIN_WORDS = frozenset(
+    {"target", "nontarget", "non-target", "genuine", "impostor", "imposter", "mated", "nonmated", "non-mated"}
+    | {"bonafide", "bona_fide", "bona-fide", "bona fide", "spoof", "attack"}
+)
+"""Words that are labels even where a file has those of one class only."""
+YES_AND_NO = frozenset(
+    {"true", "t", "yes", "false", "f", "no", "wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "sim"}
+    | {"waar", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee"}
+)
+"""Beside numbers, these answer what the name of their column asks; other words say themselves what a row is."""
+BONA_FIDE_WORDS = ("bonafide", "bona_fide", "bona-fide", "bona fide", "live", "real")
+NO_SPECIES = ("", "-", "none", "null", "na", "n/a", "bona_fide", "bonafide", "bona fide", "bona-fide", "live", "real")
+"""In the place of the PAI species, in lower case, these say that there was no attack."""
+MAX_WORDS = 12
+"""Spellings that a column of labels may have."""
 LABELS_EXPECTED = "a label such as 1 and 0, 1 and -1, true and false, genuine and impostor"
 GENUINE_NAMES = frozenset({"true", "genuine", "gen", "genuines", "mated", "positive", "positives", "pos"})
 IMPOSTOR_NAMES = frozenset(
@@ -60,6 +96,52 @@ def is_genuine(labels: "pl.Series") -> "pl.Series":
     if not known:
         return pl.repeat(None, len(labels), dtype=pl.Boolean, eager=True)
     return labels.replace_strict(list(known), list(known.values()), default=None, return_dtype=pl.Boolean)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelWords:
+    """The words of a column of labels, in lower case."""
+
+    genuine: frozenset[str]
+    impostor: frozenset[str]
+    unknown: frozenset[str]
+
+    @property
+    def has_both(self) -> bool:
+        return bool(self.genuine) and bool(self.impostor)
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether each can be nothing but a label: a number or a short word of one class could be an id."""
+        known = self.genuine | self.impostor
+        return bool(known) and known <= PLAIN_WORDS
+
+    @property
+    def are_answers(self) -> bool:
+        """Whether all words are yes and no, or numbers."""
+        return all(word in YES_AND_NO or _NUMBER.fullmatch(word) for word in self.genuine | self.impostor)
+
+    @property
+    def is_liveness(self) -> bool:
+        """Whether the words speak of bona fide samples and of attacks, not of comparisons."""
+        known = self.genuine | self.impostor
+        return bool(known & {*BONA_FIDE_WORDS, *ATTACK_WORDS}) and known <= {*BONA_FIDE_WORDS, *ATTACK_WORDS}
+
+    @property
+    def has_attacks(self) -> bool:
+        """Whether attacks stand beside genuine and impostor comparisons."""
+        return not self.is_liveness and not self.impostor.isdisjoint(ATTACK_WORDS) and bool(self.genuine)
+
+
+def label_words(labels: "pl.Series") -> LabelWords:
+    """Collect the words of a column; with more than `MAX_WORDS` it is no column of labels and all are unknown."""
+    words = labels.drop_nulls().unique()
+    spelled = {str(word).strip().lower() for word in words} if len(words) <= MAX_WORDS else {""}
+    by_truth = {word: truth_of(word) for word in spelled}
+    genuine, impostor, unknown = (
+        frozenset(word for word, found in by_truth.items() if found is truth) for truth in (True, False, None)
+    )
+    return LabelWords(genuine, impostor, unknown)
 
 
 def words_of(name: str) -> tuple[str, ...]:

@@ -4,10 +4,14 @@ The engine numbers the lines, so that a broken one is named without a second rea
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from cv_quality.scores.decoding import from_windows
 from cv_quality.scores.rows import LINE, SCORE, TEXT, refuse
 from cv_quality.scores.source import Options, Source, plural
 
@@ -46,11 +50,7 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
     """
     import polars as pl
 
-    try:
-        with source.path.open("rb") as stream:
-            rows = pl.read_lines(stream, name=TEXT, row_index_name=LINE, row_index_offset=1)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    rows, notes = _lines_of(source)
     rows = rows.with_columns(pl.col(LINE).cast(pl.UInt32))
     longest = rows[TEXT].str.len_bytes().arg_max()
     if max_bytes is not None and longest is not None:
@@ -58,14 +58,72 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
         if (size := len(text.encode())) > max_bytes:
             expected = f"a line of a score file has at most {max_bytes:,}: is this a file of scores?"
             raise source.error(f"{size:,} bytes; {expected}", line=line)
-    rows = rows.with_columns(pl.col(TEXT).str.strip_chars(BLANK if has_comments else "\r\ufeff"))
+    rows = rows.with_columns(
+        _stripped(rows[TEXT], source) if has_comments else pl.col(TEXT).str.strip_chars("\r\ufeff")
+    )
     is_blank = rows[TEXT].str.strip_chars(BLANK) == ""
     is_comment = rows[TEXT].str.starts_with("#") if has_comments else is_blank & False
     told = rows.filter(~(is_blank | is_comment))
     if told.is_empty():
         raise source.error("holds no score: every line is empty or a comment; name a file with scores")
     counts = ((int(is_blank.sum()), "empty line"), (int(is_comment.sum()), "comment"))
-    return Lines(told, tuple(f"{source}: {plural(n, noun)} passed over" for n, noun in counts if n))
+    return Lines(told, (*notes, *(f"{source}: {plural(n, noun)} passed over" for n, noun in counts if n)))
+
+
+def _stripped(texts: "pl.Series", source: Source) -> "pl.Series":
+    """Lines without white space around them; a tab that parts fields stays, unless it ends every line."""
+    if source.separator != "\t":
+        return texts.str.strip_chars(BLANK)
+    texts = texts.str.strip_chars(BLANK.replace("\t", ""))
+    ends = texts.filter(texts != "").str.ends_with("\t")
+    return texts.str.strip_suffix("\t") if ends.all() else texts
+
+
+def is_separator_line(line: str) -> bool:
+    """Tell whether a line is the "sep=;" with which Excel begins a CSV.
+
+    >>> is_separator_line("sep=;"), is_separator_line("sepal=;")
+    (True, False)
+    """
+    return re.fullmatch(r"sep=.", line.strip().strip('"')) is not None
+
+
+def without_separator_line(lines: Lines) -> Lines:
+    """Leave out the line with which a spreadsheet says what separates its columns."""
+    has_it = len(lines.rows) > 1 and is_separator_line(str(lines.rows[TEXT][0]))
+    return Lines(lines.rows[1:], lines.notes) if has_it else lines
+
+
+def _lines_of(source: Source) -> tuple["pl.DataFrame", tuple[str, ...]]:
+    """Every line with its number; text that is no UTF-8 is taken for Windows-1252."""
+    import polars as pl
+
+    notes: tuple[str, ...] = ()
+    while True:
+        try:
+            with source.open() as stream:
+                return pl.read_lines(stream, name=TEXT, row_index_name=LINE, row_index_offset=1), notes
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if notes or isinstance(error, OSError):
+                raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+            source, notes = from_windows(source)
+
+
+def normal_spaces(texts: "pl.Series", source: Source) -> "pl.Series":
+    """Make one space of every run of spaces and tabs, where these part the fields."""
+    if source.separator != " " or not texts.str.contains(r"\t|  ").any():
+        return texts
+    return texts.str.replace_all(r"[ \t]+", " ")
+
+
+def fields_in(texts: "pl.Series", source: Source) -> "pl.Series":
+    """Count the fields of each line, quotes not regarded."""
+    return texts.str.count_matches(source.separator, literal=True) + 1
+
+
+def usual_width(texts: "pl.Series", source: Source) -> int:
+    """Find how many fields most lines have; 0 without any line."""
+    return int(np.bincount(fields_in(texts, source).to_numpy(), minlength=1).argmax())
 
 
 def split_fields(
@@ -88,10 +146,8 @@ def split_fields(
     """
     import polars as pl
 
-    rows, separator = lines.rows, source.separator
-    if separator == " " and rows[TEXT].str.contains(r"\t|  ").any():
-        rows = rows.with_columns(pl.col(TEXT).str.replace_all(r"[ \t]+", " "))
-    n_found = rows[TEXT].str.count_matches(separator, literal=True) + 1
+    rows, separator = lines.rows.with_columns(normal_spaces(lines.rows[TEXT], source)), source.separator
+    n_found = fields_in(rows[TEXT], source)
     n_quotes = rows[TEXT].str.count_matches('"', literal=True) if separator != " " else n_found * 0
     is_torn = n_quotes % 2 == 1
     # Only a quoted field can hold a separator or a doubled quote; such lines are few and go through a real CSV parser.
@@ -109,7 +165,7 @@ def split_fields(
 
 
 def with_scores(
-    rows: "pl.DataFrame", source: Source, options: Options, *, column: str
+    rows: "pl.DataFrame", source: Source, options: Options, *, column: str, unit: str = "line"
 ) -> tuple["pl.DataFrame", "pl.DataFrame"]:
     """Convert the text of a column to the number `score`, NaN included.
 
@@ -118,6 +174,7 @@ def with_scores(
         source: their file.
         options: whether broken lines are skipped.
         column: replaced by `score`.
+        unit: what `line` counts.
 
     Returns:
         The rows with a number, and the excluded ones.
@@ -130,7 +187,7 @@ def with_scores(
     scores = rows[column].str.strip_chars(BLANK).cast(pl.Float64, strict=False)
     is_bad = scores.is_null()
     bad = rows.filter(is_bad).select(LINE, pl.col(column).fill_null("").alias(TEXT))
-    refused = refuse(bad, source, options, expected="a number as score")
+    refused = refuse(bad, source, options, expected="a number as score", unit=unit)
     sound = rows.drop(column).with_columns(scores.alias(SCORE)).filter(~is_bad)
     return sound, refused
 

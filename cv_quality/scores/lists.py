@@ -91,8 +91,8 @@ def read_pairs(source: Source, options: Options) -> Draft:
 
     if source.companion is None:
         raise source.error(
-            "three columns (query, template, score), and nothing says which pairs are genuine; give the list of true "
-            'pairs with it, under the same name with "tp" for "scores"'
+            "three columns (query, template, score), and nothing says which pairs are genuine; give the list of trials "
+            'with their labels as trials="FILE", or the list of true pairs under the same name with "tp" for "scores"'
         )
     names = ("sample_a", "sample_b")
     lines = read_lines(source)

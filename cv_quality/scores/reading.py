@@ -5,7 +5,7 @@ together, and what was done is noted. Which files belong together is decided in 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +16,32 @@ from cv_quality.scores import sentinels
 from cv_quality.scores.arrays import read_numpy
 from cv_quality.scores.bee import read_bee
 from cv_quality.scores.bob import read_five, read_four, read_two
-from cv_quality.scores.detection import detect
+from cv_quality.scores.decoding import decoded
+from cv_quality.scores.detection import detect, first_bytes
 from cv_quality.scores.grouping import says_histogram, sources_of
+from cv_quality.scores.headers import parsed_columns
 from cv_quality.scores.json_scores import read_json
+from cv_quality.scores.labelled import read_columns, read_labelled, read_lfw
 from cv_quality.scores.lists import read_histogram, read_list, read_pairs
 from cv_quality.scores.matrices import read_matrix
 from cv_quality.scores.rows import FILE, IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, apart, joined
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.source import Draft, Format, Kind, OnError, Options, Polarity, Role, Sentinel, Source, plural
+from cv_quality.scores.source import (
+    Draft,
+    Format,
+    Kind,
+    OnError,
+    Options,
+    Polarity,
+    Role,
+    Sentinel,
+    Source,
+    Taken,
+    plural,
+)
 from cv_quality.scores.tables import read_csv, read_parquet
+from cv_quality.scores.trial_scores import read_scores_of_trials
+from cv_quality.scores.workbooks import read_workbook
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +50,9 @@ Paths = Path | str | Iterable[Path | str]
 READERS: dict[Format, Callable[[Source, Options], Draft]] = {
     "table": read_csv,
     "parquet": read_parquet,
+    "workbook": read_workbook,
+    "labelled": read_labelled,
+    "lfw": read_lfw,
     "bob4": read_four,
     "bob5": read_five,
     "two-column": read_two,
@@ -44,7 +64,9 @@ READERS: dict[Format, Callable[[Source, Options], Draft]] = {
     "json": read_json,
     "numpy": read_numpy,
 }
-ONE_ROW_A_PAIR: tuple[Format, ...] = ("table", "parquet", "bob4", "bob5", "pairs", "numpy")
+ONE_ROW_A_PAIR: tuple[Taken, ...] = (
+    *("table", "parquet", "workbook", "labelled", "lfw", "bob4", "bob5", "pairs", "numpy", "scores of trials"),
+)
 """Formats in which a pair that stands twice is a mistake rather than a second sample."""
 SURPRISING = 3.0
 """Equal scores of one pair of subjects, against those expected by chance, that are called duplicates."""
@@ -61,6 +83,8 @@ def read_scores(
     on_error: OnError = "raise",
     genuine_pattern: str | None = None,
     species_pattern: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    trials: Path | str | None = None,
 ) -> ScoreSet:
     r"""Read score files as one set; higher scores are more alike in the result, always.
 
@@ -79,6 +103,9 @@ def read_scores(
         on_error: "raise" names the first broken line; "skip" sets broken lines apart, counted.
         genuine_pattern: regular expression that the ids of bona fide samples match; needed for JSON.
         species_pattern: regular expression whose first group is the PAI species in an id of a JSON file.
+        columns: what columns mean that are called otherwise, by name or, without a header, by number from 1; a mapping,
+            or text such as "score=sim,is_genuine=same".
+        trials: a list of trials with their labels; the files then hold the scores, in the same order or with the ids.
 
     Raises:
         ScoreFileError: a file is missing, of no known format, broken, or unclear; the message says what to do.
@@ -91,17 +118,31 @@ def read_scores(
     >>> found.format, found.n_genuine, found.n_impostor, found.excluded_by_reason()
     ('bob4', 1, 1, {'failure_to_acquire': 1})
     """
+    list_of_trials = None if trials is None else Path(trials)
     asked: Sentinel = "keep" if sentinel is None else sentinel
-    options = Options(format, asked, on_error, genuine_pattern, species_pattern)
-    if options.on_error not in ("raise", "skip"):
-        raise ScoreFileError(f'on_error is "raise" or "skip", found {options.on_error!r}')
+    patterns, names = (genuine_pattern, species_pattern), _columns(columns)
+    options = _checked_options(Options(format, asked, on_error, *patterns, names, list_of_trials))
     if polarity not in (None, *polarities.MEANING):
         raise ScoreFileError(f"polarity is one of {', '.join(polarities.MEANING)}, found {polarity!r}")
-    if asked not in ("detect", "keep") and (isinstance(asked, str) or not math.isfinite(asked)):
-        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {asked!r}')
     sources = _sources(_listed(paths), _listed(genuine), _listed(impostor))
     drafts = [_read(source, options) for source in sources]
     return _joined(sources, drafts, options, declared=polarity)
+
+
+def _checked_options(options: Options) -> Options:
+    asked = options.sentinel
+    if options.on_error not in ("raise", "skip"):
+        raise ScoreFileError(f'on_error is "raise" or "skip", found {options.on_error!r}')
+    if asked not in ("detect", "keep") and (isinstance(asked, str) or not math.isfinite(asked)):
+        raise ScoreFileError(f'sentinel is "detect", "keep" or a finite number, found {asked!r}')
+    return options
+
+
+def _columns(columns: Mapping[str, str] | str | None) -> Mapping[str, str]:
+    try:
+        return parsed_columns(columns) if isinstance(columns, str) else columns or {}
+    except ValueError as error:
+        raise ScoreFileError(f"columns: {error}") from error
 
 
 def _listed(paths: Paths) -> list[Path]:
@@ -125,14 +166,24 @@ def _sources(paths: list[Path], genuine: list[Path], impostor: list[Path]) -> li
 
 
 def _read(source: Source, options: Options) -> Draft:
-    dialect = detect(source, declared=options.format)
+    first_bytes(source)
+    plain, notes = decoded(source)
+    taken = "scores of trials"
+    if options.trials is None:
+        dialect = detect(plain, options)
+        plain, taken = replace(plain, separator=dialect.separator), dialect.format
     try:
-        return _checked(READERS[dialect.format](replace(source, separator=dialect.separator), options), source)
+        if options.trials is not None:
+            draft = read_scores_of_trials(plain, options)
+        else:
+            draft = (read_columns if dialect.format == "columns" else READERS[dialect.format])(plain, options)
+        return _checked(replace(draft, notes=(*notes, *draft.notes)), source)
     except ScoreFileError as error:
+        if "(taken for " in str(error):
+            raise
         other = "as declared" if options.format else 'format="NAME" declares another'
-        raise ScoreFileError(
-            f"{error} (taken for {dialect.format}, {other})", file=error.file, line=error.line
-        ) from error
+        taken = f"{taken} without a header" if taken == "columns" else taken
+        raise ScoreFileError(f"{error} (taken for {taken}, {other})", file=error.file, line=error.line) from error
 
 
 def _checked(draft: Draft, source: Source) -> Draft:

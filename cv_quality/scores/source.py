@@ -4,10 +4,11 @@ The readers of the formats build on this module and on `cv_quality.scores.rows`;
 they return.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from cv_quality.errors import ScoreFileError, near
 
@@ -32,8 +33,10 @@ Reason = Literal[
 ]
 OnError = Literal["raise", "skip"]
 Sentinel = Literal["detect", "keep"] | float
-LineFormat = Literal["bob4", "bob5", "two-column", "list", "histogram", "pairs"]
-Format = Literal["table", "parquet", LineFormat, "matrix", "bee", "json", "numpy"]
+LineFormat = Literal["labelled", "lfw", "bob4", "bob5", "two-column", "list", "histogram", "pairs"]
+Format = Literal["table", "parquet", "workbook", LineFormat, "matrix", "bee", "json", "numpy"]
+Taken = Format | Literal["scores of trials"]
+"""What a file was taken for; scores of trials are known by the list of trials that is given with them."""
 QUOTED = 80
 """Characters of a broken line that an error repeats."""
 SHOWN = 20
@@ -49,6 +52,8 @@ class Options:
     on_error: OnError = "raise"
     genuine_pattern: str | None = None
     species_pattern: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    trials: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Source:
         is_histogram: whether the name says that the lines are counts.
         is_told: whether the caller, not the name, says the role.
         separator: of the fields of a text file, once detected.
+        decoded: the text in UTF-8 where the file holds it compressed or in another encoding; None where it is plain.
     """
 
     path: Path
@@ -69,9 +75,14 @@ class Source:
     is_histogram: bool = False
     is_told: bool = False
     separator: Separator = " "
+    decoded: bytes | None = None
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def open(self) -> BinaryIO:
+        """Open the content, decoded where it has to be."""
+        return self.path.open("rb") if self.decoded is None else io.BytesIO(self.decoded)
 
     def error(self, message: str, *, line: int | None = None, unit: str = "line") -> ScoreFileError:
         """Make the typed error of this file.
@@ -98,7 +109,7 @@ class Draft:
     """
 
     rows: "pl.DataFrame"
-    format: Format
+    format: Taken
     excluded: "pl.DataFrame"
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -1,35 +1,53 @@
-"""Tables with named columns: our canonical CSV or Parquet, and the CSV that bob.bio.base writes.
+"""Tables with named columns: CSV, Parquet and workbooks, with our names, bob's, or those that other tools give.
 
 Canonical columns are `score` and `is_genuine`, optionally `subject_a`, `subject_b`, `group_a`, `group_b`, `family_a`,
-`family_b`, `sample_a`, `sample_b`, `species` (the PAI species of an attack), `quality_a` and `quality_b`. bob's names
-of identities are understood; equal ones are genuine.
+`family_b`, `sample_a`, `sample_b`, `species` (the PAI species of an attack), `quality_a` and `quality_b`. What other
+names mean is in `cv_quality.scores.headers`; records of JSON and files without a header become rows here as well.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cv_quality.scores.detection import cells
-from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
-from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores
+from cv_quality.scores.headers import Header, header_of, plain, refuse_wide
+from cv_quality.scores.identities import with_subjects
+from cv_quality.scores.labels import ATTACK_WORDS, LABELS_EXPECTED, NO_SPECIES, is_genuine, label_words
+from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores, without_separator_line
 from cv_quality.scores.missing import failures_to_acquire, refuse_nan
+from cv_quality.scores.numerals import in_points
 from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, TEXT, apart, joined, refuse
-from cv_quality.scores.source import Draft, Options, Source, no_column, plural
+from cv_quality.scores.source import Draft, Options, Source, Taken, plural
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
-MAX_COLUMNS = 1_000
-BOB_NAMES = {
-    "bio_ref_subject_id": "subject_a",
-    "probe_subject_id": "subject_b",
-    "bio_ref_reference_id": "sample_a",
-    "bio_ref_template_id": "sample_a",
-    "probe_reference_id": "sample_b",
-    "probe_template_id": "sample_b",
-    "probe_key": "sample_b",
-    "probe_attack_type": "species",
-}
-NO_SPECIES = ("", "none", "null", "na", "bona_fide", "bonafide", "bona fide", "live", "real")
+NAMED = 10
+"""Columns that are not read and named in the note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a table, as text, before they mean anything.
+
+    Attributes:
+        rows: `line`, and one column per column of the file under its known name; those that are not read left out.
+        header: what the columns mean.
+        columns: as the file names them.
+        kind: what the file was taken for.
+        unit: what `line` counts.
+        excluded: rows that were refused on the way.
+        notes: what was done on the way.
+    """
+
+    rows: "pl.DataFrame"
+    header: Header
+    columns: Sequence[str]
+    kind: Taken
+    unit: str
+    excluded: "list[pl.DataFrame]" = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 def read_csv(source: Source, options: Options) -> Draft:
@@ -38,19 +56,19 @@ def read_csv(source: Source, options: Options) -> Draft:
     Raises:
         ScoreFileError: a column is missing or named twice, or a line is broken.
     """
-    lines = read_lines(source)
-    columns = _named(cells(str(lines.rows[TEXT][0]), source.separator), source)
+    lines = without_separator_line(read_lines(source))
+    columns = cells(str(lines.rows[TEXT][0]), source.separator)
     body = Lines(lines.rows[1:], lines.notes)
     if body.rows.is_empty():
         raise source.error("has a header and no rows; name a file with scores")
-    names = [name or f"_{index}" for index, name in enumerate(columns)]
-    expected = ", ".join(name or "a column that is not read" for name in columns[:10])
-    fields, broken = split_fields(body, source, options, names=names, expected=expected)
-    fields = fields.select(LINE, *(name for name in columns if name))
-    scored, unreadable = with_scores(fields, source, options, column=SCORE)
-    rows, unlabelled = _labelled(_with_known(scored), source, options, unit="line")
-    excluded = [broken, unreadable, unlabelled]
-    return _draft(rows, source, options, columns=columns, excluded=excluded, notes=lines.notes, kind="table")
+    refuse_wide(columns, source)
+    body = _without_blank(body, source)
+    places = [f"_{index}" for index in range(len(columns))]
+    shown = ", ".join(name or "a column without a name" for name in columns[:NAMED])
+    fields, broken = split_fields(body, source, options, names=places, expected=shown)
+    header = header_of(columns, lambda index: fields[places[index]], source, options)
+    rows = fields.select(LINE, **{name: place for name, place in zip(header.names, places, strict=True) if name})
+    return draft_of(Table(rows, header, columns, "table", "line", [broken], body.notes), source, options)
 
 
 def read_parquet(source: Source, options: Options) -> Draft:
@@ -65,46 +83,109 @@ def read_parquet(source: Source, options: Options) -> Draft:
 
     try:
         with pq.ParquetFile(source.path) as file:
-            header = list(file.schema_arrow.names)
-            columns = _named(header, source)
-            arrow = file.read([name for name, known in zip(header, columns, strict=True) if known])
+            columns = [name for name in file.schema_arrow.names if not plain(name).startswith("__index_level")]
+            header = header_of(columns, lambda index: _column(file.read([columns[index]])), source, options)
+            read = {column: name for column, name in zip(columns, header.names, strict=True) if name}
+            arrow = file.read(list(read)).select(list(read))
             # Polars' own reader stops the process with a panic on some damaged files; Arrow's raises.
-            table = pl.DataFrame(pl.from_arrow(arrow.rename_columns([known for known in columns if known])))
+            table = pl.DataFrame(pl.from_arrow(arrow.rename_columns(list(read.values()))))
     except (pa.ArrowException, pl.exceptions.PolarsError, OSError, UnicodeError) as error:
         raise source.error(f"is damaged or no Parquet file ({error}); write it again") from error
     rows = _typed(table, source).with_row_index(LINE, offset=1).with_columns(pl.col(LINE).cast(pl.UInt32))
     if rows.is_empty():
         raise source.error("has no rows; name a file with scores")
-    known = _with_known(rows)
-    is_empty = known[SCORE].is_null()
-    bad = known.filter(is_empty).with_columns(pl.lit("null").alias(TEXT))
+    is_empty = rows[SCORE].is_null()
+    bad = rows.filter(is_empty).with_columns(pl.lit("null").alias(TEXT))
     empty = refuse(bad, source, options, expected="a number as score", unit="row")
-    labelled, unlabelled = _labelled(known.filter(~is_empty), source, options, unit="row")
-    return _draft(labelled, source, options, columns=columns, excluded=[empty, unlabelled], notes=(), kind="parquet")
+    return draft_of(Table(rows.filter(~is_empty), header, columns, "parquet", "row", [empty]), source, options)
 
 
-def _named(header: Sequence[str], source: Source) -> list[str]:
-    """The known name of each column of the file, "" for those that are not read.
+def read_records(
+    rows: "pl.DataFrame", source: Source, options: Options, *, kind: Taken, unit: str, notes: tuple[str, ...] = ()
+) -> Draft:
+    """Read a table whose cells are at hand as text.
+
+    Args:
+        rows: `line`, and one column of text per column, under its own name.
+        source: their file.
+        options: how to read.
+        kind: what the file was taken for.
+        unit: what `line` counts.
+        notes: what was done so far.
 
     Raises:
-        ScoreFileError: two columns have one name, there are too many, or one that is needed is missing.
+        ScoreFileError: as `read_csv`.
     """
-    if len(header) > MAX_COLUMNS:
-        raise source.error(f"{len(header):,} columns; a table of scores has at most {MAX_COLUMNS:,}")
-    lowered = [name.strip().lower() for name in header]
-    is_bob = "is_genuine" not in lowered and {"bio_ref_subject_id", "probe_subject_id"} <= set(lowered)
-    named = [BOB_NAMES.get(name, name) if is_bob else name for name in lowered]
-    wanted = {SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES}
-    known = [name if name in wanted else "" for name in named]
-    twice = sorted({name for name in known if name and known.count(name) > 1})
-    if twice:
-        places = [header[index] for index, name in enumerate(known) if name == twice[0]]
-        raise source.error(f"two columns mean {twice[0]}: {' and '.join(places)}; keep one")
-    needed = [SCORE] if is_bob or source.role is not None else [SCORE, IS_GENUINE]
-    for name in needed:
-        if name not in known:
-            raise source.error(no_column(name, lowered))
-    return known
+    columns = [name for name in rows.columns if name != LINE]
+    header = header_of(columns, lambda index: rows[columns[index]], source, options)
+    known = {name: column for name, column in zip(header.names, columns, strict=True) if name}
+    return draft_of(Table(rows.select(LINE, **known), header, columns, kind, unit, [], notes), source, options)
+
+
+def draft_of(table: Table, source: Source, options: Options) -> Draft:
+    """Give the rows of a table their truth, scores and qualities; what does not count is set apart.
+
+    Raises:
+        ScoreFileError: a score is no number, a label is unknown, or a row contradicts itself.
+    """
+    import polars as pl
+
+    rows, notes, excluded = table.rows, table.notes, list(table.excluded)
+    if rows.schema[SCORE] == pl.String:
+        points, told = in_points(rows[SCORE], source)
+        scored, bad = with_scores(rows.with_columns(points), source, options, column=SCORE, unit=table.unit)
+        rows, notes, excluded = scored, (*notes, *told), [*excluded, bad]
+    labelled, is_liveness, unlabelled = _labelled(_with_known(rows), table, source, options)
+    if table.header.is_bob and source.role is None:  # whose NaN are failures to acquire
+        found = failures_to_acquire(labelled, source)
+    else:
+        found = refuse_nan(labelled, source, options, unit=table.unit)
+    rows, told = with_subjects(_with_qualities(found.rows, source), source, is_liveness=is_liveness)
+    notes = (*notes, *_renamed(table, source), *told, *_unread(table, source))
+    rows = rows.drop([name for name in (*OPTIONAL, *QUALITIES) if name in rows.columns and rows[name].is_null().all()])
+    return Draft(
+        rows,
+        table.kind,
+        joined([*excluded, unlabelled, found.excluded]),
+        notes,
+        (*found.warnings, *_contradictions(rows, source)),
+        polarity=table.header.polarity,
+        is_liveness=is_liveness and "species" not in rows.columns,
+    )
+
+
+def _renamed(table: Table, source: Source) -> tuple[str, ...]:
+    """Say what columns were taken for that are called otherwise; columns without names are told elsewhere."""
+    if table.kind not in ("table", "parquet", "workbook", "json", "numpy"):
+        return ()
+    pairs = zip(table.columns, table.header.names, strict=True)
+    taken = [f"{column} for {name}" for column, name in pairs if name and plain(column) != name]
+    return (f"{source}: took {', '.join(taken)}",) if taken else ()
+
+
+def _unread(table: Table, source: Source) -> tuple[str, ...]:
+    """Name the columns that are not read."""
+    names = [
+        column or "one without a name"
+        for column, name in zip(table.columns, table.header.names, strict=True)
+        if not name
+    ]
+    shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    return (f"{source}: {plural(len(names), 'further column')} not read ({shown})",) if names else ()
+
+
+def _without_blank(lines: Lines, source: Source) -> Lines:
+    """Leave out rows of separators only, as spreadsheets append them."""
+    is_blank = lines.rows[TEXT].str.strip_chars(source.separator + ' "\t') == ""
+    n = int(is_blank.sum())
+    note = f"{source}: {plural(n, 'row')} of empty cells passed over"
+    return Lines(lines.rows.filter(~is_blank), (*lines.notes, note)) if n else lines
+
+
+def _column(table: "pa.Table") -> "pl.Series":
+    import polars as pl
+
+    return pl.DataFrame(pl.from_arrow(table)).to_series().cast(pl.String, strict=False)
 
 
 def _typed(table: "pl.DataFrame", source: Source) -> "pl.DataFrame":
@@ -135,58 +216,57 @@ def _with_known(rows: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _labelled(
-    rows: "pl.DataFrame", source: Source, options: Options, *, unit: str
-) -> tuple["pl.DataFrame", "pl.DataFrame"]:
-    """`is_genuine` as Boolean: as written, by equal identities (bob), or by the name of the file."""
+    rows: "pl.DataFrame", table: Table, source: Source, options: Options
+) -> tuple["pl.DataFrame", bool, "pl.DataFrame"]:
+    """`is_genuine` as Boolean: as written, by equal identities, or by the name of the file.
+
+    Also whether the rows that are not genuine are presentation attacks, and the rows that are refused.
+    """
     import polars as pl
 
     if IS_GENUINE not in rows.columns and source.role is not None:
-        return rows.with_columns(pl.lit(source.role == "genuine").alias(IS_GENUINE)), apart()
+        return rows.with_columns(pl.lit(source.role == "genuine").alias(IS_GENUINE)), False, apart()
     if IS_GENUINE not in rows.columns:
         is_known = rows[SUBJECTS[0]].is_not_null() & rows[SUBJECTS[1]].is_not_null()
         bad = rows.filter(~is_known).select(LINE, pl.lit("an empty identity").alias(TEXT))
-        refused = refuse(bad, source, options, expected="both identities", unit=unit)
+        refused = refuse(bad, source, options, expected="both identities", unit=table.unit)
         is_same = pl.col(SUBJECTS[0]) == pl.col(SUBJECTS[1])
         is_same = is_same & pl.col("species").is_null() if "species" in rows.columns else is_same
-        return rows.filter(is_known).with_columns(is_same.alias(IS_GENUINE)), refused
+        return rows.filter(is_known).with_columns(is_same.alias(IS_GENUINE)), False, refused
+    words = label_words(rows[IS_GENUINE])
     truth = is_genuine(rows[IS_GENUINE])
+    if table.header.is_reversed and words.are_answers:
+        truth = ~truth
     bad = rows.filter(truth.is_null()).select(LINE, pl.col(IS_GENUINE).fill_null("").alias(TEXT))
-    refused = refuse(bad, source, options, expected=LABELS_EXPECTED, unit=unit)
+    refused = refuse(bad, source, options, expected=LABELS_EXPECTED, unit=table.unit)
+    if words.has_attacks:
+        rows = _with_attacks(rows)
     rows = rows.with_columns(truth.alias(IS_GENUINE)).filter(~truth.is_null())
+    is_liveness = words.is_liveness or table.header.is_liveness
     if "species" not in rows.columns:
-        return rows, refused
+        return rows, is_liveness, refused
     is_torn = rows[IS_GENUINE] & rows["species"].is_not_null()
     torn = rows.filter(is_torn).select(LINE, pl.col("species").alias(TEXT))
-    both = refuse(torn, source, options, expected="no attack species in a genuine row", unit=unit)
-    return rows.filter(~is_torn), joined([refused, both])
+    both = refuse(torn, source, options, expected="no attack species in a genuine row", unit=table.unit)
+    return rows.filter(~is_torn), is_liveness, joined([refused, both])
 
 
-def _draft(
-    rows: "pl.DataFrame",
-    source: Source,
-    options: Options,
-    *,
-    columns: Sequence[str],
-    excluded: list["pl.DataFrame"],
-    notes: tuple[str, ...],
-    kind: Literal["table", "parquet"],
-) -> Draft:
-    if IS_GENUINE not in columns and source.role is None:  # a table of bob's, which follows bob's convention
-        found = failures_to_acquire(rows, source)
-    else:
-        found = refuse_nan(rows, source, options, unit="line" if kind == "table" else "row")
-    n_unread = sum(not name for name in columns)
-    if n_unread:
-        notes = (*notes, f"{source}: {plural(n_unread, 'further column')} not read")
-    rows = _with_qualities(found.rows, source)
-    rows = rows.drop([name for name in (*OPTIONAL, *QUALITIES) if name in rows.columns and rows[name].is_null().all()])
-    warnings = found.warnings
-    if set(SUBJECTS) <= set(rows.columns):
-        is_torn = (rows[SUBJECTS[0]] == rows[SUBJECTS[1]]) != rows[IS_GENUINE]
-        n = int((is_torn & rows["species"].is_null() if "species" in rows.columns else is_torn).sum())
-        said = f"{source}: in {plural(n, 'row')} is_genuine contradicts subject_a and subject_b; is_genuine counts"
-        warnings = (*warnings, said) if n else warnings
-    return Draft(rows, kind, joined([*excluded, found.excluded]), notes, warnings)
+def _with_attacks(rows: "pl.DataFrame") -> "pl.DataFrame":
+    """Rows that are labelled as attacks beside genuine and impostor comparisons get a species, the others none."""
+    import polars as pl
+
+    is_attack = pl.col(IS_GENUINE).str.strip_chars().str.to_lowercase().is_in(ATTACK_WORDS)
+    species = pl.col("species").fill_null("unknown") if "species" in rows.columns else pl.lit("unknown")
+    return rows.with_columns(pl.when(is_attack).then(species).alias("species"))
+
+
+def _contradictions(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
+    if not set(SUBJECTS) <= set(rows.columns):
+        return ()
+    is_torn = (rows[SUBJECTS[0]] == rows[SUBJECTS[1]]) != rows[IS_GENUINE]
+    n = int((is_torn & rows["species"].is_null() if "species" in rows.columns else is_torn).sum())
+    said = f"{source}: in {plural(n, 'row')} is_genuine contradicts subject_a and subject_b; is_genuine counts"
+    return (said,) if n else ()
 
 
 def _with_qualities(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from cv_quality.scores.score_set import ScoreSet
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -18,6 +20,35 @@ class Truth:
     @property
     def labelled(self) -> list[tuple[bool, float]]:
         return [*((True, float(s)) for s in self.genuine), *((False, float(s)) for s in self.impostor)]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One line of a list of trials: two files of people, whether they are one, and the score."""
+
+    a: str
+    b: str
+    is_genuine: bool
+    score: float
+
+
+def comparisons(n: int = 300) -> list[Comparison]:
+    """One in five is genuine; twelve people, each file named by its person; scores that overlap."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(n):
+        is_genuine = number % 5 == 0
+        a, b = number % 12, number % 12 if is_genuine else (number % 12 + 1 + number // 12 % 11) % 12
+        score = round(float(rng.normal(0.7 if is_genuine else 0.3, 0.15)), 4)
+        found.append(Comparison(f"id{a:03d}/s1/{number:03d}.wav", f"id{b:03d}/s2/{number:03d}.wav", is_genuine, score))
+    return found
+
+
+def assert_holds(found: ScoreSet, expected: Iterable[Comparison]) -> None:
+    """Every comparison with its truth, and no other."""
+    rows = list(expected)
+    assert sorted(found.genuine) == sorted(row.score for row in rows if row.is_genuine)
+    assert sorted(found.impostor) == sorted(row.score for row in rows if not row.is_genuine)
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:

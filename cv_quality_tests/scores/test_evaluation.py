@@ -12,9 +12,11 @@ from click.testing import CliRunner, Result
 from cv_quality.cli import main
 from cv_quality.cli import scores as cli_scores
 from cv_quality.errors import MetricError
-from cv_quality.metrics import FMR_TARGETS
+from cv_quality.metrics import FMR_TARGETS, CostWeights, min_dcf
 from cv_quality.scores.evaluation import STEPS, Evaluation, evaluate
 from cv_quality.scores.reading import read_scores
+from cv_quality.text import figures
+from cv_quality_tests.scores.score_files import comparisons, write
 
 N_SUBJECTS = 40
 
@@ -325,3 +327,42 @@ def test_without_a_terminal_each_later_step_is_a_line(tmp_path: Path, monkeypatc
         "scores: groups",
         "scores: extrapolation",
     ]
+
+
+def test_scores_of_trials_give_their_rates_and_costs_in_one_command(tmp_path: Path) -> None:
+    rows = comparisons()
+    trials = write(tmp_path, "trials.txt", "".join(f"{int(row.is_genuine)} {row.a} {row.b}\n" for row in rows))
+    scores = write(tmp_path, "scores.txt", "".join(f"{row.a} {row.b} {row.score}\n" for row in rows))
+    arguments = (scores, "--trials", trials, "--dcf", "0.05", "--dcf", "0.01,10,1", "--json")
+    document = json.loads(cvq(*arguments).stdout)
+    genuine, impostor = ([row.score for row in rows if row.is_genuine is truth] for truth in (True, False))
+    expected = [min_dcf(genuine, impostor, weights=weights) for weights in (CostWeights(0.05), CostWeights(0.01, 10))]
+    assert [found["value"] for found in document["min_dcf"]] == [found.value for found in expected]
+    assert document["min_dcf"][1]["weights"] == {"p_target": 0.01, "c_miss": 10.0, "c_fa": 1.0}
+    assert (document["n_genuine"], document["n_impostor"], document["n_subjects"]) == (60, 240, 12)
+    done = cvq(*arguments[:-1])
+    assert "scores: taken for scores of trials" in done.stderr
+    assert f"note: {scores}: scores joined to the trials by 2 ids" in done.stderr
+    shown = done.stdout
+    assert f"minDCF {figures(expected[1].value)} at P 0.01, costs 10 and 1" in shown
+
+
+def test_columns_of_other_names_are_given_or_asked_for_in_options(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.csv", "foo,bar\n" + "".join(f"{r.score},{int(r.is_genuine)}\n" for r in comparisons()))
+    refused = cvq(path)
+    assert f"{path}: needs a column score" in refused.stderr
+    assert "name it: --columns score=NAME" in refused.stderr
+    assert "taken for table, --format NAME" in refused.stderr
+    assert json.loads(cvq(path, "--columns", "score=foo,is_genuine=bar", "--json").stdout)["n_genuine"] == 60
+
+
+@pytest.mark.parametrize("text", ["0", "1", "half", "0.05,1", "0.05,0,1", "0.05,1,1,1"])
+def test_a_cost_that_is_none_is_refused_by_its_option(tmp_path: Path, text: str) -> None:
+    found = cvq(write(tmp_path, "x.txt", "1 0.9\n0 0.1\n"), "--dcf", text)
+    assert found.exit_code == 2
+    assert "--dcf" in found.stderr
+
+
+def test_an_eer_is_shown_to_a_hundredth_of_a_point_with_the_convention_of_others(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.txt", "1 2\n1 5\n1 5\n1 5\n0 6\n0 2\n0 2\n" + "0 0\n" * 7)
+    assert "EER 15 %, 17.5 % where both rates are nearest," in cvq(path, "--polarity", "similarity").stdout

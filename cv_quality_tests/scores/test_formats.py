@@ -53,7 +53,7 @@ def test_a_list_of_no_known_class_is_refused(tmp_path: Path) -> None:
 
 def test_pairs_are_genuine_where_their_companion_lists_them(tmp_path: Path) -> None:
     scores = write(tmp_path, "e_scores.txt", "q1 t1 0.9\nq1 t2 0.2\nq2 t1 0.1\nq2 t2 0.8\n")
-    with pytest.raises(ScoreFileError, match="give the list of true pairs"):
+    with pytest.raises(ScoreFileError, match="the list of true pairs under"):
         read_scores(scores)
     truth = write(tmp_path, "e_tp.txt", "q1 t1\nq2 t2\n")
     found = read_scores([scores, truth])
@@ -169,7 +169,7 @@ def test_json_needs_a_pattern_and_calls_the_rest_attacks(tmp_path: Path) -> None
         ('{"a": {"b": 1}}', "entry 1: expected a number"),
         ('{"a": NaN}', "entry 1: .*found 'NaN'"),
         ('{"a": 1, "a": 2}', "'a' stands twice"),
-        ("{}", "expected one object of ids and scores"),
+        ("{}", "expected records, columns, or one object of ids"),
         ('{"\\ud800": "x"}', "entry 1: expected a number"),
     ],
 )

@@ -29,7 +29,25 @@ def binary_files() -> dict[str, bytes]:
 
 PUNCTUATION = ['"', ",", ";", " ", "\t", "\n", "\r", "\x00", "#", "\ufeff", "{", "}", ":", ""]
 WORDS = st.sampled_from(
-    [*PUNCTUATION, "score", "is_genuine", "subject_a", "1", "-1", "0.5", "nan", "-inf", "1e999", "ann", "true", "é"]
+    [
+        *PUNCTUATION,
+        "score",
+        "is_genuine",
+        "subject_a",
+        "label",
+        "target",
+        "spoof",
+        "1",
+        "0",
+        "-1",
+        "0.5",
+        "nan",
+        "-inf",
+        "1e999",
+        "ann",
+        "true",
+        "é",
+    ]
 )
 BINARY = binary_files()
 STARTS = st.sampled_from(
@@ -48,6 +66,18 @@ def test_no_text_makes_reading_fail_otherwise(
             found = read_scores(path, on_error=on_error)
             assert found.rows["score"].null_count() == 0
             assert not found.rows["score"].is_nan().any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(trials=st.lists(WORDS, max_size=40), scores=st.lists(WORDS, max_size=40))
+def test_no_list_of_trials_makes_reading_fail_otherwise(
+    tmp_path_factory: pytest.TempPathFactory, trials: list[str], scores: list[str]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    paths = write(folder, "trials.txt", "".join(trials)), write(folder, "scores.txt", "".join(scores))
+    for on_error in ("raise", "skip"):
+        with suppress(ScoreFileError):
+            read_scores(paths[1], trials=paths[0], on_error=on_error)
 
 
 @settings(max_examples=200, deadline=None)
@@ -81,13 +111,15 @@ def test_no_damage_to_a_binary_file_makes_reading_fail_otherwise(
         ("blank.txt", b"\n \n\t\n", "every line is empty"),
         ("comments.txt", b"# a\n# b\n", "every line is empty or a comment"),
         ("prose.unknown", b"Dear colleague,\nhere are the scores.\n", "begins with 'Dear colleague,'"),
-        ("latin1.csv", "score,is_genuine,subject_a\n0.5,1,J\xfcrgen\n".encode("latin-1"), "save it as UTF-8"),
-        ("utf16.txt", "1 0.5\n".encode("utf-16"), "UTF-16"),
-        ("packed.csv.gz", b"\x1f\x8b\x08\x00", "decompress it first"),
+        ("latin1.csv", b"score,is_genuine,subject_a\n0.5,1,J\x81rgen\n", "neither UTF-8 nor Windows-1252 text"),
+        ("utf16.txt", "1 0.5\n".encode("utf-16")[:-1], "begins like UTF-16 text and is none"),
+        ("packed.csv.gz", b"\x1f\x8b\x08\x00", "is gzip-compressed and damaged"),
+        ("book.xlsx", b"\xd0\xcf\x11\xe0" + bytes(600), "damaged or protected workbook"),
         ("scores.hdf5", b"\x89HDF\r\n\x1a\n", "an HDF5 file, which is not read; export"),
         ("bytes.bin", bytes(range(256)), "binary data"),
         ("seven.txt", b"a b c d e f 0.5\n", "7 columns without a header"),
         ("cut.parquet", b"PAR1PAR1", "no Parquet file"),
+        ("book.xlsx", b"PK\x03\x04" + bytes(40), "damaged or holds no plain arrays"),
         ("header.csv", b"score,is_genuine\n", "a header and no rows"),
     ],
 )

@@ -44,15 +44,19 @@ def test_a_quoted_field_over_two_lines_is_refused_at_its_first_line(tmp_path: Pa
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("scores,is_genuine", "needs a column score.*did you mean scores"),
-        ("score,genuine", "needs a column is_genuine.*did you mean genuine"),
+        ("scoer,is_genuine", "needs a column score.*did you mean scoer"),
+        ("score,is_genuin", "needs a column is_genuine.*did you mean is_genuin"),
+        ("similarity,distance,label", "2 columns could mean score: similarity, distance; say which"),
+        ("score,label,target", "2 columns could mean is_genuine: label, target; say which"),
         ("score,is_genuine,Score", "two columns mean score: score and Score"),
     ],
 )
 def test_header_that_lacks_or_repeats_a_column_is_refused_with_the_near_name(
     tmp_path: Path, header: str, message: str
 ) -> None:
-    path = write(tmp_path, "x.csv", f"{header}\n" + ",".join(["1"] * (header.count(",") + 1)) + "\n")
+    path = write(
+        tmp_path, "x.csv", f"{header}\n" + "".join(",".join([bit] * (header.count(",") + 1)) + "\n" for bit in "10")
+    )
     with pytest.raises(ScoreFileError, match=message):
         read_scores(path)
 

@@ -1,0 +1,185 @@
+"""The same scores as JSON, as a spreadsheet, compressed, and in the encodings and number formats of spreadsheets."""
+
+import bz2
+import gzip
+import json
+import lzma
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cv_quality.errors import ScoreFileError
+from cv_quality.scores.reading import read_scores
+from cv_quality_tests.scores.score_files import assert_holds, comparisons, write
+
+ROWS = comparisons()
+RECORDS = [{"score": row.score, "is_genuine": row.is_genuine} for row in ROWS]
+SCORES, TRUTHS = [row.score for row in ROWS], [row.is_genuine for row in ROWS]
+
+
+def text_of(separator: str = ",", yes: str = "TRUE", no: str = "FALSE", score: Callable[[float], str] = str) -> str:
+    """A table of score and is_genuine."""
+    lines = [f"{score(row.score)}{separator}{yes if row.is_genuine else no}" for row in ROWS]
+    return "\n".join([f"score{separator}is_genuine", *lines]) + "\n"
+
+
+def comma(score: float) -> str:
+    return str(score).replace(".", ",")
+
+
+DOCUMENTS: dict[str, object] = {
+    "records": RECORDS,
+    "columns": {"score": SCORES, "is_genuine": TRUTHS},
+    "rows by name": {str(at): record for at, record in enumerate(RECORDS)},
+    "cells by row": {"score": dict(enumerate(SCORES)), "is_genuine": dict(enumerate(TRUTHS))},
+    "names and rows": {"columns": ["score", "is_genuine"], "data": [list(record.values()) for record in RECORDS]},
+    "a list within": {"model": "m", "results": RECORDS},
+    "classes": {
+        "genuine": [row.score for row in ROWS if row.is_genuine],
+        "impostor": [row.score for row in ROWS if not row.is_genuine],
+    },
+    "other names": {"y_true": [int(truth) for truth in TRUTHS], "y_score": SCORES},
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_json_of_every_shape_gives_its_rows(tmp_path: Path, name: str) -> None:
+    found = read_scores(write(tmp_path, "x.json", json.dumps(DOCUMENTS[name])))
+    assert found.format == "json"
+    assert_holds(found, ROWS)
+
+
+def test_json_with_one_record_a_line_names_the_broken_line(tmp_path: Path) -> None:
+    lines = [json.dumps(record) for record in RECORDS]
+    assert_holds(read_scores(write(tmp_path, "x.jsonl", "\n".join(lines) + "\n\n")), ROWS)
+    lines[4] = lines[4][:-1]
+    with pytest.raises(ScoreFileError, match="expected one JSON record") as caught:
+        read_scores(write(tmp_path, "y.jsonl", "\n".join(lines)))
+    assert caught.value.line == 5
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            [{"score": 1, "is_genuine": True}, {"score": None, "is_genuine": False}],
+            "entry 2: expected a number as score",
+        ),
+        ([{"score": 1, "is_genuine": True}, {"score": 0}], "entry 2: expected a label"),
+        ({"score": [1, 2], "is_genuine": [True]}, "differ in length: score 2, is_genuine 1"),
+        ([{"score": [1], "is_genuine": True}], "column score holds lists or objects"),
+        ([{"skore": 1, "is_genuine": True}], "needs a column score, found 'skore'.*did you mean skore"),
+        ([[0.5, 1]], "expected records, columns, or one object of ids"),
+    ],
+)
+def test_json_that_lacks_a_score_or_a_label_is_refused(tmp_path: Path, document: object, message: str) -> None:
+    with pytest.raises(ScoreFileError, match=message):
+        read_scores(write(tmp_path, "x.json", json.dumps(document)))
+
+
+def write_workbook(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
+    """A workbook as spreadsheets save it, with the parts that a reader needs."""
+
+    def cell(value: object) -> str:
+        if isinstance(value, bool):
+            return f'<c t="b"><v>{int(value)}</v></c>'
+        if isinstance(value, int | float):
+            return f"<c><v>{value}</v></c>"
+        return f'<c t="inlineStr"><is><t>{"" if value is None else value}</t></is></c>'
+
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
+    names = "".join(f'<sheet name="{name}" sheetId="{at}" r:id="r{at}"/>' for at, name in enumerate(sheets, 1))
+    targets = "".join(
+        f'<Relationship Id="r{at}" Type="{office}/worksheet" Target="worksheets/s{at}.xml"/>'
+        for at in range(1, len(sheets) + 1)
+    )
+    root = f'<Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/>'
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("_rels/.rels", f"<Relationships {package}>{root}</Relationships>")
+        archive.writestr("xl/workbook.xml", f'<workbook {main} xmlns:r="{office}"><sheets>{names}</sheets></workbook>')
+        archive.writestr("xl/_rels/workbook.xml.rels", f"<Relationships {package}>{targets}</Relationships>")
+        for at, rows in enumerate(sheets.values(), 1):
+            body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+            archive.writestr(f"xl/worksheets/s{at}.xml", f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>")
+    return path
+
+
+def test_a_workbook_is_read_from_the_sheet_that_names_scores(tmp_path: Path) -> None:
+    table: list[list[object]] = [[row.score, row.is_genuine] for row in ROWS]
+    plain = read_scores(write_workbook(tmp_path / "a.xlsx", {"S": [["score", "is_genuine"], *table]}))
+    assert plain.format == "workbook"
+    assert_holds(plain, ROWS)
+    titled: dict[str, list[list[object]]] = {
+        "Notes": [["by", "us"]],
+        "Run 7": [["Results"], [None], ["similarity", "label"], *table],
+    }
+    found = read_scores(write_workbook(tmp_path / "b.xlsx", titled))
+    assert_holds(found, ROWS)
+    assert any("sheet Run 7 of 2 sheets" in note for note in found.notes)
+
+
+def test_a_workbook_without_scores_names_its_sheets_and_a_broken_row_its_number(tmp_path: Path) -> None:
+    with pytest.raises(ScoreFileError, match="found S: 'foo', 'bar'; name the column"):
+        read_scores(write_workbook(tmp_path / "a.xlsx", {"S": [["foo", "bar"], [0.5, True]]}))
+    broken: list[list[object]] = [["score", "is_genuine"], [0.5, True], ["n/a", False]]
+    with pytest.raises(ScoreFileError, match="row 3: expected a number as score, found 'n/a'"):
+        read_scores(write_workbook(tmp_path / "b.xlsx", {"S": broken}))
+    content = (tmp_path / "a.xlsx").read_bytes()
+    with pytest.raises(ScoreFileError, match=r"damaged|no plain arrays"):
+        read_scores(write(tmp_path, "c.xlsx", content[: len(content) // 2]))
+
+
+@pytest.mark.parametrize(
+    "compress", [gzip.compress, bz2.compress, lzma.compress, lambda data: bytes(pa.compress(data, "zstd"))]
+)
+@pytest.mark.parametrize(
+    "text", [text_of(";"), "".join(f"{row.a} {row.b} {row.score} {int(row.is_genuine)}\n" for row in ROWS)]
+)
+def test_compressed_text_is_read_with_any_separator(
+    tmp_path: Path, compress: Callable[[bytes], bytes], text: str
+) -> None:
+    found = read_scores(write(tmp_path, "x.bin", compress(text.encode())))
+    assert_holds(found, ROWS)
+    assert any("decompressed" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (text_of("\t").encode("utf-16"), "read as UTF-16"),
+        (text_of().replace("\n", "\r").encode(), "lines end in carriage returns"),
+        (("sep=;\n" + text_of(";", score=comma)).replace("\n", "\r\n").encode(), "decimal commas"),
+        (text_of(";", score=comma).encode("utf-8-sig"), "decimal commas"),
+        (text_of("\t", score=comma).encode(), "decimal commas"),
+        (text_of(";", yes="WAHR", no="FALSCH").encode(), ""),
+        (
+            text_of().replace("is_genuine", "is_genuine,,").replace("E\n", "E,,\n").encode() + b",,,\n,,,\n",
+            "empty cells",
+        ),
+        (
+            text_of(yes="TRUE,José", no="FALSE,Zoë").replace("genuine", "genuine,who", 1).encode("cp1252"),
+            "Windows-1252",
+        ),
+    ],
+)
+def test_the_dialects_of_spreadsheets_are_read_and_said(tmp_path: Path, content: bytes, note: str) -> None:
+    found = read_scores(write(tmp_path, "x.csv", content))
+    assert_holds(found, ROWS)
+    assert any(note in said for said in found.notes)
+
+
+def test_thousands_are_told_from_decimals_or_refused(tmp_path: Path) -> None:
+    def quoted(score: float) -> str:
+        return f'"{round(score * 1e4):,}"'
+
+    found = read_scores(write(tmp_path, "a.csv", text_of(score=quoted)))
+    assert sorted(found.genuine) == sorted(round(row.score * 1e4) for row in ROWS if row.is_genuine)
+    german = read_scores(write(tmp_path, "b.csv", "score;is_genuine\n1.234,5;1\n2,25;0\n"))
+    assert (german.genuine.tolist(), german.impostor.tolist()) == ([1234.5], [2.25])
+    with pytest.raises(ScoreFileError, match=r"'1,234': thousands or decimals\?"):
+        read_scores(write(tmp_path, "c.csv", "score;is_genuine\n1,234;1\n961;0\n"))
