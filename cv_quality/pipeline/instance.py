@@ -122,6 +122,8 @@ def backfill_grid(
         DropError: a drop is not validated in the lake; the near ones are named. Or there is none.
         RegistryError: a build is not in the registry; the near ones are named.
     """
+    for build in builds:
+        workspace.registry.entry(build)
     task = TASKS[0]
     freshness = Freshness(workspace, task)
     *_, last = task.of_phase("ingest")
@@ -133,8 +135,6 @@ def backfill_grid(
         raise DropError(
             f"nothing to score: no drop in {workspace.lake.store.uri} is validated; `cvq run` takes drops in"
         )
-    for build in builds:
-        workspace.registry.entry(build)
     chosen_drops, chosen_builds = drops or validated, builds or workspace.registry.build_ids()
     work = [
         Work(TableKey(build=build, drop=drop), f"backfill {build}|{drop}")
