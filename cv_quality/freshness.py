@@ -59,7 +59,7 @@ class Freshness:
         self._states: dict[tuple[str, TableKey], State] = {}
         self._baselines: dict[str, str | None] = {}
         self._history: dict[str, dict[str, list[str]]] = {}
-        self._inputs_of_builds: dict[tuple[str, str, bool], _Inputs] = {}
+        self._inputs_of: dict[tuple[str, TableKey], _Inputs] = {}
 
     @cached_property
     def drops(self) -> dict[str, str]:
@@ -140,30 +140,40 @@ class Freshness:
 
     def _inputs(self, stage: Stage, key: TableKey) -> "list[_Inputs]":
         needed, optional = self.task.writers_read[stage.name]
-        found = [self._inputs_from(writer, stage, key) for writer in needed]
+        found = [inputs for writer in needed for inputs in self._inputs_from(writer, stage, key)]
         if not optional:
             return found
-        there = [(writer, own) for writer in optional for own in self._inputs_from(writer, stage, key).keys]
-        return found + [_Inputs(self, node[0], [node[1]]) for node in there if self.state(*node) == "passed"]
+        there = [inputs for writer in optional for inputs in self._inputs_from(writer, stage, key)]
+        nodes = [(inputs.writer, own) for inputs in there for own in inputs.keys]
+        return found + [self._of_key(*node) for node in nodes if self.state(*node) == "passed"]
 
-    def _inputs_from(self, writer: Stage, stage: Stage, key: TableKey) -> "_Inputs":
+    def _inputs_from(self, writer: Stage, stage: Stage, key: TableKey) -> "list[_Inputs]":
         if writer.key == stage.key:
-            return _Inputs(self, writer, [key])
+            return [self._of_key(writer, key)]
         if writer.key == "drop" and stage.key == "build_drop":
-            return _Inputs(self, writer, [TableKey(drop=key.drop)])
-        asked = writer.name, str(key.build), stage.reads_predecessors
-        if asked not in self._inputs_of_builds:
-            keys = self._keys_of_build(writer, str(key.build), reads_predecessors=stage.reads_predecessors)
-            self._inputs_of_builds[asked] = _Inputs(self, writer, keys)
-        return self._inputs_of_builds[asked]
+            return [self._of_key(writer, TableKey(drop=key.drop))]
+        build = str(key.build)
+        before = self.history(build) if stage.reads_predecessors else ()
+        return [self._of_build(writer, build), *(self._of_build(writer, model, is_before=True) for model in before)]
 
-    def _keys_of_build(self, writer: Stage, build: str, *, reads_predecessors: bool) -> list[TableKey]:
-        before = self.history(build) if reads_predecessors else {}
-        if writer.key == "drop":
-            drops = [*self.own_drops(build), *(drop for drops in before.values() for drop in drops)]
-            return [TableKey(drop=drop) for drop in drops]
-        earlier = [TableKey(build=model, drop=drop) for model, drops in before.items() for drop in drops]
-        return list(dict.fromkeys([*self.cells(build), *earlier]))
+    def _of_key(self, writer: Stage, key: TableKey) -> "_Inputs":
+        known = self._inputs_of.get((writer.name, key))
+        if known is None:
+            known = self._inputs_of[writer.name, key] = _Inputs(self, writer, [key])
+        return known
+
+    def _of_build(self, writer: Stage, build: str, *, is_before: bool = False) -> "_Inputs":
+        """What is read for a build's own drops; of a build before only what its own model made of them."""
+        name = f"{writer.name} before" if is_before else f"{writer.name} of all"
+        known = self._inputs_of.get((name, TableKey(build=build)))
+        if known is None:
+            drops = self.own_drops(build)
+            if writer.key == "drop":
+                keys = [TableKey(drop=drop) for drop in drops]
+            else:
+                keys = [TableKey(build=build, drop=drop) for drop in drops] if is_before else self.cells(build)
+            known = self._inputs_of[name, TableKey(build=build)] = _Inputs(self, writer, keys)
+        return known
 
     def state(self, stage: Stage, key: TableKey) -> State:
         """Tell where a stage stands for a key."""

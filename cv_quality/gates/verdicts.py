@@ -135,10 +135,11 @@ def refusal(gate: str, key: TableKey, error: CvQualityError, origin: Origin) -> 
 
 def key_for(table: Table, key: TableKey) -> TableKey:
     """The part of `key` that a table is keyed by."""
-    return TableKey(
-        build=key.build if table.key in ("build", "build_drop") else None,
-        drop=key.drop if table.key in ("drop", "build_drop") else None,
-    )
+    if table.key == "build_drop":
+        return key
+    if table.key == "drop":
+        return TableKey(drop=key.drop) if key.build else key
+    return TableKey(build=key.build) if key.drop else key
 
 
 def lies_as_judged(lake: Lake, survey: Survey, verdict: str, record: Record, names: Sequence[str]) -> bool:

@@ -208,11 +208,13 @@ class Survey:
 
     def info(self, object_key: str) -> ObjectInfo | None:
         folder = object_key.rpartition("/")[0]
-        if folder not in self._listed:
-            name, info = self._asked.get(folder) or (object_key, self._store.info(object_key))
-            if name == object_key:
-                self._asked[folder] = name, info
-                return info
+        listed = self._listed.get(folder)
+        if listed is not None:
+            return listed.get(object_key)
+        name, info = self._asked.get(folder) or (object_key, self._store.info(object_key))
+        if name == object_key:
+            self._asked[folder] = name, info
+            return info
         return self.list(folder).get(object_key)
 
     def lacks(self, object_key: str) -> bool:
