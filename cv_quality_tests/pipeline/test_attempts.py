@@ -11,6 +11,8 @@ from cv_quality.pipeline.sensors import MAX_ATTEMPTS, MAX_REQUESTS
 from cv_quality_tests.deployment import FIRST_DROP, SENSORS, Orchestra, deliver, redeliver, with_garbage
 
 SENSOR = "completed_drop_sensor"
+QUERIES_A_TICK = 3
+"""For runs under way of another job, for work that is given up, and for attempts."""
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 
 
@@ -93,7 +95,7 @@ def test_a_tick_requests_a_bounded_number_of_runs_in_order(orchestra: Orchestra)
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
-def test_a_tick_lists_no_folder_twice_and_asks_for_runs_once(
+def test_a_tick_lists_no_folder_twice_and_asks_for_runs_in_bulk(
     evaluated: Orchestra, monkeypatch: pytest.MonkeyPatch, sensor: str
 ) -> None:
     evaluated.workspace.report_path("face-1.2").unlink()
@@ -115,4 +117,4 @@ def test_a_tick_lists_no_folder_twice_and_asks_for_runs_once(
     of_data = [name for name in listed if not name.startswith(evaluated.workspace.registry.uri)]
     assert of_data
     assert len(of_data) == len({*of_data})
-    assert len(asked) <= 1
+    assert len(asked) <= QUERIES_A_TICK
