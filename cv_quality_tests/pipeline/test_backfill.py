@@ -76,6 +76,8 @@ def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(eval
     for name in ("infer", "compare", "measure"):
         lake.store.delete(object_key(name, first))
     lake.store.write_bytes(object_key("validate", TableKey(drop=SECOND_DROP)), b"{}")
+    evaluated.instance.add_dynamic_partitions("verification_build", ["face-1.0"])
+    evaluated.instance.add_dynamic_partitions("verification_drop", list(DROPS))
     results = [evaluated.execute("evaluate_build_on_drop", partition_of(key)) for key in (second, first)]
     assert [result.success for result in results] == [False, True]
     (failed,) = [
