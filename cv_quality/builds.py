@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 from cv_quality.drops.conditions import DeclaredCondition, decode_conditions, union_of, with_conditions
 from cv_quality.drops.tables import DROP_FILES
 from cv_quality.errors import DamagedTable, MissingTable, RegistryError
-from cv_quality.gates.verdicts import Record, judged_keys, read_record
-from cv_quality.lake.lake import TableKey
+from cv_quality.gates.verdicts import Record, judged_keys, object_key, read_record
+from cv_quality.lake.lake import Survey, TableKey
 from cv_quality.modality import Modality
 from cv_quality.workspace import Workspace
 
@@ -22,26 +21,40 @@ logger = logging.getLogger(__name__)
 
 
 def drop_builds(
-    workspace: Workspace,
-    *,
-    modalities: Sequence[str] | None = None,
-    record: Callable[[TableKey], Record | None] | None = None,
+    workspace: Workspace, *, modalities: Sequence[str] | None = None, survey: Survey | None = None
 ) -> dict[str, str]:
     """Read each parsed drop's own build from the verdicts on it, so that no drop is forgotten with a table of it.
 
     Args:
         workspace: whose lake is looked at.
         modalities: of the drops; all of them by default.
-        record: reads the verdict of a drop, where somebody has them read already.
+        survey: a look at the lake that others share.
     """
-    record, found = record or partial(read_record, workspace.lake, PARSE_GATE), {}
-    for drop in judged_keys(workspace.lake, PARSE_GATE):
+    survey, found = survey or Survey(workspace.lake.store), {}
+    for drop in judged_keys(survey, PARSE_GATE):
         key = TableKey(drop=drop)
-        judged = record(key)
+        judged = recorded(workspace, survey, PARSE_GATE, key)
         about = judged.about if judged and judged.about else drop_description(workspace, key)
         if about and (modalities is None or about["modality"] in modalities):
             found[drop] = about["build_id"]
     return found
+
+
+def recorded(workspace: Workspace, survey: Survey, gate: str, key: TableKey | str) -> Record | None:
+    """Read what freshness needs of a verdict; once, for as long as it is not written again.
+
+    Args:
+        workspace, survey: whose lake is read, and what lies there.
+        gate, key: whose verdict.
+    """
+    info = survey.info(object_key(gate, key))
+    known = workspace.records.get(info) if info else None
+    if info is None or known is not None:
+        return known
+    read = read_record(workspace.lake, gate, key)
+    if read:
+        workspace.records.keep({info: read})
+    return read
 
 
 def drop_description(workspace: Workspace, key: TableKey) -> dict[str, str]:
@@ -60,24 +73,19 @@ def own_drops(workspace: Workspace, build: str) -> list[str]:
     return sorted(drop for drop, own in drop_builds(workspace).items() if own == build)
 
 
-def scoring_builds(workspace: Workspace, build: str) -> list[str]:
-    """List the builds whose models score the drops of `build`: itself, then its baseline.
+def predecessors(baseline: Callable[[str], str | None], build: str) -> Iterator[str]:
+    """Follow a build to those before it, up to the first that the registry cannot read, or to the limit.
 
-    Raises:
-        RegistryError: the registry does not know the build, or the one that it follows.
+    Args:
+        baseline: gives the build that one follows, as the registry does.
+        build: where to begin.
     """
-    baseline = workspace.registry.baseline(build)
-    return [build] if baseline is None else [build, baseline]
-
-
-def predecessors(workspace: Workspace, build: str) -> Iterator[str]:
-    """Follow a build to those before it, up to the first that the registry cannot read, or to the limit."""
-    before, seen = workspace.registry.baseline(build), {build}
+    before, seen = baseline(build), {build}
     while before is not None and before not in seen and len(seen) <= MAX_PREDECESSORS:
         yield before
         seen.add(before)
         try:
-            before = workspace.registry.baseline(before)
+            before = baseline(before)
         except RegistryError as error:
             logger.warning("%s: the history of %s ends before it", error, build)
             return

@@ -7,22 +7,25 @@ its writer due. What to do about it is planned in `cv_quality.planning`.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from cv_quality.builds import drop_builds, drop_description, modality_of, predecessors, scoring_builds
+from cv_quality.builds import drop_builds, drop_description, modality_of, predecessors, recorded
+from cv_quality.drops.manifest import CompletedDrop, completed_drops
 from cv_quality.drops.tables import DROP_FILES
 from cv_quality.errors import GateFailed, ObjectNotFound
-from cv_quality.gates.verdicts import Record, key_for, lies_as_judged, object_key, read_record, require_passed
+from cv_quality.gates.verdicts import Record, key_for, lies_as_judged, object_key, require_passed
 from cv_quality.lake.lake import Lake, Survey, TableKey
+from cv_quality.lake.store import info_of
 from cv_quality.modality import Modality, of_modality
 from cv_quality.stage import Stage, Task
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
+    from cv_quality.drops.consent import Refusals
     from cv_quality.inference.registry import BuildEntry
 
 State = Literal["waiting", "due", "refused", "passed"]
@@ -40,25 +43,29 @@ class Reading:
 
 
 class Freshness:
-    """Answers about the stages of one task, from one look at the lake: every verdict is read at most once."""
+    """Answers about the stages of one task, from one look at the lake: every folder is listed at most once.
+
+    Attributes:
+        survey: what lies in the lake.
+        landing: what lies in the landing area.
+    """
 
     def __init__(self, workspace: Workspace, task: Task) -> None:
         self.workspace = workspace
         self.task = task
-        self._survey = Survey(workspace.lake.store)
+        self.survey = Survey(workspace.lake.store)
+        self.landing = Survey(workspace.landing)
         self._records: dict[tuple[str, TableKey], Record | None] = {}
         self._states: dict[tuple[str, TableKey], State] = {}
-        self._models: dict[str, list[str]] = {}
+        self._baselines: dict[str, str | None] = {}
         self._history: dict[str, dict[str, list[str]]] = {}
+        self._inputs_of: dict[tuple[str, TableKey], _Inputs] = {}
 
     @cached_property
     def drops(self) -> dict[str, str]:
         """Each parsed drop of the task, with its own build."""
-        return drop_builds(
-            self.workspace,
-            modalities=[modality.name for modality in self.task.modalities],
-            record=lambda key: self.record(self.task.writers[DROP_FILES.name], key),
-        )
+        modalities = [modality.name for modality in self.task.modalities]
+        return drop_builds(self.workspace, modalities=modalities, survey=self.survey)
 
     @cached_property
     def builds(self) -> dict[str, list[str]]:
@@ -68,18 +75,44 @@ class Freshness:
             found.setdefault(build, []).append(drop)
         return found
 
+    @cached_property
+    def refusals(self) -> "Refusals":
+        """Who of the subjects of the lake said no to being shown."""
+        from cv_quality.drops.consent import Refusals
+
+        return Refusals(self.workspace.lake, self.survey, kept=self.workspace.consents)
+
+    @cached_property
+    def deliveries(self) -> dict[str, CompletedDrop]:
+        """Every completed drop of the landing area, sorted."""
+        found = completed_drops(self.workspace.landing, survey=self.landing, kept=self.workspace.deliveries)
+        return {drop.drop_id: drop for drop in found}
+
     def own_drops(self, build: str) -> list[str]:
         return self.builds.get(build, [])
 
     def models(self, build: str) -> list[str]:
-        """List the builds whose models score the drops of a build; asked of the registry once.
+        """List the builds whose models score the drops of a build: itself, then its baseline.
 
         Raises:
-            RegistryError: it does not know the build, or the one that it follows.
+            RegistryError: the registry does not know the build, or the one that it follows.
         """
-        if build not in self._models:
-            self._models[build] = scoring_builds(self.workspace, build)
-        return self._models[build]
+        baseline = self._baseline(build)
+        return [build] if baseline is None else [build, baseline]
+
+    def predecessors(self, build: str) -> list[str]:
+        """List the builds that a build follows, the nearest first.
+
+        Raises:
+            RegistryError: the registry does not know the build, or the one that it follows.
+        """
+        return list(predecessors(self._baseline, build))
+
+    def _baseline(self, build: str) -> str | None:
+        """The build that one follows; asked of the registry once."""
+        if build not in self._baselines:
+            self._baselines[build] = self.workspace.registry.baseline(build)
+        return self._baselines[build]
 
     def cells(self, build: str) -> list[TableKey]:
         """List every (model, drop) that a build's numbers are made of."""
@@ -94,7 +127,7 @@ class Freshness:
             return self._history[build]
         scored = self.task.of_phase("score")
         found = self._history.setdefault(build, {})
-        for model in predecessors(self.workspace, build):
+        for model in self.predecessors(build):
             own = self.own_drops(model)
             keys = [TableKey(build=model, drop=drop) for drop in own]
             if own and all(self.state(stage, key) == "passed" for key in keys for stage in scored):
@@ -103,33 +136,52 @@ class Freshness:
 
     def inputs(self, stage: Stage, key: TableKey) -> list[Node]:
         """List the stages that wrote what a stage reads for a key, each with its own key."""
-        needed, optional = (
-            {(writer := self.task.writers[table.name]).name: writer for table in tables}.values()
-            for tables in (stage.reads, stage.reads_if_there)
-        )
-        nodes = [(writer, own) for writer in needed for own in self._keys(stage, key, writer)]
-        there = ((writer, own) for writer in optional for own in self._keys(stage, key, writer))
-        return nodes + [node for node in there if self.state(*node) == "passed"]
+        return [(inputs.writer, own) for inputs in self._inputs(stage, key) for own in inputs.keys]
 
-    def _keys(self, stage: Stage, key: TableKey, writer: Stage) -> list[TableKey]:
+    def _inputs(self, stage: Stage, key: TableKey) -> "list[_Inputs]":
+        needed, optional = self.task.writers_read[stage.name]
+        found = [inputs for writer in needed for inputs in self._inputs_from(writer, stage, key)]
+        if not optional:
+            return found
+        there = [inputs for writer in optional for inputs in self._inputs_from(writer, stage, key)]
+        nodes = [(inputs.writer, own) for inputs in there for own in inputs.keys]
+        return found + [self._of_key(*node) for node in nodes if self.state(*node) == "passed"]
+
+    def _inputs_from(self, writer: Stage, stage: Stage, key: TableKey) -> "list[_Inputs]":
         if writer.key == stage.key:
-            return [key]
+            return [self._of_key(writer, key)]
         if writer.key == "drop" and stage.key == "build_drop":
-            return [TableKey(drop=key.drop)]
+            return [self._of_key(writer, TableKey(drop=key.drop))]
         build = str(key.build)
-        before = self.history(build) if stage.reads_predecessors else {}
-        if writer.key == "drop":
-            drops = [*self.own_drops(build), *(drop for drops in before.values() for drop in drops)]
-            return [TableKey(drop=drop) for drop in drops]
-        earlier = [TableKey(build=model, drop=drop) for model, drops in before.items() for drop in drops]
-        return list(dict.fromkeys([*self.cells(build), *earlier]))
+        before = self.history(build) if stage.reads_predecessors else ()
+        return [self._of_build(writer, build), *(self._of_build(writer, model, is_before=True) for model in before)]
+
+    def _of_key(self, writer: Stage, key: TableKey) -> "_Inputs":
+        known = self._inputs_of.get((writer.name, key))
+        if known is None:
+            known = self._inputs_of[writer.name, key] = _Inputs(self, writer, [key])
+        return known
+
+    def _of_build(self, writer: Stage, build: str, *, is_before: bool = False) -> "_Inputs":
+        """What is read for a build's own drops; of a build before only what its own model made of them."""
+        name = f"{writer.name} before" if is_before else f"{writer.name} of all"
+        known = self._inputs_of.get((name, TableKey(build=build)))
+        if known is None:
+            drops = self.own_drops(build)
+            if writer.key == "drop":
+                keys = [TableKey(drop=drop) for drop in drops]
+            else:
+                keys = [TableKey(build=build, drop=drop) for drop in drops] if is_before else self.cells(build)
+            known = self._inputs_of[name, TableKey(build=build)] = _Inputs(self, writer, keys)
+        return known
 
     def state(self, stage: Stage, key: TableKey) -> State:
         """Tell where a stage stands for a key."""
         known = self._states.get((stage.name, key))
         if known is None:
-            inputs = self.inputs(stage, key)
-            if (not inputs and not stage.source) or any(self.state(*node) != "passed" for node in inputs):
+            inputs = self._inputs(stage, key)
+            is_empty = not stage.source and not any(item.keys for item in inputs)
+            if is_empty or not all(item.have_passed() for item in inputs):
                 known = "waiting"
             elif not (
                 (record := self.record(stage, key))
@@ -147,7 +199,7 @@ class Freshness:
         states = (self.state(stage, key) for stage in stages)
         return next((state for state in states if state != "passed"), "passed")
 
-    def _is_current(self, record: Record, stage: Stage, key: TableKey, inputs: list[Node]) -> bool:
+    def _is_current(self, record: Record, stage: Stage, key: TableKey, inputs: "list[_Inputs]") -> bool:
         """Tell whether a result still holds.
 
         What was taken in stays as it is: whether another delivery has arrived since is planning's question. A result
@@ -158,7 +210,7 @@ class Freshness:
             return True
         if record.delivery:
             return record.delivery == self._identity(key, inputs, stage)
-        judged = [self.record(*node) for node in inputs]
+        judged = [self.record(item.writer, own) for item in inputs for own in item.keys]
         known = {name: digest for item in judged if item for name, digest in item.judged.items()}
         if any(known.get(name, digest) != digest for name, digest in record.judged.items()):
             return False
@@ -167,17 +219,17 @@ class Freshness:
 
     def _is_untouched(self, record: Record, stage: Stage, key: TableKey) -> bool:
         """Tell whether what a stage wrote lies there as it was judged; of a drop that could not be read nothing was."""
-        if not stage.writes or not (record.judged or record.passed):
+        if not stage.writes or not (record.passed or record.judged):
             return True
         lake = self.workspace.lake
         names = [lake.object_key(table, key_for(table, key)) for table in stage.writes]
-        return lies_as_judged(lake, self._survey, object_key(stage.name, key), record, names)
+        return lies_as_judged(lake, self.survey, object_key(stage.name, key), record, names)
 
     def identity(self, stage: Stage, key: TableKey) -> str:
         """Identify what the stage would be made of now."""
         if stage.source:
             return stage.source(self.workspace, key)
-        return self._identity(key, self.inputs(stage, key), stage)
+        return self._identity(key, self._inputs(stage, key), stage)
 
     def is_overtaken(self, stage: Stage, key: TableKey) -> bool:
         """Tell whether another delivery lies there than the one that was taken in."""
@@ -193,7 +245,8 @@ class Freshness:
 
     def work_identity(self, stages: Sequence[Stage], key: TableKey) -> str:
         """Identify what a run of several stages for a key would be made of: all that they read of others."""
-        return self._identity(key, self._outside(stages, key), *stages)
+        outside = (_Inputs(self, writer, [own]) for writer, own in self._outside(stages, key))
+        return self._identity(key, outside, *stages)
 
     def _outside(self, stages: Sequence[Stage], key: TableKey) -> list[Node]:
         """What several stages read that none of them writes."""
@@ -201,17 +254,17 @@ class Freshness:
         nodes = (node for stage in stages for node in self.inputs(stage, key) if node[0].name not in names)
         return list(dict.fromkeys(nodes))
 
-    def _identity(self, key: TableKey, nodes: list[Node], *stages: Stage) -> str:
-        records = [self.record(*node) for node in nodes]
-        text = json.dumps([item.judged for item in records if item], sort_keys=True)
-        text += "".join(stage.elsewhere(self.workspace, self.own_drops(str(key.build))) for stage in stages)
+    def _identity(self, key: TableKey, inputs: "Iterable[_Inputs]", *stages: Stage) -> str:
+        text = f"[{', '.join([text for item in inputs if (text := item.text())])}]"
+        text += "".join([stage.elsewhere(self, key) for stage in stages if stage.elsewhere])
         return f"{key}@{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def record(self, stage: Stage, key: TableKey) -> Record | None:
         """Read the gate's verdict, or for a stage without tables what its last result was made of."""
         known, workspace = (stage.name, key), self.workspace
         if known not in self._records:
-            read = read_record(workspace.lake, *known) if stage.writes else _read_identity(workspace, stage, key)
+            is_gate = bool(stage.writes)
+            read = recorded(workspace, self.survey, *known) if is_gate else _read_identity(workspace, stage, key)
             self._records[known] = read
         return self._records[known]
 
@@ -230,7 +283,7 @@ class Freshness:
             for table in writer.writes:
                 if table.name in read:
                     name = self.workspace.lake.object_key(table, key_for(table, own))
-                    info = self._survey.info(name)
+                    info = self.survey.info(name)
                     yield name, info and info.mark
 
     def require(self, stage: Stage, key: TableKey) -> Reading:
@@ -257,6 +310,31 @@ class Freshness:
         """The earliest stage that keeps this one from having passed."""
         before = (node for node in self.inputs(stage, key) if self.state(*node) != "passed")
         return next((self._first_due(*node) for node in before), (stage, key))
+
+
+class _Inputs:
+    """What a stage reads of another, for all keys together: asked again for each stage that reads the same."""
+
+    __slots__ = ("_freshness", "_have_passed", "_text", "keys", "writer")
+
+    def __init__(self, freshness: Freshness, writer: Stage, keys: list[TableKey]) -> None:
+        self._freshness = freshness
+        self.writer = writer
+        self.keys = keys
+        self._have_passed: bool | None = None
+        self._text: str | None = None
+
+    def have_passed(self) -> bool:
+        if self._have_passed is None:
+            self._have_passed = all(self._freshness.state(self.writer, key) == "passed" for key in self.keys)
+        return self._have_passed
+
+    def text(self) -> str:
+        """Join what the verdicts judged, as identities hold it."""
+        if self._text is None:
+            records = (self._freshness.record(self.writer, key) for key in self.keys)
+            self._text = ", ".join([record.text for record in records if record])
+        return self._text
 
 
 @dataclass(frozen=True)
@@ -329,14 +407,16 @@ def _read_identity(workspace: Workspace, stage: Stage, key: TableKey) -> Record 
     with suppress(ObjectNotFound, ValueError, TypeError, KeyError):
         made = json.loads(workspace.lake.store.read_bytes(f"made/{stage.name}/{key}"))
         if made["result"] == _result_digest(workspace, stage, key):
-            return Record(passed=True, judged={}, delivery=str(made["identity"]))
+            return Record(passed=True, delivery=str(made["identity"]))
     return None
 
 
 def _result_digest(workspace: Workspace, stage: Stage, key: TableKey) -> str:
     if stage.result is None:
         return ""
+    path = stage.result(workspace, str(key.build))
     try:
-        return hashlib.sha256(stage.result(workspace, str(key.build)).read_bytes()).hexdigest()
+        info = info_of(str(path), path.stat())
+        return workspace.results.value(info, lambda: hashlib.sha256(path.read_bytes()).hexdigest())
     except FileNotFoundError:
         return "absent"

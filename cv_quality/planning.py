@@ -5,12 +5,11 @@ into runs, `cvq run` does it at once.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.builds import predecessors
-from cv_quality.drops.manifest import CompletedDrop, awaited_files, completed_drops, files_digest
+from cv_quality.drops.manifest import CompletedDrop, awaited_files, files_digest
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, State
 from cv_quality.lake.lake import TableKey
@@ -29,30 +28,47 @@ class Work:
     identity: str
 
 
-GivenUp = Callable[[str, Work], bool]
-"""Whether work of a job that is due will not be done, so that nothing waits for it."""
+GivenUp = Callable[[Sequence[Work]], Collection[Work]]
+"""Which of work that is due will not be done, so that nothing waits for it."""
 
 
-def never(_job: str, _work: Work) -> bool:
+def none(_work: Sequence[Work]) -> Collection[Work]:
     """Give nothing up."""
-    return False
+    return ()
 
 
-def due(workspace: Workspace, task: Task, job: str, *, is_given_up: GivenUp = never) -> list[Work]:
+def all_of(work: Sequence[Work]) -> Collection[Work]:
+    """Give up whatever is still due: it was tried just now."""
+    return work
+
+
+def due(workspace: Workspace, task: Task, job: str, *, given_up: GivenUp = none) -> list[Work]:
+    """Plan what a job of a task has to do, from a look at the landing area and the lake; see `due_now`.
+
+    Args:
+        workspace: whose landing area and lake are looked at.
+        task, job: the job, and whose it is.
+        given_up: of the jobs before.
+    """
+    return due_now(Freshness(workspace, task), job, given_up=given_up)
+
+
+def due_now(freshness: Freshness, job: str, *, given_up: GivenUp = none) -> list[Work]:
     """Plan what a job of a task has to do, where all that it reads of other jobs has passed and is to stay.
 
     A key that a gate refused is not due: it waits for a corrected drop.
 
     Args:
-        workspace: whose landing area and lake are looked at.
-        task, job: the job, and whose it is.
-        is_given_up: of the jobs before.
+        freshness: a look at the landing area and the lake that others may share.
+        job: whose work.
+        given_up: of the jobs before.
     """
-    stages, freshness = task.planned_with(job), Freshness(workspace, task)
+    stages = freshness.task.planned_with(job)
     planned = _planned(freshness, stages)
+    freshness.workspace.records.save(freshness.survey)
     if not planned or stages[0].key != "build":
         return planned
-    unsettled = _unsettled(freshness, job, is_given_up)
+    unsettled = _unsettled(freshness, job, given_up)
     return [
         work for work in planned if unsettled.isdisjoint([str(work.key.build), *_followed(freshness, stages, work.key)])
     ]
@@ -69,13 +85,12 @@ def _planned(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
 
 def _drops_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
     """What has arrived, and what is in the lake no more though it was: without its delivery that is refused."""
-    workspace, found = freshness.workspace, []
-    deliveries = arrived(workspace, freshness.task)
+    found, deliveries = [], arrived(freshness)
     for drop in deliveries:
         if delivery_state(freshness, stages, drop) == "due":
             parsed = freshness.record(stages[0], TableKey(drop=drop.drop_id))
             again = parsed is not None and parsed.delivery == drop.identity
-            files = f"+{files_digest(workspace.landing, drop.drop_id)}" if again else ""
+            files = f"+{files_digest(freshness.landing, drop.drop_id)}" if again else ""
             found.append(Work(TableKey(drop=drop.drop_id), f"{drop.identity}{files}"))
     gone = sorted({*freshness.drops} - {drop.drop_id for drop in deliveries})
     keys = [TableKey(drop=drop) for drop in gone]
@@ -89,9 +104,8 @@ def _cells_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
         for drop, own in sorted(freshness.drops.items())
         for model in _models(freshness, own)
     ]
-    landing = freshness.workspace.landing
     return [
-        Work(key, f"{freshness.work_identity(stages, key)}+{files_digest(landing, str(key.drop))}")
+        Work(key, f"{freshness.work_identity(stages, key)}+{files_digest(freshness.landing, str(key.drop))}")
         for key in cells
         if freshness.is_due(stages, key)
     ]
@@ -102,20 +116,17 @@ def _builds_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
     return [Work(key, freshness.work_identity(stages, key)) for key in keys if freshness.is_due(stages, key)]
 
 
-def _unsettled(freshness: Freshness, job: str, is_given_up: GivenUp) -> set[str]:
+def _unsettled(freshness: Freshness, job: str, given_up: GivenUp) -> set[str]:
     """Find the builds for which, or for a drop of which, a job before this one has something to do.
 
     Drops that are given up are not waited for; a page is, since nothing is drawn for one that is not there.
     """
-    workspace, task = freshness.workspace, freshness.task
-    said = {drop.drop_id: drop.build for drop in arrived(workspace, task)}
-    before = [
-        (earlier, work)
-        for earlier in JOBS[: JOBS.index(job)]
-        for work in _planned(freshness, task.planned_with(earlier))
-    ]
-    builds = {str(work.key.build) for _, work in before if not work.key.drop}
-    drops = {str(work.key.drop) for earlier, work in before if work.key.drop and not is_given_up(earlier, work)}
+    said = {drop.drop_id: drop.build for drop in arrived(freshness)}
+    stages = [freshness.task.planned_with(earlier) for earlier in JOBS[: JOBS.index(job)]]
+    before = [work for earlier in stages for work in _planned(freshness, earlier)]
+    of_drops = [work for work in before if work.key.drop]
+    builds = {str(work.key.build) for work in before if not work.key.drop}
+    drops = {str(work.key.drop) for work in {*of_drops}.difference(given_up(of_drops) if of_drops else ())}
     return builds | {str(build) for drop in drops for build in (freshness.drops.get(drop), said.get(drop)) if build}
 
 
@@ -123,25 +134,26 @@ def _followed(freshness: Freshness, stages: Sequence[Stage], key: TableKey) -> l
     """List the builds before one whose drops its stages read too."""
     if not any(stage.reads_predecessors for stage in stages):
         return []
-    return list(predecessors(freshness.workspace, str(key.build)))
+    return freshness.predecessors(str(key.build))
 
 
-def warehouse_due(workspace: Workspace, tasks: Sequence[Task], *, is_given_up: GivenUp = never) -> Work | None:
+def warehouse_due(looks: Sequence[Freshness], *, given_up: GivenUp = none) -> Work | None:
     """Plan to build the warehouse alone: it is gone or not the one that was built, and no work is due that brings it.
 
     The work is keyed by a build of the first task, whose job can do it.
 
     Args:
-        workspace, tasks: whose warehouse it is.
-        is_given_up: whether work that is due will not be done.
+        looks: one at each task.
+        given_up: which work that is due will not be done.
     """
-    if is_published(workspace, tasks):
+    first, tasks = looks[0], [look.task for look in looks]
+    if is_published(first.workspace, tasks, survey=first.survey):
         return None
-    planned = ((job, due(workspace, task, job, is_given_up=is_given_up)) for task in tasks for job in JOBS)
-    if any(not is_given_up(job, work) for job, items in planned for work in items):
+    work = [item for look in looks for job in JOBS for item in due_now(look, job, given_up=given_up)]
+    if not {*work} <= {*given_up(work)}:
         return None
-    builds = sorted(Freshness(workspace, tasks[0]).builds)
-    return Work(TableKey(build=builds[0]), f"warehouse@{warehouse_identity(workspace, tasks)}") if builds else None
+    builds, identity = sorted(first.builds), warehouse_identity(first.workspace, tasks, survey=first.survey)
+    return Work(TableKey(build=builds[0]), f"warehouse@{identity}") if builds else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +183,7 @@ def drop_states(freshness: Freshness) -> Iterator[DropState]:
     workspace, task = freshness.workspace, freshness.task
     known = set(workspace.registry.build_ids())
     taken, scored = task.of_phase("ingest"), task.of_phase("score")
-    deliveries = {drop.drop_id: drop for drop in arrived(workspace, task)}
+    deliveries = {drop.drop_id: drop for drop in arrived(freshness)}
     for drop in sorted({*deliveries, *freshness.drops}):
         key, build = TableKey(drop=drop), freshness.drops.get(drop)
         models = freshness.models(build) if build in known and build else []
@@ -185,6 +197,7 @@ def drop_states(freshness: Freshness) -> Iterator[DropState]:
             {model: freshness.furthest(scored, TableKey(build=model, drop=drop)) for model in models},
             report if report and report.is_file() else None,
         )
+    workspace.records.save(freshness.survey)
 
 
 def delivery_state(freshness: Freshness, stages: Sequence[Stage], drop: CompletedDrop) -> State:
@@ -200,20 +213,21 @@ def delivery_state(freshness: Freshness, stages: Sequence[Stage], drop: Complete
     parsed, state = freshness.record(stages[0], key), freshness.furthest(stages, key)
     is_new = parsed is None or parsed.delivery != drop.identity
     if parsed and not is_new and state == "refused" and parsed.files:
-        is_new = parsed.files != files_digest(landing, drop.drop_id)
+        is_new = parsed.files != files_digest(freshness.landing, drop.drop_id)
     if state != "due" and not is_new:
         return state
     is_parsed = not is_new and freshness.state(stages[0], key) == "passed"
-    return "waiting" if not is_parsed and awaited_files(landing, drop.drop_id) else "due"
+    return "waiting" if not is_parsed and awaited_files(landing, drop.drop_id, survey=freshness.landing) else "due"
 
 
-def arrived(workspace: Workspace, task: Task) -> list[CompletedDrop]:
+def arrived(freshness: Freshness) -> list[CompletedDrop]:
     """List the completed drops of a task's modalities; those of no known modality are the first task's to refuse."""
+    workspace, task = freshness.workspace, freshness.task
     own = {modality.name for modality in task.modalities}
     strangers = task.name == TASKS[0].name
     return [
         drop
-        for drop in completed_drops(workspace.landing)
+        for drop in freshness.deliveries.values()
         if drop.modality in own or (strangers and drop.modality not in workspace.modalities)
     ]
 

@@ -24,7 +24,7 @@ from cv_quality.freshness import Freshness, StageContext, remember
 from cv_quality.gates.verdicts import Failure, Origin, Verdict, forget_failure, refusal, write_failure, write_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import typed_faults
-from cv_quality.planning import Work, due
+from cv_quality.planning import Work, all_of, due_now
 from cv_quality.stage import JOBS, PUBLISH, Phase, Stage, StageResult, Task, phases_of
 from cv_quality.tasks import TASKS, is_published, publish_marts
 from cv_quality.workspace import Workspace
@@ -173,8 +173,12 @@ def work_off(workspace: Workspace, tasks: Sequence[Task], worker: Worker) -> Non
         workspace, tasks: what is looked at.
         worker: does it.
     """
+    looks: list[Freshness] = []
     for job in JOBS:
-        work = {task.name: due(workspace, task, job, is_given_up=is_tried) for task in tasks}
+        looks = looks or [Freshness(workspace, task) for task in tasks]
+        work = {look.task.name: due_now(look, job, given_up=all_of) for look in looks}
+        if any(work.values()):
+            looks = []
         for phase in phases_of(job):
             if phase.reads_warehouse and not worker.publish(tasks, work):
                 return
@@ -182,11 +186,6 @@ def work_off(workspace: Workspace, tasks: Sequence[Task], worker: Worker) -> Non
                 planned = work[task.name]
                 if planned and task.of_phase(phase.name):
                     work[task.name] = worker.phase(task, phase, planned)
-
-
-def is_tried(_job: str, _work: Work) -> bool:
-    """Give up what is still due of a job that has been run just now: it was tried."""
-    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from cv_quality.freshness import StageContext
+    from cv_quality.freshness import Freshness, StageContext
     from cv_quality.reports.section import Section
 
 PhaseName = Literal["ingest", "score", "measure", "explain", "report", "maps"]
@@ -105,7 +105,7 @@ class Stage:
         source: identity of what it reads from outside of the lake, for a stage that reads no table; empty when nothing
             lies there.
         source_files: digest of how the files behind `source` lie there, for a key that was refused.
-        elsewhere: identity of what it reads beside its key's tables, of a workspace for a build's own drops.
+        elsewhere: identity of what it reads beside its key's tables.
         kinds: what the UI shows as its technology.
         asset: name of its asset, for a stage that writes no table.
         result: the file that such a stage leaves for a key's build.
@@ -125,7 +125,7 @@ class Stage:
     unjudged: tuple[Table, ...] = ()
     source: Callable[[Workspace, TableKey], str] | None = None
     reads_if_there: tuple[Table, ...] = ()
-    elsewhere: Callable[[Workspace, Sequence[str]], str] = lambda _, __: ""
+    elsewhere: "Callable[[Freshness, TableKey], str] | None" = None
     source_files: Callable[[Workspace, TableKey], str] = lambda _workspace, _key: ""
     kinds: frozenset[str] = frozenset({"parquet"})
     asset: str = ""
@@ -216,6 +216,15 @@ class Task:
     def writers(self) -> dict[str, Stage]:
         """Who writes each table, by its name."""
         return {table.name: stage for stage in self.stages for table in stage.writes}
+
+    @cached_property
+    def writers_read(self) -> dict[str, tuple[tuple[Stage, ...], tuple[Stage, ...]]]:
+        """Who writes what each stage needs, and what it reads if it is there, by the stage's name."""
+
+        def of(tables: Sequence[Table]) -> tuple[Stage, ...]:
+            return tuple(dict.fromkeys(self.writers[table.name] for table in tables))
+
+        return {stage.name: (of(stage.reads), of(stage.reads_if_there)) for stage in self.stages}
 
     @property
     def tables(self) -> tuple[Table, ...]:

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cv_quality.errors import SettingsError, near
+from cv_quality.gates.verdicts import Record
+from cv_quality.lake.kept import Kept
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import Store, open_store
 from cv_quality.modality import Modality
 from cv_quality.settings import Settings
 
 if TYPE_CHECKING:
+    from cv_quality.drops.consent import SaidOfConsent
+    from cv_quality.drops.manifest import CompletedDrop
     from cv_quality.inference.registry import ModelRegistry
 
 
@@ -40,6 +44,28 @@ class Workspace:
 
         settings = self.settings
         return ModelRegistry(settings.registry, modalities=self.modalities, s3=settings.s3, cache=settings.cache)
+
+    @cached_property
+    def records(self) -> Kept[Record]:
+        """What verdicts say, as they were read last, by this process or another."""
+        return Kept(self.settings.cache / "verdicts", Record)
+
+    @cached_property
+    def deliveries(self) -> "Kept[CompletedDrop]":
+        """What manifests say of deliveries, as they were read last."""
+        return Kept()
+
+    @cached_property
+    def consents(self) -> "Kept[SaidOfConsent]":
+        """What files of the lake say of consent, as they were read last, by this process or another."""
+        from cv_quality.drops.consent import SaidOfConsent
+
+        return Kept(self.settings.cache / "consents", SaidOfConsent)
+
+    @cached_property
+    def results(self) -> Kept[str]:
+        """Digests of the files that stages left outside of the lake, as they were read last."""
+        return Kept()
 
     @cached_property
     def models(self) -> dict[str, object]:

@@ -51,7 +51,8 @@ def demo(scenario: str) -> None:
     be done.
     """
     from cv_quality.drops.manifest import completed_drops
-    from cv_quality.planning import due, warehouse_due
+    from cv_quality.freshness import Freshness
+    from cv_quality.planning import due_now, warehouse_due
     from cv_quality.simulation.scenario import drop_plans, load_scenario
     from cv_quality.stage import JOBS
     from cv_quality.tasks import TASKS
@@ -61,7 +62,8 @@ def demo(scenario: str) -> None:
     if planned - {drop.drop_id for drop in completed_drops(workspace.landing)}:
         simulate_drops(workspace, scenario, seed=None)
     failed: list[str] = []
-    if any(due(workspace, task, job) for task in TASKS for job in JOBS) or warehouse_due(workspace, TASKS):
+    looks = [Freshness(workspace, task) for task in TASKS]
+    if any(due_now(look, job) for look in looks for job in JOBS) or warehouse_due(looks):
         from cv_quality.pipeline.instance import failures, materialize_due
 
         with progress_bars() as progress:

@@ -8,7 +8,7 @@ bytes under another name. Models read images by `cv_quality.drops.frames`; what 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ from cv_quality.drops.tables import (
     VALIDATED_ENROLS,
 )
 from cv_quality.errors import DropError, ObjectUnusable
-from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.kept import Kept
+from cv_quality.lake.lake import Lake, Survey, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 
@@ -37,6 +38,10 @@ FrameName = tuple[str, str]
 
 _CONSENT, _SUBJECT, _FRAME = "has_image_consent", "subject_id", "frame"
 _NAMING = (RAW_ATTEMPTS, RAW_ENROLS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS)
+_TELLING = (SUBJECTS, RAW_SUBJECTS, QUARANTINE_PARSE)
+_PATH = "path_of_file"
+_FILES_AT_ONCE = 1_000
+_DIGEST_BYTES = 8
 _NOBODY = ""
 """In place of a subject where it cannot be told who is on an image."""
 
@@ -66,22 +71,110 @@ def read_consents(lake: Lake) -> Consents:
         if table is SUBJECTS:
             yes.update(said.filter(pl.col(_CONSENT))[_SUBJECT])
     for line in _rejected_lines(lake, lake.keys(QUARANTINE_PARSE), kinds=("subject",), word=_CONSENT):
-        answers = _told(line, _CONSENT)
-        if any(answer is not True for answer in answers):
-            no.update(str(subject) for subject in _told(line, _SUBJECT))
+        no.update(_refusing(line))
     return Consents(frozenset(yes - no), frozenset(no))
 
 
-def refusals(lake: Lake, *, drops: Iterable[str]) -> str:
-    """Identify who of the subjects of these drops said no anywhere: it changes when a page must hide more, or less.
+@dataclass(frozen=True, slots=True)
+class SaidOfConsent:
+    """What one file of the lake says of consent.
 
-    Args:
-        lake: with all drops.
-        drops: those that a page is about.
+    Attributes:
+        refused: who said no in it.
+        subjects: whom it lists, a digest of eight bytes each.
     """
-    own = lake.scan(SUBJECTS, [TableKey(drop=drop) for drop in sorted(drops)]).select(_SUBJECT).unique().collect()
-    refused = sorted(read_consents(lake).refused & set(own[_SUBJECT]))
-    return hashlib.sha256(json.dumps(refused).encode()).hexdigest() if refused else ""
+
+    refused: tuple[str, ...] = ()
+    subjects: bytes = b""
+
+
+class Refusals:
+    """Who said no anywhere, as of one look at a lake; only files that nobody has read since they lie there are read."""
+
+    def __init__(self, lake: Lake, survey: Survey, *, kept: Kept[SaidOfConsent]) -> None:
+        """Read what is not known.
+
+        Args:
+            lake, survey: with all drops, and what lies there.
+            kept: what files said when they were read last.
+        """
+        self._lake = lake
+        said = {name: found for table in _TELLING for name, found in _said(lake, table, survey, kept=kept).items()}
+        kept.save(survey)
+        self._said = said
+        names = sorted({name for found in said.values() for name in found.refused})
+        self._refused = {_digest(name): name for name in names}
+
+    def identity(self, drops: Iterable[str]) -> str:
+        """Identify who of the subjects of these drops said no: it changes when a page must hide more, or less."""
+        if not self._refused:
+            return ""
+        names = (self._lake.object_key(SUBJECTS, TableKey(drop=drop)) for drop in drops)
+        files = (self._said[name].subjects for name in names if name in self._said)
+        own = {found[start : start + _DIGEST_BYTES] for found in files for start in range(0, len(found), _DIGEST_BYTES)}
+        refused = sorted(name for digest, name in self._refused.items() if digest in own)
+        return hashlib.sha256(json.dumps(refused).encode()).hexdigest() if refused else ""
+
+
+def _said(lake: Lake, table: Table, survey: Survey, *, kept: Kept[SaidOfConsent]) -> dict[str, SaidOfConsent]:
+    """What each file of a table says of consent, by object key."""
+    infos = {lake.object_key(table, key): key for key in lake.keys(table, survey)}
+    said = {name: kept.get(survey.list(table.name)[name]) for name in infos}
+    unread = [name for name, found in said.items() if found is None]
+    for start in range(0, len(unread), _FILES_AT_ONCE):
+        names = unread[start : start + _FILES_AT_ONCE]
+        read = _read_said(lake, table, {name: infos[name] for name in names})
+        kept.keep({survey.list(table.name)[name]: found for name, found in read.items()})
+        said |= read
+    return {name: found for name, found in said.items() if found is not None}
+
+
+def _read_said(lake: Lake, table: Table, keys: Mapping[str, TableKey]) -> dict[str, SaidOfConsent]:
+    """Read what files of a table say of consent, all at once.
+
+    Raises:
+        DamagedTable: one of them cannot be read.
+    """
+    import polars as pl
+
+    paths = {str(lake.path(table, key)): name for name, key in keys.items()}
+    rows = pl.scan_parquet(list(paths), include_file_paths=_PATH)
+    try:
+        told = _said_in_lines(rows) if table is QUARANTINE_PARSE else _said_in_events(rows, is_listed=table is SUBJECTS)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        for key in keys.values():
+            lake.read(table, key)
+        raise
+    return {name: told.get(path, SaidOfConsent()) for path, name in paths.items()}
+
+
+def _said_in_lines(rows: "pl.LazyFrame") -> dict[str, SaidOfConsent]:
+    refused: dict[str, set[str]] = {}
+    for path, line in _with_word(rows, kinds=("subject",), word=_CONSENT).select(_PATH, "raw").collect().iter_rows():
+        refused.setdefault(path, set()).update(_refusing(line))
+    return {path: SaidOfConsent(tuple(sorted(names))) for path, names in refused.items()}
+
+
+def _said_in_events(rows: "pl.LazyFrame", *, is_listed: bool) -> dict[str, SaidOfConsent]:
+    import polars as pl
+
+    subject, said_no = pl.col(_SUBJECT), ~pl.col(_CONSENT).fill_null(value=False)
+    asked = (subject.filter(said_no).unique().sort().alias("refused"), subject.unique())
+    said = rows.group_by(_PATH).agg(asked).select(_PATH, "refused", _SUBJECT).collect()
+    return {
+        path: SaidOfConsent(tuple(refused), b"".join(map(_digest, subjects)) if is_listed else b"")
+        for path, refused, subjects in said.iter_rows()
+    }
+
+
+def _digest(subject: str) -> bytes:
+    return hashlib.blake2b(subject.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _refusing(line: str) -> set[str]:
+    """Whom a line that is no event names, if it says anything but yes."""
+    answers = _told(line, _CONSENT)
+    return {str(subject) for subject in _told(line, _SUBJECT)} if any(item is not True for item in answers) else set()
 
 
 def read_shown(
@@ -154,12 +247,16 @@ def _rows(
 
 def _rejected_lines(lake: Lake, keys: Sequence[TableKey], *, kinds: Sequence[str], word: str) -> list[str]:
     """The lines that are no events, of these kinds or of none that can be told, in which a word can stand."""
+    lines = _with_word(lake.scan(QUARANTINE_PARSE, keys), kinds=kinds, word=word)
+    return lines.select("raw").collect()["raw"].to_list()
+
+
+def _with_word(lines: "pl.LazyFrame", *, kinds: Sequence[str], word: str) -> "pl.LazyFrame":
     import polars as pl
 
     kind, raw = pl.col("event_kind"), pl.col("raw")
     spelt = raw.str.contains(word, literal=True) | raw.str.contains("\\u", literal=True)
-    lines = lake.scan(QUARANTINE_PARSE, keys).filter((kind.is_null() | kind.is_in(kinds)) & spelt)
-    return lines.select("raw").collect()["raw"].to_list()
+    return lines.filter((kind.is_null() | kind.is_in(kinds)) & spelt)
 
 
 def _told(line: str, key: str) -> list[object]:

@@ -11,14 +11,17 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 
 from cv_quality.drops.conditions import DeclaredCondition, check_conditions
 from cv_quality.errors import DropError, DropIncomplete, ObjectNotFound, ObjectUnusable, UnsafeObject
+from cv_quality.lake.kept import Kept
+from cv_quality.lake.lake import Survey
 from cv_quality.lake.schema import IDENTIFIER
-from cv_quality.lake.store import Store
+from cv_quality.lake.store import ObjectInfo, Store
 
 SCHEMA_VERSIONS = (1, 2)
 """Version 2 may declare conditions."""
@@ -110,25 +113,42 @@ def identity_of(drop_id: str, manifest_sha256: str) -> str:
     return f"{drop_id}@{manifest_sha256[:16]}"
 
 
-def completed_drops(landing: Store) -> list[CompletedDrop]:
-    """Every drop whose manifest has arrived, by drop_id; only manifests are read.
+def completed_drops(
+    landing: Store, *, survey: Survey | None = None, kept: Kept[CompletedDrop] | None = None
+) -> list[CompletedDrop]:
+    """Every drop whose manifest has arrived, by drop_id; only manifests are read, and none twice.
 
     A manifest that cannot be understood, or is not read at all, counts too: its bytes, or why they are not read, give
     the identity, so that taking it in fails with a typed error instead of passing unseen. A folder whose name is no
     drop_id can be no partition: it is logged.
+
+    Args:
+        landing: where drops arrive.
+        survey: a look at it that others share.
+        kept: what manifests said when they were read last.
     """
-    found = []
+    kept, found = kept or Kept(), []
+    listed: dict[str, ObjectInfo] = {}
+    with suppress(ObjectUnusable):  # A folder that may not be listed: each drop is read by itself.
+        listed = (survey or Survey(landing)).list("")
     for folder in landing.folders():
+        info = listed.get(f"{folder}/{MANIFEST}")
         try:
-            data = _identifying(landing, folder)
+            read = partial(_completed, landing, folder)
+            drop = kept.value(info, read) if info else read()
         except ObjectNotFound:
             continue
         if re.fullmatch(IDENTIFIER, folder):
-            said = _said(data)
-            found.append(CompletedDrop(folder, hashlib.sha256(data).hexdigest(), said.modality, said.build_id))
+            found.append(drop)
         else:
             logger.warning("folder %r of the landing area is no drop_id (%s): it is not taken in", folder, IDENTIFIER)
     return found
+
+
+def _completed(landing: Store, folder: str) -> CompletedDrop:
+    data = _identifying(landing, folder)
+    said = _said(data)
+    return CompletedDrop(folder, hashlib.sha256(data).hexdigest(), said.modality, said.build_id)
 
 
 def _said(data: bytes) -> "_Said":
@@ -179,17 +199,21 @@ def read_manifest(landing: Store, drop_id: str) -> Manifest:
     return manifest
 
 
-def awaited_files(landing: Store, drop_id: str) -> tuple[str, ...]:
+def awaited_files(landing: Store, drop_id: str, *, survey: Survey | None = None) -> tuple[str, ...]:
     """Name the files of a drop that have not arrived in full: absent, or shorter than its manifest says.
 
     Only the manifest is read and the folder listed. A manifest that is refused waits for nothing: taking the drop in
     says what is wrong with it.
+
+    Args:
+        landing, drop_id: where the drop arrives.
+        survey: a look at the landing area that others share.
     """
     try:
         manifest = read_manifest(landing, drop_id)
     except DropError:
         return ()
-    sizes = _sizes(landing, drop_id)
+    sizes = _sizes(survey or Survey(landing), drop_id)
     return tuple(entry.name for entry in manifest.files if sizes.get(entry.name, -1) < entry.bytes)
 
 
@@ -201,7 +225,7 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
         DropError: a named file is longer, or a file lies there that the manifest does not name.
     """
     folder = f"{manifest.drop_id}/"
-    sizes = _sizes(landing, manifest.drop_id)
+    sizes = _sizes(Survey(landing), manifest.drop_id)
     extra = sorted(set(sizes) - {entry.name for entry in manifest.files} - {MANIFEST})
     if extra:
         raise DropError(
@@ -221,15 +245,14 @@ def check_file_set(landing: Store, manifest: Manifest) -> None:
             )
 
 
-def files_digest(landing: Store, drop_id: str) -> str:
+def files_digest(survey: Survey, drop_id: str) -> str:
     """Digest how a drop's files lie in the landing area: another one once any of them has been delivered again."""
-    files = [(info.key, info.size, info.changed_ns, info.version) for info in landing.list(f"{drop_id}/")]
+    files = [(info.key, info.size, info.changed_ns, info.version) for info in survey.list(drop_id).values()]
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
-def _sizes(landing: Store, drop_id: str) -> dict[str, int]:
-    folder = f"{drop_id}/"
-    return {info.key.removeprefix(folder): info.size for info in landing.list(folder)}
+def _sizes(survey: Survey, drop_id: str) -> dict[str, int]:
+    return {key.removeprefix(f"{drop_id}/"): info.size for key, info in survey.list(drop_id).items()}
 
 
 _Id = Annotated[str, msgspec.Meta(pattern=rf"^{IDENTIFIER}\Z")]

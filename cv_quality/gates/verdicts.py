@@ -19,6 +19,7 @@ from cv_quality.lake.schema import Table
 
 _WHOLE = "drop"
 """Stands for a table where nothing of a drop could be read."""
+_CANONICAL = json.JSONEncoder(sort_keys=True)
 logger = logging.getLogger(__name__)
 
 
@@ -55,18 +56,25 @@ class ExpectationResult:
         return f"expected in {self.table} that {self.name}: {often}{keys}"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The part of a verdict that says whether it still holds; see `Verdict`."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """The part of a verdict that says whether it still holds, small enough to keep those of a whole lake.
+
+    Attributes:
+        text: `Verdict.judged` as JSON, of which identities are digests.
+        sizes: bytes of every file judged, by table.
+        passed, delivery, about, files: see `Verdict`.
+    """
 
     passed: bool
-    judged: dict[str, str]
+    text: str = "{}"
     delivery: str = ""
-    sizes: dict[str, int] = field(default_factory=dict)
-    about: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = {}
+    about: dict[str, str] = {}
     files: str = ""
-    gate: str = ""
-    key: str = ""
+
+    @property
+    def judged(self) -> dict[str, str]:
+        return msgspec.json.decode(self.text, type=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +135,11 @@ def refusal(gate: str, key: TableKey, error: CvQualityError, origin: Origin) -> 
 
 def key_for(table: Table, key: TableKey) -> TableKey:
     """The part of `key` that a table is keyed by."""
-    return TableKey(
-        build=key.build if table.key in ("build", "build_drop") else None,
-        drop=key.drop if table.key in ("drop", "build_drop") else None,
-    )
+    if table.key == "build_drop":
+        return key
+    if table.key == "drop":
+        return TableKey(drop=key.drop) if key.build else key
+    return TableKey(build=key.build) if key.drop else key
 
 
 def lies_as_judged(lake: Lake, survey: Survey, verdict: str, record: Record, names: Sequence[str]) -> bool:
@@ -145,11 +154,11 @@ def lies_as_judged(lake: Lake, survey: Survey, verdict: str, record: Record, nam
     """
     when = survey.info(verdict)
     for name in names:
-        info = survey.info(name)
-        if info is None or record.sizes.get(name, info.size) != info.size:
+        info, size = survey.info(name), record.sizes.get(name.partition("/")[0])
+        if info is None or size not in (info.size, None):
             return False
         is_older = when is not None and info.modified_ns <= when.modified_ns
-        if not (is_older and name in record.sizes) and lake.digest(name, info) != record.judged.get(name):
+        if not (is_older and size is not None) and lake.digest(name, info) != record.judged.get(name):
             return False
     return True
 
@@ -171,7 +180,26 @@ def read_verdict(lake: Lake, gate: str, key: TableKey) -> Verdict | None:
 
 def read_record(lake: Lake, gate: str, key: TableKey | str) -> Record | None:
     """What freshness needs of the recorded verdict, without its expectations; None when the gate never ran."""
-    return _read(lake, gate, key, Record)
+    found = _read(lake, gate, key, _Recorded)
+    if found is None:
+        return None
+    sizes = {name.partition("/")[0]: size for name, size in found.sizes.items()}
+    return Record(
+        found.passed, _CANONICAL.encode(found.judged), found.delivery, sizes, about=found.about, files=found.files
+    )
+
+
+class _Recorded(msgspec.Struct):
+    """What is read of a verdict's file, without its expectations."""
+
+    passed: bool
+    judged: dict[str, str]
+    delivery: str = ""
+    sizes: dict[str, int] = {}
+    about: dict[str, str] = {}
+    files: str = ""
+    gate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +240,14 @@ def is_verdict(lake: Lake, name: str) -> bool:
     return name.endswith(".json") and bool(parts) and read_record(lake, gate, "/".join(parts)) is not None
 
 
-def judged_keys(lake: Lake, gate: str) -> list[str]:
+def judged_keys(survey: Survey, gate: str) -> list[str]:
     """List the keys for which a gate has recorded a verdict, as text, sorted."""
     folder = f"verdicts/{gate}/"
-    names = (info.key.removeprefix(folder) for info in lake.store.list(folder))
+    names = (name.removeprefix(folder) for name in survey.list(folder.removesuffix("/")))
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
-T = TypeVar("T", Record, Verdict)
+T = TypeVar("T", _Recorded, Verdict)
 
 
 def _read(lake: Lake, gate: str, key: TableKey | str, kind: type[T]) -> T | None:

@@ -19,8 +19,9 @@ import yaml
 from cv_quality.errors import ModelError, ObjectNotFound, RegistryError, near
 from cv_quality.inference.preprocessing import Step, is_number, parse_steps
 from cv_quality.inference.probe import Prover
+from cv_quality.lake.kept import Kept
 from cv_quality.lake.schema import IDENTIFIER
-from cv_quality.lake.store import open_store
+from cv_quality.lake.store import ObjectInfo, open_store
 from cv_quality.modality import Modality
 from cv_quality.settings import S3Options
 
@@ -115,11 +116,22 @@ class ModelRegistry:
         self.prover = Prover(cache / "proven_models" if cache else None)
         self._open = partial(open_store, s3=s3, cache=cache)
         self._store = self._open(uri)
+        self._entries: Kept[BuildEntry] = Kept()
 
     def build_ids(self) -> list[str]:
         """The known builds, sorted."""
-        keys = (info.key for info in self._store.list())
-        return sorted(key.removesuffix(".yaml") for key in keys if key.endswith(".yaml") and "/" not in key)
+        return sorted(self._files())
+
+    def _files(self) -> dict[str, ObjectInfo]:
+        """The file of each known build."""
+        files = (info for info in self._store.list() if info.key.endswith(".yaml") and "/" not in info.key)
+        return {info.key.removesuffix(".yaml"): info for info in files}
+
+    def _file(self, build_id: str) -> ObjectInfo:
+        known = self._files()
+        if build_id not in known:
+            raise RegistryError(f"no build {build_id!r} in the registry {self.uri}; {near(build_id, known)}")
+        return known[build_id]
 
     def entry(self, build_id: str) -> BuildEntry:
         """The entry of one build.
@@ -128,7 +140,12 @@ class ModelRegistry:
             RegistryError: no such build (with the near names), a malformed file, a modality that no task evaluates, or
                 a key that the modality needs and the file lacks.
         """
-        return parse_entry(self.entry_file(build_id), file=f"{build_id}.yaml", modalities=self.modalities)
+        file = self._file(build_id)
+
+        def read() -> BuildEntry:
+            return parse_entry(self._store.read_bytes(file.key), file=file.key, modalities=self.modalities)
+
+        return self._entries.value(file, read)
 
     def entry_file(self, build_id: str) -> bytes:
         """The entry of one build as it is written.
@@ -136,10 +153,7 @@ class ModelRegistry:
         Raises:
             RegistryError: no such build, with the near names.
         """
-        known = self.build_ids()
-        if build_id not in known:
-            raise RegistryError(f"no build {build_id!r} in the registry {self.uri}; {near(build_id, known)}")
-        return self._store.read_bytes(f"{build_id}.yaml")
+        return self._store.read_bytes(self._file(build_id).key)
 
     def model_entry(self, build_id: str) -> ModelEntry:
         """The entry of a build whose model is a file that turns frames into vectors.

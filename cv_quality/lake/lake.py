@@ -8,9 +8,8 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cv_quality.errors import DamagedTable, MissingTable, ObjectNotFound, SchemaError
 from cv_quality.lake.schema import Table
@@ -22,17 +21,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP_ROWS = 122_880
+_PARTS = {"drop": (False, True), "build": (True, False), "build_drop": (True, True)}
+"""Whether a key of the grain names a build, and a drop."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableKey:
+class TableKey(NamedTuple):
     """The partition that one file of a table belongs to: a drop, a build, or a build on a drop."""
 
     build: str | None = None
     drop: str | None = None
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.build, self.drop) if part)
+        return f"{self.build}/{self.drop}" if self.build and self.drop else self.build or self.drop or ""
 
 
 class Lake:
@@ -49,10 +49,9 @@ class Lake:
 
     def object_key(self, table: Table, key: TableKey) -> str:
         """Name the object of a table's file: `<table>/<build>/<drop>.parquet`, as far as the table is keyed."""
-        parts = {"drop": (key.drop,), "build": (key.build,), "build_drop": (key.build, key.drop)}[table.key]
-        if None in parts or str(key) != "/".join(str(part) for part in parts):
+        if (bool(key.build), bool(key.drop)) != _PARTS[table.key]:
             raise SchemaError(f"table {table.name} is keyed by {table.key}, found key {key}")
-        return f"{table.name}/{'/'.join(str(part) for part in parts)}.parquet"
+        return f"{table.name}/{key}.parquet"
 
     def has(self, table: Table, key: TableKey) -> bool:
         return self.store.exists(self.object_key(table, key))
@@ -72,9 +71,14 @@ class Lake:
                 "that writes them"
             ) from error
 
-    def keys(self, table: Table) -> list[TableKey]:
-        """List every key that the table has a file for, sorted; what else lies in its folder is none of its files."""
-        names = [info.key.removeprefix(f"{table.name}/") for info in self.store.list(f"{table.name}/")]
+    def keys(self, table: Table, survey: "Survey | None" = None) -> list[TableKey]:
+        """List every key that the table has a file for, sorted; what else lies in its folder is none of its files.
+
+        Args:
+            table: whose files.
+            survey: a look at the lake that others share.
+        """
+        names = [name.removeprefix(f"{table.name}/") for name in (survey or Survey(self.store)).list(table.name)]
         grain = table.key.split("_")
         parts = sorted(name.removesuffix(".parquet").split("/") for name in names if name.endswith(".parquet"))
         return [TableKey(**dict(zip(grain, part, strict=True))) for part in parts if len(part) == len(grain)]
@@ -195,21 +199,38 @@ class Lake:
 
 
 class Survey:
-    """What lies in a store, as of one look: a folder that is asked about a second time is listed as a whole."""
+    """What lies in a store, as of one look: a folder of which two files are asked about is listed as a whole."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._asked: set[str] = set()
+        self._asked: dict[str, tuple[str, ObjectInfo | None]] = {}
         self._listed: dict[str, dict[str, ObjectInfo]] = {}
 
     def info(self, object_key: str) -> ObjectInfo | None:
         folder = object_key.rpartition("/")[0]
-        if folder not in self._asked:
-            self._asked.add(folder)
-            return self._store.info(object_key)
+        listed = self._listed.get(folder)
+        if listed is not None:
+            return listed.get(object_key)
+        name, info = self._asked.get(folder) or (object_key, self._store.info(object_key))
+        if name == object_key:
+            self._asked[folder] = name, info
+            return info
+        return self.list(folder).get(object_key)
+
+    def lacks(self, object_key: str) -> bool:
+        """Tell whether the folder of a file was listed without it."""
+        listed = self._listed.get(object_key.rpartition("/")[0])
+        return listed is not None and object_key not in listed
+
+    def list(self, folder: str) -> dict[str, ObjectInfo]:
+        """List every file below a folder, by object key."""
         if folder not in self._listed:
-            self._listed[folder] = {info.key: info for info in self._store.list(folder)}
-        return self._listed[folder].get(object_key)
+            found = {info.key: info for info in self._store.list(folder)}
+            if not folder:
+                for key, info in found.items():
+                    self._listed.setdefault(key.partition("/")[0], {})[key] = info
+            self._listed[folder] = found
+        return self._listed[folder]
 
 
 def conform(table: Table, rows: "pl.DataFrame | pa.Table") -> "pa.Table":

@@ -12,12 +12,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 from cv_quality.errors import CvQualityError, ObjectNotFound, ObjectUnusable, StoreError, UnsafeObject
 from cv_quality.settings import S3Options
@@ -36,9 +38,11 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One object: its key relative to the store, its size in bytes, and what tells it from another of that key.
+
+    Equal ones have the same key and size. A look at a lake makes hundreds of thousands: a struct that Python's garbage
+    collector passes over takes a third of the time.
 
     Attributes:
         modified_ns: when it was written, since 1970; the store's own clock, and from S3 to the second.
@@ -48,9 +52,15 @@ class ObjectInfo:
 
     key: str
     size: int
-    modified_ns: int = field(default=0, compare=False)
-    changed_ns: int = field(default=0, compare=False)
-    version: str = field(default="", compare=False)
+    modified_ns: int = 0
+    changed_ns: int = 0
+    version: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectInfo) and (self.key, self.size) == (other.key, other.size)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.size))
 
     @property
     def mark(self) -> tuple[int, int, str]:
@@ -208,13 +218,13 @@ class LocalStore:
             make_private(target.parent)
             path.chmod(PRIVATE_FILE)
             os.utime(path)
-            info = _info(key, path.stat())
+            info = info_of(key, path.stat())
             try:
                 path.replace(target)
             except OSError:
                 with atomic_path(target) as temporary:
                     shutil.copyfile(path, temporary)
-                    info = _info(key, temporary.stat())
+                    info = info_of(key, temporary.stat())
                 path.unlink()
         return info
 
@@ -235,13 +245,13 @@ class LocalStore:
 
     def info(self, key: str) -> ObjectInfo | None:
         with suppress(ObjectNotFound), self._reading(key):
-            return _info(key, self.local(key).stat())
+            return info_of(key, self.local(key).stat())
         return None
 
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]:
         folder = checked_folder(prefix)
         with self._reading(prefix or "."):
-            return sorted(self._walk(folder), key=lambda info: info.key) if self._is_folder(folder) else []
+            return sorted(self._walk(folder), key=attrgetter("key")) if self._is_folder(folder) else []
 
     def folders(self, prefix: str = "") -> Sequence[str]:
         folder = checked_folder(prefix)
@@ -263,14 +273,19 @@ class LocalStore:
 
     def _walk(self, folder: str) -> Iterator[ObjectInfo]:
         """Every finished file below a folder; one that goes meanwhile is left out."""
+        folders = []
         with suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
             for entry in entries:
                 key = f"{folder}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(f"{key}/")
-                elif _leads_to(entry.is_file) and not entry.name.endswith(".part"):
-                    with suppress(FileNotFoundError):
-                        yield _info(key, entry.stat())
+                    folders.append(f"{key}/")
+                elif not key.endswith(".part") and _leads_to(entry.is_file):
+                    try:
+                        yield info_of(key, entry.stat())
+                    except FileNotFoundError:
+                        continue
+        for inner in folders:
+            yield from self._walk(inner)
 
     def _require_root(self) -> None:
         """A folder that is not there yet is an empty store; a file, or a folder that may not be read, is none."""
@@ -306,7 +321,13 @@ def _leads_to(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _info(key: str, found: os.stat_result) -> ObjectInfo:
+def info_of(key: str, found: os.stat_result) -> ObjectInfo:
+    """Tell of a local file what tells it from another.
+
+    Args:
+        key: that it is known by.
+        found: as the system describes it.
+    """
     return ObjectInfo(key, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

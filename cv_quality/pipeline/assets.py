@@ -7,7 +7,7 @@ import dagster as dg
 from cv_quality.lake.schema import Table
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partitions_of
-from cv_quality.pipeline.running import MANY_KEYS_A_RUN, Event, retrying_unreachable_stores, run_keys
+from cv_quality.pipeline.running import ONE_KEY_A_RUN, Event, retrying_unreachable_stores, run_key
 from cv_quality.stage import PHASES, Stage, Task, asset_of
 from cv_quality.workspace import Workspace
 
@@ -35,11 +35,11 @@ def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> 
         specs=list(_specs(task, stage, marts=marts)),
         check_specs=[gate] if stage.writes else [],
         partitions_def=partitions,
-        backfill_policy=MANY_KEYS_A_RUN,
+        backfill_policy=ONE_KEY_A_RUN,
     )
     def run(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
         with retrying_unreachable_stores(context):
-            yield from run_keys(context, workspace, task, stage)
+            yield from run_key(context, workspace, task, stage)
 
     return run
 

@@ -24,8 +24,8 @@ from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partition_of
 from cv_quality.pipeline.sensors import identity_tags, partitions_for
-from cv_quality.planning import Work, warehouse_due
-from cv_quality.runner import Track, is_tried, work_off
+from cv_quality.planning import Work, all_of, warehouse_due
+from cv_quality.runner import Track, work_off
 from cv_quality.stage import PUBLISH, REPORT_JOB, Phase, Task, phases_of
 from cv_quality.tasks import TASKS, is_published
 from cv_quality.workspace import Workspace
@@ -216,7 +216,8 @@ class _Jobs:
         if is_published(self.workspace, tasks):
             return True
         keyed = [(task, item) for task in tasks for item in work[task.name]]
-        if not keyed and (alone := warehouse_due(self.workspace, tasks, is_given_up=is_tried)):
+        looks = [Freshness(self.workspace, task) for task in tasks]
+        if not keyed and (alone := warehouse_due(looks, given_up=all_of)):
             keyed = [(tasks[0], alone)]
         only = [spec.key for spec in mart_specs(tasks)]
         publish = partial(self.run, job=REPORT_JOB, label=PUBLISH, only=only, is_attempt=False)

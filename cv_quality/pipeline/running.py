@@ -1,10 +1,10 @@
-"""How an asset runs a stage: one call per partition key, results and verdicts turned into Dagster's events.
+"""How an asset runs a stage: for the one key of its run, result and verdict turned into Dagster's events.
 
 How a stage is run is in `cv_quality.runner`; which assets exist is in `cv_quality.pipeline.assets`.
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -12,16 +12,18 @@ import dagster as dg
 from cv_quality.errors import CvQualityError, stops_a_run
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.gates.verdicts import ExpectationResult, Verdict
+from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.partitions import table_key
 from cv_quality.runner import run_stage
-from cv_quality.stage import Stage, StageResult, Task
+from cv_quality.stage import Stage, Task
 from cv_quality.text import visible, visible_lines
 from cv_quality.workspace import Workspace
 
 STORE_RETRIES = 2
 STORE_RETRY_SECONDS = 2.0
 """Before the first retry; twice that before the second."""
-MANY_KEYS_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=4)
+ONE_KEY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+"""A step ends well or not for all keys of its run: alone each stands for itself, in events, checks and retries."""
 
 Event = dg.MaterializeResult[None] | dg.AssetCheckResult
 
@@ -41,74 +43,76 @@ def retrying_unreachable_stores(context: dg.AssetExecutionContext) -> Iterator[N
         raise dg.RetryRequested(max_retries=STORE_RETRIES, seconds_to_wait=seconds) from error
 
 
-def run_keys(context: dg.AssetExecutionContext, workspace: Workspace, task: Task, stage: Stage) -> Iterator[Event]:
-    """Run a stage for every key of the run and yield what Dagster should know.
+def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task, stage: Stage) -> Iterator[Event]:
+    """Run a stage for the key of the run and yield what Dagster should know.
 
-    A key that cannot be done does not keep the others from being done; the step fails at its end, naming it.
+    Only an unreachable store is worth a retry: every other typed error stays an error until somebody acts.
 
     Args:
         context: of the step.
         workspace: whose lake is read and written.
         task, stage: what is run.
     """
-    keys = [table_key(partition, task=task, key=stage.key) for partition in context.partition_keys]
-    results: list[StageResult] = []
-    refused: dict[str, CvQualityError] = {}
-    for key in keys:
-        try:
-            results.append(run_stage(workspace, task, stage, key))
-            context.log.info(f"{results[-1].stage} {key}: {results[-1].numbers}")
-        except CvQualityError as error:
-            if stops_a_run(error):
-                raise
-            refused[str(key)] = error
-    if refused:
-        raise _failure(refused)
-    metadata = _metadata(results)
+    if len(context.partition_keys) != 1:
+        raise dg.Failure(
+            f"expected one partition a run, found {len(context.partition_keys)}: a run fails or succeeds as a whole, "
+            "so each key has its own; launch a backfill, or `cvq backfill`"
+        )
+    key = table_key(context.partition_keys[0], task=task, key=stage.key)
+    try:
+        result = run_stage(workspace, task, stage, key)
+    except CvQualityError as error:
+        if stops_a_run(error):
+            raise
+        raise _failure(key, error) from error
+    context.log.info(f"{result.stage} {key}: {result.numbers}")
+    metadata: dict[str, dg.MetadataValue | int | float | str] = {
+        **result.numbers,
+        "seconds": round(result.seconds, 3),
+    }
     if stage.picture:
-        png = b64encode(stage.picture(StageContext(Freshness(workspace, task), keys[-1]))).decode()
+        png = b64encode(stage.picture(StageContext(Freshness(workspace, task), key))).decode()
         metadata["picture"] = dg.MetadataValue.md(f"![](data:image/png;base64,{png})")
     assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
     for asset in assets:
         yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
-    if verdicts := [result.verdict for result in results if result.verdict]:
-        yield _check_result(verdicts, asset=assets[0], name=f"{stage.name}_gate")
+    if result.verdict:
+        yield _check_result(result.verdict, asset=assets[0], name=f"{stage.name}_gate")
 
 
-def _failure(refused: Mapping[str, CvQualityError]) -> dg.Failure:
-    """Fail the step with what every key lacks, and how to ask for more."""
-    reasons = {key: visible_lines(f"{type(error).__name__}: {error}") for key, error in refused.items()}
+def _failure(key: TableKey, error: CvQualityError) -> dg.Failure:
+    """Fail the step with what the key lacks, and how to ask for more."""
+    reason = visible_lines(f"{type(error).__name__}: {error}")
     return dg.Failure(
-        "\n".join(f"{key}: {reason}" for key, reason in reasons.items()),
-        metadata={"reason": dg.MetadataValue.text("\n".join(reasons.values())), "more": _asking(reasons)},
+        f"{key}: {reason}",
+        metadata={"reason": dg.MetadataValue.text(reason), "more": _asking(str(key))},
     )
 
 
-def _asking(keys: Iterable[str]) -> dg.MetadataValue:
-    return dg.MetadataValue.text("; ".join(f"cvq why {key}" for key in dict.fromkeys(keys)))
+def _asking(key: str) -> dg.MetadataValue:
+    return dg.MetadataValue.text(f"cvq why {key}")
 
 
-def _check_result(verdicts: Sequence[Verdict], *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
-    """Turn the gate's verdicts into one check: rules, counts and offending keys; never a row of data."""
-    rows = [(verdict.key, item) for verdict in verdicts for item in verdict.expectations]
-    broken = [(key, item) for key, item in rows if not item.passed]
-    sentences = (visible(f"{key}: {item.headline} ({item.n_unexpected:,} rows)") for key, item in broken)
+def _check_result(verdict: Verdict, *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
+    """Turn the gate's verdict into a check: rules, counts and offending keys; never a row of data."""
+    rules, broken = verdict.expectations, [item for item in verdict.expectations if not item.passed]
+    sentences = (visible(f"{verdict.key}: {item.headline} ({item.n_unexpected:,} rows)") for item in broken)
     return dg.AssetCheckResult(
-        passed=all(verdict.passed for verdict in verdicts),
+        passed=verdict.passed,
         asset_key=asset,
         check_name=name,
-        description="; ".join(sentences) or f"all {len(rows)} expectations hold",
+        description="; ".join(sentences) or f"all {len(rules)} expectations hold",
         metadata={
-            "expectations": len(rows),
-            "broken": sum(1 for _, item in broken if not item.is_warning),
-            "warnings": sum(1 for _, item in broken if item.is_warning),
-            "table": _table(broken or rows),
-            **({"more": _asking(key for key, _ in broken)} if broken else {}),
+            "expectations": len(rules),
+            "broken": sum(1 for item in broken if not item.is_warning),
+            "warnings": sum(1 for item in broken if item.is_warning),
+            "table": _table(verdict.key, broken or rules),
+            **({"more": _asking(verdict.key)} if broken else {}),
         },
     )
 
 
-def _table(rows: Sequence[tuple[str, ExpectationResult]]) -> dg.MetadataValue:
+def _table(key: str, rules: Sequence[ExpectationResult]) -> dg.MetadataValue:
     records = [
         dg.TableRecord(
             {
@@ -121,19 +125,6 @@ def _table(rows: Sequence[tuple[str, ExpectationResult]]) -> dg.MetadataValue:
                 "offending_keys": visible(", ".join(item.examples)),
             }
         )
-        for key, item in rows
+        for item in rules
     ]
     return dg.MetadataValue.table(records)
-
-
-def _metadata(results: Sequence[StageResult]) -> dict[str, dg.MetadataValue | int | float | str]:
-    """Numbers of one key as they are; of several, their sums and one row a key."""
-    seconds = round(sum(result.seconds for result in results), 3)
-    if len(results) == 1:
-        return {**results[0].numbers, "seconds": seconds}
-    names = list(dict.fromkeys(name for result in results for name in result.numbers))
-    records = [
-        dg.TableRecord({"key": result.key, **{name: result.numbers.get(name, "") for name in names}})
-        for result in results
-    ]
-    return {"keys": len(results), "seconds": seconds, "by_key": dg.MetadataValue.table(records)}

@@ -2,24 +2,32 @@
 
 What there is to do is asked of `cv_quality.planning`; here it is held against the runs that exist. A run key is the
 identity of the work and the number of the attempt: Dagster never repeats a key, so the same work is requested once,
-and again only when a finished run left it undone, up to a limit. No sensor keeps a list of what it ever saw.
+and again only when a finished run left it undone, up to a limit of failures in a row. A run that somebody terminated is
+not requested again. No sensor keeps a list of what it ever saw.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from itertools import takewhile
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.storage.tags import PARTITION_NAME_TAG, RUN_KEY_TAG
 
+from cv_quality.freshness import Freshness
 from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import builds_of, drops_of, partition_of
-from cv_quality.planning import Work, due, warehouse_due
+from cv_quality.planning import Work, due, due_now, warehouse_due
 from cv_quality.stage import REPORT_JOB, Task, phases_of
 from cv_quality.workspace import Workspace
 
 IDENTITY_TAG = "cvq/identity"
 MAX_ATTEMPTS = 3
+MAX_REQUESTS = 100
+"""Runs that one tick requests at most; the next ticks request the rest, in order."""
+_IDENTITIES_A_QUERY = 500
+_ATTEMPT = ":attempt"
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNDER_WAY = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 INTERVAL_SECONDS = 2
@@ -42,17 +50,16 @@ def _sensor(task: Task, job: str, published: Sequence[Task]) -> dg.SensorDefinit
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult:
-        def is_given_up(_job: str, work: Work) -> bool:
-            return _is_given_up(context, work)
-
-        def plan_marts() -> list[Work]:
-            work = warehouse_due(workspace, published, is_given_up=is_given_up)
-            return [work] if work else []
-
-        result = _result(context, task, job, lambda: due(workspace, task, job, is_given_up=is_given_up))
+        at_work = _at_work(context, task, job)  # Before the look: what ends after it is planned as it was.
+        looks = [Freshness(workspace, other) for other in (task, *(other for other in published if other is not task))]
+        given_up = partial(_given_up, context.instance)
+        work = _free(due_now(looks[0], job, given_up=given_up), at_work)
+        result = _result(context, task, work, look_again=lambda: due(workspace, task, job, given_up=given_up))
         if not published or result.run_requests:
             return result
-        return _result(context, task, job, plan_marts, only=[spec.key for spec in mart_specs(published)])
+        alone = warehouse_due(looks, given_up=given_up)
+        work = _free([alone] if alone else [], at_work)
+        return _result(context, task, work, only=[spec.key for spec in mart_specs(published)])
 
     return sensor
 
@@ -93,30 +100,28 @@ def partitions_for(task: Task, work: Sequence[Work]) -> dict[dg.DynamicPartition
 def _result(
     context: dg.SensorEvaluationContext,
     task: Task,
-    job: str,
-    plan: Callable[[], list[Work]],
+    work: Sequence[Work],
     *,
+    look_again: Callable[[], list[Work]] | None = None,
     only: Sequence[dg.AssetKey] | None = None,
 ) -> dg.SensorResult:
-    """Request every piece of work that is neither done nor under way nor given up.
+    """Request the first pieces of work that are neither under way nor given up.
 
     Args:
         task: whose partitions the work is keyed by.
-        job: that does it.
-        plan: the work that is due now.
+        work: that is due.
+        look_again: plans what is due now.
         only: the assets to be made, where not all of the job are; they have no partitions.
     """
-    at_work = _at_work(context, task, job)  # Before the plan: what ends after it is planned as it was.
-    free = [item for item in plan() if partition_of(item.key) not in at_work]
-    attempts = {item: attempt for item in free if (attempt := _next_attempt(context, item)) is not None}
-    if any(attempt > 1 for attempt in attempts.values()):
+    attempts = _next_attempts(context, work)
+    if look_again and any(attempt > 1 for attempt in attempts.values()):
         # A run that ended between the plan and the look at the runs has done its work by now.
-        due = set(plan())
-        attempts = {item: attempt for item, attempt in attempts.items() if item in due}
+        still = {*look_again()}
+        attempts = {item: attempt for item, attempt in attempts.items() if item in still}
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=f"{item.identity}:attempt{attempt}",
+                run_key=f"{item.identity}{_ATTEMPT}{attempt}",
                 tags=identity_tags(item),
                 partition_key=None if only else partition_of(item.key),
                 asset_selection=only,
@@ -126,15 +131,17 @@ def _result(
         dynamic_partitions_requests=[
             definition.build_add_request(new)
             for definition, keys in partitions_for(task, list(attempts)).items()
-            if (new := sorted({*keys}.difference(context.instance.get_dynamic_partitions(str(definition.name)))))
+            if keys and (new := sorted({*keys}.difference(_partitions(context.instance, definition))))
         ],
     )
 
 
-def _is_given_up(context: dg.SensorEvaluationContext, work: Work) -> bool:
-    """Whether no sensor will request this work any more."""
-    records = context.instance.get_run_records(dg.RunsFilter(tags=identity_tags(work)))
-    return len(records) >= MAX_ATTEMPTS and all(record.dagster_run.is_finished for record in records)
+def _partitions(instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition) -> Sequence[str]:
+    return instance.get_dynamic_partitions(str(definition.name))
+
+
+def _free(work: Sequence[Work], at_work: Collection[str | None]) -> list[Work]:
+    return [item for item in work if partition_of(item.key) not in at_work]
 
 
 def _at_work(context: dg.SensorEvaluationContext, task: Task, job: str) -> set[str | None]:
@@ -147,15 +154,57 @@ def _at_work(context: dg.SensorEvaluationContext, task: Task, job: str) -> set[s
     return {run.tags.get(PARTITION_NAME_TAG) for record in records if (run := record.dagster_run).job_name in names}
 
 
-def _next_attempt(context: dg.SensorEvaluationContext, work: Work) -> int | None:
-    """The number of the next attempt, or None when no run should start now.
+def _next_attempts(context: dg.SensorEvaluationContext, work: Sequence[Work]) -> dict[Work, int]:
+    """Number the next attempts at the first pieces of work that should start now, in order.
 
-    Work that is due again after a run that succeeded (a correction taken back, a report deleted) is one more attempt.
+    Work that is due again after a run that succeeded (a correction taken back, a report deleted) is tried as often as
+    if it were new.
     """
-    records = context.instance.get_run_records(dg.RunsFilter(tags=identity_tags(work)))
-    if any(not record.dagster_run.is_finished for record in records):
-        return None
-    if len(records) >= MAX_ATTEMPTS:
-        context.log.warning(f"{work.identity}: given up after {len(records)} runs; mend it, then launch it")
-        return None
-    return len(records) + 1
+    attempts: dict[Work, int] = {}
+    given_up: list[Work] = []
+    for item, runs in _runs_of(context.instance, work):
+        if any(not run.is_finished for run in runs):
+            continue
+        if _is_given_up(runs):
+            given_up.append(item)
+            continue
+        attempts[item] = 1 + max([len(runs), *map(_number, runs)])
+        if len(attempts) == MAX_REQUESTS:
+            break
+    if given_up:
+        context.log.warning(
+            f"given up, {len(given_up)} in all: {', '.join(str(item.key) for item in given_up[:3])}: {MAX_ATTEMPTS} "
+            "runs failed, or somebody terminated the last one; mend what `cvq why` names, then launch it"
+        )
+    return attempts
+
+
+def _given_up(instance: dg.DagsterInstance, work: Sequence[Work]) -> Collection[Work]:
+    """Which work no sensor will request any more."""
+    return {
+        item for item, runs in _runs_of(instance, work) if all(run.is_finished for run in runs) and _is_given_up(runs)
+    }
+
+
+def _runs_of(instance: dg.DagsterInstance, work: Sequence[Work]) -> Iterator[tuple[Work, list[dg.DagsterRun]]]:
+    """Give each piece of work with its runs, the latest first."""
+    for start in range(0, len(work), _IDENTITIES_A_QUERY):
+        items = {identity_tags(item)[IDENTITY_TAG]: item for item in work[start : start + _IDENTITIES_A_QUERY]}
+        runs: dict[str, list[dg.DagsterRun]] = {tag: [] for tag in items}
+        for record in instance.get_run_records(dg.RunsFilter(tags={IDENTITY_TAG: list(items)})):
+            runs[record.dagster_run.tags[IDENTITY_TAG]].append(record.dagster_run)
+        yield from ((item, runs[tag]) for tag, item in items.items())
+
+
+def _is_given_up(runs: Sequence[dg.DagsterRun]) -> bool:
+    """Whether the last run was terminated by somebody, or as many as are allowed failed since one succeeded."""
+    if runs and runs[0].status == dg.DagsterRunStatus.CANCELED:
+        return True
+    failed = list(takewhile(lambda run: run.status != dg.DagsterRunStatus.SUCCESS, runs))
+    return len(failed) >= MAX_ATTEMPTS
+
+
+def _number(run: dg.DagsterRun) -> int:
+    """The number of the attempt that a run was requested as; of one that no sensor requested 0."""
+    number = run.tags.get(RUN_KEY_TAG, "").rpartition(_ATTEMPT)[2]
+    return int(number) if number.isdecimal() else 0

@@ -7,12 +7,12 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import declared_by
+from cv_quality.builds import declared_by, recorded
 from cv_quality.drops.conditions import with_conditions
 from cv_quality.errors import GateFailed
 from cv_quality.freshness import Freshness
-from cv_quality.gates.verdicts import is_verdict, judged_keys, read_record, require_passed
-from cv_quality.lake.lake import TableKey
+from cv_quality.gates.verdicts import is_verdict, judged_keys, require_passed
+from cv_quality.lake.lake import Survey, TableKey
 from cv_quality.lake.schema import Column, Table
 from cv_quality.modality import Modality, of_modality
 from cv_quality.settings import Settings
@@ -54,22 +54,34 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     return StageResult("marts", "warehouse", numbers, summary.seconds)
 
 
-def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> bool:
-    """Tell whether the warehouse is there, untouched, and made of what lies in the lake now, if anything does."""
+def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS, *, survey: Survey | None = None) -> bool:
+    """Tell whether the warehouse is there, untouched, and made of what lies in the lake now, if anything does.
+
+    Args:
+        workspace, tasks: whose warehouse it is.
+        survey: a look at the lake that others share.
+    """
     from cv_quality.lake.warehouse import is_current
 
-    identity = warehouse_identity(workspace, tasks)
+    identity = warehouse_identity(workspace, tasks, survey=survey)
     return not identity or is_current(workspace.settings.warehouse, identity)
 
 
-def warehouse_identity(workspace: Workspace, tasks: Sequence[Task]) -> str:
-    """Identify all that has passed of what the warehouse reads, and how it is stored; empty when nothing has."""
+def warehouse_identity(workspace: Workspace, tasks: Sequence[Task], *, survey: Survey | None = None) -> str:
+    """Identify all that has passed of what the warehouse reads, and how it is stored; empty when nothing has.
+
+    Args:
+        workspace, tasks: whose warehouse it is.
+        survey: a look at the lake that others share.
+    """
     from cv_quality.lake.dbt_models import warehouse_tables
 
-    lake, read = workspace.lake, {table.name for table in warehouse_tables(tables_of(tasks).values())}
-    gates = {stage.name for task in tasks for name, stage in task.writers.items() if name in read}
-    verdicts = ((gate, key, read_record(lake, gate, key)) for gate in sorted(gates) for key in judged_keys(lake, gate))
-    passed = [(gate, key, sorted(record.judged.items())) for gate, key, record in verdicts if record and record.passed]
+    survey, read = survey or Survey(workspace.lake.store), warehouse_tables(tables_of(tasks).values())
+    names = {table.name for table in read}
+    gates = sorted({stage.name for task in tasks for name, stage in task.writers.items() if name in names})
+    keys = [(gate, key) for gate in gates for key in judged_keys(survey, gate)]
+    records = ((gate, key, recorded(workspace, survey, gate, key)) for gate, key in keys)
+    passed = [(gate, key, record.text) for gate, key, record in records if record and record.passed]
     made_of = (passed, workspace.settings.storage_version)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16] if passed else ""
 

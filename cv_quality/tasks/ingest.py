@@ -23,7 +23,7 @@ from cv_quality.drops.tables import (
 from cv_quality.errors import DropError, SchemaError
 from cv_quality.freshness import StageContext
 from cv_quality.gates.rules import Rule, query_rule, reference_rule, rows_rule
-from cv_quality.lake.lake import TableKey
+from cv_quality.lake.lake import Survey, TableKey
 from cv_quality.lake.schema import quoted
 from cv_quality.modality import Modality, of_modality
 from cv_quality.stage import Numbers, Stage
@@ -51,7 +51,7 @@ def _delivered(workspace: Workspace, key: TableKey) -> str:
 def _delivered_files(workspace: Workspace, key: TableKey) -> str:
     from cv_quality.drops.manifest import files_digest
 
-    return files_digest(workspace.landing, str(key.drop))
+    return files_digest(Survey(workspace.landing), str(key.drop))
 
 
 def _admit(context: StageContext, manifest: "Manifest", schema: "DropSchema") -> None:

@@ -1,14 +1,14 @@
-"""Backfills over the grid: every cell done, several keys in one run, and the same bytes however often."""
+"""Backfills over the grid: every cell done in a run of its own, and the same bytes however often."""
 
 import dagster as dg
 import pytest
 
 from cv_quality.definitions import build_definitions
 from cv_quality.freshness import Freshness
-from cv_quality.gates.verdicts import object_key, read_verdict
+from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import QUIET, backfill_grid
-from cv_quality.pipeline.partitions import partitions_of
+from cv_quality.pipeline.partitions import partition_of
 from cv_quality.tasks import TASKS
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, fingerprints, quietly
@@ -54,36 +54,37 @@ def test_a_backfill_adds_the_missing_cell_and_leaves_all_other_bytes_as_they_wer
     assert states == ["passed"] * len(CELLS)
 
 
-def test_one_run_over_a_range_of_the_grid_does_every_key_with_the_same_bytes(
-    history: History, evaluated: Orchestra
-) -> None:
-    before = fingerprints(history.orchestra.workspace)
-    result = run_range(evaluated)
-    assert result.success
-    done = {
-        (str(event.asset_key and event.asset_key.path[-1]), str(event.partition))
-        for event in result.get_asset_materialization_events()
-    }
-    assets = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
-    assert done == {(asset, str(key)) for asset in assets for key in KEYS}
-    assert fingerprints(evaluated.workspace) == before
-    grid = partitions_of(TASKS[0], "build_drop")
-    assert grid.get_partition_keys(dynamic_partitions_store=evaluated.instance) == KEYS
+def test_each_key_of_a_backfill_is_its_own_run_so_that_it_stands_for_itself(evaluated: Orchestra) -> None:
+    definitions = build_definitions(evaluated.workspace.settings)
+    policies = {asset.backfill_policy for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)}
+    assert policies - {None} == {dg.BackfillPolicy.multi_run(max_partitions_per_run=1)}
 
 
-def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(
-    evaluated: Orchestra,
-) -> None:
-    first, second = (TableKey(build="face-1.1", drop=drop) for drop in DROPS)
-    lake = evaluated.workspace.lake
-    lake.store.delete(object_key("infer", first))
-    lake.store.delete(object_key("validate", TableKey(drop=SECOND_DROP)))
+def test_a_run_over_a_range_of_keys_is_refused_before_anything_is_done(evaluated: Orchestra) -> None:
+    before = fingerprints(evaluated.workspace)
     result = run_range(evaluated)
     assert not result.success
+    (failed,) = [event for event in result.all_events if event.is_step_failure and event.step_key.endswith("_infer")]
+    assert "expected one partition a run, found 2" in str(failed.step_failure_data.error)
+    assert not result.get_asset_materialization_events()
+    assert fingerprints(evaluated.workspace) == before
+
+
+def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(evaluated: Orchestra) -> None:
+    first, second = (TableKey(build="face-1.0", drop=drop) for drop in DROPS)
+    lake, (task,) = evaluated.workspace.lake, TASKS
+    for name in ("infer", "compare", "measure"):
+        lake.store.delete(object_key(name, first))
+    lake.store.write_bytes(object_key("validate", TableKey(drop=SECOND_DROP)), b"{}")
+    evaluated.instance.add_dynamic_partitions("verification_build", ["face-1.0"])
+    evaluated.instance.add_dynamic_partitions("verification_drop", list(DROPS))
+    results = [evaluated.execute("evaluate_build_on_drop", partition_of(key)) for key in (second, first)]
+    assert [result.success for result in results] == [False, True]
     (failed,) = [
-        event for event in result.all_events if event.is_step_failure and event.step_key == "verification_infer"
+        event for event in results[0].all_events if event.is_step_failure and event.step_key.endswith("_infer")
     ]
     message = str(failed.step_failure_data.error)
     assert f"{second}: GateFailed: gate 'validate' has no verdict for {SECOND_DROP}" in message
-    assert f"{first}: " not in message
-    assert read_verdict(lake, "infer", first) is not None
+    done = {str(event.partition) for result in results for event in result.get_asset_materialization_events()}
+    assert done == {f"face-1.0|{FIRST_DROP}"}
+    assert Freshness(evaluated.workspace, task).furthest(task.of_phase("score"), first) == "passed"

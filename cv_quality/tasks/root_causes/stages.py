@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from cv_quality.error_analysis.population import Outcome, Population
 from cv_quality.errors import SettingsError, near
-from cv_quality.freshness import StageContext
+from cv_quality.freshness import Freshness, StageContext
 from cv_quality.gates.rules import Rule
+from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.stage import Stage
 from cv_quality.tasks.root_causes import tables
@@ -114,9 +115,9 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
     return slices, attribution, clusters
 
 
-def _excluded(workspace: Workspace, drops: Sequence[str]) -> str:  # noqa: ARG001 - as the stage calls it
+def _excluded(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG001 - as the stage calls it
     """Which conditions are not searched: others make what is found due."""
-    return ",".join(workspace.settings.excluded_conditions)
+    return ",".join(freshness.workspace.settings.excluded_conditions)
 
 
 def _require_known(excluded: Sequence[str], workspace: Workspace, searched: Sequence[Population]) -> None:

@@ -1,6 +1,5 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import (
@@ -18,7 +17,8 @@ from cv_quality.drops.tables import (
     VALIDATED_ENROLS,
 )
 from cv_quality.error_analysis.population import Population
-from cv_quality.freshness import StageContext
+from cv_quality.freshness import Freshness, StageContext
+from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
@@ -169,16 +169,14 @@ def _explanations(context: StageContext) -> "DataclassInstance":
     return explain(context.workspace, context.build)
 
 
-def _explained_pairs(workspace: Workspace, drops: Sequence[str]) -> str:  # noqa: ARG001 - as the stage calls it
+def _explained_pairs(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG001 - as the stage calls it
     """How many pairs are explained at most: another number makes the maps due."""
-    return str(workspace.settings.explained_pairs)
+    return str(freshness.workspace.settings.explained_pairs)
 
 
-def _refusals(workspace: Workspace, drops: Sequence[str]) -> str:
+def _refusals(freshness: Freshness, key: TableKey) -> str:
     """Who must not be pictured: a no in any drop, also of another build, makes the page due."""
-    from cv_quality.drops.consent import refusals
-
-    return refusals(workspace.lake, drops=drops)
+    return freshness.refusals.identity(freshness.own_drops(str(key.build)))
 
 
 def _report(context: StageContext) -> "DataclassInstance":

@@ -8,7 +8,7 @@ from typing import Protocol
 import polars as pl
 import pytest
 
-from cv_quality.drops.consent import refusals
+from cv_quality.drops.consent import Refusals, SaidOfConsent
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.tables import (
     FRAME_INDEX,
@@ -17,7 +17,8 @@ from cv_quality.drops.tables import (
     RAW_SUBJECTS,
     SUBJECTS,
 )
-from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.kept import Kept
+from cv_quality.lake.lake import Lake, Survey, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 from cv_quality.reports.section import ReportSource
@@ -138,17 +139,23 @@ REFUSALS: dict[str, Callable[[Evaluation, str], None]] = {
 }
 
 
+def identity(case: Evaluation, kept: Kept[SaidOfConsent]) -> str:
+    """Who of the page's subjects must not be shown, as of now."""
+    return Refusals(case.lake, Survey(case.lake.store), kept=kept).identity(DROPS)
+
+
 @pytest.mark.parametrize("refuse", REFUSALS.values(), ids=REFUSALS)
 def test_a_no_wins_wherever_it_stands(case: Evaluation, refuse: Callable[[Evaluation, str], None]) -> None:
     subject = pictured(case).subject_id
     own = pictures(case, frames=frames_of(case, subject))
     assert any(picture in case.report()[1] for picture in own)
-    before = refusals(case.lake, drops=DROPS)
+    kept: Kept[SaidOfConsent] = Kept()
+    before = identity(case, kept)
     refuse(case, subject)
     page = case.report()[1]
     assert not any(picture in page for picture in own)
     assert "data:image/png" in page
-    assert refusals(case.lake, drops=DROPS) != before
+    assert identity(case, kept) != before
 
 
 @pytest.mark.parametrize(
