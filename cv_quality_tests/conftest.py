@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from cv_quality.lake.lake import Lake
 from cv_quality.lake.store import open_store
@@ -15,6 +16,8 @@ from cv_quality.lake.store import open_store
 if TYPE_CHECKING:
     from cv_quality_tests.deployment import Orchestra
 
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

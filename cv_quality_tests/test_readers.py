@@ -18,7 +18,6 @@ INPUTS = {"drop": 10, "shard": 10}
 def test_a_damaged_input_is_refused_with_a_typed_error(target: Target) -> None:
     @settings(
         max_examples=INPUTS.get(target.name, 60),
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

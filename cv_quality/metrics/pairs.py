@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from cv_quality.errors import MetricError
 from cv_quality.metrics.score_bins import BINS, UNIT, ScoreScale
 from cv_quality.metrics.verification import ScoreTail
-from cv_quality.text import figures
+from cv_quality.text import told_apart
 
 if TYPE_CHECKING:
     import polars as pl
@@ -527,7 +527,7 @@ def _unit_vectors(vectors: ArrayLike, *, name: str) -> Vectors:
     is_wrong = ~(np.abs(norms - 1.0) <= NORM_TOLERANCE)
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
-        what = f"has norm {figures(norms[row])}, expected 1: divide each vector by its norm"
+        what = f"has norm {told_apart([float(norms[row]), 1.0])[0]}, expected 1: divide each vector by its norm"
         if not np.isfinite(found[row]).all():
             what = "holds NaN or infinity: leave it out or embed it again"
         elif norms[row] == 0.0:

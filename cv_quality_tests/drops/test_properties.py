@@ -56,7 +56,7 @@ def ingested(site: Site, lines: list[Line]) -> int:
     return summary.rows_in
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(valid_events() | garbage(), max_size=12))
 def test_every_line_is_a_row_or_a_rejection_and_valid_events_survive(lines: list[Line]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ def survived(row: dict[str, object], fields: dict[str, object]) -> bool:
     return {name: found[name] for name in fields} == fields
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(garbage(), max_size=6), st.integers(0, 5))
 def test_garbage_does_not_disturb_its_neighbours(noise: list[Line], place: int) -> None:
     fields: dict[str, object] = {"event_id": "d1", "device_id": "x", "device_model": "m"}

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,13 +66,21 @@ def test_a_terminated_step_is_canceled_and_not_done_again(ui: Ui) -> None:
     assert [item["runId"] for item in ui.runs()] == [run]
 
 
-def test_after_a_power_cut_the_lost_run_fails_and_is_done_again(home: Path) -> None:
+def terminated(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.parametrize("end", [power_cut, terminated], ids=["power cut", "terminated"])
+def test_a_run_lost_with_all_processes_fails_and_is_done_again(
+    home: Path, end: Callable[["subprocess.Popen[bytes]"], None]
+) -> None:
     (home / "reports" / "face-1.2.html").unlink()
     log = home.parent / "ui.log"
     with serving(home, log=log) as (ui, process):
         wait_until(lambda: any(ui.steps(run["runId"]) for run in ui.runs()), what="a run", seconds=SLOW)
         (lost,) = ui.runs("verification_report_build")
-        power_cut(process)
+        end(process)
     with serving(home, log=log) as (ui, _):
         assert ui.wait_for_end(lost["runId"], seconds=60) == "FAILURE"
         wait_until(lambda: len(ui.runs()) > 1, what="another attempt", seconds=SLOW)

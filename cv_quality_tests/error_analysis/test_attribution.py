@@ -47,7 +47,7 @@ def estimates(found: Attribution) -> list[tuple[float, float, float]]:
     return [(part.mix, part.rate, part.change) for part in (*found.parts, found)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from(["failed", "loss"]))
 def test_the_parts_add_up_to_the_change_of_the_rates_that_the_tables_show(seed: int, outcome: str) -> None:
     before, after = table(seed), table(seed + 1, n=300, dark=0.3)
@@ -76,7 +76,7 @@ def test_each_part_has_the_rows_of_its_slice_that_no_earlier_slice_took() -> Non
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_exchanging_the_tables_changes_every_sign(seed: int) -> None:
     one, other = table(seed), table(seed + 1, dark=0.3)
     forth, back = attributed(one, other, DARK, GLASSES), attributed(other, one, DARK, GLASSES)

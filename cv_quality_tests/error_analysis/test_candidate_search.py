@@ -181,14 +181,13 @@ def as_half(rows: list[tuple[int, bool]], *, n_subjects: int = 9) -> Half:
     return Half(np.zeros((1, len(rows)), np.uint8), failed, who, n_subjects, True)
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_the_design_effect_is_that_of_a_ratio_over_subjects(rows: list[tuple[int, bool]]) -> None:
     expected = 1.0 if len({who for who, _ in rows}) == len(rows) else textbook_effect(rows)
     assert as_half(rows).design_effect(np.ones(len(rows), np.bool_)) == pytest.approx(expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 12), st.integers(2, 10), st.integers(1, 5))
 def test_equal_subjects_that_fail_entirely_or_never_count_as_one_row_each(
     good: int, per_subject: int, bad: int
@@ -205,7 +204,6 @@ def test_independent_rows_have_no_design_effect() -> None:
     assert Clustering.of(np.ones(10), np.arange(10.0), variance=8.25).design_effect == 1.0
 
 
-@settings(deadline=None)
 @given(ROWS, st.data())
 def test_rows_and_failures_of_each_subject_are_those_of_a_group_by(
     rows: list[tuple[int, bool]], data: st.DataObject
@@ -218,7 +216,6 @@ def test_rows_and_failures_of_each_subject_are_those_of_a_group_by(
     assert sums.tolist() == groups["failed"].to_list()
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_the_rows_of_a_half_are_those_for_which_every_mask_holds(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 30))
@@ -312,13 +309,12 @@ def test_more_threads_propose_the_same() -> None:
     assert one[0][1] == max(gain for _, gain in one) > 50
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=40))
 def test_flagged_rows_are_numbered_in_their_order(flags: list[bool]) -> None:
     assert row_numbers(np.array(flags, np.bool_)).tolist() == [row for row, flag in enumerate(flags) if flag]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.booleans())
 def test_no_condition_gains_more_than_a_rate_for_every_code(data: st.DataObject, is_rate: bool) -> None:
     cells = data.draw(st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1)), min_size=2, max_size=6))

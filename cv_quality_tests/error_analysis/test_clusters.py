@@ -337,7 +337,7 @@ def test_embeddings_are_a_matrix_of_numbers(vectors: object) -> None:
         cluster_failures(vectors, is_failure=[], subjects=None, attributes=pl.DataFrame())  # type: ignore[arg-type]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.integers(0, 60), width=st.integers(1, 5), people=st.integers(1, 40), seed=st.integers(0, 2**16))
 def test_any_small_table_gets_an_answer(rows: int, width: int, people: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -122,7 +122,7 @@ def log_likelihood(n: int, k: int, rate: float) -> float:
     return float(stats.binom.logpmf(k, n, rate))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 400), st.integers(1, 400), st.floats(0, 1), st.floats(0, 1))
 def test_the_gain_of_a_rate_is_the_likelihood_ratio_of_two_binomials_over_one(
     n: int, rest_n: int, share: float, rest_share: float

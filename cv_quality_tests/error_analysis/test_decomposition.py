@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -47,7 +47,6 @@ def by_hand(rows: Floats, failures: Floats) -> list[tuple[Fraction, Fraction]]:
     return found
 
 
-@settings(deadline=None)
 @given(counted())
 def test_the_parts_are_those_of_the_definition_in_rational_arithmetic(tables: tuple[Floats, Floats]) -> None:
     found, wanted = exact_contributions(*tables), by_hand(*tables)
@@ -59,7 +58,6 @@ def test_the_parts_are_those_of_the_definition_in_rational_arithmetic(tables: tu
     assert abs(Fraction(float(found[2, -1])) - change) <= Fraction(1, 2**50)
 
 
-@settings(deadline=None)
 @given(counted(), st.integers(0, 100))
 def test_every_sum_of_the_parts_is_exact_in_floats_in_any_order(tables: tuple[Floats, Floats], order: int) -> None:
     found = exact_contributions(*tables)
@@ -69,7 +67,6 @@ def test_every_sum_of_the_parts_is_exact_in_floats_in_any_order(tables: tuple[Fl
     assert (found[0] + found[1] == found[2]).all()
 
 
-@settings(deadline=None)
 @given(counted(), st.floats(1e-3, 1e6))
 def test_the_parts_of_a_loss_add_up_exactly_too(tables: tuple[Floats, Floats], scale: float) -> None:
     found = exact_contributions(tables[0], tables[1] * scale)
@@ -77,14 +74,12 @@ def test_the_parts_of_a_loss_add_up_exactly_too(tables: tuple[Floats, Floats], s
     assert (found[0] + found[1] == found[2]).all()
 
 
-@settings(deadline=None)
 @given(counted())
 def test_exchanging_the_tables_changes_every_sign(tables: tuple[Floats, Floats]) -> None:
     forth, back = exact_contributions(*tables), exact_contributions(*(table[::-1] for table in tables))
     assert (forth == -back).all()
 
 
-@settings(deadline=None)
 @given(counted())
 def test_parts_that_are_merged_contribute_what_they_did_together(tables: tuple[Floats, Floats]) -> None:
     rows, failures = (np.concatenate([table, table[::-1]], axis=1) for table in tables)
@@ -117,7 +112,6 @@ def test_all_that_a_new_part_contributes_is_mix() -> None:
     assert mix == pytest.approx(0.2 * (0.5 - mean_overall))
 
 
-@settings(deadline=None)
 @given(counted())
 def test_the_replicates_take_the_same_formula_in_floats(tables: tuple[Floats, Floats]) -> None:
     stacked = contributions(*(np.stack([table, table[::-1]]) for table in tables))

@@ -118,7 +118,7 @@ def test_the_rows_of_a_mask_are_the_rows_of_its_conditions_over_the_table(name: 
             assert np.array_equal(found, expected), where.sql()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_small_columns_of_any_numbers_are_coded_as_their_conditions_say(data: st.DataObject) -> None:
     number = st.floats(width=32) | st.integers(-20, 20).map(float) | st.none()

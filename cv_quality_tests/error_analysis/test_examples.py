@@ -201,7 +201,7 @@ def test_failures_of_an_earlier_slice_do_not_stand_for_a_later_one() -> None:
         assert lux is None or lux > 10  # type: ignore[operator]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 10_000))
 def test_the_order_of_the_rows_does_not_matter(seed: int) -> None:
     attempts = _attempts(300)

@@ -73,7 +73,7 @@ def cells_and_conditions(draw: st.DrawFn) -> tuple[pl.Series, Predicate]:
     return pl.Series(column, cells, dtype=kind), Predicate(column, op, value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(cells_and_conditions())
 def test_a_condition_holds_for_the_same_rows_in_polars_in_sql_and_in_a_plain_loop(
     given_: tuple[pl.Series, Predicate],
@@ -84,7 +84,7 @@ def test_a_condition_holds_for_the_same_rows_in_polars_in_sql_and_in_a_plain_loo
     assert in_duckdb(column.to_frame(), predicate) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_slice_holds_where_all_of_its_conditions_do(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 8))

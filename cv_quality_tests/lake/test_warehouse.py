@@ -390,8 +390,9 @@ def dbt_of(process: "subprocess.Popen[str]") -> int:
     """The id of the dbt that a process has started, once it has."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     for _ in range(600):
-        if found := children.read_text().split():
-            return int(found[0])
+        for child in children.read_text().split():
+            if b"dbt.cli.main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
         time.sleep(0.05)
     raise AssertionError("no dbt was started")
 

@@ -22,7 +22,7 @@ def cost_at(threshold: float, genuine: list[int], impostor: list[int], weights: 
     return cost / min(weights.c_miss * weights.p_target, weights.c_fa * (1 - weights.p_target))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(genuine=SCORES, impostor=SCORES, weights=WEIGHTS)
 def test_no_threshold_costs_less_and_that_which_is_given_costs_as_much(
     genuine: list[int], impostor: list[int], weights: CostWeights

@@ -61,7 +61,7 @@ EVEN = study(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1_000))
 def test_the_groups_add_up_to_all(seed: int) -> None:
     sizes: dict[str | None, int] = {"a": 8, "b": 7, None: 5}

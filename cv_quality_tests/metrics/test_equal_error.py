@@ -78,7 +78,7 @@ def test_a_tail_that_ends_between_the_crossings_of_the_bounds_says_so() -> None:
         of_highest(sample, listed=at_crossing - 5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 9_999), is_tied=st.booleans())
 def test_bounds_are_crossings_of_the_bounds_of_both_rates(seed: int, is_tied: bool) -> None:
     genuine, impostor, people, (one, other) = drawn(seed, subjects=20, attempts=6, mean=2.5)

@@ -71,7 +71,7 @@ def test_fmr_and_threshold_undo_each_other() -> None:
         assert tail.fmr(at.value).value == pytest.approx(rate, rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 50), scale=st.floats(0.01, 50), shift=st.floats(-5, 5))
 def test_stretched_and_shuffled_scores_give_stretched_thresholds(seed: int, scale: float, shift: float) -> None:
     scores = highest(seed, listed=501)

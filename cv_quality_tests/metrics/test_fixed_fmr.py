@@ -105,7 +105,7 @@ def by_hand(
     return (lowest[0], highest[0]), (max(ends[0], 0.0), min(ends[1], 1.0))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 9_999), fmr=st.sampled_from([0.02, 0.05, 0.2]), is_tied=st.booleans())
 def test_bounds_are_those_of_a_search_by_hand(seed: int, fmr: float, is_tied: bool) -> None:
     genuine, people, tail, trials = drawn(seed, subjects=25, mean=2.5)

@@ -83,7 +83,7 @@ def test_torch_on_a_device_is_faithful_in_the_one_shape_that_it_uses() -> None:
 
 
 @pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.name)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), dimension=st.integers(1, 300), scale=st.floats(0.0, 20.0))
 def test_no_score_is_further_off_than_the_bound(product: Product, seed: int, dimension: int, scale: float) -> None:
     """Coordinates over many orders of magnitude, and vectors nearly the same or opposite."""

@@ -9,7 +9,7 @@ from cv_quality.metrics.products import STEP, full_precision
 from cv_quality.metrics.quantised import LARGEST, has_int8, int8_product, quantised
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dimension=st.integers(1, 200),

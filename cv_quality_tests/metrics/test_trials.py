@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -12,8 +12,6 @@ from cv_quality.errors import MetricError
 from cv_quality.metrics.trials import CrossTrials, ListedTrials, Trials
 
 Counts = NDArray[np.int64]
-COMPILED = settings(deadline=None)
-"""The first sum of weights compiles its loop."""
 SIDES = st.integers(1, 6).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=n, max_size=n))
 
 
@@ -46,7 +44,6 @@ def assert_same(one: Trials, other: Trials) -> None:
     np.testing.assert_allclose(one.weighted(weights), other.weighted(weights), atol=1e-9)
 
 
-@COMPILED
 @given(sides=SIDES)
 def test_references_against_probes_equal_the_listed_comparisons(sides: list[tuple[int, int, int]]) -> None:
     references, probes, _ = np.array(sides).T
@@ -54,20 +51,17 @@ def test_references_against_probes_equal_the_listed_comparisons(sides: list[tupl
     assert_same(CrossTrials.enrolled(references, probes), listed(pairs, len(sides)))
 
 
-@COMPILED
 @given(sides=SIDES)
 def test_unordered_pairs_of_frames_equal_the_listed_comparisons(sides: list[tuple[int, int, int]]) -> None:
     frames = np.array(sides)[:, 2]
     assert_same(CrossTrials.all_pairs(frames), listed(list(itertools.combinations(samples(frames), 2)), len(sides)))
 
 
-@COMPILED
 @given(sides=SIDES)
 def test_drops_of_both_kinds_equal_the_listed_comparisons(sides: list[tuple[int, int, int]]) -> None:
     assert_same(*both_kinds(sides))
 
 
-@COMPILED
 @given(sides=SIDES, seed=st.integers(0, 999))
 def test_restricting_to_two_masks_twice_equals_the_listed_comparisons(
     sides: list[tuple[int, int, int]], seed: int
@@ -89,7 +83,6 @@ def test_group_pairs_partition_the_comparisons(sides: list[tuple[int, int, int]]
     assert sum(cells) == trials.n
 
 
-@COMPILED
 @given(sides=SIDES)
 def test_weights_of_one_give_the_comparisons_and_each_has_two_sides(
     sides: list[tuple[int, int, int]],
@@ -99,7 +92,6 @@ def test_weights_of_one_give_the_comparisons_and_each_has_two_sides(
     assert trials.per_subject().sum() == 2 * trials.n
 
 
-@COMPILED
 @given(sides=SIDES, seed=st.integers(0, 999))
 def test_families_keep_every_comparison_and_list_their_own(sides: list[tuple[int, int, int]], seed: int) -> None:
     rng = np.random.default_rng(seed)

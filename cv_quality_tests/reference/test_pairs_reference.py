@@ -159,7 +159,7 @@ def test_a_block_counts_each_reference_with_later_probes_of_others(keep_all: int
     assert counts.tail.height == expected.height if keep_all else 900 <= counts.tail.height <= 3_600
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.tuples(st.integers(0, 4), st.integers(0, 4)))
 def test_blocks_of_any_split_add_up_to_the_same_bits(seed: int, cuts: tuple[int, int]) -> None:
     """Small blocks and large ones, their rows in any order, against the whole."""
@@ -183,7 +183,7 @@ def reached(counts: PairCounts, floor: float) -> pl.DataFrame:
     return counts.tail.filter(pl.col("score") >= floor).sort(pl.all())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(2, 1_200))
 def test_the_order_of_templates_and_new_names_of_subjects_change_nothing(seed: int, size: int) -> None:
     vectors, subjects = DATA[1][0][:size], DATA[1][1][:size]

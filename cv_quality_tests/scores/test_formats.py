@@ -12,7 +12,7 @@ from cv_quality.scores.reading import read_scores
 from cv_quality_tests.scores.score_files import matrix_text, write
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=20).filter(any))
 def test_a_histogram_stands_for_as_many_scores_as_its_counts(
     tmp_path_factory: pytest.TempPathFactory, counts: list[int]

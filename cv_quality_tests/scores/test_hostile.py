@@ -55,7 +55,7 @@ STARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(words=st.lists(WORDS, max_size=60), role=st.sampled_from(["x", "x_true", "x_false"]))
 def test_no_text_makes_reading_fail_otherwise(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], role: str
@@ -68,7 +68,7 @@ def test_no_text_makes_reading_fail_otherwise(
             assert not found.rows["score"].is_nan().any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(trials=st.lists(WORDS, max_size=40), scores=st.lists(WORDS, max_size=40))
 def test_no_list_of_trials_makes_reading_fail_otherwise(
     tmp_path_factory: pytest.TempPathFactory, trials: list[str], scores: list[str]
@@ -80,7 +80,7 @@ def test_no_list_of_trials_makes_reading_fail_otherwise(
             read_scores(paths[1], trials=paths[0], on_error=on_error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(start=STARTS, rest=st.binary(max_size=200))
 def test_no_bytes_make_reading_fail_otherwise(
     tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
@@ -90,7 +90,7 @@ def test_no_bytes_make_reading_fail_otherwise(
         read_scores(path, genuine_pattern=".")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(kind=st.sampled_from(["parquet", "npz", "npy"]), at=st.floats(0, 1), byte=st.integers(0, 255), cut=st.booleans())
 def test_no_damage_to_a_binary_file_makes_reading_fail_otherwise(
     tmp_path_factory: pytest.TempPathFactory, kind: str, at: float, byte: int, cut: bool

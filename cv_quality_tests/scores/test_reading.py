@@ -17,7 +17,7 @@ SCORES = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=12
 TRUTHS = st.builds(Truth, genuine=SCORES, impostor=SCORES)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(truth=TRUTHS)
 def test_every_format_gives_back_exactly_what_was_written(truth: Truth) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ def test_every_format_gives_back_exactly_what_was_written(truth: Truth) -> None:
             assert found.n_excluded() == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(truth=TRUTHS)
 def test_a_distance_is_negated_and_its_thresholds_map_back(truth: Truth) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def test_a_distance_is_negated_and_its_thresholds_map_back(truth: Truth) -> None
             assert sorted(map(found.in_file_units, found.impostor)) == sorted(truth.impostor)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n=st.integers(1, 30), at=st.integers(0, 29), blanks=st.integers(0, 3), junk=st.sampled_from(["a b x", "a b x y"])
 )

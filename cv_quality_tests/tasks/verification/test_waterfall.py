@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_quality.error_analysis.slices import Predicate, Slice
@@ -25,7 +25,6 @@ def table(attempts: Attempts) -> pl.DataFrame:
     return pl.DataFrame(attempts, schema=schema, orient="row")
 
 
-@settings(deadline=None)
 @given(ATTEMPTS)
 def test_the_stages_other_than_accepted_add_up_to_the_false_rejects(attempts: Attempts) -> None:
     rows = waterfall(table(attempts), [DARK, GLASSES])
