@@ -28,7 +28,7 @@ MAX_HEADER_READS = 2**12
 MAX_READS = 2**18
 """Decoding reads 64 KiB or a PNG chunk at a time, in up to three reads."""
 
-_SIGNATURES: tuple[tuple[bytes, ImageFormat], ...] = (
+SIGNATURES: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     *((b"P%d" % kind, "PPM") for kind in range(1, 7)),
@@ -122,7 +122,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.ImageFile]:
-    format_ = next((format_ for signature, format_ in _SIGNATURES if data.startswith(signature)), None)
+    format_ = next((format_ for signature, format_ in SIGNATURES if data.startswith(signature)), None)
     if format_ is None:
         raise FrameError(
             f"expected a PNG, JPEG, PPM, GIF or BMP image, found bytes that start with {data[:8]!r}",

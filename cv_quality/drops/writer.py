@@ -154,7 +154,7 @@ class DropWriter:
         for name in fields:
             if name not in known:
                 raise SchemaError(f"{kind} event has no field {name!r}: {near(name, known)}")
-        given = {name: _wire(kind, column, fields.get(name)) for name, column in known.items()}
+        given = {name: wire_value(kind, column, fields.get(name)) for name, column in known.items()}
         return {"kind": kind, **{name: value for name, value in given.items() if value is not None}}
 
     def _next_path(self, content: str, suffix: str) -> Path:
@@ -243,7 +243,17 @@ class _FramesFile:
         self._tar.close()
 
 
-def _wire(kind: str, column: Column, value: Scalar) -> Scalar:
+def wire_value(kind: str, column: Column, value: Scalar) -> Scalar:
+    """Check a field's value against its declaration, and write it as events have it.
+
+    Args:
+        kind: of the event, for errors.
+        column: what is declared.
+        value: given.
+
+    Raises:
+        SchemaError: it is of another type, or not in the range, the levels or the form that are declared.
+    """
     if value is None:
         if not column.nullable:
             raise SchemaError(f"{kind} event: expected field {column.name!r} ({column.meaning}), found none")

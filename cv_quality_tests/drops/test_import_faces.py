@@ -1,15 +1,24 @@
 """Foreign folders of faces become drops that are taken in without a loss."""
 
+import io
+import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from cv_quality.drops.importers.faces import import_faces
+from cv_quality.drops.frames import FrameReader
+from cv_quality.drops.images import decode_image
+from cv_quality.drops.importers.faces import import_faces, read_faces, write_faces
+from cv_quality.drops.importers.folders import list_pictures
+from cv_quality.drops.importers.pictures import orientation, upright
 from cv_quality.drops.ingest import ingest_drop
-from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_PARSE, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
+from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.drops.validation import validate_drop
-from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
 from cv_quality.tasks.verification.modalities.face import FACE
@@ -27,6 +36,18 @@ def write(folder: Path, *names: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(png())
     return folder
+
+
+def noise(side: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def encoded(format_: str, pixels: NDArray[np.uint8], *, orientation: int | None = None) -> bytes:
+    file, exif = io.BytesIO(), Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(pixels).save(file, format_, exif=exif)
+    return file.getvalue()
 
 
 def taken_in(landing: Store, lake: Lake, drop_id: str) -> TableKey:
@@ -62,30 +83,66 @@ def test_file_names_give_person_and_condition(tmp_path: Path, landing: Store, la
     assert attempts["eyewear"].to_list() == ["glasses", "none", None, "sunglasses"]
 
 
-def test_a_damaged_image_is_accounted_for_when_the_drop_is_taken_in(tmp_path: Path, landing: Store, lake: Lake) -> None:
-    folder = write(tmp_path / "faces", "s1/1.png", "s1/2.png")
-    (folder / "s1/2.png").write_bytes(png()[:30])
-    drop_id = import_faces(folder, landing=landing, modality=FACE, build_id="b")
-    ingest_drop(landing=landing, lake=lake, drop_id=drop_id, modalities=MODALITIES)
-    rejected = validate_drop(landing=landing, lake=lake, drop_id=drop_id, schema=FACES).rejected
-    assert lake.read(QUARANTINE_PARSE, TableKey(drop=drop_id))["reason"].to_list() == ["corrupt_image"]
-    assert rejected["attempt"] == rejected["enrol"] == {"missing_frame": 1}
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        ((), "expected face images, found none"),
-        (("s1/1.png", "loose.png"), "found 'loose.png' outside"),
-        (("s 1/1.png",), "rename the folder or file"),
-    ],
-)
-def test_a_folder_of_another_shape_is_refused(
-    tmp_path: Path, landing: Store, names: tuple[str, ...], words: str
+def test_an_image_that_cannot_be_read_is_named_and_no_part_of_the_drop(
+    tmp_path: Path, landing: Store, lake: Lake
 ) -> None:
-    folder = write(tmp_path / "faces", *names)
-    with pytest.raises(DropError, match=words):
-        import_faces(folder, landing=landing, modality=FACE, build_id="b")
+    folder = write(tmp_path / "faces", "s1/1.png", "s1/2.png", "s2/1.png")
+    (folder / "s1/cut.jpg").write_bytes(encoded("JPEG", noise(200))[:-200])
+    (folder / "s1/empty.jpg").write_bytes(b"")
+    (folder / "s2/page.jpg").write_bytes(b"<!DOCTYPE html><title>404</title>")
+    (folder / "s2/phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    faces = read_faces(folder, modality=FACE)
+    key = taken_in(landing, lake, write_faces(faces, landing=landing, modality=FACE, build_id="b"))
+    assert [item.name for item in faces.unusable] == ["s1/cut.jpg", "s1/empty.jpg", "s2/page.jpg", "s2/phone.HEIC"]
+    assert lake.read(VALIDATED_ATTEMPTS, key)["frame"].to_list() == ["s1/1.png", "s1/2.png", "s2/1.png"]
+    listed = (tmp_path / "faces.unusable.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in listed[1:]] == [item.name for item in faces.unusable]
+
+
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, landing: Store, lake: Lake) -> None:
+    folder = write(tmp_path / "faces", "s1/1.png")
+    pixels = noise(40)[:, :24]
+    (folder / "s1/png6.png").write_bytes(encoded("PNG", pixels, orientation=6))
+    (folder / "s1/photo6.jpg").write_bytes(encoded("JPEG", pixels, orientation=6))
+    faces = read_faces(folder, modality=FACE)
+    key = taken_in(landing, lake, write_faces(faces, landing=landing, modality=FACE, build_id="b"))
+    frames = lake.read(FRAME_INDEX, key)
+    names = ["s1/png6.png.upright.png", "s1/photo6.jpg.upright.png"]
+    images = dict(FrameReader(landing, key.drop, frames).read(names))
+    assert (decode_image(images[names[0]]) == np.rot90(pixels, -1)).all()
+    assert decode_image(images[names[1]]).shape == (24, 40, 3)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(value: int) -> None:
+    data = encoded("PNG", noise(40)[:, :24], orientation=value)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert (decode_image(upright(data) if orientation(data) > 1 else data) == expected).all()
+
+
+def test_what_file_systems_leave_is_passed_over_and_counted(tmp_path: Path) -> None:
+    left = (".DS_Store", "@eaDir/ada/1.jpg", "__MACOSX/ada/._1.jpg", "ada/Thumbs.db", "ada/desktop.ini", "ada/._1.jpg")
+    folder = write(tmp_path / "faces", "ada/1.jpg", "bob/1.jpg", *left, "notes.txt")
+    files = list_pictures(folder)
+    assert files.pictures == ("ada/1.jpg", "bob/1.jpg")
+    assert set(files.leftovers) == set(left)
+    assert files.others == ("notes.txt",)
+
+
+def test_people_with_names_of_any_script_get_pseudonyms(tmp_path: Path, landing: Store, lake: Lake) -> None:
+    folder = write(tmp_path / "faces", "José Pérez/1.png", "José Pérez/2.png", "王芳/1.png", "ann/1.png")
+    drops = [
+        write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id=build)
+        for build in ("b1", "b2")
+    ]
+    subjects = [lake.read(VALIDATED_ATTEMPTS, taken_in(landing, lake, drop))["subject_id"].to_list() for drop in drops]
+    key_file = tmp_path / "faces.pseudonyms.json"
+    key = json.loads(key_file.read_bytes())
+    assert subjects[0] == subjects[1]
+    assert Counter(key["people"][subject] for subject in subjects[0]) == {"José Pérez": 2, "王芳": 1, "ann": 1}
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    delivered = b"".join(landing.read_bytes(info.key) for info in landing.list(f"{drops[0]}/"))
+    assert not any(name.encode() in delivered for name in ("José", "王芳", "ann/"))
 
 
 @pytest.mark.parametrize(

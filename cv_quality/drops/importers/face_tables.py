@@ -1,0 +1,176 @@
+"""Reads the table that says more of pictures than their names: conditions, consent, what each is in the protocol.
+
+The table is keyed by path below the folder of pictures. Dialects are the business of `cv_quality.tables`; what is made
+of the columns is told in `cv_quality.drops.importers.declaring`.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from cv_quality.drops.importers.declaring import Values
+from cv_quality.drops.importers.folders import some
+from cv_quality.drops.writer import Scalar
+from cv_quality.errors import TableError, near
+from cv_quality.tables.reading import opened_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Role = Literal["reference", "probe"]
+
+PATH: Final = (
+    "path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "image",
+    "image_path",
+    "picture",
+    "img",
+)
+SUBJECT: Final = ("subject", "subject_id", "person", "person_id", "identity")
+SESSION: Final = ("session", "session_id")
+CONSENT: Final = ("consent", "image_consent", "has_image_consent")
+ROLE: Final = ("role", "protocol")
+YES: Final = frozenset({"yes", "y", "true", "t", "1"})
+NO: Final = frozenset({"no", "n", "false", "f", "0"})
+ROLES: Final[Mapping[str, Role]] = {
+    **dict.fromkeys(("reference", "gallery", "enrol", "enrolment", "enroll", "enrollment", "template"), "reference"),
+    **dict.fromkeys(("probe", "query", "attempt", "test", "verification", "verify"), "probe"),
+}
+_Meaning = TypeVar("_Meaning")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTable:
+    """What a table says, by picture; a picture without a value is not among those of the column.
+
+    Attributes:
+        subjects, sessions: by names of their own.
+        consents: whether reports may show the picture.
+        roles: in the protocol.
+        columns: all others, by the name as written.
+        empty: columns without a value for any picture.
+        absent: paths of the table that are no picture of the folder.
+        n_unlisted: pictures without a row.
+        notes: how the table was read.
+    """
+
+    subjects: Mapping[str, str]
+    sessions: Mapping[str, str]
+    consents: Mapping[str, bool]
+    roles: Mapping[str, Role]
+    columns: Mapping[str, Values]
+    empty: tuple[str, ...]
+    absent: tuple[str, ...]
+    n_unlisted: int
+    notes: tuple[str, ...]
+
+
+def read_face_table(path: Path, *, root: Path, pictures: Sequence[str]) -> FaceTable:
+    """Read a table keyed by the paths of pictures.
+
+    Args:
+        path: the table.
+        root: the folder of pictures.
+        pictures: their paths below it.
+
+    Raises:
+        TableError: it has no column of paths or none of the pictures, names a picture twice, or says of consent or role
+            what is neither.
+    """
+    with opened_table(path, ids=_written(*PATH, *SUBJECT, *SESSION)) as table:
+        rows = table.rows.collect()
+        notes = table.notes
+    names = {name.strip().lower(): name for name in rows.columns}
+    key = _column(names, PATH, where=path)
+    if key is None:
+        raise TableError(
+            f"{path}: expected a column {PATH[0]!r} with paths below {root}: {near(PATH[0], rows.columns)}"
+        )
+    places = _places([None if cell is None else str(cell) for cell in rows[key]], root=root, pictures=pictures)
+    found = [(number, picture) for number, (_, picture) in enumerate(places) if picture is not None]
+    absent = tuple(written for written, picture in places if picture is None)
+    _require_once([picture for _, picture in found], absent=absent, where=path)
+    special = {role: _column(names, role, where=path) for role in (SUBJECT, SESSION, CONSENT, ROLE)}
+
+    def values(column: str | None) -> dict[str, Scalar]:
+        return {} if column is None else _values(rows[column], found)
+
+    columns = {name: values(name) for name in rows.columns if name not in {key, *special.values()}}
+    return FaceTable(
+        subjects=_texts(values(special[SUBJECT])),
+        sessions=_texts(values(special[SESSION])),
+        consents=_meant(values(special[CONSENT]), {**dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}, where=path),
+        roles=_meant(values(special[ROLE]), ROLES, where=path),
+        columns={name: column for name, column in columns.items() if column},
+        empty=tuple(name for name, column in columns.items() if not column),
+        absent=absent,
+        n_unlisted=len(pictures) - len(found),
+        notes=notes,
+    )
+
+
+def _written(*names: str) -> tuple[str, ...]:
+    """The ways in which people write the name of a column."""
+    return tuple({form for name in names for form in (name, name.upper(), name.title(), name.capitalize())})
+
+
+def _column(names: Mapping[str, str], known: Collection[str], *, where: Path) -> str | None:
+    found = [names[name] for name in known if name in names]
+    if len(found) > 1:
+        raise TableError(f"{where}: expected one of the columns {' and '.join(map(repr, found))}: leave the others out")
+    return found[0] if found else None
+
+
+def _places(cells: Sequence[str | None], *, root: Path, pictures: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Each path as written, with the picture that it names."""
+    known = {unicodedata.normalize("NFC", name): name for name in pictures}
+    starts = (f"{root.resolve().as_posix()}/", f"{root.as_posix()}/", f"{root.resolve().name}/")
+    places: list[tuple[str, str | None]] = []
+    for cell in cells:
+        text = unicodedata.normalize("NFC", cell or "").replace("\\", "/").removeprefix("./")
+        forms = [text, *(text.removeprefix(start) for start in starts)]
+        places.append((cell or "", next((known[form] for form in forms if form in known), None)))
+    return places
+
+
+def _require_once(pictures: Sequence[str], *, absent: Sequence[str], where: Path) -> None:
+    if not pictures:
+        raise TableError(
+            f"{where}: expected paths of pictures below the folder, found none among {len(absent):,} rows, such as "
+            f"{some([repr(name) for name in absent])}"
+        )
+    picture, n_rows = Counter(pictures).most_common(1)[0]
+    if n_rows > 1:
+        raise TableError(f"{where}: expected one row a picture, found {n_rows} of {picture!r}; leave one of them")
+
+
+def _values(column: "pl.Series", found: Sequence[tuple[int, str]]) -> dict[str, Scalar]:
+    cells = column.to_list()
+    known = ((picture, cells[number]) for number, picture in found)
+    return {
+        picture: cell if isinstance(cell, bool | int | float) else str(cell)
+        for picture, cell in known
+        if cell is not None
+    }
+
+
+def _texts(values: Mapping[str, Scalar]) -> dict[str, str]:
+    return {picture: unicodedata.normalize("NFC", str(value)) for picture, value in values.items()}
+
+
+def _meant(values: Mapping[str, Scalar], words: Mapping[str, _Meaning], *, where: Path) -> dict[str, _Meaning]:
+    found: dict[str, _Meaning] = {}
+    for picture, value in values.items():
+        word = str(value).strip().lower()
+        if word not in words:
+            raise TableError(f"{where}: {picture}: expected one of {', '.join(words)}, found {str(value)!r}")
+        found[picture] = words[word]
+    return found

@@ -1,0 +1,99 @@
+"""Lists a folder of pictures as people leave it: what is a picture, and what file systems and authors put beside.
+
+Names and first bytes decide; whether a picture can be read is found in `cv_quality.drops.importers.pictures`.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cv_quality.drops.images import SIGNATURES
+
+PICTURE_SUFFIXES: Final = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
+    | {".avif", ".dng", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"}
+)
+"""Of pictures, also of those that no drop takes: such a file is listed, never passed over."""
+_LEFTOVER_FOLDER = re.compile(
+    r"\..*|@eaDir|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information|lost\+found", re.IGNORECASE
+)
+_LEFTOVER = re.compile(r"\..*|(eh)?thumbs(_vista)?\.db|desktop\.ini|Icon\r|picasa\.ini|~\$.*", re.IGNORECASE)
+_DOCUMENT = re.compile(r"readme.*|.*\.(csv|docx?|html?|json|log|md|pdf|rtf|tsv|txt|xlsx?|xml|ya?ml)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFolder:
+    """The files of a folder, as paths relative to it with "/" between, in natural order.
+
+    Attributes:
+        pictures: by name or first bytes.
+        leftovers: of file systems and file managers.
+        others: documents and whatever else is no picture.
+    """
+
+    root: Path
+    pictures: tuple[str, ...]
+    leftovers: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def list_pictures(root: Path) -> PictureFolder:
+    """List the files below a folder, links to folders not followed."""
+    pictures: list[str] = []
+    leftovers: list[str] = []
+    others: list[str] = []
+    for name in sorted(_files(root), key=natural):
+        *folders, file = name.split("/")
+        if _LEFTOVER.fullmatch(file) or any(_LEFTOVER_FOLDER.fullmatch(folder) for folder in folders):
+            leftovers.append(name)
+        elif not _DOCUMENT.fullmatch(file) and _is_picture(root / name):
+            pictures.append(name)
+        else:
+            others.append(name)
+    return PictureFolder(root, tuple(pictures), tuple(leftovers), tuple(others))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort `s2/10.pgm` after `s2/9.pgm`."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def stem_of(name: str) -> str:
+    """Take the suffix of a picture off a path; another one is a part of the name.
+
+    >>> stem_of("a/PXL_1.MP.jpg"), stem_of("subject01.glasses")
+    ('a/PXL_1.MP', 'subject01.glasses')
+    """
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in PICTURE_SUFFIXES else name
+
+
+def encodable(name: str) -> str:
+    """Write bytes of a file name that are no UTF-8 as their escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def some(names: Sequence[str], *, most: int = 3) -> str:
+    """Write the first of several names for people."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, _, files in os.walk(root):
+        for file in files:
+            path = Path(folder, file)
+            if path.is_file():
+                yield path.relative_to(root).as_posix()
+
+
+def _is_picture(path: Path) -> bool:
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        start = file.read(8)
+    return start.startswith(tuple(signature for signature, _ in SIGNATURES))
