@@ -1,7 +1,7 @@
 """Turns what names and tables say of pictures into conditions: those of the modality, and declared ones.
 
-A column called as a condition of the modality is that one and must fit it. Any other is declared in the drop with the
-type of its values; a text of few levels declares them.
+A column called as a condition of the modality is that one and must fit it. Any other is declared in the drop: numbers
+as real and texts without levels, so that the next folder for the same build, with other values, declares the same.
 """
 
 import re
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cv_quality.drops.conditions import COUNTED_LEVELS, ConditionType, DeclaredCondition, check_conditions
+from cv_quality.drops.conditions import ConditionType, DeclaredCondition, check_conditions, with_conditions
 from cv_quality.drops.writer import Scalar, wire_value
 from cv_quality.errors import DropError, SchemaError
 from cv_quality.lake.schema import Column
 from cv_quality.modality import Modality
 
-MAX_LEVEL_LENGTH: Final = 80
+MAX_LABEL_LENGTH: Final = 80
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 Values = Mapping[str, Scalar]
@@ -70,12 +70,18 @@ def declare(columns: Mapping[str, Values], *, modality: Modality, where: str) ->
         if name in written:
             raise DropError(f"{where}: columns {written[name]!r} and {label!r} would both be condition {name!r}")
         written[name] = label
+        if not column:
+            continue
         if name in own:
             values[name] = _fitting(own[name], column, where=where)
-        elif column:
+        else:
             declared.append(_declaration(name, label, column))
             values[name] = _of_type(column, declared[-1].type)
     check_conditions(declared, where=where)
+    try:
+        with_conditions(modality, declared)
+    except SchemaError as error:
+        raise DropError(f"{where}: {error}") from error
     return PictureConditions(tuple(declared), values, tuple(_words(name, found) for name, found in values.items()))
 
 
@@ -87,17 +93,9 @@ def _name(label: str, *, number: int) -> str:
 
 def _declaration(name: str, label: str, values: Values) -> DeclaredCondition:
     kinds = {type(value) for value in values.values()}
-    kind: ConditionType = (
-        "flag" if kinds == {bool} else "integer" if kinds == {int} else "real" if kinds <= {int, float} else "text"
-    )
-    shown = " ".join("".join(char if char.isprintable() else " " for char in label).split())[:MAX_LEVEL_LENGTH]
-    levels = sorted({str(value) for value in values.values()}) if kind == "text" else []
-    is_closed = len(levels) <= COUNTED_LEVELS and all(
-        len(level) <= MAX_LEVEL_LENGTH and level.isprintable() for level in levels
-    )
-    return DeclaredCondition(
-        name=name, type=kind, label=shown if shown != name else None, levels=tuple(levels if is_closed else [])
-    )
+    kind: ConditionType = "flag" if kinds == {bool} else "real" if kinds <= {int, float} else "text"
+    shown = " ".join("".join(char if char.isprintable() else " " for char in label).split())[:MAX_LABEL_LENGTH]
+    return DeclaredCondition(name=name, type=kind, label=shown if shown != name else None)
 
 
 def _of_type(values: Values, kind: ConditionType) -> Values:

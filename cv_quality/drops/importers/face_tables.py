@@ -38,8 +38,8 @@ SUBJECT: Final = ("subject", "subject_id", "person", "person_id", "identity")
 SESSION: Final = ("session", "session_id")
 CONSENT: Final = ("consent", "image_consent", "has_image_consent")
 ROLE: Final = ("role", "protocol")
-YES: Final = frozenset({"yes", "y", "true", "t", "1"})
-NO: Final = frozenset({"no", "n", "false", "f", "0"})
+YES: Final = ("yes", "y", "true", "t", "1")
+NO: Final = ("no", "n", "false", "f", "0")
 ROLES: Final[Mapping[str, Role]] = {
     **dict.fromkeys(("reference", "gallery", "enrol", "enrolment", "enroll", "enrollment", "template"), "reference"),
     **dict.fromkeys(("probe", "query", "attempt", "test", "verification", "verify"), "probe"),

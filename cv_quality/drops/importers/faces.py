@@ -54,7 +54,7 @@ class FaceFolder:
         roles: by image, where names or a table say them of all.
         consents: people whose images may be shown; None where no table says.
         turned: images that EXIF turns.
-        unusable: unreadable images, then paths of the table that are none.
+        unusable: unreadable images, probes of people without a reference, paths of the table that are no image.
         needs_pseudonyms: whether a name is not of the letters of identifiers.
         notes: what else was understood, for people.
     """
@@ -119,20 +119,24 @@ def read_faces(
     said = read_face_table(table, root=files.root, pictures=files.pictures) if table else None
     reading = _who_is_who(files, said, layout=layout, pattern=pattern)
     turned, unreadable = _checked(files, progress)
-    lost = {item.name for item in unreadable}
-    faces = tuple(sorted((face for face in reading.faces if face.name not in lost), key=lambda face: face.subject))
+    where = f"{table or files.root}"
+    faces = _without(reading.faces, unreadable)
+    roles = _roles(faces, said, where=where)
+    unreferenced = _unreferenced(faces, roles)
+    unusable = [*unreadable, *unreferenced]
+    faces = _without(faces, unreferenced)
     if not faces:
-        raise DropError(f"{files.root}: none of {len(lost):,} images can be read: {_shown(unreadable)}")
+        raise DropError(f"{files.root}: none of {len(unusable):,} images can be used: {_shown(unusable)}")
     absent = [Unusable(name, NO_PICTURE, "the table has a row, the folder no picture") for name in _absent(said)]
     return FaceFolder(
         folder=files,
         faces=faces,
         layout=reading.words,
-        conditions=_conditions(faces, said, modality=modality, where=f"{table or files.root}"),
-        roles=_roles(faces, said, where=f"{table or files.root}"),
+        conditions=_conditions(faces, said, modality=modality, where=where),
+        roles={face.name: roles[face.name] for face in faces} if roles else {},
         consents=_consents(faces, said),
         turned=frozenset(turned),
-        unusable=(*unreadable, *absent),
+        unusable=(*unusable, *absent),
         needs_pseudonyms=any(
             len(face.subject) > MAX_NAME_LENGTH or not re.fullmatch(IDENTIFIER, face.subject) for face in faces
         ),
@@ -264,6 +268,12 @@ def _who_is_who(files: PictureFolder, table: FaceTable | None, *, layout: Layout
     )
 
 
+def _without(faces: Sequence[NamedFace], unusable: Sequence[Unusable]) -> tuple[NamedFace, ...]:
+    """The other images, by person."""
+    lost = {item.name for item in unusable}
+    return tuple(sorted((face for face in faces if face.name not in lost), key=lambda face: face.subject))
+
+
 def _checked(files: PictureFolder, progress: Callable[[int, int], None] | None) -> tuple[list[str], list[Unusable]]:
     """The images that must be turned, and those that cannot be read."""
     turned: list[str] = []
@@ -320,14 +330,17 @@ def _roles(faces: Sequence[NamedFace], table: FaceTable | None, *, where: str) -
             f"{where}: expected every image to be reference or probe, found {len(without):,} that are neither: "
             f"{some(without)}; complete the column, or take those images out of the folder"
         )
-    referenced = {face.subject for face in faces if roles[face.name] == "reference"}
-    lacking = sorted({face.subject for face in faces} - referenced)
-    if lacking:
-        raise DropError(
-            f"{where}: expected a reference of every person, found {len(lacking):,} people with probes only: "
-            f"{some(lacking)}"
-        )
     return roles
+
+
+def _unreferenced(faces: Sequence[NamedFace], roles: Mapping[str, Role]) -> list[Unusable]:
+    """The probes of people of whom no reference can be read."""
+    referenced = {face.subject for face in faces if not roles or roles[face.name] == "reference"}
+    return [
+        Unusable(face.name, "no_reference", f"a probe of {face.subject}, of whom there is no reference")
+        for face in faces
+        if face.subject not in referenced
+    ]
 
 
 def _consents(faces: Sequence[NamedFace], table: FaceTable | None) -> frozenset[str] | None:
@@ -346,7 +359,9 @@ def _notes(reading: LayoutReading, faces: Sequence[NamedFace], table: FaceTable 
         notes.append(f"columns without a value passed over: {some(table.empty, most=8)}")
     lost = sorted({face.subject for face in reading.faces} - {face.subject for face in faces})
     if lost:
-        notes.append(f"{len(lost):,} people left out, as none of their images can be read: {some(lost)}")
+        notes.append(
+            f"{len(lost):,} people left out, as no image of theirs, or no reference, can be read: {some(lost)}"
+        )
     folders = Counter(
         unicodedata.normalize("NFC", folder) for folder in {face.name.rpartition("/")[0] for face in reading.faces}
     )
