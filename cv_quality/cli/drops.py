@@ -9,7 +9,7 @@ from cv_quality.cli.common import JSON, open_deployment, print_document, print_r
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
-    from cv_quality.drops.importers.faces import FaceFolder
+    from cv_quality.drops.importers.face_folders import FaceFolder
     from cv_quality.drops.importers.layouts import Layout
     from cv_quality.drops.manifest import Protocol
     from cv_quality.workspace import Workspace
@@ -116,7 +116,8 @@ def faces(
     as_json: bool,
 ) -> None:
     """Turn a FOLDER of face images into a drop; what was understood is said before anything is written."""
-    from cv_quality.drops.importers.faces import read_faces, write_faces
+    from cv_quality.drops.importers.face_folders import read_faces
+    from cv_quality.drops.importers.faces import write_faces
 
     if pattern is not None and layout != "auto":
         raise click.UsageError("--pattern takes the place of --layout: give one of them")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cv_quality.drops.conditions import with_conditions
-from cv_quality.drops.importers.faces import FaceFolder, read_faces, write_faces
+from cv_quality.drops.importers.face_folders import FaceFolder, read_faces
+from cv_quality.drops.importers.faces import write_faces
 from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import SUBJECTS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS

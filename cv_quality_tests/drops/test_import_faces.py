@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cv_quality.cli import main
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
-from cv_quality.drops.importers.faces import import_faces, read_faces, write_faces
+from cv_quality.drops.importers.face_folders import read_faces
+from cv_quality.drops.importers.faces import write_faces
 from cv_quality.drops.importers.folders import list_pictures
 from cv_quality.drops.importers.pictures import orientation, upright
 from cv_quality.drops.ingest import ingest_drop
@@ -56,10 +59,50 @@ def taken_in(landing: Store, lake: Lake, drop_id: str) -> TableKey:
     return TableKey(drop=drop_id)
 
 
+def imported(tmp_path: Path, *arguments: str) -> Result:
+    command = ["import", "faces", str(tmp_path / "faces"), "--build", "face-1.0", *arguments]
+    return CliRunner(env={"CVQ_HOME": str(tmp_path / "home")}).invoke(main, command)
+
+
+def test_the_command_says_what_it_understood_and_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    folder = write(tmp_path / "faces", "ann lee/1/1.100.png", "ann lee/2/2.100.png", "bo/1/1.7.png", "bo/Thumbs.db")
+    (folder / "bo/1/1.8.png").write_bytes(b"")
+    said = imported(tmp_path, "--dry-run")
+    assert "2 people, 3 images, 3 sessions: a folder a person, with folders of sessions or videos in it" in said.stdout
+    assert "passed over: 1 leftover of file systems, bo/Thumbs.db" in said.stdout
+    assert "bo/1/1.8.png: corrupt_image, the file is empty" in said.stdout
+    assert "people get pseudonyms" in said.stdout
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["faces"]
+    assert not list((tmp_path / "home").rglob("manifest.json"))
+
+
+def test_the_command_gives_one_json_document_of_what_it_imported(tmp_path: Path) -> None:
+    write(tmp_path / "faces", "ann_dark_1.png", "ann_lit_2.png", "bo_dark_1.png")
+    document = json.loads(imported(tmp_path, "--pattern", "{subject}_{light}_{n}", "--json").stdout)
+    assert document == [
+        {
+            "drop": "2000-01-01_face-1.0_faces",
+            "layout": "names of the form {subject}_{light}_{n}",
+            "people": 2,
+            "images": 3,
+            "sessions": 0,
+            "conditions": ["light"],
+            "leftovers": 0,
+            "others": [],
+            "unusable": [],
+        }
+    ]
+    assert list((tmp_path / "home").rglob("2000-01-01_face-1.0_faces/manifest.json"))
+
+
 def test_a_folder_per_person_pairs_all_images(tmp_path: Path, landing: Store, lake: Lake) -> None:
     folder = write(tmp_path / "faces", "s1/1.png", "s1/2.png", "s1/10.png", "s2/1.png")
     (folder / "README").write_text("about")
-    key = taken_in(landing, lake, import_faces(folder, landing=landing, modality=FACE, build_id="face-1.0"))
+    key = taken_in(
+        landing,
+        lake,
+        write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id="face-1.0"),
+    )
     attempts = lake.read(VALIDATED_ATTEMPTS, key)
     assert attempts["frame"].to_list() == ["s1/1.png", "s1/2.png", "s1/10.png", "s2/1.png"]
     assert attempts["subject_id"].to_list() == ["s1", "s1", "s1", "s2"]
@@ -69,7 +112,14 @@ def test_a_folder_per_person_pairs_all_images(tmp_path: Path, landing: Store, la
 
 def test_the_first_images_of_a_person_make_the_reference(tmp_path: Path, landing: Store, lake: Lake) -> None:
     folder = write(tmp_path / "faces", "s1/1.png", "s1/2.png", "s1/3.png", "s2/1.png")
-    drop_id = import_faces(folder, landing=landing, modality=FACE, build_id="b", protocol="enrolled", enrol_first_n=2)
+    drop_id = write_faces(
+        read_faces(folder, modality=FACE),
+        landing=landing,
+        modality=FACE,
+        build_id="b",
+        protocol="enrolled",
+        enrol_first_n=2,
+    )
     key = taken_in(landing, lake, drop_id)
     assert lake.read(VALIDATED_ENROLS, key)["frame"].to_list() == ["s1/1.png", "s1/2.png", "s2/1.png"]
     assert lake.read(VALIDATED_ATTEMPTS, key)["reference_id"].to_list() == ["reference-s1"]
@@ -77,7 +127,9 @@ def test_the_first_images_of_a_person_make_the_reference(tmp_path: Path, landing
 
 def test_file_names_give_person_and_condition(tmp_path: Path, landing: Store, lake: Lake) -> None:
     folder = write(tmp_path / "faces", "p1.glasses.png", "p1.noglasses.gif", "p2.sad", "p2.sunglasses")
-    key = taken_in(landing, lake, import_faces(folder, landing=landing, modality=FACE, build_id="b"))
+    key = taken_in(
+        landing, lake, write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id="b")
+    )
     attempts = lake.read(VALIDATED_ATTEMPTS, key)
     assert attempts["condition_label"].to_list() == ["glasses", "noglasses", "sad", "sunglasses"]
     assert attempts["eyewear"].to_list() == ["glasses", "none", None, "sunglasses"]
@@ -153,7 +205,7 @@ def test_public_face_data_is_taken_in_whole(
     shared_data: Callable[[str], Path], landing: Store, lake: Lake, archive: str, people: int, images: int
 ) -> None:
     folder = shared_data(archive)
-    drop_id = import_faces(folder, landing=landing, modality=FACE, build_id="face-1.0")
+    drop_id = write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id="face-1.0")
     key = taken_in(landing, lake, drop_id)
     attempts = lake.read(VALIDATED_ATTEMPTS, key)
     assert (attempts["subject_id"].n_unique(), attempts.height) == (people, images)
