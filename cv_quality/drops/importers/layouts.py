@@ -170,7 +170,13 @@ def _proven_of_nested(names: Sequence[str], folders: Sequence[Sequence[str]]) ->
     if is_own and not is_first and not recurring:
         return "folders"
     recur = f"; {some(recurring)} recur{'s' if len(recurring) == 1 else ''} under several" if recurring else ""
-    raise DropError(_choice(f"folders lie in folders{recur}", names, [SESSIONS, SOME_SESSIONS, OWN_FOLDER, WHOLE_PATH]))
+    raise DropError(
+        _choice(
+            f"folders lie in folders{recur}",
+            names,
+            [SESSIONS, SOME_SESSIONS, "{_}/{subject}/{file}", OWN_FOLDER, WHOLE_PATH],
+        )
+    )
 
 
 def _names_persons(folders: set[str]) -> bool:
