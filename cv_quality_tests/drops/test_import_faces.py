@@ -143,9 +143,18 @@ def test_an_image_that_cannot_be_read_is_named_and_no_part_of_the_drop(
     (folder / "s1/empty.jpg").write_bytes(b"")
     (folder / "s2/page.jpg").write_bytes(b"<!DOCTYPE html><title>404</title>")
     (folder / "s2/phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (folder / "s2/phone.webp").write_bytes(encoded("WEBP", noise(20)))
     faces = read_faces(folder, modality=FACE)
     key = taken_in(landing, lake, write_faces(faces, landing=landing, modality=FACE, build_id="b"))
-    assert [item.name for item in faces.unusable] == ["s1/cut.jpg", "s1/empty.jpg", "s2/page.jpg", "s2/phone.HEIC"]
+    expected = {
+        "s1/cut.jpg": "cannot be decoded",
+        "s1/empty.jpg": "the file is empty",
+        "s2/page.jpg": "a web page, saved in place of the picture",
+        "s2/phone.HEIC": "a HEIC, AVIF or video file: convert it",
+        "s2/phone.webp": "a WebP image: convert it",
+    }
+    assert [item.name for item in faces.unusable] == list(expected)
+    assert all(expected[item.name] in item.detail for item in faces.unusable)
     assert lake.read(VALIDATED_ATTEMPTS, key)["frame"].to_list() == ["s1/1.png", "s1/2.png", "s2/1.png"]
     listed = (tmp_path / "faces.unusable.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in listed[1:]] == [item.name for item in faces.unusable]
@@ -157,10 +166,10 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, landing: Store,
     (folder / "s1/png6.png").write_bytes(encoded("PNG", pixels, orientation=6))
     (folder / "s1/photo6.jpg").write_bytes(encoded("JPEG", pixels, orientation=6))
     faces = read_faces(folder, modality=FACE)
-    key = taken_in(landing, lake, write_faces(faces, landing=landing, modality=FACE, build_id="b"))
-    frames = lake.read(FRAME_INDEX, key)
+    drop = write_faces(faces, landing=landing, modality=FACE, build_id="b")
+    frames = lake.read(FRAME_INDEX, taken_in(landing, lake, drop))
     names = ["s1/png6.png.upright.png", "s1/photo6.jpg.upright.png"]
-    images = dict(FrameReader(landing, key.drop, frames).read(names))
+    images = dict(FrameReader(landing, drop, frames).read(names))
     assert (decode_image(images[names[0]]) == np.rot90(pixels, -1)).all()
     assert decode_image(images[names[1]]).shape == (24, 40, 3)
 

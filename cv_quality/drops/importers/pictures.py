@@ -16,6 +16,7 @@ from cv_quality.errors import FrameError
 ORIENTATION_TAG: Final = 0x0112
 MAX_EXIF_ENTRIES: Final = 1_000
 _EXIF = b"Exif\0\0"
+_TIFF = (b"II*\0", b"MM\0*")
 _TURNS: Final = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 """By orientation: quarter turns against the clock, then whether left and right are exchanged."""
 
@@ -32,12 +33,19 @@ def check_picture(path: Path) -> bool:
     if not size:
         raise FrameError("the file is empty", reason="corrupt_image")
     data = path.read_bytes()
-    if data[4:8] == b"ftyp":
-        raise FrameError("a HEIC, AVIF or video file: convert it to JPEG or PNG", reason="unsupported_format")
-    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise FrameError("a web page, saved in place of the picture", reason="unsupported_format")
+    if found := _foreign(data):
+        raise FrameError(found, reason="unsupported_format")
     decode_image(data)
     return orientation(data) in _TURNS
+
+
+def _foreign(data: bytes) -> str | None:
+    """What people often have in place of a picture that drops take."""
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page, saved in place of the picture"
+    names = {b"ftyp": "a HEIC, AVIF or video file", b"WEBP": "a WebP image"}
+    found = names.get(data[4:8]) or names.get(data[8:12]) or ("a TIFF image" if data[:4] in _TIFF else None)
+    return f"{found}: convert it to JPEG or PNG" if found else None
 
 
 def upright(data: bytes) -> bytes:
