@@ -96,7 +96,12 @@ def import_() -> None:
 @click.option(
     "--pseudonyms",
     is_flag=True,
-    help="Replace names by pseudonyms, also those that would do as ids; the key is kept beside FOLDER.",
+    help="Replace names by pseudonyms, also those that would do as ids.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Folder for the key of pseudonyms and the list of images not taken; by default beside FOLDER.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what was understood and write nothing.")
 @JSON
@@ -112,6 +117,7 @@ def faces(
     enrol_first: int,
     consent: bool,
     pseudonyms: bool,
+    keep: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -132,6 +138,7 @@ def faces(
             layout=layout,
             pattern=pattern,
             table=table,
+            kept=keep,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     say("\n".join(faces_understood(found, has_pseudonyms=pseudonyms)), err=as_json)

@@ -76,6 +76,15 @@ def test_the_command_says_what_it_understood_and_a_dry_run_writes_nothing(tmp_pa
     assert not list((tmp_path / "home").rglob("manifest.json"))
 
 
+def test_key_and_list_are_kept_where_the_command_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "faces", "ann lee/1.png", "bo/1.png")
+    (folder / "bo/2.png").write_bytes(b"")
+    (tmp_path / "mine").mkdir()
+    imported(tmp_path, "--keep", str(tmp_path / "mine"))
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"faces.pseudonyms.json", "faces.unusable.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"faces", "home", "mine"}
+
+
 def test_the_command_gives_one_json_document_of_what_it_imported(tmp_path: Path) -> None:
     write(tmp_path / "faces", "ann_dark_1.png", "ann_lit_2.png", "bo_dark_1.png")
     document = json.loads(imported(tmp_path, "--pattern", "{subject}_{light}_{n}", "--json").stdout)

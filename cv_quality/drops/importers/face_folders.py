@@ -48,6 +48,7 @@ class FaceFolder:
         unusable: unreadable images, probes of people without a reference, paths of the table that are no image.
         needs_pseudonyms: whether a name is not of the letters of identifiers.
         notes: what else was understood, for people.
+        kept: the folder of what stays with whoever imports.
     """
 
     folder: PictureFolder
@@ -60,6 +61,7 @@ class FaceFolder:
     unusable: tuple[Unusable, ...]
     needs_pseudonyms: bool
     notes: tuple[str, ...]
+    kept: Path
 
     @property
     def n_people(self) -> int:
@@ -72,13 +74,13 @@ class FaceFolder:
 
     @property
     def key_file(self) -> Path:
-        """Where the names behind pseudonyms are kept: beside the folder."""
-        return _beside(self.folder.root, "pseudonyms.json")
+        """Where the names behind pseudonyms are kept."""
+        return self.kept / f"{self.folder.root.resolve().name}.pseudonyms.json"
 
     @property
     def unusable_file(self) -> Path:
-        """Where what the drop goes without is listed: beside the folder."""
-        return _beside(self.folder.root, "unusable.csv")
+        """Where what the drop goes without is listed."""
+        return self.kept / f"{self.folder.root.resolve().name}.unusable.csv"
 
 
 def read_faces(
@@ -88,6 +90,7 @@ def read_faces(
     layout: Layout = "auto",
     pattern: str | None = None,
     table: Path | None = None,
+    kept: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceFolder:
     """Understand a folder of face images, and decode every image once; nothing is written.
@@ -97,6 +100,7 @@ def read_faces(
         modality: that of faces, whose conditions names and tables may state.
         layout, pattern: as of `read_layout`.
         table: keyed by path, as of `read_face_table`; its subjects are taken in place of a layout.
+        kept: where files for whoever imports are to be written; by default beside the folder.
         progress: called with the images done and the images in all.
 
     Raises:
@@ -132,12 +136,8 @@ def read_faces(
             len(face.subject) > MAX_NAME_LENGTH or not re.fullmatch(IDENTIFIER, face.subject) for face in faces
         ),
         notes=_notes(reading, faces, said),
+        kept=kept or files.root.resolve().parent,
     )
-
-
-def _beside(root: Path, ending: str) -> Path:
-    folder = root.resolve()
-    return folder.parent / f"{folder.name}.{ending}"
 
 
 def _who_is_who(files: PictureFolder, table: FaceTable | None, *, layout: Layout, pattern: str | None) -> LayoutReading:

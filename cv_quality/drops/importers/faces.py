@@ -85,13 +85,11 @@ def write_faces(
             drop.add_frame(sample.frame, upright(data) if sample.face.name in faces.turned else data)
             if sample.position == 0:
                 consents = has_image_consent if faces.consents is None else sample.face.subject in faces.consents
-                _add_subject(drop, sample, number=number, occurred_at=UNKNOWN_DATE, has_image_consent=consents)
+                _add_subject(drop, sample, number=number, has_image_consent=consents)
         for number, sample in enumerate(samples):
             role: Role = "reference" if sample.position < enrol_first_n else "probe"
             given = None if is_paired else faces.roles.get(sample.face.name, role)
-            _add_sample(
-                drop, sample, number=number, role=given, occurred_at=UNKNOWN_DATE + timedelta(milliseconds=number)
-            )
+            _add_sample(drop, sample, number=number, role=given)
     return name
 
 
@@ -161,22 +159,20 @@ def _plain(name: str, number: int) -> str:
     return name if is_safe_member(f"{name}.upright.png") else f"image-{number:06d}"
 
 
-def _add_subject(
-    drop: DropWriter, sample: _Sample, *, number: int, occurred_at: datetime, has_image_consent: bool
-) -> None:
+def _add_subject(drop: DropWriter, sample: _Sample, *, number: int, has_image_consent: bool) -> None:
     drop.add_event(
         "subject",
         event_id=f"subject-{number:06d}",
-        occurred_at=occurred_at,
+        occurred_at=UNKNOWN_DATE,
         subject_id=sample.subject_id,
         has_image_consent=has_image_consent,
     )
 
 
-def _add_sample(drop: DropWriter, sample: _Sample, *, number: int, role: Role | None, occurred_at: datetime) -> None:
+def _add_sample(drop: DropWriter, sample: _Sample, *, number: int, role: Role | None) -> None:
     """Without a role an image is an enrolment and an attempt, under a reference of its own."""
     fields: dict[str, Scalar] = {
-        "occurred_at": occurred_at,
+        "occurred_at": UNKNOWN_DATE + timedelta(milliseconds=number),
         "subject_id": sample.subject_id,
         "device_id": DEVICE,
         "session_id": sample.session_id,

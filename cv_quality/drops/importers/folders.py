@@ -94,6 +94,9 @@ def _files(root: Path) -> Iterator[str]:
 def _is_picture(path: Path) -> bool:
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return True
-    with path.open("rb") as file:
-        start = file.read(8)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return True  # told as an image that cannot be read
     return start.startswith(tuple(signature for signature, _ in SIGNATURES))
