@@ -59,13 +59,12 @@ def write_faces(
 
     Raises:
         DropError: a manifest or key file cannot be.
-        StoreError: the drop, or a file beside the folder, cannot be written.
+        StoreError: something cannot be written.
     """
     place = re.sub(NOT_IN_IDENTIFIER, "-", site) or "import"
     name = drop_id or f"{UNKNOWN_DATE:%Y-%m-%d}_{build_id}_{place}"
     samples = _samples(faces, drop_id=name, has_pseudonyms=has_pseudonyms or faces.needs_pseudonyms)
-    if faces.unusable:
-        _write_unusable(faces)
+    _write_unusable(faces)
     is_paired = protocol == "all_pairs" and not faces.roles
     writer = DropWriter(
         landing,
@@ -88,8 +87,8 @@ def write_faces(
                 _add_subject(drop, sample, number=number, has_image_consent=consents)
         for number, sample in enumerate(samples):
             role: Role = "reference" if sample.position < enrol_first_n else "probe"
-            given = None if is_paired else faces.roles.get(sample.face.name, role)
-            _add_sample(drop, sample, number=number, role=given)
+            role = faces.roles.get(sample.face.name, role)
+            _add_sample(drop, sample, number=number, role=None if is_paired else role)
     return name
 
 
@@ -197,6 +196,8 @@ def _add_sample(drop: DropWriter, sample: _Sample, *, number: int, role: Role | 
 
 
 def _write_unusable(faces: FaceFolder) -> None:
+    if not faces.unusable:
+        return
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "reason", "detail"])
