@@ -1,0 +1,328 @@
+"""Reads foreign logs in batches of rows: JSON lines, delimited text, Parquet, or plain lines, compressed or not.
+
+A batch holds the columns that are asked for, as the log writes them, and the line of every row; what they mean is read
+in `cv_quality.drops.importers.values`.
+"""
+
+import csv
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import numpy as np
+
+from cv_quality.errors import MappingError, TableError, near
+from cv_quality.tables.cells import column_names, write_cells
+from cv_quality.tables.dialect import TextDialect, sniff
+from cv_quality.tables.plain_text import PlainText, plain_text
+from cv_quality.tables.reading import PARQUET_MAGIC
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LINE: Final = "line of the log"
+"""The column of a batch that holds the line, from 1; no column of a log can be mapped under this name."""
+BATCH_ROWS: Final = 100_000
+BLOCK_BYTES: Final = 16 << 20
+MAX_LINE_BYTES: Final = 1 << 20
+_LOOKED_AT: Final = 1_000
+
+Form = Literal["json", "delimited", "parquet", "lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One row that could not be read at all."""
+
+    line: int
+    reason: str
+    detail: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows of a log, with `LINE`, and those that could not be read."""
+
+    rows: "pl.DataFrame"
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log that is open.
+
+    Attributes:
+        path: as it was named.
+        form: how it is written.
+        names: the columns, as far as they can be told beforehand; of JSON those of its first lines.
+        notes: what was understood, for people.
+        text, dialect: the plain text of it, and how its lines are split.
+    """
+
+    path: Path
+    form: Form
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    text: PlainText | None = None
+    dialect: TextDialect | None = None
+    folder: Path | None = None
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Refuse columns that the log does not have; of JSON, whose rows differ, that is told from all rows.
+
+        Raises:
+            MappingError: with the near names.
+        """
+        if self.form == "json":
+            return
+        for name in columns:
+            if name not in self.names:
+                raise MappingError(f"{self.path}: no column {name!r}; {near(name, self.names)}")
+
+    def batches(self, columns: Sequence[str]) -> "Iterator[Batch]":
+        """Read the columns batch by batch; every row that is not blank is in one, or refused."""
+        if self.form == "parquet":
+            yield from _parquet_batches(self.path, columns)
+        elif self.form == "delimited":
+            yield from _delimited_batches(self, columns)
+        else:
+            assert self.text is not None
+            yield from _line_batches(self.text.path, columns if self.form == "json" else None)
+
+
+@contextmanager
+def opened_log(path: Path, *, is_lines: bool = False) -> Iterator[LogFile]:
+    """Open a log, its form told by content, whatever it is called.
+
+    Args:
+        is_lines: the log is plain text, of one column `line`.
+
+    Raises:
+        TableError: no such file, an empty or damaged one, or one without text.
+    """
+    if not path.is_file():
+        raise TableError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
+    with path.open("rb") as file:
+        start = file.read(len(PARQUET_MAGIC))
+    if not start:
+        raise TableError(f"{path}: the file is empty")
+    if start == PARQUET_MAGIC:
+        yield LogFile(path, "parquet", _parquet_names(path))
+        return
+    with tempfile.TemporaryDirectory(prefix="cvq-log-", ignore_cleanup_errors=True) as folder:
+        yield _opened_text(path, Path(folder), is_lines=is_lines)
+
+
+def paths_of(value: object, before: str = "") -> Iterator[tuple[str, object]]:
+    """Name what a JSON object holds by dotted paths."""
+    if not isinstance(value, dict):
+        yield before, value
+        return
+    for key, item in value.items():
+        yield from paths_of(item, f"{before}.{key}" if before else key)
+
+
+def decoded(texts: "pl.Series", columns: Sequence[str]) -> "pl.DataFrame":
+    """Take JSON objects apart into columns of text by dotted paths; what is no object is a null in every one.
+
+    Texts that are no JSON are looked at one by one.
+    """
+    import polars as pl
+
+    try:
+        rows = texts.str.json_decode(_struct_of(columns)).alias("").to_frame()
+        return rows.select(_path(pl.col(""), name).alias(name) for name in columns)
+    except pl.exceptions.PolarsError:
+        found = [dict(paths_of(_json(text))) for text in texts]
+        return pl.DataFrame(
+            {name: pl.Series([_text(row.get(name)) for row in found], dtype=pl.String) for name in columns}
+        )
+
+
+def _opened_text(path: Path, folder: Path, *, is_lines: bool) -> LogFile:
+    text = plain_text(path, folder=folder)
+    with text.path.open("rb") as stream:
+        head = [line.lstrip(b"\xef\xbb\xbf") for line in stream.readlines(BLOCK_BYTES >> 4)[:_LOOKED_AT]]
+    solid = [line for line in head if line.strip()]
+    if not solid:
+        raise TableError(f"{path}: expected a log, found only empty lines")
+    if is_lines:
+        return LogFile(path, "lines", ("line",), text.notes, text)
+    if solid[0].lstrip().startswith(b"{"):
+        found = dict.fromkeys(name for line in solid for name, _ in paths_of(_json(line)) if name)
+        return LogFile(path, "json", tuple(found), text.notes, text)
+    dialect = sniff(text)
+    names = tuple(column_names(path, dialect))
+    return LogFile(path, "delimited", names, (*text.notes, *dialect.notes), text, dialect, folder)
+
+
+def _json(text: str | bytes | None) -> object:
+    try:
+        return msgspec.json.decode(text) if text is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _struct_of(columns: Sequence[str]) -> "pl.Struct":
+    """The type of an object that has something at every path; a path may not go on below another's end."""
+    import polars as pl
+
+    tree: dict[str, list[str]] = {}
+    for name in columns:
+        first, _, rest = name.partition(".")
+        tree.setdefault(first, []).append(rest)
+    return pl.Struct({name: pl.String() if "" in rests else _struct_of(rests) for name, rests in tree.items()})
+
+
+def _path(value: "pl.Expr", name: str) -> "pl.Expr":
+    for part in name.split("."):
+        value = value.struct.field(part)
+    return value
+
+
+def _parquet_names(path: Path) -> tuple[str, ...]:
+    import polars as pl
+
+    try:
+        schema = pl.scan_parquet(path, glob=False).collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{path}: is Parquet, but damaged or cut off ({error}); write it again") from error
+    found: list[str] = []
+    for name, kind in schema.items():
+        found.append(name)
+        inner: list[tuple[str, pl.DataType]] = [(name, kind)]
+        while inner:
+            before, outer = inner.pop()
+            if isinstance(outer, pl.Struct):
+                inner += [(f"{before}.{item.name}", item.dtype) for item in outer.fields]  # type: ignore[misc]
+                found += [f"{before}.{item.name}" for item in outer.fields]
+    return tuple(found)
+
+
+def _parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[Batch]:
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    file, done = pq.ParquetFile(path), 0
+    top = set(file.schema_arrow.names)
+    firsts = list(dict.fromkeys(name if name in top else name.partition(".")[0] for name in columns))
+    for piece in file.iter_batches(batch_size=BATCH_ROWS, columns=firsts):
+        rows = pl.DataFrame(pl.from_arrow(piece))
+        lines = pl.Series(LINE, np.arange(done + 1, done + piece.num_rows + 1))
+        done += piece.num_rows
+        yield Batch(
+            rows.select(
+                (pl.col(name) if name in top else _path(pl.col(name.partition(".")[0]), name.partition(".")[2])).alias(
+                    name
+                )
+                for name in columns
+            ).with_columns(lines)
+        )
+
+
+def _delimited_batches(log: LogFile, columns: Sequence[str]) -> Iterator[Batch]:
+    import polars as pl
+    import pyarrow as pa
+
+    assert log.text is not None and log.dialect is not None and log.folder is not None
+    target = log.folder / "cells.arrow"
+    if not target.exists():
+        write_cells(log.text, target, dialect=log.dialect, names=log.names, texts=log.names)
+    with pa.memory_map(str(target)) as data:
+        reader = pa.ipc.open_file(data)
+        counts = [reader.get_batch(index).num_rows for index in range(reader.num_record_batches)]
+        lines, done = _lines_of(log.text, log.dialect, sum(counts)), 0
+        for index, count in enumerate(counts):
+            rows = pl.DataFrame(pl.from_arrow(reader.get_batch(index).select(list(columns))))
+            numbers = pl.Series(LINE, lines[done : done + count])
+            done += count
+            yield from (Batch(piece) for piece in rows.with_columns(numbers).iter_slices(BATCH_ROWS))
+
+
+def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """The line of every row: counted, where each line is one, and otherwise looked up."""
+    end, n_lines, last = dialect.end.encode(), 0, b""
+    with text.path.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            n_lines, last = n_lines + block.count(end), block[-1:]
+    n_lines += last != end
+    if n_lines - dialect.first_line == n_rows:
+        return np.arange(dialect.first_line + 1, dialect.first_line + 1 + n_rows, dtype=np.int64)
+    found = []
+    newline = None if dialect.end == "\r" else ""
+    with text.path.open(encoding="utf-8-sig", newline=newline) as stream:
+        for _ in range(dialect.first_line):
+            stream.readline()
+        reader, line = csv.reader(stream, delimiter=dialect.separator, quotechar=dialect.quote), dialect.first_line + 1
+        for cells in reader:
+            if any(cells):
+                found.append(line)
+            line = dialect.first_line + reader.line_num + 1
+    return np.array(found + [line] * (n_rows - len(found)), dtype=np.int64)
+
+
+def _line_batches(path: Path, columns: Sequence[str] | None) -> Iterator[Batch]:
+    """Read lines, as JSON objects where columns are asked for."""
+    import polars as pl
+
+    done, carry = 0, b""
+    with path.open("rb") as stream:
+        while True:
+            block = stream.read(BLOCK_BYTES)
+            data, cut, rest = (carry + block).rpartition(b"\n") if block else (carry, b"", b"")
+            carry = rest
+            if block and not cut:
+                continue
+            found = data.decode("utf-8", "replace").removeprefix("\ufeff").split("\n") if data or cut else []
+            lines = pl.DataFrame({"line": found, LINE: np.arange(done + 1, done + len(found) + 1)})
+            done += len(found)
+            lines = lines.with_columns(pl.col("line").str.strip_chars()).filter(pl.col("line") != "")
+            yield _objects(lines, columns) if columns is not None else Batch(lines)
+            if not block:
+                return
+
+
+def _objects(lines: "pl.DataFrame", columns: Sequence[str]) -> Batch:
+    import polars as pl
+
+    texts = lines["line"]
+    is_object = texts.str.starts_with("{") & (texts.str.len_bytes() <= MAX_LINE_BYTES)
+    refused: list[Refused] = []
+    try:
+        rows = texts.filter(is_object).str.json_decode(_struct_of(columns)).alias("").to_frame()
+    except pl.exceptions.PolarsError:
+        is_object &= pl.Series([isinstance(_json(text), dict) for text in texts], dtype=pl.Boolean)
+        rows = None
+    for line, text in lines.filter(~is_object).select(LINE, "line").iter_rows():
+        refused.append(Refused(line, *_why_no_object(text), text))
+    kept = lines.filter(is_object)
+    if rows is None:
+        return Batch(decoded(kept["line"], columns).with_columns(kept[LINE]), refused)
+    values = rows.select(_path(pl.col(""), name).alias(name) for name in columns)
+    return Batch(values.with_columns(kept[LINE]), refused)
+
+
+def _why_no_object(text: str) -> tuple[str, str]:
+    if len(text.encode()) > MAX_LINE_BYTES:
+        return "line_too_long", f"expected at most {MAX_LINE_BYTES:,} bytes"
+    try:
+        found: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return "malformed_json", f"expected a JSON object, found text that is none: {error}"
+    return "malformed_json", f"expected a JSON object, found {type(found).__name__}"
+
+
+def row_text(row: Mapping[str, object]) -> str:
+    """Write a row that is set aside as JSON."""
+    return msgspec.json.encode({name: value for name, value in row.items() if name != LINE}, enc_hook=str).decode()
