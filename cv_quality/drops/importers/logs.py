@@ -1,7 +1,7 @@
 """Turns logs of devices, as a mapping explains them, into a drop: every row is an event of it, or is set aside.
 
-All rows are read and judged before anything is written; those that do not fit are listed beside the drop, with file, line
-and reason. The mapping is read in `mapping`, logs in `sources`, cells in `values`; rows are judged in `judging`.
+All rows are read and judged before anything is written; those that do not fit are listed beside the drop, with file,
+line and reason. Mappings are read in `mapping`, logs in `sources`, cells in `values`; `judging` judges the rows.
 """
 
 import re

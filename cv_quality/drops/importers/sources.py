@@ -6,7 +6,7 @@ in `cv_quality.drops.importers.values`.
 
 import csv
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.errors import MappingError, TableError, near
 from cv_quality.tables.cells import column_names, write_cells
@@ -235,30 +236,41 @@ def _delimited_batches(log: LogFile, columns: Sequence[str]) -> Iterator[Batch]:
     import polars as pl
     import pyarrow as pa
 
-    assert log.text is not None and log.dialect is not None and log.folder is not None
+    assert log.text is not None
+    assert log.dialect is not None
+    assert log.folder is not None
     target = log.folder / "cells.arrow"
     if not target.exists():
         write_cells(log.text, target, dialect=log.dialect, names=log.names, texts=log.names)
-    with pa.memory_map(str(target)) as data:
+    with pa.OSFile(str(target)) as data:
         reader = pa.ipc.open_file(data)
-        counts = [reader.get_batch(index).num_rows for index in range(reader.num_record_batches)]
-        lines, done = _lines_of(log.text, log.dialect, sum(counts)), 0
-        for index, count in enumerate(counts):
-            rows = pl.DataFrame(pl.from_arrow(reader.get_batch(index).select(list(columns))))
-            numbers = pl.Series(LINE, lines[done : done + count])
-            done += count
-            yield from (Batch(piece) for piece in rows.with_columns(numbers).iter_slices(BATCH_ROWS))
+        lines, done = _lines_of(log.text, log.dialect, _count_rows(target)), 0
+        for index in range(reader.num_record_batches):
+            piece = reader.get_batch(index).select(list(columns))
+            numbers = pl.Series(LINE, lines(np.arange(done, done + piece.num_rows)))
+            done += piece.num_rows
+            rows = pl.DataFrame(pl.from_arrow(piece)).with_columns(numbers)
+            yield from (Batch(part) for part in rows.iter_slices(BATCH_ROWS))
 
 
-def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """The line of every row: counted, where each line is one, and otherwise looked up."""
+def _count_rows(cells: Path) -> int:
+    import polars as pl
+
+    return int(pl.scan_ipc(cells).select(pl.len()).collect().item())
+
+
+_Numbers = NDArray[np.int64]
+
+
+def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> Callable[[_Numbers], _Numbers]:
+    """The lines of rows by their numbers from 0: counted, where each line is one, and otherwise looked up."""
     end, n_lines, last = dialect.end.encode(), 0, b""
     with text.path.open("rb") as stream:
         while block := stream.read(BLOCK_BYTES):
             n_lines, last = n_lines + block.count(end), block[-1:]
     n_lines += last != end
     if n_lines - dialect.first_line == n_rows:
-        return np.arange(dialect.first_line + 1, dialect.first_line + 1 + n_rows, dtype=np.int64)
+        return lambda numbers: numbers + dialect.first_line + 1
     found = []
     newline = None if dialect.end == "\r" else ""
     with text.path.open(encoding="utf-8-sig", newline=newline) as stream:
@@ -269,7 +281,8 @@ def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> "np.ndarray
             if any(cells):
                 found.append(line)
             line = dialect.first_line + reader.line_num + 1
-    return np.array(found + [line] * (n_rows - len(found)), dtype=np.int64)
+    lines = np.array(found + [line] * (n_rows - len(found)), dtype=np.int64)
+    return lambda numbers: lines[numbers]
 
 
 def _line_batches(path: Path, columns: Sequence[str] | None) -> Iterator[Batch]:
