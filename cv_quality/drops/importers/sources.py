@@ -298,7 +298,9 @@ def _line_batches(path: Path, columns: Sequence[str] | None) -> Iterator[Batch]:
             if block and not cut:
                 continue
             found = data.decode("utf-8", "replace").removeprefix("\ufeff").split("\n") if data or cut else []
-            lines = pl.DataFrame({"line": found, LINE: np.arange(done + 1, done + len(found) + 1)})
+            lines = pl.DataFrame(
+                {"line": pl.Series(found, dtype=pl.String), LINE: np.arange(done + 1, done + len(found) + 1)}
+            )
             done += len(found)
             lines = lines.with_columns(pl.col("line").str.strip_chars()).filter(pl.col("line") != "")
             yield _objects(lines, columns) if columns is not None else Batch(lines)

@@ -167,7 +167,9 @@ def _iso(text: "pl.Series", rule: FieldRule) -> "tuple[pl.Series, list[Doubt]]":
     rest = text.str.slice(_ISO_SECONDS)
     parts = rest.str.extract_groups(_ISO_END).struct.unnest()
     fraction, offset = parts["1"], parts["2"]
-    is_odd = (text.is_not_null() & (local.is_null() | ~rest.str.contains(_ISO_END))).fill_null(False)
+    is_odd = (
+        text.is_not_null() & (local.is_null() | head.str.ends_with(":60") | ~rest.str.contains(_ISO_END))
+    ).fill_null(False)
     local = local.set(is_odd, None)
     if fraction.null_count() < len(fraction):
         micros = fraction.str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64, strict=False).fill_null(0)
