@@ -92,6 +92,12 @@ def test_the_example_of_the_docs_becomes_a_sound_drop(site: Site) -> None:
     assert first["firmware"] == written[9]
 
 
+def test_the_docs_show_the_example_as_it_is() -> None:
+    page = (EXAMPLES.parent / "logs.md").read_text()
+    assert (EXAMPLES / "attempts.yaml").read_text() in page
+    assert "\n".join((EXAMPLES / "attempts.csv").read_text().splitlines()[:2]) in page
+
+
 @pytest.mark.parametrize(
     ("written", "rule"),
     [
