@@ -163,6 +163,13 @@ def test_rows_keep_their_lines_behind_cells_of_several_lines(site: Site, run: Im
     assert [row["line"] for row in listed(site, run(log))] == [5]
 
 
+def test_lines_with_too_many_cells_are_listed_with_their_line(site: Site, run: Import) -> None:
+    rows = ["at,who,phone", *["2026-09-01T12:30:00Z,p1,d1", "2026-09-01T12:30:00Z,p1,d1,7,8"] * 2]
+    found = run("\n".join(rows).encode())
+    assert (found.written, found.reasons) == (2, {"too_many_cells": 2})
+    assert [row["line"] for row in listed(site, found)] == [3, 5]
+
+
 def test_kinds_from_a_column_refer_to_their_enrolments(site: Site, run: Import) -> None:
     rows = [{**ROW, "what": what} for what in ("ENROL", "VERIFY", "VERIFY", "REBOOT")]
     mapping = HEAD + "kind: {column: what, levels: {ENROL: enrol, VERIFY: attempt}}\n" + FIELDS
@@ -179,6 +186,25 @@ def test_a_message_is_taken_apart_by_a_pattern(site: Site, run: Import) -> None:
     found = run(log, HEAD + message + FIELDS + "  device_score: score\n")
     assert found.reasons == {"no_match": 1}
     assert events(site, found.drop_id)["device_score"].to_list() == [0.75]
+
+
+SYSTEM_LOGS = [
+    b"09-01 14:30:00.250  1234  1300 I FaceAuth: match user=p1 score=0.75\n09-01 14:30:01.000  99  99 D wifi: scan\n",
+    lines(
+        {"timestamp": "2026-09-01 14:30:00.250000+0200", "eventMessage": "match user=p1 score=0.75"},
+        {"timestamp": "2026-09-01 14:30:00.260000+0200", "eventMessage": "wifi scan"},
+    ),
+]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_logs_of_systems_are_read_as_the_docs_say(site: Site, run: Import, number: int) -> None:
+    page = (EXAMPLES.parent / "logs.md").read_text().partition("## Logs of systems")[2]
+    found = run(SYSTEM_LOGS[number], page.split("```yaml\n")[number + 1].partition("```")[0])
+    assert found.reasons == {"no_match": 1}
+    taken = events(site, found.drop_id).row(0, named=True)
+    assert taken["occurred_at"] == datetime(2026, 9, 1, 12, 30, 0, 250_000, tzinfo=UTC)
+    assert taken["device_score"] == 0.75
 
 
 def test_a_message_is_taken_apart_as_json(site: Site, run: Import) -> None:
@@ -230,6 +256,8 @@ def test_what_rows_say_of_subjects_becomes_their_events(site: Site, run: Import)
         (HEAD + FIELDS + "conditions: {note: {column: empty}}\n", "'empty': expected a value in some row"),
         (HEAD + FIELDS.replace("who", "empty"), "none"),
         (HEAD + 'message: {column: who, pattern: "(?P<x>"}\n' + FIELDS, "pattern cannot be read"),
+        (HEAD + "window: {from: 2026-09-01T00:00:00Z}\n" + FIELDS, "expected 'from' and 'until'"),
+        (HEAD + "drop: '{day}'\n" + FIELDS, "{day} is no part of a name"),
         (FIELDS, "expected 'build'"),
         ("[", "not YAML"),
     ],

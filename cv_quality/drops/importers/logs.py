@@ -22,7 +22,7 @@ from cv_quality.drops.importers.spool import DEFINED, EventSpool, window_of
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.drops.writer import DropWriter
-from cv_quality.errors import MappingError, SchemaError
+from cv_quality.errors import MappingError, SchemaError, near
 from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER
 from cv_quality.lake.store import Store
 from cv_quality.modality import Modality
@@ -142,12 +142,10 @@ def _write(
 
 def _drop_id(mapping: LogMapping, since: datetime) -> str:
     parts = {"date": f"{since:%Y-%m-%d}", "build": mapping.build, "site": mapping.site}
-    try:
-        name = re.sub(NOT_IN_IDENTIFIER, "-", mapping.drop.format(**parts))
-    except (KeyError, IndexError, ValueError) as error:
-        raise MappingError(
-            f"drop: expected a pattern of {{date}}, {{build}} and {{site}}, found {mapping.drop!r}"
-        ) from error
+    unknown = [part for part in re.findall(r"\{(.*?)\}", mapping.drop) if part not in parts]
+    if unknown:
+        raise MappingError(f"drop: {{{unknown[0]}}} is no part of a name; {near(unknown[0], parts)}")
+    name = re.sub(NOT_IN_IDENTIFIER, "-", re.sub(r"\{(.*?)\}", lambda found: parts[found[1]], mapping.drop))
     if not re.fullmatch(IDENTIFIER, name):
         raise MappingError(f"drop: expected a name that matches {IDENTIFIER}, found {name!r}")
     return name

@@ -27,7 +27,7 @@ _TOP: Final = (
     *("build", "site", "modality", "protocol", "drop", "kind", "fields", "conditions", "zone"),
     *("message", "frames", "window", "format"),
 )
-_FIELD: Final = ("column", "constant", "from", "to", "format", "zone", "levels", "decimal")
+_FIELD: Final = ("column", "constant", "from", "to", "format", "zone", "year", "levels", "decimal")
 _DECLARED: Final = ("type", "label", "unit", "range")
 _UNIT_ENDINGS: Final = {"ms": "ms", "us": "us", "s": "s", "cm": "cm", "deg": "deg", "lux": "lux"}
 
@@ -42,6 +42,7 @@ class FieldRule:
         unit, to: of a number in the log and in the drop.
         format: of a time: `iso`, one of `EPOCHS`, or as strptime writes it.
         zone: of times that are local.
+        year: of times that are logged without one.
         levels: what the words of the log are in the drop.
         decimal: the decimal mark of numbers.
     """
@@ -52,6 +53,7 @@ class FieldRule:
     to: str | None = None
     format: str = "iso"
     zone: str | None = None
+    year: str | None = None
     levels: Mapping[str, str] = field(default_factory=dict)
     decimal: str = "."
 
@@ -166,7 +168,11 @@ def _mapping(value: object, *, folder: Path) -> LogMapping:
         if name in fields:
             raise MappingError(f"{name!r} is a field and a condition: two columns for one; keep one of them")
     window = _table(top["window"], ("from", "until"), where="window") if "window" in top else None
+    if window is not None and len(window) != 2:
+        raise MappingError("window: expected 'from' and 'until'")
     frames = _table(top["frames"], ("folder", "archive"), where="frames") if "frames" in top else {}
+    if "frames" in top and len(frames) != 1:
+        raise MappingError("frames: expected either a 'folder' or an 'archive'")
     place = next(iter(frames.values()), None)
     if "frame" in fields and place is None:
         raise MappingError("a field 'frame' needs 'frames' with the folder or archive that the images are in")
@@ -181,7 +187,7 @@ def _mapping(value: object, *, folder: Path) -> LogMapping:
         conditions=conditions,
         message=_message(top["message"]) if "message" in top else None,
         frames=folder / str(place) if place else None,
-        window=(str(window["from"]), str(window["until"])) if window and len(window) == 2 else None,
+        window=(str(window["from"]), str(window["until"])) if window else None,
         is_lines=_choice(top.get("format", "table"), ("table", "lines"), where="format") == "lines",
     )
 
@@ -228,6 +234,7 @@ def _rule(value: object, *, name: str, zone: str | None) -> FieldRule:
         to=to,
         format=_time_format(str(table.get("format", "iso")), where=f"field {name!r}"),
         zone=_zone(table.get("zone"), where=f"field {name!r}") or zone,
+        year=_year(table.get("year"), where=f"field {name!r}"),
         levels={word: str(level) for word, level in levels.items()},
         decimal=_choice(table.get("decimal", "."), (".", ","), where=f"field {name!r}, decimal"),
     )
@@ -253,6 +260,12 @@ def _zone(value: object, *, where: str) -> str | None:
 def _near_zone(name: str) -> str:
     told = near(name, available_timezones())
     return told if told.startswith("did") else "write it as in Europe/Berlin or UTC"
+
+
+def _year(value: object, *, where: str) -> str | None:
+    if value is not None and not re.fullmatch(r"(19|20|21)\d\d", str(value)):
+        raise MappingError(f"{where}: expected a year such as 2026, found {value!r}")
+    return None if value is None else str(value)
 
 
 def _time_format(text: str, *, where: str) -> str:

@@ -80,6 +80,10 @@ class LogFile:
             MappingError: with the near names.
         """
         if self.form == "json":
+            for name in columns:
+                outer = next((other for other in columns if name.startswith(f"{other}.")), None)
+                if outer is not None:
+                    raise MappingError(f"{self.path}: {name!r} is a part of {outer!r}: map one of them")
             return
         for name in columns:
             if name not in self.names:
@@ -156,7 +160,8 @@ def _opened_text(path: Path, folder: Path, *, is_lines: bool) -> LogFile:
         return LogFile(path, "lines", ("line",), text.notes, text)
     if solid[0].lstrip().startswith(b"{"):
         found = dict.fromkeys(name for line in solid for name, _ in paths_of(_json(line)) if name)
-        return LogFile(path, "json", tuple(found), text.notes, text)
+        ends = tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
+        return LogFile(path, "json", ends, text.notes, text)
     dialect = sniff(text)
     names = tuple(column_names(path, dialect))
     return LogFile(path, "delimited", names, (*text.notes, *dialect.notes), text, dialect, folder)
@@ -240,8 +245,11 @@ def _delimited_batches(log: LogFile, columns: Sequence[str]) -> Iterator[Batch]:
     assert log.dialect is not None
     assert log.folder is not None
     target = log.folder / "cells.arrow"
-    if not target.exists():
+    try:
         write_cells(log.text, target, dialect=log.dialect, names=log.names, texts=log.names)
+    except TableError:
+        yield from _odd_batches(log.text, log.dialect, log.names, columns)
+        return
     with pa.OSFile(str(target)) as data:
         reader = pa.ipc.open_file(data)
         lines, done = _lines_of(log.text, log.dialect, _count_rows(target)), 0
@@ -251,6 +259,51 @@ def _delimited_batches(log: LogFile, columns: Sequence[str]) -> Iterator[Batch]:
             done += piece.num_rows
             rows = pl.DataFrame(pl.from_arrow(piece)).with_columns(numbers)
             yield from (Batch(part) for part in rows.iter_slices(BATCH_ROWS))
+
+
+def _odd_batches(
+    text: PlainText, dialect: TextDialect, names: Sequence[str], columns: Sequence[str]
+) -> Iterator[Batch]:
+    """Read a text row by row, and refuse rows with more cells than the header, or a quote that is not closed."""
+    rows, lines, refused = list[list[str]](), list[int](), list[Refused]()
+    for line, end, cells in _csv_rows(text, dialect):
+        is_wide = any(cell.strip() for cell in cells[len(names) :])
+        if is_wide or (len(cells) < len(names) and end > line):
+            expected = f"expected {len(names)} cells, as the header has, found {len(cells)}"
+            reason = ("too_many_cells", expected) if is_wide else ("open_quote", f"{expected}; a quote is not closed")
+            refused.append(Refused(line, *reason, dialect.separator.join(cells)[:MAX_LINE_BYTES]))
+            continue
+        rows.append([*cells[: len(names)], *[""] * (len(names) - len(cells))])
+        lines.append(line)
+        if len(rows) >= BATCH_ROWS:
+            yield Batch(_frame(rows, lines, names, columns), refused)
+            rows, lines, refused = [], [], []
+    yield Batch(_frame(rows, lines, names, columns), refused)
+
+
+def _frame(
+    rows: Sequence[Sequence[str]], lines: Sequence[int], names: Sequence[str], columns: Sequence[str]
+) -> "pl.DataFrame":
+    import polars as pl
+
+    found = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    return found.select(columns).with_columns(pl.Series(LINE, lines, pl.Int64))
+
+
+def _csv_rows(text: PlainText, dialect: TextDialect) -> Iterator[tuple[int, int, list[str]]]:
+    """Rows that are not empty, with their first and last lines, from 1."""
+    with text.path.open(encoding="utf-8-sig", newline=None if dialect.end == "\r" else "") as stream:
+        for _ in range(dialect.first_line):
+            stream.readline()
+        reader, line = csv.reader(stream, delimiter=dialect.separator, quotechar=dialect.quote), dialect.first_line + 1
+        try:
+            for cells in reader:
+                end = dialect.first_line + reader.line_num
+                if any(cells):
+                    yield line, end, cells
+                line = end + 1
+        except csv.Error as error:
+            raise TableError(f"{text.source}: line {line}: expected cells of a CSV table, found {error}") from error
 
 
 def _count_rows(cells: Path) -> int:
@@ -271,17 +324,8 @@ def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> Callable[[_
     n_lines += last != end
     if n_lines - dialect.first_line == n_rows:
         return lambda numbers: numbers + dialect.first_line + 1
-    found = []
-    newline = None if dialect.end == "\r" else ""
-    with text.path.open(encoding="utf-8-sig", newline=newline) as stream:
-        for _ in range(dialect.first_line):
-            stream.readline()
-        reader, line = csv.reader(stream, delimiter=dialect.separator, quotechar=dialect.quote), dialect.first_line + 1
-        for cells in reader:
-            if any(cells):
-                found.append(line)
-            line = dialect.first_line + reader.line_num + 1
-    lines = np.array(found + [line] * (n_rows - len(found)), dtype=np.int64)
+    found = [line for line, _, _ in _csv_rows(text, dialect)]
+    lines = np.array(found + found[-1:] * (n_rows - len(found)), dtype=np.int64)
     return lambda numbers: lines[numbers]
 
 

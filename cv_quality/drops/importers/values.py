@@ -136,7 +136,9 @@ def _instants(cells: "pl.Series", rule: FieldRule) -> "tuple[pl.Series, list[Dou
     text = texts_of(cells)
     if rule.format == "iso":
         return _iso(text, rule)
-    moments = text.str.to_datetime(rule.format, strict=False, time_unit="us")
+    form = f"%Y {rule.format}" if rule.year else rule.format
+    dated = f"{rule.year} " + text if rule.year else text
+    moments = dated.str.to_datetime(form, strict=False, time_unit="us")
     is_odd = text.is_not_null() & moments.is_null()
     wrong = [Doubt("bad_time", f"a time written as {rule.format}", is_odd)] if is_odd.any() else []
     if "%z" in rule.format or moments.dtype.time_zone is not None:  # type: ignore[attr-defined]
