@@ -136,7 +136,7 @@ def test_a_time_that_is_none_sets_its_row_aside(site: Site, run: Import, written
     assert listed(site, found)[0]["line"] == 2
 
 
-@pytest.mark.parametrize("packed", ["plain", "gzip", "parquet", "tsv", "utf16"])
+@pytest.mark.parametrize("packed", ["plain", "gzip", "parquet", "tsv", "utf16", "array"])
 def test_one_log_in_any_wrapping_gives_the_same_drop(site: Site, run: Import, packed: str, tmp_path: Path) -> None:
     rows = pl.DataFrame([{**ROW, "who": f"{number:03}"} for number in range(20)])
     text = rows.write_csv()
@@ -144,6 +144,7 @@ def test_one_log_in_any_wrapping_gives_the_same_drop(site: Site, run: Import, pa
         "plain": text.encode(),
         "gzip": gzip.compress(text.encode()),
         "tsv": rows.write_csv(separator="\t").encode(),
+        "array": json.dumps(rows.to_dicts(), indent=1).encode(),
         "utf16": text.encode("utf-16"),
     }
     rows.write_parquet(tmp_path / "rows")
@@ -268,7 +269,7 @@ def test_a_mapping_that_does_not_fit_writes_nothing(site: Site, run: Import, map
     assert not site.landing.list()
 
 
-@pytest.mark.parametrize("log", [b"", b"\n\n", b"at,who,phone,who\n1,2,3,4\n", b"at,who,phone\n"])
+@pytest.mark.parametrize("log", [b"", b"\n\n", b"at,who,phone,who\n1,2,3,4\n", b"at,who,phone\n", b"[{]", b"[]"])
 def test_a_log_without_rows_or_names_writes_nothing(site: Site, run: Import, log: bytes) -> None:
     with pytest.raises(CvQualityError):
         run(log)

@@ -30,6 +30,8 @@ LINE: Final = "line of the log"
 BATCH_ROWS: Final = 100_000
 BLOCK_BYTES: Final = 16 << 20
 MAX_LINE_BYTES: Final = 1 << 20
+MAX_ARRAY_BYTES: Final = 256 << 20
+"""Of a JSON array, which is read at once."""
 _LOOKED_AT: Final = 1_000
 
 Form = Literal["json", "delimited", "parquet", "lines"]
@@ -151,20 +153,51 @@ def decoded(texts: "pl.Series", columns: Sequence[str]) -> "pl.DataFrame":
 
 def _opened_text(path: Path, folder: Path, *, is_lines: bool) -> LogFile:
     text = plain_text(path, folder=folder)
-    with text.path.open("rb") as stream:
-        head = [line.lstrip(b"\xef\xbb\xbf") for line in stream.readlines(BLOCK_BYTES >> 4)[:_LOOKED_AT]]
-    solid = [line for line in head if line.strip()]
+    solid = _head(text)
     if not solid:
         raise TableError(f"{path}: expected a log, found only empty lines")
     if is_lines:
         return LogFile(path, "lines", ("line",), text.notes, text)
     if solid[0].lstrip().startswith(b"{"):
-        found = dict.fromkeys(name for line in solid for name, _ in paths_of(_json(line)) if name)
-        ends = tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
-        return LogFile(path, "json", ends, text.notes, text)
+        return _json_lines(path, text)
+    if solid[0].lstrip().startswith(b"["):
+        return _json_lines(path, _unrolled(text, folder / "records.jsonl"))
     dialect = sniff(text)
     names = tuple(column_names(path, dialect))
     return LogFile(path, "delimited", names, (*text.notes, *dialect.notes), text, dialect, folder)
+
+
+def _json_lines(path: Path, text: PlainText) -> LogFile:
+    found = dict.fromkeys(name for line in _head(text) for name, _ in paths_of(_json(line)) if name)
+    ends = tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
+    return LogFile(path, "json", ends, text.notes, text)
+
+
+def _head(text: PlainText) -> list[bytes]:
+    """The first lines that are not blank."""
+    with text.path.open("rb") as stream:
+        lines = [line.lstrip(b"\xef\xbb\xbf") for line in stream.readlines(BLOCK_BYTES >> 4)[:_LOOKED_AT]]
+    return [line for line in lines if line.strip()]
+
+
+def _unrolled(text: PlainText, target: Path) -> PlainText:
+    """Write the records of a JSON array as lines.
+
+    Raises:
+        TableError: it is none, or too large to be read at once.
+    """
+    size = text.path.stat().st_size
+    if size > MAX_ARRAY_BYTES:
+        raise TableError(
+            f"{text.source}: a JSON array of {size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read, write JSON lines"
+        )
+    try:
+        records = msgspec.json.decode(text.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TableError(f"{text.source}: expected a JSON array of records, found none: {error}") from error
+    with target.open("wb") as lines:
+        lines.writelines(bytes(record).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n" for record in records)
+    return PlainText(text.source, target, (*text.notes, "a JSON array: its records are counted, in place of lines"))
 
 
 def _json(text: str | bytes | None) -> object:
