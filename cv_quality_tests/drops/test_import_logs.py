@@ -159,6 +159,13 @@ def test_lines_that_are_no_objects_are_listed_with_their_line(site: Site, run: I
     assert sorted(row["line"] for row in listed(site, found)) == [3, 4, 5, 6, 7]
 
 
+def test_a_line_with_a_key_twice_is_set_aside(site: Site, run: Import) -> None:
+    twice = lines(ROW).replace(b'"who": "p1"', b'"who": "p1", "who": "p2"')
+    found = run(lines({**ROW, "other": "who"}, {**ROW, "inner": {"who": 1}}) + twice)
+    assert (found.written, found.reasons) == (2, {"malformed_json": 1})
+    assert listed(site, found)[0]["detail"] == "expected each key once, found 'who' again"
+
+
 def test_rows_keep_their_lines_behind_cells_of_several_lines(site: Site, run: Import) -> None:
     log = b'at,who,phone,note\n2026-09-01T12:30:00Z,p1,d1,"two\nlines"\n\nnever,p1,d1,x\n'
     assert [row["line"] for row in listed(site, run(log))] == [5]

@@ -5,9 +5,10 @@ in `cv_quality.drops.importers.values`.
 """
 
 import csv
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -390,19 +391,51 @@ def _objects(lines: "pl.DataFrame", columns: Sequence[str]) -> Batch:
 
     texts = lines["line"]
     is_object = texts.str.starts_with("{") & (texts.str.len_bytes() <= MAX_LINE_BYTES)
-    refused: list[Refused] = []
+    refused = _repeating(lines.filter(is_object), columns)
+    is_object &= ~lines[LINE].is_in([item.line for item in refused])
     try:
         rows = texts.filter(is_object).str.json_decode(_struct_of(columns)).alias("").to_frame()
     except pl.exceptions.PolarsError:
         is_object &= pl.Series([isinstance(_json(text), dict) for text in texts], dtype=pl.Boolean)
         rows = None
+    told = {item.line for item in refused}
     for line, text in lines.filter(~is_object).select(LINE, "line").iter_rows():
-        refused.append(Refused(line, *_why_no_object(text), text))
+        if line not in told:
+            refused.append(Refused(line, *_why_no_object(text), text))
     kept = lines.filter(is_object)
     if rows is None:
         return Batch(decoded(kept["line"], columns).with_columns(kept[LINE]), refused)
     values = rows.select(_path(pl.col(""), name).alias(name) for name in columns)
     return Batch(values.with_columns(kept[LINE]), refused)
+
+
+def _repeating(lines: "pl.DataFrame", columns: Sequence[str]) -> list[Refused]:
+    """Lines in which an object has a key twice: which value is meant cannot be told.
+
+    A name that is asked for and stands in a line more than once is what such lines have in common.
+    """
+    import polars as pl
+
+    names = {part for column in columns for part in column.split(".")}
+    n_asked = {name: sum(name in column.split(".") for column in columns) for name in names}
+    is_odd = [pl.col("line").str.count_matches(f'"{name}"', literal=True) > n_asked[name] for name in names]
+    found = []
+    for line, text in lines.filter(pl.any_horizontal(is_odd)).select(LINE, "line").iter_rows():
+        twice: list[str] = []
+        with suppress(ValueError, RecursionError):
+            json.loads(text, object_pairs_hook=lambda pairs, twice=twice: _noted(pairs, twice))
+        if twice:
+            found.append(Refused(line, "malformed_json", f"expected each key once, found {twice[0]!r} again", text))
+    return found
+
+
+def _noted(pairs: "list[tuple[str, object]]", twice: list[str]) -> dict[str, object]:
+    """An object, with the keys that it has more than once noted."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice += [key for key in value if keys.count(key) > 1]
+    return value
 
 
 def _why_no_object(text: str) -> tuple[str, str]:
