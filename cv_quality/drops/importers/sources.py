@@ -285,7 +285,8 @@ def _delimited_batches(log: LogFile, columns: Sequence[str]) -> Iterator[Batch]:
         yield from _odd_batches(log.text, log.dialect, log.names, columns)
         return
     with pa.OSFile(str(target)) as data:
-        reader = pa.ipc.open_file(data)
+        places = [log.names.index(name) for name in columns]
+        reader = pa.ipc.open_file(data, options=pa.ipc.IpcReadOptions(included_fields=sorted(places)))
         lines, done = _lines_of(log.text, log.dialect, _count_rows(target)), 0
         for index in range(reader.num_record_batches):
             piece = reader.get_batch(index).select(list(columns))
