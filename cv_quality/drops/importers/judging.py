@@ -13,7 +13,7 @@ from cv_quality.drops.doubts import Doubt
 from cv_quality.drops.importers.mapping import LogMapping, check_fields
 from cv_quality.drops.importers.pictures import PictureSource
 from cv_quality.drops.importers.sources import LINE, LogFile, Refused, decoded, row_text
-from cv_quality.drops.importers.spool import DEFINED, MADE, EventSpool, described
+from cv_quality.drops.importers.spool import DEFINED, MADE, EventSpool, described, is_filled
 from cv_quality.drops.importers.values import read_values, texts_of
 from cv_quality.drops.manifest import EARLIEST, LATEST
 from cv_quality.drops.schema import DropSchema
@@ -125,13 +125,14 @@ class RowJudge:
     def _columns_of(self, kind: str) -> list[Column]:
         """The columns that are read for events of a kind; one that it needs is mapped or made."""
         for column in self.schema.fields[kind]:
-            is_made = column.name in MADE or (kind in DEFINED and column.name == "occurred_at")
+            is_made = column.name in MADE or is_filled(kind, column.name)
             if not column.nullable and column.name not in self.mapping.fields and not is_made:
                 raise MappingError(
                     f"events of kind {kind} need the field {column.name!r} ({column.meaning}): "
                     "map a column to it, or a 'constant'"
                 )
         own = [column for column in self.schema.fields[kind] if column.name in self.mapping.fields]
+        own = [replace(column, nullable=column.nullable or is_filled(kind, column.name)) for column in own]
         names = {column.name for column in own}
         about = [] if kind in DEFINED else [column for defined in DEFINED for column in described(defined)]
         mapped = [c for c in about if c.name in self.mapping.fields and c.name not in names]

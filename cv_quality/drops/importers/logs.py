@@ -75,7 +75,7 @@ def import_logs(files: Sequence[Path], *, mapping: LogMapping, landing: Store, m
             judge = RowJudge(
                 mapping,
                 DropSchema(_completed(modality, mapping)),
-                EventSpool(folder, has_enrolments="enrol" in mapping.kinds),
+                EventSpool(folder),
                 quarantine,
                 pictures=stack.enter_context(open_pictures(mapping.frames)) if mapping.frames else None,
             )
@@ -145,7 +145,7 @@ def _drop_id(mapping: LogMapping, since: datetime) -> str:
     unknown = [part for part in re.findall(r"\{(.*?)\}", mapping.drop) if part not in parts]
     if unknown:
         raise MappingError(f"drop: {{{unknown[0]}}} is no part of a name; {near(unknown[0], parts)}")
-    name = re.sub(NOT_IN_IDENTIFIER, "-", re.sub(r"\{(.*?)\}", lambda found: parts[found[1]], mapping.drop))
+    name = re.sub(NOT_IN_IDENTIFIER, "-", re.sub(r"\{(.*?)\}", lambda found: parts[str(found[1])], mapping.drop))
     if not re.fullmatch(IDENTIFIER, name):
         raise MappingError(f"drop: expected a name that matches {IDENTIFIER}, found {name!r}")
     return name

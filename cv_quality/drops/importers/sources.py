@@ -422,21 +422,23 @@ def _repeating(lines: "pl.DataFrame", columns: Sequence[str]) -> list[Refused]:
     is_odd = [pl.col("line").str.count_matches(f'"{name}"', literal=True) > n_asked[name] for name in names]
     found = []
     for line, text in lines.filter(pl.any_horizontal(is_odd)).select(LINE, "line").iter_rows():
-        twice: list[str] = []
-        with suppress(ValueError, RecursionError):
-            json.loads(text, object_pairs_hook=lambda pairs, twice=twice: _noted(pairs, twice))
+        twice = _keys_twice(text)
         if twice:
             found.append(Refused(line, "malformed_json", f"expected each key once, found {twice[0]!r} again", text))
     return found
 
 
-def _noted(pairs: "list[tuple[str, object]]", twice: list[str]) -> dict[str, object]:
-    """An object, with the keys that it has more than once noted."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
+def _keys_twice(text: str) -> list[str]:
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, object]]) -> dict[str, object]:
         keys = [key for key, _ in pairs]
-        twice += [key for key in value if keys.count(key) > 1]
-    return value
+        found.extend(key for key in dict.fromkeys(keys) if keys.count(key) > 1)
+        return dict(pairs)
+
+    with suppress(ValueError, RecursionError):
+        json.loads(text, object_pairs_hook=note)
+    return found
 
 
 def _why_no_object(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,19 +41,22 @@ def described(kind: str) -> tuple[Column, ...]:
     return tuple(column for column in fields if column.name not in ("event_id", "occurred_at", DEFINED[kind]))
 
 
+def is_filled(kind: str, name: str) -> bool:
+    """Whether events of a kind may lack the field, row by row: when somebody was first seen, consent, model."""
+    return kind in DEFINED and name in ("occurred_at", "has_image_consent", "device_model")
+
+
 @dataclass
 class EventSpool:
     """Events in files of a folder.
 
     Attributes:
         folder: where they are.
-        has_enrolments: whether attempts refer to enrolments of the same logs.
         counts: events by kind.
         first, last: times of the events.
     """
 
     folder: Path
-    has_enrolments: bool
     counts: Counter[str] = field(default_factory=Counter)
     first: datetime | None = None
     last: datetime | None = None
@@ -74,7 +78,7 @@ class EventSpool:
             self._note_named(rows)
         own = {column.name for column in RAW_TABLES[kind]}
         about = {column.name for name in DEFINED for column in described(name)} - own
-        number = sum(1 for _ in self.folder.glob(f"{kind}-*.parquet"))
+        number = len(self._files(kind))
         kept = rows.drop(LINE, *(about & set(rows.columns)))
         kept.write_parquet(self.folder / f"{kind}-{number:06d}.parquet", compression="lz4", statistics=False)
         self.counts[kind] += len(rows)
@@ -83,14 +87,30 @@ class EventSpool:
         """Read the events of a kind again, and make those that are missing; what has no time happens at `since`."""
         import polars as pl
 
-        for path in sorted(self.folder.glob(f"{kind}-*.parquet")):
+        for path in self._files(kind):
             rows = pl.read_parquet(path, glob=False)
-            yield rows if "occurred_at" in rows.columns else rows.with_columns(occurred_at=pl.lit(since, _moment()))
+            if "occurred_at" not in rows.columns:
+                rows = rows.with_columns(occurred_at=pl.lit(None, _moment()))
+            if kind == "attempt" and "reference_id" not in rows.columns:
+                claimed = pl.col("claimed_subject_id")
+                rows = rows.with_columns(reference_id=pl.when(claimed.is_in(self._enrolled.implode())).then(claimed))
+            yield rows.with_columns(pl.col("occurred_at").fill_null(since))
         if kind in DEFINED:
             made = self._named_only(kind)
             if len(made):
                 self.counts[kind] += len(made)
                 yield made.with_columns(occurred_at=pl.lit(since, _moment()))
+
+    @cached_property
+    def _enrolled(self) -> "pl.Series":
+        """The references that enrolments define; asked for when all of them are kept."""
+        import polars as pl
+
+        parts = [pl.read_parquet(path, columns=["reference_id"])["reference_id"] for path in self._files("enrol")]
+        return pl.concat(parts).unique() if parts else pl.Series(dtype=pl.String)
+
+    def _files(self, kind: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{kind}-*.parquet"))
 
     def contradictions(self) -> Iterator[str]:
         """Say where rows tell different things of one subject or device; the first is taken."""
@@ -109,11 +129,10 @@ class EventSpool:
         import polars as pl
 
         needed = [column.name for column in RAW_TABLES[kind] if not column.nullable]
-        if kind == "attempt" and self.has_enrolments:
-            needed.append("reference_id")
-        has_claim = kind == "attempt"
         for name in needed:
             if name in rows.columns:
+                if is_filled(kind, name) and name in _CONSTANTS:
+                    rows = rows.with_columns(pl.col(name).fill_null(pl.lit(_CONSTANTS[name])))
                 continue
             if name == "event_id":
                 made = pl.format("{}-{}", pl.lit(file_number), LINE)
@@ -121,8 +140,7 @@ class EventSpool:
                 day = pl.col("occurred_at").dt.to_string("%Y-%m-%d")
                 made = pl.format("{}-{}", pl.col("subject_id").str.slice(0, _ID_CHARACTERS - 11), day)
             elif name in _COPIES:
-                copied = "claimed_subject_id" if name == "reference_id" and has_claim else _COPIES[name]
-                made = pl.col(copied)
+                made = pl.col(_COPIES[name])
             elif name in _CONSTANTS:
                 made = pl.lit(_CONSTANTS[name], pl.Int64() if name == "attempt_number" else None)
             else:
@@ -156,7 +174,7 @@ class EventSpool:
 
         key, rows = DEFINED[kind], self._all_named(kind)
         defined: Sequence[pl.Series] = [
-            pl.read_parquet(path, columns=[key], glob=False)[key] for path in self.folder.glob(f"{kind}-*.parquet")
+            pl.read_parquet(path, columns=[key], glob=False)[key] for path in self._files(kind)
         ]
         if defined:
             rows = rows.filter(~pl.col(key).is_in(pl.concat(defined).unique().implode()))

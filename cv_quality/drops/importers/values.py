@@ -15,6 +15,7 @@ from cv_quality.tables.outcomes import NO, YES
 if TYPE_CHECKING:
     import polars as pl
 
+_NUMBER: Final = {".": "a number (one as 0,5 with 'decimal: \",\"')", ",": "a number with a decimal comma"}
 _ISO_SECONDS: Final = 19
 _ISO_END: Final = r"^(?:[.,](\d{1,9}))?\s?(Z|z|UTC|[+-]\d{2}:?\d{2})?$"
 
@@ -90,7 +91,9 @@ def _numbers(cells: "pl.Series", column: Column, rule: FieldRule) -> "tuple[pl.S
         text = text.str.replace(",", ".", literal=True) if rule.decimal == "," else text
         values = text.cast(pl.Float64, strict=False)
         if values.null_count() > text.null_count():
-            doubts.append(Doubt("wrong_type", "a number", _without_missing(text).is_not_null() & values.is_null()))
+            doubts.append(
+                Doubt("wrong_type", _NUMBER[rule.decimal], _without_missing(text).is_not_null() & values.is_null())
+            )
             values = values.set(_without_missing(text).is_null(), None)
         named = values.is_nan() & text.str.to_lowercase().is_in(list(MISSING_WORDS))
         values = values.set(named.fill_null(False), None)
