@@ -56,6 +56,10 @@ class DropError(CvQualityError):
     """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
 
 
+class MappingError(CvQualityError):
+    """What a mapping says of foreign logs is malformed, or does not fit the logs."""
+
+
 class UnsafeObject(DropError):
     """An object of the landing area is not read: a link that leads outside, no regular file, or larger than allowed."""
 

@@ -58,6 +58,17 @@ def cvq(tmp_path: Path) -> Cvq:
     return run
 
 
+def test_logs_are_imported_with_every_row_accounted_for(cvq: Cvq) -> None:
+    examples = Path(__file__).parents[1] / "docs" / "examples"
+    log, mapping = str(examples / "attempts.csv"), str(examples / "attempts.yaml")
+    assert cvq("simulate", "tiny").exit_code == 0
+    found = json.loads(cvq("import", "logs", log, "--map", mapping, "--json").stdout)
+    assert found["rows"] == found["written"] + sum(found["reasons"].values()) == 41
+    assert "41 rows, 39 written, 2 set aside" in cvq("import", "logs", log, "--map", mapping).stdout
+    assert "fields:" in cvq("import", "logs", log, "--sketch").stdout
+    assert cvq("import", "logs", log).exit_code == 2
+
+
 @pytest.fixture(scope="module")
 def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a deployment that has worked off one drop."""

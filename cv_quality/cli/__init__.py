@@ -49,6 +49,7 @@ def main(verbose: bool) -> None:
       cvq demo                     simulate three builds of a face verifier, evaluate and report them
       cvq simulate tiny            drops of a simulated fleet, with a known cause of failure
       cvq import faces DIR         a folder of face images as a drop
+      cvq import logs FILES        logs of devices as a drop, through a mapping
       cvq status                   what has arrived, what passed its gates, what is left to do
       cvq run                      do everything that is left to do, without an orchestrator
       cvq why KEY                  why a drop or a build is refused or waits, and what to do

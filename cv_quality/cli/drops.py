@@ -1,12 +1,21 @@
-"""Commands that make drops: simulated ones, and folders of images of others."""
+"""Commands that make drops: simulated ones, folders of images of others, and logs of devices."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cv_quality.cli.common import JSON, open_deployment, print_document, print_rows, progress_bars, say
-from cv_quality.text import visible
+from cv_quality.cli.common import (
+    JSON,
+    endless_bar,
+    open_deployment,
+    print_document,
+    print_rows,
+    progress_bars,
+    say,
+)
+from cv_quality.text import visible, visible_lines
 
 if TYPE_CHECKING:
     from cv_quality.drops.importers.face_folders import FaceFolder
@@ -217,3 +226,44 @@ def faces_understood(found: "FaceFolder", *, has_pseudonyms: bool) -> list[str]:
     if found.needs_pseudonyms or has_pseudonyms:
         lines.append(f"people get pseudonyms; their key, which stays with you: {found.key_file}")
     return [*lines, *found.notes]
+
+
+@import_.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--map", "mapping_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The mapping."
+)
+@click.option("--sketch", "is_sketch", is_flag=True, help="Propose a mapping from the data instead.")
+@JSON
+def logs(files: tuple[Path, ...], mapping_file: Path | None, is_sketch: bool, as_json: bool) -> None:
+    """Turn logs of devices into a drop: FILES of JSON lines, CSV, TSV or Parquet, compressed or not.
+
+    The mapping says which column is which field of an event. Rows that do not fit it are listed beside the drop.
+    """
+    if is_sketch == (mapping_file is not None):
+        raise click.UsageError("give either --map MAP.yaml, or --sketch to have one proposed")
+    if is_sketch:
+        from cv_quality.drops.importers.sketch import sketch_mapping
+
+        click.echo(visible_lines(sketch_mapping(files)))
+        return
+    from cv_quality.drops.importers.logs import import_logs
+    from cv_quality.drops.importers.mapping import read_mapping
+
+    assert mapping_file is not None
+    workspace, mapping = open_deployment(), read_mapping(mapping_file)
+    modality = mapping.modality or workspace.registry.entry(mapping.build).modality
+    with endless_bar("import logs"):
+        found = import_logs(files, mapping=mapping, landing=workspace.landing, modality=workspace.modality(modality))
+    if as_json:
+        print_document(asdict(found))
+        return
+    say(f"{found.drop_id}: {found.rows:,} rows, {found.written:,} written, {found.rows - found.written:,} set aside")
+    for note in found.notes:
+        say(note)
+    print_rows([found.events], as_json=False, title="events of the drop")
+    if found.quarantine:
+        reasons = [{"reason": reason, "rows": n} for reason, n in found.reasons.items()]
+        print_rows(
+            reasons, as_json=False, title=f"rows set aside, each in {workspace.settings.landing}/{found.quarantine}"
+        )

@@ -10,16 +10,17 @@ import math
 import re
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from cv_quality.drops.conditions import DeclaredCondition, with_conditions
+from cv_quality.drops.doubts import broken_rules
 from cv_quality.drops.manifest import (
     MANIFEST,
     FileEntry,
@@ -34,9 +35,14 @@ from cv_quality.lake.schema import Column, Kind
 from cv_quality.lake.store import Store, open_store
 from cv_quality.modality import Modality
 
+if TYPE_CHECKING:
+    import polars as pl
+
 Scalar = str | int | float | bool | datetime | None
 
 _FLUSH_BYTES = 1 << 20
+_BULK_ROWS = 50_000
+_INSTANT_FORM = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _PYTHON_TYPES: dict[Kind, tuple[type, ...]] = {
     "text": (str,),
     "integer": (int,),
@@ -131,6 +137,20 @@ class DropWriter:
             self._events = _EventsFile(self._next_path("events", ".jsonl.zst"))
         self._events.add(line)
 
+    def add_events(self, kind: str, rows: "pl.DataFrame") -> None:
+        """Append events of one kind, as many as there are rows; a null is a field left out.
+
+        Raises:
+            SchemaError: as of `add_event`, the kind, a column or a value is not one of the drop.
+        """
+        lines = _lines(kind, rows, known=self._known(kind, rows.columns))
+        for start in range(0, len(lines), _BULK_ROWS):
+            if self._events is None or self._events.rows >= self._events_per_file:
+                self._finish(self._events)
+                self._events = _EventsFile(self._next_path("events", ".jsonl.zst"))
+            piece = lines.slice(start, _BULK_ROWS)
+            self._events.add_all(piece.write_ndjson().encode(), n=len(piece))
+
     def add_frame(self, name: str, data: bytes) -> None:
         """Append one encoded image under the name that events refer to.
 
@@ -148,14 +168,18 @@ class DropWriter:
         self._shard.add(name, data)
 
     def _event(self, kind: str, fields: dict[str, Scalar]) -> dict[str, Scalar]:
+        known = self._known(kind, fields)
+        given = {name: wire_value(kind, column, fields.get(name)) for name, column in known.items()}
+        return {"kind": kind, **{name: value for name, value in given.items() if value is not None}}
+
+    def _known(self, kind: str, names: Iterable[str]) -> dict[str, Column]:
         known = self._fields.get(kind)
         if known is None:
             raise SchemaError(f"event kind {kind!r} is unknown: {near(kind, self._fields)}")
-        for name in fields:
+        for name in names:
             if name not in known:
                 raise SchemaError(f"{kind} event has no field {name!r}: {near(name, known)}")
-        given = {name: wire_value(kind, column, fields.get(name)) for name, column in known.items()}
-        return {"kind": kind, **{name: value for name, value in given.items() if value is not None}}
+        return known
 
     def _next_path(self, content: str, suffix: str) -> Path:
         assert self._folder is not None, "DropWriter is a context manager: use it in a with statement"
@@ -217,6 +241,11 @@ class _EventsFile:
         if len(self._buffer) >= _FLUSH_BYTES:
             self._flush()
 
+    def add_all(self, lines: bytes, *, n: int) -> None:
+        self._buffer += lines
+        self.rows += n
+        self._flush()
+
     def close(self) -> None:
         self._flush()
         self._stream.close()
@@ -241,6 +270,35 @@ class _FramesFile:
 
     def close(self) -> None:
         self._tar.close()
+
+
+def _lines(kind: str, rows: "pl.DataFrame", *, known: Mapping[str, Column]) -> "pl.DataFrame":
+    """Check rows, and put them as they are written: fields in their order, times in the wire form."""
+    import polars as pl
+
+    columns = []
+    for name, column in known.items():
+        values = rows[name] if name in rows.columns else pl.Series(name, [None] * len(rows))
+        if values.null_count() == len(values) and column.nullable:
+            continue
+        if not column.nullable and values.null_count():
+            raise SchemaError(f"{kind} event: expected field {name!r} ({column.meaning}), found none")
+        if not _is_of(values.dtype, column):
+            raise SchemaError(f"{kind} event, field {name!r}: expected {column.kind} values, found {values.dtype}")
+        for doubt in broken_rules(values, column):
+            found = values.filter(doubt.rows)[0]
+            raise SchemaError(f"{kind} event, field {name!r}: expected {doubt.expected}, found {found!r}")
+        columns.append(values.dt.to_string(_INSTANT_FORM) if column.kind == "instant" else values)
+    return pl.DataFrame([pl.Series("kind", [kind]).new_from_index(0, len(rows)), *columns])
+
+
+def _is_of(found: "pl.DataType", column: Column) -> bool:
+    import polars as pl
+
+    if column.kind == "instant":
+        return isinstance(found, pl.Datetime) and found.time_zone == "UTC"
+    wanted = {"text": found == pl.String, "flag": found == pl.Boolean, "integer": found.is_integer()}
+    return wanted.get(column.kind, found.is_numeric())
 
 
 def wire_value(kind: str, column: Column, value: Scalar) -> Scalar:

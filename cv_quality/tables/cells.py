@@ -109,14 +109,24 @@ def _sink(rows: "pl.LazyFrame", target: Path) -> None:
     import polars as pl
 
     rows.sink_ipc(target, maintain_order=True)
-    cells = pl.scan_ipc(target)
-    names = cells.collect_schema().names()
-    ends, all_empty = pl.all_horizontal(pl.col(names[0], names[-1]).is_null()), pl.all_horizontal(pl.all().is_null())
-    if len(names) > 1 and all(cells.select(empty.any()).collect().item() for empty in (ends, all_empty)):
+    names = rows.collect_schema().names()
+    all_empty = pl.all_horizontal(pl.all().is_null())
+    if len(names) > 1 and _has_empty_row(target, (0, len(names) - 1)) and _has_empty_row(target, range(len(names))):
         whole = target.with_suffix(".whole")
         target.rename(whole)
         pl.scan_ipc(whole).filter(~all_empty).sink_ipc(target, maintain_order=True)
         whole.unlink()
+
+
+def _has_empty_row(cells: Path, places: Collection[int]) -> bool:
+    """Whether some row is empty in these columns; the file is read, not mapped, which would count as memory."""
+    import polars as pl
+    import pyarrow as pa
+
+    options, is_empty = pa.ipc.IpcReadOptions(included_fields=list(places)), pl.all_horizontal(pl.all().is_null())
+    with pa.OSFile(str(cells)) as data, pa.ipc.open_file(data, options=options) as reader:
+        pieces = (pl.DataFrame(pl.from_arrow(reader.get_batch(n))) for n in range(reader.num_record_batches))
+        return any(piece.select(is_empty.any()).item() for piece in pieces)
 
 
 def _decimals(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> list[str]:

@@ -3,13 +3,25 @@
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cv_quality.drops.manifest import completed_drops, read_manifest
+from cv_quality.drops.tables import RAW_ATTEMPTS
 from cv_quality.drops.writer import Scalar
 from cv_quality.errors import DropError, SchemaError
 from cv_quality.lake.store import open_store
-from cv_quality_tests.drops.small_drops import ATTEMPT, BACKGROUND, DROP_ID, START, Site, drop_writer, png
+from cv_quality_tests.drops.small_drops import (
+    ATTEMPT,
+    BACKGROUND,
+    DROP_ID,
+    FACES,
+    START,
+    Site,
+    drop_writer,
+    open_site,
+    png,
+)
 
 
 def write_sound(site: Site, **changes: int) -> None:
@@ -39,6 +51,42 @@ def test_what_was_written_is_taken_in_without_a_loss(site: Site) -> None:
     summary = site.ingest()
     assert (summary.rows_in, summary.rows_quarantined, summary.n_frames) == (17, 0, 7)
     assert site.validate().rows_rejected == 0
+
+
+def test_events_written_together_are_those_written_one_by_one(tmp_path: Path) -> None:
+    times = [{**ATTEMPT, "event_id": f"a{number}", "occurred_at": START} for number in range(5)]
+    single, together = open_site(tmp_path / "single"), open_site(tmp_path / "together")
+    for site in (single, together):
+        with drop_writer(site.landing, events_per_file=3) as drop:
+            for kind, fields in BACKGROUND:
+                drop.add_event(kind, **fields)
+            if site is single:
+                for fields in times:
+                    drop.add_event("attempt", **fields)
+            else:
+                drop.add_events("attempt", pl.DataFrame(times))
+        site.ingest()
+    names = [name for name in RAW_ATTEMPTS.names if name not in ("source_file", "source_line")]
+    assert single.rows(FACES.raw["attempt"]).select(names).equals(together.rows(FACES.raw["attempt"]).select(names))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"device_score": 2.0}, "a number from"),
+        ({"device_score": float("nan")}, "a finite number"),
+        ({"device_score": "0.5"}, "expected real values"),
+        ({"subject_id": None}, "found none"),
+        ({"device_stage": "nowhere"}, "one of acquisition"),
+        ({"device_scor": 0.5}, "did you mean device_score"),
+        ({"subject_id": "a b"}, "text that matches"),
+        ({"occurred_at": datetime(2026, 9, 1)}, "expected instant values"),
+    ],
+)
+def test_events_outside_the_contract_are_refused_together(site: Site, changes: dict[str, Scalar], words: str) -> None:
+    rows = pl.DataFrame([{**ATTEMPT, "occurred_at": START, **changes}])
+    with drop_writer(site.landing) as drop, pytest.raises(SchemaError, match=words):
+        drop.add_events("attempt", rows)
 
 
 def test_an_error_while_writing_leaves_no_manifest(site: Site) -> None:
