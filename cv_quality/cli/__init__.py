@@ -63,7 +63,7 @@ def main(verbose: bool) -> None:
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
 
-    Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
+    Locations come from CVQ_* variables or cvq.toml; everything lies under .cvq unless they say otherwise.
     """
     os.umask(PRIVATE_UMASK)
     handler = logging.StreamHandler()

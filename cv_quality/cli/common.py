@@ -33,7 +33,7 @@ PAGE = click.Path(dir_okay=False, path_type=Path)
 
 
 def open_deployment() -> "Workspace":
-    """Open the stores that the CVQ_* variables name."""
+    """Open the stores that the settings name."""
     from cv_quality.tasks import open_workspace
 
     return open_workspace(Settings.from_environment())
