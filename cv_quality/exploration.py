@@ -142,7 +142,7 @@ class Explorer:
         import duckdb
 
         settings = self.workspace.settings
-        config = {
+        config: dict[str, str | int | float | list[str]] = {
             "memory_limit": settings.memory_limit,
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
@@ -151,7 +151,7 @@ class Explorer:
         with (
             tempfile.TemporaryDirectory(prefix="cvq-") as spill,
             _in_words(),
-            duckdb.connect(config={**config}) as engine,
+            duckdb.connect(config=config) as engine,
         ):
             if self._has_warehouse:
                 engine.execute(f"ATTACH {text(str(settings.warehouse))} AS warehouse (READ_ONLY)")

@@ -57,6 +57,7 @@ def main(verbose: bool) -> None:
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
       cvq attribute BEFORE AFTER   what a change between two tables is made of
       cvq sql "SELECT ..."         ask the metric tables and the lake; without a statement, a shell
+      cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops
@@ -75,7 +76,7 @@ for command in (
     *(chain.status, chain.run, chain.why, chain.quarantine, chain.models, chain.report),
     *(drops.simulate, drops.import_),
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
-    exploration.sql,
+    *(exploration.sql, exploration.export),
     housekeeping.gc,
     *(root_causes.slices, root_causes.attribute, scores.evaluate),
 ):

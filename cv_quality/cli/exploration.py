@@ -1,23 +1,26 @@
-"""Commands that look into what was measured: SQL over the metric tables and the lake."""
+"""Commands that look into what was measured: SQL over the metric tables and the lake, and slices as files."""
 
 import csv
 import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cv_quality.cli.common import JSON, open_deployment, print_cells, print_rows, say
+from cv_quality.cli.common import JSON, open_deployment, print_cells, print_document, print_rows, say
 from cv_quality.errors import QueryError
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
     from cv_quality.exploration import Answer, Explorer
+    from cv_quality.tasks.verification.export import TableFormat
 
 SHOWN_ROWS = 100
 """Rows of an answer that a table for people has; the other forms have all."""
@@ -70,6 +73,61 @@ def sql(statement: str | None, table: str | None, as_csv: bool, as_json: bool) -
         for each in found:
             with explorer.ask(each) as answer:
                 show(answer)
+
+
+@click.command()
+@click.argument("build")
+@click.option("--slice", "rank", type=click.IntRange(min=1), required=True, metavar="N", help="Its rank on the page.")
+@click.option("--outcome", default="frr", show_default=True, help="That was searched: frr, fnmr, or one outcome.")
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="A folder that is new or empty.",
+)
+@click.option("--format", "table_format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--images", "has_images", is_flag=True, help="Write the images too, of subjects who agreed.")
+@JSON
+def export(
+    build: str,
+    rank: int,
+    outcome: str,
+    target: Path,
+    table_format: "TableFormat",
+    has_images: bool,
+    as_json: bool,
+) -> None:
+    """Write the attempts of a confirmed slice of a BUILD for other tools: a table, and images of those who agreed.
+
+    \b
+      cvq export face-1.2 --slice 1 --to dark
+      cvq export face-1.2 --slice 1 --to dark --format parquet --images
+      cvq sql "SELECT outcome, rank, condition FROM failure_slices WHERE finding = 'confirmed'"
+    """
+    from cv_quality.tasks import TASKS
+    from cv_quality.tasks.verification.export import export_slice
+
+    workspace = open_deployment()
+    entry = workspace.registry.entry(build)
+    (task,) = (task for task in TASKS if task.name == entry.task)
+    found = export_slice(
+        workspace,
+        task,
+        build,
+        rank=rank,
+        target=target,
+        outcome=outcome,
+        table_format=table_format,
+        has_images=has_images,
+    )
+    if as_json:
+        print_document(asdict(found) | {"table": str(found.table)})
+        return
+    say(f"{found.condition}: {found.n_attempts:,} attempts, {found.n_failures:,} of them failures, in {found.table}")
+    if has_images:
+        say(f"{found.n_images:,} images; {found.n_withheld:,} withheld: no consent of all who are on it, or gone")
 
 
 def _print_declared(explorer: "Explorer", table: str, *, as_csv: bool, as_json: bool) -> None:
