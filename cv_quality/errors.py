@@ -126,6 +126,10 @@ class SliceError(CvQualityError):
     """A slice is malformed, or a table cannot be searched for slices, attributed or explained."""
 
 
+class QueryError(CvQualityError):
+    """A question in SQL cannot be answered: it would change something, names what is not there, or is no SQL."""
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 

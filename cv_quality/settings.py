@@ -1,4 +1,4 @@
-"""Where things are and how hard to work: the only module that reads the environment.
+"""Where things are and how hard to work: the only module that reads the environment and the file of settings.
 
 Every function of the package takes what it needs as an argument; `Settings.from_environment` is called by the
 command line, the code location and nothing else. Defaults keep everything that a run writes under one folder.
@@ -7,6 +7,7 @@ command line, the code location and nothing else. Defaults keep everything that 
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 from cv_quality.errors import SettingsError, near
 
 REFERENCE_MODELS = str(Path(__file__).parent / "simulation" / "reference_models")
+CONFIG = "CVQ_CONFIG"
+CONFIG_FILE = Path("cvq.toml")
+"""Read where it lies in the working folder, unless `CVQ_CONFIG` names another file."""
 EXPLAINED_PAIRS = 24
 STORAGE_VERSION = "v1.0.0"
 LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -46,6 +50,7 @@ class Settings:
         explained_pairs: failures a build that are explained by saliency maps, beside as many passes; 0 leaves maps out.
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
         excluded_conditions: columns in which neither slices nor what clusters share are looked for, sorted.
+        config: the file that some of these come from, if there is one.
     """
 
     home: Path
@@ -61,6 +66,7 @@ class Settings:
     backbone: Path | None = None
     explained_pairs: int = EXPLAINED_PAIRS
     excluded_conditions: tuple[str, ...] = ()
+    config: Path | None = None
 
     @property
     def cache(self) -> Path:
@@ -74,35 +80,42 @@ class Settings:
 
     def subprocess_environment(self, **more: str) -> dict[str, str]:
         """Make the environment for a program that must see the same settings."""
-        return {**os.environ, "CVQ_HOME": str(self.home), **more}
+        config = {CONFIG: str(self.config)} if self.config else {}
+        return {**os.environ, "CVQ_HOME": str(self.home), **config, **more}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read `CVQ_*` variables; see the README's table of settings.
+        """Read `CVQ_*` variables, and from the file of settings what no variable says; see the README's table.
 
         Raises:
-            SettingsError: a variable is unknown (a typing error would silently do nothing) or malformed, or names a
-                folder that the engines cannot use.
+            SettingsError: a variable or key is unknown (a typing error would silently do nothing) or malformed, or
+                names a folder that the engines cannot use, or the file cannot be read.
         """
         env = os.environ if environ is None else environ
         for name in env:
-            if name.startswith("CVQ_") and name not in KNOWN:
-                raise SettingsError(f"environment variable {name} is not a setting: {near(name, KNOWN)}")
-        home = _folder(env, "CVQ_HOME", default=Path(".cvq"))
+            if name.startswith("CVQ_") and name not in (*KNOWN, CONFIG):
+                raise SettingsError(f"environment variable {name} is not a setting: {near(name, (*KNOWN, CONFIG))}")
+        config = _config_file(env)
+        said = _Said(env, _file_values(config) if config else {}, config)
+        home = _folder(said, "CVQ_HOME", default=Path(".cvq"))
+        excluded = said.get("CVQ_EXCLUDED_CONDITIONS", "").replace(",", " ").split()
         return cls(
             home=home,
-            landing=_location(env, "CVQ_LANDING", default=home / "landing"),
-            lake=_location(env, "CVQ_LAKE", default=home / "lake"),
-            registry=_location(env, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
-            warehouse=_folder(env, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
-            reports=_folder(env, "CVQ_REPORTS", default=home / "reports"),
-            s3=S3Options(endpoint_url=env.get("CVQ_S3_ENDPOINT_URL"), region=env.get("CVQ_S3_REGION")),
-            threads=_whole(env, "CVQ_THREADS", least=1, default=min(os.cpu_count() or 1, 8)),
-            memory_limit=env.get("CVQ_MEMORY_LIMIT", "600MB"),
-            storage_version=_version(env, "CVQ_STORAGE_VERSION", default=STORAGE_VERSION),
-            explained_pairs=_whole(env, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
-            backbone=_folder(env, "CVQ_BACKBONE", default=home) if env.get("CVQ_BACKBONE") else None,
-            excluded_conditions=tuple(sorted({*env.get("CVQ_EXCLUDED_CONDITIONS", "").replace(",", " ").split()})),
+            landing=_location(said, "CVQ_LANDING", default=home / "landing"),
+            lake=_location(said, "CVQ_LAKE", default=home / "lake"),
+            registry=_location(said, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
+            warehouse=_folder(said, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
+            reports=_folder(said, "CVQ_REPORTS", default=home / "reports"),
+            s3=S3Options(
+                endpoint_url=said.get("CVQ_S3_ENDPOINT_URL", "") or None, region=said.get("CVQ_S3_REGION", "") or None
+            ),
+            threads=_whole(said, "CVQ_THREADS", least=1, default=min(os.cpu_count() or 1, 8)),
+            memory_limit=said.get("CVQ_MEMORY_LIMIT", "600MB"),
+            storage_version=_version(said, "CVQ_STORAGE_VERSION", default=STORAGE_VERSION),
+            explained_pairs=_whole(said, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
+            backbone=_folder(said, "CVQ_BACKBONE", default=home) if said.get("CVQ_BACKBONE", "") else None,
+            excluded_conditions=tuple(sorted(set(excluded))),
+            config=config,
         )
 
 
@@ -124,38 +137,97 @@ KNOWN = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What variables and the file say of each setting, under the name of its variable."""
+
+    variables: Mapping[str, str]
+    of_file: Mapping[str, str]
+    file: Path | None
+
+    def get(self, name: str, default: str) -> str:
+        return self.variables.get(name, self.of_file.get(name, default))
+
+    def place(self, name: str) -> str:
+        """Name the setting where it was said, for an error."""
+        return f"{_key(name)} in {self.file}" if self._is_of_file(name) else name
+
+    def base(self, name: str) -> Path:
+        """The folder that a relative path starts from: that of the file which says it, else the working folder."""
+        return self.file.parent if self.file and self._is_of_file(name) else Path()
+
+    def _is_of_file(self, name: str) -> bool:
+        return name in self.of_file and name not in self.variables
+
+
+def _key(variable: str) -> str:
+    return variable.removeprefix("CVQ_").lower()
+
+
+def _config_file(env: Mapping[str, str]) -> Path | None:
+    named = env.get(CONFIG)
+    path = Path(named or CONFIG_FILE).absolute()
+    if not named and not path.exists():
+        return None
+    if not path.is_file():
+        raise SettingsError(f"{CONFIG if named else 'the file of settings'} is {path}: expected a file, found none")
+    return path
+
+
+def _file_values(path: Path) -> dict[str, str]:
+    """Read a file of settings: the text of each, under the name of its variable."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
+    keys = {_key(name): name for name in KNOWN}
+    for key in document:
+        if key not in keys:
+            raise SettingsError(f"{path}: {key!r} is not a setting: {near(key.lower().removeprefix('cvq_'), keys)}")
+    return {keys[key]: _as_text(value, f"{key} in {path}") for key, value in document.items()}
+
+
+def _as_text(value: object, place: str) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise SettingsError(f"{place}: expected text in quotes, a whole number or a list of texts, found {value!r}")
+
+
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\?\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 """Of a path: DuckDB takes a backslash for a slash, DuckDB and Dagster what follows a question mark for a query, Dagster
 %41 for A, and no engine takes what is not UTF-8.
 """
 
 
-def _location(env: Mapping[str, str], name: str, *, default: Path) -> str:
-    value = env.get(name, "")
-    return value if "://" in value else str(_folder(env, name, default=default))
+def _location(said: _Said, name: str, *, default: Path) -> str:
+    value = said.get(name, "")
+    return value if "://" in value else str(_folder(said, name, default=default))
 
 
-def _folder(env: Mapping[str, str], name: str, *, default: Path) -> Path:
-    path = Path(env.get(name) or default).absolute()
+def _folder(said: _Said, name: str, *, default: Path) -> Path:
+    value = said.get(name, "")
+    path = (said.base(name) / value if value else default).absolute()
     if found := _UNUSABLE.search(str(path)):
         raise SettingsError(
-            f"{name} is {str(path)!r}, in which the engines take {found[0]!r} for something else: name another folder, "
-            "or call that one otherwise"
+            f"{said.place(name)} is {str(path)!r}, in which the engines take {found[0]!r} for something else: name "
+            "another folder, or call that one otherwise"
         )
     return path
 
 
-def _whole(env: Mapping[str, str], name: str, *, least: int, default: int) -> int:
-    text = env.get(name, str(default))
+def _whole(said: _Said, name: str, *, least: int, default: int) -> int:
+    text = said.get(name, str(default))
     if not (text.isascii() and text.isdigit()) or int(text) < least:
-        raise SettingsError(f"{name} must be a whole number of at least {least}, found {text!r}")
+        raise SettingsError(f"{said.place(name)} must be a whole number of at least {least}, found {text!r}")
     return int(text)
 
 
-def _version(env: Mapping[str, str], name: str, *, default: str) -> str:
-    text = env.get(name, default)
+def _version(said: _Said, name: str, *, default: str) -> str:
+    text = said.get(name, default)
     if not re.fullmatch(r"v\d+\.\d+\.\d+", text):
-        raise SettingsError(f"{name} must be a version of DuckDB such as {default}, found {text!r}")
+        raise SettingsError(f"{said.place(name)} must be a version of DuckDB such as {default}, found {text!r}")
     return text
 
 

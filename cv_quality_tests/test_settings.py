@@ -91,3 +91,69 @@ def test_a_program_that_is_started_sees_the_same_home(tmp_path: Path) -> None:
     settings = Settings.from_environment({"CVQ_HOME": str(tmp_path)})
     environment = settings.subprocess_environment(DAGSTER_HOME="x")
     assert (environment["CVQ_HOME"], environment["DAGSTER_HOME"]) == (str(tmp_path), "x")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file of settings, in a folder that is not the working folder."""
+    path = tmp_path / "team" / "cvq.toml"
+    path.parent.mkdir()
+    path.write_text(
+        'home = "study"\nlake = "s3://bucket/lake"\nthreads = 3\nexcluded_conditions = ["site", "age_band"]'
+    )
+    return path
+
+
+def test_a_file_says_what_no_variable_says(config: Path) -> None:
+    settings = Settings.from_environment({"CVQ_CONFIG": str(config), "CVQ_THREADS": "5"})
+    assert (settings.lake, settings.threads) == ("s3://bucket/lake", 5)
+    assert settings.excluded_conditions == ("age_band", "site")
+    assert settings.explained_pairs == Settings.from_environment({}).explained_pairs
+
+
+def test_a_folder_in_a_file_starts_from_the_file(config: Path) -> None:
+    settings = Settings.from_environment({"CVQ_CONFIG": str(config), "CVQ_REPORTS": "pages"})
+    assert settings.home == config.parent / "study"
+    assert settings.landing == str(config.parent / "study" / "landing")
+    assert settings.reports == Path("pages").absolute()
+
+
+def test_the_file_of_the_working_folder_is_read(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(config.parent)
+    assert Settings.from_environment({}) == Settings.from_environment({"CVQ_CONFIG": str(config)})
+
+
+def test_a_program_that_is_started_reads_the_same_file(config: Path) -> None:
+    settings = Settings.from_environment({"CVQ_CONFIG": str(config)})
+    handed_on = {name: text for name, text in settings.subprocess_environment().items() if name.startswith("CVQ_")}
+    assert Settings.from_environment(handed_on) == settings
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('hoem = "x"', "'hoem' is not a setting: did you mean home"),
+        ('CVQ_HOME = "x"', "'CVQ_HOME' is not a setting: did you mean home"),
+        ("[cvq]\nthreads = 4", "'cvq' is not a setting: known: backbone"),
+        ("threads = 0", "threads in .*cvq.toml must be a whole number of at least 1, found '0'"),
+        ("threads = true", "threads in .*cvq.toml: expected text in quotes, a whole number or a list"),
+        ("threads = 1.5", "threads in .*cvq.toml: expected text in quotes, a whole number or a list"),
+        ('lake = "a?b"', "lake in .*cvq.toml is .* take '[?]' for something else"),
+        ("home = study", "cvq.toml cannot be read as TOML"),
+        ('home = "a"\nhome = "b"', "cvq.toml cannot be read as TOML"),
+    ],
+)
+def test_a_file_that_says_nothing_sound_is_refused(config: Path, line: str, told: str) -> None:
+    config.write_text(line)
+    with pytest.raises(SettingsError, match=told):
+        Settings.from_environment({"CVQ_CONFIG": str(config)})
+
+
+def test_a_named_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"CVQ_CONFIG is .*none.toml: expected a file, found none"):
+        Settings.from_environment({"CVQ_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_a_file_of_a_windows_editor_is_read(config: Path) -> None:
+    config.write_bytes(b"\xef\xbb\xbfthreads = 3\r\n")
+    assert Settings.from_environment({"CVQ_CONFIG": str(config)}).threads == 3

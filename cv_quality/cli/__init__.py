@@ -10,7 +10,7 @@ from errno import EPIPE
 
 import click
 
-from cv_quality.cli import chain, drops, housekeeping, pipeline, root_causes, scores
+from cv_quality.cli import chain, drops, exploration, housekeeping, pipeline, root_causes, scores
 from cv_quality.cli.common import VisibleFormatter
 from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
@@ -57,13 +57,15 @@ def main(verbose: bool) -> None:
       cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
       cvq attribute BEFORE AFTER   what a change between two tables is made of
+      cvq sql "SELECT ..."         ask the metric tables and the lake; without a statement, a shell
+      cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq backfill                 score historical builds over a grid of drops
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
 
-    Locations come from CVQ_* variables; everything lies under .cvq unless they say otherwise.
+    Locations come from CVQ_* variables or cvq.toml; everything lies under .cvq unless they say otherwise.
     """
     os.umask(PRIVATE_UMASK)
     handler = logging.StreamHandler()
@@ -75,6 +77,7 @@ for command in (
     *(chain.status, chain.run, chain.why, chain.quarantine, chain.models, chain.report),
     *(drops.simulate, drops.import_),
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
+    *(exploration.sql, exploration.export),
     housekeeping.gc,
     *(root_causes.slices, root_causes.attribute, scores.evaluate),
 ):

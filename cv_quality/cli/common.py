@@ -33,7 +33,7 @@ PAGE = click.Path(dir_okay=False, path_type=Path)
 
 
 def open_deployment() -> "Workspace":
-    """Open the stores that the CVQ_* variables name."""
+    """Open the stores that the settings name."""
     from cv_quality.tasks import open_workspace
 
     return open_workspace(Settings.from_environment())
@@ -66,9 +66,13 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, title: st
     say(title)
     texts = [{name: _cell(value) for name, value in row.items()} for row in rows]
     names = [name for name in rows[0] if any(row[name] for row in texts)]
-    cells = [[visible(name) for name in names], *([row[name] for name in names] for row in texts)]
+    print_cells([visible(name) for name in names], [[row[name] for name in names] for row in texts])
+
+
+def print_cells(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of texts that are safe for a terminal below the names of their columns."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    click.echo("\n".join(lines_of(cells, width=width)))
+    click.echo("\n".join(lines_of([names, *rows], width=width)))
 
 
 def _cell(value: object) -> str:

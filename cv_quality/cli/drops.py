@@ -29,34 +29,43 @@ SHOWN_UNUSABLE = 10
 @click.command()
 @click.argument("scenario", default="demo")
 @click.option("--seed", type=click.IntRange(min=0), help="In place of the scenario's own seed.")
+@click.option(
+    "--next", "is_next", is_flag=True, help="Only one more drop of its last build, under a new name each time."
+)
 @JSON
-def simulate(scenario: str, seed: int | None, as_json: bool) -> None:
+def simulate(scenario: str, seed: int | None, is_next: bool, as_json: bool) -> None:
     """Render a fleet's drops into the landing area.
 
     SCENARIO is the name of a packaged scenario (demo, tiny) or a YAML file. Failures come out of running each build's
-    own model on the rendered pixels; what was planted is written beside the drops as truth-<scenario>.json.
+    own model on the rendered pixels; what was planted is written beside the drops as truth-<scenario>.json. The same
+    scenario and seed give the same drops again; `--next` adds one that is not there yet, of the same people at its
+    first site, so with the same seed.
     """
-    drops = simulate_drops(open_deployment(), scenario, seed=seed)
+    drops = simulate_drops(open_deployment(), scenario, seed=seed, is_next=is_next)
     print_rows([{"drop": drop} for drop in drops], as_json=as_json, title="simulated drops")
 
 
-def simulate_drops(workspace: "Workspace", scenario: str, *, seed: int | None) -> list[str]:
-    """Write a scenario's drops under a progress bar, and return their names.
+def simulate_drops(workspace: "Workspace", scenario: str, *, seed: int | None, is_next: bool = False) -> list[str]:
+    """Write a scenario's drops, or the one after those that are there, under a progress bar, and return their names.
 
     Args:
         workspace: where the landing area and the registry are.
         scenario: a packaged scenario or a YAML file.
         seed: in place of the scenario's own; None keeps that.
+        is_next: write only the next drop.
     """
-    from cv_quality.simulation.scenario import drop_plans, load_scenario
+    from cv_quality.simulation.scenario import drop_plans, load_scenario, next_plan
     from cv_quality.simulation.simulate import simulate as write_drops
 
     plan = load_scenario(scenario)
+    landing = workspace.landing
+    drops = [next_plan(plan, present=landing.folders())] if is_next else drop_plans(plan)
     with progress_bars() as progress:
-        task = progress.add_task(f"render {visible(plan.name)}", total=len(drop_plans(plan)))
+        task = progress.add_task(f"render {visible(plan.name)}", total=len(drops))
         return write_drops(
             plan,
-            landing=workspace.landing,
+            plans=drops,
+            landing=landing,
             registry=workspace.registry,
             seed=seed,
             progress=lambda *_: progress.advance(task),

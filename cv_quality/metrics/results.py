@@ -5,13 +5,16 @@ Results themselves live beside the functions that make them; a rate with its int
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
+from html import escape
 from typing import TypeAlias
 
 import numpy as np
 
-from cv_quality.text import SHOWN_DIGITS, figures
+from cv_quality.text import SHOWN_DIGITS, figures, visible
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+NOTEBOOK_ROWS = 20
+"""Rows that a notebook shows of a list of results; the document has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,42 @@ class Result:
         infinity, +inf and -inf, legal scores and thresholds, become "inf" and "-inf", which `float` reads back.
         """
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    def _repr_html_(self) -> str:
+        """Show the document in a notebook: its values, then a table of each list of results."""
+        document = self.to_dict()
+        lists = {name: rows for name, value in document.items() if (rows := _rows(value))}
+        others = (
+            (name, value) for name, value in document.items() if name not in lists and value not in (None, [], {})
+        )
+        tables = [_table("", [["", "value"], *([name, _words(value)] for name, value in others)])]
+        for name, rows in lists.items():
+            more = f", the first {NOTEBOOK_ROWS} of {len(rows):,}" if len(rows) > NOTEBOOK_ROWS else ""
+            lines = [[_words(row[key]) for key in rows[0]] for row in rows[:NOTEBOOK_ROWS]]
+            tables.append(_table(name + more, [[*rows[0]], *lines]))
+        return "".join(tables)
+
+
+def _rows(value: JsonValue) -> list[dict[str, JsonValue]]:
+    """The results of a list that holds nothing else."""
+    items = value if isinstance(value, list) else []
+    rows = [item for item in items if isinstance(item, dict)]
+    return rows if len(rows) == len(items) else []
+
+
+def _table(caption: str, lines: list[list[str]]) -> str:
+    cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
+    return f"<table><caption>{escape(caption)}</caption>{cells}</table>"
+
+
+def _words(value: JsonValue) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(item)}" for name, item in value.items() if item is not None)
+    if isinstance(value, list):
+        return "; ".join(map(_words, value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return figures(value)
+    return "" if value is None else visible(str(value))
 
 
 def percent(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:

@@ -145,11 +145,12 @@ def _free(work: Sequence[Work], at_work: Collection[str | None]) -> list[Work]:
 
 
 def _at_work(context: dg.SensorEvaluationContext, task: Task, job: str) -> set[str | None]:
-    """The partitions for which another job is under way that makes some of what this one makes."""
+    """The partitions for which a job is under way that makes some of what this one makes, or this one itself.
+
+    What is left to do of a key changes with every stage of a run, and with it the identity of the work.
+    """
     makes = {*phases_of(job)}
-    names = {job_name(task, other) for other in task.jobs if other != job and not makes.isdisjoint(phases_of(other))}
-    if not names:
-        return set()
+    names = {job_name(task, other) for other in task.jobs if not makes.isdisjoint(phases_of(other))}
     records = context.instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY))
     return {run.tags.get(PARTITION_NAME_TAG) for record in records if (run := record.dagster_run).job_name in names}
 

@@ -5,10 +5,11 @@ How people and sessions are drawn from it is in `population.py`; how drops come 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import resources
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Final, TypeVar, get_type_hints
 
@@ -108,6 +109,26 @@ def drop_plans(scenario: Scenario) -> list[DropPlan]:
         for round_number in range(scenario.rounds)
         for site in scenario.sites
     ]
+
+
+def next_plan(scenario: Scenario, *, present: Collection[str]) -> DropPlan:
+    """Plan the drop after those that are present: the last build once more at the first site.
+
+    Args:
+        scenario: whose last round it follows.
+        present: names of the drops that are there.
+    """
+    return _later(scenario, scenario.rounds + len(later_plans(scenario, present=present)))
+
+
+def later_plans(scenario: Scenario, *, present: Collection[str]) -> list[DropPlan]:
+    """List what `next_plan` planned so far: what is present in the rounds after those of the scenario."""
+    rounds = (_later(scenario, number) for number in count(scenario.rounds))
+    return list(takewhile(lambda plan: plan.drop_id in present, rounds))
+
+
+def _later(scenario: Scenario, round_number: int) -> DropPlan:
+    return DropPlan(scenario.sites[0], scenario.builds[-1], len(scenario.builds) - 1, round_number)
 
 
 def packaged_scenarios() -> list[str]:

@@ -33,7 +33,7 @@ from cv_quality.simulation.population import (
     transactions,
 )
 from cv_quality.simulation.rendering import encode_png, render
-from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans
+from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, later_plans
 from cv_quality.simulation.streams import stream_events
 
 if TYPE_CHECKING:
@@ -84,15 +84,17 @@ def simulate(
     landing: Store,
     registry: ModelRegistry,
     seed: int | None = None,
+    plans: Sequence[DropPlan] | None = None,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Write all drops of a scenario and its truth; the same scenario, seed and models give the same bytes.
+    """Write drops of a scenario and its truth; the same scenario, seed and models give the same bytes.
 
     Args:
         scenario: what to simulate.
         landing: where the drops go, each in its own folder; the truth goes to `truth-<scenario>.json` beside them.
         registry: must know every build of the scenario.
         seed: in place of the scenario's own.
+        plans: the drops to write; by default all of the scenario.
         progress: called after each drop.
 
     Returns:
@@ -104,8 +106,8 @@ def simulate(
     """
     chosen_seed = scenario.seed if seed is None else seed
     population = build_population(scenario, seed=chosen_seed)
-    plans = drop_plans(scenario)
-    entries = [registry.model_entry(build.build_id) for build in scenario.builds]
+    plans = drop_plans(scenario) if plans is None else plans
+    entries = [registry.model_entry(build_id) for build_id in dict.fromkeys(plan.build.build_id for plan in plans)]
     embedders = {entry.build_id: load_embedder(entry, registry=registry) for entry in entries}
     for done, plan in enumerate(plans, start=1):
         embedder = embedders[plan.build.build_id]
@@ -120,7 +122,8 @@ def simulate(
         )
         if progress is not None:
             progress(plan.drop_id, done, len(plans))
-    landing.write_bytes(f"truth-{scenario.name}.json", _truth(scenario, plans, seed=chosen_seed))
+    written = [*drop_plans(scenario), *later_plans(scenario, present=landing.folders())]
+    landing.write_bytes(f"truth-{scenario.name}.json", _truth(scenario, written, seed=chosen_seed))
     return [plan.drop_id for plan in plans]
 
 

@@ -109,14 +109,14 @@ def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "Wa
 
     return WarehouseSource(
         workspace.lake,
-        _of_all_modalities(workspace, tasks),
+        tables_with_conditions(workspace, tasks),
         may_read,
         is_verdict=partial(is_verdict, workspace.lake),
         identity=warehouse_identity(workspace, tasks),
     )
 
 
-def _of_all_modalities(workspace: Workspace, tasks: Sequence[Task]) -> tuple[Table, ...]:
+def tables_with_conditions(workspace: Workspace, tasks: Sequence[Task]) -> tuple[Table, ...]:
     """Every table with the conditions of each modality, declared ones too, so that SQL may name them early."""
     columns: dict[str, dict[str, Column]] = {}
     for task in tasks:

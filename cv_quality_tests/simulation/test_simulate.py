@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from cv_quality.lake.store import open_store
 from cv_quality.simulation.conditions import benign_conditions
 from cv_quality.simulation.identity import IdentitySpace, draw_people
 from cv_quality.simulation.rendering import render
-from cv_quality.simulation.scenario import load_scenario
+from cv_quality.simulation.scenario import load_scenario, next_plan
 from cv_quality.simulation.simulate import REFERENCE_MODELS, is_usable, simulate
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality_tests.modalities import MODALITIES
@@ -181,3 +182,17 @@ def test_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
     with pytest.raises(RegistryError, match=r"face-9\.9"):
         simulate(unknown, landing=open_store(str(tmp_path / "landing")), registry=registry)
     assert tree(tmp_path) == {}
+
+
+def test_the_next_drop_is_a_new_one_each_time(landing: Path, registry: ModelRegistry, tmp_path: Path) -> None:
+    store = open_store(str(shutil.copytree(landing, tmp_path / "landing")))
+    first = store.folders()
+    for _ in range(2):
+        plan = next_plan(TINY, present=store.folders())
+        (name,) = simulate(TINY, landing=store, registry=registry, plans=[plan])
+        assert name not in first
+        first = store.folders()
+    ids = [{event["event_id"] for event in events(tmp_path / "landing" / drop, "attempt")} for drop in first]
+    assert sum(map(len, ids)) == len(set().union(*ids))
+    truth = json.loads(store.read_bytes("truth-tiny.json"))
+    assert sorted(truth["drops"]) == sorted(first)

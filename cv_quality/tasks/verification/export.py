@@ -1,0 +1,144 @@
+"""The attempts of a confirmed slice as files for other tools: a table, and the images of those who agreed to be shown.
+
+Which attempts a slice holds is read as it was searched; whose images may leave the landing area is decided, and they
+are read, by `cv_quality.drops.consent`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cv_quality.drops.consent import FrameName, read_consents, read_shown
+from cv_quality.error_analysis.population import Population
+from cv_quality.errors import FrameError, GateFailed, SliceError, near
+from cv_quality.freshness import Freshness
+from cv_quality.lake.lake import TableKey
+from cv_quality.lake.store import atomic_path
+from cv_quality.stage import Task
+from cv_quality.tasks.root_causes.slices import read_slices
+from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
+from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
+from cv_quality.tasks.verification.stages import SLICES
+from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TableFormat = Literal["csv", "parquet"]
+IMAGES = "images"
+"""The folder of images in an export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        condition: the slice in words.
+        table: the file with the attempts.
+        n_attempts, n_failures: rows of it, and those with the outcome.
+        n_images: images written.
+        n_withheld: images that not everybody agreed to whom they show, or that are gone or unreadable.
+    """
+
+    condition: str
+    table: Path
+    n_attempts: int
+    n_failures: int
+    n_images: int
+    n_withheld: int
+
+
+def export_slice(
+    workspace: Workspace,
+    task: Task,
+    build: str,
+    *,
+    rank: int,
+    target: Path,
+    outcome: str = FRR.name,
+    table_format: TableFormat = "csv",
+    has_images: bool = False,
+) -> Export:
+    """Write the attempts of a build's confirmed slice, with `is_failure`, and `image` where images are written.
+
+    Args:
+        workspace, task, build: read from, of the task, for the build.
+        rank: of the slice among those of the outcome, from 1.
+        target: a folder that is not there yet, or empty.
+        outcome: that was searched.
+        table_format: of the table.
+        has_images: write images too, each decoded and drawn anew, without what its file says besides.
+
+    Raises:
+        GateFailed: the build's slices are not there, or not of what lies in the lake now.
+        SliceError: the outcome was not searched, the build has no such slice, or the folder holds something.
+        StoreError: it cannot be written.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise SliceError(f"{target} holds something already: name a new folder")
+    population = _population(workspace, task, build, outcome)
+    slices = read_slices(workspace.lake, build, outcome)
+    if not 1 <= rank <= len(slices):
+        found = "; ".join(f"{number}: {item.sentence()}" for number, item in enumerate(slices, start=1)) or "none"
+        raise SliceError(f"{build} has no confirmed slice {rank} of outcome {outcome}; there are {found}")
+    where = slices[rank - 1]
+    rows = population.rows.filter(where.expression())
+    withheld = 0
+    if has_images:
+        rows, withheld = _with_images(workspace, rows, target)
+    table = target / f"attempts.{table_format}"
+    with atomic_path(table) as path:
+        rows.write_csv(path) if table_format == "csv" else rows.write_parquet(path)
+    written = rows["image"].n_unique() - int(rows["image"].has_nulls()) if has_images else 0
+    failures = int(rows[population.failed].sum())
+    return Export(where.sentence(), table, rows.height, failures, written, withheld)
+
+
+def _population(workspace: Workspace, task: Task, build: str, outcome: str) -> Population:
+    """The population of an outcome, as it was searched."""
+    key = TableKey(build=build)
+    state = Freshness(workspace, task).state(SLICES, key)
+    if state != "passed":
+        raise GateFailed(f"the slices of {build} are {state}, so nothing is exported: `cvq why {build}` says more")
+    searched = workspace.lake.read(SLICE_SEARCHES, key, columns=["outcome"])["outcome"].to_list()
+    if outcome not in searched:
+        raise SliceError(f"outcome {outcome!r} of {build} was not searched: {near(outcome, searched)}")
+    primary = false_rejects(workspace, build, build)
+    if outcome == primary.outcome.name:
+        return primary
+    others = other_outcomes(workspace, build, primary)
+    return next(population for population in others if population.outcome.name == outcome)
+
+
+def _with_images(workspace: Workspace, rows: "pl.DataFrame", target: Path) -> "tuple[pl.DataFrame, int]":
+    """Write the images that may be shown, and name each in its rows; returns how many were not written too."""
+    import polars as pl
+
+    names = rows.drop_nulls("frame").unique(["drop_id", "frame"], keep="first", maintain_order=True)
+    consents = read_consents(workspace.lake)
+    places: dict[FrameName, str] = {}
+    for (drop,), wanted in names.group_by("drop_id", maintain_order=True):
+        files = {
+            (str(drop), frame): f"{IMAGES}/{drop}_{name}.png" for frame, name in wanted["frame", "attempt_id"].rows()
+        }
+        shown = read_shown(workspace.lake, workspace.landing, files, consents=consents)
+        places |= {name: files[name] for name, data in shown.items() if data and _drawn(data, target / files[name])}
+    found = [(drop, frame, place) for (drop, frame), place in places.items()]
+    images = pl.DataFrame(found, schema=dict.fromkeys(("drop_id", "frame", "image"), pl.String), orient="row")
+    return rows.join(images, on=["drop_id", "frame"], how="left", maintain_order="left"), names.height - len(places)
+
+
+def _drawn(data: bytes, target: Path) -> bool:
+    """Write an image as PNG, its pixels alone; False where it cannot be decoded."""
+    from PIL import Image
+
+    from cv_quality.drops.images import decode_image
+
+    try:
+        pixels = decode_image(data)
+    except FrameError:
+        return False
+    with atomic_path(target) as path:
+        Image.fromarray(pixels).save(path, format="PNG")
+    return True

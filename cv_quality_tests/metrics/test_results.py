@@ -1,0 +1,40 @@
+"""Results in a notebook: every value as text, lists as tables, nothing of a name taken for markup."""
+
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from cv_quality.metrics.results import NOTEBOOK_ROWS, Result
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Result):
+    name: str
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole(Result):
+    name: str
+    best: _Part
+    parts: tuple[_Part, ...]
+    notes: tuple[str, ...] = ()
+
+
+def cells(result: Result) -> list[list[list[str]]]:
+    """The texts of each table's rows, as a browser reads them."""
+    page = ElementTree.fromstring(f"<page>{result._repr_html_()}</page>")
+    return [[[cell.text or "" for cell in row] for row in table.iter("tr")] for table in page.iter("table")]
+
+
+def test_a_notebook_shows_values_and_a_table_of_each_list() -> None:
+    result = _Whole("<script>", _Part("a & b", 0.25), (_Part("dark", 0.0625), _Part("bright", None)))
+    assert cells(result) == [
+        [["", "value"], ["name", "<script>"], ["best", "name a & b, rate 0.25"]],
+        [["name", "rate"], ["dark", "0.0625"], ["bright", ""]],
+    ]
+
+
+def test_a_notebook_says_how_much_of_a_long_list_it_leaves_out() -> None:
+    result = _Whole("x", _Part("a", 1.0), (_Part("a", 1.0),) * 2_000)
+    assert len(cells(result)[1]) == 1 + NOTEBOOK_ROWS
+    assert f"parts, the first {NOTEBOOK_ROWS} of 2,000" in result._repr_html_()
