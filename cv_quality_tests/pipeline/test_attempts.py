@@ -8,11 +8,20 @@ import pytest
 from cv_quality.definitions import build_definitions
 from cv_quality.lake.store import LocalStore
 from cv_quality.pipeline.sensors import MAX_ATTEMPTS, MAX_REQUESTS
-from cv_quality_tests.deployment import FIRST_DROP, SENSORS, Orchestra, deliver, redeliver, with_garbage
+from cv_quality_tests.deployment import (
+    FIRST_DROP,
+    SENSORS,
+    Orchestra,
+    deliver,
+    do,
+    due_keys,
+    redeliver,
+    with_garbage,
+)
 
 SENSOR = "completed_drop_sensor"
 QUERIES_A_TICK = 3
-"""For runs under way of another job, for work that is given up, and for attempts."""
+"""For runs under way that make some of the same, for work that is given up, and for attempts."""
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 
 
@@ -64,6 +73,18 @@ def test_a_run_key_is_new_also_where_old_runs_were_deleted(delivered: Orchestra)
     for run in runs[1:]:
         delivered.instance.delete_run(run.run_id)
     assert str(request(delivered).run_key).endswith(f":attempt{MAX_ATTEMPTS + 1}")
+
+
+def test_nothing_is_requested_of_a_key_whose_run_has_done_a_part(delivered: Orchestra) -> None:
+    asked = request(delivered)
+    job = build_definitions(delivered.workspace.settings).resolve_job_def("verification_ingest_drop")
+    tags = dict(asked.tags) | {"dagster/run_key": str(asked.run_key), "dagster/partition": str(asked.partition_key)}
+    run = delivered.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    do(delivered.workspace, "parse", drop=FIRST_DROP)
+    assert due_keys(delivered.workspace, "ingest_drop") == [FIRST_DROP], "what is left is other work"
+    assert not is_requested(delivered)
+    delivered.instance.report_run_failed(run)
+    assert is_requested(delivered)
 
 
 def test_a_terminated_run_is_not_requested_again(delivered: Orchestra) -> None:

@@ -64,7 +64,9 @@ def test_a_run_over_a_range_of_keys_is_refused_before_anything_is_done(evaluated
     before = fingerprints(evaluated.workspace)
     result = run_range(evaluated)
     assert not result.success
-    (failed,) = [event for event in result.all_events if event.is_step_failure and event.step_key.endswith("_infer")]
+    (failed,) = [
+        event for event in result.all_events if event.is_step_failure and str(event.step_key).endswith("_infer")
+    ]
     assert "expected one partition a run, found 2" in str(failed.step_failure_data.error)
     assert not result.get_asset_materialization_events()
     assert fingerprints(evaluated.workspace) == before
@@ -81,7 +83,7 @@ def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(eval
     results = [evaluated.execute("evaluate_build_on_drop", partition_of(key)) for key in (second, first)]
     assert [result.success for result in results] == [False, True]
     (failed,) = [
-        event for event in results[0].all_events if event.is_step_failure and event.step_key.endswith("_infer")
+        event for event in results[0].all_events if event.is_step_failure and str(event.step_key).endswith("_infer")
     ]
     message = str(failed.step_failure_data.error)
     assert f"{second}: GateFailed: gate 'validate' has no verdict for {SECOND_DROP}" in message

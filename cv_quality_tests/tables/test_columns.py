@@ -1,5 +1,7 @@
 """All cells of a column decide what it is, and what they are taken for is said."""
 
+from collections.abc import Sequence
+
 import polars as pl
 import pytest
 
@@ -9,7 +11,7 @@ from cv_quality.tables.notes import notes_of
 PLAIN = [f"{n}" for n in range(40)]
 
 
-def taken(cells: list[str | None], habits: Habits | None = None) -> tuple[ColumnReading, list[object], list[str]]:
+def taken(cells: Sequence[str | None], habits: Habits | None = None) -> tuple[ColumnReading, list[object], list[str]]:
     """How a column is read, its values, and what is said of it."""
     values = pl.Series("x", cells, pl.String)
     reading = read_column(values, habits=habits or Habits())

@@ -13,7 +13,7 @@ import pytest
 
 from cv_quality.errors import TableError
 from cv_quality.tables.reading import opened_table, opened_tables
-from cv_quality_tests.readers import zstd
+from cv_quality_tests.drops.small_drops import zstd
 
 TABLE = pl.DataFrame(
     {
