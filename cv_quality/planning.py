@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cv_quality.drops.manifest import CompletedDrop, awaited_files, files_digest
 from cv_quality.errors import RegistryError
-from cv_quality.freshness import Freshness, State
+from cv_quality.freshness import Freshness, State, uncollected
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import JOBS, Stage, Task
 from cv_quality.tasks import TASKS, is_published, warehouse_identity
@@ -53,6 +53,7 @@ def due(workspace: Workspace, task: Task, job: str, *, given_up: GivenUp = none)
     return due_now(Freshness(workspace, task), job, given_up=given_up)
 
 
+@uncollected()
 def due_now(freshness: Freshness, job: str, *, given_up: GivenUp = none) -> list[Work]:
     """Plan what a job of a task has to do, where all that it reads of other jobs has passed and is to stay.
 

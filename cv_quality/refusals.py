@@ -9,7 +9,7 @@ from functools import cached_property
 
 from cv_quality.drops.tables import QUARANTINE_PARSE, QUARANTINE_VALIDATE
 from cv_quality.errors import RegistryError, UnknownKey, near
-from cv_quality.freshness import Freshness, Node, State
+from cv_quality.freshness import Freshness, Node, State, uncollected
 from cv_quality.gates.verdicts import Verdict, read_failure, read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.planning import DropState, drop_states
@@ -93,6 +93,7 @@ class Overview:
         return Freshness(self.workspace, self.task)
 
     @cached_property
+    @uncollected()
     def states(self) -> list[DropState]:
         """Where each drop stands that has arrived or lies in the lake."""
         return list(drop_states(self.freshness))
@@ -123,6 +124,7 @@ class Overview:
                 found[build] = str(error)
         return found
 
+    @uncollected()
     def hindrances(self) -> list[Standing]:
         """List all that only a person can mend, in the order of the data."""
         return [item for node in self.nodes() if (item := self.standing(*node)).headline]

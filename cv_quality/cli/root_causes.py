@@ -22,6 +22,8 @@ from cv_quality.settings import Settings
 if TYPE_CHECKING:
     import polars as pl
 
+    from cv_quality.error_analysis.attribution import Attribution
+    from cv_quality.error_analysis.slice_report import SliceReport
     from cv_quality.tables.outcomes import OutcomeReading
 
 TABLE = click.Path(path_type=Path)
@@ -128,10 +130,14 @@ def slices(
             write_slices_report(found, title=table.name, reading=reading, provenance=made, target=report)
     if as_json:
         print_document(found.to_dict() | {"reading": reading})
-        return
+    else:
+        _say_slices(found, title=f"{table.name}: {found.n_rows:,} rows")
+
+
+def _say_slices(found: "SliceReport", *, title: str) -> None:
     from cv_quality.error_analysis.summary import slice_rows
 
-    print_rows(slice_rows(found), as_json=False, title=f"{table.name}: {found.n_rows:,} rows")
+    print_rows(slice_rows(found), as_json=False, title=title)
     for item in found.set_apart:
         say(f"{item.sentence} To search it all the same: --keep {item.column}")
     _say_skipped(found.skipped)
@@ -212,7 +218,11 @@ def attribute(
             write_attribution_report(found, title=title, reading=reading, provenance=made, target=report)
     if as_json:
         print_document(found.to_dict() | {"reading": reading})
-        return
+    else:
+        _say_parts(found, title=title, subject=subject)
+
+
+def _say_parts(found: "Attribution", *, title: str, subject: str | None) -> None:
     from cv_quality.error_analysis.summary import part_rows
 
     print_rows(part_rows(found), as_json=False, title=title)
