@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.runners import Runner
+from cv_quality.lake.store import PRIVATE_FILE, make_private
 
 MAX_SECONDS: Final = 120
 """Of processor time, for loading a model and running three batches twice on one thread."""
@@ -77,8 +78,8 @@ class Prover:
         run_apart(trial, name=name, max_bytes=MAX_MEMORY_BYTES + MEMORY_PER_BYTE * size_bytes, runtimes=runtimes)
         self._proven.add(proof)
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
+            make_private(path.parent)
+            path.touch(mode=PRIVATE_FILE)
 
 
 def run_apart(trial: Trial, *, name: str, max_bytes: int, runtimes: tuple[str, ...]) -> None:
