@@ -138,7 +138,7 @@ def _read_said(lake: Lake, table: Table, keys: Mapping[str, TableKey]) -> dict[s
     import polars as pl
 
     paths = {str(lake.path(table, key)): name for name, key in keys.items()}
-    rows = pl.scan_parquet(list(paths), include_file_paths=_PATH)
+    rows = pl.scan_parquet(list(paths), glob=False, include_file_paths=_PATH)
     try:
         told = _said_in_lines(rows) if table is QUARANTINE_PARSE else _said_in_events(rows, is_listed=table is SUBJECTS)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):

@@ -206,8 +206,8 @@ def test_the_page_speaks_of_the_conditions_and_scores_of_the_toy(toy: ToyLake) -
 def test_the_worst_failures_of_the_toy_are_the_largest_distances(toy: ToyLake) -> None:
     page = words(toy.workspace.report_path(BUILD).read_text())
     largest = sorted(genuine_distances(toy.seen), reverse=True)[:3]
-    shown = [float(score) for score in re.findall(r"Score ?(\d+\.\d{3}) ?Baseline", page)]
-    assert shown[:3] == pytest.approx(largest, abs=6e-4)
+    shown = [float(score) for score in re.findall(r"Score ?(\d+(?:\.\d+)?) ?Baseline", page)]
+    assert shown[:3] == pytest.approx(largest, rel=5e-3), "three significant digits"
     assert shown == sorted(shown, reverse=True)
 
 
