@@ -1,7 +1,7 @@
 """Which drops and which models belong to a build: its own drops, who scores them, and the builds that it follows."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cv_quality.drops.conditions import DeclaredCondition, decode_conditions, union_of, with_conditions
 from cv_quality.drops.tables import DROP_FILES
@@ -68,9 +68,9 @@ def drop_description(workspace: Workspace, key: TableKey) -> dict[str, str]:
     return {name: str(first[name]) for name in columns[1:] if first[name] is not None} if is_its_own else {}
 
 
-def own_drops(workspace: Workspace, build: str) -> list[str]:
+def own_drops(workspace: Workspace, build: str, *, survey: Survey | None = None) -> list[str]:
     """List the drops in the lake that were recorded with `build`, sorted."""
-    return sorted(drop for drop, own in drop_builds(workspace).items() if own == build)
+    return sorted(drop for drop, own in drop_builds(workspace, survey=survey).items() if own == build)
 
 
 def predecessors(baseline: Callable[[str], str | None], build: str) -> Iterator[str]:
@@ -112,11 +112,13 @@ def modality_of(workspace: Workspace, key: TableKey) -> Modality:
     if len(names) != 1:
         raise RegistryError(f"{key}: build and drop are of modalities {sorted(names)}; score a drop with its own kind")
     if key.drop is None:
-        declared = {drop: declared_by(workspace, drop) for drop in own_drops(workspace, str(key.build))}
+        survey = Survey(workspace.lake.store)
+        for drop in own_drops(workspace, str(key.build), survey=survey):
+            record = recorded(workspace, survey, PARSE_GATE, TableKey(drop=drop))
+            declared[drop] = declared_in(record.about if record else {})
     return with_conditions(workspace.modality(names.pop()), union_of(declared))
 
 
-def declared_by(workspace: Workspace, drop: str) -> tuple[DeclaredCondition, ...]:
-    """Read which conditions a parsed drop declares."""
-    record = read_record(workspace.lake, PARSE_GATE, TableKey(drop=drop))
-    return decode_conditions(record.about.get("conditions") if record else None)
+def declared_in(about: Mapping[str, str]) -> tuple[DeclaredCondition, ...]:
+    """Read which conditions a parsed drop declares from what a verdict says about it."""
+    return decode_conditions(about.get("conditions"))

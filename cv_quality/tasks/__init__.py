@@ -7,7 +7,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import declared_by, recorded
+from cv_quality.builds import declared_in, recorded
 from cv_quality.drops.conditions import with_conditions
 from cv_quality.errors import GateFailed
 from cv_quality.freshness import Freshness
@@ -131,10 +131,7 @@ def _with_declared(workspace: Workspace, task: Task) -> Iterator[Modality]:
     """The task's modalities, each with the conditions that its drops declare, the latest words for one that recurs."""
     about = Freshness(workspace, task)
     for modality in task.modalities:
-        declared = {
-            item.name: item
-            for drop in sorted(about.drops)
-            if about.about(TableKey(drop=drop))["modality"] == modality.name
-            for item in declared_by(workspace, drop)
-        }
+        said = [about.about(TableKey(drop=drop)) for drop in sorted(about.drops)]
+        own = (words for words in said if words["modality"] == modality.name)
+        declared = {item.name: item for words in own for item in declared_in(words)}
         yield with_conditions(modality, declared.values())

@@ -6,7 +6,7 @@ What they do is in `cv_quality.drops.ingest` and `validation`; here they are dec
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import PARSE_GATE, declared_by
+from cv_quality.builds import PARSE_GATE, declared_in
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -73,7 +73,7 @@ def _admit(context: StageContext, manifest: "Manifest", schema: "DropSchema") ->
     except SchemaError as error:
         raise DropError(f"{own}/manifest.json: {error}") from error
     for drop, build in freshness.drops.items():
-        declared = declared_by(context.workspace, drop)
+        declared = declared_in(freshness.about(TableKey(drop=drop)))
         if drop != own and declared and not freshness.is_overtaken(PARSE, TableKey(drop=drop)):
             is_one_build = build == manifest.build_id
             check_agreement(manifest.conditions, declared, of=own, other=drop, is_one_build=is_one_build)
