@@ -85,19 +85,28 @@ def opened_tables(
 def _opened(
     path: Path, *, ids: Collection[str], missing: Sequence[str], is_compared: bool = False
 ) -> "Iterator[OpenedTable | _Cells]":
-    if not path.is_file():
-        raise TableError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(len(PARQUET_MAGIC))
-    if not start:
-        raise TableError(f"{path}: the file is empty")
-    if start == PARQUET_MAGIC:
+    if is_parquet(path):
         with _parquet(path, missing=missing) as table:
             yield table
         return
     # A sink that failed may still be closing its file when the folder goes.
     with tempfile.TemporaryDirectory(prefix="cvq-table-", ignore_cleanup_errors=True) as folder:
         yield _delimited(path, Path(folder), ids=ids, missing=missing, is_compared=is_compared)
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by its first bytes whether a file is Parquet, whatever it is called.
+
+    Raises:
+        TableError: no such file, or an empty one.
+    """
+    if not path.is_file():
+        raise TableError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
+    with path.open("rb") as file:
+        start = file.read(len(PARQUET_MAGIC))
+    if not start:
+        raise TableError(f"{path}: the file is empty")
+    return start == PARQUET_MAGIC
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import struct
 import tarfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from cv_quality.drops.conditions import DeclaredCondition
 from cv_quality.drops.ingest import IngestSummary, ingest_drop
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.validation import ValidationSummary, validate_drop
@@ -115,7 +117,14 @@ def open_site(root: Path) -> Site:
     return Site(open_store(str(root / "landing")), Lake(open_store(str(root / "lake"))), root)
 
 
-def drop_writer(landing: Store, *, events_per_file: int = 250_000, frames_per_shard: int = 5_000) -> DropWriter:
+def drop_writer(
+    landing: Store | Path,
+    conditions: Sequence[DeclaredCondition] = (),
+    /,
+    *,
+    events_per_file: int = 250_000,
+    frames_per_shard: int = 5_000,
+) -> DropWriter:
     return DropWriter(
         landing,
         modality=FACE,
@@ -125,6 +134,7 @@ def drop_writer(landing: Store, *, events_per_file: int = 250_000, frames_per_sh
         protocol="enrolled",
         captured_from=START,
         captured_until=UNTIL,
+        conditions=conditions,
         events_per_file=events_per_file,
         frames_per_shard=frames_per_shard,
     )

@@ -23,12 +23,11 @@ from cv_quality_tests.deployment import do, open_workspace
 from cv_quality_tests.drops.small_drops import (
     ATTEMPT,
     DROP_ID,
-    START,
-    UNTIL,
     Site,
     attempt,
     background,
     compressed,
+    drop_writer,
     event,
     open_site,
 )
@@ -224,20 +223,8 @@ def test_a_condition_that_no_event_logs_fails_the_gate(workspace: Workspace) -> 
 
 
 def writer(landing: Path) -> DropWriter:
-    return DropWriter(
-        landing,
-        modality=FACE,
-        drop_id=DROP_ID,
-        build_id="face-1.2",
-        site="site-a",
-        protocol="enrolled",
-        captured_from=START,
-        captured_until=UNTIL,
-        conditions=[
-            DeclaredCondition(name="lux_ratio", type="real", range=(0, 1)),
-            DeclaredCondition(name="w", type="text", levels=("a",)),
-        ],
-    )
+    ratio = DeclaredCondition(name="lux_ratio", type="real", range=(0, 1))
+    return drop_writer(landing, [ratio, DeclaredCondition(name="w", type="text", levels=("a",))])
 
 
 def test_the_writer_declares_conditions_in_a_folder(tmp_path: Path) -> None:

@@ -1,13 +1,7 @@
 """A backfill through the real daemon: each key stands for itself, a refused one takes nothing from the others."""
 
-import json
-import os
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -17,29 +11,17 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import prepare_home
 from cv_quality.tasks import TASKS
 from cv_quality_tests.deployment import FIRST_DROP, deliver_as, open_workspace
-from cv_quality_tests.servers import answers, free_port, wait_until
+from cv_quality_tests.end_to_end.serving import LAUNCH_BACKFILL, MATERIALIZED, SLOW, Answer, Ui, serving
+from cv_quality_tests.servers import wait_until
 
 DROPS = [f"2026-08-{day:02d}_face-1.1_site-a" for day in (10, 11, 12, 13)]
 BAD = DROPS[1]
-SLOW = 400
-Answer = dict[str, Any]
-Ask = Callable[[str, Answer], Answer]
-
 STOP = """
 mutation Stop($id: String!) { stopSensor(id: $id) { __typename } }
 """
 SENSORS = """
 query Sensors($repository: RepositorySelector!) {
   sensorsOrError(repositorySelector: $repository) { ... on Sensors { results { name sensorState { id } } } }
-}
-"""
-LAUNCH = """
-mutation Backfill($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
 }
 """
 STATUS = """
@@ -54,15 +36,10 @@ query Backfill($id: String!) {
   }
 }
 """
-MATERIALIZED = """
-query Materialized($key: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $key) { ... on AssetNode { assetMaterializations(limit: 100) { partition } } }
-}
-"""
 
 
 @pytest.fixture
-def served(tmp_path: Path, tiny_landing: Path) -> Iterator[tuple[Path, Ask]]:
+def served(tmp_path: Path, tiny_landing: Path) -> Iterator[Ui]:
     """Dagster, served as `cvq ui` does, over four drops that nobody has taken in, one with a broken manifest."""
     home = tmp_path / "home"
     workspace = open_workspace(home)
@@ -72,33 +49,13 @@ def served(tmp_path: Path, tiny_landing: Path) -> Iterator[tuple[Path, Ask]]:
     with dg.DagsterInstance.from_config(str(prepare_home(workspace.settings.dagster_home))) as instance:
         instance.add_dynamic_partitions("verification_drop", DROPS)
     (home / "landing").rename(home / "not_yet")
-    port = free_port()
-    command = [str(Path(sys.executable).parent / "cvq"), "ui", "--port", str(port)]
-    environment = {**os.environ, "CVQ_HOME": str(home), "CVQ_THREADS": "1"}
-
-    def ask(query: str, variables: Answer) -> Answer:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/graphql", data=body, headers={"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            decoded: Answer = json.load(answer)
-        assert "errors" not in decoded, decoded["errors"]
-        return dict(decoded["data"])
-
-    with (tmp_path / "ui.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path)
-        try:
-            wait_until(lambda: answers(port, "/server_info"), what="the UI", seconds=SLOW)
-            yield home, ask
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+    with serving(home, log=tmp_path / "ui.log") as (ui, _):
+        yield ui
 
 
 @pytest.mark.nightly
-def test_a_refused_drop_of_a_backfill_fails_alone(served: tuple[Path, Ask]) -> None:
-    home, ask = served
+def test_a_refused_drop_of_a_backfill_fails_alone(served: Ui) -> None:
+    home, ask = served.home, served.ask
     location = {"repositoryName": "__repository__", "repositoryLocationName": "cv_quality.definitions"}
     for sensor in ask(SENSORS, {"repository": location})["sensorsOrError"]["results"]:
         ask(STOP, {"id": sensor["sensorState"]["id"]})
@@ -106,7 +63,7 @@ def test_a_refused_drop_of_a_backfill_fails_alone(served: tuple[Path, Ask]) -> N
     (task,) = TASKS
     assets = [asset for stage in task.of_phase("ingest") for asset in stage.assets]
     params = {"assetSelection": [{"path": ["verification", name]} for name in assets], "partitionNames": DROPS}
-    launched = ask(LAUNCH, {"params": params})["launchPartitionBackfill"]
+    launched = ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
     def backfill() -> Answer:

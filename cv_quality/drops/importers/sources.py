@@ -21,7 +21,7 @@ from cv_quality.errors import MappingError, TableError, near
 from cv_quality.tables.cells import column_names, write_cells
 from cv_quality.tables.dialect import TextDialect, sniff
 from cv_quality.tables.plain_text import PlainText, plain_text
-from cv_quality.tables.reading import PARQUET_MAGIC
+from cv_quality.tables.reading import is_parquet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,13 +113,7 @@ def opened_log(path: Path, *, is_lines: bool = False) -> Iterator[LogFile]:
     Raises:
         TableError: no such file, an empty or damaged one, or one without text.
     """
-    if not path.is_file():
-        raise TableError(f"{path}: is a folder; name a file in it" if path.is_dir() else f"{path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(len(PARQUET_MAGIC))
-    if not start:
-        raise TableError(f"{path}: the file is empty")
-    if start == PARQUET_MAGIC:
+    if is_parquet(path):
         yield LogFile(path, "parquet", _parquet_names(path))
         return
     with tempfile.TemporaryDirectory(prefix="cvq-log-", ignore_cleanup_errors=True) as folder:
