@@ -86,7 +86,9 @@ class Freshness:
     @cached_property
     def deliveries(self) -> dict[str, CompletedDrop]:
         """Every completed drop of the landing area, sorted."""
-        found = completed_drops(self.workspace.landing, survey=self.landing, kept=self.workspace.deliveries)
+        kept = self.workspace.deliveries
+        found = completed_drops(self.workspace.landing, survey=self.landing, kept=kept)
+        kept.save(self.landing)
         return {drop.drop_id: drop for drop in found}
 
     def own_drops(self, build: str) -> list[str]:

@@ -127,7 +127,8 @@ class Overview:
     @uncollected()
     def hindrances(self) -> list[Standing]:
         """List all that only a person can mend, in the order of the data."""
-        return [item for node in self.nodes() if (item := self.standing(*node)).headline]
+        left = (node for node in self.nodes() if self.state(*node) != "passed")
+        return [item for node in left if (item := self.standing(*node)).headline]
 
     def names(self) -> Iterator[str]:
         yield from self.drops

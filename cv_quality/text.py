@@ -121,10 +121,13 @@ def lines_of(rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:
     beside = 1
     while beside < len(names) and (width is None or sum(widths[: beside + 1]) + 2 * beside <= width):
         beside += 1
-    lines = []
-    for row in (names, ["-" * size for size in widths], *body):
+
+    def line(row: Sequence[str]) -> str:
         cells = zip(row[:beside], widths, strict=False)
-        lines.append("  ".join(cell + " " * (size - cell_len(cell)) for cell, size in cells).rstrip())
-        if row in body:
-            lines += [f"    {name}: {cell}" for name, cell in zip(names[beside:], row[beside:], strict=True) if cell]
+        return "  ".join(cell + " " * (size - cell_len(cell)) for cell, size in cells).rstrip()
+
+    lines = [line(names), line(["-" * size for size in widths])]
+    for row in body:
+        lines.append(line(row))
+        lines += [f"    {name}: {cell}" for name, cell in zip(names[beside:], row[beside:], strict=True) if cell]
     return lines

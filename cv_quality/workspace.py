@@ -52,8 +52,10 @@ class Workspace:
 
     @cached_property
     def deliveries(self) -> "Kept[CompletedDrop]":
-        """What manifests say of deliveries, as they were read last."""
-        return Kept()
+        """What manifests say of deliveries, as they were read last, by this process or another."""
+        from cv_quality.drops.manifest import CompletedDrop
+
+        return Kept(self.settings.cache / "deliveries", CompletedDrop)
 
     @cached_property
     def consents(self) -> "Kept[SaidOfConsent]":

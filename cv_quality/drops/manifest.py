@@ -134,10 +134,12 @@ def completed_drops(
     for folder in landing.folders():
         info = listed.get(f"{folder}/{MANIFEST}")
         try:
-            read = partial(_completed, landing, folder)
+            read = partial(_read_completed, landing, folder)
             drop = kept.value(info, read) if info else read()
         except ObjectNotFound:
             continue
+        except (UnsafeObject, ObjectUnusable) as error:
+            drop = _completed(folder, str(error).encode())
         if re.fullmatch(IDENTIFIER, folder):
             found.append(drop)
         else:
@@ -145,8 +147,11 @@ def completed_drops(
     return found
 
 
-def _completed(landing: Store, folder: str) -> CompletedDrop:
-    data = _identifying(landing, folder)
+def _read_completed(landing: Store, folder: str) -> CompletedDrop:
+    return _completed(folder, landing.read_bytes(f"{folder}/{MANIFEST}", limit=MAX_MANIFEST_BYTES))
+
+
+def _completed(folder: str, data: bytes) -> CompletedDrop:
     said = _said(data)
     return CompletedDrop(folder, hashlib.sha256(data).hexdigest(), said.modality, said.build_id)
 

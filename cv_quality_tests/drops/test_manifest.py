@@ -9,9 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from cv_quality.drops import manifest
 from cv_quality.drops.ingest import IngestSummary, ingest_drop
-from cv_quality.drops.manifest import awaited_files, check_file_set, completed_drops, delivered, read_manifest
+from cv_quality.drops.manifest import (
+    CompletedDrop,
+    awaited_files,
+    check_file_set,
+    completed_drops,
+    delivered,
+    read_manifest,
+)
 from cv_quality.errors import DropError
+from cv_quality.lake import kept
+from cv_quality.lake.kept import Kept
+from cv_quality.lake.lake import Survey
 from cv_quality.lake.store import Store, open_store
 from cv_quality_tests.drops.small_drops import DROP_ID, Site, attempt, background, compressed
 from cv_quality_tests.modalities import MODALITIES
@@ -37,6 +48,17 @@ def test_an_unreadable_manifest_is_listed_and_fails_when_taken_in(site: Site) ->
     assert [drop.drop_id for drop in completed_drops(site.landing)] == [DROP_ID]
     with pytest.raises(DropError, match="expected a JSON object"):
         site.ingest()
+
+
+def test_what_a_manifest_says_is_kept_but_not_why_one_is_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "SETTLED_NS", -1)
+    site.deliver(attempt())
+    site.landing.write_bytes("too-large/manifest.json", b" " * (manifest.MAX_MANIFEST_BYTES + 1))
+    said = Kept[CompletedDrop]()
+    sound, _ = completed_drops(site.landing, kept=said)
+    files = Survey(site.landing).list("")
+    assert said.get(files[f"{DROP_ID}/manifest.json"]) == sound
+    assert said.get(files["too-large/manifest.json"]) is None
 
 
 def test_a_folder_that_cannot_be_a_partition_is_left_out_and_logged(
