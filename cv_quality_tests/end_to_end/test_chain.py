@@ -258,7 +258,8 @@ def test_a_device_model_that_decides_otherwise_is_named_by_the_report_and_the_ma
             ).fetchall()
         )
         before = connection.execute(
-            "SELECT numerator, high BETWEEN 0.05 AND 0.5 FROM fct_parity WHERE build_id = 'face-1.1' AND dimension = 'all'"
+            "SELECT numerator, high BETWEEN 0.05 AND 0.5 FROM fct_parity "
+            "WHERE build_id = 'face-1.1' AND dimension = 'all'"
         ).fetchall()
     assert flips == {"aurora-1": (True, True, True), "aurora-2": (False, False, True)}
     assert before == [(0, True)], "without a fault no decision flips, and the bound says how sure that is"

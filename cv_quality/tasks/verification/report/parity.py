@@ -119,20 +119,25 @@ class Parity:
         return f" {share} differ by more than {number(self.tolerance)}." if whole.n_beyond else ""
 
     def _explained(self) -> str:
-        whole, tolerance = self.whole, number(self.tolerance)
-        near = f"within {tolerance} of the threshold, where rounding explains them."
-        if not whole.n_far:
-            return f"All lie {near}"
-        far = "All" if not whole.n_near else f"{whole.n_far:,}"
-        beside = f" The other {whole.n_near:,} lie {near}" if whole.n_near else ""
-        agreeing = (
-            f" In {whole.n_far_agreeing:,} of them the two scores agree: the device decided otherwise than by its "
-            f"score at {number(self.threshold)}."
-        )
-        return (
-            f"{far} lie farther than {tolerance} from the threshold: that is a fault and no rounding, these devices "
-            f"run another model, preprocessing or threshold.{agreeing if whole.n_far_agreeing else ''}{beside}"
-        )
+        whole, tolerance, threshold = self.whole, number(self.tolerance), number(self.threshold)
+        told = []
+        if whole.n_far:
+            told.append(
+                f"{_lie(whole.n_far)} farther than {tolerance} from the threshold: that is a fault and no rounding, "
+                "these devices run another model, preprocessing or threshold."
+            )
+        if whole.n_far_agreeing:
+            told.append(
+                f"In {whole.n_far_agreeing:,} of these the two scores agree: the device decided otherwise than by its "
+                f"score at {threshold}."
+            )
+        if whole.n_near:
+            told.append(f"{_lie(whole.n_near)} within {tolerance} of the threshold: rounding explains that.")
+        return " ".join(told)
+
+
+def _lie(count: int) -> str:
+    return f"{count:,} {'lies' if count == 1 else 'lie'}"
 
 
 def read_parity(source: ReportSource) -> Parity | None:
