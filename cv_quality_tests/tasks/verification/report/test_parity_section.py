@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from html import unescape
 from typing import Any, Protocol
 
@@ -55,13 +56,13 @@ def faulty(case: Evaluation) -> Evaluation:
     edit_device_scores(case, shifted)
     found = {"outcome": FLIP.name, "condition": f"device_model is {WORSE}", "rank": 1}
     for table, more in ((FAILURE_SLICES, found), (SLICE_SEARCHES, {**found, "conclusion": "one slice of the flips"})):
-        case.edit(table, TableKey(build=BUILD), lambda rows, more=more: pl.concat([rows, _like(rows, more)]))
+        case.edit(table, TableKey(build=BUILD), partial(_with_another, more))
     return case
 
 
-def _like(rows: pl.DataFrame, values: dict[str, Any]) -> pl.DataFrame:
+def _with_another(values: dict[str, Any], rows: pl.DataFrame) -> pl.DataFrame:
     known = {name: pl.lit(value, rows.schema[name]) for name, value in values.items() if name in rows.columns}
-    return rows.head(1).with_columns(**known)
+    return pl.concat([rows, rows.head(1).with_columns(**known)])
 
 
 def section(html: str) -> str:
