@@ -121,6 +121,20 @@ def with_shifted_scores(lines: Lines) -> Lines:
     return [json.dumps(event).encode() for event in events]
 
 
+def with_shifted_scores_of(device_model: str) -> Callable[[Lines], Lines]:
+    """A log in which the devices of one model report other scores than the build's model gives, and decide by them."""
+
+    def shifted(lines: Lines) -> Lines:
+        events = [json.loads(line) for line in lines]
+        devices = {event["device_id"] for event in events if event.get("device_model") == device_model}
+        for event in events:
+            if event.get("device_score") is not None and event["device_id"] in devices:
+                event |= {"device_score": event["device_score"] - 0.4, "is_device_accepted": False}
+        return [json.dumps(event).encode() for event in events]
+
+    return shifted
+
+
 def quietly(sequence: Sequence[Work], /, *, description: str) -> Sequence[Work]:
     """A `Track` that shows nothing."""
     assert description

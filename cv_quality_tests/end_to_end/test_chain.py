@@ -39,8 +39,10 @@ from cv_quality_tests.deployment import (
     warehouse_tables,
     with_garbage,
     with_shifted_scores,
+    with_shifted_scores_of,
     without_transactions_of_one_subject,
 )
+from cv_quality_tests.reports.score_pages import words
 
 EXPLAINED = ("attribution", "clusters", "explanations")
 
@@ -236,3 +238,32 @@ def test_scores_that_a_gate_refused_are_neither_counted_nor_reported_nor_tried_a
     assert [item.table for item in verdict.failures] == ["comparisons"]
     assert run_due(workspace, track=quietly).results == []
     assert reports(workspace) == reports(history.orchestra.workspace)
+
+
+def test_a_device_model_that_decides_otherwise_is_named_by_the_report_and_the_marts(
+    history: History, tmp_path: Path
+) -> None:
+    workspace = copy_of(history.home, tmp_path / "home")
+    redeliver(workspace, SECOND_DROP, with_shifted_scores_of("aurora-1"))
+    done = run_due(workspace, track=quietly)
+    assert [result.key for result in done.results if not result.passed] == []
+    verdict = read_verdict(workspace.lake, "compare", TableKey(build="face-1.2", drop=SECOND_DROP))
+    assert verdict is not None
+    assert [item.name.split(" agree ")[0] for item in verdict.warnings] == ["on-device and re-inferred scores"]
+    with duckdb.connect(str(workspace.settings.warehouse), read_only=True) as connection:
+        flips = dict(
+            connection.execute(
+                "SELECT level, (n_beyond = n_scores, numerator > 0, numerator = n_reinferred_only) FROM fct_parity "
+                "WHERE build_id = 'face-1.2' AND dimension = 'device_model'"
+            ).fetchall()
+        )
+        before = connection.execute(
+            "SELECT numerator, high BETWEEN 0.05 AND 0.5 FROM fct_parity "
+            "WHERE build_id = 'face-1.1' AND dimension = 'all'"
+        ).fetchall()
+    assert flips == {"aurora-1": (True, True, True), "aurora-2": (False, False, True)}
+    assert before == [(0, True)], "without a fault no decision flips, and the bound says how sure that is"
+    page = words(workspace.report_path("face-1.2").read_text())
+    section = page[page.index("Agreement by device model") :]
+    assert section.index("aurora-1") < section.index("aurora-2")
+    assert "these devices run another model, preprocessing or threshold" in page

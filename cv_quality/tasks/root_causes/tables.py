@@ -14,8 +14,9 @@ WHERE_JSON = Column("where_json", "text", "the slice as JSON: a list of column, 
 OUTCOME_SOUGHT = Column(
     "outcome",
     "text",
-    "what counted as a failure; of verification 'frr' (not accepted), one outcome, or 'fnmr': of all images compared, "
-    "a genuine comparison below the threshold, under both of its images",
+    "what counted as a failure; of verification 'frr' (not accepted), one outcome, 'decision_flip' (device and "
+    "re-inference decide otherwise), or 'fnmr': of all images compared, a genuine comparison below the threshold, "
+    "under both of its images",
 )
 WHOLE = "all attempts"
 """The condition of what is counted over all of them."""
@@ -23,11 +24,16 @@ RANK = Column("rank", "integer", "place among the findings of its kind, the best
 SLICE_SEARCHES = Table(
     "slice_searches",
     "build",
-    "search for slices of one outcome over a build's own genuine attempts",
+    "search for slices of one outcome over a build's own attempts",
     (
         BUILD_ID,
         OUTCOME_SOUGHT,
-        Column("n_attempts", "integer", "genuine bona fide attempts searched; comparisons for 'fnmr'", low=0),
+        Column(
+            "n_attempts",
+            "integer",
+            "genuine bona fide attempts searched; comparisons for 'fnmr', impostors' attempts too for 'decision_flip'",
+            low=0,
+        ),
         Column("n_subjects", "integer", "their subjects", low=0),
         Column("n_failures", "integer", "attempts with the outcome", low=0),
         Column("base_rate", "real", "failures per attempt", nullable=True, low=0, high=1),

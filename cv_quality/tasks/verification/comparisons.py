@@ -133,7 +133,8 @@ def _scored(
 def _as_table(rows: "pl.DataFrame", facts: DropFacts, build: str, comparator: Comparator) -> "pl.DataFrame":
     import polars as pl
 
-    is_own = pl.lit(build == facts.build)
+    # A device scores an attempt against the reference that it claims, not against every other image of its subject.
+    is_own = pl.lit(build == facts.build and facts.protocol == "enrolled")
     differs = (pl.col("device_score") - pl.col("score")).abs() > comparator.parity_tolerance
     return rows.with_columns(
         build_id=pl.lit(build),

@@ -1,4 +1,5 @@
-"""The populations of verification: attempts by outcome, and comparisons where all images of a drop are compared.
+"""The populations of verification: attempts by outcome, decisions that flip between device and re-inference, and
+comparisons where all images of a drop are compared.
 
 How they are searched, and what is written of them, is in `cv_quality.tasks.root_causes`.
 """
@@ -14,6 +15,7 @@ from cv_quality.modality import Modality, of_modality
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import dimensions_of, searched_columns
 from cv_quality.tasks.verification.modality import biometric
+from cv_quality.tasks.verification.parity import device_decisions
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, OUTCOMES
 from cv_quality.workspace import Workspace
@@ -26,11 +28,13 @@ FRR = Outcome("frr", rate="FRR", failures="false rejects", trial=ATTEMPT)
 """The outcome sought first: any but accepted."""
 FNMR = Outcome("fnmr", rate="FNMR", failures="false non-matches", trial=ATTEMPT)
 """Sought where all images of a drop are compared: a genuine comparison below the threshold."""
+FLIP = Outcome("decision_flip", rate="flip rate", failures="decision flips", trial="attempt decided on the device")
+"""Sought where devices logged scores or decisions: the device accepts and re-inference does not, or the other way."""
 ACCEPTED = "accepted"
 OF_IMAGES = ("image_height_px", "site")
 """What else is searched where all images of a drop are compared: folders of images say little more of themselves."""
 MIN_FAILURES = 20
-"""Failures of a single stage below which it is not searched by itself: it could not be told from its subjects."""
+"""Failures of a single stage, or flips, below which they are not searched: their subjects could explain them."""
 MAX_SHARE_OF_REJECTS = 0.75
 """A stage that ended more than this part of the false rejects would only be found again."""
 
@@ -97,18 +101,19 @@ def false_rejects(workspace: Workspace, build: str, model: str) -> Population:
 
 
 def other_outcomes(workspace: Workspace, build: str, rejects: Population) -> Iterator[Population]:
-    """Make the further populations of a build: of single stages, and of comparisons.
+    """Make the further populations of a build: of single stages, of flips, and of comparisons.
 
     Args:
         workspace: to read from.
         build: the build.
         rejects: its attempts.
     """
-    modality = modality_of(workspace, TableKey(build=build))
+    modality, drops = modality_of(workspace, TableKey(build=build)), own_drops(workspace, build)
     yield from stage_populations(rejects, modality=modality)
-    compared = comparison_population(workspace.lake, build=build, drops=own_drops(workspace, build), modality=modality)
-    if compared is not None:
-        yield compared
+    for make in (flip_population, comparison_population):
+        found = make(workspace.lake, build=build, drops=drops, modality=modality)
+        if found is not None:
+            yield found
 
 
 def stage_populations(rejects: Population, *, modality: Modality) -> Iterator[Population]:
@@ -120,6 +125,20 @@ def stage_populations(rejects: Population, *, modality: Modality) -> Iterator[Po
         rows = rejects.rows.with_columns(is_failure=pl.col("outcome") == name)
         if name != ACCEPTED and MIN_FAILURES <= int(rows["is_failure"].sum()) <= MAX_SHARE_OF_REJECTS * n_rejects:
             yield attempt_population(rows, modality=modality, outcome=Outcome(name, trial=ATTEMPT))
+
+
+def flip_population(lake: Lake, *, build: str, drops: Sequence[str], modality: Modality) -> Population | None:
+    """Make the population of decisions of the devices, impostors' too; None with fewer than 20 flips.
+
+    Args:
+        lake: to read from.
+        build: whose drops they are.
+        drops: its own.
+        modality: whose conditions the attempts have.
+    """
+    decisions = device_decisions(lake, build=build, drops=drops, modality=biometric(modality))
+    rows = decisions.drop_nulls("is_flip").with_columns(is_failure="is_flip").sort("drop_id", "attempt_id").collect()
+    return attempt_population(rows, modality=modality, outcome=FLIP) if rows["is_flip"].sum() >= MIN_FAILURES else None
 
 
 def comparison_population(lake: Lake, *, build: str, drops: Sequence[str], modality: Modality) -> Population | None:

@@ -50,6 +50,7 @@ from cv_quality.tasks.verification.tables import (
     METRIC_COUNTS,
     OPERATING_POINTS,
     OUTCOME_WATERFALL,
+    PARITY,
 )
 from cv_quality.workspace import Workspace
 
@@ -129,14 +130,11 @@ def _impostors(context: StageContext) -> Numbers:
 
 def _measure_build(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.build_metrics import measure_build
+    from cv_quality.tasks.verification.parity import write_parity
 
-    return measure_build(
-        context.lake,
-        build=context.build,
-        model_builds=context.models,
-        drops=context.drops,
-        comparator=biometric(context.modality).comparator,
-    )
+    lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
+    write_parity(lake, build=build, drops=drops, modality=modality)
+    return measure_build(lake, build=build, model_builds=context.models, drops=drops, comparator=modality.comparator)
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -221,7 +219,8 @@ COMPARE = Stage(
     rules=COMPARE_RULES,
     modality_rules=parity_rules,
     description="Genuine scores, and the impostor attempts that really happened, beside the score in the log.",
-    gate="genuine means one subject; every attempt compared; on-device and re-inferred scores agree",
+    gate="genuine means one subject; every attempt compared; on-device and re-inferred scores agree: a "
+    "warning, unless hardly any do",
     picture=_score_histogram,
 )
 MEASURE = Stage(
@@ -252,12 +251,23 @@ IMPOSTORS = Stage(
 MEASURE_BUILD = Stage(
     name="measure_build",
     phase="measure",
-    reads=(SUBJECTS, COMPARISONS, ATTEMPT_OUTCOMES, METRIC_COUNTS, IMPOSTOR_COUNTS, IMPOSTOR_TAIL, IMPOSTOR_TRIALS),
-    writes=(INTERVALS, OPERATING_POINTS, DET_CURVE, DIFFERENTIALS),
+    reads=(
+        VALIDATED_ATTEMPTS,
+        SUBJECTS,
+        COMPARISONS,
+        ATTEMPT_OUTCOMES,
+        METRIC_COUNTS,
+        IMPOSTOR_COUNTS,
+        IMPOSTOR_TAIL,
+        IMPOSTOR_TRIALS,
+    ),
+    writes=(INTERVALS, OPERATING_POINTS, DET_CURVE, DIFFERENTIALS, PARITY),
     run=_measure_build,
     rules=MEASURE_BUILD_RULES,
-    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline.",
-    gate="rates within their intervals; realised FMR within its target; a missing number says why",
+    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; how "
+    "far the devices agree with re-inference.",
+    gate="rates within their intervals; realised FMR within its target; a missing number says why; the flips of device "
+    "models and drops add up",
 )
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
     Populations(

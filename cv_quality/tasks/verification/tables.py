@@ -57,7 +57,8 @@ COMPARISONS = Table(
         Column(
             "is_parity_expected",
             "flag",
-            "whether the drop was recorded with this build, so both scores must agree",
+            "whether the drop was recorded with this build, and compared the attempt with the one reference that it "
+            "claims, so both scores must agree",
         ),
         Column(
             "is_parity_broken",
@@ -96,6 +97,12 @@ ATTEMPT_OUTCOMES = Table(
     conditions="banded",
 )
 GROUP_ATTRIBUTES = tuple(item.level_column for item in SUBJECT)
+_PARITY_RATE = {
+    "value": "decisions that flip, of those that were compared; null without one",
+    "numerator": "decisions that flip: accepted on the device and not in re-inference, or the other way",
+    "denominator": "attempts with a decision of the device and a re-inferred one",
+    "n_subjects": "subjects behind the rate",
+}
 METRICS = ("fta", "fnmr", "fmr", "frr", "far")
 METRIC_COUNTS = Table(
     "metric_counts",
@@ -127,6 +134,44 @@ INTERVALS = Table(
         *RATE,
     ),
     unique=("model_build_id", "metric", "dimension", "level"),
+    mart=True,
+)
+PARITY_DIMENSIONS = ("device_model", "drop_id")
+PARITY = Table(
+    "parity",
+    "build",
+    "agreement of the devices with re-inference by the same build: over all attempts that a device decided by "
+    "matching, of one device model, or of one drop",
+    (
+        BUILD_ID,
+        Column("dimension", "text", "what the level is a level of", levels=("all", *PARITY_DIMENSIONS)),
+        Column("level", "text", "value of the dimension"),
+        Column("n_scores", "integer", "attempts with a score of the device and a re-inferred one", low=0),
+        Column("median_difference", "real", "median of the device's score minus the re-inferred one", nullable=True),
+        Column("largest_difference", "real", "largest difference of the two, whatever its sign", nullable=True, low=0),
+        Column("n_beyond", "integer", "attempts whose scores differ by more than the modality allows", low=0),
+        *(replace(column, meaning=_PARITY_RATE.get(column.name, column.meaning)) for column in RATE),
+        Column("n_device_only", "integer", "flips that only the device accepted", low=0),
+        Column("n_reinferred_only", "integer", "flips that only re-inference accepts", low=0),
+        Column(
+            "n_near",
+            "integer",
+            "flips whose scores lie as near to the threshold as two scores may differ: rounding explains them",
+            low=0,
+        ),
+        Column("n_far", "integer", "flips farther from the threshold, which rounding does not explain", low=0),
+        Column(
+            "n_far_agreeing",
+            "integer",
+            "of these, flips although the two scores agree: the device decided otherwise than by its score at the "
+            "build's threshold",
+            low=0,
+        ),
+        Column("n_derived", "integer", "decisions not logged, taken from the device's score at the threshold", low=0),
+        Column("n_unscored", "integer", "further attempts without a re-inferred score, which are not compared", low=0),
+        Column("n_unscored_accepted", "integer", "of these, attempts that the device accepted", low=0),
+    ),
+    unique=("dimension", "level"),
     mart=True,
 )
 IMPOSTOR_COUNTS = Table(

@@ -31,6 +31,7 @@ from cv_quality.tasks.verification.tables import (
     IMPOSTOR_TAIL,
     INTERVALS,
     OPERATING_POINTS,
+    PARITY,
 )
 from cv_quality.tasks.verification.task import verification
 from cv_quality.workspace import Workspace
@@ -239,3 +240,13 @@ def test_an_entry_that_lacks_what_the_toy_needs_is_refused(
     write_toy_entry(tmp_path / "registry", **changes)
     with pytest.raises(RegistryError, match=message):
         workspace.registry.entry(BUILD)
+
+
+def test_parity_of_the_toy_accepts_small_distances(toy: ToyLake) -> None:
+    outcomes = pl.concat([toy.rows(ATTEMPT_OUTCOMES, drop=drop) for drop in DROPS]).drop_nulls("device_score")
+    whole = toy.rows(PARITY).row(by_predicate=pl.col("dimension") == "all", named=True)
+    flips = outcomes.filter((pl.col("score") <= THRESHOLD) != (pl.col("device_score") <= THRESHOLD))
+    assert whole["n_scores"] == outcomes.drop_nulls("score").height > 0
+    assert whole["n_beyond"] == len(DROPS)
+    assert whole["numerator"] == flips.height
+    assert whole["n_device_only"] == flips.filter(pl.col("device_score") <= THRESHOLD).height

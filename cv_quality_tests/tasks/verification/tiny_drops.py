@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -43,12 +44,17 @@ def write_drop(
     attempts: Sequence[Sample],
     protocol: str = "enrolled",
     models: Sequence[str] = (),
+    devices: Mapping[str, str] = MappingProxyType({"d1": "phone-a"}),
 ) -> None:
-    """Write the tables that a validated and inferred drop leaves; each model gets the same templates."""
+    """Write the tables that a validated and inferred drop leaves; each model gets the same templates.
+
+    Args:
+        devices: device models by device.
+    """
     subjects = sorted({sample.subject for sample in (*enrols, *attempts)})
     _write(lake, DROP_FILES, TableKey(drop=drop), [_drop_file(drop, build, protocol, len(enrols) + len(attempts))])
     _write(lake, SUBJECTS, TableKey(drop=drop), [_subject(drop, name) for name in subjects])
-    _write(lake, DEVICES, TableKey(drop=drop), [_device(drop)])
+    _write(lake, DEVICES, TableKey(drop=drop), [_device(drop, *item) for item in devices.items()])
     _write(lake, VALIDATED_ENROLS, TableKey(drop=drop), [_enrol(drop, sample) for sample in enrols])
     _write(lake, VALIDATED_ATTEMPTS, TableKey(drop=drop), [_attempt(drop, sample) for sample in attempts])
     for model in models or (build,):
@@ -139,8 +145,9 @@ def _subject(drop: str, name: str) -> Row:
     return _common(drop, f"s-{name}") | facts | {"has_image_consent": True}
 
 
-def _device(drop: str) -> Row:
-    return _common(drop, "d-1") | {"device_id": "d1", "device_model": "phone-a", "camera_supplier": "lens-1"}
+def _device(drop: str, device: str, model: str) -> Row:
+    facts = {"device_id": device, "device_model": model, "camera_supplier": "lens-1"}
+    return _common(drop, f"d-{device}") | facts
 
 
 def _enrol(drop: str, sample: Sample) -> Row:

@@ -30,7 +30,7 @@ from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.report.curves import ScoreCurves
 from cv_quality.tasks.verification.report.data import DimensionRates, LevelRates
-from cv_quality.tasks.verification.report.device_logs import DeviceLogs, LatencyGroups, Parity
+from cv_quality.tasks.verification.report.latency import LatencyGroups
 from cv_quality.tasks.verification.report.wording import score_words
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ _LATENCY_TIPS = {
     "latency_words": "latency in ms",
     "n": "attempts",
 }
-_PARITY_TIPS = {"span": "difference", "count_words": "comparisons"}
 
 
 def score_charts(found: ScoreCurves, source: ReportSource) -> Iterator[Chart]:
@@ -204,13 +203,11 @@ def charted_levels(levels: Sequence[LevelRates]) -> Sequence[LevelRates]:
     return worst[:LEVELS_CHARTED]
 
 
-def device_charts(found: DeviceLogs, _source: ReportSource) -> Iterator[Chart]:
-    """Draw latency and parity as far as the devices logged them."""
-    for item in found.latency:
+def latency_charts(found: Iterable[LatencyGroups], _source: ReportSource) -> Iterator[Chart]:
+    """Draw latency as far as the devices logged it."""
+    for item in found:
         if any(group.p50_ms is not None for group in item.groups):
             yield latency_chart(item)
-    if found.parity is not None:
-        yield parity_chart(found.parity)
 
 
 def latency_chart(found: LatencyGroups) -> Chart:
@@ -247,25 +244,6 @@ def latency_chart(found: LatencyGroups) -> Chart:
     spec = specification(alt.layer(ends, dots), height=40 + 30 * len(found.groups), alt_text=title)
     id = f"chart-latency-{found.dimension.name.replace('_', '-')}"
     return Chart(id, title, f"{title}. {'; '.join(told)}.", spec)
-
-
-def parity_chart(parity: Parity) -> Chart:
-    """Draw the distribution of device score minus re-inferred score."""
-    import altair as alt
-
-    rows = [bin_row(item) for item in parity.bins]
-    scale, axis = (
-        alt.Scale(nice=False),
-        number_axis(columns(rows, "low", "high"), words=number),
-    )
-    x = alt.X("low:Q", bin="binned", title="device score − re-inferred score", scale=scale, axis=axis)
-    upright = number_axis(columns(rows, "count"), words=number, count=4)
-    y = alt.Y("count:Q", title="comparisons", scale=alt.Scale(type="sqrt"), axis=upright)
-    bars = over(rows).mark_bar(color=BUILD_INK, opacity=0.75, binSpacing=1)
-    bars = bars.encode(x=x, x2="high:Q", y=y, tooltip=tips(_PARITY_TIPS))
-    title = "Device score against re-inference"
-    words = f"{title}: mean absolute difference {number(parity.mean_difference)} over {parity.n:,} comparisons."
-    return Chart("chart-parity", title, words, specification(bars, height=200, alt_text=title))
 
 
 def inks(scope: Scope) -> dict[str, str]:

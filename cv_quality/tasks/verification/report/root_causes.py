@@ -26,7 +26,7 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
-from cv_quality.tasks.verification.populations import FNMR, FRR
+from cv_quality.tasks.verification.populations import FLIP, FNMR, FRR
 from cv_quality.tasks.verification.report.change import BuildChange, read_change
 from cv_quality.tasks.verification.report.thumbnails import AttemptName, PicturedAttempt, read_attempts
 from cv_quality.tasks.verification.report.wording import score_words
@@ -268,7 +268,7 @@ def read_root_causes(source: ReportSource) -> RootCauses:
                 conditions=tuple(item["condition"] for item in _of(slices, name, "confirmed")),
             )
             for name, row in searches.items()
-            if name != outcome
+            if name not in (outcome, FLIP.name)
         ),
         clusters=tuple(_cluster(row, attempts) for row in clusters),
         about_maps=_about_maps(source.explained_pairs),

@@ -4,11 +4,13 @@ from typing import Any
 
 from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.section import Section
-from cv_quality.tasks.verification.report.charts import device_charts, dimension_charts, score_charts
+from cv_quality.tasks.verification.report.charts import dimension_charts, latency_charts, score_charts
 from cv_quality.tasks.verification.report.curves import read_score_curves
 from cv_quality.tasks.verification.report.data import read_dimensions, read_headlines
-from cv_quality.tasks.verification.report.device_logs import read_device_logs
 from cv_quality.tasks.verification.report.groups import read_groups
+from cv_quality.tasks.verification.report.latency import read_latency
+from cv_quality.tasks.verification.report.parity import read_parity
+from cv_quality.tasks.verification.report.parity_charts import parity_charts
 from cv_quality.tasks.verification.report.root_cause_charts import root_cause_charts
 from cv_quality.tasks.verification.report.root_causes import read_root_causes
 from cv_quality.tasks.verification.report.thumbnails import read_failures
@@ -23,7 +25,10 @@ ROOT_CAUSES = Section(
     "why", "Why it fails", read_root_causes, f"{TEMPLATES}/root_causes.html", root_cause_charts, link="Why"
 )
 FAILURES = Section("failures", "Worst failures", read_failures, f"{TEMPLATES}/failures.html")
-DEVICE_LOGS = Section("latency", "Latency and parity", read_device_logs, f"{TEMPLATES}/device_logs.html", device_charts)
+PARITY = Section(
+    "parity", "Devices against re-inference", read_parity, f"{TEMPLATES}/parity.html", parity_charts, link="Parity"
+)
+LATENCY = Section("latency", "Latency", read_latency, f"{TEMPLATES}/latency.html", latency_charts)
 
 SECTIONS: tuple[Section[Any], ...] = (
     NUMBERS,
@@ -32,6 +37,7 @@ SECTIONS: tuple[Section[Any], ...] = (
     GROUPS,
     ROOT_CAUSES,
     FAILURES,
-    DEVICE_LOGS,
+    PARITY,
+    LATENCY,
     DATA_QUALITY,
 )

@@ -29,6 +29,7 @@ from cv_quality.lake.store import Store, open_store
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.parity import write_parity
 from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
 from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.tables import (
@@ -143,6 +144,7 @@ def make_case(root: Path) -> Case:
     lake.write(OPERATING_POINTS, key, frame(OPERATING_POINTS, _operating_points(outcomes)))
     lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
     lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
+    write_parity(lake, build=BUILD, drops=DROPS, modality=FACE)
     for table, rows in root_cause_tables(
         build=BUILD, baseline=BASELINE, own=outcomes[BUILD], before=outcomes[BASELINE]
     ).items():

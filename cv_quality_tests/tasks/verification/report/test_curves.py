@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from cv_quality.metrics.score_bins import BINS, histogram_of
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.report.curves import Scores, histograms, score_axis
-from cv_quality.tasks.verification.report.device_logs import Latency, supported
+from cv_quality.tasks.verification.report.latency import Latency, supported
 from cv_quality_tests.tasks.verification.toy_modality import EUCLIDEAN
 
 

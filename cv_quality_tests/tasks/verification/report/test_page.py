@@ -28,6 +28,7 @@ from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_TRENDS
 from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.parity import write_parity
 from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
 from cv_quality.tasks.verification.report.sections import CONDITIONS, FAILURES, NUMBERS, SECTIONS
 from cv_quality.tasks.verification.tables import (
@@ -37,6 +38,7 @@ from cv_quality.tasks.verification.tables import (
     IMPOSTOR_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
+    PARITY,
 )
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES
 from cv_quality_tests.reports.score_pages import words
@@ -238,6 +240,7 @@ def test_text_from_the_data_stays_text(case: Evaluation) -> None:
             case.edit(
                 ATTEMPT_OUTCOMES, key, lambda rows, r=renamed: rows.with_columns(condition_label=r, device_model=r)
             )
+    write_parity(case.lake, build=BUILD, drops=DROPS, modality=FACE)
     relabel = pl.when(
         pl.col("dimension").is_in(["condition_label", "device_model"]) & pl.col("level").str.contains("(?i)o")
     )
@@ -349,12 +352,10 @@ def _views() -> str:
         CREATE VIEW fct_operating_points AS FROM read_parquet('{OPERATING_POINTS.name}/{BUILD}.parquet');
         CREATE VIEW fct_intervals AS FROM read_parquet('{INTERVALS.name}/{BUILD}.parquet');
         CREATE VIEW fct_differentials AS FROM read_parquet('{DIFFERENTIALS.name}/{BUILD}.parquet');
+        CREATE VIEW fct_parity AS FROM read_parquet('{PARITY.name}/{BUILD}.parquet');
         {"".join(f"CREATE VIEW fct_{name} AS FROM read_parquet('{name}/{BUILD}.parquet');" for name in CAUSE_MARTS)}
         CREATE VIEW fct_quarantine AS SELECT drop_id, stage, reason, event_kind, count(*) AS n_rows
             FROM read_parquet({quarantine}) GROUP BY ALL;
-        CREATE VIEW fct_parity AS SELECT build_id, drop_id, count(*) AS n,
-            avg(abs(score - device_score)) AS mean_abs_difference, max(abs(score - device_score)) AS max_abs_difference
-            FROM read_parquet('{COMPARISONS.name}/{BUILD}/*.parquet') WHERE device_score IS NOT NULL GROUP BY ALL;
     """
 
 
