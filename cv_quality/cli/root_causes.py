@@ -108,7 +108,7 @@ def slices(
 
     ids = [subject] if subject else []
     with naming(table), endless_bar("searching for slices"), opened_table(table, ids=ids, missing=missing) as opened:
-        read = _outcome([opened.rows], outcome, failed_when)
+        read = _outcome([opened.rows], outcome, failed_when, subject)
         reading = _say_reading(table, [*opened.notes, *read.notes])
         known = read.tables[0].collect_schema().names()
         found = find_slices(
@@ -192,7 +192,7 @@ def attribute(
         endless_bar("attributing the change"),
         opened_tables(before, after, ids=ids, missing=missing) as opened,
     ):
-        read = _outcome([item.rows for item in opened], outcome, failed_when)
+        read = _outcome([item.rows for item in opened], outcome, failed_when, subject)
         reading = []
         for path, item in zip((before, after), opened, strict=True):
             reading += _say_reading(path, [*item.notes, *read.notes])
@@ -232,15 +232,17 @@ def _say_parts(found: "Attribution", *, title: str, subject: str | None) -> None
     say(found.conclusion)
 
 
-def _outcome(tables: "Sequence[pl.LazyFrame]", outcome: str | None, failed_when: Sequence[str]) -> "OutcomeReading":
-    """The tables with the outcome that the options name."""
-    from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions
+def _outcome(
+    tables: "Sequence[pl.LazyFrame]", outcome: str | None, failed_when: Sequence[str], subject: str | None
+) -> "OutcomeReading":
+    """The tables with the outcome that the options name, without the rows that have none."""
+    from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions, without_unusable_rows
 
     if (outcome is None) == (not failed_when):
         raise click.UsageError("name what failed: either --outcome COL or --failed-when COL=VALUE, as result=REJECT")
     if outcome is not None:
-        return outcome_of_column(tables, outcome)
-    return outcome_of_conditions(tables, failed_when)
+        return without_unusable_rows(outcome_of_column(tables, outcome), subject)
+    return without_unusable_rows(outcome_of_conditions(tables, failed_when), subject)
 
 
 def _say_reading(table: Path, notes: Sequence[str]) -> list[str]:

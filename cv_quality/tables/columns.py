@@ -4,6 +4,7 @@ A number column keeps being one where a few cells are none: those are counted, s
 text every cell is a value, also one such as NA.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
@@ -28,10 +29,14 @@ Kind = Literal["number", "flag", "text"]
 FLAGS: Final = ("true", "false")
 SHOWN_CELL: Final = 30
 GLANCE: Final = 100
+FEW_NAMES: Final = 50
+"""Of no more different cells each may be a name, as of a version."""
 LONGEST_WHOLE: Final = 18
 """Whole numbers of so many digits fit 64 bits; longer ones are names."""
 _FLOAT_ID: Final = r"^\d+\.0$"
 """Ids as 7.0 come from programs that have no whole number beside a missing one."""
+_FOREIGN_NUMBER: Final = r'="[\d.,]+"|(?![0-9])\d[\d.,٫٬．]*$'
+"""A spreadsheet's text formula, or digits of other scripts."""
 _PADDED: Final = r"^[+\-]?0\d"
 
 
@@ -143,6 +148,8 @@ def _plain_numbers(values: "pl.Series", habits: Habits) -> ColumnReading | None:
         return None
     if habits.comma == "decimal" and is_grouped_by_points(values.drop_nulls().unique()):
         return None
+    if first.n_unique() <= FEW_NAMES and _twins(values.drop_nulls().unique()) is not None:
+        return None
     return ColumnReading(values.name, "number", pl.col(values.name).cast(pl.Float64))
 
 
@@ -202,7 +209,7 @@ def _numbers(
     import polars as pl
 
     n_rows = int(rest["rows"].sum())
-    is_near = rest["cell"].str.contains(r"^[+\-−]?[.,]?\d|^(?i)[+-]?inf")
+    is_near = rest["cell"].str.contains(r"^[^\p{L}\d]{0,3}\p{Nd}|^(?i)[+-]?inf")
     if int(rest["rows"].filter(is_near).sum()) * 2 < n_rows:
         return ""
     choice = choose_form(rest, comma=habits.usual_comma)
@@ -212,6 +219,8 @@ def _numbers(
     is_plain_whole = numbers["cell"].str.contains(r"^[+\-]?\d+$")
     if numbers.filter(is_plain_whole)["cell"].str.contains(r"^[+\-]?(?:0\d|\d{19,})").any() and is_plain_whole.all():
         return "whole numbers with leading zeros, or too long to count with, are names"
+    if (twins := _twins(numbers["cell"])) is not None:
+        return f"'{twins[0]}' and '{twins[1]}' would be one number, and may be two names, as of versions"
     odd, _ = _parted(rest, ~choice.is_number)
     n_odd = sum(odd.values())
     if n_odd and (n_odd > max(1, MAX_ODD_SHARE * n_rows) or len(numbers) <= FEW_NUMBERS):
@@ -225,11 +234,27 @@ def _numbers(
     return ColumnReading(values.name, "number", read, form=form, comma=choice.comma, missing=missing, odd=odd)
 
 
+def _twins(cells: "pl.Series") -> tuple[str, str] | None:
+    """Find two of few different cells that are one number but not one name, as the versions 1.1 and 1.10.
+
+    >>> import polars as pl
+    >>> _twins(pl.Series(["1.10", "2.0", "1.1"])), _twins(pl.Series(["1", "1.0", "2.0"]))
+    (('1.1', '1.10'), None)
+    """
+    names: dict[str, str] = {}
+    for cell in cells.sort() if len(cells) <= FEW_NAMES else ():
+        key = re.sub(r"(?<=\d[eE])0+(?=\d)", "", re.sub(r"^(\d+[.,]\d*[1-9])0+$", r"\1", cell))
+        if key in names:
+            return names[key], cell
+        names[key] = cell
+    return None
+
+
 def _doubt(choice: FormChoice, *, n_odd: int, n_rows: int, odd: dict[str, int]) -> str:
     if len(choice.units) > 1:
         return f"numbers with several units, {' and '.join(choice.units[:3])}"
-    if n_odd == n_rows:
-        return ""
+    if n_odd == n_rows and not any(re.match(_FOREIGN_NUMBER, cell) for cell in list(odd)[:GLANCE]):
+        return ""  # as dates are
     return f"{n_odd:,} of {n_rows:,} cells no numbers, {shown_cells(odd)}"
 
 

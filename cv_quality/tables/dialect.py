@@ -8,7 +8,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cv_quality.errors import TableError
@@ -34,7 +34,8 @@ class TextDialect:
         first_line: the line of the first row, counted from 0.
         names: the header, without white space around the names; "" for a column without one.
         has_row_names: whether rows begin with a number of theirs that the header does not name, as R writes them.
-        has_spaces: whether white space stands between a separator and a quote, which only `csv` understands.
+        has_spaces: whether white space stands between a separator and a quote, or runs of spaces between cells; only
+            `csv` understands it.
     """
 
     separator: str = ","
@@ -90,8 +91,12 @@ def sniff(text: PlainText) -> TextDialect:
         first_line=first + found.end,
         names=found.names,
         has_row_names=found.has_row_names,
-        has_spaces=found.separator != " " and any(f"{found.separator} {found.quote}" in line for line in lines),
+        has_spaces=found.is_aligned or _has_spaced_quotes(lines, found),
     )
+
+
+def _has_spaced_quotes(lines: Sequence[str], found: "_Candidate") -> bool:
+    return found.separator != " " and any(f"{found.separator} {found.quote}" in line for line in lines)
 
 
 def _first_lines(text: PlainText) -> tuple[list[str], str]:
@@ -114,6 +119,7 @@ class _Candidate:
     Attributes:
         line, end: of the header, and behind it, counted from the first line.
         share: of the rows below the header, those of its width.
+        is_aligned: whether any run of spaces is one separator.
     """
 
     separator: str
@@ -123,6 +129,7 @@ class _Candidate:
     end: int
     share: float
     has_row_names: bool = False
+    is_aligned: bool = False
 
     @property
     def rank(self) -> tuple[bool, bool, float, bool, bool, int]:
@@ -134,6 +141,10 @@ class _Candidate:
 def _best(lines: Sequence[str], separators: Sequence[str], *, quote: str) -> _Candidate:
     """The separator that makes columns of the lines; the first one where none does."""
     found = [item for mark in separators if (item := _candidate(lines, mark, quote)) is not None]
+    if " " in separators and any("  " in line for line in lines):
+        bare = [f"{line.strip(BLANK)}\n" for line in lines]
+        aligned = _candidate(bare, " ", quote, is_aligned=True)
+        found += [] if aligned is None else [replace(aligned, is_aligned=True)]
     if found:
         return max(found, key=lambda item: item.rank)
     rows = _rows(lines, separators[0], quote)
@@ -143,8 +154,8 @@ def _best(lines: Sequence[str], separators: Sequence[str], *, quote: str) -> _Ca
     return _Candidate(separators[0], quote, _stripped(names), line, end, 1.0)
 
 
-def _candidate(lines: Sequence[str], separator: str, quote: str) -> _Candidate | None:
-    rows = _rows(lines, separator, quote)
+def _candidate(lines: Sequence[str], separator: str, quote: str, *, is_aligned: bool = False) -> _Candidate | None:
+    rows = _rows(lines, separator, quote, is_aligned=is_aligned)
     counted = Counter(len(cells) for _, _, cells in rows).most_common()
     width = max((width for width, n in counted if n == counted[0][1]), default=0)
     if width < 2:
@@ -169,9 +180,12 @@ def _is_title(cells: Sequence[str], width: int) -> bool:
     return len(cells) < width or (width > 2 and 2 * filled <= width)
 
 
-def _rows(lines: Sequence[str], separator: str, quote: str) -> list[tuple[int, int, list[str]]]:
+def _rows(
+    lines: Sequence[str], separator: str, quote: str, *, is_aligned: bool = False
+) -> list[tuple[int, int, list[str]]]:
     """The rows that say something, with the line where each begins and the one behind it."""
-    reader, found, line = csv.reader(lines, delimiter=separator, quotechar=quote), [], 0
+    reader = csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=is_aligned)
+    found, line = [], 0
     try:
         for cells in reader:
             found.append((line, reader.line_num, cells))
