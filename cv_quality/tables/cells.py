@@ -127,7 +127,6 @@ def _scan(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") ->
         skip_lines=dialect.first_line,
         separator=dialect.separator,
         quote_char=dialect.quote,
-        eol_char=dialect.end,
         schema=schema,
         missing_columns="insert",
         raise_if_empty=False,
@@ -161,7 +160,10 @@ def _has_empty_row(cells: Path, places: Collection[int]) -> bool:
 
 
 def _decimals(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> list[str]:
-    """Columns whose first cells are plain decimals and too many for names, unless a comma in a number shows that points may mean thousands."""
+    """Columns whose first cells are plain decimals, too many for names.
+
+    None, where a comma in a number shows that points may mean thousands.
+    """
     import polars as pl
 
     try:

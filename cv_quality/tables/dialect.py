@@ -1,4 +1,4 @@
-"""How a delimited text is written: separator, quotes, line ends, and the line that names the columns.
+"""How a delimited text is written: separator, quotes, and the line that names the columns.
 
 Told from the first lines, which only say how a line is split; what its cells are is decided from all of them, in
 `cv_quality.tables.columns`.
@@ -29,7 +29,7 @@ class TextDialect:
     """How a text is split into cells.
 
     Attributes:
-        separator, quote, end: the marks between cells, around them, and between lines.
+        separator, quote: the marks between cells, and around them.
         lines_above: how many lines stand above the header.
         first_line: the line of the first row, counted from 0.
         names: the header, without white space around the names; "" for a column without one.
@@ -40,7 +40,6 @@ class TextDialect:
 
     separator: str = ","
     quote: str = '"'
-    end: str = "\n"
     lines_above: int = 0
     first_line: int = 1
     names: tuple[str, ...] = ()
@@ -54,7 +53,6 @@ class TextDialect:
         found = (
             (self.separator != ",", f"separated by {SEPARATOR_NAMES.get(self.separator, repr(self.separator))}"),
             (self.quote != '"', "single quotes around cells"),
-            (self.end == "\r", "line ends of old Macs"),
             (self.lines_above > 0, lines),
             (self.has_row_names, "row names without a header"),
         )
@@ -67,7 +65,7 @@ def sniff(text: PlainText) -> TextDialect:
     Raises:
         TableError: no line says anything, or a line is longer than one of a table.
     """
-    lines, end = _first_lines(text)
+    lines = _first_lines(text)
     n_blank = next((index for index, line in enumerate(lines) if line.strip(BLANK)), len(lines))
     if n_blank == len(lines):
         raise TableError(f"{text.source}: expected a table with a header, found only empty lines")
@@ -86,7 +84,6 @@ def sniff(text: PlainText) -> TextDialect:
     return TextDialect(
         separator=found.separator,
         quote=found.quote,
-        end=end,
         lines_above=0 if first + found.line == n_blank else first + found.line,
         first_line=first + found.end,
         names=found.names,
@@ -99,17 +96,12 @@ def _has_spaced_quotes(lines: Sequence[str], found: "_Candidate") -> bool:
     return found.separator != " " and any(f"{found.separator} {found.quote}" in line for line in lines)
 
 
-def _first_lines(text: PlainText) -> tuple[list[str], str]:
+def _first_lines(text: PlainText) -> list[str]:
     with text.path.open("rb") as stream:
-        start = stream.read(1 << 16)
-        end = "\r" if b"\n" not in start and b"\r" in start.rstrip(b"\r") else "\n"
-        stream.seek(0)
-        if end == "\r":
-            return [f"{line}\n" for line in start.decode("utf-8", "ignore").split("\r")[: SNIFFED_LINES + 1]], end
         raw = [line for _ in range(SNIFFED_LINES) if (line := stream.readline(MAX_LINE + 1))]
     if any(len(line) > MAX_LINE for line in raw):
         raise TableError(f"{text.source}: a line of more than {MAX_LINE:,} bytes; is this a table?")
-    return [line.decode("utf-8", "replace").rstrip("\r\n").replace("\r", " ") + "\n" for line in raw], end
+    return [line.decode("utf-8", "replace").rstrip("\r\n").replace("\r", " ") + "\n" for line in raw]
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,8 @@ def choose_form(cells: "pl.DataFrame", *, comma: Comma) -> FormChoice:
     fits = {form: cells["cell"].str.contains(form.pattern) for form in forms}
     rows = {form: int(cells["rows"].filter(fit).sum()) for form, fit in fits.items()}
     form = max(rows, key=lambda item: rows[item])
-    decimal, thousands = (rows.get(NumberForm(*marks, has_signs=has_signs), 0) for marks in ((",",), (".", ",")))
+    decimal = rows.get(NumberForm(",", has_signs=has_signs), 0)
+    thousands = rows.get(NumberForm(".", ",", has_signs=has_signs), 0)
     told: Comma | None = None
     if (form.decimal, form.group) != (PLAIN.decimal, PLAIN.group) and decimal != thousands:
         told = "decimal" if form.decimal == "," else "thousands" if form.group == "," else None
