@@ -57,6 +57,7 @@ KEEP = click.option(
     metavar="COL[,COL...]",
     help="Columns to search though they nearly determine the outcome; repeatable.",
 )
+SHOWN_PROPOSALS = 3
 SEED = click.IntRange(min=0)
 
 
@@ -236,10 +237,17 @@ def _outcome(
     tables: "Sequence[pl.LazyFrame]", outcome: str | None, failed_when: Sequence[str], subject: str | None
 ) -> "OutcomeReading":
     """The tables with the outcome that the options name, without the rows that have none."""
-    from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions, without_unusable_rows
+    from cv_quality.tables.outcomes import (
+        outcome_of_column,
+        outcome_of_conditions,
+        suggested_conditions,
+        without_unusable_rows,
+    )
 
     if (outcome is None) == (not failed_when):
-        raise click.UsageError("name what failed: either --outcome COL or --failed-when COL=VALUE, as result=REJECT")
+        proposed = [] if failed_when else suggested_conditions(tables[-1])
+        known = f". Perhaps: {', or '.join(proposed[:SHOWN_PROPOSALS])}" if proposed else ", as result=REJECT"
+        raise click.UsageError(f"name what failed: either --outcome COL or --failed-when COL=VALUE{known}")
     if outcome is not None:
         return without_unusable_rows(outcome_of_column(tables, outcome), subject)
     return without_unusable_rows(outcome_of_conditions(tables, failed_when), subject)

@@ -22,12 +22,19 @@ YES: Final = frozenset(
 )
 NO: Final = frozenset({"no", "n", "false", "f", "0", "0.0", "nein", "nee", "non", "não", "falsch", "faux", "falso"})
 _GOOD_NAME: Final = re.compile(
-    r"(?i)(^|_)(pass(ed|es)?|succe(ss|ssful|eded)|accept(ed)?|ok|correct|good|valid|match(ed)?|granted|approved)(_|$)"
+    r"(?i)(^|_)(pass(ed|es)?|succe(ss|ssful|eded)|accept(ed)?|ok|correct|good|valid|match(ed)?|granted|approved|"
+    r"detected|recogni[sz]ed|identified|verified|authenticated|unlocked|opened|enrolled|acquired|tracked|found|hit|"
+    r"completed|solved|alive|live|tp)(_|$)"
 )
 _BAD_NAME: Final = re.compile(r"(?i)(^|_)(not|no|non|in|un|false|fail(ed|ure)?|err(or)?|wrong|bad|miss(ed)?)(_|$)")
+_ENDING_NAME: Final = re.compile(r"(?i)(^|_)(results?|outcome|status|decision|verdict|ending|label)(_|$)")
+MAX_ENDINGS: Final = 12
+"""Different cells of a column that says how attempts ended."""
 MAX_CODES: Final = 4
 """Different cells, a missing one with them, that an outcome of codes may have."""
 SHOWN_VALUES: Final = 4
+SURPRISING_SHARE: Final = 0.5
+"""Where more rows fail, failing and passing may be confounded: that is said."""
 MAX_UNUSABLE_SHARE: Final = 0.1
 """So many rows may lack an outcome or a subject: they are counted, said, and left out."""
 MAX_VALUES: Final = 1_000
@@ -127,6 +134,32 @@ def outcome_of_column(tables: "Sequence[pl.LazyFrame]", name: str) -> OutcomeRea
     failing = sorted(cell for cell in cells if cell.lower() in fails)
     said = f"a row fails where {name} is {' or '.join(failing)}" if failing else f"no {name} says that a row fails"
     return OutcomeReading(tuple(table.with_columns(flags) for table in tables), name, (said,))
+
+
+def suggested_conditions(table: "pl.LazyFrame") -> list[str]:
+    """Propose conditions for a user who named none: of columns that say by name or value how an attempt ended.
+
+    Args:
+        table: its rows.
+    """
+    import polars as pl
+
+    found = []
+    for name, kind in table.collect_schema().items():
+        if kind.is_nested() or not (kind == pl.Boolean or kind == pl.String or kind.is_integer()):
+            continue
+        counted = _counted(table, name).drop_nulls(name)
+        cells = {_plain(cell): rows for cell, rows in counted.head(MAX_ENDINGS + 1).iter_rows()}
+        says = (
+            _ENDING_NAME.search(name)
+            or _GOOD_NAME.search(name)
+            or _BAD_NAME.search(name)
+            or {cell.lower() for cell in cells} & (FAILS | PASSES)
+        )
+        if says and 2 <= len(cells) <= MAX_ENDINGS:
+            cell = min([one for one in cells if one.lower() in FAILS] or cells, key=lambda one: cells[one])
+            found.append(f'--failed-when "{name}={cell}" ({cells[cell]:,} rows)')
+    return found
 
 
 def _kinds(tables: "Sequence[pl.LazyFrame]", name: str) -> "list[pl.DataType]":
@@ -237,6 +270,8 @@ def _holds(condition: _Condition, kind: "pl.DataType") -> "pl.Expr":
 def without_unusable_rows(found: OutcomeReading, subject: str | None) -> OutcomeReading:
     """Leave out rows without an outcome, which are no trials, and rows that name no subject; say how many.
 
+    Also say where most rows fail, which may be failing and passing confounded.
+
     Args:
         found: tables with their outcome.
         subject: the column that says whose row it is, if there is one.
@@ -249,17 +284,34 @@ def without_unusable_rows(found: OutcomeReading, subject: str | None) -> Outcome
     tables, notes = [], []
     for table in found.tables:
         schema = table.collect_schema()
-        needed = {name: kind for name in (found.name, subject) if name is not None and (kind := schema.get(name))}
         is_missing = {
-            name: pl.col(name).is_null() | (pl.col(name).is_nan() if kind.is_float() else False)
-            for name, kind in needed.items()
+            name: pl.col(name).is_null() | (pl.col(name).is_nan() if schema[name].is_float() else False)
+            for name in (found.name, subject)
+            if name is not None and name in schema
         }
-        lost = [expression.sum().alias(name) for name, expression in is_missing.items()]
-        counts = table.select(pl.len().alias("rows"), *lost).collect(engine="streaming").row(0)
-        for name, n in zip(is_missing, counts[1:], strict=True):
-            notes += [_unusable(name, n=n, n_rows=counts[0], is_subject=name == subject)] if n else []
-        tables.append(table.filter(~pl.any_horizontal(is_missing.values())) if any(counts[1:]) else table)
+        counts = [expression.sum().alias(name) for name, expression in is_missing.items()]
+        n_rows, *lost = table.select(pl.len().alias("rows"), *counts).collect(engine="streaming").row(0)
+        for name, n in zip(is_missing, lost, strict=True):
+            notes += [_unusable(name, n=n, n_rows=n_rows, is_subject=name == subject)] if n else []
+        usable = table.filter(~pl.any_horizontal(is_missing.values())) if any(lost) else table
+        notes += _mostly_failing(usable, found.name) if found.name in schema else []
+        tables.append(usable)
     return replace(found, tables=tuple(tables), notes=(*found.notes, *notes))
+
+
+def _mostly_failing(table: "pl.LazyFrame", name: str) -> list[str]:
+    import polars as pl
+
+    kind = table.collect_schema()[name]
+    if kind != pl.Boolean and not kind.is_numeric():
+        return []
+    values = pl.col(name).cast(pl.Float64)
+    is_flag, share = (
+        table.select(((values == 0) | (values == 1)).all(), share=values.mean()).collect(engine="streaming").row(0)
+    )
+    if not is_flag or share is None or share <= SURPRISING_SHARE:
+        return []
+    return [f"{100 * share:.1f} % of the rows fail: is it the passes that are named?"]
 
 
 def _unusable(name: str, *, n: int, n_rows: int, is_subject: bool) -> str:
