@@ -35,6 +35,9 @@ LONGEST_WHOLE: Final = 18
 """Whole numbers of so many digits fit 64 bits; longer ones are names."""
 _FLOAT_ID: Final = r"^\d+\.0$"
 """Ids as 7.0 come from programs that have no whole number beside a missing one."""
+SAMPLED: Final = 2_000
+"""Cells by which names are told from numbers."""
+_NEAR_NUMBER: Final = r"^[^\p{L}\d]{0,3}\p{Nd}|^(?i)[+-]?inf"
 _FOREIGN_NUMBER: Final = r'="[\d.,]+"|(?![0-9])\d[\d.,٫٬．]*$'
 """A spreadsheet's text formula, or digits of other scripts."""
 _PADDED: Final = r"^[+\-]?0\d"
@@ -99,14 +102,15 @@ def read_column(values: "pl.Series", *, habits: Habits, is_id: bool = False) -> 
         return _decimals(values)
     if not (is_id or habits.missing) and (plain := _plain_numbers(values, habits)) is not None:
         return plain
-    cells = _different(values)
+    is_names = not is_id and _are_names(values)
+    cells = _different(_words_of(values, habits) if is_names else values)
     missing, cells = _parted(cells, cells["cell"].is_in(["", *habits.missing]))
     if is_id:
         words, cells = _parted(cells, cells["cell"].str.to_lowercase().is_in(MISSING_WORDS))
         is_float = not cells.is_empty() and bool(cells["cell"].str.contains(_FLOAT_ID).all())
         return _text(values.name, missing=missing | words, habits=habits, words=words, ending=".0" if is_float else "")
     words, rest = _parted(cells, cells["cell"].str.to_lowercase().is_in(MISSING_WORDS))
-    if rest.is_empty():
+    if rest.is_empty() or is_names:
         return _text(values.name, missing=missing, kept=words, habits=habits)
     if rest["cell"].str.to_lowercase().is_in(FLAGS).all():
         return ColumnReading(values.name, "flag", _flags(values.name, habits), missing=missing | words)
@@ -151,6 +155,19 @@ def _plain_numbers(values: "pl.Series", habits: Habits) -> ColumnReading | None:
     if first.n_unique() <= FEW_NAMES and _twins(values.drop_nulls().unique()) is not None:
         return None
     return ColumnReading(values.name, "number", pl.col(values.name).cast(pl.Float64))
+
+
+def _are_names(values: "pl.Series") -> bool:
+    """Whether cells from all over a column are many different ones, and hardly any begins as a number does."""
+    sample = values.gather_every(max(1, len(values) // SAMPLED)).drop_nulls()
+    is_near = sample.str.contains(_NEAR_NUMBER)
+    return sample.n_unique() > max(FEW_NAMES, len(sample) // 2) and 4 * int(is_near.sum()) < len(sample)
+
+
+def _words_of(values: "pl.Series", habits: Habits) -> "pl.Series":
+    """The cells that stand for a missing value anywhere; to count every name costs more than all else."""
+    bare = values.str.strip_chars(SPACES)
+    return values.filter(bare.str.to_lowercase().is_in(["", *MISSING_WORDS]) | bare.is_in(habits.missing))
 
 
 def _different(values: "pl.Series") -> "pl.DataFrame":
@@ -209,7 +226,7 @@ def _numbers(
     import polars as pl
 
     n_rows = int(rest["rows"].sum())
-    is_near = rest["cell"].str.contains(r"^[^\p{L}\d]{0,3}\p{Nd}|^(?i)[+-]?inf")
+    is_near = rest["cell"].str.contains(_NEAR_NUMBER)
     if int(rest["rows"].filter(is_near).sum()) * 2 < n_rows:
         return ""
     choice = choose_form(rest, comma=habits.usual_comma)
