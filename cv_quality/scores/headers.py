@@ -152,10 +152,10 @@ def refuse_wide(columns: Sequence[str], source: Source) -> None:
 def plain(name: str) -> str:
     """Write a name in the form in which names are compared.
 
-    >>> plain(" Cosine Similarity")
-    'cosine_similarity'
+    >>> plain(" Cosine Similarity"), plain("Same person?")
+    ('cosine_similarity', 'same_person')
     """
-    return re.sub(r"[ \-.]+", "_", name.strip().lower())
+    return re.sub(r"[ \-.]+", "_", name.strip(" \t?!*:").lower())
 
 
 def names_scores(columns: Sequence[str], options: Options) -> bool:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.labels import GENUINE_NAMES, IMPOSTOR_NAMES
+from cv_quality.scores.labels import role_of
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE
 from cv_quality.scores.source import Source
 
@@ -58,6 +58,11 @@ def table_of(found: object, source: Source, is_header: IsHeader) -> "pl.DataFram
         if columns is not None:
             return _frame(columns, source)
         # As "results" of a document, or "data" of pandas' tables.
+        inner = [
+            told for _, value in found if isinstance(value, Members) and (told := _columns(dict(value), is_header))
+        ]
+        if len(inner) == 1:
+            return _frame(inner[0], source)
         lists = [inner for _, value in found if (inner := _records(value))]
         records = lists[0] if len(lists) == 1 else []
     if not records:
@@ -105,11 +110,7 @@ def _columns(members: Mapping[str, object], is_header: IsHeader) -> Mapping[str,
 
 def _classes(lists: Mapping[str, list[object]]) -> Mapping[str, Sequence[object]] | None:
     """Two lists of scores under the names of both classes, as columns."""
-    named = [
-        (name.lower() in GENUINE_NAMES, values)
-        for name, values in lists.items()
-        if name.lower() in GENUINE_NAMES | IMPOSTOR_NAMES
-    ]
+    named = [(role == "genuine", values) for name, values in lists.items() if (role := role_of(name)) is not None]
     if {truth for truth, _ in named} != {True, False}:
         return None
     return {

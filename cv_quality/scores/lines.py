@@ -113,7 +113,8 @@ def _whole_records(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
         return rows
     is_torn = rows[TEXT].str.count_matches('"', literal=True) % 2 == 1
     torn = is_torn.arg_true().to_list()
-    if not torn:
+    begins = (_quotes(rows[TEXT], source.separator) > 0).to_list() if torn else []
+    if not any(begins):
         return rows
     texts, joined, follows = rows[TEXT], dict[int, str](), set[int]()
     widths = {usual_width(texts.filter(~is_torn), source), len(csv_fields(_first_record(texts), source.separator))}
@@ -123,7 +124,7 @@ def _whole_records(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
         whole = "\n".join(texts[first : last + 1])
         inner = [text for text in texts[first + 1 : last] if text.strip(BLANK)]
         is_swallowed = bool(inner) and all(len(csv_fields(text, source.separator)) in widths for text in inner)
-        is_record = not is_swallowed and len(csv_fields(whole, source.separator)) in widths
+        is_record = begins[first] and not is_swallowed and len(csv_fields(whole, source.separator)) in widths
         if is_record:
             joined[first] = whole
             follows.update(range(first + 1, last + 1))
@@ -131,6 +132,12 @@ def _whole_records(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
     numbers = pl.int_range(len(rows), eager=True)
     texts = texts.scatter(list(joined), list(joined.values())) if joined else texts
     return rows.with_columns(texts).filter(~numbers.is_in(sorted(follows)))
+
+
+def _quotes(texts: "pl.Series", separator: str) -> "pl.Series":
+    """Count the quotes of lines in which one begins a field; elsewhere they are characters, as in 6"."""
+    begins = texts.str.contains(rf'(?:^|{re.escape(separator)})\s*"')
+    return texts.str.count_matches('"', literal=True) * begins.cast(texts.str.len_bytes().dtype)
 
 
 def _first_record(texts: "pl.Series") -> str:
@@ -183,7 +190,7 @@ def split_fields(
 
     rows, separator = lines.rows.with_columns(normal_spaces(lines.rows[TEXT], source)), source.separator
     n_found = fields_in(rows[TEXT], source)
-    n_quotes = rows[TEXT].str.count_matches('"', literal=True) if separator != " " else n_found * 0
+    n_quotes = _quotes(rows[TEXT], separator) if separator != " " else n_found * 0
     is_torn = n_quotes % 2 == 1
     # Only a quoted field can hold a separator or a doubled quote; such lines are few and go through a real CSV parser.
     is_odd = (n_quotes > 0) & ~is_torn & ((n_found != len(names)) | rows[TEXT].str.contains('""', literal=True))

@@ -43,6 +43,11 @@ DOCUMENTS: dict[str, object] = {
         "genuine": [row.score for row in ROWS if row.is_genuine],
         "impostor": [row.score for row in ROWS if not row.is_genuine],
     },
+    "longer names": {
+        "genuine_scores": [row.score for row in ROWS if row.is_genuine],
+        "impostor_scores": [row.score for row in ROWS if not row.is_genuine],
+    },
+    "columns within": {"model": "m", "scores": {"score": SCORES, "is_genuine": TRUTHS}},
     "other names": {"y_true": [int(truth) for truth in TRUTHS], "y_score": SCORES},
 }
 
@@ -137,6 +142,8 @@ def test_compressed_text_is_read_with_any_separator(
         (text_of(";", score=lambda score: f"{score} dB").encode(), "unit dB"),
         (text_of(score=lambda score: f"{score}".replace("-", "−")).encode(), ""),
         (text_of(yes="Y", no="N").encode(), ""),
+        (text_of().replace("is_genuine", "Same person?").encode(), ""),
+        (text_of(yes='TRUE,6" phone', no="FALSE,").replace("genuine", "genuine,note", 1).encode(), ""),
         (text_of(";", yes="WAHR", no="FALSCH").encode(), ""),
         (
             text_of().replace("is_genuine", "is_genuine,,").replace("E\n", "E,,\n").encode() + b",,,\n,,,\n",
