@@ -58,11 +58,11 @@ def table_of(found: object, source: Source, is_header: IsHeader) -> "pl.DataFram
         if columns is not None:
             return _frame(columns, source)
         # As "results" of a document, or "data" of pandas' tables.
-        inner = [
+        within = [
             told for _, value in found if isinstance(value, Members) and (told := _columns(dict(value), is_header))
         ]
-        if len(inner) == 1:
-            return _frame(inner[0], source)
+        if len(within) == 1:
+            return _frame(within[0], source)
         lists = [inner for _, value in found if (inner := _records(value))]
         records = lists[0] if len(lists) == 1 else []
     if not records:

@@ -38,6 +38,8 @@ _FLOAT_ID: Final = r"^\d+\.0$"
 SAMPLED: Final = 2_000
 """Cells by which names are told from numbers."""
 _NEAR_NUMBER: Final = r"^[^\p{L}\d]{0,3}\p{Nd}|^(?i)[+-]?inf"
+_TWO_POINTS: Final = r"^[+\-−]?[1-9]\d{0,2}(?:\.\d{3}){2,}$"
+"""One such number shows that the points of a column part thousands."""
 _FOREIGN_NUMBER: Final = r'="[\d.,]+"|(?![0-9])\d[\d.,٫٬．]*$'
 """A spreadsheet's text formula, or digits of other scripts."""
 _PADDED: Final = r"^[+\-]?0\d"
@@ -230,8 +232,10 @@ def _numbers(
     if int(rest["rows"].filter(is_near).sum()) * 2 < n_rows:
         return ""
     choice = choose_form(rest, comma=habits.usual_comma)
-    if habits.comma == "decimal" and choice.form == PLAIN and is_grouped_by_points(rest["cell"]):
-        choice = FormChoice(NumberForm(",", "."), choice.is_number)
+    shows_points = habits.comma == "decimal" or bool(rest["cell"].str.contains(_TWO_POINTS).any())
+    if shows_points and choice.form == PLAIN and is_grouped_by_points(rest["cell"]):
+        form = NumberForm(",", ".")
+        choice = FormChoice(form, rest["cell"].str.contains(form.pattern))
     form, numbers = choice.form, rest.filter(choice.is_number)
     is_plain_whole = numbers["cell"].str.contains(r"^[+\-]?\d+$")
     if numbers.filter(is_plain_whole)["cell"].str.contains(r"^[+\-]?(?:0\d|\d{19,})").any() and is_plain_whole.all():

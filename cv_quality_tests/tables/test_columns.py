@@ -62,6 +62,12 @@ def test_measurements_of_differing_precision_are_numbers() -> None:
     assert (reading.kind, values[-2:]) == ("number", [0.5, 0.5])
 
 
+def test_points_part_thousands_where_one_number_has_two_of_them() -> None:
+    reading, values, notes = taken([*(f"{n}.250" for n in range(1, 40)), "1.011.610", "7"])
+    assert (reading.kind, values[0], values[-2:]) == ("number", 1250, [1_011_610, 7])
+    assert notes == ["decimal comma in x", "points between thousands in x"]
+
+
 def test_a_unit_counts_in_any_case() -> None:
     reading, values, notes = taken([f"{n} Lux" if n % 2 else f"{n} lux" for n in range(40)])
     assert (reading.kind, values[:2]) == ("number", [0, 1])
