@@ -89,7 +89,8 @@ def slices(
     """Find the slices of a TABLE (CSV or Parquet) that fail more than the rest.
 
     A CSV may be written in any dialect; what was understood (separator, encoding, decimal comma, units, what was taken
-    as missing) is said before the search. Two values that do not say plainly which of them is a failure are asked for.
+    as missing) is said before the search. Two values that do not say plainly which of them is a failure are asked for;
+    a few rows without an outcome or a subject are left out, and said.
 
     A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
     subjects propose slices, the other half confirm them, and the other way round, on five splits of the subjects

@@ -4,6 +4,7 @@ A number column keeps being one where a few cells are none: those are counted, s
 text every cell is a value, also one such as NA.
 """
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class ColumnReading:
         odd: cells that are no number in a column of numbers, with their rows.
         kept: cells that often stand for a missing value, but are values here, with their rows.
         doubt: why a column that looks like numbers is none.
+        placeholder: a number, and in how many rows, that may stand for a missing one.
         is_filled: whether any cell is.
     """
 
@@ -69,6 +71,7 @@ class ColumnReading:
     odd: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     doubt: str = ""
+    placeholder: tuple[int, int] | None = None
     is_filled: bool = True
 
 
@@ -127,8 +130,23 @@ def _decimals(values: "pl.Series") -> ColumnReading:
     import polars as pl
 
     n_nan = int(values.is_nan().sum())
-    read = pl.col(values.name).fill_nan(None)
-    return ColumnReading(values.name, "number", read, missing={"NaN": n_nan} if n_nan else {})
+    read, missing = pl.col(values.name).fill_nan(None), {"NaN": n_nan} if n_nan else {}
+    return ColumnReading(values.name, "number", read, missing=missing, placeholder=_placeholder(values))
+
+
+def _placeholder(numbers: "pl.Series") -> tuple[int, int] | None:
+    """A repeated -1, -99, -999 ... below numbers that are never negative, or 999, 9999 ... far above all others."""
+    for end, is_low in ((numbers.min(), True), (numbers.max(), False)):
+        if not isinstance(end, int | float) or not math.isfinite(end) or end != int(end):
+            continue
+        if not re.fullmatch(r"-(1|9{2,})" if is_low else r"9{3,}", str(int(end))):
+            continue
+        is_end = numbers == end
+        rest, n = numbers.filter(~is_end), int(is_end.sum())
+        far = rest.min() if is_low else rest.max()
+        if n > 1 and isinstance(far, int | float) and (far >= 0 if is_low else 2 * far < end):
+            return int(end), n
+    return None
 
 
 def _plain_numbers(values: "pl.Series", habits: Habits) -> ColumnReading | None:
@@ -145,7 +163,8 @@ def _plain_numbers(values: "pl.Series", habits: Habits) -> ColumnReading | None:
     if whole.null_count() == n_empty:
         if values.str.contains(_PADDED).any():
             return None
-        return ColumnReading(values.name, "number", pl.col(values.name).cast(pl.Int64))
+        read = pl.col(values.name).cast(pl.Int64)
+        return ColumnReading(values.name, "number", read, placeholder=_placeholder(whole))
     numbers = values.cast(pl.Float64, strict=False)
     if numbers.null_count() > n_empty or numbers.is_nan().any():
         return None
@@ -156,7 +175,8 @@ def _plain_numbers(values: "pl.Series", habits: Habits) -> ColumnReading | None:
         return None
     if first.n_unique() <= FEW_NAMES and _twins(values.drop_nulls().unique()) is not None:
         return None
-    return ColumnReading(values.name, "number", pl.col(values.name).cast(pl.Float64))
+    read = pl.col(values.name).cast(pl.Float64)
+    return ColumnReading(values.name, "number", read, placeholder=_placeholder(numbers))
 
 
 def _are_names(values: "pl.Series") -> bool:

@@ -195,7 +195,8 @@ def _unclear(name: str, counts: "Sequence[pl.DataFrame]", *, expected: str) -> s
     rarest = min(failing or known, key=lambda text: rows[f"'{text}'"]) if known else "VALUE"
     shown = ", ".join(f"{text} ({n:,})" for text, n in list(rows.items())[:SHOWN_VALUES])
     more = f" and {len(rows) - SHOWN_VALUES:,} others" if len(rows) > SHOWN_VALUES else ""
-    example = f'--failed-when "{name}={rarest}"'
+    sign = "!=" if known == [rarest] and "missing" in rows else f"={rarest}"
+    example = f'--failed-when "{name}{sign}"'
     return f"outcome {name!r}: expected {expected}, found {shown}{more}; say which is a failure, for example {example}"
 
 

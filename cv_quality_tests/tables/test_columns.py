@@ -68,6 +68,24 @@ def test_points_part_thousands_where_one_number_has_two_of_them() -> None:
     assert notes == ["decimal comma in x", "points between thousands in x"]
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["-999", "-999", "5", "12"], "-999 in 2 rows of x"),
+        (["-1", "-1", "0.5", "1.25"], "-1 in 2 rows of x"),
+        (["9999", "9999", "5", "12"], "9999 in 2 rows of x"),
+        (["-1", "-1", "-3", "12"], ""),
+        (["-999", "5", "12"], ""),
+        (["999", "999", "998", "5"], ""),
+    ],
+)
+def test_a_number_that_may_stand_for_a_missing_one_is_said(cells: list[str], said: str) -> None:
+    reading, _, notes = taken(cells)
+    assert reading.kind == "number"
+    told = [f"{said} is read as a number (--missing={said.split()[0]} makes it missing)"] if said else []
+    assert notes == told
+
+
 def test_a_unit_counts_in_any_case() -> None:
     reading, values, notes = taken([f"{n} Lux" if n % 2 else f"{n} lux" for n in range(40)])
     assert (reading.kind, values[:2]) == ("number", [0, 1])

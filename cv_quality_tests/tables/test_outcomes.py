@@ -49,6 +49,11 @@ def test_other_words_are_refused_with_their_rows_and_the_rarer_as_example() -> N
         outcome_of_column([column("OK", "NO_FACE", "OK", name="result")], "result")
 
 
+def test_a_mark_beside_empty_cells_is_asked_for_as_what_is_not_missing() -> None:
+    with pytest.raises(TableError, match='for example --failed-when "failed!="'):
+        outcome_of_column([column("x", None, None)], "failed")
+
+
 @pytest.mark.parametrize("name", ["passed", "is_correct", "accepted", "match_ok", "detected", "is_recognized"])
 @pytest.mark.parametrize("cells", [[True, False], ["yes", "no"], [1, 0]])
 def test_a_name_that_says_the_contrary_is_refused(name: str, cells: list[object]) -> None:
