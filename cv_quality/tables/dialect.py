@@ -20,7 +20,7 @@ SNIFFED_LINES: Final = 200
 MAX_LINE: Final = 64 << 20
 FOREIGN: Final = (("{", "JSON"), ("[", "JSON"), ("<", "HTML or XML"))
 BLANK: Final = " \t\r\n\ufeff\xa0"
-_SEPARATOR_LINE: Final = re.compile(r'^\ufeff?"?sep=(.)"?\s*$', re.IGNORECASE)
+_SEPARATOR_LINE: Final = re.compile(r'^\ufeff?"?sep=([\t !#-&(-/:-@\[-`{-~])"?\s*$', re.IGNORECASE)
 _NUMBER: Final = re.compile(r"^[+-]?[\d.,]*\d([eE][+-]?\d+)?$")
 
 

@@ -290,3 +290,7 @@ def test_an_aligned_line_that_lacks_a_cell_is_refused_by_its_number(tmp_path: Pa
     rows = ["id   lux   light", *(f"{n}    {n}.5   dim" for n in range(9)), "9          dim"]
     with pytest.raises(TableError, match=r"line 11: expected 3 cells between runs of spaces.*found 2"):
         read(written(tmp_path, "\n".join(rows)))
+
+
+def test_a_separator_that_no_reader_knows_is_no_separator_line(tmp_path: Path) -> None:
+    assert read(written(tmp_path, "sep=—\n1\n2\n")).columns == ["sep=—"]
