@@ -43,6 +43,7 @@ _TWO_POINTS: Final = r"^[+\-−]?[1-9]\d{0,2}(?:\.\d{3}){2,}$"
 """One such number shows that the points of a column part thousands."""
 _FOREIGN_NUMBER: Final = r'="[\d.,]+"|(?![0-9])\d[\d.,٫٬．]*$'
 """A spreadsheet's text formula, or digits of other scripts."""
+_DATE: Final = r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4})(?:[ T]|$)"
 _PADDED: Final = r"^[+\-]?0\d"
 
 
@@ -294,8 +295,12 @@ def _twins(cells: "pl.Series") -> tuple[str, str] | None:
 def _doubt(choice: FormChoice, *, n_odd: int, n_rows: int, odd: dict[str, int]) -> str:
     if len(choice.units) > 1:
         return f"numbers with several units, {' and '.join(choice.units[:3])}"
-    if n_odd == n_rows and not any(re.match(_FOREIGN_NUMBER, cell) for cell in list(odd)[:GLANCE]):
-        return ""  # as dates are
+    if n_odd == n_rows:
+        shown = list(odd)[:GLANCE]
+        if all(re.match(_DATE, cell) for cell in shown):
+            return "dates; as seconds since 1970 they would be searched in their order"
+        if not any(re.match(_FOREIGN_NUMBER, cell) for cell in shown):
+            return ""
     return f"{n_odd:,} of {n_rows:,} cells no numbers, {shown_cells(odd)}"
 
 

@@ -86,6 +86,13 @@ def test_a_number_that_may_stand_for_a_missing_one_is_said(cells: list[str], sai
     assert notes == told
 
 
+@pytest.mark.parametrize("cell", ["2026-03-0{}", "0{}.03.2026", "3/{}/2026", "2026-03-0{}T10:11:12Z"])
+def test_dates_are_text_whose_order_is_not_searched_and_said(cell: str) -> None:
+    reading, _, notes = taken([cell.format(1 + n % 7) for n in range(40)])
+    assert reading.kind == "text"
+    assert notes == ["x read as text: dates; as seconds since 1970 they would be searched in their order"]
+
+
 def test_a_unit_counts_in_any_case() -> None:
     reading, values, notes = taken([f"{n} Lux" if n % 2 else f"{n} lux" for n in range(40)])
     assert (reading.kind, values[:2]) == ("number", [0, 1])
