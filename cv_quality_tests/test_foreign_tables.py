@@ -196,3 +196,51 @@ def test_a_newcomer_gets_from_a_log_to_the_root_cause_in_one_command(tmp_path: P
     assert float(lux.removeprefix("lux <= ")) == pytest.approx(12, rel=0.1)
     assert [item["column"] for item in cast("list[Document]", found["set_apart"])] == ["score"]
     assert "unit ms in latency" in str(found["reading"])
+
+
+def test_a_score_of_its_own_distribution_is_no_root_cause_by_its_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    scored = newcomer().with_columns(
+        score=pl.when(pl.col("result") == "REJECT").then(0.4).otherwise(0.7) + pl.Series(rng.normal(0, 0.1, 30_000)),
+        quality_score=pl.Series(rng.random(30_000)),
+    )
+    file = written(tmp_path, scored.write_csv(), "log.csv")
+    found = document(cvq("slices", file, "--failed-when", "result=REJECT", "--subject", "subject_id", "--json"))
+    (condition,) = conditions(found)
+    assert condition.startswith("phone is P2 and lux <= ")
+    (item,) = cast("list[Document]", found["set_apart"])
+    assert str(item["sentence"]).startswith("score is set apart: by its name an output")
+
+
+def test_what_failed_is_proposed_where_nobody_says_it(tmp_path: Path) -> None:
+    file = written(tmp_path, newcomer().write_csv(), "log.csv")
+    told = cvq("slices", file)
+    assert told.exit_code == 2
+    assert '--failed-when "result=REJECT" (' in told.stderr
+
+
+def test_a_table_in_which_most_rows_fail_says_so(tmp_path: Path) -> None:
+    file = written(tmp_path, newcomer().write_csv(), "log.csv")
+    found = document(cvq("slices", file, "--failed-when", "result=ACCEPT", "--subject", "subject_id", "--json"))
+    assert "% of the rows fail: is it the passes that are named?" in str(found["reading"])
+
+
+def test_a_loss_has_a_page_with_its_chart(tmp_path: Path) -> None:
+    table = newcomer().with_columns(error=(pl.col("score") * -1).clip(-0.5, 0) + 0.5).drop("score", "result")
+    file, page = written(tmp_path, table.write_csv(), "log.csv"), tmp_path / "why.html"
+    told = cvq("slices", file, "--outcome", "error", "--subject", "subject_id", "--report", str(page))
+    assert told.exit_code == 0, told.output
+    assert "phone is P2" in page.read_text()
+
+
+def test_rows_without_an_outcome_are_counted_and_left_out(tmp_path: Path) -> None:
+    rows = attempts().with_columns(
+        pl.when(pl.int_range(pl.len()) % 50 > 0).then(pl.col("failed")),
+        pl.when(pl.int_range(pl.len()) % 60 > 0).then(pl.col("subject")),
+    )
+    found = document(cvq("slices", written(tmp_path, rows.write_csv()), *NAMES, "--json"))
+    assert found["n_rows"] == 2_900
+    assert "60 of 3,000 rows have no outcome failed and are left out" in str(found["reading"])
+    assert "50 of 3,000 rows name no subject and are left out" in str(found["reading"])
+    (condition,) = conditions(found)
+    assert condition.startswith("lux <= ")

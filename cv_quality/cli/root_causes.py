@@ -57,6 +57,7 @@ KEEP = click.option(
     metavar="COL[,COL...]",
     help="Columns to search though they nearly determine the outcome; repeatable.",
 )
+SHOWN_PROPOSALS = 3
 SEED = click.IntRange(min=0)
 
 
@@ -88,7 +89,8 @@ def slices(
     """Find the slices of a TABLE (CSV or Parquet) that fail more than the rest.
 
     A CSV may be written in any dialect; what was understood (separator, encoding, decimal comma, units, what was taken
-    as missing) is said before the search. Two values that do not say plainly which of them is a failure are asked for.
+    as missing) is said before the search. Two values that do not say plainly which of them is a failure are asked for;
+    a few rows without an outcome or a subject are left out, and said.
 
     A slice is a conjunction of conditions on the columns: values, values joined, thresholds, missing. Half of the
     subjects propose slices, the other half confirm them, and the other way round, on five splits of the subjects
@@ -108,7 +110,7 @@ def slices(
 
     ids = [subject] if subject else []
     with naming(table), endless_bar("searching for slices"), opened_table(table, ids=ids, missing=missing) as opened:
-        read = _outcome([opened.rows], outcome, failed_when)
+        read = _outcome([opened.rows], outcome, failed_when, subject)
         reading = _say_reading(table, [*opened.notes, *read.notes])
         known = read.tables[0].collect_schema().names()
         found = find_slices(
@@ -192,7 +194,7 @@ def attribute(
         endless_bar("attributing the change"),
         opened_tables(before, after, ids=ids, missing=missing) as opened,
     ):
-        read = _outcome([item.rows for item in opened], outcome, failed_when)
+        read = _outcome([item.rows for item in opened], outcome, failed_when, subject)
         reading = []
         for path, item in zip((before, after), opened, strict=True):
             reading += _say_reading(path, [*item.notes, *read.notes])
@@ -232,15 +234,24 @@ def _say_parts(found: "Attribution", *, title: str, subject: str | None) -> None
     say(found.conclusion)
 
 
-def _outcome(tables: "Sequence[pl.LazyFrame]", outcome: str | None, failed_when: Sequence[str]) -> "OutcomeReading":
-    """The tables with the outcome that the options name."""
-    from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions
+def _outcome(
+    tables: "Sequence[pl.LazyFrame]", outcome: str | None, failed_when: Sequence[str], subject: str | None
+) -> "OutcomeReading":
+    """The tables with the outcome that the options name, without the rows that have none."""
+    from cv_quality.tables.outcomes import (
+        outcome_of_column,
+        outcome_of_conditions,
+        suggested_conditions,
+        without_unusable_rows,
+    )
 
     if (outcome is None) == (not failed_when):
-        raise click.UsageError("name what failed: either --outcome COL or --failed-when COL=VALUE, as result=REJECT")
+        proposed = [] if failed_when else suggested_conditions(tables[-1])
+        known = f". Perhaps: {', or '.join(proposed[:SHOWN_PROPOSALS])}" if proposed else ", as result=REJECT"
+        raise click.UsageError(f"name what failed: either --outcome COL or --failed-when COL=VALUE{known}")
     if outcome is not None:
-        return outcome_of_column(tables, outcome)
-    return outcome_of_conditions(tables, failed_when)
+        return without_unusable_rows(outcome_of_column(tables, outcome), subject)
+    return without_unusable_rows(outcome_of_conditions(tables, failed_when), subject)
 
 
 def _say_reading(table: Path, notes: Sequence[str]) -> list[str]:

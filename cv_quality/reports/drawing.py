@@ -113,7 +113,7 @@ def number_axis(
         count: of labels, about.
         options: of the axis.
     """
-    known = [value for value in values if value is not None and math.isfinite(value)]
+    known = [float(value) for value in values if value is not None and math.isfinite(value)]
     ticks = round_numbers(min(known), max(known), count=count) if known else [0.0]
     return _labelled(ticks, words=words, **options)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.scores.headers import header_of, names_scores
-from cv_quality.scores.labels import GENUINE_NAMES, IMPOSTOR_NAMES
+from cv_quality.scores.labels import role_of
 from cv_quality.scores.lists import NEEDS_ROLE
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.generic]
 PLAIN = "biufUS"
 """Kinds of arrays that hold one plain value for each score."""
-CLASSES = GENUINE_NAMES | IMPOSTOR_NAMES
 DAMAGED = (
     *(ValueError, OSError, EOFError, LookupError, MemoryError, OverflowError, SyntaxError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
@@ -73,7 +72,7 @@ def _by_name(loaded: "Array | np.lib.npyio.NpzFile", source: Source) -> Mapping[
     if isinstance(loaded, np.ndarray):
         return {source.role or "": loaded}
     names = sorted(loaded.files)
-    arrays = {name: loaded[name] for name in names if name.lower() in CLASSES}
+    arrays = {name: loaded[name] for name in names if role_of(name) is not None}
     if not arrays:
         found = ", ".join(map(quoted, names[:SHOWN])) or "none"
         raise source.error(f"expected arrays genuine and impostor, or score and is_genuine; found {found}")
@@ -87,9 +86,9 @@ def _by_class(arrays: Mapping[str, Array], source: Source) -> "pl.DataFrame":
         raise source.error(NEEDS_ROLE.replace("one score a line", "one array of scores"))
     parts = [
         pl.DataFrame({SCORE: _scores(arrays[name], name, source)}).with_columns(pl.lit(truth).alias(IS_GENUINE))
-        for names, truth in ((GENUINE_NAMES, True), (IMPOSTOR_NAMES, False))
+        for role, truth in (("genuine", True), ("impostor", False))
         for name in arrays
-        if name.lower() in names
+        if role_of(name) == role
     ]
     return pl.concat(parts, how="vertical_relaxed")
 

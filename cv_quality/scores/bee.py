@@ -53,7 +53,7 @@ def read_bee(source: Source, options: Options) -> Draft:
 
 def _read(source: Source, kind: str) -> tuple[bytes, NDArray[np.float32] | NDArray[np.uint8]]:
     try:
-        data = source.path.read_bytes()
+        data = source.plain_path.read_bytes()
     except OSError as error:
         raise source.error(f"cannot be read: {error.strerror}") from error
     lines = data[:MAX_HEADER_BYTES].split(b"\n", 3)

@@ -6,9 +6,11 @@ either order. NaN means a failure to acquire in all three.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cv_quality.scores.labels import LABELS_EXPECTED, is_genuine
 from cv_quality.scores.lines import read_lines, split_fields, with_scores
+from cv_quality.scores.lists import read_list
 from cv_quality.scores.missing import failures_to_acquire
 from cv_quality.scores.rows import IS_GENUINE, LINE, SUBJECTS, TEXT, joined, refuse
 from cv_quality.scores.source import Draft, Format, Options, Source, plural
@@ -43,6 +45,8 @@ def read_two(source: Source, options: Options) -> Draft:
     # `0,052` is one number in some countries; read as label 0 and score 052 it would be silently wrong.
     texts = lines.rows[TEXT].str
     has_points = source.separator != "," or texts.contains(".", literal=True).any()
+    if not has_points and source.role is not None and texts.contains(r"^[+-]?[0-9]+,[0-9]+$").all():
+        return read_list(replace(source, separator=" "), options)
     if not has_points and texts.contains(r"^-?[0-9]+,0[0-9]").any():
         raise source.error("the commas look like decimal commas; write numbers with a point")
     fields, broken = split_fields(lines, source, options, names=("label", TEXT), expected="label, score")

@@ -5,22 +5,28 @@ the columns of a text without a header mean is proven on all of its lines, in `c
 """
 
 import re
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal, get_args
 
-from cv_quality.errors import near
+from cv_quality.errors import ScoreFileError, TableError, near
 from cv_quality.scores.headers import MAX_COLUMNS, names_scores
 from cv_quality.scores.labels import truth_of
-from cv_quality.scores.lines import BLANK, is_separator_line
-from cv_quality.scores.source import Format, Options, Separator, Source, quoted
+from cv_quality.scores.lines import BLANK, csv_fields, told_separator
+from cv_quality.scores.source import SHOWN, Format, Options, Separator, Source, quoted
+from cv_quality.tables.plain_text import plain_text, unpacked, wide_encoding
 
 HEAD_LINES = 20
+TITLE_LINES = 10
+"""Among the first so many lines the header of a table is looked for."""
+JSON_BLANK = b"\xef\xbb\xbf \t\r\n"
 MAX_HEADER_BYTES = 64 << 20
 """Enough for the header of a matrix with a million identities."""
-SEPARATORS: tuple[Separator, ...] = (",", ";", "\t", " ")
+SEPARATORS: tuple[Separator, ...] = (",", ";", "\t", "|", " ")
 WIDTHS: dict[Format, int] = {"list": 1, "two-column": 2, "pairs": 3, "bob4": 4, "bob5": 5}
 KNOWN = (
     "known: a table whose header names a score and a label, columns of ids, a label and a score, bob's 4 or 5 columns, "
@@ -36,7 +42,10 @@ WORKBOOK_PARTS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 FOREIGN = (
     (b"\x89HDF", "an HDF5 file", "export its arrays as .npz, .csv or text"),
     (b"%PDF", "a PDF", "name a file of scores"),
+    (b"ARROW1", "an Arrow file", "write it as Parquet"),
 )
+_OPEN_QUOTE = re.compile(r'(?:^|[,;|\t])\s*"')
+_QUOTED = re.compile(r'"[^"]*"')
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.I)
 
 
@@ -67,32 +76,66 @@ def detect(source: Source, options: Options) -> Dialect:
         if declared not in (None, binary):
             raise source.error(f"is {binary}, not {declared}; leave the format out or name it so")
         return Dialect(binary)
-    if declared == "json" or (declared is None and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))):
+    if declared == "json" or (declared is None and start.lstrip(JSON_BLANK).startswith((b"{", b"["))):
         return Dialect("json")
     head = head_of(source)
     return _declared_text(head, declared) if declared is not None else _text(source, head, options)
 
 
-def refuse_other_than_lines(source: Source) -> None:
-    """Refuse a file that is no text of lines, where ids and scores are joined by lines.
+def plain(source: Source, folder: Path) -> Source:
+    """Unpack and decode a file, whatever it holds.
+
+    Args:
+        source: the file.
+        folder: where what it holds may lie.
 
     Raises:
-        ScoreFileError: it is binary or JSON.
+        ScoreFileError: it is missing, empty, damaged, or binary of a kind that is not read.
+    """
+    first_bytes(source)
+    own, path = Path(tempfile.mkdtemp(dir=folder)), source.path
+    try:
+        path, undone = unpacked(source.path, folder=own)
+        inner = replace(source, content=path)
+        if binary_format(inner, first_bytes(inner)) is None:
+            text = plain_text(path, folder=own)
+            path, undone = text.path, (*undone, *text.notes)
+    except TableError as error:
+        raise ScoreFileError(str(error).replace(str(path), str(source.path)), file=str(source)) from error
+    return replace(source, content=path, notes=tuple(f"{source}: {note}" for note in undone))
+
+
+def table_kind(source: Source) -> Format | None:
+    """Tell the format of a file that is no text of lines; None for such a text.
+
+    Raises:
+        ScoreFileError: it is binary of a kind that is not read.
     """
     start = first_bytes(source)
-    kind = "json" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")) else binary_format(source, start)
-    if kind is not None:
-        raise source.error(f"is {kind}; trials and their scores are text, one to a line: export it as CSV")
+    return "json" if start.lstrip(JSON_BLANK).startswith((b"{", b"[")) else binary_format(source, start)
 
 
 def cells(line: str, separator: Separator) -> list[str]:
     """Split one line into fields, without white space and quotes around them.
 
-    >>> cells('"a" , 0.5', ",")
-    ['a', '0.5']
+    >>> cells('"a" , 0.5', ","), cells('"a, b",0.5', ",")
+    (['a', '0.5'], ['a, b', '0.5'])
     """
-    parts = line.split() if separator == " " else line.split(separator)
+    if separator == " ":
+        parts = line.split()
+    else:
+        parts = (csv_fields(line, separator) if '"' in line else []) or line.split(separator)
     return [part.strip(' \t\r\ufeff"') for part in parts]
+
+
+def header_at(lines: Sequence[str], separator: Separator, options: Options) -> int | None:
+    """Find the line whose cells name scores, below titles of fewer cells; None where there is none."""
+    rows = [cells(line, separator) for line in lines[:TITLE_LINES]]
+    for at, row in enumerate(rows):
+        if names_scores(row, options) and not any(map(is_number, row)):
+            is_below_titles = all(sum(map(bool, above)) < len(row) for above in rows[:at])
+            return at if is_below_titles else None
+    return None
 
 
 def is_number(text: str) -> bool:
@@ -139,7 +182,7 @@ def binary_format(source: Source, start: bytes) -> Format | None:
     lines = start.split(b"\n", 4)
     if len(lines) > 3 and lines[0] in (b"S2", b"D2") and lines[3].startswith((b"MF ", b"MB ")):
         return "bee"
-    if b"\x00" in start:
+    if b"\x00" in start and wide_encoding(start) is None:
         raise source.error("holds binary data of no known kind; export the scores as CSV, Parquet or .npz")
     return None
 
@@ -150,7 +193,13 @@ def _zip_format(source: Source) -> Format:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return "numpy"  # whose reader says what is damaged
-    return "workbook" if any(part in names for part in WORKBOOK_PARTS) else "numpy"
+    if any(part in names for part in WORKBOOK_PARTS):
+        return "workbook"
+    if names and not any(name.endswith(".npy") for name in names):
+        raise source.error(
+            f"is a zip archive with {', '.join(map(quoted, names[:SHOWN]))}; unpack it and name a file in it"
+        )
+    return "numpy"
 
 
 def head_of(source: Source) -> list[str]:
@@ -168,6 +217,8 @@ def head_of(source: Source) -> list[str]:
             if len(raw) > MAX_HEADER_BYTES:
                 raise source.error(f"a line of more than {MAX_HEADER_BYTES:,} bytes: is this a file of scores?")
             text = raw.decode("utf-8", errors="replace").strip("\r\n\ufeff")
+            if _OPEN_QUOTE.search(text) and text.count('"') % 2:
+                text = _closed(text, stream)
             if text.strip(BLANK) and not text.lstrip(BLANK).startswith("#"):
                 found.append(text)
     if not found:
@@ -175,14 +226,23 @@ def head_of(source: Source) -> list[str]:
     return found
 
 
+def _closed(text: str, stream: BinaryIO) -> str:
+    """A line with those up to the one that closes its quote; by itself where none of the next ones does."""
+    begun, more = stream.tell(), text
+    for _ in range(HEAD_LINES):
+        more += "\n" + stream.readline(MAX_HEADER_BYTES).decode("utf-8", errors="replace").rstrip("\r\n")
+        if more.count('"') % 2 == 0:
+            return more
+    stream.seek(begun)
+    return text
+
+
 def _text(source: Source, head: Sequence[str], options: Options) -> Dialect:
     separators = SEPARATORS
-    if len(head) > 1 and is_separator_line(head[0]):
-        told = head[0].strip().strip('"')[-1]
+    if len(head) > 1 and (told := told_separator(head[0])) is not None:
         separators, head = tuple(one for one in SEPARATORS if one == told) or SEPARATORS, head[1:]
     for separator in separators:
-        header = cells(head[0], separator)
-        if names_scores(header, options) and not any(map(is_number, header)):
+        if header_at(head, separator, options) is not None:
             return Dialect("table", separator)
     for separator in separators:
         header, row = (cells(line, separator) for line in (head[0], head[min(1, len(head) - 1)]))
@@ -231,17 +291,23 @@ def separator_of(
         needs_numbers: whether most lines must have a number among their fields.
     """
     found: list[tuple[float, int, Separator, int]] = []
+    head = [_QUOTED.sub(_without_separators, line) for line in head]
     for order, separator in enumerate(separators):
         rows = [cells(line, separator) for line in head]
         (width, n), *_ = Counter(map(len, rows)).most_common(1)
         alike = [row for row in rows if len(row) == width]
         has_numbers = not needs_numbers or sum(any(map(is_number, row)) for row in alike) * 2 > len(rows)
         if n * 2 > len(rows) and has_numbers and width > (separator != " "):
-            doubtful = sum(bool(re.search(r"[,;\s]", cell)) and not is_number(cell) for row in alike for cell in row)
+            doubtful = sum(bool(re.search(r"[,;|\s]", cell)) and not is_number(cell) for row in alike for cell in row)
             found.append((doubtful / (n * width), order, separator, width))
     if not found:
         return None
     return min(found)[2:]
+
+
+def _without_separators(cell: "re.Match[str]") -> str:
+    """A quoted cell, or another one where it holds what could be a separator."""
+    return '"quoted"' if re.search(r"[,;|\s]", cell[0]) and not is_number(cell[0].strip('"')) else cell[0]
 
 
 def _of_trials(head: Sequence[str], separators: Sequence[Separator]) -> tuple[Separator, int] | None:

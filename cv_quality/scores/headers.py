@@ -23,7 +23,7 @@ KNOWN = (SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES)
 SIMILARITIES = frozenset(
     {"scores", "similarity", "similarities", "sim", "sims", "similarity_score", "match_score", "matching_score"}
     | {"comparison_score", "cosine", "cosine_similarity", "cosine_score", "cos_sim", "llr", "log_likelihood_ratio"}
-    | {"y_score", "y_scores", "plda", "plda_score", "liveness_score", "liveness"}
+    | {"y_score", "y_scores", "plda", "plda_score", "liveness_score", "liveness", "cm_score", "asv_score", "sasv_score"}
 )
 DISTANCES = frozenset(
     {"distance", "distances", "dist", "dists", "dissimilarity", "cosine_distance", "euclidean_distance", "euclidean"}
@@ -44,6 +44,7 @@ TRUTHS = frozenset(
 )
 REVERSED_TRUTHS = frozenset(
     {"is_attack", "attack", "is_spoof", "spoof", "is_fake", "fake", "is_impostor", "impostor", "is_nonmated"}
+    | {"different", "is_different", "diff", "is_diff"}
 )
 """Columns in which yes means that the row is not genuine."""
 DECISIONS = frozenset({"decision", "match"})
@@ -117,6 +118,7 @@ def header_of(columns: Sequence[str], values: "Callable[[int], pl.Series]", sour
     given = placed(columns, source, options)
     is_bob = IS_GENUINE not in lowered and set(lowered) >= BOB_IDENTITIES
     names = [BOB_NAMES.get(name, name) if is_bob else name for name in lowered]
+    names = [name if not is_bob or name not in names[:at] else "" for at, name in enumerate(names)]
     names = [name if name in KNOWN and name not in given.values() else "" for name in names]
     for index, name in given.items():
         names[index] = name
@@ -150,10 +152,10 @@ def refuse_wide(columns: Sequence[str], source: Source) -> None:
 def plain(name: str) -> str:
     """Write a name in the form in which names are compared.
 
-    >>> plain(" Cosine Similarity")
-    'cosine_similarity'
+    >>> plain(" Cosine Similarity"), plain("Same person?")
+    ('cosine_similarity', 'same_person')
     """
-    return re.sub(r"[ \-.]+", "_", name.strip().lower())
+    return re.sub(r"[ \-.]+", "_", name.strip(" \t?!*:").lower())
 
 
 def names_scores(columns: Sequence[str], options: Options) -> bool:

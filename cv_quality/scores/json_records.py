@@ -4,16 +4,18 @@ Objects of ids and scores, which say nothing of the truth, are in `cv_quality.sc
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.headers import names_scores
-from cv_quality.scores.labels import GENUINE_NAMES, IMPOSTOR_NAMES
+from cv_quality.scores.labels import role_of
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE
-from cv_quality.scores.source import Options, Source
+from cv_quality.scores.source import Source
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+IsHeader = Callable[[Sequence[str]], bool]
 
 
 class Members(list[tuple[str, object]]):
@@ -39,23 +41,28 @@ def load(source: Source) -> object:
         raise source.error(f"is no sound JSON ({error}); write it again") from error
 
 
-def table_of(found: object, source: Source, options: Options) -> "pl.DataFrame | None":
+def table_of(found: object, source: Source, is_header: IsHeader) -> "pl.DataFrame | None":
     """Make a table of text of records or columns, `line` being the number of the record; None for anything else.
 
     Args:
         found: the document.
         source: its file.
-        options: `columns` may name the scores.
+        is_header: whether names are those of the columns that are needed.
 
     Raises:
         ScoreFileError: columns differ in length, or a value is a list or an object.
     """
     records = _records(found)
     if isinstance(found, Members):
-        columns = _columns(dict(found), options)
+        columns = _columns(dict(found), is_header)
         if columns is not None:
             return _frame(columns, source)
         # As "results" of a document, or "data" of pandas' tables.
+        within = [
+            told for _, value in found if isinstance(value, Members) and (told := _columns(dict(value), is_header))
+        ]
+        if len(within) == 1:
+            return _frame(within[0], source)
         lists = [inner for _, value in found if (inner := _records(value))]
         records = lists[0] if len(lists) == 1 else []
     if not records:
@@ -84,30 +91,26 @@ def _records(value: object) -> list[Members]:
     return records if len(records) == len(value) else []
 
 
-def _columns(members: Mapping[str, object], options: Options) -> Mapping[str, Sequence[object]] | None:
+def _columns(members: Mapping[str, object], is_header: IsHeader) -> Mapping[str, Sequence[object]] | None:
     """The columns of an object of lists, of an object of objects by row, or of names and rows."""
     names, rows = members.get("columns"), members.get("data")
     if isinstance(names, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
         return {str(name): [row[at] if at < len(row) else None for row in rows] for at, name in enumerate(names)}
     inner = {name: [item for _, item in value] for name, value in members.items() if isinstance(value, Members)}
-    if len(inner) == len(members) and names_scores(list(inner), options):
+    if len(inner) == len(members) and is_header(list(inner)):
         return inner
     rows_by_name = [dict(value) for value in members.values() if isinstance(value, Members)]
-    if rows_by_name and len(inner) == len(members) and names_scores(list(rows_by_name[0]), options):
+    if rows_by_name and len(inner) == len(members) and is_header(list(rows_by_name[0])):
         return {name: [row.get(name) for row in rows_by_name] for name in rows_by_name[0]}
     lists = {
         name: value for name, value in members.items() if isinstance(value, list) and not isinstance(value, Members)
     }
-    return lists if names_scores(list(lists), options) else _classes(lists)
+    return lists if is_header(list(lists)) else _classes(lists)
 
 
 def _classes(lists: Mapping[str, list[object]]) -> Mapping[str, Sequence[object]] | None:
     """Two lists of scores under the names of both classes, as columns."""
-    named = [
-        (name.lower() in GENUINE_NAMES, values)
-        for name, values in lists.items()
-        if name.lower() in GENUINE_NAMES | IMPOSTOR_NAMES
-    ]
+    named = [(role == "genuine", values) for name, values in lists.items() if (role := role_of(name)) is not None]
     if {truth for truth, _ in named} != {True, False}:
         return None
     return {

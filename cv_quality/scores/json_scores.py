@@ -5,8 +5,10 @@ regex engine, which knows no look-around and cannot be made to run for ever.
 """
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cv_quality.scores.headers import names_scores
 from cv_quality.scores.json_records import Members, load, table_of
 from cv_quality.scores.missing import refuse_nan
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, joined, refuse
@@ -31,7 +33,7 @@ def read_json(source: Source, options: Options) -> Draft:
     import polars as pl
 
     found = load(source)
-    table = table_of(found, source, options)
+    table = table_of(found, source, partial(names_scores, options=options))
     if table is not None:
         return read_records(table, source, options, kind="json", unit="entry")
     entries, broken = _entries(found, source, options)

@@ -20,6 +20,7 @@ GENUINE_WORDS = (
         "true",
         "t",
         "yes",
+        "y",
         "genuine",
         "gen",
         "mated",
@@ -34,7 +35,7 @@ GENUINE_WORDS = (
     *("wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "sim", "waar"),
 )
 IMPOSTOR_WORDS = (
-    *("0", "-1", "0.0", "-1.0", "false", "f", "no", "impostor", "imposter", "imp", "nonmated", "non-mated"),
+    *("0", "-1", "0.0", "-1.0", "false", "f", "no", "n", "impostor", "imposter", "imp", "nonmated", "non-mated"),
     *("non_mated", "nonmatch", "non-match", "different", "diff", "nontarget", "non-target", "negative", "negatives"),
     *("nontgt", "nontar", "neg", "attack", "spoof", "fake", "spoofed", "spoofing"),
     *("falsch", "nein", "faux", "non", "falso", "onwaar", "nee"),
@@ -47,7 +48,24 @@ PLAIN_WORDS = frozenset(
 )
 """Words that are labels even where a file has those of one class only."""
 YES_AND_NO = frozenset(
-    {"true", "t", "yes", "false", "f", "no", "wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "sim"}
+    {
+        "true",
+        "t",
+        "yes",
+        "y",
+        "false",
+        "f",
+        "no",
+        "n",
+        "wahr",
+        "ja",
+        "vrai",
+        "oui",
+        "verdadero",
+        "vero",
+        "verdadeiro",
+        "sim",
+    }
     | {"waar", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee"}
 )
 """Beside numbers, these answer what the name of their column asks; other words say themselves what a row is."""
@@ -57,12 +75,15 @@ NO_SPECIES = ("", "-", "none", "null", "na", "n/a", "bona_fide", "bonafide", "bo
 MAX_WORDS = 12
 """Spellings that a column of labels may have."""
 LABELS_EXPECTED = "a label such as 1 and 0, 1 and -1, true and false, genuine and impostor"
-GENUINE_NAMES = frozenset({"true", "genuine", "gen", "genuines", "mated", "positive", "positives", "pos"})
+GENUINE_NAMES = frozenset(
+    {"true", "genuine", "gen", "genuines", "mated", "positive", "positives", "pos", "target", "targets"}
+)
 IMPOSTOR_NAMES = frozenset(
     {"false", "impostor", "impostors", "imposter", "imposters", "imp", "nonmated", "nongenuine"}
+    | {"nontarget", "nontargets"}
     | {"negative", "negatives", "neg"}
 )
-_JOINED = re.compile(r"non[-_. ]?(mated|match|genuine|target)", re.IGNORECASE)
+_JOINED = re.compile(r"non[-_. ]?(mated|match|genuine|targets?)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?")
 
 

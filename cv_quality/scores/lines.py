@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cv_quality.scores.decoding import from_windows
 from cv_quality.scores.rows import LINE, SCORE, TEXT, refuse
 from cv_quality.scores.source import Options, Source, plural
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 1 << 16
 """A line of a score list is a few dozen bytes: a longer one means that the file is something else."""
+HEADER_LINES = 40
+"""A header, names of several lines included, ends within so many."""
 BLANK = " \t\r\ufeff\xa0"
 """Stripped from both ends of a line: white space, and the byte order mark before the first."""
 
@@ -50,8 +51,7 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
     """
     import polars as pl
 
-    rows, notes = _lines_of(source)
-    rows = rows.with_columns(pl.col(LINE).cast(pl.UInt32))
+    rows = _whole_records(_lines_of(source), source)
     longest = rows[TEXT].str.len_bytes().arg_max()
     if max_bytes is not None and longest is not None:
         line, text = rows.row(longest)
@@ -66,8 +66,10 @@ def read_lines(source: Source, *, has_comments: bool = True, max_bytes: int | No
     told = rows.filter(~(is_blank | is_comment))
     if told.is_empty():
         raise source.error("holds no score: every line is empty or a comment; name a file with scores")
+    if len(told) > 1 and told_separator(str(told[TEXT][0])) is not None:
+        told = told[1:]
     counts = ((int(is_blank.sum()), "empty line"), (int(is_comment.sum()), "comment"))
-    return Lines(told, (*notes, *(f"{source}: {plural(n, noun)} passed over" for n, noun in counts if n)))
+    return Lines(told, tuple(f"{source}: {plural(n, noun)} passed over" for n, noun in counts if n))
 
 
 def _stripped(texts: "pl.Series", source: Source) -> "pl.Series":
@@ -79,34 +81,74 @@ def _stripped(texts: "pl.Series", source: Source) -> "pl.Series":
     return texts.str.strip_suffix("\t") if ends.all() else texts
 
 
-def is_separator_line(line: str) -> bool:
-    """Tell whether a line is the "sep=;" with which Excel begins a CSV.
+def told_separator(line: str) -> str | None:
+    """Read the separator from the "sep=;" with which Excel begins a CSV; None from any other line.
 
-    >>> is_separator_line("sep=;"), is_separator_line("sepal=;")
-    (True, False)
+    >>> told_separator("sep=;"), told_separator("SEP=|"), told_separator("sepal=;")
+    (';', '|', None)
     """
-    return re.fullmatch(r"sep=.", line.strip().strip('"')) is not None
+    found = re.fullmatch(r"(?i)sep=(.)", line.strip("\r\n\ufeff ").strip('"'))
+    return found[1] if found else None
 
 
-def without_separator_line(lines: Lines) -> Lines:
-    """Leave out the line with which a spreadsheet says what separates its columns."""
-    has_it = len(lines.rows) > 1 and is_separator_line(str(lines.rows[TEXT][0]))
-    return Lines(lines.rows[1:], lines.notes) if has_it else lines
-
-
-def _lines_of(source: Source) -> tuple["pl.DataFrame", tuple[str, ...]]:
-    """Every line with its number; text that is no UTF-8 is taken for Windows-1252."""
+def _lines_of(source: Source) -> "pl.DataFrame":
+    """Every line with its number."""
     import polars as pl
 
-    notes: tuple[str, ...] = ()
-    while True:
-        try:
-            with source.open() as stream:
-                return pl.read_lines(stream, name=TEXT, row_index_name=LINE, row_index_offset=1), notes
-        except (pl.exceptions.PolarsError, OSError) as error:
-            if notes or isinstance(error, OSError):
-                raise source.error(f"cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
-            source, notes = from_windows(source)
+    try:
+        rows = pl.read_lines(source.plain_path, name=TEXT, row_index_name=LINE, row_index_offset=1, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise source.error(f"cannot be read as text ({error}); save it as UTF-8") from error
+    return rows.with_columns(pl.col(LINE).cast(pl.UInt32))
+
+
+def _whole_records(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
+    """Join the lines of a quoted field to one, under the number of the first, where that gives a record of usual width.
+
+    A quote that is not closed, or only after lines that are records themselves, stays and its line is broken.
+    """
+    import polars as pl
+
+    if source.separator == " ":
+        return rows
+    is_torn = rows[TEXT].str.count_matches('"', literal=True) % 2 == 1
+    torn = is_torn.arg_true().to_list()
+    begins = (_quotes(rows[TEXT], source.separator) > 0).to_list() if torn else []
+    if not any(begins):
+        return rows
+    texts, joined, follows = rows[TEXT], dict[int, str](), set[int]()
+    widths = {usual_width(texts.filter(~is_torn), source), len(csv_fields(_first_record(texts), source.separator))}
+    at = 0
+    while at + 1 < len(torn):
+        first, last = torn[at], torn[at + 1]
+        whole = "\n".join(texts[first : last + 1])
+        inner = [text for text in texts[first + 1 : last] if text.strip(BLANK)]
+        is_swallowed = bool(inner) and all(len(csv_fields(text, source.separator)) in widths for text in inner)
+        is_record = begins[first] and not is_swallowed and len(csv_fields(whole, source.separator)) in widths
+        if is_record:
+            joined[first] = whole
+            follows.update(range(first + 1, last + 1))
+        at += 2 if is_record else 1
+    numbers = pl.int_range(len(rows), eager=True)
+    texts = texts.scatter(list(joined), list(joined.values())) if joined else texts
+    return rows.with_columns(texts).filter(~numbers.is_in(sorted(follows)))
+
+
+def _quotes(texts: "pl.Series", separator: str) -> "pl.Series":
+    """Count the quotes of lines in which one begins a field; elsewhere they are characters, as in 6"."""
+    begins = texts.str.contains(rf'(?:^|{re.escape(separator)})\s*"')
+    return texts.str.count_matches('"', literal=True) * begins.cast(texts.str.len_bytes().dtype)
+
+
+def _first_record(texts: "pl.Series") -> str:
+    """The first line that says something, with those up to the one that closes its quote."""
+    found = ""
+    for text in texts.head(HEADER_LINES):
+        found = f"{found}\n{text}" if found else text if text.strip(BLANK) else ""
+        if found and found.count('"') % 2 == 0 and told_separator(found) is None and not found.startswith("#"):
+            return found
+        found = found if found.count('"') % 2 else ""
+    return found
 
 
 def normal_spaces(texts: "pl.Series", source: Source) -> "pl.Series":
@@ -148,7 +190,7 @@ def split_fields(
 
     rows, separator = lines.rows.with_columns(normal_spaces(lines.rows[TEXT], source)), source.separator
     n_found = fields_in(rows[TEXT], source)
-    n_quotes = rows[TEXT].str.count_matches('"', literal=True) if separator != " " else n_found * 0
+    n_quotes = _quotes(rows[TEXT], separator) if separator != " " else n_found * 0
     is_torn = n_quotes % 2 == 1
     # Only a quoted field can hold a separator or a doubled quote; such lines are few and go through a real CSV parser.
     is_odd = (n_quotes > 0) & ~is_torn & ((n_found != len(names)) | rows[TEXT].str.contains('""', literal=True))
@@ -198,7 +240,7 @@ def _through_csv(
     """Lines with quoted separators, one after the other; those with another number of fields come back as they are."""
     import polars as pl
 
-    parsed = [_csv_fields(text, separator) for text in rows[TEXT]]
+    parsed = [csv_fields(text, separator) for text in rows[TEXT]]
     is_sound = pl.Series([len(fields) == len(names) for fields in parsed], dtype=pl.Boolean)
     columns = {
         name: pl.Series([fields[index] for fields in parsed if len(fields) == len(names)], dtype=pl.String)
@@ -207,8 +249,9 @@ def _through_csv(
     return pl.DataFrame({LINE: rows[LINE].filter(is_sound), **columns}), rows.filter(~is_sound)
 
 
-def _csv_fields(text: str, separator: str) -> list[str]:
+def csv_fields(text: str, separator: str) -> list[str]:
+    """Split one record of a CSV into its fields; none where it is no sound record."""
     try:
-        return next(csv.reader([text], delimiter=separator))
+        return next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
         return []

@@ -8,6 +8,7 @@ import numpy as np
 
 from cv_quality.scores.lines import read_lines, split_fields, with_scores
 from cv_quality.scores.missing import refuse_nan
+from cv_quality.scores.numerals import in_points
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, joined
 from cv_quality.scores.source import Draft, Options, Source, plural
 from cv_quality.text import figures
@@ -38,15 +39,17 @@ def read_list(source: Source, options: Options) -> Draft:
         texts = texts.str.split(source.separator).list.last()
     elif texts.str.contains(r"[ \t]").any():
         texts = texts.str.extract(r"(\S+)$")
-    scored, unreadable = with_scores(lines.rows.with_columns(texts), source, options, column=TEXT)
+    points, told = in_points(texts, source)
+    scored, unreadable = with_scores(lines.rows.with_columns(points), source, options, column=TEXT)
+    notes = (*lines.notes, *told)
     scored = scored.with_columns(pl.lit(source.role == "genuine").alias(IS_GENUINE))
     found = refuse_nan(scored, source, options)
     excluded, scores = joined([unreadable, found.excluded]), found.rows[SCORE].to_numpy()
     is_whole = bool(np.all((scores >= 0) & (scores == np.rint(scores)))) and bool(scores.any())
     if source.role == "impostor" and len(scores) >= 20 and is_whole and not scores[-len(scores) // 20 :].any():
         note = "whole numbers that end in zeros: if they are counts by score, declare"
-        return Draft(found.rows, "list", excluded, lines.notes, (f'{source}: {note} format="histogram"',))
-    return Draft(found.rows, "list", excluded, lines.notes)
+        return Draft(found.rows, "list", excluded, notes, (f'{source}: {note} format="histogram"',))
+    return Draft(found.rows, "list", excluded, notes)
 
 
 def read_histogram(source: Source, options: Options) -> Draft:

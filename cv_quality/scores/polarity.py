@@ -59,7 +59,10 @@ def decide_polarity(
     if declared is not None:
         ours = found if declared == "similarity" else 1.0 - found
         area = area_words(ours)
-        contradiction = f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {area}"
+        contradiction = (
+            f"declared: {MEANING[declared]}; the scores say the reverse: the area under the ROC is {area}: is 1 in the "
+            "labels the same person, and the declaration right?"
+        )
         warnings = () if ours >= 0.5 or is_close else (contradiction,)
         return PolarityDecision(declared, "declared", (f"declared: {MEANING[declared]}",), warnings)
     area = area_words(found)

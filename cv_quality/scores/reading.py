@@ -5,6 +5,7 @@ together, and what was done is noted. Which files belong together is decided in 
 """
 
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,7 @@ from cv_quality.scores import sentinels
 from cv_quality.scores.arrays import read_numpy
 from cv_quality.scores.bee import read_bee
 from cv_quality.scores.bob import read_five, read_four, read_two
-from cv_quality.scores.decoding import decoded
-from cv_quality.scores.detection import detect, first_bytes
+from cv_quality.scores.detection import detect, plain
 from cv_quality.scores.grouping import says_histogram, sources_of
 from cv_quality.scores.headers import parsed_columns
 from cv_quality.scores.json_scores import read_json
@@ -118,14 +118,17 @@ def read_scores(
     >>> found.format, found.n_genuine, found.n_impostor, found.excluded_by_reason()
     ('bob4', 1, 1, {'failure_to_acquire': 1})
     """
-    list_of_trials = None if trials is None else Path(trials)
     asked: Sentinel = "keep" if sentinel is None else sentinel
     patterns, names = (genuine_pattern, species_pattern), _columns(columns)
-    options = _checked_options(Options(format, asked, on_error, *patterns, names, list_of_trials))
+    options = _checked_options(Options(format, asked, on_error, *patterns, names))
     if polarity not in (None, *polarities.MEANING):
         raise ScoreFileError(f"polarity is one of {', '.join(polarities.MEANING)}, found {polarity!r}")
     sources = _sources(_listed(paths), _listed(genuine), _listed(impostor))
-    drafts = [_read(source, options) for source in sources]
+    # What is unpacked or decoded lies here until its rows are in memory.
+    with tempfile.TemporaryDirectory(prefix="cvq-scores-") as folder:
+        if trials is not None:
+            options = replace(options, trials=plain(Source(Path(trials)), Path(folder)))
+        drafts = [_read(plain(source, Path(folder)), options) for source in sources]
     return _joined(sources, drafts, options, declared=polarity)
 
 
@@ -166,18 +169,16 @@ def _sources(paths: list[Path], genuine: list[Path], impostor: list[Path]) -> li
 
 
 def _read(source: Source, options: Options) -> Draft:
-    first_bytes(source)
-    plain, notes = decoded(source)
     taken = "scores of trials"
     if options.trials is None:
-        dialect = detect(plain, options)
-        plain, taken = replace(plain, separator=dialect.separator), dialect.format
+        dialect = detect(source, options)
+        source, taken = replace(source, separator=dialect.separator), dialect.format
     try:
         if options.trials is not None:
-            draft = read_scores_of_trials(plain, options)
+            draft = read_scores_of_trials(source, options)
         else:
-            draft = (read_columns if dialect.format == "columns" else READERS[dialect.format])(plain, options)
-        return _checked(replace(draft, notes=(*notes, *draft.notes)), source)
+            draft = (read_columns if dialect.format == "columns" else READERS[dialect.format])(source, options)
+        return _checked(replace(draft, notes=(*source.notes, *draft.notes)), source)
     except ScoreFileError as error:
         if "(taken for " in str(error):
             raise

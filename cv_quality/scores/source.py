@@ -4,7 +4,6 @@ The readers of the formats build on this module and on `cv_quality.scores.rows`;
 they return.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 Role = Literal["genuine", "impostor"]
 Polarity = Literal["similarity", "distance", "attack"]
-Separator = Literal[",", ";", "\t", " "]
+Separator = Literal[",", ";", "\t", "|", " "]
 """What stands between two fields; a space means any run of spaces and tabs."""
 PolaritySource = Literal["declared", "detected", "assumed"]
 Kind = Literal["verification", "liveness"]
@@ -53,7 +52,7 @@ class Options:
     genuine_pattern: str | None = None
     species_pattern: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    trials: Path | None = None
+    trials: "Source | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,8 @@ class Source:
         is_histogram: whether the name says that the lines are counts.
         is_told: whether the caller, not the name, says the role.
         separator: of the fields of a text file, once detected.
-        decoded: the text in UTF-8 where the file holds it compressed or in another encoding; None where it is plain.
+        content: where it lies unpacked and in UTF-8; the file itself where that is plain.
+        notes: what was undone to have it.
     """
 
     path: Path
@@ -75,14 +75,20 @@ class Source:
     is_histogram: bool = False
     is_told: bool = False
     separator: Separator = " "
-    decoded: bytes | None = None
+    content: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def plain_path(self) -> Path:
+        """Where the content lies."""
+        return self.content or self.path
+
     def open(self) -> BinaryIO:
-        """Open the content, decoded where it has to be."""
-        return self.path.open("rb") if self.decoded is None else io.BytesIO(self.decoded)
+        """Open the content, unpacked and decoded where it has to be."""
+        return self.plain_path.open("rb")
 
     def error(self, message: str, *, line: int | None = None, unit: str = "line") -> ScoreFileError:
         """Make the typed error of this file.

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cv_quality.scores.detection import cells
+from cv_quality.scores.detection import HEAD_LINES, cells, header_at
 from cv_quality.scores.headers import Header, header_of, plain, refuse_wide
 from cv_quality.scores.identities import with_subjects
 from cv_quality.scores.labels import ATTACK_WORDS, LABELS_EXPECTED, NO_SPECIES, is_genuine, label_words
-from cv_quality.scores.lines import Lines, read_lines, split_fields, with_scores, without_separator_line
+from cv_quality.scores.lines import Lines, fields_in, read_lines, split_fields, with_scores
 from cv_quality.scores.missing import failures_to_acquire, refuse_nan
 from cv_quality.scores.numerals import in_points
 from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, TEXT, apart, joined, refuse
@@ -56,13 +56,15 @@ def read_csv(source: Source, options: Options) -> Draft:
     Raises:
         ScoreFileError: a column is missing or named twice, or a line is broken.
     """
-    lines = without_separator_line(read_lines(source))
-    columns = cells(str(lines.rows[TEXT][0]), source.separator)
-    body = Lines(lines.rows[1:], lines.notes)
+    lines = read_lines(source)
+    at = header_at(lines.rows[TEXT].head(HEAD_LINES).to_list(), source.separator, options) or 0
+    columns = cells(str(lines.rows[TEXT][at]), source.separator)
+    titles = (f"{source}: {plural(at, 'line')} above the header passed over",) if at else ()
+    body = Lines(lines.rows[at + 1 :], (*lines.notes, *titles))
     if body.rows.is_empty():
         raise source.error("has a header and no rows; name a file with scores")
     refuse_wide(columns, source)
-    body = _without_blank(body, source)
+    columns, body = _aligned(columns, _without_blank(body, source), source)
     places = [f"_{index}" for index in range(len(columns))]
     shown = ", ".join(name or "a column without a name" for name in columns[:NAMED])
     fields, broken = split_fields(body, source, options, names=places, expected=shown)
@@ -82,7 +84,7 @@ def read_parquet(source: Source, options: Options) -> Draft:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(source.path) as file:
+        with pq.ParquetFile(source.plain_path) as file:
             columns = [name for name in file.schema_arrow.names if not plain(name).startswith("__index_level")]
             header = header_of(columns, lambda index: _column(file.read([columns[index]])), source, options)
             read = {column: name for column, name in zip(columns, header.names, strict=True) if name}
@@ -180,6 +182,21 @@ def _without_blank(lines: Lines, source: Source) -> Lines:
     n = int(is_blank.sum())
     note = f"{source}: {plural(n, 'row')} of empty cells passed over"
     return Lines(lines.rows.filter(~is_blank), (*lines.notes, note)) if n else lines
+
+
+def _aligned(columns: list[str], body: Lines, source: Source) -> tuple[list[str], Lines]:
+    """The names and rows where rows have a cell more than the header: an empty last one, or R's name of the row."""
+    import polars as pl
+
+    is_longer = fields_in(body.rows[TEXT], source) == len(columns) + 1
+    ends = is_longer & body.rows[TEXT].str.ends_with(source.separator)
+    if source.separator != " " and ends.any():
+        texts = pl.when(ends).then(pl.col(TEXT).str.head(-1)).otherwise(TEXT).alias(TEXT)
+        return columns, Lines(body.rows.with_columns(texts), body.notes)
+    first = body.rows[TEXT].str.extract(r'^"?([0-9]+)"?[ \t,;|]', 1)
+    if is_longer.all() and first.to_list() == [str(number) for number in range(1, len(first) + 1)]:
+        return ["", *columns], body
+    return columns, body
 
 
 def _column(table: "pa.Table") -> "pl.Series":

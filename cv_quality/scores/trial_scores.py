@@ -5,15 +5,18 @@ score and every score a trial, unless broken lines are to be skipped.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cv_quality.scores.arrays import read_vector
-from cv_quality.scores.detection import cells, first_bytes, head_of, is_number, refuse_other_than_lines, separator_of
+from cv_quality.scores.detection import cells, first_bytes, head_of, is_number, separator_of
 from cv_quality.scores.headers import names_scores, score_header
 from cv_quality.scores.layouts import column_of, score_of
 from cv_quality.scores.lines import Lines, normal_spaces, read_lines, split_fields, usual_width
+from cv_quality.scores.named_columns import named_columns
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, apart, refuse
 from cv_quality.scores.source import Draft, Options, Polarity, Source, plural, quoted
 from cv_quality.scores.tables import Table, draft_of
@@ -123,32 +126,63 @@ def _score_columns(source: Source, options: Options) -> ScoreColumns:
     if first_bytes(source).startswith(b"\x93NUMPY"):
         rows = pl.DataFrame({SCORE: read_vector(source)}).with_row_index(LINE, offset=1)
         return ScoreColumns(rows.with_columns(pl.col(LINE).cast(pl.UInt32)), (), apart())
-    refuse_other_than_lines(source)
+    table = named_columns(source, partial(names_scores, options=options), needed="score")
+    if table is not None:
+        names = [name for name in table.columns if name != LINE]
+        fields = table.select(LINE, **{str(at): name for at, name in enumerate(names)})
+        return _score_of_columns(fields, names, source, options, excluded=apart(), notes=())
     found = separator_of(head_of(source))
     if found is None:
         raise source.error("holds no numbers in any column; give scores, one to a line or with the ids of their trial")
-    source, lines = replace(source, separator=found[0]), read_lines(source)
+    source = replace(source, separator=found[0])
+    lines = read_lines(source)
     header = cells(str(lines.rows[TEXT][0]), source.separator)
-    if names_scores(header, options) and not any(map(is_number, header)):
-        at, polarity = score_header(header, source, options)
+    has_names = names_scores(header, options) and not any(map(is_number, header))
+    if has_names:
         lines, width = Lines(lines.rows[1:], lines.notes), len(header)
     else:
-        at, polarity = None, None
         width = usual_width(normal_spaces(lines.rows[TEXT], source), source)
     places = [str(place) for place in range(width)]
     fields, broken = split_fields(lines, source, options, names=places, expected="the ids of a trial and its score")
-    columns = [column_of(fields, place) for place in range(width)]
+    names = header if has_names else [""] * width
+    return _score_of_columns(fields, names, source, options, excluded=broken, notes=lines.notes)
+
+
+def _score_of_columns(
+    fields: "pl.DataFrame",
+    names: Sequence[str],
+    source: Source,
+    options: Options,
+    *,
+    excluded: "pl.DataFrame",
+    notes: tuple[str, ...],
+) -> ScoreColumns:
+    """Tell scores from ids.
+
+    Args:
+        fields: `line`, and columns of text called by their place from 0.
+        names: of the columns, "" without a header.
+        source: the file.
+        options: `columns` may name the scores.
+        excluded, notes: so far.
+    """
+    columns = [column_of(fields, place) for place in range(len(names))]
     labels = [column for column in columns if column.is_label and len(columns) > 1]
-    if at is None:
-        score = (
-            columns[0] if width == 1 else score_of([one for one in columns if one not in labels], source, width=width)
-        )
+    if any(names):
+        at, polarity = score_header(names, source, options)
+    else:
+        polarity, free = None, [one for one in columns if one not in labels]
+        score = columns[0] if len(columns) == 1 else score_of(free, source, width=len(columns))
         if score is None:
-            raise source.error(f"none of its {width} columns could hold scores (numbers that vary and are no ids)")
+            raise source.error(
+                f"none of its {len(columns)} columns could hold scores (numbers that vary and are no ids)"
+            )
         at = score.at
+        if len(fields) > 1 and score.values[0] and not re.search(r"(?i)\d|^[-+]?(nan|inf)", score.values[0]):
+            fields, notes = fields[1:], (*notes, f"{source}: the first line is taken for names of the columns")
     ids = [str(one.at) for one in columns if one.at != at and one not in labels and not one.is_counter]
     rows = fields.select(LINE, *ids, **{SCORE: str(at)})
-    return ScoreColumns(rows, tuple(ids), broken, polarity, lines.notes)
+    return ScoreColumns(rows, tuple(ids), excluded, polarity, notes)
 
 
 def _in_order(scores: ScoreColumns, trials: Trials, source: Source) -> "pl.DataFrame":

@@ -4,18 +4,18 @@ VoxCeleb writes label a b, Kaldi and IJB a b label, NIST SRE a header and the si
 ASVspoof a speaker, a file, an attack and a key. Scores are joined to them in `cv_quality.scores.trial_scores`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cv_quality.errors import ScoreFileError
-from cv_quality.scores.decoding import decoded
-from cv_quality.scores.detection import cells, first_bytes, head_of, refuse_other_than_lines, separator_of
+from cv_quality.scores.detection import cells, head_of, separator_of
 from cv_quality.scores.headers import IDS, LIVENESS, REVERSED_TRUTHS, TRUTHS, Header, plain
 from cv_quality.scores.labelled import lfw_rows
 from cv_quality.scores.layouts import Column, column_of, species_of, without_counts
 from cv_quality.scores.lines import Lines, fields_in, normal_spaces, read_lines, split_fields, usual_width
-from cv_quality.scores.rows import IS_GENUINE, LINE, SUBJECTS, TEXT
+from cv_quality.scores.named_columns import named_columns
+from cv_quality.scores.rows import IS_GENUINE, LINE, SUBJECTS, TEXT, apart
 from cv_quality.scores.source import SHOWN, Options, Source, quoted
 
 if TYPE_CHECKING:
@@ -47,24 +47,33 @@ class Trials:
     notes: tuple[str, ...]
 
 
-def read_trials(path: Path, options: Options) -> Trials:
+def read_trials(source: Source, options: Options) -> Trials:
     """Read a list of trials: columns of ids and one of labels, with or without a header, or LFW's pairs.
+
+    Args:
+        source: the file, unpacked and decoded.
+        options: whether broken lines are skipped.
 
     Raises:
         ScoreFileError: no column holds labels, or several do.
     """
-    named = Source(path)
-    first_bytes(named)
-    source, notes = decoded(named)
-    refuse_other_than_lines(source)
-    found = separator_of(head_of(source), needs_numbers=False)
-    source = replace(source, separator=found[0] if found else " ")
     try:
+        table = named_columns(source, _names_labels, needed="ids and a label")
+        if table is not None:
+            names = [name for name in table.columns if name != LINE]
+            fields = table.select(LINE, **{str(at): name for at, name in enumerate(names)})
+            return _trials(fields, names, source, excluded=apart(), notes=source.notes)
+        found = separator_of(head_of(source), needs_numbers=False)
+        source = replace(source, separator=found[0] if found else " ")
         lines = read_lines(source)
-        lines = Lines(lines.rows, (*notes, *lines.notes))
+        lines = Lines(lines.rows, (*source.notes, *lines.notes))
         return _lfw_pairs(lines, source, options) or _columns(lines, source, options)
     except ScoreFileError as error:
         raise ScoreFileError(f"{error} (taken for a list of trials)", file=error.file, line=error.line) from error
+
+
+def _names_labels(names: Sequence[str]) -> bool:
+    return not {plain(name) for name in names}.isdisjoint(TRUTHS | REVERSED_TRUTHS)
 
 
 def _lfw_pairs(lines: Lines, source: Source, options: Options) -> Trials | None:
@@ -86,12 +95,25 @@ def _columns(lines: Lines, source: Source, options: Options) -> Trials:
     columns = [column_of(fields, at) for at in range(width)]
     header = cells(str(lines.rows[TEXT][0]), source.separator)
     has_names = len(header) == width and any(_is_title(column, header[column.at]) for column in columns)
-    if has_names:
-        fields = fields[1:]
-        columns = [column_of(fields, at) for at in range(width)]
+    names = header if has_names else [""] * width
+    return _trials(fields[1:] if has_names else fields, names, source, excluded=broken, notes=lines.notes)
+
+
+def _trials(
+    fields: "pl.DataFrame", header: Sequence[str], source: Source, *, excluded: "pl.DataFrame", notes: tuple[str, ...]
+) -> Trials:
+    """Tell labels from ids.
+
+    Args:
+        fields: `line`, and columns of text called by their place from 0.
+        header: their names, "" without one.
+        source: the file.
+        excluded, notes: so far.
+    """
     if fields.is_empty():
         raise source.error("holds no trial; name a list of trials with their labels")
-    names = [plain(name) for name in header] if has_names else [""] * width
+    columns = [column_of(fields, at) for at in range(len(header))]
+    names = [plain(name) for name in header]
     label = _label(columns, names, source)
     others = [column for column in columns if column is not label]
     is_liveness = label.words.is_liveness or names[label.at] in LIVENESS
@@ -106,10 +128,9 @@ def _columns(lines: Lines, source: Source, options: Options) -> Trials:
     meanings = _meanings(ids, names)
     head = Header((), is_reversed=names[label.at] in REVERSED_TRUTHS, is_liveness=is_liveness)
     shown = names[label.at] or f"column {label.at + 1}"
-    notes = (*lines.notes, f"{source}: {len(rows):,} trials, labels in {shown}")
-    return Trials(
-        source, rows, dict(zip((str(column.at) for column in ids), meanings, strict=True)), head, broken, notes
-    )
+    notes = (*notes, f"{source}: {len(rows):,} trials, labels in {shown}")
+    known = dict(zip((str(column.at) for column in ids), meanings, strict=True))
+    return Trials(source, rows, known, head, excluded, notes)
 
 
 def _is_title(column: Column, cell: str) -> bool:

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cv_quality.errors import TableError
+from cv_quality.tables.columns import FEW_NAMES, SHOWN_CELL
 from cv_quality.tables.dialect import TextDialect
-from cv_quality.tables.plain_text import PlainText
+from cv_quality.tables.plain_text import CHUNK, PlainText
 
 if TYPE_CHECKING:
     import polars as pl
 
 LOOKED_AT: Final = 1_000
 """Rows in which a column must hold decimals for Polars to be asked to read it as such."""
+SWALLOWED_ROWS: Final = 2
+"""Whole lines of a cell, between its first and its last, that look like rows of the table when all of them do."""
 _DECIMAL: Final = r"^[+-]?\d+\.\d+$"
 
 
@@ -56,17 +59,45 @@ def write_cells(
 
     schema: dict[str, pl.DataType] = dict.fromkeys(names, pl.String())
     decimals = [name for name in _decimals(text.path, dialect, schema) if name not in texts]
-    for floats in () if dialect.has_spaces else (decimals, []) if decimals else ([],):
+    for attempt, floats in enumerate(() if dialect.has_spaces else (decimals, []) if decimals else ([],)):
+        # Of its own: a sink that failed may still be writing when the next one has begun.
+        tried = target.with_suffix(f".attempt-{attempt}")
         try:
-            _sink(_scan(text.path, dialect, {**schema, **dict.fromkeys(floats, pl.Float64())}), target)
-            return
+            _sink(_scan(text.path, dialect, {**schema, **dict.fromkeys(floats, pl.Float64())}), tried)
+            tried.rename(target)
+            break
         except (pl.exceptions.PolarsError, OSError):
             continue
-    # Slower, but lenient where quotes and blanks are odd, and it knows the line that is broken.
-    rewritten = target.with_suffix(".csv")
-    _rewrite(text, rewritten, dialect=dialect, width=len(names))
-    _sink(_scan(rewritten, TextDialect(first_line=0), schema), target)
-    rewritten.unlink()
+    else:
+        # Slower, but lenient where quotes and blanks are odd, and it knows the line that is broken.
+        rewritten = target.with_suffix(".csv")
+        _rewrite(text, rewritten, dialect=dialect, width=len(names))
+        _sink(_scan(rewritten, TextDialect(first_line=0), schema), target)
+        rewritten.unlink()
+    if _has_quotes(text.path, dialect.quote):
+        _refuse_swallowed(target, text.source, dialect=dialect, width=len(names))
+
+
+def _has_quotes(path: Path, quote: str) -> bool:
+    with path.open("rb") as stream:
+        return any(quote.encode() in chunk for chunk in iter(lambda: stream.read(CHUNK), b""))
+
+
+def _refuse_swallowed(cells: Path, source: Path, *, dialect: TextDialect, width: int) -> None:
+    """Refuse a cell that holds whole rows of the table: between two stray quotes they would vanish without a word."""
+    import polars as pl
+
+    rows = pl.scan_ipc(cells)
+    for name in (name for name, kind in rows.collect_schema().items() if kind == pl.String):
+        has_lines = pl.col(name).str.count_matches("\n", literal=True) > SWALLOWED_ROWS
+        for cell in rows.select(pl.col(name).filter(has_lines)).collect(engine="streaming").to_series():
+            inner = cell.split("\n")[1:-1]
+            if all(line.count(dialect.separator) == width - 1 for line in inner):
+                raise TableError(
+                    f"{source}: expected a cell in column {name!r}, found one of {len(inner) + 2:,} lines that look "
+                    f"like rows of the table; it begins with {cell[:SHOWN_CELL]!r}: a quote is not closed, or is meant "
+                    "as a character and has to be doubled"
+                )
 
 
 def count_short_lines(text: PlainText, dialect: TextDialect) -> int:
@@ -96,7 +127,6 @@ def _scan(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") ->
         skip_lines=dialect.first_line,
         separator=dialect.separator,
         quote_char=dialect.quote,
-        eol_char=dialect.end,
         schema=schema,
         missing_columns="insert",
         raise_if_empty=False,
@@ -130,7 +160,10 @@ def _has_empty_row(cells: Path, places: Collection[int]) -> bool:
 
 
 def _decimals(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]") -> list[str]:
-    """Columns whose first cells are plain decimals, unless a comma in a number shows that points may mean thousands."""
+    """Columns whose first cells are plain decimals, too many for names.
+
+    None, where a comma in a number shows that points may mean thousands.
+    """
     import polars as pl
 
     try:
@@ -140,7 +173,9 @@ def _decimals(path: Path, dialect: TextDialect, schema: "dict[str, pl.DataType]"
     if head.select(pl.any_horizontal(pl.all().str.contains(r"^[+-]?[\d.]+,\d+$").any())).item():
         return []
     return [
-        name for name in head.columns if head[name].count() and head[name].drop_nulls().str.contains(_DECIMAL).all()
+        name
+        for name in head.columns
+        if head[name].n_unique() > FEW_NAMES and head[name].drop_nulls().str.contains(_DECIMAL).all()
     ]
 
 
@@ -152,13 +187,18 @@ def _rewrite(text: PlainText, target: Path, *, dialect: TextDialect, width: int)
     ):
         for _ in range(dialect.first_line):
             lines.readline()
-        skips_blanks = dialect.separator != " "
-        reader = csv.reader(lines, delimiter=dialect.separator, quotechar=dialect.quote, skipinitialspace=skips_blanks)
+        is_aligned = dialect.separator == " " and dialect.has_spaces
+        texts = (line.strip(" \t\r\n") for line in lines) if is_aligned else lines
+        skips_blanks = is_aligned or dialect.separator != " "
+        reader = csv.reader(texts, delimiter=dialect.separator, quotechar=dialect.quote, skipinitialspace=skips_blanks)
         writer, line = csv.writer(sink), dialect.first_line + 1
         try:
             for cells in reader:
                 after = dialect.first_line + reader.line_num + 1
                 _require_fit(cells, text.source, width=width, line=line, n_lines=after - line)
+                if is_aligned and 0 < len(cells) < width:
+                    expected = f"expected {width:,} cells between runs of spaces, as the header has"
+                    raise TableError(f"{text.source}: line {line}: {expected}, found {len(cells):,}: which is missing?")
                 writer.writerow([*cells[:width], *[""] * (width - len(cells))])
                 line = after
         except csv.Error as error:

@@ -1,4 +1,4 @@
-"""How a delimited text is written: separator, quotes, line ends, and the line that names the columns.
+"""How a delimited text is written: separator, quotes, and the line that names the columns.
 
 Told from the first lines, which only say how a line is split; what its cells are is decided from all of them, in
 `cv_quality.tables.columns`.
@@ -8,7 +8,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cv_quality.errors import TableError
@@ -20,7 +20,7 @@ SNIFFED_LINES: Final = 200
 MAX_LINE: Final = 64 << 20
 FOREIGN: Final = (("{", "JSON"), ("[", "JSON"), ("<", "HTML or XML"))
 BLANK: Final = " \t\r\n\ufeff\xa0"
-_SEPARATOR_LINE: Final = re.compile(r'^\ufeff?"?sep=(.)"?\s*$', re.IGNORECASE)
+_SEPARATOR_LINE: Final = re.compile(r'^\ufeff?"?sep=([\t !#-&(-/:-@\[-`{-~])"?\s*$', re.IGNORECASE)
 _NUMBER: Final = re.compile(r"^[+-]?[\d.,]*\d([eE][+-]?\d+)?$")
 
 
@@ -29,17 +29,17 @@ class TextDialect:
     """How a text is split into cells.
 
     Attributes:
-        separator, quote, end: the marks between cells, around them, and between lines.
+        separator, quote: the marks between cells, and around them.
         lines_above: how many lines stand above the header.
         first_line: the line of the first row, counted from 0.
         names: the header, without white space around the names; "" for a column without one.
         has_row_names: whether rows begin with a number of theirs that the header does not name, as R writes them.
-        has_spaces: whether white space stands between a separator and a quote, which only `csv` understands.
+        has_spaces: whether white space stands between a separator and a quote, or runs of spaces between cells; only
+            `csv` understands it.
     """
 
     separator: str = ","
     quote: str = '"'
-    end: str = "\n"
     lines_above: int = 0
     first_line: int = 1
     names: tuple[str, ...] = ()
@@ -53,7 +53,6 @@ class TextDialect:
         found = (
             (self.separator != ",", f"separated by {SEPARATOR_NAMES.get(self.separator, repr(self.separator))}"),
             (self.quote != '"', "single quotes around cells"),
-            (self.end == "\r", "line ends of old Macs"),
             (self.lines_above > 0, lines),
             (self.has_row_names, "row names without a header"),
         )
@@ -66,7 +65,7 @@ def sniff(text: PlainText) -> TextDialect:
     Raises:
         TableError: no line says anything, or a line is longer than one of a table.
     """
-    lines, end = _first_lines(text)
+    lines = _first_lines(text)
     n_blank = next((index for index, line in enumerate(lines) if line.strip(BLANK)), len(lines))
     if n_blank == len(lines):
         raise TableError(f"{text.source}: expected a table with a header, found only empty lines")
@@ -85,26 +84,24 @@ def sniff(text: PlainText) -> TextDialect:
     return TextDialect(
         separator=found.separator,
         quote=found.quote,
-        end=end,
         lines_above=0 if first + found.line == n_blank else first + found.line,
         first_line=first + found.end,
         names=found.names,
         has_row_names=found.has_row_names,
-        has_spaces=found.separator != " " and any(f"{found.separator} {found.quote}" in line for line in lines),
+        has_spaces=found.is_aligned or _has_spaced_quotes(lines, found),
     )
 
 
-def _first_lines(text: PlainText) -> tuple[list[str], str]:
+def _has_spaced_quotes(lines: Sequence[str], found: "_Candidate") -> bool:
+    return found.separator != " " and any(f"{found.separator} {found.quote}" in line for line in lines)
+
+
+def _first_lines(text: PlainText) -> list[str]:
     with text.path.open("rb") as stream:
-        start = stream.read(1 << 16)
-        end = "\r" if b"\n" not in start and b"\r" in start.rstrip(b"\r") else "\n"
-        stream.seek(0)
-        if end == "\r":
-            return [f"{line}\n" for line in start.decode("utf-8", "ignore").split("\r")[: SNIFFED_LINES + 1]], end
         raw = [line for _ in range(SNIFFED_LINES) if (line := stream.readline(MAX_LINE + 1))]
     if any(len(line) > MAX_LINE for line in raw):
         raise TableError(f"{text.source}: a line of more than {MAX_LINE:,} bytes; is this a table?")
-    return [line.decode("utf-8", "replace").rstrip("\r\n").replace("\r", " ") + "\n" for line in raw], end
+    return [line.decode("utf-8", "replace").rstrip("\r\n").replace("\r", " ") + "\n" for line in raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +111,7 @@ class _Candidate:
     Attributes:
         line, end: of the header, and behind it, counted from the first line.
         share: of the rows below the header, those of its width.
+        is_aligned: whether any run of spaces is one separator.
     """
 
     separator: str
@@ -123,6 +121,7 @@ class _Candidate:
     end: int
     share: float
     has_row_names: bool = False
+    is_aligned: bool = False
 
     @property
     def rank(self) -> tuple[bool, bool, float, bool, bool, int]:
@@ -134,6 +133,10 @@ class _Candidate:
 def _best(lines: Sequence[str], separators: Sequence[str], *, quote: str) -> _Candidate:
     """The separator that makes columns of the lines; the first one where none does."""
     found = [item for mark in separators if (item := _candidate(lines, mark, quote)) is not None]
+    if " " in separators and any("  " in line for line in lines):
+        bare = [f"{line.strip(BLANK)}\n" for line in lines]
+        aligned = _candidate(bare, " ", quote, is_aligned=True)
+        found += [] if aligned is None else [replace(aligned, is_aligned=True)]
     if found:
         return max(found, key=lambda item: item.rank)
     rows = _rows(lines, separators[0], quote)
@@ -143,8 +146,8 @@ def _best(lines: Sequence[str], separators: Sequence[str], *, quote: str) -> _Ca
     return _Candidate(separators[0], quote, _stripped(names), line, end, 1.0)
 
 
-def _candidate(lines: Sequence[str], separator: str, quote: str) -> _Candidate | None:
-    rows = _rows(lines, separator, quote)
+def _candidate(lines: Sequence[str], separator: str, quote: str, *, is_aligned: bool = False) -> _Candidate | None:
+    rows = _rows(lines, separator, quote, is_aligned=is_aligned)
     counted = Counter(len(cells) for _, _, cells in rows).most_common()
     width = max((width for width, n in counted if n == counted[0][1]), default=0)
     if width < 2:
@@ -169,9 +172,12 @@ def _is_title(cells: Sequence[str], width: int) -> bool:
     return len(cells) < width or (width > 2 and 2 * filled <= width)
 
 
-def _rows(lines: Sequence[str], separator: str, quote: str) -> list[tuple[int, int, list[str]]]:
+def _rows(
+    lines: Sequence[str], separator: str, quote: str, *, is_aligned: bool = False
+) -> list[tuple[int, int, list[str]]]:
     """The rows that say something, with the line where each begins and the one behind it."""
-    reader, found, line = csv.reader(lines, delimiter=separator, quotechar=quote), [], 0
+    reader = csv.reader(lines, delimiter=separator, quotechar=quote, skipinitialspace=is_aligned)
+    found, line = [], 0
     try:
         for cells in reader:
             found.append((line, reader.line_num, cells))

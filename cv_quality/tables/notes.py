@@ -23,6 +23,7 @@ def notes_of(readings: Sequence[ColumnReading]) -> list[str]:
         *(f"{phrase} {_listed(names)}" for phrase, names in found.items()),
         *(_odd(item) for item in readings if item.odd),
         *(_kept(item) for item in readings if item.kept),
+        *(_placed(item.name, *item.placeholder) for item in readings if item.placeholder),
         *(f"{item.name} read as text: {item.doubt}" for item in readings if item.doubt),
     ]
 
@@ -36,6 +37,10 @@ def _odd(item: ColumnReading) -> str:
     n = sum(item.odd.values())
     cells = "1 cell is no number and" if n == 1 else f"{n:,} cells are no numbers and"
     return f"in {item.name} {cells} taken as missing: {shown_cells(item.odd)}"
+
+
+def _placed(name: str, number: int, n_rows: int) -> str:
+    return f"{number} in {n_rows:,} rows of {name} is read as a number (--missing={number} makes it missing)"
 
 
 def _kept(item: ColumnReading) -> str:

@@ -36,6 +36,8 @@ FEW_NUMBERS: Final = 12
 """Cells as 4G and 5G are names; of more different numbers with one word behind them that word is a unit."""
 _SIGN, _EXPONENT = r"[+\-−]?", r"(?:[eE][+\-−]?\d+)?"
 _UNIT: Final = r"[A-Za-zµμΩ°%‰][\w/²³%°·^]{0,11}"
+_SIGNS: Final = r"(?:[<>≤≥~≈=±]=?|[$€£¥]|['‘’])[ \u00a0\u202f]*"
+"""A bound is read as the number that it is of; an apostrophe is how a spreadsheet says that a number is text."""
 _ENDLESS: Final = r"[+\-−]?(?i:inf|infinity)"
 _GROUPS: Final = {"": "", ",": ",", ".": r"\.", " ": r"[ \u00a0\u202f]", "'": "['’]"}
 _GROUP_NAMES: Final = {",": "commas", ".": "points", " ": "spaces", "'": "apostrophes"}
@@ -49,18 +51,21 @@ class NumberForm:
         decimal: the decimal mark.
         group: what stands between thousands; "" for nothing.
         unit: what stands behind the number; "" for nothing.
+        has_signs: whether signs such as < or $ may stand before it.
     """
 
     decimal: str = "."
     group: str = ""
     unit: str = ""
+    has_signs: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is unlike a plain number, for people."""
         decimal = ("decimal comma",) if self.decimal == "," else ()
         group = (f"{_GROUP_NAMES[self.group]} between thousands",) if self.group else ()
-        return (*decimal, *group, *((f"unit {self.unit}",) if self.unit else ()))
+        signs = ("signs such as < or $ before numbers passed over",) if self.has_signs else ()
+        return (*decimal, *group, *signs, *((f"unit {self.unit}",) if self.unit else ()))
 
     @property
     def _number(self) -> str:
@@ -71,8 +76,9 @@ class NumberForm:
     @property
     def pattern(self) -> str:
         """Matches a whole cell that is a number, with the unit or without; with any as group 1 where none is known."""
-        unit = re.escape(self.unit) if self.unit else f"({_UNIT})"
-        return rf"^(?:{self._number}(?:[ \u00a0\u202f]*{unit})?|{_ENDLESS})$"
+        unit = f"(?i:{re.escape(self.unit)})" if self.unit else f"({_UNIT})"
+        signs = rf"(?:{_SIGNS})?" if self.has_signs else ""
+        return rf"^{signs}(?:{self._number}(?:[ \u00a0\u202f]*{unit})?|{_ENDLESS})$"
 
     def parse(self, cells: "pl.Expr") -> "pl.Expr":
         """Read cells without white space around as float64; null where one is no number of this form."""
@@ -80,7 +86,8 @@ class NumberForm:
 
         if self == PLAIN:
             return cells.str.replace("−", "-", literal=True).cast(pl.Float64, strict=False)
-        digits = cells.str.strip_suffix(self.unit).str.strip_chars(SPACES) if self.unit else cells
+        digits = cells.str.replace(f"^{_SIGNS}", "") if self.has_signs else cells
+        digits = digits.str.replace(f"[ \u00a0\u202f]*(?i:{re.escape(self.unit)})$", "") if self.unit else digits
         if self.group:
             digits = digits.str.replace_all(_GROUPS[self.group], "")
         if self.decimal == ",":
@@ -115,12 +122,15 @@ def choose_form(cells: "pl.DataFrame", *, comma: Comma) -> FormChoice:
         cells: `cell`, different texts without white space around, and `rows`, how many rows have each.
         comma: what "1,234" means where the column itself does not tell.
     """
-    fits = {form: cells["cell"].str.contains(form.pattern) for form in _forms(cells["cell"], comma=comma)}
+    has_signs = bool(cells["cell"].str.contains(rf"^{_SIGNS}{_SIGN}[.,]?\d").any())
+    forms = [replace(form, has_signs=has_signs) for form in _forms(cells["cell"], comma=comma)]
+    fits = {form: cells["cell"].str.contains(form.pattern) for form in forms}
     rows = {form: int(cells["rows"].filter(fit).sum()) for form, fit in fits.items()}
     form = max(rows, key=lambda item: rows[item])
-    decimal, thousands = rows.get(NumberForm(","), 0), rows.get(NumberForm(".", ","), 0)
+    decimal = rows.get(NumberForm(",", has_signs=has_signs), 0)
+    thousands = rows.get(NumberForm(".", ",", has_signs=has_signs), 0)
     told: Comma | None = None
-    if form != PLAIN and decimal != thousands:
+    if (form.decimal, form.group) != (PLAIN.decimal, PLAIN.group) and decimal != thousands:
         told = "decimal" if form.decimal == "," else "thousands" if form.group == "," else None
     return _with_unit(cells, FormChoice(form, fits[form], told))
 
@@ -142,7 +152,11 @@ def _with_unit(cells: "pl.DataFrame", choice: FormChoice) -> FormChoice:
     shown = shown.filter(pl.col("unit").is_not_null())
     if shown.is_empty():
         return choice
-    counted = shown.group_by("unit").agg(pl.col("rows").sum()).sort("rows", "unit", descending=[True, False])
+    spelled = shown.sort("rows", "unit", descending=[True, False]).group_by(
+        pl.col("unit").str.to_lowercase().alias("lower"), maintain_order=True
+    )
+    counted = spelled.agg(pl.col("unit").first(), pl.col("rows").sum())
+    counted = counted.sort("rows", "unit", descending=[True, False])
     units, unit = tuple(counted["unit"]), str(counted["unit"][0])
     is_spaced = bool(shown["cell"].str.contains(r"\d[ \u00a0\u202f]").any())
     is_unit = is_spaced or (unit if len(unit) == 1 else unit.lower()) in UNITS or len(shown) > FEW_NUMBERS

@@ -1,4 +1,6 @@
-"""Any text file as UTF-8: compression undone, its encoding told by a mark, by zero bytes, or by what is no UTF-8.
+"""Any text file as UTF-8 with line feeds, and any file unpacked.
+
+Its encoding is told by a mark, by zero bytes, or by what is no UTF-8.
 
 What separates the fields of its lines is found in `cv_quality.tables.dialect`.
 """
@@ -17,7 +19,9 @@ from typing import IO, Final
 from cv_quality.errors import TableError
 
 CHUNK: Final = 1 << 22
-HEAD: Final = 1 << 12
+HEAD: Final = 1 << 16
+MAX_UNPACKED_BYTES: Final = 64 << 30
+"""Of one compressed file: a few bytes can stand for a full disk."""
 WESTERN: Final = "cp1252"
 COMPRESSED: Final = {
     b"\x1f\x8b": "gzip",
@@ -68,25 +72,52 @@ def plain_text(path: Path, *, folder: Path) -> PlainText:
     Raises:
         TableError: the file is damaged, or holds no text.
     """
-    found, notes = path, list[str]()
-    start = _head(path)
-    packed = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), None)
-    if packed is not None:
-        found, notes = folder / "unpacked", [packed]
-        _unpack(path, found, packed=packed)
-        start = _head(found)
+    found, notes = unpacked(path, folder=folder)
+    start = _head(found)
     encoding, name = _encoding(path, start)
     if start.startswith(codecs.BOM_UTF8):
-        notes.append("UTF-8 with a byte order mark")
+        notes = (*notes, "UTF-8 with a byte order mark")
     target = folder / "decoded"
     if encoding is not None:
         _recode(found, target, encoding=encoding, name=name, source=path)
-        return PlainText(path, target, (*notes, name))
-    if _is_utf8(found):
-        return PlainText(path, found, tuple(notes))
-    n_western = _recode_western(found, target)
-    lines = f"{n_western:,} line{'' if n_western == 1 else 's'} not in UTF-8, read as Windows-1252"
-    return PlainText(path, target, (*notes, lines))
+        found, notes = target, (*notes, name)
+    elif not _is_utf8(found):
+        n_western = _recode_western(found, target)
+        lines = f"{n_western:,} line{'' if n_western == 1 else 's'} not in UTF-8, read as Windows-1252"
+        found, notes = target, (*notes, lines)
+    start = _head(found)
+    if b"\n" in start or b"\r" not in start.rstrip(b"\r"):
+        return PlainText(path, found, notes)
+    _with_line_feeds(found, folder / "lines")
+    return PlainText(path, folder / "lines", (*notes, "line ends of old Macs"))
+
+
+def unpacked(path: Path, *, folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Undo the compression of a file of any kind; the file itself where there is none. Also name the compression.
+
+    Raises:
+        TableError: the file is damaged, empty inside, or larger than `MAX_UNPACKED_BYTES` once unpacked.
+    """
+    start = _head(path)
+    packed = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), None)
+    if packed is None:
+        return path, ()
+    target = folder / "unpacked"
+    _unpack(path, target, packed=packed)
+    return target, (packed,)
+
+
+def wide_encoding(start: bytes) -> tuple[str, str] | None:
+    """Tell UTF-16 or UTF-32, as Python calls it and in words, by a mark or the place of zero bytes at the beginning."""
+    for mark, encoding, name in MARKS:
+        if start.startswith(mark):
+            return encoding, name
+    even, odd = start[0::2], start[1::2]
+    if odd and odd.count(0) > len(odd) / 2 > 4 * even.count(0):
+        return "utf-16-le", "UTF-16 without a byte order mark"
+    if odd and even.count(0) > len(even) / 2 > 4 * odd.count(0):
+        return "utf-16-be", "UTF-16 without a byte order mark"
+    return None
 
 
 def _head(path: Path) -> bytes:
@@ -95,11 +126,17 @@ def _head(path: Path) -> bytes:
 
 
 def _unpack(path: Path, target: Path, *, packed: str) -> None:
+    size = 0
     try:
         with _opened(path, packed) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, CHUNK)
+            while size <= MAX_UNPACKED_BYTES and (chunk := source.read(CHUNK)):
+                size += sink.write(chunk)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise TableError(f"{path}: is {packed}, but damaged or cut off ({error}); write it again") from error
+    if size > MAX_UNPACKED_BYTES:
+        raise TableError(f"{path}: holds more than {MAX_UNPACKED_BYTES >> 30} GiB once unpacked ({packed}); divide it")
+    if not size:
+        raise TableError(f"{path}: is empty once unpacked ({packed})")
 
 
 def _opened(path: Path, packed: str) -> IO[bytes]:
@@ -120,14 +157,8 @@ def _encoding(source: Path, start: bytes) -> tuple[str | None, str]:
     for magic, what, advice in FOREIGN:
         if start.startswith(magic):
             raise TableError(f"{source}: is {what}, which is not read as a table; {advice}")
-    for mark, encoding, name in MARKS:
-        if start.startswith(mark):
-            return encoding, name
-    even, odd = start[0::2], start[1::2]
-    if odd and odd.count(0) > len(odd) / 2 > 4 * even.count(0):
-        return "utf-16-le", "UTF-16 without a byte order mark"
-    if odd and even.count(0) > len(even) / 2 > 4 * odd.count(0):
-        return "utf-16-be", "UTF-16 without a byte order mark"
+    if (wide := wide_encoding(start)) is not None:
+        return wide
     if b"\x00" in start:
         raise TableError(f"{source}: expected a CSV table with a header, or Parquet, found binary data")
     return None, "UTF-8"
@@ -153,6 +184,12 @@ def _recode(path: Path, target: Path, *, encoding: str, name: str, source: Path)
             shutil.copyfileobj(text, sink, CHUNK)
     except UnicodeError as error:
         raise TableError(f"{source}: begins as {name} and is none further on ({error}); save it as UTF-8") from error
+
+
+def _with_line_feeds(path: Path, target: Path) -> None:
+    with path.open("rb") as text, target.open("wb") as sink:
+        while chunk := text.read(CHUNK):
+            sink.write(chunk.replace(b"\r", b"\n"))
 
 
 def _recode_western(path: Path, target: Path) -> int:

@@ -101,3 +101,29 @@ def test_a_loss_under_another_name_is_set_apart_and_a_cause_of_it_is_not() -> No
 def test_where_nearly_all_rows_fail_no_column_is_set_apart() -> None:
     found = searched(table(dim=0.999, bright=0.98))
     assert found.set_apart == ()
+
+
+@pytest.mark.parametrize(("name", "is_apart"), [("faceScore", True), ("score_quality", False), ("lux", False)])
+def test_a_number_that_tells_failures_well_is_set_apart_by_its_name(name: str, is_apart: bool) -> None:
+    rng = np.random.default_rng(3)
+    failed = rng.random(6_000) < 0.1
+    table = pl.DataFrame({name: rng.normal(0, 1, 6_000) - 2 * failed, "other": rng.random(6_000), "failed": failed})
+    found = find_slices(table, outcome="failed")
+    assert [item.column for item in found.set_apart] == ([name] if is_apart else [])
+
+
+def test_a_loss_is_set_apart_from_its_confidence_and_not_from_what_only_goes_with_it() -> None:
+    rng = np.random.default_rng(4)
+    loss = rng.random(6_000)
+    table = pl.DataFrame(
+        {"confidence": 1 - loss + rng.normal(0, 0.2, 6_000), "noise_db": loss + rng.normal(0, 0.2, 6_000), "loss": loss}
+    )
+    assert [item.column for item in find_slices(table, outcome="loss").set_apart] == ["confidence"]
+
+
+def test_a_value_that_only_failures_have_is_set_apart_at_the_end_of_a_number() -> None:
+    rng = np.random.default_rng(5)
+    failed = rng.random(6_000) < 0.1
+    table = pl.DataFrame({"landmark_error": np.where(failed, -1, rng.random(6_000)), "x": rng.random(6_000)})
+    found = find_slices(table.with_columns(failed=pl.Series(failed)), outcome="failed")
+    assert [item.column for item in found.set_apart] == ["landmark_error"]

@@ -2,18 +2,20 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.score_files import assert_holds, comparisons, write
+from cv_quality_tests.scores.score_files import assert_holds, comparisons, write, write_workbook
 
 ROWS = comparisons()
 RECORDS = [{"score": row.score, "is_genuine": row.is_genuine} for row in ROWS]
@@ -41,6 +43,11 @@ DOCUMENTS: dict[str, object] = {
         "genuine": [row.score for row in ROWS if row.is_genuine],
         "impostor": [row.score for row in ROWS if not row.is_genuine],
     },
+    "longer names": {
+        "genuine_scores": [row.score for row in ROWS if row.is_genuine],
+        "impostor_scores": [row.score for row in ROWS if not row.is_genuine],
+    },
+    "columns within": {"model": "m", "scores": {"score": SCORES, "is_genuine": TRUTHS}},
     "other names": {"y_true": [int(truth) for truth in TRUTHS], "y_score": SCORES},
 }
 
@@ -80,35 +87,6 @@ def test_json_that_lacks_a_score_or_a_label_is_refused(tmp_path: Path, document:
         read_scores(write(tmp_path, "x.json", json.dumps(document)))
 
 
-def write_workbook(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
-    """A workbook as spreadsheets save it, with the parts that a reader needs."""
-
-    def cell(value: object) -> str:
-        if isinstance(value, bool):
-            return f'<c t="b"><v>{int(value)}</v></c>'
-        if isinstance(value, int | float):
-            return f"<c><v>{value}</v></c>"
-        return f'<c t="inlineStr"><is><t>{"" if value is None else value}</t></is></c>'
-
-    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    package = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
-    names = "".join(f'<sheet name="{name}" sheetId="{at}" r:id="r{at}"/>' for at, name in enumerate(sheets, 1))
-    targets = "".join(
-        f'<Relationship Id="r{at}" Type="{office}/worksheet" Target="worksheets/s{at}.xml"/>'
-        for at in range(1, len(sheets) + 1)
-    )
-    root = f'<Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/>'
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("_rels/.rels", f"<Relationships {package}>{root}</Relationships>")
-        archive.writestr("xl/workbook.xml", f'<workbook {main} xmlns:r="{office}"><sheets>{names}</sheets></workbook>')
-        archive.writestr("xl/_rels/workbook.xml.rels", f"<Relationships {package}>{targets}</Relationships>")
-        for at, rows in enumerate(sheets.values(), 1):
-            body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
-            archive.writestr(f"xl/worksheets/s{at}.xml", f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>")
-    return path
-
-
 def test_a_workbook_is_read_from_the_sheet_that_names_scores(tmp_path: Path) -> None:
     table: list[list[object]] = [[row.score, row.is_genuine] for row in ROWS]
     plain = read_scores(write_workbook(tmp_path / "a.xlsx", {"S": [["score", "is_genuine"], *table]}))
@@ -145,17 +123,27 @@ def test_compressed_text_is_read_with_any_separator(
 ) -> None:
     found = read_scores(write(tmp_path, "x.bin", compress(text.encode())))
     assert_holds(found, ROWS)
-    assert any("decompressed" in note for note in found.notes)
+    assert any(note.endswith((": gzip", ": bzip2", ": xz", ": zstd")) for note in found.notes)
 
 
 @pytest.mark.parametrize(
     ("content", "note"),
     [
-        (text_of("\t").encode("utf-16"), "read as UTF-16"),
-        (text_of().replace("\n", "\r").encode(), "lines end in carriage returns"),
-        (("sep=;\n" + text_of(";", score=comma)).replace("\n", "\r\n").encode(), "decimal commas"),
-        (text_of(";", score=comma).encode("utf-8-sig"), "decimal commas"),
-        (text_of("\t", score=comma).encode(), "decimal commas"),
+        (text_of("\t").encode("utf-16"), "UTF-16"),
+        (text_of().replace("\n", "\r").encode(), "line ends of old Macs"),
+        (("sep=;\n" + text_of(";", score=comma)).replace("\n", "\r\n").encode(), "decimal comma"),
+        (text_of(";", score=comma).encode("utf-8-sig"), "decimal comma"),
+        (text_of("\t", score=comma).encode(), "decimal comma"),
+        (text_of().encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (("\ufeffSEP=|\r\n" + text_of("|")).encode(), ""),
+        (("sep=\t\n" + text_of("\t")).encode(), ""),
+        (text_of().replace("E\n", "E,\n").encode(), ""),
+        (("Run 7\n\n" + text_of()).encode(), "1 line above the header passed over"),
+        (text_of(";", score=lambda score: f"{score} dB").encode(), "unit dB"),
+        (text_of(score=lambda score: f"{score}".replace("-", "−")).encode(), ""),
+        (text_of(yes="Y", no="N").encode(), ""),
+        (text_of().replace("is_genuine", "Same person?").encode(), ""),
+        (text_of(yes='TRUE,6" phone', no="FALSE,").replace("genuine", "genuine,note", 1).encode(), ""),
         (text_of(";", yes="WAHR", no="FALSCH").encode(), ""),
         (
             text_of().replace("is_genuine", "is_genuine,,").replace("E\n", "E,,\n").encode() + b",,,\n,,,\n",
@@ -181,5 +169,37 @@ def test_thousands_are_told_from_decimals_or_refused(tmp_path: Path) -> None:
     assert sorted(found.genuine) == sorted(round(row.score * 1e4) for row in ROWS if row.is_genuine)
     german = read_scores(write(tmp_path, "b.csv", "score;is_genuine\n1.234,5;1\n2,25;0\n"))
     assert (german.genuine.tolist(), german.impostor.tolist()) == ([1234.5], [2.25])
-    with pytest.raises(ScoreFileError, match=r"'1,234': thousands or decimals\?"):
-        read_scores(write(tmp_path, "c.csv", "score;is_genuine\n1,234;1\n961;0\n"))
+    for number in ("1,234", "1.234"):
+        with pytest.raises(ScoreFileError, match=rf"'{number}': thousands or decimals\?"):
+            read_scores(write(tmp_path, "c.csv", f"score;is_genuine\n{number};1\n961;0\n"))
+
+
+def test_cells_of_several_lines_are_read_wherever_they_stand(tmp_path: Path) -> None:
+    cell = '"one\n0.5,TRUE\n\n, two"'
+    first = "".join(f"{cell if n % 3 else 'ok'},{row.score},{row.is_genuine}\n" for n, row in enumerate(ROWS))
+    assert_holds(read_scores(write(tmp_path, "a.csv", f"note,score,is_genuine\n{first}")), ROWS)
+    last = "".join(f"{row.score},{row.is_genuine},{cell}\n" for row in ROWS)
+    assert_holds(read_scores(write(tmp_path, "b.csv", f'score,is_genuine,"a\nnote"\n{last}')), ROWS)
+
+
+def test_the_names_that_r_gives_to_rows_are_passed_over(tmp_path: Path) -> None:
+    rows = "".join(f'"{at}" {row.score} {str(row.is_genuine).upper()}\n' for at, row in enumerate(ROWS, 1))
+    assert_holds(read_scores(write(tmp_path, "r.txt", f'"score" "is_genuine"\n{rows}')), ROWS)
+
+
+def test_lists_with_decimal_commas_are_read(tmp_path: Path) -> None:
+    paths = [
+        write(tmp_path, f"x_{word}.txt", "".join(f"{comma(row.score)}\n" for row in ROWS if row.is_genuine is truth))
+        for word, truth in (("target", True), ("nontarget", False))
+    ]
+    assert_holds(read_scores(paths), ROWS)
+
+
+def test_a_compressed_parquet_is_read_and_an_archive_named(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame(RECORDS).write_parquet(buffer)
+    assert_holds(read_scores(write(tmp_path, "x.parquet.gz", gzip.compress(buffer.getvalue()))), ROWS)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("scores.csv", text_of())
+    with pytest.raises(ScoreFileError, match=r"is a zip archive with 'scores.csv'; unpack it"):
+        read_scores(tmp_path / "x.zip")

@@ -34,8 +34,8 @@ def test_quotes_may_hold_separators_and_quotes(tmp_path: Path) -> None:
     assert found.rows["subject_a"].to_list() == ["Doe, Ann", 'the "b"', "cyd"]
 
 
-def test_a_quoted_field_over_two_lines_is_refused_at_its_first_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "x.csv", 'score,is_genuine,subject_a\n0.9,1,"a\nb"\n')
+def test_a_quote_that_is_not_closed_is_refused_at_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.csv", 'score,is_genuine,subject_a\n0.9,1,"a\n0.8,1,b\n0.7,0,c"\n0.1,0,d"\n')
     with pytest.raises(ScoreFileError, match="expected 3 fields") as caught:
         read_scores(path)
     assert caught.value.line == 2

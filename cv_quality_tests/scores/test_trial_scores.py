@@ -1,14 +1,16 @@
 """Scores joined to a list of trials, as speech and face benchmarks publish the two."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from cv_quality.errors import ScoreFileError
 from cv_quality.scores.reading import read_scores
-from cv_quality_tests.scores.score_files import Comparison, assert_holds, comparisons, write
+from cv_quality_tests.scores.score_files import Comparison, assert_holds, comparisons, write, write_workbook
 
 ROWS = comparisons()
 SHUFFLED = [ROWS[at] for at in np.random.default_rng(1).permutation(len(ROWS))]
@@ -154,8 +156,8 @@ def test_a_trial_without_a_score_and_a_score_without_a_trial_are_refused_or_set_
     [
         (VOXCELEB, "0.5\n0.4\n", "2 scores without ids for 300 trials"),
         (VOXCELEB, "u1 v1 0.5\nu2 v2 0.4\n", "its ids do not agree with those of .*: here the first are 'u1 v1'"),
-        (VOXCELEB, '{"a": 0.5}', "s.txt: is json; trials and their scores are text"),
-        ("PAR1PAR1", "0.5\n", "t.txt: is parquet; trials and their scores are text"),
+        (VOXCELEB, '{"a": 0.5}', "s.txt: is json; expected a table that names score, found no table"),
+        ("PAR1PAR1", "0.5\n", "t.txt: is damaged or no Parquet file"),
         (VOXCELEB, "a b c\nd e f\n", "holds no numbers in any column"),
         (lines(lambda _, row: f"{row.a} {row.b}"), "0.5\n", "no column holds labels of both classes.*blind list"),
         (lines(lambda _, row: f"{label(row)} {label(row)} {row.a}"), "0.5\n", "columns 1 and 2 could all be labels"),
@@ -180,3 +182,41 @@ def test_scores_called_distances_are_turned(tmp_path: Path) -> None:
     found = read_scores(write(tmp_path, "s.tsv", scores), trials=write(tmp_path, "t.txt", VOXCELEB))
     assert (found.polarity, found.polarity_source) == ("distance", "declared")
     assert found.genuine.mean() > found.impostor.mean()
+
+
+def write_table(path: Path, kind: str, columns: dict[str, list[str]]) -> Path:
+    """A table as a file of a kind."""
+    frame = pl.DataFrame(columns)
+    if kind == "parquet":
+        frame.write_parquet(path)
+    elif kind == "json":
+        path.write_text(json.dumps(frame.to_dicts()))
+    elif kind == "json lines":
+        frame.write_ndjson(path)
+    else:
+        write_workbook(path, {"S": [["made by us"], list(columns), *map(list, frame.rows())]})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json", "json lines", "workbook"])
+def test_trials_and_scores_may_be_tables_of_any_kind(tmp_path: Path, kind: str) -> None:
+    of_trials = {"enroll": [row.a for row in ROWS], "test": [row.b for row in ROWS], "label": [*map(label, ROWS)]}
+    of_scores = {
+        "enroll": [row.a for row in SHUFFLED],
+        "test": [row.b for row in SHUFFLED],
+        "score": [str(row.score) for row in SHUFFLED],
+    }
+    trials, scores = (write_table(tmp_path / name, kind, of) for name, of in (("t", of_trials), ("s", of_scores)))
+    assert_holds(read_scores(scores, trials=trials), ROWS)
+    assert_holds(read_scores(write(tmp_path, "v.txt", CASES["VoxCeleb, ids then score"][1]), trials=trials), ROWS)
+
+
+def test_names_above_scores_are_passed_over_whatever_they_are(tmp_path: Path) -> None:
+    scores = lines(lambda at, row: f"E_{at}\t{row.score}", SHUFFLED, head="filename\tcountermeasure\n")
+    assert_holds(read_scores(write(tmp_path, "s.tsv", scores), trials=write(tmp_path, "t.txt", CM)), ROWS)
+
+
+def test_ids_with_spaces_are_split_where_their_quotes_say(tmp_path: Path) -> None:
+    trials = lines(lambda at, row: f'"my file {at}","other {at}",{label(row)}')
+    scores = lines(lambda at, row: f'"my file {at}","other {at}",{row.score}', SHUFFLED)
+    assert_holds(read_scores(write(tmp_path, "s.csv", scores), trials=write(tmp_path, "t.csv", trials)), ROWS)

@@ -37,10 +37,73 @@ def test_a_word_for_missing_is_a_value_of_a_category_and_said(word: str) -> None
 
 
 def test_a_few_odd_cells_are_said_and_missing_in_a_column_of_numbers() -> None:
-    reading, values, notes = taken([*PLAIN, "err", "<0.1", "err"])
+    reading, values, notes = taken([*PLAIN, "err", "low", "err"])
     assert reading.kind == "number"
     assert values[-4:] == [39, None, None, None]
-    assert notes == ["in x 3 cells are no numbers and taken as missing: 'err' and '<0.1'"]
+    assert notes == ["in x 3 cells are no numbers and taken as missing: 'err' and 'low'"]
+
+
+@pytest.mark.parametrize("cell", ["<0.1", "≤ 0.1", "~0.1", "$0.1", "'0.1", "<=0.1"])
+def test_a_sign_before_a_number_is_passed_over_and_said(cell: str) -> None:
+    reading, values, notes = taken([*PLAIN, cell])
+    assert (reading.kind, values[-1]) == ("number", 0.1)
+    assert notes == ["signs such as < or $ before numbers passed over in x"]
+
+
+@pytest.mark.parametrize("cells", [["1.1", "1.10", "2.0"], ["1E5", "1E05", "2E5"], ["1,1", "1,10", "2,5"]])
+def test_versions_that_would_be_one_number_stay_two_names(cells: list[str]) -> None:
+    reading, values, notes = taken(cells * 40)
+    assert (reading.kind, values[:3]) == ("text", cells)
+    assert "would be one number, and may be two names" in notes[0]
+
+
+def test_measurements_of_differing_precision_are_numbers() -> None:
+    reading, values, _ = taken([f"{n / 8:.3f}" for n in range(200)] + ["0.5", "0.50"])
+    assert (reading.kind, values[-2:]) == ("number", [0.5, 0.5])
+
+
+def test_points_part_thousands_where_one_number_has_two_of_them() -> None:
+    reading, values, notes = taken([*(f"{n}.250" for n in range(1, 40)), "1.011.610", "7"])
+    assert (reading.kind, values[0], values[-2:]) == ("number", 1250, [1_011_610, 7])
+    assert notes == ["decimal comma in x", "points between thousands in x"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["-999", "-999", "5", "12"], "-999 in 2 rows of x"),
+        (["-1", "-1", "0.5", "1.25"], "-1 in 2 rows of x"),
+        (["9999", "9999", "5", "12"], "9999 in 2 rows of x"),
+        (["-1", "-1", "-3", "12"], ""),
+        (["-999", "5", "12"], ""),
+        (["999", "999", "998", "5"], ""),
+    ],
+)
+def test_a_number_that_may_stand_for_a_missing_one_is_said(cells: list[str], said: str) -> None:
+    reading, _, notes = taken(cells)
+    assert reading.kind == "number"
+    told = [f"{said} is read as a number (--missing={said.split()[0]} makes it missing)"] if said else []
+    assert notes == told
+
+
+@pytest.mark.parametrize("cell", ["2026-03-0{}", "0{}.03.2026", "3/{}/2026", "2026-03-0{}T10:11:12Z"])
+def test_dates_are_text_whose_order_is_not_searched_and_said(cell: str) -> None:
+    reading, _, notes = taken([cell.format(1 + n % 7) for n in range(40)])
+    assert reading.kind == "text"
+    assert notes == ["x read as text: dates; as seconds since 1970 they would be searched in their order"]
+
+
+def test_a_unit_counts_in_any_case() -> None:
+    reading, values, notes = taken([f"{n} Lux" if n % 2 else f"{n} lux" for n in range(40)])
+    assert (reading.kind, values[:2]) == ("number", [0, 1])
+    assert notes == ["unit Lux in x"]
+
+
+@pytest.mark.parametrize("cell", ["٣٥٫٥", "３５．５", '="35.5"'])
+def test_digits_that_are_not_read_are_said(cell: str) -> None:
+    reading, _, notes = taken([cell] * 40)
+    assert reading.kind == "text"
+    assert notes == [f"x read as text: 40 of 40 cells no numbers, '{cell}'"]
 
 
 def test_codes_with_a_letter_among_them_stay_a_category() -> None:

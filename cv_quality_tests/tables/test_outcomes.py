@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from cv_quality.errors import TableError
-from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions
+from cv_quality.tables.outcomes import outcome_of_column, outcome_of_conditions, without_unusable_rows
 
 
 def column(*values: object, name: str = "failed") -> pl.LazyFrame:
@@ -17,6 +17,8 @@ def column(*values: object, name: str = "failed") -> pl.LazyFrame:
         (["yes", "No", "YES"], [True, False, True]),
         (["FAIL", "PASS", None], [True, False, None]),
         (["ok", "error"], [False, True]),
+        (["yes", "N/A", "no"], [True, None, False]),
+        (["ja", "Nein"], [True, False]),
         (["pass", "pass"], [False, False]),
         (["t", "f"], [True, False]),
         (["1", "0"], [True, False]),
@@ -47,7 +49,12 @@ def test_other_words_are_refused_with_their_rows_and_the_rarer_as_example() -> N
         outcome_of_column([column("OK", "NO_FACE", "OK", name="result")], "result")
 
 
-@pytest.mark.parametrize("name", ["passed", "is_correct", "accepted", "match_ok"])
+def test_a_mark_beside_empty_cells_is_asked_for_as_what_is_not_missing() -> None:
+    with pytest.raises(TableError, match='for example --failed-when "failed!="'):
+        outcome_of_column([column("x", None, None)], "failed")
+
+
+@pytest.mark.parametrize("name", ["passed", "is_correct", "accepted", "match_ok", "detected", "is_recognized"])
 @pytest.mark.parametrize("cells", [[True, False], ["yes", "no"], [1, 0]])
 def test_a_name_that_says_the_contrary_is_refused(name: str, cells: list[object]) -> None:
     with pytest.raises(TableError, match="its name says the contrary"):
@@ -76,9 +83,12 @@ def test_a_word_of_either_table_counts_for_both() -> None:
         ([True, False], "result=false", [False, True]),
         (["NA", "x", None], "result=NA,", [True, False, True]),
         (["x", None], "result=", [False, True]),
+        (["x", None], "result!=", [True, False]),
+        (["REJECT", "OK", None], "result=REJECT", [True, False, None]),
+        (["REJECT", "OK", None], "result!=OK", [True, False, None]),
     ],
 )
-def test_a_condition_says_which_rows_fail(cells: list[object], condition: str, fails: list[bool]) -> None:
+def test_a_condition_says_which_rows_fail(cells: list[object], condition: str, fails: list[bool | None]) -> None:
     read = outcome_of_conditions([column(*cells, name="result")], [condition])
     rows = read.tables[0].collect()
     assert rows[read.name].to_list() == fails
@@ -103,9 +113,28 @@ def test_a_value_of_one_of_two_tables_is_known() -> None:
         ("result", "expected a condition such as"),
         ("resul=REJECT", "no column 'resul': did you mean result?"),
         ("result=REJCT", "no row's result is 'REJCT': did you mean REJECT?"),
-        ("result=REJECT", "result is missing in some rows"),
     ],
 )
 def test_a_condition_that_does_not_hold_water_is_refused(condition: str, message: str) -> None:
     with pytest.raises(TableError, match=message):
         outcome_of_conditions([column("REJECT", "OK", None, name="result")], [condition])
+
+
+def test_a_row_without_outcome_or_subject_is_left_out_and_said() -> None:
+    cells = {"failed": [None, *[True, False, False, False] * 10], "subject": [*"ab" * 20, None]}
+    read = without_unusable_rows(outcome_of_column([pl.LazyFrame(cells)], "failed"), "subject")
+    assert read.tables[0].collect().height == 39
+    assert read.notes == (
+        "1 of 41 rows have no outcome failed and are left out",
+        "1 of 41 rows name no subject and are left out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "subject", "advice"),
+    [([None, True, False], "abc", "failed, too many to leave out.*COL!="), ([1, 0, 1], "a", "without --subject")],
+)
+def test_many_rows_without_outcome_or_subject_are_refused(outcome: list[object], subject: str, advice: str) -> None:
+    rows = pl.LazyFrame({"failed": outcome, "subject": [*subject, None, None][:3]})
+    with pytest.raises(TableError, match=advice):
+        without_unusable_rows(outcome_of_column([rows], "failed"), "subject")

@@ -264,3 +264,33 @@ def test_a_token_means_missing_in_every_column_once_it_is_named(tmp_path: Path) 
     pl.read_csv(path).write_parquet(tmp_path / "table.parquet")
     with opened_table(tmp_path / "table.parquet", missing=["NA"]) as table:
         assert table.rows.collect()["region"].to_list() == [None, "EU", "EU"]
+
+
+@pytest.mark.parametrize("closed", ["", '"'])
+def test_a_stray_quote_that_swallows_rows_is_refused(tmp_path: Path, closed: str) -> None:
+    lines = ["id,lux,note,failed", *(f"{n},{n}.5,ok,0" for n in range(2000))]
+    lines[1000], lines[1500] = '999,999.5,"broken,0', f"1499,1499.5,late{closed},0"
+    with pytest.raises(TableError, match="a quote is not closed"):
+        read(written(tmp_path, "\n".join(lines)))
+
+
+def test_a_cell_of_several_lines_is_one_cell(tmp_path: Path) -> None:
+    text = 'a,b,note\n1,2,"one\ntwo, 2\n3,4,5\nthree\nfour"\n3,4,ok\n'
+    assert read(written(tmp_path, text))["note"].to_list() == ["one\ntwo, 2\n3,4,5\nthree\nfour", "ok"]
+
+
+def test_columns_aligned_by_spaces_are_read(tmp_path: Path) -> None:
+    rows = [f"{n:<9}{n / 4:<8}{'day' if n % 2 else 'dim':>6}   {n % 3 == 0}" for n in range(50)]
+    frame = read(written(tmp_path, "\n".join(["id       lux      light   failed", *rows])))
+    assert frame.columns == ["id", "lux", "light", "failed"]
+    assert frame["lux"].to_list() == [n / 4 for n in range(50)]
+
+
+def test_an_aligned_line_that_lacks_a_cell_is_refused_by_its_number(tmp_path: Path) -> None:
+    rows = ["id   lux   light", *(f"{n}    {n}.5   dim" for n in range(9)), "9          dim"]
+    with pytest.raises(TableError, match=r"line 11: expected 3 cells between runs of spaces.*found 2"):
+        read(written(tmp_path, "\n".join(rows)))
+
+
+def test_a_separator_that_no_reader_knows_is_no_separator_line(tmp_path: Path) -> None:
+    assert read(written(tmp_path, "sep=—\n1\n2\n")).columns == ["sep=—"]

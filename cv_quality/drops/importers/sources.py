@@ -321,7 +321,7 @@ def _frame(
 
 def _csv_rows(text: PlainText, dialect: TextDialect) -> Iterator[tuple[int, int, list[str]]]:
     """Rows that are not empty, with their first and last lines, from 1."""
-    with text.path.open(encoding="utf-8-sig", newline=None if dialect.end == "\r" else "") as stream:
+    with text.path.open(encoding="utf-8-sig", newline="") as stream:
         for _ in range(dialect.first_line):
             stream.readline()
         reader, line = csv.reader(stream, delimiter=dialect.separator, quotechar=dialect.quote), dialect.first_line + 1
@@ -346,11 +346,11 @@ _Numbers = NDArray[np.int64]
 
 def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> Callable[[_Numbers], _Numbers]:
     """The lines of rows by their numbers from 0: counted, where each line is one, and otherwise looked up."""
-    end, n_lines, last = dialect.end.encode(), 0, b""
+    n_lines, last = 0, b""
     with text.path.open("rb") as stream:
         while block := stream.read(BLOCK_BYTES):
-            n_lines, last = n_lines + block.count(end), block[-1:]
-    n_lines += last != end
+            n_lines, last = n_lines + block.count(b"\n"), block[-1:]
+    n_lines += last != b"\n"
     if n_lines - dialect.first_line == n_rows:
         return lambda numbers: numbers + dialect.first_line + 1
     found = [line for line, _, _ in _csv_rows(text, dialect)]
