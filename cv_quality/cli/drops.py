@@ -15,11 +15,14 @@ from cv_quality.cli.common import (
     progress_bars,
     say,
 )
+from cv_quality.errors import MappingError
 from cv_quality.text import visible, visible_lines
 
 if TYPE_CHECKING:
     from cv_quality.drops.importers.face_folders import FaceFolder
     from cv_quality.drops.importers.layouts import Layout
+    from cv_quality.drops.importers.logs import ImportedLogs
+    from cv_quality.drops.importers.mapping import LogMapping
     from cv_quality.drops.manifest import Protocol
     from cv_quality.workspace import Workspace
 
@@ -238,41 +241,106 @@ def faces_understood(found: "FaceFolder", *, has_pseudonyms: bool) -> list[str]:
 
 
 @import_.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--map", "mapping_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The mapping."
 )
 @click.option("--sketch", "is_sketch", is_flag=True, help="Propose a mapping from the data instead.")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="How the lines of a system's log are taken apart: apple-log, logcat, chrome-trace or gnss-logger.",
+)
+@click.option("--sql", metavar="SELECT", help="Rows of a database in place of FILES; with --database.")
+@click.option("--database", metavar="FILE|URL", help="A DuckDB file, or postgresql://user@host/name.")
+@click.option("--pseudonyms", is_flag=True, help="Replace names by pseudonyms, also those that would do as ids.")
+@click.option(
+    "--keep",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Folder for the key of pseudonyms; by default that of the mapping.",
+)
 @JSON
-def logs(files: tuple[Path, ...], mapping_file: Path | None, is_sketch: bool, as_json: bool) -> None:
-    """Turn logs of devices into a drop: FILES of JSON lines, CSV, TSV or Parquet, compressed or not.
+def logs(
+    files: tuple[Path, ...],
+    mapping_file: Path | None,
+    is_sketch: bool,
+    preset: str | None,
+    sql: str | None,
+    database: str | None,
+    pseudonyms: bool,
+    keep: Path | None,
+    as_json: bool,
+) -> None:
+    """Turn logs of devices into drops: FILES of JSON lines, CSV, TSV or Parquet, compressed or not, or a query.
 
     The mapping says which column is which field of an event. Rows that do not fit it are listed beside the drop.
     """
+    from cv_quality.drops.importers.queries import LogQuery
+
     if is_sketch == (mapping_file is not None):
         raise click.UsageError("give either --map MAP.yaml, or --sketch to have one proposed")
-    if is_sketch:
+    if (sql is None) != (database is None):
+        raise click.UsageError("--sql and --database belong together: the question, and whom to ask")
+    queries = (LogQuery(sql, database),) if sql is not None and database is not None else ()
+    if not files and not queries:
+        raise click.UsageError("give FILES, or --sql with --database")
+    if mapping_file is None:
         from cv_quality.drops.importers.sketch import sketch_mapping
 
-        click.echo(visible_lines(sketch_mapping(files)))
+        click.echo(visible_lines(sketch_mapping([*files, *queries], preset=preset)))
         return
     from cv_quality.drops.importers.logs import import_logs
     from cv_quality.drops.importers.mapping import read_mapping
 
-    assert mapping_file is not None
-    workspace, mapping = open_deployment(), read_mapping(mapping_file)
-    modality = mapping.modality or workspace.registry.entry(mapping.build).modality
+    workspace, mapping = open_deployment(), read_mapping(mapping_file, preset=preset)
+    modality, builds = modality_and_builds(workspace, mapping)
     with endless_bar("import logs"):
-        found = import_logs(files, mapping=mapping, landing=workspace.landing, modality=workspace.modality(modality))
+        found = import_logs(
+            [*files, *queries],
+            mapping=mapping,
+            landing=workspace.landing,
+            modality=workspace.modality(modality),
+            builds=builds,
+            kept=keep,
+            has_pseudonyms=pseudonyms,
+        )
     if as_json:
         print_document(asdict(found))
-        return
-    say(f"{found.drop_id}: {found.rows:,} rows, {found.written:,} written, {found.rows - found.written:,} set aside")
+    else:
+        print_imported(found)
+
+
+def modality_and_builds(workspace: "Workspace", mapping: "LogMapping") -> tuple[str, list[str]]:
+    """The modality of a mapping's events, and the builds that a column of the log may name."""
+    if mapping.build.constant is not None:
+        return mapping.modality or workspace.registry.entry(mapping.build.constant).modality, []
+    entries = [workspace.registry.entry(build) for build in workspace.registry.build_ids()]
+    known = sorted({entry.modality for entry in entries})
+    if mapping.modality is None and len(known) != 1:
+        told = f"the registry has builds of {', '.join(known)}" if known else "the registry has no build"
+        raise MappingError(f"build: a column names them, and {told}; say the 'modality'")
+    modality = mapping.modality or known[0]
+    builds = [entry.build_id for entry in entries if entry.modality == modality]
+    if not builds:
+        raise MappingError(f"build: a column names them, and the registry has none of modality {modality!r}")
+    return modality, builds
+
+
+def print_imported(found: "ImportedLogs") -> None:
+    """Say what became of the rows of some logs."""
+    n_set_aside = sum(found.reasons.values())
+    of = next(iter(found.drops)) if len(found.drops) == 1 else f"{len(found.drops)} drops"
+    context = f", {found.context:,} context" if found.context else ""
+    say(f"{of}: {found.rows:,} rows, {found.written:,} written{context}, {n_set_aside:,} set aside")
     for note in found.notes:
         say(note)
-    print_rows([found.events], as_json=False, title="events of the drop")
+    kinds = dict.fromkeys(kind for events in found.drops.values() for kind in events)
+    several = len(found.drops) > 1
+    rows = [
+        {**({"drop": drop} if several else {}), **{kind: events.get(kind, 0) for kind in kinds}}
+        for drop, events in found.drops.items()
+    ]
+    print_rows(rows, as_json=False, title="events by drop" if several else "events of the drop")
     if found.quarantine:
         reasons = [{"reason": reason, "rows": n} for reason, n in found.reasons.items()]
-        print_rows(
-            reasons, as_json=False, title=f"rows set aside, each in {workspace.settings.landing}/{found.quarantine}"
-        )
+        print_rows(reasons, as_json=False, title=f"rows set aside, each in {found.quarantine}")

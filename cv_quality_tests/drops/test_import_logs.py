@@ -48,10 +48,15 @@ def run(site: Site) -> Import:
         found = import_logs(
             [site.root / name], mapping=read_mapping(site.root / "map.yaml"), landing=site.landing, modality=FACE
         )
-        assert found.rows == found.written + sum(found.reasons.values())
+        assert found.rows == found.written + found.context + sum(found.reasons.values())
         return found
 
     return run
+
+
+def drop_of(found: ImportedLogs) -> str:
+    (drop,) = found.drops
+    return drop
 
 
 def lines(*rows: object) -> bytes:
@@ -71,17 +76,17 @@ def events(site: Site, drop: str, kind: str = "attempt") -> pl.DataFrame:
 
 def listed(site: Site, found: ImportedLogs) -> list[dict[str, object]]:
     assert found.quarantine is not None
-    return [json.loads(line) for line in site.landing.read_bytes(found.quarantine).splitlines()]
+    return [json.loads(line) for line in Path(found.quarantine).read_bytes().splitlines()]
 
 
 def test_the_example_of_the_docs_becomes_a_sound_drop(site: Site) -> None:
     mapping = read_mapping(EXAMPLES / "attempts.yaml")
     found = import_logs([EXAMPLES / "attempts.csv"], mapping=mapping, landing=site.landing, modality=FACE)
-    assert (found.drop_id, found.rows, found.written) == ("2026-09-01_face-1.1_gate-4", 41, 39)
-    assert found.events == {"device": 3, "subject": 8, "attempt": 39}
+    assert (drop_of(found), found.rows, found.written) == ("2026-09-01_face-1.1_gate-4", 41, 39)
+    assert found.drops[drop_of(found)] == {"device": 3, "subject": 8, "attempt": 39}
     assert found.reasons == {"unknown_level": 1, "ambiguous_time": 1}
     assert [row["line"] for row in listed(site, found)] == [18, 42]
-    first = events(site, found.drop_id).sort("occurred_at").row(0, named=True)
+    first = events(site, drop_of(found)).sort("occurred_at").row(0, named=True)
     assert first["occurred_at"] == datetime(2026, 9, 1, 6, 0, 0, tzinfo=UTC)
     assert first["subject_id"] == "001"
     written = (EXAMPLES / "attempts.csv").read_text().splitlines()[1].split(";")
@@ -115,7 +120,7 @@ def test_the_docs_show_the_example_as_it_is() -> None:
 def test_times_of_any_form_are_the_same_instant(site: Site, run: Import, written: object, rule: str) -> None:
     found = run(lines({**ROW, "at": written}), HEAD + FIELDS.replace("occurred_at: at", f"occurred_at: {rule}"))
     moment = datetime(2026, 9, 1, 12, 30, 0, 250_000, tzinfo=UTC)
-    assert events(site, found.drop_id)["occurred_at"].to_list() == [moment]
+    assert events(site, drop_of(found))["occurred_at"].to_list() == [moment]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_one_log_in_any_wrapping_gives_the_same_drop(site: Site, run: Import, pa
     }
     rows.write_parquet(tmp_path / "rows")
     found = run(log.get(packed) or (tmp_path / "rows").read_bytes())
-    assert sorted(events(site, found.drop_id)["subject_id"]) == [f"{number:03}" for number in range(20)]
+    assert sorted(events(site, drop_of(found))["subject_id"]) == [f"{number:03}" for number in range(20)]
 
 
 def test_lines_that_are_no_objects_are_listed_with_their_line(site: Site, run: Import) -> None:
@@ -182,17 +187,17 @@ def test_kinds_from_a_column_refer_to_their_enrolments(site: Site, run: Import) 
     rows = [{**ROW, "what": what} for what in ("ENROL", "VERIFY", "VERIFY", "REBOOT")]
     mapping = HEAD + "kind: {column: what, levels: {ENROL: enrol, VERIFY: attempt}}\n" + FIELDS
     found = run(lines(*rows, {**ROW, "who": "never-enrolled", "what": "VERIFY"}), mapping)
-    assert found.events == {"device": 1, "subject": 2, "enrol": 1, "attempt": 3}
+    assert found.drops[drop_of(found)] == {"device": 1, "subject": 2, "enrol": 1, "attempt": 3}
     assert found.reasons == {"unknown_kind": 1}
-    assert events(site, found.drop_id)["reference_id"].to_list() == ["p1", "p1", None]
+    assert events(site, drop_of(found))["reference_id"].to_list() == ["p1", "p1", None]
 
 
 def test_subjects_and_devices_of_the_log_need_no_time_of_theirs(site: Site, run: Import) -> None:
     mapping = HEAD + "kind: {column: what}\n" + FIELDS + "  has_image_consent: agreed\n  device_model: model\n"
     known = [{"what": "subject", "who": "p1", "agreed": True}, {"what": "device", "phone": "d1", "model": "m1"}]
     found = run(lines(*known, {"what": "subject", "who": "p2"}, {**ROW, "what": "attempt"}), mapping)
-    assert found.events == {"subject": 2, "device": 1, "attempt": 1}
-    assert events(site, found.drop_id, "subject")["has_image_consent"].to_list() == [True, False]
+    assert found.drops[drop_of(found)] == {"subject": 2, "device": 1, "attempt": 1}
+    assert events(site, drop_of(found), "subject")["has_image_consent"].to_list() == [True, False]
 
 
 def test_a_message_is_taken_apart_by_a_pattern(site: Site, run: Import) -> None:
@@ -201,7 +206,7 @@ def test_a_message_is_taken_apart_by_a_pattern(site: Site, run: Import) -> None:
     message = f"format: lines\nmessage: {{column: line, pattern: {pattern}}}\n"
     found = run(log, HEAD + message + FIELDS + "  device_score: score\n")
     assert found.reasons == {"no_match": 1}
-    assert events(site, found.drop_id)["device_score"].to_list() == [0.75]
+    assert events(site, drop_of(found))["device_score"].to_list() == [0.75]
 
 
 SYSTEM_LOGS = [
@@ -218,7 +223,7 @@ def test_logs_of_systems_are_read_as_the_docs_say(site: Site, run: Import, numbe
     page = (EXAMPLES.parent / "logs.md").read_text().partition("## Logs of systems")[2]
     found = run(SYSTEM_LOGS[number], page.split("```yaml\n")[number + 1].partition("```")[0])
     assert found.reasons == {"no_match": 1}
-    taken = events(site, found.drop_id).row(0, named=True)
+    taken = events(site, drop_of(found)).row(0, named=True)
     assert taken["occurred_at"] == datetime(2026, 9, 1, 12, 30, 0, 250_000, tzinfo=UTC)
     assert taken["device_score"] == 0.75
 
@@ -228,7 +233,7 @@ def test_a_message_is_taken_apart_as_json(site: Site, run: Import) -> None:
     fields = "fields: {occurred_at: t, subject_id: msg.who, device_id: msg.phone, device_score: msg.m.score}"
     found = run(log, f"{HEAD}message: {{column: msg, json: true}}\n{fields}")
     assert (found.written, found.reasons) == (1, {"missing_field": 1})
-    assert events(site, found.drop_id)["device_score"].to_list() == [0.5]
+    assert events(site, drop_of(found))["device_score"].to_list() == [0.5]
 
 
 @pytest.mark.parametrize("is_archive", [False, True])
@@ -241,14 +246,14 @@ def test_frames_come_from_a_folder_or_an_archive(site: Site, run: Import, tmp_pa
     log = lines({**ROW, "img": "a.pgm"}, {**ROW, "img": "b.pgm"}, {**ROW, "img": "../map.yaml"})
     found = run(log, HEAD + frames + FIELDS + "  frame: img\n")
     assert found.reasons == {"missing_frame": 2}
-    assert events(site, found.drop_id)["frame"].to_list() == ["a.pgm"]
+    assert events(site, drop_of(found))["frame"].to_list() == ["a.pgm"]
 
 
 def test_what_rows_say_of_subjects_becomes_their_events(site: Site, run: Import) -> None:
     log = lines({**ROW, "sex": "f"}, {**ROW, "sex": None}, {**ROW, "sex": "m"})
     found = run(log, HEAD + FIELDS + "  sex: {column: sex, levels: {f: female, m: male}}\n")
     assert found.notes == ("1 subject with more than one sex: the first counts",)
-    assert events(site, found.drop_id, "subject")["sex"].to_list() == ["female"]
+    assert events(site, drop_of(found), "subject")["sex"].to_list() == ["female"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +278,7 @@ def test_what_rows_say_of_subjects_becomes_their_events(site: Site, run: Import)
         (HEAD + FIELDS.replace("who", "empty"), "none"),
         (HEAD + 'message: {column: who, pattern: "(?P<x>"}\n' + FIELDS, "pattern cannot be read"),
         (HEAD + "window: {from: 2026-09-01T00:00:00Z}\n" + FIELDS, "expected 'from' and 'until'"),
-        (HEAD + "drop: '{day}'\n" + FIELDS, "{day} is no part of a name"),
+        (HEAD + "drop: '{week}'\n" + FIELDS, "{week} is no part of a name"),
         (FIELDS, "expected 'build'"),
         ("[", "not YAML"),
     ],
@@ -305,9 +310,9 @@ def test_a_second_import_replaces_drop_and_list(site: Site, run: Import) -> None
     first = run(lines(ROW, {**ROW, "at": "never"}))
     assert first.quarantine is not None
     second = run(lines(ROW, ROW))
-    assert (second.drop_id, second.quarantine) == (first.drop_id, None)
-    assert not site.landing.exists(first.quarantine)
-    assert events(site, second.drop_id).height == 2
+    assert (drop_of(second), second.quarantine) == (drop_of(first), None)
+    assert not Path(first.quarantine).exists()
+    assert events(site, drop_of(second)).height == 2
 
 
 def test_units_convert_between_those_of_one_quantity() -> None:
@@ -333,7 +338,7 @@ def test_a_sketch_is_a_mapping_that_takes_the_log_in(site: Site, run: Import) ->
     sketch = sketch_mapping([site.root / "log"])
     assert "result, levels: {PASS: true, FAIL: false}}  # ?" in sketch
     found = run(lines(*rows), sketch.replace("BUILD", "face-1.1").replace("SITE", "a"))
-    taken = events(site, found.drop_id)
+    taken = events(site, drop_of(found))
     assert found.written == 20
     assert set(taken["device_latency_ms"]) == {250.0}
     assert taken["is_device_accepted"].sum() == 10

@@ -5,20 +5,27 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
+
 from cv_quality.drops.doubts import Doubt
+from cv_quality.drops.importers.context import TIME, Context
+from cv_quality.drops.importers.field_rules import FieldRule
+from cv_quality.drops.importers.log_names import LogNames
 from cv_quality.drops.importers.log_pictures import PictureSource
-from cv_quality.drops.importers.mapping import LogMapping, check_fields
+from cv_quality.drops.importers.mapping import ContextRule, LogMapping, check_fields
 from cv_quality.drops.importers.sources import LINE, LogFile, Refused, decoded, row_text
-from cv_quality.drops.importers.spool import DEFINED, MADE, EventSpool, described, is_filled
+from cv_quality.drops.importers.spool import BUILD, DAY, DEFINED, MADE, SITE, EventSpool, described, is_filled
 from cv_quality.drops.importers.values import read_values, texts_of
 from cv_quality.drops.manifest import EARLIEST, LATEST
 from cv_quality.drops.schema import DropSchema
+from cv_quality.drops.tables import ATTEMPT_FIELDS
 from cv_quality.errors import MappingError
-from cv_quality.lake.schema import Column
+from cv_quality.lake.schema import Column, identifier
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,11 +40,13 @@ class RowJudge:
     Attributes:
         mapping, schema: what columns mean, and what events hold.
         spool: where events go.
+        names: of people, devices and sessions.
+        builds: that a column may name; any where there are none.
         quarantine: where rows go that do not fit, as JSON lines.
         pictures: that rows may refer to.
         rows: read so far.
+        context_rows: of them, those that are no events but their context.
         reasons: rows set aside, by reason.
-        frames: that events refer to.
 
     Raises:
         MappingError: on creation, when the mapping does not fit the schema.
@@ -46,13 +55,14 @@ class RowJudge:
     mapping: LogMapping
     schema: DropSchema
     spool: EventSpool
+    names: LogNames
     quarantine: IO[str]
     pictures: PictureSource | None = None
+    builds: Sequence[str] = ()
     rows: int = 0
+    context_rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    frames: set[str] = field(default_factory=set)
     _columns_seen: set[str] = field(default_factory=set)
-    _fields_seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         known = {column.name: column for fields in self.schema.fields.values() for column in fields}
@@ -63,6 +73,10 @@ class RowJudge:
         for name, rule in self.mapping.fields.items():
             if rule.constant is not None:
                 self._check_constant(replace(known[name], nullable=False))
+        for context in self.mapping.context:
+            for name in context.by:
+                if name not in self.mapping.fields:
+                    raise MappingError(f"context by {name!r}: map the field, so that events and rows can agree in it")
         _ = self.window
 
     @cached_property
@@ -81,9 +95,44 @@ class RowJudge:
     @cached_property
     def sources(self) -> list[str]:
         """The columns that are read from the log itself."""
+        return self._sources(self.mapping.columns)
+
+    def _sources(self, columns: Sequence[str]) -> list[str]:
         message = self.mapping.message
-        own = [name for name in self.mapping.columns if name not in self._inner]
+        own = [name for name in columns if name not in self._inner]
         return list(dict.fromkeys([*own, *([message.column] if message else [])]))
+
+    def sources_of(self, rule: ContextRule) -> list[str]:
+        """The columns that a context reads from a log."""
+        return self._sources(rule.columns) if rule.files is None else list(rule.columns)
+
+    @cached_property
+    def contexts(self) -> list[Context]:
+        """The rows of every context, as far as they have been read."""
+        return [Context(rule) for rule in self.mapping.context]
+
+    def holds_events(self, name: str) -> bool:
+        """Whether a file of that name is one of events, and not of a context alone."""
+        return not any(rule.files is not None and fnmatch(name, rule.files) for rule in self.mapping.context)
+
+    def read_context(self, log: LogFile, rules: Sequence[ContextRule]) -> None:
+        """Read the rows of a log that say under which conditions events happened.
+
+        Args:
+            log: opened as their preset says.
+            rules: which rows; without the others, those that none of them takes are set aside.
+        """
+        columns = list(dict.fromkeys(name for rule in rules for name in self.sources_of(rule)))
+        is_own = rules[0].files is not None
+        for batch in log.batches(columns):
+            rows = batch.rows if is_own else self._parted(batch.rows, None)
+            is_of, is_refused = self._read_rules(rows, log, rules)
+            self.context_rows += int((is_of & ~is_refused).sum())
+            if is_own:
+                self.rows += len(batch.rows) + len(batch.refused)
+                self._refuse(log, batch.refused)
+                told = [("kind", rows[LINE], Doubt("unknown_kind", "a row of a 'context'", ~is_of))]
+                self._set_aside(rows, _told(told, len(rows)), log)
 
     def judge(self, log: LogFile, *, file_number: int) -> None:
         """Read a log to its end."""
@@ -109,8 +158,14 @@ class RowJudge:
             raise MappingError(
                 f"none of {self.rows:,} rows fits the mapping ({told}); the first: {first_refusal[:500]}"
             )
+        for context in self.contexts:
+            if not context.n_rows:
+                raise MappingError(
+                    f"context of {', '.join(context.rule.conditions)}: no row is of it"
+                    + (f"; none of the files is called {context.rule.files}" if context.rule.files else "")
+                )
         for condition in self.mapping.conditions:
-            if condition.name not in self._fields_seen:
+            if condition.name not in self.spool.fields_seen:
                 raise MappingError(f"condition {condition.name!r} has no value in any event; leave it out")
 
     @cached_property
@@ -120,7 +175,8 @@ class RowJudge:
             return ()
         if message.pattern is not None:
             return tuple(re.compile(message.pattern).groupindex)
-        return tuple(name for name in self.mapping.columns if name.startswith(f"{message.column}."))
+        asked = [*self.mapping.columns, *(name for rule in self.mapping.context for name in rule.columns)]
+        return tuple(dict.fromkeys(name for name in asked if name.startswith(f"{message.column}.")))
 
     def _columns_of(self, kind: str) -> list[Column]:
         """The columns that are read for events of a kind; one that it needs is mapped or made."""
@@ -163,8 +219,13 @@ class RowJudge:
             given = {name: value for name, value in row.items() if name != LINE and value is not None}
             self.quarantine.write(row_text({**said, "row": given}) + "\n")
 
-    def _parted(self, rows: "pl.DataFrame", log: LogFile) -> "pl.DataFrame":
-        """Rows with the columns that a message holds; those whose message does not match are set aside."""
+    def _parted(self, rows: "pl.DataFrame", log: LogFile | None) -> "pl.DataFrame":
+        """Rows with the columns that a message holds; those whose message does not match are set aside.
+
+        Args:
+            rows: as read.
+            log: whose rows they are; None leaves those out that do not match, without a word.
+        """
         import polars as pl
 
         message = self.mapping.message
@@ -180,7 +241,8 @@ class RowJudge:
         except pl.exceptions.PolarsError as error:
             raise MappingError(f"message: the pattern cannot be read: {error}") from error
         doubt = Doubt("no_match", "text that the message's pattern matches", ~is_match)
-        self._set_aside(rows, _told([(message.column, texts, doubt)], len(rows)), log)
+        if log is not None:
+            self._set_aside(rows, _told([(message.column, texts, doubt)], len(rows)), log)
         return rows.drop(set(self._inner) & set(rows.columns)).hstack(groups.select(self._inner)).filter(is_match)
 
     def _by_kind(self, rows: "pl.DataFrame", log: LogFile) -> "Iterator[tuple[str, pl.DataFrame]]":
@@ -188,6 +250,7 @@ class RowJudge:
         if rule.column is None:
             yield str(rule.constant), rows
             return
+        rows = self._without_context(rows)
         column = Column("kind", "text", "kind of the event", levels=self.mapping.kinds)
         kinds, doubts = read_values(rows[rule.column], column, rule)
         told = _told([("kind", rows[rule.column], doubt) for doubt in doubts], len(rows))
@@ -197,6 +260,70 @@ class RowJudge:
         for kind in kinds.filter(is_told).unique(maintain_order=True):
             yield kind, rows.filter((kinds == kind) & is_told)
 
+    def _without_context(self, rows: "pl.DataFrame") -> "pl.DataFrame":
+        """Rows but those that are context and were read before."""
+        words = [rule.kind[1] for rule in self.mapping.context if rule.files is None and rule.kind]
+        words = [word for word in words if word not in self.mapping.kind.levels]
+        if not words or self.mapping.kind.column is None:
+            return rows
+        return rows.filter(~texts_of(rows[self.mapping.kind.column]).is_in(words).fill_null(False))
+
+    def _read_rules(
+        self, rows: "pl.DataFrame", log: LogFile, rules: Sequence[ContextRule]
+    ) -> "tuple[pl.Series, pl.Series]":
+        """Keep the rows of each rule; tells which rows are of any, and which of those are set aside."""
+        import polars as pl
+
+        is_of_any = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(rows))
+        is_refused = is_of_any
+        for context in self.contexts:
+            rule = context.rule
+            if not any(rule is item for item in rules):
+                continue
+            is_of = ~is_refused
+            if rule.kind is not None:
+                is_of &= (texts_of(rows[rule.kind[0]]) == rule.kind[1]).fill_null(False)
+            is_of_any |= is_of
+            is_odd = self._keep(context, rows.filter(is_of), log)
+            is_refused |= pl.Series(np.isin(np.arange(len(rows)), is_of.arg_true().filter(is_odd).to_numpy()))
+        return is_of_any, is_refused
+
+    def _keep(self, context: Context, rows: "pl.DataFrame", log: LogFile) -> "pl.Series":
+        """Keep rows whose values are sound, and set the others aside; tells which."""
+        import polars as pl
+
+        rule, known = context.rule, {column.name: column for column in (*ATTEMPT_FIELDS, *self._declared)}
+        pairs = [(replace(known[name], nullable=True), item) for name, item in {**rule.by, **rule.conditions}.items()]
+        pairs += [(Column(TIME, "instant", "time of the row"), rule.time)] if rule.time else []
+        values, doubts = list[pl.Series](), list[tuple[str, pl.Series, Doubt]]()
+        for column, item in pairs:
+            cells = _cells(rows, item)
+            if rule.takes.get(column.name) == "count":
+                values.append(texts_of(cells).alias(column.name))
+                continue
+            read, found = read_values(self.names.applied(cells, column), column, item)
+            values.append(read.alias(column.name))
+            doubts += [(column.name, cells, doubt) for doubt in found]
+        if rule.time is None:
+            values.append(pl.Series(TIME, [None], dtype=pl.Datetime("us", "UTC")).new_from_index(0, len(rows)))
+        told = _told(doubts, len(rows))
+        self._set_aside(rows, told, log)
+        context.add(pl.DataFrame(values).filter(told[0].is_null()))
+        return told[0].is_not_null()
+
+    @cached_property
+    def _declared(self) -> tuple[Column, ...]:
+        return tuple(item.dimension.column for item in self.mapping.conditions)
+
+    @cached_property
+    def _places(self) -> list[tuple[str, Column, FieldRule]]:
+        """What tells the drops apart, where columns do."""
+        build = identifier("build", "build that the devices ran")
+        if self.builds:
+            build = replace(build, levels=tuple(self.builds), pattern=None)
+        pairs = ((BUILD, build, self.mapping.build), (SITE, Column("site", "text", "where"), self.mapping.site))
+        return [(name, column, rule) for name, column, rule in pairs if rule.column is not None]
+
     def _add(self, kind: str, rows: "pl.DataFrame", log: LogFile, *, file_number: int) -> None:
         import polars as pl
 
@@ -205,18 +332,25 @@ class RowJudge:
         values, doubts = list[pl.Series](), list[tuple[str, pl.Series, Doubt]]()
         for column in self._columns_of(kind):
             rule = self.mapping.fields[column.name]
-            cells = rows[rule.column] if rule.column else pl.Series([rule.constant]).new_from_index(0, len(rows))
-            read, found = read_values(cells, column, rule)
+            cells = _cells(rows, rule)
+            read, found = read_values(self.names.applied(cells, column), column, rule)
             values.append(read.alias(column.name))
             doubts += [(column.name, cells, doubt) for doubt in (*found, *self._more_doubts(column.name, read))]
+        for name, column, rule in self._places:
+            needed = replace(column, nullable=kind in (*DEFINED, "enrol"))
+            read, found = read_values(rows[str(rule.column)], needed, rule)
+            values.append(read.alias(name))
+            builds = () if rule.levels or name == SITE else self.builds
+            doubts += [(column.name, rows[str(rule.column)], _of_build(doubt, builds)) for doubt in found]
         told = _told(doubts, len(rows))
         self._set_aside(rows, told, log)
         sound = pl.DataFrame([*values, rows[LINE]]).filter(told[0].is_null())
         if sound.is_empty():
             return
-        self._fields_seen |= {name for name in sound.columns if sound[name].null_count() < len(sound)}
-        if "frame" in sound.columns:
-            self.frames |= set(sound["frame"].drop_nulls())
+        if kind in ("attempt", "enrol"):
+            sound = sound.hstack([found for context in self.contexts for found in context.conditions_of(sound)])
+        if self.mapping.has_days and "occurred_at" in sound.columns:
+            sound = sound.with_columns(pl.col("occurred_at").dt.to_string("%Y-%m-%d").alias(DAY))
         self.spool.add(kind, sound, file_number=file_number)
 
     def _more_doubts(self, name: str, values: "pl.Series") -> Iterator[Doubt]:
@@ -229,6 +363,19 @@ class RowJudge:
             known = values.unique().drop_nulls()
             lost = [frame for frame in known if frame not in self.pictures.names]
             yield Doubt("missing_frame", "the name of an image of 'frames'", values.is_in(lost).fill_null(False))
+
+
+def _cells(rows: "pl.DataFrame", rule: FieldRule) -> "pl.Series":
+    import polars as pl
+
+    return rows[rule.column] if rule.column else pl.Series([rule.constant]).new_from_index(0, len(rows))
+
+
+def _of_build(doubt: Doubt, builds: Sequence[str]) -> Doubt:
+    """A build that the registry does not know, told as such."""
+    if doubt.reason != "unknown_level" or not builds:
+        return doubt
+    return replace(doubt, reason="unknown_build", expected=f"a build of the model registry ({', '.join(builds)})")
 
 
 def _told(doubts: "Sequence[tuple[str, pl.Series, Doubt]]", n_rows: int) -> "tuple[pl.Series, pl.Series]":

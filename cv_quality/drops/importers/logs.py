@@ -1,35 +1,45 @@
-"""Turns logs of devices, as a mapping explains them, into a drop: every row is an event of it, or is set aside.
+"""Turns logs of devices, as a mapping explains them, into drops: every row is an event of one, or is set aside.
 
 All rows are read and judged before anything is written; those that do not fit are listed beside the drop, with file,
-line and reason. Mappings are read in `mapping`, logs in `sources`, cells in `values`; `judging` judges the rows.
+line and reason. Mappings are read in `mapping`, logs in `sources` and `presets`, cells in `values`; `judging` judges
+the rows, and `spool` keeps them by drop.
 """
 
 import re
+import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
 from cv_quality.drops.conditions import with_conditions
 from cv_quality.drops.importers.judging import RowJudge, first_line
-from cv_quality.drops.importers.log_pictures import open_pictures
-from cv_quality.drops.importers.mapping import LogMapping
-from cv_quality.drops.importers.sources import opened_log
-from cv_quality.drops.importers.spool import DEFINED, EventSpool, window_of
+from cv_quality.drops.importers.log_names import LogNames
+from cv_quality.drops.importers.log_pictures import PictureSource, open_pictures
+from cv_quality.drops.importers.mapping import ContextRule, LogMapping
+from cv_quality.drops.importers.pseudonyms import write_key
+from cv_quality.drops.importers.queries import LogQuery, queried_log
+from cv_quality.drops.importers.sources import LogFile, open_lines, opened_log
+from cv_quality.drops.importers.spool import DEFINED, DropSpool, EventSpool
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.drops.writer import DropWriter
 from cv_quality.errors import MappingError, SchemaError, near
 from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER
-from cv_quality.lake.store import Store
+from cv_quality.lake.store import Store, atomic_path
 from cv_quality.modality import Modality
 
 QUARANTINE_ENDING: Final = ".quarantine.jsonl"
-"""Of the list of rows set aside, which lies beside the drop under its name."""
+"""Of the list of rows set aside."""
 _ORDER: Final = (*DEFINED, *(kind for kind in RAW_TABLES if kind not in DEFINED))
+
+LogSource = Path | LogQuery
+"""What rows are read from: a file, or a question to a database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +47,50 @@ class ImportedLogs:
     """What became of the rows of some logs.
 
     Attributes:
-        drop_id: the drop.
-        rows: of the logs; each is an event or set aside.
+        drops: their events by kind, those of subjects and devices that were made or repeated included.
+        rows: of the logs; each is an event, context or set aside.
         written: rows that are events.
-        events: of the drop by kind, those of subjects and devices that were made included.
+        context: rows that say under which conditions events happened.
         reasons: rows set aside, by reason.
-        quarantine: key of their list in the landing area; None where there are none.
+        quarantine: where their list is; None where there are none.
         notes: what was understood, for people.
     """
 
-    drop_id: str
+    drops: Mapping[str, Mapping[str, int]]
     rows: int
     written: int
-    events: Mapping[str, int]
+    context: int
     reasons: Mapping[str, int]
     quarantine: str | None
     notes: tuple[str, ...] = ()
 
 
-def import_logs(files: Sequence[Path], *, mapping: LogMapping, landing: Store, modality: Modality) -> ImportedLogs:
-    """Write the rows of the logs as one drop.
+def import_logs(
+    sources: Sequence[LogSource],
+    *,
+    mapping: LogMapping,
+    landing: Store,
+    modality: Modality,
+    builds: Sequence[str] = (),
+    kept: Path | None = None,
+    has_pseudonyms: bool = False,
+) -> ImportedLogs:
+    """Write the rows of the logs as one drop, or as one for each build, site and day that the mapping tells apart.
 
     Args:
-        files: JSON lines, CSV or the like, or Parquet; compressed or not.
+        sources: JSON lines, CSV or the like, or Parquet, compressed or not; questions to databases.
         mapping: what their columns are.
         landing, modality: where drops arrive, and whose conditions events have.
+        builds: that a column of the log may name; any where there are none.
+        kept: folder of what stays with whoever imports; that of the mapping by default.
+        has_pseudonyms: whether names get pseudonyms although they would do as ids.
 
     Raises:
         MappingError: the mapping does not fit the modality or the logs, or no row fits it.
         TableError: a file cannot be read.
-        DropError: the drop would break a rule of the contract.
+        DropError: a drop would break a rule of the contract.
     """
+    names = LogNames((kept or mapping.file.parent) / f"{mapping.file.stem}.pseudonyms.json", is_wanted=has_pseudonyms)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cvq-import-")))
         set_aside = folder / "quarantine.jsonl"
@@ -75,18 +98,51 @@ def import_logs(files: Sequence[Path], *, mapping: LogMapping, landing: Store, m
             judge = RowJudge(
                 mapping,
                 DropSchema(_completed(modality, mapping)),
-                EventSpool(folder),
+                EventSpool(folder, mapping.build.constant, mapping.site.constant, mapping.has_days),
+                names,
                 quarantine,
                 pictures=stack.enter_context(open_pictures(mapping.frames)) if mapping.frames else None,
+                builds=builds,
             )
-            logs = [stack.enter_context(opened_log(path, is_lines=mapping.is_lines)) for path in files]
-            for log in logs:
-                log.require(judge.sources)
-            for number, log in enumerate(logs, 1):
-                judge.judge(log, file_number=number)
+            logs = _judge_all(judge, sources, stack)
         judge.require_use(first_line(set_aside))
-        notes = [f"{log.path.name}: {note}" for log in logs for note in log.notes]
-        return _write(judge, set_aside, landing=landing, modality=modality, notes=notes)
+        return _write(judge, set_aside, landing=landing, modality=modality, notes=_notes(logs))
+
+
+def _judge_all(judge: RowJudge, sources: Sequence[LogSource], stack: ExitStack) -> list[LogFile]:
+    """Read all logs: first what is context of events, then the events."""
+    mapping = judge.mapping
+    opener = open_lines if mapping.is_lines else mapping.preset.opener if mapping.preset else None
+    logs, contexts = list[LogFile](), list[tuple[LogFile, list[ContextRule]]]()
+    for source in sources:
+        if isinstance(source, LogQuery):
+            logs.append(stack.enter_context(queried_log(source)))
+            continue
+        rules = [rule for rule in mapping.context if rule.files is not None and fnmatch(source.name, rule.files)]
+        if not rules:
+            logs.append(stack.enter_context(opened_log(source, opener)))
+            continue
+        presets = {rule.preset.name: rule.preset for rule in rules if rule.preset}
+        if len(presets) > 1 or (presets and any(rule.preset is None for rule in rules)):
+            raise MappingError(f"context: {source.name} is of several presets; give all its rules one")
+        contexts.append((stack.enter_context(opened_log(source, *(p.opener for p in presets.values()))), rules))
+    if not logs:
+        raise MappingError("expected a log of events, found only files that 'context' names")
+    mixed = [rule for rule in mapping.context if rule.files is None]
+    contexts += [(log, mixed) for log in logs if mixed]
+    for log, rules in contexts:
+        log.require([name for rule in rules for name in judge.sources_of(rule)])
+    for log in logs:
+        log.require(judge.sources)
+    for log, rules in contexts:
+        judge.read_context(log, rules)
+    for number, log in enumerate(logs, 1):
+        judge.judge(log, file_number=number)
+    return [*logs, *(log for log, rules in contexts if rules is not mixed)]
+
+
+def _notes(logs: Sequence[LogFile]) -> list[str]:
+    return [f"{log.path.name}: {note}" for log in logs for note in log.notes]
 
 
 def _completed(modality: Modality, mapping: LogMapping) -> Modality:
@@ -96,52 +152,115 @@ def _completed(modality: Modality, mapping: LogMapping) -> Modality:
         raise MappingError(f"{error}: move it from 'conditions' to 'fields'") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _PlannedDrop:
+    """One drop that is to be written."""
+
+    writer: DropWriter
+    spool: DropSpool
+    since: datetime
+
+
 def _write(
     judge: RowJudge, set_aside: Path, *, landing: Store, modality: Modality, notes: Sequence[str]
 ) -> ImportedLogs:
-    mapping, spool = judge.mapping, judge.spool
-    if spool.first is None:
-        raise MappingError("no event has a time; map 'occurred_at'")
-    since, until = judge.window or window_of(spool)
-    drop_id = _drop_id(mapping, since)
-    n_written = spool.counts.total()
-    writer = DropWriter(
-        landing,
-        modality=modality,
-        drop_id=drop_id,
-        build_id=mapping.build,
-        site=mapping.site,
-        protocol=mapping.protocol,
-        captured_from=since,
-        captured_until=until,
-        conditions=mapping.conditions,
-    )
-    contradictions = list(spool.contradictions())
-    key = f"{drop_id}{QUARANTINE_ENDING}"
-    with writer as drop:
-        for kind in _ORDER:
-            for rows in spool.events(kind, since=since):
-                drop.add_events(kind, rows)
-        for frame in sorted(judge.frames):
-            assert judge.pictures is not None
-            drop.add_frame(frame, judge.pictures.read(frame))
-        if judge.reasons:
-            landing.put_file(key, set_aside)
-        elif landing.exists(key):
-            landing.delete(key)
+    drops = judge.spool.drops()
+    planned = _planned(judge, drops, landing=landing, modality=modality)
+    contradictions = Counter(note for drop in drops for note in drop.contradictions())
+    names = judge.names
+    frames = {
+        name: _frame_names(judge.pictures, drop.spool, is_renamed=names.is_used) for name, drop in planned.items()
+    }
+    if names.is_used:
+        names.key.pictures |= {drop: {new: old for old, new in of.items()} for drop, of in frames.items() if of}
+        write_key(names.file, names.key)
+    events = {name: _write_drop(drop, frames[name], judge.pictures) for name, drop in planned.items()}
     return ImportedLogs(
-        drop_id,
+        events,
         judge.rows,
-        n_written,
-        dict(spool.counts),
+        judge.spool.counts.total(),
+        judge.context_rows,
         dict(judge.reasons.most_common()),
-        key if judge.reasons else None,
-        (*notes, *contradictions),
+        _list_set_aside(judge, set_aside, landing=landing, drops=list(planned)),
+        (*notes, *names.notes, *contradictions),
     )
 
 
-def _drop_id(mapping: LogMapping, since: datetime) -> str:
-    parts = {"date": f"{since:%Y-%m-%d}", "build": mapping.build, "site": mapping.site}
+def _planned(
+    judge: RowJudge, drops: Sequence[DropSpool], *, landing: Store, modality: Modality
+) -> dict[str, _PlannedDrop]:
+    """The drops by name; a writer that cannot be is refused before anything is written."""
+    mapping, found = judge.mapping, dict[str, _PlannedDrop]()
+    for drop in drops:
+        if drop.first is None or drop.last is None:
+            raise MappingError("no event has a time; map 'occurred_at'")
+        since, until = judge.window or (drop.first, drop.last + timedelta(seconds=1))
+        name = _drop_id(mapping, drop, since)
+        if name in found:
+            other = found[name].spool.place
+            raise MappingError(
+                f"drop: {name!r} would be the name of two, build and site {other[:2]} and {drop.place[:2]}; name the "
+                "drops by {build}, {site} and {day}, and sites so that their letters and digits differ"
+            )
+        writer = DropWriter(
+            landing,
+            modality=modality,
+            drop_id=name,
+            build_id=str(drop.place.build),
+            site=str(drop.place.site),
+            protocol=mapping.protocol,
+            captured_from=since,
+            captured_until=until,
+            conditions=[item for item in mapping.conditions if item.name in drop.fields_seen],
+        )
+        found[name] = _PlannedDrop(writer, drop, since)
+    return found
+
+
+def _frame_names(pictures: PictureSource | None, spool: DropSpool, *, is_renamed: bool) -> dict[str, str]:
+    """The images of a drop, as they are called there: with pseudonyms by number, because paths may tell names."""
+    if pictures is None:
+        return {}
+    names = sorted(spool.frames())
+    return {
+        name: f"image-{number:06d}{Path(name).suffix.lower()}" if is_renamed else name
+        for number, name in enumerate(names)
+    }
+
+
+def _write_drop(planned: _PlannedDrop, frames: Mapping[str, str], pictures: PictureSource | None) -> dict[str, int]:
+    counts = Counter[str]()
+    with planned.writer as drop:
+        for kind in _ORDER:
+            for rows in planned.spool.events(kind, since=planned.since):
+                named = rows.with_columns(rows["frame"].replace(frames)) if "frame" in rows.columns else rows
+                drop.add_events(kind, named)
+                counts[kind] += len(rows)
+        for old, new in frames.items():
+            assert pictures is not None
+            drop.add_frame(new, pictures.read(old))
+    return dict(counts)
+
+
+def _list_set_aside(judge: RowJudge, set_aside: Path, *, landing: Store, drops: Sequence[str]) -> str | None:
+    """Put the list of rows set aside beside the drop; with whoever imports, where its rows hold names."""
+    name = drops[0] if len(drops) == 1 else judge.mapping.file.stem
+    key, private = f"{name}{QUARANTINE_ENDING}", judge.names.file.with_name(f"{name}{QUARANTINE_ENDING}")
+    if not judge.reasons or judge.names.is_used:
+        if landing.exists(key):
+            landing.delete(key)
+        if not judge.reasons:
+            return None
+        with atomic_path(private) as temporary:
+            shutil.copyfile(set_aside, temporary)
+        return str(private)
+    landing.put_file(key, set_aside)
+    return f"{landing.uri.rstrip('/')}/{key}"
+
+
+def _drop_id(mapping: LogMapping, drop: DropSpool, since: datetime) -> str:
+    place = drop.place
+    parts = {"date": f"{since:%Y-%m-%d}", "day": str(place.day), "build": str(place.build), "site": str(place.site)}
     unknown = [part for part in re.findall(r"\{(.*?)\}", mapping.drop) if part not in parts]
     if unknown:
         raise MappingError(f"drop: {{{unknown[0]}}} is no part of a name; {near(unknown[0], parts)}")

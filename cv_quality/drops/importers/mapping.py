@@ -6,56 +6,39 @@ Reading a mapping and checking it against the fields of a drop live here; its ro
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Final, Literal, cast, get_args
 
 import msgspec
 import yaml
 
 from cv_quality.drops.conditions import DeclaredCondition, check_conditions
+from cv_quality.drops.importers.field_rules import (
+    FIELD_KEYS,
+    FieldRule,
+    TimeHabits,
+    chosen,
+    field_rule,
+    keyed,
+    known_year,
+    known_zone,
+)
+from cv_quality.drops.importers.presets import Preset, known_preset
 from cv_quality.drops.importers.units import conversion
 from cv_quality.drops.manifest import Protocol
-from cv_quality.drops.tables import RAW_TABLES
+from cv_quality.drops.tables import ATTEMPT_FIELDS, RAW_TABLES
 from cv_quality.errors import DropError, MappingError, near
+from cv_quality.lake.schema import IDENTIFIER
 
-EPOCHS: Final = {"epoch_s": 10**6, "epoch_ms": 10**3, "epoch_us": 1, "epoch_ns": 10**-3}
-"""Formats of times that are numbers, with the microseconds of one."""
 DROP_ID: Final = "{date}_{build}_{site}"
 _TOP: Final = (
-    *("build", "site", "modality", "protocol", "drop", "kind", "fields", "conditions", "zone"),
-    *("message", "frames", "window", "format"),
+    *("build", "site", "modality", "protocol", "drop", "kind", "fields", "conditions", "context", "zone", "year"),
+    *("message", "frames", "window", "format", "preset"),
 )
-_FIELD: Final = ("column", "constant", "from", "to", "format", "zone", "year", "levels", "decimal")
+_CONTEXT: Final = ("files", "preset", "kind", "by", "time", "within", "conditions", "zone", "year")
+Take = Literal["last", "mean", "median", "min", "max", "count"]
 _DECLARED: Final = ("type", "label", "unit", "range")
-_UNIT_ENDINGS: Final = {"ms": "ms", "us": "us", "s": "s", "cm": "cm", "deg": "deg", "lux": "lux"}
-
-
-@dataclass(frozen=True, slots=True)
-class FieldRule:
-    """Where the values of one field come from, and how they are written there.
-
-    Attributes:
-        column: of the log, a dotted path in JSON; None for a constant.
-        constant: the value of every row, as text.
-        unit, to: of a number in the log and in the drop.
-        format: of a time: `iso`, one of `EPOCHS`, or as strptime writes it.
-        zone: of times that are local.
-        year: of times that are logged without one.
-        levels: what the words of the log are in the drop.
-        decimal: the decimal mark of numbers.
-    """
-
-    column: str | None = None
-    constant: str | None = None
-    unit: str | None = None
-    to: str | None = None
-    format: str = "iso"
-    zone: str | None = None
-    year: str | None = None
-    levels: Mapping[str, str] = field(default_factory=dict)
-    decimal: str = "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +50,67 @@ class MessageRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextRule:
+    """Rows that are no events, but say under which conditions the attempts near them were made.
+
+    Attributes:
+        files: pattern of the names of the files that hold them; None where they stand among the events.
+        preset: how those files are taken apart.
+        kind: column and word that tell the rows; None for all of the files.
+        by: fields in which row and event agree, and what they are in the row.
+        time: of the row; None where it is not asked for.
+        within_us: how long before the event a row may be, in microseconds; None for any row that agrees.
+        conditions, takes: what the columns are, and what is taken of several rows, by condition.
+    """
+
+    files: str | None
+    preset: Preset | None
+    kind: tuple[str, str] | None
+    by: Mapping[str, FieldRule]
+    time: FieldRule | None
+    within_us: int | None
+    conditions: Mapping[str, FieldRule]
+    takes: Mapping[str, Take]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the log that are asked for, once each."""
+        rules = (*self.by.values(), *self.conditions.values(), *([self.time] if self.time else []))
+        named = [rule.column for rule in rules if rule.column is not None]
+        return tuple(dict.fromkeys([*([self.kind[0]] if self.kind else []), *named]))
+
+
+@dataclass(frozen=True, slots=True)
 class LogMapping:
     """What the file of a mapping says.
 
     Attributes:
-        build, site, modality, protocol: of the drop; the modality is the build's by default.
-        drop: pattern of the drop's id; `{date}` is that of its first event.
+        file: where it stands.
+        build, site: of the drop: constants, or columns, and then each pair of them has a drop of its own.
+        modality, protocol: of the drops; the modality is the build's by default.
+        drop: pattern of a drop's id; `{date}` is that of its first event, and with `{day}` every day has a drop.
         kind: of the event: a constant, or a column with levels.
         fields: by name, of events of every kind that has them; conditions included.
-        conditions: that the drop declares.
+        conditions: that the drop declares, those of the context included.
+        context: rows that are conditions of events.
+        preset: how the logs are taken apart.
         message: what is taken apart first.
         frames: folder or archive that the frames are in.
         window: of the recording, by default from the first to the last event.
         is_lines: whether the log is plain text, of one column `line`.
     """
 
-    build: str
-    site: str
+    file: Path
+    build: FieldRule
+    site: FieldRule
     kind: FieldRule
     fields: Mapping[str, FieldRule]
     modality: str | None = None
     protocol: Protocol = "enrolled"
     drop: str = DROP_ID
     conditions: tuple[DeclaredCondition, ...] = ()
+    context: tuple[ContextRule, ...] = ()
+    preset: Preset | None = None
     message: MessageRule | None = None
     frames: Path | None = None
     window: tuple[str, str] | None = None
@@ -102,14 +123,23 @@ class LogMapping:
         return (rule.constant,) if rule.constant else tuple(dict.fromkeys(rule.levels.values() or RAW_TABLES))
 
     @property
+    def has_days(self) -> bool:
+        """Whether every day has a drop of its own."""
+        return "{day}" in self.drop
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns of the log that are asked for, once each; those that a message holds included."""
-        rules = (self.kind, *self.fields.values())
+        rules = (self.build, self.site, self.kind, *self.fields.values())
         return tuple(dict.fromkeys(rule.column for rule in rules if rule.column is not None))
 
 
-def read_mapping(path: Path) -> LogMapping:
+def read_mapping(path: Path, *, preset: str | None = None) -> LogMapping:
     """Read a mapping; whether its fields are those of the modality is asked in `check_fields`.
+
+    Args:
+        path: of the mapping.
+        preset: how the logs are taken apart, where the mapping does not say.
 
     Raises:
         MappingError: the file is no YAML, or says what no mapping can.
@@ -119,7 +149,7 @@ def read_mapping(path: Path) -> LogMapping:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise MappingError(f"{path}: not YAML: {error}") from error
     try:
-        return _mapping(value, folder=path.parent)
+        return _mapping(value, file=path, preset=preset)
     except MappingError as error:
         raise MappingError(f"{path}: {error}") from error
 
@@ -153,170 +183,224 @@ class _TextLoader(yaml.BaseLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _mapping(value: object, *, folder: Path) -> LogMapping:
-    top = _table(value, _TOP, where="mapping")
-    for name in ("build", "site"):
-        if not isinstance(top.get(name), str) or not top[name]:
-            raise MappingError(f"expected {name!r}, the {name} of the drop, found none")
-    zone = _zone(top.get("zone"), where="zone")
+def _mapping(value: object, *, file: Path, preset: str | None) -> LogMapping:
+    top = keyed(value, _TOP, where="mapping")
+    if preset is not None and top.setdefault("preset", preset) != preset:
+        raise MappingError(f"preset: the mapping says {top['preset']!r} and the command {preset!r}; keep one")
+    taken = known_preset(top.get("preset"))
+    habits = _habits(top, taken)
+    kind = _kind(top.get("kind", "attempt"))
     fields = {
-        name: _rule(rule, name=name, zone=zone)
-        for name, rule in _table(top.get("fields", {}), None, where="fields").items()
+        name: field_rule(rule, name=name, habits=habits)
+        for name, rule in keyed(top.get("fields", {}), None, where="fields").items()
     }
-    conditions, rules = _conditions(top.get("conditions", {}))
-    for name in rules:
-        if name in fields:
-            raise MappingError(f"{name!r} is a field and a condition: two columns for one; keep one of them")
-    window = _table(top["window"], ("from", "until"), where="window") if "window" in top else None
-    if window is not None and len(window) != 2:
+    if habits.moment and "occurred_at" not in fields:
+        fields["occurred_at"] = field_rule({}, name="occurred_at", habits=habits)
+    _require_zero(fields.get("occurred_at"), taken)
+    declared, rules, _ = _conditions(top.get("conditions", {}), habits=habits)
+    contexts = _contexts(top.get("context", []), kind=kind, habits=habits)
+    conditions = (*declared, *(item for _, more in contexts for item in more))
+    _check_once(conditions, fields)
+    frames = _frames(top, fields)
+    return LogMapping(
+        file=file,
+        build=_name(top, "build"),
+        site=_name(top, "site"),
+        kind=kind,
+        fields=fields | rules,
+        modality=cast("str | None", top.get("modality")),
+        protocol=cast(Protocol, chosen(top.get("protocol", "enrolled"), ("enrolled", "all_pairs"), where="protocol")),
+        drop=str(top.get("drop", DROP_ID)),
+        conditions=conditions,
+        context=tuple(rule for rule, _ in contexts),
+        preset=taken,
+        message=_message(top["message"], taken) if "message" in top else None,
+        frames=file.parent / frames if frames else None,
+        window=_window(top),
+        is_lines=chosen(top.get("format", "table"), ("table", "lines"), where="format") == "lines",
+    )
+
+
+def _habits(top: Mapping[str, object], preset: Preset | None, *, otherwise: TimeHabits | None = None) -> TimeHabits:
+    """The zone and year that a mapping or a context says, and what its preset knows of times."""
+    zone, year = known_zone(top.get("zone"), where="zone"), known_year(top.get("year"), where="year")
+    if otherwise is not None:
+        zone, year = zone or otherwise.zone, year or otherwise.year
+    return TimeHabits(zone, year, preset.moment if preset else {})
+
+
+def _require_zero(rule: FieldRule | None, preset: Preset | None) -> None:
+    if preset and preset.is_relative and rule and rule.column == preset.moment["column"] and rule.zero is None:
+        raise MappingError(
+            f"field 'occurred_at': times of {preset.name} count from the start of the recording; say when that was, "
+            "as in occurred_at: {zero: 2026-09-01T12:00:00Z}"
+        )
+
+
+def _name(top: Mapping[str, object], name: str) -> FieldRule:
+    """The build or the site: a constant as text, or a table that names its column."""
+    value = top.get(name)
+    if isinstance(value, dict):
+        return field_rule(value, name=name)
+    if not isinstance(value, str) or not value:
+        raise MappingError(f"expected {name!r}, the {name} of the drop, or {{column: NAME}}, found none")
+    return FieldRule(constant=value)
+
+
+def _window(top: Mapping[str, object]) -> tuple[str, str] | None:
+    if "window" not in top:
+        return None
+    window = keyed(top["window"], ("from", "until"), where="window")
+    if len(window) != 2:
         raise MappingError("window: expected 'from' and 'until'")
-    frames = _table(top["frames"], ("folder", "archive"), where="frames") if "frames" in top else {}
+    return str(window["from"]), str(window["until"])
+
+
+def _frames(top: Mapping[str, object], fields: Mapping[str, FieldRule]) -> str | None:
+    frames = keyed(top["frames"], ("folder", "archive"), where="frames") if "frames" in top else {}
     if "frames" in top and len(frames) != 1:
         raise MappingError("frames: expected either a 'folder' or an 'archive'")
     place = next(iter(frames.values()), None)
     if "frame" in fields and place is None:
         raise MappingError("a field 'frame' needs 'frames' with the folder or archive that the images are in")
-    return LogMapping(
-        build=str(top["build"]),
-        site=str(top["site"]),
-        kind=_kind(top.get("kind", "attempt")),
-        fields=fields | rules,
-        modality=cast("str | None", top.get("modality")),
-        protocol=cast(Protocol, _choice(top.get("protocol", "enrolled"), ("enrolled", "all_pairs"), where="protocol")),
-        drop=str(top.get("drop", DROP_ID)),
-        conditions=conditions,
-        message=_message(top["message"]) if "message" in top else None,
-        frames=folder / str(place) if place else None,
-        window=(str(window["from"]), str(window["until"])) if window else None,
-        is_lines=_choice(top.get("format", "table"), ("table", "lines"), where="format") == "lines",
-    )
+    return str(place) if place else None
 
 
-def _table(value: object, known: tuple[str, ...] | None, *, where: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise MappingError(f"{where}: expected a mapping of names to values, found {value!r}")
-    for key in value:
-        if known is not None and key not in known:
-            raise MappingError(f"{where}: unknown key {key!r}; {near(str(key), known)}")
-    return value
-
-
-def _choice(value: object, known: tuple[str, ...], *, where: str) -> str:
-    if value not in known:
-        raise MappingError(f"{where}: expected {' or '.join(known)}, found {value!r}; {near(str(value), known)}")
-    return str(value)
-
-
-def _rule(value: object, *, name: str, zone: str | None) -> FieldRule:
-    if isinstance(value, str):
-        value = {"column": value}
-    if isinstance(value, list):
-        raise MappingError(f"field {name!r}: expected one column, found {len(value)}: {', '.join(map(str, value))}")
-    table = _table(value, _FIELD, where=f"field {name!r}")
-    if ("column" in table) == ("constant" in table):
-        raise MappingError(f"field {name!r}: expected either a 'column' or a 'constant'")
-    unit, to = cast("str | None", table.get("from")), cast("str | None", table.get("to"))
-    if unit is None and to is not None:
-        raise MappingError(f"field {name!r}: converted 'to' {to}, but 'from' which unit?")
-    if unit is not None:
-        own = _UNIT_ENDINGS.get(name.rsplit("_", 1)[-1])
-        to = to or own
-        if to is None:
-            raise MappingError(f"field {name!r}: converted 'from' {unit}, but 'to' which unit?")
-        conversion(unit, to, where=f"field {name!r}")
-        if own is not None and conversion(to, own, where=f"field {name!r}").factor != 1:
-            raise MappingError(f"field {name!r} is in {own}, as its name says: convert to that, not to {to}")
-    levels = _table(table.get("levels", {}), None, where=f"field {name!r}, levels")
-    return FieldRule(
-        column=cast("str | None", table.get("column")),
-        constant=cast("str | None", table.get("constant")),
-        unit=unit,
-        to=to,
-        format=_time_format(str(table.get("format", "iso")), where=f"field {name!r}"),
-        zone=_zone(table.get("zone"), where=f"field {name!r}") or zone,
-        year=_year(table.get("year"), where=f"field {name!r}"),
-        levels={word: str(level) for word, level in levels.items()},
-        decimal=_choice(table.get("decimal", "."), (".", ","), where=f"field {name!r}, decimal"),
-    )
+def _check_once(conditions: tuple[DeclaredCondition, ...], fields: Mapping[str, FieldRule]) -> None:
+    for item in conditions:
+        if item.name in fields:
+            raise MappingError(f"{item.name!r} is a field and a condition: two columns for one; keep one of them")
+    try:
+        check_conditions(conditions, where="conditions")
+    except DropError as error:
+        raise MappingError(str(error)) from error
 
 
 def _kind(value: object) -> FieldRule:
-    rule = FieldRule(constant=value) if isinstance(value, str) else _rule(value, name="kind", zone=None)
+    rule = FieldRule(constant=value) if isinstance(value, str) else field_rule(value, name="kind")
     for kind in [rule.constant] if rule.constant else rule.levels.values():
-        _choice(kind, tuple(RAW_TABLES), where="kind")
+        chosen(kind, tuple(RAW_TABLES), where="kind")
     return rule
 
 
-def _zone(value: object, *, where: str) -> str | None:
+def _contexts(
+    value: object, *, kind: FieldRule, habits: TimeHabits
+) -> list[tuple[ContextRule, tuple[DeclaredCondition, ...]]]:
+    if not isinstance(value, list):
+        raise MappingError(f"context: expected a list, found {value!r}")
+    return [_context(item, number=number, kind=kind, habits=habits) for number, item in enumerate(value, 1)]
+
+
+def _context(
+    value: object, *, number: int, kind: FieldRule, habits: TimeHabits
+) -> tuple[ContextRule, tuple[DeclaredCondition, ...]]:
+    where = f"context {number}"
+    said = keyed(value, _CONTEXT, where=where)
+    preset = known_preset(said.get("preset"))
+    if preset is not None and "files" not in said:
+        raise MappingError(f"{where}: a 'preset' of its own needs 'files', the names of those that it is for")
+    own = _habits(said, preset, otherwise=habits)
+    own = own if preset or "files" in said else TimeHabits(own.zone, own.year, habits.moment)
+    by = {
+        name: field_rule(rule, name=name)
+        for name, rule in keyed(said.get("by", {}), _agreeing(), where=f"{where}, by").items()
+    }
+    time = field_rule(said.get("time", {}), name="occurred_at", habits=own) if "time" in said or own.moment else None
+    _require_zero(time, preset)
+    within = _within(said.get("within"), where=where)
+    declared, rules, takes = _conditions(said.get("conditions", {}), habits=own, where=where)
+    if not rules:
+        raise MappingError(f"{where}: expected 'conditions' that its rows give")
+    if not by and within is None:
+        raise MappingError(f"{where}: say which rows belong to an event: 'by' (fields that agree), 'within' or both")
+    if time is None and (within is not None or "last" in takes.values()):
+        raise MappingError(f"{where}: expected the 'time' of its rows, which 'within' and 'take: last' ask for")
+    rows = _context_kind(said.get("kind"), preset=preset, kind=kind, where=where)
+    if rows is None and "files" not in said:
+        raise MappingError(f"{where}: expected the 'kind' of its rows, or the 'files' that hold them")
+    files = cast("str | None", said.get("files"))
+    return ContextRule(files, preset, rows, by, time, within, rules, takes), declared
+
+
+def _agreeing() -> tuple[str, ...]:
+    """The fields of attempts that name something."""
+    return tuple(column.name for column in ATTEMPT_FIELDS if column.pattern == IDENTIFIER)
+
+
+def _context_kind(value: object, *, preset: Preset | None, kind: FieldRule, where: str) -> tuple[str, str] | None:
     if value is None:
         return None
+    if isinstance(value, dict):
+        said = keyed(value, ("column", "is"), where=f"{where}, kind")
+        if len(said) != 2:
+            raise MappingError(f"{where}, kind: expected a 'column' and the word that it 'is'")
+        return str(said["column"]), str(said["is"])
+    column = preset.kind if preset and preset.kind else kind.column
+    if column is None:
+        raise MappingError(f"{where}: expected 'kind' as {{column: NAME, is: {value}}}; the mapping has no such column")
+    return column, str(value)
+
+
+def _within(value: object, *, where: str) -> int | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\S+)", str(value))
+    if found is None:
+        raise MappingError(f"{where}: expected 'within' as a number with its unit, such as 10 s, found {value!r}")
+    return round(float(found[1]) * conversion(found[2], "us", where=f"{where}, within").factor)
+
+
+def _conditions(
+    value: object, *, habits: TimeHabits, where: str = ""
+) -> tuple[tuple[DeclaredCondition, ...], dict[str, FieldRule], dict[str, Take]]:
+    """The conditions that are declared, what their columns are, and in a context what is taken of several rows."""
+    declared, rules, takes = [], {}, dict[str, Take]()
+    known = (*FIELD_KEYS, *_DECLARED, *(["take"] if where else []))
+    for name, item in keyed(value, None, where="conditions").items():
+        said = keyed(item, known, where=f"condition {name!r}")
+        rules[name] = field_rule(_written(said), name=name, habits=TimeHabits(habits.zone, habits.year))
+        declared.append(_declaration(name, said))
+        if where:
+            takes[name] = _take(said, declared[-1])
+    return tuple(declared), rules, takes
+
+
+def _written(said: Mapping[str, object]) -> dict[str, object]:
+    """What a condition says of its column."""
+    levels = said.get("levels")
+    rule = {key: item for key, item in said.items() if key in FIELD_KEYS and key != "levels"}
+    if said.get("from") and not said.get("to") and said.get("unit"):
+        rule["to"] = said["unit"]
+    return {**rule, "levels": levels} if isinstance(levels, dict) else rule
+
+
+def _declaration(name: str, said: Mapping[str, object]) -> DeclaredCondition:
+    kept = {"type": "text", **{key: item for key, item in said.items() if key in _DECLARED}}
+    levels = said.get("levels", [])
+    if isinstance(said.get("range"), list):
+        kept["range"] = [None if end in ("null", "~", "") else end for end in cast("list[str]", said["range"])]
+    if kept["type"] == "text":
+        kept["levels"] = list(dict.fromkeys(levels.values())) if isinstance(levels, dict) else levels
     try:
-        ZoneInfo(str(value))
-    except (KeyError, ValueError, OSError):
-        raise MappingError(f"{where}: no time zone {value!r}; {_near_zone(str(value))}") from None
-    return str(value)
+        return msgspec.convert({**kept, "name": name}, DeclaredCondition, strict=False)
+    except msgspec.ValidationError as error:
+        raise MappingError(f"condition {name!r}: {error}") from error
 
 
-def _near_zone(name: str) -> str:
-    told = near(name, available_timezones())
-    return told if told.startswith("did") else "write it as in Europe/Berlin or UTC"
+def _take(said: Mapping[str, object], declared: DeclaredCondition) -> Take:
+    take = cast(Take, chosen(said.get("take", "last"), get_args(Take), where=f"condition {declared.name!r}, take"))
+    wanted = {"mean": ("real",), "median": ("real",), "min": ("real", "integer"), "max": ("real", "integer")}
+    wanted["count"] = ("integer",)
+    if declared.type not in wanted.get(take, (declared.type,)):
+        types = " or ".join(wanted[take])
+        raise MappingError(f"condition {declared.name!r}: the {take} of rows is {types}, not {declared.type}")
+    return take
 
 
-def _year(value: object, *, where: str) -> str | None:
-    if value is not None and not re.fullmatch(r"(19|20|21)\d\d", str(value)):
-        raise MappingError(f"{where}: expected a year such as 2026, found {value!r}")
-    return None if value is None else str(value)
-
-
-def _time_format(text: str, *, where: str) -> str:
-    """As Polars reads it: a fraction of a second takes its point with it."""
-    if text != "iso" and text not in EPOCHS and "%" not in text:
-        known = ("iso", *EPOCHS)
-        raise MappingError(f"{where}: format {text!r} is none of times; {near(text, known)}, or %Y-%m-%d %H:%M:%S")
-    found = text.replace(".%f", "%.f").replace(",%f", "%.f")
-    if "%f" in found:
-        raise MappingError(f"{where}: format {text!r}: %f is read behind a point or comma only, as in %S.%f")
-    return found
-
-
-def _conditions(value: object) -> tuple[tuple[DeclaredCondition, ...], dict[str, FieldRule]]:
-    declared, rules = [], {}
-    for name, said in _table(value, None, where="conditions").items():
-        known = _table(said, (*_FIELD, *_DECLARED), where=f"condition {name!r}")
-        levels = known.get("levels", [])
-        words = levels if isinstance(levels, dict) else {}
-        rule = {key: item for key, item in known.items() if key in _FIELD and key != "levels"} | {"levels": words}
-        kept = {key: item for key, item in known.items() if key in _DECLARED}
-        closed = list(dict.fromkeys(levels.values())) if isinstance(levels, dict) else levels
-        if isinstance(known.get("range"), list):
-            kept["range"] = [None if end in ("null", "~", "") else end for end in cast("list[str]", known["range"])]
-        if known.get("from") and not known.get("to") and known.get("unit"):
-            rule["to"] = known["unit"]
-        try:
-            declared.append(
-                msgspec.convert(
-                    {
-                        "type": "text",
-                        **kept,
-                        "name": name,
-                        "levels": closed if kept.get("type", "text") == "text" else [],
-                    },
-                    DeclaredCondition,
-                    strict=False,
-                )
-            )
-        except msgspec.ValidationError as error:
-            raise MappingError(f"condition {name!r}: {error}") from error
-        rules[name] = _rule(rule, name=name, zone=None)
-    try:
-        check_conditions(declared, where="conditions")
-    except DropError as error:
-        raise MappingError(str(error)) from error
-    return tuple(declared), rules
-
-
-def _message(value: object) -> MessageRule:
-    table = _table(value, ("column", "pattern", "json"), where="message")
+def _message(value: object, preset: Preset | None) -> MessageRule:
+    table = keyed(value, ("column", "pattern", "json"), where="message")
+    if preset is not None and preset.message is not None:
+        table = {"column": preset.message, **table}
     pattern = cast("str | None", table.get("pattern"))
     if "column" not in table or (pattern is None) == ("json" not in table):
         raise MappingError("message: expected a 'column', and either a 'pattern' or 'json: true'")

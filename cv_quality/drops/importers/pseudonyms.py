@@ -23,10 +23,12 @@ class PseudonymKey(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         people: names by pseudonym.
         pictures: by drop, the paths of pictures by the names that they have in it.
+        others: of devices, sessions and the like, by pseudonym.
     """
 
     people: dict[str, str]
     pictures: dict[str, dict[str, str]]
+    others: dict[str, str] = {}
 
 
 def read_key(path: Path) -> PseudonymKey:
@@ -43,13 +45,20 @@ def read_key(path: Path) -> PseudonymKey:
         raise DropError(f"{path}: expected the key of pseudonyms that an import wrote, found: {error}") from error
 
 
-def pseudonyms_of(names: Iterable[str], key: PseudonymKey) -> Mapping[str, str]:
-    """Give every name its pseudonym, a new one where the key has none; those are added to it."""
-    known = {name: pseudonym for pseudonym, name in key.people.items()}
+def pseudonyms_of(names: Iterable[str], key: PseudonymKey, *, are_people: bool = True) -> Mapping[str, str]:
+    """Give every name its pseudonym, a new one where the key has none; those are added to it.
+
+    Args:
+        names: to be replaced.
+        key: what is known, and gets to know.
+        are_people: whether they name people; otherwise devices, sessions and the like.
+    """
+    kept, mark = (key.people, "p") if are_people else (key.others, "x")
+    known = {name: pseudonym for pseudonym, name in kept.items()}
     for name in names:
         if name not in known:
-            known[name] = f"p-{secrets.token_hex(N_RANDOM_BYTES)}"
-            key.people[known[name]] = name
+            known[name] = f"{mark}-{secrets.token_hex(N_RANDOM_BYTES)}"
+            kept[known[name]] = name
     return known
 
 

@@ -6,11 +6,14 @@ A proposal is a start for a person: every guess has its samples beside it, and w
 import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cv_quality.drops.importers.mapping import FieldRule
-from cv_quality.drops.importers.sources import LINE, opened_log
+from cv_quality.drops.importers.field_rules import FieldRule
+from cv_quality.drops.importers.logs import LogSource
+from cv_quality.drops.importers.presets import known_preset
+from cv_quality.drops.importers.queries import LogQuery, queried_log
+from cv_quality.drops.importers.sources import LINE, Opener, opened_log
 from cv_quality.drops.importers.values import read_values, texts_of
 from cv_quality.drops.tables import ATTEMPT_FIELDS, DEVICE_FIELDS, SUBJECT_FIELDS
 from cv_quality.lake.schema import Column, Kind
@@ -54,15 +57,20 @@ _NAMES: Final = re.compile(r"(^|_)(id|fw|firmware|version|model|code|serial|buil
 _NEEDED: Final = ("occurred_at", "subject_id", "device_id")
 
 
-def sketch_mapping(files: Sequence[Path]) -> str:
-    """Write a mapping, as YAML, that the first rows of the first file suggest.
+def sketch_mapping(sources: Sequence[LogSource], *, preset: str | None = None) -> str:
+    """Write a mapping, as YAML, that the first rows of every log suggest.
+
+    Args:
+        sources: logs; where they differ is told in comments.
+        preset: how they are taken apart.
 
     Raises:
-        TableError: the file cannot be read.
+        TableError: a log cannot be read.
+        MappingError: there is no such preset.
     """
-    with opened_log(files[0]) as log:
-        batch = next(log.batches([name for name in log.names if not name.startswith(".")]))
-        rows = batch.rows.drop(LINE).head(SKETCHED_ROWS)
+    known = known_preset(preset)
+    heads = [_head_of(source, known.opener if known else None) for source in sources]
+    rows = _concat([head.rows for head in heads])
     taken: dict[str, str] = {}
     for name in rows.columns:
         field = _field_of(name)
@@ -71,11 +79,14 @@ def sketch_mapping(files: Sequence[Path]) -> str:
     clock = next((name for name in rows.columns if name not in taken.values() and _is_clock(rows[name])), None)
     if "occurred_at" not in taken and clock is not None:
         taken["occurred_at"] = clock
+    of = heads[0].name if len(heads) == 1 else f"each of {len(heads)} logs"
     return "\n".join(
         [
-            f"# Proposed from the first {len(rows):,} rows of {files[0].name}: check it, and answer the questions (?).",
-            "build: BUILD            # ? the build of the model registry that the devices ran",
-            "site: SITE              # ? where the logs were recorded",
+            f"# Proposed from the first {len(heads[0].rows):,} rows of {of}: check it, and answer the questions (?).",
+            *_differences(heads, taken),
+            "build: BUILD            # ? the build of the model registry that the devices ran, or {column: NAME}",
+            "site: SITE              # ? where the logs were recorded, or {column: NAME}",
+            *([f"preset: {preset}"] if preset else []),
             "kind: attempt           # ? or {column: NAME, levels: {VERIFY: attempt, ENROL: enrol}}",
             *_zone_lines(rows, taken),
             "fields:",
@@ -85,6 +96,45 @@ def sketch_mapping(files: Sequence[Path]) -> str:
             *(line for name in rows.columns if name not in taken.values() for line in _condition(name, rows[name])),
         ]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The first rows of one log, as text."""
+
+    name: str
+    rows: "pl.DataFrame"
+    notes: tuple[str, ...]
+
+
+def _head_of(source: LogSource, opener: Opener | None) -> _Head:
+    with queried_log(source) if isinstance(source, LogQuery) else opened_log(source, opener) as log:
+        names = [name for name in log.names if not name.startswith(".")]
+        batch = next(log.batches(names))
+        rows = batch.rows.drop(LINE).head(SKETCHED_ROWS)
+        return _Head(log.path.name, rows.select(texts_of(rows[name]).alias(name) for name in names), log.notes)
+
+
+def _concat(parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
+    """All rows, with the columns of any."""
+    import polars as pl
+
+    return pl.concat(parts, how="diagonal")
+
+
+def _differences(heads: "Sequence[_Head]", taken: dict[str, str]) -> Iterator[str]:
+    """What a log has that the first one has not, and the other way round."""
+    first, clock = heads[0], taken.get("occurred_at", "")
+    for head in heads[1:]:
+        told = [f"no column {name!r}" for name in first.rows.columns if name not in head.rows.columns]
+        told += [f"also a column {name!r}" for name in head.rows.columns if name not in first.rows.columns]
+        if {clock} <= {*first.rows.columns} & {*head.rows.columns}:
+            forms = [_time_format(item.rows[clock]) for item in (first, head)]
+            if forms[0] != forms[1]:
+                told.append(f"times of another form, {forms[1] or 'unknown'} and not {forms[0] or 'unknown'}")
+        told += [note for note in head.notes if note not in first.notes]
+        if told:
+            yield f"# ? {head.name} differs from {first.name}: {'; '.join(told)}"
 
 
 def _field_of(name: str) -> str | None:

@@ -66,6 +66,10 @@ class LogFile:
         names: the columns, as far as they can be told beforehand; of JSON those of its first lines.
         notes: what was understood, for people.
         text, dialect: the plain text of it, and how its lines are split.
+        folder: for files that are needed while it is read.
+        read: reads columns batch by batch, where the form alone does not say how.
+        passed_over: pattern of lines that are no rows.
+        source: of Parquet, where it lies if not under its name.
     """
 
     path: Path
@@ -75,6 +79,9 @@ class LogFile:
     text: PlainText | None = None
     dialect: TextDialect | None = None
     folder: Path | None = None
+    read: Callable[[Sequence[str]], Iterator[Batch]] | None = None
+    passed_over: str | None = None
+    source: Path | None = None
 
     def require(self, columns: Sequence[str]) -> None:
         """Refuse columns that the log does not have; of JSON, whose rows differ, that is told from all rows.
@@ -94,21 +101,28 @@ class LogFile:
 
     def batches(self, columns: Sequence[str]) -> "Iterator[Batch]":
         """Read the columns batch by batch; every row that is not blank is in one, or refused."""
-        if self.form == "parquet":
-            yield from _parquet_batches(self.path, columns)
+        if self.read is not None:
+            yield from self.read(columns)
+        elif self.form == "parquet":
+            yield from _parquet_batches(self.source or self.path, columns)
         elif self.form == "delimited":
             yield from _delimited_batches(self, columns)
         else:
             assert self.text is not None
-            yield from _line_batches(self.text.path, columns if self.form == "json" else None)
+            for batch in line_batches(self.text.path, passed_over=self.passed_over):
+                yield _objects(batch.rows, columns) if self.form == "json" else batch
+
+
+Opener = Callable[[Path, PlainText, Path], LogFile]
+"""Opens the plain text of a file in a known form, with a folder for what it needs while it is read."""
 
 
 @contextmanager
-def opened_log(path: Path, *, is_lines: bool = False) -> Iterator[LogFile]:
+def opened_log(path: Path, opener: Opener | None = None) -> Iterator[LogFile]:
     """Open a log, its form told by content, whatever it is called.
 
     Args:
-        is_lines: the log is plain text, of one column `line`.
+        opener: of a form that is known beforehand.
 
     Raises:
         TableError: no such file, an empty or damaged one, or one without text.
@@ -117,7 +131,13 @@ def opened_log(path: Path, *, is_lines: bool = False) -> Iterator[LogFile]:
         yield LogFile(path, "parquet", _parquet_names(path))
         return
     with tempfile.TemporaryDirectory(prefix="cvq-log-", ignore_cleanup_errors=True) as folder:
-        yield _opened_text(path, Path(folder), is_lines=is_lines)
+        text = plain_text(path, folder=Path(folder))
+        yield (opener or _open_text)(path, text, Path(folder))
+
+
+def open_lines(path: Path, text: PlainText, _: Path) -> LogFile:
+    """Open plain text, as one column `line`."""
+    return LogFile(path, "lines", ("line",), text.notes, text)
 
 
 def paths_of(value: object, before: str = "") -> Iterator[tuple[str, object]]:
@@ -146,26 +166,30 @@ def decoded(texts: "pl.Series", columns: Sequence[str]) -> "pl.DataFrame":
         )
 
 
-def _opened_text(path: Path, folder: Path, *, is_lines: bool) -> LogFile:
-    text = plain_text(path, folder=folder)
+def _open_text(path: Path, text: PlainText, folder: Path) -> LogFile:
     solid = _head(text)
     if not solid:
         raise TableError(f"{path}: expected a log, found only empty lines")
-    if is_lines:
-        return LogFile(path, "lines", ("line",), text.notes, text)
     if solid[0].lstrip().startswith(b"{"):
-        return _json_lines(path, text)
+        return json_lines(path, text)
     if solid[0].lstrip().startswith(b"["):
-        return _json_lines(path, _unrolled(text, folder / "records.jsonl"))
+        return json_lines(path, unrolled(text, folder / "records.jsonl"))
     dialect = sniff(text)
     names = tuple(column_names(path, dialect))
     return LogFile(path, "delimited", names, (*text.notes, *dialect.notes), text, dialect, folder)
 
 
-def _json_lines(path: Path, text: PlainText) -> LogFile:
+def json_lines(path: Path, text: PlainText, *, passed_over: str | None = None) -> LogFile:
+    """Open JSON lines.
+
+    Args:
+        path: as it was named.
+        text: of the lines.
+        passed_over: pattern of lines that are no rows.
+    """
     found = dict.fromkeys(name for line in _head(text) for name, _ in paths_of(_json(line)) if name)
     ends = tuple(name for name in found if not any(other.startswith(f"{name}.") for other in found))
-    return LogFile(path, "json", ends, text.notes, text)
+    return LogFile(path, "json", ends, text.notes, text, passed_over=passed_over)
 
 
 def _head(text: PlainText) -> list[bytes]:
@@ -175,7 +199,7 @@ def _head(text: PlainText) -> list[bytes]:
     return [line for line in lines if line.strip()]
 
 
-def _unrolled(text: PlainText, target: Path) -> PlainText:
+def unrolled(text: PlainText, target: Path) -> PlainText:
     """Write the records of a JSON array as lines.
 
     Raises:
@@ -186,13 +210,20 @@ def _unrolled(text: PlainText, target: Path) -> PlainText:
         raise TableError(
             f"{text.source}: a JSON array of {size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read, write JSON lines"
         )
+    data = text.path.read_bytes()
     try:
-        records = msgspec.json.decode(text.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=list[msgspec.Raw])
+        records = msgspec.json.decode(data[_start_of_array(data) :], type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TableError(f"{text.source}: expected a JSON array of records, found none: {error}") from error
     with target.open("wb") as lines:
         lines.writelines(bytes(record).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n" for record in records)
     return PlainText(text.source, target, (*text.notes, "a JSON array: its records are counted, in place of lines"))
+
+
+def _start_of_array(data: bytes) -> int:
+    """Where an array begins: at once, or on a line of its own behind what a tool says of itself."""
+    first = data.find(b"[")
+    return first if not data[:first].strip(b"\xef\xbb\xbf \t\r\n") else data.find(b"\n[") + 1
 
 
 def _json(text: str | bytes | None) -> object:
@@ -358,8 +389,13 @@ def _lines_of(text: PlainText, dialect: TextDialect, n_rows: int) -> Callable[[_
     return lambda numbers: lines[numbers]
 
 
-def _line_batches(path: Path, columns: Sequence[str] | None) -> Iterator[Batch]:
-    """Read lines, as JSON objects where columns are asked for."""
+def line_batches(path: Path, *, passed_over: str | None = None) -> Iterator[Batch]:
+    """Read the lines that are not blank, as one column `line`.
+
+    Args:
+        path: of plain text.
+        passed_over: pattern of lines that are left out.
+    """
     import polars as pl
 
     done, carry = 0, b""
@@ -376,7 +412,9 @@ def _line_batches(path: Path, columns: Sequence[str] | None) -> Iterator[Batch]:
             )
             done += len(found)
             lines = lines.with_columns(pl.col("line").str.strip_chars()).filter(pl.col("line") != "")
-            yield _objects(lines, columns) if columns is not None else Batch(lines)
+            if passed_over is not None:
+                lines = lines.filter(~pl.col("line").str.contains(passed_over))
+            yield Batch(lines)
             if not block:
                 return
 

@@ -3,10 +3,11 @@
 What does not fit is told as a `Doubt`, with the rows that it holds for; who reads rows decides what becomes of them.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from cv_quality.drops.doubts import Doubt, broken_rules
-from cv_quality.drops.importers.mapping import EPOCHS, FieldRule
+from cv_quality.drops.importers.field_rules import EPOCHS, FieldRule
 from cv_quality.drops.importers.units import conversion
 from cv_quality.lake.schema import Column
 from cv_quality.tables.numbers import MISSING_WORDS
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 _NUMBER: Final = {".": "a number (one as 0,5 with 'decimal: \",\"')", ",": "a number with a decimal comma"}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO_SECONDS: Final = 19
-_ISO_END: Final = r"^(?:[.,](\d{1,9}))?\s?(Z|z|UTC|[+-]\d{2}:?\d{2})?$"
+_ISO_END: Final = r"^(?:[.,](\d{1,9}))?\s?(Z|z|UTC|[+-]\d{2}(?::?\d{2})?)?$"
+_ISO_NO_YEAR: Final = r"^(\d\d-\d\d[ T])"
 
 
 def read_values(cells: "pl.Series", column: Column, rule: FieldRule) -> "tuple[pl.Series, list[Doubt]]":
@@ -71,13 +74,14 @@ def _unknown_level(cells: "pl.Series", rule: FieldRule) -> list[Doubt]:
     return [Doubt("unknown_level", f"one of the words {words} that the mapping has levels for", is_other)]
 
 
-def _without_missing(text: "pl.Series") -> "pl.Series":
+def without_missing(text: "pl.Series") -> "pl.Series":
+    """Null where a word says that there is no value."""
     return text.set(text.str.to_lowercase().is_in(list(MISSING_WORDS)).fill_null(False), None)
 
 
 def _texts(cells: "pl.Series", column: Column) -> "pl.Series":
     text = texts_of(cells)
-    return _without_missing(text) if column.pattern and column.nullable else text
+    return without_missing(text) if column.pattern and column.nullable else text
 
 
 def _numbers(cells: "pl.Series", column: Column, rule: FieldRule) -> "tuple[pl.Series, list[Doubt]]":
@@ -92,9 +96,9 @@ def _numbers(cells: "pl.Series", column: Column, rule: FieldRule) -> "tuple[pl.S
         values = text.cast(pl.Float64, strict=False)
         if values.null_count() > text.null_count():
             doubts.append(
-                Doubt("wrong_type", _NUMBER[rule.decimal], _without_missing(text).is_not_null() & values.is_null())
+                Doubt("wrong_type", _NUMBER[rule.decimal], without_missing(text).is_not_null() & values.is_null())
             )
-            values = values.set(_without_missing(text).is_null(), None)
+            values = values.set(without_missing(text).is_null(), None)
         named = values.is_nan() & text.str.to_lowercase().is_in(list(MISSING_WORDS))
         values = values.set(named.fill_null(False), None)
     is_endless = (~values.is_finite()).fill_null(False)
@@ -116,7 +120,7 @@ def _flags(cells: "pl.Series") -> "tuple[pl.Series, list[Doubt]]":
 
     if cells.dtype == pl.Boolean:
         return cells, []
-    text = _without_missing(texts_of(cells)).str.to_lowercase()
+    text = without_missing(texts_of(cells)).str.to_lowercase()
     values = text.replace_strict(
         {**dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}, default=None, return_dtype=pl.Boolean
     )
@@ -138,9 +142,10 @@ def _instants(cells: "pl.Series", rule: FieldRule) -> "tuple[pl.Series, list[Dou
         return _epochs(whole.cast(pl.Float64), whole.cast(pl.Int64, strict=False), rule, is_given=whole.is_not_null())
     text = texts_of(cells)
     if rule.format == "iso":
-        return _iso(text, rule)
-    form = f"%Y {rule.format}" if rule.year else rule.format
-    dated = f"{rule.year} " + text if rule.year else text
+        return _iso(text.str.replace(_ISO_NO_YEAR, f"{rule.year}-$1") if rule.year else text, rule)
+    lacks_year = rule.year is not None and "%y" not in rule.format.lower()
+    form = f"%Y {rule.format}" if lacks_year else rule.format
+    dated = f"{rule.year} " + text if lacks_year else text
     moments = dated.str.to_datetime(form, strict=False, time_unit="us")
     is_odd = text.is_not_null() & moments.is_null()
     wrong = [Doubt("bad_time", f"a time written as {rule.format}", is_odd)] if is_odd.any() else []
@@ -159,6 +164,8 @@ def _epochs(
     floats = (number * factor).round().cast(pl.Int64, strict=False)
     whole = exact * int(factor) if factor >= 1 else exact // round(1 / factor)
     moments = whole.zip_with((exact.is_not_null() & (exact == number)).fill_null(False), floats)
+    if rule.zero is not None:
+        moments = moments + (rule.zero - _EPOCH) // timedelta(microseconds=1)
     values = moments.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     return values, [Doubt("bad_time", f"a number, {rule.format}", is_given & values.is_null())]
 
@@ -196,7 +203,7 @@ def _moved(local: "pl.Series", offset: "pl.Series") -> "pl.Series":
         digits = offset.str.replace(":", "", literal=True)
         minutes = digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(3, 2).cast(
             pl.Int64, strict=False
-        )
+        ).fill_null(0)
         moved = (minutes * (1 - 2 * (signs == "-").cast(pl.Int64))).fill_null(0)
         local = (local.cast(pl.Int64) - moved * 60_000_000).cast(pl.Datetime("us"))
     return local.dt.replace_time_zone("UTC")
