@@ -14,22 +14,22 @@ from cv_quality.drops.importers.logs import ImportedLogs, import_logs
 from cv_quality.drops.importers.mapping import read_mapping
 from cv_quality.drops.importers.sketch import sketch_mapping
 from cv_quality.drops.importers.units import conversion
-from cv_quality.drops.ingest import ingest_drop
-from cv_quality.drops.manifest import read_manifest
-from cv_quality.drops.schema import schema_of
-from cv_quality.drops.tables import QUARANTINE_VALIDATE, RAW_TABLES
-from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import CvQualityError, MappingError
-from cv_quality.lake.lake import TableKey
-from cv_quality.modality import of_modality
 from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality_tests.drops.foreign_logs import (
+    DOCS,
+    FIELDS,
+    HEAD,
+    ROW,
+    drop_of,
+    events,
+    import_bytes,
+    lines,
+    listed,
+)
 from cv_quality_tests.drops.small_drops import Site, open_site
-from cv_quality_tests.modalities import MODALITIES
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-HEAD = "build: face-1.1\nsite: site-a\n"
-FIELDS = "fields:\n  occurred_at: at\n  subject_id: who\n  device_id: phone\n"
-ROW = {"at": "2026-09-01T12:30:00Z", "who": "p1", "phone": "d1"}
+EXAMPLES = DOCS / "examples"
 Import = Callable[..., ImportedLogs]
 
 
@@ -43,40 +43,9 @@ def run(site: Site) -> Import:
     """Import bytes of a log through the text of a mapping."""
 
     def run(log: bytes, mapping: str = HEAD + FIELDS, *, name: str = "log") -> ImportedLogs:
-        (site.root / "map.yaml").write_text(mapping)
-        (site.root / name).write_bytes(log)
-        found = import_logs(
-            [site.root / name], mapping=read_mapping(site.root / "map.yaml"), landing=site.landing, modality=FACE
-        )
-        assert found.rows == found.written + found.context + sum(found.reasons.values())
-        return found
+        return import_bytes(site, {name: log}, mapping)
 
     return run
-
-
-def drop_of(found: ImportedLogs) -> str:
-    (drop,) = found.drops
-    return drop
-
-
-def lines(*rows: object) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def events(site: Site, drop: str, kind: str = "attempt") -> pl.DataFrame:
-    """Take a drop in, expect every row of it to be sound, and read those of a kind."""
-    taken = ingest_drop(landing=site.landing, lake=site.lake, drop_id=drop, modalities=MODALITIES)
-    conditions = read_manifest(site.landing, drop).conditions
-    schema = schema_of("face", MODALITIES, conditions=conditions, where=drop)
-    validate_drop(landing=site.landing, lake=site.lake, drop_id=drop, schema=schema)
-    assert sum(file.rows_quarantined for file in taken.files) == 0
-    assert site.lake.read(QUARANTINE_VALIDATE, TableKey(drop=drop))["detail"].to_list() == []
-    return site.lake.read(of_modality(RAW_TABLES[kind], schema.modality), TableKey(drop=drop))
-
-
-def listed(site: Site, found: ImportedLogs) -> list[dict[str, object]]:
-    assert found.quarantine is not None
-    return [json.loads(line) for line in Path(found.quarantine).read_bytes().splitlines()]
 
 
 def test_the_example_of_the_docs_becomes_a_sound_drop(site: Site) -> None:
@@ -85,7 +54,7 @@ def test_the_example_of_the_docs_becomes_a_sound_drop(site: Site) -> None:
     assert (drop_of(found), found.rows, found.written) == ("2026-09-01_face-1.1_gate-4", 41, 39)
     assert found.drops[drop_of(found)] == {"device": 3, "subject": 8, "attempt": 39}
     assert found.reasons == {"unknown_level": 1, "ambiguous_time": 1}
-    assert [row["line"] for row in listed(site, found)] == [18, 42]
+    assert [row["line"] for row in listed(found)] == [18, 42]
     first = events(site, drop_of(found)).sort("occurred_at").row(0, named=True)
     assert first["occurred_at"] == datetime(2026, 9, 1, 6, 0, 0, tzinfo=UTC)
     assert first["subject_id"] == "001"
@@ -135,10 +104,10 @@ def test_times_of_any_form_are_the_same_instant(site: Site, run: Import, written
         (None, "missing_field"),
     ],
 )
-def test_a_time_that_is_none_sets_its_row_aside(site: Site, run: Import, written: object, reason: str) -> None:
+def test_a_time_that_is_none_sets_its_row_aside(run: Import, written: object, reason: str) -> None:
     found = run(lines(ROW, {**ROW, "at": written}), HEAD + "zone: Europe/Berlin\n" + FIELDS)
     assert found.reasons == {reason: 1}
-    assert listed(site, found)[0]["line"] == 2
+    assert listed(found)[0]["line"] == 2
 
 
 @pytest.mark.parametrize("packed", ["plain", "gzip", "parquet", "tsv", "utf16", "array"])
@@ -157,30 +126,30 @@ def test_one_log_in_any_wrapping_gives_the_same_drop(site: Site, run: Import, pa
     assert sorted(events(site, drop_of(found))["subject_id"]) == [f"{number:03}" for number in range(20)]
 
 
-def test_lines_that_are_no_objects_are_listed_with_their_line(site: Site, run: Import) -> None:
+def test_lines_that_are_no_objects_are_listed_with_their_line(run: Import) -> None:
     broken = [b"nope", b"[1]", b'{"at": NaN}', b"null", b'{"at": "2026-09-01T12:30:00Z", "who": {"x": 1}}']
     found = run(lines(ROW) + b"\n" + b"\n".join(broken) + b"\n" + lines(ROW))
     assert (found.rows, found.written) == (7, 2)
-    assert sorted(str(row["line"]) for row in listed(site, found)) == ["3", "4", "5", "6", "7"]
+    assert sorted(str(row["line"]) for row in listed(found)) == ["3", "4", "5", "6", "7"]
 
 
-def test_a_line_with_a_key_twice_is_set_aside(site: Site, run: Import) -> None:
+def test_a_line_with_a_key_twice_is_set_aside(run: Import) -> None:
     twice = lines(ROW).replace(b'"who": "p1"', b'"who": "p1", "who": "p2"')
     found = run(lines({**ROW, "other": "who"}, {**ROW, "inner": {"who": 1}}) + twice)
     assert (found.written, found.reasons) == (2, {"malformed_json": 1})
-    assert listed(site, found)[0]["detail"] == "expected each key once, found 'who' again"
+    assert listed(found)[0]["detail"] == "expected each key once, found 'who' again"
 
 
-def test_rows_keep_their_lines_behind_cells_of_several_lines(site: Site, run: Import) -> None:
+def test_rows_keep_their_lines_behind_cells_of_several_lines(run: Import) -> None:
     log = b'at,who,phone,note\n2026-09-01T12:30:00Z,p1,d1,"two\nlines"\n\nnever,p1,d1,x\n'
-    assert [row["line"] for row in listed(site, run(log))] == [5]
+    assert [row["line"] for row in listed(run(log))] == [5]
 
 
-def test_lines_with_too_many_cells_are_listed_with_their_line(site: Site, run: Import) -> None:
+def test_lines_with_too_many_cells_are_listed_with_their_line(run: Import) -> None:
     rows = ["at,who,phone", *["2026-09-01T12:30:00Z,p1,d1", "2026-09-01T12:30:00Z,p1,d1,7,8"] * 2]
     found = run("\n".join(rows).encode())
     assert (found.written, found.reasons) == (2, {"too_many_cells": 2})
-    assert [row["line"] for row in listed(site, found)] == [3, 5]
+    assert [row["line"] for row in listed(found)] == [3, 5]
 
 
 def test_kinds_from_a_column_refer_to_their_enrolments(site: Site, run: Import) -> None:
@@ -207,25 +176,6 @@ def test_a_message_is_taken_apart_by_a_pattern(site: Site, run: Import) -> None:
     found = run(log, HEAD + message + FIELDS + "  device_score: score\n")
     assert found.reasons == {"no_match": 1}
     assert events(site, drop_of(found))["device_score"].to_list() == [0.75]
-
-
-SYSTEM_LOGS = [
-    b"09-01 14:30:00.250  1234  1300 I FaceAuth: match user=p1 score=0.75\n09-01 14:30:01.000  99  99 D wifi: scan\n",
-    lines(
-        {"timestamp": "2026-09-01 14:30:00.250000+0200", "eventMessage": "match user=p1 score=0.75"},
-        {"timestamp": "2026-09-01 14:30:00.260000+0200", "eventMessage": "wifi scan"},
-    ),
-]
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_logs_of_systems_are_read_as_the_docs_say(site: Site, run: Import, number: int) -> None:
-    page = (EXAMPLES.parent / "logs.md").read_text().partition("## Logs of systems")[2]
-    found = run(SYSTEM_LOGS[number], page.split("```yaml\n")[number + 1].partition("```")[0])
-    assert found.reasons == {"no_match": 1}
-    taken = events(site, drop_of(found)).row(0, named=True)
-    assert taken["occurred_at"] == datetime(2026, 9, 1, 12, 30, 0, 250_000, tzinfo=UTC)
-    assert taken["device_score"] == 0.75
 
 
 def test_a_message_is_taken_apart_as_json(site: Site, run: Import) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _PEOPLE: Final = frozenset(["subject_id", "claimed_subject_id", "reference_id", "family_id"])
 _CLASSES: Final = frozenset(["device_model", "presentation"])
 _UNNAMED: Final = frozenset(["event_id"])
+_HIDDEN: Final = ("<private>", "<redacted>")
+"""What systems write in place of a name: not one person's, but everybody's."""
 
 
 @dataclass
@@ -64,13 +66,14 @@ class LogNames:
         if column.pattern != IDENTIFIER or column.name in _UNNAMED:
             return cells
         text = without_missing(texts_of(cells))
+        text = text.set(text.is_in(_HIDDEN).fill_null(False), None)
         names = text.unique(maintain_order=True).drop_nulls()
         if column.name in _CLASSES:
             changed = {name: self._class_name(name, column.name) for name in names}
         else:
             unfit = names.filter(~names.str.contains(f"^(?:{IDENTIFIER})$"))
             changed = self._pseudonyms(names if self.is_wanted else unfit, are_people=column.name in _PEOPLE)
-        return text.replace(changed) if changed else cells
+        return text.replace(changed)
 
     def _pseudonyms(self, names: "pl.Series", *, are_people: bool) -> dict[str, str]:
         plain = {name: unicodedata.normalize("NFC", name) for name in names}

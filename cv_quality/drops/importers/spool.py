@@ -24,6 +24,7 @@ _CONSTANTS: Final[dict[str, str | int | bool]] = {
     "presentation": "bona_fide",
     "device_stage": "matching",
     "is_enrolled": True,
+    "is_dropped": False,
     "has_image_consent": False,
     "device_model": "unknown",
 }
