@@ -125,20 +125,34 @@ class RowJudge:
         columns = list(dict.fromkeys(name for rule in rules for name in self.sources_of(rule)))
         is_own = rules[0].files is not None
         for batch in log.batches(columns):
+            if is_own:
+                self.rows += len(batch.rows) + len(batch.refused)
+                self._refuse(log, batch.refused)
+            if batch.rows.is_empty():
+                continue
             rows = batch.rows if is_own else self._parted(batch.rows, None)
             is_of, is_refused = self._read_rules(rows, log, rules)
             self.context_rows += int((is_of & ~is_refused).sum())
             if is_own:
-                self.rows += len(batch.rows) + len(batch.refused)
-                self._refuse(log, batch.refused)
                 told = [("kind", rows[LINE], Doubt("unknown_kind", "a row of a 'context'", ~is_of))]
                 self._set_aside(rows, _told(told, len(rows)), log)
+
+    def require_context(self) -> None:
+        """Refuse a context of which no row was read."""
+        for context in self.contexts:
+            if not context.n_rows:
+                raise MappingError(
+                    f"context of {', '.join(context.rule.conditions)}: no row is of it"
+                    + (f"; none of the files is called {context.rule.files}" if context.rule.files else "")
+                )
 
     def judge(self, log: LogFile, *, file_number: int) -> None:
         """Read a log to its end."""
         for batch in log.batches(self.sources):
             self.rows += len(batch.rows) + len(batch.refused)
             self._refuse(log, batch.refused)
+            if batch.rows.is_empty():
+                continue
             rows = self._parted(batch.rows, log)
             self._columns_seen |= {name for name in rows.columns if rows[name].null_count() < len(rows)}
             for kind, part in self._by_kind(rows, log):
@@ -158,12 +172,6 @@ class RowJudge:
             raise MappingError(
                 f"none of {self.rows:,} rows fits the mapping ({told}); the first: {first_refusal[:500]}"
             )
-        for context in self.contexts:
-            if not context.n_rows:
-                raise MappingError(
-                    f"context of {', '.join(context.rule.conditions)}: no row is of it"
-                    + (f"; none of the files is called {context.rule.files}" if context.rule.files else "")
-                )
         for condition in self.mapping.conditions:
             if condition.name not in self.spool.fields_seen:
                 raise MappingError(f"condition {condition.name!r} has no value in any event; leave it out")
@@ -229,7 +237,7 @@ class RowJudge:
         import polars as pl
 
         message = self.mapping.message
-        if message is None or rows.is_empty():
+        if message is None:
             return rows
         texts = texts_of(rows[message.column])
         if message.pattern is None:

@@ -136,6 +136,7 @@ def _judge_all(judge: RowJudge, sources: Sequence[LogSource], stack: ExitStack) 
         log.require(judge.sources)
     for log, rules in contexts:
         judge.read_context(log, rules)
+    judge.require_context()
     for number, log in enumerate(logs, 1):
         judge.judge(log, file_number=number)
     return [*logs, *(log for log, rules in contexts if rules is not mixed)]

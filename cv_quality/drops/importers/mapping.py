@@ -344,7 +344,7 @@ def _context_kind(value: object, *, preset: Preset | None, kind: FieldRule, wher
 def _within(value: object, *, where: str) -> int | None:
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\S+)", str(value))
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s.]\S*)", str(value))
     if found is None:
         raise MappingError(f"{where}: expected 'within' as a number with its unit, such as 10 s, found {value!r}")
     return round(float(found[1]) * conversion(found[2], "us", where=f"{where}, within").factor)
