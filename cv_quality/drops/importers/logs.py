@@ -155,11 +155,12 @@ def _completed(modality: Modality, mapping: LogMapping) -> Modality:
 
 @dataclass(frozen=True, slots=True)
 class _PlannedDrop:
-    """One drop that is to be written."""
+    """One drop that is to be written; `absent` are the conditions of the mapping that none of its events has."""
 
     writer: DropWriter
     spool: DropSpool
     since: datetime
+    absent: tuple[str, ...]
 
 
 def _write(
@@ -214,7 +215,8 @@ def _planned(
             captured_until=until,
             conditions=[item for item in mapping.conditions if item.name in drop.fields_seen],
         )
-        found[name] = _PlannedDrop(writer, drop, since)
+        absent = tuple(item.name for item in mapping.conditions if item.name not in drop.fields_seen)
+        found[name] = _PlannedDrop(writer, drop, since, absent)
     return found
 
 
@@ -235,7 +237,7 @@ def _write_drop(planned: _PlannedDrop, frames: Mapping[str, str], pictures: Pict
         for kind in _ORDER:
             for rows in planned.spool.events(kind, since=planned.since):
                 named = rows.with_columns(rows["frame"].replace(frames)) if "frame" in rows.columns else rows
-                drop.add_events(kind, named)
+                drop.add_events(kind, named.drop(planned.absent, strict=False))
                 counts[kind] += len(rows)
         for old, new in frames.items():
             assert pictures is not None
