@@ -16,6 +16,8 @@ from cv_quality.drops.importers.sources import LogFile, opened_log
 from cv_quality.errors import TableError
 
 _SERVER: Final = re.compile(r"^postgres(ql)?://")
+_MAGIC: Final = b"DUCK"
+_MAGIC_WITHIN: Final = 16
 _FETCHED_ROWS: Final = 100_000
 
 
@@ -59,8 +61,10 @@ def _ask_file(query: LogQuery, answer: Path) -> Path:
     import duckdb
     import pyarrow.parquet as pq
 
-    if not Path(query.database).is_file():
-        raise TableError(f"{query.shown}: no such database; expected a DuckDB file, or postgresql://user@host/name")
+    path = Path(query.database)
+    if not path.is_file() or _MAGIC not in path.open("rb").read(_MAGIC_WITHIN):
+        found = "a file of another kind" if path.is_file() else "no such file"
+        raise TableError(f"{query.shown}: expected a DuckDB file, or postgresql://user@host/name, found {found}")
     try:
         with duckdb.connect(query.database, read_only=True) as engine:
             engine.execute("SET TimeZone = 'UTC'")
@@ -68,7 +72,7 @@ def _ask_file(query: LogQuery, answer: Path) -> Path:
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise TableError(f"{query.shown}: expected one SELECT, found {query.sql[:200]!r}")
             engine.execute("SET enable_external_access = false")
-            batches = engine.execute(statements[0]).to_arrow_reader(_FETCHED_ROWS)
+            batches = engine.sql(statements[0]).to_arrow_reader(_FETCHED_ROWS)
             with pq.ParquetWriter(answer, batches.schema) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
@@ -88,7 +92,12 @@ def _ask_server(query: LogQuery, answer: Path) -> Path:
     try:
         options = "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO"
         with psycopg.connect(query.database, options=options, connect_timeout=20) as server, server.cursor() as cursor:
-            statement = f"COPY ({query.sql.strip().rstrip(';')}) TO STDOUT (FORMAT csv, HEADER)"
+            question = query.sql.strip().rstrip(";")
+            # Only what is one whole statement by itself stays within the brackets.
+            parsed = server.pgconn.prepare(b"", question.encode())
+            if parsed.status != psycopg.pq.ExecStatus.COMMAND_OK:
+                raise psycopg.ProgrammingError(parsed.error_message.decode().removeprefix("ERROR:").strip())
+            statement = f"COPY (\n{question}\n) TO STDOUT (FORMAT csv, HEADER)"
             with answer.open("wb") as file, cursor.copy(statement) as rows:  # type: ignore[arg-type]
                 for block in rows:
                     file.write(block)
