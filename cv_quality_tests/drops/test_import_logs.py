@@ -229,6 +229,7 @@ def test_what_rows_say_of_subjects_becomes_their_events(site: Site, run: Import)
         (HEAD + 'message: {column: who, pattern: "(?P<x>"}\n' + FIELDS, "pattern cannot be read"),
         (HEAD + "window: {from: 2026-09-01T00:00:00Z}\n" + FIELDS, "expected 'from' and 'until'"),
         (HEAD + "drop: '{week}'\n" + FIELDS, "{week} is no part of a name"),
+        (HEAD.replace("site-a", '".."') + "drop: '{site}'\n" + FIELDS, "is no path, found '..'"),
         (FIELDS, "expected 'build'"),
         ("[", "not YAML"),
     ],
@@ -293,3 +294,27 @@ def test_a_sketch_is_a_mapping_that_takes_the_log_in(site: Site, run: Import) ->
     assert set(taken["device_latency_ms"]) == {250.0}
     assert taken["is_device_accepted"].sum() == 10
     assert set(taken["firmware"]) == {"2.1"}
+
+
+def test_a_sketch_tells_how_each_log_differs_from_the_first(tmp_path: Path) -> None:
+    logs = {
+        "a.csv": b"time,user,phone,score,result\n2026-09-01T12:00:00Z,p1,d1,0.5,PASS\n",
+        "b.csv": b"time;user;phone;score;fw\n01.09.2026 12:30:00;p1;d1;0,5;2.1\n",
+        "c.jsonl": lines({"time": 1788265800000, "user": "p1", "phone": "d1", "score": 0.5, "result": "FAIL"}),
+        "d.csv": b"time,user,phone,score,result\n2026-09-02T12:00:00Z,p2,d2,0.7,PASS\n",
+    }
+    for name, log in logs.items():
+        (tmp_path / name).write_bytes(log)
+    told = sketch_mapping([tmp_path / name for name in logs]).splitlines()
+    differences = [line for line in told if "differs from" in line]
+    assert len(differences) == 2
+    for words in ("no column 'result'", "also a column 'fw'", "%d.%m.%Y", "decimal comma", "semicolons"):
+        assert words in differences[0]
+    assert "times of the form epoch_ms, not times of the form iso" in differences[1]
+    assert any("levels: {PASS: true, FAIL: false}" in line for line in told)
+    assert any(line.startswith("  fw: {column: fw, type: text}") for line in told)
+
+
+def test_a_sketch_sees_decimal_commas() -> None:
+    sketch = sketch_mapping([EXAMPLES / "attempts.csv"])
+    assert 'treffer: {column: Treffer, type: real, decimal: ","}' in sketch

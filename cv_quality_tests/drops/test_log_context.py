@@ -219,3 +219,23 @@ def test_a_message_holds_events_and_their_context(site: Site) -> None:
     found = import_bytes(site, {"log": lines(*said)}, HEAD + mapping)
     assert (found.written, found.context) == (1, 1)
     assert events(site, drop_of(found))["heat"].to_list() == [20.0]
+
+
+def test_a_sensor_gives_a_condition_of_the_modality(site: Site) -> None:
+    rows = [{"what": "LIGHT", "at": at(s), "klx": v} for s, v in ((0, 0.3), (1, "dark"), (2, -1))]
+    condition = "illuminance_lux: {column: klx, type: real, from: klx, take: last}"
+    context = f"context:\n  - {{kind: LIGHT, time: at, within: 9 s, conditions: {{{condition}}}}}\n"
+    found = import_bytes(site, {"log": lines(*rows, verify(3))}, HEAD + MIXED + FIELDS + context)
+    assert found.reasons == {"wrong_type": 1, "out_of_range": 1}
+    assert events(site, drop_of(found))["illuminance_lux"].to_list() == [300.0]
+    with pytest.raises(MappingError, match="face has it as real: say the 'type'"):
+        import_bytes(site, {"log": lines(verify(3))}, HEAD + MIXED + FIELDS + context.replace("type: real, ", ""))
+
+
+def test_a_context_whose_rows_are_all_set_aside_is_refused(site: Site) -> None:
+    logs = {"log": lines(verify(3)), "heat.csv": b"at,celsius\n2026-09-01 12:00:00,5\n"}
+    context = "context:\n  - {files: heat.csv, time: at, within: 9 s, conditions: {heat: {column: celsius}}}\n"
+    with pytest.raises(MappingError, match=r"no sound row is of it; the first set aside: .*no_time_zone"):
+        import_bytes(site, logs, HEAD + FIELDS + context)
+    found = import_bytes(site, logs, HEAD + FIELDS + context.replace("time: at", "zone: UTC, time: at"))
+    assert (found.rows, found.written, found.context) == (2, 1, 1)

@@ -23,7 +23,6 @@ from cv_quality.drops.importers.spool import BUILD, DAY, DEFINED, MADE, SITE, Ev
 from cv_quality.drops.importers.values import read_values, texts_of
 from cv_quality.drops.manifest import EARLIEST, LATEST
 from cv_quality.drops.schema import DropSchema
-from cv_quality.drops.tables import ATTEMPT_FIELDS
 from cv_quality.errors import MappingError
 from cv_quality.lake.schema import Column, identifier
 
@@ -137,13 +136,18 @@ class RowJudge:
                 told = [("kind", rows[LINE], Doubt("unknown_kind", "a row of a 'context'", ~is_of))]
                 self._set_aside(rows, _told(told, len(rows)), log)
 
-    def require_context(self) -> None:
-        """Refuse a context of which no row was read."""
+    def require_context(self, first_refusal: str) -> None:
+        """Refuse a context of which no row was read, or none that is sound.
+
+        Args:
+            first_refusal: of the rows set aside, for the error.
+        """
         for context in self.contexts:
             if not context.n_rows:
+                where = f"; none of the files is called {context.rule.files}" if context.rule.files else ""
+                told = f"no sound row is of it; the first set aside: {first_refusal[:500]}" if first_refusal else ""
                 raise MappingError(
-                    f"context of {', '.join(context.rule.conditions)}: no row is of it"
-                    + (f"; none of the files is called {context.rule.files}" if context.rule.files else "")
+                    f"context of {', '.join(context.rule.conditions)}: {told or f'no row is of it{where}'}"
                 )
 
     def judge(self, log: LogFile, *, file_number: int) -> None:
@@ -300,7 +304,7 @@ class RowJudge:
         """Keep rows whose values are sound, and set the others aside; tells which."""
         import polars as pl
 
-        rule, known = context.rule, {column.name: column for column in (*ATTEMPT_FIELDS, *self._declared)}
+        rule, known = context.rule, {column.name: column for column in self.schema.fields["attempt"]}
         pairs = [(replace(known[name], nullable=True), item) for name, item in {**rule.by, **rule.conditions}.items()]
         pairs += [(Column(TIME, "instant", "time of the row"), rule.time)] if rule.time else []
         values, doubts = list[pl.Series](), list[tuple[str, pl.Series, Doubt]]()
@@ -318,10 +322,6 @@ class RowJudge:
         self._set_aside(rows, told, log)
         context.add(pl.DataFrame(values).filter(told[0].is_null()))
         return told[0].is_not_null()
-
-    @cached_property
-    def _declared(self) -> tuple[Column, ...]:
-        return tuple(item.dimension.column for item in self.mapping.conditions)
 
     @cached_property
     def _places(self) -> list[tuple[str, Column, FieldRule]]:

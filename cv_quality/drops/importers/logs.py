@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
-from cv_quality.drops.conditions import with_conditions
+from cv_quality.drops.conditions import DeclaredCondition, with_conditions
 from cv_quality.drops.importers.judging import RowJudge, first_line
 from cv_quality.drops.importers.log_names import LogNames
 from cv_quality.drops.importers.log_pictures import PictureSource, open_pictures
@@ -90,6 +90,7 @@ def import_logs(
         TableError: a file cannot be read.
         DropError: a drop would break a rule of the contract.
     """
+    declared = _declared(modality, mapping)
     names = LogNames((kept or mapping.file.parent) / f"{mapping.file.stem}.pseudonyms.json", is_wanted=has_pseudonyms)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cvq-import-")))
@@ -97,7 +98,7 @@ def import_logs(
         with set_aside.open("w", encoding="utf-8") as quarantine:
             judge = RowJudge(
                 mapping,
-                DropSchema(_completed(modality, mapping)),
+                DropSchema(_completed(modality, declared)),
                 EventSpool(folder, mapping.build.constant, mapping.site.constant, mapping.has_days),
                 names,
                 quarantine,
@@ -106,7 +107,8 @@ def import_logs(
             )
             logs = _judge_all(judge, sources, stack)
         judge.require_use(first_line(set_aside))
-        return _write(judge, set_aside, landing=landing, modality=modality, notes=_notes(logs))
+        planned = _planned(judge, declared, landing=landing, modality=modality)
+        return _write(judge, planned, set_aside, landing=landing, notes=_notes(logs))
 
 
 def _judge_all(judge: RowJudge, sources: Sequence[LogSource], stack: ExitStack) -> list[LogFile]:
@@ -136,7 +138,8 @@ def _judge_all(judge: RowJudge, sources: Sequence[LogSource], stack: ExitStack) 
         log.require(judge.sources)
     for log, rules in contexts:
         judge.read_context(log, rules)
-    judge.require_context()
+    judge.quarantine.flush()
+    judge.require_context(first_line(Path(judge.quarantine.name)))
     for number, log in enumerate(logs, 1):
         judge.judge(log, file_number=number)
     return [*logs, *(log for log, rules in contexts if rules is not mixed)]
@@ -146,9 +149,25 @@ def _notes(logs: Sequence[LogFile]) -> list[str]:
     return [f"{log.path.name}: {note}" for log in logs for note in log.notes]
 
 
-def _completed(modality: Modality, mapping: LogMapping) -> Modality:
+def _declared(modality: Modality, mapping: LogMapping) -> tuple[DeclaredCondition, ...]:
+    """The conditions that drops declare; those of a context may be the modality's own.
+
+    Raises:
+        MappingError: one of the modality is of another type there.
+    """
+    own = {item.name: item.column for item in modality.conditions}
+    in_context = {name for rule in mapping.context for name in rule.conditions}
+    for item in mapping.conditions:
+        if item.name in in_context & set(own) and own[item.name].kind != item.type:
+            raise MappingError(
+                f"condition {item.name!r}: {modality.name} has it as {own[item.name].kind}: say the 'type'"
+            )
+    return tuple(item for item in mapping.conditions if item.name not in in_context & set(own))
+
+
+def _completed(modality: Modality, declared: Sequence[DeclaredCondition]) -> Modality:
     try:
-        return with_conditions(modality, mapping.conditions)
+        return with_conditions(modality, declared)
     except SchemaError as error:
         raise MappingError(f"{error}: move it from 'conditions' to 'fields'") from error
 
@@ -164,11 +183,9 @@ class _PlannedDrop:
 
 
 def _write(
-    judge: RowJudge, set_aside: Path, *, landing: Store, modality: Modality, notes: Sequence[str]
+    judge: RowJudge, planned: "Mapping[str, _PlannedDrop]", set_aside: Path, *, landing: Store, notes: Sequence[str]
 ) -> ImportedLogs:
-    drops = judge.spool.drops()
-    planned = _planned(judge, drops, landing=landing, modality=modality)
-    contradictions = Counter(note for drop in drops for note in drop.contradictions())
+    contradictions = Counter(note for drop in planned.values() for note in drop.spool.contradictions())
     names = judge.names
     frames = {
         name: _frame_names(judge.pictures, drop.spool, is_renamed=names.is_used) for name, drop in planned.items()
@@ -189,11 +206,11 @@ def _write(
 
 
 def _planned(
-    judge: RowJudge, drops: Sequence[DropSpool], *, landing: Store, modality: Modality
+    judge: RowJudge, declared: Sequence[DeclaredCondition], *, landing: Store, modality: Modality
 ) -> dict[str, _PlannedDrop]:
     """The drops by name; a writer that cannot be is refused before anything is written."""
     mapping, found = judge.mapping, dict[str, _PlannedDrop]()
-    for drop in drops:
+    for drop in judge.spool.drops():
         if drop.first is None or drop.last is None:
             raise MappingError("no event has a time; map 'occurred_at'")
         since, until = judge.window or (drop.first, drop.last + timedelta(seconds=1))
@@ -202,7 +219,7 @@ def _planned(
             other = found[name].spool.place
             raise MappingError(
                 f"drop: {name!r} would be the name of two, build and site {other[:2]} and {drop.place[:2]}; name the "
-                "drops by {build}, {site} and {day}, and sites so that their letters and digits differ"
+                "drops by {build}, {site} and {day}, and the sites by 'levels' where only other letters tell them apart"
             )
         writer = DropWriter(
             landing,
@@ -213,9 +230,9 @@ def _planned(
             protocol=mapping.protocol,
             captured_from=since,
             captured_until=until,
-            conditions=[item for item in mapping.conditions if item.name in drop.fields_seen],
+            conditions=[item for item in declared if item.name in drop.fields_seen],
         )
-        absent = tuple(item.name for item in mapping.conditions if item.name not in drop.fields_seen)
+        absent = tuple(item.name for item in declared if item.name not in drop.fields_seen)
         found[name] = _PlannedDrop(writer, drop, since, absent)
     return found
 
@@ -268,6 +285,6 @@ def _drop_id(mapping: LogMapping, drop: DropSpool, since: datetime) -> str:
     if unknown:
         raise MappingError(f"drop: {{{unknown[0]}}} is no part of a name; {near(unknown[0], parts)}")
     name = re.sub(NOT_IN_IDENTIFIER, "-", re.sub(r"\{(.*?)\}", lambda found: parts[str(found[1])], mapping.drop))
-    if not re.fullmatch(IDENTIFIER, name):
-        raise MappingError(f"drop: expected a name that matches {IDENTIFIER}, found {name!r}")
+    if not re.fullmatch(IDENTIFIER, name) or not name.strip("."):
+        raise MappingError(f"drop: expected a name that matches {IDENTIFIER} and is no path, found {name!r}")
     return name

@@ -135,14 +135,14 @@ def _open_gnss(path: Path, text: PlainText, _: Path) -> LogFile:
             f"{path}: expected a log of GnssLogger, whose lines '# Raw,...' name the columns of its records, "
             f"found {_shown(lines[0].encode() if lines else b'')}"
         )
-    names = ("record", "utc_ms", *dict.fromkeys(name for columns in headers.values() for name in columns))
+    known = ("record", "utc_ms", *dict.fromkeys(name for columns in headers.values() for name in columns))
 
     def read(columns: Sequence[str]) -> Iterator[Batch]:
         for batch in line_batches(text.path, passed_over="^#"):
             yield _of_gnss(batch.rows, headers, columns)
 
     note = f"records {', '.join(headers)}"
-    return LogFile(path, "lines", names, (*text.notes, note), text, read=read)
+    return LogFile(path, "lines", known, (*text.notes, note), text, read=read)
 
 
 def _of_gnss(lines: "pl.DataFrame", headers: Mapping[str, Sequence[str]], columns: Sequence[str]) -> Batch:
@@ -198,7 +198,7 @@ def _open_chrome(path: Path, text: PlainText, folder: Path) -> LogFile:
     events = _trace_events(text.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), path)
     if not events:
         raise TableError(f"{path}: expected trace events, found none")
-    names = {
+    names: dict[tuple[object, ...], dict[str, object]] = {
         (item.get("name"), item.get("pid"), item.get("tid") if item.get("name") == "thread_name" else None): item
         for item in events
         if item.get("ph") == "M"

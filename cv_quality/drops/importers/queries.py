@@ -98,7 +98,7 @@ def _ask_server(query: LogQuery, answer: Path) -> Path:
             if parsed.status != psycopg.pq.ExecStatus.COMMAND_OK:
                 raise psycopg.ProgrammingError(parsed.error_message.decode().removeprefix("ERROR:").strip())
             statement = f"COPY (\n{question}\n) TO STDOUT (FORMAT csv, HEADER)"
-            with answer.open("wb") as file, cursor.copy(statement) as rows:  # type: ignore[arg-type]
+            with answer.open("wb") as file, cursor.copy(statement) as rows:
                 for block in rows:
                     file.write(block)
     except psycopg.Error as error:

@@ -5,9 +5,9 @@ A proposal is a start for a person: every guess has its samples beside it, and w
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from cv_quality.drops.importers.field_rules import FieldRule
 from cv_quality.drops.importers.logs import LogSource
@@ -29,9 +29,9 @@ _MOST: Final = 0.9
 _MAX_LEVELS: Final = 20
 _WORDS: Final = {
     "occurred_at": ("timestamp", "time", "ts", "datetime", "occurred", "date", "when", "zeit"),
-    "subject_id": ("subject", "user", "person", "uid", "userid", "enrollee", "identity", "nutzer"),
+    "subject_id": ("subject", "user", "person", "uid", "userid", "enrollee", "identity", "participant", "nutzer"),
     "claimed_subject_id": ("claimed", "claim", "claimedid", "target"),
-    "device_id": ("device", "deviceid", "serial", "imei", "handset", "terminal", "unit"),
+    "device_id": ("device", "deviceid", "serial", "imei", "handset", "phone", "terminal", "unit"),
     "device_model": ("model", "devicemodel", "product"),
     "os_version": ("os", "osversion", "android", "ios"),
     "session_id": ("session", "sessionid", "sid"),
@@ -70,32 +70,41 @@ def sketch_mapping(sources: Sequence[LogSource], *, preset: str | None = None) -
     """
     known = known_preset(preset)
     heads = [_head_of(source, known.opener if known else None) for source in sources]
-    rows = _concat([head.rows for head in heads])
-    taken: dict[str, str] = {}
-    for name in rows.columns:
-        field = _field_of(name)
-        if field is not None and field not in taken and _may_be(field, rows[name]):
-            taken[field] = name
-    clock = next((name for name in rows.columns if name not in taken.values() and _is_clock(rows[name])), None)
-    if "occurred_at" not in taken and clock is not None:
-        taken["occurred_at"] = clock
+    cells: dict[str, pl.Series] = {}
+    for head in heads:
+        cells |= {name: head.rows[name] for name in head.rows.columns if name not in cells}
+    taken = _taken(cells)
     of = heads[0].name if len(heads) == 1 else f"each of {len(heads)} logs"
+    lines = [_field_lines(field, name, cells[name], _words_of(heads, name)) for field, name in taken.items()]
     return "\n".join(
         [
             f"# Proposed from the first {len(heads[0].rows):,} rows of {of}: check it, and answer the questions (?).",
-            *_differences(heads, taken),
+            *_differences(heads),
             "build: BUILD            # ? the build of the model registry that the devices ran, or {column: NAME}",
             "site: SITE              # ? where the logs were recorded, or {column: NAME}",
             *([f"preset: {preset}"] if preset else []),
             "kind: attempt           # ? or {column: NAME, levels: {VERIFY: attempt, ENROL: enrol}}",
-            *_zone_lines(rows, taken),
+            *_zone_lines(cells, taken),
             "fields:",
-            *(line for field, name in taken.items() for line in _field_lines(field, name, rows[name])),
+            *(line for of_field in lines for line in of_field),
             *(f"  # {name}: COLUMN      # ? needed: {_FIELDS[name].meaning}" for name in _NEEDED if name not in taken),
             "conditions:             # ? what else may explain a failure; remove what may not",
-            *(line for name in rows.columns if name not in taken.values() for line in _condition(name, rows[name])),
+            *(line for name in cells if name not in taken.values() for line in _condition(name, cells[name])),
         ]
     )
+
+
+def _taken(cells: "Mapping[str, pl.Series]") -> dict[str, str]:
+    """The columns that are fields, by field."""
+    taken: dict[str, str] = {}
+    for name, column in cells.items():
+        field = _field_of(name)
+        if field is not None and field not in taken and _may_be(field, column):
+            taken[field] = name
+    clock = next((name for name in cells if name not in taken.values() and _is_clock(cells[name])), None)
+    if "occurred_at" not in taken and clock is not None:
+        taken["occurred_at"] = clock
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +124,44 @@ def _head_of(source: LogSource, opener: Opener | None) -> _Head:
         return _Head(log.path.name, rows.select(texts_of(rows[name]).alias(name) for name in names), log.notes)
 
 
-def _concat(parts: "Sequence[pl.DataFrame]") -> "pl.DataFrame":
-    """All rows, with the columns of any."""
-    import polars as pl
+def _words_of(heads: "Sequence[_Head]", name: str) -> list[str]:
+    """The different words of a column in all logs."""
+    found = [word for head in heads if name in head.rows.columns for word in head.rows[name].drop_nulls()]
+    return list(dict.fromkeys(found))
 
-    return pl.concat(parts, how="diagonal")
 
-
-def _differences(heads: "Sequence[_Head]", taken: dict[str, str]) -> Iterator[str]:
+def _differences(heads: "Sequence[_Head]") -> Iterator[str]:
     """What a log has that the first one has not, and the other way round."""
-    first, clock = heads[0], taken.get("occurred_at", "")
+    first = heads[0]
     for head in heads[1:]:
         told = [f"no column {name!r}" for name in first.rows.columns if name not in head.rows.columns]
         told += [f"also a column {name!r}" for name in head.rows.columns if name not in first.rows.columns]
-        if {clock} <= {*first.rows.columns} & {*head.rows.columns}:
-            forms = [_time_format(item.rows[clock]) for item in (first, head)]
-            if forms[0] != forms[1]:
-                told.append(f"times of another form, {forms[1] or 'unknown'} and not {forms[0] or 'unknown'}")
+        for name in first.rows.columns:
+            forms = [_form(item.rows[name]) for item in (first, head) if name in item.rows.columns]
+            if len(forms) == 2 and forms[0] != forms[1] and None not in forms:
+                told.append(f"{name!r} is {forms[1]}, not {forms[0]}")
         told += [note for note in head.notes if note not in first.notes]
         if told:
             yield f"# ? {head.name} differs from {first.name}: {'; '.join(told)}"
+
+
+def _form(cells: "pl.Series") -> str | None:
+    """How the cells of a column are written; None of one without any."""
+    if not cells.count():
+        return None
+    decimal = _decimal(cells)
+    if decimal is not None and not cells.drop_nulls().str.contains(r"^\d{10,}$").all():
+        return {".": "numbers", ",": "numbers with a decimal comma"}[decimal]
+    form = _time_format(cells)
+    return f"times of the form {form}" if form else "numbers" if decimal else "text"
+
+
+def _decimal(cells: "pl.Series") -> Literal[".", ","] | None:
+    """The decimal mark of numbers; None where the cells are none."""
+    column = Column("number", "real", "", nullable=True)
+    if _fits(cells, column, FieldRule()):
+        return "."
+    return "," if _fits(cells, column, FieldRule(decimal=",")) else None
 
 
 def _field_of(name: str) -> str | None:
@@ -153,7 +180,7 @@ def _may_be(field: str, cells: "pl.Series") -> bool:
     if field in ("age_band", "sex", "presentation", "is_device_accepted"):
         return texts_of(cells).n_unique() <= _MAX_LEVELS
     column = _FIELDS[field]
-    return column.kind != "real" or _fits(cells, column, FieldRule(column=cells.name))
+    return column.kind != "real" or any(_fits(cells, column, FieldRule(decimal=mark)) for mark in ".,")
 
 
 def _fits(cells: "pl.Series", column: Column, rule: FieldRule) -> bool:
@@ -176,7 +203,7 @@ def _is_clock(cells: "pl.Series") -> bool:
     return texts_of(cells).count() > 0 and _time_format(cells) is not None
 
 
-def _zone_lines(rows: "pl.DataFrame", taken: dict[str, str]) -> Iterator[str]:
+def _zone_lines(rows: "Mapping[str, pl.Series]", taken: dict[str, str]) -> Iterator[str]:
     if "occurred_at" not in taken:
         return
     cells = rows[taken["occurred_at"]]
@@ -186,7 +213,7 @@ def _zone_lines(rows: "pl.DataFrame", taken: dict[str, str]) -> Iterator[str]:
         yield "zone: UTC               # ? times have no offset: the zone of the devices' clocks, as Europe/Berlin"
 
 
-def _field_lines(field: str, name: str, cells: "pl.Series") -> Iterator[str]:
+def _field_lines(field: str, name: str, cells: "pl.Series", words: Sequence[str]) -> Iterator[str]:
     said = [f"column: {_quoted(name)}"]
     question = ""
     if field == "occurred_at" and (form := _time_format(cells)) != "iso":
@@ -196,9 +223,10 @@ def _field_lines(field: str, name: str, cells: "pl.Series") -> Iterator[str]:
         unit = next((_UNITS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in _UNITS), None)
         question = "" if unit else " ? in which unit: from: s, to: ms"
         said += [f"from: {unit}", "to: ms"] if unit and unit != "ms" else []
+    if _FIELDS[field].kind == "real" and _decimal(cells) == ",":
+        said.append('decimal: ","')
     levels = _FIELDS[field].levels or (field in ("is_device_accepted", "presentation") and ("",))
     if levels:
-        words = texts_of(cells).drop_nulls().unique(maintain_order=True).to_list()
         guesses = {word: _level(field, word) for word in words}
         if any(word != level for word, level in guesses.items()):
             said.append(
@@ -235,7 +263,9 @@ def _condition(name: str, cells: "pl.Series") -> Iterator[str]:
         if _fits(cells, Column(column, guess, "", nullable=True), FieldRule()):
             kind = guess
             break
-    said = [f"column: {_quoted(name)}", f"type: {kind}"]
+    comma = [] if is_name or kind != "text" or _decimal(cells) != "," else ['decimal: ","']
+    kind = "real" if comma else kind
+    said = [f"column: {_quoted(name)}", f"type: {kind}", *comma]
     words = sorted(texts.unique().to_list())
     question = " ? its unit" if kind != "text" else ""
     if kind == "text" and len(words) == len(texts) > _MAX_LEVELS:
