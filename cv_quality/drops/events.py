@@ -15,9 +15,19 @@ from cv_quality.drops.quarantine import Rejection
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.errors import near
+from cv_quality.lake.schema import Column, Kind
 
 _ID_CHARACTERS = 128
 _DETAIL_CHARACTERS = 500
+_FOUND_CHARACTERS = 80
+_FORMS: dict[Kind, str] = {
+    "instant": "a time in UTC such as 2026-09-01T12:30:00Z or 2026-09-01T12:30:00.123456Z, with at most six digits of "
+    "a second, no other offset, and no number",
+    "text": "text in quotes",
+    "real": "a finite number, not in quotes",
+    "integer": "a whole number without a point, of at most 64 bits",
+    "flag": "true or false, not in quotes",
+}
 
 
 def judge(line: bytes, *, number: int, schema: DropSchema) -> str | Rejection:
@@ -35,13 +45,14 @@ def judge(line: bytes, *, number: int, schema: DropSchema) -> str | Rejection:
         event = schema.decoder.decode(line)
         datetime.fromisoformat(event.occurred_at)  # type: ignore[attr-defined]
     except UnicodeDecodeError as error:
-        return _rejected(line, number, "not_utf8", str(error))
+        return _rejected(line, number, "not_utf8", f"expected UTF-8, found bytes that are none: {error}")
     except msgspec.ValidationError as error:
-        return _rejected(line, number, *_reason(str(error)))
+        return _rejected(line, number, *_reason(str(error), line, schema))
     except (msgspec.DecodeError, RecursionError) as error:
         return _malformed(line, number, str(error))
     except ValueError as error:
-        return _rejected(line, number, "wrong_type", f"{error} - at `$.occurred_at`")
+        told = _expected("occurred_at", line, schema)
+        return _rejected(line, number, "wrong_type", f"{told}: {error}")
     return type(event).__name__
 
 
@@ -53,16 +64,46 @@ def too_long(head: bytes, *, number: int, size: int) -> Rejection:
 def refused(line: bytes, *, number: int, detail: str) -> Rejection:
     """A line that `judge` lets pass and the reader of columns does not, such as a key given twice."""
     reason = "malformed_json" if "parse error" in detail else "wrong_type"
+    if twice := re.search(r"Column\(/(.*)\) was specified twice", detail):
+        detail = f"expected each key once, found {twice[1]!r} again"
     return _rejected(line, number, reason, detail)
 
 
-def _reason(message: str) -> tuple[str, str]:
-    if "missing required field" in message:
-        return "missing_field", message
+def _reason(message: str, line: bytes, schema: DropSchema) -> tuple[str, str]:
+    """The code of what a decoder says, and its words for people who never saw the decoder."""
+    if missing := re.search(r"missing required field `(\w+)`", message):
+        return "missing_field", f"expected the field {missing[1]!r}{_meaning(missing[1], schema)}, found none"
     if unknown := re.fullmatch(r"Invalid value '(.*)' - at `\$\.kind`", message, re.DOTALL):
         kind = unknown[1][:_ID_CHARACTERS]
         return "unknown_kind", f"event kind {kind!r}: {near(kind, RAW_TABLES)}"
-    return "not_finite" if "out of range" in message else "wrong_type", message
+    place = re.search(r" - at `\$\.(\w+)`$", message)
+    if place is None:
+        return "wrong_type", f"expected a JSON object, found {line[:_FOUND_CHARACTERS].decode(errors='replace')}"
+    reason = "not_finite" if message.startswith("Number out of range") else "wrong_type"
+    return reason, _expected(place[1], line, schema)
+
+
+def _expected(name: str, line: bytes, schema: DropSchema) -> str:
+    """What a field is to be, in words, and what it is."""
+    try:
+        found = json.loads(line).get(name)
+    except (ValueError, RecursionError):
+        found = "something else"
+    shown = json.dumps(found, ensure_ascii=False)[:_FOUND_CHARACTERS]
+    column = _column(name, schema)
+    if column is None:
+        return f"{name}: expected text, found {shown}"
+    none = ", or the field left out" if column.nullable else ""
+    return f"{name}: expected {_FORMS[column.kind]}{none}, found {shown}"
+
+
+def _meaning(name: str, schema: DropSchema) -> str:
+    column = _column(name, schema)
+    return f" ({column.meaning})" if column else ""
+
+
+def _column(name: str, schema: DropSchema) -> Column | None:
+    return next((column for fields in schema.fields.values() for column in fields if column.name == name), None)
 
 
 def _malformed(line: bytes, number: int, message: str) -> Rejection:
@@ -73,7 +114,8 @@ def _malformed(line: bytes, number: int, message: str) -> Rejection:
     except (ValueError, RecursionError):
         literals.clear()
     if not literals:
-        return _rejected(line, number, "malformed_json", message)
+        told = message.removeprefix("JSON is malformed: ")
+        return _rejected(line, number, "malformed_json", f"expected one JSON object, found text that is none: {told}")
     return _rejected(line, number, "not_finite", f"expected finite numbers, found {', '.join(sorted(set(literals)))}")
 
 

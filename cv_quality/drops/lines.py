@@ -6,6 +6,7 @@ decided in `cv_quality.drops.parsing`.
 
 import hashlib
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,11 +161,14 @@ def _rest_before_break(path: Path, *, skip: int) -> Iterator[bytes]:
 class _Cutter:
     def __init__(self) -> None:
         self._line = 1
+        self._is_start = True
         self._carry = b""
         self._long_head = b""
         self._long_size = 0
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
+        if self._is_start:  # a byte order mark is no part of the first line
+            chunk, self._is_start = chunk.removeprefix(BOM_UTF8), False
         if self._long_size:
             end = chunk.find(b"\n")
             if end < 0:
