@@ -69,6 +69,34 @@ def test_logs_are_imported_with_every_row_accounted_for(cvq: Cvq) -> None:
     assert cvq("import", "logs", log).exit_code == 2
 
 
+def test_a_study_of_several_builds_is_imported_by_one_command(cvq: Cvq, tmp_path: Path) -> None:
+    """Builds are those of the registry, names get pseudonyms, and every drop is listed."""
+    log, mapping = tmp_path / "study.csv", tmp_path / "study.yaml"
+    rows = [f"2026-09-01T12:00:{n:02}Z,Ada {n % 3},d1,face-1.{n % 3},lab {n % 2}" for n in range(24)]
+    log.write_text("\n".join(["at,who,phone,fw,lab", *rows, "2026-09-01T12:00:00Z,p1,d1,face-9.9,lab 1"]))
+    fields = "fields: {occurred_at: at, subject_id: who, device_id: phone}\n"
+    mapping.write_text("build: {column: fw}\nsite: {column: lab}\n" + fields)
+    told = cvq("import", "logs", str(log), "--map", str(mapping))
+    assert "6 drops: 25 rows, 24 written, 1 set aside" in told.stdout
+    assert "unknown_build" in told.stdout
+    assert "2026-09-01_face-1.2_lab-1" in told.stdout
+    assert (tmp_path / "study.pseudonyms.json").exists()
+    (tmp_path / "kept").mkdir()
+    words = ("--pseudonyms", "--keep", str(tmp_path / "kept"), "--json")
+    found = json.loads(cvq("import", "logs", str(log), "--map", str(mapping), *words).stdout)
+    assert len(found["drops"]) == 6
+    assert (tmp_path / "kept" / "study.pseudonyms.json").exists()
+
+
+def test_logs_of_a_query_or_a_preset_need_their_options(cvq: Cvq, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("2026-09-01 14:30:00.250 +0200  1234  1300 I FaceAuth: scan\n")
+    assert "preset: logcat" in cvq("import", "logs", str(log), "--sketch", "--preset", "logcat").stdout
+    assert "did you mean logcat" in cvq("import", "logs", str(log), "--sketch", "--preset", "locat").output
+    assert "belong together" in cvq("import", "logs", "--sql", "select 1", "--sketch").output
+    assert "give FILES" in cvq("import", "logs", "--sketch").output
+
+
 @pytest.fixture(scope="module")
 def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a deployment that has worked off one drop."""

@@ -343,4 +343,7 @@ def print_imported(found: "ImportedLogs") -> None:
     print_rows(rows, as_json=False, title="events by drop" if several else "events of the drop")
     if found.quarantine:
         reasons = [{"reason": reason, "rows": n} for reason, n in found.reasons.items()]
-        print_rows(reasons, as_json=False, title=f"rows set aside, each in {found.quarantine}")
+        listed = Path(found.quarantine)
+        listed = listed.relative_to(Path.cwd()) if listed.is_relative_to(Path.cwd()) else listed
+        place = found.quarantine if "://" in found.quarantine else listed
+        print_rows(reasons, as_json=False, title=f"rows set aside, each in {place}")
