@@ -196,6 +196,7 @@ def test_real_gnss_logs_give_conditions_of_attempts(site: Site, shared_data: Cal
         ("kind: HEAT, by: {sesion: s}, time: at, conditions: {c: {column: v}}", "did you mean session_id"),
         ("kind: HEAT, by: {session_id: s}, time: at, conditions: {c: {column: v}}", "map the field"),
         ("kind: HEAT, within: 10 s, time: at, conditions: {frame: {column: v}}", "named like a column"),
+        ("kind: VERIFY, within: 10 s, time: at, conditions: {c: {column: v}}", "rows of kind 'VERIFY' are events"),
         ("kind: COLD, within: 10 s, time: at, conditions: {c: {column: v}}", "no row is of it"),
         ("files: x.csv, within: 10 s, time: at, conditions: {c: {column: v}}", "no file|none of the files"),
         ("preset: logcat, kind: HEAT, within: 10 s, conditions: {c: {column: v}}", "needs 'files'"),

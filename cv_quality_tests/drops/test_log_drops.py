@@ -159,6 +159,15 @@ def test_models_and_species_keep_their_words(site: Site) -> None:
     assert "Pixel 8 Pro is written Pixel-8-Pro" in found.notes
 
 
+def test_a_word_for_no_attack_is_what_the_levels_say(site: Site) -> None:
+    rows = [{**ROW, "kind": word} for word in ("none", "printed photo")]
+    rule = "  presentation: {column: kind, levels: {none: bona_fide, printed photo: print}}\n"
+    found = import_bytes(site, {"log": lines(*rows)}, HEAD + FIELDS + rule)
+    assert events(site, drop_of(found))["presentation"].to_list() == ["bona_fide", "print"]
+    without = import_bytes(site, {"log": lines(*rows)}, HEAD + FIELDS + "  presentation: kind\n")
+    assert without.reasons == {"missing_field": 1}
+
+
 def test_models_that_would_be_written_alike_are_refused(site: Site) -> None:
     rows = [{**ROW, "model": model} for model in ("Pixel 8", "Pixel-8")]
     with pytest.raises(MappingError, match="would both be 'Pixel-8'"):

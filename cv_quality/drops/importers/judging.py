@@ -313,7 +313,7 @@ class RowJudge:
             if rule.takes.get(column.name) == "count":
                 values.append(texts_of(cells).alias(column.name))
                 continue
-            read, found = read_values(self.names.applied(cells, column), column, item)
+            read, found = read_values(self.names.applied(cells, column, item), column, item)
             values.append(read.alias(column.name))
             doubts += [(column.name, cells, doubt) for doubt in found]
         if rule.time is None:
@@ -341,7 +341,7 @@ class RowJudge:
         for column in self._columns_of(kind):
             rule = self.mapping.fields[column.name]
             cells = _cells(rows, rule)
-            read, found = read_values(self.names.applied(cells, column), column, rule)
+            read, found = read_values(self.names.applied(cells, column, rule), column, rule)
             values.append(read.alias(column.name))
             doubts += [(column.name, cells, doubt) for doubt in (*found, *self._more_doubts(column.name, read))]
         for name, column, rule in self._places:

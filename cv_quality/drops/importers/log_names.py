@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cv_quality.drops.importers.field_rules import FieldRule
 from cv_quality.drops.importers.pseudonyms import PseudonymKey, pseudonyms_of, read_key
 from cv_quality.drops.importers.values import texts_of, without_missing
 from cv_quality.errors import MappingError
@@ -61,9 +62,15 @@ class LogNames:
             told.append(f"{self.n_replaced:,} {names}; their key, which stays with you: {self.file}")
         return told
 
-    def applied(self, cells: "pl.Series", column: Column) -> "pl.Series":
-        """The cells of a field, with what may stand in a drop in place of what may not."""
-        if column.pattern != IDENTIFIER or column.name in _UNNAMED:
+    def applied(self, cells: "pl.Series", column: Column, rule: FieldRule) -> "pl.Series":
+        """The cells of a field, with what may stand in a drop in place of what may not.
+
+        Args:
+            cells: of the log.
+            column: the field.
+            rule: how the log writes it; where it has levels, those say what its words are.
+        """
+        if column.pattern != IDENTIFIER or column.name in _UNNAMED or rule.levels:
             return cells
         text = without_missing(texts_of(cells))
         text = text.set(text.is_in(_HIDDEN).fill_null(False), None)

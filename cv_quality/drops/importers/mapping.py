@@ -319,6 +319,8 @@ def _context(
     if rows is None and "files" not in said:
         raise MappingError(f"{where}: expected the 'kind' of its rows, or the 'files' that hold them")
     files = cast("str | None", said.get("files"))
+    if files is None and rows and rows[0] == kind.column and rows[1] in (kind.levels or RAW_TABLES):
+        raise MappingError(f"{where}: rows of kind {rows[1]!r} are events; a context is of rows that are none")
     return ContextRule(files, preset, rows, by, time, within, rules, takes), declared
 
 
