@@ -128,7 +128,7 @@ def server() -> Iterator[str]:
         try:
             address = f"postgresql://reader:hunter2@127.0.0.1:{port}/postgres"
             with psycopg.connect(address) as connection:
-                connection.execute(f"create table attempts as {ROWS} from generate_series(0, 49) numbers(i)")  # type: ignore[arg-type]
+                connection.execute(f"create table attempts as {ROWS} from generate_series(0, 49) numbers(i)")
             yield address
         finally:
             run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")

@@ -6,7 +6,8 @@ belongs to an event is said in `ContextRule`.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +28,17 @@ class Context:
 
     Attributes:
         rule: which rows belong to an event, and what is taken of them.
+        n_rows: that are kept.
     """
 
     rule: ContextRule
+    n_rows: int = 0
     _parts: "list[pl.DataFrame]" = field(default_factory=list)
-    _series: "dict[str, _SortedRows]" = field(default_factory=dict)
 
     def add(self, rows: "pl.DataFrame") -> None:
         """Keep rows: the fields that agree, `TIME`, and the conditions."""
-        self._parts.append(rows)
-
-    @property
-    def n_rows(self) -> int:
-        return sum(map(len, self._parts))
+        self._parts.append(rows.drop_nulls(list(self.rule.by)))
+        self.n_rows += len(rows)
 
     def conditions_of(self, events: "pl.DataFrame") -> "Iterator[pl.Series]":
         """What the rows say of events, a condition at a time; null where no row belongs to one.
@@ -48,10 +47,29 @@ class Context:
             events: with the fields that agree, and `occurred_at`.
         """
         for name, take in self.rule.takes.items():
-            if name not in self._series:
-                self._series[name] = _SortedRows.of(self._parts, name, self.rule)
-            since, until = self._series[name].ranges(events, self.rule, take=take)
-            yield self._series[name].taken(since, until, take=take).alias(name)
+            rows = self._sorted[name]
+            since, until = rows.ranges(events, self.rule, take=take)
+            yield rows.taken(since, until, take=take).alias(name)
+
+    @cached_property
+    def _sorted(self) -> "dict[str, _SortedRows]":
+        """The rows by condition; asked for when all of them are kept, which they then are no longer twice."""
+        import polars as pl
+
+        by = list(self.rule.by)
+        rows = pl.concat(self._parts)
+        self._parts.clear()
+        groups = rows.select(by).unique(maintain_order=True).with_row_index("group") if by else None
+        if groups is not None:
+            rows = rows.join(groups, on=by, how="left", maintain_order="left").drop(by)
+        else:
+            rows = rows.with_columns(group=pl.lit(0, pl.UInt32))
+        rows = rows.sort("group", TIME, maintain_order=True)
+        moments = rows[TIME].to_physical().fill_null(0).to_numpy()
+        times = np.unique(moments)
+        keys = rows["group"].to_numpy() * np.int64(len(times) + 1) + np.searchsorted(times, moments)
+        starts = np.arange((len(groups) if groups is not None else 1) + 1) * (len(times) + 1)
+        return {name: _SortedRows.of(rows[name], groups, keys, times, starts) for name in self.rule.takes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +77,43 @@ class _SortedRows:
     """The rows that have a value of one condition, by group and time.
 
     Attributes:
-        groups: what agrees, with the number of the group.
+        groups: what agrees, with the number of the group; None where nothing has to.
         keys: group and rank of the time of every row, as one number that grows.
         times: different ones, in order.
         starts: the first row of every group, and the number of rows.
         values: of the condition.
     """
 
-    groups: "pl.DataFrame"
+    groups: "pl.DataFrame | None"
     keys: _Ints
     times: _Ints
     starts: _Ints
     values: "pl.Series"
 
     @classmethod
-    def of(cls, parts: "list[pl.DataFrame]", name: str, rule: ContextRule) -> "_SortedRows":
-        import polars as pl
+    def of(
+        cls, values: "pl.Series", groups: "pl.DataFrame | None", keys: _Ints, times: _Ints, starts: _Ints
+    ) -> "_SortedRows":
+        """Leave out the rows without a value.
 
-        by = list(rule.by)
-        rows = pl.concat([part.select(*by, TIME, name).drop_nulls([*by, name]) for part in parts])
-        groups = (
-            rows.select(by).unique(maintain_order=True).with_row_index("group") if by else pl.DataFrame({"group": [0]})
-        )
-        rows = rows.join(groups, on=by, how="left", maintain_order="left") if by else rows.with_columns(group=pl.lit(0))
-        rows = rows.with_columns(pl.col("group").cast(pl.Int64)).sort("group", TIME, maintain_order=True)
-        moments = rows[TIME].to_physical().fill_null(0).to_numpy()
-        times = np.unique(moments)
-        group = rows["group"].to_numpy()
-        keys = group * (len(times) + 1) + np.searchsorted(times, moments)
-        starts = np.searchsorted(group, np.arange(len(groups) + 1))
-        return cls(groups, keys, times, starts, rows[name])
+        Args:
+            values: of all rows.
+            groups, times: as of the rows.
+            keys: of all rows.
+            starts: the lowest key of every group, and one beyond all.
+        """
+        if values.null_count():
+            keys, values = keys[values.is_not_null().to_numpy()], values.drop_nulls()
+        return cls(groups, keys, times, np.searchsorted(keys, starts), values)
 
     def ranges(self, events: "pl.DataFrame", rule: ContextRule, *, take: Take) -> tuple[_Ints, _Ints]:
         """The rows from and before which, in their order, belong to each event."""
         import polars as pl
 
-        by = list(rule.by)
-        found = events.join(self.groups, on=by, how="left", maintain_order="left")["group"] if by else None
-        is_known = found.is_not_null().to_numpy() if found is not None else np.ones(len(events), bool)
-        group = (
-            found.fill_null(0).cast(pl.Int64).to_numpy() if found is not None else np.zeros(len(events), dtype=np.int64)
-        )
+        is_known, group = np.ones(len(events), bool), np.zeros(len(events), dtype=np.int64)
+        if self.groups is not None:
+            found = events.join(self.groups, on=list(rule.by), how="left", maintain_order="left")["group"]
+            is_known, group = found.is_not_null().to_numpy(), found.fill_null(0).cast(pl.Int64).to_numpy()
         since, until = self.starts[group], self.starts[np.minimum(group + 1, len(self.starts) - 1)]
         if rule.within_us is not None or take == "last":
             moments = events["occurred_at"].to_physical().to_numpy()
@@ -125,9 +139,8 @@ class _SortedRows:
         values = pl.Series(found[place.ravel()]).set(pl.Series(is_empty), None)
         return values.cast(self.values.dtype)
 
-    def _key(self, group: _Ints, moments: _Ints, *, side: str) -> _Ints:
-        ranks = np.searchsorted(self.times, moments, side="right" if side == "right" else "left")
-        return group * (len(self.times) + 1) + ranks
+    def _key(self, group: _Ints, moments: _Ints, *, side: Literal["left", "right"]) -> _Ints:
+        return group * (len(self.times) + 1) + np.searchsorted(self.times, moments, side=side)
 
 
 def _reduced(fold: np.ufunc) -> Callable[[_Reals, _Ints, _Ints], _Reals]:

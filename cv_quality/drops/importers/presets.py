@@ -16,7 +16,6 @@ import msgspec
 from cv_quality.drops.importers.sources import (
     BLOCK_BYTES,
     LINE,
-    MAX_ARRAY_BYTES,
     Batch,
     LogFile,
     Opener,
@@ -31,6 +30,8 @@ from cv_quality.tables.plain_text import PlainText
 if TYPE_CHECKING:
     import polars as pl
 
+MAX_TRACE_BYTES: Final = 96 << 20
+"""Of a trace, whose events are in memory at once, at eight times its size."""
 _APPLE_TALK: Final = r'^(Filtering the log data using .*|\{"count":\d+,"finished":\d+\})$'
 """Lines that the tool `log` writes about itself, before and behind those of the log."""
 _LOGCAT_TALK: Final = r"^--------- (beginning of|switch to) "
@@ -193,8 +194,10 @@ def _numbered(lines: "pl.DataFrame") -> Iterator[tuple[int, str]]:
 def _open_chrome(path: Path, text: PlainText, folder: Path) -> LogFile:
     """Trace events as an object with `traceEvents` or as an array, whose end may be missing."""
     size = text.path.stat().st_size
-    if size > MAX_ARRAY_BYTES:
-        raise TableError(f"{path}: a trace of {size:,} bytes; at most {MAX_ARRAY_BYTES:,} are read, cut it")
+    if size > MAX_TRACE_BYTES:
+        raise TableError(
+            f"{path}: a trace of {size:,} bytes; at most {MAX_TRACE_BYTES:,} are read: record less, or cut it"
+        )
     events = _trace_events(text.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), path)
     if not events:
         raise TableError(f"{path}: expected trace events, found none")
