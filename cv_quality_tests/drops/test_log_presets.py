@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cv_quality.drops.importers.presets import PRESETS
@@ -135,6 +136,30 @@ def test_a_trace_names_processes_threads_and_positions(tmp_path: Path) -> None:
     ]
 
 
+ODD_EVENTS: dict[str, list[dict[str, object]]] = {
+    "times as text": [{"ph": "X", "ts": "5.5", "dur": 1}, {"ph": "X", "ts": 3, "dur": 1}],
+    "no times": [{"ph": "B"}, {"ph": "E"}, {"ph": "X", "dur": 3}],
+    "no phase, or another one": [{"ts": 1}, {"ts": 2, "ph": 5}],
+    "threads that are objects": [{"ph": "M", "tid": {"a": 1}, "name": "thread_name"}, {"ph": "B", "tid": {"a": 1}}],
+    "arguments that are none": [{"ph": "B", "args": [1]}, {"ph": "E", "args": None}],
+    "an end without a beginning": [{"ph": "E", "ts": 1}],
+    "an end of two ids": [{"ph": "b", "id2": {"local": "0x1"}}, {"ph": "e", "id2": {"local": "0x1"}}],
+}
+
+
+@pytest.mark.parametrize("name", ODD_EVENTS)
+def test_odd_events_of_a_trace_are_rows(tmp_path: Path, name: str) -> None:
+    events = [{"name": "segment", "pid": 1, **event} for event in ODD_EVENTS[name]]
+    (tmp_path / "trace").write_text(json.dumps(events))
+    with opened_log(tmp_path / "trace", PRESETS["chrome-trace"].opener) as log:
+        rows = pl.concat(batch.rows for batch in log.batches(["ph", "since_start", "dur"]))
+    n_joined = sum(event.get("ph") in ("B", "b") for event in events)
+    n_joined *= any(event.get("ph") in ("E", "e") for event in events)
+    assert len(rows) == len(events) - n_joined - sum(event.get("ph") == "M" for event in events)
+    if name == "times as text":
+        assert list(map(float, rows["since_start"])) == [0.0, 2.5]
+
+
 def test_a_trace_without_a_start_is_refused(site: Site) -> None:
     mapping = mapping_of_docs("### chrome-trace").replace("  occurred_at: {zero: 2026-09-01T12:00:00Z}\n", "")
     with pytest.raises(MappingError, match="say when that was"):
@@ -164,6 +189,11 @@ def test_records_of_the_gnss_logger_have_the_columns_of_their_header(tmp_path: P
         ("Raw", "1788265800250", "7", None, None, None),
     ]
     assert [(item.line, item.reason) for item in batch.refused] == [(13, "unknown_record"), (14, "too_many_cells")]
+
+
+def test_columns_of_one_name_in_a_gnss_header_are_refused(site: Site) -> None:
+    with pytest.raises(TableError, match="different names in '# Fix', found 'a' again"):
+        import_bytes(site, {"log": b"# Fix,a,a\nFix,1,2\n"}, HEAD + "preset: gnss-logger\n" + FIELDS)
 
 
 def test_a_receiver_clock_is_told_in_utc(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from cv_quality.lake.schema import Column, identifier
 if TYPE_CHECKING:
     import polars as pl
 
-_UNREADABLE = ("malformed_json", "line_too_long")
+_UNREADABLE = ("malformed_json", "line_too_long", "too_many_cells", "open_quote", "no_match", "unknown_record")
+"""Reasons of rows that have no columns."""
 
 
 @dataclass
@@ -168,11 +169,13 @@ class RowJudge:
         Args:
             first_refusal: of the rows set aside, for the error.
         """
+        if not self.rows:
+            raise MappingError("expected rows in the logs, found none")
         unused = [column for column in self.mapping.columns if column not in self._columns_seen]
         if unused and self.rows > sum(self.reasons[name] for name in _UNREADABLE):
             raise MappingError(f"column {unused[0]!r}: expected a value in some row, found none in {self.rows:,}")
         if not self.spool.counts:
-            told = ", ".join(f"{name} {n:,}" for name, n in self.reasons.most_common()) or "there is none"
+            told = ", ".join(f"{name} {n:,}" for name, n in self.reasons.most_common())
             raise MappingError(
                 f"none of {self.rows:,} rows fits the mapping ({told}); the first: {first_refusal[:500]}"
             )

@@ -4,6 +4,7 @@ A preset turns a log into columns of known names, so that a mapping only says wh
 logs are read is told in `cv_quality.drops.importers.sources`.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,6 +132,10 @@ def _open_gnss(path: Path, text: PlainText, _: Path) -> LogFile:
         kind, *names = (cell.strip() for cell in line.lstrip("# \ufeff").split(","))
         if line.lstrip("\ufeff").startswith("#") and names and re.fullmatch(r"\w+", kind):
             headers[kind] = names
+    for kind, named in headers.items():
+        twice = [name for name, n in Counter(["record", "utc_ms", *named]).items() if n > 1]
+        if twice:
+            raise TableError(f"{path}: expected columns of different names in '# {kind}', found {twice[0]!r} again")
     if not headers:
         raise TableError(
             f"{path}: expected a log of GnssLogger, whose lines '# Raw,...' name the columns of its records, "
@@ -160,9 +165,13 @@ def _of_gnss(lines: "pl.DataFrame", headers: Mapping[str, Sequence[str]], column
         is_wide = (pl.col("n") > len(names) + 1) & (names[-1] != _OPEN_ENDED)
         told = f"expected {len(names)} cells behind {kind}, as the header has"
         refused += [Refused(line, "too_many_cells", told, text) for line, text in _numbered(rows.filter(is_wide))]
-        found = rows.filter(~is_wide).with_columns(
-            pl.col("cells").list.get(place, null_on_oob=True).str.strip_chars().replace("", None).alias(name)
-            for place, name in enumerate(names, 1)
+        found = rows.filter(~is_wide).select(
+            LINE,
+            "record",
+            *(
+                pl.col("cells").list.get(place, null_on_oob=True).str.strip_chars().replace("", None).alias(name)
+                for place, name in enumerate(names, 1)
+            ),
         )
         found = found.with_columns(_gnss_time(names).cast(pl.String).alias("utc_ms"))
         missing = [pl.lit(None, pl.String()).alias(name) for name in columns if name not in found.columns]
@@ -201,21 +210,17 @@ def _open_chrome(path: Path, text: PlainText, folder: Path) -> LogFile:
     events = _trace_events(text.path.read_bytes().removeprefix(b"\xef\xbb\xbf"), path)
     if not events:
         raise TableError(f"{path}: expected trace events, found none")
-    names: dict[tuple[object, ...], dict[str, object]] = {
-        (item.get("name"), item.get("pid"), item.get("tid") if item.get("name") == "thread_name" else None): item
-        for item in events
-        if item.get("ph") == "M"
-    }
-    rows = [_named(item, names) for item in _whole([item for item in events if item.get("ph") != "M"])]
-    times = [row["ts"] for row in rows if isinstance(row.get("ts"), int | float)]
-    first, counts = min(cast("list[float]", times), default=0.0), Counter[object]()
+    rows = list(_whole([item for item in events if item.get("ph") != "M"]))
+    names = {_process_or_thread(item, str(item.get("name"))): item for item in events if item.get("ph") == "M"}
+    times = [_time(row) for row in rows]
+    first, counts = min((time for time in times if time is not None), default=0.0), Counter[str]()
     target = folder / "events.jsonl"
     with target.open("wb") as lines:
-        for row in sorted(rows, key=lambda row: cast(float, row.get("ts", 0.0))):
-            extra = {"since_start": cast(float, row["ts"]) - first} if isinstance(row.get("ts"), int | float) else {}
-            extra["number"] = counts[row.get("name")]
-            counts[row.get("name")] += 1
-            lines.write(msgspec.json.encode({**row, **extra}) + b"\n")
+        for time, row in sorted(zip(times, rows, strict=True), key=lambda pair: pair[0] or 0.0):
+            name = str(row.get("name"))
+            told = {"number": counts[name]} | ({} if time is None else {"since_start": time - first})
+            counts[name] += 1
+            lines.write(msgspec.json.encode({**row, **_named(row, names), **told}) + b"\n")
     note = f"{len(events):,} trace events, counted in the order of their times in place of lines"
     return json_lines(path, replace(text, path=target, notes=(*text.notes, note)))
 
@@ -238,17 +243,15 @@ def _trace_events(data: bytes, path: Path) -> list[dict[str, object]]:
 
 def _whole(events: Sequence[dict[str, object]]) -> Iterator[dict[str, object]]:
     """Join beginnings (B, b) and ends (E, e) to one event with a duration; everything else stays what it is."""
-    open_ones: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    open_ones: dict[bytes, list[dict[str, object]]] = {}
     for event in events:
         phase = str(event.get("ph"))
-        if phase not in "BEbe" or not phase:
+        if phase not in ("B", "E", "b", "e"):
             yield event
             continue
-        key = (
-            ("thread", event.get("pid"), event.get("tid"))
-            if phase in "BE"
-            else ("async", event.get("cat"), event.get("name"), msgspec.json.encode(event.get("id2", event.get("id"))))
-        )
+        thread = [event.get("pid"), event.get("tid")]
+        task = [event.get("cat"), event.get("name"), event.get("id2", event.get("id"))]
+        key = msgspec.json.encode(thread if phase in "BE" else task)
         if phase in "Bb":
             open_ones.setdefault(key, []).append(event)
         elif open_ones.get(key):
@@ -262,19 +265,34 @@ def _whole(events: Sequence[dict[str, object]]) -> Iterator[dict[str, object]]:
 def _joined(begin: dict[str, object], end: dict[str, object]) -> dict[str, object]:
     first, last = begin.get("args"), end.get("args")
     args = {**(first if isinstance(first, dict) else {}), **(last if isinstance(last, dict) else {})}
-    since, until = begin.get("ts"), end.get("ts")
-    lasted = {"dur": until - since} if isinstance(since, int | float) and isinstance(until, int | float) else {}
+    since, until = _time(begin), _time(end)
+    lasted = {} if since is None or until is None else {"dur": until - since}
     return {**begin, "ph": "X", **lasted, "args": args}
 
 
-def _named(event: dict[str, object], names: Mapping[tuple[object, ...], dict[str, object]]) -> dict[str, object]:
-    """The event with the names of its process and thread, where the trace tells them."""
-    told = {
-        "process": names.get(("process_name", event.get("pid"), None)),
-        "thread": names.get(("thread_name", event.get("pid"), event.get("tid"))),
-    }
-    found = {key: item["args"].get("name") for key, item in told.items() if item and isinstance(item.get("args"), dict)}  # type: ignore[attr-defined]
-    return {**event, **found}
+def _time(event: dict[str, object]) -> float | None:
+    """The time of an event in microseconds, which some programs write as text."""
+    try:
+        time = float(cast(str, event.get("ts")))
+    except (TypeError, ValueError):
+        return None
+    return time if math.isfinite(time) else None
+
+
+def _process_or_thread(event: dict[str, object], name: str) -> tuple[str, bytes]:
+    """What an event of that name, `process_name` or `thread_name`, gives a name to."""
+    place = [event.get("pid"), *([event.get("tid")] if name == "thread_name" else [])]
+    return name, msgspec.json.encode(place)
+
+
+def _named(event: dict[str, object], names: Mapping[tuple[str, bytes], dict[str, object]]) -> dict[str, object]:
+    """The names of the event's process and thread, where the trace tells them."""
+    found = dict[str, object]()
+    for kind in ("process", "thread"):
+        args = names.get(_process_or_thread(event, f"{kind}_name"), {}).get("args")
+        if isinstance(args, dict):
+            found[kind] = args.get("name")
+    return found
 
 
 def _shown(start: bytes) -> str:

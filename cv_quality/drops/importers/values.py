@@ -186,7 +186,8 @@ def _iso(text: "pl.Series", rule: FieldRule) -> "tuple[pl.Series, list[Doubt]]":
     if fraction.null_count() < len(fraction):
         micros = fraction.str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64, strict=False).fill_null(0)
         local = (local.cast(pl.Int64) + micros).cast(pl.Datetime("us"))
-    wrong = [Doubt("bad_time", "a time such as 2026-09-01T12:30:00.123+02:00", is_odd)] if is_odd.any() else []
+    expected = "a time such as 2026-09-01T12:30:00.123+02:00 ('year' says one that is missing)"
+    wrong = [Doubt("bad_time", expected, is_odd)] if is_odd.any() else []
     has_offset = (offset.is_not_null() & local.is_not_null()).fill_null(False)
     if has_offset.all() or not (local.is_not_null() & ~has_offset).any():
         return _moved(local, offset), wrong
