@@ -266,6 +266,7 @@ def _list_set_aside(judge: RowJudge, set_aside: Path, *, landing: Store, drops: 
     """Put the list of rows set aside beside the drop; with whoever imports, where its rows hold names."""
     name = drops[0] if len(drops) == 1 else judge.mapping.file.stem
     key, private = f"{name}{QUARANTINE_ENDING}", judge.names.file.with_name(f"{name}{QUARANTINE_ENDING}")
+    private.unlink(missing_ok=True)
     if not judge.reasons or judge.names.is_used:
         if landing.exists(key):
             landing.delete(key)
