@@ -27,12 +27,11 @@ from cv_quality.cli import main
 from cv_quality.cli.progress import lines_without_terminal
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.results import JsonValue
-from cv_quality.runner import run_due
 from cv_quality.settings import Settings
 from cv_quality.tasks import open_workspace
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
-from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
+from cv_quality_tests.deployment import FIRST_DROP, deliver
 from cv_quality_tests.servers import wait_until
 
 CVQ = str(Path(sys.executable).parent / "cvq")
@@ -70,13 +69,9 @@ def test_logs_are_imported_with_every_row_accounted_for(cvq: Cvq) -> None:
 
 
 @pytest.fixture(scope="module")
-def evaluated(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a deployment that has worked off one drop."""
-    home = tmp_path_factory.mktemp("evaluated")
-    workspace = workspace_of(home)
-    deliver(tiny_landing, FIRST_DROP, to=workspace)
-    assert run_due(workspace, track=quietly).succeeded
-    return home
+    return shutil.copytree(history.first_home, tmp_path_factory.mktemp("evaluated") / "home")
 
 
 @pytest.fixture
