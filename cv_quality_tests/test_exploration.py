@@ -1,6 +1,7 @@
 """Questions in SQL: every table can be asked, nothing can be changed, and no other file be read."""
 
 import json
+import runpy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -174,3 +175,13 @@ def test_a_damaged_file_of_the_lake_is_named(home: Path) -> None:
     assert found.exit_code == 1
     assert "QueryError" in found.stderr
     assert file.name in found.stderr
+
+
+def test_the_loader_for_fiftyone_gives_each_column_one_type(tmp_path: Path) -> None:
+    cells = "subject_id,firmware,lux,tags,is_failure,empty,image\n"
+    cells += "007,2.1,300.0,x,true,,a.png\n7,2.10,1e-7,y,false,,b.png\n7,beta,,y,false,,\n"
+    (tmp_path / "attempts.csv").write_text(cells)
+    loader = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "load_in_fiftyone.py"))
+    one, two = (fields for _, fields in loader["samples"](tmp_path))
+    assert one == {"subject_id": "007", "firmware": "2.1", "lux": 300.0, "tags_": "x", "is_failure": True}
+    assert two == {"subject_id": "7", "firmware": "2.10", "lux": 1e-7, "tags_": "y", "is_failure": False}
