@@ -62,6 +62,13 @@ def test_a_question_joins_the_warehouse_and_the_lake(home: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("join", ["JOIN raw_subjects USING (subject_id)", "NATURAL JOIN raw_subjects"])
+def test_tables_are_joined_by_columns_of_one_name(home: Path, join: str) -> None:
+    assert explorer(home).frame(f'SELECT count(*) FROM "Subjects" s {join}').item() == 0
+    with pytest.raises(QueryError, match="subjets does not exist"):
+        explorer(home).frame(f"SELECT count(*) FROM subjets {join}")
+
+
 def test_a_table_without_a_file_is_empty(home: Path) -> None:
     assert explorer(home).frame("FROM embeddings").height == 0
 
