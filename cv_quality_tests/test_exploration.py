@@ -1,17 +1,20 @@
 """Questions in SQL: every table can be asked, nothing can be changed, and no other file be read."""
 
 import json
+import os
 import runpy
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pexpect
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
-from cv_quality.cli.exploration import SHOWN_ROWS
+from cv_quality.cli.exploration import CONTINUED, PROMPT, SHOWN_ROWS
 from cv_quality.drops.tables import SUBJECTS
 from cv_quality.errors import QueryError
 from cv_quality.exploration import Explorer
@@ -192,3 +195,20 @@ def test_the_loader_for_fiftyone_gives_each_column_one_type(tmp_path: Path) -> N
     one, two = (fields for _, fields in loader["samples"](tmp_path))
     assert one == {"subject_id": "007", "firmware": "2.1", "lux": 300.0, "tags_": "x", "is_failure": True}
     assert two == {"subject_id": "7", "firmware": "2.10", "lux": 1e-7, "tags_": "y", "is_failure": False}
+
+
+def test_an_interrupt_at_the_prompt_begins_the_statement_anew(home: Path) -> None:
+    environment = {**os.environ, "CVQ_HOME": str(home), "TERM": "dumb"}
+    shell = pexpect.spawn(sys.executable, ["-m", "cv_quality.cli", "sql"], env=environment, timeout=60, encoding="utf8")
+    shell.expect(PROMPT)
+    shell.sendline("SELECT half of a")
+    shell.expect_exact(CONTINUED)
+    shell.sendintr()
+    shell.expect(PROMPT)
+    shell.sendline("SELECT 40 + 2 AS answer;")
+    shell.expect("answer\\s+-+\\s+42")
+    shell.expect(PROMPT)
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
