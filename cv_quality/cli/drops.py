@@ -103,6 +103,12 @@ def import_() -> None:
     "session say what they are called.",
 )
 @click.option(
+    "--missing",
+    multiple=True,
+    metavar="TOKEN",
+    help="A cell of the table that means missing, such as none; repeatable.",
+)
+@click.option(
     "--protocol",
     type=click.Choice(["all_pairs", "enrolled"]),
     default="all_pairs",
@@ -131,6 +137,7 @@ def faces(
     layout: "Layout",
     pattern: str | None,
     table: Path | None,
+    missing: tuple[str, ...],
     protocol: "Protocol",
     enrol_first: int,
     consent: bool,
@@ -156,6 +163,7 @@ def faces(
             layout=layout,
             pattern=pattern,
             table=table,
+            missing=missing,
             kept=keep,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
@@ -193,6 +201,7 @@ def faces_counted(found: "FaceFolder") -> dict[str, object]:
         "sessions": found.n_sessions,
         "conditions": sorted(found.conditions.values),
         "leftovers": len(found.folder.leftovers),
+        "links": list(map(visible, found.folder.links)),
         "others": list(map(visible, found.folder.others)),
         "unusable": [{"path": visible(item.name), "reason": item.reason} for item in found.unusable],
     }
