@@ -285,3 +285,24 @@ def logs(files: tuple[Path, ...], mapping_file: Path | None, is_sketch: bool, as
         print_rows(
             reasons, as_json=False, title=f"rows set aside, each in {workspace.settings.landing}/{found.quarantine}"
         )
+    say(next_step(workspace, mapping.build, has_frames=mapping.frames is not None))
+
+
+def next_step(workspace: "Workspace", build: str, *, has_frames: bool) -> str:
+    """Say what to do with a new drop: run it, after its build has an entry that can evaluate it.
+
+    Args:
+        workspace: whose registry is asked.
+        build, has_frames: of the drop.
+    """
+    entry = f"{workspace.settings.registry}/{build}.yaml"
+    if build not in workspace.registry.build_ids():
+        return f"next: write {entry}, then `cvq run`"
+    if workspace.registry.is_recorded(build):
+        return f"next: `cvq run` evaluates {build} as recorded on its devices"
+    if has_frames:
+        return f"next: `cvq run` evaluates {build} by its model"
+    return (
+        f"next: the drop has no frames to run a model on; let {entry} have 'recorded: true' in place of the keys of a "
+        "model, or name another registry by CVQ_REGISTRY, then `cvq run` evaluates what the devices decided"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cv_quality.drops.device_scores import DeviceScores
 from cv_quality.drops.importers.logs import ImportedLogs, import_logs
 from cv_quality.drops.importers.mapping import read_mapping
 from cv_quality.drops.importers.sketch import sketch_mapping
@@ -338,3 +339,14 @@ def test_a_sketch_is_a_mapping_that_takes_the_log_in(site: Site, run: Import) ->
     assert set(taken["device_latency_ms"]) == {250.0}
     assert taken["is_device_accepted"].sum() == 10
     assert set(taken["firmware"]) == {"2.1"}
+
+
+def test_a_mapping_declares_the_scale_of_device_scores(site: Site, run: Import) -> None:
+    scale = "device_scores: {low: 0, accepts: at_or_below}\n"
+    log = lines({**ROW, "score": 17.5}, {**ROW, "at": "2026-09-01T12:30:01Z", "score": -0.5})
+    fields = FIELDS + "  device_score: score\n"
+    found = run(log, HEAD + scale + fields)
+    assert (found.written, found.reasons) == (1, {"out_of_range": 1})
+    assert read_manifest(site.landing, found.drop_id).device_scores == DeviceScores(low=0, accepts="at_or_below")
+    with pytest.raises(MappingError, match=r"device_scores: .*accepts"):
+        run(log, HEAD + "device_scores: {low: 0, high: 1}\n" + fields)

@@ -35,6 +35,7 @@ def drop_files(**changes: object) -> dict[str, object]:
         "captured_until": NOW,
         "manifest_sha256": SHA,
         "conditions": None,
+        "device_scores": None,
         "file": "events-000.jsonl.zst",
         "content": "events",
         "bytes": 10,

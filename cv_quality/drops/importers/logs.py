@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cv_quality.drops.conditions import with_conditions
+from cv_quality.drops.device_scores import with_device_scores
 from cv_quality.drops.importers.judging import RowJudge, first_line
 from cv_quality.drops.importers.log_pictures import open_pictures
 from cv_quality.drops.importers.mapping import LogMapping
@@ -91,7 +92,7 @@ def import_logs(files: Sequence[Path], *, mapping: LogMapping, landing: Store, m
 
 def _completed(modality: Modality, mapping: LogMapping) -> Modality:
     try:
-        return with_conditions(modality, mapping.conditions)
+        return with_device_scores(with_conditions(modality, mapping.conditions), mapping.device_scores)
     except SchemaError as error:
         raise MappingError(f"{error}: move it from 'conditions' to 'fields'") from error
 
@@ -115,6 +116,7 @@ def _write(
         captured_from=since,
         captured_until=until,
         conditions=mapping.conditions,
+        device_scores=mapping.device_scores,
     )
     contradictions = list(spool.contradictions())
     key = f"{drop_id}{QUARANTINE_ENDING}"

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from cv_quality.drops.conditions import DeclaredCondition, check_conditions
+from cv_quality.drops.device_scores import DeviceScores, check_device_scores
 from cv_quality.drops.importers.units import conversion
 from cv_quality.drops.manifest import Protocol
 from cv_quality.drops.tables import RAW_TABLES
@@ -25,7 +26,7 @@ EPOCHS: Final = {"epoch_s": 10**6, "epoch_ms": 10**3, "epoch_us": 1, "epoch_ns":
 DROP_ID: Final = "{date}_{build}_{site}"
 _TOP: Final = (
     *("build", "site", "modality", "protocol", "drop", "kind", "fields", "conditions", "zone"),
-    *("message", "frames", "window", "format"),
+    *("message", "frames", "window", "format", "device_scores"),
 )
 _FIELD: Final = ("column", "constant", "from", "to", "format", "zone", "year", "levels", "decimal")
 _DECLARED: Final = ("type", "label", "unit", "range")
@@ -75,7 +76,7 @@ class LogMapping:
         drop: pattern of the drop's id; `{date}` is that of its first event.
         kind: of the event: a constant, or a column with levels.
         fields: by name, of events of every kind that has them; conditions included.
-        conditions: that the drop declares.
+        conditions, device_scores: that the drop declares.
         message: what is taken apart first.
         frames: folder or archive that the frames are in.
         window: of the recording, by default from the first to the last event.
@@ -90,6 +91,7 @@ class LogMapping:
     protocol: Protocol = "enrolled"
     drop: str = DROP_ID
     conditions: tuple[DeclaredCondition, ...] = ()
+    device_scores: DeviceScores | None = None
     message: MessageRule | None = None
     frames: Path | None = None
     window: tuple[str, str] | None = None
@@ -185,6 +187,7 @@ def _mapping(value: object, *, folder: Path) -> LogMapping:
         protocol=cast(Protocol, _choice(top.get("protocol", "enrolled"), ("enrolled", "all_pairs"), where="protocol")),
         drop=str(top.get("drop", DROP_ID)),
         conditions=conditions,
+        device_scores=_device_scores(top["device_scores"]) if "device_scores" in top else None,
         message=_message(top["message"]) if "message" in top else None,
         frames=folder / str(place) if place else None,
         window=(str(window["from"]), str(window["until"])) if window else None,
@@ -313,6 +316,15 @@ def _conditions(value: object) -> tuple[tuple[DeclaredCondition, ...], dict[str,
     except DropError as error:
         raise MappingError(str(error)) from error
     return tuple(declared), rules
+
+
+def _device_scores(value: object) -> DeviceScores:
+    try:
+        scores = msgspec.convert(value, DeviceScores, strict=False)
+        check_device_scores(scores, where="mapping")
+    except (msgspec.ValidationError, DropError) as error:
+        raise MappingError(f"device_scores: {error}") from error
+    return scores
 
 
 def _message(value: object) -> MessageRule:
