@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cv_quality.drops.conditions import DeclaredCondition, decode_conditions, union_of, with_conditions
+from cv_quality.drops.device_scores import DeviceScores, decode_device_scores, one_scale, with_device_scores
 from cv_quality.drops.tables import DROP_FILES
 from cv_quality.errors import DamagedTable, MissingTable, RegistryError
 from cv_quality.gates.verdicts import Record, judged_keys, object_key, read_record
@@ -59,7 +60,7 @@ def recorded(workspace: Workspace, survey: Survey, gate: str, key: TableKey | st
 
 def drop_description(workspace: Workspace, key: TableKey) -> dict[str, str]:
     """Read the build, the modality and what is declared of a drop from its tables; nothing where they do not say."""
-    columns = ("drop_id", "build_id", "modality", "conditions")
+    columns = ("drop_id", "build_id", "modality", "conditions", "device_scores")
     try:
         first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=columns) or {}
     except (MissingTable, DamagedTable):
@@ -92,7 +93,9 @@ def predecessors(baseline: Callable[[str], str | None], build: str) -> Iterator[
 
 
 def modality_of(workspace: Workspace, key: TableKey) -> Modality:
-    """Find the modality of a parsed drop, or of a build, with the conditions that the drop or its drops declare.
+    """Find the modality of a parsed drop, or of a build, with what the drop or its drops declare.
+
+    That of a build evaluated as recorded has the scores of its devices for its own.
 
     Raises:
         SettingsError: no task has it.
@@ -101,14 +104,17 @@ def modality_of(workspace: Workspace, key: TableKey) -> Modality:
         DropError: two drops of the build contradict each other.
     """
     names, declared = set(), dict[str, tuple[DeclaredCondition, ...]]()
+    scales, is_recorded = dict[str, DeviceScores | None](), False
     if key.drop is not None:
-        columns = ["modality", "conditions"]
+        columns = ["modality", "conditions", "device_scores"]
         first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=columns)
         if first:
             names.add(str(first["modality"]))
             declared[key.drop] = decode_conditions(first["conditions"])
+            scales[key.drop] = decode_device_scores(first["device_scores"])
     if key.build is not None:
         names.add(workspace.registry.entry(key.build).modality)
+        is_recorded = workspace.registry.is_recorded(key.build)
     if len(names) != 1:
         raise RegistryError(f"{key}: build and drop are of modalities {sorted(names)}; score a drop with its own kind")
     if key.drop is None:
@@ -116,9 +122,17 @@ def modality_of(workspace: Workspace, key: TableKey) -> Modality:
         for drop in own_drops(workspace, str(key.build), survey=survey):
             record = recorded(workspace, survey, PARSE_GATE, TableKey(drop=drop))
             declared[drop] = declared_in(record.about if record else {})
-    return with_conditions(workspace.modality(names.pop()), union_of(declared))
+            scales[drop] = device_scores_in(record.about if record else {})
+    modality = with_conditions(workspace.modality(names.pop()), union_of(declared))
+    modality = with_device_scores(modality, one_scale(scales))
+    return modality.as_recorded() if is_recorded else modality
 
 
 def declared_in(about: Mapping[str, str]) -> tuple[DeclaredCondition, ...]:
     """Read which conditions a parsed drop declares from what a verdict says about it."""
     return decode_conditions(about.get("conditions"))
+
+
+def device_scores_in(about: Mapping[str, str]) -> DeviceScores | None:
+    """Read on which scale the devices of a parsed drop score from what a verdict says about it."""
+    return decode_device_scores(about.get("device_scores"))

@@ -4,6 +4,7 @@ Nothing can be changed from here, and no file but those can be read. Each questi
 so it sees what lies there now. What is printed of an answer is decided in `cv_quality.cli`.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class Explorer:
         """
         with self._opened() as engine, _in_words():
             _refuse_changes(engine, question)
-            self._add_views(engine, self._known(engine, engine.get_table_names(question)))
+            self._add_views(engine, self._named(engine, question))
             engine.execute(question)
             names = tuple(column[0] for column in engine.description or ())
             yield Answer(names, _fetched(engine))
@@ -116,6 +117,20 @@ class Explorer:
                 names,
             ).fetchall()
         return [{"column": name, "type": kind.lower(), "holds": meaning} for name, kind, meaning in found]
+
+    def _named(self, engine: "duckdb.DuckDBPyConnection", question: str) -> list[str]:
+        """The tables that a question names.
+
+        Before there are views DuckDB cannot tell those of a join by USING, whose columns it looks up: then any word
+        counts.
+        """
+        import duckdb
+
+        try:
+            return self._known(engine, engine.get_table_names(question))
+        except duckdb.BinderException:
+            words = set(re.findall(r"\w+", question.lower()))
+            return [name for name in self.lake_tables if name.lower() in words]
 
     def _known(self, engine: "duckdb.DuckDBPyConnection", named: Iterable[str]) -> list[str]:
         """The names as the tables have them; SQL does not tell A from a."""

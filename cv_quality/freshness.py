@@ -43,6 +43,14 @@ class Reading:
     files: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """How a build is evaluated: as its devices recorded it or by its model, and its decision threshold."""
+
+    is_recorded: bool
+    decision_threshold: float | None
+
+
 class Freshness:
     """Answers about the stages of one task, from one look at the lake: every folder is listed at most once.
 
@@ -59,6 +67,7 @@ class Freshness:
         self._records: dict[tuple[str, TableKey], Record | None] = {}
         self._states: dict[tuple[str, TableKey], State] = {}
         self._baselines: dict[str, str | None] = {}
+        self._registered: dict[str, Registered] = {}
         self._history: dict[str, dict[str, list[str]]] = {}
         self._inputs_of: dict[tuple[str, TableKey], _Inputs] = {}
 
@@ -97,11 +106,24 @@ class Freshness:
     def models(self, build: str) -> list[str]:
         """List the builds whose models score the drops of a build: itself, then its baseline.
 
+        A build evaluated as recorded has no model, nor has its baseline: nothing but itself tells of its drops.
+
         Raises:
             RegistryError: the registry does not know the build, or the one that it follows.
         """
         baseline = self._baseline(build)
-        return [build] if baseline is None else [build, baseline]
+        return [build] if baseline is None or self.registered(build).is_recorded else [build, baseline]
+
+    def registered(self, build: str) -> "Registered":
+        """What the registry says of how a build is evaluated; asked once.
+
+        Raises:
+            RegistryError: the registry does not know the build, or cannot read its entry.
+        """
+        if build not in self._registered:
+            registry = self.workspace.registry
+            self._registered[build] = Registered(registry.is_recorded(build), registry.entry(build).decision_threshold)
+        return self._registered[build]
 
     def predecessors(self, build: str) -> list[str]:
         """List the builds that a build follows, the nearest first.

@@ -148,6 +148,9 @@ class Modality(Protocol):
     def task(self) -> str:
         """The name of the task that evaluates it."""
 
+    def as_recorded(self) -> "Modality":
+        """Itself for builds that are evaluated as their devices recorded them: the devices' scores are its own."""
+
     @property
     def parse_entry(self) -> "Callable[[EntryFields], BuildEntry]":
         """Reads a build's registry file, beyond what every entry has."""

@@ -6,6 +6,7 @@ into runs, `cvq run` does it at once.
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,12 +183,12 @@ def drop_states(freshness: Freshness) -> Iterator[DropState]:
         freshness: a look at the lake that others may share.
     """
     workspace, task = freshness.workspace, freshness.task
-    known = set(workspace.registry.build_ids())
+    models_of = dict(_scorable(freshness))
     taken, scored = task.of_phase("ingest"), task.of_phase("score")
     deliveries = {drop.drop_id: drop for drop in arrived(freshness)}
     for drop in sorted({*deliveries, *freshness.drops}):
         key, build = TableKey(drop=drop), freshness.drops.get(drop)
-        models = freshness.models(build) if build in known and build else []
+        models = models_of.get(build or "", [])
         report = workspace.report_path(build) if build else None
         yield DropState(
             drop,
@@ -199,6 +200,13 @@ def drop_states(freshness: Freshness) -> Iterator[DropState]:
             report if report and report.is_file() else None,
         )
     workspace.records.save(freshness.survey)
+
+
+def _scorable(freshness: Freshness) -> Iterator[tuple[str, list[str]]]:
+    """The builds whose entry, and that of the build that they follow, the registry can read, with who scores them."""
+    for build in freshness.builds:
+        with suppress(RegistryError):
+            yield build, freshness.models(build)
 
 
 def delivery_state(freshness: Freshness, stages: Sequence[Stage], drop: CompletedDrop) -> State:

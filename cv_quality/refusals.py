@@ -175,7 +175,7 @@ class Overview:
     def _due(self, stage: Stage, key: TableKey) -> Standing:
         unknown, failure = self.unscorable.get(str(key.build)), read_failure(self.workspace.lake, stage.name, key)
         if unknown:
-            remedy = "add the build to the model registry, then `cvq run`"
+            remedy = "add the build to the model registry, or correct its entry, then `cvq run`"
             return Standing(stage.name, key, "waiting", (unknown,), remedy=remedy, headline=unknown)
         if failure and failure.identity == self.freshness.identity(stage, key):
             remedy = "mend what the error names, then `cvq run`, which tries it each time"

@@ -110,7 +110,7 @@ class Settings:
                 endpoint_url=said.get("CVQ_S3_ENDPOINT_URL", "") or None, region=said.get("CVQ_S3_REGION", "") or None
             ),
             threads=_whole(said, "CVQ_THREADS", least=1, default=min(os.cpu_count() or 1, 8)),
-            memory_limit=said.get("CVQ_MEMORY_LIMIT", "600MB"),
+            memory_limit=_size(said, "CVQ_MEMORY_LIMIT", default="600MB"),
             storage_version=_version(said, "CVQ_STORAGE_VERSION", default=STORAGE_VERSION),
             explained_pairs=_whole(said, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
             backbone=_folder(said, "CVQ_BACKBONE", default=home) if said.get("CVQ_BACKBONE", "") else None,
@@ -184,15 +184,17 @@ def _file_values(path: Path) -> dict[str, str]:
     for key in document:
         if key not in keys:
             raise SettingsError(f"{path}: {key!r} is not a setting: {near(key.lower().removeprefix('cvq_'), keys)}")
-    return {keys[key]: _as_text(value, f"{key} in {path}") for key, value in document.items()}
+    return {keys[key]: _as_text(value, f"{key} in {path}", keys[key]) for key, value in document.items()}
 
 
-def _as_text(value: object, place: str) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+def _as_text(value: object, place: str, name: str) -> str:
+    is_list = name == "CVQ_EXCLUDED_CONDITIONS"
+    if is_list and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     if isinstance(value, str | int) and not isinstance(value, bool):
         return str(value)
-    raise SettingsError(f"{place}: expected text in quotes, a whole number or a list of texts, found {value!r}")
+    expected = "a list of texts" if is_list else "text in quotes or a whole number"
+    raise SettingsError(f"{place}: expected {expected}, found {value!r}")
 
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\?\ud800-\udfff]|%[0-9A-Fa-f]{2}")
@@ -208,7 +210,8 @@ def _location(said: _Said, name: str, *, default: Path) -> str:
 
 def _folder(said: _Said, name: str, *, default: Path) -> Path:
     value = said.get(name, "")
-    path = (said.base(name) / value if value else default).absolute()
+    given = Path(value).expanduser() if value.split("/")[0] == "~" else Path(value)
+    path = (said.base(name) / given if value else default).absolute()
     if found := _UNUSABLE.search(str(path)):
         raise SettingsError(
             f"{said.place(name)} is {str(path)!r}, in which the engines take {found[0]!r} for something else: name "
@@ -222,6 +225,13 @@ def _whole(said: _Said, name: str, *, least: int, default: int) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < least:
         raise SettingsError(f"{said.place(name)} must be a whole number of at least {least}, found {text!r}")
     return int(text)
+
+
+def _size(said: _Said, name: str, *, default: str) -> str:
+    text = said.get(name, default)
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)? ?([kmgt](i?b)?|%)", text, re.IGNORECASE):
+        raise SettingsError(f"{said.place(name)} must be a size such as {default} or 2GB, found {text!r}")
+    return text
 
 
 def _version(said: _Said, name: str, *, default: str) -> str:

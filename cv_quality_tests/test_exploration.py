@@ -1,16 +1,20 @@
 """Questions in SQL: every table can be asked, nothing can be changed, and no other file be read."""
 
 import json
+import os
+import runpy
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pexpect
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
-from cv_quality.cli.exploration import SHOWN_ROWS
+from cv_quality.cli.exploration import CONTINUED, PROMPT, SHOWN_ROWS
 from cv_quality.drops.tables import SUBJECTS
 from cv_quality.errors import QueryError
 from cv_quality.exploration import Explorer
@@ -59,6 +63,13 @@ def test_a_question_joins_the_warehouse_and_the_lake(home: Path) -> None:
     assert json.loads(found.stdout) == [
         {"build_id": "face-1.0", "subject_id": "anna", "occurred_at": "2026-07-06T09:00:00+00:00"}
     ]
+
+
+@pytest.mark.parametrize("join", ["JOIN raw_subjects USING (subject_id)", "NATURAL JOIN raw_subjects"])
+def test_tables_are_joined_by_columns_of_one_name(home: Path, join: str) -> None:
+    assert explorer(home).frame(f'SELECT count(*) FROM "Subjects" s {join}').item() == 0
+    with pytest.raises(QueryError, match="subjets does not exist"):
+        explorer(home).frame(f"SELECT count(*) FROM subjets {join}")
 
 
 def test_a_table_without_a_file_is_empty(home: Path) -> None:
@@ -174,3 +185,30 @@ def test_a_damaged_file_of_the_lake_is_named(home: Path) -> None:
     assert found.exit_code == 1
     assert "QueryError" in found.stderr
     assert file.name in found.stderr
+
+
+def test_the_loader_for_fiftyone_gives_each_column_one_type(tmp_path: Path) -> None:
+    cells = "subject_id,firmware,lux,tags,is_failure,empty,image\n"
+    cells += "007,2.1,300.0,x,true,,a.png\n7,2.10,1e-7,y,false,,b.png\n7,beta,,y,false,,\n"
+    (tmp_path / "attempts.csv").write_text(cells)
+    loader = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "examples" / "load_in_fiftyone.py"))
+    one, two = (fields for _, fields in loader["samples"](tmp_path))
+    assert one == {"subject_id": "007", "firmware": "2.1", "lux": 300.0, "tags_": "x", "is_failure": True}
+    assert two == {"subject_id": "7", "firmware": "2.10", "lux": 1e-7, "tags_": "y", "is_failure": False}
+
+
+def test_an_interrupt_at_the_prompt_begins_the_statement_anew(home: Path) -> None:
+    environment = {**os.environ, "CVQ_HOME": str(home), "TERM": "dumb"}
+    shell = pexpect.spawn(sys.executable, ["-m", "cv_quality.cli", "sql"], env=environment, timeout=60, encoding="utf8")
+    shell.expect(PROMPT)
+    shell.sendline("SELECT half of a")
+    shell.expect_exact(CONTINUED)
+    shell.sendintr()
+    shell.expect(PROMPT)
+    shell.sendline("SELECT 40 + 2 AS answer;")
+    shell.expect("answer\\s+-+\\s+42")
+    shell.expect(PROMPT)
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0

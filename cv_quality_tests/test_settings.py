@@ -39,6 +39,7 @@ def test_every_known_variable_changes_the_settings(tmp_path: Path) -> None:
         "CVQ_THREADS": "77",
         "CVQ_EXPLAINED_PAIRS": "0",
         "CVQ_STORAGE_VERSION": "v1.4.0",
+        "CVQ_MEMORY_LIMIT": "2 GiB",
     }
     assert [name for name in KNOWN if Settings.from_environment({name: values[name]}) == default] == []
 
@@ -136,8 +137,11 @@ def test_a_program_that_is_started_reads_the_same_file(config: Path) -> None:
         ('CVQ_HOME = "x"', "'CVQ_HOME' is not a setting: did you mean home"),
         ("[cvq]\nthreads = 4", "'cvq' is not a setting: known: backbone"),
         ("threads = 0", "threads in .*cvq.toml must be a whole number of at least 1, found '0'"),
-        ("threads = true", "threads in .*cvq.toml: expected text in quotes, a whole number or a list"),
-        ("threads = 1.5", "threads in .*cvq.toml: expected text in quotes, a whole number or a list"),
+        ("threads = true", "threads in .*cvq.toml: expected text in quotes or a whole number"),
+        ('home = ["study"]', "home in .*cvq.toml: expected text in quotes or a whole number, found"),
+        ("excluded_conditions = [1]", "excluded_conditions in .*cvq.toml: expected a list of texts, found"),
+        ("memory_limit = 600", "memory_limit in .*cvq.toml must be a size such as 600MB or 2GB, found '600'"),
+        ("threads = 1.5", "threads in .*cvq.toml: expected text in quotes or a whole number"),
         ('lake = "a?b"', "lake in .*cvq.toml is .* take '[?]' for something else"),
         ("home = study", "cvq.toml cannot be read as TOML"),
         ('home = "a"\nhome = "b"', "cvq.toml cannot be read as TOML"),
@@ -157,3 +161,11 @@ def test_a_named_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_a_windows_editor_is_read(config: Path) -> None:
     config.write_bytes(b"\xef\xbb\xbfthreads = 3\r\n")
     assert Settings.from_environment({"CVQ_CONFIG": str(config)}).threads == 3
+
+
+def test_a_folder_of_the_user_is_theirs_in_a_file_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(config.parent / "user"))
+    config.write_text('home = "~/study"\nlake = "~study"\n')
+    settings = Settings.from_environment({"CVQ_CONFIG": str(config)})
+    assert settings.home == config.parent / "user" / "study"
+    assert settings.lake == str(config.parent / "~study")

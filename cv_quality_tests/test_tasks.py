@@ -54,6 +54,9 @@ class StreamModality:
     failure_statuses: tuple[str, ...] = ()
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
 
+    def as_recorded(self) -> "StreamModality":
+        return self
+
     def parse_entry(self, fields: EntryFields) -> BuildEntry:
         fields.check(required=frozenset())
         return SegmenterEntry(fields.build_id, self.task, self.name, fields.follows)

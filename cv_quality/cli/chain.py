@@ -185,10 +185,10 @@ def models(as_json: bool) -> None:
             "build": entry.build_id,
             "follows": entry.follows or "",
             "modality": entry.modality,
-            "format": getattr(entry, "format", ""),
+            "format": "as recorded" if registry.is_recorded(entry.build_id) else getattr(entry, "format", ""),
             "file": getattr(entry, "file", ""),
             "threshold": entry.decision_threshold,
-            "sha256": entry.sha256[:12],
+            "sha256": entry.sha256 and entry.sha256[:12],
         }
         for entry in map(registry.entry, registry.build_ids())
     ]

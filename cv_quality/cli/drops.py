@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cv_quality.workspace import Workspace
 
 SHOWN_UNUSABLE = 10
+SHOWN_KINDS = ("attempt", "stream_frame", "enrol", "subject", "device")
 
 
 @click.command()
@@ -106,6 +107,12 @@ def import_() -> None:
     "session say what they are called.",
 )
 @click.option(
+    "--missing",
+    multiple=True,
+    metavar="TOKEN",
+    help="A cell of the table that means missing, such as none; repeatable.",
+)
+@click.option(
     "--protocol",
     type=click.Choice(["all_pairs", "enrolled"]),
     default="all_pairs",
@@ -134,6 +141,7 @@ def faces(
     layout: "Layout",
     pattern: str | None,
     table: Path | None,
+    missing: tuple[str, ...],
     protocol: "Protocol",
     enrol_first: int,
     consent: bool,
@@ -159,6 +167,7 @@ def faces(
             layout=layout,
             pattern=pattern,
             table=table,
+            missing=missing,
             kept=keep,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
@@ -196,6 +205,7 @@ def faces_counted(found: "FaceFolder") -> dict[str, object]:
         "sessions": found.n_sessions,
         "conditions": sorted(found.conditions.values),
         "leftovers": len(found.folder.leftovers),
+        "links": list(map(visible, found.folder.links)),
         "others": list(map(visible, found.folder.others)),
         "unusable": [{"path": visible(item.name), "reason": item.reason} for item in found.unusable],
     }
@@ -307,7 +317,7 @@ def logs(
     if as_json:
         print_document(asdict(found))
     else:
-        print_imported(found)
+        print_imported(found, workspace, has_frames=mapping.frames is not None)
 
 
 def modality_and_builds(workspace: "Workspace", mapping: "LogMapping") -> tuple[str, list[str]]:
@@ -326,15 +336,21 @@ def modality_and_builds(workspace: "Workspace", mapping: "LogMapping") -> tuple[
     return modality, builds
 
 
-def print_imported(found: "ImportedLogs") -> None:
-    """Say what became of the rows of some logs."""
+def print_imported(found: "ImportedLogs", workspace: "Workspace", *, has_frames: bool) -> None:
+    """Say what became of the rows of some logs, and what comes next.
+
+    Args:
+        found: by an import.
+        workspace: whose registry is asked.
+        has_frames: whether the drops have images.
+    """
     n_set_aside = sum(found.reasons.values())
     of = next(iter(found.drops)) if len(found.drops) == 1 else f"{len(found.drops)} drops"
     context = f", {found.context:,} context" if found.context else ""
     say(f"{of}: {found.rows:,} rows, {found.written:,} written{context}, {n_set_aside:,} set aside")
     for note in found.notes:
         say(note)
-    kinds = dict.fromkeys(kind for events in found.drops.values() for kind in events)
+    kinds = [kind for kind in SHOWN_KINDS if any(kind in events for events in found.drops.values())]
     several = len(found.drops) > 1
     rows = [
         {**({"drop": drop} if several else {}), **{kind: events.get(kind, 0) for kind in kinds}}
@@ -347,3 +363,25 @@ def print_imported(found: "ImportedLogs") -> None:
         listed = listed.relative_to(Path.cwd()) if listed.is_relative_to(Path.cwd()) else listed
         place = found.quarantine if "://" in found.quarantine else listed
         print_rows(reasons, as_json=False, title=f"rows set aside, each in {place}")
+    for build in dict.fromkeys(found.builds):
+        say(next_step(workspace, build, has_frames=has_frames))
+
+
+def next_step(workspace: "Workspace", build: str, *, has_frames: bool) -> str:
+    """Say what to do with a new drop: run it, after its build has an entry that can evaluate it.
+
+    Args:
+        workspace: whose registry is asked.
+        build, has_frames: of the drop.
+    """
+    entry = f"{workspace.settings.registry}/{build}.yaml"
+    if build not in workspace.registry.build_ids():
+        return f"next: write {entry}, then `cvq run`"
+    if workspace.registry.is_recorded(build):
+        return f"next: `cvq run` evaluates {build} as recorded on its devices"
+    if has_frames:
+        return f"next: `cvq run` evaluates {build} by its model"
+    return (
+        f"next: the drop has no frames to run a model on; let {entry} have 'recorded: true' in place of the keys of a "
+        "model, or name another registry by CVQ_REGISTRY, then `cvq run` evaluates what the devices decided"
+    )

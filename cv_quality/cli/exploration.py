@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cv_quality.cli.common import JSON, open_deployment, print_cells, print_document, print_rows, say
+from cv_quality.cli.stopping import going_on_after_interrupts
 from cv_quality.errors import QueryError
 from cv_quality.text import visible
 
@@ -156,11 +157,16 @@ def _converse(explorer: "Explorer", show: "Callable[[Answer], None]") -> None:
 
 
 def _typed() -> Iterator[str]:
-    """Whole statements, each as soon as its semicolon is typed."""
+    """Whole statements, each as soon as its semicolon is typed; Ctrl-C begins one anew."""
     lines: list[str] = []
     while True:
         try:
-            lines.append(input(CONTINUED if lines else PROMPT))
+            with going_on_after_interrupts():
+                lines.append(input(CONTINUED if lines else PROMPT))
+        except KeyboardInterrupt:
+            click.echo()
+            lines = []
+            continue
         except EOFError:
             click.echo()
             return

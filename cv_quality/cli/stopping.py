@@ -51,6 +51,18 @@ def ending_in_words() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+@contextmanager
+def going_on_after_interrupts() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt where it does not end the command; TERM ends it without a word."""
+    before = signal.set_wakeup_fd(-1)
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        signal.set_wakeup_fd(before)
+
+
 def _watch(reader: socket.socket, received: "SimpleQueue[int]") -> None:
     """Hand on the signal that ends the command, and see to it that it ends."""
     while (data := reader.recv(1)) and data != ENDING and data[0] not in SIGNALS:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cv_quality.drops.conditions import encode_conditions
+from cv_quality.drops.device_scores import encode_device_scores
 from cv_quality.drops.frames import FrameEntry, index_shard
 from cv_quality.drops.lines import Expansion, HashingReader, read_pieces
 from cv_quality.drops.manifest import MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
@@ -105,7 +106,13 @@ def ingest_drop(
             the manifest describes; nothing of the lake has changed then.
     """
     manifest = read_manifest(landing, drop_id)
-    schema = schema_of(manifest.modality, modalities, conditions=manifest.conditions, where=f"{drop_id}/{MANIFEST}")
+    schema = schema_of(
+        manifest.modality,
+        modalities,
+        conditions=manifest.conditions,
+        device_scores=manifest.device_scores,
+        where=f"{drop_id}/{MANIFEST}",
+    )
     admit(manifest, schema)
     check_file_set(landing, manifest)
     with ExitStack() as stack:
@@ -201,6 +208,7 @@ class _Job:
         entries = {entry.name: entry for entry in self._manifest.files}
         of_drop = {name: getattr(self._manifest, name) for name in _MANIFEST_COLUMNS}
         of_drop["conditions"] = encode_conditions(self._manifest.conditions)
+        of_drop["device_scores"] = encode_device_scores(self._manifest.device_scores)
         rows = []
         for count in counts:
             entry = entries[count.file]

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from cv_quality.drops.conditions import DeclaredCondition, check_conditions
+from cv_quality.drops.device_scores import DeviceScores, check_device_scores
 from cv_quality.errors import DropError, DropIncomplete, ObjectNotFound, ObjectUnusable, UnsafeObject
 from cv_quality.lake.kept import Kept
 from cv_quality.lake.lake import Survey
@@ -24,7 +25,7 @@ from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import ObjectInfo, Store
 
 SCHEMA_VERSIONS = (1, 2)
-"""Version 2 may declare conditions."""
+"""Version 2 may declare conditions, and the scale of the devices' scores."""
 MANIFEST = "manifest.json"
 FILE_NAME = r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|(frames)-[A-Za-z0-9._-]{1,100}\.tar"
 
@@ -79,6 +80,7 @@ class Manifest:
     files: tuple[FileEntry, ...]
     manifest_sha256: str
     conditions: tuple[DeclaredCondition, ...] = ()
+    device_scores: DeviceScores | None = None
 
     @property
     def identity(self) -> str:
@@ -294,6 +296,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Fields2(_Fields, forbid_unknown_fields=True):
     conditions: tuple[DeclaredCondition, ...] = ()
+    device_scores: DeviceScores | None = None
 
 
 _FIELDS: dict[bytes, type[_Fields]] = {b"1": _Fields, b"2": _Fields2}
@@ -342,6 +345,7 @@ def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
             f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
         )
     check_conditions(manifest.conditions, where=key)
+    check_device_scores(manifest.device_scores, where=key)
     names = Counter(entry.name for entry in manifest.files)
     repeated = sorted(name for name, count in names.items() if count > 1)
     if repeated:
@@ -358,6 +362,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
     del value["manifest_sha256"]
     if manifest.schema_version == 1:
         del value["conditions"]
+    if manifest.device_scores is None:
+        del value["device_scores"]
     value |= {name: format_instant(value[name]) for name in ("captured_from", "captured_until")}
     data = msgspec.json.format(msgspec.json.encode(value), indent=2)
     key = f"{manifest.drop_id}/{MANIFEST}"

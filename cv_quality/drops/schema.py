@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from cv_quality.drops.conditions import DeclaredCondition, with_conditions
+from cv_quality.drops.device_scores import DeviceScores, with_device_scores
 from cv_quality.drops.tables import PROVENANCE, RAW_TABLES, VALIDATED_TABLES
 from cv_quality.errors import DropError, SchemaError, near
 from cv_quality.lake.schema import Column, Table
@@ -84,13 +85,18 @@ class DropSchema:
 
 
 def schema_of(
-    modality: str, modalities: Mapping[str, Modality], *, conditions: Sequence[DeclaredCondition], where: str
+    modality: str,
+    modalities: Mapping[str, Modality],
+    *,
+    conditions: Sequence[DeclaredCondition],
+    device_scores: DeviceScores | None = None,
+    where: str,
 ) -> DropSchema:
     """The schema of a drop of this modality.
 
     Args:
         modalities: those known, by name.
-        conditions: that the drop declares.
+        conditions, device_scores: that the drop declares.
         where: what names the modality, for the error.
 
     Raises:
@@ -99,7 +105,7 @@ def schema_of(
     if modality not in modalities:
         raise DropError(f"{where}: no task evaluates modality {modality!r}; {near(modality, modalities)}")
     try:
-        return DropSchema(with_conditions(modalities[modality], conditions))
+        return DropSchema(with_device_scores(with_conditions(modalities[modality], conditions), device_scores))
     except SchemaError as error:
         raise DropError(f"{where}: {error}") from error
 

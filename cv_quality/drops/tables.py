@@ -62,7 +62,7 @@ ATTEMPT_FIELDS = (
     optional(REFERENCE_ID),
     FRAME,
     Column("device_stage", "text", "the stage that decided on the device", levels=STAGES),
-    Column("device_score", "real", "score computed on the device", nullable=True, bounds="score"),
+    Column("device_score", "real", "score computed on the device", nullable=True, bounds="device_score"),
     Column("is_device_accepted", "flag", "the device's decision", nullable=True),
     Column("device_latency_ms", "real", "from capture to decision on the device", nullable=True, low=0),
 )
@@ -140,6 +140,13 @@ DROP_FILES = Table(
         Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),
         Column(
             "conditions", "text", "what the drop declares beyond its modality, as JSON", nullable=True, is_added=True
+        ),
+        Column(
+            "device_scores",
+            "text",
+            "on which scale the devices score, as JSON; null on that of the modality",
+            nullable=True,
+            is_added=True,
         ),
         Column("file", "text", "file name within the drop"),
         Column("content", "text", "what the file holds", levels=("events", "frames")),

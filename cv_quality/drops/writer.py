@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from cv_quality.drops.conditions import DeclaredCondition, with_conditions
+from cv_quality.drops.device_scores import DeviceScores, with_device_scores
 from cv_quality.drops.doubts import broken_rules
 from cv_quality.drops.manifest import (
     MANIFEST,
@@ -63,6 +64,7 @@ class DropWriter:
         modality: whose conditions enrolments and attempts may have.
         captured_from, captured_until: the recording window, both ends included, with a time zone.
         conditions: further ones that enrolments and attempts may have.
+        device_scores: on which scale the devices score; that of the modality by default.
         events_per_file, frames_per_shard: lines or images after which the next file begins.
 
     Raises:
@@ -81,12 +83,13 @@ class DropWriter:
         captured_from: datetime,
         captured_until: datetime,
         conditions: Sequence[DeclaredCondition] = (),
+        device_scores: DeviceScores | None = None,
         events_per_file: int = 250_000,
         frames_per_shard: int = 5_000,
     ) -> None:
         self._landing = open_store(str(landing), is_confined=True) if isinstance(landing, str | Path) else landing
         self._header = Manifest(
-            schema_version=2 if conditions else 1,
+            schema_version=2 if conditions or device_scores else 1,
             drop_id=drop_id,
             build_id=build_id,
             site=site,
@@ -97,9 +100,10 @@ class DropWriter:
             files=(),
             manifest_sha256="",
             conditions=tuple(conditions),
+            device_scores=device_scores,
         )
         encode_manifest(self._header)
-        fields = DropSchema(with_conditions(modality, conditions)).fields
+        fields = DropSchema(with_device_scores(with_conditions(modality, conditions), device_scores)).fields
         self._fields = {kind: {column.name: column for column in columns} for kind, columns in fields.items()}
         self._events_per_file = events_per_file
         self._frames_per_shard = frames_per_shard

@@ -134,7 +134,7 @@ def _judge(
     validator = _validator(engine, table)
     answers: Sequence[Any] = validator.graph_validate(
         [_configuration(rule, index) for index, rule in enumerate(rules)],
-        runtime_configuration={"result_format": {"result_format": "BASIC", "partial_unexpected_count": 0}},
+        runtime_configuration={"result_format": {"result_format": "BOOLEAN_ONLY"}},
     )
     n_rows = int(_fetch(connection, f"SELECT count(*) FROM {table}")[0][0])
     by_rule = {int(answer.expectation_config.meta["rule"]): answer for answer in answers}
@@ -150,6 +150,12 @@ def _execution_engine(connection: "Connection") -> "SqlAlchemyExecutionEngine":
         @contextmanager
         def get_connection(self) -> Iterator[Any]:
             yield connection
+
+        def get_inspector(self) -> Any:
+            """A view has no primary key: looking for that of each takes a tenth of a gate."""
+            inspector: Any = super().get_inspector()
+            inspector.get_pk_constraint = lambda **_: {"constrained_columns": [], "name": None}
+            return inspector
 
     return OneConnectionEngine(engine=connection.engine)
 
@@ -192,7 +198,8 @@ def _offending(index: int) -> str:
 
 def _result(rule: Rule, answer: Any, *, n_rows: int, connection: "Connection") -> ExpectationResult:
     """The offending keys are fetched only when the rule is broken."""
-    if answer.exception_info and not answer.result:
+    # Of an error in a metric, the information is keyed by the metric instead.
+    if answer.exception_info and answer.exception_info.get("raised_exception", True):
         raise RuntimeError(f"rule {rule.name!r} of {rule.table} could not be evaluated: {answer.exception_info}")
     passed = bool(answer.success)
     result = ExpectationResult(rule.name, rule.table, rule.expectation, passed, rule.is_warning, n_rows, 0)

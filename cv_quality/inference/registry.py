@@ -32,6 +32,9 @@ _BUILD_ID = re.compile(IDENTIFIER)
 _MODEL_KEYS = frozenset({"format", "file", "sha256", "embedding_dim", "decision_threshold", "preprocessing"})
 _OPTIONAL_MODEL_KEYS = frozenset({"detector", "flip_augment"})
 _COMMON_KEYS = frozenset({"build_id", "modality", "follows"})
+_OPTIONAL_COMMON_KEYS = frozenset({"task", "recorded"})
+_ALL_MODEL_KEYS = _MODEL_KEYS - {"decision_threshold"} | _OPTIONAL_MODEL_KEYS
+_HOW = {False: "is evaluated by its model", True: "as recorded on its devices"}
 _DETECTOR_KEYS = frozenset({"format", "file", "sha256", "score_threshold"})
 
 
@@ -75,6 +78,23 @@ class ModelEntry:
     flip_augment: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedEntry:
+    """One build that is evaluated as its devices recorded it: what they decided and scored, without a model.
+
+    Attributes:
+        build_id, task, modality, follows: as of `ModelEntry`.
+        decision_threshold: the devices' own; decides attempts whose decision was not logged. None where it is unknown.
+    """
+
+    build_id: str
+    task: str
+    modality: str
+    follows: str | None
+    decision_threshold: float | None = None
+    sha256: None = None
+
+
 class BuildEntry(Protocol):
     """What every build's entry says, whatever its task and modality."""
 
@@ -87,9 +107,9 @@ class BuildEntry(Protocol):
     @property
     def follows(self) -> str | None: ...
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str | None: ...
     @property
-    def decision_threshold(self) -> float: ...
+    def decision_threshold(self) -> float | None: ...
 
 
 class ModelRegistry:
@@ -163,20 +183,37 @@ class ModelRegistry:
         """
         entry = self.entry(build_id)
         if not isinstance(entry, ModelEntry):
-            raise RegistryError(f"{build_id}.yaml: a build of modality {entry.modality} names no model file of vectors")
+            is_recorded = isinstance(entry, RecordedEntry)
+            kind = "evaluated as recorded" if is_recorded else f"of modality {entry.modality}"
+            raise RegistryError(f"{build_id}.yaml: a build {kind} names no model file of vectors")
         return entry
 
     def baseline(self, build_id: str) -> str | None:
         """The build that `build_id` is measured against, or None for a first build.
 
         Raises:
-            RegistryError: `build_id`, or the build that it follows, is unknown.
+            RegistryError: `build_id`, or the build that it follows, is unknown; or one of them is evaluated by its
+                model and the other as recorded.
         """
         follows = self.entry(build_id).follows
         known = self.build_ids()
         if follows is not None and follows not in known:
             raise RegistryError(f"{build_id}.yaml: follows: no build {follows!r}; {near(follows, known)}")
+        if follows is not None and self.is_recorded(follows) is not self.is_recorded(build_id):
+            how = [f"{name} {_HOW[self.is_recorded(name)]}" for name in (build_id, follows)]
+            raise RegistryError(
+                f"{build_id}.yaml: follows: {how[0]}, {how[1]}: their numbers do not compare; follow a build that is "
+                "evaluated alike, or null"
+            )
         return follows
+
+    def is_recorded(self, build_id: str) -> bool:
+        """Tell whether a build is evaluated as its devices recorded it, not by a model.
+
+        Raises:
+            RegistryError: as of `entry`.
+        """
+        return isinstance(self.entry(build_id), RecordedEntry)
 
     def model_file(self, entry: ModelEntry | DetectorEntry) -> Path:
         """A local path of the entry's file, whose digest has just been verified.
@@ -227,7 +264,25 @@ def parse_entry(data: bytes, *, file: str, modalities: Mapping[str, Modality]) -
     fields = EntryFields(load_yaml(data, file=file), where=file, modalities=modalities)
     if f"{fields.build_id}.yaml" != file:
         raise RegistryError(f"{file}: build_id: expected {file.removesuffix('.yaml')!r}, found {fields.build_id!r}")
-    return fields.modality.parse_entry(fields)
+    return _recorded_entry(fields) if fields.flag("recorded") else fields.modality.parse_entry(fields)
+
+
+def _recorded_entry(fields: "EntryFields") -> RecordedEntry:
+    """Read the entry of a build that is evaluated as recorded; the range of its scores is the drops' to declare."""
+    name = fields.modality.name
+    if "device_score" not in fields.modality.bounds:
+        raise RegistryError(f"{fields.where}: recorded: builds of modality {name} have no scores to take as recorded")
+    for key in sorted(_ALL_MODEL_KEYS):
+        if key in fields:
+            raise RegistryError(
+                f"{fields.where}: {key}: a build that is evaluated as recorded has no model; take {key} out, or "
+                "'recorded: true', to run the model on the frames"
+            )
+    fields.check(required=frozenset(), optional=frozenset({"decision_threshold"}))
+    threshold = None
+    if fields.value("decision_threshold") is not None:
+        threshold = fields.number("decision_threshold", "a finite number or null", math.isfinite)
+    return RecordedEntry(fields.build_id, fields.task, name, fields.follows, threshold)
 
 
 def parse_model_entry(fields: "EntryFields") -> ModelEntry:
@@ -369,7 +424,7 @@ class EntryFields(Fields):
             RegistryError: names the file, the key and the modality.
         """
         try:
-            super().check(required=required | _COMMON_KEYS, optional=optional | {"task"})
+            super().check(required=required | _COMMON_KEYS, optional=optional | _OPTIONAL_COMMON_KEYS)
         except RegistryError as error:
             raise RegistryError(f"{error} (a build of modality {self.modality.name})") from None
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts"]
 Key = Literal["drop", "build", "build_drop"]
-Bounds = Literal["score", "threshold", "name", "status"]
+Bounds = Literal["score", "device_score", "threshold", "name", "status"]
 Conditions = Literal["recorded", "banded"]
 
 PARTITION_COLUMNS: dict[Key, tuple[str, ...]] = {
@@ -40,8 +40,8 @@ class Column:
         low, high: closed range of a number; None is unbounded.
         levels: the closed set of values of a text column; empty when open.
         pattern: regular expression that a whole text value must match.
-        bounds: what the modality says of the values: the range of its scores, of thresholds on them, its own name, or
-            why a sample has no model output, besides `levels`.
+        bounds: what the modality says of the values: the range of its scores, of those of devices, of thresholds on
+            scores, its own name, or why a sample has no model output, besides `levels`.
         is_lake_only: whether the warehouse must not read it.
         is_added: whether files from before it was declared are read, with null in its place.
     """

@@ -15,6 +15,9 @@ from cv_quality.text import SHOWN_DIGITS, figures, visible
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 NOTEBOOK_ROWS = 20
 """Rows that a notebook shows of a list of results; the document has all."""
+_SENTENCE = "sentence"
+"""What a result says of itself, too long for a cell."""
+_CELL = 'style="text-align: left; vertical-align: top"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,20 @@ class Result:
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     def _repr_html_(self) -> str:
-        """Show the document in a notebook: its values, then a table of each list of results."""
+        """Show the document in a notebook: its values, then a table of each list of results and what they say."""
         document = self.to_dict()
         lists = {name: rows for name, value in document.items() if (rows := _rows(value))}
         others = (
             (name, value) for name, value in document.items() if name not in lists and value not in (None, [], {})
         )
-        tables = [_table("", [["", "value"], *([name, _words(value)] for name, value in others)])]
+        shown = [_table("", [["", "value"], *([name, _words(value)] for name, value in others)])]
         for name, rows in lists.items():
             more = f", the first {NOTEBOOK_ROWS} of {len(rows):,}" if len(rows) > NOTEBOOK_ROWS else ""
-            lines = [[_words(row[key]) for key in rows[0]] for row in rows[:NOTEBOOK_ROWS]]
-            tables.append(_table(name + more, [[*rows[0]], *lines]))
-        return "".join(tables)
+            keys = [key for key in rows[0] if key != _SENTENCE]
+            lines = [[_words(row[key]) for key in keys] for row in rows[:NOTEBOOK_ROWS]]
+            said = [_words(row[_SENTENCE]) for row in rows[:NOTEBOOK_ROWS] if row.get(_SENTENCE)]
+            shown.append(_table(name + more, [keys, *lines]) + "".join(f"<p>{escape(text)}</p>" for text in said))
+        return "".join(shown)
 
 
 def _rows(value: JsonValue) -> list[dict[str, JsonValue]]:
@@ -52,18 +57,29 @@ def _rows(value: JsonValue) -> list[dict[str, JsonValue]]:
 
 
 def _table(caption: str, lines: list[list[str]]) -> str:
-    cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
-    return f"<table><caption>{escape(caption)}</caption>{cells}</table>"
+    cells = "".join(f"<tr>{''.join(f'<td {_CELL}>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
+    return f"<table><caption {_CELL}>{escape(caption)}</caption>{cells}</table>"
 
 
 def _words(value: JsonValue) -> str:
     if isinstance(value, dict):
+        if value.keys() >= {"value", "numerator", "denominator"}:
+            return _rate(value)
         return ", ".join(f"{name} {_words(item)}" for name, item in value.items() if item is not None)
     if isinstance(value, list):
         return "; ".join(map(_words, value))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return figures(value)
     return "" if value is None else visible(str(value))
+
+
+def _rate(rate: dict[str, JsonValue]) -> str:
+    """A rate as people read it: its interval and counts; the document says how they came about."""
+    value, low, high = (
+        percent(item) if isinstance(item, float) else None for item in map(rate.get, ("value", "low", "high"))
+    )
+    interval = f" ({low} to {high})" if low and high else ""
+    return f"{value}{interval}, {_words(rate['numerator'])} / {_words(rate['denominator'])}"
 
 
 def percent(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:

@@ -7,10 +7,12 @@ a chart shows is said beside its page; those that several pages have are in `cv_
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cv_quality.metrics.rates import Rate
@@ -27,6 +29,9 @@ BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--f
 DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
 DASHES: tuple[tuple[int, int], ...] = ((1, 0), (5, 3), (2, 2), (8, 3))
 """How the curves of one chart are dashed, in their order; a fifth begins anew."""
+NOTEBOOK_WIDTH_PX = 720
+STYLES = Path(__file__).parent / "templates"
+"""Their style sheets begin with the colours of a light page."""
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 # vega's expressions are interpreted (`ast`), so that the page can forbid eval in its content security policy.
@@ -52,7 +57,23 @@ class Chart:
     id: str
     title: str
     alt: str
-    spec: Spec
+    spec: Spec = field(repr=False)
+
+    def _repr_svg_(self) -> str:
+        """Draw the chart for a notebook, without a script, in the colours of a light page."""
+        import vl_convert
+
+        own = {"width": NOTEBOOK_WIDTH_PX, "background": "white", "title": {"text": self.title, "anchor": "start"}}
+        text = json.dumps(self.spec | own)
+        for name, colour in _light_colours().items():
+            text = text.replace(f"var({name})", colour)
+        return str(vl_convert.vegalite_to_svg(text))
+
+
+@cache
+def _light_colours() -> dict[str, str]:
+    roots = [path.read_text(encoding="utf-8").partition("}")[0] for path in sorted(STYLES.glob("*.css"))]
+    return dict(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]+);", "".join(roots)))
 
 
 @cache

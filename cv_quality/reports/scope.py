@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A build, the baseline that it is held against, and the build's drops."""
+    """A build, the baseline that it is held against, and the build's drops.
+
+    Attributes:
+        is_recorded: whether the build is evaluated as its devices recorded it; such a one has no baseline on its drops.
+    """
 
     build: str
     baseline: str | None
     drops: tuple[str, ...]
+    is_recorded: bool = False
 
     def __post_init__(self) -> None:
         """Check that there is something to report of.

@@ -6,7 +6,7 @@ What they do is in `cv_quality.drops.ingest` and `validation`; here they are dec
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cv_quality.builds import PARSE_GATE, declared_in
+from cv_quality.builds import PARSE_GATE, declared_in, device_scores_in
 from cv_quality.drops.tables import (
     DEVICES,
     DROP_FILES,
@@ -55,16 +55,18 @@ def _delivered_files(workspace: Workspace, key: TableKey) -> str:
 
 
 def _admit(context: StageContext, manifest: "Manifest", schema: "DropSchema") -> None:
-    """Refuse a drop whose declared conditions cannot be columns of the task, or mean other than in drops before it.
+    """Refuse a drop whose declared conditions cannot be columns of the task, or that contradicts drops before it.
 
-    A drop of which another delivery has arrived is not asked: it will be judged itself.
+    A drop of which another delivery has arrived is not asked: it will be judged itself. A drop with frames that
+    declares nothing is not held against all others: its scores are mostly not all there is of it.
 
     Raises:
-        DropError: one condition cannot be taken as it is declared.
+        DropError: one condition cannot be taken as it is declared, or the devices' scores have another scale.
     """
     from cv_quality.drops.conditions import check_agreement
+    from cv_quality.drops.device_scores import one_scale
 
-    if not manifest.conditions:
+    if manifest.schema_version == 1 and manifest.entries("frames"):
         return
     freshness, own = context.freshness, manifest.drop_id
     try:
@@ -73,10 +75,15 @@ def _admit(context: StageContext, manifest: "Manifest", schema: "DropSchema") ->
     except SchemaError as error:
         raise DropError(f"{own}/manifest.json: {error}") from error
     for drop, build in freshness.drops.items():
-        declared = declared_in(freshness.about(TableKey(drop=drop)))
-        if drop != own and declared and not freshness.is_overtaken(PARSE, TableKey(drop=drop)):
-            is_one_build = build == manifest.build_id
+        about, is_one_build = freshness.about(TableKey(drop=drop)), build == manifest.build_id
+        declared, scale = declared_in(about), device_scores_in(about)
+        is_otherwise = is_one_build and scale != manifest.device_scores
+        if drop == own or not ((declared and manifest.conditions) or is_otherwise):
+            continue
+        if not freshness.is_overtaken(PARSE, TableKey(drop=drop)):
             check_agreement(manifest.conditions, declared, of=own, other=drop, is_one_build=is_one_build)
+            if is_one_build:
+                one_scale({drop: scale, own: manifest.device_scores})
 
 
 def _parse(context: StageContext) -> Numbers:

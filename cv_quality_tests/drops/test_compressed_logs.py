@@ -13,6 +13,7 @@ from cv_quality_tests.drops.costs import cost_of
 from cv_quality_tests.drops.small_drops import Site, attempt, compressed
 
 MANY = 2_700_000
+MAX_CHUNK_BYTES = 1 << 20
 LOG = "events-0.jsonl.zst"
 FIRST, SECOND = compressed(attempt()), compressed(attempt(event_id="a2"))
 
@@ -20,7 +21,8 @@ FIRST, SECOND = compressed(attempt()), compressed(attempt(event_id="a2"))
 def repeated(line: bytes, times: int) -> bytes:
     """A compressed log of one line, many times, made without holding what it expands to."""
     sink = pa.BufferOutputStream()
-    chunk, step = line * 10_000, 10_000
+    step = min(times, max(1, MAX_CHUNK_BYTES // len(line)))
+    chunk = line * step
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         for _ in range(times // step):
             stream.write(chunk)

@@ -56,6 +56,11 @@ def test_a_layout_that_names_prove_is_taken(names: tuple[str, ...], expected: di
         ("train/ada.png", "test/bob.png"),
         ("bright/ada.png", "dark/ada.png"),
         ("ada_1.png", "bob_1.png"),
+        ("012345_0M41.jpg", "012345_1M43.jpg", "012346_0M41.jpg"),
+        ("loose_crop/1.png", "loose_crop/2.png"),
+        ("ada/1.png", "ada/2.png"),
+        ("s01_glasses/1.png", "s01_plain/1.png", "s02_glasses/1.png", "s02_plain/1.png"),
+        ("Ada Lee-day/1.png", "Ada Lee-night/1.png", "Bo-day/1.png", "Bo-night/1.png"),
     ],
 )
 def test_names_that_can_be_read_in_two_ways_are_refused_with_both(names: tuple[str, ...]) -> None:
@@ -64,6 +69,12 @@ def test_names_that_can_be_read_in_two_ways_are_refused_with_both(names: tuple[s
     patterns = [line.split('"')[1] for line in str(refusal.value).splitlines()[1:] if "--pattern" in line]
     readings = [people(*names, pattern=pattern) for pattern in patterns]
     assert len({str(reading) for reading in readings}) == len(readings)
+
+
+@pytest.mark.parametrize("folder", ["unknown", "_unsorted", "Others", "distractors"])
+def test_folders_of_nobody_in_particular_are_no_person(folder: str) -> None:
+    with pytest.raises(DropError, match=f"folders called {folder} hold pictures of nobody in particular"):
+        people("ada/1.png", "bob/1.png", f"{folder}/1.png")
 
 
 def test_images_outside_of_folders_are_refused() -> None:

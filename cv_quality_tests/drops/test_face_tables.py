@@ -102,3 +102,43 @@ def test_fields_of_names_become_typed_conditions(folder: Path) -> None:
 def test_a_table_that_does_not_fit_is_refused(folder: Path, lines: tuple[str, ...], words: str) -> None:
     with pytest.raises(CvQualityError, match=words):
         read(folder, *lines)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "/data/study/{name}",
+        "C:\\study\\{name}",
+        "file:///data/study/{name}",
+        "'{name}'",
+        "{stem}",
+        "{upper}",
+        "study/{stem}.jpg",
+    ],
+)
+def test_paths_of_another_place_or_form_name_their_picture(folder: Path, form: str) -> None:
+    rows = [
+        f"{form.format(name=name, stem=name.removesuffix('.png'), upper=name.upper())},{number}"
+        for number, name in enumerate((*IMAGES, "cyd/9.png"))
+    ]
+    found = read(folder, "path,lux", *rows)
+    assert found.conditions.values["lux"] == {name: number for number, name in enumerate(IMAGES)}
+    assert [item.reason for item in found.unusable] == ["no_such_picture"]
+
+
+def test_a_file_name_alone_names_a_picture_if_no_other_is_called_so(folder: Path) -> None:
+    (folder / "bob" / "3.png").write_bytes(png())
+    found = read(folder, "path,lux", "3.png,3", "1.png,1")
+    assert found.conditions.values["lux"] == {"bob/3.png": 3}
+    assert [item.name for item in found.unusable] == ["1.png"]
+    assert "paths found without their suffix, case or folder: 1" in found.notes
+    with pytest.raises(CvQualityError, match="found none among 1 rows"):
+        read(folder, "path,lux", "cyd/3.png,3")
+
+
+def test_cells_are_missing_where_the_command_says_so(folder: Path) -> None:
+    table = folder.parent / "conditions.csv"
+    table.write_text("path,eyewear\nada/1.png,none\nada/2.png,glasses\n")
+    kept, missing = (read_faces(folder, modality=FACE, table=table, missing=tokens) for tokens in ((), ("none",)))
+    assert kept.conditions.values["eyewear"] == {"ada/1.png": "none", "ada/2.png": "glasses"}
+    assert missing.conditions.values["eyewear"] == {"ada/2.png": "glasses"}

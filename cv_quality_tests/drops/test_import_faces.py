@@ -97,6 +97,7 @@ def test_the_command_gives_one_json_document_of_what_it_imported(tmp_path: Path)
             "sessions": 0,
             "conditions": ["light"],
             "leftovers": 0,
+            "links": [],
             "others": [],
             "unusable": [],
         }
@@ -170,7 +171,7 @@ def test_an_image_that_cannot_be_read_is_named_and_no_part_of_the_drop(
 
 
 def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, landing: Store, lake: Lake) -> None:
-    folder = write(tmp_path / "faces", "s1/1.png")
+    folder = write(tmp_path / "faces", "s1/1.png", "s2/1.png")
     pixels = noise(40)[:, :24]
     (folder / "s1/png6.png").write_bytes(encoded("PNG", pixels, orientation=6))
     (folder / "s1/photo6.jpg").write_bytes(encoded("JPEG", pixels, orientation=6))
@@ -197,6 +198,28 @@ def test_what_file_systems_leave_is_passed_over_and_counted(tmp_path: Path) -> N
     assert files.pictures == ("ada/1.jpg", "bob/1.jpg")
     assert set(files.leftovers) == set(left)
     assert files.others == ("notes.txt",)
+
+
+def test_what_may_not_be_meant_is_said(tmp_path: Path) -> None:
+    folder = write(tmp_path / "faces", "Ada/1.png", "ada/2.png", "bob/3.png", "bob (1)/4.png", "07/5.png", "7/6.png")
+    (folder / "cyd").symlink_to(folder / "ada")
+    (folder / "bob" / "gone.png").symlink_to(folder / "nowhere.png")
+    found = read_faces(folder, modality=FACE)
+    said = "\n".join(found.notes)
+    for names in ("'Ada' and 'ada'", "'bob' and 'bob (1)'", "'07' and '7'"):
+        assert f"names that are nearly alike are different people: {names}" in said
+    assert "the same image, byte for byte, is of several people (1): 07/5.png and 7/6.png" in said
+    assert "links to folders are not followed (1): cyd" in said
+    assert "one image of each person" in said
+    assert [(item.name, item.reason) for item in found.unusable] == [("bob/gone.png", "unreadable_file")]
+
+
+@pytest.mark.parametrize("name", ["1.CR2", "1.jxl", "1.tga", "heic", "webp", "tiff"])
+def test_pictures_that_no_drop_takes_are_listed_by_name(tmp_path: Path, name: str) -> None:
+    starts = {"heic": b"\0\0\0\x18ftypheic", "webp": b"RIFF\0\0\0\0WEBP", "tiff": b"II*\0\x08\0\0\0"}
+    folder = write(tmp_path / "faces", "ada/1.png", "bob/1.png")
+    (folder / "ada" / name).write_bytes(starts.get(name, b"\1\2\3\4"))
+    assert [item.name for item in read_faces(folder, modality=FACE).unusable] == [f"ada/{name}"]
 
 
 def test_people_with_names_of_any_script_get_pseudonyms(tmp_path: Path, landing: Store, lake: Lake) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cv_quality.drops.device_scores import DeviceScores
 from cv_quality.drops.importers.logs import ImportedLogs, import_logs
 from cv_quality.drops.importers.mapping import read_mapping
 from cv_quality.drops.importers.sketch import sketch_mapping
 from cv_quality.drops.importers.units import conversion
+from cv_quality.drops.manifest import read_manifest
 from cv_quality.errors import CvQualityError, MappingError
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality_tests.drops.foreign_logs import (
@@ -318,3 +320,14 @@ def test_a_sketch_tells_how_each_log_differs_from_the_first(tmp_path: Path) -> N
 def test_a_sketch_sees_decimal_commas() -> None:
     sketch = sketch_mapping([EXAMPLES / "attempts.csv"])
     assert 'treffer: {column: Treffer, type: real, decimal: ","}' in sketch
+
+
+def test_a_mapping_declares_the_scale_of_device_scores(site: Site, run: Import) -> None:
+    scale = "device_scores: {low: 0, accepts: at_or_below}\n"
+    log = lines({**ROW, "score": 17.5}, {**ROW, "at": "2026-09-01T12:30:01Z", "score": -0.5})
+    fields = FIELDS + "  device_score: score\n"
+    found = run(log, HEAD + scale + fields)
+    assert (found.written, found.reasons) == (1, {"out_of_range": 1})
+    assert read_manifest(site.landing, drop_of(found)).device_scores == DeviceScores(low=0, accepts="at_or_below")
+    with pytest.raises(MappingError, match=r"device_scores: .*accepts"):
+        run(log, HEAD + "device_scores: {low: 0, high: 1}\n" + fields)

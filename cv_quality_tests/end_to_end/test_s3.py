@@ -4,10 +4,9 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,11 +15,9 @@ import polars as pl
 import pytest
 
 from cv_quality.lake.store import Store, open_store
-from cv_quality.planning import Work
-from cv_quality.runner import run_due
-from cv_quality.settings import REFERENCE_MODELS, S3Options, Settings
-from cv_quality.tasks import open_workspace
+from cv_quality.settings import REFERENCE_MODELS, S3Options
 from cv_quality.workspace import Workspace
+from cv_quality_tests.conftest import History
 from cv_quality_tests.servers import CREDENTIALS, moto_server, s3_client
 
 BUCKET = "studies"
@@ -72,18 +69,9 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 @pytest.fixture(scope="module")
-def in_folders(tiny_landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def in_folders(history: History) -> Workspace:
     """The same scenario in local folders."""
-    home = tmp_path_factory.mktemp("folders")
-    shutil.copytree(tiny_landing, home / "landing")
-    workspace = open_workspace(Settings.from_environment({"CVQ_HOME": str(home), "CVQ_THREADS": "1"}))
-    assert run_due(workspace, track=quietly).succeeded
-    return workspace
-
-
-def quietly(sequence: Sequence[Work], /, *, description: str) -> Sequence[Work]:
-    assert description
-    return sequence
+    return history.orchestra.workspace
 
 
 def contents(store: Store) -> dict[str, bytes]:
@@ -94,8 +82,8 @@ def digests(objects: Mapping[str, bytes]) -> dict[str, str]:
     return {key: hashlib.sha256(data).hexdigest() for key, data in objects.items()}
 
 
-def test_drops_simulated_into_the_bucket_are_the_same_bytes(remote: Remote, in_folders: Workspace) -> None:
-    there, here = contents(remote.store("landing")), contents(in_folders.landing)
+def test_drops_simulated_into_the_bucket_are_the_same_bytes(remote: Remote, tiny_landing: Path) -> None:
+    there, here = contents(remote.store("landing")), contents(open_store(str(tiny_landing)))
     assert sorted(key for key in there if key.endswith("manifest.json")) == [f"{drop}/manifest.json" for drop in DROPS]
     assert digests(there) == digests(here)
 

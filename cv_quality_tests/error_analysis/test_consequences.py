@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from cv_quality.error_analysis.consequences import set_apart_consequences
 from cv_quality.error_analysis.discovery import find_slices
+from cv_quality.error_analysis.encoding import encode
 from cv_quality.error_analysis.slice_report import SliceReport
 from cv_quality.errors import SliceError
 
@@ -56,6 +58,16 @@ def test_a_consequence_is_set_apart_and_the_cause_is_found(name: str) -> None:
     assert len(sentences(alone)) == 1
     assert not [item for item in found.explained_away if item.column == "lux"]
     assert found.conclusion.endswith(f"Set apart, since it nearly determines the outcome: {name}.")
+
+
+@pytest.mark.parametrize("rate", [0.035, 0.06, 0.09, 0.17])
+def test_a_score_is_set_apart_however_few_rows_fail(rate: float) -> None:
+    rng = np.random.default_rng(4)
+    score = rng.normal(np.where(rng.random(N) < rate, 0.35, 0.75), 0.06)
+    frame = pl.DataFrame({"who": rng.integers(0, SUBJECTS, N), "x": score, "failed": score < 0.5})
+    encoded = encode(frame.lazy(), outcome="failed", subject="who", columns=["x"])
+    _, set_apart = set_apart_consequences(encoded)
+    assert [item.column for item in set_apart] == ["x"]
 
 
 @pytest.mark.parametrize(("dim", "bright"), [(0.6, 0.05), (0.86, 0.01), (0.95, 0.001), (0.3, 0.02)])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, RAW_SUBJECTS
 from cv_quality.errors import GateFailed
+from cv_quality.gates.rules import Rule
 from cv_quality.gates.runner import run_gate
 from cv_quality.gates.verdicts import read_verdict, require_passed
 from cv_quality.lake.lake import Lake, TableKey
@@ -33,6 +35,7 @@ def drop_files(**changes: object) -> dict[str, object]:
         "captured_until": NOW,
         "manifest_sha256": SHA,
         "conditions": None,
+        "device_scores": None,
         "file": "events-000.jsonl.zst",
         "content": "events",
         "bytes": 10,
@@ -82,6 +85,18 @@ def write_parsed(lake: Lake, *, files: list[dict[str, object]], frames: list[dic
     lake.write(DROP_FILES, KEY, pl.DataFrame(files))
     if frames:
         lake.write(FRAME_INDEX, KEY, pl.DataFrame(frames))
+
+
+@pytest.mark.parametrize("column", ["no_such_column", "file"])
+def test_a_rule_that_cannot_be_asked_is_an_error_and_not_a_broken_table(lake: Lake, column: str) -> None:
+    write_parsed(lake, files=[drop_files()])
+    arguments = {"column": column, "min_value": 0, "max_value": 1}
+    rule = Rule(
+        "asked", DROP_FILES.name, "ExpectColumnValuesToBeBetween", arguments, f"SELECT * FROM {DROP_FILES.name}"
+    )
+    with pytest.raises(RuntimeError, match=f"rule 'asked' of {DROP_FILES.name} could not be evaluated"):
+        run_gate(lake, replace(PARSE, rules=(*PARSE.rules, rule)), KEY)
+    assert read_verdict(lake, "parse", KEY) is None
 
 
 def test_sound_tables_pass_and_let_the_next_stage_start(lake: Lake) -> None:

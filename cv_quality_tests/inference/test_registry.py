@@ -232,3 +232,46 @@ def test_the_example_registry_of_the_documentation_is_well_formed() -> None:
     entry = ModelRegistry(str(folder), modalities=MODALITIES).model_entry("mobilefacenet")
     assert entry.embedding_dim == 128
     assert entry.detector is not None
+
+
+RECORDED = NO_MODEL | {"recorded": True}
+
+
+def test_a_build_as_recorded_has_no_model_and_any_finite_threshold(registered: Registered) -> None:
+    registry = ModelRegistry(registered(b"", decision_threshold=60, **RECORDED), modalities=MODALITIES)
+    entry = registry.entry("toy-1")
+    assert (entry.decision_threshold, entry.sha256, registry.is_recorded("toy-1")) == (60, None, True)
+    with pytest.raises(RegistryError, match="a build evaluated as recorded names no model file"):
+        registry.model_entry("toy-1")
+    registered(b"", decision_threshold="absent", **RECORDED)
+    assert registry.entry("toy-1").decision_threshold is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "0" * 64}, r"sha256: a build that is evaluated as recorded has no model; take sha256 out"),
+        ({"flip_augment": False}, r"flip_augment: a build that is evaluated as recorded has no model"),
+        ({"threshold": 3}, r"unknown key 'threshold'; did you mean decision_threshold"),
+        ({"decision_threshold": math.inf}, r"decision_threshold: expected a finite number or null, found inf"),
+        ({"recorded": "yes"}, r"recorded: expected true or false, found 'yes'"),
+        ({"recorded": False}, r"missing key 'embedding_dim'"),
+    ],
+)
+def test_an_entry_as_recorded_is_read_as_strictly(
+    registered: Registered, changes: dict[str, Any], message: str
+) -> None:
+    uri = registered(b"", **RECORDED | {"decision_threshold": 1} | changes)
+    with pytest.raises(RegistryError, match=r"toy-1\.yaml: " + message):
+        ModelRegistry(uri, modalities=MODALITIES).entry("toy-1")
+
+
+def test_a_build_is_not_held_against_one_that_is_evaluated_otherwise(registered: Registered) -> None:
+    registered(b"x")
+    registered(b"", build_id="toy-2", follows="toy-1", decision_threshold="absent", **RECORDED)
+    registry = ModelRegistry(registered(b"x", build_id="toy-3", follows="toy-2"), modalities=MODALITIES)
+    for build, words in (("toy-2", "toy-2 as recorded on its devices, toy-1 is"), ("toy-3", "toy-3 is evaluated by")):
+        with pytest.raises(RegistryError, match=rf"{build}\.yaml: follows: {words}.*follow a build that is evaluated"):
+            registry.baseline(build)
+    registered(b"", build_id="toy-1", decision_threshold="absent", **RECORDED)
+    assert registry.baseline("toy-2") == "toy-1"

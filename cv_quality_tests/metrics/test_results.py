@@ -1,8 +1,9 @@
 """Results in a notebook: every value as text, lists as tables, nothing of a name taken for markup."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
+from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import NOTEBOOK_ROWS, Result
 
 
@@ -18,6 +19,17 @@ class _Whole(Result):
     best: _Part
     parts: tuple[_Part, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Told(Result):
+    rate: Rate
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated(Result):
+    parts: tuple[_Told, ...]
 
 
 def cells(result: Result) -> list[list[list[str]]]:
@@ -38,3 +50,10 @@ def test_a_notebook_says_how_much_of_a_long_list_it_leaves_out() -> None:
     result = _Whole("x", _Part("a", 1.0), (_Part("a", 1.0),) * 2_000)
     assert len(cells(result)[1]) == 1 + NOTEBOOK_ROWS
     assert f"parts, the first {NOTEBOOK_ROWS} of 2,000" in result._repr_html_()
+
+
+def test_a_notebook_writes_rates_as_people_read_them_and_sentences_below() -> None:
+    rate = Rate(0.25, 1, 4, 0.01, 0.81, None, None, None, None)
+    shown = _Rated((_Told(rate, "a < b"), _Told(replace(rate, low=None), "c")))
+    assert cells(shown)[1] == [["rate"], ["25 % (1 % to 81 %), 1 / 4"], ["25 %, 1 / 4"]]
+    assert "</table><p>a &lt; b</p><p>c</p>" in shown._repr_html_()

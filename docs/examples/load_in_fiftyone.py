@@ -4,26 +4,35 @@ python load_in_fiftyone.py DIR NAME: each attempt whose image was written become
 """
 
 import csv
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+TAKEN = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at"}
+"""Fields that every sample has of its own."""
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.(0|\d*[1-9]))?(e-?\d+)?")
+"""As an export writes them: 2.10 and 007 are texts."""
 
 
 def samples(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """Read the path of each image with the fields of its attempt; those without a value are left out."""
-    with (folder / "attempts.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if image := row.pop("image"):
-                yield str(folder / image), {name: _value(text) for name, text in row.items() if text}
+    with (folder / "attempts.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kinds = {name: _kind(name, (row[name] for row in rows if row[name])) for name in (rows[0] if rows else ())}
+    for row in rows:
+        if image := row.pop("image"):
+            fields = {f"{name}_" * (name in TAKEN) or name: kinds[name](text) for name, text in row.items() if text}
+            yield str(folder / image), fields
 
 
-def _value(text: str) -> object:
-    if text in ("true", "false"):
-        return text == "true"
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _kind(name: str, cells: Iterable[str]) -> Callable[[str], object]:
+    """One type for a whole column, as FiftyOne wants it; ids are texts."""
+    different = set(cells)
+    if different <= {"true", "false"}:
+        return "true".__eq__
+    is_number = not name.endswith("_id") and all(map(NUMBER.fullmatch, different))
+    return float if is_number else str
 
 
 def main(folder: Path, name: str) -> None:

@@ -90,6 +90,7 @@ def read_faces(
     layout: Layout = "auto",
     pattern: str | None = None,
     table: Path | None = None,
+    missing: Sequence[str] = (),
     kept: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceFolder:
@@ -100,6 +101,7 @@ def read_faces(
         modality: that of faces, whose conditions names and tables may state.
         layout, pattern: as of `read_layout`.
         table: keyed by path, as of `read_face_table`; its subjects are taken in place of a layout.
+        missing: cells of the table that mean missing, in every column.
         kept: where files for whoever imports are to be written; by default beside the folder.
         progress: called with the images done and the images in all.
 
@@ -109,11 +111,14 @@ def read_faces(
     """
     files = list_pictures(Path(folder))
     if not files.pictures:
-        n_files = len(files.leftovers) + len(files.others)
-        raise DropError(f"{files.root}: expected face images, found none among {n_files} files; check the folder")
-    said = read_face_table(table, root=files.root, pictures=files.pictures) if table else None
+        found = [*files.others, *files.links, *files.leftovers]
+        raise DropError(
+            f"{files.root}: expected face images, found none: {some(found) or 'it is empty'}; unpack archives, and "
+            "name the folder itself where a link leads to one"
+        )
+    said = read_face_table(table, root=files.root, pictures=files.pictures, missing=missing) if table else None
     reading = _who_is_who(files, said, layout=layout, pattern=pattern)
-    turned, unreadable = _checked(files, progress)
+    turned, unreadable, contents = _checked(files, progress)
     where = f"{table or files.root}"
     faces = _without(reading.faces, unreadable)
     roles = _roles(faces, said, where=where)
@@ -135,7 +140,7 @@ def read_faces(
         needs_pseudonyms=any(
             len(face.subject) > MAX_NAME_LENGTH or not re.fullmatch(IDENTIFIER, face.subject) for face in faces
         ),
-        notes=_notes(reading, faces, said),
+        notes=(*_notes(reading, faces, said), *_doubts(faces, contents, links=files.links)),
         kept=kept or files.root.resolve().parent,
     )
 
@@ -167,21 +172,26 @@ def _without(faces: Sequence[NamedFace], unusable: Sequence[Unusable]) -> tuple[
     return tuple(sorted((face for face in faces if face.name not in lost), key=lambda face: face.subject))
 
 
-def _checked(files: PictureFolder, progress: Callable[[int, int], None] | None) -> tuple[list[str], list[Unusable]]:
-    """The images that must be turned, and those that cannot be read."""
+def _checked(
+    files: PictureFolder, progress: Callable[[int, int], None] | None
+) -> tuple[list[str], list[Unusable], dict[str, bytes]]:
+    """The images that must be turned, those that cannot be read, and the digests of the others."""
     turned: list[str] = []
     unreadable: list[Unusable] = []
+    contents: dict[str, bytes] = {}
     for number, name in enumerate(files.pictures, start=1):
         try:
-            if check_picture(files.root / name):
-                turned.append(name)
+            picture = check_picture(files.root / name)
         except FrameError as error:
             unreadable.append(Unusable(name, error.reason, str(error)))
         except OSError as error:
             unreadable.append(Unusable(name, "unreadable_file", error.strerror or str(error)))
+        else:
+            contents[name] = picture.digest
+            turned += [name] * picture.is_turned
         if progress:
             progress(number, len(files.pictures))
-    return turned, unreadable
+    return turned, unreadable, contents
 
 
 def _absent(table: FaceTable | None) -> tuple[str, ...]:
@@ -261,12 +271,36 @@ def _notes(reading: LayoutReading, faces: Sequence[NamedFace], table: FaceTable 
     alike = [folder for folder, n in folders.items() if n > 1]
     if alike:
         notes.append(f"folders that differ in how accents are stored taken as one person: {some(alike)}")
-    spelled = defaultdict(set)
+    return tuple(notes)
+
+
+def _doubts(faces: Sequence[NamedFace], contents: Mapping[str, bytes], *, links: Sequence[str]) -> list[str]:
+    """What is taken as it is, and may not be meant."""
+    spelled: dict[str, set[str]] = defaultdict(set)
+    shown: dict[bytes, dict[str, str]] = defaultdict(dict)
+    pictures = Counter(face.subject for face in faces)
     for face in faces:
-        spelled[face.subject.casefold().strip()].add(face.subject)
-    notes += [
-        f"names that differ in case or blanks are different people: {' and '.join(map(repr, sorted(names)))}"
+        spelled[_bare(face.subject)].add(face.subject)
+        shown[contents[face.name]].setdefault(face.subject, face.name)
+    doubts = [
+        f"names that are nearly alike are different people: {' and '.join(map(repr, sorted(names)))}"
         for names in spelled.values()
         if len(names) > 1
     ]
-    return tuple(notes)
+    twice = [" and ".join(names.values()) for names in shown.values() if len(names) > 1]
+    if twice:
+        doubts.append(f"the same image, byte for byte, is of several people ({len(twice):,}): {some(twice)}")
+    if links:
+        doubts.append(f"links to folders are not followed ({len(links):,}): {some(links)}")
+    if len(pictures) == 1:
+        doubts.append("one person alone: there is nobody to be taken for somebody else, so no FMR and no threshold")
+    if max(pictures.values()) == 1:
+        doubts.append("one image of each person: nothing to compare it with, so no FNMR")
+    return doubts
+
+
+def _bare(name: str) -> str:
+    """A name without what people add unawares: case, blanks, leading zeros, the mark of a copied folder."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    plain = re.sub(r"( ?\([0-9]+\)|[ _-]+(copy|kopie|copie|copia)( ?[0-9]+)?)+$", "", plain)
+    return re.sub(r"(?<![0-9])0+(?=[0-9])", "", re.sub(r"[\s_-]+", " ", plain).strip())

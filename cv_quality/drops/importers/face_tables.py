@@ -4,6 +4,7 @@ The table is keyed by path below the folder of pictures. Dialects are the busine
 of the columns is told in `cv_quality.drops.importers.declaring`.
 """
 
+import posixpath
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from cv_quality.drops.importers.declaring import Values
-from cv_quality.drops.importers.folders import some
+from cv_quality.drops.importers.folders import some, stem_of
 from cv_quality.drops.writer import Scalar
 from cv_quality.errors import TableError, near
 from cv_quality.tables.reading import opened_table
@@ -73,19 +74,20 @@ class FaceTable:
     notes: tuple[str, ...]
 
 
-def read_face_table(path: Path, *, root: Path, pictures: Sequence[str]) -> FaceTable:
+def read_face_table(path: Path, *, root: Path, pictures: Sequence[str], missing: Sequence[str] = ()) -> FaceTable:
     """Read a table keyed by the paths of pictures.
 
     Args:
         path: the table.
         root: the folder of pictures.
         pictures: their paths below it.
+        missing: cells that mean missing, in every column.
 
     Raises:
         TableError: it has no column of paths or none of the pictures, names a picture twice, or says of consent or role
             what is neither.
     """
-    with opened_table(path, ids=_written(*PATH, *SUBJECT, *SESSION)) as table:
+    with opened_table(path, ids=_written(*PATH, *SUBJECT, *SESSION), missing=missing) as table:
         rows = table.rows.collect()
         notes = table.notes
     names = {name.strip().lower(): name for name in rows.columns}
@@ -94,7 +96,7 @@ def read_face_table(path: Path, *, root: Path, pictures: Sequence[str]) -> FaceT
         raise TableError(
             f"{path}: expected a column {PATH[0]!r} with paths below {root}: {near(PATH[0], rows.columns)}"
         )
-    places = _places([None if cell is None else str(cell) for cell in rows[key]], root=root, pictures=pictures)
+    places, loose = _places([str(cell or "") for cell in rows[key]], root=root, pictures=pictures)
     found = [(number, picture) for number, (_, picture) in enumerate(places) if picture is not None]
     absent = tuple(written for written, picture in places if picture is None)
     _require_once([picture for _, picture in found], absent=absent, where=path)
@@ -113,7 +115,7 @@ def read_face_table(path: Path, *, root: Path, pictures: Sequence[str]) -> FaceT
         empty=tuple(name for name, column in columns.items() if not column),
         absent=absent,
         n_unlisted=len(pictures) - len(found),
-        notes=notes,
+        notes=(*notes, *loose),
     )
 
 
@@ -129,16 +131,41 @@ def _column(names: Mapping[str, str], known: Collection[str], *, where: Path) ->
     return found[0] if found else None
 
 
-def _places(cells: Sequence[str | None], *, root: Path, pictures: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Each path as written, with the picture that it names."""
+def _places(
+    cells: Sequence[str], *, root: Path, pictures: Sequence[str]
+) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Each path as written with the picture that it names, and what was overlooked to find it.
+
+    A start that all paths have in common is taken off; where a path is still none of a picture, its suffix, case and,
+    if it has no folder, those of the pictures do not count, as long as one picture alone is meant.
+    """
     known = {unicodedata.normalize("NFC", name): name for name in pictures}
-    starts = (f"{root.resolve().as_posix()}/", f"{root.as_posix()}/", f"{root.resolve().name}/")
+    texts = [unicodedata.normalize("NFC", cell).replace("\\", "/").strip("'\"").removeprefix("./") for cell in cells]
+    starts = ["", f"{root.resolve().as_posix()}/", f"{root.as_posix()}/", f"{root.resolve().name}/"]
+    common = posixpath.commonprefix([text.split("/")[:-1] for text in texts if text])
+    starts += ["/".join(common[:n]) + "/" for n in range(1, len(common) + 1)]
+    rests = [[text.removeprefix(start) for start in starts] for text in texts]
+    whole = _by_likeness({name: name for name in known})
+    last = _by_likeness({name: name.rpartition("/")[2] for name in known})
     places: list[tuple[str, str | None]] = []
-    for cell in cells:
-        text = unicodedata.normalize("NFC", cell or "").replace("\\", "/").removeprefix("./")
-        forms = [text, *(text.removeprefix(start) for start in starts)]
-        places.append((cell or "", next((known[form] for form in forms if form in known), None)))
-    return places
+    n_alike = 0
+    for cell, forms in zip(cells, rests, strict=True):
+        exact = next((form for form in forms if form in known), None)
+        alike = exact or next((found for form in forms if (found := whole.get(_likeness(form)))), None)
+        alike = alike or last.get(_likeness(forms[0]))
+        n_alike += exact is None and alike is not None
+        places.append((cell, known[alike] if alike else None))
+    return places, [f"paths found without their suffix, case or folder: {n_alike:,}"] if n_alike else []
+
+
+def _by_likeness(names: Mapping[str, str]) -> dict[str, str]:
+    """Pictures by what a name of theirs is like; without those of which several are alike."""
+    counts = Counter(map(_likeness, names.values()))
+    return {form: picture for picture, name in names.items() if counts[form := _likeness(name)] == 1}
+
+
+def _likeness(path: str) -> str:
+    return stem_of(path).casefold()
 
 
 def _require_once(pictures: Sequence[str], *, absent: Sequence[str], where: Path) -> None:

@@ -5,7 +5,7 @@ Names and first bytes decide; whether a picture can be read is found in `cv_qual
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,11 @@ from cv_quality.drops.images import SIGNATURES
 PICTURE_SUFFIXES: Final = frozenset(
     {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
     | {".avif", ".dng", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"}
+    | {".arw", ".cr2", ".cr3", ".jxl", ".mpo", ".nef", ".orf", ".pcx", ".raf", ".rw2", ".sgi", ".tga"}
 )
 """Of pictures, also of those that no drop takes: such a file is listed, never passed over."""
+_FOREIGN: Final = ((b"II*\0", 0), (b"MM\0*", 0), (b"WEBP", 8), (b"ftyphei", 4), (b"ftypmif1", 4), (b"ftypavif", 4))
+"""First bytes of pictures that no drop takes, and where they stand: TIFF, WebP, HEIC and AVIF."""
 _LEFTOVER_FOLDER = re.compile(
     r"\..*|@eaDir|#recycle|#snapshot|__MACOSX|\$RECYCLE\.BIN|System Volume Information|lost\+found", re.IGNORECASE
 )
@@ -32,20 +35,23 @@ class PictureFolder:
         pictures: by name or first bytes.
         leftovers: of file systems and file managers.
         others: documents and whatever else is no picture.
+        links: to folders, which are not followed.
     """
 
     root: Path
     pictures: tuple[str, ...]
     leftovers: tuple[str, ...]
     others: tuple[str, ...]
+    links: tuple[str, ...]
 
 
 def list_pictures(root: Path) -> PictureFolder:
-    """List the files below a folder, links to folders not followed."""
+    """List the files below a folder."""
     pictures: list[str] = []
     leftovers: list[str] = []
     others: list[str] = []
-    for name in sorted(_files(root), key=natural):
+    files, links = _walk(root)
+    for name in sorted(files, key=natural):
         *folders, file = name.split("/")
         if _LEFTOVER.fullmatch(file) or any(_LEFTOVER_FOLDER.fullmatch(folder) for folder in folders):
             leftovers.append(name)
@@ -53,7 +59,7 @@ def list_pictures(root: Path) -> PictureFolder:
             pictures.append(name)
         else:
             others.append(name)
-    return PictureFolder(root, tuple(pictures), tuple(leftovers), tuple(others))
+    return PictureFolder(root, tuple(pictures), tuple(leftovers), tuple(others), tuple(sorted(links, key=natural)))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -83,12 +89,15 @@ def some(names: Sequence[str], *, most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _files(root: Path) -> Iterator[str]:
-    for folder, _, files in os.walk(root):
-        for file in files:
-            path = Path(folder, file)
-            if path.is_file():
-                yield path.relative_to(root).as_posix()
+def _walk(root: Path) -> tuple[list[str], list[str]]:
+    """Files, links that lead nowhere among them, and links to folders."""
+    files: list[str] = []
+    links: list[str] = []
+    for folder, below, names in os.walk(root):
+        places = [Path(folder, name) for name in names]
+        files += [path.relative_to(root).as_posix() for path in places if path.is_file() or path.is_symlink()]
+        links += [Path(folder, name).relative_to(root).as_posix() for name in below if Path(folder, name).is_symlink()]
+    return files, links
 
 
 def _is_picture(path: Path) -> bool:
@@ -96,7 +105,8 @@ def _is_picture(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(12)
     except OSError:
         return True  # told as an image that cannot be read
-    return start.startswith(tuple(signature for signature, _ in SIGNATURES))
+    is_foreign = any(start.startswith(signature, place) for signature, place in _FOREIGN)
+    return is_foreign or start.startswith(tuple(signature for signature, _ in SIGNATURES))

@@ -27,11 +27,17 @@ SOME_SESSIONS: Final = "{subject}/{session:(.+/)?}{file}"
 WHOLE_PATH: Final = "{subject:.+}/{file}"
 FILE_NAMES: Final = "{subject:[^./]+}.{condition_label:[^./]+}"
 NUMBERED: Final = "{subject}_{n}"
+FIRST_PART: Final = "{subject:[^_/]+}_{_}"
 
 _GROUP = re.compile(
     r"(train(ing)?|tests?|val|valid(ation)?|dev|eval(uation)?|gallery|probes?|query|references?|enrol(l?ment|l?ed)?)"
     r"|(no|sun)?glasses|masks?|scarf|bright|dark|day|night|indoors?|outdoors?|normal|real|(fe)?males?|(wo)?men"
     r"|faces|images?|photos|pictures|data",
+    re.IGNORECASE,
+)
+_NOBODY = re.compile(
+    r"[_. ]*(unknowns?|unsorted|unlabell?ed|unassigned|misc(ellaneous)?|others?|strangers?|distractors?|background|junk"
+    r"|noise|rejected|duplicates?)[_. ]*",
     re.IGNORECASE,
 )
 _SESSION = re.compile(
@@ -141,17 +147,39 @@ def _proven(names: Sequence[str]) -> Layout:
     if len({tuple(parts) for parts in folders}) == 1 and _is_person_and_condition(names):
         return "file_names"
     if n_levels == {0}:
-        raise DropError(_choice("file names say who is who, but not how", names, [NUMBERED, FILE_NAMES, "{subject}"]))
+        raise DropError(
+            _choice("file names say who is who, but not how", names, [NUMBERED, FIRST_PART, FILE_NAMES, "{subject}"])
+        )
     _require_folders(names)
+    nobody = sorted({name for parts in folders for name in parts if _NOBODY.fullmatch(name)})
+    if nobody:
+        raise DropError(
+            f"folders called {some(nobody)} hold pictures of nobody in particular; take them out, or give --layout or "
+            "--pattern if they are people"
+        )
     first = {parts[0] for parts in folders}
-    if n_levels == {1}:
-        readings = [FOLDERS, "{session}/{subject}_{n}", "{session}/{subject}"]
-        if all(_GROUP.fullmatch(name) or _SESSION.fullmatch(name) for name in first):
-            raise DropError(_choice(f"folders called {some(sorted(first))} are hardly people", names, readings))
-        if len(first) == 1 and _n_people(names, NUMBERED) > 1:
-            raise DropError(_choice("all pictures lie in one folder", names, readings))
-        return "folders"
-    return _proven_of_nested(names, folders)
+    return _proven_of_people(names, first) if n_levels == {1} else _proven_of_nested(names, folders)
+
+
+def _proven_of_people(names: Sequence[str], folders: set[str]) -> Layout:
+    readings = [FOLDERS, "{session}/{subject}_{n}", "{session}/{subject}"]
+    if all(_GROUP.fullmatch(name) or _SESSION.fullmatch(name) for name in folders):
+        raise DropError(_choice(f"folders called {some(sorted(folders))} are hardly people", names, readings))
+    if len(folders) == 1:
+        raise DropError(_choice("all pictures lie in one folder", names, readings))
+    for separator in "_- .":
+        if _is_grid(folders, separator):
+            parted = f"{{subject:.+}}{separator}{{condition:[^{separator}/]+}}/{{file}}"
+            problem = f"folders called {some(sorted(folders))} may be people under several conditions"
+            raise DropError(_choice(problem, names, [FOLDERS, parted]))
+    return "folders"
+
+
+def _is_grid(folders: set[str], separator: str) -> bool:
+    """Whether names are `<person><separator><condition>`: every first part recurs, and so does every last one."""
+    parted = [name.rpartition(separator)[::2] for name in folders]
+    people, conditions = Counter(first for first, _ in parted), Counter(last for _, last in parted)
+    return all(person and n > 1 for person, n in people.items()) and min(conditions.values()) > 1
 
 
 def _proven_of_nested(names: Sequence[str], folders: Sequence[Sequence[str]]) -> Layout:
@@ -209,13 +237,6 @@ def _is_person_and_condition(names: Sequence[str]) -> bool:
     people, conditions = Counter(parts[0] for parts in parted), Counter(parts[1] for parts in parted)
     is_known = not conditions.keys().isdisjoint({*EYEWEAR, *COVERING})
     return len(people) > 1 and max(people.values()) > 1 and (max(conditions.values()) > 1 or is_known)
-
-
-def _n_people(names: Sequence[str], pattern: str) -> int:
-    try:
-        return len({face.subject for face in _faces(names, pattern)})
-    except DropError:
-        return 0
 
 
 def _choice(problem: str, names: Sequence[str], patterns: Sequence[str]) -> str:

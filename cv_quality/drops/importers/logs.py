@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from cv_quality.drops.conditions import DeclaredCondition, with_conditions
+from cv_quality.drops.device_scores import DeviceScores, with_device_scores
 from cv_quality.drops.importers.judging import RowJudge, first_line
 from cv_quality.drops.importers.log_names import LogNames
 from cv_quality.drops.importers.log_pictures import PictureSource, open_pictures
@@ -48,6 +49,7 @@ class ImportedLogs:
 
     Attributes:
         drops: their events by kind, those of subjects and devices that were made or repeated included.
+        builds: that the drops are of.
         rows: of the logs; each is an event, context or set aside.
         written: rows that are events.
         context: rows that say under which conditions events happened.
@@ -57,6 +59,7 @@ class ImportedLogs:
     """
 
     drops: Mapping[str, Mapping[str, int]]
+    builds: tuple[str, ...]
     rows: int
     written: int
     context: int
@@ -98,7 +101,7 @@ def import_logs(
         with set_aside.open("w", encoding="utf-8") as quarantine:
             judge = RowJudge(
                 mapping,
-                DropSchema(_completed(modality, declared)),
+                DropSchema(_completed(modality, declared, mapping.device_scores)),
                 EventSpool(folder, mapping.build.constant, mapping.site.constant, mapping.has_days),
                 names,
                 quarantine,
@@ -165,9 +168,9 @@ def _declared(modality: Modality, mapping: LogMapping) -> tuple[DeclaredConditio
     return tuple(item for item in mapping.conditions if item.name not in in_context & set(own))
 
 
-def _completed(modality: Modality, declared: Sequence[DeclaredCondition]) -> Modality:
+def _completed(modality: Modality, declared: Sequence[DeclaredCondition], scores: DeviceScores | None) -> Modality:
     try:
-        return with_conditions(modality, declared)
+        return with_device_scores(with_conditions(modality, declared), scores)
     except SchemaError as error:
         raise MappingError(f"{error}: move it from 'conditions' to 'fields'") from error
 
@@ -196,6 +199,7 @@ def _write(
     events = {name: _write_drop(drop, frames[name], judge.pictures) for name, drop in planned.items()}
     return ImportedLogs(
         events,
+        tuple(dict.fromkeys(str(drop.spool.place.build) for drop in planned.values())),
         judge.rows,
         judge.spool.counts.total(),
         judge.context_rows,
@@ -231,6 +235,7 @@ def _planned(
             captured_from=since,
             captured_until=until,
             conditions=[item for item in declared if item.name in drop.fields_seen],
+            device_scores=mapping.device_scores,
         )
         absent = tuple(item.name for item in declared if item.name not in drop.fields_seen)
         found[name] = _PlannedDrop(writer, drop, since, absent)

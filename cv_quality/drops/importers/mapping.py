@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from cv_quality.drops.conditions import DeclaredCondition, check_conditions
+from cv_quality.drops.device_scores import DeviceScores, check_device_scores
 from cv_quality.drops.importers.field_rules import (
     FIELD_KEYS,
     FieldRule,
@@ -34,7 +35,7 @@ from cv_quality.lake.schema import IDENTIFIER
 DROP_ID: Final = "{date}_{build}_{site}"
 _TOP: Final = (
     *("build", "site", "modality", "protocol", "drop", "kind", "fields", "conditions", "context", "zone", "year"),
-    *("message", "frames", "window", "format", "preset"),
+    *("message", "frames", "window", "format", "preset", "device_scores"),
 )
 _CONTEXT: Final = ("files", "preset", "kind", "by", "time", "within", "conditions", "zone", "year")
 Take = Literal["last", "mean", "median", "min", "max", "count"]
@@ -91,7 +92,7 @@ class LogMapping:
         drop: pattern of a drop's id; `{date}` is that of its first event, and with `{day}` every day has a drop.
         kind: of the event: a constant, or a column with levels.
         fields: by name, of events of every kind that has them; conditions included.
-        conditions: that the drop declares, those of the context included.
+        conditions, device_scores: that the drop declares; conditions of the context included.
         context: rows that are conditions of events.
         preset: how the logs are taken apart.
         message: what is taken apart first.
@@ -109,6 +110,7 @@ class LogMapping:
     protocol: Protocol = "enrolled"
     drop: str = DROP_ID
     conditions: tuple[DeclaredCondition, ...] = ()
+    device_scores: DeviceScores | None = None
     context: tuple[ContextRule, ...] = ()
     preset: Preset | None = None
     message: MessageRule | None = None
@@ -212,6 +214,7 @@ def _mapping(value: object, *, file: Path, preset: str | None) -> LogMapping:
         protocol=cast(Protocol, chosen(top.get("protocol", "enrolled"), ("enrolled", "all_pairs"), where="protocol")),
         drop=str(top.get("drop", DROP_ID)),
         conditions=conditions,
+        device_scores=_device_scores(top["device_scores"]) if "device_scores" in top else None,
         context=tuple(rule for rule, _ in contexts),
         preset=taken,
         message=_message(top["message"], taken) if "message" in top else None,
@@ -397,6 +400,15 @@ def _take(said: Mapping[str, object], declared: DeclaredCondition) -> Take:
         types = " or ".join(wanted[take])
         raise MappingError(f"condition {declared.name!r}: the {take} of rows is {types}, not {declared.type}")
     return take
+
+
+def _device_scores(value: object) -> DeviceScores:
+    try:
+        scores = msgspec.convert(value, DeviceScores, strict=False)
+        check_device_scores(scores, where="mapping")
+    except (msgspec.ValidationError, DropError) as error:
+        raise MappingError(f"device_scores: {error}") from error
+    return scores
 
 
 def _message(value: object, preset: Preset | None) -> MessageRule:

@@ -4,8 +4,10 @@ Devices send frames as their sensors see them, so that the pipeline ignores EXIF
 that needs turning is written anew without loss; any other stays byte for byte what it was.
 """
 
+import hashlib
 import io
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +23,21 @@ _TURNS: Final = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3,
 """By orientation: quarter turns against the clock, then whether left and right are exchanged."""
 
 
-def check_picture(path: Path) -> bool:
-    """Decode a picture as the pipeline will, and tell whether it must be turned.
+@dataclass(frozen=True, slots=True)
+class CheckedPicture:
+    """A picture that can be read.
+
+    Attributes:
+        is_turned: whether EXIF turns it.
+        digest: of its bytes.
+    """
+
+    is_turned: bool
+    digest: bytes
+
+
+def check_picture(path: Path) -> CheckedPicture:
+    """Decode a picture as the pipeline will.
 
     Raises:
         FrameError: it cannot be read, with the reason.
@@ -36,7 +51,7 @@ def check_picture(path: Path) -> bool:
     if found := _foreign(data):
         raise FrameError(found, reason="unsupported_format")
     decode_image(data)
-    return orientation(data) in _TURNS
+    return CheckedPicture(orientation(data) in _TURNS, hashlib.sha256(data).digest())
 
 
 def _foreign(data: bytes) -> str | None:

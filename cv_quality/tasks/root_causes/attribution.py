@@ -7,7 +7,7 @@ slices are those of `cv_quality.tasks.root_causes.slices`.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 from cv_quality.error_analysis.attribution import AttributedPart, Attribution, Contribution
 from cv_quality.error_analysis.population import Population, attribute
@@ -15,7 +15,7 @@ from cv_quality.error_analysis.slices import Slice
 from cv_quality.lake.lake import Lake
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, WHOLE, write_rows
 
-Comparison = Literal["algorithm", "data"]
+Comparison = Literal["data", "algorithm", "recorded"]
 Row = Mapping[str, object]
 
 
@@ -25,15 +25,25 @@ class ComparedPopulations:
 
     Attributes:
         baseline: the build compared with.
-        before: the baseline's model on its own drops; None where it has none.
-        between: the baseline's model on the drops of the build.
-        after: the build's model on its drops.
+        before: the baseline on its own drops; None where it has none.
+        between: the baseline's model on the drops of the build; None where devices recorded both builds.
+        after: the build on its drops.
     """
 
     baseline: str
     before: Population | None
-    between: Population
+    between: Population | None
     after: Population
+
+    @property
+    def steps(self) -> tuple[tuple[Comparison, Population, Population], ...]:
+        """The comparisons that lead from the baseline to the build, with what comes before and after in each."""
+        data: tuple[tuple[Comparison, Population, Population], ...] = ()
+        if self.before is not None and not self.before.rows.is_empty():
+            data = (("data", self.before, self.between or self.after),)
+        if self.between is None:
+            return tuple(("recorded", before, after) for _, before, after in data)
+        return (("algorithm", self.between, self.after), *data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +52,12 @@ class AttributionSummary:
 
     Attributes:
         rows: written; 0 where there is nothing to compare with.
-        rate_before: rate of the baseline's model on the baseline's own drops; None where nothing was compared.
-        rate_after: rate of the build's model on the build's drops.
-        data, algorithm: what the data, and what the model, changed of it: they add up to rate_after - rate_before.
-        data_conclusion, algorithm_conclusion: one sentence each.
+        rate_before: rate of the baseline on the baseline's own drops; None where nothing was compared.
+        rate_after: rate of the build on the build's drops.
+        data, algorithm: what the data, and what the model, changed of it: they add up to rate_after - rate_before. None
+            where that cannot be told apart.
+        recorded: what both together changed, of builds that are evaluated as recorded.
+        data_conclusion, algorithm_conclusion, recorded_conclusion: one sentence each.
     """
 
     rows: int
@@ -53,8 +65,10 @@ class AttributionSummary:
     rate_after: float | None
     data: float | None
     algorithm: float | None
+    recorded: float | None
     data_conclusion: str
     algorithm_conclusion: str
+    recorded_conclusion: str
 
 
 def attribute_build(
@@ -64,8 +78,9 @@ def attribute_build(
 
     Two comparisons lead from the baseline to the build. "data": the baseline's model on its own drops, then on those of
     the build: other trials, the same model. "algorithm": the baseline's model, then the build's, on the drops of the
-    build: the same trials, so that nothing is mix. Both are split by the build's slices. Each model decides at its own
-    threshold.
+    build: the same trials, so that nothing is mix. Each model decides at its own threshold. Builds that are evaluated
+    as recorded have one, "recorded": the baseline on its own drops, then the build on its own. All are split by the
+    build's slices.
 
     Args:
         lake, build: written to, under the build.
@@ -73,30 +88,28 @@ def attribute_build(
         slices: of the build, in order of rank.
         seed: of the bootstrap.
     """
-    if change is None or change.after.rows.is_empty():
-        reason = "Nothing to compare with: no baseline."
-        if change:
-            reason = f"Nothing to compare: the build has no {change.after.outcome.trial}."
-        n = write_rows(lake, CHANGE_ATTRIBUTION, build, [])
-        return AttributionSummary(n, None, None, None, None, reason, reason)
-    algorithm = attribute(change.between, change.after, slices=slices, seed=seed)
-    data = None
-    if change.before is not None and not change.before.rows.is_empty():
-        data = attribute(change.before, change.between, slices=slices, seed=seed)
-    rows = [
-        {"baseline_build_id": change.baseline, "comparison": comparison, **row}
-        for comparison, found in (("algorithm", algorithm), ("data", data))
-        for row in (_rows(found) if found else ())
-    ]
-    nothing = f"Nothing to compare with: no {change.after.outcome.trial} of {change.baseline}."
+    steps: Sequence[tuple[Comparison, Population, Population]] = ()
+    nothing = "Nothing to compare with: no baseline."
+    if change is not None:
+        is_empty, trial = change.after.rows.is_empty(), change.after.outcome.trial
+        steps = () if is_empty else change.steps
+        nothing = f"Nothing to compare with: no {trial} of {change.baseline}."
+        nothing = f"Nothing to compare: the build has no {trial}." if is_empty else nothing
+    found = {name: attribute(before, after, slices=slices, seed=seed) for name, before, after in steps}
+    baseline = {"baseline_build_id": change.baseline if change else None}
+    rows = [baseline | {"comparison": name} | dict(row) for name, item in found.items() for row in _rows(item)]
+    data, algorithm, recorded = (found.get(name) for name in get_args(Comparison))
+    first, last = data or recorded, algorithm or recorded
     return AttributionSummary(
         rows=write_rows(lake, CHANGE_ATTRIBUTION, build, rows),
-        rate_before=data.rate_before if data else None,
-        rate_after=algorithm.rate_after,
+        rate_before=first.rate_before if first else None,
+        rate_after=last.rate_after if last else None,
         data=data.change if data else None,
-        algorithm=algorithm.change,
+        algorithm=algorithm.change if algorithm else None,
+        recorded=recorded.change if recorded else None,
         data_conclusion=data.conclusion if data else nothing,
-        algorithm_conclusion=algorithm.conclusion,
+        algorithm_conclusion=algorithm.conclusion if algorithm else nothing,
+        recorded_conclusion=recorded.conclusion if recorded else nothing,
     )
 
 

@@ -161,7 +161,8 @@ def _attribution(populations: Populations, context: StageContext) -> "Attributio
     baseline = context.workspace.registry.baseline(build)
     if baseline is not None:
         before = primary(baseline, baseline) if baseline in context.history else None
-        change = ComparedPopulations(baseline, before, between=primary(build, baseline), after=primary(build, build))
+        between = primary(build, baseline) if baseline in context.models else None
+        change = ComparedPopulations(baseline, before, between=between, after=primary(build, build))
     slices = read_slices(context.lake, build, populations.outcome.name)
     return attribute_build(context.lake, build=build, change=change, slices=slices)
 

@@ -136,8 +136,9 @@ CHANGE_ATTRIBUTION = Table(
         Column(
             "comparison",
             "text",
-            "'algorithm': both models on the build's drops; 'data': the baseline's model on both builds' drops",
-            levels=("algorithm", "data"),
+            "'algorithm': both models on the build's drops; 'data': the baseline's model on both builds' drops; "
+            "'recorded': each build on its own drops, as recorded",
+            levels=("algorithm", "data", "recorded"),
         ),
         Column("part", "integer", "0 for the whole change, then the slices in order, the rest last", low=0),
         FINDING_CONDITION,

@@ -83,6 +83,7 @@ def measure_build(
     model_builds: Sequence[str],
     drops: Sequence[str],
     comparator: Comparator,
+    no_pairs: str = "",
     fmr_targets: Sequence[float] = FMR_TARGETS,
 ) -> MeasureSummary:
     """Write `intervals`, `operating_points`, `det_curve` and `differentials` of a build's own drops, for each model.
@@ -91,6 +92,7 @@ def measure_build(
         model_builds: the build itself and, where it has one, its baseline.
         drops: the drops to add up; the impostor pairs are those of the build's counted pairs.
         comparator: that of the drops' modality.
+        no_pairs: why there is no operating point, where that is known beforehand.
         fmr_targets: at which operating points are found.
 
     Raises:
@@ -109,7 +111,7 @@ def measure_build(
         scores = read_build_scores(
             lake, build=build, model_build=model, drops=drops, comparator=comparator, family_of=family_of
         )
-        classes = both_classes(scores.genuine_scores, scores.counts)
+        classes = no_pairs or both_classes(scores.genuine_scores, scores.counts)
         head = {"model_build_id": model}
         rows += [head | row for row in intervals]
         decided = _threshold(lake, model, drops)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks.verification.modality import BiometricModality, Comparator
+from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.samples import DropFacts, Protocol, Templates, drop_facts, probes, references
 from cv_quality.tasks.verification.tables import COMPARISONS
 
@@ -54,8 +54,8 @@ def compare_drop(lake: Lake, *, build: str, drop: str, modality: BiometricModali
     reference, probe = (side(lake, build=build, drop=drop, comparator=comparator) for side in (references, probes))
     pair = claimed_pairs if facts.protocol == "enrolled" else subject_pairs
     rows = _scored(reference, probe, pair(reference.rows, probe.rows), modality)
-    lake.write(COMPARISONS, TableKey(build=build, drop=drop), _as_table(rows, facts, build, comparator))
-    return _summary(lake, rows, build=build, drop=drop, protocol=facts.protocol)
+    lake.write(COMPARISONS, TableKey(build=build, drop=drop), _as_table(rows, facts, build, modality))
+    return summary_of(lake, rows, build=build, drop=drop, protocol=facts.protocol)
 
 
 def involved_attempts(lake: Lake, *, build: str, drop: str, protocol: Protocol) -> "pl.DataFrame":
@@ -130,12 +130,13 @@ def _scored(
     )
 
 
-def _as_table(rows: "pl.DataFrame", facts: DropFacts, build: str, comparator: Comparator) -> "pl.DataFrame":
+def _as_table(rows: "pl.DataFrame", facts: DropFacts, build: str, modality: BiometricModality) -> "pl.DataFrame":
+    """Scores that devices logged on a scale of their own need not agree with the comparator's."""
     import polars as pl
 
     # A device scores an attempt against the reference that it claims, not against every other image of its subject.
-    is_own = pl.lit(build == facts.build and facts.protocol == "enrolled")
-    differs = (pl.col("device_score") - pl.col("score")).abs() > comparator.parity_tolerance
+    is_own = pl.lit(build == facts.build and facts.protocol == "enrolled" and modality.device_scores is None)
+    differs = (pl.col("device_score") - pl.col("score")).abs() > modality.comparator.parity_tolerance
     return rows.with_columns(
         build_id=pl.lit(build),
         drop_id=pl.lit(facts.drop),
@@ -144,7 +145,14 @@ def _as_table(rows: "pl.DataFrame", facts: DropFacts, build: str, comparator: Co
     ).select(COMPARISONS.names)
 
 
-def _summary(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str, protocol: Protocol) -> ComparisonSummary:
+def summary_of(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str, protocol: Protocol) -> ComparisonSummary:
+    """Count the comparisons of a drop.
+
+    Args:
+        lake: with its attempts.
+        rows: of `comparisons`.
+        build, drop, protocol: whose they are.
+    """
     import polars as pl
 
     attempts = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop), columns=["event_id", "frame"])

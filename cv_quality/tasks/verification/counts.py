@@ -6,7 +6,7 @@ Rates and their intervals are made of these in `cv_quality.tasks.verification.bu
 build's own are no matter of this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,16 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.tasks.verification.comparisons import involved_attempts
 from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.modality import BiometricModality, Comparator
+from cv_quality.tasks.verification.outcomes import ACCEPTED, NON_MATCH, NOT_ACQUIRED
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, METRIC_COUNTS
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, METRIC_COUNTS, UNDECIDED
 
 if TYPE_CHECKING:
     import polars as pl
 
 WHOLE = "all"
 UNKNOWN = "unknown"
-NO_SAMPLE = ("not_acquired", "quality_reject", "timeout")
+NO_SAMPLE = (NOT_ACQUIRED, "quality_reject", "timeout")
 """Outcomes without a usable sample: what ISO/IEC 19795-1 counts as failure to acquire."""
 
 
@@ -36,18 +37,45 @@ class CountSummary:
     totals: dict[str, tuple[int, int]]
 
 
-def count_metrics(lake: Lake, *, modality: BiometricModality, build: str, drop: str) -> CountSummary:
+@dataclass(frozen=True, slots=True)
+class CountedAttempts:
+    """The bona fide attempts of a drop, with what their trials are counted by.
+
+    Attributes:
+        key: of the drop under the build.
+        comparator: that of the build's modality.
+        rows: of `attempt_outcomes`; a level that was not recorded is "unknown".
+        dimensions: columns whose values are levels.
+    """
+
+    key: TableKey
+    comparator: Comparator
+    rows: "pl.DataFrame"
+    dimensions: Sequence[str]
+
+
+ComparisonTrials = Callable[[Lake, CountedAttempts], "dict[str, pl.DataFrame]"]
+"""Gives the trials of FNMR and FMR, with `is_error`, `trial_id`, whose they are, and a column per dimension."""
+
+
+def count_metrics(
+    lake: Lake,
+    *,
+    modality: BiometricModality,
+    build: str,
+    drop: str,
+    comparison_trials: ComparisonTrials | None = None,
+) -> CountSummary:
     """Count the errors of a drop per metric, dimension, level and subject, and write `metric_counts`.
 
     Bona fide attempts only. `fta`: attempts without a usable sample, of all attempts. `frr`, `far`: mated attempts not
-    accepted, other attempts accepted, of all such attempts. `fnmr`, `fmr`: genuine comparisons below the build's
-    threshold, other comparisons at or above it, of all such comparisons. A level that was not recorded is "unknown".
-    In an all-pairs drop a comparison belongs to the levels of both its frames, once to each level.
+    accepted, other attempts accepted, of all such attempts whose end is known.
 
     Args:
         modality: whose counted conditions are dimensions, beside those of devices and subjects.
         build: whose model scored the drop.
         drop: whose attempts.
+        comparison_trials: what `fnmr` and `fmr` are counted over; by default `compared_trials`.
 
     Raises:
         MissingTable: the drop has no outcomes yet.
@@ -58,10 +86,9 @@ def count_metrics(lake: Lake, *, modality: BiometricModality, build: str, drop: 
     attempts = lake.read(ATTEMPT_OUTCOMES, key).filter(presentation=BONA_FIDE).with_columns(pl.lit(WHOLE).alias(WHOLE))
     dimensions = [item.level_column for item in counted_dimensions(modality)]
     attempts = attempts.with_columns(pl.col(dimensions).cast(pl.String).fill_null(UNKNOWN))
-    dimensions = [WHOLE, *dimensions]
-    compared = _compared(lake, attempts, dimensions, build=build, drop=drop, comparator=modality.comparator)
-    trials = {**_attempt_trials(attempts), **compared}
-    parts = [_per_level(rows, metric, dimension) for metric, rows in trials.items() for dimension in dimensions]
+    counted = CountedAttempts(key, modality.comparator, attempts, (WHOLE, *dimensions))
+    trials = {**_attempt_trials(attempts), **(comparison_trials or compared_trials)(lake, counted)}
+    parts = [_per_level(rows, metric, name) for metric, rows in trials.items() for name in counted.dimensions]
     rows = pl.concat(parts).with_columns(build_id=pl.lit(build), drop_id=pl.lit(drop)).select(METRIC_COUNTS.names)
     rows = rows.sort("metric", "dimension", "level", "subject_id", "claimed_subject_id")
     whole = rows.filter(dimension=WHOLE).group_by("metric").agg(pl.col("numerator", "denominator").sum())
@@ -73,29 +100,26 @@ def _attempt_trials(attempts: "pl.DataFrame") -> "dict[str, pl.DataFrame]":
     """The trials of the metrics per attempt, with `is_error`, `trial_id` and a column per dimension."""
     import polars as pl
 
-    is_accepted, is_genuine = pl.col("outcome") == "accepted", pl.col("is_genuine")
+    is_accepted, is_genuine = pl.col("outcome") == ACCEPTED, pl.col("is_genuine")
     attempts = attempts.with_columns(trial_id=pl.col("attempt_id"))
+    decided = attempts.filter(pl.col("outcome") != UNDECIDED)
     return {
         "fta": attempts.with_columns(is_error=pl.col("outcome").is_in(NO_SAMPLE)),
-        "frr": attempts.filter(is_genuine).with_columns(is_error=~is_accepted),
-        "far": attempts.filter(~is_genuine).with_columns(is_error=is_accepted),
+        "frr": decided.filter(is_genuine).with_columns(is_error=~is_accepted),
+        "far": decided.filter(~is_genuine).with_columns(is_error=is_accepted),
     }
 
 
-def _compared(
-    lake: Lake,
-    attempts: "pl.DataFrame",
-    dimensions: Sequence[str],
-    *,
-    build: str,
-    drop: str,
-    comparator: Comparator,
-) -> "dict[str, pl.DataFrame]":
-    """The trials of the metrics per comparison, under the conditions of each attempt that is in it."""
+def compared_trials(lake: Lake, attempts: CountedAttempts) -> "dict[str, pl.DataFrame]":
+    """Count over comparisons, under the conditions of each attempt that is in one, at the build's threshold.
+
+    `fnmr`, `fmr`: genuine comparisons below the threshold, other comparisons at or above it, of all such comparisons.
+    In an all-pairs drop a comparison belongs to the levels of both its frames, once to each level.
+    """
     import polars as pl
 
-    protocol = drop_facts(lake, drop).protocol
-    pairs = involved_attempts(lake, build=build, drop=drop, protocol=protocol)
+    build, drop = str(attempts.key.build), str(attempts.key.drop)
+    pairs = involved_attempts(lake, build=build, drop=drop, protocol=drop_facts(lake, drop).protocol)
     pairs = pairs.select(
         "involved_id",
         "is_genuine",
@@ -103,12 +127,30 @@ def _compared(
         claimed_subject_id="reference_subject_id",
         trial_id=pl.concat_str("attempt_id", "reference_id", separator=" "),
     )
-    conditions = attempts.select("attempt_id", "subject_id", "decision_threshold", *dimensions)
+    conditions = attempts.rows.select("attempt_id", "subject_id", "decision_threshold", *attempts.dimensions)
     trials = pairs.join(conditions, left_on="involved_id", right_on="attempt_id")
-    is_match, is_genuine = comparator.accepts(pl.col("score"), pl.col("decision_threshold")), pl.col("is_genuine")
+    is_match = attempts.comparator.accepts(pl.col("score"), pl.col("decision_threshold"))
+    is_genuine = pl.col("is_genuine")
     return {
         "fnmr": trials.filter(is_genuine).with_columns(is_error=~is_match),
         "fmr": trials.filter(~is_genuine).with_columns(is_error=is_match),
+    }
+
+
+def decided_trials(_lake: Lake, attempts: CountedAttempts) -> "dict[str, pl.DataFrame]":
+    """Count over the attempts that matchers decided on devices, whether or not their scores are known.
+
+    `fnmr`, `fmr`: genuine attempts that the matcher rejected, other attempts that it accepted, of all such attempts
+    that reached it.
+    """
+    import polars as pl
+
+    reached = attempts.rows.filter(pl.col("outcome").is_in([ACCEPTED, NON_MATCH]))
+    reached = reached.with_columns(trial_id=pl.col("attempt_id"))
+    is_match, is_genuine = pl.col("outcome") == ACCEPTED, pl.col("is_genuine")
+    return {
+        "fnmr": reached.filter(is_genuine).with_columns(is_error=~is_match),
+        "fmr": reached.filter(~is_genuine).with_columns(is_error=is_match),
     }
 
 

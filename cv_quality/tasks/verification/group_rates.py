@@ -21,11 +21,18 @@ def group_rows(
 ) -> list[Row]:
     """The rows of `differentials` of one model at an oriented threshold, without the build's columns.
 
-    None for an attribute of which fewer than two groups are known, and none at all where the exact tail of impostor
-    scores ends above the threshold, or the subjects' samples do not account for every pair.
+    None for an attribute of which fewer than two groups are known, and none at all without a threshold or a
+    cross-subject pair, where the exact tail of impostor scores ends above the threshold, or the subjects' samples do
+    not account for every pair.
     """
     clustered = scores.by_subject
-    if threshold is None or clustered is None or not scores.reaches(threshold) or not scores.genuine_scores.size:
+    if (
+        threshold is None
+        or not scores.counts.n
+        or clustered is None
+        or not scores.reaches(threshold)
+        or not scores.genuine_scores.size
+    ):
         return []
     attempts, failures = _acquisitions(lake, scores, model_build=model_build, drops=drops)
     rows: list[Row] = []

@@ -81,7 +81,7 @@ def count_impostors(
     model_build: str,
     drops: Sequence[str],
     modality: BiometricModality,
-    decision_threshold: float,
+    decision_threshold: float | None,
 ) -> ImpostorCounts:
     """Sum the blocks over all pairs of the build's drops, computing those that are absent.
 
@@ -94,7 +94,8 @@ def count_impostors(
         model_build: whose model made the templates.
         drops: the drops to count.
         modality: knows how pairs are scored.
-        decision_threshold: that of the model, native; the pairs that it accepts are counted exactly.
+        decision_threshold: that of the model, native; the pairs that it accepts are counted exactly. None where it is
+            unknown.
 
     Raises:
         MissingTable: a drop has no embeddings of `model_build`.
@@ -106,7 +107,7 @@ def count_impostors(
     owned = _owned(lake, model_build, chosen, comparator)
     load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop], comparator))
     outlines = {drop: _outline(load(drop)) for drop in chosen}
-    threshold = comparator.oriented(decision_threshold)
+    threshold = None if decision_threshold is None else comparator.oriented(decision_threshold)
     total, blocks, computed = PairCounts.empty(comparator.scale), 0, 0
     for left, right, key in _blocks(outlines, comparator, threshold):
         block = _read_block(lake, key, comparator.scale, threshold)
@@ -129,7 +130,8 @@ def unused_blocks(workspace: Workspace, task: Task) -> list[ObjectInfo]:
         context = StageContext(freshness, TableKey(build=build))
         comparator = biometric(context.modality).comparator
         for model in context.models:
-            threshold = comparator.oriented(workspace.registry.entry(model).decision_threshold)
+            decided = workspace.registry.entry(model).decision_threshold
+            threshold = None if decided is None else comparator.oriented(decided)
             with suppress(MissingTable):
                 owned = _owned(lake, model, sorted(context.drops), comparator)
                 outlines = {
@@ -141,11 +143,12 @@ def unused_blocks(workspace: Workspace, task: Task) -> list[ObjectInfo]:
 
 
 def _blocks(
-    outlines: "Mapping[str, _Outline]", comparator: Comparator, threshold: float
+    outlines: "Mapping[str, _Outline]", comparator: Comparator, threshold: float | None
 ) -> Iterator[tuple[str, str, str]]:
-    """(reference drop, probe drop, key) of every block of a build."""
+    """(reference drop, probe drop, key) of every block of a build; a drop without a template has none."""
     algorithm = f"{comparator.algorithm} matches at {threshold!r}"
-    for left, right in _block_drops({drop: outline.is_all_pairs for drop, outline in outlines.items()}):
+    filled = {drop: outline.is_all_pairs for drop, outline in outlines.items() if outline.samples.height}
+    for left, right in _block_drops(filled):
         yield left, right, block_key(outlines[left].digests[0], outlines[right].digests[1], algorithm=algorithm)
 
 
@@ -268,7 +271,7 @@ def _block_drops(is_all_pairs: dict[str, bool]) -> Iterator[tuple[str, str]]:
                 yield left, right
 
 
-def _count(left: BlockInputs, right: BlockInputs, modality: BiometricModality, threshold: float) -> PairCounts:
+def _count(left: BlockInputs, right: BlockInputs, modality: BiometricModality, threshold: float | None) -> PairCounts:
     """Ranks order the frames of one drop; between drops every pair counts."""
     if left.drop == right.drop:
         return modality.count(left.references, right.probes, threshold=threshold)
@@ -324,7 +327,7 @@ def _written_block(lake: Lake, key: str, counts: PairCounts) -> PairCounts:
     return replace(counts, tail=tail)
 
 
-def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float) -> PairCounts | None:
+def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float | None) -> PairCounts | None:
     """The block as it was written; nothing where its file is absent, damaged or of other numbers."""
     import polars as pl
 
@@ -339,13 +342,13 @@ def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float) -> Pa
     bins = rows.filter(pl.col("bin").is_not_null())
     tail = rows.filter(pl.col("score").is_not_null()).select("score", "subject_id", "reference_subject_id")
     matches = None
-    if "matches" in rows.columns:
+    if "matches" in rows.columns and threshold is not None:
         found = rows.filter(pl.col("matches").is_not_null())
         matches = MatchCounts(threshold, found.select("subject_id", count="matches"))
     return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor, scale, matches)
 
 
-def _with_matches(samples: "pl.DataFrame", total: PairCounts, decision_threshold: float) -> "pl.DataFrame":
+def _with_matches(samples: "pl.DataFrame", total: PairCounts, decision_threshold: float | None) -> "pl.DataFrame":
     """The samples of each subject with its pairs at or above the threshold."""
     import polars as pl
 

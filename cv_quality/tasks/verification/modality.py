@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.drops.device_scores import DeviceScores
 from cv_quality.errors import MetricError, SettingsError
 from cv_quality.gates.rules import Rule
 from cv_quality.inference.preprocessing import Frame
@@ -28,6 +29,10 @@ Scores = TypeVar("Scores", float, NDArray[np.float64], "pl.Expr")
 Conditions = Mapping[str, Setting | None]
 """What was logged of one frame, by the column of the condition."""
 
+DIRECTIONS: Final[Mapping[str, Direction]] = {"at_or_above": "similarity", "at_or_below": "dissimilarity"}
+"""The direction of scores by the side of a threshold on which they are accepted."""
+AS_RECORDED = "as_recorded"
+"""Status of a sample of a build that is evaluated as its devices recorded it: no model was run."""
 PAIRS_AT_ONCE = 65_536
 """Gathered rows of both sides stay below 300 MB at 256 dimensions."""
 
@@ -122,6 +127,7 @@ class BiometricModality:
         template_rules: what the gate of `infer` asks of templates.
         parse_entry: reads a build's registry file.
         explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
+        device_scores: on which scale devices score; None for that of the comparator.
         task: what is measured of it.
     """
 
@@ -133,17 +139,47 @@ class BiometricModality:
     template_rules: tuple[Rule, ...]
     parse_entry: Callable[[EntryFields], BuildEntry]
     explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
+    device_scores: DeviceScores | None = None
     task: str = "verification"
 
     @property
     def bounds(self) -> Mapping[Bounds, tuple[float | None, float | None]]:
-        """The closed range of scores and of thresholds; None is unbounded."""
-        limits = sorted((self.comparator.accepts_none, self.comparator.accepts_all))
-        ranges: dict[Bounds, Sequence[float]] = {"score": self.comparator.score_range, "threshold": limits}
+        """The closed range of scores, of devices' scores and of thresholds; None is unbounded."""
+        comparator = self.comparator
+        limits = sorted((comparator.accepts_none, comparator.accepts_all))
+        ranges: dict[Bounds, Sequence[float]] = {
+            "score": comparator.score_range,
+            "device_score": self.device_range,
+            "threshold": limits,
+        }
         finite = {
             name: [bound if math.isfinite(bound) else None for bound in bounds] for name, bounds in ranges.items()
         }
         return {name: (low, high) for name, (low, high) in finite.items()}
+
+    @property
+    def device_range(self) -> tuple[float, float]:
+        """The closed range of devices' scores; may be infinite."""
+        scale = self.device_scores
+        if scale is None:
+            return self.comparator.score_range
+        return -math.inf if scale.low is None else scale.low, math.inf if scale.high is None else scale.high
+
+    def as_recorded(self) -> Self:
+        """Itself for builds that are evaluated as recorded: scores are those of devices, and nothing is explained."""
+        scale = self.device_scores
+        low, high = self.device_range
+        direction = DIRECTIONS[scale.accepts] if scale else self.comparator.direction
+        none, every = (math.inf, low) if direction == "similarity" else (-math.inf, high)
+        comparator = replace(
+            self.comparator,
+            name="device score",
+            direction=direction,
+            score_range=(low, high),
+            accepts_none=none,
+            accepts_all=every,
+        )
+        return replace(self, comparator=comparator, failure_statuses=(AS_RECORDED,), explain=None)
 
     def scores(self, references: TemplateArray, probes: TemplateArray, rows: Rows) -> NDArray[np.float64]:
         """Score listed pairs by the comparator; shape (pairs,), native.

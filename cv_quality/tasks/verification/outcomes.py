@@ -4,6 +4,7 @@ One row per attempt with its conditions, its device and what its subject stated,
 in `cv_quality.tasks.verification.counts`.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import DEVICES, SUBJECTS, VALIDATED_ATTEMPTS
@@ -18,24 +19,31 @@ from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, EMBEDDINGS
 if TYPE_CHECKING:
     import polars as pl
 
+OutcomeOf = Callable[[Comparator, float | None], "pl.Expr"]
+"""Says how an attempt ended, by comparator and decision threshold."""
+ACCEPTED, NON_MATCH, NOT_ACQUIRED = "accepted", "non_match", "not_acquired"
 DEVICE_REJECTIONS = {"timeout": "timeout", "quality": "quality_reject", "liveness": "liveness_reject"}
 """Stages that only the device can decide: re-inference leaves them as they were logged."""
 
 
 def attempt_outcomes(
-    lake: Lake, *, modality: BiometricModality, build: str, decision_threshold: float, drop: str
+    lake: Lake,
+    *,
+    modality: BiometricModality,
+    build: str,
+    drop: str,
+    decision_threshold: float | None,
+    outcome: "OutcomeOf | None" = None,
+    is_recorded: bool = False,
 ) -> int:
     """Write one terminal outcome per attempt of a drop to `attempt_outcomes`; returns the number of attempts.
 
-    In this order: a timeout, quality or liveness rejection in the device's log stays; an attempt whose acquisition
-    failed on the device, or that has no template, is not acquired; one whose best score reaches the threshold is
-    accepted; every other is a non-match (also one that claims a reference without a template).
-
     Args:
         modality: whose conditions and their bands the attempts have, and which scores a threshold accepts.
-        build: whose model scored the drop.
-        decision_threshold: that build's own.
-        drop: whose attempts.
+        build, drop: whose scores, and whose attempts.
+        decision_threshold: that build's own; None where it is unknown.
+        outcome: how an attempt ended; by default in re-inference (`inferred_outcome`).
+        is_recorded: whether that is how it ended on the device.
 
     Raises:
         MissingTable: the drop is not validated, not run through the model, or not compared.
@@ -58,32 +66,41 @@ def attempt_outcomes(
     banded = [
         item.bands.of(pl.col(item.name)).alias(item.bands.column) for item in dimensions_of(modality) if item.bands
     ]
-    rows = _with_outcome(rows.with_columns(banded), build, decision_threshold, comparator)
-    table = of_modality(ATTEMPT_OUTCOMES, modality)
-    return lake.write(table, key, rows.select(table.names))
-
-
-def _with_outcome(
-    rows: "pl.DataFrame", build: str, decision_threshold: float, comparator: Comparator
-) -> "pl.DataFrame":
-    import polars as pl
-
-    stage, acquired = pl.col("device_stage"), pl.col("status").eq_missing("ok")
-    outcome = (
-        pl.when(stage.is_in(list(DEVICE_REJECTIONS)))
-        .then(stage.replace_strict(DEVICE_REJECTIONS, default=None))
-        .when((stage == "acquisition") | ~acquired)
-        .then(pl.lit("not_acquired"))
-        .when(comparator.accepts(pl.col("score"), decision_threshold))
-        .then(pl.lit("accepted"))
-        .otherwise(pl.lit("non_match"))
-    )
-    return rows.with_columns(
+    ended = (outcome or inferred_outcome)(comparator, decision_threshold)
+    rows = rows.with_columns(banded).with_columns(
         build_id=pl.lit(build),
         attempt_id=pl.col("event_id"),
         is_genuine=pl.col("claimed_subject_id") == pl.col("subject_id"),
         device_model=pl.col("device_model").fill_null("unknown"),
-        has_image_consent=pl.col("has_image_consent").fill_null(False),
-        outcome=outcome,
+        has_image_consent=pl.col("has_image_consent").fill_null(value=False),
+        outcome=ended,
         decision_threshold=pl.lit(decision_threshold, dtype=pl.Float64),
+        is_recorded=pl.lit(is_recorded),
+    )
+    table = of_modality(ATTEMPT_OUTCOMES, modality)
+    return lake.write(table, key, rows.select(table.names))
+
+
+def inferred_outcome(comparator: Comparator, decision_threshold: float | None) -> "pl.Expr":
+    """Say how an attempt ended in re-inference, from columns of attempts, `status` and `score`.
+
+    In this order: a timeout, quality or liveness rejection in the device's log stays; an attempt whose acquisition
+    failed on the device, or that has no template, is not acquired; one whose best score reaches the threshold is
+    accepted; every other is a non-match (also one that claims a reference without a template).
+
+    Args:
+        comparator: on which side of the threshold scores are accepted.
+        decision_threshold: that of the build.
+    """
+    import polars as pl
+
+    stage, acquired = pl.col("device_stage"), pl.col("status").eq_missing("ok")
+    return (
+        pl.when(stage.is_in(list(DEVICE_REJECTIONS)))
+        .then(stage.replace_strict(DEVICE_REJECTIONS, default=None))
+        .when((stage == "acquisition") | ~acquired)
+        .then(pl.lit(NOT_ACQUIRED))
+        .when(comparator.accepts(pl.col("score"), pl.lit(decision_threshold, pl.Float64)))
+        .then(pl.lit(ACCEPTED))
+        .otherwise(pl.lit(NON_MATCH))
     )

@@ -17,7 +17,7 @@ from cv_quality.tasks.verification.dimensions import dimensions_of, searched_col
 from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.parity import device_decisions
 from cv_quality.tasks.verification.samples import BONA_FIDE, drop_facts
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, OUTCOMES
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, OUTCOMES, UNDECIDED
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def genuine_attempts(
 ) -> "pl.DataFrame":
     """Read the genuine bona fide attempts of a build's drops with their outcomes, and `is_failure`: not accepted.
 
+    Attempts whose end is not known are left out.
+
     In a drop that pairs all images, every image is an attempt at the other images of its subject, and fails when it
     matches none of them.
 
@@ -61,6 +63,7 @@ def genuine_attempts(
 
     keys = [TableKey(build=model or build, drop=drop) for drop in sorted(drops)]
     rows = lake.scan(of_modality(ATTEMPT_OUTCOMES, modality), keys).filter("is_genuine", presentation=BONA_FIDE)
+    rows = rows.filter(pl.col("outcome") != UNDECIDED)
     return rows.with_columns(is_failure=pl.col("outcome") != ACCEPTED).sort("drop_id", "attempt_id").collect()
 
 

@@ -3,7 +3,7 @@
 from cv_quality.gates.rules import Rule, query_rule, rows_rule
 from cv_quality.modality import Modality
 from cv_quality.tasks.root_causes.rules import confirmed_slices
-from cv_quality.tasks.verification.modality import biometric
+from cv_quality.tasks.verification.modality import AS_RECORDED, biometric
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
@@ -19,6 +19,7 @@ from cv_quality.tasks.verification.tables import (
     OPERATING_POINTS,
     OUTCOME_WATERFALL,
     PARITY,
+    UNDECIDED,
 )
 
 MAX_FAILED_SAMPLES_SHARE = 0.50
@@ -26,8 +27,14 @@ MAX_PARITY_BREAKS_SHARE = 0.01
 """More scores of devices that differ from re-inference are no chance."""
 MAX_FOREIGN_SHARE = 0.90
 """Where more of a drop's scores differ, it is no fault of some devices: the registry has another model than they."""
+MAX_UNDECIDED_SHARE = 0.50
+MAX_CONTRARY_SHARE, MAX_CONTRARY_SHARE_AT_ALL = 0.01, 0.50
+"""Of the decisions as recorded that the declared threshold would not take: above the first a device decides by more
+than its threshold, above the second threshold or direction are declared wrongly."""
 NORM_TOLERANCE = 1e-3
 _SAMPLES = "(SELECT event_id FROM validated_attempts UNION ALL SELECT event_id FROM validated_enrols WHERE is_enrolled)"
+_FAILED = f"status NOT IN ('ok', '{AS_RECORDED}')"
+_RECORDED = f"SELECT sample_id FROM embeddings WHERE status = '{AS_RECORDED}'"
 _CHECKS = ("map", "pointing", "deletion", "deletion_random", "insertion", "insertion_random", "randomisation")
 
 UNIT_NORM = rows_rule(
@@ -61,15 +68,20 @@ INFER_RULES = (
     ),
     query_rule(
         EMBEDDINGS,
-        "all outputs come from one model file",
+        "all outputs come from one model file, or all are as recorded",
         "SELECT model_sha256 FROM embeddings WHERE "
-        "(SELECT count(DISTINCT model_sha256) FROM embeddings) > 1 GROUP BY 1",
+        "(SELECT count(DISTINCT coalesce(model_sha256, '')) FROM embeddings) > 1 GROUP BY 1",
+    ),
+    rows_rule(
+        EMBEDDINGS,
+        "what is as recorded, and nothing else, comes from no model",
+        f"(status = '{AS_RECORDED}') <> (model_sha256 IS NULL)",
     ),
     query_rule(
         EMBEDDINGS,
         f"at most {MAX_FAILED_SAMPLES_SHARE:.0%} of the samples yield no template",
-        "SELECT status FROM embeddings WHERE status <> 'ok' AND (SELECT count(*) FROM embeddings "
-        f"WHERE status <> 'ok') > {MAX_FAILED_SAMPLES_SHARE} * (SELECT count(*) FROM embeddings) GROUP BY status",
+        f"SELECT status FROM embeddings WHERE {_FAILED} AND (SELECT count(*) FROM embeddings "
+        f"WHERE {_FAILED}) > {MAX_FAILED_SAMPLES_SHARE} * (SELECT count(*) FROM embeddings) GROUP BY status",
     ),
 )
 COMPARE_RULES = (
@@ -85,6 +97,19 @@ COMPARE_RULES = (
         "WHERE a.device_stage = 'matching' AND e.status = 'ok' AND a.reference_id IN "
         "(SELECT reference_id FROM embeddings WHERE role = 'reference' AND status = 'ok') "
         "AND a.event_id NOT IN (SELECT attempt_id FROM comparisons)",
+    ),
+    query_rule(
+        COMPARISONS,
+        "every attempt as recorded that was scored, and reached matching or was accepted, is compared",
+        f"SELECT event_id FROM validated_attempts WHERE event_id IN ({_RECORDED}) AND device_score IS NOT NULL "
+        "AND (device_stage = 'matching' OR is_device_accepted) "
+        "AND event_id NOT IN (SELECT attempt_id FROM comparisons)",
+    ),
+    query_rule(
+        COMPARISONS,
+        "a score as recorded is the one in the device's log",
+        "SELECT attempt_id FROM comparisons c JOIN validated_attempts a ON a.event_id = c.attempt_id "
+        f"WHERE attempt_id IN ({_RECORDED}) AND c.score IS DISTINCT FROM a.device_score",
     ),
 )
 
@@ -126,11 +151,36 @@ def _parity_breaks(share: float) -> str:
     )
 
 
+def decision_rules(modality: Modality) -> tuple[Rule, ...]:
+    """What the gate of `measure` asks of the outcomes of scored attempts: that the build's threshold explains them."""
+    accepts = ">=" if biometric(modality).comparator.direction == "similarity" else "<="
+    scored = "outcome IN ('accepted', 'non_match') AND score IS NOT NULL AND decision_threshold IS NOT NULL"
+    contrary = f"{scored} AND (outcome = 'accepted') <> (score {accepts} decision_threshold)"
+    limits = ((MAX_CONTRARY_SHARE, True), (MAX_CONTRARY_SHARE_AT_ALL, False))
+    return tuple(
+        query_rule(
+            ATTEMPT_OUTCOMES,
+            f"decisions are those of the threshold for all but {share:.0%} of the scored attempts",
+            f"SELECT attempt_id FROM attempt_outcomes WHERE {contrary} AND (SELECT count_if({contrary}) "
+            f"FROM attempt_outcomes) > {share} * (SELECT count_if({scored}) FROM attempt_outcomes)",
+            is_warning=is_warning,
+        )
+        for share, is_warning in limits
+    )
+
+
 MEASURE_RULES = (
     query_rule(
         ATTEMPT_OUTCOMES,
         "every attempt ends in exactly one outcome",
         "SELECT event_id FROM validated_attempts WHERE event_id NOT IN (SELECT attempt_id FROM attempt_outcomes)",
+    ),
+    query_rule(
+        ATTEMPT_OUTCOMES,
+        f"at most {MAX_UNDECIDED_SHARE:.0%} of the attempts end without a decision, or what decides",
+        f"SELECT outcome FROM attempt_outcomes WHERE outcome = '{UNDECIDED}' AND (SELECT count(*) FROM "
+        f"attempt_outcomes WHERE outcome = '{UNDECIDED}') > {MAX_UNDECIDED_SHARE} * (SELECT count(*) FROM "
+        "attempt_outcomes) GROUP BY outcome",
     ),
     rows_rule(METRIC_COUNTS, "errors never exceed trials", "numerator > denominator"),
     query_rule(
@@ -138,7 +188,7 @@ MEASURE_RULES = (
         "the outcome ledger adds up to the false rejects",
         "SELECT 'frr' AS found WHERE (SELECT coalesce(sum(numerator), 0) FROM metric_counts "
         "WHERE metric = 'frr' AND dimension = 'all') <> (SELECT count(*) FROM attempt_outcomes "
-        "WHERE is_genuine AND presentation = 'bona_fide' AND outcome <> 'accepted')",
+        f"WHERE is_genuine AND presentation = 'bona_fide' AND outcome NOT IN ('accepted', '{UNDECIDED}'))",
     ),
     query_rule(
         METRIC_COUNTS,

@@ -1,5 +1,6 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import (
@@ -17,11 +18,13 @@ from cv_quality.drops.tables import (
     VALIDATED_ENROLS,
 )
 from cv_quality.error_analysis.population import Population
-from cv_quality.freshness import Freshness, StageContext
+from cv_quality.errors import RegistryError
+from cv_quality.freshness import Freshness, Registered, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
+from cv_quality.tasks.verification.evaluation import evaluation_of
 from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
 from cv_quality.tasks.verification.rules import (
@@ -32,6 +35,7 @@ from cv_quality.tasks.verification.rules import (
     MEASURE_BUILD_RULES,
     MEASURE_RULES,
     WATERFALL_RULES,
+    decision_rules,
     parity_rules,
     template_rules,
 )
@@ -61,34 +65,29 @@ if TYPE_CHECKING:
 
 
 def _infer(context: StageContext) -> "DataclassInstance":
-    from cv_quality.tasks.verification.templates import embed_drop, loaded_encoder
-
-    return embed_drop(
-        context.lake,
-        landing=context.workspace.landing,
-        encoder=loaded_encoder(context.workspace, context.entry),
-        entry=context.entry,
-        modality=biometric(context.modality),
-        drop=context.drop,
-        threads=context.threads,
-    )
+    return evaluation_of(context.entry).infer(context)
 
 
 def _compare(context: StageContext) -> "DataclassInstance":
-    from cv_quality.tasks.verification.comparisons import compare_drop
-
-    modality = biometric(context.modality)
-    return compare_drop(context.lake, build=context.build, drop=context.drop, modality=modality)
+    return evaluation_of(context.entry).compare(context)
 
 
 def _measure(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.counts import count_metrics
     from cv_quality.tasks.verification.outcomes import attempt_outcomes
 
+    evaluation = evaluation_of(context.entry)
     lake, build, drop, modality = context.lake, context.build, context.drop, biometric(context.modality)
-    threshold = context.entry.decision_threshold
-    attempt_outcomes(lake, modality=modality, build=build, decision_threshold=threshold, drop=drop)
-    return count_metrics(lake, modality=modality, build=build, drop=drop)
+    attempt_outcomes(
+        lake,
+        modality=modality,
+        build=build,
+        drop=drop,
+        decision_threshold=context.entry.decision_threshold,
+        outcome=evaluation.outcome,
+        is_recorded=evaluation.is_recorded,
+    )
+    return count_metrics(lake, modality=modality, build=build, drop=drop, comparison_trials=evaluation.trials)
 
 
 def _score_histogram(context: StageContext) -> bytes:
@@ -134,7 +133,14 @@ def _measure_build(context: StageContext) -> "DataclassInstance":
 
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     write_parity(lake, build=build, drops=drops, modality=modality)
-    return measure_build(lake, build=build, model_builds=context.models, drops=drops, comparator=modality.comparator)
+    return measure_build(
+        lake,
+        build=build,
+        model_builds=context.models,
+        drops=drops,
+        comparator=modality.comparator,
+        no_pairs=evaluation_of(context.entry).no_pairs,
+    )
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -167,6 +173,25 @@ def _explanations(context: StageContext) -> "DataclassInstance":
     return explain(context.workspace, context.build)
 
 
+def _way(freshness: Freshness, key: TableKey) -> str:
+    """That a build is evaluated as recorded: an entry that begins or ceases to say so makes its drops due."""
+    return "as recorded" if _recorded(freshness, key) else ""
+
+
+def _deciding(freshness: Freshness, key: TableKey) -> str:
+    """By what a build as recorded decides where its devices' logs do not: another threshold makes its drops due."""
+    recorded = _recorded(freshness, key)
+    return f"at {recorded.decision_threshold!r}" if recorded else ""
+
+
+def _recorded(freshness: Freshness, key: TableKey) -> Registered | None:
+    """What the registry says of a build as recorded; None for any other, also for one that it does not know."""
+    with suppress(RegistryError):
+        found = freshness.registered(str(key.build))
+        return found if found.is_recorded else None
+    return None
+
+
 def _explained_pairs(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG001 - as the stage calls it
     """How many pairs are explained at most: another number makes the maps due."""
     return str(freshness.workspace.settings.explained_pairs)
@@ -187,7 +212,12 @@ def _report(context: StageContext) -> "DataclassInstance":
     source = ReportSource(
         lake=context.lake,
         landing=workspace.landing,
-        scope=Scope(context.build, next(iter(baselines), None), tuple(context.drops)),
+        scope=Scope(
+            context.build,
+            next(iter(baselines), None),
+            tuple(context.drops),
+            is_recorded=evaluation_of(context.entry).is_recorded,
+        ),
         entry=context.entry,
         modality=context.modality,
         entry_files={build: workspace.registry.entry_file(build) for build in context.models},
@@ -204,6 +234,7 @@ INFER = Stage(
     reads=(VALIDATED_ATTEMPTS, VALIDATED_ENROLS, FRAME_INDEX),
     writes=(EMBEDDINGS,),
     run=_infer,
+    elsewhere=_way,
     rules=INFER_RULES,
     modality_rules=template_rules,
     description="The template of every enrolment and attempt under the build's model, or why there is none.",
@@ -229,11 +260,14 @@ MEASURE = Stage(
     reads=(DROP_FILES, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, SUBJECTS, DEVICES, EMBEDDINGS, COMPARISONS),
     writes=(ATTEMPT_OUTCOMES, METRIC_COUNTS),
     run=_measure,
+    elsewhere=_deciding,
     rules=MEASURE_RULES,
+    modality_rules=decision_rules,
     description="Every attempt with the one stage that ended it; errors and trials per subject and condition.",
     gate=(
         "one outcome per attempt; errors within trials; levels add up to the whole; the outcomes add up to the "
-        "false rejects"
+        "false rejects; at most half of the attempts undecided; decisions as recorded agree with the declared "
+        "threshold for all but 1 % (warning), and for at least half"
     ),
 )
 IMPOSTORS = Stage(

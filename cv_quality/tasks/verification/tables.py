@@ -30,12 +30,18 @@ EMBEDDINGS = Table(
         Column(
             "status",
             "text",
-            "ok, or what kept the modality's encoder from a template",
+            "ok, what kept the modality's encoder from a template, or as_recorded: the build has no model",
             levels=FRAME_STATUSES,
             bounds="status",
         ),
         Column("embedding", "vector", "the template; null unless ok", nullable=True),
-        Column("model_sha256", "text", "digest of the model file", pattern="[0-9a-f]{64}"),
+        Column(
+            "model_sha256",
+            "text",
+            "digest of the model file; null where none is run",
+            nullable=True,
+            pattern="[0-9a-f]{64}",
+        ),
     ),
     unique=("sample_id",),
 )
@@ -52,13 +58,18 @@ COMPARISONS = Table(
         identifier("reference_subject_id", "subject of the reference"),
         Column("is_genuine", "flag", "whether both are of one subject"),
         identifier("presentation", "bona_fide, or the attack species"),
-        Column("score", "real", "score in the lab's re-inference", bounds="score"),
-        Column("device_score", "real", "the score in the device's log", nullable=True, bounds="score"),
+        Column(
+            "score",
+            "real",
+            "score in the lab's re-inference, or the device's where the build is as recorded",
+            bounds="score",
+        ),
+        Column("device_score", "real", "the score in the device's log", nullable=True, bounds="device_score"),
         Column(
             "is_parity_expected",
             "flag",
-            "whether the drop was recorded with this build, and compared the attempt with the one reference that it "
-            "claims, so both scores must agree",
+            "whether the drop was recorded with this build and on its scale, and compared the attempt with the one "
+            "reference that it claims, so both scores must agree",
         ),
         Column(
             "is_parity_broken",
@@ -69,6 +80,8 @@ COMPARISONS = Table(
     ),
     unique=("attempt_id", "reference_id"),
 )
+UNDECIDED = "undecided"
+"""Outcome of an attempt that reached the matcher of its device, whose log has neither decision nor what decides."""
 OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "non_match", "timeout", "accepted")
 ATTEMPT_OUTCOMES = Table(
     "attempt_outcomes",
@@ -87,11 +100,12 @@ ATTEMPT_OUTCOMES = Table(
         *(replace(level_column(item), levels=()) for item in (*DEVICE, *SUBJECT)),  # judged where they were logged
         Column("has_image_consent", "flag", "whether the subject's images may be shown"),
         FRAME,
-        Column("outcome", "text", "the stage that ended the attempt", levels=OUTCOMES),
-        Column("score", "real", "best score of the attempt in re-inference", nullable=True, bounds="score"),
-        Column("decision_threshold", "real", "the build's threshold", bounds="score"),
-        Column("device_score", "real", "score in the device's log", nullable=True, bounds="score"),
+        Column("outcome", "text", "the stage that ended the attempt", levels=(*OUTCOMES, UNDECIDED)),
+        Column("score", "real", "best score of the attempt, as in comparisons", nullable=True, bounds="score"),
+        Column("decision_threshold", "real", "the build's threshold", nullable=True, bounds="score"),
+        Column("device_score", "real", "score in the device's log", nullable=True, bounds="device_score"),
         Column("device_latency_ms", "real", "latency in the device's log", nullable=True, low=0),
+        Column("is_recorded", "flag", "whether it ended so on the device, not in re-inference", nullable=True),
     ),
     unique=("attempt_id",),
     conditions="banded",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
-from cv_quality.errors import FrameError
+from cv_quality.errors import FrameError, ModelError
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry
 from cv_quality.lake.lake import Lake, TableKey
@@ -56,7 +56,7 @@ def embed_drop(
         threads: that decode.
     """
     names = [dimension.name for dimension in modality.conditions]
-    samples = _samples(lake, drop, names)
+    samples = samples_of(lake, drop, conditions=names)
     rows = samples.drop_nulls("frame").select("frame", *names).iter_rows(named=True)
     conditions = {row["frame"]: {name: row[name] for name in names} for row in rows}
     reader = FrameReader(landing, drop, lake.read(FRAME_INDEX, TableKey(drop=drop)))
@@ -70,8 +70,27 @@ def embed_drop(
     return EmbedSummary(entry.build_id, drop, table.height, len(conditions), by_status)
 
 
-def _samples(lake: Lake, drop: str, conditions: Sequence[str]) -> "pl.DataFrame":
-    """One row per sample: enrolled ones as references, attempts as probes, in a fixed order."""
+def require_frames(lake: Lake, *, build: str, drop: str) -> None:
+    """Refuse a drop on which there is nothing to run a model.
+
+    Raises:
+        ModelError: it has no frame; what evaluates it is said.
+    """
+    if lake.first(FRAME_INDEX, TableKey(drop=drop), columns=("frame",)) is None:
+        raise ModelError(
+            f"drop {drop} has no frames to run the model of {build} on; deliver them, or, to evaluate what "
+            f"its devices decided, let {build}.yaml in the registry have the keys build_id, modality, follows "
+            "and 'recorded: true' (decision_threshold where it is known) and no others"
+        )
+
+
+def samples_of(lake: Lake, drop: str, *, conditions: Sequence[str]) -> "pl.DataFrame":
+    """Read one row per sample: enrolled ones as references, attempts as probes, in a fixed order.
+
+    Args:
+        lake, drop: whose samples.
+        conditions: columns beside those of every sample.
+    """
     import polars as pl
 
     columns = ("event_id", "subject_id", "reference_id", "frame", *conditions)

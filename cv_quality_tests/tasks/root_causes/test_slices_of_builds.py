@@ -44,6 +44,7 @@ DROP_FILE = {
     "captured_until": NOON,
     "manifest_sha256": "0" * 64,
     "conditions": None,
+    "device_scores": None,
     "file": "events-0.jsonl.zst",
     "content": "events",
     **dict.fromkeys(("bytes", "rows_declared", "rows_in", "rows_valid", "rows_quarantined"), 0),

@@ -1,11 +1,13 @@
 """What is compared with what, against scores computed one pair at a time."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from cv_quality.drops.device_scores import DeviceScores
 from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import Lake
 from cv_quality.tasks.verification.comparisons import compare_drop
@@ -34,6 +36,17 @@ def test_a_probe_is_scored_against_the_fused_reference_that_it_claims(lake: Lake
         assert probe is not None
         cosine = float(mean @ probe.astype(float) / np.linalg.norm(mean) / np.linalg.norm(probe.astype(float)))
         assert row["score"] == pytest.approx(cosine, abs=1e-12)
+
+
+def test_a_device_score_on_another_scale_need_not_agree(lake: Lake) -> None:
+    enrols, attempts = random_drop(seed=1, subjects=["ann", "bob"], attempts=3)
+    write_drop(lake, drop="d1", build="b1", enrols=enrols, attempts=attempts)
+    expected = {}
+    for scale in (None, DeviceScores(low=0, high=100, accepts="at_or_above")):
+        compare_drop(lake, build="b1", drop="d1", modality=replace(FACE, device_scores=scale))
+        rows = rows_of(lake, COMPARISONS, build="b1", drop="d1")
+        expected[scale] = set(rows["is_parity_expected"])
+    assert list(expected.values()) == [{True}, {False}]
 
 
 def test_an_impostor_attempt_that_really_happened_is_not_genuine(lake: Lake) -> None:

@@ -130,6 +130,7 @@ def _drop_file(drop: str, build: str, protocol: str, rows: int) -> Row:
         "captured_until": START + timedelta(hours=1),
         "manifest_sha256": SHA,
         "conditions": None,
+        "device_scores": None,
         "file": "events-0.jsonl.zst",
         "content": "events",
         "bytes": 1,

@@ -9,7 +9,8 @@ with recorded as (
 ),
 
 scored as (
-    select build_id, count(distinct drop_id) as n_scored_drops, max(decision_threshold) as decision_threshold
+    select build_id, count(distinct drop_id) as n_scored_drops, max(decision_threshold) as decision_threshold,
+        coalesce(bool_or(is_recorded), false) as is_recorded
     from {{ ref('stg_attempt_outcomes') }}
     group by build_id
 )
@@ -20,6 +21,7 @@ select
     coalesce(n_scored_drops, 0) as n_scored_drops,
     first_captured_from,
     last_captured_until,
-    decision_threshold
+    decision_threshold,
+    coalesce(is_recorded, false) as is_recorded
 from recorded
 full join scored using (build_id)

@@ -45,15 +45,19 @@ class ChangedPart:
 class BuildChange:
     """From the baseline's FRR to the build's: first by other data, then by another algorithm on the same data.
 
+    Of builds that are evaluated as recorded both come in one step.
+
     Attributes:
         data: the baseline's model on its own drops and on the build's, by slice; empty where it was not compared.
-        algorithm: both models on the build's drops, by slice.
+        algorithm: both models on the build's drops, by slice; empty of builds as recorded.
+        recorded: each build on its own drops, by slice; empty of builds with models.
         n_paired: subjects met before and after, by comparison.
     """
 
     baseline: str
     data: tuple[ChangedPart, ...]
     algorithm: tuple[ChangedPart, ...]
+    recorded: tuple[ChangedPart, ...]
     methods: tuple[str, ...]
     n_subjects: Mapping[str, int]
     n_paired: Mapping[str, int]
@@ -66,18 +70,19 @@ def read_change(source: ReportSource) -> BuildChange | None:
     Raises:
         MissingTable: the change has not been attributed yet.
     """
-    build, baseline = source.scope.build, source.scope.baseline
+    scope = source.scope
+    build, baseline = scope.build, source.entry.follows if scope.is_recorded else scope.baseline
     if baseline is None:
         return None
     rows = source.lake.read(CHANGE_ATTRIBUTION, TableKey(build=build)).sort("comparison", "part").to_dicts()
     own = [row for row in rows if row["baseline_build_id"] == baseline]
     whole = {row["comparison"]: row for row in own if row["part"] == 0}
-    if "algorithm" not in whole:
+    if not whole.keys() & {"algorithm", "recorded"}:
         return None
     has_slices = any(row["part"] > 0 and row["where_json"] is not None for row in own)
     parts = {
         name: tuple(_part(row) for row in own if row["comparison"] == name and (has_slices or row["part"] == 0))
-        for name in ("data", "algorithm")
+        for name in ("data", "algorithm", "recorded")
     }
     return BuildChange(
         baseline=baseline,

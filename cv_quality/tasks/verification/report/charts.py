@@ -111,10 +111,13 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
     line = over(before).mark_line(interpolate="step-after", strokeDash=[4, 2], strokeWidth=1.3)
     outline = line.encode(x=alt.X("low:Q"), y=y, color=ink)
-    mark = _threshold_mark(threshold, text=f"accept {words.sign} {threshold:g}")
-    layers = alt.layer(filled, *([outline] if before else []), mark)
+    marks, lies = list["alt.LayerChart | alt.FacetChart"](), "no decision threshold is declared"
+    if threshold is not None:
+        marks = [_threshold_mark(threshold, text=f"accept {words.sign} {threshold:g}")]
+        lies = f"the decision threshold lies at {threshold:g}"
+    layers = alt.layer(filled, *([outline] if before else []), *marks)
     title = "Scores of genuine and impostor comparisons"
-    told = f"{title}: shares by score for {build}; the decision threshold lies at {threshold:g}."
+    told = f"{title}: shares by score for {build}; {lies}."
     return Chart("chart-scores", title, told, specification(layers, height=330, alt_text=title))
 
 

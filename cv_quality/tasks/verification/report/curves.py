@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cv_quality.lake.lake import TableKey
-from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT
+from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT, bin_of
 from cv_quality.reports.curves import DetPoint, HistogramBin, filled_bins
 from cv_quality.reports.scope import model_rows
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.modality import Comparator
-from cv_quality.tasks.verification.report.data import find_point, mated
+from cv_quality.tasks.verification.report.data import find_point, mated, nonmated
 from cv_quality.tasks.verification.report.wording import comparator_of
 from cv_quality.tasks.verification.tables import COMPARISONS, DET_CURVE, IMPOSTOR_COUNTS, OPERATING_POINTS
 
@@ -42,7 +42,7 @@ class ScoreCurves:
         det: points of the curve; those where a rate is 0 are left out, as both axes are logarithmic.
         decided: the point at the decision threshold, where it has a place on such axes.
         bins: histograms, by "genuine" and "impostor".
-        n_impostor: cross-subject pairs.
+        n_impostor: cross-subject pairs; of a build as recorded impostor attempts with a score.
     """
 
     det: Mapping[str, tuple[DetPoint, ...]]
@@ -80,10 +80,22 @@ def read_scores(source: ReportSource, model: str) -> Scores:
     import polars as pl
 
     genuine = source.lake.scan(COMPARISONS, source.scope.grid(model)).filter(mated()).select("score").collect()
+    if source.scope.is_recorded:
+        return Scores(genuine=genuine["score"].to_numpy(), impostor=_attempted_impostors(source, model))
     counts = model_rows(source.lake, IMPOSTOR_COUNTS, build=source.scope.build, model=model)
     impostor = np.zeros(BINS, dtype=np.int64)
     impostor[counts["bin"].to_numpy()] = counts["count"].to_numpy()
     return Scores(genuine=genuine["score"].cast(pl.Float64).to_numpy(), impostor=impostor)
+
+
+def _attempted_impostors(source: ReportSource, model: str) -> "NDArray[np.int64]":
+    """Count the scores of the impostor attempts that were made by bin of their scale."""
+    import numpy as np
+
+    comparator = comparator_of(source)
+    rows = source.lake.scan(COMPARISONS, source.scope.grid(model)).filter(nonmated()).select("score").collect()
+    bins = bin_of(comparator.oriented(rows["score"].to_numpy()), comparator.scale)
+    return np.bincount(bins, minlength=BINS)
 
 
 def _read_det_curve(source: ReportSource, model: str) -> tuple[DetPoint, ...]:

@@ -24,13 +24,14 @@ from cv_quality.tasks.verification.tables import (
     IMPOSTOR_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
+    UNDECIDED,
 )
 
 if TYPE_CHECKING:
     import polars as pl
 
 UNKNOWN = "unknown"
-AT_THRESHOLD = "FNMR at the decision threshold"
+AT_THRESHOLD, AT_THRESHOLD_FMR = "FNMR at the decision threshold", "FMR at the decision threshold"
 
 Row = Mapping[str, Any]
 
@@ -79,7 +80,11 @@ class DimensionRates:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What was evaluated: where, when, and how much of it."""
+    """What was evaluated: where, when, and how much of it.
+
+    Attributes:
+        n_undecided: attempts whose end is not known.
+    """
 
     sites: tuple[str, ...]
     captured_from: datetime
@@ -89,6 +94,7 @@ class Overview:
     n_attempts: int
     n_genuine: int
     n_impostor: int
+    n_undecided: int
 
 
 def read_overview(source: ReportSource) -> Overview:
@@ -101,6 +107,9 @@ def read_overview(source: ReportSource) -> Overview:
     attempts = lake.scan(ATTEMPT_OUTCOMES, grid).select(pl.len(), pl.col("subject_id").n_unique()).collect().row(0)
     genuine = lake.scan(COMPARISONS, grid).filter(mated()).select(pl.len()).collect().item()
     impostor = model_rows(lake, IMPOSTOR_COUNTS, build=scope.build, model=scope.build)["count"].sum()
+    if scope.is_recorded:
+        impostor = lake.scan(COMPARISONS, grid).filter(nonmated()).select(pl.len()).collect().item()
+    undecided = lake.scan(ATTEMPT_OUTCOMES, grid).filter(outcome=UNDECIDED).select(pl.len()).collect().item()
     identities = files.select("drop_id", "manifest_sha256").unique().sort("drop_id")
     first, last = files.select(pl.col("captured_from").min(), pl.col("captured_until").max()).row(0)
     return Overview(
@@ -112,6 +121,7 @@ def read_overview(source: ReportSource) -> Overview:
         n_attempts=attempts[0],
         n_genuine=int(genuine),
         n_impostor=int(impostor),
+        n_undecided=int(undecided),
     )
 
 
@@ -122,8 +132,18 @@ def mated() -> "pl.Expr":
     return pl.col("is_genuine") & (pl.col("presentation") == "bona_fide")
 
 
+def nonmated() -> "pl.Expr":
+    """Select rows of a bona fide subject under somebody else's identity."""
+    import polars as pl
+
+    return ~pl.col("is_genuine") & (pl.col("presentation") == "bona_fide")
+
+
 def read_headlines(source: ReportSource) -> tuple[Headline, ...]:
-    """Read FNMR at every FMR target (strictest last), EER, both rates at the decision threshold, FTA, FRR and FAR."""
+    """Read FNMR at every FMR target (strictest last), EER, both rates at the decision threshold, FTA, FRR and FAR.
+
+    Of a build as recorded there is no pair that nobody attempted: what stands are the rates of decisions.
+    """
     lake, scope = source.lake, source.scope
     points = lake.read(OPERATING_POINTS, TableKey(build=scope.build)).sort("fmr_target", descending=True).to_dicts()
     targets = dict.fromkeys(row["fmr_target"] for row in points if row["point"] == "fnmr_at_fmr")
@@ -133,17 +153,25 @@ def read_headlines(source: ReportSource) -> tuple[Headline, ...]:
         if row["dimension"] == "all"
     }
     missing = undefined("no such attempt was made")
+    at_points = (
+        ()
+        if scope.is_recorded
+        else (
+            *(_target_headline(points, scope=scope, target=target) for target in targets),
+            *_fixed_headlines(points, scope=scope),
+        )
+    )
+    meanings = {metric: (metric.upper(), meaning) for metric, meaning in _MEANINGS.items()}
     return (
-        *(_target_headline(points, scope=scope, target=target) for target in targets),
-        *_fixed_headlines(points, scope=scope),
+        *at_points,
         *(
             Headline(
-                name=metric.upper(),
+                name=name,
                 meaning=meaning,
                 rates=pair_of({model: overall.get((model, metric), missing) for model in scope.models}, scope=scope),
                 query=interval_query(scope, metric=metric, dimension="all"),
             )
-            for metric, meaning in _MEANINGS.items()
+            for metric, (name, meaning) in ((_DECIDED if scope.is_recorded else {}) | meanings).items()
         ),
     )
 
@@ -186,7 +214,7 @@ def _fixed_headlines(rows: Sequence[Row], *, scope: Scope) -> tuple[Headline, ..
     described = (
         ("EER", "where FMR and FNMR cross; a summary, never gated on", "eer", "eer"),
         (AT_THRESHOLD, "genuine comparisons the build rejects", "fnmr", "decision_threshold"),
-        ("FMR at the decision threshold", "impostor pairs the build would accept", "fmr", "decision_threshold"),
+        (AT_THRESHOLD_FMR, "impostor pairs the build would accept", "fmr", "decision_threshold"),
     )
     found = []
     for name, meaning, rate, point in described:
@@ -209,6 +237,10 @@ def _point_query(scope: Scope, point: str, target: float | None) -> Query:
     return rows_query(OPERATING_POINTS, build=scope.build, where=where)
 
 
+_DECIDED = {
+    "fnmr": (AT_THRESHOLD, "genuine attempts that reached the matcher and were rejected, as the devices decided"),
+    "fmr": (AT_THRESHOLD_FMR, "impostor attempts that were made, reached the matcher and were accepted"),
+}
 _MEANINGS = {
     "fta": "attempts that gave no usable sample",
     "frr": "genuine attempts that ended without acceptance",

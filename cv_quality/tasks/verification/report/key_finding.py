@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.rates import Direction
+from cv_quality.tasks.verification.report.change import BuildChange
 from cv_quality.tasks.verification.report.data import AT_THRESHOLD, UNKNOWN, DimensionRates, Headline, LevelRates
 from cv_quality.text import span
 
@@ -40,6 +41,22 @@ def find(headlines: Sequence[Headline], *, dimensions: Iterable[DimensionRates],
         return KeyFinding(f"{headline.name} is {value}; there is no baseline build to compare with.", "unknown")
     levels = [level for dimension in dimensions for level in dimension.levels]
     return KeyFinding(f"{_change(headline)}{_where(levels)}.", headline.rates.direction)
+
+
+def find_recorded_change(change: BuildChange, *, build: str) -> KeyFinding:
+    """Say how the FRR that devices recorded changed from the baseline's drops to those of the build."""
+    whole = change.recorded[0]
+    low, high = whole.change.low, whole.change.high
+    direction: Direction = "unknown"
+    if low is not None and high is not None:
+        direction = "worse" if low > 0 else "better" if high < 0 else "unclear"
+    verb = _VERBS.get(direction, "went")
+    told = {"unclear": ", which chance may explain", "unknown": ", without an interval to judge the change by"}
+    return KeyFinding(
+        f"As recorded on the devices, the FRR {verb} from {percent(whole.before)} with {change.baseline} to "
+        f"{percent(whole.after)} with {build}{told.get(direction, '')}.",
+        direction,
+    )
 
 
 def leading(headlines: Sequence[Headline], *, has_baseline: bool) -> Headline | None:

@@ -14,10 +14,11 @@ from cv_quality.reports.provenance import Provenance, package_version
 from cv_quality.reports.rates import Direction, method_names
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
+from cv_quality.tasks.verification.report.change import BuildChange
 from cv_quality.tasks.verification.report.data import DimensionRates, Headline, Overview, read_overview
-from cv_quality.tasks.verification.report.key_finding import find
+from cv_quality.tasks.verification.report.key_finding import find, find_recorded_change
 from cv_quality.tasks.verification.report.root_causes import STAGE_NAMES
-from cv_quality.tasks.verification.report.sections import CONDITIONS, FAILURES, NUMBERS, TEMPLATES
+from cv_quality.tasks.verification.report.sections import CONDITIONS, FAILURES, NUMBERS, ROOT_CAUSES, TEMPLATES
 from cv_quality.tasks.verification.report.wording import score_words
 
 
@@ -54,7 +55,10 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
     """
     scope, content = source.scope, read_sections(sections, source)
     headlines, dimensions = content.of(NUMBERS), content.of(CONDITIONS)
+    change: BuildChange | None = getattr(content.data.get(ROOT_CAUSES.id), "change", None)
     finding = find(headlines, dimensions=dimensions, has_baseline=scope.baseline is not None)
+    if scope.is_recorded and change:
+        finding = find_recorded_change(change, build=scope.build)
     overview = read_overview(source)
     page = write_page(
         f"{TEMPLATES}/page.html",
@@ -67,6 +71,7 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
         modality=source.modality.name,
         warehouse=source.warehouse.name if source.warehouse else None,
         overview=overview,
+        before=change.baseline if scope.is_recorded and change else None,
         provenance=_provenance(source, overview),
         finding=finding,
         words=score_words(source),
@@ -89,7 +94,7 @@ def write_failure_report(source: ReportSource, sections: Sequence[Section[Any]],
 
 
 def _provenance(source: ReportSource, overview: Overview) -> Provenance:
-    models = [(f"model of {source.scope.build}", source.entry.sha256)]
+    models = [(f"model of {source.scope.build}", source.entry.sha256)] if source.entry.sha256 else []
     entries = [
         (f"registry entry of {build}", hashlib.sha256(data).hexdigest()) for build, data in source.entry_files.items()
     ]

@@ -149,8 +149,8 @@ def read_parity(source: ReportSource) -> Parity | None:
     import polars as pl
 
     build, order = source.scope.build, ("n_beyond / n_scores DESC", "value DESC", "level")
-    rows = source.lake.read(PARITY, TableKey(build=build))
-    if rows.is_empty():
+    rows, threshold = source.lake.read(PARITY, TableKey(build=build)), source.entry.decision_threshold
+    if rows.is_empty() or threshold is None:
         return None
     decisions = device_decisions(
         source.lake, build=build, drops=source.scope.drops, modality=biometric(source.modality)
@@ -163,7 +163,7 @@ def read_parity(source: ReportSource) -> Parity | None:
     own = {"outcome": FLIP.name, "finding": "confirmed"}
     return Parity(
         tolerance=tolerance,
-        threshold=source.entry.decision_threshold,
+        threshold=threshold,
         whole=_agreement(rows.row(by_predicate=pl.col("dimension") == WHOLE, named=True)),
         models=tuple(sorted(models, key=_worst_first)),
         differences=_differences(shown, tolerance),

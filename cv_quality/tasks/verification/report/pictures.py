@@ -9,12 +9,14 @@ from cv_quality.tasks.verification.tables import COMPARISONS
 BINS = 40
 
 
-def score_histogram(lake: Lake, *, build: str, drop: str, comparator: Comparator, decision_threshold: float) -> bytes:
+def score_histogram(
+    lake: Lake, *, build: str, drop: str, comparator: Comparator, decision_threshold: float | None
+) -> bytes:
     """Draw the genuine and impostor scores of one build on one drop as a PNG, the decision threshold marked.
 
     Args:
         comparator: whose scores they are.
-        decision_threshold: the build's, as its entry has it.
+        decision_threshold: the build's, as its entry has it; None where it is unknown.
 
     Raises:
         MissingTable: the drop has not been compared under that build.
@@ -41,6 +43,7 @@ def score_histogram(lake: Lake, *, build: str, drop: str, comparator: Comparator
         y=alt.Y("comparisons:Q", stack=None, title=None),
         color=alt.Color("comparison:N", scale=alt.Scale(range=["#0b6e99", "#c2571a"]), title=None),
     )
-    rule = over([{"score": decision_threshold}]).mark_rule(strokeDash=[4, 3]).encode(x="score:Q")
+    marked = [] if decision_threshold is None else [{"score": decision_threshold}]
+    rule = over(marked).mark_rule(strokeDash=[4, 3]).encode(x="score:Q")
     spec = (bars + rule).properties(width=360, height=140).to_dict()
     return bytes(vl_convert.vegalite_to_png(spec, scale=1.5))

@@ -253,6 +253,8 @@ def _map_rows(item: SaliencyMap) -> tuple[list[Row], int, int]:
 
 def change_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
     """Lay out the bars from the baseline's FRR to the build's; every part starts where the one before it ends."""
+    if change.recorded:
+        return _recorded_bars(change, build=build)
     whole = change.algorithm[0]
     bars: list[WaterfallBar] = []
     if change.data:
@@ -266,6 +268,14 @@ def change_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
     bars.append(_total(f"{change.baseline} on the drops of {build}", whole.before, "baseline"))
     for part in change.algorithm[1:] or change.algorithm:
         bars.append(part_bar(bars[-1].end, f"algorithm: {part.condition}", part.change))
+    return (*bars, _total(f"{build} on its own drops", whole.after, "build"))
+
+
+def _recorded_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
+    whole = change.recorded[0]
+    bars = [_total(f"{change.baseline} on its own drops", whole.before, "baseline")]
+    for part in change.recorded[1:] or change.recorded:
+        bars.append(part_bar(bars[-1].end, part.condition, part.change))
     return (*bars, _total(f"{build} on its own drops", whole.after, "build"))
 
 

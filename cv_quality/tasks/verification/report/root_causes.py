@@ -40,6 +40,9 @@ STAGE_NAMES = {
     "timeout": "timed out",
 }
 CLUSTER_PICTURES = 6
+NO_MAPS = (
+    "No maps, changed conditions or clusters: they need a model and its templates, and the devices logged neither."
+)
 
 Row = Mapping[str, Any]
 
@@ -271,7 +274,7 @@ def read_root_causes(source: ReportSource) -> RootCauses:
             if name not in (outcome, FLIP.name)
         ),
         clusters=tuple(_cluster(row, attempts) for row in clusters),
-        about_maps=_about_maps(source.explained_pairs),
+        about_maps=NO_MAPS if source.scope.is_recorded else _about_maps(source.explained_pairs),
         change=read_change(source),
         entries=_entries(source),
         queries={

@@ -17,6 +17,7 @@ from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.modality import Modality, of_modality
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.outcomes import NON_MATCH
 from cv_quality.tasks.verification.report.data import mated
 from cv_quality.tasks.verification.report.wording import comparator_of
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS
@@ -87,14 +88,18 @@ class _Candidate:
 
     def picture(self, frame: str | None, pictures: Mapping[FrameName, Picture]) -> Picture:
         """The picture of one of the frames, or the words in its place."""
+        if frame is None:
+            return Picture(uri=None, placeholder=NO_FRAME)
         if not self.has_agreed:
             return Picture(uri=None, placeholder=NO_CONSENT)
-        return pictures.get((self.row["drop_id"], frame or ""), Picture(uri=None, placeholder=NO_FRAME))
+        return pictures.get((self.row["drop_id"], frame), Picture(uri=None, placeholder=NO_FRAME))
 
 
 def read_failures(source: ReportSource, *, limit: int = MAX_SHOWN) -> tuple[PicturedFailure, ...]:
     """Read the genuine attempts with the worst comparison scores that miss the build's threshold, worst first."""
     lake = source.lake
+    if source.scope.is_recorded and not _has_frames(source):
+        return ()
     consents = read_consents(lake)
     candidates = [
         _Candidate(row, _has_agreed(row, consents), row["frame"], _reference_frame(lake, row))
@@ -130,6 +135,11 @@ def read_attempts(source: ReportSource, *, wanted: Iterable[AttemptName]) -> dic
     }
 
 
+def _has_frames(source: ReportSource) -> bool:
+    drops = (TableKey(drop=drop) for drop in source.scope.drops)
+    return any(source.lake.first(FRAME_INDEX, drop, columns=("frame",)) for drop in drops)
+
+
 def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
     """One row an attempt: its worst comparison that is rejected, with the attempt's conditions and consent."""
     import polars as pl
@@ -142,12 +152,15 @@ def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
     baseline = scope.grid(scope.baseline) if scope.baseline else []
     before = lake.scan(COMPARISONS, baseline).select(*pair, baseline_score="score")
     comparator = comparator_of(source)
+    is_rejected = ~comparator.accepts(pl.col("score"), pl.col("decision_threshold"))
+    if scope.is_recorded:
+        is_rejected = pl.col("outcome") == NON_MATCH
     return (
         lake.scan(COMPARISONS, scope.grid(scope.build))
         .filter(mated())
         .select(*pair, "subject_id", "score", "device_score")
         .join(attempts, on=["drop_id", "attempt_id"])
-        .filter(~comparator.accepts(pl.col("score"), pl.col("decision_threshold")))
+        .filter(is_rejected)
         .sort(comparator.oriented(pl.col("score")), *pair)
         .unique(["drop_id", "attempt_id"], keep="first", maintain_order=True)
         .head(limit)

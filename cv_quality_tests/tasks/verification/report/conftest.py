@@ -268,6 +268,7 @@ def _files(drop: str) -> list[Row]:
         "captured_until": NOON.replace(hour=18),
         "manifest_sha256": hashlib.sha256(drop.encode()).hexdigest(),
         "conditions": None,
+        "device_scores": None,
         "bytes": 1_000,
     }
     n = N_SUBJECTS * (N_ATTEMPTS + 2)

@@ -1,0 +1,93 @@
+"""Writes three kinds of data as teams have them into the working folder: the toys of docs/your-data.md.
+
+    python docs/examples/your_data.py
+
+`faces` holds toy pictures, a folder a person with folders of sessions in it; `conditions.csv` what is known of each.
+`attempts.csv` is what a fleet logged, in which firmware 2.1 fails in the dark. `trials.txt` is a list of scored pairs.
+"""
+
+import csv
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from cv_quality.simulation.conditions import benign_conditions
+from cv_quality.simulation.identity import IdentitySpace, draw_people
+from cv_quality.simulation.rendering import encode_png, render
+
+PEOPLE, IMAGES = 40, 10
+USERS, ATTEMPTS = 80, 6_000
+SPEAKERS, TRIALS = 40, 20_000
+
+
+def main() -> None:
+    """Write all three below the working folder."""
+    write_faces(np.random.default_rng(1))
+    write_attempts(np.random.default_rng(2))
+    write_trials(np.random.default_rng(3))
+
+
+def write_faces(random):
+    """Draw every person in two sessions; the first picture of each is taken in daylight."""
+    is_first = np.arange(PEOPLE * IMAGES) % IMAGES == 0
+    lux = np.where(is_first, 300, np.exp(random.uniform(np.log(3), np.log(300), len(is_first)))).round(1)
+    people = np.repeat(draw_people(IdentitySpace.EVALUATION, seed=1, count=PEOPLE), IMAGES, axis=0)
+    conditions = replace(benign_conditions(len(lux), seed=1), illuminance_lux=lux.astype(np.float32))
+    rows = []
+    for number, frame in enumerate(render(people, conditions)):
+        person, image = divmod(number, IMAGES)
+        path = Path(f"person-{person:02}", f"session-{image // 5 + 1}", f"{image:02}.png")
+        Path("faces", path).parent.mkdir(parents=True, exist_ok=True)
+        Path("faces", path).write_bytes(encode_png(frame))
+        role = "reference" if is_first[number] else "probe"
+        rows.append([path.as_posix(), lux[number], random.choice(["none", "glasses"]), role, "yes"])
+    write_csv("conditions.csv", ["path", "illuminance_lux", "eyewear", "role", "consent"], rows, delimiter=",")
+
+
+def write_attempts(random):
+    """Log attempts as a phone's support team exports them: semicolons, decimal commas, words for results."""
+    start, rows = datetime(2026, 9, 1, 8), []
+    for number in range(ATTEMPTS):
+        lux, firmware = float(np.exp(random.uniform(0.7, 6.7))), str(random.choice(["2.0", "2.1", "2.2"]))
+        fails = random.random() < (0.45 if firmware == "2.1" and lux < 20 else 0.03)
+        score = random.normal(0.35 if fails else 0.75, 0.06)
+        at = start + timedelta(minutes=7 * number)
+        rows.append(
+            [
+                f"{at:%Y-%m-%d %H:%M:%S}",
+                f"user-{number % USERS:03}",
+                f"phone-{number % USERS % 9}",
+                f"aurora-{number % USERS % 9 % 2 + 1}",
+                firmware,
+                f"{lux:.1f}".replace(".", ","),
+                f"{random.normal(24, 6):.1f}".replace(".", ","),
+                f"{score:.4f}".replace(".", ","),
+                "OK" if score >= 0.5 else "REJECT",
+            ]
+        )
+    names = ["time", "user", "phone", "model", "firmware", "lux", "temperature", "score", "result"]
+    write_csv("attempts.csv", names, rows, delimiter=";")
+
+
+def write_trials(random):
+    """List pairs with their label first, as VoxCeleb does, and their score last."""
+    lines = []
+    for number in range(TRIALS):
+        is_same = number % 10 == 0
+        one = int(random.integers(SPEAKERS))
+        other = one if is_same else (one + 1 + int(random.integers(SPEAKERS - 1))) % SPEAKERS
+        score = random.normal(0.6 if is_same else 0.1, 0.15)
+        lines.append(f"{int(is_same)} id{one:03}/a/{number}.wav id{other:03}/b/{number}.wav {score:.4f}\n")
+    Path("trials.txt").write_text("".join(lines))
+
+
+def write_csv(name, header, rows, *, delimiter):
+    """Write a table."""
+    with open(name, "w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
+
+
+if __name__ == "__main__":
+    main()
