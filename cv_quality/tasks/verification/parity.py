@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cv_quality.drops.tables import VALIDATED_ATTEMPTS
+from cv_quality.drops.tables import DROP_FILES, VALIDATED_ATTEMPTS
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.modality import of_modality
@@ -16,7 +16,7 @@ from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.samples import REACHED_MATCHING
-from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, PARITY, PARITY_DIMENSIONS
+from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, PARITY, PARITY_DIMENSIONS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def device_decisions(lake: Lake, *, build: str, drops: Sequence[str], modality: BiometricModality) -> "pl.LazyFrame":
     """Read the attempts that the devices decided by matching, where they logged a score or their decision.
 
-    Drops of another build, drops that compare all images (a device's score is of one reference), and builds without
-    re-inference have none.
+    Drops of another build, drops that compare all images (a device's score is of one reference), and builds that are
+    evaluated as recorded have none. Scores on a scale of the devices' own are not held against the comparator's.
 
     Args:
         lake: to read from.
@@ -41,18 +41,22 @@ def device_decisions(lake: Lake, *, build: str, drops: Sequence[str], modality: 
         whether every score known lies as near to the threshold as two scores may differ. Null where a score is missing.
 
     Raises:
-        MissingTable: a drop was not compared, or its outcomes not told.
+        MissingTable: the outcomes of a drop are not told.
     """
     import polars as pl
 
     keys, comparator = [TableKey(build=build, drop=drop) for drop in sorted(drops)], modality.comparator
-    expected = lake.scan(COMPARISONS, keys).filter("is_parity_expected").select("drop_id").unique()
-    logged = lake.scan(VALIDATED_ATTEMPTS, [TableKey(drop=key.drop) for key in keys])
+    by_drop = [TableKey(drop=key.drop) for key in keys]
+    own = lake.scan(DROP_FILES, by_drop).filter(build_id=build, protocol="enrolled").select("drop_id").unique()
+    logged = lake.scan(VALIDATED_ATTEMPTS, by_drop)
     logged = logged.filter(device_stage=REACHED_MATCHING)
     logged = logged.select("drop_id", "is_device_accepted", attempt_id="event_id")
-    rows = lake.scan(of_modality(ATTEMPT_OUTCOMES, modality), keys).join(expected, on="drop_id", how="semi")
-    rows = rows.join(logged, on=["drop_id", "attempt_id"])
-    score, device_score, threshold = pl.col("score"), pl.col("device_score"), pl.col("decision_threshold")
+    rows = lake.scan(of_modality(ATTEMPT_OUTCOMES, modality), keys).filter(
+        ~pl.col("is_recorded").fill_null(value=False)
+    )
+    rows = rows.join(own, on="drop_id", how="semi").join(logged, on=["drop_id", "attempt_id"])
+    score, threshold = pl.col("score"), pl.col("decision_threshold")
+    device_score = pl.col("device_score") if modality.device_scores is None else pl.lit(None, pl.Float64)
     difference, decision = device_score - score, pl.col("is_device_accepted")
     off = pl.max_horizontal((score - threshold).abs(), (device_score - threshold).abs())
     decided = decision.fill_null(comparator.accepts(device_score, threshold))
@@ -73,7 +77,7 @@ def write_parity(lake: Lake, *, build: str, drops: Sequence[str], modality: Biom
         lake, build, drops, modality: as `device_decisions` takes them.
 
     Raises:
-        MissingTable: a drop was not compared, or its outcomes not told.
+        MissingTable: the outcomes of a drop are not told.
     """
     needed = (
         "subject_id",

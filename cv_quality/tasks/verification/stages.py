@@ -286,6 +286,7 @@ MEASURE_BUILD = Stage(
     name="measure_build",
     phase="measure",
     reads=(
+        DROP_FILES,
         VALIDATED_ATTEMPTS,
         SUBJECTS,
         COMPARISONS,

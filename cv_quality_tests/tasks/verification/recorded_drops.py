@@ -39,7 +39,7 @@ def open_workspace(home: Path) -> Workspace:
 
 def register(workspace: Workspace, build: str = BUILD, **changes: object) -> None:
     """Register a build as recorded, with keys changed; None takes one away."""
-    fields = {"build_id": build, "modality": "face", "follows": "null", "recorded": "true"}
+    fields: dict[str, object] = {"build_id": build, "modality": "face", "follows": "null", "recorded": "true"}
     fields |= {"decision_threshold": THRESHOLD}
     kept = {key: value for key, value in (fields | changes).items() if value is not None}
     lines = "".join(f"{key}: {value}\n" for key, value in kept.items())

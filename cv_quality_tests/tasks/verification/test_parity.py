@@ -9,10 +9,12 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from cv_quality.drops.device_scores import DeviceScores, with_device_scores
 from cv_quality.error_analysis.population import search_slices
 from cv_quality.lake.lake import Lake
 from cv_quality.tasks.verification.comparisons import compare_drop
 from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.outcomes import attempt_outcomes
 from cv_quality.tasks.verification.parity import device_decisions, write_parity
 from cv_quality.tasks.verification.populations import FLIP, MIN_FAILURES, flip_population
@@ -145,6 +147,22 @@ def test_a_drop_of_another_build_or_of_all_pairs_has_no_parity(lake: Lake) -> No
     images = [replace(attempt(f"z{i}", 0.9, (0.2, False)), frame=f"z{i}.png") for i in range(3)]
     decide(lake, images, protocol="all_pairs")
     assert rows_of(lake, COMPARISONS, build="b1", drop="d1").height == len(images)
+    assert parity_of(lake) == {}
+
+
+def test_on_a_scale_of_the_devices_own_only_logged_decisions_are_compared(lake: Lake) -> None:
+    percents = with_device_scores(FACE, DeviceScores(accepts="at_or_above", low=0.0, high=100.0))
+    decide(lake, [attempt("a", 0.8, (87.0, True)), attempt("b", 0.8, (20.0, False)), attempt("c", 0.8, (87.0, None))])
+    write_parity(lake, build="b1", drops=["d1"], modality=biometric(percents))
+    whole = rows_of(lake, PARITY, build="b1").row(by_predicate=pl.col("dimension") == "all", named=True)
+    assert (whole["n_scores"], whole["largest_difference"], whole["n_beyond"]) == (0, None, 0)
+    assert (whole["numerator"], whole["denominator"], whole["n_derived"]) == (1, 2, 0)
+    assert (whole["n_near"], whole["n_far"]) == (0, 1)
+
+
+def test_a_build_that_is_evaluated_as_recorded_has_no_parity(lake: Lake) -> None:
+    decide(lake, ATTEMPTS)
+    attempt_outcomes(lake, modality=FACE, build="b1", decision_threshold=THRESHOLD, drop="d1", is_recorded=True)
     assert parity_of(lake) == {}
 
 

@@ -149,21 +149,22 @@ def read_parity(source: ReportSource) -> Parity | None:
     import polars as pl
 
     build, order = source.scope.build, ("n_beyond / n_scores DESC", "value DESC", "level")
-    rows, threshold = source.lake.read(PARITY, TableKey(build=build)), source.entry.decision_threshold
-    if rows.is_empty() or threshold is None:
+    rows = source.lake.read(PARITY, TableKey(build=build))
+    if rows.is_empty():
         return None
     decisions = device_decisions(
         source.lake, build=build, drops=source.scope.drops, modality=biometric(source.modality)
     )
+    threshold = pl.col("decision_threshold")
     shown = decisions.select(
-        "device_model", "difference", "is_flip", "is_near", distance=pl.col("score") - pl.col("decision_threshold")
+        "device_model", "difference", "is_flip", "is_near", threshold, distance=pl.col("score") - threshold
     ).collect()
     tolerance = comparator_of(source).parity_tolerance
     models = [_agreement(row) for row in rows.filter(dimension="device_model").iter_rows(named=True)]
     own = {"outcome": FLIP.name, "finding": "confirmed"}
     return Parity(
         tolerance=tolerance,
-        threshold=threshold,
+        threshold=float(shown["decision_threshold"][0]),
         whole=_agreement(rows.row(by_predicate=pl.col("dimension") == WHOLE, named=True)),
         models=tuple(sorted(models, key=_worst_first)),
         differences=_differences(shown, tolerance),

@@ -433,7 +433,7 @@ def test_the_page_says_which_command_version_and_inputs_made_it(written: Written
     _, html, case = written
     made = words(html.split("<dt>Made by</dt>")[1])
     assert re.match(rf"cvq report {re.escape(BUILD)} ?, cv_quality {re.escape(version('cv-quality'))}", made)
-    assert case.source().entry.sha256 in made
+    assert str(case.source().entry.sha256) in made
     files = [case.lake.read(DROP_FILES, TableKey(drop=drop)) for drop in DROPS]
     assert all(digest in made for rows in files for digest in rows["manifest_sha256"].unique())
     newest = pl.concat(rows["captured_until"] for rows in files).sort()[-1]
