@@ -57,6 +57,7 @@ def walk(title: str, folder: Path) -> None:
     environment = os.environ | {"HOME": str(home), "PATH": path, "PYTHONPATH": str(CLONE), "CVQ_EXPLAINED_PAIRS": "0"}
     for language, name, text in BLOCK.findall(section(title)):
         if name:
+            (work / name).parent.mkdir(exist_ok=True)
             (work / name).write_text(text)
         for step in session(text) if language == "console" else ():
             if step.command.startswith("export "):
@@ -81,6 +82,7 @@ def run(command: str, *, folder: Path, environment: Mapping[str, str]) -> str:
     [
         ("A score file", "trials.html", "4.01 % to 4.88 %"),
         ("Device logs as CSV", "attempts.html", "firmware is 2.1 and lux &lt;= 20.6"),
+        ("Device logs as CSV", "fleet/reports/face-1.1.html", "As recorded on the devices"),
         pytest.param(
             "A folder of images",
             "study/reports/face-1.2.html",
