@@ -65,9 +65,11 @@ def _words(value: JsonValue) -> str:
     if isinstance(value, dict):
         if value.keys() >= {"value", "numerator", "denominator"}:
             return _rate(value)
+        if _is_condition(value):
+            return _condition(value)
         return ", ".join(f"{name} {_words(item)}" for name, item in value.items() if item is not None)
     if isinstance(value, list):
-        return "; ".join(map(_words, value))
+        return (" and " if all(map(_is_condition, value)) else "; ").join(map(_words, value))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return figures(value)
     return "" if value is None else visible(str(value))
@@ -80,6 +82,18 @@ def _rate(rate: dict[str, JsonValue]) -> str:
     )
     interval = f" ({low} to {high})" if low and high else ""
     return f"{value}{interval}, {_words(rate['numerator'])} / {_words(rate['denominator'])}"
+
+
+def _is_condition(value: JsonValue) -> bool:
+    return isinstance(value, dict) and value.keys() == {"column", "op", "value"}
+
+
+def _condition(condition: dict[str, JsonValue]) -> str:
+    """A condition of a slice, as its sentence has it."""
+    value, op = condition["value"], condition["op"]
+    values = value if isinstance(value, list) else [value]
+    words = ["missing" if item is None else _words(item) for item in values]
+    return f"{condition['column']} {op if op in ('<=', '>') else 'is'} {' or '.join(words)}"
 
 
 def percent(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:

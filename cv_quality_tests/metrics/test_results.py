@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
+from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.metrics.rates import Rate
-from cv_quality.metrics.results import NOTEBOOK_ROWS, Result
+from cv_quality.metrics.results import NOTEBOOK_ROWS, JsonValue, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,22 @@ class _Rated(Result):
     parts: tuple[_Told, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Where(Result):
+    where: Slice
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        return {"where": self.where.to_list()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sliced(Result):
+    slices: tuple[_Where, ...]
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        return {"slices": [item.to_dict() for item in self.slices]}
+
+
 def cells(result: Result) -> list[list[list[str]]]:
     """The texts of each table's rows, as a browser reads them."""
     page = ElementTree.fromstring(f"<page>{result._repr_html_()}</page>")
@@ -57,3 +74,9 @@ def test_a_notebook_writes_rates_as_people_read_them_and_sentences_below() -> No
     shown = _Rated((_Told(rate, "a < b"), _Told(replace(rate, low=None), "c")))
     assert cells(shown)[1] == [["rate"], ["25 % (1 % to 81 %), 1 / 4"], ["25 %, 1 / 4"]]
     assert "</table><p>a &lt; b</p><p>c</p>" in shown._repr_html_()
+
+
+def test_a_notebook_writes_the_conditions_of_a_slice_as_its_sentence() -> None:
+    where = Slice((Predicate("lux", "<=", 9.97), Predicate("eyewear", "in", ("glasses", None))))
+    *_, (_, row) = cells(_Sliced((_Where(where),)))
+    assert row == [where.sentence()]
