@@ -197,14 +197,22 @@ def test_the_loader_for_fiftyone_gives_each_column_one_type(tmp_path: Path) -> N
     assert two == {"subject_id": "7", "firmware": "2.10", "lux": 1e-7, "tags_": "y", "is_failure": False}
 
 
+def interrupt_until_prompt(shell: "pexpect.spawn[str]") -> None:
+    """Press Ctrl-C as a user does: again where nothing happens. Python loses one that comes just before it waits."""
+    for _ in range(10):
+        shell.sendintr()
+        if shell.expect([PROMPT, pexpect.TIMEOUT], timeout=6) == 0:
+            return
+    pytest.fail("Ctrl-C brought no prompt")
+
+
 def test_an_interrupt_at_the_prompt_begins_the_statement_anew(home: Path) -> None:
     environment = {**os.environ, "CVQ_HOME": str(home), "TERM": "dumb"}
     shell = pexpect.spawn(sys.executable, ["-m", "cv_quality.cli", "sql"], env=environment, timeout=60, encoding="utf8")
     shell.expect(PROMPT)
     shell.sendline("SELECT half of a")
     shell.expect_exact(CONTINUED)
-    shell.sendintr()
-    shell.expect(PROMPT)
+    interrupt_until_prompt(shell)
     shell.sendline("SELECT 40 + 2 AS answer;")
     shell.expect("answer\\s+-+\\s+42")
     shell.expect(PROMPT)

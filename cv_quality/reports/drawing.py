@@ -30,6 +30,8 @@ DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smalle
 DASHES: tuple[tuple[int, int], ...] = ((1, 0), (5, 3), (2, 2), (8, 3))
 """How the curves of one chart are dashed, in their order; a fifth begins anew."""
 NOTEBOOK_WIDTH_PX = 720
+FINEST_STEP = Decimal("1e-12")
+"""Least step of an axis, as a part of its larger end: what is finer, floating-point numbers do not hold."""
 STYLES = Path(__file__).parent / "templates"
 """Their style sheets begin with the colours of a light page."""
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -163,7 +165,7 @@ def round_numbers(low: float, high: float, *, count: int) -> list[float]:
     """
     if not high > low:
         return [low]
-    rough = Decimal(repr(high - low)) / count
+    rough = max(Decimal(repr(high - low)) / count, Decimal(repr(max(abs(low), abs(high)))) * FINEST_STEP)
     power = Decimal(1).scaleb(rough.adjusted())
     step = min((power * digit for digit in (1, 2, 5, 10)), key=lambda step: abs((step / rough).ln()))
     first = (Decimal(repr(low)) / step).to_integral_value(ROUND_FLOOR)

@@ -27,6 +27,9 @@ from cv_quality_tests.servers import wait_until
 
 DROP = "2026-08-03_face-1.1_site-a"
 GROUPS = (*(f"verification_{phase}" for phase in ("ingest", "score", "measure", "explain", "report")), "marts")
+PATIENCE_MS = 60_000
+"""What a busy machine may take to show a page."""
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     opened = context.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(PATIENCE_MS)
     yield opened
     context.close()
 

@@ -27,7 +27,7 @@ from cv_quality_tests.deployment import (
 PARSED = ("raw_events", "quarantine")
 VALIDATED = ("validated_attempts", "validated_streams", "subjects", "devices", "quarantine_validate")
 SCORED = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
-MEASURED = ("impostor_counts", "intervals", "operating_points", "det_curve", "differentials")
+MEASURED = ("impostor_counts", "intervals", "operating_points", "det_curve", "differentials", "parity")
 EXPLAINED = ("failure_slices", "change_attribution", "failure_clusters")
 MODELS = {spec.key.path[-1] for spec in mart_specs(TASKS)}
 COLUMNS = {"key", "table", "expectation", "holds", "rows", "unexpected", "offending_keys"}

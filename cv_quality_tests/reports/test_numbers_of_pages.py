@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import cv_quality
@@ -99,6 +99,8 @@ def test_a_small_difference_is_told_from_none() -> None:
     st.floats(1e-9, 1e9),
     st.integers(2, 8),
 )
+@example(1048576.0, 1e-9, 3)
+@example(671089.0, 1e-9, 4)
 def test_labels_of_an_axis_hold_its_ends_and_differ(low: float, width: float, count: int) -> None:
     high = low + width
     ticks = round_numbers(low, high, count=count)
