@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Thread
+from typing import NoReturn
 
 import click
 
@@ -26,8 +27,8 @@ ENDING = b"\0"
 def ending_in_words() -> Iterator[None]:
     """Say which signal ended the command, and end it with 128 and the signal's number.
 
-    Dagster puts its own handlers in the place of ours and takes TERM for INT, and DuckDB raises an error of its own:
-    whether there was a signal, and which, is read from the interpreter's wakeup socket.
+    Dagster puts its own handlers in the place of ours and takes TERM for INT, DuckDB raises an error of its own, and a
+    finalizer loses it: whether there was a signal, and which, is read from the interpreter's wakeup socket.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -41,11 +42,11 @@ def ending_in_words() -> Iterator[None]:
         if not isinstance(error, KeyboardInterrupt) and received.empty():
             raise
         writer.send(ENDING)
-        number = received.get()
-        _say(number)
-        raise SystemExit(128 + number) from None
+        _end(received.get())
     else:
         writer.close()
+        if not received.empty():
+            _end(received.get())
     finally:
         signal.set_wakeup_fd(before)
         signal.signal(signal.SIGTERM, handler)
@@ -76,6 +77,11 @@ def _watch(reader: socket.socket, received: "SimpleQueue[int]") -> None:
     time.sleep(STOP_SECONDS)
     _say(number)
     os._exit(128 + number)
+
+
+def _end(number: int) -> NoReturn:
+    _say(number)
+    raise SystemExit(128 + number) from None
 
 
 def _is_ending(reader: socket.socket) -> bool:
