@@ -15,6 +15,7 @@ import click
 
 from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars, say
 from cv_quality.cli.drops import simulate_drops
+from cv_quality.cli.stopping import going_on_after_interrupts
 from cv_quality.errors import SettingsError
 from cv_quality.lake.store import PRIVATE_FILE, typed_faults
 from cv_quality.settings import Settings
@@ -166,16 +167,17 @@ def _supervise(command: Sequence[str], environment: Mapping[str, str], *, inheri
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
+    with going_on_after_interrupts():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        _end(process)
+            signal.signal(number, stop)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            _end(process)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
