@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from cv_quality.drops.conditions import DeclaredCondition
+from cv_quality.drops.device_scores import DeviceScores
 from cv_quality.drops.ingest import IngestSummary, ingest_drop
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.validation import ValidationSummary, validate_drop
@@ -124,6 +125,7 @@ def drop_writer(
     *,
     events_per_file: int = 250_000,
     frames_per_shard: int = 5_000,
+    device_scores: DeviceScores | None = None,
 ) -> DropWriter:
     return DropWriter(
         landing,
@@ -137,6 +139,7 @@ def drop_writer(
         conditions=conditions,
         events_per_file=events_per_file,
         frames_per_shard=frames_per_shard,
+        device_scores=device_scores,
     )
 
 

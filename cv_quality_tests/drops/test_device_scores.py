@@ -9,10 +9,9 @@ from cv_quality.drops.manifest import read_manifest
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import DROP_FILES, QUARANTINE_VALIDATE, VALIDATED_ATTEMPTS
 from cv_quality.drops.validation import validate_drop
-from cv_quality.drops.writer import DropWriter
 from cv_quality.errors import DropError, SchemaError
 from cv_quality.tasks.verification.modalities.face import FACE
-from cv_quality_tests.drops.small_drops import ATTEMPT, DROP_ID, START, UNTIL, Site, attempt, background
+from cv_quality_tests.drops.small_drops import ATTEMPT, DROP_ID, Site, attempt, background, drop_writer
 
 PERCENT = {"low": 0, "high": 100, "accepts": "at_or_above"}
 
@@ -60,17 +59,7 @@ def test_the_first_version_of_a_manifest_declares_no_scale(site: Site) -> None:
 
 def test_the_writer_declares_a_scale_and_holds_scores_against_it(site: Site) -> None:
     distances = DeviceScores(low=0, accepts="at_or_below")
-    writer = DropWriter(
-        site.landing,
-        modality=FACE,
-        drop_id=DROP_ID,
-        build_id="face-1.2",
-        site="site-a",
-        protocol="enrolled",
-        captured_from=START,
-        captured_until=UNTIL,
-        device_scores=distances,
-    )
+    writer = drop_writer(site.landing, device_scores=distances)
     with writer as drop:
         drop.add_event("attempt", **ATTEMPT | {"device_score": 17.5})
         with pytest.raises(SchemaError, match=r"'device_score': expected a number from 0 to unbounded, found -0\.1"):

@@ -29,15 +29,10 @@ from cv_quality_tests.drops.foreign_logs import (
     lines,
     listed,
 )
-from cv_quality_tests.drops.small_drops import Site, open_site
+from cv_quality_tests.drops.small_drops import Site
 
 EXAMPLES = DOCS / "examples"
 Import = Callable[..., ImportedLogs]
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return open_site(tmp_path)
 
 
 @pytest.fixture

@@ -26,16 +26,11 @@ from cv_quality_tests.drops.foreign_logs import (
     listed,
     mapping_of_docs,
 )
-from cv_quality_tests.drops.small_drops import Site, open_site
+from cv_quality_tests.drops.small_drops import Site
 
 START = datetime(2026, 9, 1, 12, tzinfo=UTC)
 TAKES = {"mean": mean, "median": median, "min": min, "max": max, "count": len}
 MIXED = "kind: {column: what, levels: {VERIFY: attempt}}\n"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return open_site(tmp_path)
 
 
 def at(second: float) -> str:

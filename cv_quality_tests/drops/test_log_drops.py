@@ -19,15 +19,10 @@ from cv_quality_tests.drops.foreign_logs import (
     listed,
     mapping_of_docs,
 )
-from cv_quality_tests.drops.small_drops import Site, open_site
+from cv_quality_tests.drops.small_drops import Site
 
 PLACES = "build: {column: fw}\nsite: {column: lab}\n"
 KINDS = "kind: {column: what, levels: {V: attempt, E: enrol, S: subject, D: device}}\n"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return open_site(tmp_path)
 
 
 def row(fw: str | None = "b1", lab: str | None = "x", **more: object) -> dict[str, object]:

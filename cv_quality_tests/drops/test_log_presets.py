@@ -22,14 +22,9 @@ from cv_quality_tests.drops.foreign_logs import (
     listed,
     mapping_of_docs,
 )
-from cv_quality_tests.drops.small_drops import Site, open_site
+from cv_quality_tests.drops.small_drops import Site
 
 MOMENT = datetime(2026, 9, 1, 12, 30, 0, 250_000, tzinfo=UTC)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return open_site(tmp_path)
 
 
 def apple(message: str) -> dict[str, object]:

@@ -19,18 +19,13 @@ from cv_quality.drops.importers.sketch import sketch_mapping
 from cv_quality.errors import TableError
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality_tests.drops.foreign_logs import FIELDS, HEAD, drop_of, events, listed
-from cv_quality_tests.drops.small_drops import Site, open_site
+from cv_quality_tests.drops.small_drops import Site
 
 ROWS = """
     select 'p' || (i % 7) as who, timestamptz '2026-09-01 14:00+02' + i * interval '1 s' as at, 'd1' as phone,
     (i % 10) / 10.0 as score, i % 3 = 0 as ok, case when i % 5 > 0 then 'x, "' || i || '"' end as note
 """
 MAPPING = HEAD + FIELDS + "  device_score: score\n  is_device_accepted: ok\nconditions: {note: {column: note}}\n"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return open_site(tmp_path)
 
 
 @pytest.fixture
