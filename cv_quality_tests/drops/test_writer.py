@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -24,7 +25,7 @@ from cv_quality_tests.drops.small_drops import (
 )
 
 
-def write_sound(site: Site, **changes: int) -> None:
+def write_sound(site: Site, **changes: Any) -> None:
     with drop_writer(site.landing, **changes) as drop:
         for kind, fields in BACKGROUND:
             drop.add_event(kind, **fields)
