@@ -96,9 +96,10 @@ def depth_errors(frames: Iterable[tuple[ArrayLike, ArrayLike]], *, alignment: De
             each.append(_frame_errors(truth[is_compared], prediction[is_compared], alignment))
         else:
             n_empty += 1
-    means = [math.fsum(values) / len(values) for values in zip(*each, strict=True)] or [None] * len(_MEASURES)
+    means = [math.fsum(values) / len(values) for values in zip(*each, strict=True)]
+    known: dict[str, float] = dict(zip(_MEASURES, means, strict=True)) if means else {}
     return DepthErrors(
-        **dict(zip(_MEASURES, means, strict=True)),
+        **{measure: known.get(measure) for measure in _MEASURES},
         alignment=alignment,
         n_frames=len(each),
         n_empty=n_empty,

@@ -107,14 +107,15 @@ def landmark_error(
     """
     each = frame_nme(truth, prediction, eyes=eyes)
     has_truth, has_prediction = (
-        ~np.isnan(_points(points, name="points")).any(axis=2) for points in (truth, prediction)
+        np.asarray(~np.isnan(_points(points, name="points")).any(axis=2)) for points in (truth, prediction)
     )
+    has_both = np.asarray(has_truth & has_prediction)
     scored = each[~np.isnan(each)]
-    n_missed = int(np.count_nonzero(has_truth.any(axis=1) & ~(has_truth & has_prediction).any(axis=1)))
+    n_missed = int(np.count_nonzero(has_truth.any(axis=1) & ~has_both.any(axis=1)))
     return LandmarkError(
         value=float(scored.mean()) if len(scored) else None,
         n_frames=len(scored),
-        n_points=int((has_truth & has_prediction)[~np.isnan(each)].sum()),
+        n_points=int(has_both[~np.isnan(each)].sum()),
         n_missed=n_missed,
         n_unusable=len(each) - len(scored) - n_missed,
         reason=None if len(scored) else "no frame has a truth with both eyes and a prediction",

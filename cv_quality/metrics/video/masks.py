@@ -449,8 +449,10 @@ def _labels(mask: ArrayLike, *, name: str) -> Labels:
         raise MetricError(f"expected {name} as labels of shape (height, width), found shape {array.shape}")
     if array.dtype == np.bool_:
         return array.view(np.uint8)
-    if array.dtype in (np.uint8, np.uint16):
-        return array
+    if array.dtype == np.uint8:
+        return array.view(np.uint8)
+    if array.dtype == np.uint16:
+        return array.view(np.uint16)
     if array.dtype.kind not in "iu":
         raise MetricError(
             f"expected {name} as whole numbers or bool, found {array.dtype}: threshold or argmax it first"
@@ -485,4 +487,4 @@ def label_table(classes: Sequence[Sequence[int]], ignored: Sequence[int] = ()) -
 
 
 def _clip_masks(names: tuple[str, ...], counts: NDArray[np.int64], n_ignored: NDArray[np.int64]) -> ClipMasks:
-    return ClipMasks(names, *(counts[:, :, place] for place in range(len(_COUNTS))), n_ignored)
+    return ClipMasks(names=names, n_ignored=n_ignored, **{name: counts[:, :, i] for i, name in enumerate(_COUNTS)})

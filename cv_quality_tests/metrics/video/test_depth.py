@@ -50,6 +50,7 @@ def test_median_alignment_takes_the_scale_out(truth: Depth, prediction: Depth, s
     one, other = (depth_errors([(truth, depth)], alignment="median") for depth in (prediction, scale * prediction))
     assert other.abs_rel == pytest.approx(one.abs_rel)
     assert other.rmse_log == pytest.approx(one.rmse_log, abs=1e-9)
+    assert one.scale is not None
     assert one.scale == pytest.approx(np.median(truth) / np.median(prediction))
     assert one.abs_rel == pytest.approx(depth_errors([(truth, one.scale * prediction)], alignment="none").abs_rel)
 

@@ -50,7 +50,7 @@ def frame_pairs(draw: st.DrawFn) -> tuple[Mask, Mask]:
 def boundary_of(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels that differ from their right, lower or lower right neighbour; outside is as the edge."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
-    return (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:])
+    return np.asarray((mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:]))
 
 
 def slow_f(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> float:
