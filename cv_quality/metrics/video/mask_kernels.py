@@ -46,14 +46,24 @@ def encode(
         truth_codes, prediction_codes: written, shape (height, width).
         overlaps: added to, shape (truth codes, prediction codes).
     """
+    label, other_label = truth[0, 0], prediction[0, 0]
+    code, other_code = truth_table[label], prediction_table[other_label]
+    run = 0
     for i in range(truth.shape[0]):
         for j in range(truth.shape[1]):
-            one, other = truth_table[truth[i, j]], prediction_table[prediction[i, j]]
-            if one == IGNORED:
-                truth_codes[i, j] = prediction_codes[i, j] = 0
-            else:
-                truth_codes[i, j], prediction_codes[i, j] = one, other
-                overlaps[one, other] += 1
+            # Most pixels are as the one before: they are counted in runs.
+            if truth[i, j] != label or prediction[i, j] != other_label:
+                if code != IGNORED:
+                    overlaps[code, other_code] += run
+                label, other_label = truth[i, j], prediction[i, j]
+                code, other_code = truth_table[label], prediction_table[other_label]
+                run = 0
+            run += 1
+            is_valid = code != IGNORED
+            truth_codes[i, j] = code if is_valid else 0
+            prediction_codes[i, j] = other_code if is_valid else 0
+    if code != IGNORED:
+        overlaps[code, other_code] += run
 
 
 def find_edges(codes: Codes, columns: Places, starts: Places) -> None:
@@ -115,14 +125,22 @@ def count_near(columns: Places, starts: Places, others: Places, other_starts: Pl
         others, other_starts: those to be near to.
         reach: half widths of the disk in the rows 0, 1, ... below and above its middle.
     """
-    height, n = len(starts) - 1, 0
+    height, n, radius = len(starts) - 1, 0, len(reach) - 1
+    # Where the others are: pixels too far from all of them are not looked at more closely.
+    first, last, left, right = height, -1, np.int32(2**31 - 1), np.int32(-1)
     for i in range(height):
+        if other_starts[i] < other_starts[i + 1]:
+            first, last = min(first, i), i
+            left, right = min(left, others[other_starts[i]]), max(right, others[other_starts[i + 1] - 1])
+    for i in range(max(first - radius, 0), min(last + radius + 1, height)):
         for k in range(starts[i], starts[i + 1]):
+            if columns[k] + radius < left or columns[k] - radius > right:
+                continue
             is_near = False
-            for step in range(2 * len(reach) - 1):
+            for step in range(2 * radius + 1):
                 away = (step + 1) // 2
                 row = i + away if step % 2 else i - away
-                if row < 0 or row >= height:
+                if row < first or row > last:
                     continue
                 low, high = other_starts[row], other_starts[row + 1]
                 least = columns[k] - reach[away]

@@ -377,7 +377,8 @@ class _FrameScorer:
             if truth.shape != self._shape:
                 self._prepare(truth.shape)
             overlaps = np.zeros(self._n_codes, np.int64)
-            self._loops.encode(truth, prediction, *self._tables, *self._codes, overlaps)
+            (table, other_table), (codes, other_codes) = self._tables, self._codes
+            self._loops.encode(truth, prediction, table, other_table, codes, other_codes, overlaps)
             counts.append(self._count(overlaps))
             n_ignored.append(truth.size - int(overlaps.sum()))
         shape = (len(counts), len(self._pairs), len(_COUNTS))
@@ -460,7 +461,7 @@ def _labels(mask: ArrayLike, *, name: str) -> Labels:
     least, most = int(array.min()), int(array.max())
     if least < 0 or most > MAX_LABEL:
         raise MetricError(f"expected {name} with labels from 0 to {MAX_LABEL:,}, found {least} to {most}")
-    return array.astype(np.uint8 if most <= np.iinfo(np.uint8).max else np.uint16)
+    return array.astype(np.uint8) if most <= np.iinfo(np.uint8).max else array.astype(np.uint16)
 
 
 def label_table(classes: Sequence[Sequence[int]], ignored: Sequence[int] = ()) -> Codes:

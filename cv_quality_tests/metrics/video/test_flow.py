@@ -23,7 +23,7 @@ TEXTURE = ((TEXTURE - TEXTURE.min()) / np.ptp(TEXTURE) * 255).round()
 
 def moved(columns: float, rows: float) -> Picture:
     """The scene, moved to the right and down."""
-    return ndimage.shift(TEXTURE, (rows, columns), order=3, mode="grid-wrap").clip(0, 255).astype(np.uint8)
+    return np.asarray(ndimage.shift(TEXTURE, (rows, columns), mode="grid-wrap").clip(0, 255), np.uint8)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(0.0, 0.0), (3.0, 0.0), (0.0, -2.0), (1.5, 4.25), (-6.0, 5.0)])
