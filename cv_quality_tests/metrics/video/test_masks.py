@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,10 @@ def test_several_labels_may_stand_for_one_class() -> None:
 
 def test_frames_may_differ_in_size_and_type() -> None:
     small, large = np.eye(3), np.eye(5)
-    frames = [(small.astype(bool), small.astype(np.int64)), (large.astype(np.uint16), large.astype(np.uint8))]
+    frames: list[tuple[Any, Any]] = [
+        (small.astype(bool), small.astype(np.int64)),
+        (large.astype(np.uint16), large.astype(np.uint8)),
+    ]
     assert score_masks(frames, ONE_TO_THREE[:1]).region_iou().tolist() == [[1.0], [1.0]]
     wide = np.full((2, 2), 40_000)
     assert score_masks([(wide, wide)], [MaskClass("far", (40_000,))]).region_iou().tolist() == [[1.0]]
