@@ -40,9 +40,42 @@ class FlowFrame:
     is_occluded: ArrayLike | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WarpedMasks(Result):
+    """Counts of pixels in each pair of frames for each class; arrays of shape (pairs, classes) unless said.
+
+    Attributes:
+        names: of the classes.
+        frames: place in the clip of the later frame of each pair, from 0, shape (pairs,).
+        intersection, union: pixels of the class in the warped prediction and the present one: in both, in either.
+        truth_intersection, truth_union: the same of the truth.
+        n_compared, n_left_out: pixels of each pair, shape (pairs,); left out are ignored, occluded, and from outside
+            the picture.
+        n_skipped: frames without a flow, the first one of the clip included.
+    """
+
+    names: tuple[str, ...]
+    frames: NDArray[np.int64]
+    intersection: NDArray[np.int64]
+    union: NDArray[np.int64]
+    truth_intersection: NDArray[np.int64]
+    truth_union: NDArray[np.int64]
+    n_compared: NDArray[np.int64]
+    n_left_out: NDArray[np.int64]
+    n_skipped: int
+
+    def values(self) -> NDArray[np.float64]:
+        """Compute the consistency of each pair and class; NaN where no prediction has the class."""
+        return np.where(self.union > 0, self.intersection / np.maximum(self.union, 1), np.nan)
+
+    def ceilings(self) -> NDArray[np.float64]:
+        """Compute the consistency of the truth in each pair and class; NaN where it has not the class."""
+        return np.where(self.truth_union > 0, self.truth_intersection / np.maximum(self.truth_union, 1), np.nan)
+
+
 @dataclass(frozen=True, slots=True)
 class TemporalConsistency(Result):
-    """Temporal consistency of one class in one clip; pixels are summed over frames before they are divided.
+    """Temporal consistency of one class in one clip; pixels are summed over pairs of frames before they are divided.
 
     Attributes:
         value: IoU of the prediction at t - 1, warped to t, with that at t; 0 to 1, higher is better.
@@ -50,9 +83,11 @@ class TemporalConsistency(Result):
         ceiling: the same of the truth: what the flow lets a perfect prediction reach.
         truth_intersection, truth_union: pixels.
         ratio: value / ceiling; above 1 the prediction is steadier than the truth, as one that lags is.
+        mean: mean over pairs of their own IoU, as others publish it: a pair counts however little it has of the class.
+        mean_ceiling: the same of the truth.
         n_pairs: pairs of frames that were compared.
         n_skipped: frames without a flow, the first one of the clip included.
-        n_compared, n_left_out: pixels of these pairs; those left out are ignored, occluded or from outside the picture.
+        n_compared, n_left_out: pixels of these pairs.
         reason: why a value is None.
     """
 
@@ -64,6 +99,8 @@ class TemporalConsistency(Result):
     truth_intersection: int
     truth_union: int
     ratio: float | None
+    mean: float | None
+    mean_ceiling: float | None
     n_pairs: int
     n_skipped: int
     n_compared: int
@@ -71,7 +108,7 @@ class TemporalConsistency(Result):
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Flicker(Result):
     """How much of a clip's error comes and goes.
 
@@ -80,19 +117,22 @@ class Flicker(Result):
         n_changed: pixels whose class was right in one of two frames in a row, and wrong in the other.
         n_valid: pixels that are ignored in neither of the two frames.
         n_pairs: pairs of frames.
+        changed, valid: these pixels in each pair, shape (pairs,).
     """
 
     value: float | None
     n_changed: int
     n_valid: int
     n_pairs: int
+    changed: NDArray[np.int64]
+    valid: NDArray[np.int64]
     reason: str | None = None
 
 
-def temporal_consistency(
+def warp_masks(
     frames: Iterable[FlowFrame], classes: Sequence[MaskClass], *, ignored: Sequence[int] = ()
-) -> tuple[TemporalConsistency, ...]:
-    """Compare each mask with the one before, warped to it by the flow (Liu et al., ECCV 2020); one result per class.
+) -> WarpedMasks:
+    """Compare each mask with the one before, warped to it by the flow (Liu et al., ECCV 2020).
 
     A pixel takes the label of the pixel nearest to where it was. Pixels that were outside the picture, are occluded or
     are ignored in one of the two truths count neither for the prediction nor for the ceiling.
@@ -107,27 +147,50 @@ def temporal_consistency(
 
     >>> still, moved = np.array([[1, 0, 0]]), np.array([[0, 1, 0]])
     >>> frames = [FlowFrame(still, still), FlowFrame(moved, moved, flow=np.tile([-1.0, 0.0], (1, 3, 1)))]
-    >>> [consistency] = temporal_consistency(frames, [MaskClass("cat", (1,))])
-    >>> consistency.value, consistency.ceiling, consistency.n_left_out
-    (1.0, 1.0, 1)
+    >>> warped = warp_masks(frames, [MaskClass("cat", (1,))])
+    >>> warped.values().tolist(), warped.n_left_out.tolist()
+    ([[1.0]], [1])
     """
     count = compiled(temporal_kernels.count_warped)
-    counts = np.zeros((2, len(classes) + 1, 3), np.int64)
-    n_pairs = n_skipped = n_pixels = n_out = 0
+    pairs, places, compared, left_out = [], [], [], []
+    n_skipped = 0
     before: tuple[Codes, Codes] | None = None
-    for frame, after in _coded(frames, classes, ignored):
+    for place, (frame, after) in enumerate(_coded(frames, classes, ignored)):
         if before is None or frame.flow is None:
             n_skipped += 1
         else:
             shape = _require_same(before, after)
-            n_out += count(before, after, _flow(frame, shape), _occluded(frame, shape), counts)
-            n_pairs += 1
-            n_pixels += after[0].size
+            counts = np.zeros((2, len(classes) + 1, 3), np.int64)
+            n_out = count(before, after, _flow(frame, shape), _occluded(frame, shape), counts)
+            pairs.append(counts)
+            places.append(place)
+            compared.append(after[0].size - n_out)
+            left_out.append(n_out)
         before = after
-    return tuple(
-        _consistency(item.name, counts[:, code], n_pairs=n_pairs, n_skipped=n_skipped, n_pixels=n_pixels, n_out=n_out)
-        for code, item in enumerate(classes, start=1)
+    of_truth, of_prediction = np.moveaxis(np.array(pairs, np.int64).reshape(-1, 2, len(classes) + 1, 3)[:, :, 1:], 1, 0)
+    return WarpedMasks(
+        names=tuple(item.name for item in classes),
+        frames=np.array(places, np.int64),
+        intersection=of_prediction[..., 2],
+        union=of_prediction[..., 0] + of_prediction[..., 1] - of_prediction[..., 2],
+        truth_intersection=of_truth[..., 2],
+        truth_union=of_truth[..., 0] + of_truth[..., 1] - of_truth[..., 2],
+        n_compared=np.array(compared, np.int64),
+        n_left_out=np.array(left_out, np.int64),
+        n_skipped=n_skipped,
     )
+
+
+def temporal_consistency(warped: WarpedMasks) -> tuple[TemporalConsistency, ...]:
+    """Pool the consistency of each class over a clip, beside the ceiling that the truth has under the same flow.
+
+    >>> masks = np.array([[1, 0, 0]]), np.array([[0, 1, 0]])
+    >>> frames = [FlowFrame(mask, masks[0], flow=np.zeros((1, 3, 2))) for mask in masks]
+    >>> [consistency] = temporal_consistency(warp_masks(frames, [MaskClass("cat", (1,))]))
+    >>> consistency.value, consistency.ceiling
+    (1.0, 0.0)
+    """
+    return tuple(_consistency(warped, place) for place in range(len(warped.names)))
 
 
 def flicker(
@@ -149,19 +212,26 @@ def flicker(
     >>> flicker(frames, [MaskClass("cat", (1,))]).value
     0.5
     """
-    n_changed = n_valid = n_pairs = 0
+    changed, valid = [], []
     before: tuple[Codes, Codes] | None = None
     for _, after in _coded((FlowFrame(*pair) for pair in frames), classes, ignored):
         if before is not None:
             _require_same(before, after)
             is_valid = (before[0] != IGNORED) & (after[0] != IGNORED)
             has_changed = (before[0] == before[1]) != (after[0] == after[1])
-            n_changed += int(np.count_nonzero(has_changed & is_valid))
-            n_valid += int(np.count_nonzero(is_valid))
-            n_pairs += 1
+            changed.append(int(np.count_nonzero(has_changed & is_valid)))
+            valid.append(int(np.count_nonzero(is_valid)))
         before = after
-    reason = None if n_valid else "no pair of frames" if not n_pairs else "every pixel is ignored"
-    return Flicker(n_changed / n_valid if n_valid else None, n_changed, n_valid, n_pairs, reason)
+    n_changed, n_valid = sum(changed), sum(valid)
+    return Flicker(
+        value=n_changed / n_valid if n_valid else None,
+        n_changed=n_changed,
+        n_valid=n_valid,
+        n_pairs=len(valid),
+        changed=np.array(changed, np.int64),
+        valid=np.array(valid, np.int64),
+        reason=None if n_valid else "no pair of frames" if not valid else "every pixel is ignored",
+    )
 
 
 def find_occlusions(backward: ArrayLike, forward: ArrayLike) -> NDArray[np.bool_]:
@@ -241,32 +311,39 @@ def _occluded(frame: FlowFrame, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return occluded
 
 
-def _consistency(
-    name: str, counts: NDArray[np.int64], *, n_pairs: int, n_skipped: int, n_pixels: int, n_out: int
-) -> TemporalConsistency:
-    (truth_common, prediction_common) = counts[:, 2].tolist()
-    (truth_union, prediction_union) = (counts[:, 0] + counts[:, 1] - counts[:, 2]).tolist()
-    value = prediction_common / prediction_union if prediction_union else None
-    ceiling = truth_common / truth_union if truth_union else None
+def _consistency(warped: WarpedMasks, place: int) -> TemporalConsistency:
+    intersection, union, truth_intersection, truth_union = (
+        int(counts[:, place].sum())
+        for counts in (warped.intersection, warped.union, warped.truth_intersection, warped.truth_union)
+    )
+    value = intersection / union if union else None
+    ceiling = truth_intersection / truth_union if truth_union else None
     reason = None
-    if not n_pairs:
+    if not len(warped.frames):
         reason = "no pair of frames has a flow"
     elif value is None:
         reason = "absent: no prediction has the class where pixels can be compared"
     elif not ceiling:
         reason = "ceiling: the truth has not the class where pixels can be compared, or nothing of it stays"
     return TemporalConsistency(
-        name=name,
+        name=warped.names[place],
         value=value,
-        intersection=prediction_common,
-        union=prediction_union,
+        intersection=intersection,
+        union=union,
         ceiling=ceiling,
-        truth_intersection=truth_common,
+        truth_intersection=truth_intersection,
         truth_union=truth_union,
         ratio=value / ceiling if value is not None and ceiling else None,
-        n_pairs=n_pairs,
-        n_skipped=n_skipped,
-        n_compared=n_pixels - n_out,
-        n_left_out=n_out,
+        mean=_mean(warped.values()[:, place]),
+        mean_ceiling=_mean(warped.ceilings()[:, place]),
+        n_pairs=len(warped.frames),
+        n_skipped=warped.n_skipped,
+        n_compared=int(warped.n_compared.sum()),
+        n_left_out=int(warped.n_left_out.sum()),
         reason=reason,
     )
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None

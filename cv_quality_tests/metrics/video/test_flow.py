@@ -13,7 +13,7 @@ from scipy import ndimage
 from cv_quality.errors import MetricError
 from cv_quality.metrics.video.flow import farneback_flow, flow_frames
 from cv_quality.metrics.video.masks import MaskClass
-from cv_quality.metrics.video.temporal import FlowFrame, temporal_consistency
+from cv_quality.metrics.video.temporal import FlowFrame, temporal_consistency, warp_masks
 
 Picture = NDArray[np.uint8]
 SCENE = np.random.default_rng(7)
@@ -37,16 +37,15 @@ def test_first_frame_has_no_flow_and_the_others_lead_back() -> None:
     mask = np.zeros((120, 160), np.uint8)
     mask[40:80, 40:100] = 1
     masks = [np.roll(mask, 4 * step, axis=1) for step in range(3)]
-    frames = list(flow_frames((moved(4 * step, 0), masks[step], masks[step]) for step in range(3)))
-    assert frames[0].flow is None
-    [found] = temporal_consistency(frames, [MaskClass("square", (1,))])
+    moving = list(flow_frames((moved(4 * step, 0), masks[step], masks[step]) for step in range(3)))
+    assert moving[0].flow is None
+    [found] = temporal_consistency(warp_masks(moving, [MaskClass("square", (1,))]))
     assert found.n_pairs == 2
     assert found.ceiling == found.value
     assert found.ceiling is not None
     assert found.ceiling > 0.97
-    [still] = temporal_consistency(
-        [FlowFrame(one, one, np.zeros((120, 160, 2))) for one in masks], [MaskClass("square", (1,))]
-    )
+    frames = [FlowFrame(one, one, np.zeros((120, 160, 2))) for one in masks]
+    [still] = temporal_consistency(warp_masks(frames, [MaskClass("square", (1,))]))
     assert still.ceiling == pytest.approx(56 / 64)
 
 
@@ -57,8 +56,9 @@ def test_flow_raises_the_ceiling_of_real_truth(shared_data: Callable[[str], Path
         truth = np.asarray(Image.open(folder / "groundtruth" / f"gt{number:06d}.png"))
         frames.append((np.asarray(Image.open(folder / "input" / f"in{number:06d}.jpg").convert("L")), truth, truth))
     classes, still = [MaskClass("moving", (255,))], np.zeros((240, 320, 2))
-    [with_flow] = temporal_consistency(flow_frames(frames), classes, ignored=(85,))
-    [without] = temporal_consistency([FlowFrame(*frame[1:], still) for frame in frames], classes, ignored=(85,))
+    [with_flow] = temporal_consistency(warp_masks(flow_frames(frames), classes, ignored=(85,)))
+    unmoved = [FlowFrame(truth, truth, still) for _, truth, _ in frames]
+    [without] = temporal_consistency(warp_masks(unmoved, classes, ignored=(85,)))
     assert with_flow.ceiling is not None
     assert without.ceiling is not None
     assert with_flow.ceiling > without.ceiling + 0.05

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.video.masks import MaskClass
-from cv_quality.metrics.video.temporal import FlowFrame, find_occlusions, flicker, temporal_consistency
+from cv_quality.metrics.video.temporal import FlowFrame, find_occlusions, flicker, temporal_consistency, warp_masks
 
 Mask = NDArray[np.uint8]
 SHAPE = (4, 5)
@@ -60,7 +60,7 @@ def test_consistency_is_the_iou_of_warped_and_present_mask(
     frames = [FlowFrame(masks[0], masks[1]), FlowFrame(masks[2], masks[3], flow, is_occluded)]
     found = [
         math.nan if value is None else value
-        for item in temporal_consistency(frames, CLASSES, ignored=IGNORED)
+        for item in temporal_consistency(warp_masks(frames, CLASSES, ignored=IGNORED))
         for value in (item.value, item.ceiling)
     ]
     assert found == pytest.approx(slow_consistency(masks, flow, is_occluded), nan_ok=True)
@@ -69,7 +69,7 @@ def test_consistency_is_the_iou_of_warped_and_present_mask(
 def test_prediction_that_moves_with_the_scene_is_fully_consistent() -> None:
     columns = (2, 5, 8, 11)
     frames = [FlowFrame(square(x), square(x + 1), None if x == 2 else motion(3)) for x in columns]
-    [found] = temporal_consistency(frames, CLASSES[:1])
+    [found] = temporal_consistency(warp_masks(frames, CLASSES[:1]))
     assert (found.value, found.ceiling, found.ratio) == (1.0, 1.0, 1.0)
     assert (found.n_pairs, found.n_skipped, found.n_left_out) == (3, 1, 3 * 3 * 20)
     assert found.n_compared + found.n_left_out == 3 * 20 * 40
@@ -77,22 +77,40 @@ def test_prediction_that_moves_with_the_scene_is_fully_consistent() -> None:
 
 def test_wrong_flow_lowers_the_ceiling_as_much_as_the_value() -> None:
     frames = [FlowFrame(square(2), square(2)), FlowFrame(square(5), square(5), motion(0))]
-    [found] = temporal_consistency(frames, CLASSES[:1])
+    [found] = temporal_consistency(warp_masks(frames, CLASSES[:1]))
     assert found.value == found.ceiling == 70 / 130
     assert found.ratio == 1.0
 
 
 def test_prediction_that_stands_still_exceeds_the_ceiling_under_no_flow() -> None:
     frames = [FlowFrame(square(2), square(2)), FlowFrame(square(5), square(2), motion(0))]
-    [found] = temporal_consistency(frames, CLASSES[:1])
+    [found] = temporal_consistency(warp_masks(frames, CLASSES[:1]))
     assert found.ratio == pytest.approx(130 / 70)
 
 
 def test_counts_are_summed_over_frames_before_they_are_divided() -> None:
     frames = [FlowFrame(square(2), square(2)), FlowFrame(square(2), square(2), motion(0))]
     frames.append(FlowFrame(square(2), square(0), motion(0)))
-    [found] = temporal_consistency(frames, CLASSES[:1])
+    [found] = temporal_consistency(warp_masks(frames, CLASSES[:1]))
     assert (found.intersection, found.union) == (100 + 80, 100 + 120)
+    assert found.mean == pytest.approx((1 + 80 / 120) / 2)
+    assert found.mean_ceiling == 1.0
+
+
+def test_pairs_are_known_by_the_place_of_their_later_frame() -> None:
+    empty = 0 * square(2)
+    frames = [
+        FlowFrame(square(2), empty),
+        FlowFrame(square(2), empty, motion(0)),
+        FlowFrame(square(2), square(2)),
+        FlowFrame(square(2), square(0), motion(0)),
+    ]
+    warped = warp_masks(frames, CLASSES[:1])
+    assert (warped.frames.tolist(), warped.n_skipped) == ([1, 3], 2)
+    assert warped.values()[:, 0] == pytest.approx([math.nan, 80 / 120], nan_ok=True)
+    assert warped.ceilings().tolist() == [[1.0], [1.0]]
+    [found] = temporal_consistency(warped)
+    assert found.mean == found.value == 80 / 120
 
 
 @pytest.mark.parametrize(
@@ -106,7 +124,7 @@ def test_counts_are_summed_over_frames_before_they_are_divided() -> None:
     ],
 )
 def test_consistency_is_undefined_where_nothing_can_be_compared(frames: list[FlowFrame], reason: str) -> None:
-    [found] = temporal_consistency(frames, CLASSES[:1])
+    [found] = temporal_consistency(warp_masks(frames, CLASSES[:1]))
     assert found.ratio is None
     assert found.reason is not None
     assert found.reason.startswith(reason)
@@ -132,7 +150,9 @@ def test_steady_error_and_followed_motion_do_not_flicker() -> None:
     moving = [(square(x), square(x)) for x in (0, 4, 8)]
     assert flicker(moving, CLASSES).value == 0.0
     assert flicker([(square(4), square(8))] * 3, CLASSES).value == 0.0
-    assert flicker([(square(4), square(4)), (square(4), 0 * square(4))], CLASSES).n_changed == 100
+    flash = [(square(4), square(4)), (square(4), 0 * square(4)), (square(4), 0 * square(4))]
+    assert flicker(flash, CLASSES).changed.tolist() == [100, 0]
+    assert flicker(flash, CLASSES).value == 100 / (2 * 800)
 
 
 def test_flicker_needs_a_valid_pair_of_frames() -> None:
@@ -151,12 +171,12 @@ def test_what_a_mover_uncovers_is_occluded() -> None:
 def test_frames_and_flows_that_do_not_fit_are_refused() -> None:
     one, other = FlowFrame(square(2), square(2)), FlowFrame(square(2)[:-1], square(2)[:-1], motion(0)[:-1])
     with pytest.raises(MetricError, match="a clip ends where its size changes"):
-        temporal_consistency([one, other], CLASSES)
+        warp_masks([one, other], CLASSES)
     with pytest.raises(MetricError, match="a clip ends where its size changes"):
         flicker([(one.truth, one.truth), (other.truth, other.truth)], CLASSES)
     with pytest.raises(MetricError, match="expected a flow of shape"):
-        temporal_consistency([one, FlowFrame(square(2), square(2), motion(0)[:-1])], CLASSES)
+        warp_masks([one, FlowFrame(square(2), square(2), motion(0)[:-1])], CLASSES)
     with pytest.raises(MetricError, match="expected occlusions as bool"):
-        temporal_consistency([one, FlowFrame(square(2), square(2), motion(0), square(2))], CLASSES)
+        warp_masks([one, FlowFrame(square(2), square(2), motion(0), square(2))], CLASSES)
     with pytest.raises(MetricError, match="two flows of one shape"):
         find_occlusions(motion(0), motion(0)[:-1])
