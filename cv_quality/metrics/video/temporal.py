@@ -250,16 +250,12 @@ def find_occlusions(backward: ArrayLike, forward: ArrayLike) -> NDArray[np.bool_
     >>> find_occlusions(np.tile([-1.0, 0.0], (1, 3, 1)), np.tile([1.0, 0.0], (1, 3, 1))).tolist()
     [[True, False, False]]
     """
-    w, v = (np.asarray(flow, np.float64) for flow in (backward, forward))
+    w, v = (np.ascontiguousarray(flow, np.float64) for flow in (backward, forward))
     if w.ndim != 3 or w.shape[2] != 2 or w.shape != v.shape:
         raise MetricError(f"expected two flows of one shape (height, width, 2), found {w.shape} and {v.shape}")
-    height, width = w.shape[:2]
-    places = np.floor(np.moveaxis(w, 2, 0) + np.mgrid[:height, :width][::-1] + 0.5)
-    is_inside = (places[0] >= 0) & (places[0] < width) & (places[1] >= 0) & (places[1] < height)
-    columns, rows = np.where(is_inside, places, 0).astype(np.intp)
-    v = v[rows, columns]
-    allowed = OCCLUSION_SHARE * (np.square(w).sum(axis=2) + np.square(v).sum(axis=2)) + OCCLUSION_PIXELS
-    return np.asarray(~(is_inside & (np.square(w + v).sum(axis=2) <= allowed)))
+    is_occluded = np.empty(w.shape[:2], np.bool_)
+    compiled(temporal_kernels.compare_flows)(w, v, OCCLUSION_SHARE, OCCLUSION_PIXELS, is_occluded)
+    return is_occluded
 
 
 def _coded(

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from cv_quality.metrics.video.mask_kernels import IGNORED, Codes, Labels
 
 Counts = NDArray[np.int64]
+Flow = NDArray[np.float64]
 Masks = tuple[Codes, Codes]
 
 
@@ -49,3 +50,25 @@ def count_warped(
                 if warped == there:
                     counts[side, warped, 2] += 1
     return n_out
+
+
+def compare_flows(backward: Flow, forward: Flow, share: float, least: float, is_occluded: NDArray[np.bool_]) -> None:
+    """Write where the flow back and the flow forth from there do not lead to the same pixel again.
+
+    Args:
+        backward, forward: columns, rows; shape (height, width, 2).
+        share, least: what their squared difference may be: a share of their squared lengths, and square pixels.
+        is_occluded: written, shape (height, width).
+    """
+    height, width = is_occluded.shape
+    for i in range(height):
+        for j in range(width):
+            x, y = np.floor(j + backward[i, j, 0] + 0.5), np.floor(i + backward[i, j, 1] + 0.5)
+            is_occluded[i, j] = True
+            if 0 <= x < width and 0 <= y < height:
+                difference = lengths = 0.0
+                for axis in range(2):
+                    w, v = backward[i, j, axis], forward[int(y), int(x), axis]
+                    difference += (w + v) ** 2
+                    lengths += w**2 + v**2
+                is_occluded[i, j] = not difference <= share * lengths + least

@@ -161,6 +161,25 @@ def test_flicker_needs_a_valid_pair_of_frames() -> None:
     assert flicker([(ignored, ignored)] * 2, CLASSES, ignored=IGNORED).reason == "every pixel is ignored"
 
 
+@given(backward=FLOWS, forward=FLOWS)
+def test_occluded_is_where_forward_and_backward_flow_disagree(
+    backward: NDArray[np.float32], forward: NDArray[np.float32]
+) -> None:
+    found = find_occlusions(backward, forward)
+    for (row, column), is_occluded in np.ndenumerate(found):
+        w = backward[row, column].astype(float)
+        if np.isnan(w).any():
+            assert is_occluded
+            continue
+        x, y = math.floor(column + w[0] + 0.5), math.floor(row + w[1] + 0.5)
+        if not (0 <= x < SHAPE[1] and 0 <= y < SHAPE[0]):
+            assert is_occluded
+            continue
+        v = forward[y, x].astype(float)
+        is_near = ((w + v) ** 2).sum() <= 0.01 * ((w**2).sum() + (v**2).sum()) + 0.5
+        assert is_occluded == (not is_near)
+
+
 def test_what_a_mover_uncovers_is_occluded() -> None:
     forward, backward = np.zeros((2, 1, 12, 2))
     # A piece of three columns moves right by four: it was at 2 to 4, and is at 6 to 8.
