@@ -5,9 +5,9 @@ are in `cv_quality.metrics.video.clips`. The matching is that of TrackEval, the 
 is untyped and brings matplotlib, OpenCV and pycocotools with it, so the sums are taken here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from cv_quality.errors import DuplicateTrack, MetricError
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.validation import column, whole_numbers
+from cv_quality.metrics.video.clips import ClipInterval, clip_interval
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Overlap = Callable[[Rows, Rows], Floats]
 """The overlap, 0 to 1, of rows of the truth with rows of the prediction, one by one; shape (pairs,)."""
+TrackScore = Literal["hota", "mota", "idf1"]
 
 THRESHOLDS: Floats = np.arange(1, 20) / 20
 """Overlaps at which HOTA is taken: .05 to .95."""
@@ -241,6 +243,66 @@ def count_tracks(truth: Detections, predicted: Detections, *, overlap: Overlap |
         hota_association=association,
         hota_overlap=overlaps,
     )
+
+
+def track_interval(
+    counts: Sequence[TrackCounts],
+    *,
+    score: TrackScore = "hota",
+    baseline: Sequence[TrackCounts] | None = None,
+    blocks: ArrayLike | None = None,
+    seed: int = 0,
+) -> ClipInterval:
+    """Bound a score of tracking over clips, or its change from a baseline, sums taken before ratios in every replicate.
+
+    Args:
+        counts: of each clip.
+        score: "hota", "mota" or "idf1".
+        baseline: counts of another build on the same clips, in the same order; the value is then the change from it.
+        blocks: what filmed each clip, shape (clips,); each clip alone by default.
+        seed: of the bootstrap.
+
+    Raises:
+        MetricError: the baseline has another number of clips, or other true objects.
+
+    >>> here = detections([1, 2], [7, 7], [[0, 0, 2, 2], [1, 0, 2, 2]])
+    >>> track_interval([count_tracks(here, here)] * 6).value
+    1.0
+    """
+    parts = _interval_parts(counts, score)
+    if baseline is None:
+        return clip_interval(parts, _ratio_of_parts, blocks=blocks, seed=seed)
+    if [clip.n_truth for clip in counts] != [clip.n_truth for clip in baseline]:
+        raise MetricError(
+            f"expected both builds on the same clips with the same true objects, found {len(counts)} clips with "
+            f"{sum(clip.n_truth for clip in counts)} and {len(baseline)} with {sum(clip.n_truth for clip in baseline)}"
+        )
+    both, width = np.hstack([parts, _interval_parts(baseline, score)]), parts.shape[1]
+    return clip_interval(
+        both, lambda sums: _ratio_of_parts(sums[:, :width]) - _ratio_of_parts(sums[:, width:]), blocks=blocks, seed=seed
+    )
+
+
+def _interval_parts(counts: Sequence[TrackCounts], score: TrackScore) -> Floats:
+    """Numerators, denominators and true objects of each clip, shape (clips, 2 k + 1); those of HOTA give its square."""
+    rows = []
+    for clip in counts:
+        n, seen = clip.n_truth, clip.n_predicted
+        if score == "hota":
+            rows.append([*clip.hota_association, *(n + seen - clip.hota_matched), n])
+        elif score == "mota":
+            rows.append([2 * clip.n_matched - seen - clip.n_switches, n, n])
+        else:
+            rows.append([2 * clip.n_identity, n + seen, n])
+    return np.array(rows, dtype=np.float64)
+
+
+def _ratio_of_parts(sums: Floats) -> Floats:
+    """The score of summed parts; NaN without a true object."""
+    k = (sums.shape[1] - 1) // 2
+    ratios = sums[:, :k] / sums[:, k : 2 * k]
+    score: Floats = np.where(sums[:, -1] > 0, (np.sqrt(ratios) if k > 1 else ratios).mean(axis=1), np.nan)
+    return score
 
 
 def _boxes(boxes: ArrayLike, size: int, name: str) -> Floats:
