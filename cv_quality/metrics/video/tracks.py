@@ -140,7 +140,7 @@ class _Pairs(NamedTuple):
     overlap: Floats
 
     def where(self, chosen: NDArray[np.bool_]) -> "_Pairs":
-        return _Pairs(*(values[chosen] for values in self))
+        return _Pairs(self.truth[chosen], self.predicted[chosen], self.frame[chosen], self.overlap[chosen])
 
 
 def detections(

@@ -126,7 +126,7 @@ class Written:
     def association(self, hits: list[tuple[int, int]], hit: tuple[int, int]) -> float:
         one, other = self.truth.track[hit[0]], self.seen.track[hit[1]]
         both = sum(self.truth.track[i] == one and self.seen.track[j] == other for i, j in hits)
-        return both / ((self.truth.track == one).sum() + (self.seen.track == other).sum() - both)
+        return float(both / ((self.truth.track == one).sum() + (self.seen.track == other).sum() - both))
 
     def clear(self) -> tuple[int, int, float]:
         """Matches, switches and the sum of distances."""
@@ -162,7 +162,7 @@ class Written:
             )
             for one, other in itertools.product(true, seen)
         }
-        return max(sum(agree[pair] for pair in way) for way in matchings(true, seen))
+        return int(max(sum(agree[pair] for pair in way) for way in matchings(true, seen)))
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_boxes_without_area_and_missing_boxes_are_refused() -> None:
     with pytest.raises(MetricError, match="pass boxes"):
         count_tracks(detections([1], [1]), detections([1], [1]))
     with pytest.raises(MetricError, match="overlaps from 0 to 1"):
-        count_tracks(detections([1], [1]), detections([1], [1]), overlap=lambda rows, _: rows + 2.0)
+        count_tracks(detections([1], [1]), detections([1], [1]), overlap=lambda rows, _: np.full(rows.size, 2.0))
