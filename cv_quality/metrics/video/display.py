@@ -123,7 +123,8 @@ def refresh_times(capture_ms: ArrayLike, *, period_ms: float, phase_ms: float = 
         raise MetricError(f"expected a period above 0 ms and a phase from 0, found {period_ms} and {phase_ms}")
     last = capture[-1] + (float(np.median(np.diff(capture))) if len(capture) > 1 else period_ms)
     n = math.ceil(round((last - capture[0] - phase_ms) / period_ms, 9))
-    return capture[0] + phase_ms + period_ms * np.arange(max(n, 0))
+    times: Floats = capture[0] + phase_ms + period_ms * np.arange(max(n, 0))
+    return times
 
 
 def held_results(capture_ms: ArrayLike, result_ms: ArrayLike, refresh_ms: ArrayLike) -> HeldResults:
@@ -347,7 +348,9 @@ def _replayed(shown: Floats, own: Floats, *, dropped: float, method: str) -> Rep
     n = counts.sum(axis=1)
     unscored = int(np.count_nonzero(~counts))
     if not n.all():
-        return ReplayedLoss(*(5 * [None]), dropped, unscored, method, "a draw has no refresh with a loss")
+        return ReplayedLoss(
+            None, None, None, None, None, dropped, unscored, method, "a draw has no refresh with a loss"
+        )
     late = np.where(counts, shown - own, 0.0).sum(axis=1) / n
     algorithm, lateness = float((np.where(counts, own, 0.0).sum(axis=1) / n).mean()), float(late.mean())
     low, high = np.quantile(late, [0.025, 0.975]).tolist()

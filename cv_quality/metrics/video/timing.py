@@ -213,7 +213,8 @@ def rate_drift(
 
 
 def _clips(capture_ms: ArrayLike, result_ms: ArrayLike, clip: ArrayLike) -> list[_Clip]:
-    capture = column(np.asarray(capture_ms, dtype=np.float64), name="capture_ms")
+    capture: Floats = np.asarray(capture_ms, dtype=np.float64)
+    column(capture, name="capture_ms")
     names = column(clip, name="clip", size=len(capture))
     result = np.asarray(result_ms, dtype=np.float64)
     if result.shape != capture.shape or not np.isfinite(capture).all():

@@ -30,7 +30,7 @@ MATCH_OVERLAP = 0.5
 SLACK = float(np.finfo(np.float64).eps)
 KEEP_TRACK = 1_000.0
 """Score of continuing a track, above any sum of overlaps, so that CLEAR keeps a match before it seeks a better one."""
-PAIRS_AT_ONCE = 1_000_000
+PAIRS_AT_ONCE = 250_000
 """Pairs of one step: memory does not grow with the length of a clip but for its detections."""
 
 
@@ -453,10 +453,13 @@ def _identity(agreeing: Rows, true_of: Rows, seen_of: Rows) -> int:
     """Count objects that agree under the best assignment of whole tracks."""
     from scipy.optimize import linear_sum_assignment
 
-    if not agreeing.size:
+    some = agreeing > 0
+    if not some.any():
         return 0
-    table = np.zeros((true_of.max() + 1, seen_of.max() + 1))
-    table[true_of, seen_of] = agreeing
+    true, rows = np.unique(true_of[some], return_inverse=True)
+    seen, columns = np.unique(seen_of[some], return_inverse=True)
+    table = np.zeros((len(true), len(seen)))
+    table[rows, columns] = agreeing[some]
     return int(table[linear_sum_assignment(table, maximize=True)].sum())
 
 

@@ -29,18 +29,21 @@ LATENCIES = st.lists(st.one_of(st.none(), st.integers(0, 80)), min_size=1, max_s
 
 def clip(latencies: list[int | None]) -> tuple[Floats, Floats]:
     """Captures 10 ms apart, and their results."""
-    capture = 10.0 * np.arange(len(latencies))
-    return capture, capture + np.array([math.nan if wait is None else wait for wait in latencies], dtype=np.float64)
+    capture = np.arange(0, 10 * len(latencies), 10, dtype=np.float64)
+    waits = np.array([math.nan if wait is None else wait for wait in latencies], dtype=np.float64)
+    return capture, np.add(capture, waits, dtype=np.float64)
 
 
 def table_of(seed: int, n: int) -> Floats:
     """Losses of each result against each truth: eighths, so that their sums are exact."""
-    return np.random.default_rng(seed).integers(0, 9, (n, n)) / 8
+    table: Floats = np.random.default_rng(seed).integers(0, 9, (n, n)) / 8
+    return table
 
 
 def moving(result: Rows, truth: Rows) -> Floats:
     """Truth that moves on by a loss of 0.1 a frame, and an algorithm that loses 0.2."""
-    return np.minimum(0.2 + 0.1 * (truth - result), 1.0)
+    loss: Floats = np.minimum(0.2 + 0.1 * (truth - result), 1.0)
+    return loss
 
 
 @given(latencies=LATENCIES, period=st.integers(3, 17))
@@ -111,7 +114,8 @@ def test_a_refresh_whose_truth_is_missing_is_left_out_and_counted() -> None:
 
 def test_before_the_first_result_all_loss_beyond_the_algorithm_is_lateness() -> None:
     found = display_loss(held_results([0, 10], [10, 10], [0, 10]), moving)
-    assert (found.n_nothing, found.algorithm, found.lateness) == (1, 0.2, pytest.approx(0.4))
+    assert (found.n_nothing, found.algorithm) == (1, 0.2)
+    assert found.lateness == pytest.approx(0.4)
 
 
 def test_each_pair_of_frames_is_scored_once() -> None:
@@ -130,8 +134,10 @@ def test_a_replay_of_constant_latencies_is_the_clip_itself() -> None:
     times = 10.0 * np.arange(60)
     found = replay_display(times, times, moving, latency_ms=[25.0, 25.0], draws=3)
     direct = display_loss(held_results(times, times + 25, times), moving)
-    assert (found.loss, found.algorithm) == (pytest.approx(direct.loss), pytest.approx(direct.algorithm))
-    assert (found.lateness_low, found.lateness_high) == (pytest.approx(direct.lateness), pytest.approx(direct.lateness))
+    assert found.loss == pytest.approx(direct.loss)
+    assert found.algorithm == pytest.approx(direct.algorithm)
+    assert found.lateness_low == pytest.approx(direct.lateness)
+    assert found.lateness_high == pytest.approx(direct.lateness)
 
 
 def test_replays_repeat_and_a_faster_chip_only_lowers_lateness() -> None:

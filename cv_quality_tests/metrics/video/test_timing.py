@@ -25,12 +25,13 @@ def walked(lines: list[tuple[int, int | None, str]], deadline: float) -> dict[st
     for clip in sorted({line[2] for line in lines}):
         first: dict[float, float] = {}
         n_lines = 0
-        for capture, latency, _ in (line for line in lines if line[2] == clip):
+        for place, latency, _ in (line for line in lines if line[2] == clip):
             n_lines += 1
-            result = math.inf if latency is None else 10.0 * capture + latency
-            first[10.0 * capture] = min(result, first.get(10.0 * capture, math.inf))
+            result = math.inf if latency is None else 10.0 * place + latency
+            first[10.0 * place] = min(result, first.get(10.0 * place, math.inf))
         due = int((max(first) - min(first)) / 10) + 1
-        shown, newest = [], -1.0
+        shown: list[float] = []
+        newest = -1.0
         for result, capture in sorted((result, capture) for capture, result in first.items() if result < math.inf):
             if capture > newest:
                 newest = capture
