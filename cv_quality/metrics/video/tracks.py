@@ -5,6 +5,7 @@ are in `cv_quality.metrics.video.clips`. The matching is that of TrackEval, the 
 is untyped and brings matplotlib, OpenCV and pycocotools with it, so the sums are taken here.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
@@ -271,7 +272,8 @@ def track_interval(
     """
     parts = _interval_parts(counts, score)
     if baseline is None:
-        return clip_interval(parts, _ratio_of_parts, blocks=blocks, seed=seed)
+        limits = (-math.inf if score == "mota" else 0.0, 1.0)
+        return clip_interval(parts, _ratio_of_parts, blocks=blocks, limits=limits, seed=seed)
     if [clip.n_truth for clip in counts] != [clip.n_truth for clip in baseline]:
         raise MetricError(
             f"expected both builds on the same clips with the same true objects, found {len(counts)} clips with "
