@@ -104,6 +104,19 @@ class MetricError(CvQualityError):
     """A metric was asked for input on which it is not defined."""
 
 
+class DuplicateTrack(MetricError):
+    """A track has two objects in one frame, so which of them is tracked is unknown.
+
+    Attributes:
+        frame, track: the first place where it has.
+    """
+
+    def __init__(self, message: str, *, frame: int, track: str) -> None:
+        super().__init__(message)
+        self.frame = frame
+        self.track = track
+
+
 class ScoreFileError(CvQualityError):
     """A file of scores cannot be read, or what it says is not clear enough to be evaluated.
 

@@ -16,7 +16,13 @@ from cv_quality.metrics import bootstrap_kernels as kernels
 from cv_quality.metrics.bootstrap_kernels import Floats
 from cv_quality.metrics.compiled import compiled
 from cv_quality.metrics.rates import LEVEL, clustered_rate, percent, require_level
-from cv_quality.metrics.resampling import REPLICATES, require_replicates, scores_array, subject_weights
+from cv_quality.metrics.resampling import (
+    REPLICATES,
+    expanded_tail,
+    require_replicates,
+    scores_array,
+    subject_weights,
+)
 from cv_quality.metrics.results import Result
 from cv_quality.text import figures
 
@@ -142,8 +148,6 @@ def _rank(share: float, n: int) -> int:
 def _bootstrapped(
     values: Floats, codes: NDArray[np.int64], quantiles: Sequence[float], level: float, *, replicates: int, seed: int
 ) -> tuple[Percentile, ...]:
-    from scipy import special
-
     ascending, sizes = sorted(set(quantiles)), np.bincount(codes).astype(np.float64)
     n_clusters, draw = len(sizes), compiled(kernels.weighted_quantiles)
     parts = [
@@ -151,10 +155,8 @@ def _bootstrapped(
         for weights in subject_weights(np.arange(n_clusters), n_clusters, replicates=replicates, seed=seed)
     ]
     found = dict(zip(ascending, np.concatenate(parts).T, strict=True))
-    has_bounds, tail = n_clusters > 1, 0.0
-    if has_bounds:
-        t = special.stdtrit(n_clusters - 1, (1 + level) / 2)
-        tail = float(special.ndtr(-t * math.sqrt(n_clusters / (n_clusters - 1))))
+    has_bounds = n_clusters > 1
+    tail = expanded_tail(n_clusters, level) if has_bounds else 0.0
     name = f"bootstrap of clusters, expanded percentile, {percent(level)}, {replicates} replicates, seed {seed}"
     results = []
     for quantile in quantiles:

@@ -4,6 +4,7 @@ The estimates that are resampled are in `cv_quality.metrics.extremes`, `cv_quali
 `cv_quality.error_analysis.decomposition`; error rates and their thresholds need no resampling.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -51,6 +52,21 @@ def seeded(seed: int) -> np.random.Generator:
     if seed < 0:
         raise MetricError(f"expected a seed of at least 0, found {seed}")
     return np.random.default_rng([STREAM, seed])
+
+
+def expanded_tail(n_clusters: int, level: float) -> float:
+    """Compute the share of replicates beyond each bound, widened for few clusters.
+
+    The normal quantile z becomes t sqrt(C / (C - 1)) with C - 1 degrees of freedom (Hesterberg, The American
+    Statistician 69, 2015).
+
+    >>> round(expanded_tail(10, 0.95), 4), round(expanded_tail(10_000, 0.95), 4)
+    (0.0086, 0.025)
+    """
+    from scipy import special
+
+    t = special.stdtrit(n_clusters - 1, (1 + level) / 2)
+    return float(special.ndtr(-t * math.sqrt(n_clusters / (n_clusters - 1))))
 
 
 def scores_array(values: ArrayLike, name: str) -> Floats:
