@@ -113,10 +113,9 @@ def block_sums(image: Pixels) -> tuple[NDArray[np.int32], int]:
     height, width = (min(_BLOCK_PX, side) for side in image.shape[:2])
     n_rows, n_columns = image.shape[0] // height, image.shape[1] // width
     rows = image[: n_rows * height, : n_columns * width].reshape(n_rows, height, -1)
-    sums = rows[:, 0].astype(np.uint16)
-    for row in range(1, height):
-        sums += rows[:, row]
-    return sums.reshape(n_rows, n_columns, width, 3).sum(axis=2, dtype=np.int32), height * width
+    sums = rows.sum(axis=1, dtype=np.uint16).reshape(n_rows, n_columns, width, 3)
+    # numpy sums a middle axis at half the speed of einsum.
+    return np.einsum("rcwk->rck", sums, dtype=np.int32), height * width
 
 
 class _Decoder:
@@ -130,6 +129,7 @@ class _Decoder:
         self._n_packets = 0
         self._n_frames = 0
         self._early_damage: list[DamageSent] = []
+        self._orientation: tuple[int, _Orientation] | None = None
         self._is_opened = False
         self._is_damaged = False
 
@@ -208,7 +208,7 @@ class _Decoder:
             raise ClipError(f"expected at most {MAX_FRAMES} frames, found more", reason="clip_bomb")
         pts = None if self._format in _STREAMS else frame.pts
         require_clip_size(frame.width, frame.height)
-        turns = _Orientation(frame)
+        turns = self._turned(frame)
         self._open(frame, stream, turns)
         if frame.key_frame and not frame.is_corrupt:
             self._is_damaged = False
@@ -221,6 +221,12 @@ class _Decoder:
             image = turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray()))
             height, width = image.shape[:2]
             self._sender.send(FrameSent(pts, width, height, self._changes.to(image)), image)
+
+    def _turned(self, frame: "VideoFrame") -> "_Orientation":
+        # Asking for a frame's matrix binds the frame in a cycle, so that it outlives its use: asked once a rotation.
+        if self._orientation is None or self._orientation[0] != frame.rotation:
+            self._orientation = frame.rotation, _Orientation(frame)
+        return self._orientation[1]
 
     def _open(self, frame: "VideoFrame", stream: "VideoStream", turns: "_Orientation") -> None:
         if self._is_opened:
