@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -226,7 +227,8 @@ class _Pipe:
         if sys.platform == "linux":
             import fcntl
 
-            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            with suppress(OSError):  # a user's pipes may have so many pages together; a small one is only slower
+                fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def read_line(self) -> bytes | None:
         """The next line without its end, or None where the stream ended; TimeoutError when none came in time."""
