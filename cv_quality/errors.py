@@ -80,6 +80,19 @@ class FrameError(CvQualityError):
         self.reason = reason
 
 
+class ClipError(CvQualityError):
+    """A clip cannot be decoded, or not further.
+
+    Attributes:
+        reason: machine-readable code: "not_a_file", "unsupported_format", "no_video", "corrupt_clip",
+            "truncated_file", "clip_bomb", "decoder_stalled".
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class RegistryError(CvQualityError):
     """The model registry has no such build, or an entry of it is malformed."""
 
