@@ -3,7 +3,7 @@
 A decoder is a large program in C that strangers' files are written against, so it runs in a process of its own
 (`cv_quality.drops.clip_decoder`), with limits of memory and processor time and without the right to open a file. What
 it sends is checked here again. Which frames were dropped, repeated or frozen is counted from the timestamps and changes
-in `cv_quality.metrics.clip_timing`; single images are decoded in `cv_quality.drops.images`.
+in `cv_quality.metrics.video.clip_timing`; single images are decoded in `cv_quality.drops.images`.
 """
 
 import os

@@ -21,7 +21,7 @@ from cv_quality.drops.clip_containers import missing_bytes, sniff_clip
 from cv_quality.drops.clip_decoder import block_sums
 from cv_quality.drops.clips import ClipDamage, ClipFrame, ClipInfo, ClipReader
 from cv_quality.errors import ClipError
-from cv_quality.metrics.clip_timing import ClipTiming, clip_timing, repeated_pictures
+from cv_quality.metrics.video.clip_timing import ClipTiming, clip_timing, repeated_pictures
 from cv_quality_tests.drops.clip_files import GREEN, RED, ivf_file, ivf_packets, picture, write_clip
 
 

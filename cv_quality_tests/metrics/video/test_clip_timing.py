@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.clip_timing import ClipTiming, clip_timing, measured_period, repeated_pictures
+from cv_quality.metrics.video.clip_timing import ClipTiming, clip_timing, measured_period, repeated_pictures
 
 TICK = Fraction(1, 30)
 MOVED = 20.0
