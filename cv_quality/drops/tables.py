@@ -66,17 +66,73 @@ ATTEMPT_FIELDS = (
     Column("is_device_accepted", "flag", "the device's decision", nullable=True),
     Column("device_latency_ms", "real", "from capture to decision on the device", nullable=True, low=0),
 )
+STREAM_ID = identifier("stream_id", "one run of a video algorithm, over one clip")
+FRAME_NUMBER = Column("frame_number", "integer", "position within the stream, from 0", low=0)
 STREAM_FRAME_FIELDS = (
     EVENT_ID,
     OCCURRED_AT,
-    identifier("stream_id", "one run of a video algorithm"),
+    STREAM_ID,
     DEVICE_ID,
-    Column("frame_number", "integer", "position within the stream, from 0", low=0),
+    FRAME_NUMBER,
     FRAME,
     Column("latency_ms", "real", "processing time of the frame", nullable=True, low=0),
-    Column("deadline_ms", "real", "time allowed for the frame", low=0),
+    Column("deadline_ms", "real", "time allowed for the frame, from its capture to its result", low=0),
     Column("is_dropped", "flag", "whether the frame was skipped"),
+    Column("clip_time_ms", "real", "timestamp of the picture within the clip", nullable=True, is_added=True),
+    Column("capture_ms", "real", "when it was captured, by a clock of the stream", nullable=True, is_added=True),
+    Column("start_ms", "real", "when its processing began, by that clock", nullable=True, is_added=True),
+    Column("result_ms", "real", "when its result was there, by that clock", nullable=True, is_added=True),
+    Column("display_ms", "real", "when its result was on the screen first", nullable=True, is_added=True),
+    Column("temperature_c", "real", "of the device", nullable=True, low=-40, high=150, is_added=True),
+    Column("power_mw", "real", "that the device drew", nullable=True, low=0, is_added=True),
 )
+SOURCE = Column("source", "text", "ground truth, or what the device recorded", levels=("truth", "device"))
+CLIP_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    STREAM_ID,
+    DEVICE_ID,
+    optional(SUBJECT_ID),
+    Column("clip", "text", "member name of the video file; null where stream frames name images", nullable=True),
+    Column("scene", "text", "what was filmed; builds are compared by it where each filmed for itself", nullable=True),
+    Column("frame_rate_hz", "real", "of the camera; measured where null", nullable=True, low=0.1, high=10_000),
+    Column("refresh_hz", "real", "of the screen; the camera's where null", nullable=True, low=0.1, high=10_000),
+    Column("mask_kind", "text", "what a label of its masks is", nullable=True, levels=("classes", "instances")),
+    Column("has_image_consent", "flag", "whether its pictures may be shown in a report"),
+)
+BOX_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    STREAM_ID,
+    FRAME_NUMBER,
+    SOURCE,
+    identifier("track_id", "the object, over all frames of the stream"),
+    Column("class_name", "text", "what it is", nullable=True),
+    Column("left_px", "real", "left edge, from that of the picture"),
+    Column("top_px", "real", "upper edge, from that of the picture"),
+    Column("width_px", "real", "width", low=0),
+    Column("height_px", "real", "height", low=0),
+    Column("confidence", "real", "that it is there", nullable=True),
+    Column("is_ignored", "flag", "whether the box is neither to be found nor wrong to find", nullable=True),
+)
+LANDMARKS_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    STREAM_ID,
+    FRAME_NUMBER,
+    SOURCE,
+    Column("points_px", "reals", "x and y of every point in turn, in pixels of the picture"),
+    Column("interocular_px", "real", "what errors are divided by; of the truth", nullable=True, low=0),
+)
+MASK_CLASS_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    Column("label", "integer", "value of the pixels", low=0, high=255),
+    Column("class_name", "text", "what the pixels are; null for background", nullable=True),
+    Column("is_ignored", "flag", "whether such pixels count for nothing"),
+)
+MEDIA_CONTENTS = ("clips", "masks", "references", "depth", "results")
+"""What shards hold beside images that events name: video files, ground truth, and what devices made of frames."""
 PROVENANCE = (
     DROP_ID,
     Column("source_file", "text", "the file of the drop that held the row"),
@@ -96,13 +152,23 @@ RAW_SUBJECTS = _raw("raw_subjects", "subject event as parsed", SUBJECT_FIELDS)
 RAW_DEVICES = _raw("raw_devices", "device event as parsed", DEVICE_FIELDS)
 RAW_ENROLS = _raw("raw_enrols", "enrolment event as parsed", ENROL_FIELDS, conditions="recorded")
 RAW_ATTEMPTS = _raw("raw_attempts", "attempt event as parsed", ATTEMPT_FIELDS, conditions="recorded")
-RAW_STREAM_FRAMES = _raw("raw_stream_frames", "stream frame event as parsed", STREAM_FRAME_FIELDS)
+RAW_STREAM_FRAMES = _raw(
+    "raw_stream_frames", "stream frame event as parsed", STREAM_FRAME_FIELDS, conditions="recorded"
+)
+RAW_CLIPS = _raw("raw_clips", "clip event as parsed", CLIP_FIELDS)
+RAW_BOXES = _raw("raw_boxes", "box event as parsed", BOX_FIELDS)
+RAW_LANDMARKS = _raw("raw_landmarks", "landmarks event as parsed", LANDMARKS_FIELDS)
+RAW_MASK_CLASSES = _raw("raw_mask_classes", "mask class event as parsed", MASK_CLASS_FIELDS)
 RAW_TABLES: dict[str, Table] = {
     "subject": RAW_SUBJECTS,
     "device": RAW_DEVICES,
     "enrol": RAW_ENROLS,
     "attempt": RAW_ATTEMPTS,
     "stream_frame": RAW_STREAM_FRAMES,
+    "clip": RAW_CLIPS,
+    "box": RAW_BOXES,
+    "landmarks": RAW_LANDMARKS,
+    "mask_class": RAW_MASK_CLASSES,
 }
 """The typed rows of each kind of event, without the conditions of a modality."""
 _QUARANTINE_COLUMNS = (
@@ -149,7 +215,7 @@ DROP_FILES = Table(
             is_added=True,
         ),
         Column("file", "text", "file name within the drop"),
-        Column("content", "text", "what the file holds", levels=("events", "frames")),
+        Column("content", "text", "what the file holds", levels=("events", "frames", *MEDIA_CONTENTS)),
         Column("bytes", "integer", "size of the file", low=0),
         Column("rows_declared", "integer", "rows that the manifest promises", low=0),
         Column("rows_in", "integer", "rows found", low=0),
@@ -177,15 +243,44 @@ FRAME_INDEX = Table(
     unique=("frame",),
     asset="raw_events",
 )
+MEDIA_INDEX = Table(
+    "media_index",
+    "drop",
+    "video file, or picture of ground truth or of what a device recorded, of a drop",
+    (
+        DROP_ID,
+        Column("content", "text", "what the shard holds", levels=MEDIA_CONTENTS),
+        Column("member", "text", "member name; of a picture <stream_id>/<frame_number>.png"),
+        Column("stream_id", "text", "of a picture, or of a reference clip <stream_id>.mp4", nullable=True),
+        Column("frame_number", "integer", "of a picture", nullable=True, low=0),
+        Column("shard", "text", "tar file that holds it"),
+        Column("byte_offset", "integer", "start within the shard", low=0),
+        Column("byte_count", "integer", "size", low=1),
+        Column("sha256", "text", "digest of the bytes", pattern="[0-9a-f]{64}"),
+        Column("media_format", "text", "encoding, or container"),
+        Column("width_px", "integer", "of a picture", nullable=True, low=1),
+        Column("height_px", "integer", "of a picture", nullable=True, low=1),
+    ),
+    unique=("content", "member"),
+    asset="raw_events",
+)
 VALIDATED_ATTEMPTS = _validated(RAW_ATTEMPTS, "validated_attempts", "sound attempt", "event_id")
 VALIDATED_ENROLS = _validated(RAW_ENROLS, "validated_enrols", "sound enrolment", "event_id", asset="validated_attempts")
 VALIDATED_STREAMS = _validated(RAW_STREAM_FRAMES, "validated_streams", "sound stream frame", "event_id")
 SUBJECTS = _validated(RAW_SUBJECTS, "subjects", "subject of a drop", "subject_id")
 DEVICES = _validated(RAW_DEVICES, "devices", "device of a drop", "device_id")
+CLIPS = _validated(RAW_CLIPS, "clips", "clip of a drop", "stream_id")
+BOXES = _validated(RAW_BOXES, "boxes", "sound box", "event_id", asset="annotations")
+LANDMARKS = _validated(RAW_LANDMARKS, "landmarks", "sound set of landmarks", "event_id", asset="annotations")
+MASK_CLASSES = _validated(RAW_MASK_CLASSES, "mask_classes", "label of a drop's masks", "label", asset="annotations")
 VALIDATED_TABLES: dict[str, Table] = {
     "subject": SUBJECTS,
     "device": DEVICES,
     "enrol": VALIDATED_ENROLS,
     "attempt": VALIDATED_ATTEMPTS,
     "stream_frame": VALIDATED_STREAMS,
+    "clip": CLIPS,
+    "box": BOXES,
+    "landmarks": LANDMARKS,
+    "mask_class": MASK_CLASSES,
 }

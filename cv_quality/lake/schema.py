@@ -13,7 +13,7 @@ from cv_quality.errors import SchemaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts"]
+Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts", "bytes"]
 Key = Literal["drop", "build", "build_drop"]
 Bounds = Literal["score", "device_score", "threshold", "name", "status"]
 Conditions = Literal["recorded", "banded"]
@@ -34,7 +34,8 @@ class Column:
 
     Attributes:
         name: with its unit, where it has one (`latency_ms`).
-        kind: logical type; `vector` is a list of float32, `instant` a UTC timestamp in microseconds.
+        kind: logical type; `vector` is a list of float32, `instant` a UTC timestamp in microseconds, `bytes` an encoded
+            picture.
         meaning: one line for people, with the range when it is not obvious.
         nullable: whether null is a legal value.
         low, high: closed range of a number; None is unbounded.
@@ -73,6 +74,7 @@ class Column:
             "integers": pa.list_(pa.int64()),
             "reals": pa.list_(pa.float64()),
             "texts": pa.list_(pa.string()),
+            "bytes": pa.binary(),
         }
         return types[self.kind]
 
