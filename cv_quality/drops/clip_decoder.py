@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import ClipFormat, missing_bytes
 from cv_quality.drops.clip_messages import ClipEnded, ClipOpened, ClipRefused, DamageSent, FrameSent, Message
-from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, require_clip_size
+from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, ClipPixels, require_clip_size
 from cv_quality.drops.images import MAX_PIXELS
 from cv_quality.errors import ClipError
 
@@ -43,6 +43,7 @@ _BLOCK_PX: Final = 16
 _STREAMS: Final = frozenset({"h264", "hevc"})
 
 Pixels = NDArray[np.uint8]
+AnyPixels = TypeVar("AnyPixels", NDArray[np.uint8], NDArray[np.uint16])
 
 
 class _Limits:
@@ -77,11 +78,11 @@ class _Sender:
         self._handle = os.dup(1)
         os.dup2(2, 1)
 
-    def send(self, message: Message, image: Pixels | None = None) -> None:
+    def send(self, message: Message, image: Pixels | NDArray[np.uint16] | None = None) -> None:
         """Send a message, and the image that it announces."""
         self._write(msgspec.json.encode(message) + b"\n")
         if image is not None:
-            self._write(image.data.cast("B"))
+            self._write(np.ascontiguousarray(image).data.cast("B"))
 
     def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -121,8 +122,9 @@ def block_sums(image: Pixels) -> tuple[NDArray[np.int32], int]:
 class _Decoder:
     """Decodes one clip and sends what it holds."""
 
-    def __init__(self, format_: ClipFormat, sender: _Sender, limits: _Limits) -> None:
+    def __init__(self, format_: ClipFormat, sender: _Sender, limits: _Limits, pixels: ClipPixels) -> None:
         self._format = format_
+        self._pixels = pixels
         self._sender = sender
         self._limits = limits
         self._changes = _Changes()
@@ -218,9 +220,17 @@ class _Decoder:
         elif self._is_damaged:
             self._damage("follows_damage", "decoded from a damaged frame", pts, has_frame=True)
         else:
-            image = turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray()))
-            height, width = image.shape[:2]
-            self._sender.send(FrameSent(pts, width, height, self._changes.to(image)), image)
+            self._send(frame, turns, pts)
+
+    def _send(self, frame: "VideoFrame", turns: "_Orientation", pts: int | None) -> None:
+        if self._pixels == "luma":
+            luma, bits = _luma(frame)
+            luma = turns.apply(luma)
+            self._sender.send(FrameSent(pts, luma.shape[1], luma.shape[0], None, bits), luma)
+            return
+        image = turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray()))
+        height, width = image.shape[:2]
+        self._sender.send(FrameSent(pts, width, height, self._changes.to(image)), image)
 
     def _turned(self, frame: "VideoFrame") -> "_Orientation":
         # Asking for a frame's matrix binds the frame in a cycle, so that it outlives its use: asked once a rotation.
@@ -277,12 +287,22 @@ class _Orientation:
             self.rotation_deg = 180 if self._flips_y else 0
         self.is_mirrored = (self._flips_x == self._flips_y) == self.is_transposed
 
-    def apply(self, image: Pixels) -> Pixels:
+    def apply(self, image: AnyPixels) -> AnyPixels:
         """Turn and mirror a decoded image as it is displayed."""
-        image = image.transpose(1, 0, 2) if self.is_transposed else image
+        image = image.swapaxes(0, 1) if self.is_transposed else image
         image = image[:, ::-1] if self._flips_x else image
         image = image[::-1] if self._flips_y else image
         return np.ascontiguousarray(image)
+
+
+def _luma(frame: "VideoFrame") -> tuple[NDArray[np.uint8] | NDArray[np.uint16], int]:
+    """The plane of luma as it is stored, and the bits of a value; of colours that are stored as such, their grey."""
+    if not frame.format.name.startswith(("yuv4", "yuvj4", "gray")) or not frame.format.is_planar:
+        frame = frame.reformat(format="gray", threads=1)
+    plane, bits = frame.planes[0], max(8, frame.format.components[0].bits)
+    kind = np.uint8 if bits == 8 else np.uint16
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
+    return rows.view(kind)[:, : frame.width], bits
 
 
 def _display_matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
@@ -300,7 +320,7 @@ def _refuse_opening(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     )
 
 
-def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
+def _main(format_: ClipFormat, seconds_per_frame: int, pixels: ClipPixels) -> None:
     sender, limits = _Sender(), _Limits(seconds_per_frame)
     import av
 
@@ -316,7 +336,7 @@ def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
         container = av.open(
             file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening
         )
-        _Decoder(format_, sender, limits).run(container)
+        _Decoder(format_, sender, limits, pixels).run(container)
         answer: Message = ClipEnded()
     except ClipError as error:
         answer = ClipRefused(error.reason, str(error))
@@ -332,4 +352,4 @@ def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
 
 
 if __name__ == "__main__":
-    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]))
+    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]), cast(ClipPixels, sys.argv[3]))

@@ -49,6 +49,7 @@ _OPENERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
 _BAND_PIXELS = 2**20
 _COMPILED_DECODERS = frozenset({"gif", "jpeg", "raw", "zip"})
 _GREY_MODES = frozenset({"1", "L"})
+_LABEL_MODES = frozenset({"1", "L", "P", "I;16", "I;16B"})
 _COLOUR_MODES = frozenset({"P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 # What Pillow's parsers raise on damaged input; anything else is a defect of ours and must surface.
@@ -119,6 +120,32 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
+
+
+def decode_labels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Decode a mask to labels `[height, width]`: indices of a palette, grey levels of 8 or 16 bits, or 0 and 1.
+
+    Colours are labels only where all three channels are equal; alpha is dropped.
+
+    Raises `FrameError` as `decode_image`, and with reason "not_labels" where pixels are colours.
+    """
+    _, image = _open(data, max_pixels=max_pixels)
+    try:
+        image.load()
+        if image.mode in _LABEL_MODES:
+            return np.asarray(image).astype(np.uint16 if image.mode.startswith("I") else np.uint8)
+        if image.mode not in _COLOUR_MODES:
+            raise FrameError(f"expected labels of 8 or 16 bits, found Pillow mode {image.mode!r}", reason="not_labels")
+        pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    except _BOMB as error:
+        raise _bomb(image.size, max_pixels) from error
+    except _DAMAGE as error:
+        raise _corrupt(data, error) from error
+    if (pixels != pixels[..., :1]).any():
+        raise FrameError(
+            "expected labels, found colours: save the mask with a palette, or as grey levels", reason="not_labels"
+        )
+    return np.ascontiguousarray(pixels[..., 0])
 
 
 def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.ImageFile]:
