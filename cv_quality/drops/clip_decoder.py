@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 import msgspec
 import numpy as np
@@ -43,7 +43,7 @@ _BLOCK_PX: Final = 16
 _STREAMS: Final = frozenset({"h264", "hevc"})
 
 Pixels = NDArray[np.uint8]
-AnyPixels = TypeVar("AnyPixels", NDArray[np.uint8], NDArray[np.uint16])
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class _Limits:
@@ -78,7 +78,7 @@ class _Sender:
         self._handle = os.dup(1)
         os.dup2(2, 1)
 
-    def send(self, message: Message, image: Pixels | NDArray[np.uint16] | None = None) -> None:
+    def send(self, message: Message, image: Plane | None = None) -> None:
         """Send a message, and the image that it announces."""
         self._write(msgspec.json.encode(message) + b"\n")
         if image is not None:
@@ -228,7 +228,7 @@ class _Decoder:
             luma = turns.apply(luma)
             self._sender.send(FrameSent(pts, luma.shape[1], luma.shape[0], None, bits), luma)
             return
-        image = turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray()))
+        image = cast(Pixels, turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray())))
         height, width = image.shape[:2]
         self._sender.send(FrameSent(pts, width, height, self._changes.to(image)), image)
 
@@ -287,7 +287,7 @@ class _Orientation:
             self.rotation_deg = 180 if self._flips_y else 0
         self.is_mirrored = (self._flips_x == self._flips_y) == self.is_transposed
 
-    def apply(self, image: AnyPixels) -> AnyPixels:
+    def apply(self, image: Plane) -> Plane:
         """Turn and mirror a decoded image as it is displayed."""
         image = image.swapaxes(0, 1) if self.is_transposed else image
         image = image[:, ::-1] if self._flips_x else image
@@ -295,14 +295,13 @@ class _Orientation:
         return np.ascontiguousarray(image)
 
 
-def _luma(frame: "VideoFrame") -> tuple[NDArray[np.uint8] | NDArray[np.uint16], int]:
+def _luma(frame: "VideoFrame") -> tuple[Plane, int]:
     """The plane of luma as it is stored, and the bits of a value; of colours that are stored as such, their grey."""
     if not frame.format.name.startswith(("yuv4", "yuvj4", "gray")) or not frame.format.is_planar:
         frame = frame.reformat(format="gray", threads=1)
     plane, bits = frame.planes[0], max(8, frame.format.components[0].bits)
-    kind = np.uint8 if bits == 8 else np.uint16
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height]
-    return rows.view(kind)[:, : frame.width], bits
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
+    return (rows if bits == 8 else rows.view(np.uint16))[:, : frame.width], bits
 
 
 def _display_matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:

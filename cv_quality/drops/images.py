@@ -133,7 +133,8 @@ def decode_labels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
     try:
         image.load()
         if image.mode in _LABEL_MODES:
-            return np.asarray(image).astype(np.uint16 if image.mode.startswith("I") else np.uint8)
+            labels = np.asarray(image)
+            return labels.astype(np.uint16) if image.mode.startswith("I") else labels.astype(np.uint8)
         if image.mode not in _COLOUR_MODES:
             raise FrameError(f"expected labels of 8 or 16 bits, found Pillow mode {image.mode!r}", reason="not_labels")
         pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
