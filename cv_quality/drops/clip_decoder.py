@@ -292,7 +292,7 @@ class _Orientation:
         image = image.swapaxes(0, 1) if self.is_transposed else image
         image = image[:, ::-1] if self._flips_x else image
         image = image[::-1] if self._flips_y else image
-        return np.ascontiguousarray(image)
+        return cast(Plane, np.ascontiguousarray(image))
 
 
 def _luma(frame: "VideoFrame") -> tuple[Plane, int]:
