@@ -69,7 +69,7 @@ def test_mot_has_truth_detections_pictures_and_rate(tmp_path: Path) -> None:
     assert clip.boxes is not None
     table = read_boxes(clip.boxes)
     assert table.is_counted.tolist() == [True, False, False]
-    assert table.is_ignored.tolist() == [False, True, False]
+    assert table.is_distractor.tolist() == [False, True, False]
 
 
 def test_video_file_has_masks_in_a_tar_or_a_folder_beside_it(tmp_path: Path) -> None:

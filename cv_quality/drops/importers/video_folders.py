@@ -222,7 +222,8 @@ def _resolution(tree: VideoTree, role: str, sizes: Mapping[str, set[str]], wante
         wanted: asked for.
     """
     own = sizes.get(role, {""})
-    candidates = own if len(own) == 1 else own & ({wanted} if wanted is not None else set.intersection(*sizes.values()))
+    shared = {wanted} if wanted is not None else {size for size in own if all(size in all_ for all_ in sizes.values())}
+    candidates = own if len(own) == 1 else own & shared
     if len(candidates) == 1:
         return next(iter(candidates))
     there = sorted(size or "(none)" for size in own)

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -174,7 +175,7 @@ def number_frames(files: Sequence[PictureFile], *, clip: str) -> FrameFiles:
             )
         numbered[number] = file
     numbers = list(numbered)
-    step = math.gcd(*(after - before for before, after in zip(numbers, numbers[1:], strict=False))) or 1
+    step = math.gcd(*(after - before for before, after in pairwise(numbers))) or 1
     return FrameFiles(numbered, step, tuple(_missing(numbers, step)))
 
 
@@ -188,7 +189,7 @@ def _number_place(groups: Sequence[Sequence[int]]) -> int:
 
 
 def _missing(numbers: Sequence[int], step: int) -> Iterator[int]:
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in pairwise(numbers):
         # Timestamps as names leave no holes that could be counted.
         if after - before <= step * len(numbers):
             yield from range(before + step, after, step)

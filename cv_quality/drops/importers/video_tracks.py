@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cv_quality.errors import LayoutError
 
 MIN_COLUMNS: Final = 6
+MOT16_COLUMNS: Final = 9
 MAX_BOX_LINES: Final = 5_000_000
 PEDESTRIAN: Final = 1
 DISTRACTORS: Final = frozenset({2, 7, 8, 12})
@@ -54,9 +55,7 @@ class BoxTable:
     @property
     def has_classes(self) -> bool:
         """Whether there are pedestrians among classes of MOT16."""
-        return self.n_columns == len("frame track left top width height flag class visibility".split()) and bool(
-            (self.class_number == PEDESTRIAN).any()
-        )
+        return self.n_columns == MOT16_COLUMNS and bool((self.class_number == PEDESTRIAN).any())
 
     @property
     def is_counted(self) -> NDArray[np.bool_]:
@@ -65,11 +64,9 @@ class BoxTable:
         return np.asarray((self.confidence != 0) & is_pedestrian)
 
     @property
-    def is_ignored(self) -> NDArray[np.bool_]:
-        """Boxes of the truth that are neither to be found nor wrong to find."""
-        if self.has_classes:
-            return np.isin(self.class_number, sorted(DISTRACTORS))
-        return np.asarray(self.confidence == 0)
+    def is_distractor(self) -> NDArray[np.bool_]:
+        """Boxes of the truth that are neither to be found nor wrong to find, as the benchmark's own code has them."""
+        return np.isin(self.class_number, sorted(DISTRACTORS)) & self.has_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ def read_boxes(path: Path) -> BoxTable:
         track=table[:, 1].astype(np.int64),
         boxes=table[:, 2:6],
         confidence=table[:, 6] if n_columns > 6 else np.ones(n),
-        class_number=table[:, 7].astype(np.int64) if n_columns == 9 else np.zeros(n, np.int64),
+        class_number=table[:, 7].astype(np.int64) if n_columns == MOT16_COLUMNS else np.zeros(n, np.int64),
         n_columns=n_columns,
     )
 
