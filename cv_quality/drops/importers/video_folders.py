@@ -233,7 +233,9 @@ def _resolution(tree: VideoTree, role: str, sizes: Mapping[str, set[str]], wante
 
 
 def _root_name(tree: VideoTree) -> str:
-    return tree.root.resolve().name
+    """The name of a clip that lies in the root itself; "gt" and the like name none."""
+    root = tree.root.resolve()
+    return root.parent.name if root.name.lower() in PICTURE_FOLDERS | MASK_FOLDERS else root.name
 
 
 def _read_cdnet(tree: VideoTree, found: _Found, _: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cv_quality.drops.importers.video_folders import VideoFolder, VideoLayout, read_video_folder
@@ -63,7 +63,7 @@ class VideoOptions:
     resolution: str | None = None
     classes: tuple[MaskClass, ...] = ()
     ignored: tuple[int, ...] | None = None
-    masks: MaskOptions = MaskOptions()
+    masks: MaskOptions = field(default_factory=MaskOptions)
     pictures: Path | None = None
 
 
@@ -82,7 +82,7 @@ def evaluate_video(
     truth: Path,
     *,
     baseline: Path | None = None,
-    options: VideoOptions = VideoOptions(),
+    options: VideoOptions | None = None,
     progress: Progress = lambda *_: None,
 ) -> VideoEvaluation:
     """Evaluate predictions in one folder against truth in another, clip by clip.
@@ -98,6 +98,7 @@ def evaluate_video(
         ClipError: a video cannot be decoded.
         MetricError: a track has two boxes in a frame, or clips of the baseline are others.
     """
+    options = options or VideoOptions()
     true, seen = _read(truth, options), _read(prediction, options)
     kind = options.kind or _kind(seen, true)
     candidate = _scored(kind, seen, true, options, progress)

@@ -64,7 +64,8 @@ def score_images(pair: ClipPair, *, shift: int | None) -> tuple[ClipScore, list[
         peak = 2**frame.bits - 1
         _require_alike(one, other, clip=pair.name, number=frame.number)
         noise = psnr([(one, other)], peak=peak)
-        assert noise.mse is not None and noise.mean is not None
+        assert noise.mse is not None
+        assert noise.mean is not None
         numbers.append(frame.number)
         errors.append(noise.mse * noise.n_pixels)
         sizes.append(noise.n_pixels)
@@ -96,9 +97,9 @@ def _known(value: float | None) -> float:
 def _require_alike(one: Plane, other: Plane, *, clip: str, number: int) -> None:
     if one.shape != other.shape or one.dtype != other.dtype:
         raise LayoutError(
-            f"clip {clip}, frame {number}: expected frames of one size and depth, found a reference of {one.shape[1]} x "
-            f"{one.shape[0]} {one.dtype} and a result of {other.shape[1]} x {other.shape[0]} {other.dtype}: bring one to "
-            "the other before"
+            f"clip {clip}, frame {number}: expected frames of one size and depth, found a reference of "
+            f"{one.shape[1]} x {one.shape[0]} {one.dtype} and a result of {other.shape[1]} x {other.shape[0]} "
+            f"{other.dtype}: bring one to the other before"
         )
     if min(one.shape) < GAUSSIAN_SIDE:
         raise LayoutError(f"clip {clip}: expected frames of {GAUSSIAN_SIDE} pixels a side or more, found {one.shape}")

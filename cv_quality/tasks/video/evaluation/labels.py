@@ -4,7 +4,7 @@ One label in the truth and one in the prediction are the same object, whatever t
 classes that they number; anything else has to be said, as a wrong map scores 0 without a sign.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,8 +38,8 @@ def parse_classes(text: str) -> tuple[MaskClass, ...]:
     Raises:
         LayoutError: it is malformed.
 
-    >>> parse_classes("vehicle=255:6+7+14,person=3")
-    (MaskClass(name='vehicle', truth=(255,), prediction=(6, 7, 14)), MaskClass(name='person', truth=(3,), prediction=None))
+    >>> [(item.name, item.truth, item.prediction) for item in parse_classes("vehicle=255:6+7,person=3")]
+    [('vehicle', (255,), (6, 7)), ('person', (3,), None)]
     """
     classes = []
     for item in text.split(","):

@@ -16,7 +16,6 @@ from cv_quality.metrics.video.flow import flow_frames
 from cv_quality.metrics.video.masks import (
     MAX_LABEL,
     ClipMasks,
-    MaskClass,
     davis_statistics,
     match_instances,
     pooled_iou,
@@ -101,8 +100,8 @@ class MaskedClip:
         if truth.shape != prediction.shape:
             if not self._resizes:
                 raise LayoutError(
-                    f"{frame.prediction.name}: expected a mask of {truth.shape[1]} x {truth.shape[0]} as {frame.truth.name}, "
-                    f"found {prediction.shape[1]} x {prediction.shape[0]}: --resize brings it to the truth's by the "
+                    f"{frame.prediction.name}: expected a mask of {truth.shape[1]} x {truth.shape[0]} as "
+                    f"{frame.truth.name}, found {prediction.shape[1]} x {prediction.shape[0]}: --resize brings it to the truth's by the "
                     "nearest pixel"
                 )
             self.n_resized += 1
@@ -134,7 +133,8 @@ def resized(mask: Labels, shape: tuple[int, ...]) -> Labels:
     rows, columns = (
         ((np.arange(size) + 0.5) * old / size).astype(np.int64) for size, old in zip(shape, mask.shape, strict=True)
     )
-    return mask[rows[:, None], columns]
+    found: Labels = mask[rows[:, None], columns]
+    return found
 
 
 def score_clip(clip: MaskedClip, labels: LabelMap, options: MaskOptions) -> list[ClipScore]:
@@ -219,8 +219,12 @@ def _davis(j: Floats, f: Floats) -> dict[str, float | None]:
     one, other = davis_statistics(j), davis_statistics(f)
     both = None if one.mean is None or other.mean is None else (one.mean + other.mean) / 2
     return {
-        **{"j_mean": one.mean, "j_recall": one.recall, "j_decay": one.decay},
-        **{"f_mean": other.mean, "f_recall": other.recall, "f_decay": other.decay},
+        "j_mean": one.mean,
+        "j_recall": one.recall,
+        "j_decay": one.decay,
+        "f_mean": other.mean,
+        "f_recall": other.recall,
+        "f_decay": other.decay,
         "jf_mean": both,
     }
 

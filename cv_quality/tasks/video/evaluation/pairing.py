@@ -73,7 +73,7 @@ def pair_clips(prediction: VideoFolder, truth: VideoFolder) -> PairedClips:
     if not names:
         raise LayoutError(
             f"expected clips of the same names, found {some(list(seen))} in {prediction.path} and "
-            f"{some(list(true_clips))} in {truth.path}: give folders whose clips are named alike, or one clip on each side"
+            f"{some(list(true_clips))} in {truth.path}: give folders whose clips are named alike, or one clip each"
         )
     pairs = tuple(ClipPair(name, seen[names[name]], clip) for name, clip in true_clips.items() if name in names)
     missing = [name for name in true_clips if name not in names]
@@ -120,21 +120,14 @@ def pair_frames(prediction: FrameFiles, truth: FrameFiles, *, clip: str, shift: 
         )
     missing = [number for number in truth.files if number not in seen]
     n_extra = len(seen) - len(common)
-    return PairedFrames(
-        tuple(FramePair(number, seen[number], truth.files[number]) for number in common),
-        tuple(
-            f"clip {clip}: {text}"
-            for n, text in (
-                (
-                    len(missing),
-                    f"{len(missing):,} of {len(truth):,} frames of the truth have no prediction and are left out: "
-                    f"{some(list(map(str, missing)))}",
-                ),
-                (n_extra, f"{n_extra:,} predictions are of frames without truth and are left out"),
-            )
-            if n
-        ),
-    )
+    warnings = []
+    if missing:
+        found = f"{len(missing):,} of {len(truth):,} frames of the truth have no prediction and are left out"
+        warnings.append(f"clip {clip}: {found}: {some(list(map(str, missing)))}")
+    if n_extra:
+        warnings.append(f"clip {clip}: {n_extra:,} predictions are of frames without truth and are left out")
+    pairs = tuple(FramePair(number, seen[number], truth.files[number]) for number in common)
+    return PairedFrames(pairs, tuple(warnings))
 
 
 def require_same_base(seen: Sequence[int], true: Sequence[int], *, clip: str) -> None:
