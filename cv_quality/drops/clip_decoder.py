@@ -98,7 +98,7 @@ class _Sender:
             view = view[os.write(self._handle, view) :]
 
 
-class _Changes:
+class PictureChanges:
     """The largest difference of a block's mean between a picture and the one before it."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class _Decoder:
         self._format = format_
         self._sender = sender
         self._limits = limits
-        self._changes = _Changes()
+        self._changes = PictureChanges()
         self._n_packets = 0
         self._n_frames = 0
         self._early_damage: list[DamageSent] = []
