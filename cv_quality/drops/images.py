@@ -47,9 +47,10 @@ _OPENERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
 }
 
 _BAND_PIXELS = 2**20
+_PNG_BITS_AT = 24
+"""Place of the bits of a sample in a PNG's header (PNG specification, third edition, 11.2.1)."""
 _COMPILED_DECODERS = frozenset({"gif", "jpeg", "raw", "zip"})
 _GREY_MODES = frozenset({"1", "L"})
-_LABEL_MODES = frozenset({"1", "L", "P", "I;16", "I;16B"})
 _COLOUR_MODES = frozenset({"P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 # What Pillow's parsers raise on damaged input; anything else is a defect of ours and must surface.
@@ -122,31 +123,57 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         raise _corrupt(data, error) from error
 
 
-def decode_labels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Decode a mask to labels `[height, width]`: indices of a palette, grey levels of 8 or 16 bits, or 0 and 1.
+def decode_labels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode one picture of labels, of a format that loses nothing, to uint8 `[height, width]`.
 
-    Colours are labels only where all three channels are equal; alpha is dropped.
+    A palette's indices are the labels, whatever its colours (as DAVIS has them), and so are grey levels as they are
+    stored: those of 1, 2 and 4 bits are not stretched. Colours are labels where they are grey; alpha is dropped.
 
-    Raises `FrameError` as `decode_image`, and with reason "not_labels" where pixels are colours.
+    Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
     """
-    _, image = _open(data, max_pixels=max_pixels)
+    pixels = _png_samples(data, max_pixels=max_pixels, what="labels")
+    if pixels.ndim == 3:
+        pixels, colours = pixels[..., 0], pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
+        if (colours != colours[..., :1]).any():
+            raise FrameError(
+                "expected labels as grey levels or as a palette's indices, found colours: write one channel",
+                reason="unsupported_format",
+            )
+    if pixels.dtype != np.uint8 and int(pixels.max()) > 255:
+        raise FrameError(f"expected labels up to 255, found {int(pixels.max())}", reason="unsupported_format")
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
+def decode_depth(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint16]:
+    """Decode one PNG of depth in mm, 16 bit grey, to uint16 `[height, width]`.
+
+    Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
+    """
+    pixels = _png_samples(data, max_pixels=max_pixels, what="depth")
+    if pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise FrameError(
+            f"expected depth in mm as grey levels of 16 bit, found {pixels.dtype} {list(pixels.shape)}",
+            reason="unsupported_format",
+        )
+    return pixels
+
+
+def _png_samples(data: bytes, *, max_pixels: int, what: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Samples as a PNG, or another format that loses nothing, stores them, channels last where there are several."""
+    format_, image = _open(data, max_pixels=max_pixels)
+    if format_ == "JPEG":
+        raise FrameError(f"expected {what} as PNG, which loses nothing, found JPEG", reason="unsupported_format")
     try:
         image.load()
-        if image.mode in _LABEL_MODES:
-            labels = np.asarray(image)
-            return labels.astype(np.uint16) if image.mode.startswith("I") else labels.astype(np.uint8)
-        if image.mode not in _COLOUR_MODES:
-            raise FrameError(f"expected labels of 8 or 16 bits, found Pillow mode {image.mode!r}", reason="not_labels")
-        pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        samples = np.asarray(image)
     except _BOMB as error:
         raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
-    if (pixels != pixels[..., :1]).any():
-        raise FrameError(
-            "expected labels, found colours: save the mask with a palette, or as grey levels", reason="not_labels"
-        )
-    return np.ascontiguousarray(pixels[..., 0])
+    bits, is_grey = data[_PNG_BITS_AT] if format_ == "PNG" else 8, image.mode == "L"
+    if image.mode.startswith("I"):
+        return samples.astype(np.uint16)
+    return samples.astype(np.uint8) // (255 // (2**bits - 1) if is_grey and bits < 8 else 1)
 
 
 def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.ImageFile]:

@@ -26,7 +26,7 @@ MAX_LABELS_OF_A_MASK: Final = 32
 _JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif")
 _DIGITS = re.compile(r"[0-9]+")
 
-Labels = NDArray[np.uint8] | NDArray[np.uint16]
+Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _is_mask(file: PictureFile) -> bool:
     try:
         labels = decode_labels(file.read())
     except FrameError as error:
-        if error.reason == "not_labels":
+        if error.reason == "unsupported_format":
             return False
         raise LayoutError(f"{file.name}: {error}") from error
     return len(np.unique(labels)) <= MAX_LABELS_OF_A_MASK
