@@ -173,8 +173,8 @@ def _sniffed(tree: VideoTree, path: Path) -> VideoLayout:
     fitting: list[VideoLayout] = [layout for layout, claims_it in claims.items() if claims_it]
     if len(fitting) > 1:
         raise LayoutError(
-            f"{path}: expected one layout, found folders of {' and '.join(fitting)}: say which by --layout, or give the "
-            "folder of one"
+            f"{path}: expected one layout, found folders of {' and '.join(fitting)}: say which by --layout, or give "
+            "the folder of one"
         )
     if fitting:
         return fitting[0]

@@ -40,8 +40,6 @@ from cv_quality.tasks.video.evaluation.tracks import SUMMED, TRACK_METRICS, Trac
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a clip, how many are done, and how many there are."""
-UNBOUNDED = frozenset({"j_decay", "f_decay", "tc_ratio", "psnr_db", "psnr_mean_db", "ssim_ffmpeg", "ssim_gaussian"})
-"""Metrics that are not shares, so that their intervals are not cut off at 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +230,7 @@ def _summaries(kind: EvaluationKind, side: _Side) -> Iterator[MetricSummary]:
     names = dict.fromkeys(score.class_name for score in side.scores if score.class_name != ALL)
     for name in names if kind == "masks" else ():
         scores = [score for score in side.scores if score.class_name == name]
-        for metric in ("j_mean", "f_mean", "pooled_iou"):
+        for metric in ("j", "f", "miou"):
             yield _summary(metric, name, _interval(metric, scores, {}))
 
 
@@ -242,8 +240,7 @@ def _interval(metric: str, scores: Sequence[ClipScore], tracks: Mapping[str, Tra
         pooled = sum(tracks.values(), start=NO_TRACKS).scores()
         return replace(found, value=getattr(pooled, metric))
     values = [_finite(score.values.get(metric)) for score in scores]
-    limits = (-math.inf, math.inf) if metric in UNBOUNDED else (0.0, 1.0)
-    found = clip_mean([math.nan if value is None else value for value in values], limits=limits)
+    found = clip_mean([math.nan if value is None else value for value in values], limits=METRICS[metric].limits)
     n_identical = sum(score.values.get(metric) == math.inf for score in scores)
     told = f"{n_identical} clips without any error have no finite value and are left out"
     return replace(found, reason="; ".join(filter(None, [found.reason, told]))) if n_identical else found
@@ -276,8 +273,9 @@ def _changes(candidate: _Side, baseline: _Side) -> Iterator[MetricChange]:
         one, other = values(baseline, metric), values(candidate, metric)
         if metric == "tc_ceiling" or not any(value is not None for value in other.values()):
             continue
-        found = compare_clips(one, other, is_higher_better=words.is_higher_better)
-        yield MetricChange(metric, words.is_higher_better, _of_sums(metric, found, candidate, baseline))
+        is_higher_better = bool(words.is_higher_better)
+        found = compare_clips(one, other, is_higher_better=is_higher_better)
+        yield MetricChange(metric, is_higher_better, _of_sums(metric, found, candidate, baseline))
 
 
 def _of_sums(metric: str, found: ClipComparison, candidate: _Side, baseline: _Side) -> ClipComparison:

@@ -22,7 +22,7 @@ from cv_quality.tasks.video.evaluation.masks import luma
 from cv_quality.tasks.video.evaluation.pairing import ClipPair, pair_frames
 from cv_quality.tasks.video.evaluation.results import ALL, ClipScore
 
-IMAGE_METRICS = ("psnr_db", "psnr_mean_db", "ssim_ffmpeg", "ssim_gaussian")
+IMAGE_METRICS = ("psnr_of_mean_db", "psnr_db", "ssim_ffmpeg", "ssim")
 GAUSSIAN_SIDE = 11
 """Pixels of a side below which a frame has no window of SSIM."""
 
@@ -53,7 +53,7 @@ def score_images(pair: ClipPair, *, shift: int | None) -> tuple[ClipScore, list[
     numbers: list[int] = []
     errors: list[float] = []
     sizes: list[int] = []
-    each: dict[str, list[float]] = {"psnr_db": [], "ssim_ffmpeg": [], "ssim_gaussian": []}
+    each: dict[str, list[float]] = {"psnr_db": [], "ssim_ffmpeg": [], "ssim": []}
     n_alone, peak = 0, 255
     warnings: list[str] = []
     for frame in _frames(pair, shift, warnings):
@@ -71,17 +71,17 @@ def score_images(pair: ClipPair, *, shift: int | None) -> tuple[ClipScore, list[
         sizes.append(noise.n_pixels)
         each["psnr_db"].append(noise.mean)
         each["ssim_ffmpeg"].append(_known(ssim([(one, other)], peak=peak, variant="ffmpeg").value))
-        each["ssim_gaussian"].append(_known(ssim([(one, other)], peak=peak, variant="gaussian").value))
+        each["ssim"].append(_known(ssim([(one, other)], peak=peak, variant="gaussian").value))
     if not numbers:
         raise LayoutError(f"clip {pair.name}: expected a frame that both sides have, found none")
     if n_alone:
         warnings.append(f"clip {pair.name}: {n_alone:,} frames are on one side only and are left out")
     mse = math.fsum(errors) / sum(sizes)
     values = {
-        "psnr_db": 10 * math.log10(peak**2 / mse) if mse else math.inf,
-        "psnr_mean_db": math.fsum(each["psnr_db"]) / len(numbers),
+        "psnr_of_mean_db": 10 * math.log10(peak**2 / mse) if mse else math.inf,
+        "psnr_db": math.fsum(each["psnr_db"]) / len(numbers),
         "ssim_ffmpeg": math.fsum(each["ssim_ffmpeg"]) / len(numbers),
-        "ssim_gaussian": math.fsum(each["ssim_gaussian"]) / len(numbers),
+        "ssim": math.fsum(each["ssim"]) / len(numbers),
     }
     n_identical = each["psnr_db"].count(math.inf)
     frames = {name: tuple(found) for name, found in each.items()}

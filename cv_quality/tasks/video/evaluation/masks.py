@@ -101,8 +101,8 @@ class MaskedClip:
             if not self._resizes:
                 raise LayoutError(
                     f"{frame.prediction.name}: expected a mask of {truth.shape[1]} x {truth.shape[0]} as "
-                    f"{frame.truth.name}, found {prediction.shape[1]} x {prediction.shape[0]}: --resize brings it to the truth's by the "
-                    "nearest pixel"
+                    f"{frame.truth.name}, found {prediction.shape[1]} x {prediction.shape[0]}: --resize brings it to "
+                    "the truth's by the nearest pixel"
                 )
             self.n_resized += 1
             prediction = resized(prediction, truth.shape)
@@ -178,9 +178,7 @@ def score_instances(clip: MaskedClip, labels: LabelMap, options: MaskOptions) ->
 
 
 def _empty(clip: MaskedClip, reason: str) -> ClipScore:
-    return ClipScore(
-        clip.name, ALL, len(clip.pairs), dict.fromkeys(("j_mean", "f_mean", "pooled_iou")), {}, {}, (), reason
-    )
+    return ClipScore(clip.name, ALL, len(clip.pairs), dict.fromkeys(("j", "f", "miou")), {}, {}, (), reason)
 
 
 def _scores(clip: MaskedClip, masks: ClipMasks, options: MaskOptions) -> list[ClipScore]:
@@ -191,7 +189,7 @@ def _scores(clip: MaskedClip, masks: ClipMasks, options: MaskOptions) -> list[Cl
             clip=clip.name,
             class_name=item.name,
             n_frames=item.n_frames,
-            values={**_davis(j[:, place], f[:, place]), "pooled_iou": item.value},
+            values={**_davis(j[:, place], f[:, place]), "miou": item.value},
             counts={"intersection": item.intersection, "union": item.union},
             frames={},
             reason=item.reason,
@@ -206,7 +204,7 @@ def _scores(clip: MaskedClip, masks: ClipMasks, options: MaskOptions) -> list[Cl
         clip=clip.name,
         class_name=ALL,
         n_frames=len(clip.pairs),
-        values={**values, "pooled_iou": pooled.value},
+        values={**values, "miou": pooled.value},
         counts={"ignored": int(masks.n_ignored.sum()), "classes": pooled.n_classes},
         frames={"j": _row_means(j), "f": _row_means(f)},
         numbers=tuple(frame.number for frame in clip.pairs),
@@ -219,13 +217,13 @@ def _davis(j: Floats, f: Floats) -> dict[str, float | None]:
     one, other = davis_statistics(j), davis_statistics(f)
     both = None if one.mean is None or other.mean is None else (one.mean + other.mean) / 2
     return {
-        "j_mean": one.mean,
+        "j": one.mean,
         "j_recall": one.recall,
         "j_decay": one.decay,
-        "f_mean": other.mean,
+        "f": other.mean,
         "f_recall": other.recall,
         "f_decay": other.decay,
-        "jf_mean": both,
+        "jf": both,
     }
 
 

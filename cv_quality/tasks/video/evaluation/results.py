@@ -6,46 +6,30 @@ from typing import Final, Literal
 
 from cv_quality.metrics.results import Result
 from cv_quality.metrics.video.clips import ClipComparison
+from cv_quality.tasks.video.metric_names import VIDEO_METRICS_BY_NAME, VideoMetric
 
 EvaluationKind = Literal["masks", "instances", "tracks", "images"]
 ALL: Final = "all"
 """Class of a clip as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricWords:
-    """How a metric is called, and which way is better."""
-
-    label: str
-    is_higher_better: bool = True
-
-
-METRICS: Final[Mapping[str, MetricWords]] = {
-    "j_mean": MetricWords("J"),
-    "j_recall": MetricWords("J recall"),
-    "j_decay": MetricWords("J decay", is_higher_better=False),
-    "f_mean": MetricWords("F"),
-    "f_recall": MetricWords("F recall"),
-    "f_decay": MetricWords("F decay", is_higher_better=False),
-    "jf_mean": MetricWords("J&F"),
-    "pooled_iou": MetricWords("pooled IoU"),
-    "flicker": MetricWords("flicker", is_higher_better=False),
-    "tc": MetricWords("TC"),
-    "tc_ceiling": MetricWords("TC of the truth"),
-    "tc_ratio": MetricWords("TC / truth's"),
-    "hota": MetricWords("HOTA"),
-    "deta": MetricWords("DetA"),
-    "assa": MetricWords("AssA"),
-    "mota": MetricWords("MOTA"),
-    "motp": MetricWords("MOTP", is_higher_better=False),
-    "idf1": MetricWords("IDF1"),
-    "idp": MetricWords("IDP"),
-    "idr": MetricWords("IDR"),
-    "psnr_db": MetricWords("PSNR of mean, dB"),
-    "psnr_mean_db": MetricWords("mean PSNR, dB"),
-    "ssim_ffmpeg": MetricWords("SSIM (ffmpeg)"),
-    "ssim_gaussian": MetricWords("SSIM (gaussian)"),
+_OWN = (
+    VideoMetric("motp", "MOTP", "mean 1 - overlap of matches", "tracks", "share", is_higher_better=False),
+    VideoMetric("idp", "IDP", "precision of identities", "tracks", "share", is_higher_better=True),
+    VideoMetric("idr", "IDR", "recall of identities", "tracks", "share", is_higher_better=True),
+    VideoMetric(
+        "ssim_ffmpeg", "SSIM (ffmpeg)", "luma, squares of 8 x 8 as ffmpeg's filter", "quality", "count", True, "mean"
+    ),
+)
+_SHOWN = (
+    *("j", "j_recall", "j_decay", "f", "f_recall", "f_decay", "jf", "miou", "flicker", "tc", "tc_ceiling", "tc_ratio"),
+    *("hota", "deta", "assa", "mota", "motp", "idf1", "idp", "idr"),
+    *("psnr_of_mean_db", "psnr_db", "ssim_ffmpeg", "ssim"),
+)
+METRICS: Final[Mapping[str, VideoMetric]] = {
+    name: ({item.name: item for item in _OWN} | VIDEO_METRICS_BY_NAME)[name] for name in _SHOWN
 }
+"""In the order of tables. Of several classes a clip's J and F are the mean over classes of their means over frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +69,7 @@ class MetricSummary(Result):
 
     metric: str
     class_name: str
-    is_higher_better: bool
+    is_higher_better: bool | None
     value: float | None
     low: float | None
     high: float | None
