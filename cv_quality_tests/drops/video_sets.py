@@ -31,7 +31,7 @@ def png(pixels: NDArray[np.uint8], *, palette: bool = False) -> bytes:
     """Encode a picture, or a mask with a palette."""
     image = Image.fromarray(pixels)
     if palette:
-        image.putpalette([0, 0, 0, 200, 30, 30, 30, 200, 30])
+        image.putpalette(bytes(37 * number % 256 for number in range(768)))
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

@@ -15,7 +15,7 @@ from cv_quality.errors import LayoutError
 from cv_quality.metrics.video.masks import MAX_LABEL, MaskClass
 
 CDNET_MOVING, CDNET_IGNORED = 255, (85, 170)
-CDNET_OUTSIDE: Final = 85
+CDNET_OUTSIDE, CDNET_SHADOW, MOG2_SHADOW = 85, 50, 127
 VOID: Final = 255
 """What Pascal VOC and many after it write where nothing counts."""
 
@@ -93,6 +93,8 @@ def choose_classes(
         notes.append("CDnet: labels 85 (outside) and 170 (unknown) are ignored, 50 (shadow) is still")
     left_out = set(ignored or ())
     true, seen = _labels(truth) - left_out, _labels(prediction)
+    if is_cdnet:
+        true, seen = true - {CDNET_SHADOW}, seen - ({CDNET_SHADOW, MOG2_SHADOW} if CDNET_MOVING in seen else set())
     if declared:
         classes = tuple(declared)
     elif is_cdnet:
@@ -113,7 +115,7 @@ def _labels(pixels: Pixels) -> set[int]:
 
 def _moving(seen: set[int]) -> int:
     """The label of moving pixels in a result for CDnet: 255, beside the shadows of subtractors; or 1 alone."""
-    if seen <= {50, 127, 255}:
+    if seen <= {CDNET_MOVING}:
         return CDNET_MOVING
     if seen == {1}:
         return 1

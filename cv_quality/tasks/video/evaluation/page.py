@@ -59,11 +59,17 @@ def write_video_page(found: VideoEvaluation, *, target: Path) -> None:
     content = VideoPage(
         found=found,
         finding=_finding(found),
-        tables=tuple(tables),
+        tables=tuple((title, _filled(rows)) for title, rows in tables),
         clips=tuple(_view(clip) for clip in found.clips if clip.class_name == ALL and clip.numbers),
         meanings=tuple((METRICS[name].label, METRICS[name].meaning) for name in METRICS if name in names),
     )
     rendering.write_page("tasks/video/evaluation/page.html", target, content=content)
+
+
+def _filled(rows: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """Rows without the columns that are empty in all of them."""
+    names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def _finding(found: VideoEvaluation) -> str:
