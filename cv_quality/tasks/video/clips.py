@@ -28,7 +28,6 @@ from cv_quality.tasks.video.pictures import (
     MISSING,
     NO_PICTURE,
     OK,
-    TRUNCATED,
     DropPictures,
     StreamLog,
     StreamPicture,
@@ -309,9 +308,10 @@ class _Spans:
         """Add what is damaged and no frame: the end of a file, or all of one that nothing was logged of."""
         known = {row["code"] for row in self.rows}
         for damage in log.damage:
-            if damage.reason == TRUNCATED and TRUNCATED not in known:
+            if damage.reason not in known:
+                known.add(damage.reason)
                 time = None if damage.time_s is None else float(damage.time_s)
-                self.rows.append(_span("quarantined", TRUNCATED, None, 0, damage.detail, start_s=time))
+                self.rows.append(_span("quarantined", damage.reason, None, 0, damage.detail, start_s=time))
         if log.error is not None and log.error.reason not in known:
             self.rows.append(_span("quarantined", log.error.reason, None, 0, str(log.error)))
 
