@@ -9,7 +9,7 @@ import pytest
 from cv_quality.drops.tables import MEDIA_INDEX
 from cv_quality.errors import DropError, FrameError
 from cv_quality.tasks.video import pictures as module
-from cv_quality.tasks.video.pictures import StreamPicture
+from cv_quality.tasks.video.clip_walk import StreamPicture
 from cv_quality_tests.drops.clip_files import picture, write_clip
 from cv_quality_tests.tasks.video.video_drops import KEY, VideoSite, png, video_site
 
