@@ -58,8 +58,9 @@ def simulate_drops(workspace: "Workspace", scenario: str, *, seed: int | None, i
         seed: in place of the scenario's own; None keeps that.
         is_next: write only the next drop.
     """
-    from cv_quality.simulation.scenario import drop_plans, load_scenario, next_plan
+    from cv_quality.simulation.scenario import load_scenario
     from cv_quality.simulation.simulate import simulate as write_drops
+    from cv_quality.simulation.studies import drop_plans, next_plan
 
     plan = load_scenario(scenario)
     landing = workspace.landing

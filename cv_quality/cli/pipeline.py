@@ -54,7 +54,8 @@ def demo(scenario: str) -> None:
     from cv_quality.drops.manifest import completed_drops
     from cv_quality.freshness import Freshness
     from cv_quality.planning import due_now, warehouse_due
-    from cv_quality.simulation.scenario import drop_plans, load_scenario
+    from cv_quality.simulation.scenario import load_scenario
+    from cv_quality.simulation.studies import drop_plans
     from cv_quality.stage import JOBS
     from cv_quality.tasks import TASKS
 

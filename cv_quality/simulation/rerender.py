@@ -17,8 +17,10 @@ from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.modality import Setting
 from cv_quality.simulation.population import Capture, Participants, Subject, build_population, transactions
-from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, load_scenario, packaged_scenarios
+from cv_quality.simulation.scenario import DropPlan, Scenario, load_scenario
+from cv_quality.simulation.scenario_files import packaged_scenarios
 from cv_quality.simulation.simulate import render_captures
+from cv_quality.simulation.studies import drop_plans
 
 if TYPE_CHECKING:
     from cv_quality.error_analysis.explanations.counterfactuals import Rerender
