@@ -91,6 +91,11 @@ def drop_plans(study: Study[SiteT, BuildT]) -> list[StudyDrop[SiteT, BuildT]]:
     ]
 
 
+def drop_ids(study: Study[NamedSite, BuildPlan]) -> list[str]:
+    """List the drops of a study by their ids."""
+    return [plan.drop_id for plan in drop_plans(study)]
+
+
 def next_plan(study: Study[SiteT, BuildT], *, present: Collection[str]) -> StudyDrop[SiteT, BuildT]:
     """Plan the drop after those that are present: the last build once more at the first site.
 

@@ -19,10 +19,10 @@ from cv_quality.simulation.video.scenes import ASPECT, CLASSES, WALL_SIDE, Movin
 
 Plane = NDArray[np.float32]
 
-_COLOURS: Final = {"ball": (0.55, 0.26, 0.20), "crate": (0.25, 0.46, 0.24), "cone": (0.22, 0.28, 0.50)}
+OBJECT_COLOURS: Final = {"ball": (0.55, 0.26, 0.20), "crate": (0.25, 0.46, 0.24), "cone": (0.22, 0.28, 0.50)}
 """Reflectance of red, green and blue."""
-_WALL: Final = (0.34, 0.32, 0.29)
-_POST: Final = (0.20, 0.20, 0.22)
+WALL_COLOUR: Final = (0.34, 0.32, 0.29)
+POST_COLOUR: Final = (0.20, 0.20, 0.22)
 _COVERED: Final = 0.5
 _HIDDEN_SHARE: Final = 0.25
 """Of an object's pixels that must be seen, or its box is ignored."""
@@ -88,7 +88,7 @@ def _stand_post(
     height, width = labels.shape
     middle, half = (post[0] + shake) * height, post[1] * height / 2
     columns = slice(max(0, round(middle - half)), min(width, round(middle + half)))
-    radiance[:, columns], labels[:, columns], owners[:, columns] = _POST, 0, -1
+    radiance[:, columns], labels[:, columns], owners[:, columns] = POST_COLOUR, 0, -1
 
 
 def _box(track: int, class_name: str, covered: NDArray[np.bool_], owners: NDArray[np.int16]) -> VisibleBox | None:
@@ -115,7 +115,7 @@ def _wall(seed: int, *, height: int) -> Plane:
     light = 1 + 0.5 * _grain(rng, side, cells=9) + 0.35 * _grain(rng, side, cells=60)
     tint = np.stack([1 + 0.08 * _grain(rng, side, cells=6) for _ in range(3)], axis=-1)
     wall = np.ones((side, side, 4), np.float32)
-    wall[..., :3] = np.clip(np.asarray(_WALL) * light[..., None] * tint, 0.05, 0.8)
+    wall[..., :3] = np.clip(np.asarray(WALL_COLOUR) * light[..., None] * tint, 0.05, 0.8)
     return wall
 
 
@@ -134,7 +134,7 @@ def _sprite(item: MovingObject, *, height: int) -> Plane:
     coverage = np.clip(0.5 - _outside(item.class_name, x, y) * radius, 0, 1)
     light = 1 + 0.35 * _grain(rng, side, cells=5) + 0.25 * _grain(rng, side, cells=max(6, side // 4))
     sprite = np.empty((side, side, 4), np.float32)
-    sprite[..., :3] = np.clip(np.asarray(_COLOURS[item.class_name]) * light[..., None], 0.01, 1)
+    sprite[..., :3] = np.clip(np.asarray(OBJECT_COLOURS[item.class_name]) * light[..., None], 0.01, 1)
     sprite[..., :3] *= coverage[..., None]
     sprite[..., 3] = coverage
     return sprite

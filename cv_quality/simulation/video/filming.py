@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -91,6 +92,7 @@ def expose_color(
     return np.asarray(_encoding(camera.encoding_gamma)[level])
 
 
+@cache
 def _encoding(gamma: float) -> NDArray[np.uint8]:
     return np.asarray(np.rint(255 * np.linspace(0, 1, _LEVELS) ** gamma), np.uint8)
 

@@ -166,7 +166,8 @@ def _camera_path(
     times = np.arange(frames) / FRAME_RATE_HZ
     view = np.tile(rng.uniform(0.2, WALL_SIDE - 0.2 - np.array([ASPECT, 1.0])), (frames, 1))
     if move == "pan":
-        view[:, 0] = np.linspace(*rng.permutation([0.2, WALL_SIDE - 0.2 - ASPECT]), frames)
+        first, last = rng.permutation([0.2, WALL_SIDE - 0.2 - ASPECT]).tolist()
+        view[:, 0] = np.linspace(first, last, frames)
     shake = np.zeros((frames, 2))
     if move != "tripod":
         for hertz in (1.3, 3.1, 7.7):

@@ -25,7 +25,7 @@ HICCUP_FACTORS: Final = (2.0, 4.0)
 IDLE_MW: Final = 900.0
 BUSY_MW: Final = 3_100.0
 THERMAL_STATES: Final = tuple(THERMAL_SLOWDOWN)
-ENTER_C: Final = (37.5, 40.5, 44.0)
+ENTER_C: Final = (37.5, 40.5, 45.0)
 """Temperatures at which the second, third and fourth state begin; each ends `HYSTERESIS_C` below."""
 HYSTERESIS_C: Final = 1.0
 KELVIN_PER_WATT: Final = 7.0
@@ -52,14 +52,14 @@ class ThermalState:
 
     @property
     def slowdown(self) -> float:
-        return THERMAL_SLOWDOWN[self.name]
+        return float(THERMAL_SLOWDOWN[self.name])
 
     def run(self, seconds: float, *, load: float) -> float:
         """Let time pass under a load from 0 to 1; returns the power drawn in mW.
 
         A device whose clock is lowered draws less while it is busy.
         """
-        power_mw = IDLE_MW + load * (BUSY_MW - IDLE_MW) / self.slowdown**0.5
+        power_mw: float = IDLE_MW + load * (BUSY_MW - IDLE_MW) / self.slowdown**0.5
         target_c = self.ambient_c + KELVIN_PER_WATT * power_mw / 1000
         self.temperature_c += (target_c - self.temperature_c) * (1 - float(np.exp(-seconds / TIME_CONSTANT_S)))
         while self.level < len(ENTER_C) and self.temperature_c >= ENTER_C[self.level]:
