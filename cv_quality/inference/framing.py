@@ -115,13 +115,14 @@ class ResizeShort:
     side_px: int
 
     def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:
-        return self._resize(*batch.shape[3:1:-1])(batch, illuminance_lux=illuminance_lux)
+        return self.resize_of(*batch.shape[3:1:-1])(batch, illuminance_lux=illuminance_lux)
 
     def reframe(self, view: View) -> View:
         """The same rectangle in other pixels."""
-        return self._resize(view.columns, view.rows).reframe(view)
+        return self.resize_of(view.columns, view.rows).reframe(view)
 
-    def _resize(self, columns: int, rows: int) -> Resize:
+    def resize_of(self, columns: int, rows: int) -> Resize:
+        """The resampling of a frame of that size."""
         scale = self.side_px / min(columns, rows)
         return Resize(round(columns * scale), round(rows * scale))
 
@@ -161,13 +162,14 @@ class CentreCrop:
     height_px: int
 
     def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:
-        return self._crop(*batch.shape[3:1:-1])(batch, illuminance_lux=illuminance_lux)
+        return self.crop_of(*batch.shape[3:1:-1])(batch, illuminance_lux=illuminance_lux)
 
     def reframe(self, view: View) -> View:
         """The middle; raises ModelError where the frame is smaller."""
-        return self._crop(view.columns, view.rows).reframe(view)
+        return self.crop_of(view.columns, view.rows).reframe(view)
 
-    def _crop(self, columns: int, rows: int) -> Crop:
+    def crop_of(self, columns: int, rows: int) -> Crop:
+        """The rectangle in a frame of that size."""
         left, top = max(0, (columns - self.width_px) // 2), max(0, (rows - self.height_px) // 2)
         return Crop(left, top, self.width_px, self.height_px)
 
@@ -181,7 +183,7 @@ class Letterbox:
     align: LetterboxAlign = "centre"
 
     def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:
-        inner, left, top = self._place(*batch.shape[3:1:-1])
+        inner, left, top = self.place_of(*batch.shape[3:1:-1])
         boxed = np.zeros((*batch.shape[:2], self.height_px, self.width_px), np.float32)
         rows, columns = slice(top, top + inner.height_px), slice(left, left + inner.width_px)
         boxed[..., rows, columns] = inner(batch, illuminance_lux=illuminance_lux)
@@ -189,10 +191,11 @@ class Letterbox:
 
     def reframe(self, view: View) -> View:
         """The frame with what was put around it."""
-        inner, left, top = self._place(view.columns, view.rows)
+        inner, left, top = self.place_of(view.columns, view.rows)
         return inner.reframe(view).cut(-left, -top, self.width_px, self.height_px)
 
-    def _place(self, columns: int, rows: int) -> tuple[Resize, int, int]:
+    def place_of(self, columns: int, rows: int) -> tuple[Resize, int, int]:
+        """The resampling of a frame of that size, and its left and upper edge in the box."""
         scale = min(self.width_px / columns, self.height_px / rows)
         inner = Resize(max(1, round(columns * scale)), max(1, round(rows * scale)))
         if self.align == "top_left":

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import ModelDoesNotFit
-from cv_quality.inference.framing import Batch, View
+from cv_quality.inference.framing import View
 from cv_quality.inference.preprocessing import Frame, Levels, Step, prepare, view_of
 from cv_quality.inference.registry import ModelFormat, ModelRegistry, verified_bytes
 from cv_quality.inference.runners import RUNTIMES
+from cv_quality.inference.video.byte_steps import keep_bytes, stepped_bytes
 from cv_quality.inference.video.entry import EncoderEntry, Layout, VideoEntry
 from cv_quality.inference.video.graphs import (
     Feed,
@@ -207,7 +208,7 @@ class PictureInput:
         Raises:
             ModelDoesNotFit: they have another shape than the model takes.
         """
-        batch: Batch = prepare(frames, steps=self._steps, illuminance_lux=[None] * len(frames))
+        batch = self._stepped(frames)
         if self._layout == "nhwc":
             batch = batch.transpose(0, 2, 3, 1)
         wanted = self.port.shape[1:]
@@ -219,9 +220,15 @@ class PictureInput:
         missing = (self.port.shape[0] or len(batch)) - len(batch)
         if missing > 0:
             batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-        if np.issubdtype(self.port.dtype, np.integer):
-            batch = np.rint(np.clip(batch, 0, 255))
         return np.ascontiguousarray(batch, self.port.dtype)
+
+    def _stepped(self, frames: Sequence[Frame]) -> Numbers:
+        """The batch `[n, c, h, w]` after the steps; in bytes from end to end where the model takes bytes."""
+        is_whole = np.issubdtype(self.port.dtype, np.integer)
+        if is_whole and keep_bytes(self._steps):
+            return np.stack([stepped_bytes(frame, self._steps) for frame in frames]).transpose(0, 3, 1, 2)
+        batch = prepare(frames, steps=self._steps, illuminance_lux=[None] * len(frames))
+        return np.rint(np.clip(batch, 0, 255)) if is_whole else batch
 
 
 class FrameModel:
