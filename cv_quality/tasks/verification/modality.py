@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.device_scores import DeviceScores
+from cv_quality.drops.tables import BIOMETRIC_KINDS
 from cv_quality.errors import MetricError, SettingsError
 from cv_quality.gates.rules import Rule
 from cv_quality.inference.preprocessing import Frame
@@ -129,6 +130,7 @@ class BiometricModality:
         explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
         device_scores: on which scale devices score; None for that of the comparator.
         parse_recorded_entry: reads that of one evaluated as its devices recorded it.
+        event_kinds: of its drops.
         task: what is measured of it.
     """
 
@@ -142,6 +144,7 @@ class BiometricModality:
     explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
     device_scores: DeviceScores | None = None
     parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_entry
+    event_kinds: tuple[str, ...] = BIOMETRIC_KINDS
     task: str = "verification"
 
     @property
