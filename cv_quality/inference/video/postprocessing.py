@@ -22,7 +22,7 @@ Planes = NDArray[np.generic]
 MAX_LABEL: Final = 255
 MAX_DEPTH_MM: Final = 65_535
 """Of a 16-bit picture: what is further is written as this."""
-Resampling = Literal["nearest", "bilinear", "none"]
+Resampling = Literal["nearest", "nearest_exact", "bilinear", "none"]
 PointScale = Literal["pixels", "share"]
 
 
@@ -163,7 +163,7 @@ def _multiply(arguments: object, where: str) -> PostStep:
 
 def _resize(arguments: object, where: str) -> PostStep:
     if arguments not in get_args(Resampling):
-        raise RegistryError(f"{where}: expected nearest, bilinear or none, found {arguments!r}")
+        raise RegistryError(f"{where}: expected {' or '.join(get_args(Resampling))}, found {arguments!r}")
     return ToPicture(cast(Resampling, arguments))
 
 
@@ -283,18 +283,21 @@ def resample(values: Planes, *, view: View, size: tuple[int, int], how: Resampli
         values: `[channels, rows, columns]`, of any number of rows and columns.
         view: the rectangle of the picture that they lie over.
         size: of the picture, width and height.
-        how: "nearest" takes the value of the pixel that a centre falls into, "bilinear" the four around it.
+        how: "nearest_exact" takes the pixel that a centre falls into; "nearest", as OpenCV and torch mean it, the one
+            that a pixel's upper left corner falls into, which shifts by up to half a pixel; "bilinear" the four around
+            a centre.
     """
     width, height = size
     is_whole = (view.left_px, view.top_px, view.width_px, view.height_px) == (0, 0, width, height)
     if how == "none" or (is_whole and values.shape[1:] == (height, width)):
         return values
-    down = (np.arange(height) + 0.5 - view.top_px) * values.shape[1] / view.height_px
-    across = (np.arange(width) + 0.5 - view.left_px) * values.shape[2] / view.width_px
+    place = 0.0 if how == "nearest" else 0.5
+    down = (np.arange(height) + place - view.top_px) * values.shape[1] / view.height_px
+    across = (np.arange(width) + place - view.left_px) * values.shape[2] / view.width_px
     rows, columns = (
         np.flatnonzero((at >= 0) & (at < n)) for at, n in zip((down, across), values.shape[1:], strict=True)
     )
-    take = _nearest if how == "nearest" else _linear
+    take = _linear if how == "bilinear" else _nearest
     found = take(take(values, down[rows], axis=1), across[columns], axis=2)
     if found.shape[1:] == (height, width):
         return found
