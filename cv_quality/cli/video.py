@@ -1,17 +1,28 @@
-"""`cvq evaluate --video`: predictions in folders against truth in folders, without drops or builds."""
+"""Commands on clips in folders: `cvq evaluate --video`, without drops or builds, and `cvq import video`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from cv_quality.cli.common import JSON, PAGE, print_document, print_rows, progress_bars, say, writing
+from cv_quality.cli.common import (
+    JSON,
+    PAGE,
+    open_deployment,
+    print_document,
+    print_rows,
+    progress_bars,
+    say,
+    writing,
+)
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
     from cv_quality.tasks.video.evaluation.results import VideoEvaluation
 
+SHOWN_CLIPS = 10
 KINDS = ("masks", "instances", "tracks", "images")
 
 
@@ -141,3 +152,103 @@ def print_video(found: "VideoEvaluation", *, as_json: bool) -> None:
         print_rows(change_rows(found), as_json=False, title=f"against {found.baseline}, paired by clip")
     for warning in found.warnings:
         say(f"warning: {warning}", err=True)
+
+
+@click.command(name="video")
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--build", required=True, help="The registry's build that the drop is evaluated with.")
+@click.option("--site", help="Where the clips were taken; by default the folder's name.")
+@click.option("--drop-id", help="Name of the drop; by default made of date, build and site.")
+@click.option("--layout", type=click.Choice(_layouts()), help="Of the folder. [told from the names of folders]")
+@click.option("--resolution", metavar="NAME", help="Folder of DAVIS to read, where it has several, such as 480p.")
+@click.option(
+    "--frame-rate",
+    type=click.FloatRange(0.1, 10_000),
+    metavar="HZ",
+    help="Of every clip. [seqinfo.ini, or the video's own; 30 of pictures]",
+)
+@click.option(
+    "--masks",
+    "mask_kind",
+    type=click.Choice(["classes", "instances"]),
+    help="What a label of masks is. [objects for DAVIS with several, else classes]",
+)
+@click.option("--classes", metavar="NAME=LABEL,...", help="Names of labels of masks, several labels joined by +.")
+@click.option("--ignore", "ignored", metavar="LABEL,...", help="Labels whose pixels count for nothing.")
+@click.option(
+    "--first-number", type=click.IntRange(min=0), metavar="N", help="What names of masks call a clip's first frame."
+)
+@click.option("--consent", is_flag=True, help="Who is on the clips agreed that reports may show them.")
+@click.option("--dry-run", is_flag=True, help="Say what was understood and write nothing.")
+@JSON
+def import_video(
+    folder: Path,
+    build: str,
+    site: str | None,
+    layout: Any,
+    resolution: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Turn a FOLDER of clips with their ground truth into one drop; what was understood is said.
+
+    \b
+    Reads the layouts of `cvq evaluate --video`: DAVIS, CDnet, MOTChallenge, video files with masks in a folder or a
+    tar file of their name, folders of pictures. A table <clip>.csv beside a clip is its log: frame_number and any of
+    capture_ms, start_ms, result_ms, display_ms, deadline_ms, dropped, temperature_c, thermal_state, illuminance_lux.
+
+    \b
+      cvq import video DAVIS --build seg-1 --resolution 480p --frame-rate 24
+      cvq import video highway --build seg-1 --classes moving=255 --ignore 85,170
+      cvq import video MOT17/train --build track-2 --dry-run
+    """
+    from cv_quality.drops.importers.video import import_video as write
+    from cv_quality.drops.importers.video_folders import read_video_folder
+
+    workspace = open_deployment()
+    workspace.registry.entry(build)
+    found = read_video_folder(folder, layout=layout or "auto", resolution=resolution)
+    say(
+        "\n".join([*found.words(), *(f"  {clip.name}: {clip.words()}" for clip in found.clips[:SHOWN_CLIPS])]),
+        err=as_json,
+    )
+    if len(found.clips) > SHOWN_CLIPS:
+        say(f"  and {len(found.clips) - SHOWN_CLIPS:,} more", err=as_json)
+    with progress_bars() as progress:
+        task = progress.add_task("clips", total=len(found.clips))
+        imported = write(
+            found,
+            _wanted(build=build, site=site or folder.resolve().stem, **chosen),
+            landing=None if dry_run else workspace.landing,
+            modality=workspace.modality("video"),
+            progress=lambda clip, done, _: progress.update(task, description=visible(clip), completed=done),
+        )
+    if as_json:
+        print_document(asdict(imported))
+        return
+    for note in imported.notes:
+        say(note)
+    for warning in imported.warnings:
+        say(f"warning: {warning}", err=True)
+    if imported.drop_id is None:
+        say("nothing is written")
+        return
+    print_rows([{"drop": imported.drop_id, **imported.events, **imported.media}], as_json=False, title="imported")
+
+
+def _wanted(*, build: str, site: str, classes: str | None, ignored: str | None, **others: Any) -> Any:
+    from cv_quality.drops.importers.video import VideoImport
+    from cv_quality.tasks.video.evaluation.labels import parse_classes, parse_labels
+
+    return VideoImport(
+        build_id=build,
+        site=site,
+        drop_id=others["drop_id"],
+        frame_rate_hz=others["frame_rate"],
+        mask_kind=others["mask_kind"],
+        classes={label: item.name for item in parse_classes(classes) for label in item.truth} if classes else {},
+        ignored=None if ignored is None else parse_labels(ignored),
+        first_number=others["first_number"],
+        has_image_consent=others["consent"],
+    )

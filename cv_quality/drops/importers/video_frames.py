@@ -195,6 +195,34 @@ def _missing(numbers: Sequence[int], step: int) -> Iterator[int]:
             yield from range(before + step, after, step)
 
 
+def require_same_base(
+    seen: Sequence[int], true: Sequence[int], *, clip: str, sides: tuple[str, str] = ("prediction", "truth")
+) -> None:
+    """Require that both sides count from the same number: that neither sticks out where the other falls short.
+
+    Args:
+        seen, true: numbers of frames of both sides, ascending.
+        clip: whose they are.
+        sides: what both are called.
+
+    Raises:
+        LayoutError: they do not.
+    """
+    if not seen or not true:
+        return
+    first, last = seen[0] - true[0], seen[-1] - true[-1]
+    if first and last and (first > 0) == (last > 0):
+        told = (
+            f": --shift {-first} pairs the first frames, --shift 0 pairs equal numbers"
+            if sides[0] == "prediction"
+            else ": number both alike, or say --first-number to take equal numbers for one frame"
+        )
+        raise LayoutError(
+            f"clip {clip}: expected both sides to count frames from the same number, found {seen[0]} to {seen[-1]} in "
+            f"the {sides[0]} and {true[0]} to {true[-1]} in the {sides[1]}{told}"
+        )
+
+
 def pictures_of_tar(path: Path) -> list[PictureFile]:
     """List the pictures of a tar file.
 

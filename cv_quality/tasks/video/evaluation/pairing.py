@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cv_quality.drops.importers.folders import some
 from cv_quality.drops.importers.video_folders import VideoClip, VideoFolder
-from cv_quality.drops.importers.video_frames import FrameFiles, PictureFile
+from cv_quality.drops.importers.video_frames import FrameFiles, PictureFile, require_same_base
 from cv_quality.errors import LayoutError
 
 
@@ -128,24 +128,3 @@ def pair_frames(prediction: FrameFiles, truth: FrameFiles, *, clip: str, shift: 
         warnings.append(f"clip {clip}: {n_extra:,} predictions are of frames without truth and are left out")
     pairs = tuple(FramePair(number, seen[number], truth.files[number]) for number in common)
     return PairedFrames(pairs, tuple(warnings))
-
-
-def require_same_base(seen: Sequence[int], true: Sequence[int], *, clip: str) -> None:
-    """Require that both sides count from the same number: that neither sticks out where the other falls short.
-
-    Args:
-        seen, true: numbers of frames of the prediction and of the truth, ascending.
-        clip: whose they are.
-
-    Raises:
-        LayoutError: they do not.
-    """
-    if not seen or not true:
-        return
-    first, last = seen[0] - true[0], seen[-1] - true[-1]
-    if first and last and (first > 0) == (last > 0):
-        raise LayoutError(
-            f"clip {clip}: expected both sides to count frames from the same number, found {seen[0]} to {seen[-1]} in "
-            f"the prediction and {true[0]} to {true[-1]} in the truth: --shift {-first} pairs the first frames, "
-            "--shift 0 pairs equal numbers"
-        )

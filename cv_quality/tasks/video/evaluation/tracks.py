@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.drops.importers.video_frames import require_same_base
 from cv_quality.drops.importers.video_tracks import BoxTable, read_boxes
 from cv_quality.errors import DuplicateTrack, LayoutError, MetricError
 from cv_quality.metrics.video.clips import ClipInterval, clip_mean
@@ -24,7 +25,7 @@ from cv_quality.metrics.video.tracks import (
     detections,
     track_interval,
 )
-from cv_quality.tasks.video.evaluation.pairing import ClipPair, require_same_base
+from cv_quality.tasks.video.evaluation.pairing import ClipPair
 from cv_quality.tasks.video.evaluation.results import ALL, ClipScore
 
 TRACK_METRICS = ("hota", "deta", "assa", "mota", "motp", "idf1", "idp", "idr")
