@@ -111,6 +111,7 @@ def evaluate_video(
             progress.update(task, description=visible(clip), completed=done, total=total)
 
         found = evaluate(prediction, truth, baseline=baseline, options=_options(**chosen), progress=told)
+        progress.update(task, description="clips", completed=1, total=1)
     if report is not None:
         from cv_quality.tasks.video.evaluation.page import write_video_page
 
@@ -224,6 +225,7 @@ def import_video(
             modality=workspace.modality("video"),
             progress=lambda clip, done, _: progress.update(task, description=visible(clip), completed=done),
         )
+        progress.update(task, description="clips", completed=len(found.clips))
     if as_json:
         print_document(asdict(imported))
         return

@@ -12,7 +12,7 @@ DECIMALS = 6
 
 
 def clip_rows(clips: Sequence[ClipScore]) -> list[dict[str, object]]:
-    """List one row for each clip, and for each class where there are several."""
+    """List one row for each clip, and for each class of it where there are several."""
     names = [name for name in METRICS if any(name in clip.values for clip in clips)]
     has_classes = any(clip.class_name != ALL for clip in clips)
     counted = [name for name in ("false_positives", "misses", "switches") if any(name in clip.counts for clip in clips)]
@@ -25,6 +25,7 @@ def clip_rows(clips: Sequence[ClipScore]) -> list[dict[str, object]]:
             **{name.replace("_", " "): clip.counts.get(name) for name in counted},
         }
         for clip in clips
+        if clip.n_frames or clip.class_name == ALL
     ]
 
 
