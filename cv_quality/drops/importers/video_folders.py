@@ -91,6 +91,10 @@ class VideoFolder:
         """Say what it was taken for and what was not read, a line for each thing."""
         n = len(self.clips)
         lines = [f"{self.path}: {n:,} {'clip' if n == 1 else 'clips'}: {LAYOUTS[self.layout]}", *self.notes]
+        for clip in self.clips:
+            for what, frames in (("pictures", clip.pictures), ("masks", clip.masks)):
+                if frames is not None and frames.holes:
+                    lines.append(f"{clip.name}: {what} {frames.words()}")
         return [*lines, *([f"not read: {some(self.unread)}"] if self.unread else [])]
 
 

@@ -79,12 +79,13 @@ class SequenceInfo:
 
 
 def looks_like_tracks(path: Path) -> bool:
-    """Tell a file of boxes by its first line: six numbers or more."""
+    """Tell a file of boxes by its first line: six numbers or more; an empty file is one without any."""
     try:
         with path.open("rb") as file:
             lines = (line.strip() for line in file.read(4096).decode("ascii").splitlines())
-        cells = _cells(next((line for line in lines if line and not line.startswith("#")), ""))
-        return len(cells) >= MIN_COLUMNS and all(math.isfinite(float(cell)) for cell in cells)
+        first = next((line for line in lines if line and not line.startswith("#")), None)
+        cells = [] if first is None else _cells(first)
+        return first is None or (len(cells) >= MIN_COLUMNS and all(math.isfinite(float(cell)) for cell in cells))
     except (OSError, ValueError):
         return False
 

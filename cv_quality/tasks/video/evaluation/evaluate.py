@@ -99,6 +99,7 @@ def evaluate_video(
     options = options or VideoOptions()
     true, seen = _read(truth, options), _read(prediction, options)
     kind = options.kind or _kind(seen, true)
+    _require_use(options, kind)
     candidate = _scored(kind, seen, true, options, progress)
     other = None if baseline is None else _scored(kind, _read(baseline, options), true, options, progress)
     notes = [*true.words(), *seen.words(), *candidate.notes]
@@ -116,6 +117,23 @@ def evaluate_video(
         notes=tuple(dict.fromkeys(notes)),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _require_use(options: VideoOptions, kind: EvaluationKind) -> None:
+    """Refuse options that would change nothing."""
+    given = {
+        "--classes": (options.classes, ("masks",)),
+        "--pictures": (options.pictures, ("masks",)),
+        "--ignore": (options.ignored, ("masks", "instances")),
+        "--drop-ends": (options.masks.drops_ends, ("masks", "instances")),
+        "--absent-is-right": (options.masks.absent_is_right, ("masks", "instances")),
+        "--resize": (options.masks.resizes, ("masks", "instances")),
+    }
+    useless = [name for name, (value, kinds) in given.items() if value not in (None, (), False) and kind not in kinds]
+    if useless:
+        raise LayoutError(
+            f"expected options of {kind}, found {', '.join(useless)}: leave them out, or say another --kind"
+        )
 
 
 def _read(path: Path, options: VideoOptions) -> VideoFolder:

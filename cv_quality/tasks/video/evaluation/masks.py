@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.importers.video_frames import FrameFiles, Labels, PictureFile
-from cv_quality.errors import LayoutError
+from cv_quality.errors import LayoutError, MetricError
 from cv_quality.metrics.video.flow import flow_frames
 from cv_quality.metrics.video.masks import (
     MAX_LABEL,
@@ -76,11 +76,21 @@ class MaskedClip:
         self._outside = None if pair.truth.region is None else _outside(pair)
         self.n_resized = 0
 
-    def frames(self) -> Iterator[tuple[Labels, Labels]]:
-        """Truth and prediction of one frame after the other."""
+    def frames(self, pairs: Sequence[FramePair] | None = None) -> Iterator[tuple[Labels, Labels]]:
+        """Truth and prediction of one frame after the other, of all or of some."""
         self.n_resized = 0
-        for frame in self.pairs:
+        for frame in self.pairs if pairs is None else pairs:
             yield self._decoded(frame)
+
+    def runs(self) -> Iterator[Sequence[FramePair]]:
+        """Frames whose numbers follow each other without a hole."""
+        numbers = [frame.number for frame in self.pairs]
+        step = min((after - before for before, after in pairwise(numbers)), default=1)
+        first = 0
+        for place in range(1, len(numbers) + 1):
+            if place == len(numbers) or numbers[place] - numbers[place - 1] != step:
+                yield self.pairs[first:place]
+                first = place
 
     def count_labels(self) -> tuple[Pixels, Pixels]:
         """Count the pixels of each label in both, shape (65,536,) each."""
@@ -146,14 +156,17 @@ def score_clip(clip: MaskedClip, labels: LabelMap, options: MaskOptions) -> list
         options: what an absent class counts.
     """
     masks = score_masks(clip.frames(), labels.classes, ignored=labels.ignored)
-    scores = _scores(clip, masks, options)
-    found = flicker(clip.frames(), labels.classes, ignored=labels.ignored)
-    counts = {"changed": found.n_changed, "valid": found.n_valid, "resized": clip.n_resized}
-    whole = scores[0]
-    return [
-        replace(whole, values={**whole.values, "flicker": found.value}, counts={**whole.counts, **counts}),
-        *scores[1:],
-    ]
+    n_resized = clip.n_resized
+    try:
+        found = [flicker(clip.frames(run), labels.classes, ignored=labels.ignored) for run in clip.runs()]
+    except MetricError as error:
+        raise MetricError(f"clip {clip.name}: {error}") from error
+    clip.n_resized = n_resized
+    changed, valid = sum(item.n_changed for item in found), sum(item.n_valid for item in found)
+    counts = {"changed": changed, "valid": valid, "resized": n_resized}
+    whole, *classes = _scores(clip, masks, options)
+    values = {**whole.values, "flicker": changed / valid if valid else None}
+    return [replace(whole, values=values, counts={**whole.counts, **counts}), *classes]
 
 
 def score_instances(clip: MaskedClip, labels: LabelMap, options: MaskOptions) -> list[ClipScore]:
@@ -263,17 +276,13 @@ def score_consistency(clip: MaskedClip, labels: LabelMap, pictures: FrameFiles) 
 
 
 def _flowing(clip: MaskedClip, pictures: FrameFiles) -> Iterator[FlowFrame]:
-    numbers = [frame.number for frame in clip.pairs]
-    step = min((after - before for before, after in pairwise(numbers)), default=1)
-    before: tuple[int, NDArray[np.uint8], Labels, Labels] | None = None
-    for number, (truth, prediction) in zip(numbers, clip.frames(), strict=True):
-        plane = luma(pictures.files[number], shape=truth.shape)
-        if before is None or number - before[0] != step:
-            yield FlowFrame(truth, prediction)
-        else:
-            _, frame = flow_frames([before[1:], (plane, truth, prediction)])
-            yield frame
-        before = number, plane, truth, prediction
+    for run in clip.runs():
+        lumas = (pictures.files[frame.number] for frame in run)
+        masks = clip.frames(run)
+        yield from flow_frames(
+            (luma(file, shape=truth.shape), truth, prediction)
+            for file, (truth, prediction) in zip(lumas, masks, strict=True)
+        )
 
 
 def luma(file: PictureFile, *, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:

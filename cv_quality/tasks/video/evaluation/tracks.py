@@ -65,7 +65,9 @@ class TrackedClip:
                 [0, int(frames.max())], [1, int(max(truth.frame.max(), frames.max() + 1))], clip=pair.name
             )
         is_on_distractor = _on_distractors(truth, prediction, frames)
-        self.warnings = _said(truth, is_on_distractor, clip=pair.name)
+        n_frames = max(int(truth.frame.max(initial=0)), (pair.truth.info.n_frames or 0) if pair.truth.info else 0)
+        n_beyond = int((frames > n_frames).sum())
+        self.warnings = _said(truth, is_on_distractor, n_beyond=n_beyond, clip=pair.name)
         true = _checked(pair.truth.boxes, truth.frame, truth, truth.is_counted, name="true")
         self.counts = count_tracks(true, _checked(path, frames, prediction, ~is_on_distractor, name="predicted"))
 
@@ -74,11 +76,13 @@ class TrackedClip:
         return track_score(self.name, self.counts)
 
 
-def _said(truth: BoxTable, is_on_distractor: NDArray[np.bool_], *, clip: str) -> list[str]:
+def _said(truth: BoxTable, is_on_distractor: NDArray[np.bool_], *, n_beyond: int, clip: str) -> list[str]:
     n_out, n_distractors = int((~truth.is_counted).sum()), int(is_on_distractor.sum())
     texts = [f"{n_out:,} boxes of the truth do not count (flag 0, or no pedestrian)"] if n_out else []
     if n_distractors:
         texts.append(f"{n_distractors:,} predicted boxes on distractors of the truth are left out")
+    if n_beyond:
+        texts.append(f"{n_beyond:,} predicted boxes are in frames after the last one of the truth, and wrong")
     if not truth.is_counted.any():
         texts.append("the truth has no object")
     return [f"clip {clip}: {text}" for text in texts]

@@ -246,3 +246,49 @@ def test_help_teaches_and_scores_still_evaluate(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["evaluate", str(scores)])
     assert result.exit_code == 0
     assert "EER" in result.output
+
+
+def test_pictures_of_folders_and_videos_are_compared(tmp_path: Path) -> None:
+    truth = put_pictures(tmp_path / "truth" / "a", 4, form="{:05d}.png")
+    put_pictures(tmp_path / "same" / "a", 4, form="{:05d}.png")
+    scores = values(document(tmp_path / "same", tmp_path / "truth"))
+    assert scores["psnr_of_mean_db"] == "inf"
+    assert scores["ssim"] == pytest.approx(1.0)
+    noisy = np.asarray(Image.open(truth / "00002.png")).astype(int)
+    put(tmp_path / "same" / "a" / "00002.png", png((noisy + 3 * (noisy < 250)).astype(np.uint8)))
+    found = document(tmp_path / "same", tmp_path / "truth")
+    assert found["clips"][0]["counts"]["identical"] == 3
+    clip = write_clip(tmp_path / "clip.mp4", range(4))
+    put_pictures(tmp_path / "small", 4)
+    assert "expected frames of one size and depth" in refusal(tmp_path / "small", clip)
+
+
+def test_holes_are_said_and_no_flicker_is_counted_across_them(tmp_path: Path) -> None:
+    still = [square(0)] * 6
+    put_masks(tmp_path / "truth" / "a", still)
+    put_masks(tmp_path / "prediction" / "a", [square(0, shift=9 * (number > 2)) for number in range(6)])
+    whole = values(document(tmp_path / "prediction", tmp_path / "truth"))["flicker"]
+    assert isinstance(whole, float)
+    assert whole > 0
+    (tmp_path / "prediction" / "a" / "00003.png").unlink()
+    found = document(tmp_path / "prediction", tmp_path / "truth")
+    assert values(found)["flicker"] == 0
+    assert "a: masks 5 (0 to 5, 1 missing: 3)" in found["notes"]
+    assert any("1 of 6 frames of the truth have no prediction" in text for text in found["warnings"])
+
+
+def test_tracker_that_found_nothing_misses_everything(tmp_path: Path) -> None:
+    for clip in ("a", "b"):
+        put(tmp_path / "truth" / clip / "gt" / "gt.txt", b"1,1,10,10,20,40,1,-1,-1,-1\n2,1,12,10,20,40,1,-1,-1,-1\n")
+    put(tmp_path / "seen" / "a.txt", b"1,1,10,10,20,40\n2,1,12,10,20,40\n9,1,12,10,20,40\n")
+    put(tmp_path / "seen" / "b.txt", b"")
+    found = document(tmp_path / "seen", tmp_path / "truth")
+    assert [clip["counts"]["misses"] for clip in found["clips"]] == [0, 2]
+    mota = next(item for item in found["summaries"] if item["metric"] == "mota")
+    assert mota["value"] == pytest.approx(1 - (2 + 1) / 4)
+    assert any("1 predicted boxes are in frames after the last one" in text for text in found["warnings"])
+
+
+def test_options_that_would_change_nothing_are_refused(tmp_path: Path) -> None:
+    truth = put(tmp_path / "gt.txt", b"1,1,10,10,20,40,1,-1,-1,-1\n")
+    assert "found --classes, --drop-ends" in refusal(truth, truth, "--classes", "a=1", "--drop-ends")
