@@ -5,7 +5,7 @@ lake are made of it in `.frame_scores`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,7 +106,3 @@ def mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def finite(value: float | None) -> float | None:
     """None in place of NaN and infinity, which no table holds."""
     return value if value is not None and math.isfinite(value) else None
-
-
-Pairs = Mapping[int, int] | Iterable[tuple[int, int]]
-LossOf = Callable[[object, object], float]

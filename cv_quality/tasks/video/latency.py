@@ -147,6 +147,7 @@ class StreamLog:
         yield rate("dropped", counts.n_dropped, due, nothing=NO_LOG)
         n_lines = due - counts.n_unlogged + counts.n_duplicated
         yield rate("duplicated", counts.n_duplicated, n_lines, nothing=NO_LOG)
+        yield rate("untimed", self.n_untimed, self.rows.height, nothing=NO_LOG)
         yield rate("jank", counts.n_jank, counts.n_intervals, nothing="fewer than two results")
         yield rate("freezes", counts.n_freezes, counts.n_intervals, nothing="fewer than two results")
         yield ClipValue("frozen_ms", counts.frozen_ms)
