@@ -44,7 +44,7 @@ def farneback_flow(frame: ArrayLike, before: ArrayLike) -> NDArray[np.float32]:
     [-2, 0]
     """
     one, other = _planes(frame, before)
-    flow = _opencv().calcOpticalFlowFarneback(
+    flow = opencv().calcOpticalFlowFarneback(
         one, other, None, PYRAMID_SCALE, LEVELS, WINDOW, ITERATIONS, NEIGHBOURHOOD, SIGMA, 0
     )
     return np.asarray(flow, np.float32)
@@ -64,7 +64,7 @@ def dis_flow(frame: ArrayLike, before: ArrayLike) -> NDArray[np.float32]:
     one, other = _planes(frame, before)
     if min(one.shape) < DIS_LEAST_SIDE:
         return farneback_flow(one, other)
-    return np.asarray(_opencv().DISOpticalFlow_create(1).calc(one, other, None), np.float32)
+    return np.asarray(opencv().DISOpticalFlow_create(1).calc(one, other, None), np.float32)
 
 
 def flow_frames(
@@ -101,7 +101,8 @@ def _planes(frame: ArrayLike, before: ArrayLike) -> tuple[NDArray[np.uint8], NDA
 
 
 @cache
-def _opencv() -> ModuleType:
+def opencv() -> ModuleType:
+    """Import OpenCV, to work in one thread."""
     import cv2
 
     # Clips are worked off beside one another: a pool of threads for each would get in the others' way.

@@ -42,7 +42,7 @@ class _Lines:
 
 
 @dataclass(frozen=True, eq=False)
-class StreamLog:
+class FrameLog:
     """The log of one stream.
 
     Attributes:

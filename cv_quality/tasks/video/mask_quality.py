@@ -22,7 +22,7 @@ from cv_quality.metrics.video.masks import (
     pooled_iou,
 )
 from cv_quality.metrics.video.temporal import temporal_consistency
-from cv_quality.tasks.video.clip_scores import OK, WHOLE, ClipValue, StreamQuality, mean_known, rate
+from cv_quality.tasks.video.clip_scores import WHOLE, ClipValue, StreamQuality, mean_known, rate
 
 Labels = NDArray[np.uint8]
 HELD_FRAMES = 15

@@ -150,7 +150,9 @@ def _taken(boxes: Boxes, places: Sequence[int]) -> Boxes:
 def _put_tracks(quality: StreamQuality, frames: Sequence[tuple[int, Boxes, Boxes]]) -> None:
     sides = [[frame[1] for frame in frames], [frame[2] for frame in frames]]
     numbers = [frame[0] for frame in frames]
-    true, seen = (_detections(numbers, boxes, name=name) for boxes, name in zip(sides, ("true", "predicted"), strict=True))
+    true, seen = (
+        _detections(numbers, boxes, name=name) for boxes, name in zip(sides, ("true", "predicted"), strict=True)
+    )
     one, other = (np.array([name or "" for boxes in side for name in _classes_of(boxes)]) for side in sides)
 
     def overlap(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:

@@ -3,16 +3,16 @@
 Tables of the drop are read once, pictures one at a time; scores are made in `.mask_quality` and `.quality`.
 """
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.drops.images import decode_depth, decode_image, decode_labels
 from cv_quality.drops.tables import (
     BOXES,
     CLIPS,
@@ -24,6 +24,7 @@ from cv_quality.drops.tables import (
 )
 from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.video.flow import opencv
 from cv_quality.tasks.video.clip_scores import OK
 from cv_quality.tasks.video.mask_quality import MaskFrame, TruthClasses, truth_classes
 from cv_quality.tasks.video.pictures import Content, DropPictures
@@ -39,13 +40,14 @@ ROWS_AT_ONCE = 32
 """Outputs that are read at a time: each holds a picture."""
 
 Row = Mapping[str, object]
+P = TypeVar("P", bound=NDArray[np.generic])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameOutput:
     """What the model gave of one frame: a row of `predictions`."""
 
-    number: int
+    frame_number: int
     status: str
     picture: bytes | None
     points: Sequence[float | None] | None
@@ -113,9 +115,7 @@ class DropInputs:
 
     def boxes(self, stream: str, source: str) -> dict[int, Boxes]:
         """The boxes of a stream by number of the frame, from the truth or the device; those without area are left out."""
-        rows = self._boxes.filter(stream_id=stream, source=source).filter("width_px", "height_px") if False else (
-            self._boxes.filter(stream_id=stream, source=source)
-        )
+        rows = self._boxes.filter(stream_id=stream, source=source)
         found: dict[int, list[Row]] = {}
         for row in rows.iter_rows(named=True):
             if row["width_px"] > 0 and row["height_px"] > 0:
@@ -183,15 +183,22 @@ class StreamInputs:
             yield MaskFrame(number, truth, output, luma, status if number in true else None)
 
     def _labels(self, number: int, output: FrameOutput | None) -> tuple[NDArray[np.uint8] | None, str]:
-        found, status = self._picture(number, output, read=self.of_drop.pictures.labels)
-        if found is not None and (found.ndim != 2 or found.dtype != np.uint8):
-            return None, "no_labels"
-        return found, status
+        return self._picture(number, output, read=self.of_drop.pictures.labels, decode=decode_labels)
 
     def _picture(
-        self, number: int, output: FrameOutput | None, *, read: "ReadPicture"
-    ) -> "tuple[NDArray[np.uint8] | None, str]":
-        """The picture that a model or the device gave for a frame, with its status."""
+        self,
+        number: int,
+        output: FrameOutput | None,
+        *,
+        read: Callable[[Content, str, int], P | None],
+        decode: Callable[[bytes], P],
+    ) -> tuple[P | None, str]:
+        """Read what a model or the device gave for a frame, with its status.
+
+        Args:
+            number, output: of the frame, and its row of `predictions`.
+            read, decode: a picture of the device, and one of the lake.
+        """
         if output is None:
             return None, NO_OUTPUT
         if output.status == AS_RECORDED:
@@ -202,7 +209,7 @@ class StreamInputs:
             return found, OK if found is not None else NO_OUTPUT
         if output.status != OK or output.picture is None:
             return None, output.status if output.status != OK else NO_OUTPUT
-        return decoded_output(output.picture), OK
+        return decode(output.picture), OK
 
     def _images(self) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
         for picture in self.of_drop.pictures.frames(self.name):
@@ -216,7 +223,7 @@ class StreamInputs:
         pictures, true = self.of_drop.pictures, self.numbers("depth")
         outputs = _Rising(self.of_drop.outputs.of(self.name))
         for number in self.frames["frame_number"].to_list():
-            output, status = self._picture(number, outputs.at(number), read=pictures.depth)
+            output, status = self._picture(number, outputs.at(number), read=pictures.depth, decode=decode_depth)
             truth = None
             if number in true:
                 try:
@@ -229,7 +236,7 @@ class StreamInputs:
         pictures = self.of_drop.pictures
         outputs, references = _Rising(self.of_drop.outputs.of(self.name)), _Rising(pictures.references(self.name))
         for number in self.frames["frame_number"].to_list():
-            output, status = self._picture(number, outputs.at(number), read=pictures.image)
+            output, status = self._picture(number, outputs.at(number), read=pictures.image, decode=decode_image)
             reference = references.at(number)
             truth = None if reference is None or reference.image is None else _luma(reference.image)
             if reference is not None and truth is None:
@@ -258,14 +265,49 @@ class StreamInputs:
             yield PointFrame(number, truth, scale, found, status if row is not None else None)
 
 
-class _Rising:
+def points_of(flat: Sequence[float | None] | None) -> NDArray[np.float64] | None:
+    """Landmarks as a table has them: x and y in turn, to shape (points, 2); None where there is none."""
+    if not flat:
+        return None
+    values = np.array([np.nan if value is None else value for value in flat], np.float64)
+    points = values[: len(values) // 2 * 2].reshape(-1, 2)
+    points[~np.isfinite(points).all(axis=1)] = np.nan
+    return None if np.isnan(points).all() else points
+
+
+def _boxes_of(rows: Sequence[Row]) -> Boxes:
+    sides = [[row[name] for name in ("left_px", "top_px", "width_px", "height_px")] for row in rows]
+    return Boxes(
+        np.array(sides, np.float64).reshape(-1, 4),
+        tuple(str(row["track_id"]) for row in rows),
+        tuple(cast("str | None", row["class_name"]) for row in rows),
+        tuple(bool(row["is_ignored"]) for row in rows),
+    )
+
+
+def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The luma of RGB (ITU-R BT.601, full range)."""
+    cv2 = opencv()
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+class _Numbered(Protocol):
+    @property
+    def frame_number(self) -> int:
+        """Position within the stream."""
+
+
+N = TypeVar("N", bound=_Numbered)
+
+
+class _Rising(Generic[N]):
     """Looks frames up by rising number in what comes by rising number."""
 
-    def __init__(self, items: Iterator[object]) -> None:
+    def __init__(self, items: Iterator[N]) -> None:
         self._items = items
-        self._next: object | None = next(items, None)
+        self._next = next(items, None)
 
-    def at(self, number: int):  # type: ignore[no-untyped-def]
-        while self._next is not None and _number(self._next) < number:
+    def at(self, number: int) -> N | None:
+        while self._next is not None and self._next.frame_number < number:
             self._next = next(self._items, None)
-        return self._next if self._next is not None and _number(self._next) == number else None
+        return self._next if self._next is not None and self._next.frame_number == number else None
