@@ -96,9 +96,10 @@ def truth_classes(rows: Iterable[Mapping[str, object]]) -> TruthClasses:
 
 
 def score_masks_of(
-    frames: Callable[[], Iterable[MaskFrame]],
+    frames: Iterable[MaskFrame],
     truth: TruthClasses,
     *,
+    masks_alone: Callable[[], Iterable[MaskFrame]],
     are_instances: bool,
     output_classes: Mapping[str, Sequence[int]],
     depth: int = HELD_FRAMES,
@@ -107,14 +108,15 @@ def score_masks_of(
     """Score the masks of a stream.
 
     Args:
-        frames: by rising number; read up to three times.
+        frames: by rising number, read once.
         truth: what the labels of the truth mean.
+        masks_alone: gives the same frames without their pictures, where labels or objects must be known first.
         are_instances: whether they are objects rather than classes.
         output_classes: labels of the output by the name of the class; empty where they are those of the truth.
         depth, pairs: of held results, see `HeldLosses`.
     """
     quality = StreamQuality("mask")
-    classes, ignored, nothing = _classes(frames, truth, are_instances=are_instances, output_classes=output_classes)
+    classes, ignored, nothing = _classes(masks_alone, truth, are_instances=are_instances, output_classes=output_classes)
     mapped = {label for item in classes for label in item.truth}
     unmapped = frozenset(range(256)) - mapped - truth.background - ignored
     ignored_labels = sorted(ignored | unmapped)
@@ -123,7 +125,7 @@ def score_masks_of(
     held: HeldLosses[object, object] = HeldLosses(
         cast("Callable[[object, object], float]", loss), depth=depth, pairs=pairs
     )
-    found = score_mask_stream(_scored(frames(), quality, counted, held), classes, ignored=ignored_labels)
+    found = score_mask_stream(_scored(frames, quality, counted, held), classes, ignored=ignored_labels)
     quality.held = held
     _put_frames(quality, found)
     _put_clip(quality, found, nothing=nothing)

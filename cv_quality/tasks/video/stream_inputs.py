@@ -114,7 +114,11 @@ class DropInputs:
         return StreamInputs(self, name)
 
     def boxes(self, stream: str, source: str) -> dict[int, Boxes]:
-        """The boxes of a stream by number of the frame, from the truth or the device; those without area are left out."""
+        """The boxes of a stream by number of the frame; those without area are left out.
+
+        Args:
+            stream, source: whose, from the truth or the device.
+        """
         rows = self._boxes.filter(stream_id=stream, source=source)
         found: dict[int, list[Row]] = {}
         for row in rows.iter_rows(named=True):
@@ -147,6 +151,22 @@ class StreamInputs:
         return self.of_drop.log.filter(stream_id=self.name).sort("frame_number", "event_id")
 
     @property
+    def refresh_hz(self) -> float | None:
+        return cast("float | None", self.clip.get("refresh_hz"))
+
+    @property
+    def has_landmarks(self) -> bool:
+        return bool(self.of_drop.points(self.name, "truth"))
+
+    @property
+    def has_references(self) -> bool:
+        return next(self.of_drop.pictures.references(self.name), None) is not None
+
+    @cached_property
+    def frame_numbers(self) -> list[int]:
+        return self.frames["frame_number"].to_list()
+
+    @property
     def device_id(self) -> str | None:
         """What recorded it, as the clip says, or else its log."""
         named = self.clip.get("device_id")
@@ -168,10 +188,11 @@ class StreamInputs:
     def numbers(self, content: Content) -> frozenset[int]:
         return frozenset(self.of_drop.pictures.numbers(content, self.name))
 
-    def masks(self) -> Iterator[MaskFrame]:
-        """Every frame that has a picture, a truth or an output, by rising number."""
+    def masks(self, *, with_pictures: bool = True) -> Iterator[MaskFrame]:
+        """Every frame of the stream with its true and its found labels, by rising number."""
         true, outputs = self.numbers("masks"), _Rising(self.of_drop.outputs.of(self.name))
-        for number, image in self._images():
+        images = self._images() if with_pictures else ((number, None) for number in self.frame_numbers)
+        for number, image in images:
             output, status = self._labels(number, outputs.at(number))
             truth = None
             if number in true:
@@ -222,7 +243,7 @@ class StreamInputs:
     def _depths(self) -> Iterator[PlaneFrame]:
         pictures, true = self.of_drop.pictures, self.numbers("depth")
         outputs = _Rising(self.of_drop.outputs.of(self.name))
-        for number in self.frames["frame_number"].to_list():
+        for number in self.frame_numbers:
             output, status = self._picture(number, outputs.at(number), read=pictures.depth, decode=decode_depth)
             truth = None
             if number in true:
@@ -235,7 +256,7 @@ class StreamInputs:
     def _lumas(self) -> Iterator[PlaneFrame]:
         pictures = self.of_drop.pictures
         outputs, references = _Rising(self.of_drop.outputs.of(self.name)), _Rising(pictures.references(self.name))
-        for number in self.frames["frame_number"].to_list():
+        for number in self.frame_numbers:
             output, status = self._picture(number, outputs.at(number), read=pictures.image, decode=decode_image)
             reference = references.at(number)
             truth = None if reference is None or reference.image is None else _luma(reference.image)
@@ -250,7 +271,7 @@ class StreamInputs:
         true = self.of_drop.points(self.name, "truth")
         recorded = self.of_drop.points(self.name, "device")
         outputs = _Rising(self.of_drop.outputs.of(self.name))
-        for number in self.frames["frame_number"].to_list():
+        for number in self.frame_numbers:
             output = outputs.at(number)
             found, status = None, NO_OUTPUT if output is None else output.status
             if output is not None and output.status == AS_RECORDED:
