@@ -179,10 +179,21 @@ def counts_as_row(counts: TrackCounts) -> list[float]:
 
 def counts_of_row(row: Sequence[float]) -> TrackCounts:
     """The track counts that `counts_as_row` wrote."""
-    n = len(fields(TrackCounts)) - 3
-    matched, association, overlap = np.array(row[n:], np.float64).reshape(3, -1)
-    *counts, distance, n_identity = row[:n]
-    return TrackCounts(*map(int, counts), distance, int(n_identity), matched.astype(np.int64), association, overlap)
+    n_clips, n_frames, n_truth, n_predicted, n_matched, n_switches, distance, n_identity, *arrays = row
+    matched, association, overlap = np.array(arrays, np.float64).reshape(3, -1)
+    return TrackCounts(
+        n_clips=int(n_clips),
+        n_frames=int(n_frames),
+        n_truth=int(n_truth),
+        n_predicted=int(n_predicted),
+        n_matched=int(n_matched),
+        n_switches=int(n_switches),
+        distance=distance,
+        n_identity=int(n_identity),
+        hota_matched=matched.astype(np.int64),
+        hota_association=association,
+        hota_overlap=overlap,
+    )
 
 
 def score_stream(inputs: StreamInputs, entry: Entry, modality: Modality) -> ScoredStream:
