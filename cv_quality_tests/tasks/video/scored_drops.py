@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -76,7 +77,7 @@ class ScoredSite:
             }
         )
 
-    def score(self, *, build: str = BUILD, **entry: object) -> FrameScoreSummary:
+    def score(self, *, build: str = BUILD, **entry: Any) -> FrameScoreSummary:
         """Write the outputs, and score them."""
         self.site.read()
         table, key = of_modality(PREDICTIONS, VIDEO_MODALITY), TableKey(build=build, drop=VIDEO_DROP)

@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cv_quality.tasks.video.quality import Boxes, score_boxes_of
 from cv_quality.tasks.video.tables import CLIP_SCORES, FRAME_SCORES, TRACK_COUNTS
-from cv_quality_tests.drops.small_drops import WHEN
 from cv_quality_tests.tasks.video.scored_drops import (
+    HEIGHT,
+    WIDTH,
     Labels,
     ScoredSite,
     log,
@@ -229,17 +231,53 @@ def test_boxes_of_the_device_are_scored_for_its_own_build_alone(tmp_path: Path) 
     assert "latency_p50_ms" not in others
 
 
-def test_a_track_twice_in_a_frame_costs_that_frame_alone(tmp_path: Path) -> None:
+def test_a_track_twice_in_a_frame_costs_that_frame_alone() -> None:
+    here = Boxes(np.array([[10.0, 10, 10, 10]]), ("a",), (None,), (False,))
+    twice = Boxes(np.array([[10.0, 10, 10, 10], [0.0, 0, 3, 3]]), ("7", "7"), (None, None), (False, False))
+    found = score_boxes_of({n: here for n in range(3)}, {0: here, 1: twice, 2: here}, numbers=range(3))
+    assert [found.status[number] for number in range(3)] == ["ok", "duplicate_track", "ok"]
+    values = {value.metric: value.value for value in found.clip}
+    assert (values["duplicate_tracks"], values["mota"]) == (1 / 3, 1.0)
+
+
+def test_landmarks_are_scored_by_the_interocular_distance(tmp_path: Path) -> None:
     made = scored_site(tmp_path)
     with made.site.drop() as drop:
         drop.clip("s1", None, frame_rate_hz=25.0)
-        drop.frames("s1", range(3))
-        for number in range(3):
-            drop.box("s1", number, (10.0, 10, 10, 10), track_id="a")
-            drop.box("s1", number, (10.0, 10, 10, 10), track_id="7", source="device")
-        twice = {"track_id": "7", "source": "device", "left_px": 0.0, "top_px": 0.0, "width_px": 3.0, "height_px": 3.0}
-        drop.writer.add_event("box", event_id="again", occurred_at=WHEN, stream_id="s1", frame_number=1, **twice)
-    made.score(is_recorded=True)
-    rows = made.scored(FRAME_SCORES)
-    assert rows["status"].to_list() == ["ok", "duplicate_track", "ok"]
-    assert value_of(made.scored(CLIP_SCORES), "duplicate_tracks") == pytest.approx(1 / 3)
+        drop.frames("s1", range(4))
+        for number in range(4):
+            points = [0.0 + number, 0.0, 10.0 + number, 0.0]
+            drop.event("landmarks", "s1", number, source="truth", points_px=points, interocular_px=10.0)
+    for number in range(4):
+        found = None if number == 3 else [0.0 + number, 1.0, 10.0 + number, 0.0]
+        made.output("s1", number, None, output="landmarks", points_px=found)
+    made.score(output="landmarks")
+    assert made.scored(FRAME_SCORES)["nme"].to_list() == pytest.approx([0.05, 0.05, 0.05, None])
+    rows = made.scored(CLIP_SCORES)
+    assert value_of(rows, "nme") == pytest.approx(0.05)
+    assert value_of(rows, "jitter_px") == pytest.approx(0.0)
+    assert value_of(rows, "no_output") == 0.25
+
+
+def test_pictures_and_depth_are_scored_against_their_references(tmp_path: Path) -> None:
+    made = scored_site(tmp_path)
+    picture = scene(square(8))
+    worse = np.clip(picture.astype(int) + 10, 0, 255).astype(np.uint8)
+    with made.site.drop() as drop:
+        for stream in ("s1", "s2"):
+            drop.clip(stream, None, frame_rate_hz=25.0)
+            drop.frames(stream, range(2))
+        drop.picture("references", "s1", 0, picture)
+        drop.picture("depth", "s2", 0, np.full((HEIGHT, WIDTH), 1_000, np.uint16))
+    made.output("s1", 0, worse, output="image")
+    made.score(output="image")
+    rows = made.scored(CLIP_SCORES).filter(stream_id="s1")
+    assert value_of(rows, "psnr_db") == pytest.approx(20 * math.log10(255 / 10), abs=0.1)
+    assert value_of(rows, "psnr_of_mean_db") == pytest.approx(value_of(rows, "psnr_db"))
+    made.rows.clear()
+    made.output("s2", 0, np.full((HEIGHT, WIDTH), 1_200, np.uint16), output="depth")
+    made.score(output="depth")
+    rows = made.scored(CLIP_SCORES).filter(stream_id="s2")
+    assert value_of(rows, "depth_abs_rel") == pytest.approx(0.2)
+    assert value_of(rows, "depth_abs_rel_scaled") == pytest.approx(0.0)
+    assert value_of(rows, "depth_delta1") == 1.0
