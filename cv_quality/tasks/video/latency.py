@@ -4,10 +4,10 @@ Percentiles, deadlines, jank and freezes are counted in `cv_quality.metrics.vide
 `cv_quality.metrics.video.display`. Where devices log no capture times, a frame's number times the period stands for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,24 @@ NO_LOG = "the device logged no latency of this clip"
 NO_PERIOD = "no frame rate is declared or can be measured"
 PERCENTILES = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
 RATES = ("deadline_misses", "late", "dropped", "duplicated", "jank", "freezes")
+
+
+def frame_period_ms(clip: Mapping[str, object], file: Mapping[str, object], log: "pl.DataFrame") -> float | None:
+    """Find the time between two frames: as declared of the clip, else as measured of its file, else of the log.
+
+    Args:
+        clip, file: rows of `clips` and `clip_files`, as far as there are any.
+        log: `frame_number` and `capture_ms` of its frames.
+    """
+    for hertz in (clip.get("frame_rate_hz"), file.get("rate_hz")):
+        if hertz:
+            return 1_000 / cast("float", hertz)
+    rows = log.drop_nulls("capture_ms").unique("frame_number", keep="first").sort("frame_number")
+    if rows.height < 2:
+        return None
+    steps = np.diff(rows["capture_ms"].to_numpy()) / np.diff(rows["frame_number"].to_numpy())
+    period = float(np.median(steps))
+    return period if period > 0 else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.video.flow import opencv
 from cv_quality.tasks.video.clip_scores import OK
+from cv_quality.tasks.video.latency import frame_period_ms
 from cv_quality.tasks.video.mask_quality import MaskFrame, TruthClasses, truth_classes
 from cv_quality.tasks.video.pictures import Content, DropPictures
 from cv_quality.tasks.video.quality import Boxes, PlaneFrame, PointFrame
@@ -174,16 +175,7 @@ class StreamInputs:
 
     @property
     def period_ms(self) -> float | None:
-        """Between two frames: as declared, else as measured of the file, else of the log."""
-        for rate in (self.clip.get("frame_rate_hz"), self.of_drop.files.get(self.name, {}).get("rate_hz")):
-            if rate:
-                return 1_000 / float(cast("float", rate))
-        rows = self.log.drop_nulls("capture_ms").unique("frame_number", keep="first").sort("frame_number")
-        if rows.height < 2:
-            return None
-        steps = np.diff(rows["capture_ms"].to_numpy()) / np.diff(rows["frame_number"].to_numpy())
-        period = float(np.median(steps))
-        return period if period > 0 else None
+        return frame_period_ms(self.clip, self.of_drop.files.get(self.name, {}), self.log)
 
     def numbers(self, content: Content) -> frozenset[int]:
         return frozenset(self.of_drop.pictures.numbers(content, self.name))

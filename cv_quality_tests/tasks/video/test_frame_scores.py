@@ -234,7 +234,7 @@ def test_boxes_of_the_device_are_scored_for_its_own_build_alone(tmp_path: Path) 
 def test_a_track_twice_in_a_frame_costs_that_frame_alone() -> None:
     here = Boxes(np.array([[10.0, 10, 10, 10]]), ("a",), (None,), (False,))
     twice = Boxes(np.array([[10.0, 10, 10, 10], [0.0, 0, 3, 3]]), ("7", "7"), (None, None), (False, False))
-    found = score_boxes_of({n: here for n in range(3)}, {0: here, 1: twice, 2: here}, numbers=range(3))
+    found = score_boxes_of(dict.fromkeys(range(3), here), {0: here, 1: twice, 2: here}, numbers=range(3))
     assert [found.status[number] for number in range(3)] == ["ok", "duplicate_track", "ok"]
     values = {value.metric: value.value for value in found.clip}
     assert (values["duplicate_tracks"], values["mota"]) == (1 / 3, 1.0)
