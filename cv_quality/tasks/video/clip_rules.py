@@ -7,7 +7,7 @@ from cv_quality.tasks.video.tables import CLIP_FILES, CLIP_FRAMES
 
 _OF_STREAM = f"(SELECT count(*) FROM {CLIP_FRAMES.name} WHERE stream_id = f.stream_id)"
 
-CLIP_RULES: tuple[Rule, ...] = (
+CLIPS_RULES: tuple[Rule, ...] = (
     query_rule(
         CLIP_FILES,
         "pictures decoded + quarantined + missing = frames",

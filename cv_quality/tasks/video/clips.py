@@ -21,17 +21,10 @@ from cv_quality.freshness import StageContext
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
 from cv_quality.metrics.video.clip_timing import ClipTiming, clip_timing, repeated_pictures
+from cv_quality.tasks.video.clip_walk import DROPPED, MISSING, NO_PICTURE, OK, StreamLog, StreamPicture
 from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.picture_measures import Box, PictureMeter, TruthObjects, box_objects, mask_objects
-from cv_quality.tasks.video.pictures import (
-    DROPPED,
-    MISSING,
-    NO_PICTURE,
-    OK,
-    DropPictures,
-    StreamLog,
-    StreamPicture,
-)
+from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.tables import CLIP_FILES, CLIP_FRAMES, CLIP_SPANS
 
 if TYPE_CHECKING:

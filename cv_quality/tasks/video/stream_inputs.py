@@ -45,7 +45,7 @@ P = TypeVar("P", bound=NDArray[np.generic])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FrameOutput:
+class OutputRow:
     """What the model gave of one frame: a row of `predictions`."""
 
     frame_number: int
@@ -71,7 +71,7 @@ class Outputs:
             for name in names:
                 self._groups.setdefault(name, []).append(group)
 
-    def of(self, stream: str) -> Iterator[FrameOutput]:
+    def of(self, stream: str) -> Iterator[OutputRow]:
         """Every output of a stream in the order of the table, which is that of its frames."""
         import pyarrow.compute as pc
 
@@ -81,7 +81,7 @@ class Outputs:
             return
         for batch in self._file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns, use_threads=False):
             for row in batch.filter(pc.equal(batch["stream_id"], stream)).to_pylist():
-                yield FrameOutput(row["frame_number"], row["status"], row["picture"], row["points_px"])
+                yield OutputRow(row["frame_number"], row["status"], row["picture"], row["points_px"])
 
 
 class DropInputs:
@@ -195,13 +195,13 @@ class StreamInputs:
             luma = None if image is None or truth is None else _luma(image)
             yield MaskFrame(number, truth, output, luma, status if number in true else None)
 
-    def _labels(self, number: int, output: FrameOutput | None) -> tuple[NDArray[np.uint8] | None, str]:
+    def _labels(self, number: int, output: OutputRow | None) -> tuple[NDArray[np.uint8] | None, str]:
         return self._picture(number, output, read=self.of_drop.pictures.labels, decode=decode_labels)
 
     def _picture(
         self,
         number: int,
-        output: FrameOutput | None,
+        output: OutputRow | None,
         *,
         read: Callable[[Content, str, int], P | None],
         decode: Callable[[bytes], P],

@@ -11,7 +11,7 @@ import pytest
 
 from cv_quality.drops.tables import FRAME_INDEX, MEDIA_INDEX
 from cv_quality.errors import DropError
-from cv_quality.tasks.video.pictures import StreamLog
+from cv_quality.tasks.video.clip_walk import StreamLog
 from cv_quality.tasks.video.tables import CLIP_FILES, CLIP_FRAMES, CLIP_SPANS
 from cv_quality_tests.drops.clip_files import ivf_file, ivf_packets, picture, write_clip
 from cv_quality_tests.tasks.video.video_drops import KEY, VideoSite, png, video_site
