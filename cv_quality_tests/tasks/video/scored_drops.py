@@ -20,7 +20,10 @@ from cv_quality.tasks.video.modality import VIDEO_MODALITY
 from cv_quality.tasks.video.tables import PREDICTIONS
 from cv_quality_tests.tasks.video.video_drops import VIDEO_DROP, VideoDrop, VideoSite, png, video_site
 
-BUILD = "video-1.0"
+BUILD, BASELINE = "video-1.0", "video-0.9"
+CLIPS = [f"s{number}" for number in range(6)]
+N = 8
+"""Frames of each clip that a build and its baseline are measured on."""
 HEIGHT, WIDTH = 48, 64
 SHA = "0" * 64
 Labels = NDArray[np.uint8]

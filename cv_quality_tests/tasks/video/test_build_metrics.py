@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -18,50 +17,8 @@ from cv_quality.tasks.video.tables import (
     VIDEO_CHANGES,
     VIDEO_METRICS,
 )
-from cv_quality_tests.tasks.video.scored_drops import BUILD, ScoredSite, log, pictured, scored_site, square
+from cv_quality_tests.tasks.video.scored_drops import BASELINE, BUILD, N, ScoredSite, scored_site, square
 from cv_quality_tests.tasks.video.video_drops import VIDEO_DROP
-
-CLIPS = [f"s{number}" for number in range(6)]
-N = 8
-BASELINE = "video-0.9"
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ScoredSite, VideoSummary]:
-    """Six clips at rising speed: the build lags by a frame, the baseline is right but in the last clip."""
-    made = scored_site(tmp_path_factory.mktemp("measured"))
-    masks = {clip: {n: square(4 + speed * n, side=16) for n in range(N)} for speed, clip in enumerate(CLIPS)}
-    with made.site.drop() as drop:
-        drop.label(1, "ball")
-        for clip in CLIPS:
-            pictured(drop, clip, masks[clip])
-            capture = [40.0 * n for n in range(N)]
-            log(
-                drop,
-                clip,
-                range(N),
-                capture_ms=capture,
-                result_ms=[at + (90.0 if n >= 6 else 10.0) for n, at in enumerate(capture)],
-                deadline_ms=[40.0] * N,
-                thermal_state=["serious" if n >= 6 else "nominal" for n in range(N)],
-            )
-    for build in (BASELINE, BUILD):
-        made.rows.clear()
-        for clip in CLIPS:
-            for n in range(N):
-                lag = 1 if build == BUILD and clip != CLIPS[-1] else 0
-                wrong = build == BASELINE and clip == CLIPS[-1]
-                made.output(clip, n, np.zeros_like(masks[clip][n]) if wrong else masks[clip][max(n - lag, 0)])
-        made.score(build=build)
-    summary = measure_clips(
-        made.lake,
-        build=BUILD,
-        models=[BUILD, BASELINE],
-        drops=[VIDEO_DROP],
-        modality=VIDEO_MODALITY,
-        baseline=BASELINE,
-    )
-    return made, summary
 
 
 def rows_of(made: ScoredSite, table: Table) -> pl.DataFrame:
