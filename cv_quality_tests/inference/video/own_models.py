@@ -1,6 +1,6 @@
 """Small models of our own making: redness, remembered redness, depth, and objects of the colour of a point."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class LikeThePoints(nn.Module):
 
 
 @cache
-def _exported(module: type[nn.Module], shapes: tuple[tuple[int, ...], ...], free: bool) -> bytes:
+def _exported(module: Callable[[], nn.Module], shapes: tuple[tuple[int, ...], ...], free: bool) -> bytes:
     import io
 
     inputs = tuple(torch.zeros(shape) for shape in shapes)
@@ -72,7 +72,7 @@ def _exported(module: type[nn.Module], shapes: tuple[tuple[int, ...], ...], free
 
 
 def exported(
-    folder: Path, module: type[nn.Module], *shapes: Sequence[int], name: str = "model", free: bool = False
+    folder: Path, module: Callable[[], nn.Module], *shapes: Sequence[int], name: str = "model", free: bool = False
 ) -> Path:
     """Export a model into a folder; its first dimension is free where asked for."""
     path = folder / f"{name}.pt2"
