@@ -24,7 +24,8 @@ from cv_quality.freshness import StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.inference.video.models import FrameOutput, VideoModel, load_video_model
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.tasks.video.pictures import NO_PICTURE, DropPictures, StreamPicture
+from cv_quality.tasks.video.clip_walk import NO_PICTURE, StreamPicture
+from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.tables import CLIP_FRAMES, PREDICTIONS
 from cv_quality.workspace import Workspace
 

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from cv_quality.errors import ModelError
-from cv_quality.inference.video.entry import Output, RecordedVideoEntry
+from cv_quality.inference.video.entry import RecordedVideoEntry
 from cv_quality.inference.video.models import VideoModel
+from cv_quality.inference.video.postprocessing import Output
 from cv_quality.lake.lake import TableKey
 from cv_quality.tasks.video import predictions
-from cv_quality.tasks.video.pictures import StreamPicture
+from cv_quality.tasks.video.clip_walk import StreamPicture
 from cv_quality.tasks.video.predictions import predict_drop, predict_stream, read_ahead, take_results
 from cv_quality.tasks.video.tables import PREDICTIONS
 from cv_quality_tests.drops.clip_files import write_clip
@@ -197,7 +198,7 @@ def test_boxes_and_landmarks_of_devices_stay_events(site: VideoSite, tmp_path: P
     with site.drop() as drop:
         drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(3)))
         drop.frames("clip-1", range(3), is_dropped=[False, False, True])
-        drop.event("landmarks", "clip-1", 0, source="device", points_px=[1.0, 2.0])  # type: ignore[arg-type]
+        drop.event("landmarks", "clip-1", 0, source="device", points_px=[1.0, 2.0])
     site.read()
     take_results(site.lake, pictures=site.pictures, entry=recorded("landmarks"), drop=VIDEO_DROP)
     rows = rows_of(site)
