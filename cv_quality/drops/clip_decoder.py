@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Final, NoReturn, cast
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ from cv_quality.drops.clip_messages import (
     Message,
     TimesSent,
 )
-from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, require_clip_size
+from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, ClipPixels, require_clip_size
 from cv_quality.drops.images import MAX_PIXELS
 from cv_quality.errors import ClipError
 
@@ -131,9 +131,9 @@ def block_sums(image: Pixels) -> tuple[NDArray[np.int32], int]:
 class _Decoder:
     """Decodes one clip and sends what it holds."""
 
-    def __init__(self, format_: ClipFormat, sender: _Sender, limits: _Limits, *, is_luma: bool) -> None:
+    def __init__(self, format_: ClipFormat, sender: _Sender, limits: _Limits, *, pixels: ClipPixels) -> None:
         self._format = format_
-        self._is_luma = is_luma
+        self._is_luma = pixels == "luma"
         self._sender = sender
         self._limits = limits
         self._changes = PictureChanges()
@@ -362,24 +362,21 @@ def _refuse_opening(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     )
 
 
-def _main(format_: ClipFormat, seconds_per_frame: int, task: str) -> None:
+def _main(format_: ClipFormat, seconds_per_frame: int, pixels: ClipPixels) -> None:
     sender, limits = _Sender(), _Limits(seconds_per_frame)
     import av
 
     for module in _LATE_IMPORTS:
         import_module(f"av.{module}")
     file = os.fdopen(0, "rb", buffering=0, closefd=False)
-    options = {"codec_whitelist": ",".join(_DECODERS), "format_whitelist": format_, "protocol_whitelist": "none"}
-    options["max_pixels"] = str(MAX_PIXELS)
     # Loads what a first conversion loads, while files may still be opened.
     av.VideoFrame(16, 16, "yuv420p").reformat(format="rgb24", threads=1).to_ndarray()
     limits.set()
     try:
-        container = av.open(
-            file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening
-        )
-        decoder = _Decoder(format_, sender, limits, is_luma=task == "luma")
-        (decoder.list_times if task == "times" else decoder.run)(container)
+        with _opened(file, format_) as container:
+            _Decoder(format_, sender, limits, pixels=pixels).list_times(container)
+        with _opened(file, format_) as container:
+            _Decoder(format_, sender, limits, pixels=pixels).run(container)
         answer: Message = ClipEnded()
     except ClipError as error:
         answer = ClipRefused(error.reason, str(error))
@@ -394,5 +391,14 @@ def _main(format_: ClipFormat, seconds_per_frame: int, task: str) -> None:
     sender.send(answer)
 
 
+def _opened(file: IO[bytes], format_: ClipFormat) -> "InputContainer":
+    import av
+
+    file.seek(0)
+    options = {"codec_whitelist": ",".join(_DECODERS), "format_whitelist": format_, "protocol_whitelist": "none"}
+    options["max_pixels"] = str(MAX_PIXELS)
+    return av.open(file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening)
+
+
 if __name__ == "__main__":
-    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]), cast(ClipPixels, sys.argv[3]))

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.drops.clips import list_timestamps
+from cv_quality.drops.clips import ClipReader
 from cv_quality.drops.importers.folders import some
 from cv_quality.drops.importers.video_folders import VideoClip, VideoFolder
 from cv_quality.drops.importers.video_frames import Labels, PictureFile, require_same_base
@@ -267,7 +267,8 @@ def _base(clip: VideoClip, wanted: int | None, notes: list[str], warnings: list[
 def _n_frames(video: Path, warnings: list[str]) -> int | None:
     """Pictures that the container promises; None of a clip that cannot be read, which the drop keeps all the same."""
     try:
-        return len(list_timestamps(video).pts) or None
+        with ClipReader(video) as reader:
+            return len(reader.times.pts) or None
     except ClipError as error:
         warnings.append(f"{video.name}: {error.reason}: {error}; it is written as it is and will be quarantined")
         return None
