@@ -12,6 +12,7 @@ MAX_TIMES: Final = 1000
 """In one message."""
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 Size = Annotated[int, msgspec.Meta(gt=0, le=2**31)]
+Ticks = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 Positive = Annotated[int, msgspec.Meta(gt=0, le=2**62)]
 
 
@@ -30,12 +31,13 @@ class ClipOpened(msgspec.Struct, frozen=True, tag="opened"):
 
 
 class FrameSent(msgspec.Struct, frozen=True, tag="frame"):
-    """A frame; `height * width * 3` bytes follow."""
+    """A frame; its pixels follow: 3 bytes each, or of luma alone one, two where it has more than 8 bits."""
 
     pts: int | None
     width: Size
     height: Size
     change: float | None
+    bits: Annotated[int, msgspec.Meta(ge=8, le=16)] = 8
 
 
 class DamageSent(msgspec.Struct, frozen=True, tag="damage"):
@@ -51,7 +53,7 @@ class TimesSent(msgspec.Struct, frozen=True, tag="times"):
     """Timestamps of pictures, by the container alone, in the order of the file."""
 
     time_base: tuple[Positive, Positive]
-    pts: Annotated[list[int | None], msgspec.Meta(max_length=MAX_TIMES)]
+    pts: Annotated[list[Ticks | None], msgspec.Meta(max_length=MAX_TIMES)]
 
 
 class ClipEnded(msgspec.Struct, frozen=True, tag="ended"):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Literal, Self, cast
 
 import msgspec
 import numpy as np
@@ -51,6 +51,8 @@ _WAIT_SECONDS: Final = 6 * MAX_SECONDS_PER_FRAME
 """Until then a busy machine must have given a process its time."""
 _MAX_LINE_BYTES: Final = 1 << 16
 _PIPE_BYTES: Final = 1 << 20
+
+ClipPixels = Literal["rgb", "luma"]
 
 _MESSAGES: Final = msgspec.json.Decoder(Message)
 
@@ -103,6 +105,22 @@ class ClipFrame:
     change: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipLuma:
+    """The luma of one decoded frame, as PSNR is published of it.
+
+    Attributes:
+        index: as of `ClipFrame`.
+        plane: `[height, width]` as the file has it, without a conversion, rotated as displayed: uint8, or uint16 where
+            a value has more than 8 bits. Of a file that stores colours their grey, of 8 bits.
+        bits: of a value.
+    """
+
+    index: int
+    plane: NDArray[np.uint8] | NDArray[np.uint16]
+    bits: int
+
+
 @dataclass(frozen=True, slots=True)
 class ClipDamage:
     """A frame or the rest of a clip that is quarantined, in its place between the frames.
@@ -123,130 +141,14 @@ class ClipDamage:
     time_s: Fraction | None
 
 
-class _DecoderProcess:
-    """A process at work on one clip, ended with the `with` block that it is used in.
-
-    Args:
-        path: a regular file.
-        task: "frames" or "times".
-        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
-    """
-
-    def __init__(self, path: Path, *, task: str, max_seconds_per_frame: int) -> None:
-        self._name = path.name
-        with _open_regular(path) as file:
-            self._format: ClipFormat = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
-            module = "cv_quality.drops.clip_decoder"
-            command = [sys.executable, "-m", module, self._format, str(max_seconds_per_frame), task]
-            self._process = subprocess.Popen(
-                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-            )
-        assert self._process.stdout is not None
-        self._pipe = _Pipe(self._process.stdout)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the decoder, whatever it is at."""
-        self._process.kill()
-        self._process.wait()
-        self._pipe.close()
-
-    def next_message(self) -> Message:
-        """The decoder's next message; a refusal is raised."""
-        try:
-            line = self._pipe.read_line()
-        except TimeoutError:
-            raise _stalled(self._name) from None
-        if line is None:
-            raise self.broken()
-        try:
-            message: Message = _MESSAGES.decode(line)
-        except msgspec.MsgspecError:
-            raise self.broken() from None
-        if isinstance(message, ClipRefused):
-            raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
-        return message
-
-    def broken(self) -> ClipError:
-        """End the decoder, which sent nothing or something else than expected, and say why."""
-        self._process.kill()
-        code = self._process.wait()
-        if code == -signal.SIGXCPU:
-            return _stalled(self._name)
-        return ClipError(
-            f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
-            reason="corrupt_clip",
-        )
-
-
-class ClipReader(_DecoderProcess):
-    """Reads one clip from its first frame to its last, once.
-
-    To be used in a `with` block, which ends the decoder. One decoded frame is held at a time.
-
-    Args:
-        path: a regular file.
-        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
-
-    Raises:
-        ClipError: by its reason; see there. Reasons that lie in a span of the clip come as `ClipDamage` instead.
-    """
-
-    info: ClipInfo
-
-    def __init__(self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME) -> None:
-        super().__init__(path, task="frames", max_seconds_per_frame=max_seconds_per_frame)
-        try:
-            opened = self.next_message()
-            if not isinstance(opened, ClipOpened):
-                raise self.broken()
-            self.info = _clip_info(opened, format_=self._format)
-        except BaseException:
-            self.close()
-            raise
-
-    def __iter__(self) -> Iterator[ClipFrame | ClipDamage]:
-        """Every frame in the order of display, with what is quarantined in its place."""
-        index = 0
-        while not isinstance(message := self.next_message(), ClipEnded):
-            if isinstance(message, FrameSent):
-                image = self._image(message)
-                yield ClipFrame(index, message.pts, self._seconds(message.pts), image, message.change)
-                index += 1
-            elif isinstance(message, DamageSent):
-                place = index if message.has_frame else None
-                yield ClipDamage(message.reason, message.detail, place, message.pts, self._seconds(message.pts))
-                index += message.has_frame
-
-    def _seconds(self, pts: int | None) -> Fraction | None:
-        return None if pts is None else pts * self.info.time_base
-
-    def _image(self, frame: FrameSent) -> NDArray[np.uint8]:
-        require_clip_size(frame.width, frame.height)
-        image = np.empty((frame.height, frame.width, 3), dtype=np.uint8)
-        try:
-            is_whole = self._pipe.read_into(image.data.cast("B"))
-        except TimeoutError:
-            raise _stalled(self._name) from None
-        if not is_whole:
-            raise self.broken()
-        return image
-
-
 @dataclass(frozen=True, slots=True)
 class ClipTimes:
-    """The timestamps that a container promises.
+    """The timestamps that a container promises, known before a picture is decoded; a picture may turn out damaged.
 
     Attributes:
         time_base: seconds of one tick.
-        pts: ticks of its pictures, rising, each once; in machine numbers, as a long clip has many.
+        pts: ticks of its pictures, rising, each once; none where the file has none. Machine numbers, as a long clip has
+            many.
     """
 
     time_base: Fraction
@@ -258,22 +160,137 @@ class ClipTimes:
         return [pts * self.time_base for pts in self.pts]
 
 
-def list_timestamps(path: Path) -> ClipTimes:
-    """List the timestamps of a clip's pictures by the container alone; none where the file has none.
+class ClipReader:
+    """Reads one clip from its first frame to its last, once.
 
-    Nothing is decoded, so that a picture may turn out damaged.
+    To be used in a `with` block, which ends the decoder. One decoded frame is held at a time.
+
+    Args:
+        path: a regular file; it is not needed any more once the reader is there.
+        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
+        pixels: what is decoded; luma is given by `lumas` alone.
 
     Raises:
-        ClipError: as `ClipReader` does.
+        ClipError: by its reason; see there. Reasons that lie in a span of the clip come as `ClipDamage` instead.
     """
-    found, base = set[int](), Fraction(1)
-    with _DecoderProcess(path, task="times", max_seconds_per_frame=MAX_SECONDS_PER_FRAME) as process:
-        while not isinstance(message := process.next_message(), ClipEnded):
-            if not isinstance(message, TimesSent):
-                raise process.broken()
+
+    info: ClipInfo
+    times: ClipTimes
+
+    def __init__(
+        self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME, pixels: ClipPixels = "rgb"
+    ) -> None:
+        self._name = path.name
+        self._pixels = pixels
+        with _open_regular(path) as file:
+            format_ = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
+            module, seconds = "cv_quality.drops.clip_decoder", str(max_seconds_per_frame)
+            command = [sys.executable, "-m", module, format_, seconds, pixels]
+            self._process = subprocess.Popen(
+                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            )
+        assert self._process.stdout is not None
+        self._pipe = _Pipe(self._process.stdout)
+        try:
+            self.times, opened = self._times()
+            if not isinstance(opened, ClipOpened):
+                raise self._broken()
+            self.info = _clip_info(opened, format_=format_)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[ClipFrame | ClipDamage]:
+        """Every frame in the order of display, with what is quarantined in its place."""
+        for found in self._each():
+            if isinstance(found, ClipDamage):
+                yield found
+            else:
+                index, message, image = found
+                colours = cast(NDArray[np.uint8], image)
+                yield ClipFrame(index, message.pts, self._seconds(message.pts), colours, message.change)
+
+    def lumas(self) -> Iterator[ClipLuma | ClipDamage]:
+        """The same of luma alone, of a reader of luma."""
+        assert self._pixels == "luma", "lumas() belongs to ClipReader(..., pixels='luma')"
+        for found in self._each():
+            yield found if isinstance(found, ClipDamage) else ClipLuma(found[0], found[2], found[1].bits)
+
+    def _each(self) -> Iterator[tuple[int, FrameSent, NDArray[np.uint8] | NDArray[np.uint16]] | ClipDamage]:
+        index = 0
+        while not isinstance(message := self._message(), ClipEnded):
+            if isinstance(message, FrameSent):
+                yield index, message, self._image(message)
+                index += 1
+            elif isinstance(message, DamageSent):
+                place = index if message.has_frame else None
+                yield ClipDamage(message.reason, message.detail, place, message.pts, self._seconds(message.pts))
+                index += message.has_frame
+
+    def close(self) -> None:
+        """End the decoder, whatever it is at."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def _times(self) -> tuple[ClipTimes, Message]:
+        """What is promised, and the message after it."""
+        found, base = set[int](), Fraction(1)
+        while isinstance(message := self._message(), TimesSent):
             base = Fraction(*message.time_base)
             found.update(pts for pts in message.pts if pts is not None)
-    return ClipTimes(base, array("q", sorted(found)))
+            if len(found) > MAX_FRAMES:
+                raise self._broken()
+        return ClipTimes(base, array("q", sorted(found))), message
+
+    def _seconds(self, pts: int | None) -> Fraction | None:
+        return None if pts is None else pts * self.info.time_base
+
+    def _image(self, frame: FrameSent) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        require_clip_size(frame.width, frame.height)
+        shape = frame.height, frame.width, *([3] if self._pixels == "rgb" else [])
+        image = np.empty(shape, np.uint8 if frame.bits == 8 else np.uint16)
+        try:
+            is_whole = self._pipe.read_into(image.data.cast("B"))
+        except TimeoutError:
+            raise _stalled(self._name) from None
+        if not is_whole:
+            raise self._broken()
+        return image
+
+    def _message(self) -> Message:
+        """The decoder's next message; a refusal is raised."""
+        try:
+            line = self._pipe.read_line()
+        except TimeoutError:
+            raise _stalled(self._name) from None
+        if line is None:
+            raise self._broken()
+        try:
+            message: Message = _MESSAGES.decode(line)
+        except msgspec.MsgspecError:
+            raise self._broken() from None
+        if isinstance(message, ClipRefused):
+            raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
+        return message
+
+    def _broken(self) -> ClipError:
+        self._process.kill()
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return _stalled(self._name)
+        return ClipError(
+            f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
+            reason="corrupt_clip",
+        )
 
 
 class _Pipe:
