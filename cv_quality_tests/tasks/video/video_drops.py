@@ -48,7 +48,8 @@ class VideoDrop:
         """Add stream frames; columns hold a value for each."""
         for index, number in enumerate(numbers):
             fields = {name: values[index] for name, values in columns.items()}
-            self.event("stream_frame", stream, number, device_id="dev-1", deadline_ms=33.3, is_dropped=False, **fields)
+            logged: dict[str, Scalar] = {"device_id": "dev-1", "deadline_ms": 33.3, "is_dropped": False}
+            self.event("stream_frame", stream, number, **logged | fields)
 
     def box(self, stream: str, number: int, box: tuple[float, float, float, float], **fields: Scalar) -> None:
         """Add a box of the truth."""
