@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.drops.importers.video_folders import VideoClip
 from cv_quality.drops.importers.video_frames import FrameFiles, Labels, PictureFile
 from cv_quality.errors import LayoutError, MetricError
 from cv_quality.metrics.video.flow import flow_frames
@@ -60,15 +61,18 @@ class MaskedClip:
     def __init__(self, pair: ClipPair, options: MaskOptions) -> None:
         self.name = pair.name
         self._resizes = options.resizes
-        true, seen = pair.truth.masks, _predicted_masks(pair)
-        if true is None:
-            raise LayoutError(f"clip {pair.name}: expected masks in the truth, found {pair.truth.words() or 'nothing'}")
+        true, seen = (
+            _masks(clip, side, pair.name) for side, clip in (("truth", pair.truth), ("prediction", pair.prediction))
+        )
         found = pair_frames(seen, true, clip=pair.name, shift=options.shift)
         self.warnings = list(found.warnings)
         self.pairs = found.pairs
         if pair.truth.span is not None:
             first, last = pair.truth.span
-            self.pairs = tuple(frame for frame in self.pairs if first <= frame.number <= last)
+            inside = tuple(frame for frame in self.pairs if first <= frame.number <= last)
+            if n_out := len(self.pairs) - len(inside):
+                self.warnings.append(f"clip {pair.name}: {n_out:,} frames outside of temporalROI.txt are left out")
+            self.pairs = inside
         if options.drops_ends:
             self.pairs = tuple(frame for frame in self.pairs if frame.number not in (true.first, true.last))
         if not self.pairs:
@@ -119,12 +123,11 @@ class MaskedClip:
         return truth, prediction
 
 
-def _predicted_masks(pair: ClipPair) -> FrameFiles:
-    frames = pair.prediction.masks or pair.prediction.pictures
+def _masks(clip: VideoClip, side: str, name: str) -> FrameFiles:
+    """The masks of a clip, or its pictures where they only look like none."""
+    frames = clip.masks or clip.pictures
     if frames is None or frames.is_jpeg:
-        raise LayoutError(
-            f"clip {pair.name}: expected predicted masks as PNG, found {pair.prediction.words() or 'nothing'}"
-        )
+        raise LayoutError(f"clip {name}: expected masks as PNG in the {side}, found {clip.words() or 'nothing'}")
     return frames
 
 
@@ -213,13 +216,17 @@ def _scores(clip: MaskedClip, masks: ClipMasks, options: MaskOptions) -> list[Cl
     for name in classes[0].values if classes else ():
         known = [score.values[name] for score in classes]
         values[name] = _mean([value for value in known if value is not None])
+    # A class that few frames have weighs as in those, as in the chain; where absence counts as 1, as in DAVIS.
+    by_frame = {"j": _row_means(j), "f": _row_means(f)}
+    values |= {name: _mean([value for value in by_frame[name] if value is not None]) for name in ("j", "f")}
+    values["jf"] = None if values["j"] is None or values["f"] is None else (values["j"] + values["f"]) / 2
     whole = ClipScore(
         clip=clip.name,
         class_name=ALL,
         n_frames=len(clip.pairs),
         values={**values, "miou": pooled.value},
         counts={"ignored": int(masks.n_ignored.sum()), "classes": pooled.n_classes},
-        frames={"j": _row_means(j), "f": _row_means(f)},
+        frames=by_frame,
         numbers=tuple(frame.number for frame in clip.pairs),
         reason=pooled.reason,
     )

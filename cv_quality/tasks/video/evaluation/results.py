@@ -1,7 +1,7 @@
 """What an evaluation of clips comes to: scores by clip and class, means over clips, changes from a baseline."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from cv_quality.metrics.results import Result
@@ -26,12 +26,8 @@ _SHOWN = (
     *("hota", "deta", "assa", "mota", "motp", "idf1", "idp", "idr"),
     *("psnr_of_mean_db", "psnr_db", "ssim_ffmpeg", "ssim"),
 )
-_DAVIS = {
-    name: replace(VIDEO_METRICS_BY_NAME[name], meaning=f"{what}, mean over frames, then over the classes or objects")
-    for name, what in (("j", "region IoU"), ("f", "boundary F"))
-}
 METRICS: Final[Mapping[str, VideoMetric]] = {
-    name: (VIDEO_METRICS_BY_NAME | {item.name: item for item in _OWN} | _DAVIS)[name] for name in _SHOWN
+    name: (VIDEO_METRICS_BY_NAME | {item.name: item for item in _OWN})[name] for name in _SHOWN
 }
 """In the order of tables."""
 

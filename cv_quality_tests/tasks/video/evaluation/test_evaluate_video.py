@@ -292,3 +292,27 @@ def test_tracker_that_found_nothing_misses_everything(tmp_path: Path) -> None:
 def test_options_that_would_change_nothing_are_refused(tmp_path: Path) -> None:
     truth = put(tmp_path / "gt.txt", b"1,1,10,10,20,40,1,-1,-1,-1\n")
     assert "found --classes, --drop-ends" in refusal(truth, truth, "--classes", "a=1", "--drop-ends")
+
+
+def test_masks_of_many_labels_are_scored_where_that_is_said(tmp_path: Path) -> None:
+    many = (np.arange(48 * 64, dtype=np.int64).reshape(48, 64) // 64).astype(np.uint8)
+    put_masks(tmp_path / "truth" / "a", [many] * 3)
+    assert values(document(tmp_path / "truth", tmp_path / "truth"))["ssim"] == pytest.approx(1.0)
+    found = document(tmp_path / "truth", tmp_path / "truth", "--kind", "masks")
+    assert values(found)["miou"] == 1.0
+    assert len(found["clips"]) == 48
+
+
+def test_frames_outside_of_the_temporal_region_are_left_out_and_said(tmp_path: Path) -> None:
+    truth = [np.where(mask > 0, 255, 0).astype(np.uint8) for mask in MASKS]
+    put_masks(tmp_path / "clip" / "groundtruth", truth, first=1, form="gt{:06d}.png")
+    put(tmp_path / "clip" / "temporalROI.txt", b"3 6")
+    region = np.zeros((48, 64), np.uint8)
+    region[:16] = 255
+    put(tmp_path / "clip" / "ROI.bmp", png(region))
+    wrong_below = [np.where(np.arange(48)[:, None] < 16, mask, 255).astype(np.uint8) for mask in truth]
+    put_masks(tmp_path / "result", wrong_below, first=1, form="bin{:06d}.png")
+    found = document(tmp_path / "result", tmp_path / "clip")
+    assert found["clips"][0]["n_frames"] == 4
+    assert values(found)["j"] == 1.0
+    assert found["warnings"] == ["clip clip: 2 frames outside of temporalROI.txt are left out"]
