@@ -369,18 +369,22 @@ class RegionLoss:
         )
         self._n_codes = len(classes) + 1
         self._encode = compiled(mask_kernels.encode)
+        self._codes = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint8)
 
     def __call__(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> float:
         """Return the loss; NaN where neither has a class, or where their sizes differ."""
         if truth.shape != prediction.shape:
             return math.nan
+        if truth.shape != self._codes[0].shape:
+            self._codes = np.empty(truth.shape, np.uint8), np.empty(truth.shape, np.uint8)
         overlaps = np.zeros((self._n_codes, self._n_codes), np.int64)
-        codes = np.empty(truth.shape, np.uint8), np.empty(truth.shape, np.uint8)
-        self._encode(truth, prediction, *self._tables, *codes, overlaps)
-        common = np.diagonal(overlaps)[1:]
-        union = (overlaps.sum(axis=0) + overlaps.sum(axis=1))[1:] - common
-        there = union > 0
-        return 1 - float((common[there] / union[there]).mean()) if there.any() else math.nan
+        self._encode(truth, prediction, *self._tables, *self._codes, overlaps)
+        # There are few classes: plain numbers take a fifth of the time that small arrays take.
+        rows = overlaps.tolist()
+        predicted = [sum(column) for column in zip(*rows, strict=True)]
+        unions = [sum(row) + predicted[code] - row[code] for code, row in enumerate(rows)]
+        values = [rows[code][code] / union for code, union in enumerate(unions) if code and union]
+        return 1 - sum(values) / len(values) if values else math.nan
 
 
 class _FrameScorer:

@@ -38,6 +38,8 @@ class ComparedPopulations:
     @property
     def steps(self) -> tuple[tuple[Comparison, Population, Population], ...]:
         """The comparisons that lead from the baseline to the build, with what comes before and after in each."""
+        if self.between is not None and self.between.rows.is_empty():
+            return ()
         data: tuple[tuple[Comparison, Population, Population], ...] = ()
         if self.before is not None and not self.before.rows.is_empty():
             data = (("data", self.before, self.between or self.after),)

@@ -7,7 +7,7 @@ within each clip first. Comparisons are in `.clip_changes`, other latencies in `
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,7 +278,7 @@ def _of_clips(metric: VideoMetric, rows: "pl.DataFrame", found: ModelClips) -> R
 def _mean(metric: VideoMetric, rows: "pl.DataFrame") -> Row:
     values = rows["value"].cast(float).fill_null(math.nan).to_numpy()
     row = _interval(clip_mean(values, limits=metric.limits))
-    why = rows["reason"].drop_nulls().first()
+    why = cast("str | None", rows["reason"].drop_nulls().first())
     return row | {"reason": f"{row['reason']}: {why}"} if row["value"] is None and why else row
 
 
@@ -334,6 +334,8 @@ def _percentile_row(found: Percentile, *, n_left_out: int) -> Row:
         reason = "infinite: that many frames have no result"
     elif not has_bounds and found.value is not None:
         reason = f"insufficient: {found.n_clusters} clips, {CLIPS_NEEDED} needed"
+    elif found.high is not None and math.isinf(found.high):
+        reason = "the upper bound is infinite: it lies among frames without a result"
     value = finite(found.value)
     is_bounded = has_bounds and value is not None
     return {

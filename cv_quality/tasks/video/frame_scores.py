@@ -21,7 +21,7 @@ from cv_quality.lake.store import Store
 from cv_quality.metrics.video.tracks import TrackCounts
 from cv_quality.modality import Modality, of_modality
 from cv_quality.tasks.video.clip_scores import OK, ClipValue, StreamQuality, rate
-from cv_quality.tasks.video.latency import FrameLog
+from cv_quality.tasks.video.latency import DeviceLog
 from cv_quality.tasks.video.mask_quality import HELD_FRAMES, score_masks_of
 from cv_quality.tasks.video.metric_names import VIDEO_METRICS_BY_NAME
 from cv_quality.tasks.video.modality import MEASURED
@@ -204,7 +204,7 @@ def score_stream(inputs: StreamInputs, entry: Entry, modality: Modality) -> Scor
         entry: of the build whose model gave the outputs.
         modality: whose conditions the frames have.
     """
-    log = FrameLog(inputs.log, inputs.period_ms, inputs.refresh_hz)
+    log = DeviceLog(inputs.log, inputs.period_ms, inputs.refresh_hz)
     is_own = inputs.of_drop.is_own
     quality, boxes = _qualities(inputs, entry, log)
     values = [*quality.clip]
@@ -219,7 +219,7 @@ def score_stream(inputs: StreamInputs, entry: Entry, modality: Modality) -> Scor
     return ScoredStream(frames, tuple(values), None if boxes is None else boxes.counts)
 
 
-def _qualities(inputs: StreamInputs, entry: Entry, log: FrameLog) -> tuple[StreamQuality, StreamQuality | None]:
+def _qualities(inputs: StreamInputs, entry: Entry, log: DeviceLog) -> tuple[StreamQuality, StreamQuality | None]:
     """The quality of the outputs, and that of the device's boxes, which stand for it where there is no other."""
     pairs = log.shown_pairs()
     depth = (HELD_FRAMES, HELD_PICTURES) if pairs else (0, 0)
@@ -267,7 +267,7 @@ def _shares(frames: "pl.DataFrame") -> Iterator[ClipValue]:
 
 
 def _frame_rows(
-    inputs: StreamInputs, quality: StreamQuality, log: FrameLog, *, requirement: float, modality: Modality
+    inputs: StreamInputs, quality: StreamQuality, log: DeviceLog, *, requirement: float, modality: Modality
 ) -> "pl.DataFrame":
     """Put a stream's frames together: their circumstances, latency and quality.
 

@@ -60,7 +60,7 @@ class _Lines:
 
 
 @dataclass(frozen=True, eq=False)
-class FrameLog:
+class DeviceLog:
     """The log of one stream.
 
     Attributes:

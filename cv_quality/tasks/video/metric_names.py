@@ -71,7 +71,9 @@ def _tracks(name: str, label: str, meaning: str, *, how: How = "mean") -> VideoM
 
 
 def _time(name: str, label: str, meaning: str, unit: Unit, how: How, *, frame: str | None = None) -> VideoMetric:
-    return VideoMetric(name, label, meaning, "time", unit, how == "slope", how, frame, is_of_device=True)
+    # The slope of one clip of seconds is too coarse to be compared.
+    is_higher_better = None if how == "slope" else False
+    return VideoMetric(name, label, meaning, "time", unit, is_higher_better, how, frame, is_of_device=True)
 
 
 _ALL = (

@@ -130,7 +130,11 @@ MEASURE_VIDEO_RULES: tuple[Rule, ...] = (
         for table in (VIDEO_METRICS, VIDEO_CHANGES)
         for rule in (
             rows_rule(table, "the value lies within its interval", "low > value OR value > high"),
-            rows_rule(table, "a missing value or bound says why", "reason IS NULL AND (value IS NULL OR low IS NULL)"),
+            rows_rule(
+                table,
+                "a missing value or bound says why",
+                "reason IS NULL AND (value IS NULL OR low IS NULL OR high IS NULL)",
+            ),
         )
     ),
     rows_rule(
