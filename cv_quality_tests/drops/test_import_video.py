@@ -208,3 +208,16 @@ def test_real_clips_become_a_drop(site: Site, shared_data: Callable[[str], Path]
     found = site.import_(shared_data("video_carphone"))
     assert found["events"] == {"device": 1, "clip": 2}
     assert site.rows(CLIP_FILES)["n_frames"].to_list() == [120, 120]
+
+
+def test_log_counts_as_the_pictures_do(tmp_path: Path, site: Site) -> None:
+    put_pictures(tmp_path / "in" / "a", 3, first=1)
+    log = put(tmp_path / "in" / "a.csv", b"frame;latency_ms\n0;5,5\n1;6,5\n2;7,5\n")
+    message = " ".join(site.run(tmp_path / "in").output.split())
+    assert "found 0 to 2 in the log and 1 to 3 in the pictures" in message
+    log.write_bytes(b"frame;latency_ms\n1;5,5\n2;6,5\n3;7,5\n")
+    found = site.import_(tmp_path / "in", "--frame-rate", "50")
+    frames = site.rows(VALIDATED_STREAMS).sort("frame_number")
+    assert frames["latency_ms"].to_list() == [5.5, 6.5, 7.5]
+    assert frames["deadline_ms"].to_list() == [20.0] * 3
+    assert any("decimal comma" in note for note in found["notes"])

@@ -4,7 +4,7 @@
 
 `faces` holds toy pictures, a folder a person with folders of sessions in it; `conditions.csv` what is known of each.
 `attempts.csv` is what a fleet logged, in which firmware 2.1 fails in the dark. `trials.txt` is a list of scored pairs.
-`clips` holds video files, a folder of masks beside each; `masks-old` and `masks-new` are what two segmenters made of them.
+`clips` holds video files, a folder of masks beside each; `masks-old` and `masks-new` are what two segmenters made.
 """
 
 import csv

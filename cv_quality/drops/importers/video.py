@@ -19,7 +19,7 @@ from cv_quality.drops.clips import ClipReader
 from cv_quality.drops.importers.folders import some
 from cv_quality.drops.importers.video_folders import VideoClip, VideoFolder
 from cv_quality.drops.importers.video_frames import Labels, PictureFile, require_same_base
-from cv_quality.drops.importers.video_logs import FrameLog, read_frame_log
+from cv_quality.drops.importers.video_logs import read_frame_log
 from cv_quality.drops.importers.video_tracks import MOT_CLASSES, BoxTable, read_boxes
 from cv_quality.drops.writer import DropWriter, Scalar
 from cv_quality.errors import ClipError, LayoutError
@@ -89,16 +89,20 @@ class ImportedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """One clip as the drop has it; `base` is the number that frame 0 has in names, for boxes `box_base`."""
+    """One clip as the drop has it; `base` is the number that frame 0 has in names, for boxes `box_base`.
+
+    `rate_hz` is None where a video's own counts; `period_ms` is the deadline of a frame that has no other.
+    """
 
     clip: VideoClip
     stream_id: str
     rate_hz: float | None
+    period_ms: float
     base: int
     box_base: int
     masks: Mapping[int, PictureFile]
     boxes: BoxTable | None
-    log: FrameLog | None
+    log: Mapping[int, Mapping[str, Scalar]] | None
 
 
 def import_video(
@@ -209,14 +213,40 @@ def _stream(
     boxes = None if clip.boxes is None else _sound_boxes(clip.boxes, warnings)
     if clip.detections is not None:
         notes.append(f"{clip.name}: {clip.detections.name} is not taken: detections without tracks are no truth")
-    log = None if clip.log is None else read_frame_log(clip.log, modality=modality)
-    if log is not None and log.unread:
-        notes.append(f"{clip.log}: columns that are no field are not taken: {some(log.unread)}")
     base = _base(clip, wanted.first_number, notes, warnings)
+    log = None if clip.log is None else _log(clip, clip.log, base, modality, notes, warnings)
+    period_ms = 1000 / (rate or (_declared_rate(clip.video) if clip.video and log else None) or ASSUMED_RATE_HZ)
     box_base = 1
     if boxes is not None and len(boxes):
         box_base = clip.pictures.first if clip.pictures else min(1, int(boxes.frame.min()))
-    return _Stream(clip, stream_id, rate, base, box_base, _masks(clip, base, notes, warnings), boxes, log)
+    masks = _masks(clip, base, notes, warnings)
+    return _Stream(clip, stream_id, rate, period_ms, base, box_base, masks, boxes, log)
+
+
+def _log(
+    clip: VideoClip, path: Path, base: int, modality: Modality, notes: list[str], warnings: list[str]
+) -> Mapping[int, Mapping[str, Scalar]]:
+    """The rows of a clip's log by frame number of the drop."""
+    log = read_frame_log(path, modality=modality)
+    notes.extend(f"{path}: {note}" for note in log.notes)
+    if log.unread:
+        notes.append(f"{path}: columns that are no field are not taken: {some(log.unread)}")
+    if clip.pictures is None:
+        return log.rows
+    require_same_base(sorted(log.rows), list(clip.pictures.files), clip=clip.name, sides=("log", "pictures"))
+    rows = {number - base: row for number, row in log.rows.items()}
+    if n_before := sum(number < 0 for number in rows):
+        warnings.append(f"{path}: {n_before:,} rows are of frames before the first picture and are left out")
+    return {number: row for number, row in rows.items() if number >= 0}
+
+
+def _declared_rate(video: Path) -> float | None:
+    try:
+        with ClipReader(video) as reader:
+            rate = reader.info.declared_rate_hz
+    except ClipError:
+        return None
+    return float(rate) if rate else None
 
 
 def _sound_boxes(path: Path, warnings: list[str]) -> BoxTable:
@@ -369,16 +399,14 @@ def _write(out: _Drop, stream: _Stream, *, kind: MaskKind | None, wanted: VideoI
 def _write_frames(out: _Drop, stream: _Stream) -> None:
     """A stream frame for every picture and every row of the log."""
     pictures = stream.clip.pictures
-    log = stream.log.rows if stream.log else {}
+    logged = stream.log or {}
     files = {} if pictures is None else {number - stream.base: file for number, file in pictures.files.items()}
-    logged = {number - stream.base if pictures is not None else number: row for number, row in log.items()}
-    for number in sorted(files.keys() | {number for number in logged if number >= 0}):
+    for number in sorted(files.keys() | logged.keys()):
         frame = None
         if number in files:
             frame = f"{stream.stream_id}/{number:06d}{Path(files[number].name).suffix.lower()}"
             out.add("frames", frame, files[number].read())
-        row = dict(logged.get(number, {}))
-        fields: dict[str, Scalar] = {"is_dropped": False, "deadline_ms": 1000 / (stream.rate_hz or ASSUMED_RATE_HZ)}
+        fields: dict[str, Scalar] = {"is_dropped": False, "deadline_ms": stream.period_ms}
         if pictures is not None and stream.rate_hz:
             fields["clip_time_ms"] = 1000 * number / stream.rate_hz
         out.event(
@@ -387,7 +415,7 @@ def _write_frames(out: _Drop, stream: _Stream) -> None:
             device_id=DEVICE,
             frame_number=number,
             frame=frame,
-            **{**fields, **row},
+            **{**fields, **logged.get(number, {})},
         )
 
 

@@ -4,7 +4,7 @@ Columns are fields of stream frames and conditions of the modality, by their own
 are the business of `cv_quality.tables`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,8 +108,3 @@ def _typed(cell: object, column: Column) -> Scalar:
     if column.kind == "text":
         return str(cell)
     return cell if isinstance(cell, str | int | float | bool) else str(cell)
-
-
-def logged_columns(logs: Sequence[FrameLog]) -> tuple[str, ...]:
-    """Name the fields that any of some logs has."""
-    return tuple(dict.fromkeys(name for log in logs for row in log.rows.values() for name in row))
