@@ -18,6 +18,7 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 from cv_quality.metrics.results import percent
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.rendering import points
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import (
@@ -28,7 +29,7 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
-from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
+from cv_quality.tasks.verification.report.page import write_failure_report
 from cv_quality.tasks.verification.report.root_cause_charts import (
     MAP_CELLS,
     change_bars,

@@ -13,8 +13,8 @@ from cv_quality.drops.tables import SUBJECTS
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.verification.report.page import ReportSummary
 from cv_quality.tasks.verification.report.thumbnails import (
     GONE,
     MAX_SHOWN,
