@@ -137,6 +137,10 @@ class Modality(Protocol):
         """What devices log of the circumstances of a sample, in the order of the tables."""
 
     @property
+    def event_kinds(self) -> tuple[str, ...]:
+        """The kinds of events of its drops, in the order in which they refer to each other."""
+
+    @property
     def failure_statuses(self) -> tuple[str, ...]:
         """Why a sample that could be read gives no model output."""
 

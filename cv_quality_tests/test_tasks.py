@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from cv_quality.definitions import build_definitions
-from cv_quality.drops.tables import VALIDATED_STREAMS
+from cv_quality.drops.tables import BIOMETRIC_KINDS, VALIDATED_STREAMS
 from cv_quality.drops.writer import DropWriter, Scalar
 from cv_quality.freshness import StageContext
 from cv_quality.inference.registry import BuildEntry, EntryFields
@@ -52,6 +52,7 @@ class StreamModality:
     task: str = "streams"
     conditions: tuple[Dimension, ...] = ()
     failure_statuses: tuple[str, ...] = ()
+    event_kinds: tuple[str, ...] = BIOMETRIC_KINDS
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
 
     def as_recorded(self) -> "StreamModality":

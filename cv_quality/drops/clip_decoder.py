@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import ClipFormat, missing_bytes
-from cv_quality.drops.clip_messages import ClipEnded, ClipOpened, ClipRefused, DamageSent, FrameSent, Message
+from cv_quality.drops.clip_messages import (
+    MAX_TIMES,
+    ClipEnded,
+    ClipOpened,
+    ClipRefused,
+    DamageSent,
+    FrameSent,
+    Message,
+    TimesSent,
+)
 from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, require_clip_size
 from cv_quality.drops.images import MAX_PIXELS
 from cv_quality.errors import ClipError
@@ -89,7 +98,7 @@ class _Sender:
             view = view[os.write(self._handle, view) :]
 
 
-class _Changes:
+class PictureChanges:
     """The largest difference of a block's mean between a picture and the one before it."""
 
     def __init__(self) -> None:
@@ -125,7 +134,7 @@ class _Decoder:
         self._format = format_
         self._sender = sender
         self._limits = limits
-        self._changes = _Changes()
+        self._changes = PictureChanges()
         self._n_packets = 0
         self._n_frames = 0
         self._early_damage: list[DamageSent] = []
@@ -150,6 +159,21 @@ class _Decoder:
         if missing or declared > self._n_packets:
             found = f"{self._n_packets} of {declared or 'unknown'} frames; {missing} bytes are missing"
             self._damage("truncated_file", f"the file ends before its content: {found}", None)
+
+    def list_times(self, container: "InputContainer") -> None:
+        """Send the timestamp of every picture that packets promise, without decoding one.
+
+        Raises:
+            ClipError: as `run` does.
+        """
+        stream = self._video(container)
+        base, pts = Fraction(stream.time_base or 1), list[int | None]()
+        for packet in self._packets(container, stream):
+            self._limits.renew()
+            if packet.size and not packet.is_discard and not _is_hidden(packet, stream.codec_context.name):
+                pts.append(None if self._format in _STREAMS else packet.pts)
+        for start in range(0, len(pts), MAX_TIMES):
+            self._sender.send(TimesSent((base.numerator, base.denominator), pts[start : start + MAX_TIMES]))
 
     def _video(self, container: "InputContainer") -> "VideoStream":
         if not container.streams.video:
@@ -258,6 +282,22 @@ class _Decoder:
             self._early_damage.append(damage)
 
 
+def _is_hidden(packet: "Packet[VideoStream]", codec: str) -> bool:
+    """Tell whether a packet holds a picture that only others are predicted from.
+
+    By the headers of VP8 (RFC 6386, 9.1) and VP9 (bitstream specification, 2016, 6.2; a superframe shows its last). In
+    other codecs a packet is what is shown at one time.
+    """
+    if codec not in ("vp8", "vp9"):
+        return False
+    data = bytes(packet)
+    if codec == "vp8":
+        return not data[0] & 0x10
+    start = data[0] << (data[0] & 0x30 == 0x30)  # profile 3 has a reserved bit more
+    is_superframe, shows_earlier, is_shown = data[-1] & 0xE0 == 0xC0, start & 0x08, start & 0x02
+    return not (is_superframe or shows_earlier or is_shown)
+
+
 class _Orientation:
     """How a frame is displayed, by the display matrix: transposed, then mirrored along its sides."""
 
@@ -300,7 +340,7 @@ def _refuse_opening(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     )
 
 
-def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
+def _main(format_: ClipFormat, seconds_per_frame: int, task: str) -> None:
     sender, limits = _Sender(), _Limits(seconds_per_frame)
     import av
 
@@ -316,7 +356,8 @@ def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
         container = av.open(
             file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening
         )
-        _Decoder(format_, sender, limits).run(container)
+        decoder = _Decoder(format_, sender, limits)
+        (decoder.list_times if task == "times" else decoder.run)(container)
         answer: Message = ClipEnded()
     except ClipError as error:
         answer = ClipRefused(error.reason, str(error))
@@ -332,4 +373,4 @@ def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
 
 
 if __name__ == "__main__":
-    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]))
+    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]), sys.argv[3])

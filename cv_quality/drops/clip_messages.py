@@ -4,10 +4,12 @@ The bytes of an image follow the line of its `FrameSent`. Who sends is `cv_quali
 `cv_quality.drops.clips`.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
+MAX_TIMES: Final = 1000
+"""In one message."""
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 Size = Annotated[int, msgspec.Meta(gt=0, le=2**31)]
 Positive = Annotated[int, msgspec.Meta(gt=0, le=2**62)]
@@ -45,6 +47,13 @@ class DamageSent(msgspec.Struct, frozen=True, tag="damage"):
     has_frame: bool
 
 
+class TimesSent(msgspec.Struct, frozen=True, tag="times"):
+    """Timestamps of pictures, by the container alone, in the order of the file."""
+
+    time_base: tuple[Positive, Positive]
+    pts: Annotated[list[int | None], msgspec.Meta(max_length=MAX_TIMES)]
+
+
 class ClipEnded(msgspec.Struct, frozen=True, tag="ended"):
     """The clip was read to its end."""
 
@@ -56,4 +65,4 @@ class ClipRefused(msgspec.Struct, frozen=True, tag="refused"):
     detail: Text
 
 
-Message = ClipOpened | FrameSent | DamageSent | ClipEnded | ClipRefused
+Message = ClipOpened | FrameSent | DamageSent | TimesSent | ClipEnded | ClipRefused

@@ -25,7 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import SIGNATURE_BYTES, ClipFormat, sniff_clip
-from cv_quality.drops.clip_messages import ClipEnded, ClipOpened, ClipRefused, DamageSent, FrameSent, Message
+from cv_quality.drops.clip_messages import (
+    ClipEnded,
+    ClipOpened,
+    ClipRefused,
+    DamageSent,
+    FrameSent,
+    Message,
+    TimesSent,
+)
 from cv_quality.drops.images import MAX_PIXELS, MAX_SIDE_PX
 from cv_quality.errors import ClipError
 
@@ -114,7 +122,70 @@ class ClipDamage:
     time_s: Fraction | None
 
 
-class ClipReader:
+class _DecoderProcess:
+    """A process at work on one clip, ended with the `with` block that it is used in.
+
+    Args:
+        path: a regular file.
+        task: "frames" or "times".
+        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
+    """
+
+    def __init__(self, path: Path, *, task: str, max_seconds_per_frame: int) -> None:
+        self._name = path.name
+        with _open_regular(path) as file:
+            self._format: ClipFormat = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
+            module = "cv_quality.drops.clip_decoder"
+            command = [sys.executable, "-m", module, self._format, str(max_seconds_per_frame), task]
+            self._process = subprocess.Popen(
+                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            )
+        assert self._process.stdout is not None
+        self._pipe = _Pipe(self._process.stdout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoder, whatever it is at."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def next_message(self) -> Message:
+        """The decoder's next message; a refusal is raised."""
+        try:
+            line = self._pipe.read_line()
+        except TimeoutError:
+            raise _stalled(self._name) from None
+        if line is None:
+            raise self.broken()
+        try:
+            message: Message = _MESSAGES.decode(line)
+        except msgspec.MsgspecError:
+            raise self.broken() from None
+        if isinstance(message, ClipRefused):
+            raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
+        return message
+
+    def broken(self) -> ClipError:
+        """End the decoder, which sent nothing or something else than expected, and say why."""
+        self._process.kill()
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return _stalled(self._name)
+        return ClipError(
+            f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
+            reason="corrupt_clip",
+        )
+
+
+class ClipReader(_DecoderProcess):
     """Reads one clip from its first frame to its last, once.
 
     To be used in a `with` block, which ends the decoder. One decoded frame is held at a time.
@@ -130,36 +201,20 @@ class ClipReader:
     info: ClipInfo
 
     def __init__(self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME) -> None:
-        self._name = path.name
-        with _open_regular(path) as file:
-            format_ = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
-            command = [sys.executable, "-m", "cv_quality.drops.clip_decoder", format_, str(max_seconds_per_frame)]
-            self._process = subprocess.Popen(
-                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-            )
-        assert self._process.stdout is not None
-        self._pipe = _Pipe(self._process.stdout)
+        super().__init__(path, task="frames", max_seconds_per_frame=max_seconds_per_frame)
         try:
-            opened = self._message()
+            opened = self.next_message()
             if not isinstance(opened, ClipOpened):
-                raise self._broken()
-            self.info = _clip_info(opened, format_=format_)
+                raise self.broken()
+            self.info = _clip_info(opened, format_=self._format)
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __iter__(self) -> Iterator[ClipFrame | ClipDamage]:
         """Every frame in the order of display, with what is quarantined in its place."""
         index = 0
-        while not isinstance(message := self._message(), ClipEnded):
+        while not isinstance(message := self.next_message(), ClipEnded):
             if isinstance(message, FrameSent):
                 image = self._image(message)
                 yield ClipFrame(index, message.pts, self._seconds(message.pts), image, message.change)
@@ -168,12 +223,6 @@ class ClipReader:
                 place = index if message.has_frame else None
                 yield ClipDamage(message.reason, message.detail, place, message.pts, self._seconds(message.pts))
                 index += message.has_frame
-
-    def close(self) -> None:
-        """End the decoder, whatever it is at."""
-        self._process.kill()
-        self._process.wait()
-        self._pipe.close()
 
     def _seconds(self, pts: int | None) -> Fraction | None:
         return None if pts is None else pts * self.info.time_base
@@ -186,34 +235,25 @@ class ClipReader:
         except TimeoutError:
             raise _stalled(self._name) from None
         if not is_whole:
-            raise self._broken()
+            raise self.broken()
         return image
 
-    def _message(self) -> Message:
-        """The decoder's next message; a refusal is raised."""
-        try:
-            line = self._pipe.read_line()
-        except TimeoutError:
-            raise _stalled(self._name) from None
-        if line is None:
-            raise self._broken()
-        try:
-            message: Message = _MESSAGES.decode(line)
-        except msgspec.MsgspecError:
-            raise self._broken() from None
-        if isinstance(message, ClipRefused):
-            raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
-        return message
 
-    def _broken(self) -> ClipError:
-        self._process.kill()
-        code = self._process.wait()
-        if code == -signal.SIGXCPU:
-            return _stalled(self._name)
-        return ClipError(
-            f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
-            reason="corrupt_clip",
-        )
+def list_timestamps(path: Path) -> list[Fraction]:
+    """List the timestamps of a clip's pictures in seconds, rising, each once, by the container alone.
+
+    Nothing is decoded, so that a picture may turn out damaged. Empty where the file has no timestamps.
+
+    Raises:
+        ClipError: as `ClipReader` does.
+    """
+    found: set[Fraction] = set()
+    with _DecoderProcess(path, task="times", max_seconds_per_frame=MAX_SECONDS_PER_FRAME) as process:
+        while not isinstance(message := process.next_message(), ClipEnded):
+            if not isinstance(message, TimesSent):
+                raise process.broken()
+            found.update(pts * Fraction(*message.time_base) for pts in message.pts if pts is not None)
+    return sorted(found)
 
 
 class _Pipe:

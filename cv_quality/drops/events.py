@@ -13,7 +13,6 @@ import msgspec
 from cv_quality.drops.lines import MAX_LINE_BYTES, RAW_BYTES
 from cv_quality.drops.quarantine import Rejection
 from cv_quality.drops.schema import DropSchema
-from cv_quality.drops.tables import RAW_TABLES
 from cv_quality.errors import near
 from cv_quality.lake.schema import Column, Kind
 
@@ -27,6 +26,7 @@ _FORMS: dict[Kind, str] = {
     "real": "a finite number, not in quotes",
     "integer": "a whole number without a point, of at most 64 bits",
     "flag": "true or false, not in quotes",
+    "reals": "a list of finite numbers, not in quotes",
 }
 
 
@@ -75,7 +75,7 @@ def _reason(message: str, line: bytes, schema: DropSchema) -> tuple[str, str]:
         return "missing_field", f"expected the field {missing[1]!r}{_meaning(missing[1], schema)}, found none"
     if unknown := re.fullmatch(r"Invalid value '(.*)' - at `\$\.kind`", message, re.DOTALL):
         kind = unknown[1][:_ID_CHARACTERS]
-        return "unknown_kind", f"event kind {kind!r}: {near(kind, RAW_TABLES)}"
+        return "unknown_kind", f"event kind {kind!r}: {near(kind, schema.raw)}"
     place = re.search(r" - at `\$\.(\w+)`$", message)
     if place is None:
         return "wrong_type", f"expected a JSON object, found {line[:_FOUND_CHARACTERS].decode(errors='replace')}"

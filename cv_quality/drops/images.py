@@ -47,6 +47,8 @@ _OPENERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
 }
 
 _BAND_PIXELS = 2**20
+_PNG_BITS_AT = 24
+"""Place of the bits of a sample in a PNG's header (PNG specification, third edition, 11.2.1)."""
 _COMPILED_DECODERS = frozenset({"gif", "jpeg", "raw", "zip"})
 _GREY_MODES = frozenset({"1", "L"})
 _COLOUR_MODES = frozenset({"P", "PA", "LA", "RGB", "RGBA", "CMYK", "YCbCr"})
@@ -119,6 +121,59 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
+
+
+def decode_labels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode one PNG of labels to uint8 `[height, width]`.
+
+    A palette's indices are the labels, whatever its colours (as DAVIS has them), and so are grey levels as they are
+    stored: those of 1, 2 and 4 bits are not stretched. Colours are labels where they are grey; alpha is dropped.
+
+    Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
+    """
+    pixels = _png_samples(data, max_pixels=max_pixels, what="labels")
+    if pixels.ndim == 3:
+        pixels, colours = pixels[..., 0], pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
+        if (colours != colours[..., :1]).any():
+            raise FrameError(
+                "expected labels as grey levels or as a palette's indices, found colours: write one channel",
+                reason="unsupported_format",
+            )
+    if pixels.dtype != np.uint8 and int(pixels.max()) > 255:
+        raise FrameError(f"expected labels up to 255, found {int(pixels.max())}", reason="unsupported_format")
+    return np.ascontiguousarray(pixels, np.uint8)
+
+
+def decode_depth(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint16]:
+    """Decode one PNG of depth in mm, 16 bit grey, to uint16 `[height, width]`.
+
+    Raises `FrameError` with reason "unsupported_format", "image_bomb" or "corrupt_image".
+    """
+    pixels = _png_samples(data, max_pixels=max_pixels, what="depth")
+    if pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise FrameError(
+            f"expected depth in mm as grey levels of 16 bit, found {pixels.dtype} {list(pixels.shape)}",
+            reason="unsupported_format",
+        )
+    return pixels
+
+
+def _png_samples(data: bytes, *, max_pixels: int, what: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Samples as a PNG stores them, channels last where there are several."""
+    format_, image = _open(data, max_pixels=max_pixels)
+    if format_ != "PNG":
+        raise FrameError(f"expected {what} as PNG, which loses nothing, found {format_}", reason="unsupported_format")
+    try:
+        image.load()
+        samples = np.asarray(image)
+    except _BOMB as error:
+        raise _bomb(image.size, max_pixels) from error
+    except _DAMAGE as error:
+        raise _corrupt(data, error) from error
+    bits, is_grey = data[_PNG_BITS_AT], image.mode == "L"
+    if image.mode.startswith("I"):
+        return samples.astype(np.uint16)
+    return samples.astype(np.uint8) // (255 // (2**bits - 1) if is_grey and bits < 8 else 1)
 
 
 def _open(data: bytes, *, max_pixels: int) -> tuple[ImageFormat, ImageFile.ImageFile]:

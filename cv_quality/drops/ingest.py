@@ -17,11 +17,12 @@ from cv_quality.drops.conditions import encode_conditions
 from cv_quality.drops.device_scores import encode_device_scores
 from cv_quality.drops.frames import FrameEntry, index_shard
 from cv_quality.drops.lines import Expansion, HashingReader, read_pieces
-from cv_quality.drops.manifest import MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
+from cv_quality.drops.manifest import CONTENTS, MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
+from cv_quality.drops.media import MediaEntry, index_media
 from cv_quality.drops.parsing import LineSource, parse_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
 from cv_quality.drops.schema import DropSchema, schema_of
-from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, MEDIA_INDEX, QUARANTINE_PARSE
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
@@ -55,6 +56,7 @@ class IngestSummary:
     Attributes:
         rows: typed rows by event kind.
         n_frames: images in the frame index.
+        n_media: members of the media index.
         files: counts by file, in the order of their names.
     """
 
@@ -63,6 +65,7 @@ class IngestSummary:
     manifest_sha256: str
     rows: dict[str, int]
     n_frames: int
+    n_media: int
     files: tuple[FileCounts, ...]
 
     @property
@@ -118,7 +121,7 @@ def ingest_drop(
     with ExitStack() as stack:
         job = _Job(manifest, schema, landing=landing, lake=lake, threads=threads, stack=stack)
         counts = []
-        for entry in (*manifest.entries("events"), *manifest.entries("frames")):
+        for entry in (entry for content in CONTENTS for entry in manifest.entries(content)):
             counts.append(job.take(entry))
             if progress is not None:
                 progress(counts[-1])
@@ -129,6 +132,7 @@ def ingest_drop(
         manifest_sha256=manifest.manifest_sha256,
         rows={kind: writer.n_rows for kind, writer in job.raw.items()},
         n_frames=job.index.n_rows,
+        n_media=job.media.n_rows if job.media else 0,
         files=tuple(counts),
     )
 
@@ -150,10 +154,14 @@ class _Job:
             for kind, table in schema.raw.items()
         }
         self.index = TableWriter(FRAME_INDEX, stack.enter_context(lake.writing(FRAME_INDEX, key)))
+        self.media = None
+        if schema.has_media:
+            self.media = TableWriter(MEDIA_INDEX, stack.enter_context(lake.writing(MEDIA_INDEX, key)))
         path = stack.enter_context(lake.writing(QUARANTINE_PARSE, key))
         self._quarantine = QuarantineWriter(QUARANTINE_PARSE, path, drop_id=manifest.drop_id, stage="parse")
         self._pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="parse"))
         self._frames: set[str] = set()
+        self._members: set[tuple[str, ...]] = set()
         self._expansion = Expansion(manifest.drop_id, compressed=sum(e.bytes for e in manifest.entries("events")))
         self._n_valid = self._n_rejected = 0
 
@@ -168,7 +176,7 @@ class _Job:
         n_valid = n_rejected = 0
         with path.open("rb") as file:
             reader = HashingReader(file)
-            parts = self._events(entry, path, reader) if entry.content == "events" else self._images(entry, reader)
+            parts = self._parts(entry, path, reader)
             for n_sound, rejections in parts:
                 self._quarantine.add(entry.name, rejections)
                 n_valid += n_sound
@@ -216,8 +224,28 @@ class _Job:
             rows.append(of_drop | asdict(count) | own)
         self._files.add(pa.Table.from_pylist(rows, schema=DROP_FILES.arrow_schema))
         self._quarantine.close()
-        for writer in (self._files, self.index, *self.raw.values()):
+        for writer in (self._files, self.index, *([self.media] if self.media else []), *self.raw.values()):
             writer.close()
+
+    def _parts(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
+        if entry.content == "events":
+            return self._events(entry, path, reader)
+        if entry.content == "frames":
+            seen = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
+            return self._indexed(seen, self.index)
+        if self.media is None:
+            raise DropError(
+                f"{self._manifest.drop_id}/{entry.name}: drops of modality {self._manifest.modality} hold no "
+                f"{entry.content}; leave the file out, or correct the modality"
+            )
+        found = index_media(
+            reader,
+            drop_id=self._manifest.drop_id,
+            shard=entry.name,
+            content=entry.content,
+            seen=self._members,
+        )
+        return self._indexed(found, self.media)
 
     def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
         """Add typed rows piece by piece; gives how many, and the rejections."""
@@ -228,10 +256,11 @@ class _Job:
                 self.raw[kind].add(table)
             yield parsed.n_valid, parsed.rejections
 
-    def _images(self, entry: FileEntry, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
-        """Index images batch by batch; gives how many, and the rejections."""
-        found = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
+    def _indexed(
+        self, found: Iterator[FrameEntry | Rejection] | Iterator[MediaEntry | Rejection], index: TableWriter
+    ) -> Iterator[tuple[int, list[Rejection]]]:
+        """Index members batch by batch; gives how many, and the rejections."""
         while batch := list(islice(found, _FRAME_BATCH)):
-            sound = [asdict(item) for item in batch if isinstance(item, FrameEntry)]
-            self.index.add(pa.Table.from_pylist(sound, schema=FRAME_INDEX.arrow_schema))
+            sound = [asdict(item) for item in batch if not isinstance(item, Rejection)]
+            index.add(pa.Table.from_pylist(sound, schema=index.schema))
             yield len(sound), [item for item in batch if isinstance(item, Rejection)]

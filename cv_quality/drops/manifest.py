@@ -12,22 +12,27 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import msgspec
 
 from cv_quality.drops.conditions import DeclaredCondition, check_conditions
 from cv_quality.drops.device_scores import DeviceScores, check_device_scores
+from cv_quality.drops.tables import MEDIA_CONTENTS
 from cv_quality.errors import DropError, DropIncomplete, ObjectNotFound, ObjectUnusable, UnsafeObject
 from cv_quality.lake.kept import Kept
 from cv_quality.lake.lake import Survey
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.lake.store import ObjectInfo, Store
 
-SCHEMA_VERSIONS = (1, 2)
-"""Version 2 may declare conditions, and the scale of the devices' scores."""
+SCHEMA_VERSIONS = (1, 2, 3)
+"""Version 2 may declare conditions, and the scale of the devices' scores; version 3 may hold clips and what is true of
+them."""
 MANIFEST = "manifest.json"
-FILE_NAME = r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|(frames)-[A-Za-z0-9._-]{1,100}\.tar"
+FILE_NAME = (
+    r"(events)-[A-Za-z0-9._-]{1,100}\.jsonl\.zst|"
+    rf"(frames|{'|'.join(MEDIA_CONTENTS)})-[A-Za-z0-9._-]{{1,100}}\.tar"
+)
 
 MAX_MANIFEST_BYTES = 32 << 20
 """About 200,000 files."""
@@ -37,8 +42,10 @@ MAX_COUNT = 2**63 - 1
 """What an integer column holds."""
 _SHOWN_CHARACTERS = 500
 
-Protocol = Literal["enrolled", "all_pairs"]
-Content = Literal["events", "frames"]
+Protocol = Literal["enrolled", "all_pairs", "streams"]
+"""How references and probes are paired; in streams nothing is."""
+Content = Literal["events", "frames", "clips", "masks", "references", "depth", "results"]
+CONTENTS: tuple[Content, ...] = get_args(Content)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ class FileEntry:
     """One file that the manifest names.
 
     Attributes:
-        name: plain file name, `events-*.jsonl.zst` or `frames-*.tar`.
+        name: plain file name, `events-*.jsonl.zst`, `frames-*.tar`, or a shard of `MEDIA_CONTENTS`.
         bytes: size of the file.
         sha256: digest of the file, 64 lower-case hexadecimal digits.
         rows: lines of an events file, members of a frames file.
@@ -62,7 +69,7 @@ class FileEntry:
     @property
     def content(self) -> Content:
         """What the file holds, as its name says."""
-        return "events" if self.name.startswith("events-") else "frames"
+        return cast("Content", self.name.partition("-")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +306,7 @@ class _Fields2(_Fields, forbid_unknown_fields=True):
     device_scores: DeviceScores | None = None
 
 
-_FIELDS: dict[bytes, type[_Fields]] = {b"1": _Fields, b"2": _Fields2}
+_FIELDS: dict[bytes, type[_Fields]] = {b"1": _Fields, b"2": _Fields2, b"3": _Fields2}
 
 
 def _decoded(data: bytes, *, key: str) -> _Fields:
@@ -344,6 +351,10 @@ def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
             f"{key}: expected captured_from before captured_until, "
             f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
         )
+    early = [entry.name for entry in manifest.files if entry.content in MEDIA_CONTENTS]
+    if manifest.schema_version < 3 and (early or manifest.protocol == "streams"):
+        found = early[0] if early else "protocol 'streams'"
+        raise DropError(f"{key}: {found} needs schema_version 3, found {manifest.schema_version}; write it as such")
     check_conditions(manifest.conditions, where=key)
     check_device_scores(manifest.device_scores, where=key)
     names = Counter(entry.name for entry in manifest.files)

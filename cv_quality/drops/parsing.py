@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from cv_quality.drops.events import judge, refused, too_long
 from cv_quality.drops.lines import MAX_LINE_BYTES, Block, Break, LongLine, Piece
 from cv_quality.drops.quarantine import Rejection
-from cv_quality.drops.schema import INSTANT, DropSchema
-from cv_quality.drops.tables import RAW_TABLES
+from cv_quality.drops.schema import INSTANT, MAX_NUMBERS, DropSchema
 from cv_quality.lake.schema import Column
 
 _FIRST_MOMENT = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), pa.timestamp("us", "UTC"))
@@ -159,7 +158,7 @@ def _read_spans(lines: _Lines, doubts: list[int], schema: DropSchema) -> list[tu
 
     Arrow says in which row it stopped: that line joins `doubts`, and reading goes on around it.
     """
-    kind = _likely_kind(lines)
+    kind = _likely_kind(lines, schema)
     spans: list[tuple[int, pa.Table]] = []
     bounds = [-1, *doubts, len(lines)]
     pending = [(left + 1, right) for left, right in pairwise(bounds) if left + 1 < right]
@@ -195,11 +194,11 @@ def _judged(block: Block, lines: _Lines, doubts: list[int], schema: DropSchema) 
     return rejections
 
 
-def _likely_kind(lines: _Lines) -> str | None:
+def _likely_kind(lines: _Lines, schema: DropSchema) -> str | None:
     sample = lines.starts[:: max(1, len(lines) // _SAMPLE_LINES)].tolist()
     found = {_KIND.search(lines.data, start, start + _KIND_WITHIN) for start in sample}
     kinds = {match[1].decode() if match else "" for match in found}
-    return kinds.pop() if len(kinds) == 1 and kinds <= RAW_TABLES.keys() else None
+    return kinds.pop() if len(kinds) == 1 and kinds <= schema.raw.keys() else None
 
 
 def _read_likely(data: bytes, kind: str | None, schema: DropSchema) -> pa.Table:
@@ -213,7 +212,7 @@ def _read_likely(data: bytes, kind: str | None, schema: DropSchema) -> pa.Table:
 
 def _typed_by_kind(rows: pa.Table, first_line: int, source: LineSource) -> dict[str, pa.Table] | None:
     kinds = pc.unique(rows["kind"]).to_pylist()
-    if not set(kinds) <= RAW_TABLES.keys():
+    if not set(kinds) <= source.schema.raw.keys():
         return None
     numbers = pa.array(np.arange(first_line, first_line + rows.num_rows, dtype=np.int64))
     tables = {}
@@ -317,6 +316,8 @@ def _legal(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
     if column.kind == "real" and not pc.all(pc.is_finite(values), min_count=0).as_py():
         return None
+    if column.kind == "reals":
+        return values if _are_numbers(values) else None
     if column.kind != "instant":
         return values
     if not all(_is_full_form(chunk) for chunk in values.chunks):
@@ -329,6 +330,14 @@ def _legal(column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray | None:
         return None
     # Arrow knows a year 0, which no calendar has.
     return None if pc.any(pc.less(moments, _FIRST_MOMENT), min_count=0).as_py() else moments
+
+
+def _are_numbers(values: pa.ChunkedArray) -> bool:
+    """Whether every list holds finite numbers, and no more than a field may."""
+    if pc.any(pc.greater(pc.list_value_length(values), MAX_NUMBERS), min_count=0).as_py():
+        return False
+    numbers = pc.list_flatten(values)
+    return not numbers.null_count and bool(pc.all(pc.is_finite(numbers), min_count=0).as_py())
 
 
 def _is_full_form(texts: pa.StringArray) -> bool:

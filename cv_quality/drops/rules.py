@@ -40,8 +40,14 @@ _REFERENCES = {
     "device_id": _Reference("unknown_device", "SELECT name FROM known_devices", "a device event of the drop"),
     "reference_id": _Reference("unknown_reference", "SELECT name FROM known_references", "an enrolment of the drop"),
     "frame": _Reference("missing_frame", "SELECT frame FROM frame_index", "an image of the drop"),
+    "clip": _Reference(
+        "missing_clip", "SELECT member FROM media_index WHERE content = 'clips'", "a video file of the drop"
+    ),
+    "stream_id": _Reference("unknown_stream", "SELECT name FROM known_streams", "a clip event of the drop"),
 }
-_DEFINES = {"subject": "subject_id", "device": "device_id", "enrol": "reference_id"}
+_DEFINES = {"subject": "subject_id", "device": "device_id", "enrol": "reference_id", "clip": "stream_id"}
+_NEEDS_CLIP = frozenset({"box", "landmarks"})
+"""Kinds whose stream must have a clip event: the others may be logs alone."""
 _RECORDED = ("attempt", "stream_frame")
 """Kinds that happen within the recording; the others are repeated from earlier ones, so that only the end binds."""
 
@@ -86,6 +92,12 @@ def value_rules(column: Column) -> Iterator[RowRule]:
     if bounds:
         low, high = ("unbounded" if bound is None else f"{bound:g}" for bound in (column.low, column.high))
         yield RowRule("out_of_range", f"({' OR '.join(bounds)})", _found(column, f"a number from {low} to {high}"))
+    if column.kind == "reals":
+        yield RowRule(
+            "odd_numbers",
+            f"len({name}) % 2 = 1",
+            f"{_text(f'{column.name}: expected x and y of every point, found ')} || len({name}) || ' numbers'",
+        )
 
 
 def _window_rule(*, is_recorded: bool) -> RowRule:
@@ -108,6 +120,8 @@ _REPEAT_RULE = RowRule(
 def _refers(kind: str, column: Column, *, protocol: str) -> bool:
     if column.name not in _REFERENCES or _DEFINES.get(kind) == column.name:
         return False
+    if column.name == "stream_id":
+        return kind in _NEEDS_CLIP
     return column.name != "reference_id" or protocol == "enrolled"
 
 

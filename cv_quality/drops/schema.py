@@ -20,6 +20,8 @@ from cv_quality.errors import DropError, SchemaError, near
 from cv_quality.lake.schema import Column, Table
 from cv_quality.modality import Modality, of_modality
 
+MAX_NUMBERS = 20_000
+"""In a field that holds several."""
 INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z"
 
 
@@ -36,17 +38,22 @@ class DropSchema:
     @cached_property
     def raw(self) -> dict[str, Table]:
         """The tables of typed rows."""
-        return {kind: of_modality(table, self.modality) for kind, table in RAW_TABLES.items()}
+        return {kind: of_modality(RAW_TABLES[kind], self.modality) for kind in self.modality.event_kinds}
 
     @cached_property
     def validated(self) -> dict[str, Table]:
         """The tables of sound rows, with the columns of the typed ones."""
-        return {kind: of_modality(table, self.modality) for kind, table in VALIDATED_TABLES.items()}
+        return {kind: of_modality(VALIDATED_TABLES[kind], self.modality) for kind in self.modality.event_kinds}
 
     @cached_property
     def fields(self) -> dict[str, tuple[Column, ...]]:
         """What an event carries."""
         return {kind: table.columns[: -len(PROVENANCE)] for kind, table in self.raw.items()}
+
+    @property
+    def has_media(self) -> bool:
+        """Whether drops hold video files, ground truth and results beside the images that events name."""
+        return "clip" in self.raw
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[msgspec.Struct]:
@@ -116,6 +123,7 @@ def _strict(column: Column) -> tuple[str, object] | tuple[str, object, object]:
         "integer": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
         "real": float,
         "flag": bool,
+        "reals": Annotated[list[float], msgspec.Meta(max_length=MAX_NUMBERS)],
         "instant": Annotated[str, msgspec.Meta(pattern=rf"^{INSTANT}\Z")],
     }
     wanted = types[column.kind]

@@ -171,6 +171,9 @@ RAW_TABLES: dict[str, Table] = {
     "mask_class": RAW_MASK_CLASSES,
 }
 """The typed rows of each kind of event, without the conditions of a modality."""
+BIOMETRIC_KINDS = ("subject", "device", "enrol", "attempt", "stream_frame")
+VIDEO_KINDS = ("subject", "device", "clip", "mask_class", "stream_frame", "box", "landmarks")
+"""Kinds of events in a drop, in the order in which they refer to each other."""
 _QUARANTINE_COLUMNS = (
     *PROVENANCE,
     Column("stage", "text", "the stage that rejected the row", levels=("parse", "validate")),
@@ -200,7 +203,7 @@ DROP_FILES = Table(
         BUILD_ID,
         Column("site", "text", "where the drop was recorded"),
         Column("modality", "text", "what a sample is", bounds="name"),
-        Column("protocol", "text", "how references and probes are paired", levels=("enrolled", "all_pairs")),
+        Column("protocol", "text", "how references and probes are paired", levels=("enrolled", "all_pairs", "streams")),
         Column("captured_from", "instant", "start of the drop's recording window"),
         Column("captured_until", "instant", "end of the drop's recording window"),
         Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),

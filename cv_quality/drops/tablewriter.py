@@ -23,7 +23,7 @@ class TableWriter:
     """
 
     def __init__(self, table: Table, path: Path) -> None:
-        self._schema = table.arrow_schema
+        self.schema = table.arrow_schema
         self._path = path
         self._writer: pq.ParquetWriter | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -45,7 +45,7 @@ class TableWriter:
         self._flush()
         self._wait()
         self._thread.shutdown()
-        (self._writer or self._open(self._schema.empty_table())).close()
+        (self._writer or self._open(self.schema.empty_table())).close()
 
     def _flush(self) -> None:
         self._wait()
@@ -57,8 +57,13 @@ class TableWriter:
 
     def _open(self, first: pa.Table) -> pq.ParquetWriter:
         """Open the file; a dictionary of values that hardly repeat would cost a fifth of the writing, and space."""
-        repeats = [name for name in first.column_names if 2 * pc.count_distinct(first[name]).as_py() <= first.num_rows]
-        return pq.ParquetWriter(self._path, self._schema, compression="zstd", use_dictionary=repeats)
+        plain = (
+            field.name
+            for field in first.schema
+            if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+        )
+        repeats = [name for name in plain if 2 * pc.count_distinct(first[name]).as_py() <= first.num_rows]
+        return pq.ParquetWriter(self._path, self.schema, compression="zstd", use_dictionary=repeats)
 
     def _wait(self) -> None:
         if self._writing is not None:

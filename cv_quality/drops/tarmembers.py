@@ -5,6 +5,7 @@ frame shard may hold, with a limit on everything, and reports the rest. What is 
 `cv_quality.drops.frames`.
 """
 
+import hashlib
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ class Member:
         name: as the header says, not yet judged.
         is_file: whether it is a regular file, neither folder, link, device nor sparse.
         offset, size: where its bytes start in the tar file, and their number as the header says.
-        data: its bytes; None when it is no file or larger than the limit.
+        data: its bytes; None when it is no file or larger than the limit. Where members are hashed, the bytes up to the
+            limit of a larger one.
+        sha256: digest of its bytes, where members are hashed.
     """
 
     number: int
@@ -40,14 +43,20 @@ class Member:
     offset: int
     size: int
     data: bytes | None
+    sha256: str | None = None
 
 
 class TarDamaged(Exception):
     """The tar file cannot be followed any further."""
 
 
-def read_members(reader: Reader, *, max_bytes: int) -> Iterator[Member]:
+def read_members(reader: Reader, *, max_bytes: int, is_hashed: bool = False) -> Iterator[Member]:
     """Every member in order; files above `max_bytes` are passed over without being held.
+
+    Args:
+        reader: of the tar file.
+        max_bytes: of a member that are held.
+        is_hashed: whether every file is hashed, and of a larger one its first bytes are given.
 
     Raises:
         TarDamaged: a header or a member is cut short or malformed, or more than padding follows the end marker.
@@ -67,10 +76,15 @@ def read_members(reader: Reader, *, max_bytes: int) -> Iterator[Member]:
         number += 1
         is_file = info.type in _REGULAR and not info.name.endswith("/")
         name, offset = long_name or info.name, source.position
-        is_held = is_file and info.size <= max_bytes
-        data = source.take(info.size) if is_held else None
-        source.skip(-info.size % BLOCK if is_held else info.size + -info.size % BLOCK)
-        yield Member(number, name, is_file, offset, info.size, data)
+        if is_hashed and is_file:
+            data, digest = source.take_hashed(info.size, held=max_bytes)
+            source.skip(-info.size % BLOCK)
+            yield Member(number, name, is_file, offset, info.size, data, digest)
+        else:
+            is_held = is_file and info.size <= max_bytes
+            held = source.take(info.size) if is_held else None
+            source.skip(-info.size % BLOCK if is_held else info.size + -info.size % BLOCK)
+            yield Member(number, name, is_file, offset, info.size, held)
         long_name = None
     source.check_padding()
 
@@ -90,6 +104,16 @@ class _Source:
     def skip(self, size: int) -> None:
         while size > 0:
             size -= len(self.take(min(size, 1 << 20)))
+
+    def take_hashed(self, size: int, *, held: int) -> tuple[bytes, str]:
+        """The first bytes, and the digest of all."""
+        head = self.take(min(size, held))
+        digest, left = hashlib.sha256(head), size - len(head)
+        while left > 0:
+            piece = self.take(min(left, 1 << 20))
+            digest.update(piece)
+            left -= len(piece)
+        return head, digest.hexdigest()
 
     def check_padding(self) -> None:
         """Read to the end, where programs disagree on what another archive behind the first one means."""

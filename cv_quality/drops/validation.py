@@ -22,10 +22,10 @@ from cv_quality.drops.lines import Block, HashingReader, read_pieces
 from cv_quality.drops.quarantine import QuarantineWriter, Rejection
 from cv_quality.drops.rules import RowRule, rules_of
 from cv_quality.drops.schema import DropSchema
-from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_VALIDATE, RAW_TABLES
+from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, MEDIA_INDEX, QUARANTINE_VALIDATE
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.lake.schema import Table
+from cv_quality.lake.schema import Kind, Table, quoted
 from cv_quality.lake.sql import escaped_glob, read_parquet
 from cv_quality.lake.store import Store
 
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     import duckdb
 
 _FETCH_ROWS = 10_000
-_ORDER = ("subject", "device", "enrol", "attempt", "stream_frame")
-"""What is referred to comes before what refers to it."""
-
-_DEFINED = {"subject": "subject_id", "device": "device_id"}
-"""Kinds of which a drop holds one event per id: the first sound one counts."""
+_DEFINED = {
+    "subject": ("subject_id",),
+    "device": ("device_id",),
+    "clip": ("stream_id",),
+    "mask_class": ("label",),
+    "stream_frame": ("stream_id", "frame_number"),
+    "box": ("stream_id", "frame_number", "source", "track_id"),
+    "landmarks": ("stream_id", "frame_number", "source"),
+}
+"""Kinds of which a drop holds one event per key: the first sound one counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +90,19 @@ def validate_drop(
         MissingTable: the drop has not been ingested.
     """
     key = TableKey(drop=drop_id)
-    with _connected(lake, key, threads=threads, memory_limit=memory_limit) as connection:
+    with _connected(lake, key, schema, threads=threads, memory_limit=memory_limit) as connection:
         _reject(connection, schema)
-        rejected = _rejected_counts(connection)
+        rejected = _rejected_counts(connection, schema)
         _write_quarantine(connection, landing=landing, lake=lake, key=key)
-        rows = {kind: _write_sound(connection, kind, schema=schema, lake=lake, key=key) for kind in _ORDER}
+        rows = {kind: _write_sound(connection, kind, schema=schema, lake=lake, key=key) for kind in schema.raw}
     return ValidationSummary(drop_id=drop_id, rows=rows, rejected=rejected)
 
 
 @contextmanager
-def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """A database in memory with views `raw_<kind>`, `frame_index` and `drop_files`, and an empty table `rejected`."""
+def _connected(
+    lake: Lake, key: TableKey, schema: DropSchema, *, threads: int, memory_limit: str
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A database in memory with views `raw_<kind>` and of the indices and files, and an empty table `rejected`."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="cvq-duckdb-") as folder:
@@ -106,10 +113,14 @@ def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) ->
         }
         with duckdb.connect(config=config) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            tables = {f"raw_{kind}": table for kind, table in RAW_TABLES.items()}
-            for view, table in (tables | {"frame_index": FRAME_INDEX, "drop_files": DROP_FILES}).items():
-                rows = read_parquet([escaped_glob(lake.path(table, key))])
-                connection.execute(f"CREATE VIEW {view} AS FROM {rows} {_later(table)}")
+            tables = {f"raw_{kind}": table for kind, table in schema.raw.items()}
+            tables |= {table.name: table for table in (FRAME_INDEX, DROP_FILES)}
+            if schema.has_media:
+                tables[MEDIA_INDEX.name] = MEDIA_INDEX
+            for view, table in tables.items():
+                path = lake.path(table, key)
+                rows = read_parquet([escaped_glob(path)])
+                connection.execute(f"CREATE VIEW {view} AS FROM {rows} {_later(table, path)}")
             connection.execute(
                 "CREATE TABLE rejected (kind VARCHAR, source_file VARCHAR, source_line BIGINT, event_id VARCHAR,"
                 " reason VARCHAR, detail VARCHAR)"
@@ -117,9 +128,14 @@ def _connected(lake: Lake, key: TableKey, *, threads: int, memory_limit: str) ->
             yield connection
 
 
-def _later(table: Table) -> str:
-    """SQL that adds the columns of today to a table from before they were declared, with null."""
-    later = ", ".join(f"NULL::VARCHAR AS {column.name}" for column in table if column.is_added)
+_SQL_TYPES: dict[Kind, str] = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN"}
+
+
+def _later(table: Table, path: Path) -> str:
+    """SQL that adds the columns of today to a file from before they were declared, with null."""
+    known = set(pq.read_schema(path).names)
+    missing = (column for column in table if column.nullable and column.name not in known)
+    later = ", ".join(f"NULL::{_SQL_TYPES[column.kind]} AS {quoted(column.name)}" for column in missing)
     return f"UNION ALL BY NAME (SELECT {later} WHERE false)" if later else ""
 
 
@@ -127,14 +143,14 @@ def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema) -> None
     """Fill `rejected`, kind by kind, so that a reference to a rejected event is a reference to nothing."""
     row = connection.execute("SELECT any_value(protocol) FROM drop_files").fetchone()
     protocol = str(row[0]) if row else ""
-    events = " UNION ALL ".join(f"SELECT source_file, source_line, event_id FROM raw_{kind}" for kind in _ORDER)
+    events = " UNION ALL ".join(f"SELECT source_file, source_line, event_id FROM raw_{kind}" for kind in schema.raw)
     connection.execute(_REPEATED_SQL.format(events=events))
     has_repeats = connection.execute("SELECT 1 FROM repeated LIMIT 1").fetchone() is not None
-    for kind in _ORDER:
+    for kind in schema.raw:
         rules = rules_of(kind, schema.fields[kind], protocol=protocol, has_repeats=has_repeats)
         connection.execute(_rejection_sql(kind, rules))
         if kind in _DEFINED:
-            connection.execute(_REDEFINED_SQL.format(kind=kind, column=_DEFINED[kind]))
+            connection.execute(_redefined_sql(kind, _DEFINED[kind]))
         if kind in _KNOWN_SQL:
             connection.execute(_KNOWN_SQL[kind].format(sound=_SOUND_SQL.format(kind=kind)))
 
@@ -149,13 +165,18 @@ SELECT source_file, source_line FROM numbered WHERE n > 1
 """
 """Hashes first: they are a third of the memory of ids, and mostly they prove that nothing is repeated."""
 
-_REDEFINED_SQL = """
+
+def _redefined_sql(kind: str, columns: Sequence[str]) -> str:
+    key = ", ".join(columns)
+    found = " || ', ' || ".join(columns)
+    return f"""
 INSERT INTO rejected
 SELECT '{kind}', source_file, source_line, event_id, 'duplicate_{kind}',
-       '{column}: expected one event per drop, found ' || {column} || ' again'
+       '{key}: expected one event per drop, found ' || {found} || ' again'
 FROM raw_{kind} ANTI JOIN rejected USING (source_file, source_line)
-QUALIFY row_number() OVER (PARTITION BY {column} ORDER BY source_file, source_line) > 1
+QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY source_file, source_line) > 1
 """
+
 
 _SOUND_SQL = "raw_{kind} ANTI JOIN rejected USING (source_file, source_line)"
 
@@ -163,6 +184,7 @@ _KNOWN_SQL = {
     "subject": "CREATE TABLE known_subjects AS SELECT DISTINCT subject_id AS name FROM {sound}",
     "device": "CREATE TABLE known_devices AS SELECT DISTINCT device_id AS name FROM {sound}",
     "enrol": "CREATE TABLE known_references AS SELECT DISTINCT reference_id AS name FROM {sound}",
+    "clip": "CREATE TABLE known_streams AS SELECT DISTINCT stream_id AS name FROM {sound}",
 }
 
 
@@ -178,8 +200,8 @@ FROM (SELECT *, CASE {number} END AS rule FROM raw_{kind}) WHERE rule IS NOT NUL
 """
 
 
-def _rejected_counts(connection: "duckdb.DuckDBPyConnection") -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {kind: {} for kind in _ORDER}
+def _rejected_counts(connection: "duckdb.DuckDBPyConnection", schema: DropSchema) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {kind: {} for kind in schema.raw}
     rows = connection.execute("SELECT kind, reason, count(*) FROM rejected GROUP BY ALL ORDER BY ALL").fetchall()
     for kind, reason, count in rows:
         counts[kind][reason] = count
@@ -243,7 +265,7 @@ def _write_sound(
 
 
 def _of_today(rows: pa.Table, table: Table) -> pa.Table:
-    missing = [column for column in table if column.is_added and column.name not in rows.column_names]
+    missing = [column for column in table if column.nullable and column.name not in rows.column_names]
     for column in missing:
         rows = rows.append_column(column.name, pa.nulls(len(rows), column.arrow_type))
     return rows.select(table.names).cast(table.arrow_schema) if missing else rows

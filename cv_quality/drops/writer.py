@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import msgspec
 
@@ -31,6 +31,7 @@ from cv_quality.drops.manifest import (
     format_instant,
 )
 from cv_quality.drops.schema import DropSchema
+from cv_quality.drops.tables import MEDIA_CONTENTS
 from cv_quality.errors import SchemaError, near
 from cv_quality.lake.schema import Column, Kind
 from cv_quality.lake.store import Store, open_store
@@ -39,7 +40,7 @@ from cv_quality.modality import Modality
 if TYPE_CHECKING:
     import polars as pl
 
-Scalar = str | int | float | bool | datetime | None
+Scalar = str | int | float | bool | datetime | Sequence[float] | None
 
 _FLUSH_BYTES = 1 << 20
 _BULK_ROWS = 50_000
@@ -49,6 +50,7 @@ _PYTHON_TYPES: dict[Kind, tuple[type, ...]] = {
     "integer": (int,),
     "real": (float, int),
     "flag": (bool,),
+    "reals": (list, tuple),
     "instant": (datetime, str),
 }
 
@@ -89,7 +91,7 @@ class DropWriter:
     ) -> None:
         self._landing = open_store(str(landing), is_confined=True) if isinstance(landing, str | Path) else landing
         self._header = Manifest(
-            schema_version=2 if conditions or device_scores else 1,
+            schema_version=schema_version(modality, is_declared=bool(conditions or device_scores)),
             drop_id=drop_id,
             build_id=build_id,
             site=site,
@@ -109,6 +111,8 @@ class DropWriter:
         self._frames_per_shard = frames_per_shard
         self._files: list[FileEntry] = []
         self._frames: set[str] = set()
+        self._media: set[tuple[str, str]] = set()
+        self._shards: dict[str, _FramesFile] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._events: _EventsFile | None = None
         self._shard: _FramesFile | None = None
@@ -171,6 +175,31 @@ class DropWriter:
             self._shard = _FramesFile(self._next_path("frames", ".tar"))
         self._shard.add(name, data)
 
+    def add_media(self, content: str, name: str, data: bytes) -> None:
+        """Append a video file, or a picture `<stream_id>/<frame_number>.png` of ground truth or of a device's results.
+
+        Args:
+            content: one of `MEDIA_CONTENTS`.
+            name: of the member.
+            data: its bytes.
+
+        Raises:
+            SchemaError: the drop's modality has no such content, the name is no safe relative path, or was used before.
+        """
+        if content not in MEDIA_CONTENTS or "clip" not in self._fields:
+            allowed = MEDIA_CONTENTS if "clip" in self._fields else ()
+            raise SchemaError(f"content {content!r} of modality {self._header.modality}: {near(content, allowed)}")
+        if not is_safe_member(name):
+            raise SchemaError(f"{content} {name!r}: expected a relative path without '..', backslash or controls")
+        if (content, name) in self._media:
+            raise SchemaError(f"{content} {name!r}: expected each name once in a drop, found it again")
+        self._media.add((content, name))
+        shard = self._shards.get(content)
+        if shard is None or shard.rows >= self._frames_per_shard:
+            self._finish(shard)
+            shard = self._shards[content] = _FramesFile(self._next_path(content, ".tar"))
+        shard.add(name, data)
+
     def _event(self, kind: str, fields: dict[str, Scalar]) -> dict[str, Scalar]:
         known = self._known(kind, fields)
         given = {name: wire_value(kind, column, fields.get(name)) for name, column in known.items()}
@@ -201,7 +230,8 @@ class DropWriter:
 
     def _publish(self) -> None:
         self._finish(self._events)
-        self._finish(self._shard)
+        for shard in (self._shard, *self._shards.values()):
+            self._finish(shard)
         folder = f"{self._header.drop_id}/"
         named = {entry.name for entry in self._files}
         for info in self._landing.list(folder):
@@ -209,6 +239,20 @@ class DropWriter:
                 self._landing.delete(info.key)
         files = tuple(sorted(self._files, key=lambda entry: entry.name))
         self._landing.write_bytes(f"{folder}{MANIFEST}", encode_manifest(replace(self._header, files=files)))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def schema_version(modality: Modality, *, is_declared: bool) -> int:
+    """Choose the version of the contract that a drop needs.
+
+    Args:
+        modality: of the drop.
+        is_declared: whether it declares conditions or a scale of scores.
+    """
+    return 3 if "clip" in modality.event_kinds else 2 if is_declared else 1
 
 
 def is_safe_member(name: str) -> bool:
@@ -323,6 +367,8 @@ def wire_value(kind: str, column: Column, value: Scalar) -> Scalar:
     fits = isinstance(value, _PYTHON_TYPES[column.kind]) and (column.kind == "flag" or not isinstance(value, bool))
     if not fits or (isinstance(value, float) and not math.isfinite(value)):
         raise SchemaError(f"{kind} event, field {column.name!r}: expected a {column.kind} value, found {value!r}")
+    if column.kind == "reals" and not all(map(_is_finite, cast("Sequence[float]", value))):
+        raise SchemaError(f"{kind} event, field {column.name!r}: expected finite numbers, found {value!r}")
     problem = _forbidden(column, value)
     if problem:
         raise SchemaError(f"{kind} event, field {column.name!r}: expected {problem}, found {value!r}")

@@ -75,8 +75,8 @@ GOOD_FILE = {"name": "events-0.jsonl.zst", "bytes": 1, "sha256": "0" * 64, "rows
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": 3}, "expected schema_version 1 or 2, found 3"),
-        ({"schema_version": True}, "expected schema_version 1 or 2, found true"),
+        ({"schema_version": 4}, "expected schema_version 1 or 2 or 3, found 4"),
+        ({"schema_version": True}, "expected schema_version 1 or 2 or 3, found true"),
         ({"drop_id": "other"}, "as the folder says, found 'other'"),
         ({"build_id": "../face"}, r"\$\.build_id"),
         ({"build_id": "face\n"}, r"\$\.build_id"),

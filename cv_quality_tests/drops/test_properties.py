@@ -52,7 +52,7 @@ def ingested(site: Site, lines: list[Line]) -> int:
     summary = site.ingest()
     assert summary.rows_in == summary.rows_valid + summary.rows_quarantined
     assert summary.rows_quarantined == site.rows(QUARANTINE_PARSE).height
-    assert summary.rows_valid == sum(site.rows(table).height for table in RAW_TABLES.values())
+    assert summary.rows_valid == sum(site.rows(table).height for table in FACES.raw.values())
     return summary.rows_in
 
 
@@ -63,7 +63,7 @@ def test_every_line_is_a_row_or_a_rejection_and_valid_events_survive(lines: list
         site = open_site(Path(folder))
         assert ingested(site, lines) == sum(bool(line.strip()) for _, _, line in lines)
         found = {
-            (kind, row["source_line"]): row for kind, table in RAW_TABLES.items() for row in site.rows(table).to_dicts()
+            (kind, row["source_line"]): row for kind, table in FACES.raw.items() for row in site.rows(table).to_dicts()
         }
         for number, (kind, fields, _) in enumerate(lines, start=1):
             if kind is not None:

@@ -8,10 +8,8 @@ from cv_quality.drops.tables import (
     DEVICES,
     QUARANTINE_VALIDATE,
     RAW_SUBJECTS,
-    RAW_TABLES,
     SUBJECTS,
     VALIDATED_ATTEMPTS,
-    VALIDATED_TABLES,
 )
 from cv_quality.errors import MissingTable
 from cv_quality.lake.lake import TableKey
@@ -106,9 +104,9 @@ def test_raw_rows_are_validated_or_quarantined_for_every_kind(site: Site) -> Non
     site.ingest()
     summary = site.validate()
     quarantined = site.rows(QUARANTINE_VALIDATE)
-    for kind, raw in RAW_TABLES.items():
+    for kind, raw in FACES.raw.items():
         rejected = sum(summary.rejected[kind].values())
-        assert site.rows(raw).height == site.rows(VALIDATED_TABLES[kind]).height + rejected
+        assert site.rows(raw).height == site.rows(FACES.validated[kind]).height + rejected
         assert quarantined.filter(event_kind=kind).height == rejected
     assert quarantined["source_line"].is_sorted()
 
@@ -117,9 +115,9 @@ def test_validated_rows_are_the_raw_rows_unchanged(site: Site) -> None:
     site.deliver(*background(), attempt(), attempt(event_id="a2", device_score=7), attempt(event_id="a3"))
     site.ingest()
     site.validate()
-    for kind, raw in RAW_TABLES.items():
+    for kind, raw in FACES.raw.items():
         kept = site.rows(raw).filter(pl.col("source_line") != 5)
-        assert site.rows(VALIDATED_TABLES[kind]).equals(kept)
+        assert site.rows(FACES.validated[kind]).equals(kept)
 
 
 def test_the_family_of_a_subject_is_kept_where_it_is_named(site: Site) -> None:
@@ -206,7 +204,7 @@ def test_an_empty_drop_validates_to_empty_tables(site: Site) -> None:
     site.deliver_files({})
     site.ingest()
     assert site.validate().rows_valid == 0
-    assert all(site.rows(table).height == 0 for table in VALIDATED_TABLES.values())
+    assert all(site.rows(table).height == 0 for table in FACES.validated.values())
 
 
 def test_a_drop_must_be_ingested_first(site: Site) -> None:

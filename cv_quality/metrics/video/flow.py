@@ -43,7 +43,7 @@ def farneback_flow(frame: ArrayLike, before: ArrayLike) -> NDArray[np.float32]:
             f"expected two planes of 8 bit and one size, such as lumas, found {one.dtype} {one.shape} and "
             f"{other.dtype} {other.shape}"
         )
-    flow = _opencv().calcOpticalFlowFarneback(
+    flow = opencv().calcOpticalFlowFarneback(
         one, other, None, PYRAMID_SCALE, LEVELS, WINDOW, ITERATIONS, NEIGHBOURHOOD, SIGMA, 0
     )
     return np.asarray(flow, np.float32)
@@ -70,7 +70,8 @@ def flow_frames(frames: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Ite
 
 
 @cache
-def _opencv() -> ModuleType:
+def opencv() -> ModuleType:
+    """Import OpenCV, to work in one thread."""
     import cv2
 
     # Clips are worked off beside one another: a pool of threads for each would get in the others' way.

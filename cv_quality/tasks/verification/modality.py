@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.device_scores import DeviceScores
+from cv_quality.drops.tables import BIOMETRIC_KINDS
 from cv_quality.errors import MetricError, SettingsError
 from cv_quality.gates.rules import Rule
 from cv_quality.inference.preprocessing import Frame
@@ -128,6 +129,7 @@ class BiometricModality:
         parse_entry: reads a build's registry file.
         explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
         device_scores: on which scale devices score; None for that of the comparator.
+        event_kinds: of its drops.
         task: what is measured of it.
     """
 
@@ -140,6 +142,7 @@ class BiometricModality:
     parse_entry: Callable[[EntryFields], BuildEntry]
     explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
     device_scores: DeviceScores | None = None
+    event_kinds: tuple[str, ...] = BIOMETRIC_KINDS
     task: str = "verification"
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from cv_quality.drops.tables import VIDEO_KINDS
 from cv_quality.errors import SettingsError
 from cv_quality.inference.registry import BuildEntry, EntryFields
 from cv_quality.inference.video.entry import parse_video_entry
@@ -127,8 +128,6 @@ MEASURED = (
 )
 """What is measured of a frame's picture and of its ground truth."""
 
-EVENT_KINDS = ("subject", "device", "clip", "mask_class", "stream_frame", "box", "landmarks")
-
 
 @dataclass(frozen=True, slots=True)
 class VideoModality:
@@ -148,7 +147,7 @@ class VideoModality:
     conditions: tuple[Dimension, ...] = CONDITIONS
     failure_statuses: tuple[str, ...] = ("missing_frame", "damaged_frame", "dropped_frame", "non_finite")
     parse_entry: Callable[[EntryFields], BuildEntry] = parse_video_entry
-    event_kinds: tuple[str, ...] = EVENT_KINDS
+    event_kinds: tuple[str, ...] = VIDEO_KINDS
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
     task: str = "video"
 
