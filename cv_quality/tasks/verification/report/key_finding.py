@@ -10,7 +10,7 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.key_finding import KeyFinding
 from cv_quality.reports.rates import Direction
-from cv_quality.tasks.verification.report.change import BuildChange
+from cv_quality.tasks.root_causes.report.change import BuildChange
 from cv_quality.tasks.verification.report.data import AT_THRESHOLD, UNKNOWN, DimensionRates, Headline, LevelRates
 from cv_quality.text import span
 

@@ -13,7 +13,7 @@ from cv_quality.reports.provenance import of_build
 from cv_quality.reports.rates import method_names
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
-from cv_quality.tasks.verification.report.change import BuildChange
+from cv_quality.tasks.root_causes.report.change import BuildChange
 from cv_quality.tasks.verification.report.data import DimensionRates, Headline, read_overview
 from cv_quality.tasks.verification.report.key_finding import find, find_recorded_change
 from cv_quality.tasks.verification.report.root_causes import STAGE_NAMES

@@ -16,7 +16,8 @@ from cv_quality.modality import of_modality
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import Direction
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.video.report.metric_words import MetricWords, metric_words, place
+from cv_quality.tasks.video.metric_names import VideoMetric
+from cv_quality.tasks.video.report.wording import place, words_of
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
     DISPLAY_REPLAYS,
@@ -38,6 +39,8 @@ DIRECTIONS: Mapping[str, Direction] = {
 }
 """How a change is coloured, by its verdict."""
 AS_LOGGED = "as logged"
+QUALITY_METRICS = ("miss_rate", "j", "f", "box_f1", "nme", "ssim", "depth_delta1")
+"""What a table of levels says of quality, as far as there is any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +105,15 @@ class MetricRow:
     """
 
     name: str
-    words: MetricWords
+    metric: VideoMetric
     build: Measure
     baseline: Measure | None
     change: MeasureChange | None
     clips: tuple[ChangedClip, ...]
+
+    @property
+    def place(self) -> int:
+        return place(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,7 @@ class LevelMeasures:
 class LevelTable:
     """Metrics by the levels of one condition."""
 
-    metrics: tuple[MetricWords, ...]
+    metrics: tuple[VideoMetric, ...]
     levels: tuple[LevelMeasures, ...]
     query: Query
 
@@ -233,7 +240,9 @@ def read_numbers(source: ReportSource) -> VideoNumbers:
         for name in names
     )
     where = {"dimension": "all", "model_build_id": scope.models}
-    queries = [("Metrics", rows_query(VIDEO_METRICS, build=scope.build, where=where, order=("metric", "model_build_id")))]
+    queries = [
+        ("Metrics", rows_query(VIDEO_METRICS, build=scope.build, where=where, order=("metric", "model_build_id")))
+    ]
     if changes:
         queries.append(("Changes", rows_query(VIDEO_CHANGES, build=scope.build, where={}, order=("metric",))))
         by_clip = rows_query(CLIP_CHANGES, build=scope.build, where={}, order=("metric", "change"))
@@ -257,7 +266,7 @@ def _metric_row(
     order = sorted(clips, key=lambda row: row["change"] if is_higher_better else -row["change"])
     return MetricRow(
         name=name,
-        words=metric_words(name),
+        metric=words_of(name),
         build=_measure(build) if build else Measure(None, None, None, 0, 0, None, "not measured"),
         baseline=_measure(before) if before else None,
         change=changed,
@@ -279,7 +288,17 @@ def read_screen(source: ReportSource) -> Screen:
     rows = build_rows(source, DISPLAY_REPLAYS)
     order = {model: place for place, model in enumerate(source.scope.models)}
     rows = [row for row in rows if row["model_build_id"] in order]
-    fields = ("replay", "loss", "algorithm", "lateness", "lateness_low", "lateness_high", "dropped", "n_clips", "method")
+    fields = (
+        "replay",
+        "loss",
+        "algorithm",
+        "lateness",
+        "lateness_low",
+        "lateness_high",
+        "dropped",
+        "n_clips",
+        "method",
+    )
     losses = [
         ScreenLoss(row["model_build_id"], **{name: row[name] for name in fields})
         for row in rows
@@ -287,7 +306,9 @@ def read_screen(source: ReportSource) -> Screen:
     ]
     replays = {name: place for place, name in enumerate(dict.fromkeys([AS_LOGGED, *(row["replay"] for row in rows)]))}
     reasons = [
-        f"{row['replay']}, {row['model_build_id']}: {row['reason']}" for row in rows if row["loss"] is None and row["reason"]
+        f"{row['replay']}, {row['model_build_id']}: {row['reason']}"
+        for row in rows
+        if row["loss"] is None and row["reason"]
     ]
     return Screen(
         tuple(sorted(losses, key=lambda item: (replays[item.replay], order[item.model]))),
@@ -306,7 +327,9 @@ def read_levels(source: ReportSource, *, dimension: str, metrics: Sequence[str])
     """
     scope, rows = source.scope, build_rows(source, VIDEO_METRICS)
     found = {
-        (row["model_build_id"], row["level"], row["metric"]): _measure(row) for row in rows if row["dimension"] == dimension
+        (row["model_build_id"], row["level"], row["metric"]): _measure(row)
+        for row in rows
+        if row["dimension"] == dimension
     }
     kept = [
         name
@@ -315,7 +338,7 @@ def read_levels(source: ReportSource, *, dimension: str, metrics: Sequence[str])
     ]
     levels = list(dict.fromkeys(row["level"] for row in rows if row["dimension"] == dimension)) if kept else []
     return LevelTable(
-        metrics=tuple(map(metric_words, kept)),
+        metrics=tuple(map(words_of, kept)),
         levels=tuple(
             LevelMeasures(
                 level,
@@ -331,3 +354,12 @@ def read_levels(source: ReportSource, *, dimension: str, metrics: Sequence[str])
             order=("level", "metric", "model_build_id"),
         ),
     )
+
+
+DEVICE_METRICS = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "deadline_misses", "dropped", *QUALITY_METRICS)
+"""Columns of the table of devices."""
+
+
+def read_devices(source: ReportSource) -> LevelTable:
+    """Read what matters of each model of device."""
+    return read_levels(source, dimension="device_model", metrics=DEVICE_METRICS)

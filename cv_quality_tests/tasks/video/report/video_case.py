@@ -413,18 +413,18 @@ def clip_values(lake: Lake, model: str) -> dict[str, dict[str, float]]:
     rows = lake.scan(SCORES, keys).collect()
     latency = pl.col("latency_ms").fill_null(float("inf"))
     found = rows.group_by("stream_id").agg(
-        pl.col("j").mean().alias("j_mean"),
-        pl.col("f").mean().alias("f_mean"),
+        pl.col("j").mean().alias("j"),
+        pl.col("f").mean().alias("f"),
         (1 - pl.col("j").mean() + 0.04).alias("display_loss"),
         *(latency.quantile(q, "higher").alias(f"latency_p{round(100 * q)}_ms") for q in (0.5, 0.95)),
-        pl.col("is_late").mean().alias("deadline_miss_rate"),
-        pl.col("is_dropped").mean().alias("dropped_rate"),
+        pl.col("is_late").mean().alias("deadline_misses"),
+        pl.col("is_dropped").mean().alias("dropped"),
     )
     names = [name for name in found.columns if name != "stream_id"]
     return {name: dict(found.select("stream_id", name).sort("stream_id").iter_rows()) for name in names}
 
 
-HIGHER = {"j_mean", "f_mean"}
+HIGHER = {"j", "f"}
 
 
 def _interval(values: Sequence[float]) -> Row:
@@ -487,7 +487,7 @@ def _write_metrics(lake: Lake) -> None:
             "method": "as logged",
         }
         for model, found in by_model.items()
-        for algorithm in [1 - float(np.mean(list(found["j_mean"].values())))]
+        for algorithm in [1 - float(np.mean(list(found["j"].values())))]
         for replay, lateness in (
             ("as logged", 0.061),
             ("no latency", 0.0),
@@ -503,4 +503,8 @@ def _write_metrics(lake: Lake) -> None:
         (video.CLIP_CHANGES, clips),
         (video.DISPLAY_REPLAYS, replays),
     ):
-        lake.write(table, key, frame(table, [{**against, **row} if "metric" in row or "replay" in row else row for row in rows]))
+        lake.write(
+            table,
+            key,
+            frame(table, [{**against, **row} if "metric" in row or "replay" in row else row for row in rows]),
+        )
