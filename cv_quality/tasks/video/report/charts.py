@@ -81,7 +81,7 @@ def change_chart(row: MetricRow) -> Chart:
         for clip in clips
         if math.isfinite(clip.change)
     ]
-    names = dict((str(item["level"]), str(item["clip"])) for item in rows)
+    names = {str(item["level"]): str(item["clip"]) for item in rows}
     axis = alt.Axis(
         labelLimit=170, ticks=False, domain=False, labelPadding=8, grid=False, labelExpr=_names_expression(names)
     )

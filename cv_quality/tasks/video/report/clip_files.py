@@ -1,4 +1,4 @@
-"""What the clips of a build's drops are like: pictures missing, repeated, frozen or quarantined, and where flow fails."""
+"""What the clips of a build's drops are like: pictures missing, repeated, frozen, quarantined, and where flow fails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ LOW_CEILING = 0.8
 """TC of the truth below which the flow, and not the output, decides most of TC; DAVIS clips have .70 to .98."""
 COUNTS = {
     "n_quarantined": "quarantined",
-    "n_dropped": "missing",
+    "n_dropped": "dropped",
     "n_repeated": "repeated",
     "n_frozen": "frozen",
     "n_untimed": "without a time",
     "n_backward": "back in time",
     "n_off_grid": "off the grid",
+    "n_missing": "without a picture",
+    "n_bad_truth": "unusable truth",
 }
 """What is counted of a clip's pictures, beside those decoded."""
 

@@ -5,6 +5,7 @@ Only words are made here, from records of `cv_quality.tasks.video.report.data`.
 
 from cv_quality.metrics.results import percent
 from cv_quality.reports.key_finding import KeyFinding
+from cv_quality.tasks.root_causes.report.records import SliceView
 from cv_quality.tasks.video.metric_names import HEADLINE
 from cv_quality.tasks.video.report.data import Measure, MetricRow, VideoNumbers
 from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown

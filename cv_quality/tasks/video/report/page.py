@@ -19,7 +19,8 @@ from cv_quality.tasks.video.report.charts import HEAT_INKS
 from cv_quality.tasks.video.report.clip_files import COUNTS, LOW_CEILING
 from cv_quality.tasks.video.report.data import Measure, read_overview
 from cv_quality.tasks.video.report.key_finding import find_video_change
-from cv_quality.tasks.video.report.sections import FRAMES, NUMBERS, TEMPLATES
+from cv_quality.tasks.video.report.root_causes import ENDINGS
+from cv_quality.tasks.video.report.sections import FRAMES, NUMBERS, ROOT_CAUSES, TEMPLATES
 from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown
 
 TOPICS = {
@@ -53,7 +54,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
 
     Args:
         source: what it is made from.
-        sections: in the order of the page; those of numbers and worst frames are among them.
+        sections: in the order of the page; those of numbers, worst frames and root causes are among them.
         target: the file.
 
     Raises:
@@ -61,11 +62,11 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
     """
     scope, content, overview = source.scope, read_sections(sections, source), read_overview(source)
     numbers, frames = content.of(NUMBERS), content.of(FRAMES)
-    causes = content.data.get("why")
+    causes = content.of(ROOT_CAUSES)
     finding = find_video_change(
         numbers,
-        first_slice=causes.slices[0] if causes and causes.slices else None,
-        was_searched=bool(causes and causes.n_attempts),
+        first_slice=next(iter(causes.slices), None),
+        was_searched=causes.n_attempts > 0,
     )
     entry = source.entry
     page = write_page(
@@ -90,6 +91,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
         clip_counts=tuple(COUNTS.values()),
         low_ceiling=LOW_CEILING,
         methods=numbers.methods,
+        stages=ENDINGS,
     )
     return ReportSummary(
         build=scope.build,

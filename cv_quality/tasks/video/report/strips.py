@@ -4,57 +4,35 @@ Which spans are shown follows from the loss alone; whether their pictures may be
 `cv_quality.drops.consent`, and of a clip that may not be shown none is even decoded.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cv_quality.drops.consent import StreamName, read_consents, read_shown_streams
-from cv_quality.errors import DropError, ObjectUnusable
-from cv_quality.reports.pictures import GONE, NO_CONSENT, NO_FRAME, UNREADABLE, Picture
+from cv_quality.reports.pictures import NO_CONSENT, Picture
 from cv_quality.reports.rendering import number
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.video.modality import MEASURED
-from cv_quality.tasks.video.pictures import StreamPicture
-from cv_quality.tasks.video.report.annotations import Annotations
 from cv_quality.tasks.video.report.data import frame_scores
-from cv_quality.tasks.video.report.overlay import draw_frame, encoded
 from cv_quality.tasks.video.report.side_by_side import FRAMES_SHOWN, SideBySide, animate, compose, panel_width, uris
+from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
 from cv_quality.tasks.video.report.spans import FailingSpan, failing_spans, one_a_clip, read_clip_frames, worst_frame
 from cv_quality.tasks.video.report.timeline import QUALITIES
 
 if TYPE_CHECKING:
     import polars as pl
-    from PIL import Image
 
 STRIPS_OF_BUILD, STRIPS_OF_BASELINE = 4, 2
 SHOTS = 5
 """Frames of a strip."""
 MARGIN_FRAMES = 2
 """A strip begins and ends so many frames before and after its span."""
-SHOT_PX = 200
 SECONDS_AROUND = 1.0
 """The animation shows this long before and after the worst frame."""
 FRAMES_AROUND = 30
 """The same where times are not known."""
-
-Rgb = NDArray[np.uint8]
-
-
-class FramePictures(Protocol):
-    """Pictures of one drop, as `cv_quality.tasks.video.pictures.DropPictures` reads them."""
-
-    def frames(self, stream: str) -> Iterator[StreamPicture]: ...
-
-    def truth(self, stream: str, frame: int, *, size: tuple[int, int]) -> NDArray[np.uint8] | None: ...
-
-    def labels(self, content: Any, stream: str, frame: int) -> NDArray[np.uint8] | None: ...
-
-
-OpenPictures = Callable[[ReportSource, str], FramePictures]
-"""Opens the pictures of a drop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +82,6 @@ class WorstFrames:
     no_animation: str | None
 
 
-def open_drop_pictures(source: ReportSource, drop: str) -> FramePictures:
-    """Open the pictures of a drop where it lies."""
-    from cv_quality.tasks.video.pictures import DropPictures
-
-    return DropPictures(source.landing, source.lake, drop)
-
-
 def read_worst_frames(source: ReportSource, *, open_pictures: OpenPictures = open_drop_pictures) -> WorstFrames:
     """Read the worst spans of the build and of the baseline, with the pictures that may be shown."""
     rows = {model: read_clip_frames(source, model) for model in source.scope.models}
@@ -123,7 +94,7 @@ def read_worst_frames(source: ReportSource, *, open_pictures: OpenPictures = ope
     moving = next((span for span in spans[source.scope.build] if (span.drop_id, span.stream_id) in shown), None)
     moments = _window(own, moving) if moving else []
     wanted = _wanted([span for _, span in chosen], moving, moments, shown=shown)
-    sketches = _Sketches(source, rows, wanted, open_pictures=open_pictures)
+    sketches = Sketches(source, wanted, models=source.scope.models, open_pictures=open_pictures)
     strips = tuple(_strip(source, rows, sketches, span, model, shown=shown) for model, span in chosen)
     animation = _animation(sketches, own, moving, moments) if moving else None
     kinds = own["loss_kind"].drop_nulls()
@@ -133,7 +104,9 @@ def read_worst_frames(source: ReportSource, *, open_pictures: OpenPictures = ope
         quality_name=QUALITIES[kinds[0]] if kinds.len() else "quality",
         has_misses=bool(own["is_miss"].any()),
         missing=None,
-        no_animation=None if animation else (NO_CONSENT if moving is None else sketches.why(moving)),
+        no_animation=None
+        if animation
+        else (NO_CONSENT if moving is None else sketches.why((moving.drop_id, moving.stream_id), moving.worst)),
     )
 
 
@@ -196,75 +169,10 @@ def _window(frames: "pl.DataFrame", span: FailingSpan) -> list[int]:
     return near[:: -(-len(near) // FRAMES_SHOWN)]
 
 
-class _Sketches:
-    """Frames that are shown, drawn under each model as they pass by; one picture in full size is held at a time."""
-
-    def __init__(
-        self,
-        source: ReportSource,
-        rows: "Mapping[str, pl.DataFrame]",
-        wanted: Mapping[StreamName, set[int]],
-        *,
-        open_pictures: OpenPictures,
-    ) -> None:
-        self.models = source.scope.models
-        self._drawn: dict[tuple[StreamName, str, int], Image.Image] = {}
-        self._reasons: dict[tuple[StreamName, int], str] = {}
-        self._streams: dict[StreamName, str] = {}
-        for drop in sorted({drop for drop, _ in wanted}):
-            own = {stream: numbers for (other, stream), numbers in wanted.items() if other == drop}
-            try:
-                pictures = open_pictures(source, drop)
-                annotations = Annotations(source, drop, own, pictures=pictures)
-                for stream, numbers in sorted(own.items()):
-                    self._draw(pictures, annotations, (drop, stream), numbers)
-            except (DropError, ObjectUnusable):
-                self._streams |= dict.fromkeys([(drop, stream) for stream in own], GONE)
-
-    def _draw(self, pictures: FramePictures, annotations: Annotations, name: StreamName, numbers: set[int]) -> None:
-        for frame in pictures.frames(name[1]):
-            if frame.frame_number not in numbers:
-                continue
-            if frame.image is None:
-                self._reasons[name, frame.frame_number] = f"{UNREADABLE} ({frame.status})"
-                continue
-            size = frame.image.shape[:2]
-            truth = annotations.truth(name[1], frame.frame_number, size=(size[0], size[1]))
-            for model in self.models:
-                output = annotations.output(model, name[1], frame.frame_number)
-                drawn = draw_frame(frame.image, truth=truth, output=output, width=SHOT_PX)
-                self._drawn[name, model, frame.frame_number] = drawn
-            if frame.frame_number >= max(numbers):
-                break
-
-    def shot(self, name: StreamName, model: str, frame: int) -> Picture:
-        """Encode one frame for the page, or say why it is not there."""
-        drawn = self._drawn.get((name, model, frame))
-        if drawn is not None:
-            return encoded(drawn)
-        return Picture(uri=None, placeholder=self._streams.get(name) or self._reasons.get((name, frame), NO_FRAME))
-
-    def panels(self, name: StreamName, frame: int, *, width: int) -> "dict[str, Image.Image]":
-        """Scale one frame under every model to panels of an animation; empty where there is no picture."""
-        from PIL import Image
-
-        found = {model: self._drawn.get((name, model, frame)) for model in self.models}
-        return {
-            model: drawn.resize((width, max(round(drawn.height * width / drawn.width), 1)), Image.Resampling.BICUBIC)
-            for model, drawn in found.items()
-            if drawn is not None
-        }
-
-    def why(self, span: FailingSpan) -> str:
-        """Say why the frames of a span are not there."""
-        name = (span.drop_id, span.stream_id)
-        return self._streams.get(name) or self._reasons.get((name, span.worst), NO_FRAME)
-
-
 def _strip(
     source: ReportSource,
     rows: "Mapping[str, pl.DataFrame]",
-    sketches: _Sketches,
+    sketches: Sketches,
     span: FailingSpan,
     worst_of: str,
     *,
@@ -286,7 +194,7 @@ def _strip(
         for model, frames in clip.items()
     )
     is_there = any(shot.picture.uri for _, row in shots for shot in row)
-    placeholder = None if is_there else sketches.why(span) if may_show else NO_CONSENT
+    placeholder = None if is_there else sketches.why(name, span.worst) if may_show else NO_CONSENT
     where, conditions = _circumstances(source, worst_of, span)
     return Strip(span, worst_of, where, conditions, shots if is_there else (), placeholder)
 
@@ -313,7 +221,7 @@ def _circumstances(source: ReportSource, model: str, span: FailingSpan) -> tuple
 
 
 def _animation(
-    sketches: _Sketches, frames: "pl.DataFrame", span: FailingSpan, numbers: Sequence[int]
+    sketches: Sketches, frames: "pl.DataFrame", span: FailingSpan, numbers: Sequence[int]
 ) -> SideBySide | None:
     """Compose the animation; None where fewer than two of its frames have a picture.
 

@@ -1,0 +1,115 @@
+"""Root causes of frames that miss the requirement: the shared reading of them, in the words of video.
+
+Pictures of examples are drawn like those of strips, and only of clips that may be shown.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cv_quality.drops.consent import read_consents, read_shown_streams
+from cv_quality.reports.pictures import NO_CONSENT, Picture
+from cv_quality.reports.queries import rows_query
+from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.root_causes.report.reading import read_causes, read_searches
+from cv_quality.tasks.root_causes.report.records import (
+    ACCEPTED,
+    AttemptName,
+    CauseWords,
+    PicturedAttempt,
+    RootCauses,
+    SliceEvidence,
+)
+from cv_quality.tasks.root_causes.tables import SLICE_TRENDS
+from cv_quality.tasks.video.modality import MEASURED
+from cv_quality.tasks.video.populations import LATE, LOSS, MISS
+from cv_quality.tasks.video.report.data import frame_scores
+from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
+
+WORDS = CauseWords(
+    trial="frame",
+    unit="clip",
+    alike="clips",
+    one="clip",
+    agreed="clips whose event and whose subject agreed to it",
+    rate="miss rate",
+    searched="frames",
+    failing="below the requirement",
+    others="Other outcomes",
+    other="Outcome",
+    others_note="The same search for frames that fail otherwise",
+    look="Frames that look alike",
+)
+OTHERS = {LOSS.name: "loss of a frame", LATE.name: "late frames"}
+MISSED = "missed"
+ENDINGS = {ACCEPTED: "met", MISSED: "missed"}
+"""What became of a frame, in words."""
+
+Row = Mapping[str, Any]
+
+
+def read_frame_causes(source: ReportSource, *, open_pictures: OpenPictures = open_drop_pictures) -> RootCauses:
+    """Read why frames of the build miss the requirement.
+
+    Raises:
+        MissingTable: slices, clusters or (with a baseline) the change have not been worked out.
+    """
+
+    def evidence(rank: int) -> SliceEvidence:
+        where: dict[str, str | float] = {"outcome": MISS.name, "rank": rank}
+        return SliceEvidence(queries=(("Trend", rows_query(SLICE_TRENDS, build=source.scope.build, where={**where})),))
+
+    return read_causes(
+        source,
+        searches=read_searches(source, primary=MISS.name),
+        outcome=MISS.name,
+        words=WORDS,
+        others=OTHERS,
+        attempts=lambda names: _read_frames(source, names, open_pictures=open_pictures),
+        evidence=evidence,
+    )
+
+
+def _read_frames(
+    source: ReportSource, names: Iterable[AttemptName], *, open_pictures: OpenPictures
+) -> dict[AttemptName, PicturedAttempt]:
+    """Read frames as the build's model did on them; a frame goes by its stream and its number."""
+    wanted: dict[tuple[str, str], set[int]] = {}
+    for drop, frame in set(names):
+        stream, _, number = frame.rpartition(":")
+        wanted.setdefault((drop, stream), set()).add(int(number))
+    if not wanted:
+        return {}
+    shown = read_shown_streams(source.lake, source.scope.drops, consents=read_consents(source.lake))
+    may_show = {name: numbers for name, numbers in wanted.items() if name in shown}
+    sketches = Sketches(source, may_show, models=(source.scope.build,), open_pictures=open_pictures)
+    hidden = Picture(uri=None, placeholder=NO_CONSENT)
+    return {
+        (name[0], f"{name[1]}:{row['frame_number']}"): PicturedAttempt(
+            attempt_id=f"{name[1]}:{row['frame_number']}",
+            drop_id=name[0],
+            subject_id=name[1],
+            score=None if row["loss"] is None else 1 - row["loss"],
+            outcome=MISSED if row["is_miss"] else ACCEPTED,
+            conditions=_conditions(source, row),
+            picture=sketches.shot(name, source.scope.build, row["frame_number"]) if name in may_show else hidden,
+        )
+        for name, row in _rows(source, wanted)
+    }
+
+
+def _rows(
+    source: ReportSource, wanted: Mapping[tuple[str, str], set[int]]
+) -> Iterable[tuple[tuple[str, str], dict[str, Any]]]:
+    import polars as pl
+
+    scores = frame_scores(source, source.scope.build)
+    for (drop, stream), numbers in sorted(wanted.items()):
+        own = scores.filter(pl.col("frame_number").is_in(sorted(numbers)), drop_id=drop, stream_id=stream)
+        for row in own.sort("frame_number").collect().to_dicts():
+            yield (drop, stream), row
+
+
+def _conditions(source: ReportSource, row: Row) -> tuple[str, ...]:
+    items = (*source.modality.conditions, *(item for item in MEASURED if item.is_counted))
+    words = (item.words(row[item.name]) for item in items)
+    return tuple(item for item in words if item is not None)
