@@ -28,13 +28,14 @@ from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
 from cv_quality.stage import Stage
 from cv_quality.tasks import TASKS, open_workspace, warehouse_identity
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 
 SIZES = ((1_000, 10), (10_000, 100))
 """Drops and builds."""
 DROP, BUILD, BASELINE = "2026-08-31_face-1.2_site-a", "face-1.2", "face-1.1"
 SENSORS = ("completed_drop_sensor", "validated_drop_sensor", "measured_build_sensor")
-(TASK,) = TASKS
+TASK = VERIFICATION
 
 
 def main() -> None:

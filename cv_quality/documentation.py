@@ -16,10 +16,13 @@ KEYS = {"drop": "drop", "build": "build", "build_drop": "build x drop"}
 
 
 def gates(tasks: Sequence[Task]) -> str:
-    """List every gate with its key and what it asks beyond the schema, in the order of the data."""
-    stages = {stage.name: stage for task in tasks for stage in task.stages if stage.writes}.values()
-    rows = (f"`{stage.name}` | {KEYS[stage.key]} | {stage.gate}" for stage in stages)
-    return _grid("gate | key | what it asks beyond the schema", rows)
+    """List every gate with its tasks, its key and what it asks beyond the schema, in the order of the data."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for task in tasks:
+        for stage in (stage for stage in task.stages if stage.writes):
+            found.setdefault((stage.name, KEYS[stage.key], stage.gate), []).append(task.name)
+    rows = (f"`{name}` | {', '.join(of)} | {key} | {gate}" for (name, key, gate), of in found.items())
+    return _grid("gate | task | key | what it asks beyond the schema", rows)
 
 
 def jobs(tasks: Sequence[Task]) -> str:
@@ -33,7 +36,8 @@ def jobs(tasks: Sequence[Task]) -> str:
 
 
 def _grid(header: str, rows: Iterable[str]) -> str:
-    return "\n".join([f"| {header} |", "|---|---|---|", *(f"| {row} |" for row in rows)])
+    rule = "|---" * (header.count("|") + 1)
+    return "\n".join([f"| {header} |", f"{rule}|", *(f"| {row} |" for row in rows)])
 
 
 def _names(names: Iterable[str]) -> str:
@@ -42,9 +46,11 @@ def _names(names: Iterable[str]) -> str:
 
 def tables(tasks: Sequence[Task]) -> str:
     """Describe every table: its rows, writer, readers, and columns; then the conditions of every modality."""
-    parts = {
-        table.name: _table(task, stage, table) for task in tasks for stage in task.stages for table in stage.writes
-    }
+    parts: dict[str, str] = {}
+    for task in tasks:
+        for stage in task.stages:
+            for table in stage.writes:
+                parts.setdefault(table.name, _table(tasks, stage, table))
     conditions = (
         f"### Conditions of {modality.name}\n\n{_columns(condition_columns(modality, is_banded=True))}"
         for task in tasks
@@ -53,8 +59,9 @@ def tables(tasks: Sequence[Task]) -> str:
     return "\n\n".join([*parts.values(), *conditions])
 
 
-def _table(task: Task, writer: Stage, table: Table) -> str:
-    readers = _names(stage.name for stage in task.stages if table in (*stage.reads, *stage.reads_if_there))
+def _table(tasks: Sequence[Task], writer: Stage, table: Table) -> str:
+    stages = [stage for task in tasks for stage in task.stages]
+    readers = _names(stage.name for stage in stages if table in (*stage.reads, *stage.reads_if_there))
     where = " It is a metric table of the warehouse, `fct_" + table.name + "`." if table.mart else ""
     read = f"; read by {readers}" if readers else ""
     key = f" A row is identified by {_names(table.unique)}." if table.unique else ""

@@ -24,7 +24,7 @@ from cv_quality.planning import Work, due
 from cv_quality.runner import run_stage
 from cv_quality.settings import Settings
 from cv_quality.stage import StageResult
-from cv_quality.tasks import TASKS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.drops.small_drops import compressed
 
@@ -49,7 +49,7 @@ def open_workspace(home: Path, *, registry: Path | None = None) -> Workspace:
 
 def do(workspace: Workspace, *stages: str, build: str | None = None, drop: str | None = None) -> StageResult:
     """Run stages of verification for one key; returns what the last one did."""
-    (task,) = TASKS
+    task = VERIFICATION
     return [run_stage(workspace, task, task.stage(name), TableKey(build=build, drop=drop)) for name in stages][-1]
 
 
@@ -65,7 +65,7 @@ def score(workspace: Workspace, build: str, drop: str) -> None:
 
 def due_keys(workspace: Workspace, job: str) -> list[str]:
     """What a job of verification has to do."""
-    (task,) = TASKS
+    task = VERIFICATION
     return [str(item.key) for item in due(workspace, task, job)]
 
 

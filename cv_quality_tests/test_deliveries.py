@@ -15,7 +15,7 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.planning import Work, drop_states
 from cv_quality.runner import run_due
 from cv_quality.stage import JOBS
-from cv_quality.tasks import TASKS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -28,7 +28,7 @@ from cv_quality_tests.deployment import (
     quietly,
 )
 
-(TASK,) = TASKS
+TASK = VERIFICATION
 EVENTS = "events-00000.jsonl.zst"
 
 

@@ -16,8 +16,9 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.planning import drop_states
 from cv_quality.runner import run_due, run_stage
 from cv_quality.stage import JOBS, Stage
-from cv_quality.tasks import TASKS, is_published
+from cv_quality.tasks import is_published
 from cv_quality.tasks.verification.tables import COMPARISONS, OPERATING_POINTS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -34,7 +35,7 @@ from cv_quality_tests.deployment import (
     without_transactions_of_one_subject,
 )
 
-(TASK,) = TASKS
+TASK = VERIFICATION
 CELL = TableKey(build="face-1.2", drop=SECOND_DROP)
 WRITERS = [stage for stage in TASK.stages if stage.writes]
 

@@ -14,9 +14,9 @@ from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import JOBS
-from cv_quality.tasks import TASKS
 from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
 from cv_quality.tasks.verification.tables import COMPARISONS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -42,7 +42,7 @@ INGEST, SCORE, REPORT, MAPS = JOBS
 
 
 def state(workspace: Workspace, phase: str, key: TableKey) -> str:
-    (task,) = TASKS
+    task = VERIFICATION
     return Freshness(workspace, task).furthest(task.of_phase(phase), key)  # type: ignore[arg-type]
 
 
@@ -131,7 +131,7 @@ def test_another_number_of_explained_pairs_makes_the_maps_due(workspace: Workspa
 def test_other_excluded_conditions_make_what_was_found_due(workspace: Workspace) -> None:
     settings, build = replace(workspace.settings, excluded_conditions=("eyewear",)), TableKey(build="face-1.2")
     other = replace(workspace, settings=settings)
-    (task,) = TASKS
+    task = VERIFICATION
     freshness, stages = Freshness(other, task), task.of_phase("measure", "explain")
     assert [stage.name for stage in stages if freshness.state(stage, build) == "due"] == ["slices"]
     do(other, "slices", build="face-1.2")

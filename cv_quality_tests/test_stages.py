@@ -20,13 +20,13 @@ from cv_quality.lake.schema import Column, Table
 from cv_quality.runner import run_due
 from cv_quality.settings import Settings
 from cv_quality.stage import Numbers, Stage, Task
-from cv_quality.tasks import TASKS, open_workspace
+from cv_quality.tasks import open_workspace
 from cv_quality.tasks.verification.tables import COMPARISONS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import SECOND_DROP, quietly
 
-(VERIFICATION,) = TASKS
 MARGINS = Table(
     "margins",
     "build_drop",

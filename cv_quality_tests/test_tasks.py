@@ -22,8 +22,9 @@ from cv_quality.planning import due
 from cv_quality.runner import run_due
 from cv_quality.settings import Settings
 from cv_quality.stage import JOBS, Numbers, Stage, Task
-from cv_quality.tasks import TASKS, open_workspace
+from cv_quality.tasks import open_workspace
 from cv_quality.tasks.ingest import INGEST
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import FIRST_DROP, deliver, quietly
 from cv_quality_tests.drops.small_drops import BACKGROUND, START, STREAM_FRAME, UNTIL
@@ -90,7 +91,7 @@ COUNT = Stage(
     gate="every build has its counts",
 )
 STREAMS = Task("streams", "Streams", (StreamModality(),), (*INGEST, COUNT))
-BOTH = (*TASKS, STREAMS)
+BOTH = (VERIFICATION, STREAMS)
 
 
 @pytest.fixture

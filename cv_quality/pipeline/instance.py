@@ -111,7 +111,7 @@ def failures(runs: Sequence[dg.ExecuteInProcessResult]) -> list[str]:
 def backfill_grid(
     workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track
 ) -> list[dict[str, object]]:
-    """Score each of `builds` on each of `drops` of the first task, whether or not it was done before.
+    """Score each of `builds` on each of `drops` of its task, whether or not it was done before.
 
     Args:
         workspace: whose lake and registry are used.
@@ -122,28 +122,34 @@ def backfill_grid(
         DropError: a drop is not validated in the lake; the near ones are named. Or there is none.
         RegistryError: a build is not in the registry; the near ones are named.
     """
-    for build in builds:
-        workspace.registry.entry(build)
-    task = TASKS[0]
-    freshness = Freshness(workspace, task)
-    *_, last = task.of_phase("ingest")
-    validated = [drop for drop in freshness.drops if freshness.state(last, TableKey(drop=drop)) == "passed"]
+    tasks = {build: workspace.registry.entry(build).task for build in builds or workspace.registry.build_ids()}
+    validated = {task.name: _validated_drops(Freshness(workspace, task)) for task in TASKS}
+    known = sorted(drop for found in validated.values() for drop in found)
     for drop in drops:
-        if drop not in validated:
-            raise DropError(f"drop {drop!r} is not validated in the lake: {near(drop, validated)}")
-    if not validated:
+        if drop not in known:
+            raise DropError(f"drop {drop!r} is not validated in the lake: {near(drop, known)}")
+    grid = [
+        (
+            task,
+            [
+                Work(TableKey(build=build, drop=drop), f"backfill {build}|{drop}")
+                for build in sorted(build for build, name in tasks.items() if name == task.name)
+                for drop in validated[task.name]
+                if not drops or drop in drops
+            ],
+        )
+        for task in TASKS
+    ]
+    if not any(work for _, work in grid):
         raise DropError(
             f"nothing to score: no drop in {workspace.lake.store.uri} is validated; `cvq run` takes drops in"
         )
-    chosen_drops, chosen_builds = drops or validated, builds or workspace.registry.build_ids()
-    work = [
-        Work(TableKey(build=build, drop=drop), f"backfill {build}|{drop}")
-        for build in sorted(chosen_builds)
-        for drop in sorted(chosen_drops)
-    ]
+    runs: list[tuple[Work, dg.ExecuteInProcessResult]] = []
     with opened(workspace) as instance:
         jobs = _Jobs(workspace, build_definitions(workspace.settings), instance, track)
-        runs = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid")
+        for task, work in grid:
+            done = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid") if work else []
+            runs += zip(work, done, strict=True)
     return [
         {
             "build": item.key.build,
@@ -152,8 +158,13 @@ def backfill_grid(
             "succeeded": run.success,
             "why": "; ".join(failures([run])),
         }
-        for item, run in zip(work, runs, strict=True)
+        for item, run in runs
     ]
+
+
+def _validated_drops(freshness: Freshness) -> list[str]:
+    *_, last = freshness.task.of_phase("ingest")
+    return sorted(drop for drop in freshness.drops if freshness.state(last, TableKey(drop=drop)) == "passed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from cv_quality.modality import Modality, of_modality
 from cv_quality.settings import Settings
 from cv_quality.stage import StageResult, Task
 from cv_quality.tasks.verification.task import VERIFICATION
+from cv_quality.tasks.video.task import VIDEO
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     from cv_quality.lake.warehouse import WarehouseSource
 
-TASKS: tuple[Task, ...] = (VERIFICATION,)
+TASKS: tuple[Task, ...] = (VERIFICATION, VIDEO)
 
 
 def open_workspace(settings: Settings, tasks: Sequence[Task] = TASKS) -> Workspace:

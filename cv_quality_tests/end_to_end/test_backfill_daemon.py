@@ -9,7 +9,7 @@ import pytest
 from cv_quality.freshness import Freshness
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import prepare_home
-from cv_quality.tasks import TASKS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality_tests.deployment import FIRST_DROP, deliver_as, open_workspace
 from cv_quality_tests.end_to_end.serving import LAUNCH_BACKFILL, MATERIALIZED, SLOW, Answer, Ui, serving
 from cv_quality_tests.servers import wait_until
@@ -60,7 +60,7 @@ def test_a_refused_drop_of_a_backfill_fails_alone(served: Ui) -> None:
     for sensor in ask(SENSORS, {"repository": location})["sensorsOrError"]["results"]:
         ask(STOP, {"id": sensor["sensorState"]["id"]})
     (home / "not_yet").rename(home / "landing")
-    (task,) = TASKS
+    task = VERIFICATION
     assets = [asset for stage in task.of_phase("ingest") for asset in stage.assets]
     params = {"assetSelection": [{"path": ["verification", name]} for name in assets], "partitionNames": DROPS}
     launched = ask(LAUNCH_BACKFILL, {"params": params})["launchPartitionBackfill"]

@@ -21,6 +21,7 @@ from cv_quality.tasks import TASKS, publish_marts
 from cv_quality.tasks.root_causes.slices import read_slices
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_SEARCHES
 from cv_quality.tasks.verification.populations import false_rejects
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
@@ -53,7 +54,7 @@ def copy_of(home: Path, target: Path) -> Workspace:
 
 
 def history_of(workspace: Workspace, build: str) -> dict[str, list[str]]:
-    return Freshness(workspace, TASKS[0]).history(build)
+    return Freshness(workspace, VERIFICATION).history(build)
 
 
 def stages_run(workspace: Workspace) -> list[str]:
@@ -160,7 +161,7 @@ def test_what_a_build_fails_at_is_void_once_a_build_that_it_follows_is_scored_an
     before = workspace.lake.read(FAILURE_SLICES, TableKey(build="face-1.2"))
     assert do(workspace, "slices", build="face-1.2").passed
     assert workspace.lake.read(FAILURE_SLICES, TableKey(build="face-1.2")).equals(before)
-    (task,) = TASKS
+    task = VERIFICATION
     states = {
         name: Freshness(workspace, task).state(task.stage(name), TableKey(build="face-1.2")) for name in EXPLAINED
     }

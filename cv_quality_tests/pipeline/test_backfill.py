@@ -9,7 +9,7 @@ from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import QUIET, backfill_grid
 from cv_quality.pipeline.partitions import partition_of
-from cv_quality.tasks import TASKS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, fingerprints, quietly
 
@@ -48,7 +48,7 @@ def test_a_backfill_adds_the_missing_cell_and_leaves_all_other_bytes_as_they_wer
     new = f"face-1.2/{FIRST_DROP}"
     assert {key for key in after if key not in before} == {key for key in after if new in key}
     assert {key: after[key] for key in before} == before
-    (task,) = TASKS
+    task = VERIFICATION
     freshness, scored = Freshness(backfilled.workspace, task), task.of_phase("score")
     states = [freshness.furthest(scored, TableKey(build=build, drop=drop)) for build, drop in CELLS]
     assert states == ["passed"] * len(CELLS)
@@ -74,7 +74,7 @@ def test_a_run_over_a_range_of_keys_is_refused_before_anything_is_done(evaluated
 
 def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(evaluated: Orchestra) -> None:
     first, second = (TableKey(build="face-1.0", drop=drop) for drop in DROPS)
-    lake, (task,) = evaluated.workspace.lake, TASKS
+    lake, task = evaluated.workspace.lake, VERIFICATION
     for name in ("infer", "compare", "measure"):
         lake.store.delete(object_key(name, first))
     lake.store.write_bytes(object_key("validate", TableKey(drop=SECOND_DROP)), b"{}")

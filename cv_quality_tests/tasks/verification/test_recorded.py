@@ -17,8 +17,8 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.runner import run_stage
 from cv_quality.stage import StageResult
-from cv_quality.tasks import TASKS
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, EMBEDDINGS, METRIC_COUNTS
+from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.workspace import Workspace
 from cv_quality_tests import deployment
 from cv_quality_tests.deployment import do, due_keys, score, take_in
@@ -185,7 +185,7 @@ def test_distances_are_accepted_at_or_below_the_threshold(workspace: Workspace) 
 
 
 def stages(workspace: Workspace, *names: str, drop: str) -> Iterator[StageResult]:
-    (task,) = TASKS
+    task = VERIFICATION
     for name in names:
         yield run_stage(workspace, task, task.stage(name), TableKey(build=BUILD, drop=drop))
 
@@ -221,7 +221,7 @@ def test_decisions_that_the_threshold_would_not_take_are_told(
 
 def test_gates_refuse_what_is_neither_recorded_nor_inferred(mixed: tuple[Workspace, str]) -> None:
     workspace, drop = mixed
-    (task,) = TASKS
+    task = VERIFICATION
     key, lake = TableKey(build=BUILD, drop=drop), workspace.lake
 
     def verdict_with(table: Table, rows: pl.DataFrame) -> list[str]:

@@ -1,0 +1,214 @@
+"""The stages of video: what each reads and writes, and the one function of this package that does it."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cv_quality.drops.tables import (
+    BOXES,
+    CLIPS,
+    DEVICES,
+    DROP_FILES,
+    FRAME_INDEX,
+    LANDMARKS,
+    MASK_CLASSES,
+    MEDIA_INDEX,
+    QUARANTINE_PARSE,
+    QUARANTINE_VALIDATE,
+    RAW_CLIPS,
+    RAW_STREAM_FRAMES,
+    RAW_SUBJECTS,
+    SUBJECTS,
+    VALIDATED_STREAMS,
+)
+from cv_quality.error_analysis.population import Population
+from cv_quality.errors import RegistryError
+from cv_quality.freshness import Freshness, StageContext
+from cv_quality.lake.lake import TableKey
+from cv_quality.stage import Stage
+from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
+from cv_quality.tasks.video.populations import MISS, missed_frames
+from cv_quality.tasks.video.rules import CLIPS_RULES, MEASURE_VIDEO_RULES, PREDICT_RULES, SCORE_FRAMES_RULES
+from cv_quality.tasks.video.tables import (
+    CLIP_CHANGES,
+    CLIP_FILES,
+    CLIP_FRAMES,
+    CLIP_SCORES,
+    CLIP_SPANS,
+    DISPLAY_REPLAYS,
+    FRAME_SCORES,
+    PREDICTIONS,
+    TRACK_COUNTS,
+    VIDEO_CHANGES,
+    VIDEO_METRICS,
+)
+from cv_quality.workspace import Workspace
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from cv_quality.tasks.root_causes.clusters import Embedding
+
+
+def _read_clips(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.video.clips import read_clips
+
+    return read_clips(context)
+
+
+def _predict(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.video.predictions import predict
+
+    return predict(context)
+
+
+def _score_frames(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.video.frame_scores import score_frames
+
+    return score_frames(context)
+
+
+def _measure_video(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.video.build_metrics import measure_video
+
+    return measure_video(context)
+
+
+def _others(workspace: Workspace, build: str, misses: Population) -> Iterable[Population]:
+    from cv_quality.tasks.video.populations import other_outcomes
+
+    return other_outcomes(workspace, build, misses)
+
+
+def _embed(context: StageContext, population: Population) -> "Embedding":
+    from cv_quality.tasks.video.frame_vectors import embed_frames
+
+    return embed_frames(context, population)
+
+
+def _frame_picture(context: StageContext) -> bytes:
+    from cv_quality.tasks.video.report.pictures import quality_by_clip
+
+    return quality_by_clip(context)
+
+
+def _report(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.video.report.page import report_build
+
+    return report_build(context)
+
+
+def _requirement(freshness: Freshness, key: TableKey) -> str:
+    """Below which quality a frame is a miss: another requirement makes its drops due."""
+    with suppress(RegistryError):
+        return f"at {freshness.workspace.registry.entry(str(key.build)).requirement!r}"  # type: ignore[attr-defined]
+    return ""
+
+
+def _refusals(freshness: Freshness, key: TableKey) -> str:
+    """Who must not be pictured: a no in any drop makes the page due."""
+    return freshness.refusals.identity(freshness.own_drops(str(key.build)))
+
+
+READ_CLIPS = Stage(
+    name="read_clips",
+    phase="ingest",
+    reads=(DROP_FILES, FRAME_INDEX, MEDIA_INDEX, VALIDATED_STREAMS, CLIPS, BOXES, MASK_CLASSES),
+    writes=(CLIP_FRAMES, CLIP_FILES, CLIP_SPANS),
+    run=_read_clips,
+    rules=CLIPS_RULES,
+    description="Decodes every clip once: which frames are dropped, repeated, frozen or damaged, and what pictures and "
+    "ground truth look like.",
+    gate="every picture is a frame or quarantined with its reason; at most 5 % quarantined; spans add up",
+    kinds=frozenset({"ffmpeg", "parquet"}),
+)
+PREDICT = Stage(
+    name="predict",
+    phase="score",
+    reads=(DROP_FILES, FRAME_INDEX, MEDIA_INDEX, MASK_CLASSES, VALIDATED_STREAMS, CLIPS, CLIP_FRAMES),
+    writes=(PREDICTIONS,),
+    run=_predict,
+    rules=PREDICT_RULES,
+    description="The output of the build's model for every frame, or what the device recorded, or why there is none.",
+    gate="one output per frame, of one model; at most half without",
+    kinds=frozenset({"pytorch", "parquet"}),
+)
+SCORE_FRAMES = Stage(
+    name="score_frames",
+    phase="score",
+    reads=(
+        DROP_FILES,
+        FRAME_INDEX,
+        MEDIA_INDEX,
+        MASK_CLASSES,
+        VALIDATED_STREAMS,
+        CLIPS,
+        BOXES,
+        LANDMARKS,
+        SUBJECTS,
+        DEVICES,
+        CLIP_FRAMES,
+        CLIP_FILES,
+        PREDICTIONS,
+    ),
+    writes=(FRAME_SCORES, CLIP_SCORES, TRACK_COUNTS),
+    run=_score_frames,
+    elsewhere=_requirement,
+    rules=SCORE_FRAMES_RULES,
+    description="Every frame against its truth and its deadline, and every clip: quality, stability, tracks, latency, "
+    "and what was on the screen.",
+    gate="one score per frame; the loss on the screen is that of the algorithm and of lateness; a missing number says "
+    "why",
+    picture=_frame_picture,
+)
+MEASURE_VIDEO = Stage(
+    name="measure_video",
+    phase="measure",
+    reads=(DROP_FILES, DEVICES, CLIPS, CLIP_FILES, FRAME_SCORES, CLIP_SCORES, TRACK_COUNTS, PREDICTIONS),
+    writes=(VIDEO_METRICS, VIDEO_CHANGES, CLIP_CHANGES, DISPLAY_REPLAYS),
+    run=_measure_video,
+    rules=MEASURE_VIDEO_RULES,
+    description="Metrics with intervals by clip, over all and by condition, for the build and its baseline, paired by "
+    "clip; the loss on the screen under other latencies.",
+    gate="values within their intervals; clips add up; a missing number says why",
+)
+SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
+    Populations(
+        outcome=MISS,
+        primary=missed_frames,
+        reads=(FRAME_SCORES,),
+        others=_others,
+        embed=_embed,
+        embed_reads=(CLIPS, VALIDATED_STREAMS, FRAME_INDEX, MEDIA_INDEX, CLIP_FRAMES, PREDICTIONS),
+    )
+)
+REPORT = Stage(
+    name="report",
+    phase="report",
+    reads=(
+        DROP_FILES,
+        FRAME_INDEX,
+        MEDIA_INDEX,
+        QUARANTINE_PARSE,
+        QUARANTINE_VALIDATE,
+        RAW_CLIPS,
+        RAW_STREAM_FRAMES,
+        RAW_SUBJECTS,
+        SUBJECTS,
+        VALIDATED_STREAMS,
+        CLIPS,
+        MASK_CLASSES,
+        *READ_CLIPS.writes,
+        *(table for stage in (PREDICT, SCORE_FRAMES, MEASURE_VIDEO) for table in stage.writes),
+        *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
+    ),
+    writes=(),
+    run=_report,
+    elsewhere=_refusals,
+    asset="failure_report",
+    result=Workspace.report_path,
+    description="One self-contained page: the build against its baseline, what users saw, worst seconds, root causes.",
+    kinds=frozenset({"altair", "html"}),
+)
+
+STAGES = (READ_CLIPS, PREDICT, SCORE_FRAMES, MEASURE_VIDEO, SLICES, ATTRIBUTION, CLUSTERS, REPORT)

@@ -1,0 +1,8 @@
+"""Video as a task: its modality, its stages and the sections of its page."""
+
+from cv_quality.stage import Task
+from cv_quality.tasks.ingest import VIDEO_INGEST
+from cv_quality.tasks.video.modality import VIDEO_MODALITY
+from cv_quality.tasks.video.stages import STAGES
+
+VIDEO = Task("video", "Video", (VIDEO_MODALITY,), (*VIDEO_INGEST, *STAGES))
