@@ -120,7 +120,7 @@ def read_causes(
         ),
         clusters=tuple(_cluster(row, pictured) for row in clusters),
         about_maps=about_maps,
-        change=read_change(source),
+        change=read_change(source, trial=words.trial),
         entries=_entries(source),
         queries={
             **{finding: _slices_query(build, finding, outcome) for finding in FAILURE_SLICES.column("finding").levels},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.drops.images import decode_image
+from cv_quality.drops.images import decode_image, decode_labels
 from cv_quality.drops.tables import BOXES, CLIPS, LANDMARKS, MASK_CLASSES
 from cv_quality.errors import FrameError
 from cv_quality.inference.registry import load_yaml
@@ -90,7 +90,8 @@ class Annotations:
         points = _points(row["points_px"]) if row["points_px"] else self._points_of(stream, frame, "device")
         boxes = self._boxes_of(stream, frame, "device")
         try:
-            found = decode_image(row["picture"]) if row["picture"] is not None else None
+            decode = decode_labels if row["output"] == "mask" else decode_image
+            found = decode(row["picture"]) if row["picture"] is not None else None
             if found is None and row["output"] == "mask":
                 found = self._pictures.labels("results", stream, frame)
         except FrameError:

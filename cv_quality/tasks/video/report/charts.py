@@ -28,7 +28,7 @@ from cv_quality.tasks.video.report.data import MetricRow, Screen, ScreenLoss, Vi
 from cv_quality.tasks.video.report.heat import Heat
 from cv_quality.tasks.video.report.key_finding import leading
 from cv_quality.tasks.video.report.timeline import ClipTimeline, TimelinePoint
-from cv_quality.tasks.video.report.wording import moved, shown
+from cv_quality.tasks.video.report.wording import moved, shown, title_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -38,6 +38,8 @@ CLIPS_CHARTED = 24
 CHANGES_CHARTED = 3
 """Metrics whose changes by clip are drawn, besides the first."""
 BAR_PX = 22
+HEADROOM = 1.2
+"""Above the longest latency and the deadline, for frames without a result."""
 HEAT_INKS = {
     "nominal": "var(--better)",
     "fair": "var(--impostor)",
@@ -96,7 +98,7 @@ def change_chart(row: MetricRow) -> Chart:
     )
     bars = over(rows).mark_bar(height=13, opacity=0.85).encode(x=x, y=y, color=ink, tooltip=tips(_CHANGE_TIPS))
     zero = over([{"change": 0}]).mark_rule(color="var(--ink)", strokeWidth=1).encode(x="change:Q")
-    title = f"{metric.label} by clip"
+    title = f"{title_of(metric)} by clip"
     spec = specification(alt.layer(bars, zero), height=20 + BAR_PX * len(rows), alt_text=title)
     told = "; ".join(f"{item['clip']} {item['shown']}" for item in rows)
     return Chart(
@@ -283,9 +285,8 @@ def latency_over_time(clip: ClipTimeline, source: ReportSource, *, id: str) -> C
     height, band = 150, 9
     rows, x = _lines(source.scope.build, clip.latency, kind="latency"), _time_axis(clip)
     top = [0.0, *(point.value for point in clip.latency), clip.deadline_ms or 0.0]
-    y = alt.Y(
-        "value:Q", title="latency in ms", axis=number_axis(top, words=number, count=4), scale=alt.Scale(zero=True)
-    )
+    scale = alt.Scale(domain=[0, HEADROOM * max(top) or 1.0], nice=False)
+    y = alt.Y("value:Q", title="latency in ms", axis=number_axis(top, words=number, count=4), scale=scale)
     line = over(rows).mark_line(strokeWidth=1.4, color=WAIT_INK)
     line = line.encode(x=x, y=y, detail="segment:N", tooltip=tips({"time": "at", "shown": "latency in ms"}))
     layers: list[Any] = [_failing_layer(clip, source.scope.build, height=height), line]
@@ -297,7 +298,7 @@ def latency_over_time(clip: ClipTimeline, source: ReportSource, *, id: str) -> C
     marks = over(drops).mark_point(shape="cross", angle=45, size=55, filled=True, color="var(--worse)", opacity=1)
     layers.append(marks.encode(x=x, y=alt.value(5), tooltip=tips({"words": "no result at"})))
     heat: list[Row] = [{"at": span.start, "until": span.end, "state": span.state} for span in clip.thermal]
-    scale = alt.Scale(domain=list(HEAT_INKS), range=list(HEAT_INKS.values()))
+    inks = alt.Scale(domain=list(HEAT_INKS), range=list(HEAT_INKS.values()))
     bands = (
         over(heat)
         .mark_rect(opacity=0.75)
@@ -306,7 +307,7 @@ def latency_over_time(clip: ClipTimeline, source: ReportSource, *, id: str) -> C
             x2="until:Q",
             y=alt.value(height - band),
             y2=alt.value(height),
-            color=alt.Color("state:N", scale=scale, legend=None),
+            color=alt.Color("state:N", scale=inks, legend=None),
             tooltip=tips({"state": "thermal state"}),
         )
     )
@@ -357,7 +358,7 @@ def _heat_chart(rows: Sequence[Row], *, id: str, title: str, axis: str) -> Chart
 
     names = list(dict.fromkeys(str(row["name"]) for row in rows))
     at = [float(str(row["at"])) for row in rows]
-    legend = alt.Legend(title=None, orient="top") if len(names) > 1 else None
+    legend = alt.Legend(title=None, orient="top")
     scale = alt.Scale(domain=names, range=[BUILD_INK, "var(--impostor)"][: len(names)])
     y = alt.Y("value:Q", title=axis, axis=number_axis(columns(rows, "value"), words=number), scale=alt.Scale(zero=True))
     x = alt.X(

@@ -25,6 +25,8 @@ COUNTS = {
     "n_bad_truth": "unusable truth",
 }
 """What is counted of a clip's pictures, beside those decoded."""
+ALWAYS_COUNTED = 4
+"""So many of them are shown also where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

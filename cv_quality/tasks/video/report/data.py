@@ -17,6 +17,7 @@ from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import Direction
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.video.metric_names import VideoMetric
+from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.report.wording import place, words_of
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
@@ -212,6 +213,17 @@ def frame_scores(source: ReportSource, model: str) -> "pl.LazyFrame":
     return source.lake.scan(of_modality(FRAME_SCORES, source.modality), source.scope.grid(model))
 
 
+def condition_words(source: ReportSource, row: Row) -> tuple[str, ...]:
+    """Put the conditions of a frame in words, those that were logged first."""
+    found = []
+    for item in (*source.modality.conditions, *(item for item in MEASURED if item.is_counted)):
+        words = item.words(row[item.name])
+        has_own_words = item.phrase != "{}" or not item.level_phrase
+        if words is not None:
+            found.append(words if has_own_words else item.level_words(str(row[item.name])))
+    return tuple(found)
+
+
 def build_rows(source: ReportSource, table: Table) -> list[dict[str, Any]]:
     """Read the rows of a table that is keyed by build."""
     return source.lake.read(table, TableKey(build=source.scope.build)).to_dicts()
@@ -239,7 +251,10 @@ def read_numbers(source: ReportSource) -> VideoNumbers:
         )
         for name in names
     )
-    where = {"dimension": "all", "model_build_id": scope.models}
+    where: dict[str, str | float | tuple[str | float, ...] | None] = {
+        "dimension": "all",
+        "model_build_id": scope.models,
+    }
     queries = [
         ("Metrics", rows_query(VIDEO_METRICS, build=scope.build, where=where, order=("metric", "model_build_id")))
     ]

@@ -105,7 +105,7 @@ def _read_bins(source: ReportSource) -> tuple[HeatBin, ...]:
             n_clips=row["n_clips"],
             p50_ms=_supported(row["p50"], row["n"], 0.5),
             p95_ms=_supported(row["p95"], row["n"], 0.95),
-            rate_hz=row["rate"] if row["rate"] is not None and 0 <= row["rate"] < float("inf") else None,
+            rate_hz=round(row["rate"], 6) if row["rate"] is not None and 0 <= row["rate"] < float("inf") else None,
         )
         for row in binned.to_dicts()
     )

@@ -8,7 +8,7 @@ from cv_quality.reports.key_finding import KeyFinding
 from cv_quality.tasks.root_causes.report.records import SliceView
 from cv_quality.tasks.video.metric_names import HEADLINE
 from cv_quality.tasks.video.report.data import Measure, MetricRow, VideoNumbers
-from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown
+from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown, title_of
 
 LEADING = ("j", "hota", "nme", "ssim", "depth_delta1", "box_f1", "miou", "loss", "display_loss", "deadline_misses")
 """The metric that the finding is about: the first of these with a change, or without a baseline with a value."""
@@ -33,7 +33,7 @@ def find_video_change(numbers: VideoNumbers, *, first_slice: SliceView | None, w
         against = f", against {percent(rest)} of the rest" if rest is not None else ""
         where = f" Frames fail most where {first_slice.condition}: {percent(first_slice.rate.value)} of them{against}."
     if row.change is None or numbers.baseline is None:
-        value = f"{row.metric.label} is {_with_interval(row, row.build)}"
+        value = f"{title_of(row.metric)} is {_with_interval(row, row.build)}"
         return KeyFinding(f"{value}; there is no baseline build to compare with.{where}", "unknown")
     return KeyFinding(f"{_change(row, numbers.baseline)}{_others(numbers, row)}{where}", row.change.direction)
 
@@ -49,7 +49,7 @@ def leading(numbers: VideoNumbers) -> MetricRow | None:
 def _change(row: MetricRow, baseline: str) -> str:
     assert row.change is not None
     found, metric = row.change.change, row.metric
-    name = f"{metric.label[0].upper()}{metric.label[1:]}"
+    name = title_of(metric)
     clips = f"{row.change.n_regressed:,} got worse, {row.change.n_improved:,} better"
     by = moved(metric, found.value)
     mean = f"{by} on average over {found.n_clips:,} clips"

@@ -6,12 +6,15 @@ Only pixels are made here, at the size at which they are shown: nothing of the o
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from cv_quality.reports.pictures import Picture, data_uri
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Rgb = NDArray[np.uint8]
 Classes = NDArray[np.int16]
@@ -66,7 +69,7 @@ def class_numbers(labels: NDArray[np.uint8], numbers: Mapping[int, int], *, othe
     return found
 
 
-def draw_frame(picture: Rgb, *, truth: Annotation, output: Annotation, width: int) -> Image.Image:
+def draw_frame(picture: Rgb, *, truth: Annotation, output: Annotation, width: int) -> "Image.Image":
     """Draw a frame as wide as it is shown, the output filled in colour and the truth outlined in white over it.
 
     Args:
@@ -74,6 +77,8 @@ def draw_frame(picture: Rgb, *, truth: Annotation, output: Annotation, width: in
         truth, output: what lies over it.
         width: of what is drawn; a narrower picture stays as it is.
     """
+    from PIL import Image
+
     height_px, width_px = picture.shape[:2]
     scale = min(width / width_px, 1.0)
     size = (max(round(width_px * scale), 1), max(round(height_px * scale), 1))
@@ -89,7 +94,7 @@ def draw_frame(picture: Rgb, *, truth: Annotation, output: Annotation, width: in
     return image
 
 
-def encoded(image: Image.Image) -> Picture:
+def encoded(image: "Image.Image") -> Picture:
     """Encode a drawn frame for a page."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=WEBP_QUALITY, method=4)
@@ -113,6 +118,7 @@ def _fill(drawn: Rgb, classes: Classes) -> None:
 
 def _outline(drawn: Rgb, classes: Classes) -> None:
     """White on the inner edge of every class, and dark around it: seen on any picture."""
+    classes = np.maximum(classes, 0)
     inside, edge = classes > 0, np.zeros(classes.shape, dtype=np.bool_)
     across, down = classes[:, 1:] != classes[:, :-1], classes[1:] != classes[:-1]
     edge[:, 1:] |= across
@@ -123,7 +129,7 @@ def _outline(drawn: Rgb, classes: Classes) -> None:
     drawn[edge & inside] = OUTLINE
 
 
-def _draw_objects(image: Image.Image, found: Annotation, inks: Sequence[Colour], *, scale: float) -> None:
+def _draw_objects(image: "Image.Image", found: Annotation, inks: Sequence[Colour], *, scale: float) -> None:
     """Draw boxes and points.
 
     Args:
@@ -132,6 +138,8 @@ def _draw_objects(image: Image.Image, found: Annotation, inks: Sequence[Colour],
         inks: colours of the objects in turn.
         scale: from pixels of the picture to those of the image.
     """
+    from PIL import ImageDraw
+
     pen = ImageDraw.Draw(image)
     for place, (left, top, width, height) in enumerate(found.boxes * scale):
         corners = (float(left), float(top), float(left + width), float(top + height))

@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cv_quality.freshness import StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.provenance import of_build
 from cv_quality.reports.rendering import write_page
+from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource, Section, read_sections
 from cv_quality.tasks.video.metric_names import VideoMetric
 from cv_quality.tasks.video.report.charts import HEAT_INKS
-from cv_quality.tasks.video.report.clip_files import COUNTS, LOW_CEILING
+from cv_quality.tasks.video.report.clip_files import ALWAYS_COUNTED, COUNTS, LOW_CEILING
 from cv_quality.tasks.video.report.data import Measure, read_overview
 from cv_quality.tasks.video.report.key_finding import find_video_change
 from cv_quality.tasks.video.report.root_causes import ENDINGS
 from cv_quality.tasks.video.report.sections import FRAMES, NUMBERS, ROOT_CAUSES, TEMPLATES
-from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown
+from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown, title_of
 
 TOPICS = {
     "quality": "Quality against the truth",
@@ -39,6 +41,9 @@ class MeasureWords:
     def shown(self, metric: VideoMetric, value: float | None) -> str:
         return shown(metric, value)
 
+    def title(self, metric: VideoMetric) -> str:
+        return title_of(metric)
+
     def moved(self, metric: VideoMetric, value: float | None) -> str:
         return moved(metric, value)
 
@@ -47,6 +52,27 @@ class MeasureWords:
 
     def change_bounds(self, metric: VideoMetric, found: Measure) -> str:
         return change_bounds(metric, found.low, found.high)
+
+
+def report_build(context: StageContext) -> ReportSummary:
+    """Write the page of a build where its reports lie."""
+    workspace, task, (_, *baselines) = context.workspace, context.freshness.task, context.models
+    source = ReportSource(
+        lake=context.lake,
+        landing=workspace.landing,
+        scope=Scope(
+            context.build,
+            next(iter(baselines), None),
+            tuple(context.drops),
+            is_recorded=isinstance(context.entry, RecordedVideoEntry),
+        ),
+        entry=context.entry,
+        modality=context.modality,
+        entry_files={build: workspace.registry.entry_file(build) for build in context.models},
+        gates=tuple(stage.name for stage in task.stages),
+        warehouse=workspace.settings.warehouse,
+    )
+    return write_video_report(source, task.sections, workspace.report_path(context.build))
 
 
 def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], target: Path) -> ReportSummary:
@@ -89,6 +115,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
         topics=TOPICS,
         heat_inks=HEAT_INKS,
         clip_counts=tuple(COUNTS.values()),
+        always_counted=ALWAYS_COUNTED,
         low_ceiling=LOW_CEILING,
         methods=numbers.methods,
         stages=ENDINGS,

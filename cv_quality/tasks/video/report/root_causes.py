@@ -20,9 +20,8 @@ from cv_quality.tasks.root_causes.report.records import (
     SliceEvidence,
 )
 from cv_quality.tasks.root_causes.tables import SLICE_TRENDS
-from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.populations import LATE, LOSS, MISS
-from cv_quality.tasks.video.report.data import frame_scores
+from cv_quality.tasks.video.report.data import condition_words, frame_scores
 from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
 
 WORDS = CauseWords(
@@ -85,12 +84,12 @@ def _read_frames(
     hidden = Picture(uri=None, placeholder=NO_CONSENT)
     return {
         (name[0], f"{name[1]}:{row['frame_number']}"): PicturedAttempt(
-            attempt_id=f"{name[1]}:{row['frame_number']}",
+            attempt_id=f"frame {row['frame_number']}",
             drop_id=name[0],
             subject_id=name[1],
             score=None if row["loss"] is None else 1 - row["loss"],
             outcome=MISSED if row["is_miss"] else ACCEPTED,
-            conditions=_conditions(source, row),
+            conditions=condition_words(source, row),
             picture=sketches.shot(name, source.scope.build, row["frame_number"]) if name in may_show else hidden,
         )
         for name, row in _rows(source, wanted)
@@ -107,9 +106,3 @@ def _rows(
         own = scores.filter(pl.col("frame_number").is_in(sorted(numbers)), drop_id=drop, stream_id=stream)
         for row in own.sort("frame_number").collect().to_dicts():
             yield (drop, stream), row
-
-
-def _conditions(source: ReportSource, row: Row) -> tuple[str, ...]:
-    items = (*source.modality.conditions, *(item for item in MEASURED if item.is_counted))
-    words = (item.words(row[item.name]) for item in items)
-    return tuple(item for item in words if item is not None)

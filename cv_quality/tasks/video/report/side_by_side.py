@@ -3,17 +3,19 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from PIL import Image, ImageDraw, ImageFont
+from typing import TYPE_CHECKING
 
 from cv_quality.reports.pictures import data_uri
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 WIDTH_PX = 320
 """Of both panels together."""
 MAX_BYTES = 720_000
 """Encoded; written into a page it is a third more, less than 1 MB."""
 QUALITIES = (72, 50, 30, 15)
-FRAMES_SHOWN = 24
+FRAMES_SHOWN = 40
 CAPTION_PX = 16
 _PAPER, _INK = (16, 18, 22), (232, 234, 237)
 
@@ -53,13 +55,15 @@ def panel_width(n_models: int) -> int:
     return (WIDTH_PX - 2 * (n_models - 1)) // n_models
 
 
-def compose(panels: Mapping[str, Image.Image], *, caption: str) -> Image.Image:
+def compose(panels: "Mapping[str, Image.Image]", *, caption: str) -> "Image.Image":
     """Put the panels of one moment side by side, under their names.
 
     Args:
         panels: drawn frames by model, from left to right.
         caption: behind the first name, such as the number of the frame.
     """
+    from PIL import Image, ImageDraw, ImageFont
+
     width, height = (max(panel.size[axis] for panel in panels.values()) for axis in (0, 1))
     whole = Image.new("RGB", (len(panels) * (width + 2) - 2, height + CAPTION_PX), _PAPER)
     font = ImageFont.load_default(size=10)
@@ -73,7 +77,7 @@ def compose(panels: Mapping[str, Image.Image], *, caption: str) -> Image.Image:
     return whole
 
 
-def animate(moments: Sequence[Image.Image], *, milliseconds: int) -> tuple[bytes, bytes]:
+def animate(moments: "Sequence[Image.Image]", *, milliseconds: int) -> tuple[bytes, bytes]:
     """Encode moments as an endless animation in WebP and its first one alone, no larger than MAX_BYTES.
 
     Args:
@@ -88,7 +92,7 @@ def animate(moments: Sequence[Image.Image], *, milliseconds: int) -> tuple[bytes
     return animate(moments[::2], milliseconds=2 * milliseconds)
 
 
-def _encode(moments: Sequence[Image.Image], milliseconds: int, quality: int) -> bytes:
+def _encode(moments: "Sequence[Image.Image]", milliseconds: int, quality: int) -> bytes:
     buffer = io.BytesIO()
     moments[0].save(
         buffer,

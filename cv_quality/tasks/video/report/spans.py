@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cv_quality.inference.registry import BuildEntry
+from cv_quality.inference.video.entry import REQUIRED_QUALITY, RecordedVideoEntry, VideoEntry
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.video.report.data import frame_scores
 
@@ -25,7 +27,8 @@ class FailingSpan:
         start, end: along the axis of the timeline.
         n_frames: from the first to the last.
         mean_loss: over those with a loss; None where none has one.
-        total_loss: the same, summed: by it spans are ranked.
+        excess: what the loss of its frames has above that of a quality that is just required, summed; the number of its
+            frames where none has a loss. By it spans are ranked.
     """
 
     drop_id: str
@@ -37,7 +40,7 @@ class FailingSpan:
     end: float
     n_frames: int
     mean_loss: float | None
-    total_loss: float
+    excess: float
 
 
 def read_clip_frames(source: ReportSource, model: str) -> "pl.DataFrame":
@@ -84,11 +87,12 @@ def read_clip_frames(source: ReportSource, model: str) -> "pl.DataFrame":
     )
 
 
-def failing_spans(rows: "pl.DataFrame") -> list[FailingSpan]:
+def failing_spans(rows: "pl.DataFrame", *, requirement: float = REQUIRED_QUALITY) -> list[FailingSpan]:
     """Find the spans of every clip, in the order of the clips.
 
     Args:
         rows: as `read_clip_frames` gives them.
+        requirement: quality of a frame below which it is a miss.
     """
     found = []
     for (drop, stream), frames in rows.group_by(["drop_id", "stream_id"], maintain_order=True):
@@ -96,7 +100,10 @@ def failing_spans(rows: "pl.DataFrame") -> list[FailingSpan]:
         if not fails.size:
             continue
         cuts = np.flatnonzero(np.diff(fails) > BRIDGED_FRAMES + 1) + 1
-        found += [_span(str(drop), str(stream), frames, int(run[0]), int(run[-1])) for run in np.split(fails, cuts)]
+        found += [
+            _span(str(drop), str(stream), frames, int(run[0]), int(run[-1]), requirement)
+            for run in np.split(fails, cuts)
+        ]
     return found
 
 
@@ -108,10 +115,17 @@ def worst_frame(rows: "pl.DataFrame") -> FailingSpan | None:
     if known.is_empty():
         return None
     place = int(known["loss"].to_numpy().argmax())
-    return _span(known["drop_id"][place], known["stream_id"][place], known, place, place)
+    return _span(known["drop_id"][place], known["stream_id"][place], known, place, place, REQUIRED_QUALITY)
 
 
-def _span(drop: str, stream: str, frames: "pl.DataFrame", first: int, last: int) -> FailingSpan:
+def _span(drop: str, stream: str, frames: "pl.DataFrame", first: int, last: int, requirement: float) -> FailingSpan:
+    """Describe a span.
+
+    Args:
+        drop, stream: whose it is.
+        frames, first, last: rows of the clip, and the first and the last row of the span.
+        requirement: as of `failing_spans`.
+    """
     own = frames[first : last + 1]
     loss = own["loss"].fill_null(float("nan")).to_numpy()
     known = loss[~np.isnan(loss)]
@@ -126,8 +140,13 @@ def _span(drop: str, stream: str, frames: "pl.DataFrame", first: int, last: int)
         end=float(own["at"][-1]) + step,
         n_frames=own.height,
         mean_loss=float(known.mean()) if known.size else None,
-        total_loss=float(known.sum()) if known.size else float(own.height),
+        excess=float(np.maximum(known - (1 - requirement), 0).sum()) if known.size else float(own.height),
     )
+
+
+def required_quality(entry: BuildEntry) -> float:
+    """Look up the quality of a frame that a build must reach."""
+    return entry.requirement if isinstance(entry, VideoEntry | RecordedVideoEntry) else REQUIRED_QUALITY
 
 
 def _step(at: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
@@ -136,7 +155,7 @@ def _step(at: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
 
 def one_a_clip(spans: Iterable[FailingSpan]) -> list[FailingSpan]:
     """Keep the worst span of each clip, the worst of all first."""
-    ranked = sorted(spans, key=lambda span: (-span.total_loss, span.drop_id, span.stream_id, span.first))
+    ranked = sorted(spans, key=lambda span: (-span.excess, span.drop_id, span.stream_id, span.first))
     kept: dict[tuple[str, str], FailingSpan] = {}
     for span in ranked:
         kept.setdefault((span.drop_id, span.stream_id), span)

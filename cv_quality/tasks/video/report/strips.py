@@ -14,11 +14,17 @@ from cv_quality.drops.consent import StreamName, read_consents, read_shown_strea
 from cv_quality.reports.pictures import NO_CONSENT, Picture
 from cv_quality.reports.rendering import number
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.video.modality import MEASURED
-from cv_quality.tasks.video.report.data import frame_scores
+from cv_quality.tasks.video.report.data import condition_words, frame_scores
 from cv_quality.tasks.video.report.side_by_side import FRAMES_SHOWN, SideBySide, animate, compose, panel_width, uris
 from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
-from cv_quality.tasks.video.report.spans import FailingSpan, failing_spans, one_a_clip, read_clip_frames, worst_frame
+from cv_quality.tasks.video.report.spans import (
+    FailingSpan,
+    failing_spans,
+    one_a_clip,
+    read_clip_frames,
+    required_quality,
+    worst_frame,
+)
 from cv_quality.tasks.video.report.timeline import QUALITIES
 
 if TYPE_CHECKING:
@@ -88,7 +94,8 @@ def read_worst_frames(source: ReportSource, *, open_pictures: OpenPictures = ope
     own = rows[source.scope.build]
     if own["loss"].is_null().all():
         return WorstFrames((), None, "", has_misses=False, missing="no frame has a quality", no_animation=None)
-    spans = {model: _ranked(frames) for model, frames in rows.items()}
+    required = required_quality(source.entry)
+    spans = {model: _ranked(frames, required) for model, frames in rows.items()}
     chosen = _chosen(source, spans)
     shown = read_shown_streams(source.lake, source.scope.drops, consents=read_consents(source.lake))
     moving = next((span for span in spans[source.scope.build] if (span.drop_id, span.stream_id) in shown), None)
@@ -110,9 +117,9 @@ def read_worst_frames(source: ReportSource, *, open_pictures: OpenPictures = ope
     )
 
 
-def _ranked(frames: "pl.DataFrame") -> list[FailingSpan]:
+def _ranked(frames: "pl.DataFrame", required: float) -> list[FailingSpan]:
     """The worst span of each clip; the worst frame alone where none fails."""
-    spans = one_a_clip(failing_spans(frames))
+    spans = one_a_clip(failing_spans(frames, requirement=required))
     worst = worst_frame(frames)
     return spans or ([worst] if worst else [])
 
@@ -149,7 +156,7 @@ def _wanted(
 def _shot_numbers(span: FailingSpan) -> list[int]:
     """Numbers spread over the span and a little around it, the worst among them.
 
-    >>> _shot_numbers(FailingSpan("d", "s", 10, 18, 13, 0.0, 1.0, 9, 0.5, 4.5))
+    >>> _shot_numbers(FailingSpan("d", "s", 10, 18, 13, 0.0, 1.0, 9, 0.75, 2.25))
     [8, 11, 13, 17, 20]
     """
     first, last = max(span.first - MARGIN_FRAMES, 0), span.last + MARGIN_FRAMES
@@ -215,9 +222,7 @@ def _circumstances(source: ReportSource, model: str, span: FailingSpan) -> tuple
         .to_dicts()[0]
     )
     where = ", ".join(str(row[name]) for name in ("device_model", "scene") if row[name] is not None)
-    items = (*source.modality.conditions, *(item for item in MEASURED if item.is_counted))
-    words = (item.words(row[item.name]) for item in items)
-    return where, tuple(item for item in words if item is not None)
+    return where, condition_words(source, row)
 
 
 def _animation(

@@ -34,6 +34,11 @@ def shown(metric: VideoMetric, value: float | None, *, digits: int = SHOWN_DIGIT
     return text if metric.unit in ("share", "count") or text == "∞" else f"{text} {metric.unit}"
 
 
+def title_of(metric: VideoMetric) -> str:
+    """Write what a metric is called, at the head of a row or a chart."""
+    return f"{metric.label[:1].upper()}{metric.label[1:]}"
+
+
 def moved(metric: VideoMetric, value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
     """Write a change, signed; of percentages in percentage points.
 
