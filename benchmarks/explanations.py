@@ -24,7 +24,7 @@ from cv_quality.error_analysis.explanations.pair_score import (
     torch_threads,
 )
 from cv_quality.error_analysis.explanations.saliency import EXPLAINERS, average_face, in_parallel, integrate
-from cv_quality.inference.preprocessing import Batch
+from cv_quality.inference.framing import Batch
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.settings import REFERENCE_MODELS
 from cv_quality.simulation.identity import IdentitySpace

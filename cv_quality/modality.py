@@ -159,6 +159,10 @@ class Modality(Protocol):
     def parse_entry(self) -> "Callable[[EntryFields], BuildEntry]":
         """Reads a build's registry file, beyond what every entry has."""
 
+    @property
+    def parse_recorded_entry(self) -> "Callable[[EntryFields], BuildEntry]":
+        """Reads the file of a build that is evaluated as its devices recorded it."""
+
 
 def of_modality(table: Table, modality: Modality) -> Table:
     """Complete a table for one modality: its conditions after the frame, the ranges of scores filled in.

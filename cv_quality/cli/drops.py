@@ -40,10 +40,10 @@ SHOWN_KINDS = ("attempt", "stream_frame", "enrol", "subject", "device")
 def simulate(scenario: str, seed: int | None, is_next: bool, as_json: bool) -> None:
     """Render a fleet's drops into the landing area.
 
-    SCENARIO is the name of a packaged scenario (demo, tiny) or a YAML file. Failures come out of running each build's
-    own model on the rendered pixels; what was planted is written beside the drops as truth-<scenario>.json. The same
-    scenario and seed give the same drops again; `--next` adds one that is not there yet, of the same people at its
-    first site, so with the same seed.
+    SCENARIO is the name of a packaged scenario (demo, tiny, video-demo) or a YAML file. Failures come out of running
+    each build's own model on the rendered pixels; what was planted is written beside the drops as
+    truth-<scenario>.json. The same scenario and seed give the same drops again; `--next` adds one that is not there
+    yet, of the same people or scenes at its first site, so with the same seed.
     """
     drops = simulate_drops(open_deployment(), scenario, seed=seed, is_next=is_next)
     print_rows([{"drop": drop} for drop in drops], as_json=as_json, title="simulated drops")
@@ -58,20 +58,18 @@ def simulate_drops(workspace: "Workspace", scenario: str, *, seed: int | None, i
         seed: in place of the scenario's own; None keeps that.
         is_next: write only the next drop.
     """
-    from cv_quality.simulation.scenario import drop_plans, load_scenario, next_plan
-    from cv_quality.simulation.simulate import simulate as write_drops
+    from cv_quality.simulation.load import load_any_scenario, write_drops
+    from cv_quality.simulation.studies import drop_ids
 
-    plan = load_scenario(scenario)
-    landing = workspace.landing
-    drops = [next_plan(plan, present=landing.folders())] if is_next else drop_plans(plan)
+    plan = load_any_scenario(scenario)
     with progress_bars() as progress:
-        task = progress.add_task(f"render {visible(plan.name)}", total=len(drops))
+        task = progress.add_task(f"render {visible(plan.name)}", total=1 if is_next else len(drop_ids(plan)))
         return write_drops(
             plan,
-            plans=drops,
-            landing=landing,
+            landing=workspace.landing,
             registry=workspace.registry,
             seed=seed,
+            is_next=is_next,
             progress=lambda *_: progress.advance(task),
         )
 

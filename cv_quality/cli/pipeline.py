@@ -54,12 +54,13 @@ def demo(scenario: str) -> None:
     from cv_quality.drops.manifest import completed_drops
     from cv_quality.freshness import Freshness
     from cv_quality.planning import due_now, warehouse_due
-    from cv_quality.simulation.scenario import drop_plans, load_scenario
+    from cv_quality.simulation.load import load_any_scenario
+    from cv_quality.simulation.studies import drop_ids
     from cv_quality.stage import JOBS
     from cv_quality.tasks import TASKS
 
     workspace = open_deployment()
-    planned = {plan.drop_id for plan in drop_plans(load_scenario(scenario))}
+    planned = set(drop_ids(load_any_scenario(scenario)))
     if planned - {drop.drop_id for drop in completed_drops(workspace.landing)}:
         simulate_drops(workspace, scenario, seed=None)
     failed: list[str] = []

@@ -286,16 +286,19 @@ def _is_hidden(packet: "Packet[VideoStream]", codec: str) -> bool:
     """Tell whether a packet holds a picture that only others are predicted from.
 
     By the headers of VP8 (RFC 6386, 9.1) and VP9 (bitstream specification, 2016, 6.2; a superframe shows its last). In
-    other codecs a packet is what is shown at one time.
+    other codecs a packet is what is shown at one time. A packet without such a header is damaged, not hidden.
     """
     if codec not in ("vp8", "vp9"):
         return False
     data = bytes(packet)
+    first = data[0]
     if codec == "vp8":
-        return not data[0] & 0x10
-    start = data[0] << (data[0] & 0x30 == 0x30)  # profile 3 has a reserved bit more
-    is_superframe, shows_earlier, is_shown = data[-1] & 0xE0 == 0xC0, start & 0x08, start & 0x02
-    return not (is_superframe or shows_earlier or is_shown)
+        is_sound = bool(first & 0x01) or data[3:6] == b"\x9d\x01\x2a"
+        return is_sound and not first & 0x10
+    is_sound = first & 0xC0 == 0x80
+    shifted = first << (first & 0x30 == 0x30)  # profile 3 has a reserved bit more
+    is_superframe, shows_earlier, is_shown = data[-1] & 0xE0 == 0xC0, shifted & 0x08, shifted & 0x02
+    return is_sound and not (is_superframe or shows_earlier or is_shown)
 
 
 class _Orientation:

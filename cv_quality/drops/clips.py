@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -239,21 +240,40 @@ class ClipReader(_DecoderProcess):
         return image
 
 
-def list_timestamps(path: Path) -> list[Fraction]:
-    """List the timestamps of a clip's pictures in seconds, rising, each once, by the container alone.
+@dataclass(frozen=True, slots=True)
+class ClipTimes:
+    """The timestamps that a container promises.
 
-    Nothing is decoded, so that a picture may turn out damaged. Empty where the file has no timestamps.
+    Attributes:
+        time_base: seconds of one tick.
+        pts: ticks of its pictures, rising, each once; in machine numbers, as a long clip has many.
+    """
+
+    time_base: Fraction
+    pts: "array[int]"
+
+    @property
+    def seconds(self) -> list[Fraction]:
+        """The same in seconds, exact."""
+        return [pts * self.time_base for pts in self.pts]
+
+
+def list_timestamps(path: Path) -> ClipTimes:
+    """List the timestamps of a clip's pictures by the container alone; none where the file has none.
+
+    Nothing is decoded, so that a picture may turn out damaged.
 
     Raises:
         ClipError: as `ClipReader` does.
     """
-    found: set[Fraction] = set()
+    found, base = set[int](), Fraction(1)
     with _DecoderProcess(path, task="times", max_seconds_per_frame=MAX_SECONDS_PER_FRAME) as process:
         while not isinstance(message := process.next_message(), ClipEnded):
             if not isinstance(message, TimesSent):
                 raise process.broken()
-            found.update(pts * Fraction(*message.time_base) for pts in message.pts if pts is not None)
-    return sorted(found)
+            base = Fraction(*message.time_base)
+            found.update(pts for pts in message.pts if pts is not None)
+    return ClipTimes(base, array("q", sorted(found)))
 
 
 class _Pipe:

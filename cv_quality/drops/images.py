@@ -155,7 +155,7 @@ def decode_depth(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
             f"expected depth in mm as grey levels of 16 bit, found {pixels.dtype} {list(pixels.shape)}",
             reason="unsupported_format",
         )
-    return pixels
+    return pixels.astype(np.uint16, copy=False)
 
 
 def _png_samples(data: bytes, *, max_pixels: int, what: str) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.alignment import CROP_PX, align_face
 from cv_quality.inference.detection import FaceDetector, main_face
-from cv_quality.inference.preprocessing import Batch, Frame, Resize, prepare
+from cv_quality.inference.framing import Batch, Resize
+from cv_quality.inference.preprocessing import Frame, prepare
 from cv_quality.inference.probe import check_promise
 from cv_quality.inference.registry import DetectorEntry, ModelEntry, ModelRegistry, verified_bytes
 from cv_quality.inference.runners import RUNTIMES, OnnxRunner, Runner, TorchExportRunner

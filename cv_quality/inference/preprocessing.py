@@ -1,25 +1,36 @@
 """From decoded frames to the tensor that a model eats: the registry's preprocessing steps as pure functions.
 
-Every step maps one float32 batch `[n, c, h, w]` with values in [0, 1] (before `scale`) to another. Decoding lives in
-`cv_quality.drops.images`, face alignment in `cv_quality.inference.alignment`, and the order of steps in the registry.
+Every step maps one float32 batch `[n, c, h, w]` with values in [0, 1] (before `scale` and `levels`) to another. Steps
+that change what is where lie in `cv_quality.inference.framing`, decoding in `cv_quality.drops.images`, face alignment
+in `cv_quality.inference.alignment`; the order of steps is the registry's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Protocol, TypeGuard, cast
+from functools import partial
+from typing import Protocol, TypeGuard, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import ModelError, RegistryError, near
+from cv_quality.inference.framing import (
+    FRAMING_STEPS,
+    Batch,
+    CentreCrop,
+    Crop,
+    FramingStep,
+    Letterbox,
+    LetterboxAlign,
+    Resize,
+    ResizeShort,
+    View,
+)
 
 Frame = NDArray[np.uint8]
-Batch = NDArray[np.float32]
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 MAX_SIDE_PX = 4096
-BAND_ROWS = 16
 WORK_BYTES = 16 << 20
 """Of float32 pixels made at a time, before they are resized."""
 
@@ -47,32 +58,19 @@ class Rgb:
 
 
 @dataclass(frozen=True, slots=True)
-class Resize:
-    """Bilinear resampling to `width_px` x `height_px`, antialiased when it shrinks (Pillow's BILINEAR)."""
+class Bgr:
+    """Three channels, blue first; a grey batch is repeated."""
 
-    width_px: int
-    height_px: int
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:
+        return Rgb()(batch, illuminance_lux=illuminance_lux)[:, ::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Grey levels from 0 to 255 in place of values in [0, 1], for models that take them, as bytes or as numbers."""
 
     def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
-        return self.down(self.across(batch))
-
-    def across(self, batch: Batch) -> Batch:
-        """Resample every row, each by itself."""
-        if batch.shape[3] == self.width_px:
-            return batch
-        narrower = np.empty((*batch.shape[:3], self.width_px), dtype=np.float32)
-        for rows, columns, weights in resampling_bands(batch.shape[3], self.width_px):
-            narrower[..., rows] = batch[..., columns] @ weights.T
-        return narrower
-
-    def down(self, batch: Batch) -> Batch:
-        """Resample every column."""
-        if batch.shape[2] == self.height_px:
-            return batch
-        lower = np.empty((*batch.shape[:2], self.height_px, batch.shape[3]), dtype=np.float32)
-        for rows, columns, weights in resampling_bands(batch.shape[2], self.height_px):
-            lower[:, :, rows] = weights @ batch[:, :, columns]
-        return lower
+        return batch * np.float32(255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,38 +134,17 @@ def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: 
     return result
 
 
-def resampling_weights(size_in: int, size_out: int, *, rows: range) -> NDArray[np.float32]:
-    """Compute rows of the matrix `[size_out, size_in]` of a triangle filter, widened when shrinking; rows sum to one.
+def view_of(steps: Sequence[Step], *, width_px: int, height_px: int) -> View:
+    """Tell which part of a picture the batch shows after the steps.
 
-    Output pixel i lies at `(i + 1/2) * size_in / size_out` (pixel centres at halves), as in Pillow's resampling.
-
-    Args:
-        size_in, size_out: pixels before and after.
-        rows: which output pixels.
+    Raises:
+        ModelError: a crop leaves the picture.
     """
-    scale = size_in / size_out
-    width = max(scale, 1.0)
-    centres = (np.arange(rows.start, rows.stop) + 0.5) * scale
-    distance = np.abs(np.arange(size_in)[None, :] + 0.5 - centres[:, None]) / width
-    weights = np.clip(1.0 - distance, 0.0, None)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights.astype(np.float32)
-
-
-@lru_cache(maxsize=64)
-def resampling_bands(size_in: int, size_out: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]:
-    """Cut the resampling matrix into blocks of rows with the columns they need: (rows, columns, weights).
-
-    The matrix is almost all zeros; blocks of 16 rows halve the time of 112 x 92 to 64 x 64 against one product.
-    """
-    bands = []
-    for start in range(0, size_out, BAND_ROWS):
-        stop = min(start + BAND_ROWS, size_out)
-        weights = resampling_weights(size_in, size_out, rows=range(start, stop))
-        used = np.flatnonzero(weights.any(axis=0))
-        columns = slice(int(used[0]), int(used[-1]) + 1)
-        bands.append((slice(start, stop), columns, np.ascontiguousarray(weights[:, columns])))
-    return tuple(bands)
+    view = View.whole(width_px, height_px)
+    for step in steps:
+        if isinstance(step, FRAMING_STEPS):
+            view = cast(FramingStep, step).reframe(view)
+    return view
 
 
 def parse_steps(value: object, *, where: str) -> tuple[Step, ...]:
@@ -194,10 +171,10 @@ def _run(frames: Sequence[Frame], *, steps: Sequence[Step], lux: NDArray[np.floa
 
 def _run_large(frame: Frame, *, steps: Sequence[Step], lux: NDArray[np.float64]) -> Batch:
     """One frame in bands of rows up to the point where its rows are resized: every step before sees pixels alone."""
-    first = next((index for index, step in enumerate(steps) if isinstance(step, Resize)), None)
-    if first is None:
+    first = next((index for index, step in enumerate(steps) if isinstance(step, FRAMING_STEPS)), 0)
+    resize = steps[first] if steps else None
+    if not isinstance(resize, Resize):
         return _applied(steps, _as_batch([frame]), lux=lux)
-    resize = cast(Resize, steps[first])
     height = max(1, WORK_BYTES // (4 * frame[0].size))
     bands = (frame[top : top + height] for top in range(0, len(frame), height))
     narrower = [resize.across(_applied(steps[:first], _as_batch([band]), lux=lux)) for band in bands]
@@ -232,11 +209,45 @@ def _without_arguments(step: Step, arguments: object, where: str) -> Step:
     return step
 
 
-def _resize(arguments: object, where: str) -> Step:
+def _size(arguments: object, where: str) -> tuple[int, int]:
     sides = arguments if isinstance(arguments, list) else []
-    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE_PX for side in sides):
+    if len(sides) != 2 or not all(_is_side(side) for side in sides):
         raise RegistryError(f"{where}: expected [width, height] in pixels, 1 to {MAX_SIDE_PX}, found {arguments!r}")
-    return Resize(width_px=sides[0], height_px=sides[1])
+    return sides[0], sides[1]
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIDE_PX
+
+
+def _resize(arguments: object, where: str) -> Step:
+    return Resize(*_size(arguments, where))
+
+
+def _centre_crop(arguments: object, where: str) -> Step:
+    return CentreCrop(*_size(arguments, where))
+
+
+def _resize_short(arguments: object, where: str) -> Step:
+    if not _is_side(arguments):
+        raise RegistryError(f"{where}: expected the shorter side in pixels, 1 to {MAX_SIDE_PX}, found {arguments!r}")
+    return ResizeShort(cast(int, arguments))
+
+
+def _crop(arguments: object, where: str) -> Step:
+    edges = arguments if isinstance(arguments, list) else []
+    if len(edges) != 4 or not all(type(edge) is int and 0 <= edge <= MAX_SIDE_PX for edge in edges) or 0 in edges[2:]:
+        raise RegistryError(f"{where}: expected [left, top, width, height] in pixels, found {arguments!r}")
+    return Crop(*edges)
+
+
+def _letterbox(arguments: object, where: str) -> Step:
+    if isinstance(arguments, list):
+        return Letterbox(*_size(arguments, where))
+    fields = _fields(arguments, keys=("size", "align"), where=where)
+    if fields["align"] not in get_args(LetterboxAlign):
+        raise RegistryError(f"{where}.align: expected centre or top_left, found {fields['align']!r}")
+    return Letterbox(*_size(fields["size"], f"{where}.size"), cast(LetterboxAlign, fields["align"]))
 
 
 def _tone_curve(arguments: object, where: str) -> Step:
@@ -260,7 +271,13 @@ def _scale(arguments: object, where: str) -> Step:
 _PARSERS: dict[str, Callable[[object, str], Step]] = {
     "gray": partial(_without_arguments, Gray()),
     "rgb": partial(_without_arguments, Rgb()),
+    "bgr": partial(_without_arguments, Bgr()),
+    "levels": partial(_without_arguments, Levels()),
     "resize": _resize,
+    "resize_short": _resize_short,
+    "crop": _crop,
+    "centre_crop": _centre_crop,
+    "letterbox": _letterbox,
     "tone_curve": _tone_curve,
     "scale": _scale,
 }

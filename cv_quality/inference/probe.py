@@ -143,10 +143,10 @@ def check_promise(runner: Runner, batch: NDArray[np.float32], *, dimension: int,
                 f"{name}: expected an output [{count}, {dimension}] for {count} frames, found {list(found.shape)}; "
                 "export the model with a free batch size, or correct embedding_dim"
             )
-        if not _agree(found, again, share=MAX_DIFFERENCE):
+        if not agree(found, again, share=MAX_DIFFERENCE):
             raise ModelDoesNotFit(f"{name}: the same {count} frames give other numbers when the model is asked again")
         alone = found if alone is None else alone
-        if not _agree(found[:1], alone, share=MAX_INFLUENCE):
+        if not agree(found[:1], alone, share=MAX_INFLUENCE):
             raise ModelDoesNotFit(
                 f"{name}: the vector of a frame depends on the other frames of its batch; export the model in eval()"
             )
@@ -154,7 +154,13 @@ def check_promise(runner: Runner, batch: NDArray[np.float32], *, dimension: int,
         raise ModelDoesNotFit(f"{name}: the model gives no finite number for any of {len(batch)} frames")
 
 
-def _agree(one: NDArray[np.float32], other: NDArray[np.float32], *, share: float) -> bool:
+def agree(one: NDArray[np.float32], other: NDArray[np.float32], *, share: float) -> bool:
+    """Tell whether two answers are the same up to a share of the largest number in the first.
+
+    Args:
+        one, other: arrays of one shape.
+        share: of the largest finite number.
+    """
     finite = np.abs(one[np.isfinite(one)])
     return np.allclose(one, other, rtol=0, atol=share * float(finite.max(initial=0.0)), equal_nan=True)
 

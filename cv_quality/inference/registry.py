@@ -33,7 +33,7 @@ _MODEL_KEYS = frozenset({"format", "file", "sha256", "embedding_dim", "decision_
 _OPTIONAL_MODEL_KEYS = frozenset({"detector", "flip_augment"})
 _COMMON_KEYS = frozenset({"build_id", "modality", "follows"})
 _OPTIONAL_COMMON_KEYS = frozenset({"task", "recorded"})
-_ALL_MODEL_KEYS = _MODEL_KEYS - {"decision_threshold"} | _OPTIONAL_MODEL_KEYS
+_NOT_RECORDED = _MODEL_KEYS - {"decision_threshold"} | _OPTIONAL_MODEL_KEYS
 _HOW = {False: "is evaluated by its model", True: "as recorded on its devices"}
 _DETECTOR_KEYS = frozenset({"format", "file", "sha256", "score_threshold"})
 
@@ -96,7 +96,11 @@ class RecordedEntry:
 
 
 class BuildEntry(Protocol):
-    """What every build's entry says, whatever its task and modality."""
+    """What every build's entry says, whatever its task and modality.
+
+    Attributes:
+        sha256: of its model's file; None for a build that is evaluated as its devices recorded it.
+    """
 
     @property
     def build_id(self) -> str: ...
@@ -110,6 +114,15 @@ class BuildEntry(Protocol):
     def sha256(self) -> str | None: ...
     @property
     def decision_threshold(self) -> float | None: ...
+
+
+class ModelFile(Protocol):
+    """Where a file of a registry lies, and what it must be."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
 
 
 class ModelRegistry:
@@ -133,6 +146,7 @@ class ModelRegistry:
         """
         self.uri = uri
         self.modalities = modalities
+        self.cache = cache
         self.prover = Prover(cache / "proven_models" if cache else None)
         self._open = partial(open_store, s3=s3, cache=cache)
         self._store = self._open(uri)
@@ -183,8 +197,7 @@ class ModelRegistry:
         """
         entry = self.entry(build_id)
         if not isinstance(entry, ModelEntry):
-            is_recorded = isinstance(entry, RecordedEntry)
-            kind = "evaluated as recorded" if is_recorded else f"of modality {entry.modality}"
+            kind = "evaluated as recorded" if entry.sha256 is None else f"of modality {entry.modality}"
             raise RegistryError(f"{build_id}.yaml: a build {kind} names no model file of vectors")
         return entry
 
@@ -213,9 +226,9 @@ class ModelRegistry:
         Raises:
             RegistryError: as of `entry`.
         """
-        return isinstance(self.entry(build_id), RecordedEntry)
+        return self.entry(build_id).sha256 is None
 
-    def model_file(self, entry: ModelEntry | DetectorEntry) -> Path:
+    def model_file(self, entry: "ModelFile") -> Path:
         """A local path of the entry's file, whose digest has just been verified.
 
         Raises:
@@ -264,25 +277,22 @@ def parse_entry(data: bytes, *, file: str, modalities: Mapping[str, Modality]) -
     fields = EntryFields(load_yaml(data, file=file), where=file, modalities=modalities)
     if f"{fields.build_id}.yaml" != file:
         raise RegistryError(f"{file}: build_id: expected {file.removesuffix('.yaml')!r}, found {fields.build_id!r}")
-    return _recorded_entry(fields) if fields.flag("recorded") else fields.modality.parse_entry(fields)
+    modality = fields.modality
+    return modality.parse_recorded_entry(fields) if fields.flag("recorded") else modality.parse_entry(fields)
 
 
-def _recorded_entry(fields: "EntryFields") -> RecordedEntry:
-    """Read the entry of a build that is evaluated as recorded; the range of its scores is the drops' to declare."""
-    name = fields.modality.name
-    if "device_score" not in fields.modality.bounds:
-        raise RegistryError(f"{fields.where}: recorded: builds of modality {name} have no scores to take as recorded")
-    for key in sorted(_ALL_MODEL_KEYS):
-        if key in fields:
-            raise RegistryError(
-                f"{fields.where}: {key}: a build that is evaluated as recorded has no model; take {key} out, or "
-                "'recorded: true', to run the model on the frames"
-            )
+def parse_recorded_entry(fields: "EntryFields") -> RecordedEntry:
+    """Read the entry of a build whose decisions and scores are its devices'; the drops declare the scores' range.
+
+    Raises:
+        RegistryError: names the file, the key, what was expected and what was found.
+    """
+    fields.refuse_model(_NOT_RECORDED)
     fields.check(required=frozenset(), optional=frozenset({"decision_threshold"}))
     threshold = None
     if fields.value("decision_threshold") is not None:
         threshold = fields.number("decision_threshold", "a finite number or null", math.isfinite)
-    return RecordedEntry(fields.build_id, fields.task, name, fields.follows, threshold)
+    return RecordedEntry(fields.build_id, fields.task, fields.modality.name, fields.follows, threshold)
 
 
 def parse_model_entry(fields: "EntryFields") -> ModelEntry:
@@ -427,6 +437,19 @@ class EntryFields(Fields):
             super().check(required=required | _COMMON_KEYS, optional=optional | _OPTIONAL_COMMON_KEYS)
         except RegistryError as error:
             raise RegistryError(f"{error} (a build of modality {self.modality.name})") from None
+
+    def refuse_model(self, keys: Set[str]) -> None:
+        """Refuse keys of a model in the entry of a build that is evaluated as recorded.
+
+        Raises:
+            RegistryError: names the first of them.
+        """
+        for key in sorted(keys):
+            if key in self:
+                raise RegistryError(
+                    f"{self.where}: {key}: a build that is evaluated as recorded has no model; take {key} out, or "
+                    "'recorded: true', to run the model on the frames"
+                )
 
     def score(self, key: str) -> float:
         """A score within the modality's range."""

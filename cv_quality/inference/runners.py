@@ -5,7 +5,7 @@ What the numbers mean is the business of `cv_quality.inference.embedder`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,7 @@ class OnnxInput(Protocol):
 
     name: str
     shape: Sequence[int | str | None]
+    type: str
 
 
 class OnnxSession(Protocol):
@@ -119,7 +120,7 @@ class OnnxSession(Protocol):
 
     def get_inputs(self) -> Sequence[OnnxInput]: ...
     def get_outputs(self) -> Sequence[OnnxInput]: ...
-    def run(self, output_names: Sequence[str] | None, feed: dict[str, NDArray[np.float32]]) -> list[object]: ...
+    def run(self, output_names: Sequence[str] | None, feed: dict[str, NDArray[Any]]) -> list[object]: ...
 
 
 def onnx_session(data: bytes, *, name: str, threads: int | None = None) -> OnnxSession:

@@ -110,7 +110,10 @@ def _refuse_sizes_from_data(program: "ExportedProgram", *, name: str) -> None:
     examples = [nodes[name].meta["val"] for name in program.graph_signature.user_inputs if name in nodes]
     try:
         inputs = [
-            torch.zeros([_example_size(size) for size in getattr(value, "shape", ())], dtype=torch.float32)
+            torch.zeros(
+                [_example_size(size) for size in getattr(value, "shape", ())],
+                dtype=getattr(value, "dtype", torch.float32),
+            )
             for value in examples
         ]
         with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):

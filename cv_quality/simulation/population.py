@@ -24,7 +24,8 @@ from cv_quality.simulation.identity import (
     draw_latents,
     masculinity_of,
 )
-from cv_quality.simulation.scenario import STUDY_DAYS, DropPlan, Scenario, SitePlan
+from cv_quality.simulation.scenario import DropPlan, Scenario, SitePlan
+from cv_quality.simulation.studies import STUDY_DAYS
 
 SUBJECTS_PER_DEVICE: Final = 2
 _SENIOR_BANDS: Final = AGE_BANDS[2:]

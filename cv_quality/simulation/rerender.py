@@ -16,9 +16,12 @@ from cv_quality.errors import ScenarioError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.modality import Setting
+from cv_quality.simulation.load import load_any_scenario
 from cv_quality.simulation.population import Capture, Participants, Subject, build_population, transactions
-from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, load_scenario, packaged_scenarios
+from cv_quality.simulation.scenario import DropPlan, Scenario
+from cv_quality.simulation.scenario_files import packaged_scenarios
 from cv_quality.simulation.simulate import render_captures
+from cv_quality.simulation.studies import drop_plans
 
 if TYPE_CHECKING:
     from cv_quality.error_analysis.explanations.counterfactuals import Rerender
@@ -87,7 +90,7 @@ def rerenderer(landing: Store) -> Rerender | None:
 
 
 def _simulated(landing: Store, name: str) -> SimulatedDrops | None:
-    """The scenario of this name, where its truth lies in the landing area and names just the drops that it plans."""
+    """The scenario of faces of this name, where its truth lies in the landing area and names just what it plans."""
     key = f"truth-{name}.json"
     if not landing.exists(key):
         return None
@@ -95,7 +98,9 @@ def _simulated(landing: Store, name: str) -> SimulatedDrops | None:
         truth = json.loads(landing.read_bytes(key))
     except ValueError:
         return None
-    scenario = load_scenario(name)
+    scenario = load_any_scenario(name)
+    if not isinstance(scenario, Scenario):
+        return None
     plans = {plan.drop_id: plan for plan in drop_plans(scenario)}
     # A file of one's own may carry a packaged name: its drops would be rebuilt from another plan.
     if not isinstance(truth, dict) or truth.get("drops") != list(plans) or not isinstance(truth.get("seed"), int):

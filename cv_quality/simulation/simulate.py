@@ -33,8 +33,9 @@ from cv_quality.simulation.population import (
     transactions,
 )
 from cv_quality.simulation.rendering import encode_png, render
-from cv_quality.simulation.scenario import DropPlan, Scenario, drop_plans, later_plans
+from cv_quality.simulation.scenario import DropPlan, Scenario
 from cv_quality.simulation.streams import stream_events
+from cv_quality.simulation.studies import drop_plans, later_plans
 
 if TYPE_CHECKING:
     from cv_quality.drops.writer import Scalar

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cv_quality.drops.images import ImageInfo, decode_image, inspect_image
+from cv_quality.drops.images import ImageInfo, decode_depth, decode_image, decode_labels, inspect_image
 from cv_quality.drops.jpeg import MAX_SCANS
 from cv_quality.errors import FrameError
 
@@ -256,3 +256,50 @@ def test_a_large_image_is_copied_in_bands_without_a_seam(mode: str) -> None:
     image.save(buffer, format="PNG", compress_level=1)
     expected = np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))
     np.testing.assert_array_equal(decode_image(buffer.getvalue(), max_pixels=2**25), expected)
+
+
+def png_of_bits(samples: NDArray[np.integer], *, bits: int, is_palette: bool = False) -> bytes:
+    """A PNG whose samples are packed as they are, a palette of one colour where there is one."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width = samples.shape
+    header = struct.pack(">IIBBBBB", width, height, bits, 3 if is_palette else 0, 0, 0, 0)
+    rows = ("".join(f"{value:0{bits}b}" for value in row) for row in samples)
+    packed = (int(row.ljust(-(-len(row) // 8) * 8, "0"), 2).to_bytes(-(-len(row) // 8)) for row in rows)
+    palette = chunk(b"PLTE", bytes(3 * 2**bits)) if is_palette else b""
+    body = zlib.compress(b"".join(b"\0" + row for row in packed))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("is_palette", [False, True])
+def test_labels_are_the_samples_that_a_png_stores(bits: int, is_palette: bool) -> None:
+    samples = np.arange(35).reshape(5, 7) * 7 % 2**bits
+    np.testing.assert_array_equal(decode_labels(png_of_bits(samples, bits=bits, is_palette=is_palette)), samples)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_alpha_of_labels_is_dropped_and_grey_colours_are_labels(channels: int) -> None:
+    pixels = np.stack([GREY] * 4, axis=2)[..., :channels]
+    pixels[..., -1] = 7 if channels % 2 == 0 else pixels[..., -1]
+    np.testing.assert_array_equal(decode_labels(encoded(pixels, format="PNG")), GREY)
+
+
+def test_labels_are_refused_where_they_could_be_others() -> None:
+    assert outcome(decode_labels, encoded(COLOUR, format="PNG")) == "unsupported_format"
+    assert outcome(decode_labels, encoded(GREY, format="JPEG")) == "unsupported_format"
+    assert outcome(decode_labels, png_of_bits(GREY.astype(int) + 256, bits=16)) == "unsupported_format"
+    assert outcome(decode_labels, png_of_bits(GREY, bits=16)) == "used"
+    assert outcome(decode_labels, png_claiming(width_px=20_000, height_px=20_000)) == "image_bomb"
+    assert outcome(decode_labels, encoded(GREY, format="PNG")[:-30]) == "corrupt_image"
+
+
+def test_depth_keeps_its_16_bits() -> None:
+    depth = np.array([[0, 1, 255], [256, 40_000, 65_535]])
+    decoded = decode_depth(png_of_bits(depth, bits=16))
+    assert decoded.dtype == np.uint16
+    np.testing.assert_array_equal(decoded, depth)
+    for data in (encoded(GREY, format="PNG"), encoded(COLOUR, format="PNG"), encoded(GREY, format="JPEG")):
+        assert outcome(decode_depth, data) == "unsupported_format"

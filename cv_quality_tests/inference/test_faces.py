@@ -23,7 +23,7 @@ from cv_quality.inference.detection import (
     suppress_overlaps,
 )
 from cv_quality.inference.embedder import load_embedder
-from cv_quality.inference.preprocessing import resampling_weights
+from cv_quality.inference.framing import resampling_weights
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.metrics.verification import eer, fnmr_at_fmr
 from cv_quality_tests.modalities import MODALITIES

@@ -9,17 +9,8 @@ from PIL import Image
 
 from cv_quality.drops.images import MAX_SIDE_PX
 from cv_quality.errors import ModelError
-from cv_quality.inference.preprocessing import (
-    WORK_BYTES,
-    Gray,
-    Resize,
-    Rgb,
-    Scale,
-    Step,
-    ToneCurve,
-    prepare,
-    resampling_bands,
-)
+from cv_quality.inference.framing import Resize, resampling_bands
+from cv_quality.inference.preprocessing import WORK_BYTES, Gray, Rgb, Scale, Step, ToneCurve, prepare
 
 
 def frame(*shape: int, seed: int = 0) -> NDArray[np.uint8]:

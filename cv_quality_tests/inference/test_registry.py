@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cv_quality.errors import ModelError, RegistryError
-from cv_quality.inference.preprocessing import Gray, Resize, Scale, ToneCurve
+from cv_quality.inference.framing import Resize
+from cv_quality.inference.preprocessing import Gray, Scale, ToneCurve
 from cv_quality.inference.registry import EntryFields, ModelRegistry
 from cv_quality.settings import S3Options
 from cv_quality.tasks.verification.modalities.face import FACE

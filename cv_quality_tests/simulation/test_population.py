@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cv_quality.simulation.population import Participants, Subject, build_population, enrolment, transactions
-from cv_quality.simulation.scenario import Scenario, drop_plans, load_scenario
+from cv_quality.simulation.scenario import Scenario, load_scenario
+from cv_quality.simulation.studies import drop_plans
 
 
 @pytest.fixture(scope="module")

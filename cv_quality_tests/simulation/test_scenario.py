@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cv_quality.errors import ScenarioError
-from cv_quality.simulation.scenario import drop_plans, load_scenario, packaged_scenarios, parse_scenario
+from cv_quality.simulation.scenario import load_scenario, parse_scenario
+from cv_quality.simulation.scenario_files import packaged_scenarios
+from cv_quality.simulation.studies import drop_plans
 
 TINY = (resources.files("cv_quality.simulation") / "scenarios" / "tiny.yaml").read_text(encoding="utf-8")
 

@@ -28,8 +28,9 @@ from cv_quality.lake.store import open_store
 from cv_quality.simulation.conditions import benign_conditions
 from cv_quality.simulation.identity import IdentitySpace, draw_people
 from cv_quality.simulation.rendering import render
-from cv_quality.simulation.scenario import load_scenario, next_plan
+from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import REFERENCE_MODELS, is_usable, simulate
+from cv_quality.simulation.studies import next_plan
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality_tests.modalities import MODALITIES
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cv_quality.simulation.population import Device, build_population
-from cv_quality.simulation.scenario import drop_plans, load_scenario
+from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.streams import DEADLINE_MS, stream_events
+from cv_quality.simulation.studies import drop_plans
 
 DEMO = load_scenario("demo")
 PLAN = drop_plans(DEMO)[0]

@@ -18,7 +18,8 @@ from cv_quality.error_analysis.explanations.onnx_weights import permuted_weights
 from cv_quality.errors import ModelDoesNotFit
 from cv_quality.inference.alignment import align_face
 from cv_quality.inference.detection import FaceDetector, main_face
-from cv_quality.inference.preprocessing import Batch, Frame, prepare
+from cv_quality.inference.framing import Batch
+from cv_quality.inference.preprocessing import Frame, prepare
 from cv_quality.inference.registry import ModelEntry, ModelRegistry, verified_bytes
 from cv_quality.inference.runners import OnnxRunner
 from cv_quality.inference.torch_graph import load_program

@@ -13,7 +13,7 @@ from cv_quality.drops.tables import BIOMETRIC_KINDS
 from cv_quality.errors import MetricError, SettingsError
 from cv_quality.gates.rules import Rule
 from cv_quality.inference.preprocessing import Frame
-from cv_quality.inference.registry import BuildEntry, EntryFields, ModelRegistry
+from cv_quality.inference.registry import BuildEntry, EntryFields, ModelRegistry, parse_recorded_entry
 from cv_quality.lake.schema import Bounds
 from cv_quality.metrics.pairs import PairCounts, Rows, Score, Side, TemplateArray, count_scored
 from cv_quality.metrics.score_bins import ScoreScale
@@ -129,6 +129,7 @@ class BiometricModality:
         parse_entry: reads a build's registry file.
         explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
         device_scores: on which scale devices score; None for that of the comparator.
+        parse_recorded_entry: reads that of one evaluated as its devices recorded it.
         event_kinds: of its drops.
         task: what is measured of it.
     """
@@ -142,6 +143,7 @@ class BiometricModality:
     parse_entry: Callable[[EntryFields], BuildEntry]
     explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
     device_scores: DeviceScores | None = None
+    parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_entry
     event_kinds: tuple[str, ...] = BIOMETRIC_KINDS
     task: str = "verification"
 

@@ -71,7 +71,7 @@ def _tracks(name: str, label: str, meaning: str, *, how: How = "mean") -> VideoM
 
 
 def _time(name: str, label: str, meaning: str, unit: Unit, how: How, *, frame: str | None = None) -> VideoMetric:
-    is_higher_better = True if how == "slope" else False
+    is_higher_better = how == "slope"
     return VideoMetric(name, label, meaning, "time", unit, is_higher_better, how, frame, is_of_device=True)
 
 

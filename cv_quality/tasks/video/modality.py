@@ -11,7 +11,7 @@ from typing import Self
 from cv_quality.drops.tables import VIDEO_KINDS
 from cv_quality.errors import SettingsError
 from cv_quality.inference.registry import BuildEntry, EntryFields
-from cv_quality.inference.video.entry import parse_video_entry
+from cv_quality.inference.video.entry import parse_recorded_video_entry, parse_video_entry
 from cv_quality.lake.schema import Bounds, Column
 from cv_quality.modality import Bands, Dimension, Modality
 
@@ -138,6 +138,7 @@ class VideoModality:
         conditions: what devices log of a frame.
         failure_statuses: why a frame gives no output.
         parse_entry: reads a build's registry file.
+        parse_recorded_entry: reads that of one evaluated as its devices recorded it.
         event_kinds: of its drops.
         bounds: none, as outputs have no score.
         task: what is measured of it.
@@ -145,8 +146,15 @@ class VideoModality:
 
     name: str = "video"
     conditions: tuple[Dimension, ...] = CONDITIONS
-    failure_statuses: tuple[str, ...] = ("missing_frame", "damaged_frame", "dropped_frame", "non_finite")
+    failure_statuses: tuple[str, ...] = (
+        "missing_frame",
+        "damaged_frame",
+        "dropped_frame",
+        "no_prompt",
+        "non_finite",
+    )
     parse_entry: Callable[[EntryFields], BuildEntry] = parse_video_entry
+    parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_video_entry
     event_kinds: tuple[str, ...] = VIDEO_KINDS
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
     task: str = "video"

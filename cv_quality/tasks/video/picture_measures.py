@@ -4,6 +4,7 @@ The names are those of `cv_quality.tasks.video.modality.MEASURED`. Pictures are 
 measure hardly depends on the resolution of a camera; whole clips are read in `cv_quality.tasks.video.clips`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -31,14 +32,21 @@ class TruthObjects:
 
     Attributes:
         region: where they are, any size that shows the whole picture; not zero within an object.
-        n_objects, object_share, is_at_border, overlap_share: as measured.
+        n_objects, object_share, is_at_border, overlap_share: as measured; None where the picture's size is not known.
     """
 
     region: Plane
     n_objects: int
-    object_share: float
-    is_at_border: bool
+    object_share: float | None
+    is_at_border: bool | None
     overlap_share: float
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What is measured of them, by name."""
+        names = ("n_objects", "object_share", "is_at_border", "overlap_share")
+        values = {name: getattr(self, name) for name in names}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def mask_objects(labels: Plane, *, no_objects: Iterable[int]) -> TruthObjects:
@@ -64,13 +72,17 @@ def mask_objects(labels: Plane, *, no_objects: Iterable[int]) -> TruthObjects:
     )
 
 
-def box_objects(boxes: Sequence[Box], *, size: tuple[int, int]) -> TruthObjects:
+def box_objects(boxes: Sequence[Box], *, size: tuple[int, int] | None) -> TruthObjects:
     """Describe the objects of boxes.
 
     Args:
         boxes: of one frame, without those to be ignored.
-        size: height and width of the picture.
+        size: height and width of the picture; None where it is not known.
     """
+    if size is None:
+        ends = [(top + down, left + across) for left, top, across, down in boxes] or [(1.0, 1.0)]
+        coverage = _coverage(boxes, tuple(max(1, math.ceil(max(side))) for side in zip(*ends, strict=True)))
+        return TruthObjects((coverage > 0).astype(np.uint8), len(boxes), None, None, _overlap(coverage))
     height, width = size
     coverage = _coverage(boxes, size)
     is_at_border = any(

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.drops.clips import ClipDamage, ClipFrame, ClipInfo, ClipReader, list_timestamps
+from cv_quality.drops.clips import ClipReader, ClipTimes, list_timestamps
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_depth, decode_image, decode_labels
 from cv_quality.drops.tables import CLIPS, FRAME_INDEX, MASK_CLASSES, MEDIA_INDEX, VALIDATED_STREAMS
@@ -27,92 +27,19 @@ from cv_quality.errors import ClipError, DropError, FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
-from cv_quality.tasks.video.numbering import LoggedFrames, Numbering, Rule, number_pictures
+from cv_quality.tasks.video.clip_walk import MISSING, NO_PICTURE, OK, ClipWalk, Image, StreamLog, StreamPicture
+from cv_quality.tasks.video.numbering import LoggedFrames, number_pictures
 
 if TYPE_CHECKING:
     import polars as pl
 
 Content = Literal["masks", "references", "depth", "results"]
-Image = NDArray[np.uint8]
-OK, NO_PICTURE, MISSING, DROPPED = "ok", "no_picture", "missing_frame", "dropped_frame"
-TRUNCATED = "truncated_file"
-
 MAX_WINDOW_BYTES, MAX_WINDOW_PICTURES = 1 << 20, 32
 """Pictures that are read ahead with the one asked for; one may be larger."""
 MAX_WINDOWS = 16
 MAX_CHUNK_BYTES, MAX_CHUNK_IMAGES = 16 << 20, 16
 """Encoded images of a stream that are read at once; one may be larger."""
 _COPY_BYTES = 8 << 20
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StreamPicture:
-    """One frame of a stream with its picture, or why there is none.
-
-    Attributes:
-        frame_number: position within the stream, from 0; a picture that has no place comes last, with numbers above all
-            others.
-        place: of the picture in its file, from 0; None where there is none.
-        status: "ok"; "no_picture" (the stream has none at all), "missing_frame" (of this frame), "dropped_frame"
-            (timestamps leave it out); "backward_timestamp", "no_timestamp" or "no_place" of a picture that has no
-            place; or the reason of `ClipDamage`, `ClipError` or `FrameError`.
-        time_s: timestamp within the clip.
-        image: uint8 `[height, width, 3]`, RGB, as displayed.
-        change: from the picture before, as of `ClipFrame`.
-        detail: what was expected and found, where the status is a reason.
-    """
-
-    frame_number: int
-    place: int | None
-    status: str
-    time_s: float | None
-    image: Image | None = None
-    change: float | None = None
-    detail: str = ""
-
-    @property
-    def failure(self) -> str | None:
-        """Why an output is missing, as of `VideoModality.failure_statuses`; None where there is a picture."""
-        if self.image is not None:
-            return None
-        if self.status in (NO_PICTURE, MISSING):
-            return MISSING
-        return DROPPED if self.status == DROPPED else "damaged_frame"
-
-
-@dataclass(slots=True)
-class StreamLog:
-    """What reading a stream's pictures shows beside them; complete once all of them are read.
-
-    Attributes:
-        source: where they come from.
-        rule: how they are numbered.
-        info: of the video file; None of images, and of a file that cannot be decoded.
-        error: why the file could not be decoded, or not further.
-        damage: what of it is quarantined.
-        time_base: seconds of a tick of `pts`.
-        period_s: seconds between frames as the clip's event has them; None where it does not say.
-        pts: timestamps of the pictures in the order of the file, damaged ones with them.
-        changes: of each of these to the picture before.
-        numbers: of each; None of one that has no place.
-    """
-
-    source: Literal["clip", "images", "none"] = "none"
-    rule: Rule | None = None
-    info: ClipInfo | None = None
-    error: ClipError | None = None
-    damage: list[ClipDamage] = field(default_factory=list)
-    time_base: Fraction = Fraction(1, 1_000_000)
-    period_s: Fraction | None = None
-    pts: list[int | None] = field(default_factory=list)
-    changes: list[float | None] = field(default_factory=list)
-    numbers: list[int | None] = field(default_factory=list)
-
-    def add(self, number: int | None, pts: int | None, change: float | None) -> None:
-        """Note a picture of the file."""
-        self.pts.append(pts)
-        self.changes.append(change)
-        self.numbers.append(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,11 +285,11 @@ class DropPictures:
                 yield StreamPicture(number, None, error.reason, None, detail=str(error))
             return
         with reader:
-            numbering = number_pictures(times, logged, period_s=log.period_s)
+            numbering = number_pictures(times.seconds, logged, period_s=log.period_s)
             log.info, log.rule, log.time_base = reader.info, numbering.rule, reader.info.time_base
-            yield from _ClipWalk(times, numbering, logged, log).pictures(reader)
+            yield from ClipWalk(times, numbering, logged, log).pictures(reader)
 
-    def _open(self, stream: str, lying: _Lying) -> tuple[list[Fraction], ClipReader]:
+    def _open(self, stream: str, lying: _Lying) -> tuple[ClipTimes, ClipReader]:
         """A clip's timestamps, and its reader; its copy is gone again when they are there."""
         with tempfile.TemporaryDirectory(prefix="cvq-clip-") as folder:
             path = Path(folder) / f"{stream}{Path(lying.member).suffix[:8]}"
@@ -436,120 +363,6 @@ class DropPictures:
     @cached_property
     def _image_reader(self) -> FrameReader:
         return FrameReader(self._landing, self._drop, self._read(FRAME_INDEX, *FRAME_INDEX.names))
-
-
-class _ClipWalk:
-    """Gives the pictures of one clip their numbers, and the frames without one their places between them.
-
-    Args:
-        times: of the pictures that the container promises.
-        numbering: their numbers.
-        logged: frames that the device logged.
-        log: to be filled.
-    """
-
-    def __init__(self, times: Sequence[Fraction], numbering: Numbering, logged: LoggedFrames, log: StreamLog) -> None:
-        self._planned = dict(zip(times, numbering.numbers, strict=True))
-        self._time_of = {number: time for time, number in self._planned.items() if number is not None}
-        self._expected = sorted({*self._time_of, *numbering.holes, *logged.numbers})
-        self._at = 0
-        self._inside = range(min(self._time_of, default=0), max(self._time_of, default=-1) + 1)
-        self._logged_s = dict(zip(logged.numbers, logged.clip_time_s, strict=True))
-        self._damaged: dict[int, ClipDamage] = {}
-        self._next = 0
-        self._ending: tuple[str, str] | None = None
-        self._log = log
-
-    def pictures(self, reader: ClipReader) -> Iterator[StreamPicture]:
-        """Every frame, then the pictures that have no place."""
-        strays: list[StreamPicture] = []
-        for event in self._events(reader):
-            number = self._number(event)
-            if number is not None:
-                yield from self._absent(number)
-            self._log.add(number, event.pts, event.change if isinstance(event, ClipFrame) else None)
-            if number is None:
-                strays.append(self._stray(event))
-                continue
-            self._next = number + 1
-            self._at += self._at < len(self._expected) and self._expected[self._at] == number
-            yield _picture(event, number)
-        yield from self._absent(None)
-        for stray in strays:
-            yield StreamPicture(self._next, None, stray.status, stray.time_s, detail=stray.detail)
-            self._next += 1
-
-    def _events(self, reader: ClipReader) -> Iterator[ClipFrame | ClipDamage]:
-        """What the reader gives that is a picture, with a note of everything else."""
-        log = self._log
-        try:
-            for event in reader:
-                if isinstance(event, ClipDamage):
-                    log.damage.append(event)
-                    if event.reason == TRUNCATED:
-                        self._ending = event.reason, event.detail
-                        continue
-                    if event.index is None and event.time_s is not None:
-                        self._lost_packet(event)
-                        continue
-                yield event
-        except ClipError as error:
-            log.error = error
-            self._ending = error.reason, str(error)
-
-    def _lost_packet(self, event: ClipDamage) -> None:
-        """Remember the place of a picture that never came out of the decoder."""
-        number = self._planned.get(event.time_s or Fraction())
-        if number is not None:
-            self._damaged[number] = event
-
-    def _number(self, event: ClipFrame | ClipDamage) -> int | None:
-        if not self._planned:
-            return self._next
-        if event.time_s is None:
-            return None if self._next in self._time_of else self._next
-        number = self._planned.get(event.time_s)
-        return None if number is None or number < self._next else number
-
-    def _stray(self, event: ClipFrame | ClipDamage) -> StreamPicture:
-        time = None if event.time_s is None else float(event.time_s)
-        if isinstance(event, ClipDamage):
-            return StreamPicture(0, None, event.reason, time, detail=event.detail)
-        if time is None:
-            return StreamPicture(0, None, "no_timestamp", None, detail="a picture without a timestamp among others")
-        if self._planned.get(event.time_s or Fraction()) is not None:
-            detail = f"expected a timestamp above all before, found {time:.6f} s"
-            return StreamPicture(0, None, "backward_timestamp", time, detail=detail)
-        detail = f"no frame was logged within half a period of {time:.6f} s"
-        return StreamPicture(0, None, "no_place", time, detail=detail)
-
-    def _absent(self, number: int | None) -> Iterator[StreamPicture]:
-        """Frames without a picture, below a number or to the end."""
-        while self._at < len(self._expected) and (number is None or self._expected[self._at] < number):
-            absent = self._expected[self._at]
-            self._at += 1
-            self._next = max(self._next, absent + 1)
-            status, detail = self._why(absent, is_at_end=number is None)
-            if absent in self._damaged:
-                self._log.add(absent, self._damaged[absent].pts, None)
-            time = self._time_of.get(absent)
-            yield StreamPicture(
-                absent, None, status, self._logged_s.get(absent) if time is None else float(time), detail=detail
-            )
-
-    def _why(self, number: int, *, is_at_end: bool) -> tuple[str, str]:
-        if number in self._damaged:
-            return self._damaged[number].reason, self._damaged[number].detail
-        if is_at_end and self._ending is not None:
-            return self._ending
-        return (DROPPED if number in self._inside else MISSING), ""
-
-
-def _picture(event: ClipFrame | ClipDamage, number: int) -> StreamPicture:
-    time = None if event.time_s is None else float(event.time_s)
-    if isinstance(event, ClipDamage):
-        return StreamPicture(number, None, event.reason, time, detail=event.detail)
-    return StreamPicture(number, event.index, OK, time, event.image, event.change)
 
 
 def _image_times(logged: LoggedFrames) -> Sequence[float | None]:

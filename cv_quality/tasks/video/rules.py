@@ -2,7 +2,6 @@
 
 from cv_quality.gates.rules import Rule
 
-CLIPS_RULES: tuple[Rule, ...] = ()
 PREDICT_RULES: tuple[Rule, ...] = ()
 SCORE_FRAMES_RULES: tuple[Rule, ...] = ()
 MEASURE_VIDEO_RULES: tuple[Rule, ...] = ()

@@ -27,8 +27,9 @@ from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
+from cv_quality.tasks.video.clip_rules import CLIPS_RULES
 from cv_quality.tasks.video.populations import MISS, missed_frames
-from cv_quality.tasks.video.rules import CLIPS_RULES, MEASURE_VIDEO_RULES, PREDICT_RULES, SCORE_FRAMES_RULES
+from cv_quality.tasks.video.rules import MEASURE_VIDEO_RULES, PREDICT_RULES, SCORE_FRAMES_RULES
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
     CLIP_FILES,

@@ -1,0 +1,1 @@
+"""Simulated video: scenes with exact ground truth, filmed, encoded, and processed on devices that get warm."""
