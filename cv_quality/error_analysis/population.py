@@ -91,11 +91,19 @@ class Population:
     @property
     def is_failure(self) -> NDArray[np.bool_]:
         """Whether each row fails: its flag, or a loss above the mean of all rows."""
+        values = self._values
+        return np.asarray(values > (values.mean() if self.is_loss else 0.0))
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the outcome is a number that is worse the higher it is, rather than a flag."""
+        return not np.isin(self._values, (0, 1)).all()
+
+    @property
+    def _values(self) -> NDArray[np.float64]:
         import polars as pl
 
-        values = self.rows[self.failed].cast(pl.Float64).fill_null(0.0).to_numpy()
-        limit = 0.0 if np.isin(values, (0, 1)).all() else values.mean()
-        return np.asarray(values > limit)
+        return self.rows[self.failed].cast(pl.Float64).fill_null(0.0).to_numpy()
 
 
 def search_slices(

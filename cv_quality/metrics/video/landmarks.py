@@ -51,6 +51,30 @@ class Jitter(Result):
     reason: str | None = None
 
 
+def point_errors(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
+    """Compute the mean distance of the points of each frame, in their unit; shape (frames,).
+
+    Args:
+        truth, prediction: columns and rows of each point, shape (frames, points, 2); NaN is missing.
+
+    Returns:
+        NaN where no point is in both.
+
+    Raises:
+        MetricError: the shapes differ.
+
+    >>> point_errors([[[0.0, 0.0], [10.0, 0.0]]], [[[0.0, 1.0], [10.0, 0.0]]]).tolist()
+    [0.5]
+    """
+    t, p = _points(truth, name="truth"), _points(prediction, name="prediction")
+    if t.shape != p.shape:
+        raise MetricError(f"expected truth and prediction of one shape, found {t.shape} and {p.shape}")
+    distances = np.linalg.norm(t - p, axis=2)
+    is_known = ~np.isnan(distances)
+    n = is_known.sum(axis=1)
+    return np.asarray(np.where(n > 0, np.where(is_known, distances, 0.0).sum(axis=1) / np.maximum(n, 1), np.nan))
+
+
 def frame_nme(
     truth: ArrayLike, prediction: ArrayLike, *, eyes: tuple[Sequence[int], Sequence[int]]
 ) -> NDArray[np.float64]:
@@ -71,21 +95,13 @@ def frame_nme(
     >>> frame_nme(truth, [[[0.0, 1.0], [10.0, 0.0]]], eyes=((0,), (1,))).tolist()
     [0.05]
     """
-    t, p = _points(truth, name="truth"), _points(prediction, name="prediction")
-    if t.shape != p.shape:
-        raise MetricError(f"expected truth and prediction of one shape, found {t.shape} and {p.shape}")
+    t, errors = _points(truth, name="truth"), point_errors(truth, prediction)
     for eye in eyes:
         if not eye or not all(0 <= place < t.shape[1] for place in eye):
             raise MetricError(f"expected eyes among the points 0 to {t.shape[1] - 1}, found {list(eye)}")
     left, right = (t[:, list(eye)].mean(axis=1) for eye in eyes)
-    distances = np.linalg.norm(t - p, axis=2)
-    is_known = ~np.isnan(distances)
-    n = is_known.sum(axis=1)
     apart = np.linalg.norm(left - right, axis=1)
-    scale = np.where(apart > 0, apart, np.nan)
-    return np.asarray(
-        np.where(n > 0, np.where(is_known, distances, 0.0).sum(axis=1) / np.maximum(n, 1), np.nan) / scale
-    )
+    return np.asarray(errors / np.where(apart > 0, apart, np.nan))
 
 
 def landmark_error(

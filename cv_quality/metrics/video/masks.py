@@ -352,6 +352,37 @@ def boundary_radius(height: int, width: int) -> int:
     return math.ceil(BOUNDARY_TOLERANCE * math.hypot(height, width))
 
 
+class RegionLoss:
+    """1 - J of one pair of masks after the other, J the mean over the classes that either has; no boundaries.
+
+    Args:
+        classes, ignored: as for `score_masks`.
+
+    >>> RegionLoss([MaskClass("cat", (1,))])(np.array([[1, 1]], np.uint8), np.array([[1, 0]], np.uint8))
+    0.5
+    """
+
+    def __init__(self, classes: Sequence[MaskClass], *, ignored: Sequence[int] = ()) -> None:
+        self._tables = (
+            label_table([item.truth for item in classes], ignored),
+            label_table([item.truth if item.prediction is None else item.prediction for item in classes]),
+        )
+        self._n_codes = len(classes) + 1
+        self._encode = compiled(mask_kernels.encode)
+
+    def __call__(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> float:
+        """Return the loss; NaN where neither has a class, or where their sizes differ."""
+        if truth.shape != prediction.shape:
+            return math.nan
+        overlaps = np.zeros((self._n_codes, self._n_codes), np.int64)
+        codes = np.empty(truth.shape, np.uint8), np.empty(truth.shape, np.uint8)
+        self._encode(truth, prediction, *self._tables, *codes, overlaps)
+        common = np.diagonal(overlaps)[1:]
+        union = (overlaps.sum(axis=0) + overlaps.sum(axis=1))[1:] - common
+        there = union > 0
+        return 1 - float((common[there] / union[there]).mean()) if there.any() else math.nan
+
+
 class _FrameScorer:
     """Count frame after frame, in buffers that are made once for each size."""
 

@@ -18,14 +18,19 @@ def confirmed_slices(outcome: str) -> str:
     return f"FROM failure_slices WHERE outcome = '{outcome}' AND finding = 'confirmed'"
 
 
-def _confirmed_rules(table: Table, confirmed: str = "true") -> Iterator[Rule]:
+def _confirmed_rules(table: Table, confirmed: str = "true", *, of_loss: str = "false") -> Iterator[Rule]:
     """What holds for a slice or cluster that was confirmed on subjects who had no part in its search.
 
     Args:
+        table: of slices or clusters.
         confirmed: SQL that selects the confirmed rows.
+        of_loss: SQL that selects those whose rate is a mean loss, so that nothing was counted.
     """
     level = f"what is confirmed is so at a level of {CONFIRMATION_LEVEL:g}, all candidates counted"
-    is_quotient = f"abs(rate * denominator - numerator) <= {ROUNDING} * denominator"
+    is_quotient = (
+        f"CASE WHEN {of_loss} THEN numerator IS NULL AND denominator > 0 "
+        f"ELSE abs(rate * denominator - numerator) <= {ROUNDING} * denominator END"
+    )
     for rule, holds in (
         ("a confirmed rate lies within its interval", "low <= rate AND rate <= high"),
         ("a confirmed rate is its failures over its attempts", is_quotient),
@@ -57,7 +62,11 @@ def slices_rules(outcome: Outcome) -> tuple[Rule, ...]:
             "(SELECT outcome, count(*) AS found FROM failure_slices WHERE finding = 'confirmed' GROUP BY ALL) f "
             "USING (outcome) WHERE coalesce(n, -1) <> coalesce(found, 0)",
         ),
-        *_confirmed_rules(tables.FAILURE_SLICES, "finding = 'confirmed'"),
+        *_confirmed_rules(
+            tables.FAILURE_SLICES,
+            "finding = 'confirmed'",
+            of_loss="outcome IN (SELECT outcome FROM slice_searches WHERE is_loss)",
+        ),
         rows_rule(
             tables.FAILURE_SLICES,
             "what is explained away, or bad only in combination, says by what, and its rate without it",

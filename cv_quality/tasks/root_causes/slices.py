@@ -158,12 +158,14 @@ def _searched(population: Population, *, found: Sequence[Slice], seed: int, thre
 def _search_row(search: _Search, *, seed: int) -> Row:
     population, report = search.population, search.report
     failures, n = int(population.is_failure.sum()), population.rows.height
+    mean = cast("float | None", population.rows[population.failed].mean())
     return {
         "outcome": population.outcome.name,
         "n_attempts": n,
         "n_subjects": population.rows[population.unit].n_unique(),
         "n_failures": failures,
-        "base_rate": failures / n if n else None,
+        "base_rate": mean if population.is_loss else failures / n if n else None,
+        "is_loss": population.is_loss,
         "n_slices": len(search.confirmed),
         "conclusion": search.conclusion,
         "skipped_json": json.dumps(_unsearched(report) if report else {}, sort_keys=True),
@@ -190,7 +192,13 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
         for rank, item in enumerate(items, start=1):
             named = {"outcome": search.population.outcome.name, "finding": finding, "rank": rank}
             where = {"condition": item.where.sentence(), "where_json": json.dumps(item.where.to_list())}
-            yield {**named, **where, "sentence": item.sentence, **_figures(item)}
+            yield {
+                **named,
+                **where,
+                "sentence": item.sentence,
+                **_figures(item),
+                **({"numerator": None} if search.population.is_loss else {}),
+            }
 
 
 def _figures(item: Finding) -> Row:

@@ -71,8 +71,7 @@ def _tracks(name: str, label: str, meaning: str, *, how: How = "mean") -> VideoM
 
 
 def _time(name: str, label: str, meaning: str, unit: Unit, how: How, *, frame: str | None = None) -> VideoMetric:
-    is_higher_better = how == "slope"
-    return VideoMetric(name, label, meaning, "time", unit, is_higher_better, how, frame, is_of_device=True)
+    return VideoMetric(name, label, meaning, "time", unit, how == "slope", how, frame, is_of_device=True)
 
 
 _ALL = (
@@ -117,7 +116,26 @@ _ALL = (
         is_higher_better=None,
         how="rate",
     ),
-    _quality("box_f1", "box F1", "boxes matched at IoU .5, mean over frames", higher=True),
+    VideoMetric(
+        "box_f1",
+        "box F1",
+        "boxes matched at IoU .5, mean over frames",
+        "quality",
+        "share",
+        is_higher_better=True,
+        frame="box_f1",
+        is_of_device=True,
+    ),
+    VideoMetric(
+        "duplicate_tracks",
+        "frames with a track twice",
+        "frames in which a track has two boxes, left out of all scores of boxes, of all frames",
+        "tracks",
+        "share",
+        is_higher_better=None,
+        how="rate",
+        is_of_device=True,
+    ),
     _quality("nme", "NME", "error of landmarks by the interocular distance, mean over frames", higher=False),
     _quality("psnr_db", "PSNR, mean of dB", "luma against the reference, mean over frames", higher=True, unit="dB"),
     _quality(
@@ -205,6 +223,7 @@ _ALL = (
     _time("late", "late", "results after the deadline, of frames due", "share", "rate"),
     _time("dropped", "dropped", "frames without a result or a log line, of frames due", "share", "rate"),
     _time("duplicated", "duplicated", "further log lines of a frame, of all lines", "share", "rate"),
+    _time("untimed", "untimed", "log lines whose times are missing or contradict each other", "share", "rate"),
     _time("jank", "jank", "results on for longer than 2 periods, of all", "share", "rate"),
     _time("freezes", "freezes", "results on for longer than 3 periods, of all", "share", "rate"),
     _time("frozen_ms", "frozen", "sum of the freezes of a clip", "ms", "mean"),

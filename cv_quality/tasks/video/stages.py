@@ -169,6 +169,7 @@ MEASURE_VIDEO = Stage(
     writes=(VIDEO_METRICS, VIDEO_CHANGES, CLIP_CHANGES, DISPLAY_REPLAYS),
     run=_measure_video,
     rules=MEASURE_VIDEO_RULES,
+    reads_predecessors=True,
     description="Metrics with intervals by clip, over all and by condition, for the build and its baseline, paired by "
     "clip; the loss on the screen under other latencies.",
     gate="values within their intervals; clips add up; a missing number says why",

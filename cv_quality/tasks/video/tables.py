@@ -147,6 +147,13 @@ FRAME_SCORES = Table(
             "loss", "real", "1 - J, 1 - F1, NME, 1 - delta1 or 1 - SSIM, within 0 and 1", nullable=True, low=0, high=1
         ),
         Column("is_miss", "flag", "whether the frame's quality misses the requirement", nullable=True),
+        Column(
+            "held_losses",
+            "reals",
+            "loss of the results of the 0, 1, 2, ... frames before against this frame's truth; null where undefined",
+            nullable=True,
+            is_lake_only=True,
+        ),
         *(item.column for item in MEASURED),
         *(level_column(item) for item in MEASURED if item.bands),
     ),
