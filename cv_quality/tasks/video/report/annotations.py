@@ -55,6 +55,7 @@ class Annotations:
         self._classes = {model: classes_of(source, model) for model in source.scope.models}
         names = {name for name in self._truth_classes.values() if name}
         names.update(name for classes in self._classes.values() for name in classes)
+        self._scored = set(self._classes[source.scope.build]) or names
         self._numbers = {name: place for place, name in enumerate(sorted(names), 1)}
         self._boxes = _by_frame(source, BOXES, key, wanted)
         self._landmarks = _by_frame(source, LANDMARKS, key, wanted)
@@ -77,7 +78,7 @@ class Annotations:
         classes = None
         if labels is not None:
             by_label = {
-                label: IGNORED if name is None else self._numbers.get(name, 0)
+                label: IGNORED if name is None else self._numbers.get(name, 0) if name in self._scored else 0
                 for label, name in self._truth_classes.items()
             }
             classes = class_numbers(labels, {} if self._kinds.get(stream) == "instances" else by_label)

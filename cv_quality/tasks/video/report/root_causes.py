@@ -20,7 +20,7 @@ from cv_quality.tasks.root_causes.report.records import (
     SliceEvidence,
 )
 from cv_quality.tasks.root_causes.tables import SLICE_TRENDS
-from cv_quality.tasks.video.populations import LATE, LOSS, MISS
+from cv_quality.tasks.video.populations import LATE, LOSS, MISS, attempt_id, frame_of_attempt
 from cv_quality.tasks.video.report.data import condition_words, frame_scores
 from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
 
@@ -74,8 +74,8 @@ def _read_frames(
     """Read frames as the build's model did on them; a frame goes by its stream and its number."""
     wanted: dict[tuple[str, str], set[int]] = {}
     for drop, frame in set(names):
-        stream, _, number = frame.rpartition(":")
-        wanted.setdefault((drop, stream), set()).add(int(number))
+        stream, number = frame_of_attempt(frame)
+        wanted.setdefault((drop, stream), set()).add(number)
     if not wanted:
         return {}
     shown = read_shown_streams(source.lake, source.scope.drops, consents=read_consents(source.lake))
@@ -83,7 +83,7 @@ def _read_frames(
     sketches = Sketches(source, may_show, models=(source.scope.build,), open_pictures=open_pictures)
     hidden = Picture(uri=None, placeholder=NO_CONSENT)
     return {
-        (name[0], f"{name[1]}:{row['frame_number']}"): PicturedAttempt(
+        (name[0], attempt_id(name[1], row["frame_number"])): PicturedAttempt(
             attempt_id=f"frame {row['frame_number']}",
             drop_id=name[0],
             subject_id=name[1],

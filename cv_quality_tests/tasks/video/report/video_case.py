@@ -48,6 +48,7 @@ from cv_quality.tasks.root_causes import tables as causes
 from cv_quality.tasks.video import tables as video
 from cv_quality.tasks.video.modality import CONDITIONS, MEASURED, VIDEO_MODALITY
 from cv_quality.tasks.video.pictures import StreamPicture
+from cv_quality.tasks.video.populations import attempt_id, frame_of_attempt
 from cv_quality.tasks.video.report.sections import SECTIONS
 
 BUILD, BASELINE = "segment-1.2", "segment-1.1"
@@ -526,8 +527,8 @@ def _write_metrics(lake: Lake) -> None:
 
 FAST = Slice((Predicate("object_motion_share", ">", 0.03),))
 TABLETS = Slice((Predicate("device_model", "==", "Tablet-2"),))
-EXAMPLE = (f"{CLIPS_MADE[2].stream}:30", f"{CLIPS_MADE[1].stream}:30")
-HIDDEN_EXAMPLE = f"{CLIPS_MADE[6].stream}:30"
+EXAMPLE = (attempt_id(CLIPS_MADE[2].stream, 30), attempt_id(CLIPS_MADE[1].stream, 30))
+HIDDEN_EXAMPLE = attempt_id(CLIPS_MADE[6].stream, 30)
 
 
 def write_causes(lake: Lake) -> None:
@@ -599,7 +600,7 @@ def write_causes(lake: Lake) -> None:
     ]
     examples = [
         {"outcome": "miss", "rank": 1, "role": role, "position": position, "drop_id": drop, "attempt_id": frame}
-        | {"subject_id": frame.split(":")[0]}
+        | {"subject_id": frame_of_attempt(frame)[0]}
         for role, position, drop, frame in (
             ("failure", 1, DROPS[0], EXAMPLE[0]),
             ("nearest_pass", 1, DROPS[0], EXAMPLE[1]),
