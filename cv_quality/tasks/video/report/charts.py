@@ -47,6 +47,8 @@ HEAT_INKS = {
     "critical": "var(--worse)",
 }
 WAIT_INK = "var(--ink)"
+Y_PX = 34
+"""Width of the labels beside charts that stand above one another, so that their time lines up."""
 _CHANGE_TIPS = {"clip": "clip", "drop": "drop", "before": "baseline", "after": "build", "shown": "change"}
 _SCREEN_TIPS = {"words": "results, latencies", "part": "part", "shown": "loss", "interval": "95 % interval"}
 _HEAT_TIPS = {"bin": "temperature in °C", "name": "shown", "shown": "value", "n": "frames", "n_clips": "clips"}
@@ -255,7 +257,7 @@ def quality_chart(clip: ClipTimeline, source: ReportSource, *, id: str) -> Chart
         "value:Q",
         title=clip.quality_name,
         scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=number_axis([0.0, 1.0], words=number),
+        axis=number_axis([0.0, 1.0], words=number, minExtent=Y_PX, maxExtent=Y_PX),
     )
     line = (
         over(rows)
@@ -286,7 +288,12 @@ def latency_over_time(clip: ClipTimeline, source: ReportSource, *, id: str) -> C
     rows, x = _lines(source.scope.build, clip.latency, kind="latency"), _time_axis(clip)
     top = [0.0, *(point.value for point in clip.latency), clip.deadline_ms or 0.0]
     scale = alt.Scale(domain=[0, HEADROOM * max(top) or 1.0], nice=False)
-    y = alt.Y("value:Q", title="latency in ms", axis=number_axis(top, words=number, count=4), scale=scale)
+    y = alt.Y(
+        "value:Q",
+        title="latency in ms",
+        axis=number_axis(top, words=number, count=4, minExtent=Y_PX, maxExtent=Y_PX),
+        scale=scale,
+    )
     line = over(rows).mark_line(strokeWidth=1.4, color=WAIT_INK)
     line = line.encode(x=x, y=y, detail="segment:N", tooltip=tips({"time": "at", "shown": "latency in ms"}))
     layers: list[Any] = [_failing_layer(clip, source.scope.build, height=height), line]

@@ -13,7 +13,7 @@ from cv_quality.drops.consent import StreamName
 from cv_quality.errors import DropError, ObjectUnusable
 from cv_quality.reports.pictures import GONE, NO_FRAME, UNREADABLE, Picture
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.video.pictures import StreamPicture
+from cv_quality.tasks.video.clip_walk import StreamPicture
 from cv_quality.tasks.video.report.annotations import Annotations
 from cv_quality.tasks.video.report.overlay import draw_frame, encoded
 

@@ -12,13 +12,14 @@ from cv_quality.errors import DropError
 from cv_quality.lake.lake import TableKey
 from cv_quality.reports.pictures import GONE, NO_CONSENT
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.video.pictures import StreamPicture
+from cv_quality.tasks.video.clip_walk import StreamPicture
 from cv_quality.tasks.video.report.overlay import HALO, IGNORED, OUTLINE, Annotation, class_numbers, draw_frame
 from cv_quality.tasks.video.report.strips import WorstFrames, read_worst_frames
 from cv_quality_tests.tasks.video.report.video_case import (
     BUILD,
     DROPS,
     HEIGHT,
+    SCORES,
     WIDTH,
     MadePictures,
     VideoCase,
@@ -118,7 +119,7 @@ def test_clip_without_a_sound_event_is_not_shown(case: VideoCase) -> None:
 
 def test_strip_holds_its_worst_frame_and_says_its_quality(case: VideoCase) -> None:
     found, _ = read(case)
-    scores = case.lake.scan(_scores(), case.source().scope.grid(BUILD)).collect()
+    scores = case.lake.scan(SCORES, case.source().scope.grid(BUILD)).collect()
     for strip in (strip for strip in found.strips if strip.rows and strip.worst_of == BUILD):
         own = scores.filter(drop_id=strip.span.drop_id, stream_id=strip.span.stream_id)
         inside = own.filter(pl.col("frame_number").is_between(strip.span.first, strip.span.last))
@@ -129,12 +130,6 @@ def test_strip_holds_its_worst_frame_and_says_its_quality(case: VideoCase) -> No
             j = own.filter(frame_number=shot.frame)["j"][0]
             assert float(shot.quality) == pytest.approx(j, abs=0.005)
             assert shot.fails is (j < 0.5)
-
-
-def _scores():  # type: ignore[no-untyped-def]
-    from cv_quality_tests.tasks.video.report.video_case import SCORES
-
-    return SCORES
 
 
 def test_drop_that_is_gone_leaves_words(case: VideoCase) -> None:

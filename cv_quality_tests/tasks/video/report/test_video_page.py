@@ -198,7 +198,7 @@ def test_flow_failures_and_damage_of_clips_are_noted(written: Written) -> None:
     text = words(re.sub(r"(</t[hd]>|<small[^>]*>)", r" \1 ", written[1]))
     assert "On 1 clip even the ground truth reaches less than 0.8 against itself (clip-05 0.62)" in text
     assert "corrupt frame 1 2 1 expected a frame that decodes" in text
-    assert "clip-00 2026-09-01_segment-1.2_lab h264 96 × 64 60 30 Hz drift −1.2 pp 0 5 3 29 1 freeze, 1 s" in text
+    assert "clip-00 2026-09-01_segment-1.2_lab h264 96 × 64 60 30 Hz drift −1.2 % 0 5 3 29 1 freeze, 1 s" in text
 
 
 def test_root_causes_speak_of_frames_and_clips(written: Written) -> None:

@@ -43,13 +43,15 @@ from cv_quality.lake.store import Store, open_store
 from cv_quality.metrics.video.clips import ClipInterval, clip_interval, compare_clips
 from cv_quality.modality import of_modality
 from cv_quality.reports.scope import Scope
-from cv_quality.reports.section import ReportSource
+from cv_quality.reports.section import ReportSource, Section
 from cv_quality.tasks.root_causes import tables as causes
 from cv_quality.tasks.video import tables as video
+from cv_quality.tasks.video.clip_walk import StreamPicture
 from cv_quality.tasks.video.modality import CONDITIONS, MEASURED, VIDEO_MODALITY
-from cv_quality.tasks.video.pictures import StreamPicture
 from cv_quality.tasks.video.populations import attempt_id, frame_of_attempt
-from cv_quality.tasks.video.report.sections import SECTIONS
+from cv_quality.tasks.video.report.root_causes import read_frame_causes
+from cv_quality.tasks.video.report.sections import FRAMES, ROOT_CAUSES, SECTIONS
+from cv_quality.tasks.video.report.strips import read_worst_frames
 
 BUILD, BASELINE = "segment-1.2", "segment-1.1"
 DROPS = ("2026-09-01_segment-1.2_lab", "2026-09-02_segment-1.2_street")
@@ -114,7 +116,7 @@ def truth(stream: str, frame: int) -> Mask:
     x = WIDTH / 2 + 26 * np.sin(clip.speed * frame / 12)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     inside = (columns - x) ** 2 + (rows - HEIGHT / 2) ** 2 <= RADIUS**2
-    mask = inside.astype(np.uint8)
+    mask: Mask = inside.astype(np.uint8)
     mask[:, -4:] = 255
     return mask
 
@@ -122,7 +124,8 @@ def truth(stream: str, frame: int) -> Mask:
 def output(clip: Clip, frame: int, model: str) -> Mask:
     """What a model gives: the disc of some frames ago."""
     lag = LAG[model] + (6 if model == BASELINE and clip.place in AT_BASELINE_WORSE else 0)
-    return (truth(clip.stream, max(frame - lag, 0)) == 1).astype(np.uint8)
+    found: Mask = (truth(clip.stream, max(frame - lag, 0)) == 1).astype(np.uint8)
+    return found
 
 
 def picture(stream: str, frame: int) -> NDArray[np.uint8]:
@@ -465,8 +468,8 @@ def _write_metrics(lake: Lake) -> None:
             for (dimension, level), own in levels.items():
                 row = {"model_build_id": model, "metric": metric, "dimension": dimension, "level": level}
                 metrics.append(row | _interval(own))
-    for metric, own in by_model[BUILD].items():
-        compared = compare_clips(by_model[BASELINE][metric], own, is_higher_better=metric in HIGHER)
+    for metric, after in by_model[BUILD].items():
+        compared = compare_clips(by_model[BASELINE][metric], after, is_higher_better=metric in HIGHER)
         changes.append(
             {
                 "metric": metric,
@@ -649,10 +652,13 @@ def write_causes(lake: Lake) -> None:
         lake.write(table, TableKey(build=BUILD), frame(table, [{"build_id": BUILD, **row} for row in rows]))
 
 
-SECTIONS_OF_MADE = tuple(
-    replace(item, read=partial(item.read, open_pictures=lambda _source, _drop: MadePictures()))
-    if item.id in ("frames", "why")
-    else item
-    for item in SECTIONS
-)
+def _open_made(_source: ReportSource, _drop: str) -> MadePictures:
+    return MadePictures()
+
+
+_MADE: dict[str, Section[Any]] = {
+    "frames": replace(FRAMES, read=partial(read_worst_frames, open_pictures=_open_made)),
+    "why": replace(ROOT_CAUSES, read=partial(read_frame_causes, open_pictures=_open_made)),
+}
+SECTIONS_OF_MADE: tuple[Section[Any], ...] = tuple(_MADE.get(item.id, item) for item in SECTIONS)
 """The sections of the page, with pictures that are made."""
