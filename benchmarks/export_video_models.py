@@ -1,7 +1,7 @@
 """Write the two segmenters of the simulated video builds with their registry entries.
 
 Run as `python -m benchmarks.export_video_models --out DIR`. Nothing is learned: the weights are the colours that
-`cv_quality.simulation.video.compositing` paints with, so a pixel is of the class whose tint it is nearest to. The second
+`cv_quality.simulation.video.compositing` paints with, so a pixel is of the class whose tint is nearest. The second
 model averages what it finds over time, and lags behind whatever moves fast.
 """
 
@@ -46,8 +46,8 @@ def build_segmenter(*, has_history: bool) -> nn.Module:
     tints = colours / colours.sum(dim=1, keepdim=True)
     # A squared distance without the pixel's own square, which is the same for every class and so none to a softmax.
     nearness = nn.Conv2d(3, len(tints), 1)
-    nearness.weight.data = (2 * SHARPNESS * tints)[:, :, None, None]
-    nearness.bias.data = -SHARPNESS * (tints**2).sum(dim=1)
+    weights = {"weight": (2 * SHARPNESS * tints)[:, :, None, None], "bias": -SHARPNESS * (tints**2).sum(dim=1)}
+    nearness.load_state_dict(weights)
 
     class Segmenter(nn.Module):
         def __init__(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Final, NoReturn, cast
 
 import msgspec
 import numpy as np
@@ -343,24 +343,21 @@ def _refuse_opening(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     )
 
 
-def _main(format_: ClipFormat, seconds_per_frame: int, task: str) -> None:
+def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
     sender, limits = _Sender(), _Limits(seconds_per_frame)
     import av
 
     for module in _LATE_IMPORTS:
         import_module(f"av.{module}")
     file = os.fdopen(0, "rb", buffering=0, closefd=False)
-    options = {"codec_whitelist": ",".join(_DECODERS), "format_whitelist": format_, "protocol_whitelist": "none"}
-    options["max_pixels"] = str(MAX_PIXELS)
     # Loads what a first conversion loads, while files may still be opened.
     av.VideoFrame(16, 16, "yuv420p").reformat(format="rgb24", threads=1).to_ndarray()
     limits.set()
     try:
-        container = av.open(
-            file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening
-        )
-        decoder = _Decoder(format_, sender, limits)
-        (decoder.list_times if task == "times" else decoder.run)(container)
+        with _opened(file, format_) as container:
+            _Decoder(format_, sender, limits).list_times(container)
+        with _opened(file, format_) as container:
+            _Decoder(format_, sender, limits).run(container)
         answer: Message = ClipEnded()
     except ClipError as error:
         answer = ClipRefused(error.reason, str(error))
@@ -375,5 +372,14 @@ def _main(format_: ClipFormat, seconds_per_frame: int, task: str) -> None:
     sender.send(answer)
 
 
+def _opened(file: IO[bytes], format_: ClipFormat) -> "InputContainer":
+    import av
+
+    file.seek(0)
+    options = {"codec_whitelist": ",".join(_DECODERS), "format_whitelist": format_, "protocol_whitelist": "none"}
+    options["max_pixels"] = str(MAX_PIXELS)
+    return av.open(file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening)
+
+
 if __name__ == "__main__":
-    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]))

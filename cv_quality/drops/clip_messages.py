@@ -12,6 +12,7 @@ MAX_TIMES: Final = 1000
 """In one message."""
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 Size = Annotated[int, msgspec.Meta(gt=0, le=2**31)]
+Ticks = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 Positive = Annotated[int, msgspec.Meta(gt=0, le=2**62)]
 
 
@@ -51,7 +52,7 @@ class TimesSent(msgspec.Struct, frozen=True, tag="times"):
     """Timestamps of pictures, by the container alone, in the order of the file."""
 
     time_base: tuple[Positive, Positive]
-    pts: Annotated[list[int | None], msgspec.Meta(max_length=MAX_TIMES)]
+    pts: Annotated[list[Ticks | None], msgspec.Meta(max_length=MAX_TIMES)]
 
 
 class ClipEnded(msgspec.Struct, frozen=True, tag="ended"):

@@ -123,26 +123,59 @@ class ClipDamage:
     time_s: Fraction | None
 
 
-class _DecoderProcess:
-    """A process at work on one clip, ended with the `with` block that it is used in.
+@dataclass(frozen=True, slots=True)
+class ClipTimes:
+    """The timestamps that a container promises, known before a picture is decoded; a picture may turn out damaged.
 
-    Args:
-        path: a regular file.
-        task: "frames" or "times".
-        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
+    Attributes:
+        time_base: seconds of one tick.
+        pts: ticks of its pictures, rising, each once; none where the file has none. Machine numbers, as a long clip has
+            many.
     """
 
-    def __init__(self, path: Path, *, task: str, max_seconds_per_frame: int) -> None:
+    time_base: Fraction
+    pts: "array[int]"
+
+    @property
+    def seconds(self) -> list[Fraction]:
+        """The same in seconds, exact."""
+        return [pts * self.time_base for pts in self.pts]
+
+
+class ClipReader:
+    """Reads one clip from its first frame to its last, once.
+
+    To be used in a `with` block, which ends the decoder. One decoded frame is held at a time.
+
+    Args:
+        path: a regular file; it is not needed any more once the reader is there.
+        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
+
+    Raises:
+        ClipError: by its reason; see there. Reasons that lie in a span of the clip come as `ClipDamage` instead.
+    """
+
+    info: ClipInfo
+    times: ClipTimes
+
+    def __init__(self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME) -> None:
         self._name = path.name
         with _open_regular(path) as file:
-            self._format: ClipFormat = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
-            module = "cv_quality.drops.clip_decoder"
-            command = [sys.executable, "-m", module, self._format, str(max_seconds_per_frame), task]
+            format_ = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
+            command = [sys.executable, "-m", "cv_quality.drops.clip_decoder", format_, str(max_seconds_per_frame)]
             self._process = subprocess.Popen(
                 command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
             )
         assert self._process.stdout is not None
         self._pipe = _Pipe(self._process.stdout)
+        try:
+            self.times, opened = self._times()
+            if not isinstance(opened, ClipOpened):
+                raise self._broken()
+            self.info = _clip_info(opened, format_=format_)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -152,70 +185,10 @@ class _DecoderProcess:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End the decoder, whatever it is at."""
-        self._process.kill()
-        self._process.wait()
-        self._pipe.close()
-
-    def next_message(self) -> Message:
-        """The decoder's next message; a refusal is raised."""
-        try:
-            line = self._pipe.read_line()
-        except TimeoutError:
-            raise _stalled(self._name) from None
-        if line is None:
-            raise self.broken()
-        try:
-            message: Message = _MESSAGES.decode(line)
-        except msgspec.MsgspecError:
-            raise self.broken() from None
-        if isinstance(message, ClipRefused):
-            raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
-        return message
-
-    def broken(self) -> ClipError:
-        """End the decoder, which sent nothing or something else than expected, and say why."""
-        self._process.kill()
-        code = self._process.wait()
-        if code == -signal.SIGXCPU:
-            return _stalled(self._name)
-        return ClipError(
-            f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
-            reason="corrupt_clip",
-        )
-
-
-class ClipReader(_DecoderProcess):
-    """Reads one clip from its first frame to its last, once.
-
-    To be used in a `with` block, which ends the decoder. One decoded frame is held at a time.
-
-    Args:
-        path: a regular file.
-        max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
-
-    Raises:
-        ClipError: by its reason; see there. Reasons that lie in a span of the clip come as `ClipDamage` instead.
-    """
-
-    info: ClipInfo
-
-    def __init__(self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME) -> None:
-        super().__init__(path, task="frames", max_seconds_per_frame=max_seconds_per_frame)
-        try:
-            opened = self.next_message()
-            if not isinstance(opened, ClipOpened):
-                raise self.broken()
-            self.info = _clip_info(opened, format_=self._format)
-        except BaseException:
-            self.close()
-            raise
-
     def __iter__(self) -> Iterator[ClipFrame | ClipDamage]:
         """Every frame in the order of display, with what is quarantined in its place."""
         index = 0
-        while not isinstance(message := self.next_message(), ClipEnded):
+        while not isinstance(message := self._message(), ClipEnded):
             if isinstance(message, FrameSent):
                 image = self._image(message)
                 yield ClipFrame(index, message.pts, self._seconds(message.pts), image, message.change)
@@ -224,6 +197,22 @@ class ClipReader(_DecoderProcess):
                 place = index if message.has_frame else None
                 yield ClipDamage(message.reason, message.detail, place, message.pts, self._seconds(message.pts))
                 index += message.has_frame
+
+    def close(self) -> None:
+        """End the decoder, whatever it is at."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def _times(self) -> tuple[ClipTimes, Message]:
+        """What is promised, and the message after it."""
+        found, base = set[int](), Fraction(1)
+        while isinstance(message := self._message(), TimesSent):
+            base = Fraction(*message.time_base)
+            found.update(pts for pts in message.pts if pts is not None)
+            if len(found) > MAX_FRAMES:
+                raise self._broken()
+        return ClipTimes(base, array("q", sorted(found))), message
 
     def _seconds(self, pts: int | None) -> Fraction | None:
         return None if pts is None else pts * self.info.time_base
@@ -236,44 +225,34 @@ class ClipReader(_DecoderProcess):
         except TimeoutError:
             raise _stalled(self._name) from None
         if not is_whole:
-            raise self.broken()
+            raise self._broken()
         return image
 
+    def _message(self) -> Message:
+        """The decoder's next message; a refusal is raised."""
+        try:
+            line = self._pipe.read_line()
+        except TimeoutError:
+            raise _stalled(self._name) from None
+        if line is None:
+            raise self._broken()
+        try:
+            message: Message = _MESSAGES.decode(line)
+        except msgspec.MsgspecError:
+            raise self._broken() from None
+        if isinstance(message, ClipRefused):
+            raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
+        return message
 
-@dataclass(frozen=True, slots=True)
-class ClipTimes:
-    """The timestamps that a container promises.
-
-    Attributes:
-        time_base: seconds of one tick.
-        pts: ticks of its pictures, rising, each once; in machine numbers, as a long clip has many.
-    """
-
-    time_base: Fraction
-    pts: "array[int]"
-
-    @property
-    def seconds(self) -> list[Fraction]:
-        """The same in seconds, exact."""
-        return [pts * self.time_base for pts in self.pts]
-
-
-def list_timestamps(path: Path) -> ClipTimes:
-    """List the timestamps of a clip's pictures by the container alone; none where the file has none.
-
-    Nothing is decoded, so that a picture may turn out damaged.
-
-    Raises:
-        ClipError: as `ClipReader` does.
-    """
-    found, base = set[int](), Fraction(1)
-    with _DecoderProcess(path, task="times", max_seconds_per_frame=MAX_SECONDS_PER_FRAME) as process:
-        while not isinstance(message := process.next_message(), ClipEnded):
-            if not isinstance(message, TimesSent):
-                raise process.broken()
-            base = Fraction(*message.time_base)
-            found.update(pts for pts in message.pts if pts is not None)
-    return ClipTimes(base, array("q", sorted(found)))
+    def _broken(self) -> ClipError:
+        self._process.kill()
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return _stalled(self._name)
+        return ClipError(
+            f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
+            reason="corrupt_clip",
+        )
 
 
 class _Pipe:

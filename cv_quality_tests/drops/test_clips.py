@@ -19,7 +19,7 @@ import pytest
 from cv_quality.drops import clips
 from cv_quality.drops.clip_containers import missing_bytes, sniff_clip
 from cv_quality.drops.clip_decoder import block_sums
-from cv_quality.drops.clips import ClipDamage, ClipFrame, ClipInfo, ClipReader, list_timestamps
+from cv_quality.drops.clips import ClipDamage, ClipFrame, ClipInfo, ClipReader
 from cv_quality.errors import ClipError
 from cv_quality.metrics.video.clip_timing import ClipTiming, clip_timing, repeated_pictures
 from cv_quality_tests.drops.clip_files import GREEN, RED, ivf_file, ivf_packets, picture, write_clip
@@ -155,21 +155,20 @@ def test_streams_without_a_container_have_no_timestamps(tmp_path: Path) -> None:
     [*CODECS, ("libvpx", "webm", {"auto-alt-ref": "1", "lag-in-frames": "25"}), ("libvpx-vp9", "ivf", {})],
     ids=[*(codec for codec, *_ in CODECS), "hidden frames", "ivf"],
 )
-def test_timestamps_without_decoding_are_those_of_the_frames(
+def test_timestamps_promised_are_those_of_the_frames(
     tmp_path: Path, codec: str, suffix: str, options: dict[str, str]
 ) -> None:
     slots = [slot for slot in range(50) if slot not in {7, 8, 31}]
     path = write_clip(tmp_path / f"c.{suffix}", slots, pts=slots, codec=codec, options=options)
-    assert list_timestamps(path).seconds == [frame.time_s for frame in read_all(path)[1]]
+    with ClipReader(path) as reader:
+        promised = reader.times.seconds
+        assert promised == [frame.time_s for frame in reader]
+    assert len(promised) == 47
 
 
-def test_timestamps_of_what_is_no_clip_are_refused(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "c.mp4", range(30))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ClipError) as caught:
-        list_timestamps(path)
-    assert caught.value.reason == "truncated_file"
-    assert list_timestamps(write_clip(tmp_path / "c.h264", range(4))).seconds == []
+def test_clip_without_timestamps_promises_none(tmp_path: Path) -> None:
+    with ClipReader(write_clip(tmp_path / "c.h264", range(4))) as reader:
+        assert reader.times.seconds == []
 
 
 def test_pixels_are_those_of_pyav_in_the_same_process(tmp_path: Path) -> None:

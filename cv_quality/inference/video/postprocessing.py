@@ -231,9 +231,10 @@ def decode_planes(
 def _apply(step: PostStep, values: Values) -> Planes:
     match step:
         case Argmax():
-            return np.asarray(values.argmax(axis=0, keepdims=True))
+            return _places(values)
         case Threshold(least=least):
-            return np.where(values.max(axis=0) >= least, 1 + values.argmax(axis=0), 0)[None]
+            is_there = values.max(axis=0, keepdims=True) >= least
+            return is_there.view(np.uint8) if len(values) == 1 else np.where(is_there, 1 + _places(values), 0)
         case Softmax():
             powers = np.exp(values - values.max(axis=0))
             return np.asarray(powers / powers.sum(axis=0), np.float32)
@@ -247,15 +248,22 @@ def _apply(step: PostStep, values: Values) -> Planes:
     raise TypeError(f"no step over planes: {step}")
 
 
+def _places(values: Values) -> Planes:
+    """Which channel is the largest: bytes where they reach."""
+    places = values.argmax(axis=0, keepdims=True)
+    return places.astype(np.uint8) if len(values) < MAX_LABEL else places
+
+
 def _as_labels(values: Planes) -> Labels:
     if len(values) != 1 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == np.bool_):
         raise ModelDoesNotFit(
             f"postprocessing: expected one whole-number label a pixel, found {len(values)} channels of "
             f"{values.dtype}; add 'argmax' or 'threshold'"
         )
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > MAX_LABEL:
-        raise ModelDoesNotFit(f"postprocessing: expected labels from 0 to {MAX_LABEL}, found {low} to {high}")
+    if values.dtype not in (np.uint8, np.bool_):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > MAX_LABEL:
+            raise ModelDoesNotFit(f"postprocessing: expected labels from 0 to {MAX_LABEL}, found {low} to {high}")
     labels: Labels = values[0].astype(np.uint8)
     return labels
 

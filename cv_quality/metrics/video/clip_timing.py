@@ -21,6 +21,8 @@ MOVING_LEVELS = 5.0
 repeats and on the real carphone pair, where none is found."""
 STILL_SHARE = 0.25
 """Between the two, a picture is repeated when it changes by no more than this share of what moving ones near it do."""
+MOVING_PICTURES = 10
+"""Within which a second picture has moved where there is motion, and not a lamp that was switched, or a cut."""
 FREEZE_PERIODS = 3
 MIN_DRIFT_FRAMES = 30
 _ON_GRID = Fraction(1, 4)
@@ -182,14 +184,16 @@ def repeated_pictures(changes: Sequence[float | None]) -> list[bool]:
 
     An encoder codes a repeated picture again, so that it comes back a little different. A picture is repeated when it
     changes by at most one level, or by at most `STILL_SHARE` of what the nearest moving pictures (of more than five
-    levels), one before and one after it, do. Of scenes coded by x264, libvpx and SVT-AV1 at their usual quality
-    this finds every repeat; at coarser ones (x264 at CRF 30, x265) some are missed where a strong texture pans. A scene
-    without motion or noise cannot be told from a repeat, and counts as one.
+    levels), one before and one after it, both do. A change that is alone, as of a cut or of a lamp that is switched, is
+    no motion. Of scenes coded by x264, libvpx and SVT-AV1 at their usual quality this finds every repeat; at coarser
+    ones (x264 at CRF 30, x265) some are missed where a strong texture pans. A scene without motion or noise cannot be
+    told from a repeat, and counts as one.
 
     Args:
         changes: as in `clip_timing`.
     """
-    moving = [index for index, change in enumerate(changes) if change is not None and change > MOVING_LEVELS]
+    large = [index for index, change in enumerate(changes) if change is not None and change > MOVING_LEVELS]
+    moving = [index for at, index in enumerate(large) if _has_near(large, at)]
     repeated = []
     for index, change in enumerate(changes):
         if change is None or change > MOVING_LEVELS:
@@ -197,8 +201,16 @@ def repeated_pictures(changes: Sequence[float | None]) -> list[bool]:
             continue
         place = bisect_right(moving, index)
         around = [changes[at] or 0.0 for at in moving[max(place - 1, 0) : place + 1]]
-        repeated.append(change <= max(STILL_LEVELS, STILL_SHARE * min(around, default=0.0)))
+        limit = STILL_SHARE * min(around) if len(around) == 2 else 0.0
+        repeated.append(change <= max(STILL_LEVELS, limit))
     return repeated
+
+
+def _has_near(rising: Sequence[int], at: int) -> bool:
+    """Whether the index before or after one of them is within `MOVING_PICTURES` of it."""
+    return any(
+        rising[after] - rising[after - 1] <= MOVING_PICTURES for after in (at, at + 1) if 0 < after < len(rising)
+    )
 
 
 def _advancing(pts: Sequence[int | None]) -> tuple[list[int], int]:

@@ -24,7 +24,7 @@ N_FROZEN: Final = 20
 """Pictures of a clip in which such a thing is planted; frozen ones repeat one picture in a row."""
 _LEVELS: Final = 1 << 14
 _CODEC: Final = "libx264"
-_CODEC_OPTIONS: Final = {"preset": "veryfast", "crf": "18"}
+_CODEC_OPTIONS: Final = {"preset": "veryfast", "tune": "zerolatency", "crf": "21"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ is in `scheduling.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,7 @@ from cv_quality.simulation.video.scenes import Scene, draw_scenes
 
 PICTURE_HEIGHTS: Final = {"aurora-1": 120, "aurora-2": 144, "borealis-s": 132}
 """Pixels, by device model."""
+LIT_LUX: Final = 20.0
 _THREADS: Final = 2
 
 
@@ -64,40 +66,48 @@ class ClipPlan:
     noise_seed: np.random.SeedSequence
 
 
-def plan_clips(scenario: VideoScenario, site: VideoSite, *, seed: int) -> list[ClipPlan]:
+def plan_clips(scenario: VideoScenario, site: VideoSite, *, scenes: Sequence[Scene], seed: int) -> list[ClipPlan]:
     """Decide which device films each clip of a site, what is planted in it, and whose pictures may be shown.
+
+    Pictures are lost, sent twice or frozen where something moves in good light: a still scene hides it.
 
     Args:
         scenario, site: of the study.
+        scenes: of its clips.
         seed: of the simulation.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(33, *site.name.encode())))
     models = [model for model in FLEET for _ in range(round(site.device_weights.get(model.name, 0.0) * site.clips))]
-    models = (models + [max(FLEET, key=lambda model: site.device_weights.get(model.name, 0.0))] * site.clips)[
-        : site.clips
-    ]
-    kinds: list[str | None] = [
-        *("dropped",) * scenario.dropped_clips,
-        *("repeated",) * scenario.repeated_clips,
-        *("frozen",) * scenario.frozen_clips,
-    ]
-    kinds += [None] * (site.clips - len(kinds))
-    consents = np.arange(site.clips) < round(scenario.consent_share * site.clips)
-    order, struck, shown = (rng.permutation(site.clips) for _ in range(3))
+    commonest = max(FLEET, key=lambda model: site.device_weights.get(model.name, 0.0))
+    models = [*models, *(commonest,) * site.clips][: site.clips]
+    order, shown = rng.permutation(site.clips), rng.permutation(site.clips)
+    eager = sorted(range(site.clips), key=lambda number: (_stillness(scenes[number]), shown[number]))
+    kinds = dict(zip(eager, _planted_kinds(scenario), strict=False))
     return [
         ClipPlan(
             name=f"{site.name}-{number:02d}",
             model=models[order[number]],
-            irregularity=_planted(kinds[struck[number]], frames=scenario.frames, rng=rng),
-            has_image_consent=bool(consents[shown[number]]),
+            irregularity=plant(kinds[number], frames=scenario.frames, rng=rng) if number in kinds else None,
+            has_image_consent=bool(shown[number] < round(scenario.consent_share * site.clips)),
             noise_seed=np.random.SeedSequence(seed, spawn_key=(34, number, *site.name.encode())),
         )
         for number in range(site.clips)
     ]
 
 
-def _planted(kind: str | None, *, frames: int, rng: np.random.Generator) -> Irregularity | None:
-    return None if kind is None else plant(kind, frames=frames, rng=rng)
+def _planted_kinds(scenario: VideoScenario) -> list[str]:
+    """What is planted in so many clips, that which needs motion to be seen first."""
+    counts = {
+        "frozen": scenario.frozen_clips,
+        "repeated": scenario.repeated_clips,
+        "dropped": scenario.dropped_clips,
+    }
+    return [kind for kind, count in counts.items() for _ in range(count)]
+
+
+def _stillness(scene: Scene) -> int:
+    """How much a scene hides that a picture came twice; 0 where objects move fast in good light."""
+    return ("fast", "medium", "burst", "slow").index(scene.speed) + 4 * (float(scene.illuminance_lux.min()) < LIT_LUX)
 
 
 def film_site(scenario: VideoScenario, site: VideoSite, *, seed: int) -> list[Footage]:
@@ -107,7 +117,8 @@ def film_site(scenario: VideoScenario, site: VideoSite, *, seed: int) -> list[Fo
         scenario, site: of the study.
         seed: of the simulation.
     """
-    plans, scenes = plan_clips(scenario, site, seed=seed), draw_scenes(scenario, site, seed=seed)
+    scenes = draw_scenes(scenario, site, seed=seed)
+    plans = plan_clips(scenario, site, scenes=scenes, seed=seed)
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(_film, plans, scenes))
 

@@ -19,13 +19,13 @@ ASPECT: Final = 4 / 3
 CLASSES: Final = ("ball", "crate", "cone")
 """Of the objects; their labels in masks count from 1."""
 CAMERA_MOVES: Final = ("tripod", "handheld", "pan")
-SPEEDS: Final = {"slow": (0.001, 0.003), "medium": (0.005, 0.009), "fast": (0.036, 0.05)}
+SPEEDS: Final = {"slow": (0.0014, 0.003), "medium": (0.005, 0.009), "fast": (0.04, 0.055)}
 """Shares of the diagonal a frame."""
 WALL_SIDE: Final = 3.0
 """Of the wall behind everything, in heights of the picture; the camera looks at no other place."""
 _DIAGONAL: Final = float(np.hypot(ASPECT, 1.0))
 _RADII: Final = (0.15, 0.21)
-_DIM_LUX: Final = (1.5, 4.0)
+_DIM_LUX: Final = (2.0, 5.0)
 _DIAGONAL_FIELD_DEG: Final = 70.0
 _POST_SHARE: Final = 0.3
 

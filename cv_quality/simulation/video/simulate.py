@@ -23,7 +23,7 @@ from cv_quality.simulation.fleet import DeviceModel
 from cv_quality.simulation.studies import drop_plans, later_plans
 from cv_quality.simulation.video.footage import Footage, film_site, plan_clips
 from cv_quality.simulation.video.scenario import VideoDrop, VideoScenario
-from cv_quality.simulation.video.scenes import CLASSES, FRAME_RATE_HZ
+from cv_quality.simulation.video.scenes import CLASSES, FRAME_RATE_HZ, draw_scenes
 from cv_quality.simulation.video.scheduling import (
     DEADLINE_MS,
     PERIOD_MS,
@@ -280,6 +280,6 @@ def _truth(scenario: VideoScenario, plans: Sequence[VideoDrop], *, seed: int) ->
 
 def _irregular_scenes(scenario: VideoScenario, *, seed: int) -> Iterator[tuple[str, dict[str, object]]]:
     for site in scenario.sites:
-        for plan in plan_clips(scenario, site, seed=seed):
+        for plan in plan_clips(scenario, site, scenes=draw_scenes(scenario, site, seed=seed), seed=seed):
             if plan.irregularity is not None:
                 yield plan.name, asdict(plan.irregularity)

@@ -3,15 +3,33 @@
 from cv_quality.drops.tables import CLIPS, MEDIA_INDEX, VALIDATED_STREAMS
 from cv_quality.gates.rules import Rule, query_rule, rows_rule
 from cv_quality.tasks.ingest import MAX_QUARANTINED_SHARE
-from cv_quality.tasks.video.tables import CLIP_FILES, CLIP_FRAMES
+from cv_quality.tasks.video.tables import CLIP_FILES, CLIP_FRAMES, CLIP_SPANS
 
 _OF_STREAM = f"(SELECT count(*) FROM {CLIP_FRAMES.name} WHERE stream_id = f.stream_id)"
+_SPANS = (
+    ("n_quarantined", "s.kind = 'quarantined' AND NOT starts_with(s.code, 'mask_')"),
+    ("n_bad_truth", "s.kind = 'quarantined' AND starts_with(s.code, 'mask_')"),
+    ("n_dropped", "s.kind = 'dropped' AND s.code IS NULL"),
+    ("n_frozen", "s.kind = 'frozen'"),
+)
+"""Counts of a clip, and the spans that they are the frames of."""
+
+
+def _is_other(count: str, spans: str) -> str:
+    found = f"SELECT coalesce(sum(s.n_frames), 0) FROM {CLIP_SPANS.name} s WHERE s.stream_id = f.stream_id AND {spans}"
+    return f"f.{count} <> ({found})"
+
 
 CLIPS_RULES: tuple[Rule, ...] = (
     query_rule(
         CLIP_FILES,
         "pictures decoded + quarantined + missing = frames",
         f"SELECT f.stream_id FROM {CLIP_FILES.name} f WHERE f.n_frames + f.n_quarantined + f.n_missing <> {_OF_STREAM}",
+    ),
+    query_rule(
+        CLIP_FILES,
+        "spans add up to what is quarantined, dropped and frozen",
+        f"SELECT f.stream_id FROM {CLIP_FILES.name} f WHERE {' OR '.join(_is_other(*counted) for counted in _SPANS)}",
     ),
     query_rule(
         CLIP_FILES,
@@ -45,4 +63,3 @@ CLIPS_RULES: tuple[Rule, ...] = (
         "WHERE content = 'masks')",
     ),
 )
-"""The stage reads CLIPS, VALIDATED_STREAMS, FRAME_INDEX, MEDIA_INDEX, MASK_CLASSES and BOXES."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.drops.clips import ClipReader, ClipTimes, list_timestamps
+from cv_quality.drops.clips import ClipReader
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_depth, decode_image, decode_labels
 from cv_quality.drops.tables import CLIPS, FRAME_INDEX, MASK_CLASSES, MEDIA_INDEX, VALIDATED_STREAMS
@@ -278,23 +278,23 @@ class DropPictures:
         try:
             if lying is None:
                 raise ClipError(f"drop {self._drop} has no clip of stream {stream!r}", reason="missing_clip")
-            times, reader = self._open(stream, lying)
+            reader = self._open(stream, lying)
         except ClipError as error:
             log.error = error
             for number in logged.numbers:
                 yield StreamPicture(number, None, error.reason, None, detail=str(error))
             return
         with reader:
-            numbering = number_pictures(times.seconds, logged, period_s=log.period_s)
+            numbering = number_pictures(reader.times.seconds, logged, period_s=log.period_s)
             log.info, log.rule, log.time_base = reader.info, numbering.rule, reader.info.time_base
-            yield from ClipWalk(times, numbering, logged, log).pictures(reader)
+            yield from ClipWalk(reader.times, numbering, logged, log).pictures(reader)
 
-    def _open(self, stream: str, lying: _Lying) -> tuple[ClipTimes, ClipReader]:
-        """A clip's timestamps, and its reader; its copy is gone again when they are there."""
+    def _open(self, stream: str, lying: _Lying) -> ClipReader:
+        """Begin to read a clip; its copy is gone again when that has begun."""
         with tempfile.TemporaryDirectory(prefix="cvq-clip-") as folder:
             path = Path(folder) / f"{stream}{Path(lying.member).suffix[:8]}"
             self._copy(lying, path)
-            return list_timestamps(path), ClipReader(path)
+            return ClipReader(path)
 
     def _copy(self, lying: _Lying, path: Path) -> None:
         key, digest = f"{self._drop}/{lying.shard}", hashlib.sha256()

@@ -6,7 +6,7 @@ scored in `cv_quality.tasks.video.frame_scores`. A frame without an output has i
 
 import io
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Set
+from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ from cv_quality.errors import FrameError, ModelError
 from cv_quality.freshness import StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.inference.video.models import FrameOutput, VideoModel, load_video_model
-from cv_quality.lake.lake import TableKey
-from cv_quality.tasks.video.pictures import NO_PICTURE, Content, DropPictures, StreamPicture
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.tasks.video.clip_walk import NO_PICTURE, StreamPicture
+from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.tables import CLIP_FRAMES, PREDICTIONS
 from cv_quality.workspace import Workspace
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 OK, AS_RECORDED = "ok", "as_recorded"
 CHUNK_BYTES, CHUNK_FRAMES = 24 << 20, 64
-"""Decoded pictures that are run together; one may be larger. Three such chunks are in memory at a time."""
+"""Decoded pictures that are run together; one may be larger. Four such chunks may be in memory at a time."""
 _PNG_LEVEL: Final = 1
 """Of compression: level 6 takes three times as long for a tenth less."""
 Item = TypeVar("Item")
@@ -66,16 +67,78 @@ def predict(context: StageContext) -> PredictionSummary:
         ModelError: the model cannot be loaded or does not fit the pictures, or the drop has none.
         DropError: pictures are no longer those that were indexed.
     """
-    entry = context.entry
-    pictures = DropPictures(context.workspace.landing, context.lake, context.drop)
+    entry, lake = context.entry, context.lake
+    pictures = DropPictures(context.workspace.landing, lake, context.drop)
     if isinstance(entry, RecordedVideoEntry):
-        recorded = _recorded_streams(context, pictures, entry=entry)
-        return _write(context, recorded, output=entry.output, model_sha256=None, threads=context.threads)
+        return take_results(lake, pictures=pictures, entry=entry, drop=context.drop, threads=context.threads)
     model = loaded_video_model(context.workspace, cast(VideoEntry, entry))
-    predicted = _predicted_streams(context, pictures, model=model)
-    return _write(
-        context, predicted, output=model.entry.output, model_sha256=model.entry.model_sha256, threads=context.threads
+    return predict_drop(lake, pictures=pictures, model=model, drop=context.drop, threads=context.threads)
+
+
+def predict_drop(
+    lake: Lake, *, pictures: DropPictures, model: VideoModel, drop: str, threads: int = 2
+) -> PredictionSummary:
+    """Run a build's model over every stream of a drop, and write what it gives.
+
+    Args:
+        lake: read and written.
+        pictures: of the drop.
+        model: of the build.
+        drop: its identity.
+        threads: that encode.
+
+    Raises:
+        ModelError: the model does not fit the pictures, or the drop has none.
+        DropError: pictures are no longer those that were indexed.
+    """
+    clips = lake.read(CLIPS, TableKey(drop=drop), columns=["stream_id", "scene"])
+    scenes: dict[str, str | None] = dict(clips.iter_rows())
+    statuses: set[str] = set()
+
+    def noted(frames: Iterable[StreamPicture]) -> Iterator[StreamPicture]:
+        for frame in frames:
+            statuses.add(frame.status)
+            yield frame
+
+    def streams() -> Iterator[tuple[str, Iterator[Prediction]]]:
+        for stream in pictures.streams:
+            frames = noted(pictures.frames(stream))
+            yield stream, predict_stream(frames, model, stream=stream, scene=scenes.get(stream))
+        if statuses == {NO_PICTURE}:
+            build = model.entry.build_id
+            raise ModelError(
+                f"drop {drop} has no pictures to run the model of {build} on; deliver clips or frames, or, to evaluate "
+                f"what its devices recorded, let {build}.yaml have 'recorded: true' in place of a model"
+            )
+
+    made = _Made(model.entry.build_id, drop, model.entry.output, model.entry.model_sha256)
+    return _write(lake, streams(), made=made, threads=threads)
+
+
+def take_results(
+    lake: Lake, *, pictures: DropPictures, entry: RecordedVideoEntry, drop: str, threads: int = 2
+) -> PredictionSummary:
+    """Write what devices recorded of every frame of a drop; boxes and landmarks stay where they are, as events.
+
+    Args:
+        lake: read and written.
+        pictures: of the drop, with the results.
+        entry: of the build.
+        drop: its identity.
+        threads: that encode.
+
+    Raises:
+        MissingTable: the drop's clips are not read.
+    """
+    key = TableKey(drop=drop)
+    frames = lake.read(CLIP_FRAMES, key, columns=["stream_id", "frame_number"]).sort("stream_id", "frame_number")
+    logged = lake.read(VALIDATED_STREAMS, key, columns=["stream_id", "frame_number", "is_dropped"])
+    dropped = set(logged.filter("is_dropped").select("stream_id", "frame_number").iter_rows())
+    streams = (
+        (str(stream), _recorded_stream(str(stream), rows["frame_number"], pictures, dropped=dropped, entry=entry))
+        for (stream,), rows in frames.group_by("stream_id", maintain_order=True)
     )
+    return _write(lake, streams, made=_Made(entry.build_id, drop, entry.output, None), threads=threads)
 
 
 def loaded_video_model(workspace: Workspace, entry: VideoEntry) -> VideoModel:
@@ -171,48 +234,13 @@ def _drain(queue: Queue[Any]) -> None:
         queue.get_nowait()
 
 
-def _predicted_streams(
-    context: StageContext, pictures: DropPictures, *, model: VideoModel
-) -> Iterator[tuple[str, Iterator[Prediction]]]:
-    clips = context.lake.read(CLIPS, TableKey(drop=context.drop), columns=["stream_id", "scene"])
-    scenes: dict[str, str | None] = dict(clips.iter_rows())
-    statuses: set[str] = set()
-
-    def noted(frames: Iterable[StreamPicture]) -> Iterator[StreamPicture]:
-        for frame in frames:
-            statuses.add(frame.status)
-            yield frame
-
-    for stream in pictures.streams:
-        frames = noted(pictures.frames(stream))
-        yield stream, predict_stream(frames, model, stream=stream, scene=scenes.get(stream))
-    if statuses == {NO_PICTURE}:
-        raise ModelError(
-            f"drop {context.drop} has no pictures to run the model of {context.build} on; deliver clips or frames, or, "
-            f"to evaluate what its devices recorded, let {context.build}.yaml have 'recorded: true' in place of a model"
-        )
-
-
-def _recorded_streams(
-    context: StageContext, pictures: DropPictures, *, entry: RecordedVideoEntry
-) -> Iterator[tuple[str, Iterator[Prediction]]]:
-    """What devices recorded of each frame; boxes and landmarks stay where they are, as events."""
-    key = TableKey(drop=context.drop)
-    frames = context.lake.read(CLIP_FRAMES, key, columns=["stream_id", "frame_number"])
-    logged = context.lake.read(VALIDATED_STREAMS, key, columns=["stream_id", "frame_number", "is_dropped"])
-    dropped = set(logged.filter("is_dropped").select("stream_id", "frame_number").iter_rows())
-    read = {"mask": pictures.labels, "depth": pictures.depth, "image": pictures.image}.get(entry.output)
-    for (stream,), rows in frames.sort("stream_id", "frame_number").group_by("stream_id", maintain_order=True):
-        yield str(stream), _recorded_stream(str(stream), rows["frame_number"], pictures, dropped=dropped, read=read)
-
-
 def _recorded_stream(
     stream: str,
     numbers: Iterable[int],
     pictures: DropPictures,
     *,
     dropped: Set[tuple[str, int]],
-    read: "Callable[[Content, str, int], NDArray[Any] | None] | None",
+    entry: RecordedVideoEntry,
 ) -> Iterator[Prediction]:
     """What a device recorded of the frames of a stream.
 
@@ -220,8 +248,9 @@ def _recorded_stream(
         stream, numbers: which frames.
         pictures: tell which of them have a result.
         dropped: frames that the device skipped, by stream and number.
-        read: a result; None for outputs that are no pictures.
+        entry: says what they are.
     """
+    read = {"mask": pictures.labels, "depth": pictures.depth, "image": pictures.image}.get(entry.output)
     has = frozenset(pictures.numbers("results", stream)) if read else frozenset()
     for number in numbers:
         if read and number in has:
@@ -236,72 +265,76 @@ def _recorded_stream(
 
 
 def _write(
-    context: StageContext,
-    streams: Iterator[tuple[str, Iterator[Prediction]]],
-    *,
-    output: str,
-    model_sha256: str | None,
-    threads: int,
+    lake: Lake, streams: Iterable[tuple[str, Iterator[Prediction]]], *, made: "_Made", threads: int
 ) -> PredictionSummary:
-    """Write the predictions of a drop in the order in which they come, a few hundred in memory at a time."""
+    """Write the predictions of a drop in the order in which they come, a few in memory at a time.
+
+    Args:
+        lake: written.
+        streams: each with its predictions.
+        made: by which build, of which drop.
+        threads: that encode.
+    """
     by_status: Counter[str] = Counter()
-    key = TableKey(build=context.build, drop=context.drop)
-    constants = {"build_id": context.build, "drop_id": context.drop, "output": output, "model_sha256": model_sha256}
     n_streams = 0
-    with context.lake.writing(PREDICTIONS, key) as path, ThreadPoolExecutor(threads) as pool:
-        writer = TableWriter(PREDICTIONS, path)
-        try:
-            for stream, predictions in streams:
-                n_streams += 1
-                for some in _groups(predictions):
-                    by_status.update(item.status for item in some)
-                    writer.add(_rows(some, stream=stream, output=output, constants=constants, pool=pool))
-        finally:
-            writer.close()
-    return PredictionSummary(context.build, context.drop, n_streams, by_status.total(), dict(sorted(by_status.items())))
+    with (
+        lake.writing(PREDICTIONS, TableKey(build=made.build, drop=made.drop)) as path,
+        ThreadPoolExecutor(threads) as pool,
+        closing(TableWriter(PREDICTIONS, path)) as writer,
+    ):
+        for stream, predictions in streams:
+            n_streams += 1
+            for some in _groups(predictions):
+                by_status.update(item.status for item in some)
+                writer.add(made.rows(stream, some, pool=pool))
+    return PredictionSummary(made.build, made.drop, n_streams, by_status.total(), dict(sorted(by_status.items())))
 
 
 def _groups(predictions: Iterator[Prediction]) -> Iterator[list[Prediction]]:
+    """Cut predictions into what may be in memory together."""
     group: list[Prediction] = []
+    size = 0
     for item in predictions:
         group.append(item)
-        if (
-            len(group) == CHUNK_FRAMES
-            or sum(0 if one.value is None else one.value.nbytes for one in group) > CHUNK_BYTES
-        ):
+        size += 0 if item.value is None else item.value.nbytes
+        if len(group) == CHUNK_FRAMES or size > CHUNK_BYTES:
             yield group
-            group = []
+            group, size = [], 0
     if group:
         yield group
 
 
-def _rows(
-    predictions: Sequence[Prediction],
-    *,
-    stream: str,
-    output: str,
-    constants: dict[str, str | None],
-    pool: ThreadPoolExecutor,
-) -> "pa.Table":
-    import pyarrow as pa
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What all rows of a file have in common."""
 
-    values = [item.value for item in predictions]
-    is_picture, is_points = output in ("mask", "depth", "image"), output == "landmarks"
-    columns: dict[str, list[object]] = {name: [value] * len(values) for name, value in constants.items()}
-    nothing: list[object] = [None] * len(values)
-    columns |= {
-        "stream_id": [stream] * len(values),
-        "frame_number": [item.frame_number for item in predictions],
-        "status": [item.status for item in predictions],
-        "picture": list(pool.map(_encoded, values)) if is_picture else nothing,
-        "points_px": [_listed(value) for value in values] if is_points else nothing,
-        "embedding": [_listed(value) for value in values] if output == "embedding" else nothing,
-    }
-    return pa.table({name: columns[name] for name in PREDICTIONS.names}, schema=PREDICTIONS.arrow_schema)
+    build: str
+    drop: str
+    output: str
+    model_sha256: str | None
+
+    def rows(self, stream: str, predictions: Sequence[Prediction], *, pool: ThreadPoolExecutor) -> "pa.Table":
+        import pyarrow as pa
+
+        values = [item.value for item in predictions]
+        nothing = [None] * len(values)
+        columns: dict[str, Sequence[object]] = {
+            "build_id": [self.build] * len(values),
+            "drop_id": [self.drop] * len(values),
+            "stream_id": [stream] * len(values),
+            "frame_number": [item.frame_number for item in predictions],
+            "status": [item.status for item in predictions],
+            "output": [self.output] * len(values),
+            "picture": list(pool.map(_encoded, values)) if self.output in ("mask", "depth", "image") else nothing,
+            "points_px": [_listed(value) for value in values] if self.output == "landmarks" else nothing,
+            "embedding": [_listed(value) for value in values] if self.output == "embedding" else nothing,
+            "model_sha256": [self.model_sha256] * len(values),
+        }
+        return pa.table(columns, schema=PREDICTIONS.arrow_schema)
 
 
 def _listed(value: NDArray[Any] | None) -> list[float] | None:
-    return None if value is None else value.ravel().tolist()
+    return None if value is None else cast(list[float], value.ravel().tolist())
 
 
 def _encoded(value: NDArray[Any] | None) -> bytes | None:

@@ -101,7 +101,10 @@ def test_a_promptable_entry_has_a_digest_of_all_its_files(tmp_path: Path) -> Non
         ({"postprocessing": ["unit_length"]}, r"unit_length: a step of output embedding, found output 'mask'"),
         ({"postprocessing": ["argmax", {"threshold": 1}]}, r"expected one of argmax and threshold, found both"),
         ({"postprocessing": [{"threshold": "high"}]}, r"threshold: expected a finite number, found 'high'"),
-        ({"postprocessing": [{"resize": "cubic"}]}, r"resize: expected nearest or nearest_exact or bilinear or none, found 'cubic'"),
+        (
+            {"postprocessing": [{"resize": "cubic"}]},
+            r"resize: expected nearest or nearest_exact or bilinear or none, found 'cubic'",
+        ),
         ({"output": "landmarks"}, r"postprocessing: expected one step 'landmarks:"),
         ({"output": "depth", "classes": {"car": 1}}, r"classes: labels are of output mask, found output 'depth'"),
         ({"classes": {"car": 256}}, r"classes\.car: expected a label from 0 to 255, or a list of them, found 256"),

@@ -43,7 +43,7 @@ def test_the_bird_is_found_as_published(name: str, iou: float, shared_data: Shar
     truth = np.asarray(Image.open(shared_data("image_bird") / "bird_segmentation_mask.bmp"))
     [found] = model.run([picture_of(shared_data)])
     assert found.value is not None
-    assert (found.value.dtype, found.value.shape) == (np.uint8, truth.shape)
+    assert (found.value.dtype.name, found.value.shape) == ("uint8", truth.shape)
     bird = MaskClass("bird", (3,), model.entry.classes["bird"])
     assert pooled_iou(score_masks([(truth, found.value)], [bird])).value == pytest.approx(iou, abs=0.005)
 

@@ -123,6 +123,15 @@ def test_repeats_are_judged_by_the_moving_pictures_around_them() -> None:
     assert repeated_pictures([None, None, 0.0]) == [False, False, True]
 
 
+def test_lamp_that_is_switched_or_motion_that_begins_freezes_nothing() -> None:
+    slow, fast = [2.0] * 20, [30.0] * 20
+    assert not any(repeated_pictures([None, *slow, 100.0, *slow]))
+    assert not any(repeated_pictures([None, *slow, 100.0, *slow, 100.0, *slow]))
+    assert not any(repeated_pictures([None, *slow, *fast]))
+    assert not any(repeated_pictures([None, *fast, 100.0, *slow]))
+    assert sum(repeated_pictures([None, *fast, *slow, *fast])) == 20
+
+
 def test_period_is_the_mean_of_single_steps() -> None:
     times = [Fraction(value, 1000) for value in (0, 33, 67, 100, 133, 2133)]
     assert measured_period(times) == Fraction(133, 4000)

@@ -1,7 +1,10 @@
 """A drop's clips are read once: every frame has its row, and everything lost, repeated or damaged is counted."""
 
+import io
+import random
+import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cv_quality.drops.media import index_media
+from cv_quality.drops.quarantine import Rejection
 from cv_quality.drops.tables import FRAME_INDEX, MEDIA_INDEX
 from cv_quality.errors import DropError
 from cv_quality.tasks.video.clip_walk import StreamLog
@@ -368,3 +373,52 @@ def test_timestamps_are_exact_beyond_what_a_drop_must_hold(site: VideoSite, tmp_
     assert [value * log.time_base for value in log.pts if value is not None] == [
         Fraction(1001 * n, 30000) for n in range(3)
     ]
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("libvpx-vp9", "ivf"), ("libx264", "h264")])
+def test_flipped_bytes_lose_no_frame(site: VideoSite, tmp_path: Path, codec: str, suffix: str) -> None:
+    whole = write_clip(tmp_path / f"c.{suffix}", range(14), codec=codec, size=SMALL).read_bytes()
+    with site.drop() as drop:
+        for seed in range(5):
+            draw, data = random.Random(f"{suffix} {seed}"), bytearray(whole)
+            for _ in range(draw.choice([1, 5, 40])):
+                data[draw.randrange(16, len(data))] = draw.randrange(256)
+            path = tmp_path / f"{seed}.{suffix}"
+            path.write_bytes(data[: draw.choice([len(data), draw.randrange(200, len(data))])])
+            drop.clip(f"v{seed}", path)
+            drop.frames(f"v{seed}", range(16))
+    site.read(threads=2)
+    require_balance(site)
+    logged = site.rows(CLIP_FRAMES).filter(pl.col("frame_number") < 16)
+    assert logged.group_by("stream_id").len()["len"].to_list() == [16] * 5
+    quarantined = site.rows(CLIP_SPANS).filter(kind="quarantined")["n_frames"].sum()
+    assert quarantined == site.rows(CLIP_FILES)["n_quarantined"].sum() > 0
+
+
+@pytest.mark.parametrize("said", [10**6, -1024], ids=["longer", "shorter"])
+def test_member_that_lies_about_its_size_is_no_clip_of_another(tmp_path: Path, said: int) -> None:
+    data = small_clip(tmp_path / "c.mp4", range(9)).read_bytes()
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name in ("v1.mp4", "v2.mp4"):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    lying = tarfile.TarInfo("v1.mp4")
+    lying.size = len(data) + said if said < 0 else said
+    shard = lying.tobuf() + file.getvalue()[512:]
+    found = list(index_media(io.BytesIO(shard), drop_id="d", shard="clips-0.tar", content="clips", seen=set()))
+    assert isinstance(found[-1], Rejection)
+    assert found[-1].reason == "truncated_file"
+    assert len(found) == (1 if said > 0 else 2)
+
+
+def test_real_clip_is_read_whole(site: VideoSite, shared_data: Callable[[str], Path]) -> None:
+    with site.drop() as drop:
+        drop.clip("v1", shared_data("video_carphone") / "carphone_pristine.mp4")
+    summary = site.read()
+    assert (summary.pictures, summary.dropped, summary.repeated, summary.frozen) == (120, 0, 0, 0)
+    assert one_file(site)["rate_hz"] == pytest.approx(30000 / 1001)
+    frames = site.rows(CLIP_FRAMES)
+    assert frames["frame_number"].to_list() == frames["picture"].to_list() == list(range(120))
+    assert frames["motion_share"].null_count() == 1

@@ -48,8 +48,7 @@ class VideoDrop:
         """Add stream frames; columns hold a value for each."""
         for index, number in enumerate(numbers):
             fields = {name: values[index] for name, values in columns.items()}
-            logged: dict[str, Scalar] = {"device_id": "dev-1", "deadline_ms": 33.3, "is_dropped": False}
-            self.event("stream_frame", stream, number, **logged | fields)
+            self.event("stream_frame", stream, number, device_id="dev-1", deadline_ms=33.3, is_dropped=False, **fields)
 
     def box(self, stream: str, number: int, box: tuple[float, float, float, float], **fields: Scalar) -> None:
         """Add a box of the truth."""
@@ -57,7 +56,7 @@ class VideoDrop:
         track: dict[str, Scalar] = {"track_id": f"t{box[0]:.0f}-{box[1]:.0f}", "source": "truth"}
         self.event("box", stream, number, **track | dict(zip(names, box, strict=True)) | fields)
 
-    def event(self, kind: str, stream: str, number: int | None = None, **fields: Scalar) -> None:
+    def event(self, kind: str, stream: str, number: int | None = None, /, **fields: Scalar) -> None:
         """Add an event of a stream."""
         place: dict[str, Scalar] = {} if number is None else {"frame_number": number}
         event_id = "-".join([kind, stream, str(number), str(fields.get("track_id", ""))])

@@ -1,0 +1,206 @@
+"""Every frame of a drop has a row: the model's output, what the device recorded, or why there is none."""
+
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cv_quality.errors import ModelError
+from cv_quality.inference.video.entry import RecordedVideoEntry
+from cv_quality.inference.video.models import VideoModel
+from cv_quality.inference.video.postprocessing import Output
+from cv_quality.lake.lake import TableKey
+from cv_quality.tasks.video import predictions
+from cv_quality.tasks.video.clip_walk import StreamPicture
+from cv_quality.tasks.video.predictions import predict_drop, predict_stream, read_ahead, take_results
+from cv_quality.tasks.video.tables import PREDICTIONS
+from cv_quality_tests.drops.clip_files import write_clip
+from cv_quality_tests.inference.video.own_models import (
+    COLUMNS,
+    RED,
+    ROWS,
+    exported,
+    memory_file,
+    redness_file,
+    scene,
+    square,
+)
+from cv_quality_tests.inference.video.registries import BUILD, digest, loaded
+from cv_quality_tests.inference.video.test_models import Depth
+from cv_quality_tests.tasks.video.video_drops import VIDEO_DROP, VideoSite, png, video_site
+
+CORNER = square(0, 0, rows=120, columns=160)
+"""Where pictures of `clip_files` are red."""
+STEPS = ["rgb", {"resize": [COLUMNS, ROWS]}]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> VideoSite:
+    return video_site(tmp_path)
+
+
+def redness(folder: Path, **changes: Any) -> VideoModel:
+    return loaded(
+        folder, redness_file(folder), **{"preprocessing": STEPS, "postprocessing": [{"threshold": 0.3}], **changes}
+    )
+
+
+def rows_of(site: VideoSite) -> list[dict[str, Any]]:
+    rows = site.lake.read(PREDICTIONS, TableKey(build=BUILD, drop=VIDEO_DROP)).sort("stream_id", "frame_number")
+    return list(rows.iter_rows(named=True))
+
+
+def pixels(data: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def recorded(output: Output) -> RecordedVideoEntry:
+    return RecordedVideoEntry(BUILD, "video", "video", None, output)
+
+
+def test_a_clip_becomes_masks_of_its_size(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(20)))
+    summary = predict_drop(site.lake, pictures=site.pictures, model=redness(tmp_path), drop=VIDEO_DROP)
+    rows = rows_of(site)
+    assert (summary.streams, summary.frames, summary.by_status) == (1, 20, {"ok": 20})
+    assert [row["frame_number"] for row in rows] == list(range(20))
+    for row in rows:
+        mask = pixels(row["picture"])
+        assert (row["output"], row["embedding"], row["points_px"]) == ("mask", None, None)
+        assert row["model_sha256"] == digest(tmp_path / "model.pt2")
+        assert (CORNER & (mask == 1)).sum() / (CORNER | (mask > 0)).sum() > 0.8
+
+
+def test_frames_without_a_picture_say_why(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", None)
+        names = ["000.png", None, None, "003.png"]
+        for name in ("000.png", "003.png"):
+            drop.writer.add_frame(name, png(scene((8, 8, RED))))
+        drop.frames("clip-1", range(4), frame=names)
+    predict_drop(site.lake, pictures=site.pictures, model=redness(tmp_path), drop=VIDEO_DROP)
+    rows = rows_of(site)
+    assert [row["status"] for row in rows] == ["ok", "missing_frame", "missing_frame", "ok"]
+    assert [row["picture"] is None for row in rows] == [False, True, True, False]
+    np.testing.assert_array_equal(pixels(rows[3]["picture"]), square(8, 8))
+
+
+def test_a_drop_without_pictures_is_no_drop_for_a_model(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", None)
+        drop.frames("clip-1", range(3))
+    with pytest.raises(ModelError, match=r"has no pictures to run the model of seg-1 on.*'recorded: true'"):
+        predict_drop(site.lake, pictures=site.pictures, model=redness(tmp_path), drop=VIDEO_DROP)
+    assert not site.lake.has(PREDICTIONS, TableKey(build=BUILD, drop=VIDEO_DROP))
+
+
+def test_depth_is_kept_in_16_bits_of_millimetres(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", None)
+        drop.writer.add_frame("0.png", png(scene((8, 8, RED))))
+        drop.frames("clip-1", [0], frame=["0.png"])
+    file = exported(tmp_path, Depth, (1, 3, ROWS, COLUMNS))
+    model = loaded(tmp_path, file, output="depth", postprocessing=[{"multiply": 40_000}])
+    predict_drop(site.lake, pictures=site.pictures, model=model, drop=VIDEO_DROP)
+    [row] = rows_of(site)
+    depth = pixels(row["picture"])
+    assert (depth[10, 10], depth[40, 40]) == (65_535, round(80_000 * 90 / 255))
+
+
+def test_vectors_of_frames_are_kept_as_they_are(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(2)))
+    model = redness(tmp_path, output="embedding", postprocessing=[])
+    predict_drop(site.lake, pictures=site.pictures, model=model, drop=VIDEO_DROP)
+    found = [row["embedding"] for row in rows_of(site)]
+    frames = [frame.image for frame in site.pictures.frames("clip-1")]
+    expected = [
+        output.value.tolist() for output in model.run([f for f in frames if f is not None]) if output.value is not None
+    ]
+    assert found == expected
+
+
+def frames_of(numbers: range) -> Iterator[StreamPicture]:
+    for number in numbers:
+        image = scene((2 * number, 10, RED)) if number % 5 != 3 else None
+        yield StreamPicture(number, number, "ok" if image is not None else "corrupt_frame", number / 30, image)
+
+
+def test_chunks_do_not_break_the_states_of_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {"states": {"memory": "memory_out"}, "postprocessing": [{"threshold": 0.4}]}
+    model = loaded(tmp_path, memory_file(tmp_path), **changes)
+    whole = list(predict_stream(frames_of(range(20)), model))
+    monkeypatch.setattr(predictions, "CHUNK_FRAMES", 3)
+    cut = list(predict_stream(frames_of(range(20)), model))
+    assert [item.status for item in whole[:5]] == ["ok", "ok", "ok", "damaged_frame", "ok"]
+    for one, other in zip(whole, cut, strict=True):
+        assert (one.frame_number, one.status) == (other.frame_number, other.status)
+        assert (one.value is None) == (other.value is None)
+        if one.value is not None:
+            np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_a_stream_is_held_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "CHUNK_FRAMES", 4)
+    model = redness(tmp_path, preprocessing=["rgb"])
+    begun = 0
+
+    def frames() -> Iterator[StreamPicture]:
+        nonlocal begun
+        for frame in frames_of(range(200)):
+            begun = frame.frame_number + 1
+            yield frame
+
+    for item in predict_stream(frames(), model):
+        assert begun <= item.frame_number + 4 * 5
+
+
+def test_reading_ahead_ends_with_its_reader_and_passes_errors_on() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ModelError("no more")
+
+    ahead = read_ahead(broken())
+    assert next(ahead) == 1
+    with pytest.raises(ModelError, match="no more"):
+        next(ahead)
+    endless = read_ahead(iter(range(10**9)))
+    assert [next(endless), next(endless)] == [0, 1]
+    endless.close()
+    assert not any(thread.name == "read-ahead" for thread in threading.enumerate())
+
+
+def test_results_of_devices_are_taken_as_recorded(site: VideoSite, tmp_path: Path) -> None:
+    mask = np.zeros((120, 160), np.uint8)
+    mask[30:60, 40:90] = 5
+    with site.drop() as drop:
+        drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(4)))
+        drop.frames("clip-1", range(4), is_dropped=[False, True, False, False])
+        drop.label(5, "car")
+        drop.picture("results", "clip-1", 0, mask)
+        drop.picture("results", "clip-1", 3, png(np.zeros((120, 160, 3), np.uint8) + np.array([1, 2, 3], np.uint8)))
+    site.read()
+    summary = take_results(site.lake, pictures=site.pictures, entry=recorded("mask"), drop=VIDEO_DROP)
+    rows = rows_of(site)
+    assert [row["status"] for row in rows] == ["as_recorded", "dropped_frame", "missing_frame", "damaged_frame"]
+    assert summary.by_status == {"as_recorded": 1, "damaged_frame": 1, "dropped_frame": 1, "missing_frame": 1}
+    np.testing.assert_array_equal(pixels(rows[0]["picture"]), mask)
+    assert {row["model_sha256"] for row in rows} == {None}
+
+
+def test_boxes_and_landmarks_of_devices_stay_events(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(3)))
+        drop.frames("clip-1", range(3), is_dropped=[False, False, True])
+        drop.event("landmarks", "clip-1", 0, source="device", points_px=[1.0, 2.0])
+    site.read()
+    take_results(site.lake, pictures=site.pictures, entry=recorded("landmarks"), drop=VIDEO_DROP)
+    rows = rows_of(site)
+    assert [row["status"] for row in rows] == ["as_recorded", "as_recorded", "dropped_frame"]
+    assert {(row["picture"], row["points_px"], row["output"]) for row in rows} == {(None, None, "landmarks")}
