@@ -82,7 +82,9 @@ class Annotations:
                 for label, name in self._truth_classes.items()
             }
             classes = class_numbers(labels, {} if self._kinds.get(stream) == "instances" else by_label)
-        return Annotation(classes, self._boxes_of(stream, frame, "truth"), self._points_of(stream, frame, "truth"))
+        points = self._points_of(stream, frame, "truth")
+        has_boxes = classes is None or len(self._boxes_of(stream, frame, "device")) > 0
+        return Annotation(classes, self._boxes_of(stream, frame, "truth" if has_boxes else ""), points)
 
     def output(self, model: str, stream: str, frame: int) -> Annotation:
         """Find what a model made of a frame, or as the device recorded it."""

@@ -16,7 +16,7 @@ from cv_quality.modality import of_modality
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import Direction
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.video.metric_names import VideoMetric
+from cv_quality.tasks.video.metric_names import HEADLINE, VideoMetric
 from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.report.wording import place, words_of
 from cv_quality.tasks.video.tables import (
@@ -40,7 +40,7 @@ DIRECTIONS: Mapping[str, Direction] = {
 }
 """How a change is coloured, by its verdict."""
 AS_LOGGED = "as logged"
-QUALITY_METRICS = ("miss_rate", "j", "f", "box_f1", "nme", "ssim", "depth_delta1")
+QUALITY_METRICS = ("miss_rate", "j", "box_f1", "nme", "ssim", "depth_delta1")
 """What a table of levels says of quality, as far as there is any."""
 
 
@@ -130,6 +130,13 @@ class VideoNumbers:
     baseline: str | None
     is_paired: bool
     queries: tuple[tuple[str, Query], ...]
+
+    @property
+    def parts(self) -> tuple[tuple[str, tuple[MetricRow, ...]], ...]:
+        """The metrics that a summary names, and the others, each part with its heading."""
+        headline = tuple(row for row in self.rows if row.name in HEADLINE)
+        others = tuple(row for row in self.rows if row.name not in HEADLINE)
+        return tuple((heading, rows) for heading, rows in (("", headline), ("all other metrics", others)) if rows)
 
     @property
     def methods(self) -> list[str]:

@@ -3,13 +3,17 @@
 Pictures of examples are drawn like those of strips, and only of clips that may be shown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from cv_quality.drops.consent import read_consents, read_shown_streams
+from cv_quality.lake.lake import TableKey
+from cv_quality.reports.drawing import Chart
 from cv_quality.reports.pictures import NO_CONSENT, Picture
-from cv_quality.reports.queries import rows_query
+from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.root_causes.report.charts import cause_charts
 from cv_quality.tasks.root_causes.report.reading import read_causes, read_searches
 from cv_quality.tasks.root_causes.report.records import (
     ACCEPTED,
@@ -23,6 +27,7 @@ from cv_quality.tasks.root_causes.tables import SLICE_TRENDS
 from cv_quality.tasks.video.populations import LATE, LOSS, MISS, attempt_id, frame_of_attempt
 from cv_quality.tasks.video.report.data import condition_words, frame_scores
 from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
+from cv_quality.tasks.video.tables import VIDEO_COUNTERFACTUALS
 
 WORDS = CauseWords(
     trial="frame",
@@ -46,7 +51,41 @@ ENDINGS = {ACCEPTED: "met", MISSED: "missed"}
 Row = Mapping[str, Any]
 
 
-def read_frame_causes(source: ReportSource, *, open_pictures: OpenPictures = open_drop_pictures) -> RootCauses:
+@dataclass(frozen=True, slots=True)
+class ChangedPictures:
+    """The worst frames of one slice, run again with their pictures changed: the loss before and after."""
+
+    rank: int
+    condition: str
+    change: str
+    n_frames: int
+    n_clips: int
+    loss_before: float | None
+    loss_after: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    n_recovered: int
+    n_lost: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCauses:
+    """Why frames miss the requirement.
+
+    Attributes:
+        causes: as of any task.
+        changed: by slice; the changes that help most come first.
+        query: of the changed pictures.
+    """
+
+    causes: RootCauses
+    changed: tuple[ChangedPictures, ...]
+    query: Query
+
+
+def read_frame_causes(source: ReportSource, *, open_pictures: OpenPictures = open_drop_pictures) -> FrameCauses:
     """Read why frames of the build miss the requirement.
 
     Raises:
@@ -57,7 +96,7 @@ def read_frame_causes(source: ReportSource, *, open_pictures: OpenPictures = ope
         where: dict[str, str | float] = {"outcome": MISS.name, "rank": rank}
         return SliceEvidence(queries=(("Trend", rows_query(SLICE_TRENDS, build=source.scope.build, where={**where})),))
 
-    return read_causes(
+    causes = read_causes(
         source,
         searches=read_searches(source, primary=MISS.name),
         outcome=MISS.name,
@@ -66,6 +105,22 @@ def read_frame_causes(source: ReportSource, *, open_pictures: OpenPictures = ope
         attempts=lambda names: _read_frames(source, names, open_pictures=open_pictures),
         evidence=evidence,
     )
+    query = rows_query(VIDEO_COUNTERFACTUALS, build=source.scope.build, where={}, order=("rank", "value"))
+    return FrameCauses(causes, tuple(_changed(source)), query)
+
+
+def _changed(source: ReportSource) -> Iterable[ChangedPictures]:
+    key = TableKey(build=source.scope.build)
+    if source.explained_pairs is None or not source.lake.has(VIDEO_COUNTERFACTUALS, key):
+        return
+    names = [field.name for field in fields(ChangedPictures)]
+    rows = source.lake.read(VIDEO_COUNTERFACTUALS, key).sort("rank", "value", "change", nulls_last=True)
+    yield from (ChangedPictures(**row) for row in rows.select(names).to_dicts())
+
+
+def frame_cause_charts(found: FrameCauses, source: ReportSource) -> Iterator[Chart]:
+    """Draw what is drawn of root causes."""
+    return cause_charts(found.causes, source)
 
 
 def _read_frames(

@@ -4,12 +4,11 @@ from typing import Any
 
 from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.section import Section
-from cv_quality.tasks.root_causes.report.charts import cause_charts
 from cv_quality.tasks.video.report.charts import heat_charts, number_charts, screen_charts, timeline_charts
 from cv_quality.tasks.video.report.clip_files import read_clip_quality
 from cv_quality.tasks.video.report.data import read_devices, read_numbers, read_screen
 from cv_quality.tasks.video.report.heat import read_heat
-from cv_quality.tasks.video.report.root_causes import read_frame_causes
+from cv_quality.tasks.video.report.root_causes import frame_cause_charts, read_frame_causes
 from cv_quality.tasks.video.report.strips import read_worst_frames
 from cv_quality.tasks.video.report.timeline import read_timelines
 
@@ -22,7 +21,7 @@ FRAMES = Section("frames", "Worst frames", read_worst_frames, f"{TEMPLATES}/fram
 DEVICES = Section("devices", "Devices", read_devices, f"{TEMPLATES}/devices.html")
 HEAT = Section("heat", "Thermal", read_heat, f"{TEMPLATES}/heat.html", heat_charts)
 ROOT_CAUSES = Section(
-    "why", "Why it fails", read_frame_causes, f"{TEMPLATES}/root_causes.html", cause_charts, link="Why"
+    "why", "Why it fails", read_frame_causes, f"{TEMPLATES}/root_causes.html", frame_cause_charts, link="Why"
 )
 CLIPS = Section("clips", "Clips", read_clip_quality, f"{TEMPLATES}/clips.html")
 

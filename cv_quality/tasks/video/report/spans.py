@@ -26,6 +26,7 @@ class FailingSpan:
         first, last, worst: numbers of its frames; the worst has the largest loss.
         start, end: along the axis of the timeline.
         n_frames: from the first to the last.
+        clip_last: number of the last frame of the clip.
         mean_loss: over those with a loss; None where none has one.
         excess: what the loss of its frames has above that of a quality that is just required, summed; the number of its
             frames where none has a loss. By it spans are ranked.
@@ -39,6 +40,7 @@ class FailingSpan:
     start: float
     end: float
     n_frames: int
+    clip_last: int
     mean_loss: float | None
     excess: float
 
@@ -114,8 +116,11 @@ def worst_frame(rows: "pl.DataFrame") -> FailingSpan | None:
     known = rows.filter(pl.col("loss").is_not_null())
     if known.is_empty():
         return None
-    place = int(known["loss"].to_numpy().argmax())
-    return _span(known["drop_id"][place], known["stream_id"][place], known, place, place, REQUIRED_QUALITY)
+    worst = known[int(known["loss"].to_numpy().argmax())]
+    drop, stream, number = worst["drop_id"][0], worst["stream_id"][0], worst["frame_number"][0]
+    clip = rows.filter(drop_id=drop, stream_id=stream)
+    place = int((clip["frame_number"] == number).to_numpy().argmax())
+    return _span(drop, stream, clip, place, place, REQUIRED_QUALITY)
 
 
 def _span(drop: str, stream: str, frames: "pl.DataFrame", first: int, last: int, requirement: float) -> FailingSpan:
@@ -139,6 +144,7 @@ def _span(drop: str, stream: str, frames: "pl.DataFrame", first: int, last: int,
         start=float(own["at"][0]),
         end=float(own["at"][-1]) + step,
         n_frames=own.height,
+        clip_last=frames["frame_number"][-1],
         mean_loss=float(known.mean()) if known.size else None,
         excess=float(np.maximum(known - (1 - requirement), 0).sum()) if known.size else float(own.height),
     )

@@ -156,10 +156,10 @@ def _wanted(
 def _shot_numbers(span: FailingSpan) -> list[int]:
     """Numbers spread over the span and a little around it, the worst among them.
 
-    >>> _shot_numbers(FailingSpan("d", "s", 10, 18, 13, 0.0, 1.0, 9, 0.75, 2.25))
-    [8, 11, 13, 17, 20]
+    >>> _shot_numbers(FailingSpan("d", "s", 10, 18, 13, 0.0, 1.0, 9, 19, 0.75, 2.25))
+    [8, 10, 13, 16, 19]
     """
-    first, last = max(span.first - MARGIN_FRAMES, 0), span.last + MARGIN_FRAMES
+    first, last = max(span.first - MARGIN_FRAMES, 0), min(span.last + MARGIN_FRAMES, span.clip_last)
     numbers = sorted({int(place) for place in np.linspace(first, last, SHOTS)})
     nearest = min(numbers[1:-1] or numbers, key=lambda place: abs(place - span.worst))
     return sorted({*numbers} - {nearest} | {span.worst})
@@ -195,7 +195,7 @@ def _strip(
     name = (span.drop_id, span.stream_id)
     may_show = name in shown
     clip = {model: frames.filter(drop_id=name[0], stream_id=name[1]) for model, frames in rows.items()}
-    numbers = [number for number in _shot_numbers(span) if number <= clip[worst_of]["frame_number"].max()]  # type: ignore[operator]
+    numbers = _shot_numbers(span)
     shots = tuple(
         (model, tuple(_shot(sketches.shot(name, model, frame), frames, frame) for frame in numbers))
         for model, frames in clip.items()

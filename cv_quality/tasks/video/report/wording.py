@@ -35,8 +35,13 @@ def shown(metric: VideoMetric, value: float | None, *, digits: int = SHOWN_DIGIT
 
 
 def title_of(metric: VideoMetric) -> str:
-    """Write what a metric is called, at the head of a row or a chart."""
-    return f"{metric.label[:1].upper()}{metric.label[1:]}"
+    """Write what a metric is called, at the head of a row or a chart.
+
+    >>> title_of(VIDEO_METRICS_BY_NAME["dropped"]), title_of(VIDEO_METRICS_BY_NAME["miou"])
+    ('Dropped', 'mIoU')
+    """
+    first = metric.label.split(maxsplit=1)[0]
+    return f"{metric.label[:1].upper()}{metric.label[1:]}" if first.islower() else metric.label
 
 
 def moved(metric: VideoMetric, value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
