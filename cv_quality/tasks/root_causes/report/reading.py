@@ -87,7 +87,6 @@ def read_causes(
     Raises:
         MissingTable: slices, clusters or (with a baseline) the change have not been worked out.
     """
-    build = source.scope.build
     search, slices = searches[outcome], cause_rows(source, FAILURE_SLICES)
     examples = [row for row in cause_rows(source, EXAMPLES) if row["outcome"] == outcome]
     clusters = sorted(cause_rows(source, FAILURE_CLUSTERS), key=lambda row: int(row["cluster"]))
@@ -108,26 +107,43 @@ def read_causes(
         confounded=_of(slices, outcome, "explained_away"),
         combined=_of(slices, outcome, "only_combined"),
         insufficient=_of(slices, outcome, "insufficient"),
-        stages=tuple(
-            StageSearch(
-                stage=others[name],
-                n_failures=row["n_failures"],
-                conclusion=row["conclusion"],
-                conditions=tuple(item["condition"] for item in _of(slices, name, "confirmed")),
-            )
-            for name, row in searches.items()
-            if name != outcome and name in others
-        ),
+        stages=_other_searches(searches, slices, outcome=outcome, names=others),
         clusters=tuple(_cluster(row, pictured) for row in clusters),
         about_maps=about_maps,
         change=read_change(source, trial=words.trial),
         entries=_entries(source),
-        queries={
-            **{finding: _slices_query(build, finding, outcome) for finding in FAILURE_SLICES.column("finding").levels},
-            "searches": rows_query(SLICE_SEARCHES, build=build, where={}, order=("outcome",)),
-            "clusters": rows_query(FAILURE_CLUSTERS, build=build, where={}, order=("cluster",)),
-        },
+        queries=_cause_queries(source.scope.build, outcome),
     )
+
+
+def _other_searches(
+    searches: Mapping[str, Row], slices: Sequence[Row], *, outcome: str, names: Mapping[str, str]
+) -> tuple[StageSearch, ...]:
+    """The searches for other outcomes than the one whose slices are shown.
+
+    Args:
+        searches, slices: rows of both, of every outcome.
+        outcome: whose slices are shown.
+        names: of the others, in words.
+    """
+    return tuple(
+        StageSearch(
+            stage=names[name],
+            n_failures=row["n_failures"],
+            conclusion=row["conclusion"],
+            conditions=tuple(item["condition"] for item in _of(slices, name, "confirmed")),
+        )
+        for name, row in searches.items()
+        if name != outcome and name in names
+    )
+
+
+def _cause_queries(build: str, outcome: str) -> dict[str, Query]:
+    return {
+        **{finding: _slices_query(build, finding, outcome) for finding in FAILURE_SLICES.column("finding").levels},
+        "searches": rows_query(SLICE_SEARCHES, build=build, where={}, order=("outcome",)),
+        "clusters": rows_query(FAILURE_CLUSTERS, build=build, where={}, order=("cluster",)),
+    }
 
 
 def _entries(source: ReportSource) -> tuple[EntryDifference, ...] | None:

@@ -60,7 +60,7 @@ class VideoOverview:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class ClipMeasure:
     """A value over clips with its interval; `reason` says why one of them is missing."""
 
     value: float | None
@@ -76,7 +76,7 @@ class Measure:
 class MeasureChange:
     """What became of a metric since the baseline: the mean change over clips, and how many went either way."""
 
-    change: Measure
+    change: ClipMeasure
     n_improved: int
     n_regressed: int
     verdict: str
@@ -107,8 +107,8 @@ class MetricRow:
 
     name: str
     metric: VideoMetric
-    build: Measure
-    baseline: Measure | None
+    build: ClipMeasure
+    baseline: ClipMeasure | None
     change: MeasureChange | None
     clips: tuple[ChangedClip, ...]
 
@@ -174,8 +174,8 @@ class LevelMeasures:
     """The metrics of the build at one level of a condition, in the order of the table's columns."""
 
     level: str
-    measures: tuple[Measure | None, ...]
-    before: tuple[Measure | None, ...]
+    measures: tuple[ClipMeasure | None, ...]
+    before: tuple[ClipMeasure | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,7 @@ def _metric_row(
     return MetricRow(
         name=name,
         metric=words_of(name),
-        build=_measure(build) if build else Measure(None, None, None, 0, 0, None, "not measured"),
+        build=_measure(build) if build else ClipMeasure(None, None, None, 0, 0, None, "not measured"),
         baseline=_measure(before) if before else None,
         change=changed,
         clips=tuple(
@@ -300,9 +300,9 @@ def _metric_row(
     )
 
 
-def _measure(row: Row) -> Measure:
+def _measure(row: Row) -> ClipMeasure:
     fields = ("value", "low", "high", "n_clips", "n_left_out", "method", "reason")
-    return Measure(**{name: row[name] for name in fields})
+    return ClipMeasure(**{name: row[name] for name in fields})
 
 
 def read_screen(source: ReportSource) -> Screen:

@@ -7,7 +7,7 @@ from cv_quality.metrics.results import percent
 from cv_quality.reports.key_finding import KeyFinding
 from cv_quality.tasks.root_causes.report.records import SliceView
 from cv_quality.tasks.video.metric_names import HEADLINE
-from cv_quality.tasks.video.report.data import Measure, MetricRow, VideoNumbers
+from cv_quality.tasks.video.report.data import ClipMeasure, MetricRow, VideoNumbers
 from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown, title_of
 
 LEADING = ("j", "hota", "nme", "ssim", "depth_delta1", "box_f1", "miou", "loss", "display_loss", "deadline_misses")
@@ -75,12 +75,12 @@ def _others(numbers: VideoNumbers, leader: MetricRow) -> str:
     return f" Also {'; '.join(parts)}." if parts else ""
 
 
-def _with_interval(row: MetricRow, found: Measure) -> str:
+def _with_interval(row: MetricRow, found: ClipMeasure) -> str:
     clips = f"over {found.n_clips:,} {'clip' if found.n_clips == 1 else 'clips'}"
     return f"{shown(row.metric, found.value)} {clips} ({_bounds(row, found, is_change=False)})"
 
 
-def _bounds(row: MetricRow, found: Measure, *, is_change: bool = True) -> str:
+def _bounds(row: MetricRow, found: ClipMeasure, *, is_change: bool = True) -> str:
     if found.low is None or found.high is None:
         return found.reason or "no interval"
 

@@ -19,7 +19,7 @@ from cv_quality.reports.section import ReportSource, Section, read_sections
 from cv_quality.tasks.video.metric_names import VideoMetric
 from cv_quality.tasks.video.report.charts import HEAT_INKS
 from cv_quality.tasks.video.report.clip_files import ALWAYS_COUNTED, COUNTS, LOW_CEILING
-from cv_quality.tasks.video.report.data import Measure, read_overview
+from cv_quality.tasks.video.report.data import ClipMeasure, read_overview
 from cv_quality.tasks.video.report.key_finding import find_video_change
 from cv_quality.tasks.video.report.root_causes import ENDINGS
 from cv_quality.tasks.video.report.sections import FRAMES, NUMBERS, ROOT_CAUSES, TEMPLATES
@@ -48,10 +48,10 @@ class MeasureWords:
     def moved(self, metric: VideoMetric, value: float | None) -> str:
         return moved(metric, value)
 
-    def bounds(self, metric: VideoMetric, found: Measure) -> str:
+    def bounds(self, metric: VideoMetric, found: ClipMeasure) -> str:
         return bounds(metric, found.low, found.high)
 
-    def change_bounds(self, metric: VideoMetric, found: Measure) -> str:
+    def change_bounds(self, metric: VideoMetric, found: ClipMeasure) -> str:
         return change_bounds(metric, found.low, found.high)
 
 

@@ -455,6 +455,31 @@ def _columns(found: ClipInterval) -> Row:
     return {name: getattr(found, name) for name in kept}
 
 
+def _replays(by_model: dict[str, dict[str, dict[str, float]]]) -> list[Row]:
+    return [
+        {
+            "model_build_id": model,
+            "replay": replay,
+            "loss": algorithm + lateness,
+            "algorithm": algorithm,
+            "lateness": lateness,
+            "lateness_low": lateness - 0.01,
+            "lateness_high": lateness + 0.01,
+            "dropped": 0.03,
+            "n_clips": len(CLIPS_MADE),
+            "method": "as logged",
+        }
+        for model, found in by_model.items()
+        for algorithm in [1 - float(np.mean(list(found["j"].values())))]
+        for replay, lateness in (
+            ("as logged", 0.061),
+            ("no latency", 0.0),
+            ("twice as fast", 0.032),
+            ("latencies of a hot phone", 0.118),
+        )
+    ]
+
+
 def _write_metrics(lake: Lake) -> None:
     by_model = {model: clip_values(lake, model) for model in (BUILD, BASELINE)}
     drop_of = {clip.stream: clip.drop for clip in CLIPS_MADE}
@@ -491,35 +516,13 @@ def _write_metrics(lake: Lake) -> None:
             }
             for item in (*compared.regressions, *compared.improvements)
         ]
-    replays = [
-        {
-            "model_build_id": model,
-            "replay": replay,
-            "loss": algorithm + lateness,
-            "algorithm": algorithm,
-            "lateness": lateness,
-            "lateness_low": lateness - 0.01,
-            "lateness_high": lateness + 0.01,
-            "dropped": 0.03,
-            "n_clips": len(CLIPS_MADE),
-            "method": "as logged",
-        }
-        for model, found in by_model.items()
-        for algorithm in [1 - float(np.mean(list(found["j"].values())))]
-        for replay, lateness in (
-            ("as logged", 0.061),
-            ("no latency", 0.0),
-            ("twice as fast", 0.032),
-            ("latencies of a hot phone", 0.118),
-        )
-    ]
     against = {"build_id": BUILD, "baseline_build_id": BASELINE}
     key = TableKey(build=BUILD)
     for table, rows in (
         (video.VIDEO_METRICS, metrics),
         (video.VIDEO_CHANGES, changes),
         (video.CLIP_CHANGES, clips),
-        (video.DISPLAY_REPLAYS, replays),
+        (video.DISPLAY_REPLAYS, _replays(by_model)),
     ):
         lake.write(
             table,
@@ -534,6 +537,54 @@ EXAMPLE = (attempt_id(CLIPS_MADE[2].stream, 30), attempt_id(CLIPS_MADE[1].stream
 HIDDEN_EXAMPLE = attempt_id(CLIPS_MADE[6].stream, 30)
 
 
+def _changes(own: pl.DataFrame, before: pl.DataFrame, fast: Row) -> list[Row]:
+    misses = int(own.filter(FAST.expression())["is_miss"].sum())
+    whole, whole_before = int(own["is_miss"].sum()), int(before["is_miss"].sum())
+    fast_change = (misses - int(before.filter(FAST.expression())["is_miss"].sum())) / own.height
+    change = (whole - whole_before) / own.height
+    return [
+        {
+            "baseline_build_id": BASELINE,
+            "comparison": "algorithm",
+            "part": part,
+            "condition": words,
+            "where_json": fast["where_json"] if part == 1 else None,
+            "failures_before": whole_before,
+            "attempts_before": own.height,
+            "failures_after": whole,
+            "attempts_after": own.height,
+            "mix": 0.0,
+            "rate": value,
+            "change": value,
+            **{
+                f"{name}_{bound}": sign * 0.06 + (0 if name == "mix" else value)
+                for name in ("mix", "rate", "change")
+                for bound, sign in (("low", -1), ("high", 1))
+            },
+            "n_subjects": len(CLIPS_MADE),
+            "n_paired": len(CLIPS_MADE),
+            "method": "bootstrap by clip, 95 %",
+        }
+        for part, words, value in (
+            (0, "all attempts", change),
+            (1, fast["condition"], fast_change),
+            (2, "the rest", change - fast_change),
+        )
+    ]
+
+
+def _examples() -> list[Row]:
+    return [
+        {"outcome": "miss", "rank": 1, "role": role, "position": position, "drop_id": drop, "attempt_id": frame}
+        | {"subject_id": frame_of_attempt(frame)[0]}
+        for role, position, drop, frame in (
+            ("failure", 1, DROPS[0], EXAMPLE[0]),
+            ("nearest_pass", 1, DROPS[0], EXAMPLE[1]),
+            ("failure", 2, DROPS[1], HIDDEN_EXAMPLE),
+        )
+    ]
+
+
 def write_causes(lake: Lake) -> None:
     """Write why the build fails: fast objects, which explain away what looks bad of tablets."""
     own, before = (
@@ -542,7 +593,7 @@ def write_causes(lake: Lake) -> None:
     inside = own.filter(FAST.expression())
     misses, rate = int(inside["is_miss"].sum()), float(inside["is_miss"].mean())  # type: ignore[arg-type]
     rest = own.filter(~FAST.expression())["is_miss"].mean()
-    whole, whole_before = int(own["is_miss"].sum()), int(before["is_miss"].sum())
+    whole = int(own["is_miss"].sum())
     counts = {"n_attempts": own.height, "n_subjects": len(CLIPS_MADE), "seed": 0, "skipped_json": "{}"}
     searches = [
         {
@@ -558,7 +609,7 @@ def write_causes(lake: Lake) -> None:
             ("late", int(own["is_late"].sum()), 0, "Nothing is confirmed."),
         )
     ]
-    fast = {
+    fast: Row = {
         "outcome": "miss",
         "finding": "confirmed",
         "rank": 1,
@@ -601,54 +652,14 @@ def write_causes(lake: Lake) -> None:
         for model, rows in ((BUILD, inside), (BASELINE, before.filter(FAST.expression())))
         for n in [int(rows["is_miss"].sum())]
     ]
-    examples = [
-        {"outcome": "miss", "rank": 1, "role": role, "position": position, "drop_id": drop, "attempt_id": frame}
-        | {"subject_id": frame_of_attempt(frame)[0]}
-        for role, position, drop, frame in (
-            ("failure", 1, DROPS[0], EXAMPLE[0]),
-            ("nearest_pass", 1, DROPS[0], EXAMPLE[1]),
-            ("failure", 2, DROPS[1], HIDDEN_EXAMPLE),
-        )
-    ]
-    fast_change = (misses - int(before.filter(FAST.expression())["is_miss"].sum())) / own.height
-    change = (whole - whole_before) / own.height
-    parts = [
-        {
-            "baseline_build_id": BASELINE,
-            "comparison": "algorithm",
-            "part": part,
-            "condition": words,
-            "where_json": fast["where_json"] if part == 1 else None,
-            "failures_before": whole_before,
-            "attempts_before": own.height,
-            "failures_after": whole,
-            "attempts_after": own.height,
-            "mix": 0.0,
-            "rate": value,
-            "change": value,
-            **{
-                f"{name}_{bound}": sign * 0.06 + (0 if name == "mix" else value)
-                for name in ("mix", "rate", "change")
-                for bound, sign in (("low", -1), ("high", 1))
-            },
-            "n_subjects": len(CLIPS_MADE),
-            "n_paired": len(CLIPS_MADE),
-            "method": "bootstrap by clip, 95 %",
-        }
-        for part, words, value in (
-            (0, "all attempts", change),
-            (1, fast["condition"], fast_change),
-            (2, "the rest", change - fast_change),
-        )
-    ]
     for table, rows in (
         (causes.SLICE_SEARCHES, searches),
         (causes.FAILURE_SLICES, [fast, away, few]),
         (causes.SLICE_TRENDS, trends),
-        (causes.EXAMPLES, examples),
-        (causes.CHANGE_ATTRIBUTION, parts),
+        (causes.EXAMPLES, _examples()),
+        (causes.CHANGE_ATTRIBUTION, _changes(own, before, fast)),
         (causes.FAILURE_CLUSTERS, []),
-        (video.VIDEO_COUNTERFACTUALS, [_brighter(fast["condition"])]),
+        (video.VIDEO_COUNTERFACTUALS, [_brighter(str(fast["condition"]))]),
     ):
         lake.write(table, TableKey(build=BUILD), frame(table, [{"build_id": BUILD, **row} for row in rows]))
 
