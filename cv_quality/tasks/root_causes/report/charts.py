@@ -35,7 +35,7 @@ def cause_charts(found: RootCauses, source: ReportSource) -> Iterator[Chart]:
         if sum(point.rate.value is not None for point in view.trend) > 1:
             yield trend_chart(view, id=f"chart-trend-{view.rank}", words=words)
     if found.change:
-        bars = change_bars(found.change, build=source.scope.build)
+        bars = change_bars(found.change, build=source.scope.build, trial=words.trial)
         title = "From the baseline to the build"
         yield waterfall_chart(bars, id="chart-change", title=title, axis_title=words.rate)
 
@@ -83,8 +83,14 @@ def _trend_row(point: TrendPoint, *, is_own: bool) -> Row:
     return row if rate.has_interval else {**row, "low": rate.value, "high": rate.value}
 
 
-def change_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
-    """Lay out the bars from the baseline's FRR to the build's; every part starts where the one before it ends."""
+def change_bars(change: BuildChange, *, build: str, trial: str = "attempt") -> tuple[WaterfallBar, ...]:
+    """Lay out the bars from the baseline's rate to the build's; every part starts where the one before it ends.
+
+    Args:
+        change: what changed.
+        build: the build.
+        trial: what a row is called.
+    """
     if change.recorded:
         return _recorded_bars(change, build=build)
     whole = change.algorithm[0]
@@ -96,7 +102,7 @@ def change_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
             bars.append(part_bar(bars[-1].end, "data: how often each slice occurs", data.mix))
             bars.append(part_bar(bars[-1].end, "data: how often each slice fails", data.rate))
         else:
-            bars.append(part_bar(bars[-1].end, "data: other attempts", data.change))
+            bars.append(part_bar(bars[-1].end, f"data: other {trial}s", data.change))
     bars.append(_total(f"{change.baseline} on the drops of {build}", whole.before, "baseline"))
     for part in change.algorithm[1:] or change.algorithm:
         bars.append(part_bar(bars[-1].end, f"algorithm: {part.condition}", part.change))

@@ -24,6 +24,7 @@ from cv_quality.reports.drawing import (
 from cv_quality.reports.rendering import number
 from cv_quality.reports.section import ReportSource
 from cv_quality.reports.slice_charts import LINE_PX, line_axis, words_above
+from cv_quality.tasks.video.metric_names import HEADLINE
 from cv_quality.tasks.video.report.data import MetricRow, Screen, ScreenLoss, VideoNumbers
 from cv_quality.tasks.video.report.heat import Heat
 from cv_quality.tasks.video.report.key_finding import leading
@@ -57,7 +58,8 @@ _HEAT_TIPS = {"bin": "temperature in °C", "name": "shown", "shown": "value", "n
 def number_charts(found: VideoNumbers, _source: ReportSource) -> Iterator[Chart]:
     """Draw the changes by clip of the metric that the finding is about, and of others that changed for sure."""
     first = leading(found)
-    settled = [row for row in found.rows if row.change and row.change.verdict in ("improved", "regressed")]
+    kept = (row for row in found.rows if row.name in HEADLINE and row.change)
+    settled = [row for row in kept if row.change and row.change.verdict in ("improved", "regressed")]
     rows = [row for row in [first, *settled] if row is not None and row.clips]
     for row in list(dict.fromkeys(rows))[: CHANGES_CHARTED + 1]:
         yield change_chart(row)
@@ -67,8 +69,9 @@ def change_chart(row: MetricRow) -> Chart:
     """Draw how much each clip changed, regressions above improvements."""
     import altair as alt
 
-    clips = list(row.clips)
+    clips, cut = list(row.clips), ""
     if len(clips) > CLIPS_CHARTED:
+        cut = f": the {CLIPS_CHARTED // 2} worst and the {CLIPS_CHARTED // 2} best changes of {len(clips)}"
         clips = [*clips[: CLIPS_CHARTED // 2], *clips[-CLIPS_CHARTED // 2 :]]
     metric = row.metric
     rows: list[Row] = [
@@ -100,7 +103,7 @@ def change_chart(row: MetricRow) -> Chart:
     )
     bars = over(rows).mark_bar(height=13, opacity=0.85).encode(x=x, y=y, color=ink, tooltip=tips(_CHANGE_TIPS))
     zero = over([{"change": 0}]).mark_rule(color="var(--ink)", strokeWidth=1).encode(x="change:Q")
-    title = f"{title_of(metric)} by clip"
+    title = f"{title_of(metric)} by clip{cut}"
     spec = specification(alt.layer(bars, zero), height=20 + BAR_PX * len(rows), alt_text=title)
     told = "; ".join(f"{item['clip']} {item['shown']}" for item in rows)
     return Chart(

@@ -52,7 +52,7 @@ def _change(row: MetricRow, baseline: str) -> str:
     name = title_of(metric)
     clips = f"{row.change.n_regressed:,} got worse, {row.change.n_improved:,} better"
     by = moved(metric, found.value)
-    mean = f"{by} on average over {found.n_clips:,} clips"
+    mean = f"{by} on average over {found.n_clips:,} {'clip' if found.n_clips == 1 else 'clips'}"
     sure = _bounds(row, found)
     if row.change.verdict in ("improved", "regressed"):
         return f"{name} {row.change.verdict} against {baseline}: {mean} ({sure}); {clips}."

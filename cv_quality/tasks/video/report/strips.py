@@ -121,7 +121,7 @@ def _ranked(frames: "pl.DataFrame", required: float) -> list[FailingSpan]:
     """The worst span of each clip; the worst frame alone where none fails."""
     spans = one_a_clip(failing_spans(frames, requirement=required))
     worst = worst_frame(frames)
-    return spans or ([worst] if worst else [])
+    return [span for span in spans if span.mean_loss is not None] or ([worst] if worst else [])
 
 
 def _chosen(source: ReportSource, spans: Mapping[str, Sequence[FailingSpan]]) -> list[tuple[str, FailingSpan]]:

@@ -132,6 +132,18 @@ def test_strip_holds_its_worst_frame_and_says_its_quality(case: VideoCase) -> No
             assert shot.fails is (j < 0.5)
 
 
+def test_late_frames_without_a_quality_are_not_the_worst(case: VideoCase) -> None:
+    has_none = pl.col("stream_id") == "clip-02"
+    case.edit_scores(
+        lambda rows: rows.with_columns(
+            loss=pl.when(~has_none).then("loss"), is_miss=pl.when(~has_none).then("is_miss"), is_late=has_none
+        )
+    )
+    found, asked = read(case)
+    assert "clip-02" not in asked
+    assert all(strip.span.mean_loss is not None for strip in found.strips)
+
+
 def test_drop_that_is_gone_leaves_words(case: VideoCase) -> None:
     def gone(_source: ReportSource, _drop: str) -> MadePictures:
         raise DropError("the drop is gone")
