@@ -58,7 +58,7 @@ _HEAT_TIPS = {"bin": "temperature in °C", "name": "shown", "shown": "value", "n
 def number_charts(found: VideoNumbers, _source: ReportSource) -> Iterator[Chart]:
     """Draw the changes by clip of the metric that the finding is about, and of others that changed for sure."""
     first = leading(found)
-    kept = (row for row in found.rows if row.name in HEADLINE and row.change)
+    kept = (row for row in found.rows if row.name in HEADLINE and row.name != "loss" and row.change)
     settled = [row for row in kept if row.change and row.change.verdict in ("improved", "regressed")]
     rows = [row for row in [first, *settled] if row is not None and row.clips]
     for row in list(dict.fromkeys(rows))[: CHANGES_CHARTED + 1]:

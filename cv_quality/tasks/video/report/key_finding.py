@@ -3,10 +3,13 @@
 Only words are made here, from records of `cv_quality.tasks.video.report.data`.
 """
 
+import re
+
 from cv_quality.metrics.results import percent
 from cv_quality.reports.key_finding import KeyFinding
 from cv_quality.tasks.root_causes.report.records import SliceView
 from cv_quality.tasks.video.metric_names import HEADLINE
+from cv_quality.tasks.video.modality import CONDITIONS, MEASURED
 from cv_quality.tasks.video.report.data import ClipMeasure, MetricRow, VideoNumbers
 from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown, title_of
 
@@ -31,11 +34,23 @@ def find_video_change(numbers: VideoNumbers, *, first_slice: SliceView | None, w
     if first_slice is not None:
         rest = first_slice.rest_rate
         against = f", against {percent(rest)} of the rest" if rest is not None else ""
-        where = f" Frames fail most where {first_slice.condition}: {percent(first_slice.rate.value)} of them{against}."
+        rate = percent(first_slice.rate.value)
+        where = f" Frames fail most where {_told(first_slice.condition)}: {rate} of them{against}."
     if row.change is None or numbers.baseline is None:
         value = f"{title_of(row.metric)} is {_with_interval(row, row.build)}"
         return KeyFinding(f"{value}; there is no baseline build to compare with.{where}", "unknown")
     return KeyFinding(f"{_change(row, numbers.baseline)}{_others(numbers, row)}{where}", row.change.direction)
+
+
+def _told(condition: str) -> str:
+    """Write a slice with what its columns are called.
+
+    >>> _told("object_motion_share > 0.01")
+    'motion of objects, of the diagonal a frame > 0.01'
+    """
+    for item in (*CONDITIONS, *MEASURED):
+        condition = re.sub(rf"\b{item.name}\b", item.label, condition)
+    return condition
 
 
 def leading(numbers: VideoNumbers) -> MetricRow | None:
