@@ -2,7 +2,8 @@
 
 Whoever said no anywhere is never shown: in any drop of the lake, in an event that was repeated or rejected, or in a
 line that is no event but still says so. An image is shown when all subjects agreed whose events name it, or the same
-bytes under another name. Models read images by `cv_quality.drops.frames`; what they find are numbers.
+bytes under another name; a clip, and the images that its frames name, when its event says so and its subject agreed.
+Models read images by `cv_quality.drops.frames`; what they find are numbers.
 """
 
 import hashlib
@@ -14,9 +15,12 @@ from typing import TYPE_CHECKING
 
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.tables import (
+    CLIPS,
     FRAME_INDEX,
+    MEDIA_INDEX,
     QUARANTINE_PARSE,
     RAW_ATTEMPTS,
+    RAW_CLIPS,
     RAW_ENROLS,
     RAW_STREAM_FRAMES,
     RAW_SUBJECTS,
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 FrameName = tuple[str, str]
 """Drop and member name of an image."""
+StreamName = tuple[str, str]
+"""Drop and name of a stream."""
 
 _CONSENT, _SUBJECT, _FRAME = "has_image_consent", "subject_id", "frame"
 _NAMING = (RAW_ATTEMPTS, RAW_ENROLS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS)
@@ -44,6 +50,8 @@ _FILES_AT_ONCE = 1_000
 _DIGEST_BYTES = 8
 _NOBODY = ""
 """In place of a subject where it cannot be told who is on an image."""
+_SHOWN_STREAM = "\0"
+"""In place of a subject where a stream that may be shown names an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,46 @@ def read_shown(
     return shown
 
 
+def read_shown_streams(lake: Lake, drops: Iterable[str], *, consents: Consents) -> frozenset[StreamName]:
+    """Find the streams of these drops whose pictures may be shown.
+
+    Every event about the clip, also one that was repeated or rejected, says yes; whoever one of them names agreed; and
+    so it is with every clip of the same bytes, in any drop.
+
+    Args:
+        lake: with all drops.
+        drops: whose streams are asked about.
+        consents: as `read_consents` gives them.
+    """
+    import polars as pl
+
+    about = lake.scan(RAW_CLIPS, lake.keys(RAW_CLIPS))
+    about = about.select("drop_id", "stream_id", "clip", _SUBJECT, _CONSENT).unique()
+    refused, members = set[StreamName](), dict[tuple[str, str], set[StreamName]]()
+    for drop, stream, member, subject, has_consent in about.collect().iter_rows():
+        if has_consent is not True or (subject is not None and subject not in consents.agreed):
+            refused.add((drop, stream))
+        members.setdefault((drop, member), set()).add((drop, stream))
+    keys = lake.keys(QUARANTINE_PARSE)
+    for drop, line in (
+        _with_word(lake.scan(QUARANTINE_PARSE, keys), kinds=("clip",), word="stream_id")
+        .select("drop_id", "raw")
+        .collect()
+        .iter_rows()
+    ):
+        if _told(line, _CONSENT) != [True]:
+            refused.update((drop, str(stream)) for stream in _told(line, "stream_id"))
+    clips = lake.scan(MEDIA_INDEX, lake.keys(MEDIA_INDEX)).filter(content="clips").select("drop_id", "member", "sha256")
+    alike: dict[str, set[StreamName]] = {}
+    for drop, member, sha256 in clips.collect().iter_rows():
+        alike.setdefault(sha256, set()).update(members.get((drop, member), ()))
+    for streams in alike.values():
+        if streams & refused:
+            refused |= streams
+    sound = lake.scan(CLIPS, [key for drop in sorted(set(drops)) if lake.has(CLIPS, key := TableKey(drop=drop))])
+    return frozenset(sound.filter(pl.col(_CONSENT)).select("drop_id", "stream_id").collect().iter_rows()) - refused
+
+
 def _allowed(lake: Lake, wanted: set[FrameName], *, consents: Consents) -> set[FrameName]:
     """Those of which all who name the same bytes agreed, and someone does."""
     import polars as pl
@@ -214,23 +262,25 @@ def _allowed(lake: Lake, wanted: set[FrameName], *, consents: Consents) -> set[F
     same = everywhere.filter(pl.col("sha256").is_in(found["sha256"].unique().implode())).collect()
     names = {(drop, frame): sha256 for drop, frame, sha256 in same.iter_rows()}
     people: dict[str, set[str]] = {}
-    for drop, frame, subject in _naming(lake, sorted({drop for drop, _ in names})):
+    for drop, frame, subject in _naming(lake, sorted({drop for drop, _ in names}), consents=consents):
         if (sha256 := names.get((drop, frame))) is not None:
             people.setdefault(sha256, set()).add(subject)
     return {
         (drop, frame)
         for drop, frame, sha256 in found.iter_rows()
-        if sha256 in people and people[sha256] <= consents.agreed
+        if sha256 in people and people[sha256] <= consents.agreed | {_SHOWN_STREAM}
     }
 
 
-def _naming(lake: Lake, drops: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def _naming(lake: Lake, drops: Sequence[str], *, consents: Consents) -> Iterator[tuple[str, str, str]]:
     """Drop, frame and subject of every event of these drops that names an image, also of those that were rejected."""
     for table in _NAMING:
         for drop, rows in _rows(lake, table, drops, columns=(_FRAME, _SUBJECT)):
             yield from ((drop, frame, subject) for frame, subject in rows.drop_nulls(_FRAME).unique().iter_rows())
-    for drop, rows in _rows(lake, RAW_STREAM_FRAMES, drops, columns=(_FRAME,)):
-        yield from ((drop, frame, _NOBODY) for frame in rows[_FRAME].drop_nulls().unique())
+    shown = read_shown_streams(lake, drops, consents=consents)
+    for drop, rows in _rows(lake, RAW_STREAM_FRAMES, drops, columns=(_FRAME, "stream_id")):
+        for frame, stream in rows.drop_nulls(_FRAME).unique().iter_rows():
+            yield drop, frame, _SHOWN_STREAM if (drop, stream) in shown else _NOBODY
     for drop in drops:
         keys = [key for key in [TableKey(drop=drop)] if lake.has(QUARANTINE_PARSE, key)]
         for line in _rejected_lines(lake, keys, kinds=("attempt", "enrol", "stream_frame"), word=_FRAME):

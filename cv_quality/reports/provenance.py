@@ -4,11 +4,16 @@ Nothing here asks the clock: a page that is made again of the same inputs has th
 """
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cv_quality.reports.section import ReportSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,23 @@ def of_files(files: Sequence[Path], *, command: str) -> Provenance:
     """
     newest = datetime.fromtimestamp(max(int(file.stat().st_mtime) for file in files), UTC)
     return Provenance(command, package_version(), newest, tuple((file.name, _digest(file)) for file in files))
+
+
+def of_build(source: "ReportSource", *, manifests: Sequence[tuple[str, str]], newest: datetime) -> Provenance:
+    """Describe the page of a build: its model, the registry entries of it and of its baseline, and its drops.
+
+    Args:
+        source: what the page is made from.
+        manifests: drops, and digests of their manifests.
+        newest: when the newest drop was recorded.
+    """
+    models = [(f"model of {source.scope.build}", source.entry.sha256)] if source.entry.sha256 else []
+    entries = [
+        (f"registry entry of {build}", hashlib.sha256(data).hexdigest()) for build, data in source.entry_files.items()
+    ]
+    drops = [(f"manifest of {drop}", digest) for drop, digest in manifests]
+    made_by = shlex.join(["cvq", "report", source.scope.build])
+    return Provenance(made_by, package_version(), newest, (*models, *entries, *drops))
 
 
 def _digest(file: Path) -> str:

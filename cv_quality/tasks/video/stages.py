@@ -233,6 +233,8 @@ REPORT = Stage(
         SUBJECTS,
         VALIDATED_STREAMS,
         CLIPS,
+        BOXES,
+        LANDMARKS,
         MASK_CLASSES,
         *READ_CLIPS.writes,
         *(table for stage in (PREDICT, SCORE_FRAMES, MEASURE_VIDEO) for table in stage.writes),

@@ -5,24 +5,16 @@ decided here.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
+from cv_quality.reports.key_finding import KeyFinding
 from cv_quality.reports.rates import Direction
-from cv_quality.tasks.verification.report.change import BuildChange
+from cv_quality.tasks.root_causes.report.change import BuildChange
 from cv_quality.tasks.verification.report.data import AT_THRESHOLD, UNKNOWN, DimensionRates, Headline, LevelRates
 from cv_quality.text import span
 
 _VERBS = {"worse": "rose", "better": "fell"}
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFinding:
-    """The sentence, and which way it points."""
-
-    sentence: str
-    direction: Direction
 
 
 def find(headlines: Sequence[Headline], *, dimensions: Iterable[DimensionRates], has_baseline: bool) -> KeyFinding:

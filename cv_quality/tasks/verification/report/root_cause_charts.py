@@ -14,11 +14,9 @@ from cv_quality.reports.drawing import (
     BUILD_INK,
     Chart,
     Row,
-    columns,
     level_axis,
     number_axis,
     over,
-    rate_row,
     specification,
     tips,
 )
@@ -27,23 +25,13 @@ from cv_quality.reports.section import ReportSource
 from cv_quality.reports.slice_charts import (
     LINE_PX,
     RateBar,
-    WaterfallBar,
     bar_rows,
     line_axis,
-    part_bar,
-    slices_chart,
-    waterfall_chart,
     words_above,
 )
-from cv_quality.tasks.verification.report.change import BuildChange
-from cv_quality.tasks.verification.report.root_causes import (
-    STAGE_NAMES,
-    Endings,
-    RootCauses,
-    SaliencyMap,
-    SliceView,
-    TrendPoint,
-)
+from cv_quality.tasks.root_causes.report.charts import cause_charts
+from cv_quality.tasks.root_causes.report.records import Endings, RootCauses, SaliencyMap, SliceView
+from cv_quality.tasks.verification.report.root_causes import STAGE_NAMES
 
 STAGE_INKS = {stage: f"var(--stage-{index})" for index, stage in enumerate(STAGE_NAMES, 1)}
 MAP_CELLS = 28
@@ -51,13 +39,6 @@ MAP_CELLS = 28
 MAP_FLOOR = 0.04
 """Cells weaker than this part of the strongest are left out."""
 MAP_SIDE_PX = 200
-_TREND_TIPS = {
-    "build": "build",
-    "shown": "rate",
-    "interval": "95 % interval",
-    "counts": "failures / attempts",
-    "n_subjects": "subjects",
-}
 _ENDING_TIPS = {
     "level": "attempts",
     "stage": "ended",
@@ -76,19 +57,13 @@ _MAP_TIPS = {"row": "row", "column": "column", "weight": "relative weight"}
 
 def root_cause_charts(found: RootCauses, source: ReportSource) -> Iterator[Chart]:
     """Draw every chart of the section; one without anything to draw is left out."""
-    if len(found.slices) > 1:
-        yield slices_chart([_bar(view) for view in found.slices], id="chart-slices")
+    yield from cause_charts(found, source)
     for view in found.slices:
         yield from _slice_charts(view, sample=source.modality.name)
-    if found.change:
-        bars = change_bars(found.change, build=source.scope.build)
-        yield waterfall_chart(bars, id="chart-change", title="From the baseline to the build")
 
 
 def _slice_charts(view: SliceView, *, sample: str) -> Iterator[Chart]:
     rank = view.rank
-    if sum(point.rate.value is not None for point in view.trend) > 1:
-        yield trend_chart(view, id=f"chart-trend-{rank}")
     if view.endings:
         yield endings_chart(view.endings, id=f"chart-endings-{rank}")
     if view.counterfactuals:
@@ -96,39 +71,6 @@ def _slice_charts(view: SliceView, *, sample: str) -> Iterator[Chart]:
     for item in view.maps:
         if item.is_shown:
             yield map_chart(item, id=f"chart-map-{rank}-{item.method.replace('_', '-')}", sample=sample)
-
-
-def _bar(view: SliceView) -> RateBar:
-    rate = view.rate
-    counts = f"{rate.numerator:,} / {rate.denominator:,}"
-    return RateBar(f"{view.rank}. {view.condition}", rate.value or 0.0, rate.low, rate.high, counts, view.rest_rate)
-
-
-def trend_chart(view: SliceView, *, id: str) -> Chart:
-    """Draw the slice's rate in every build of the line, the build itself last."""
-    import altair as alt
-
-    points = [point for point in view.trend if point.rate.value is not None]
-    order = [point.build for point in points]
-    rows = [_trend_row(point, is_own=point.build == order[-1]) for point in points]
-    ink = alt.Color("is_own:N", scale=alt.Scale(domain=[False, True], range=[BASELINE_INK, BUILD_INK]), legend=None)
-    x = alt.X("build:N", sort=order, title=None, axis=alt.Axis(labelAngle=0, ticks=False, labelLimit=110))
-    axis = number_axis(columns(rows, "value", "low", "high"), count=4)
-    y = alt.Y("value:Q", title="failures per attempt", axis=axis, scale=alt.Scale(zero=True))
-    base = over(rows).encode(x=x, tooltip=tips(_TREND_TIPS))
-    line = base.mark_line(strokeWidth=1.3, color="var(--faint)").encode(y=y)
-    bounds = base.mark_rule(strokeWidth=2.4, strokeCap="round").encode(y=alt.Y("low:Q"), y2="high:Q", color=ink)
-    dot = base.mark_point(size=80, filled=True, opacity=1).encode(y=y, color=ink)
-    title = "Over the builds"
-    spec = specification(alt.layer(line, bounds, dot), height=190, alt_text=title)
-    told = "; ".join(f"{row['build']} {row['shown']} ({row['counts']})" for row in rows)
-    return Chart(id, title, f"Rate of {view.condition} over the builds: {told}.", spec)
-
-
-def _trend_row(point: TrendPoint, *, is_own: bool) -> Row:
-    rate = point.rate
-    row = {"build": point.build, **rate_row(rate), "n_subjects": number(rate.n_subjects), "is_own": is_own}
-    return row if rate.has_interval else {**row, "low": rate.value, "high": rate.value}
 
 
 def endings_chart(endings: Sequence[Endings], *, id: str) -> Chart:
@@ -249,35 +191,3 @@ def _map_rows(item: SaliencyMap) -> tuple[list[Row], int, int]:
         for row, column in np.argwhere(np.abs(values) >= MAP_FLOOR)
     ]
     return rows, values.shape[0], values.shape[1]
-
-
-def change_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
-    """Lay out the bars from the baseline's FRR to the build's; every part starts where the one before it ends."""
-    if change.recorded:
-        return _recorded_bars(change, build=build)
-    whole = change.algorithm[0]
-    bars: list[WaterfallBar] = []
-    if change.data:
-        data = change.data[0]
-        bars.append(_total(f"{change.baseline} on its own drops", data.before, "baseline"))
-        if len(change.data) > 1:
-            bars.append(part_bar(bars[-1].end, "data: how often each slice occurs", data.mix))
-            bars.append(part_bar(bars[-1].end, "data: how often each slice fails", data.rate))
-        else:
-            bars.append(part_bar(bars[-1].end, "data: other attempts", data.change))
-    bars.append(_total(f"{change.baseline} on the drops of {build}", whole.before, "baseline"))
-    for part in change.algorithm[1:] or change.algorithm:
-        bars.append(part_bar(bars[-1].end, f"algorithm: {part.condition}", part.change))
-    return (*bars, _total(f"{build} on its own drops", whole.after, "build"))
-
-
-def _recorded_bars(change: BuildChange, *, build: str) -> tuple[WaterfallBar, ...]:
-    whole = change.recorded[0]
-    bars = [_total(f"{change.baseline} on its own drops", whole.before, "baseline")]
-    for part in change.recorded[1:] or change.recorded:
-        bars.append(part_bar(bars[-1].end, part.condition, part.change))
-    return (*bars, _total(f"{build} on its own drops", whole.after, "build"))
-
-
-def _total(words: str, value: float | None, tone: str) -> WaterfallBar:
-    return WaterfallBar(words, 0.0, value or 0.0, tone)

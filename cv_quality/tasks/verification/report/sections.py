@@ -22,7 +22,12 @@ SCORES = Section("scores", "Scores", read_score_curves, f"{TEMPLATES}/scores.htm
 CONDITIONS = Section("conditions", "Conditions", read_dimensions, f"{TEMPLATES}/conditions.html", dimension_charts)
 GROUPS = Section("groups", "Groups of people", read_groups, f"{TEMPLATES}/groups.html", link="Groups")
 ROOT_CAUSES = Section(
-    "why", "Why it fails", read_root_causes, f"{TEMPLATES}/root_causes.html", root_cause_charts, link="Why"
+    "why",
+    "Why it fails",
+    read_root_causes,
+    "tasks/root_causes/report/templates/root_causes.html",
+    root_cause_charts,
+    link="Why",
 )
 FAILURES = Section("failures", "Worst failures", read_failures, f"{TEMPLATES}/failures.html")
 PARITY = Section(

@@ -5,7 +5,6 @@ original travels along. The choice of attempts is by score alone; what may be sh
 `cv_quality.drops.consent`.
 """
 
-import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
 from cv_quality.errors import FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.modality import Modality, of_modality
+from cv_quality.reports.pictures import GONE, NO_CONSENT, NO_FRAME, UNREADABLE, Picture, data_uri
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.root_causes.report.records import AttemptName, PicturedAttempt
 from cv_quality.tasks.verification.outcomes import NON_MATCH
 from cv_quality.tasks.verification.report.data import mated
 from cv_quality.tasks.verification.report.wording import comparator_of
@@ -25,22 +26,8 @@ from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS
 if TYPE_CHECKING:
     import polars as pl
 
-AttemptName = tuple[str, str]
-"""Drop and id of an attempt."""
 MAX_SHOWN = 12
 SIDE_PX = 132
-NO_CONSENT = "no consent for images"
-NO_FRAME = "no image in the drop"
-UNREADABLE = "image cannot be read"
-GONE = "the drop's images are no longer there"
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A PNG as a data URI, or the words that stand in its place."""
-
-    uri: str | None
-    placeholder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +45,6 @@ class PicturedFailure:
     has_image_consent: bool
     probe: Picture
     reference: Picture
-
-
-@dataclass(frozen=True, slots=True)
-class PicturedAttempt:
-    """Any genuine attempt as it is shown: what became of it, under which conditions, and its picture."""
-
-    attempt_id: str
-    drop_id: str
-    subject_id: str
-    score: float | None
-    outcome: str
-    conditions: tuple[str, ...]
-    picture: Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +187,7 @@ def picture_of(data: bytes) -> Picture:
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     buffer = io.BytesIO()
     image.resize(size, Image.Resampling.LANCZOS).save(buffer, format="PNG", optimize=True)
-    return Picture(uri=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    return Picture(uri=data_uri(buffer.getvalue(), kind="png"))
 
 
 def _failure(item: _Candidate, pictures: Mapping[FrameName, Picture], *, modality: Modality) -> PicturedFailure:

@@ -26,11 +26,12 @@ from cv_quality.inference.registry import ModelEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store, open_store
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.parity import write_parity
-from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
+from cv_quality.tasks.verification.report.page import write_failure_report
 from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.tables import (
     COMPARISONS,

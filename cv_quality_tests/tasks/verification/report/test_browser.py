@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cv_quality.tasks.verification.report.page import ReportSummary
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality_tests.reports.browsing import CONTRAST, chromium, offline_page, open_drawn
 
 Written = tuple[ReportSummary, str, object]

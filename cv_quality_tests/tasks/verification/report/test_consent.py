@@ -21,8 +21,8 @@ from cv_quality.lake.kept import Kept
 from cv_quality.lake.lake import Lake, Survey, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.verification.report.page import ReportSummary
 from cv_quality.tasks.verification.report.thumbnails import PicturedFailure, picture_of, read_failures
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality_tests.tasks.verification.report.conftest import BUILD, DROPS, NOON, Row, frame

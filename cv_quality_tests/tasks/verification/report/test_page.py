@@ -23,13 +23,14 @@ from cv_quality.gates.verdicts import ExpectationResult, Verdict, write_verdict
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.reports.data_quality import DATA_QUALITY
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.rates import target_text
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_TRENDS
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.parity import write_parity
-from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
+from cv_quality.tasks.verification.report.page import write_failure_report
 from cv_quality.tasks.verification.report.sections import CONDITIONS, FAILURES, NUMBERS, SECTIONS
 from cv_quality.tasks.verification.tables import (
     COMPARISONS,

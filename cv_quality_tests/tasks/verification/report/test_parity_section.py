@@ -13,12 +13,12 @@ import pytest
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.metrics.rates import Rate, clustered_rate
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.parity import write_parity
 from cv_quality.tasks.verification.populations import FLIP
-from cv_quality.tasks.verification.report.page import ReportSummary
 from cv_quality.tasks.verification.report.parity import Agreement, Parity, read_parity
 from cv_quality.tasks.verification.report.parity_charts import parity_charts
 from cv_quality.tasks.verification.tables import PARITY

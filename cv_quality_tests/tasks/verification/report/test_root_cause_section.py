@@ -18,8 +18,11 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
 from cv_quality.metrics.results import percent
+from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.rendering import points
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.root_causes.report.charts import change_bars
+from cv_quality.tasks.root_causes.report.records import RootCauses, SaliencyMap
 from cv_quality.tasks.root_causes.tables import (
     CHANGE_ATTRIBUTION,
     EXAMPLES,
@@ -28,14 +31,13 @@ from cv_quality.tasks.root_causes.tables import (
     SLICE_SEARCHES,
     SLICE_TRENDS,
 )
-from cv_quality.tasks.verification.report.page import ReportSummary, write_failure_report
+from cv_quality.tasks.verification.report.page import write_failure_report
 from cv_quality.tasks.verification.report.root_cause_charts import (
     MAP_CELLS,
-    change_bars,
     map_chart,
     root_cause_charts,
 )
-from cv_quality.tasks.verification.report.root_causes import RootCauses, SaliencyMap, read_root_causes
+from cv_quality.tasks.verification.report.root_causes import read_root_causes
 from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, OUTCOME_WATERFALL
 from cv_quality_tests.reports.score_pages import words

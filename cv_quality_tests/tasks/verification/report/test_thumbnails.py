@@ -13,12 +13,11 @@ from cv_quality.drops.tables import SUBJECTS
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
+from cv_quality.reports.key_finding import ReportSummary
+from cv_quality.reports.pictures import GONE, NO_CONSENT
 from cv_quality.reports.section import ReportSource
-from cv_quality.tasks.verification.report.page import ReportSummary
 from cv_quality.tasks.verification.report.thumbnails import (
-    GONE,
     MAX_SHOWN,
-    NO_CONSENT,
     SIDE_PX,
     PicturedFailure,
     picture_of,

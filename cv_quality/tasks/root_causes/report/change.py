@@ -14,7 +14,7 @@ from cv_quality.reports.section import ReportSource
 from cv_quality.reports.slice_charts import Estimate
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION
 
-ALL, REST = "all attempts", "the rest"
+REST = "the rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,12 @@ class BuildChange:
     query: Query
 
 
-def read_change(source: ReportSource) -> BuildChange | None:
+def read_change(source: ReportSource, *, trial: str = "attempt") -> BuildChange | None:
     """Read the change against the baseline; None without one. Without a slice there is no part but the whole.
+
+    Args:
+        source: what the page is made from.
+        trial: what a row is called.
 
     Raises:
         MissingTable: the change has not been attributed yet.
@@ -81,7 +85,7 @@ def read_change(source: ReportSource) -> BuildChange | None:
         return None
     has_slices = any(row["part"] > 0 and row["where_json"] is not None for row in own)
     parts = {
-        name: tuple(_part(row) for row in own if row["comparison"] == name and (has_slices or row["part"] == 0))
+        name: tuple(_part(row, trial) for row in own if row["comparison"] == name and (has_slices or row["part"] == 0))
         for name in ("data", "algorithm", "recorded")
     }
     return BuildChange(
@@ -103,9 +107,11 @@ def read_change(source: ReportSource) -> BuildChange | None:
     )
 
 
-def _part(row: Mapping[str, Any]) -> ChangedPart:
+def _part(row: Mapping[str, Any], trial: str) -> ChangedPart:
     is_rest = row["part"] > 0 and row["where_json"] is None
     copied = ("part", "failures_before", "attempts_before", "failures_after", "attempts_after", "reason")
     values: dict[str, Any] = {name: row[name] for name in copied}
     values |= {name: Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("mix", "rate", "change")}
-    return ChangedPart(condition=REST if is_rest else ALL if row["part"] == 0 else row["condition"], **values)
+    return ChangedPart(
+        condition=REST if is_rest else f"all {trial}s" if row["part"] == 0 else row["condition"], **values
+    )
