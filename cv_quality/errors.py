@@ -60,6 +60,10 @@ class MappingError(CvQualityError):
     """What a mapping says of foreign logs is malformed, or does not fit the logs."""
 
 
+class LayoutError(CvQualityError):
+    """A folder of clips cannot be understood, a file in it is not what its place says, or two folders do not fit."""
+
+
 class UnsafeObject(DropError):
     """An object of the landing area is not read: a link that leads outside, no regular file, or larger than allowed."""
 

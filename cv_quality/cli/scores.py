@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import click
 
 from cv_quality.cli.common import JSON, PAGE, print_document, print_rows, progress_bars, say, writing
+from cv_quality.cli.video import VideoSwitch
 from cv_quality.errors import MetricError, ScoreFileError
 from cv_quality.scores.source import Format, Polarity
 from cv_quality.text import visible
@@ -55,8 +56,14 @@ def _weights(
     return tuple(found) or None
 
 
-@click.command()
+@click.command(cls=VideoSwitch)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--video",
+    is_flag=True,
+    expose_value=False,
+    help="Evaluate masks, tracks or pictures of clips instead: `cvq evaluate --video --help`.",
+)
 @click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.01 to 1e-6]")
 @click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
 @click.option(

@@ -1,6 +1,6 @@
 """The process that decodes one clip: it reads standard input, and writes messages and images to standard output.
 
-Started by `cv_quality.drops.clips` alone. FFmpeg is given a container by name, never a guess, the file as an open
+Forked by `cv_quality.drops.clip_host` alone. FFmpeg is given a container by name, never a guess, the file as an open
 handle, and no way to open another: neither a demuxer's request nor the operating system grants one.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import ClipFormat, missing_bytes
+from cv_quality.drops.clip_host import DecodeRequest
 from cv_quality.drops.clip_messages import (
     MAX_TIMES,
     ClipEnded,
@@ -28,7 +29,7 @@ from cv_quality.drops.clip_messages import (
     Message,
     TimesSent,
 )
-from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, require_clip_size
+from cv_quality.drops.clips import MAX_DECODER_BYTES, MAX_FRAMES, MAX_SECONDS, ClipPixels, require_clip_size
 from cv_quality.drops.images import MAX_PIXELS
 from cv_quality.errors import ClipError
 
@@ -52,6 +53,7 @@ _BLOCK_PX: Final = 16
 _STREAMS: Final = frozenset({"h264", "hevc"})
 
 Pixels = NDArray[np.uint8]
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class _Limits:
@@ -86,11 +88,11 @@ class _Sender:
         self._handle = os.dup(1)
         os.dup2(2, 1)
 
-    def send(self, message: Message, image: Pixels | None = None) -> None:
+    def send(self, message: Message, image: Plane | None = None) -> None:
         """Send a message, and the image that it announces."""
         self._write(msgspec.json.encode(message) + b"\n")
         if image is not None:
-            self._write(image.data.cast("B"))
+            self._write(np.ascontiguousarray(image).data.cast("B"))
 
     def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -130,8 +132,9 @@ def block_sums(image: Pixels) -> tuple[NDArray[np.int32], int]:
 class _Decoder:
     """Decodes one clip and sends what it holds."""
 
-    def __init__(self, format_: ClipFormat, sender: _Sender, limits: _Limits) -> None:
+    def __init__(self, format_: ClipFormat, sender: _Sender, limits: _Limits, *, pixels: ClipPixels) -> None:
         self._format = format_
+        self._is_luma = pixels == "luma"
         self._sender = sender
         self._limits = limits
         self._changes = PictureChanges()
@@ -242,9 +245,17 @@ class _Decoder:
         elif self._is_damaged:
             self._damage("follows_damage", "decoded from a damaged frame", pts, has_frame=True)
         else:
-            image = turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray()))
-            height, width = image.shape[:2]
-            self._sender.send(FrameSent(pts, width, height, self._changes.to(image)), image)
+            self._send(frame, turns, pts)
+
+    def _send(self, frame: "VideoFrame", turns: "_Orientation", pts: int | None) -> None:
+        if self._is_luma:
+            luma, bits = _luma(frame)
+            luma = turns.apply(luma)
+            self._sender.send(FrameSent(pts, luma.shape[1], luma.shape[0], None, bits), luma)
+            return
+        image = cast(Pixels, turns.apply(cast(Pixels, frame.reformat(format="rgb24", threads=1).to_ndarray())))
+        height, width = image.shape[:2]
+        self._sender.send(FrameSent(pts, width, height, self._changes.to(image)), image)
 
     def _turned(self, frame: "VideoFrame") -> "_Orientation":
         # Asking for a frame's matrix binds the frame in a cycle, so that it outlives its use: asked once a rotation.
@@ -320,12 +331,21 @@ class _Orientation:
             self.rotation_deg = 180 if self._flips_y else 0
         self.is_mirrored = (self._flips_x == self._flips_y) == self.is_transposed
 
-    def apply(self, image: Pixels) -> Pixels:
+    def apply(self, image: Plane) -> Plane:
         """Turn and mirror a decoded image as it is displayed."""
-        image = image.transpose(1, 0, 2) if self.is_transposed else image
+        image = image.swapaxes(0, 1) if self.is_transposed else image
         image = image[:, ::-1] if self._flips_x else image
         image = image[::-1] if self._flips_y else image
-        return np.ascontiguousarray(image)
+        return cast(Plane, np.ascontiguousarray(image))
+
+
+def _luma(frame: "VideoFrame") -> tuple[Plane, int]:
+    """The plane of luma as it is stored, and the bits of a value; of colours that are stored as such, their grey."""
+    if not frame.format.name.startswith(("yuv4", "yuvj4", "gray")) or not frame.format.is_planar:
+        frame = frame.reformat(format="gray", threads=1)
+    plane, bits = frame.planes[0], max(8, frame.format.components[0].bits)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height]
+    return (rows if bits == 8 else rows.view(np.uint16))[:, : frame.width], bits
 
 
 def _display_matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
@@ -343,21 +363,26 @@ def _refuse_opening(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     )
 
 
-def _main(format_: ClipFormat, seconds_per_frame: int) -> None:
-    sender, limits = _Sender(), _Limits(seconds_per_frame)
+def load_libraries() -> None:
+    """Load all that decoding loads when it is needed first, while files may still be opened."""
     import av
 
     for module in _LATE_IMPORTS:
         import_module(f"av.{module}")
-    file = os.fdopen(0, "rb", buffering=0, closefd=False)
-    # Loads what a first conversion loads, while files may still be opened.
     av.VideoFrame(16, 16, "yuv420p").reformat(format="rgb24", threads=1).to_ndarray()
+
+
+def decode_clip(request: DecodeRequest) -> None:
+    """Decode the clip on standard input, after giving up every right but to read it; `load_libraries` ran before."""
+    sender, limits = _Sender(), _Limits(request.seconds_per_frame)
+    format_, pixels = cast(ClipFormat, request.format), cast(ClipPixels, request.pixels)
+    file = os.fdopen(0, "rb", buffering=0, closefd=False)
     limits.set()
     try:
         with _opened(file, format_) as container:
-            _Decoder(format_, sender, limits).list_times(container)
+            _Decoder(format_, sender, limits, pixels=pixels).list_times(container)
         with _opened(file, format_) as container:
-            _Decoder(format_, sender, limits).run(container)
+            _Decoder(format_, sender, limits, pixels=pixels).run(container)
         answer: Message = ClipEnded()
     except ClipError as error:
         answer = ClipRefused(error.reason, str(error))
@@ -379,7 +404,3 @@ def _opened(file: IO[bytes], format_: ClipFormat) -> "InputContainer":
     options = {"codec_whitelist": ",".join(_DECODERS), "format_whitelist": format_, "protocol_whitelist": "none"}
     options["max_pixels"] = str(MAX_PIXELS)
     return av.open(file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening)
-
-
-if __name__ == "__main__":
-    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]))

@@ -31,12 +31,13 @@ class ClipOpened(msgspec.Struct, frozen=True, tag="opened"):
 
 
 class FrameSent(msgspec.Struct, frozen=True, tag="frame"):
-    """A frame; `height * width * 3` bytes follow."""
+    """A frame; its pixels follow: 3 bytes each, or of luma alone one, two where it has more than 8 bits."""
 
     pts: int | None
     width: Size
     height: Size
     change: float | None
+    bits: Annotated[int, msgspec.Meta(ge=8, le=16)] = 8
 
 
 class DamageSent(msgspec.Struct, frozen=True, tag="damage"):

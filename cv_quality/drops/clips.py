@@ -1,16 +1,16 @@
 """Clips that devices send: decoded in order, frame by frame, keyed on their timestamps, without trusting a byte.
 
 A decoder is a large program in C that strangers' files are written against, so it runs in a process of its own
-(`cv_quality.drops.clip_decoder`), with limits of memory and processor time and without the right to open a file. What
-it sends is checked here again. Which frames were dropped, repeated or frozen is counted from the timestamps and changes
-in `cv_quality.metrics.video.clip_timing`; single images are decoded in `cv_quality.drops.images`.
+(`cv_quality.drops.clip_decoder`, forked by `cv_quality.drops.clip_host`), with limits of memory and processor time and
+without the right to open a file. What it sends is checked here again. Which frames were dropped, repeated or frozen is
+counted from the timestamps and changes in `cv_quality.metrics.video.clip_timing`; single images are decoded in
+`cv_quality.drops.images`.
 """
 
 import os
 import select
 import signal
 import stat
-import subprocess
 import sys
 from array import array
 from collections.abc import Iterator
@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final, Literal, Self, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import SIGNATURE_BYTES, ClipFormat, sniff_clip
+from cv_quality.drops.clip_host import DecodeRequest, start_decoder
 from cv_quality.drops.clip_messages import (
     ClipEnded,
     ClipOpened,
@@ -51,6 +52,8 @@ _WAIT_SECONDS: Final = 6 * MAX_SECONDS_PER_FRAME
 """Until then a busy machine must have given a process its time."""
 _MAX_LINE_BYTES: Final = 1 << 16
 _PIPE_BYTES: Final = 1 << 20
+
+ClipPixels = Literal["rgb", "luma"]
 
 _MESSAGES: Final = msgspec.json.Decoder(Message)
 
@@ -103,6 +106,22 @@ class ClipFrame:
     change: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipLuma:
+    """The luma of one decoded frame, as PSNR is published of it.
+
+    Attributes:
+        index: as of `ClipFrame`.
+        plane: `[height, width]` as the file has it, without a conversion, rotated as displayed: uint8, or uint16 where
+            a value has more than 8 bits. Of a file that stores colours their grey, of 8 bits.
+        bits: of a value.
+    """
+
+    index: int
+    plane: NDArray[np.uint8] | NDArray[np.uint16]
+    bits: int
+
+
 @dataclass(frozen=True, slots=True)
 class ClipDamage:
     """A frame or the rest of a clip that is quarantined, in its place between the frames.
@@ -150,6 +169,7 @@ class ClipReader:
     Args:
         path: a regular file; it is not needed any more once the reader is there.
         max_seconds_per_frame: of processor time, see `MAX_SECONDS_PER_FRAME`.
+        pixels: what is decoded; luma is given by `lumas` alone.
 
     Raises:
         ClipError: by its reason; see there. Reasons that lie in a span of the clip come as `ClipDamage` instead.
@@ -158,16 +178,15 @@ class ClipReader:
     info: ClipInfo
     times: ClipTimes
 
-    def __init__(self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME) -> None:
+    def __init__(
+        self, path: Path, *, max_seconds_per_frame: int = MAX_SECONDS_PER_FRAME, pixels: ClipPixels = "rgb"
+    ) -> None:
         self._name = path.name
+        self._pixels = pixels
         with _open_regular(path) as file:
             format_ = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
-            command = [sys.executable, "-m", "cv_quality.drops.clip_decoder", format_, str(max_seconds_per_frame)]
-            self._process = subprocess.Popen(
-                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-            )
-        assert self._process.stdout is not None
-        self._pipe = _Pipe(self._process.stdout)
+            self._process = start_decoder(file, DecodeRequest(format_, max_seconds_per_frame, pixels))
+        self._pipe = _Pipe(self._process.output)
         try:
             self.times, opened = self._times()
             if not isinstance(opened, ClipOpened):
@@ -187,11 +206,25 @@ class ClipReader:
 
     def __iter__(self) -> Iterator[ClipFrame | ClipDamage]:
         """Every frame in the order of display, with what is quarantined in its place."""
+        for found in self._each():
+            if isinstance(found, ClipDamage):
+                yield found
+            else:
+                index, message, image = found
+                colours = cast(NDArray[np.uint8], image)
+                yield ClipFrame(index, message.pts, self._seconds(message.pts), colours, message.change)
+
+    def lumas(self) -> Iterator[ClipLuma | ClipDamage]:
+        """The same of luma alone, of a reader of luma."""
+        assert self._pixels == "luma", "lumas() belongs to ClipReader(..., pixels='luma')"
+        for found in self._each():
+            yield found if isinstance(found, ClipDamage) else ClipLuma(found[0], found[2], found[1].bits)
+
+    def _each(self) -> Iterator[tuple[int, FrameSent, NDArray[np.uint8] | NDArray[np.uint16]] | ClipDamage]:
         index = 0
         while not isinstance(message := self._message(), ClipEnded):
             if isinstance(message, FrameSent):
-                image = self._image(message)
-                yield ClipFrame(index, message.pts, self._seconds(message.pts), image, message.change)
+                yield index, message, self._image(message)
                 index += 1
             elif isinstance(message, DamageSent):
                 place = index if message.has_frame else None
@@ -217,9 +250,10 @@ class ClipReader:
     def _seconds(self, pts: int | None) -> Fraction | None:
         return None if pts is None else pts * self.info.time_base
 
-    def _image(self, frame: FrameSent) -> NDArray[np.uint8]:
+    def _image(self, frame: FrameSent) -> NDArray[np.uint8] | NDArray[np.uint16]:
         require_clip_size(frame.width, frame.height)
-        image = np.empty((frame.height, frame.width, 3), dtype=np.uint8)
+        shape = frame.height, frame.width, *([3] if self._pixels == "rgb" else [])
+        image = np.empty(shape, np.uint8 if frame.bits == 8 else np.uint16)
         try:
             is_whole = self._pipe.read_into(image.data.cast("B"))
         except TimeoutError:

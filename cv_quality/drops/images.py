@@ -124,7 +124,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def decode_labels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode one PNG of labels to uint8 `[height, width]`.
+    """Decode one picture of labels, of a format that loses nothing, to uint8 `[height, width]`.
 
     A palette's indices are the labels, whatever its colours (as DAVIS has them), and so are grey levels as they are
     stored: those of 1, 2 and 4 bits are not stretched. Colours are labels where they are grey; alpha is dropped.
@@ -159,10 +159,10 @@ def decode_depth(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def _png_samples(data: bytes, *, max_pixels: int, what: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Samples as a PNG stores them, channels last where there are several."""
+    """Samples as a PNG, or another format that loses nothing, stores them, channels last where there are several."""
     format_, image = _open(data, max_pixels=max_pixels)
-    if format_ != "PNG":
-        raise FrameError(f"expected {what} as PNG, which loses nothing, found {format_}", reason="unsupported_format")
+    if format_ == "JPEG":
+        raise FrameError(f"expected {what} as PNG, which loses nothing, found JPEG", reason="unsupported_format")
     try:
         image.load()
         samples = np.asarray(image)
@@ -170,7 +170,7 @@ def _png_samples(data: bytes, *, max_pixels: int, what: str) -> NDArray[np.uint8
         raise _bomb(image.size, max_pixels) from error
     except _DAMAGE as error:
         raise _corrupt(data, error) from error
-    bits, is_grey = data[_PNG_BITS_AT], image.mode == "L"
+    bits, is_grey = data[_PNG_BITS_AT] if format_ == "PNG" else 8, image.mode == "L"
     if image.mode.startswith("I"):
         return samples.astype(np.uint16)
     return samples.astype(np.uint8) // (255 // (2**bits - 1) if is_grey and bits < 8 else 1)

@@ -97,7 +97,7 @@ def test_the_planted_defect_shows_below_10_lux_and_nowhere_else(benign: ProbeFra
 
 
 def test_builds_follow_each_other_and_the_defect_is_no_other_model() -> None:
-    first, second, third = (REGISTRY.model_entry(build_id) for build_id in REGISTRY.build_ids())
+    first, second, third = (REGISTRY.model_entry(build.build_id) for build in BUILDS)
     assert (first.follows, second.follows, third.follows) == (None, "face-1.0", "face-1.1")
     assert second.sha256 == third.sha256 != first.sha256
     assert second.decision_threshold == third.decision_threshold

@@ -1,9 +1,10 @@
-"""Writes three kinds of data as teams have them into the working folder: the toys of docs/your-data.md.
+"""Writes four kinds of data as teams have them into the working folder: the toys of docs/your-data.md.
 
     python docs/examples/your_data.py
 
 `faces` holds toy pictures, a folder a person with folders of sessions in it; `conditions.csv` what is known of each.
 `attempts.csv` is what a fleet logged, in which firmware 2.1 fails in the dark. `trials.txt` is a list of scored pairs.
+`clips` holds video files, a folder of masks beside each; `masks-old` and `masks-new` are what two segmenters made of them.
 """
 
 import csv
@@ -13,20 +14,26 @@ from pathlib import Path
 
 import numpy as np
 
+from cv_quality.drops.images import decode_labels
 from cv_quality.simulation.conditions import benign_conditions
 from cv_quality.simulation.identity import IdentitySpace, draw_people
 from cv_quality.simulation.rendering import encode_png, render
+from cv_quality.simulation.scenario_files import read_scenario
+from cv_quality.simulation.video.footage import film_site
+from cv_quality.simulation.video.scenario import parse_video_scenario
 
 PEOPLE, IMAGES = 40, 10
 USERS, ATTEMPTS = 80, 6_000
 SPEAKERS, TRIALS = 40, 20_000
+CLIPS, FRAMES = 6, 36
 
 
 def main() -> None:
-    """Write all three below the working folder."""
+    """Write all of them below the working folder."""
     write_faces(np.random.default_rng(1))
     write_attempts(np.random.default_rng(2))
     write_trials(np.random.default_rng(3))
+    write_clips()
 
 
 def write_faces(random):
@@ -81,6 +88,23 @@ def write_trials(random):
         score = random.normal(0.6 if is_same else 0.1, 0.15)
         lines.append(f"{int(is_same)} id{one:03}/a/{number}.wav id{other:03}/b/{number}.wav {score:.4f}\n")
     Path("trials.txt").write_text("".join(lines))
+
+
+def write_clips():
+    """Film moving objects; the old segmenter's masks lie a pixel off, the new one's are right but two frames late."""
+    text, where = read_scenario("video-demo")
+    scenario = replace(parse_video_scenario(text, where=where), dropped_clips=0, repeated_clips=0, frozen_clips=0)
+    site = replace(scenario.sites[0], clips=CLIPS, fast_share=0.5)
+    for clip in film_site(replace(scenario, frames=FRAMES), site, seed=1):
+        Path("clips", clip.name).mkdir(parents=True)
+        Path("clips", f"{clip.name}.mp4").write_bytes(clip.video)
+        masks = [decode_labels(mask) for mask in clip.masks]
+        for number, mask in enumerate(masks):
+            Path("clips", clip.name, f"{number:05}.png").write_bytes(clip.masks[number])
+            results = {"masks-old": np.roll(mask, 1, axis=1), "masks-new": masks[max(0, number - 2)]}
+            for folder, result in results.items():
+                Path(folder, clip.name).mkdir(parents=True, exist_ok=True)
+                Path(folder, clip.name, f"{number:05}.png").write_bytes(encode_png(result))
 
 
 def write_csv(name, header, rows, *, delimiter):

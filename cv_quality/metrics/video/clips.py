@@ -246,7 +246,7 @@ def compare_clips(
     worse, better = (falling, rising) if is_higher_better else (rising, falling)
     return ClipComparison(
         change=mean,
-        verdict=_verdict(mean, is_higher_better=is_higher_better),
+        verdict=change_verdict(mean, is_higher_better=is_higher_better),
         regressions=tuple(worse),
         improvements=tuple(better),
         n_unchanged=len(defined) - len(worse) - len(better),
@@ -296,7 +296,13 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else float(value)
 
 
-def _verdict(change: ClipInterval, *, is_higher_better: bool) -> ChangeVerdict:
+def change_verdict(change: ClipInterval, *, is_higher_better: bool) -> ChangeVerdict:
+    """Judge a change by whether its interval leaves out 0; without one it is "insufficient".
+
+    Args:
+        change: candidate - baseline.
+        is_higher_better: False for an error or a latency.
+    """
     if change.low is None or change.high is None:
         return "insufficient"
     if change.low <= 0 <= change.high:

@@ -40,20 +40,20 @@ class Irregularity:
     frames: tuple[int, ...]
 
 
-def plant(kind: str, *, frames: int, rng: np.random.Generator) -> Irregularity:
-    """Choose which frames of a clip are struck, none of them near another.
+def plant(kind: str, *, first: int, end: int, rng: np.random.Generator) -> Irregularity:
+    """Choose which frames of a clip are struck, none of them beside another unless they are frozen.
 
     Args:
         kind: "dropped", "repeated" or "frozen".
-        frames: of the clip.
+        first, end: the first frame of the span to choose from, of at least 30, and the one after its last.
         rng: of the clip.
     """
     if kind == "frozen":
-        first = int(rng.integers(10, frames - N_FROZEN - 10))
-        return Irregularity(kind, tuple(range(first, first + N_FROZEN)))
+        start = int(rng.integers(first + 4, end - N_FROZEN - 4))
+        return Irregularity(kind, tuple(range(start, start + N_FROZEN)))
     count = N_DROPPED if kind == "dropped" else N_REPEATED
-    every = (frames - 12) // count
-    return Irregularity(kind, tuple(6 + every * at + int(rng.integers(0, every - 5)) for at in range(count)))
+    every = (end - first - 4) // count
+    return Irregularity(kind, tuple(first + 4 + every * at + int(rng.integers(0, every - 2)) for at in range(count)))
 
 
 def delivered(frames: int, irregularity: Irregularity | None) -> list[tuple[int, int]]:

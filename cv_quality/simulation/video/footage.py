@@ -87,7 +87,7 @@ def plan_clips(scenario: VideoScenario, site: VideoSite, *, scenes: Sequence[Sce
         ClipPlan(
             name=f"{site.name}-{number:02d}",
             model=models[order[number]],
-            irregularity=plant(kinds[number], frames=scenario.frames, rng=rng) if number in kinds else None,
+            irregularity=_planted(kinds[number], scenes[number], rng=rng) if number in kinds else None,
             has_image_consent=bool(shown[number] < round(scenario.consent_share * site.clips)),
             noise_seed=np.random.SeedSequence(seed, spawn_key=(34, number, *site.name.encode())),
         )
@@ -106,8 +106,15 @@ def _planted_kinds(scenario: VideoScenario) -> list[str]:
 
 
 def _stillness(scene: Scene) -> int:
-    """How much a scene hides that a picture came twice; 0 where objects move fast in good light."""
-    return ("fast", "medium", "burst", "slow").index(scene.speed) + 4 * (float(scene.illuminance_lux.min()) < LIT_LUX)
+    """How much a scene hides that a picture came twice; least where objects move fast in good light."""
+    is_dim = float(scene.illuminance_lux.min()) < LIT_LUX
+    return ("fast", "burst", "medium", "slow").index(scene.speed) + 4 * is_dim
+
+
+def _planted(kind: str, scene: Scene, *, rng: np.random.Generator) -> Irregularity:
+    """Strike a clip, where it needs motion to be seen in the half that has it."""
+    first = len(scene) // 2 if scene.speed == "burst" and kind != "dropped" else 0
+    return plant(kind, first=first, end=len(scene), rng=rng)
 
 
 def film_site(scenario: VideoScenario, site: VideoSite, *, seed: int) -> list[Footage]:

@@ -19,13 +19,16 @@ ASPECT: Final = 4 / 3
 CLASSES: Final = ("ball", "crate", "cone")
 """Of the objects; their labels in masks count from 1."""
 CAMERA_MOVES: Final = ("tripod", "handheld", "pan")
-SPEEDS: Final = {"slow": (0.0014, 0.003), "medium": (0.005, 0.009), "fast": (0.04, 0.055)}
+SPEEDS: Final = {"slow": (0.0016, 0.003), "medium": (0.005, 0.009), "fast": (0.04, 0.055)}
 """Shares of the diagonal a frame."""
 WALL_SIDE: Final = 3.0
 """Of the wall behind everything, in heights of the picture; the camera looks at no other place."""
 _DIAGONAL: Final = float(np.hypot(ASPECT, 1.0))
 _RADII: Final = (0.15, 0.21)
-_DIM_LUX: Final = (2.0, 5.0)
+_DIM_LUX: Final = (1.2, 2.4)
+_MAINS_CYCLES: Final = 0.29
+_MAINS_SHARE: Final = 0.07
+"""Of lamps on mains: cycles of their flicker a frame, as the camera samples it, and its amplitude."""
 _DIAGONAL_FIELD_DEG: Final = 70.0
 _POST_SHARE: Final = 0.3
 
@@ -177,10 +180,12 @@ def _camera_path(
 
 
 def _light(frames: int, *, light: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    bright, dim = np.exp(rng.uniform(np.log(80), np.log(600))), rng.uniform(*_DIM_LUX)
-    lux = np.full(frames, dim if light == "dim" else bright)
+    bright = np.exp(rng.uniform(np.log(80), np.log(600)))
+    flicker = np.sin(2 * np.pi * _MAINS_CYCLES * np.arange(frames) + rng.uniform(0, 2 * np.pi))
+    dim = rng.uniform(*_DIM_LUX) * (1 + _MAINS_SHARE * flicker)
+    lux = dim if light == "dim" else np.full(frames, bright)
     if light == "lamp off":
-        lux[frames // 2 :] = dim
+        lux[frames // 2 :] = dim[frames // 2 :]
     if light == "cloud":
         lux *= 1 + 0.5 * np.sin(np.linspace(0, 2 * np.pi, frames) + rng.uniform(0, 2 * np.pi))
-    return lux
+    return np.asarray(lux, np.float64)

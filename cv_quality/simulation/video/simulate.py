@@ -42,7 +42,7 @@ LATENCY_SHARE: Final = 0.095
 """Of the device model's time for a verification, that a build with latency factor 1 takes for a frame."""
 WARM_UP_C: Final = 6.0
 """Above the air, at the first clip of a device."""
-GAP_S: Final = 12
+GAP_S: Final = 30
 """Between two clips of a device, in which its app runs on."""
 _EXPOSURE_MS: Final = 8.0
 _CAPTURE_JITTER_MS: Final = 0.3
