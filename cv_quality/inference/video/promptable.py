@@ -18,9 +18,11 @@ from cv_quality.inference.registry import ModelRegistry, verified_bytes
 from cv_quality.inference.video.embeddings import EmbeddingCache, Embeddings
 from cv_quality.inference.video.entry import PromptEntry, VideoEntry
 from cv_quality.inference.video.graphs import Graph, Numbers, Port, require_input, require_output, zeros
-from cv_quality.inference.video.models import FrameOutput, PictureInput, ProvenGraph, decoded, planes
+from cv_quality.inference.video.outputs import FrameOutput, decoded, planes
+from cv_quality.inference.video.picture_input import PictureInput
 from cv_quality.inference.video.postprocessing import Labels
 from cv_quality.inference.video.prompts import PADDING, ObjectPrompt, PromptFile, Prompts, parse_prompts
+from cv_quality.inference.video.proving import ProvenGraph
 
 CACHE_FOLDER: Final = "embeddings"
 

@@ -1,6 +1,6 @@
 """What a build makes of every frame of a drop: the output of its model, or what its devices recorded.
 
-Pictures come from `cv_quality.tasks.video.pictures`, models from `cv_quality.inference.video.models`; outputs are
+Pictures come from `cv_quality.tasks.video.pictures`, models from `cv_quality.inference.video`; outputs are
 scored in `cv_quality.tasks.video.frame_scores`. A frame without an output has its row, with the reason as status.
 """
 
@@ -22,7 +22,8 @@ from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.errors import FrameError, ModelError
 from cv_quality.freshness import StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
-from cv_quality.inference.video.models import FrameOutput, VideoModel, load_video_model
+from cv_quality.inference.video.models import load_video_model
+from cv_quality.inference.video.outputs import FrameOutput, VideoModel
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.tasks.video.clip_walk import NO_PICTURE, StreamPicture
 from cv_quality.tasks.video.pictures import DropPictures

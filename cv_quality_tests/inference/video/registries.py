@@ -1,7 +1,6 @@
 """Registries of video builds, and small models made on the spot."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,11 @@ import yaml
 
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.inference.video.entry import VideoEntry
-from cv_quality.inference.video.models import VideoModel, load_video_model
+from cv_quality.inference.video.models import load_video_model
+from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.tasks.video.modality import VIDEO_MODALITY
 
 BUILD = "seg-1"
-WHOLE = {"preprocessing": ["rgb"]}
 
 
 def digest(file: Path) -> str:
@@ -49,9 +48,6 @@ def loaded(folder: Path, file: Path, *, threads: int | None = 1, **changes: Any)
     entry = registry.entry(BUILD)
     assert isinstance(entry, VideoEntry)
     return load_video_model(entry, registry=registry, threads=threads)
-
-
-BYTES: Mapping[str, Any] = {"layout": "nhwc"}
 
 
 def of_size(side: int, *more: Any) -> list[Any]:

@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor, nn
 
 from cv_quality.errors import ModelDoesNotFit, ModelError
-from cv_quality.inference.video.models import FrameOutput, VideoModel
+from cv_quality.inference.video.outputs import FrameOutput, VideoModel
 from cv_quality_tests.inference.video.own_models import (
     COLUMNS,
     GREEN,

@@ -10,7 +10,7 @@ import yaml
 
 from cv_quality.errors import ModelDoesNotFit, RegistryError
 from cv_quality.inference.video.embeddings import EmbeddingCache
-from cv_quality.inference.video.models import VideoModel
+from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.inference.video.prompts import parse_prompts
 from cv_quality_tests.inference.video.own_models import GREEN, RED, prompt_files, scene, square
 from cv_quality_tests.inference.video.registries import digest, loaded

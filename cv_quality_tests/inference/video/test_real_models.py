@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cv_quality.inference.video.models import VideoModel
+from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.metrics.video.masks import MaskClass, pooled_iou, score_masks
 from cv_quality_tests.inference.video.registries import loaded, of_size
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cv_quality.errors import ModelError
 from cv_quality.inference.video.entry import RecordedVideoEntry
-from cv_quality.inference.video.models import VideoModel
+from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.inference.video.postprocessing import Output
 from cv_quality.lake.lake import TableKey
 from cv_quality.tasks.video import predictions
