@@ -58,8 +58,8 @@ def test_boxes_hold_just_the_objects_that_masks_show(scenes: list[Scene]) -> Non
         (frame,) = drawn(alone, 40)
         (box,) = frame.boxes
         rows, columns = np.nonzero(frame.labels == CLASSES.index(box.class_name) + 1)
-        assert (box.left_px, box.top_px) == (columns.min(), rows.min())
-        assert (box.width_px, box.height_px) == (np.ptp(columns) + 1, np.ptp(rows) + 1)
+        assert [box.left_px, box.top_px] == [float(columns.min()), float(rows.min())]
+        assert [box.width_px, box.height_px] == [float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1]
         assert not box.is_hidden
 
 
