@@ -1,6 +1,6 @@
 """The process that decodes one clip: it reads standard input, and writes messages and images to standard output.
 
-Started by `cv_quality.drops.clips` alone. FFmpeg is given a container by name, never a guess, the file as an open
+Forked by `cv_quality.drops.clip_host` alone. FFmpeg is given a container by name, never a guess, the file as an open
 handle, and no way to open another: neither a demuxer's request nor the operating system grants one.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import ClipFormat, missing_bytes
+from cv_quality.drops.clip_host import DecodeRequest
 from cv_quality.drops.clip_messages import (
     MAX_TIMES,
     ClipEnded,
@@ -362,15 +363,20 @@ def _refuse_opening(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     )
 
 
-def _main(format_: ClipFormat, seconds_per_frame: int, pixels: ClipPixels) -> None:
-    sender, limits = _Sender(), _Limits(seconds_per_frame)
+def load_libraries() -> None:
+    """Load all that decoding loads when it is needed first, while files may still be opened."""
     import av
 
     for module in _LATE_IMPORTS:
         import_module(f"av.{module}")
-    file = os.fdopen(0, "rb", buffering=0, closefd=False)
-    # Loads what a first conversion loads, while files may still be opened.
     av.VideoFrame(16, 16, "yuv420p").reformat(format="rgb24", threads=1).to_ndarray()
+
+
+def decode_clip(request: DecodeRequest) -> None:
+    """Decode the clip on standard input, after giving up every right but to read it; `load_libraries` ran before."""
+    sender, limits = _Sender(), _Limits(request.seconds_per_frame)
+    format_, pixels = cast(ClipFormat, request.format), cast(ClipPixels, request.pixels)
+    file = os.fdopen(0, "rb", buffering=0, closefd=False)
     limits.set()
     try:
         with _opened(file, format_) as container:
@@ -398,7 +404,3 @@ def _opened(file: IO[bytes], format_: ClipFormat) -> "InputContainer":
     options = {"codec_whitelist": ",".join(_DECODERS), "format_whitelist": format_, "protocol_whitelist": "none"}
     options["max_pixels"] = str(MAX_PIXELS)
     return av.open(file, mode="r", format=format_, options=options, buffer_size=_READ_BYTES, io_open=_refuse_opening)
-
-
-if __name__ == "__main__":
-    _main(cast(ClipFormat, sys.argv[1]), int(sys.argv[2]), cast(ClipPixels, sys.argv[3]))

@@ -17,8 +17,7 @@ from typing import IO, Final
 
 import msgspec
 
-_ACK: Final = b"k"
-_CODE_BYTES: Final = 4
+_NUMBER_BYTES: Final = 8
 _MAX_REQUEST_BYTES: Final = 4096
 
 
@@ -35,10 +34,12 @@ class ForkedDecoder:
 
     Attributes:
         output: what the decoder writes.
+        pid: its process.
     """
 
-    def __init__(self, output: IO[bytes], control: socket.socket) -> None:
+    def __init__(self, output: IO[bytes], control: socket.socket, pid: int) -> None:
         self.output = output
+        self.pid = pid
         self._control = control
         self._code: int | None = None
 
@@ -50,11 +51,20 @@ class ForkedDecoder:
     def wait(self) -> int:
         """Wait for its end; gives its code, minus the signal of a killed one."""
         if self._code is None:
-            sent = self._control.recv(_CODE_BYTES, socket.MSG_WAITALL)
-            whole = len(sent) == _CODE_BYTES
-            self._code = int.from_bytes(sent, "little", signed=True) if whole else -signal.SIGKILL
+            code = _received(self._control)
+            self._code = -signal.SIGKILL if code is None else code
             self._control.close()
         return self._code
+
+
+def _send(connection: socket.socket, number: int) -> None:
+    connection.send(number.to_bytes(_NUMBER_BYTES, "little", signed=True))
+
+
+def _received(connection: socket.socket) -> int | None:
+    """A number that the other side sent; None where it is gone."""
+    sent = connection.recv(_NUMBER_BYTES, socket.MSG_WAITALL)
+    return int.from_bytes(sent, "little", signed=True) if len(sent) == _NUMBER_BYTES else None
 
 
 class _Host:
@@ -65,7 +75,7 @@ class _Host:
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cv_quality.drops.clip_host"],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=os.environ | quiet,
@@ -80,9 +90,9 @@ class _Host:
         try:
             handles = [file.fileno(), write, theirs.fileno()]
             socket.send_fds(self._requests, [msgspec.json.encode(request)], handles)
-            if self._requests.recv(1) == _ACK:
-                return ForkedDecoder(output, control)
-        except OSError:
+            if pid := _received(self._requests):
+                return ForkedDecoder(output, control, pid)
+        except OSError:  # the host is gone
             pass
         finally:
             os.close(write)
@@ -173,7 +183,7 @@ class _Server:
         os.close(output)
         self._controls[pid] = socket.socket(fileno=control)
         self._selector.register(self._controls[pid], selectors.EVENT_READ, pid)
-        self._requests.send(_ACK)
+        _send(self._requests, pid)
         return True
 
     def _reap(self) -> None:
@@ -186,7 +196,7 @@ class _Server:
                 self._selector.unregister(control)
             code = os.waitstatus_to_exitcode(status)
             with suppress(OSError):  # its reader may be gone
-                control.send(code.to_bytes(_CODE_BYTES, "little", signed=True))
+                _send(control, code)
             control.close()
 
     def _end(self) -> None:

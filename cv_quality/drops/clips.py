@@ -1,16 +1,16 @@
 """Clips that devices send: decoded in order, frame by frame, keyed on their timestamps, without trusting a byte.
 
 A decoder is a large program in C that strangers' files are written against, so it runs in a process of its own
-(`cv_quality.drops.clip_decoder`), with limits of memory and processor time and without the right to open a file. What
-it sends is checked here again. Which frames were dropped, repeated or frozen is counted from the timestamps and changes
-in `cv_quality.metrics.video.clip_timing`; single images are decoded in `cv_quality.drops.images`.
+(`cv_quality.drops.clip_decoder`, forked by `cv_quality.drops.clip_host`), with limits of memory and processor time and
+without the right to open a file. What it sends is checked here again. Which frames were dropped, repeated or frozen is
+counted from the timestamps and changes in `cv_quality.metrics.video.clip_timing`; single images are decoded in
+`cv_quality.drops.images`.
 """
 
 import os
 import select
 import signal
 import stat
-import subprocess
 import sys
 from array import array
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.clip_containers import SIGNATURE_BYTES, ClipFormat, sniff_clip
+from cv_quality.drops.clip_host import DecodeRequest, start_decoder
 from cv_quality.drops.clip_messages import (
     ClipEnded,
     ClipOpened,
@@ -184,13 +185,8 @@ class ClipReader:
         self._pixels = pixels
         with _open_regular(path) as file:
             format_ = sniff_clip(os.pread(file.fileno(), SIGNATURE_BYTES, 0))
-            module, seconds = "cv_quality.drops.clip_decoder", str(max_seconds_per_frame)
-            command = [sys.executable, "-m", module, format_, seconds, pixels]
-            self._process = subprocess.Popen(
-                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-            )
-        assert self._process.stdout is not None
-        self._pipe = _Pipe(self._process.stdout)
+            self._process = start_decoder(file, DecodeRequest(format_, max_seconds_per_frame, pixels))
+        self._pipe = _Pipe(self._process.output)
         try:
             self.times, opened = self._times()
             if not isinstance(opened, ClipOpened):

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from cv_quality.drops import clips
+from cv_quality.drops import clip_host, clips
 from cv_quality.drops.clip_containers import missing_bytes, sniff_clip
 from cv_quality.drops.clip_decoder import block_sums
 from cv_quality.drops.clips import ClipDamage, ClipFrame, ClipInfo, ClipReader
@@ -251,7 +251,7 @@ def test_file_of_another_kind_is_refused_before_a_decoder_starts(
 ) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    monkeypatch.setattr(subprocess, "Popen", None)
+    monkeypatch.setattr(clips, "start_decoder", None)
     assert refusal(path) == "unsupported_format"
 
 
@@ -334,9 +334,54 @@ def test_decoder_that_gives_no_frame_is_stopped(tmp_path: Path) -> None:
 def test_reader_that_stops_early_ends_the_decoder(tmp_path: Path) -> None:
     with ClipReader(write_clip(tmp_path / "c.mp4", range(200), size=(640, 480))) as reader:
         next(iter(reader))
-        process = reader._process
-        assert process.poll() is None
-    assert process.poll() is not None
+        decoder = reader._process.pid
+        assert is_alive(decoder)
+    assert not is_alive(decoder)
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_clips_that_are_read_at_once_share_no_handle(tmp_path: Path) -> None:
+    first, second = (write_clip(tmp_path / f"{name}.mkv", range(200), size=(640, 480)) for name in "ab")
+    with ClipReader(first) as one, ClipReader(second) as other:
+        next(iter(other))
+        handles = [
+            os.readlink(f"/proc/{other._process.pid}/fd/{n}") for n in os.listdir(f"/proc/{other._process.pid}/fd")
+        ]
+        assert str(second) in handles
+        assert str(first) not in handles
+        assert not [name for name in handles if name.startswith("socket:")]
+        one.close()
+        assert sum(isinstance(frame, ClipFrame) for frame in other) == 199
+
+
+def test_a_host_that_died_is_started_again(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "c.mkv", range(5))
+    read_all(path)
+    host = clip_host._hosts[os.getpid()]._process
+    host.kill()
+    host.wait()
+    assert len(read_all(path)[1]) == 5
+
+
+def test_decoders_end_with_the_process_that_reads(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "c.mkv", range(300), size=(640, 480))
+    program = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom cv_quality.drops import clip_host, clips\n"
+        f"reader = clips.ClipReader(Path({str(path)!r}))\nnext(iter(reader))\n"
+        "print(reader._process.pid, clip_host._hosts[os.getpid()]._process.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        pids = [int(pid) for pid in reader.stdout.readline().split()]
+        assert all(map(is_alive, pids))
+        reader.kill()
+    ends = time.monotonic() + 20
+    while any(map(is_alive, pids)) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
 
 
 def peak_decoder_kib(path: Path, frames: int) -> int:

@@ -250,7 +250,7 @@ def _apply(step: PostStep, values: Values) -> Planes:
 
 def _places(values: Values) -> Planes:
     """Which channel is the largest: bytes where they reach."""
-    places = values.argmax(axis=0, keepdims=True)
+    places = np.asarray(values.argmax(axis=0, keepdims=True))
     return places.astype(np.uint8) if len(values) < MAX_LABEL else places
 
 

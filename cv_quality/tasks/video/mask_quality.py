@@ -66,6 +66,27 @@ class TruthClasses:
     background: frozenset[int] = frozenset({0})
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredClasses:
+    """What is scored of a stream.
+
+    Attributes:
+        classes: or objects, with their labels in truth and output.
+        ignored: labels of the truth that count for nothing.
+        unmapped: those of them that no class has.
+        nothing: why nothing is scored, where there is no class.
+    """
+
+    classes: tuple[MaskClass, ...]
+    ignored: tuple[int, ...]
+    unmapped: frozenset[int]
+    nothing: str
+
+    @property
+    def loss(self) -> RegionLoss:
+        return RegionLoss(self.classes, ignored=self.ignored)
+
+
 @dataclass(slots=True)
 class _Unmapped:
     """Pixels of the truth whose label is in no class."""
@@ -116,26 +137,40 @@ def score_masks_of(
         depth, pairs: of held results, see `HeldLosses`.
     """
     quality = StreamQuality("mask")
-    classes, ignored, nothing = _classes(masks_alone, truth, are_instances=are_instances, output_classes=output_classes)
-    mapped = {label for item in classes for label in item.truth}
-    unmapped = frozenset(range(256)) - mapped - truth.background - ignored
-    ignored_labels = sorted(ignored | unmapped)
+    scored = scored_classes(masks_alone, truth, are_instances=are_instances, output_classes=output_classes)
     counted = _Unmapped()
-    loss = RegionLoss(classes, ignored=ignored_labels)
     held: HeldLosses[object, object] = HeldLosses(
-        cast("Callable[[object, object], float]", loss), depth=depth, pairs=pairs
+        cast("Callable[[object, object], float]", scored.loss), depth=depth, pairs=pairs
     )
-    found = score_mask_stream(_scored(frames, quality, counted, held), classes, ignored=ignored_labels)
+    found = score_mask_stream(_scored(frames, quality, counted, held), scored.classes, ignored=scored.ignored)
     quality.held = held
     _put_frames(quality, found)
-    _put_clip(quality, found, nothing=nothing)
-    beyond = sorted(label for label in unmapped if counted.pixels[label])
+    _put_clip(quality, found, nothing=scored.nothing)
+    beyond = sorted(label for label in scored.unmapped if counted.pixels[label])
     n_beyond = int(counted.pixels[beyond].sum())
     value = rate("unmapped_pixels", n_beyond, counted.n, nothing="no truth")
     quality.clip.append(
         ClipValue(value.metric, value.value, WHOLE, n_beyond, counted.n, _said(beyond, truth) or value.reason)
     )
     return quality
+
+
+def scored_classes(
+    masks_alone: Callable[[], Iterable[MaskFrame]],
+    truth: TruthClasses,
+    *,
+    are_instances: bool,
+    output_classes: Mapping[str, Sequence[int]],
+) -> ScoredClasses:
+    """Settle what is scored of a stream; see `score_masks_of`.
+
+    Args:
+        masks_alone, truth, are_instances, output_classes: as there.
+    """
+    classes, ignored, nothing = _classes(masks_alone, truth, are_instances=are_instances, output_classes=output_classes)
+    mapped = {label for item in classes for label in item.truth}
+    unmapped = frozenset(range(256)) - mapped - truth.background - ignored
+    return ScoredClasses(tuple(classes), tuple(sorted(ignored | unmapped)), unmapped, nothing)
 
 
 def _classes(

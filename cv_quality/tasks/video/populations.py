@@ -120,7 +120,7 @@ def population_of(rows: "pl.LazyFrame", *, modality: Modality, outcome: Outcome,
     return Population(
         outcome,
         rows.drop_nulls(failed)
-        .select(dict.fromkeys(wanted))
+        .select(list(dict.fromkeys(wanted)))
         .with_columns(attempt_id=pl.format("{}.{}", "stream_id", number))
         .sort("drop_id", "stream_id", "frame_number")
         .collect(),

@@ -4,6 +4,7 @@ What is asked of clips as they are read is in `cv_quality.tasks.video.clip_rules
 """
 
 from cv_quality.gates.rules import ROUNDING, Rule, query_rule, rows_rule
+from cv_quality.tasks.root_causes.rules import confirmed_slices
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
     CLIP_SCORES,
@@ -11,6 +12,7 @@ from cv_quality.tasks.video.tables import (
     FRAME_SCORES,
     PREDICTIONS,
     VIDEO_CHANGES,
+    VIDEO_COUNTERFACTUALS,
     VIDEO_METRICS,
 )
 
@@ -172,5 +174,23 @@ MEASURE_VIDEO_RULES: tuple[Rule, ...] = (
         DISPLAY_REPLAYS,
         "the lateness lies within its interval",
         "lateness_low > lateness OR lateness > lateness_high",
+    ),
+)
+COUNTERFACTUALS_RULES: tuple[Rule, ...] = (
+    rows_rule(
+        VIDEO_COUNTERFACTUALS,
+        "what is changed is a confirmed slice",
+        f"rank NOT IN (SELECT rank {confirmed_slices('miss')})",
+    ),
+    rows_rule(VIDEO_COUNTERFACTUALS, "the value lies within its interval", "low > value OR value > high"),
+    rows_rule(
+        VIDEO_COUNTERFACTUALS,
+        "a missing value or bound says why",
+        "reason IS NULL AND (value IS NULL OR low IS NULL)",
+    ),
+    rows_rule(
+        VIDEO_COUNTERFACTUALS,
+        "no more frames recover or are lost than were run again",
+        "n_recovered + n_lost > n_frames OR n_clips > n_frames",
     ),
 )

@@ -27,9 +27,10 @@ from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
+from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.video.clip_rules import CLIPS_RULES
 from cv_quality.tasks.video.populations import MISS, missed_frames
-from cv_quality.tasks.video.rules import MEASURE_VIDEO_RULES, PREDICT_RULES, SCORE_FRAMES_RULES
+from cv_quality.tasks.video.rules import COUNTERFACTUALS_RULES, MEASURE_VIDEO_RULES, PREDICT_RULES, SCORE_FRAMES_RULES
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
     CLIP_FILES,
@@ -41,6 +42,7 @@ from cv_quality.tasks.video.tables import (
     PREDICTIONS,
     TRACK_COUNTS,
     VIDEO_CHANGES,
+    VIDEO_COUNTERFACTUALS,
     VIDEO_METRICS,
 )
 from cv_quality.workspace import Workspace
@@ -85,6 +87,12 @@ def _embed(context: StageContext, population: Population) -> "Embedding":
     from cv_quality.tasks.video.frame_vectors import embed_frames
 
     return embed_frames(context, population)
+
+
+def _counterfactuals(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.video.counterfactuals import change_frames
+
+    return change_frames(context)
 
 
 def _frame_picture(context: StageContext) -> bytes:
@@ -184,6 +192,32 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
         embed_reads=(CLIPS, VALIDATED_STREAMS, FRAME_INDEX, MEDIA_INDEX, CLIP_FRAMES, PREDICTIONS),
     )
 )
+COUNTERFACTUALS = Stage(
+    name="counterfactuals",
+    phase="maps",
+    reads=(
+        DROP_FILES,
+        FRAME_INDEX,
+        MEDIA_INDEX,
+        MASK_CLASSES,
+        VALIDATED_STREAMS,
+        CLIPS,
+        BOXES,
+        LANDMARKS,
+        DEVICES,
+        CLIP_FRAMES,
+        CLIP_FILES,
+        PREDICTIONS,
+        FRAME_SCORES,
+        FAILURE_SLICES,
+    ),
+    writes=(VIDEO_COUNTERFACTUALS,),
+    run=_counterfactuals,
+    rules=COUNTERFACTUALS_RULES,
+    description="The worst frames of each slice run again: brighter, darker, blurred, resized, with frames dropped.",
+    gate="of confirmed slices alone; values within their intervals; no more frames recover than were run again",
+    kinds=frozenset({"pytorch", "parquet"}),
+)
 REPORT = Stage(
     name="report",
     phase="report",
@@ -204,6 +238,7 @@ REPORT = Stage(
         *(table for stage in (PREDICT, SCORE_FRAMES, MEASURE_VIDEO) for table in stage.writes),
         *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
+    reads_if_there=COUNTERFACTUALS.writes,
     writes=(),
     run=_report,
     elsewhere=_refusals,
@@ -213,4 +248,4 @@ REPORT = Stage(
     kinds=frozenset({"altair", "html"}),
 )
 
-STAGES = (READ_CLIPS, PREDICT, SCORE_FRAMES, MEASURE_VIDEO, SLICES, ATTRIBUTION, CLUSTERS, REPORT)
+STAGES = (READ_CLIPS, PREDICT, SCORE_FRAMES, MEASURE_VIDEO, SLICES, ATTRIBUTION, CLUSTERS, REPORT, COUNTERFACTUALS)

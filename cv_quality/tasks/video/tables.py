@@ -266,3 +266,27 @@ DISPLAY_REPLAYS = Table(
     unique=("model_build_id", "replay"),
     mart=True,
 )
+VIDEO_COUNTERFACTUALS = Table(
+    "video_counterfactuals",
+    "build",
+    "change of the pictures of a slice's worst frames, with the loss of the build's model before and after it",
+    (
+        BUILD_ID,
+        Column("rank", "integer", "place of the confirmed slice, the best is 1", low=1),
+        Column("condition", "text", "the slice as a sentence"),
+        Column("change", "text", "what was done to the pictures"),
+        Column("n_frames", "integer", "frames that were run again", low=0),
+        Column("n_clips", "integer", "their clips", low=0),
+        Column("loss_before", "real", "mean loss with the pictures as they are", nullable=True, low=0, high=1),
+        Column("loss_after", "real", "mean loss with the pictures changed", nullable=True, low=0, high=1),
+        Column("value", "real", "after - before, mean over clips", nullable=True, low=-1, high=1),
+        Column("low", "real", "lower 95 % bound, by clip", nullable=True, low=-1, high=1),
+        Column("high", "real", "upper 95 % bound, by clip", nullable=True, low=-1, high=1),
+        Column("n_recovered", "integer", "frames that missed the requirement before, and meet it after", low=0),
+        Column("n_lost", "integer", "frames that met it before, and miss it after", low=0),
+        Column("method", "text", "how the interval was computed", nullable=True),
+        WHY_MISSING,
+    ),
+    unique=("rank", "change"),
+    mart=True,
+)

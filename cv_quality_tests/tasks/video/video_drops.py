@@ -47,8 +47,9 @@ class VideoDrop:
     def frames(self, stream: str, numbers: Sequence[int], **columns: Sequence[Scalar]) -> None:
         """Add stream frames; columns hold a value for each."""
         for index, number in enumerate(numbers):
-            fields = {name: values[index] for name, values in columns.items()}
-            self.event("stream_frame", stream, number, device_id="dev-1", deadline_ms=33.3, is_dropped=False, **fields)
+            fields: dict[str, Scalar] = {"device_id": "dev-1", "deadline_ms": 33.3, "is_dropped": False}
+            fields |= {name: values[index] for name, values in columns.items()}
+            self.event("stream_frame", stream, number, **fields)
 
     def box(self, stream: str, number: int, box: tuple[float, float, float, float], **fields: Scalar) -> None:
         """Add a box of the truth."""
