@@ -47,7 +47,7 @@ def test_objects_move_as_fast_as_the_scene_says(scenes: list[Scene]) -> None:
 
 
 def test_site_gets_the_shares_of_its_scenario(scenes: list[Scene]) -> None:
-    assert sum(scene.speed in ("fast", "burst") for scene in scenes) == round(0.34 * 24)
+    assert sum(scene.speed in ("fast", "burst") for scene in scenes) == round(0.43 * 24)
     assert sum(scene.illuminance_lux.min() < 10 for scene in scenes) == round(0.25 * 24)
     assert sum(scene.camera_move == "pan" for scene in scenes) == round(0.25 * 24)
 

@@ -209,9 +209,9 @@ def test_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("frames: 90", "frames: 59", "frames: expected at least 60, found 59"),
-        ("clips: 12", "clips: 2", "lab-a: clips: expected at least 3"),
-        ("fast_share: 0.34", "fast_share: 34", "fast_share: expected a share from 0 to 1"),
+        ("frames: 60", "frames: 59", "frames: expected at least 60, found 59"),
+        ("clips: 28", "clips: 2", "lab-a: clips: expected at least 3"),
+        ("fast_share: 0.43", "fast_share: 43", "fast_share: expected a share from 0 to 1"),
         ("latency_factor: 1.0", "latency_factor: 0", "segment-1.0: latency_factor: expected 0.1 to 10"),
         ("dim_share", "dim_shar", "unknown key 'dim_shar'; did you mean dim_share"),
         ("build_id: segment-1.1\n", "build_id: segment-2\n", "no build 'segment-2'"),
