@@ -20,7 +20,7 @@ from cv_quality.simulation.video.filming import Irregularity, delivered, encode_
 from cv_quality.simulation.video.scenario import VideoScenario, VideoSite
 from cv_quality.simulation.video.scenes import Scene, draw_scenes
 
-PICTURE_HEIGHTS: Final = {"aurora-1": 120, "aurora-2": 144, "borealis-s": 132}
+PICTURE_HEIGHTS: Final = {"aurora-1": 120, "aurora-2": 132, "borealis-s": 120}
 """Pixels, by device model."""
 LIT_LUX: Final = 20.0
 _THREADS: Final = 2

@@ -25,7 +25,7 @@ WALL_SIDE: Final = 3.0
 """Of the wall behind everything, in heights of the picture; the camera looks at no other place."""
 _DIAGONAL: Final = float(np.hypot(ASPECT, 1.0))
 _RADII: Final = (0.15, 0.21)
-_DIM_LUX: Final = (1.2, 2.4)
+_DIM_LUX: Final = (1.5, 3.0)
 _MAINS_CYCLES: Final = 0.29
 _MAINS_SHARE: Final = 0.07
 """Of lamps on mains: cycles of their flicker a frame, as the camera samples it, and its amplitude."""
