@@ -97,6 +97,10 @@ class ClipError(CvQualityError):
         self.reason = reason
 
 
+class DecoderEnded(CvQualityError):
+    """The process that decodes a clip was ended, by something else than the clip."""
+
+
 class RegistryError(CvQualityError):
     """The model registry has no such build, or an entry of it is malformed."""
 

@@ -113,7 +113,7 @@ def test_a_table_marked_for_the_warehouse_is_a_described_metric_table(worked_off
 
 
 def test_the_pages_of_the_docs_show_a_declared_stage_and_its_table(declared: Task) -> None:
-    assert "| `margin` | build x drop | no margin wider" in documentation.gates([declared])
+    assert "| `margin` | verification | build x drop | no margin wider" in documentation.gates([declared])
     assert "### margins" in documentation.tables([declared])
 
 

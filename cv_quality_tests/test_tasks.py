@@ -63,6 +63,9 @@ class StreamModality:
         fields.check(required=frozenset())
         return SegmenterEntry(fields.build_id, self.task, self.name, fields.follows)
 
+    def parse_recorded_entry(self, fields: EntryFields) -> BuildEntry:
+        return self.parse_entry(fields)
+
 
 LATE_FRAMES = Table(
     "late_frames",

@@ -37,7 +37,7 @@ from cv_quality.drops.clip_messages import (
     TimesSent,
 )
 from cv_quality.drops.images import MAX_PIXELS, MAX_SIDE_PX
-from cv_quality.errors import ClipError
+from cv_quality.errors import ClipError, DecoderEnded
 
 MAX_CLIP_BYTES: Final = 4 << 30
 MAX_FRAMES: Final = 200_000
@@ -50,6 +50,8 @@ MAX_SECONDS: Final = 2 * 3600
 """Of processor time for one clip."""
 _WAIT_SECONDS: Final = 6 * MAX_SECONDS_PER_FRAME
 """Until then a busy machine must have given a process its time."""
+_NOT_THE_CLIP: Final = (1, -signal.SIGKILL, -signal.SIGTERM)
+"""Codes of a decoder that was ended from outside, or that Python ended."""
 _MAX_LINE_BYTES: Final = 1 << 16
 _PIPE_BYTES: Final = 1 << 20
 
@@ -259,7 +261,7 @@ class ClipReader:
         except TimeoutError:
             raise _stalled(self._name) from None
         if not is_whole:
-            raise self._broken()
+            raise self._broken(has_ended=True)
         return image
 
     def _message(self) -> Message:
@@ -269,7 +271,7 @@ class ClipReader:
         except TimeoutError:
             raise _stalled(self._name) from None
         if line is None:
-            raise self._broken()
+            raise self._broken(has_ended=True)
         try:
             message: Message = _MESSAGES.decode(line)
         except msgspec.MsgspecError:
@@ -278,11 +280,16 @@ class ClipReader:
             raise ClipError(f"{self._name}: {message.detail}", reason=message.reason)
         return message
 
-    def _broken(self) -> ClipError:
+    def _broken(self, *, has_ended: bool = False) -> ClipError | DecoderEnded:
         self._process.kill()
         code = self._process.wait()
         if code == -signal.SIGXCPU:
             return _stalled(self._name)
+        if has_ended and code in _NOT_THE_CLIP:
+            raise DecoderEnded(
+                f"{self._name}: the process that decodes it ended with code {code}, which no clip makes it do: memory "
+                "ran out, someone ended it, or the installation changed; do it again"
+            )
         return ClipError(
             f"{self._name}: the decoder ended with code {code} in the middle of the clip; the clip breaks it",
             reason="corrupt_clip",

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 RATE_HZ = 30
 RED, GREEN = (255, 0, 0), (40, 200, 90)
@@ -51,7 +55,7 @@ def write_clip(
     flags = {"movflags": "faststart"} if is_streamable else {}
     format_ = {".mkv": "matroska"}.get(path.suffix, path.suffix[1:])
     with av.open(str(path), "w", format=format_, container_options=flags) as container:
-        stream = container.add_stream(codec, rate=RATE_HZ, options=options or {})
+        stream = cast("VideoStream", container.add_stream(codec, rate=RATE_HZ, options=options or {}))
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = stream.time_base = Fraction(1, ticks_hz)

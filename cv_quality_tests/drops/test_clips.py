@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from cv_quality.drops import clip_host, clips
 from cv_quality.drops.clip_containers import missing_bytes, sniff_clip
 from cv_quality.drops.clip_decoder import block_sums
 from cv_quality.drops.clips import ClipDamage, ClipFrame, ClipInfo, ClipReader
-from cv_quality.errors import ClipError
+from cv_quality.errors import ClipError, DecoderEnded
 from cv_quality.metrics.video.clip_timing import ClipTiming, clip_timing, repeated_pictures
 from cv_quality_tests.drops.clip_files import GREEN, RED, ivf_file, ivf_packets, picture, write_clip
 
@@ -355,6 +356,15 @@ def test_clips_that_are_read_at_once_share_no_handle(tmp_path: Path) -> None:
         assert not [name for name in handles if name.startswith("socket:")]
         one.close()
         assert sum(isinstance(frame, ClipFrame) for frame in other) == 199
+
+
+def test_a_decoder_that_was_ended_is_no_damage_of_the_clip(tmp_path: Path) -> None:
+    with ClipReader(write_clip(tmp_path / "c.mkv", range(300), size=(640, 480))) as reader:
+        frames = iter(reader)
+        next(frames)
+        os.kill(reader._process.pid, signal.SIGKILL)
+        with pytest.raises(DecoderEnded, match="which no clip makes it do"):
+            list(frames)
 
 
 def test_a_host_that_died_is_started_again(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import FrameError
 from cv_quality.freshness import StageContext
 from cv_quality.inference.video.entry import VideoEntry
-from cv_quality.inference.video.models import VideoModel
+from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.metrics.video.clips import clip_mean
 from cv_quality.metrics.video.flow import opencv
 from cv_quality.metrics.video.masks import RegionLoss

@@ -6,6 +6,7 @@ become rows of `frame_scores`, `clip_scores` and `track_counts`.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -113,11 +114,12 @@ def score_frames(context: StageContext) -> FrameScoreSummary:
         drop=context.drop,
         entry=entry,
         modality=context.modality,
+        threads=context.threads,
     )
 
 
 def score_drop(
-    lake: Lake, landing: Store, *, build: str, drop: str, entry: Entry, modality: Modality
+    lake: Lake, landing: Store, *, build: str, drop: str, entry: Entry, modality: Modality, threads: int = 2
 ) -> FrameScoreSummary:
     """Score the outputs of a build on a drop, and write `frame_scores`, `clip_scores` and `track_counts`.
 
@@ -127,13 +129,15 @@ def score_drop(
         build, drop: whose outputs, and of which drop.
         entry: of the build.
         modality: whose conditions the frames have.
+        threads: streams that are scored at a time.
 
     Raises:
         MissingTable: the drop's pictures were not read, or no model was run on it.
     """
     inputs = DropInputs(lake, DropPictures(landing, lake, drop), build=build, drop=drop)
-    streams = (score_stream(inputs.stream(name), entry, modality) for name in inputs.streams)
-    return _written(lake, streams, build=build, drop=drop, table=of_modality(FRAME_SCORES, modality))
+    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
+        streams = pool.map(lambda name: score_stream(inputs.stream(name), entry, modality), inputs.streams)
+        return _written(lake, streams, build=build, drop=drop, table=of_modality(FRAME_SCORES, modality))
 
 
 def _written(

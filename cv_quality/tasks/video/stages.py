@@ -24,6 +24,7 @@ from cv_quality.drops.tables import (
 from cv_quality.error_analysis.population import Population
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, StageContext
+from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
@@ -108,9 +109,11 @@ def _report(context: StageContext) -> "DataclassInstance":
 
 
 def _requirement(freshness: Freshness, key: TableKey) -> str:
-    """Below which quality a frame is a miss: another requirement makes its drops due."""
+    """Below which quality a frame is a miss, and what labels stand for: other ones make the build's drops due."""
     with suppress(RegistryError):
-        return f"at {freshness.workspace.registry.entry(str(key.build)).requirement!r}"  # type: ignore[attr-defined]
+        entry = freshness.workspace.registry.entry(str(key.build))
+        if isinstance(entry, VideoEntry | RecordedVideoEntry):
+            return f"at {entry.requirement!r} of {sorted(entry.classes.items())!r}"
     return ""
 
 

@@ -74,7 +74,7 @@ def test_depth_is_zero_where_there_is_none_and_ends_at_16_bits() -> None:
 def test_resampling_is_that_of_torch(size: tuple[int, int], how: Resampling, mode: str) -> None:
     found = resample(LOGITS, view=View.whole(*size), size=size, how=how)
     expected = torch.nn.functional.interpolate(torch.from_numpy(LOGITS)[None], size[::-1], mode=mode)[0].numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.astype(np.float64), expected, atol=1e-5)
 
 
 def test_nearest_is_that_of_opencv() -> None:

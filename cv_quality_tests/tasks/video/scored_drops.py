@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cv_quality.drops.writer import Scalar
-from cv_quality.inference.video.entry import Output, RecordedVideoEntry, VideoEntry
+from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
+from cv_quality.inference.video.postprocessing import Output
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.modality import of_modality

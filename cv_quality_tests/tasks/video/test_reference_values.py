@@ -76,7 +76,9 @@ def test_background_subtraction_on_traffic_has_its_published_iou_and_flicker(
         drop.clip("highway", None, frame_rate_hz=25.0, mask_kind="classes")
         for number in (*range(1200, 1400), *range(1000, 1120)):
             path = clip / "input" / f"in{number:06d}.jpg"
-            moving = subtractor.apply(cv2.imread(str(path))) == 255
+            image = cv2.imread(str(path))
+            assert image is not None
+            moving = subtractor.apply(image) == 255
             if number < 1120:
                 drop.writer.add_frame(f"highway/{number - 1000:06d}.png", path.read_bytes())
                 drop.picture("masks", "highway", number - 1000, (clip / f"groundtruth/gt{number:06d}.png").read_bytes())
