@@ -197,7 +197,7 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
 )
 COUNTERFACTUALS = Stage(
     name="counterfactuals",
-    phase="maps",
+    phase="explain",
     reads=(
         DROP_FILES,
         FRAME_INDEX,
@@ -241,9 +241,8 @@ REPORT = Stage(
         MASK_CLASSES,
         *READ_CLIPS.writes,
         *(table for stage in (PREDICT, SCORE_FRAMES, MEASURE_VIDEO) for table in stage.writes),
-        *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
+        *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS, COUNTERFACTUALS) for table in stage.writes),
     ),
-    reads_if_there=COUNTERFACTUALS.writes,
     writes=(),
     run=_report,
     elsewhere=_refusals,
@@ -253,4 +252,4 @@ REPORT = Stage(
     kinds=frozenset({"altair", "html"}),
 )
 
-STAGES = (READ_CLIPS, PREDICT, SCORE_FRAMES, MEASURE_VIDEO, SLICES, ATTRIBUTION, CLUSTERS, REPORT, COUNTERFACTUALS)
+STAGES = (READ_CLIPS, PREDICT, SCORE_FRAMES, MEASURE_VIDEO, SLICES, ATTRIBUTION, CLUSTERS, COUNTERFACTUALS, REPORT)

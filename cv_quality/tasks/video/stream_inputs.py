@@ -64,24 +64,29 @@ class Outputs:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetFile(path)
+        self._path = path
         self._groups: dict[str, list[int]] = {}
-        for group in range(self._file.num_row_groups):
-            names = self._file.read_row_group(group, columns=["stream_id"])["stream_id"].unique().to_pylist()
-            for name in names:
-                self._groups.setdefault(name, []).append(group)
+        with pq.ParquetFile(path) as file:
+            self._metadata = file.metadata
+            for group in range(file.num_row_groups):
+                names = file.read_row_group(group, columns=["stream_id"])["stream_id"].unique().to_pylist()
+                for name in names:
+                    self._groups.setdefault(name, []).append(group)
 
     def of(self, stream: str) -> Iterator[OutputRow]:
         """Every output of a stream in the order of the table, which is that of its frames."""
         import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
         columns = ["stream_id", "frame_number", "status", "picture", "points_px"]
         groups = self._groups.get(stream, [])
         if not groups:
             return
-        for batch in self._file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns, use_threads=False):
-            for row in batch.filter(pc.equal(batch["stream_id"], stream)).to_pylist():
-                yield OutputRow(row["frame_number"], row["status"], row["picture"], row["points_px"])
+        # Streams are scored side by side, and an open file is read by one thread.
+        with pq.ParquetFile(self._path, metadata=self._metadata) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=columns, use_threads=False):
+                for row in batch.filter(pc.equal(batch["stream_id"], stream)).to_pylist():
+                    yield OutputRow(row["frame_number"], row["status"], row["picture"], row["points_px"])
 
 
 class DropInputs:

@@ -260,7 +260,9 @@ def test_decoder_that_stalls_leaves_a_quarantined_span(
     with site.drop() as drop:
         drop.clip("v1", path)
         drop.frames("v1", range(3))
-    monkeypatch.setattr("cv_quality.drops.clips.ClipReader.__init__.__kwdefaults__", {"max_seconds_per_frame": 1})
+    monkeypatch.setattr(
+        "cv_quality.drops.clips.ClipReader.__init__.__kwdefaults__", {"max_seconds_per_frame": 1, "pixels": "rgb"}
+    )
     site.read()
     assert statuses(site) == ["ok", "decoder_stalled", "decoder_stalled"]
     row = one_file(site)

@@ -24,7 +24,6 @@ from cv_quality.tasks.video.report.key_finding import find_video_change
 from cv_quality.tasks.video.report.root_causes import ENDINGS
 from cv_quality.tasks.video.report.sections import FRAMES, NUMBERS, ROOT_CAUSES, TEMPLATES
 from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown, title_of
-from cv_quality.tasks.video.tables import VIDEO_COUNTERFACTUALS
 
 TOPICS = {
     "quality": "Quality against the truth",
@@ -58,8 +57,6 @@ class MeasureWords:
 def report_build(context: StageContext) -> ReportSummary:
     """Write the page of a build where its reports lie."""
     workspace, task, (_, *baselines) = context.workspace, context.freshness.task, context.models
-    writer = task.writers[VIDEO_COUNTERFACTUALS.name]
-    is_changed_there = context.freshness.state(writer, context.key) == "passed"
     source = ReportSource(
         lake=context.lake,
         landing=workspace.landing,
@@ -74,7 +71,6 @@ def report_build(context: StageContext) -> ReportSummary:
         entry_files={build: workspace.registry.entry_file(build) for build in context.models},
         gates=tuple(stage.name for stage in task.stages),
         warehouse=workspace.settings.warehouse,
-        explained_pairs=workspace.settings.explained_pairs if is_changed_there else None,
     )
     return write_video_report(source, task.sections, workspace.report_path(context.build))
 

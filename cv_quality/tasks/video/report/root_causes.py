@@ -111,8 +111,6 @@ def read_frame_causes(source: ReportSource, *, open_pictures: OpenPictures = ope
 
 def _changed(source: ReportSource) -> Iterable[ChangedPictures]:
     key = TableKey(build=source.scope.build)
-    if source.explained_pairs is None or not source.lake.has(VIDEO_COUNTERFACTUALS, key):
-        return
     names = [field.name for field in fields(ChangedPictures)]
     rows = source.lake.read(VIDEO_COUNTERFACTUALS, key).sort("rank", "value", "change", nulls_last=True)
     yield from (ChangedPictures(**row) for row in rows.select(names).to_dicts())
