@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("ingest", "inference", "chain", "status", "curves", "pairs", "fixed_fmr", "slices", "explanations")
+NAMES = (
+    *("ingest", "inference", "video", "chain", "status"),
+    *("curves", "pairs", "fixed_fmr", "slices", "explanations"),
+)
 RECORD = Path("build/benchmarks.json")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8")
 """Instructions that change which kernels NumPy, OpenBLAS and torch choose."""
