@@ -128,9 +128,8 @@ def main() -> None:
         drawn, path = pictures(FRAMES, width=WIDTH, height=HEIGHT), folder / "clip.mp4"
         path.write_bytes(encode_clip(drawn, range(FRAMES)))
         bare, ours = median_seconds(lambda: decode_bare(path), lambda: list(read_clip(path)), clock=time.perf_counter)
-        print(
-            f"decode {WIDTH}x{HEIGHT}: {FRAMES / ours:,.0f} frames/s, {bare / ours:.2f} of PyAV bare, its start included"
-        )
+        rate = f"{FRAMES / ours:,.0f} frames/s, {bare / ours:.2f} of PyAV bare"
+        print(f"decode {WIDTH}x{HEIGHT}, its start included: {rate}")
         with embedding_model(folder) as (entry, registry, run_bare):
             model = load_video_model(entry, registry=registry, threads=1)
 
@@ -139,7 +138,8 @@ def main() -> None:
                 assert all(made.status == "ok" for made in predict_stream(read_clip(path), model, stream="s"))
 
             bare, ours = median_seconds(run_bare, chain, clock=time.perf_counter)
-            print(f"model over a clip: {FRAMES / ours:,.0f} frames/s, {bare / ours:.2f} of the bare model on tensors")
+            rate = f"{FRAMES / ours:,.0f} frames/s, {bare / ours:.2f} of the bare model on tensors"
+            print(f"model over a clip: {rate}")
         meter = PictureMeter()
         (measured,) = median_seconds(
             lambda: [meter.measure(picture, number, None) for number, picture in enumerate(drawn)],
