@@ -324,6 +324,8 @@ def modality_and_builds(workspace: "Workspace", mapping: "LogMapping") -> tuple[
         return mapping.modality or workspace.registry.entry(mapping.build.constant).modality, []
     entries = [workspace.registry.entry(build) for build in workspace.registry.build_ids()]
     known = sorted({entry.modality for entry in entries})
+    fitting = [name for name in known if set(mapping.kinds) <= set(workspace.modality(name).event_kinds)]
+    known = fitting or known
     if mapping.modality is None and len(known) != 1:
         told = f"the registry has builds of {', '.join(known)}" if known else "the registry has no build"
         raise MappingError(f"build: a column names them, and {told}; say the 'modality'")

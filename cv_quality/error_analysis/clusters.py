@@ -153,6 +153,8 @@ class _Sample:
     origins: Vectors | None
     attributes: "pl.DataFrame"
     order: Codes
+    trial: str = "attempt"
+    unit: str = "subject"
 
     @property
     def n_subjects(self) -> int:
@@ -173,6 +175,7 @@ def cluster_failures(
     origins: ArrayLike | None = None,
     seed: int = 0,
     bounds: Bounds | None = None,
+    words: tuple[str, str] = ("attempt", "subject"),
     threads: int = 2,
 ) -> Clusters:
     """Find clusters of rows in an embedding that fail more than the rest, and the slices that describe them.
@@ -193,12 +196,14 @@ def cluster_failures(
             template; a row of NaN where unknown. The mean of the subject's rows stands in, failures included: the mean
             over passes alone lies nearer to passes by construction. It cannot show what all rows of a subject share.
         bounds: of the search of the description, as of `discovery.find_slices`.
+        words: what a row and a subject are called.
         seed, threads: of the split and the mixtures, and for that search.
 
     Raises:
         SliceError: shapes disagree, a number is not finite, a subject is missing, or a flag is neither true nor false.
     """
     sample = _sample(embeddings, is_failure=is_failure, subjects=subjects, attributes=attributes, origins=origins)
+    sample = replace(sample, trial=words[0], unit=words[1])
     reason = _nothing_to_find(sample)
     if reason is not None:
         return _answer(sample, [], [], seed=seed, n_candidates=0, conclusion=reason)
@@ -286,7 +291,7 @@ def _nothing_to_find(sample: _Sample) -> str | None:
     if failures in (0, n):
         return f"Nothing to cluster: of {n} rows {'all fail' if failures else 'none fails'}."
     if sample.n_subjects < MIN_SUBJECTS:
-        return f"Too few subjects to tell: {sample.n_subjects}, at least {MIN_SUBJECTS} needed."
+        return f"Too few {sample.unit}s to tell: {sample.n_subjects}, at least {MIN_SUBJECTS} needed."
     return None
 
 
@@ -426,7 +431,7 @@ def _cluster(
         share_of_failures=share,
         nearest=nearest,
         examples=_examples(sample, item.inside, points),
-        sentence=_sentence(rate, item.seen.rest_rate, share, nearest),
+        sentence=_sentence(sample, rate, item.seen.rest_rate, share, nearest),
     )
     return cluster, item.inside
 
@@ -465,21 +470,23 @@ def _insufficient(sample: _Sample, item: _ClusterCandidate) -> InsufficientClust
     rate, rest_rate = item.seen.rate, item.seen.rest_rate
     support, subjects = int(item.inside.sum()), len(np.unique(sample.subjects[item.inside]))
     sentence = (
-        f"{percent(rate)} of a cluster of {support} attempts fail, {percent(rest_rate)} of the rest, but it rests on "
-        f"{subjects} subjects: too few to confirm it on others."
+        f"{percent(rate)} of a cluster of {support} {sample.trial}s fail, {percent(rest_rate)} of the rest, but it "
+        f"rests on {subjects} {sample.unit}s: too few to confirm it on others."
     )
     return InsufficientCluster(rate, rest_rate, support, subjects, sentence)
 
 
-def _sentence(rate: Rate, rest_rate: float, share: float, nearest: ClusterDescription | None) -> str:
+def _sentence(sample: _Sample, rate: Rate, rest_rate: float, share: float, nearest: ClusterDescription | None) -> str:
     counts = (
-        f"{percent(rate.value)} of the cluster's attempts fail ({rate.numerator} of {rate.denominator}, 95 % interval "
-        f"{percent(rate.low)} to {percent(rate.high)}) against {percent(rest_rate)} of the rest; it holds "
+        f"{percent(rate.value)} of the cluster's {sample.trial}s fail ({rate.numerator} of {rate.denominator}, 95 % "
+        f"interval {percent(rate.low)} to {percent(rate.high)}) against {percent(rest_rate)} of the rest; it holds "
         f"{percent(share)} of all failures."
     )
     if nearest is None:
         return f"{counts} No metadata describe it: look at its images."
-    fit = f"{percent(nearest.precision)} of such attempts are in it, and they are {percent(nearest.recall)} of it"
+    fit = (
+        f"{percent(nearest.precision)} of such {sample.trial}s are in it, and they are {percent(nearest.recall)} of it"
+    )
     if nearest.holds:
         return f"{counts} It is described by {nearest.where.sentence()}: {fit}."
     return f"{counts} No metadata describe it; {nearest.where.sentence()} comes nearest: {fit}. Look at its images."
@@ -516,16 +523,16 @@ def _answer(
 def _conclusion(
     sample: _Sample, clusters: Sequence[Cluster], small: Sequence[InsufficientCluster], n_candidates: int
 ) -> str:
-    many, others = len(clusters), f" On too few subjects to tell: {len(small)} more." if small else ""
+    many, others = len(clusters), f" On too few {sample.unit}s to tell: {len(small)} more." if small else ""
     if not clusters:
         return (
-            f"No cluster is confirmed to fail more than the rest, in {len(sample.order)} attempts of "
-            f"{sample.n_subjects} subjects ({n_candidates} proposed).{others}"
+            f"No cluster is confirmed to fail more than the rest, in {len(sample.order)} {sample.trial}s of "
+            f"{sample.n_subjects} {sample.unit}s ({n_candidates} proposed).{others}"
         )
     described = sum(cluster.description is not None for cluster in clusters)
     share = sum(cluster.share_of_failures for cluster in clusters)
     what = "1 cluster fails" if many == 1 else f"{many} clusters fail"
     return (
-        f"{what} more than the rest, confirmed on subjects that did not propose, with {percent(share)} of all "
+        f"{what} more than the rest, confirmed on {sample.unit}s that did not propose, with {percent(share)} of all "
         f"failures; metadata describe {described} of {many}.{others}"
     )

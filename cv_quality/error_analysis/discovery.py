@@ -47,6 +47,7 @@ def find_slices(
     exclude: Collection[str] = (),
     keep: Collection[str] = (),
     bounds: Bounds | None = None,
+    unit: str = "subject",
     seed: int = 0,
     threads: int = 2,
 ) -> SliceReport:
@@ -63,6 +64,7 @@ def find_slices(
         columns: where conditions are looked for; by default all others.
         exclude, keep: columns that are left out, or that are searched though they nearly determine the outcome.
         bounds: by column, thresholds that are taken where they part nearly the same rows.
+        unit: what a subject is called.
         seed, threads: of the splits, and for counting.
 
     Raises:
@@ -77,7 +79,9 @@ def find_slices(
     """
     started = time.perf_counter()
     names = _searched(table.lazy().collect_schema().names(), columns, exclude=exclude, keep=keep)
-    encoded = _not_empty(encode(table.lazy(), outcome=outcome, subject=subject, columns=names, bounds=bounds), exclude)
+    encoded = _not_empty(
+        encode(table.lazy(), outcome=outcome, subject=subject, columns=names, bounds=bounds, unit=unit), exclude
+    )
     encoded, set_apart = set_apart_consequences(encoded, keep=keep, seed=seed)
     found = _search(encoded, bounds=bounds or {}, seed=seed, threads=threads)
     return SliceReport(
@@ -221,26 +225,27 @@ def _insufficient(
 
 
 def _unit(encoded: Encoded) -> str:
-    return "rows" if encoded.subjects is None else "subjects"
+    return "rows" if encoded.subjects is None else f"{encoded.unit}s"
 
 
 def _sentence(item: SliceFinding, encoded: Encoded, n_splits: int) -> str:
     verb = "fail" if encoded.kind == "rate" else "lose on average"
     counts = f"{item.failures:,.0f} of {item.trials:,}" if encoded.kind == "rate" else f"mean of {item.trials:,}"
     rate, low, high, rest = (figure(value, encoded.kind) for value in (item.rate, item.low, item.high, item.rest_rate))
-    people = "" if encoded.subjects is None else f" of {item.subjects:,} subjects"
+    people = "" if encoded.subjects is None else f" of {item.subjects:,} {encoded.unit}s"
     return (
         f"Where {item.where.sentence()}, {rate} {verb} ({counts} held-out rows, 95 % interval {low} to {high}), "
         f"against {rest} elsewhere; {item.support:,} rows{people} with "
-        f"{100 * item.share_of_failures:.0f} % of all failures. {_stability(item, n_splits)}"
+        f"{100 * item.share_of_failures:.0f} % of all failures. {_stability(item, encoded, n_splits)}"
     )
 
 
-def _stability(item: SliceFinding, n_splits: int) -> str:
+def _stability(item: SliceFinding, encoded: Encoded, n_splits: int) -> str:
     holding = round(item.stability * n_splits)
     same = "It holds, to within a fifth of its rows," if holding < n_splits else "It holds"
     return (
-        f"{same} in {f'{holding} of {n_splits}' if holding < n_splits else f'all {n_splits}'} splits of the subjects."
+        f"{same} in {f'{holding} of {n_splits}' if holding < n_splits else f'all {n_splits}'} splits of the "
+        f"{encoded.unit}s."
     )
 
 
@@ -252,7 +257,7 @@ def _conclusion(encoded: Encoded, found: _Found, set_apart: Sequence[SetApartCol
 def _search_conclusion(encoded: Encoded, found: _Found) -> str:
     rows = f"{encoded.n_rows:,} rows"
     if encoded.subjects is not None:
-        rows += f" of {encoded.n_subjects:,} {'subject' if encoded.n_subjects == 1 else 'subjects'}"
+        rows += f" of {encoded.n_subjects:,} {encoded.unit}{'' if encoded.n_subjects == 1 else 's'}"
     lowest, highest = encoded.outcome.min(), encoded.outcome.max()
     if lowest == highest:
         what = "none fails" if highest <= 0 else "all fail" if encoded.kind == "rate" else "all lose alike"

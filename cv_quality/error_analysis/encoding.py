@@ -100,6 +100,7 @@ class Encoded:
         columns, skipped: what is searched, and what is not, with the reason.
         outcome: float64 (n,): 1 for a failure and 0 for none, or a loss.
         subjects: int64 (n,), 0 to n_subjects - 1, or None where rows stand for themselves.
+        unit: what a subject is called.
     """
 
     columns: tuple[EncodedColumn, ...]
@@ -108,6 +109,7 @@ class Encoded:
     outcome: NDArray[np.float64]
     subjects: Codes | None
     n_subjects: int
+    unit: str = "subject"
 
     @property
     def n_rows(self) -> int:
@@ -152,6 +154,7 @@ def encode(
     subject: str | None = None,
     columns: Sequence[str] | None = None,
     bounds: Bounds | None = None,
+    unit: str = "subject",
 ) -> Encoded:
     """Encode the columns of a table, read one by one.
 
@@ -161,6 +164,7 @@ def encode(
         subject: whose row it is; None takes every row for itself.
         columns: what may describe a slice; by default every column but the outcome and the subject.
         bounds: thresholds that the search may choose, beside its own.
+        unit: what a subject is called.
 
     Raises:
         SliceError: no such column, no row, or an outcome or subject that cannot be used.
@@ -183,6 +187,7 @@ def encode(
         outcome=values,
         subjects=subjects,
         n_subjects=n_subjects,
+        unit=unit,
     )
 
 

@@ -31,12 +31,14 @@ class Outcome:
     Attributes:
         name: as tables write it.
         rate, failures, trial: what its rate, its failures, and one row are called.
+        unit: what is resampled is called.
     """
 
     name: str
     rate: str = "failure rate"
     failures: str = "failures"
     trial: str = "row"
+    unit: str = "subject"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +129,7 @@ def search_slices(
         exclude=population.excluded,
         keep=[name for item in population.dimensions for name in (item.name, item.level_column) if name in columns],
         bounds=bounds_of(population, found),
+        unit=population.outcome.unit,
         seed=seed,
         threads=threads,
     )
@@ -180,6 +183,7 @@ def cluster(
         attributes=population.rows.select(name for name in population.columns if name not in population.excluded),
         origins=origins,
         bounds=bounds_of(population, found),
+        words=(population.outcome.trial, population.outcome.unit),
         seed=seed,
         threads=threads,
     )

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 FRAME = "frame"
-MISS = Outcome("miss", rate="miss rate", failures="misses", trial=FRAME)
+MISS = Outcome("miss", rate="miss rate", failures="misses", trial=FRAME, unit="clip")
 """The outcome sought first: a quality below the requirement, or no output although the picture was there."""
-LOSS = Outcome("loss", rate="mean loss", failures="frames above the mean loss", trial=FRAME)
-LATE = Outcome("late", rate="deadline misses", failures="late frames", trial=FRAME)
+LOSS = Outcome("loss", rate="mean loss", failures="frames above the mean loss", trial=FRAME, unit="clip")
+LATE = Outcome("late", rate="deadline misses", failures="late frames", trial=FRAME, unit="clip")
 MIN_FAILURES = 20
 """Late frames below which they are not searched."""
 UNIT = "stream_id"
