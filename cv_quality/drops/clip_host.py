@@ -128,7 +128,7 @@ def start_decoder(file: IO[bytes], request: DecodeRequest) -> ForkedDecoder:
 
 
 def _close(host: _Host) -> None:
-    if host in _hosts.values() and _hosts.get(os.getpid()) is host:
+    if _hosts.get(os.getpid()) is host:
         host.close()
 
 

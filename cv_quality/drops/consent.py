@@ -223,6 +223,10 @@ def read_shown_streams(lake: Lake, drops: Iterable[str], *, consents: Consents) 
     """
     import polars as pl
 
+    keys = [key for drop in sorted(set(drops)) if lake.has(CLIPS, key := TableKey(drop=drop))]
+    sound = lake.scan(CLIPS, keys).filter(pl.col(_CONSENT)).select("drop_id", "stream_id").collect()
+    if sound.is_empty():
+        return frozenset()
     about = lake.scan(RAW_CLIPS, lake.keys(RAW_CLIPS))
     about = about.select("drop_id", "stream_id", "clip", _SUBJECT, _CONSENT).unique()
     refused, members = set[StreamName](), dict[tuple[str, str], set[StreamName]]()
@@ -246,8 +250,7 @@ def read_shown_streams(lake: Lake, drops: Iterable[str], *, consents: Consents) 
     for streams in alike.values():
         if streams & refused:
             refused |= streams
-    sound = lake.scan(CLIPS, [key for drop in sorted(set(drops)) if lake.has(CLIPS, key := TableKey(drop=drop))])
-    return frozenset(sound.filter(pl.col(_CONSENT)).select("drop_id", "stream_id").collect().iter_rows()) - refused
+    return frozenset(sound.iter_rows()) - refused
 
 
 def _allowed(lake: Lake, wanted: set[FrameName], *, consents: Consents) -> set[FrameName]:

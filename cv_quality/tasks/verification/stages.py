@@ -1,6 +1,7 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import (
@@ -22,6 +23,7 @@ from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, Registered, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
+from cv_quality.tasks.pages import refusals, report_source
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.verification.evaluation import evaluation_of
@@ -197,35 +199,13 @@ def _explained_pairs(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG00
     return str(freshness.workspace.settings.explained_pairs)
 
 
-def _refusals(freshness: Freshness, key: TableKey) -> str:
-    """Who must not be pictured: a no in any drop, also of another build, makes the page due."""
-    return freshness.refusals.identity(freshness.own_drops(str(key.build)))
-
-
 def _report(context: StageContext) -> "DataclassInstance":
-    from cv_quality.reports.scope import Scope
-    from cv_quality.reports.section import ReportSource
     from cv_quality.tasks.verification.report.page import write_failure_report
 
-    workspace, task, (_, *baselines) = context.workspace, context.freshness.task, context.models
-    are_maps_there = context.freshness.state(task.writers[EXPLANATIONS.name], context.key) == "passed"
-    source = ReportSource(
-        lake=context.lake,
-        landing=workspace.landing,
-        scope=Scope(
-            context.build,
-            next(iter(baselines), None),
-            tuple(context.drops),
-            is_recorded=evaluation_of(context.entry).is_recorded,
-        ),
-        entry=context.entry,
-        modality=context.modality,
-        entry_files={build: workspace.registry.entry_file(build) for build in context.models},
-        gates=tuple(stage.name for stage in task.stages),
-        warehouse=workspace.settings.warehouse,
-        explained_pairs=workspace.settings.explained_pairs if are_maps_there else None,
-    )
-    return write_failure_report(source, task.sections, workspace.report_path(context.build))
+    task, source = context.freshness.task, report_source(context)
+    if context.freshness.state(task.writers[EXPLANATIONS.name], context.key) != "passed":
+        source = replace(source, explained_pairs=None)
+    return write_failure_report(source, task.sections, context.workspace.report_path(context.build))
 
 
 INFER = Stage(
@@ -357,7 +337,7 @@ REPORT = Stage(
     reads_if_there=EXPLAIN.writes,
     writes=(),
     run=_report,
-    elsewhere=_refusals,
+    elsewhere=refusals,
     asset="failure_report",
     result=Workspace.report_path,
     description="One self-contained page: the build against its baseline, curves, root causes, data quality.",

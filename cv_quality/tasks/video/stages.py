@@ -27,6 +27,7 @@ from cv_quality.freshness import Freshness, StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
+from cv_quality.tasks.pages import refusals, report_source
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.video.clip_rules import CLIPS_RULES
@@ -103,9 +104,10 @@ def _frame_picture(context: StageContext) -> bytes:
 
 
 def _report(context: StageContext) -> "DataclassInstance":
-    from cv_quality.tasks.video.report.page import report_build
+    from cv_quality.tasks.video.report.page import write_video_report
 
-    return report_build(context)
+    target = context.workspace.report_path(context.build)
+    return write_video_report(report_source(context), context.freshness.task.sections, target)
 
 
 def _requirement(freshness: Freshness, key: TableKey) -> str:
@@ -115,11 +117,6 @@ def _requirement(freshness: Freshness, key: TableKey) -> str:
         if isinstance(entry, VideoEntry | RecordedVideoEntry):
             return f"at {entry.requirement!r} of {sorted(entry.classes.items())!r}"
     return ""
-
-
-def _refusals(freshness: Freshness, key: TableKey) -> str:
-    """Who must not be pictured: a no in any drop makes the page due."""
-    return freshness.refusals.identity(freshness.own_drops(str(key.build)))
 
 
 READ_CLIPS = Stage(
@@ -245,7 +242,7 @@ REPORT = Stage(
     ),
     writes=(),
     run=_report,
-    elsewhere=_refusals,
+    elsewhere=refusals,
     asset="failure_report",
     result=Workspace.report_path,
     description="One self-contained page: the build against its baseline, what users saw, worst seconds, root causes.",

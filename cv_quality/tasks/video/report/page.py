@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cv_quality.freshness import StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.provenance import of_build
 from cv_quality.reports.rendering import write_page
-from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource, Section, read_sections
 from cv_quality.tasks.video.metric_names import VideoMetric
 from cv_quality.tasks.video.report.charts import HEAT_INKS
@@ -52,27 +50,6 @@ class MeasureWords:
 
     def change_bounds(self, metric: VideoMetric, found: ClipMeasure) -> str:
         return change_bounds(metric, found.low, found.high)
-
-
-def report_build(context: StageContext) -> ReportSummary:
-    """Write the page of a build where its reports lie."""
-    workspace, task, (_, *baselines) = context.workspace, context.freshness.task, context.models
-    source = ReportSource(
-        lake=context.lake,
-        landing=workspace.landing,
-        scope=Scope(
-            context.build,
-            next(iter(baselines), None),
-            tuple(context.drops),
-            is_recorded=isinstance(context.entry, RecordedVideoEntry),
-        ),
-        entry=context.entry,
-        modality=context.modality,
-        entry_files={build: workspace.registry.entry_file(build) for build in context.models},
-        gates=tuple(stage.name for stage in task.stages),
-        warehouse=workspace.settings.warehouse,
-    )
-    return write_video_report(source, task.sections, workspace.report_path(context.build))
 
 
 def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], target: Path) -> ReportSummary:

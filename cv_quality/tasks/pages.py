@@ -1,0 +1,38 @@
+"""What the stage of every task that writes a build's page asks and reads; the pages are in each task's `report`."""
+
+from typing import TYPE_CHECKING
+
+from cv_quality.freshness import Freshness, StageContext
+from cv_quality.lake.lake import TableKey
+
+if TYPE_CHECKING:
+    from cv_quality.reports.section import ReportSource
+
+
+def refusals(freshness: Freshness, key: TableKey) -> str:
+    """Identify who must not be pictured: a no in any drop, also of another build, makes the page due."""
+    return freshness.refusals.identity(freshness.own_drops(str(key.build)))
+
+
+def report_source(context: StageContext) -> "ReportSource":
+    """Gather what the page of a build is made from."""
+    from cv_quality.reports.scope import Scope
+    from cv_quality.reports.section import ReportSource
+
+    workspace, (_, *baselines) = context.workspace, context.models
+    return ReportSource(
+        lake=context.lake,
+        landing=workspace.landing,
+        scope=Scope(
+            context.build,
+            next(iter(baselines), None),
+            tuple(context.drops),
+            is_recorded=workspace.registry.is_recorded(context.build),
+        ),
+        entry=context.entry,
+        modality=context.modality,
+        entry_files={build: workspace.registry.entry_file(build) for build in context.models},
+        gates=tuple(stage.name for stage in context.freshness.task.stages),
+        warehouse=workspace.settings.warehouse,
+        explained_pairs=workspace.settings.explained_pairs,
+    )
