@@ -73,9 +73,9 @@ class Half:
         return float(np.count_nonzero(rows)), float(total)
 
     def variance(self, rows: Flags) -> float:
-        """Compute the variance of the outcome over some rows."""
+        """Compute the variance of the outcome over some rows; 0 over none."""
         if not self.is_rate:
-            return float(self.outcome[rows].var())
+            return float(self.outcome[rows].var()) if rows.any() else 0.0
         count, failures = self.totals(rows)
         return failures / count * (1 - failures / count) if count else 0.0
 

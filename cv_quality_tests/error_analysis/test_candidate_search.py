@@ -326,3 +326,10 @@ def test_no_condition_gains_more_than_a_rate_for_every_code(data: st.DataObject,
     own = np.array([n[held].sum()]), np.array([k[held].sum()])
     (gain,) = cell_gains(*own, totals=totals, least=1, lift=1.0).tolist()
     assert gain <= _most_gains([(n, k)], totals)[0]
+
+
+@pytest.mark.parametrize("is_rate", [True, False])
+def test_variance_over_no_rows_is_zero_for_rates_and_losses(is_rate: bool) -> None:
+    half = Half(np.zeros((1, 4), np.uint8), np.array([0.0, 1.0, 1.0, 0.0]), None, 4, is_rate)
+    assert half.variance(np.zeros(4, np.bool_)) == 0.0
+    assert half.variance(np.ones(4, np.bool_)) == 0.25
