@@ -25,6 +25,7 @@ from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.inference.video.models import load_video_model
 from cv_quality.inference.video.outputs import FrameOutput, VideoModel
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.video.flow import opencv
 from cv_quality.tasks.video.clip_walk import NO_PICTURE, StreamPicture
 from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.tables import CLIP_FRAMES, PREDICTIONS
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 OK, AS_RECORDED = "ok", "as_recorded"
 CHUNK_BYTES, CHUNK_FRAMES = 24 << 20, 64
 """Decoded pictures that are run together; one may be larger. Four such chunks may be in memory at a time."""
+LEAST_GROUP_ROWS: Final = 256
+"""A stream is read by itself, and its row group with it: groups end with a stream once they have so many rows."""
 _PNG_LEVEL: Final = 1
 """Of compression: level 6 takes three times as long for a tenth less."""
 Item = TypeVar("Item")
@@ -288,6 +291,7 @@ def _write(
             for some in _groups(predictions):
                 by_status.update(item.status for item in some)
                 writer.add(made.rows(stream, some, pool=pool))
+            writer.end_group(least_rows=LEAST_GROUP_ROWS)
     return PredictionSummary(made.build, made.drop, n_streams, by_status.total(), dict(sorted(by_status.items())))
 
 
@@ -336,6 +340,15 @@ class _Made:
 
 def _listed(value: NDArray[Any] | None) -> list[float] | None:
     return None if value is None else cast(list[float], value.ravel().tolist())
+
+
+def decoded_labels(picture: bytes) -> NDArray[np.uint8]:
+    """Decode the labels that a row of `predictions` holds, uint8 `[height, width]`.
+
+    They were written here: pictures of others are decoded in `cv_quality.drops.images`, which trusts none.
+    """
+    cv2 = opencv()
+    return np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
 def _encoded(value: NDArray[Any] | None) -> bytes | None:
