@@ -95,7 +95,7 @@ def predecessors(baseline: Callable[[str], str | None], build: str) -> Iterator[
 def modality_of(workspace: Workspace, key: TableKey) -> Modality:
     """Find the modality of a parsed drop, or of a build, with what the drop or its drops declare.
 
-    That of a build evaluated as recorded has the scores of its devices for its own.
+    That of a build compares as its entry says; evaluated as recorded, it has the scores of its devices for its own.
 
     Raises:
         SettingsError: no task has it.
@@ -104,7 +104,7 @@ def modality_of(workspace: Workspace, key: TableKey) -> Modality:
         DropError: two drops of the build contradict each other.
     """
     names, declared = set(), dict[str, tuple[DeclaredCondition, ...]]()
-    scales, is_recorded = dict[str, DeviceScores | None](), False
+    scales, entry = dict[str, DeviceScores | None](), None
     if key.drop is not None:
         columns = ["modality", "conditions", "device_scores"]
         first = workspace.lake.first(DROP_FILES, TableKey(drop=key.drop), columns=columns)
@@ -113,8 +113,8 @@ def modality_of(workspace: Workspace, key: TableKey) -> Modality:
             declared[key.drop] = decode_conditions(first["conditions"])
             scales[key.drop] = decode_device_scores(first["device_scores"])
     if key.build is not None:
-        names.add(workspace.registry.entry(key.build).modality)
-        is_recorded = workspace.registry.is_recorded(key.build)
+        entry = workspace.registry.entry(key.build)
+        names.add(entry.modality)
     if len(names) != 1:
         raise RegistryError(f"{key}: build and drop are of modalities {sorted(names)}; score a drop with its own kind")
     if key.drop is None:
@@ -125,7 +125,7 @@ def modality_of(workspace: Workspace, key: TableKey) -> Modality:
             scales[drop] = device_scores_in(record.about if record else {})
     modality = with_conditions(workspace.modality(names.pop()), union_of(declared))
     modality = with_device_scores(modality, one_scale(scales))
-    return modality.as_recorded() if is_recorded else modality
+    return modality.of_build(entry) if entry else modality
 
 
 def declared_in(about: Mapping[str, str]) -> tuple[DeclaredCondition, ...]:

@@ -6,8 +6,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cv_quality.lake.schema import Column, Table
-from cv_quality.modality import condition_columns
+from cv_quality.lake.schema import Column, Conditions, Table
+from cv_quality.modality import dimension_columns
 from cv_quality.stage import Stage, Task
 from cv_quality.tasks import TASKS
 
@@ -52,7 +52,7 @@ def tables(tasks: Sequence[Task]) -> str:
             for table in stage.writes:
                 parts.setdefault(table.name, _table(tasks, stage, table))
     conditions = (
-        f"### Conditions of {modality.name}\n\n{_columns(condition_columns(modality, is_banded=True))}"
+        f"### Conditions of {modality.name}\n\n{_columns(dimension_columns(modality, 'banded'))}"
         for task in tasks
         for modality in task.modalities
     )
@@ -65,11 +65,18 @@ def _table(tasks: Sequence[Task], writer: Stage, table: Table) -> str:
     where = " It is a metric table of the warehouse, `fct_" + table.name + "`." if table.mart else ""
     read = f"; read by {readers}" if readers else ""
     key = f" A row is identified by {_names(table.unique)}." if table.unique else ""
-    more = " The conditions of the modality are further columns." if table.conditions else ""
+    more = _FURTHER[table.conditions] if table.conditions else ""
     text = (
         f"One row: {table.grain}. One file per {KEYS[table.key]}, written by `{writer.name}`{read}.{where}{key}{more}"
     )
     return f"### {table.name}\n\n{text}\n\n{_columns(table)}"
+
+
+_FURTHER: dict[Conditions, str] = {
+    "recorded": " The conditions of the modality are further columns.",
+    "measured": " What the modality measures of a sample are further columns.",
+    "banded": " The conditions of the modality, and what it measures, are further columns.",
+}
 
 
 def _columns(columns: Iterable[Column]) -> str:

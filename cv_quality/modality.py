@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from cv_quality.errors import SchemaError
-from cv_quality.lake.schema import Bounds, Column, Table
+from cv_quality.lake.schema import Bounds, Column, Conditions, Table
 from cv_quality.text import figures
 
 if TYPE_CHECKING:
@@ -137,6 +137,14 @@ class Modality(Protocol):
         """What devices log of the circumstances of a sample, in the order of the tables."""
 
     @property
+    def measured(self) -> tuple[Dimension, ...]:
+        """What the evaluation measures of a sample, beside what was logged."""
+
+    @property
+    def instance(self) -> str | None:
+        """The condition that tells a subject's instances apart, such as left and right eye; None where it has one."""
+
+    @property
     def event_kinds(self) -> tuple[str, ...]:
         """The kinds of events of its drops, in the order in which they refer to each other."""
 
@@ -152,8 +160,8 @@ class Modality(Protocol):
     def task(self) -> str:
         """The name of the task that evaluates it."""
 
-    def as_recorded(self) -> "Modality":
-        """Itself for builds that are evaluated as their devices recorded them: the devices' scores are its own."""
+    def of_build(self, entry: "BuildEntry") -> "Modality":
+        """Itself as a build's entry says: how it compares, or that the devices' scores are its own."""
 
     @property
     def parse_entry(self) -> "Callable[[EntryFields], BuildEntry]":
@@ -165,28 +173,32 @@ class Modality(Protocol):
 
 
 def of_modality(table: Table, modality: Modality) -> Table:
-    """Complete a table for one modality: its conditions after the frame, the ranges of scores filled in.
+    """Complete a table for one modality: its dimensions after the frame, the ranges of scores filled in.
 
     Raises:
         SchemaError: the table has a column of a condition's name already.
     """
     columns = list(table.columns)
     if table.conditions:
-        added = condition_columns(modality, is_banded=table.conditions == "banded")
+        added = dimension_columns(modality, table.conditions)
         twice = sorted({column.name for column in added} & set(table.names))
         if twice:
             raise SchemaError(
-                f"modality {modality.name}: condition {twice[0]!r} is a column of every {table.name}; name it otherwise"
+                f"modality {modality.name}: {twice[0]!r} is a column of every {table.name}; name it otherwise"
             )
         place = table.names.index("frame") + 1
         columns[place:place] = added
     return replace(table, columns=tuple(_bounded(column, modality) for column in columns), conditions=None)
 
 
-def condition_columns(modality: Modality, *, is_banded: bool) -> tuple[Column, ...]:
-    """List the columns of a modality's conditions, as logged and then, where `is_banded`, in bands."""
-    banded = (level_column(item) for item in modality.conditions if item.bands and is_banded)
-    return (*(item.column for item in modality.conditions), *banded)
+def dimension_columns(modality: Modality, which: Conditions) -> tuple[Column, ...]:
+    """List the columns of a modality's dimensions: as logged, as measured, or both and then their bands."""
+    if which == "recorded":
+        return tuple(item.column for item in modality.conditions)
+    if which == "measured":
+        return tuple(item.column for item in modality.measured)
+    dimensions = (*modality.conditions, *modality.measured)
+    return (*(item.column for item in dimensions), *(level_column(item) for item in dimensions if item.bands))
 
 
 def level_column(dimension: Dimension) -> Column:

@@ -52,11 +52,14 @@ class StreamModality:
     name: str = "stream"
     task: str = "streams"
     conditions: tuple[Dimension, ...] = ()
+    measured: tuple[Dimension, ...] = ()
+    instance: None = None
     failure_statuses: tuple[str, ...] = ()
     event_kinds: tuple[str, ...] = BIOMETRIC_KINDS
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
 
-    def as_recorded(self) -> "StreamModality":
+    def of_build(self, entry: BuildEntry) -> "StreamModality":
+        assert entry.modality == self.name
         return self
 
     def parse_entry(self, fields: EntryFields) -> BuildEntry:

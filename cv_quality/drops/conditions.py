@@ -131,13 +131,15 @@ def with_conditions(modality: AnyModality, conditions: Iterable[DeclaredConditio
     """Complete a modality by what a drop declares.
 
     Raises:
-        SchemaError: the modality has a condition of one of the names itself.
+        SchemaError: the modality has a condition of one of the names itself, or measures it.
     """
     added = tuple(item.dimension for item in conditions)
     if not added:
         return modality
-    own = {name for item in modality.conditions for name in (item.name, item.level_column)}
+    own = {name for item in (*modality.conditions, *modality.measured) for name in (item.name, item.level_column)}
     for item in added:
+        if item.name in {measured.name for measured in modality.measured}:
+            raise SchemaError(f"modality {modality.name} measures {item.name!r} itself; name what is logged otherwise")
         if item.name in own:
             raise SchemaError(f"modality {modality.name} has a condition {item.name!r} of its own; log it as that")
     dataclass = cast("DataclassInstance", modality)

@@ -19,7 +19,6 @@ FAMILY_ID = Column(
     "subjects who are alike, such as relatives: intervals take them together",
     nullable=True,
     pattern=IDENTIFIER,
-    is_added=True,
 )
 SUBJECT_FIELDS = (
     EVENT_ID,
@@ -78,13 +77,13 @@ STREAM_FRAME_FIELDS = (
     Column("latency_ms", "real", "processing time of the frame", nullable=True, low=0),
     Column("deadline_ms", "real", "time allowed for the frame, from its capture to its result", low=0),
     Column("is_dropped", "flag", "whether the frame was skipped"),
-    Column("clip_time_ms", "real", "timestamp of the picture within the clip", nullable=True, is_added=True),
-    Column("capture_ms", "real", "when it was captured, by a clock of the stream", nullable=True, is_added=True),
-    Column("start_ms", "real", "when its processing began, by that clock", nullable=True, is_added=True),
-    Column("result_ms", "real", "when its result was there, by that clock", nullable=True, is_added=True),
-    Column("display_ms", "real", "when its result was on the screen first", nullable=True, is_added=True),
-    Column("temperature_c", "real", "of the device", nullable=True, low=-40, high=150, is_added=True),
-    Column("power_mw", "real", "that the device drew", nullable=True, low=0, is_added=True),
+    Column("clip_time_ms", "real", "timestamp of the picture within the clip", nullable=True),
+    Column("capture_ms", "real", "when it was captured, by a clock of the stream", nullable=True),
+    Column("start_ms", "real", "when its processing began, by that clock", nullable=True),
+    Column("result_ms", "real", "when its result was there, by that clock", nullable=True),
+    Column("display_ms", "real", "when its result was on the screen first", nullable=True),
+    Column("temperature_c", "real", "of the device", nullable=True, low=-40, high=150),
+    Column("power_mw", "real", "that the device drew", nullable=True, low=0),
 )
 SOURCE = Column("source", "text", "ground truth, or what the device recorded", levels=("truth", "device"))
 CLIP_FIELDS = (
@@ -207,15 +206,12 @@ DROP_FILES = Table(
         Column("captured_from", "instant", "start of the drop's recording window"),
         Column("captured_until", "instant", "end of the drop's recording window"),
         Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),
-        Column(
-            "conditions", "text", "what the drop declares beyond its modality, as JSON", nullable=True, is_added=True
-        ),
+        Column("conditions", "text", "what the drop declares beyond its modality, as JSON", nullable=True),
         Column(
             "device_scores",
             "text",
             "on which scale the devices score, as JSON; null on that of the modality",
             nullable=True,
-            is_added=True,
         ),
         Column("file", "text", "file name within the drop"),
         Column("content", "text", "what the file holds", levels=("events", "frames", *MEDIA_CONTENTS)),

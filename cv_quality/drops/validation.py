@@ -151,6 +151,8 @@ def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema) -> None
         connection.execute(_rejection_sql(kind, rules))
         if kind in _DEFINED:
             connection.execute(_redefined_sql(kind, _DEFINED[kind]))
+        if schema.modality.instance and kind in _CONTRADICTED_SQL:
+            connection.execute(_CONTRADICTED_SQL[kind].format(instance=schema.modality.instance))
         if kind in _KNOWN_SQL:
             connection.execute(_KNOWN_SQL[kind].format(sound=_SOUND_SQL.format(kind=kind)))
 
@@ -186,6 +188,31 @@ _KNOWN_SQL = {
     "enrol": "CREATE TABLE known_references AS SELECT DISTINCT reference_id AS name FROM {sound}",
     "clip": "CREATE TABLE known_streams AS SELECT DISTINCT stream_id AS name FROM {sound}",
 }
+
+
+_CONTRADICTED_SQL = {
+    "enrol": """
+INSERT INTO rejected
+SELECT 'enrol', source_file, source_line, event_id, 'mixed_reference',
+       '{instance}: expected ' || own || ' as of the reference ' || reference_id || ' before, found ' || {instance}
+FROM (SELECT *, first_value({instance}) OVER (PARTITION BY reference_id ORDER BY source_file, source_line) AS own
+      FROM raw_enrol ANTI JOIN rejected USING (source_file, source_line)
+      WHERE {instance} IS NOT NULL AND {instance} <> 'unknown')
+WHERE {instance} <> own
+""",
+    "attempt": """
+INSERT INTO rejected
+SELECT 'attempt', source_file, source_line, event_id, 'other_instance',
+       '{instance}: expected ' || own || ' as of the claimed reference ' || reference_id || ', found ' || {instance}
+FROM raw_attempt
+JOIN (SELECT reference_id, any_value({instance}) AS own
+      FROM raw_enrol ANTI JOIN rejected USING (source_file, source_line)
+      WHERE {instance} IS NOT NULL AND {instance} <> 'unknown' GROUP BY reference_id) USING (reference_id)
+ANTI JOIN rejected USING (source_file, source_line)
+WHERE {instance} <> 'unknown' AND {instance} <> own
+""",
+}
+"""One reference is of one instance of its subject, and an attempt claims its own: what says otherwise is rejected."""
 
 
 def _rejection_sql(kind: str, rules: Sequence[RowRule]) -> str:

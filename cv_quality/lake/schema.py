@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Kind = Literal["text", "integer", "real", "flag", "instant", "vector", "integers", "reals", "texts", "bytes"]
 Key = Literal["drop", "build", "build_drop"]
 Bounds = Literal["score", "device_score", "threshold", "name", "status"]
-Conditions = Literal["recorded", "banded"]
+Conditions = Literal["recorded", "measured", "banded"]
 
 PARTITION_COLUMNS: dict[Key, tuple[str, ...]] = {
     "drop": ("drop_id",),
@@ -35,7 +35,7 @@ class Column:
     Attributes:
         name: with its unit, where it has one (`latency_ms`).
         kind: logical type; `vector` is a list of float32, `instant` a UTC timestamp in microseconds, `bytes` an encoded
-            picture.
+            picture or packed bits.
         meaning: one line for people, with the range when it is not obvious.
         nullable: whether null is a legal value.
         low, high: closed range of a number; None is unbounded.
@@ -44,7 +44,6 @@ class Column:
         bounds: what the modality says of the values: the range of its scores, of those of devices, of thresholds on
             scores, its own name, or why a sample has no model output, besides `levels`.
         is_lake_only: whether the warehouse must not read it.
-        is_added: whether files from before it was declared are read, with null in its place.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Column:
     pattern: str | None = None
     bounds: Bounds | None = None
     is_lake_only: bool = False
-    is_added: bool = False
 
     @property
     def arrow_type(self) -> "pa.DataType":
@@ -89,7 +87,8 @@ class Table:
         grain: what one row is, for people.
         columns: in the order of the file.
         unique: columns that identify a row within one file; empty when rows may repeat.
-        conditions: whether the conditions that a modality records are columns too, with their bands or without.
+        conditions: which dimensions of a modality are columns too: those that devices record, those that are measured
+            of a sample, or both with their bands.
         mart: whether the warehouse has it row by row, as `fct_<name>`; models written by hand may read any table.
         asset: the Dagster asset that shows it; by default one of its own name.
     """

@@ -122,7 +122,7 @@ def test_a_drop_without_files_is_refused_with_a_verdict(workspace: Workspace, tm
 
 def test_a_condition_named_like_a_fixed_column_is_refused_when_the_task_is_declared() -> None:
     twice = Dimension(Column("device_id", "text", "the device again"), "device")
-    with pytest.raises(SchemaError, match="modality gait: condition 'device_id' is a column of every raw_enrols"):
+    with pytest.raises(SchemaError, match="modality gait: 'device_id' is a column of every raw_enrols"):
         verification(replace(GAIT, conditions=(twice,)))
 
 

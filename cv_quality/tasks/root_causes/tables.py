@@ -42,7 +42,6 @@ SLICE_SEARCHES = Table(
             "flag",
             "whether the outcome is a number that is worse the higher it is: its rates are means, and count nothing",
             nullable=True,
-            is_added=True,
         ),
         Column("n_slices", "integer", "slices confirmed", low=0),
         Column("conclusion", "text", "one sentence on whether anything is real"),

@@ -1,10 +1,10 @@
-"""Vectors of attempts for clustering: the build's own templates, or the embedding of a vision backbone.
+"""Vectors of attempts for clustering: templates, or what was measured, or the embedding of a vision backbone.
 
 An attempt's origin is the mean of its subject's enrolled samples in the same embedding. What is clustered, and written,
 is in `cv_quality.tasks.root_causes.clusters`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +20,7 @@ from cv_quality.inference.backbone import Backbone, load_backbone
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
 from cv_quality.tasks.root_causes.clusters import Embedding
+from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality.tasks.verification.templates import read_images
 
@@ -28,18 +29,30 @@ if TYPE_CHECKING:
 
 SUBJECT = "subject_id"
 OWN_EMBEDDING: Final = "model"
+FIGURES: Final = "measured figures"
 
 Vectors = NDArray[np.float32]
 
 
 def embed_attempts(
-    lake: Lake, population: Population, *, build: str, landing: Store, backbone: Path | None = None, threads: int = 2
+    lake: Lake,
+    population: Population,
+    *,
+    modality: BiometricModality,
+    build: str,
+    landing: Store,
+    backbone: Path | None = None,
+    threads: int = 2,
 ) -> Embedding:
     """Gather the vectors of a build's attempts, those without one left out.
+
+    Templates that are packed bits lie at no distance that tells why a comparison fails: in their place stand the
+    figures that were measured of each sample, standardised over the attempts, where one is missing its mean.
 
     Args:
         lake: to read from.
         population: attempts of the build's own drops.
+        modality: of the build.
         build: whose templates are read.
         landing: where the images lie; read with a backbone only.
         backbone: folder of a vision backbone, whose embedding is used; None for the build's own templates.
@@ -53,10 +66,11 @@ def embed_attempts(
     import polars as pl
 
     loaded = None if backbone is None else load_backbone(backbone, threads=threads)
+    figures = [item.name for item in modality.measured] if modality.comparator.template == "bits" else []
     kept, vectors, origins = [population.rows.clear()], list[Vectors](), list[Vectors]()
     for (drop,), rows in population.rows.group_by("drop_id", maintain_order=True):
         if loaded is None:
-            enrolled, probes = _templates(lake, rows, build=build, drop=str(drop))
+            enrolled, probes = _templates(lake, rows, key=TableKey(build=build, drop=str(drop)), figures=figures)
         else:
             enrolled, probes = _seen(lake, rows, drop=str(drop), landing=landing, backbone=loaded, threads=threads)
         if probes.is_empty():
@@ -65,12 +79,21 @@ def embed_attempts(
         vectors.append(probes["vector"].explode().to_numpy().reshape(probes.height, -1).astype(np.float32))
         origins.append(subject_origins(probes, enrolled, dimension=vectors[-1].shape[1]))
     nothing = np.empty((0, 1), np.float32)
-    return Embedding(
-        OWN_EMBEDDING if loaded is None else loaded.name,
-        replace(population, rows=pl.concat(kept)),
-        np.concatenate(vectors) if vectors else nothing,
-        np.concatenate(origins) if origins else nothing,
-    )
+    of_attempts, of_subjects = (np.concatenate(found) if found else nothing for found in (vectors, origins))
+    if figures and loaded is None:
+        of_attempts, of_subjects = _standardised(of_attempts, of_subjects)
+    own = FIGURES if figures else OWN_EMBEDDING
+    name = own if loaded is None else loaded.name
+    return Embedding(name, replace(population, rows=pl.concat(kept)), of_attempts, of_subjects)
+
+
+def _standardised(vectors: Vectors, origins: Vectors) -> tuple[Vectors, Vectors]:
+    """Both by mean and standard deviation of the vectors' figures; one that is missing, or never varies, is 0."""
+    known = np.ma.masked_invalid(vectors)
+    mean, spread = known.mean(axis=0).filled(0.0), known.std(axis=0).filled(0.0)
+    spread[spread == 0.0] = np.inf
+    scaled = [np.nan_to_num((found - mean) / spread).astype(np.float32) for found in (vectors, origins)]
+    return scaled[0], scaled[1]
 
 
 def subject_origins(probes: "pl.DataFrame", enrolled: "pl.DataFrame", *, dimension: int) -> Vectors:
@@ -100,14 +123,27 @@ def subject_origins(probes: "pl.DataFrame", enrolled: "pl.DataFrame", *, dimensi
     return origins
 
 
-def _templates(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str) -> "tuple[pl.DataFrame, pl.DataFrame]":
-    """The enrolled samples (`subject_id`, `frame`, `vector`) and the attempts that have a template of the build."""
+def _templates(
+    lake: Lake, rows: "pl.DataFrame", *, key: TableKey, figures: Sequence[str]
+) -> "tuple[pl.DataFrame, pl.DataFrame]":
+    """The enrolled samples (`subject_id`, `frame`, `vector`) and the attempts that have a vector.
+
+    Args:
+        lake: to read from.
+        rows: the attempts.
+        key: whose templates are read.
+        figures: columns of what was measured; without, the vector is the template.
+    """
     import polars as pl
 
-    columns = ["role", "status", "sample_id", SUBJECT, "frame", "embedding"]
-    samples = lake.read(EMBEDDINGS, TableKey(build=build, drop=drop), columns=columns).filter(status="ok")
-    enrolled = samples.filter(role="reference").select(SUBJECT, "frame", vector="embedding")
-    probes = samples.filter(role="probe").select(pl.col("sample_id").alias("attempt_id"), vector="embedding")
+    samples = lake.read(EMBEDDINGS, key)
+    if figures:
+        measured = samples.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in figures))
+        samples = measured.with_columns(vector=pl.concat_list(pl.col(name).fill_null(np.nan) for name in figures))
+    else:
+        samples = samples.filter(status="ok").with_columns(vector="embedding")
+    enrolled = samples.filter(role="reference").select(SUBJECT, "frame", "vector")
+    probes = samples.filter(role="probe").select(pl.col("sample_id").alias("attempt_id"), "vector")
     return enrolled, rows.join(probes, on="attempt_id").sort("attempt_id")
 
 

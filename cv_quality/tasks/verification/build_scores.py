@@ -98,7 +98,7 @@ def _genuine(lake: Lake, *, model_build: str, drops: Sequence[str], comparator: 
     import polars as pl
 
     rows = lake.scan(COMPARISONS, [TableKey(build=model_build, drop=drop) for drop in drops])
-    rows = rows.filter(pl.col("is_genuine") & (pl.col("presentation") == BONA_FIDE))
+    rows = rows.filter("is_genuine", pl.col("presentation") == BONA_FIDE, pl.col("score").is_not_null())
     return rows.select("subject_id", score=comparator.oriented(pl.col("score"))).sort("subject_id", "score").collect()
 
 

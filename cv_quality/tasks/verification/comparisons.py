@@ -39,7 +39,8 @@ def compare_drop(lake: Lake, *, build: str, drop: str, modality: BiometricModali
     """Score a drop's comparisons with one build's templates, and write them to the table `comparisons`.
 
     Protocol "enrolled": each probe against the fused reference that it claims. Protocol "all_pairs": every unordered
-    pair of different frames of one subject once, the later frame (by name) as the probe.
+    pair of different frames of one subject and instance once, the later frame (by name) as the probe. A pair that
+    cannot be compared is written without a score and with the reason.
 
     Args:
         build: whose model made the templates.
@@ -85,12 +86,14 @@ def claimed_pairs(reference: "pl.DataFrame", probe: "pl.DataFrame") -> "pl.DataF
 
 
 def subject_pairs(reference: "pl.DataFrame", probe: "pl.DataFrame") -> "pl.DataFrame":
-    """Row numbers of every pair of different frames of one subject, once each, the earlier frame as the reference."""
+    """Row numbers of every pair of different frames of one instance of a subject, once, the earlier first."""
     import polars as pl
 
     left = _by_frame(reference, "reference")
     right = _by_frame(probe, "probe")
-    pairs = left.join(right, on="subject_id").filter(pl.col("reference_frame") < pl.col("probe_frame"))
+    pairs = left.join(right, on=["subject_id", "instance"], nulls_equal=True).filter(
+        pl.col("reference_frame") < pl.col("probe_frame")
+    )
     return pairs.select("reference_row", "probe_row").sort("probe_row", "reference_row")
 
 
@@ -109,8 +112,12 @@ def _by_frame(rows: "pl.DataFrame", side: str) -> "pl.DataFrame":
     """One row per subject and frame, with the row number under the name of the side."""
     import polars as pl
 
-    numbered = rows.select("subject_id", pl.col("frame").alias(f"{side}_frame")).with_row_index(f"{side}_row")
-    return numbered.drop_nulls().unique(["subject_id", f"{side}_frame"], keep="first", maintain_order=True)
+    numbered = rows.select("subject_id", "instance", pl.col("frame").alias(f"{side}_frame")).with_row_index(
+        f"{side}_row"
+    )
+    return numbered.drop_nulls(f"{side}_frame").unique(
+        ["subject_id", f"{side}_frame"], keep="first", maintain_order=True
+    )
 
 
 def _scored(
@@ -118,15 +125,17 @@ def _scored(
 ) -> "pl.DataFrame":
     import polars as pl
 
-    attempt = ("event_id", "subject_id", "presentation", "device_score")
+    comparator, attempt = modality.comparator, ("event_id", "subject_id", "presentation", "device_score")
     left = reference.rows[pairs["reference_row"]].select(
         "reference_id", pl.col("subject_id").alias("reference_subject_id")
     )
     right = probe.rows[pairs["probe_row"]].select(attempt).rename({"event_id": "attempt_id"})
     places = pairs["reference_row"].to_numpy(), pairs["probe_row"].to_numpy()
-    scores = pl.Series("score", modality.scores(reference.vectors, probe.vectors, places))
+    scores = pl.Series("score", modality.scores(reference.vectors, probe.vectors, places)).fill_nan(None)
     return pl.concat([left, right], how="horizontal").with_columns(
-        scores, is_genuine=pl.col("reference_subject_id") == pl.col("subject_id")
+        scores,
+        not_comparable=pl.when(scores.is_null()).then(pl.lit(comparator.not_comparable)),
+        is_genuine=pl.col("reference_subject_id") == pl.col("subject_id"),
     )
 
 

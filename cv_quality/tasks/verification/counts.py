@@ -113,7 +113,8 @@ def _attempt_trials(attempts: "pl.DataFrame") -> "dict[str, pl.DataFrame]":
 def compared_trials(lake: Lake, attempts: CountedAttempts) -> "dict[str, pl.DataFrame]":
     """Count over comparisons, under the conditions of each attempt that is in one, at the build's threshold.
 
-    `fnmr`, `fmr`: genuine comparisons below the threshold, other comparisons at or above it, of all such comparisons.
+    `fnmr`, `fmr`: genuine comparisons below the threshold, other comparisons at or above it, of all such comparisons
+    that have a score.
     In an all-pairs drop a comparison belongs to the levels of both its frames, once to each level.
     """
     import polars as pl
@@ -128,7 +129,7 @@ def compared_trials(lake: Lake, attempts: CountedAttempts) -> "dict[str, pl.Data
         trial_id=pl.concat_str("attempt_id", "reference_id", separator=" "),
     )
     conditions = attempts.rows.select("attempt_id", "subject_id", "decision_threshold", *attempts.dimensions)
-    trials = pairs.join(conditions, left_on="involved_id", right_on="attempt_id")
+    trials = pairs.drop_nulls("score").join(conditions, left_on="involved_id", right_on="attempt_id")
     is_match = attempts.comparator.accepts(pl.col("score"), pl.col("decision_threshold"))
     is_genuine = pl.col("is_genuine")
     return {

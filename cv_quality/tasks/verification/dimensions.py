@@ -1,4 +1,4 @@
-"""What attempts are told apart by beside the conditions of their modality: their device and who was presented.
+"""What attempts are told apart by beside the dimensions of their modality: their device and who was presented.
 
 The conditions are declared in `cv_quality.tasks.verification.modalities`, one modality a file.
 """
@@ -24,14 +24,14 @@ SUBJECT = (
 
 
 def dimensions_of(modality: Modality) -> tuple[Dimension, ...]:
-    """Every dimension of an attempt: its conditions, its device, its subject."""
-    return (*modality.conditions, *DEVICE, *SUBJECT)
+    """Every dimension of an attempt: its conditions, what was measured of it, its device, its subject."""
+    return (*modality.conditions, *modality.measured, *DEVICE, *SUBJECT)
 
 
 def searched_columns(modality: Modality) -> tuple[str, ...]:
-    """The columns of `attempt_outcomes` that failures are searched by: conditions as logged, else levels."""
-    logged = (item.name for item in modality.conditions)
-    return (*logged, *(item.level_column for item in (*DEVICE, *SUBJECT)))
+    """The columns of `attempt_outcomes` that failures are searched by: as logged or measured, else levels."""
+    own = (item.name for item in (*modality.conditions, *modality.measured))
+    return (*own, *(item.level_column for item in (*DEVICE, *SUBJECT)))
 
 
 def counted_dimensions(modality: Modality) -> tuple[Dimension, ...]:

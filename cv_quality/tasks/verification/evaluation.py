@@ -80,7 +80,7 @@ def _take_samples(context: StageContext) -> "DataclassInstance":
             f"{context.build}.yaml: decision_threshold: expected a score from {low:g} to {high:g}, as drop "
             f"{context.drop} has them, found {threshold:g}; correct it, or declare device_scores in the manifests"
         )
-    return take_samples(context.lake, build=context.build, drop=context.drop)
+    return take_samples(context.lake, build=context.build, drop=context.drop, modality=context.modality)
 
 
 def _compare(context: StageContext) -> "DataclassInstance":

@@ -128,9 +128,9 @@ def unused_blocks(workspace: Workspace, task: Task) -> list[ObjectInfo]:
     lake, freshness, used = workspace.lake, Freshness(workspace, task), set[str]()
     for build in freshness.builds:
         context = StageContext(freshness, TableKey(build=build))
-        comparator = biometric(context.modality).comparator
         for model in context.models:
-            decided = workspace.registry.entry(model).decision_threshold
+            entry = workspace.registry.entry(model)
+            comparator, decided = biometric(context.modality).of_build(entry).comparator, entry.decision_threshold
             threshold = None if decided is None else comparator.oriented(decided)
             with suppress(MissingTable):
                 owned = _owned(lake, model, sorted(context.drops), comparator)

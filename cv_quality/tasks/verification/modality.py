@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from cv_quality.drops.device_scores import DeviceScores
 from cv_quality.drops.tables import BIOMETRIC_KINDS
 from cv_quality.errors import MetricError, SettingsError
 from cv_quality.gates.rules import Rule
+from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry, EntryFields, ModelRegistry, parse_recorded_entry
 from cv_quality.lake.schema import Bounds
@@ -41,14 +42,13 @@ PAIRS_AT_ONCE = 65_536
 class Encoder(Protocol):
     """A build's model, loaded."""
 
-    def encode(
-        self, frames: Sequence[Frame], conditions: Sequence[Conditions]
-    ) -> tuple[Sequence[str], NDArray[np.float32]]:
+    def encode(self, frames: Sequence[Frame], conditions: Sequence[Conditions], names: Sequence[str]) -> Encoded:
         """Turn decoded frames into templates.
 
-        Returns:
-            A status a frame, "ok" or one of the modality's failures, and the templates, shape (frames, dimension);
-            only rows whose status is "ok" are kept.
+        Args:
+            frames: decoded images.
+            conditions: what was logged of each.
+            names: of the frames in their drop.
         """
 
 
@@ -77,6 +77,8 @@ class Comparator:
             first row of each.
         score: the scores of listed pairs, from references, probes and the rows of both; shape (pairs,).
         count: counts all pairs of two sides, oriented, where there is a faster way than by `score`.
+        not_comparable: why a pair of templates may have no score (NaN); empty where every pair has one.
+        template: how `embeddings` hold a template, as a vector or as packed bits.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Comparator:
     fuse: Callable[[TemplateArray, NDArray[np.int64]], tuple[TemplateArray, NDArray[np.bool_]]]
     score: Score
     count: FastCount | None = None
+    not_comparable: str = ""
+    template: Literal["vector", "bits"] = "vector"
 
     def oriented(self, scores: Scores) -> Scores:
         """Turn native scores or thresholds into oriented ones, or back; exact."""
@@ -130,6 +134,11 @@ class BiometricModality:
         explain: explains a build's confirmed slices from its frames, and writes what it found, where that is possible.
         device_scores: on which scale devices score; None for that of the comparator.
         parse_recorded_entry: reads that of one evaluated as its devices recorded it.
+        measured: what the encoder measures of a sample.
+        differences: which of these are made of another: by how much that lies off the reference's, in an attempt.
+        instance: the condition that tells a subject's instances apart, such as left and right eye; None where a
+            subject has one. Templates of two instances of one subject are neither genuine nor impostor.
+        comparator_of: how templates of a build are compared, where its entry decides that.
         event_kinds: of its drops.
         task: what is measured of it.
     """
@@ -144,6 +153,10 @@ class BiometricModality:
     explain: "Callable[[Workspace, str], ExplanationSummary] | None" = None
     device_scores: DeviceScores | None = None
     parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_entry
+    measured: tuple[Dimension, ...] = ()
+    differences: Mapping[str, str] = field(default_factory=dict)
+    instance: str | None = None
+    comparator_of: Callable[[BuildEntry], Comparator] | None = None
     event_kinds: tuple[str, ...] = BIOMETRIC_KINDS
     task: str = "verification"
 
@@ -170,8 +183,14 @@ class BiometricModality:
             return self.comparator.score_range
         return -math.inf if scale.low is None else scale.low, math.inf if scale.high is None else scale.high
 
-    def as_recorded(self) -> Self:
-        """Itself for builds that are evaluated as recorded: scores are those of devices, and nothing is explained."""
+    def of_build(self, entry: BuildEntry) -> Self:
+        """Itself with the comparator of a build, which is that of its devices where it is evaluated as recorded."""
+        if entry.sha256 is None:
+            return self._as_recorded()
+        return replace(self, comparator=self.comparator_of(entry)) if self.comparator_of else self
+
+    def _as_recorded(self) -> Self:
+        """Scores are those of devices, and nothing is explained."""
         scale = self.device_scores
         low, high = self.device_range
         direction = DIRECTIONS[scale.accepts] if scale else self.comparator.direction
@@ -183,11 +202,12 @@ class BiometricModality:
             score_range=(low, high),
             accepts_none=none,
             accepts_all=every,
+            not_comparable="",
         )
         return replace(self, comparator=comparator, failure_statuses=(AS_RECORDED,), explain=None)
 
     def scores(self, references: TemplateArray, probes: TemplateArray, rows: Rows) -> NDArray[np.float64]:
-        """Score listed pairs by the comparator; shape (pairs,), native.
+        """Score listed pairs by the comparator; shape (pairs,), native, NaN where a pair cannot be compared.
 
         Args:
             references, probes: templates, shapes (n, ...) and (m, ...).
@@ -207,6 +227,8 @@ class BiometricModality:
             scores[part] = self.comparator.score(references, probes, (left[part], right[part]))
         low, high = self.comparator.score_range
         outside = ~((scores >= low) & (scores <= high))
+        if self.comparator.not_comparable:
+            outside &= ~np.isnan(scores)
         if outside.any():
             raise MetricError(
                 f"modality {self.name!r} declares {self.comparator.name} scores in [{low:g}, {high:g}], its comparator "
@@ -248,6 +270,20 @@ def vectors_of(rows: "pl.DataFrame") -> NDArray[np.float64]:
         raise MetricError(f"templates of one build differ in length: {sorted(lengths.to_list())}; run inference again")
     vectors: NDArray[np.float64] = column.explode().to_numpy().astype(np.float64).reshape(len(column), -1)
     return vectors
+
+
+def codes_of(rows: "pl.DataFrame") -> NDArray[np.uint64]:
+    """Read the templates of `embeddings` as packed codes and masks, shape (rows, 2, words).
+
+    Raises:
+        MetricError: they differ in length.
+    """
+    column = rows["code"]
+    lengths = column.bin.size().unique()
+    if len(lengths) != 1:
+        raise MetricError(f"templates of one build differ in length: {sorted(lengths.to_list())}; run inference again")
+    packed = np.frombuffer(b"".join(column.to_list()), "<u8").astype(np.uint64, copy=False)
+    return packed.reshape(len(column), 2, -1)
 
 
 def biometric(modality: Modality) -> BiometricModality:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OutcomeOf = Callable[[Comparator, float | None], "pl.Expr"]
 """Says how an attempt ended, by comparator and decision threshold."""
-ACCEPTED, NON_MATCH, NOT_ACQUIRED = "accepted", "non_match", "not_acquired"
+ACCEPTED, NON_MATCH, NOT_ACQUIRED, NOT_COMPARED = "accepted", "non_match", "not_acquired", "not_compared"
 DEVICE_REJECTIONS = {"timeout": "timeout", "quality": "quality_reject", "liveness": "liveness_reject"}
 """Stages that only the device can decide: re-inference leaves them as they were logged."""
 
@@ -58,10 +58,14 @@ def attempt_outcomes(
     ):
         columns = [key_column, *(item.name for item in dimensions), *further]
         rows = rows.join(lake.read(table, TableKey(drop=drop), columns=columns), on=key_column, how="left")
-    samples = lake.read(EMBEDDINGS, key, columns=["role", "sample_id", "status"]).filter(role="probe").drop("role")
-    rows = rows.join(samples, left_on="event_id", right_on="sample_id", how="left")
+    samples = of_modality(EMBEDDINGS, modality)
+    columns = ["role", "sample_id", "status", *(item.name for item in modality.measured)]
+    found = lake.read(samples, key, columns=columns).filter(role="probe").drop("role")
+    rows = rows.join(found, left_on="event_id", right_on="sample_id", how="left")
     compared = involved_attempts(lake, build=build, drop=drop, protocol=drop_facts(lake, drop).protocol)
-    best = compared.group_by(pl.col("involved_id").alias("attempt_id")).agg(comparator.best(pl.col("score")))
+    best = compared.group_by(pl.col("involved_id").alias("attempt_id")).agg(
+        comparator.best(pl.col("score")), is_compared=pl.lit(value=True)
+    )
     rows = rows.join(best, left_on="event_id", right_on="attempt_id", how="left")
     banded = [
         item.bands.of(pl.col(item.name)).alias(item.bands.column) for item in dimensions_of(modality) if item.bands
@@ -82,10 +86,11 @@ def attempt_outcomes(
 
 
 def inferred_outcome(comparator: Comparator, decision_threshold: float | None) -> "pl.Expr":
-    """Say how an attempt ended in re-inference, from columns of attempts, `status` and `score`.
+    """Say how an attempt ended in re-inference, from columns of attempts, `status`, `is_compared` and `score`.
 
     In this order: a timeout, quality or liveness rejection in the device's log stays; an attempt whose acquisition
-    failed on the device, or that has no template, is not acquired; one whose best score reaches the threshold is
+    failed on the device, or that has no template, is not acquired; one whose templates were put to the comparator and
+    could not be compared, by none of its comparisons, is not compared; one whose best score reaches the threshold is
     accepted; every other is a non-match (also one that claims a reference without a template).
 
     Args:
@@ -100,6 +105,8 @@ def inferred_outcome(comparator: Comparator, decision_threshold: float | None) -
         .then(stage.replace_strict(DEVICE_REJECTIONS, default=None))
         .when((stage == "acquisition") | ~acquired)
         .then(pl.lit(NOT_ACQUIRED))
+        .when(pl.col("is_compared") & pl.col("score").is_null())
+        .then(pl.lit(NOT_COMPARED))
         .when(comparator.accepts(pl.col("score"), pl.lit(decision_threshold, pl.Float64)))
         .then(pl.lit(ACCEPTED))
         .otherwise(pl.lit(NON_MATCH))

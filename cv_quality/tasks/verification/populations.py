@@ -173,7 +173,9 @@ def _comparisons(lake: Lake, *, build: str, drop: str, modality: Modality) -> "p
     site = lake.read(DROP_FILES, TableKey(drop=drop))["site"].first()
     attempts = genuine_attempts(lake, build=build, drops=[drop], modality=modality).drop("score", "is_failure")
     attempts = attempts.join(images, on="frame", how="left").with_columns(site=pl.lit(site))
-    compared = involved_attempts(lake, build=build, drop=drop, protocol="all_pairs").filter("is_genuine")
+    compared = (
+        involved_attempts(lake, build=build, drop=drop, protocol="all_pairs").filter("is_genuine").drop_nulls("score")
+    )
     compared = compared.select("involved_id", "reference_id", "score")
     rows = attempts.join(compared, left_on="attempt_id", right_on="involved_id")
     is_match = biometric(modality).comparator.accepts(pl.col("score"), pl.col("decision_threshold"))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from cv_quality.drops.tables import VALIDATED_ATTEMPTS
 from cv_quality.errors import MetricError
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.modality import Modality, of_modality
 from cv_quality.tasks.verification.comparisons import ComparisonSummary, summary_of
 from cv_quality.tasks.verification.modality import AS_RECORDED, Comparator
 from cv_quality.tasks.verification.outcomes import ACCEPTED, DEVICE_REJECTIONS, NON_MATCH, NOT_ACQUIRED
 from cv_quality.tasks.verification.samples import REACHED_MATCHING, drop_facts
 from cv_quality.tasks.verification.tables import COMPARISONS, EMBEDDINGS, UNDECIDED
-from cv_quality.tasks.verification.templates import samples_of
+from cv_quality.tasks.verification.templates import instance_of, samples_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,12 +31,13 @@ class RecordedSamples:
     samples: int
 
 
-def take_samples(lake: Lake, *, build: str, drop: str) -> RecordedSamples:
+def take_samples(lake: Lake, *, build: str, drop: str, modality: Modality) -> RecordedSamples:
     """List every enrolled sample and every attempt of a drop in `embeddings`, without a template.
 
     Args:
         lake: read and written.
         build, drop: whose samples they are.
+        modality: the drop's.
 
     Raises:
         MissingTable: the drop is not validated.
@@ -48,7 +50,8 @@ def take_samples(lake: Lake, *, build: str, drop: str) -> RecordedSamples:
             f"drop {drop} compares all its images with each other, and {build} is evaluated as recorded: devices log "
             "attempts at claimed identities only; deliver it with protocol 'enrolled', or give the build a model"
         )
-    rows = samples_of(lake, drop, conditions=()).select(
+    conditions = (modality.instance,) if modality.instance else ()
+    rows = samples_of(lake, drop, conditions=conditions).select(
         build_id=pl.lit(build),
         drop_id=pl.lit(drop),
         sample_id="event_id",
@@ -56,11 +59,15 @@ def take_samples(lake: Lake, *, build: str, drop: str) -> RecordedSamples:
         subject_id="subject_id",
         reference_id="reference_id",
         frame="frame",
+        **{item.name: pl.lit(None, pl.Float64) for item in modality.measured},
+        instance=instance_of(modality),
         status=pl.lit(AS_RECORDED),
         embedding=pl.lit(None, pl.List(pl.Float32)),
+        code=pl.lit(None, pl.Binary),
         model_sha256=pl.lit(None, pl.String),
     )
-    return RecordedSamples(build, drop, lake.write(EMBEDDINGS, TableKey(build=build, drop=drop), rows))
+    table = of_modality(EMBEDDINGS, modality)
+    return RecordedSamples(build, drop, lake.write(table, TableKey(build=build, drop=drop), rows))
 
 
 def compare_as_recorded(lake: Lake, *, build: str, drop: str) -> ComparisonSummary:
@@ -90,6 +97,7 @@ def compare_as_recorded(lake: Lake, *, build: str, drop: str) -> ComparisonSumma
         is_genuine=pl.col("claimed_subject_id") == pl.col("subject_id"),
         presentation="presentation",
         score="device_score",
+        not_comparable=pl.lit(None, pl.String),
         device_score="device_score",
         is_parity_expected=pl.lit(value=False),
         is_parity_broken=pl.lit(None, pl.Boolean),

@@ -50,6 +50,13 @@ ONE_DIMENSION = query_rule(
     "AND (SELECT count(DISTINCT len(embedding)) FROM embeddings) > 1 GROUP BY 1",
 )
 
+ONE_LENGTH = query_rule(
+    EMBEDDINGS,
+    "all templates have one number of bits",
+    "SELECT octet_length(code) AS bytes FROM embeddings WHERE code IS NOT NULL "
+    "AND (SELECT count(DISTINCT octet_length(code)) FROM embeddings) > 1 GROUP BY 1",
+)
+
 INFER_RULES = (
     query_rule(
         EMBEDDINGS,
@@ -64,7 +71,7 @@ INFER_RULES = (
     rows_rule(
         EMBEDDINGS,
         "a template exists exactly when the status is ok",
-        "(status = 'ok') <> (embedding IS NOT NULL)",
+        "(status = 'ok') <> (embedding IS NOT NULL OR code IS NOT NULL)",
     ),
     query_rule(
         EMBEDDINGS,
@@ -85,6 +92,11 @@ INFER_RULES = (
     ),
 )
 COMPARE_RULES = (
+    rows_rule(
+        COMPARISONS,
+        "a comparison has a score, or the reason why it has none",
+        "(score IS NULL) <> (not_comparable IS NOT NULL)",
+    ),
     rows_rule(
         COMPARISONS,
         "genuine means the same subject",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Protocol = Literal["enrolled", "all_pairs"]
 BONA_FIDE = "bona_fide"
 REACHED_MATCHING = "matching"
+TEMPLATE_COLUMNS = ("embedding", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Templates:
     """Templates with who they belong to.
 
     Attributes:
-        rows: one row per template; a reference has `reference_id`, `subject_id`, `frame`; a probe has the columns of
-            its attempt.
+        rows: one row per template; a reference has `reference_id`, `subject_id`, `instance`, `frame`; a probe has
+            the columns of its attempt, and `instance`.
         vectors: as the comparator takes them, shape (rows, ...).
     """
 
@@ -74,10 +75,10 @@ def references(lake: Lake, *, build: str, drop: str, comparator: Comparator) -> 
     """
     import polars as pl
 
-    columns = ["role", "status", "reference_id", "subject_id", "frame", "embedding", "sample_id"]
+    columns = ["role", "status", "reference_id", "subject_id", "instance", "frame", *TEMPLATE_COLUMNS, "sample_id"]
     rows = lake.read(EMBEDDINGS, TableKey(build=build, drop=drop), columns=columns)
     rows = rows.filter(role="reference", status="ok").drop_nulls("reference_id").sort("reference_id", "sample_id")
-    heads = rows.select("reference_id", "subject_id", "frame")
+    heads = rows.select("reference_id", "subject_id", "instance", "frame")
     if rows.is_empty():
         return Templates(heads, np.empty((0, 0)))
     starts = rows.with_row_index().group_by("reference_id").agg(pl.col("index").min())["index"].sort().to_numpy()
@@ -90,12 +91,11 @@ def probes(lake: Lake, *, build: str, drop: str, comparator: Comparator) -> Temp
 
     An attempt that failed earlier on the device is a failure to acquire (or a liveness decision), not a comparison.
     """
-    import polars as pl
 
-    columns = ["role", "status", "sample_id", "embedding"]
+    columns = ["role", "status", "sample_id", "instance", *TEMPLATE_COLUMNS]
     samples = lake.read(EMBEDDINGS, TableKey(build=build, drop=drop), columns=columns)
-    samples = samples.filter(role="probe", status="ok").select(pl.col("sample_id").alias("event_id"), "embedding")
+    samples = samples.filter(role="probe", status="ok").drop("role", "status").rename({"sample_id": "event_id"})
     attempts = lake.read(VALIDATED_ATTEMPTS, TableKey(drop=drop)).filter(device_stage=REACHED_MATCHING)
     rows = attempts.join(samples, on="event_id").sort("event_id")
     vectors = np.empty((0, 0)) if rows.is_empty() else comparator.read(rows)
-    return Templates(rows.drop("embedding"), vectors)
+    return Templates(rows.drop(TEMPLATE_COLUMNS), vectors)

@@ -108,16 +108,17 @@ def _impostors(context: StageContext) -> Numbers:
     from cv_quality.tasks.verification.impostors import count_impostors, write_impostors
 
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
+    entries = {model: context.workspace.registry.entry(model) for model in context.models}
     counted = [
         count_impostors(
             lake,
             build=build,
             model_build=model,
             drops=drops,
-            modality=modality,
-            decision_threshold=context.workspace.registry.entry(model).decision_threshold,
+            modality=modality.of_build(entry),
+            decision_threshold=entry.decision_threshold,
         )
-        for model in context.models
+        for model, entry in entries.items()
     ]
     tail_rows = write_impostors(lake, counted, comparator=modality.comparator)
     return {
@@ -151,6 +152,7 @@ def _embed(context: StageContext, population: Population) -> "Embedding":
     return embed_attempts(
         context.lake,
         population,
+        modality=biometric(context.modality),
         build=context.build,
         landing=context.workspace.landing,
         backbone=context.workspace.settings.backbone,

@@ -12,6 +12,22 @@ from cv_quality.modality import level_column
 from cv_quality.tasks.root_causes.tables import FINDING_CONDITION, RANK
 from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT
 
+INSTANCE = Column(
+    "instance",
+    "text",
+    "which of the subject's instances it is of, such as the left eye; null where the modality tells none apart",
+    nullable=True,
+)
+CODE = Column(
+    "code",
+    "bytes",
+    "the template, where it is one of packed bits, as little-endian words of 64; null unless ok",
+    nullable=True,
+    is_lake_only=True,
+)
+NOT_COMPARABLE = Column(
+    "not_comparable", "text", "why the two templates have no score; null where they have", nullable=True
+)
 FRAME_STATUSES = ("missing_frame", "corrupt_image", "image_bomb", "unsupported_format")
 """Why a sample's image cannot be read; what else may keep it from a template, its modality says."""
 
@@ -27,6 +43,7 @@ EMBEDDINGS = Table(
         SUBJECT_ID,
         optional(REFERENCE_ID),
         FRAME,
+        INSTANCE,
         Column(
             "status",
             "text",
@@ -34,7 +51,8 @@ EMBEDDINGS = Table(
             levels=FRAME_STATUSES,
             bounds="status",
         ),
-        Column("embedding", "vector", "the template; null unless ok", nullable=True),
+        Column("embedding", "vector", "the template, where it is a vector; null unless ok", nullable=True),
+        CODE,
         Column(
             "model_sha256",
             "text",
@@ -44,6 +62,7 @@ EMBEDDINGS = Table(
         ),
     ),
     unique=("sample_id",),
+    conditions="measured",
 )
 COMPARISONS = Table(
     "comparisons",
@@ -61,9 +80,12 @@ COMPARISONS = Table(
         Column(
             "score",
             "real",
-            "score in the lab's re-inference, or the device's where the build is as recorded",
+            "score in the lab's re-inference, or the device's where the build is as recorded; null where the templates "
+            "cannot be compared",
+            nullable=True,
             bounds="score",
         ),
+        NOT_COMPARABLE,
         Column("device_score", "real", "the score in the device's log", nullable=True, bounds="device_score"),
         Column(
             "is_parity_expected",
@@ -82,7 +104,7 @@ COMPARISONS = Table(
 )
 UNDECIDED = "undecided"
 """Outcome of an attempt that reached the matcher of its device, whose log has neither decision nor what decides."""
-OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "non_match", "timeout", "accepted")
+OUTCOMES = ("not_acquired", "quality_reject", "liveness_reject", "not_compared", "non_match", "timeout", "accepted")
 ATTEMPT_OUTCOMES = Table(
     "attempt_outcomes",
     "build_drop",

@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
@@ -17,17 +20,19 @@ from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store
-from cv_quality.modality import Modality
-from cv_quality.tasks.verification.modality import Conditions, Encoder, biometric
+from cv_quality.modality import Modality, of_modality
+from cv_quality.tasks.verification.modality import BiometricModality, Conditions, Encoder, biometric
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
 
+UNKNOWN_INSTANCE = "unknown"
 CHUNK_FRAMES, CHUNK_BYTES = 512, 96 << 20
 """Decoded frames held at a time: so many, or so large (one frame may be larger)."""
-Outcome = tuple[str, list[float] | None]
+Outcome = tuple[str, list[float] | bytes | None, dict[str, float]]
+"""Of a frame: status, template, and what was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,14 @@ class EmbedSummary:
 
 
 def embed_drop(
-    lake: Lake, *, landing: Store, encoder: Encoder, entry: BuildEntry, modality: Modality, drop: str, threads: int = 2
+    lake: Lake,
+    *,
+    landing: Store,
+    encoder: Encoder,
+    entry: BuildEntry,
+    modality: BiometricModality,
+    drop: str,
+    threads: int = 2,
 ) -> EmbedSummary:
     """Encode every enrolled sample and every attempt of a drop with one build's model.
 
@@ -64,8 +76,8 @@ def embed_drop(
     for frames, images in read_images(reader, sorted(conditions), threads=threads):
         outcomes |= _encode(encoder, frames, images, conditions=conditions)
         del images  # else they are held until the next ones are decoded
-    table = _rows(samples, outcomes, entry=entry, drop=drop)
-    lake.write(EMBEDDINGS, TableKey(build=entry.build_id, drop=drop), table)
+    table = _rows(samples, outcomes, entry=entry, modality=modality, drop=drop)
+    lake.write(of_modality(EMBEDDINGS, modality), TableKey(build=entry.build_id, drop=drop), table)
     by_status = dict(table.group_by("status").len().sort("status").iter_rows())
     return EmbedSummary(entry.build_id, drop, table.height, len(conditions), by_status)
 
@@ -148,18 +160,34 @@ def _encode(
 ) -> dict[str, Outcome]:
     failed = {name: image for name, image in zip(names, images, strict=True) if isinstance(image, FrameError)}
     usable = {name: image for name, image in zip(names, images, strict=True) if not isinstance(image, FrameError)}
-    statuses, templates = encoder.encode(list(usable.values()), [conditions[name] for name in usable])
-    outcomes: dict[str, Outcome] = {name: (error.reason, None) for name, error in failed.items()}
-    for name, status, template in zip(usable, statuses, templates, strict=True):
-        outcomes[name] = (status, template.tolist() if status == "ok" else None)
+    found = encoder.encode(list(usable.values()), [conditions[name] for name in usable], list(usable))
+    measured = [
+        dict(zip(found.measured, row, strict=True))
+        for row in zip(*(values.tolist() for values in found.measured.values()), strict=True)
+    ] or [{} for _ in usable]
+    outcomes: dict[str, Outcome] = {name: (error.reason, None, {}) for name, error in failed.items()}
+    for name, status, template, figures in zip(usable, found.statuses, found.templates, measured, strict=True):
+        outcomes[name] = (status, _written(template) if status == "ok" else None, figures)
     return outcomes
 
 
-def _rows(samples: "pl.DataFrame", outcomes: dict[str, Outcome], *, entry: BuildEntry, drop: str) -> "pl.DataFrame":
+def _written(template: NDArray[np.float32] | NDArray[np.uint64]) -> list[float] | bytes:
+    """A template as `embeddings` have it: the numbers of a vector, or packed bits."""
+    if template.dtype == np.uint64:
+        return template.astype("<u8").tobytes()
+    values: list[float] = template.tolist()
+    return values
+
+
+def _rows(
+    samples: "pl.DataFrame", outcomes: dict[str, Outcome], *, entry: BuildEntry, modality: BiometricModality, drop: str
+) -> "pl.DataFrame":
     import polars as pl
 
-    found = [outcomes.get(frame, ("missing_frame", None)) for frame in samples["frame"]]
-    return samples.select(
+    found = [outcomes.get(frame, ("missing_frame", None, {})) for frame in samples["frame"]]
+    templates = [template for _, template, _ in found]
+    is_bits = modality.comparator.template == "bits"
+    rows = samples.select(
         pl.lit(entry.build_id).alias("build_id"),
         pl.lit(drop).alias("drop_id"),
         pl.col("event_id").alias("sample_id"),
@@ -167,10 +195,38 @@ def _rows(samples: "pl.DataFrame", outcomes: dict[str, Outcome], *, entry: Build
         "subject_id",
         "reference_id",
         "frame",
-        pl.Series("status", [status for status, _ in found], dtype=pl.String),
-        pl.Series("embedding", [vector for _, vector in found], dtype=pl.List(pl.Float32)),
+        *(_figures(item.name, found) for item in modality.measured),
+        instance_of(modality),
+        pl.Series("status", [status for status, _, _ in found], dtype=pl.String),
+        pl.Series("embedding", [None] * len(found) if is_bits else templates, dtype=pl.List(pl.Float32)),
+        pl.Series("code", templates if is_bits else [None] * len(found), dtype=pl.Binary),
         pl.lit(entry.sha256).alias("model_sha256"),
     )
+    return rows.with_columns(_off_reference(rows, *pair) for pair in modality.differences.items())
+
+
+def _figures(name: str, found: Sequence[Outcome]) -> "pl.Series":
+    import polars as pl
+
+    return pl.Series(name, [figures.get(name) for _, _, figures in found], dtype=pl.Float64).fill_nan(None)
+
+
+def _off_reference(rows: "pl.DataFrame", difference: str, figure: str) -> "pl.Series":
+    """By how much a measured figure of each attempt's sample lies off the mean of the reference that it claims."""
+    import polars as pl
+
+    own = rows.filter(role="reference").group_by("reference_id").agg(pl.col(figure).mean().alias("own"))
+    joined = rows.select("role", "reference_id", figure).join(own, on="reference_id", how="left", maintain_order="left")
+    off = pl.when(pl.col("role") == "probe").then((pl.col(figure) - pl.col("own")).abs())
+    return joined.select(off.alias(difference)).to_series()
+
+
+def instance_of(modality: Modality) -> "pl.Expr":
+    """Tell which of its subject's instances each sample is of, from the columns of its conditions."""
+    import polars as pl
+
+    name = pl.col(modality.instance).fill_null(UNKNOWN_INSTANCE) if modality.instance else pl.lit(None, pl.String)
+    return name.alias("instance")
 
 
 def loaded_encoder(workspace: Workspace, entry: BuildEntry) -> Encoder:

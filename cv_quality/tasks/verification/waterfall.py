@@ -51,10 +51,10 @@ def waterfall(attempts: "pl.DataFrame", slices: Sequence[Slice]) -> "pl.DataFram
         slices: in order of rank.
 
     Returns:
-        slice_rank, condition, outcome, n_attempts, n_genuine: six rows for the whole and for each slice.
+        slice_rank, condition, outcome, n_attempts, n_genuine: a row an outcome for the whole and for each slice.
 
     Raises:
-        SliceError: an outcome is none of the six or null, or a column is not there.
+        SliceError: an outcome is none of them or null, or a column is not there.
     """
     import polars as pl
 

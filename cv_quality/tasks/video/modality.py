@@ -136,6 +136,8 @@ class VideoModality:
     Attributes:
         name: as manifests and registry entries write it.
         conditions: what devices log of a frame.
+        measured: of its picture and of its ground truth.
+        instance: none, as nobody is told apart.
         failure_statuses: why a frame gives no output.
         parse_entry: reads a build's registry file.
         parse_recorded_entry: reads that of one evaluated as its devices recorded it.
@@ -146,6 +148,8 @@ class VideoModality:
 
     name: str = "video"
     conditions: tuple[Dimension, ...] = CONDITIONS
+    measured: tuple[Dimension, ...] = MEASURED
+    instance: None = None
     failure_statuses: tuple[str, ...] = (
         "missing_frame",
         "damaged_frame",
@@ -159,7 +163,7 @@ class VideoModality:
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
     task: str = "video"
 
-    def as_recorded(self) -> Self:
+    def of_build(self, entry: BuildEntry) -> Self:  # noqa: ARG002 - as every modality is asked
         """Itself: what a device recorded of a frame is judged as a model's output is."""
         return self
 

@@ -6,7 +6,6 @@ Tables of root causes are in `cv_quality.tasks.root_causes.tables`, those of dro
 from cv_quality.drops.tables import FRAME, FRAME_NUMBER, STREAM_ID
 from cv_quality.lake.columns import BUILD_ID, DEVICE_ID, DROP_ID, MODEL_BUILD_ID, SUBJECT_ID
 from cv_quality.lake.schema import Column, Table, optional
-from cv_quality.modality import level_column
 from cv_quality.tasks.video.modality import MEASURED
 
 WHY_MISSING = Column("reason", "text", "why a value or an interval is missing", nullable=True)
@@ -154,8 +153,6 @@ FRAME_SCORES = Table(
             nullable=True,
             is_lake_only=True,
         ),
-        *(item.column for item in MEASURED),
-        *(level_column(item) for item in MEASURED if item.bands),
     ),
     unique=("stream_id", "frame_number"),
     conditions="banded",

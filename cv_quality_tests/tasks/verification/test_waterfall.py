@@ -52,7 +52,7 @@ def test_an_attempt_counts_in_every_slice_that_holds_it() -> None:
 
 def test_no_attempt_is_a_waterfall_of_zeros() -> None:
     rows = waterfall(table([]), [])
-    assert (len(rows), rows["n_attempts"].sum(), rows["n_genuine"].sum()) == (6, 0, 0)
+    assert (len(rows), rows["n_attempts"].sum(), rows["n_genuine"].sum()) == (7, 0, 0)
 
 
 @pytest.mark.parametrize(

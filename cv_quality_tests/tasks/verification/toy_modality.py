@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.drops.writer import DropWriter, Scalar
+from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry, EntryFields, ModelRegistry
 from cv_quality.lake.schema import Column
@@ -63,12 +64,11 @@ def parse_toy_entry(fields: EntryFields) -> ToyEntry:
 class ToyEncoder:
     gain: float
 
-    def encode(
-        self, frames: Sequence[Frame], conditions: Sequence[Conditions]
-    ) -> tuple[Sequence[str], NDArray[np.float32]]:
+    def encode(self, frames: Sequence[Frame], conditions: Sequence[Conditions], names: Sequence[str]) -> Encoded:
         assert all(set(row) == {"tilt_deg", "surface"} for row in conditions)
         vectors = np.array([frame.ravel() * self.gain for frame in frames], np.float32).reshape(len(frames), -1)
-        return ["ok" if vector.any() else "all_black" for vector in vectors], vectors
+        assert all(name.startswith("frames/") for name in names)
+        return Encoded(["ok" if vector.any() else "all_black" for vector in vectors], vectors)
 
 
 def load_toy_encoder(entry: BuildEntry, _registry: ModelRegistry, _threads: int) -> ToyEncoder:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.builds import modality_of, own_drops
+from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry, ModelRegistry, parse_model_entry
 from cv_quality.lake.lake import TableKey
@@ -20,7 +21,7 @@ from cv_quality.tasks.verification.rules import ONE_DIMENSION, UNIT_NORM
 if TYPE_CHECKING:
     import polars as pl
 
-    from cv_quality.inference.embedder import Embedder, EmbeddingStatus
+    from cv_quality.inference.embedder import Embedder
     from cv_quality.tasks.verification.explanations import ExplanationSummary
     from cv_quality.workspace import Workspace
 
@@ -104,12 +105,15 @@ class FaceEncoder:
     embedder: "Embedder"
 
     def encode(
-        self, frames: Sequence[Frame], conditions: Sequence[Conditions]
-    ) -> tuple[Sequence["EmbeddingStatus"], NDArray[np.float32]]:
+        self,
+        frames: Sequence[Frame],
+        conditions: Sequence[Conditions],
+        names: Sequence[str],  # noqa: ARG002 - as every encoder is asked
+    ) -> Encoded:
         """Embed frames; the illuminance is what preprocessing may adapt to."""
         lux = [cast("float | None", row["illuminance_lux"]) for row in conditions]
         batch = self.embedder.embed(frames, illuminance_lux=lux)
-        return batch.status, batch.embeddings
+        return Encoded(batch.status, batch.embeddings)
 
 
 def load_encoder(entry: BuildEntry, registry: ModelRegistry, threads: int) -> FaceEncoder:

@@ -126,17 +126,17 @@ def read_overview(source: ReportSource) -> Overview:
 
 
 def mated() -> "pl.Expr":
-    """Select rows of a bona fide subject under the own identity: what FNMR is about; an attack is never mated."""
+    """Select scored rows of a subject under the own identity: what FNMR is about; an attack is never mated."""
     import polars as pl
 
-    return pl.col("is_genuine") & (pl.col("presentation") == "bona_fide")
+    return pl.col("is_genuine") & (pl.col("presentation") == "bona_fide") & pl.col("score").is_not_null()
 
 
 def nonmated() -> "pl.Expr":
-    """Select rows of a bona fide subject under somebody else's identity."""
+    """Select scored rows of a bona fide subject under somebody else's identity."""
     import polars as pl
 
-    return ~pl.col("is_genuine") & (pl.col("presentation") == "bona_fide")
+    return ~pl.col("is_genuine") & (pl.col("presentation") == "bona_fide") & pl.col("score").is_not_null()
 
 
 def read_headlines(source: ReportSource) -> tuple[Headline, ...]:

@@ -25,7 +25,7 @@ def score_histogram(
     import polars as pl
     import vl_convert
 
-    rows = lake.read(COMPARISONS, TableKey(build=build, drop=drop), columns=["is_genuine", "score"])
+    rows = lake.read(COMPARISONS, TableKey(build=build, drop=drop), columns=["is_genuine", "score"]).drop_nulls("score")
     low, high = score_axis(comparator, [rows["score"].to_numpy()])
     width = (high - low) / BINS
     binned = (

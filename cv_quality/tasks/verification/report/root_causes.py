@@ -30,6 +30,7 @@ STAGE_NAMES = {
     "not_acquired": "not acquired",
     "quality_reject": "rejected for quality",
     "liveness_reject": "rejected for liveness",
+    "not_compared": "could not be compared",
     "non_match": "not matched",
     "timeout": "timed out",
 }

@@ -29,6 +29,7 @@ def write_scores(lake: Lake, scores: list[float]) -> None:
         "device_score": None,
         "is_parity_expected": False,
         "is_parity_broken": None,
+        "not_comparable": None,
     }
     lake.write(
         COMPARISONS,
