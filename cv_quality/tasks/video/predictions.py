@@ -27,6 +27,7 @@ from cv_quality.inference.video.in_order import in_order
 from cv_quality.inference.video.models import load_video_model
 from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.video.flow import opencv
 from cv_quality.tasks.video.clip_walk import NO_PICTURE, StreamPicture
 from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.tables import CLIP_FRAMES, PREDICTIONS
@@ -42,6 +43,8 @@ AHEAD_BYTES = 24 << 20
 """Of decoded pictures that wait for the model; one may be larger."""
 _ITEM_BYTES: Final = 256
 """Of what waits without a picture, about."""
+LEAST_GROUP_ROWS: Final = 256
+"""A stream is read by itself, and its row group with it: groups end with a stream once they have so many rows."""
 _PNG_LEVEL: Final = 1
 """Of compression: level 6 takes three times as long for a tenth less."""
 Item = TypeVar("Item")
@@ -332,9 +335,13 @@ def _write(
                     for group in _groups(predictions):
                         by_status.update(item.status for item in group)
                         yield stream, group
+                yield stream, []
 
         def write(group: tuple[str, list[Prediction]]) -> None:
-            writer.add(made.rows(*group, pool=pool))
+            if group[1]:
+                writer.add(made.rows(*group, pool=pool))
+            else:
+                writer.end_group(least_rows=LEAST_GROUP_ROWS)
 
         with closing(groups()) as found, closing(in_order(writing, write, found, ahead=1)) as written:
             deque(written, maxlen=0)
@@ -386,6 +393,15 @@ class _Made:
 
 def _listed(value: NDArray[Any] | None) -> list[float] | None:
     return None if value is None else cast(list[float], value.ravel().tolist())
+
+
+def decoded_labels(picture: bytes) -> NDArray[np.uint8]:
+    """Decode the labels that a row of `predictions` holds, uint8 `[height, width]`.
+
+    They were written here: pictures of others are decoded in `cv_quality.drops.images`, which trusts none.
+    """
+    cv2 = opencv()
+    return np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
 def _encoded(value: NDArray[Any] | None) -> bytes | None:

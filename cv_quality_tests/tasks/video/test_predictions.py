@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
@@ -20,7 +21,8 @@ from cv_quality.inference.video.postprocessing import Output
 from cv_quality.lake.lake import TableKey
 from cv_quality.tasks.video import predictions
 from cv_quality.tasks.video.clip_walk import StreamPicture
-from cv_quality.tasks.video.predictions import predict_drop, predict_stream, read_ahead, take_results
+from cv_quality.tasks.video.predictions import decoded_labels, predict_drop, predict_stream, read_ahead, take_results
+from cv_quality.tasks.video.stream_inputs import Outputs
 from cv_quality.tasks.video.tables import PREDICTIONS
 from cv_quality_tests.drops.clip_files import write_clip
 from cv_quality_tests.inference.video.own_models import (
@@ -78,6 +80,23 @@ def test_a_clip_becomes_masks_of_its_size(site: VideoSite, tmp_path: Path) -> No
         assert (row["output"], row["embedding"], row["points_px"]) == ("mask", None, None)
         assert row["model_sha256"] == digest(tmp_path / "model.pt2")
         assert (CORNER & (mask == 1)).sum() / (CORNER | (mask > 0)).sum() > 0.8
+
+
+def test_a_stream_is_read_without_most_of_the_others(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        for name in "abcdefgh":
+            drop.clip(name, write_clip(tmp_path / f"{name}.mp4", range(80)))
+    model = redness(tmp_path)
+    predict_drop(site.lake, pictures=site.pictures, model=model, drop=VIDEO_DROP)
+    path = site.lake.path(PREDICTIONS, TableKey(build=BUILD, drop=VIDEO_DROP))
+    with parquet.ParquetFile(path) as file:
+        groups = [file.read_row_group(place)["stream_id"].unique().to_pylist() for place in range(file.num_row_groups)]
+    assert groups == [list("abcd"), list("efgh")]
+    rows = list(Outputs(path).of("f"))
+    assert [row.frame_number for row in rows] == list(range(80))
+    for row, output in zip(rows, predict_stream(site.pictures.frames("f"), model), strict=True):
+        assert row.picture is not None
+        np.testing.assert_array_equal(decoded_labels(row.picture), output.value)
 
 
 def test_frames_without_a_picture_say_why(site: VideoSite, tmp_path: Path) -> None:
