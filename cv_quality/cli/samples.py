@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cv_quality.cli.common import JSON, open_deployment, print_document, print_rows, progress_bars, say
+from cv_quality.settings import REFERENCE_MODELS
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
@@ -83,10 +84,26 @@ def faces(folder: Path, **chosen: Any) -> None:
     _import_images(folder, modality_name="face", **chosen)
 
 
+def _shape(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise click.BadParameter(f"{text!r} is not ROWS,COLUMNS,WAVELETS,PARTS", param_hint="--shape")
+    return tuple(map(int, parts))
+
+
 @click.command()
 @_with_options
+@click.option("--templates", "is_of_templates", is_flag=True, help="FOLDER holds templates, not images; see above.")
+@click.option(
+    "--shape",
+    default="16,256,2,2",
+    show_default=True,
+    callback=_shape,
+    metavar="ROWS,COLUMNS,WAVELETS,PARTS",
+    help="Of templates whose bits are written as base64.",
+)
 @JSON
-def iris(folder: Path, **chosen: Any) -> None:
+def iris(folder: Path, is_of_templates: bool, shape: tuple[int, ...], **chosen: Any) -> None:
     """Turn a FOLDER of iris strips or eye images into a drop; what was understood is said before anything is written.
 
     \b
@@ -98,8 +115,48 @@ def iris(folder: Path, **chosen: Any) -> None:
 
     One eye of a person is compared with itself; the two eyes of one sample number are one moment. An image under two
     people or two eyes, and folders and names that contradict each other, are refused.
+
+    \b
+    With --templates, FOLDER is one of templates that another tool made, or a file of them:
+      open-iris    1_L_1.json of serialize(), .jsonl, outputs of its pipeline, .npz; no pickles
+      arrays       codes.npy and masks.npy, shape (n, rows, columns, planes), with names.txt or names.csv
+      ready        a Parquet file with frame, code and mask
+    They go into BUILD.parquet of the model registry, which BUILD.yaml names; it is written where there is none.
     """
-    _import_images(folder, modality_name="iris", **chosen)
+    if is_of_templates:
+        _import_templates(folder, shape=shape, **chosen)
+    else:
+        _import_images(folder, modality_name="iris", **chosen)
+
+
+def _import_templates(path: Path, *, shape: tuple[int, ...], build: str, **chosen: Any) -> None:
+    """Read templates, say what was understood, and write the drop and its build."""
+    from cv_quality.drops.importers.iris_drops import TemplateFrames, known_table, understand_templates, write_build
+    from cv_quality.drops.importers.iris_templates import read_templates
+    from cv_quality.lake.store import open_store
+
+    workspace = open_deployment()
+    settings = workspace.settings
+    if settings.registry == REFERENCE_MODELS:
+        raise click.UsageError("--templates writes into the model registry: set CVQ_REGISTRY to a folder of your own")
+    if build in workspace.registry.build_ids():
+        workspace.registry.entry(build)
+    templates, registry = read_templates(path, shape=shape), open_store(settings.registry, s3=settings.s3)
+    known_table(registry, build_id=build, layout=templates.layout)
+    found = understand_templates(
+        templates, modality=workspace.modality("iris"), kept=chosen["keep"], **_reading(chosen)
+    )
+    for line in templates.said:
+        say(line, err=chosen["as_json"])
+    frames = TemplateFrames(templates)
+    drop = _write(
+        found, workspace, modality_name="iris", build=build, name=path.resolve().stem, render=frames.draw, **chosen
+    )
+    if drop is None:
+        return
+    is_new = write_build(registry, frames, build_id=build, drop_id=drop)
+    entry = "written; its comparison and threshold are for you to say" if is_new else "kept"
+    say(f"{settings.registry}/{build}.yaml: {entry}; next: `cvq run`", err=chosen["as_json"])
 
 
 def _import_images(folder: Path, *, modality_name: str, build: str, **chosen: Any) -> None:

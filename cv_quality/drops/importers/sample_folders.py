@@ -137,6 +137,7 @@ def understand(
     table: Path | None = None,
     missing: Sequence[str] = (),
     kept: Path | None = None,
+    eyes: Mapping[str, str] | None = None,
 ) -> SampleFolder:
     """Understand samples that are listed; they are looked into once it is plain whose they are.
 
@@ -144,6 +145,7 @@ def understand(
         files: the list.
         check: looks into every sample.
         modality, layout, pattern, table, missing, kept: as of `read_samples`.
+        eyes: which eye, as the samples themselves say; a table counts before them.
 
     Raises:
         DropError: no sample can be read, whose they are is not plain, or a condition does not fit.
@@ -154,7 +156,8 @@ def understand(
     if table is not None:
         names = files.pictures
         said = read_sample_table(table, root=files.root, pictures=names, missing=missing, has_eyes=has_eyes)
-    reading = _who_is_who(files, said, layout=layout, pattern=pattern, has_eyes=has_eyes)
+    told = {**(eyes or {}), **(said.eyes if said else {})} if has_eyes else None
+    reading = _who_is_who(files, said, layout=layout, pattern=pattern, eyes=told)
     checked = check()
     where = f"{table or files.root}"
     samples = _without(reading.samples, checked.unusable)
@@ -185,9 +188,21 @@ def understand(
 
 
 def _who_is_who(
-    files: PictureFolder, table: SampleTable | None, *, layout: Layout, pattern: str | None, has_eyes: bool
+    files: PictureFolder,
+    table: SampleTable | None,
+    *,
+    layout: Layout,
+    pattern: str | None,
+    eyes: Mapping[str, str] | None,
 ) -> LayoutReading:
-    """People by the table where it has them, else by names; sessions of the table count before those of names."""
+    """People by the table where it has them, else by names; sessions of the table count before those of names.
+
+    Args:
+        files: the pictures.
+        table: None without one.
+        layout, pattern: as of `read_layout`.
+        eyes: those that are told beside the names; None where samples are not of eyes.
+    """
     subjects = table.subjects if table and pattern is None and layout == "auto" else {}
     if subjects:
         strange = [name for name in files.pictures if name not in subjects]
@@ -196,14 +211,14 @@ def _who_is_who(
                 f"{files.root}: expected a subject in the table for every picture, found {len(strange):,} without: "
                 f"{some(strange)}; complete the table, or give --pattern or --layout"
             )
-    if has_eyes:
+    if eyes is not None:
         reading = read_eyes(
             files.root,
             files.pictures,
             layout=layout,
             pattern=pattern,
             subjects=subjects or None,
-            eyes=table.eyes if table else None,
+            eyes=eyes,
             numbers=table.numbers if table else None,
         )
     elif subjects:
