@@ -10,7 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from cv_quality.drops.images import decode_image
-from cv_quality.drops.importers.iris_codes import CodeLayout, pack_bits, picture_of, ready_table, unpack_bits
+from cv_quality.drops.importers.iris_codes import (
+    CodeLayout,
+    ReadyTemplate,
+    pack_bits,
+    picture_of,
+    ready_table,
+    unpack_bits,
+)
 from cv_quality.drops.importers.iris_drops import TemplateFrames, understand_templates, write_build
 from cv_quality.drops.importers.iris_templates import read_templates
 from cv_quality.drops.importers.sample_drops import write_samples
@@ -182,11 +189,13 @@ def test_a_frame_is_a_picture_of_its_code() -> None:
 def test_a_table_of_another_layout_or_without_its_metadata_is_refused(tmp_path: Path) -> None:
     words = np.ones((2, 4), dtype=np.uint64)
     path = tmp_path / "t.parquet"
-    path.write_bytes(ready_table({"d/a_L_1.png": words}, CodeLayout(4, 16, 4), drop_id="d"))
+    path.write_bytes(ready_table([ReadyTemplate("d/a_L_1.png", words, "a", "left")], CodeLayout(4, 16, 4), drop_id="d"))
     assert read_templates(path).layout == CodeLayout(4, 16, 4)
     pl.read_parquet(path).write_parquet(path)
     with pytest.raises(DropError, match="rows, columns, planes, step missing"):
         read_templates(path)
-    path.write_bytes(ready_table({"d/a_L_1.png": words[:, :3]}, CodeLayout(4, 16, 4), drop_id="d"))
+    path.write_bytes(
+        ready_table([ReadyTemplate("d/a_L_1.png", words[:, :3], "a", "left")], CodeLayout(4, 16, 4), drop_id="d")
+    )
     with pytest.raises(DropError, match="expected 32 bytes a code and a mask"):
         read_templates(path)

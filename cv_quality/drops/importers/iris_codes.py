@@ -5,7 +5,7 @@ planes, lies in word `bit // 64` at place `bit % 64`; a code has 0 where its mas
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 COLUMNS: Final = ("frame", "code", "mask")
+TOLD: Final = ("subject", "eye")
+"""Columns that a table of ready templates may have, for those who compare it by itself."""
 LAYOUT: Final = ("rows", "columns", "planes", "step")
 
 Bits = NDArray[np.bool_]
@@ -94,27 +96,39 @@ def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
     return layout, rows
 
 
+@dataclass(frozen=True, slots=True)
+class ReadyTemplate:
+    """One row of the table: packed code and mask, shape (2, words), of one eye of a subject."""
+
+    frame: str
+    words: NDArray[np.uint64]
+    subject: str
+    eye: str
+
+
 def ready_table(
-    templates: Mapping[str, NDArray[np.uint64]], layout: CodeLayout, *, drop_id: str, known: Path | None = None
+    templates: Sequence[ReadyTemplate], layout: CodeLayout, *, drop_id: str, known: Path | None = None
 ) -> bytes:
     """Make the table of ready templates that a registry entry names, as Parquet.
 
     Args:
-        templates: packed codes and masks, shape (2, words), by frame.
+        templates: the rows.
         layout: theirs.
         drop_id: of the frames; rows of the table for that drop are replaced.
         known: the table as it is, of that layout; None where there is none.
     """
     import polars as pl
 
-    data = [[words[side].astype("<u8").tobytes() for words in templates.values()] for side in (0, 1)]
-    rows = pl.DataFrame(
-        {"frame": list(templates), "code": data[0], "mask": data[1]},
-        schema={"frame": pl.String, "code": pl.Binary, "mask": pl.Binary},
-    )
+    kinds = {"frame": pl.String, "code": pl.Binary, "mask": pl.Binary, "subject": pl.String, "eye": pl.String}
+    cells = [
+        (item.frame, *(side.astype("<u8").tobytes() for side in item.words), item.subject, item.eye)
+        for item in templates
+    ]
+    rows = pl.DataFrame(cells, schema=kinds, orient="row")
     if known is not None:
         _, before = read_ready_templates(known)
-        rows = pl.concat([before.filter(~pl.col("frame").str.starts_with(f"{drop_id}/")).select(COLUMNS), rows])
+        others = before.filter(~pl.col("frame").str.starts_with(f"{drop_id}/"))
+        rows = pl.concat([others, rows], how="diagonal")
     file = io.BytesIO()
     told = {"rows": layout.rows, "columns": layout.columns, "planes": layout.planes, "step": layout.step}
     rows.sort("frame").write_parquet(file, metadata={key: str(value) for key, value in told.items()})
@@ -130,5 +144,5 @@ def picture_of(template: NDArray[np.uint64] | None, layout: CodeLayout) -> bytes
         code, mask = (unpack_bits(words, layout) for words in template)
         pixels[mask] = 255 * code[mask]
     file = io.BytesIO()
-    Image.fromarray(pixels.transpose(2, 0, 1).reshape(-1, layout.columns)).save(file, "PNG")
+    Image.fromarray(pixels.transpose(2, 0, 1).reshape(-1, layout.columns)).save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cv_quality.drops.importers.iris_codes import CodeLayout, picture_of, read_ready_templates, ready_table
+from cv_quality.drops.importers.iris_codes import (
+    CodeLayout,
+    ReadyTemplate,
+    picture_of,
+    read_ready_templates,
+    ready_table,
+)
 from cv_quality.drops.importers.iris_templates import ReadTemplates
-from cv_quality.drops.importers.layouts import Layout
+from cv_quality.drops.importers.layouts import Layout, NamedSample
 from cv_quality.drops.importers.sample_doubts import CheckedSamples
 from cv_quality.drops.importers.sample_folders import SampleFolder, understand
 from cv_quality.errors import DropError
@@ -62,6 +65,7 @@ def understand_templates(
         table=table,
         missing=missing,
         kept=kept,
+        subjects=found.subjects,
         eyes=found.eyes,
     )
 
@@ -71,14 +75,19 @@ class TemplateFrames:
     """Draws the frames of a drop of templates, and keeps which template each of them is."""
 
     found: ReadTemplates
-    templates: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    templates: list[ReadyTemplate] = field(default_factory=list)
 
-    def draw(self, name: str, frame: str) -> bytes:
-        """Draw the frame of one template; without one, it is grey."""
-        place = self.found.places.get(name)
+    def draw(self, sample: NamedSample, subject_id: str, frame: str) -> bytes:
+        """Draw the frame of one template; without one, it is grey.
+
+        Args:
+            sample: which template it is.
+            subject_id, frame: as the drop calls them.
+        """
+        place = self.found.places.get(sample.name)
         if place is None:
             return picture_of(None, self.found.layout)
-        self.templates[frame] = self.found.packed[place]
+        self.templates.append(ReadyTemplate(frame, self.found.packed[place], subject_id, sample.eye))
         return picture_of(self.found.packed[place], self.found.layout)
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cv_quality.drops.importers.folders import PictureFolder, natural, some
 from cv_quality.drops.importers.iris_codes import (
     COLUMNS,
+    TOLD,
     Bits,
     CodeLayout,
     pack_bits,
@@ -52,7 +53,7 @@ class ReadTemplates:
         packed: uint64, shape (templates, 2, words), codes then masks.
         places: the row of each name in `packed`; a failure to acquire has none.
         failures: why a name has no template.
-        eyes: which eye, where the file itself says so.
+        subjects, eyes: whose, and which eye, where the file itself says so.
         unusable: files that are no template.
         words: what they are, for people.
     """
@@ -62,6 +63,7 @@ class ReadTemplates:
     packed: NDArray[np.uint64]
     places: Mapping[str, int]
     failures: Mapping[str, str]
+    subjects: Mapping[str, str]
     eyes: Mapping[str, str]
     unusable: tuple[Unusable, ...]
     words: str
@@ -84,6 +86,7 @@ class _Found:
     code: Bits | None = None
     mask: Bits | None = None
     version: str = ""
+    subject: str = ""
     eye: str = ""
     failure: str = ""
 
@@ -98,11 +101,14 @@ class _Reader:
     packed: list[NDArray[np.uint64]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
     eyes: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: _Found) -> None:
         if found.name in self.places or found.name in self.failures:
             raise DropError(f"{found.where}: expected each name once, found {found.name!r} again; rename one of them")
+        if found.subject:
+            self.subjects[found.name] = found.subject
         if found.eye:
             self.eyes[found.name] = found.eye
         if found.code is None or found.mask is None:
@@ -177,6 +183,7 @@ def read_templates(path: Path, *, shape: Sequence[int] = OPEN_IRIS) -> ReadTempl
         packed=np.array(reader.packed, dtype=np.uint64).reshape(len(reader.packed), 2, reader.layout.words),
         places=reader.places,
         failures=reader.failures,
+        subjects=reader.subjects,
         eyes=reader.eyes,
         unusable=tuple(unusable),
         words=f"{words}{version}: {len(reader.packed):,} of {reader.layout}",
@@ -261,7 +268,7 @@ def _of_output(document: Mapping[str, object], *, name: str, where: str, shape: 
         yield _Found(name, where, eye=eye, failure=str(failure or "the pipeline gave no template"))
         return
     for found in _of_document(document["iris_template"], name=name, where=where, shape=shape):
-        yield _Found(found.name, where, found.code, found.mask, found.version, eye)
+        yield replace(found, where=where, eye=eye)
 
 
 def _bits(document: Mapping[str, object], key: str, *, where: str, shape: Sequence[int]) -> Bits:
@@ -368,13 +375,13 @@ def _of_arrays(root: Path) -> Iterator[_Found]:
         raise DropError(f"{root}: expected codes and masks of one shape, found {codes.shape} and {masks.shape}")
     if codes.ndim not in (3, 4) or not codes.size:
         raise DropError(f"{root}: codes.npy: expected (n, rows, columns, planes), found shape {codes.shape}")
-    names, eyes = _names(root)
+    names, subjects, eyes = _names(root)
     if len(names) != len(codes):
         raise DropError(f"{root}: expected a name a template, found {len(names):,} names of {len(codes):,} templates")
-    for name, eye, code, mask in zip(names, eyes, codes, masks, strict=True):
+    for name, subject, eye, code, mask in zip(names, subjects, eyes, codes, masks, strict=True):
         bits = [_binary(item, key=key, where=f"{root}: {name}") for item, key in ((code, "codes"), (mask, "masks"))]
         whole, valid = (item if item.ndim == 3 else item[:, :, None] for item in bits)
-        yield _Found(name, f"{root}: {name}", whole, valid, eye=eye)
+        yield _Found(name, f"{root}: {name}", whole, valid, subject=subject, eye=eye)
 
 
 def _npy(path: Path) -> NDArray[np.generic]:
@@ -389,30 +396,29 @@ def _npy(path: Path) -> NDArray[np.generic]:
     return array
 
 
-def _names(root: Path) -> tuple[list[str], list[str]]:
-    """The names of the rows: lines of `names.txt`, or of a column of `names.csv`, or its subject, eye and sample."""
+def _names(root: Path) -> tuple[list[str], list[str], list[str]]:
+    """Names, subjects and eyes of the rows: lines of `names.txt`, or columns of `names.csv`; empty where not told."""
     if (root / "names.txt").is_file():
         lines = (root / "names.txt").read_text(encoding="utf-8").splitlines()
-        return lines, [""] * len(lines)
+        return lines, [""] * len(lines), [""] * len(lines)
     if not (root / "names.csv").is_file():
         raise DropError(f"{root}: expected names.txt, a name a line, or names.csv beside codes.npy, found neither")
     text = (root / "names.csv").read_text(encoding="utf-8-sig")
     cells = csv.DictReader(io.StringIO(text))
     rows = [{key.strip().lower(): (cell or "").strip() for key, cell in row.items() if key} for row in cells]
-    eyes = [row.get("eye", "") for row in rows]
+    subjects, eyes = ([row.get(name, "") for row in rows] for name in ("subject", "eye"))
     key = next((key for key in ("name", "frame", "path", "file") if rows and key in rows[0]), None)
-    if key is not None:
-        return [row[key] for row in rows], eyes
-    if not rows or "subject" not in rows[0]:
+    if key is None and not all(subjects):
         raise DropError(f"{root}: names.csv: expected a column name, or subject, eye and sample")
     parts = [[row[part] for part in ("subject", "eye", "sample") if row.get(part)] for row in rows]
-    return ["_".join(found) for found in parts], eyes
+    return ["_".join(found) for found in parts] if key is None else [row[key] for row in rows], subjects, eyes
 
 
 def _of_parquet(path: Path) -> Iterator[_Found]:
     """The rows of a table of ready templates."""
     layout, rows = read_ready_templates(path)
-    for frame, code, mask in rows.select(COLUMNS).iter_rows():
+    told = [rows[name].fill_null("") if name in rows.columns else [""] * rows.height for name in TOLD]
+    for (frame, code, mask), subject, eye in zip(rows.select(COLUMNS).iter_rows(), *told, strict=True):
         words = [np.frombuffer(data, dtype="<u8").astype(np.uint64) for data in (code, mask)]
         code_bits, mask_bits = (unpack_bits(item, layout) for item in words)
-        yield _Found(frame, f"{path}: {frame}", code_bits, mask_bits)
+        yield _Found(frame, f"{path}: {frame}", code_bits, mask_bits, subject=subject, eye=eye)

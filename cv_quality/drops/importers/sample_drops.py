@@ -26,6 +26,8 @@ from cv_quality.lake.schema import IDENTIFIER, NOT_IN_IDENTIFIER
 from cv_quality.lake.store import Store, atomic_path
 from cv_quality.modality import Modality
 
+Render = Callable[[NamedSample, str, str], bytes]
+"""Draws a sample, of a subject and under a frame as the drop calls them."""
 DEVICE = "import"
 UNKNOWN_DATE = datetime(2000, 1, 1, tzinfo=UTC)
 """When images were taken; events follow one another by a millisecond."""
@@ -43,7 +45,7 @@ def write_samples(
     site: str = "import",
     has_image_consent: bool = False,
     has_pseudonyms: bool = False,
-    render: Callable[[str, str], bytes] | None = None,
+    render: Render | None = None,
 ) -> str:
     """Write a folder that was understood as one drop; returns its drop_id.
 
@@ -59,8 +61,8 @@ def write_samples(
         drop_id: by default `<date>_<build_id>_<site>`.
         has_image_consent: whether the images may be shown in reports, where no table says.
         has_pseudonyms: whether people get pseudonyms although their names would do; the key is written to `key_file`.
-        render: makes the frame, a PNG, of a sample that is no picture, from its name and that of the frame; such frames
-            lie in a folder called as the drop, so that no other drop has one of that name.
+        render: makes the frame, a PNG, of a sample that is no picture; such frames lie in a folder called as the drop,
+            so that no other drop has one of that name.
 
     Raises:
         DropError: a manifest or key file cannot be.
@@ -118,9 +120,9 @@ class _Sample:
     conditions: Mapping[str, Scalar]
 
 
-def _image(folder: SampleFolder, sample: _Sample, render: Callable[[str, str], bytes] | None) -> bytes:
+def _image(folder: SampleFolder, sample: _Sample, render: Render | None) -> bytes:
     if render is not None:
-        return render(sample.named.name, sample.frame)
+        return render(sample.named, sample.subject_id, sample.frame)
     data = (folder.folder.root / sample.named.name).read_bytes()
     return upright(data) if sample.named.name in folder.turned else data
 

@@ -137,6 +137,7 @@ def understand(
     table: Path | None = None,
     missing: Sequence[str] = (),
     kept: Path | None = None,
+    subjects: Mapping[str, str] | None = None,
     eyes: Mapping[str, str] | None = None,
 ) -> SampleFolder:
     """Understand samples that are listed; they are looked into once it is plain whose they are.
@@ -145,7 +146,7 @@ def understand(
         files: the list.
         check: looks into every sample.
         modality, layout, pattern, table, missing, kept: as of `read_samples`.
-        eyes: which eye, as the samples themselves say; a table counts before them.
+        subjects, eyes: whose and which eye, as the samples themselves say; a table counts before them.
 
     Raises:
         DropError: no sample can be read, whose they are is not plain, or a condition does not fit.
@@ -157,7 +158,8 @@ def understand(
         names = files.pictures
         said = read_sample_table(table, root=files.root, pictures=names, missing=missing, has_eyes=has_eyes)
     told = {**(eyes or {}), **(said.eyes if said else {})} if has_eyes else None
-    reading = _who_is_who(files, said, layout=layout, pattern=pattern, eyes=told)
+    people = said.subjects if said and said.subjects else subjects or {}
+    reading = _who_is_who(files, people, said=said, layout=layout, pattern=pattern, eyes=told)
     checked = check()
     where = f"{table or files.root}"
     samples = _without(reading.samples, checked.unusable)
@@ -189,28 +191,29 @@ def understand(
 
 def _who_is_who(
     files: PictureFolder,
-    table: SampleTable | None,
+    people: Mapping[str, str],
     *,
+    said: SampleTable | None,
     layout: Layout,
     pattern: str | None,
     eyes: Mapping[str, str] | None,
 ) -> LayoutReading:
-    """People by the table where it has them, else by names; sessions of the table count before those of names.
+    """People as they are told, else by names; sessions of the table count before those of names.
 
     Args:
         files: the pictures.
-        table: None without one.
+        people: by picture, as a table or the samples themselves say; empty where they do not.
+        said: by a table.
         layout, pattern: as of `read_layout`.
         eyes: those that are told beside the names; None where samples are not of eyes.
     """
-    subjects = table.subjects if table and pattern is None and layout == "auto" else {}
-    if subjects:
-        strange = [name for name in files.pictures if name not in subjects]
-        if strange:
-            raise DropError(
-                f"{files.root}: expected a subject in the table for every picture, found {len(strange):,} without: "
-                f"{some(strange)}; complete the table, or give --pattern or --layout"
-            )
+    subjects = people if pattern is None and layout == "auto" else {}
+    strange = [name for name in files.pictures if subjects and name not in subjects]
+    if strange:
+        raise DropError(
+            f"{files.root}: expected a subject for every picture, as for others, found {len(strange):,} without: "
+            f"{some(strange)}; complete the table, or give --pattern or --layout"
+        )
     if eyes is not None:
         reading = read_eyes(
             files.root,
@@ -219,14 +222,14 @@ def _who_is_who(
             pattern=pattern,
             subjects=subjects or None,
             eyes=eyes,
-            numbers=table.numbers if table else None,
+            numbers=said.numbers if said else None,
         )
     elif subjects:
         samples = (NamedSample(name, subjects[name]) for name in files.pictures)
         reading = LayoutReading(tuple(samples), "people by the table")
     else:
         reading = read_layout(files.root, files.pictures, layout=layout, pattern=pattern)
-    sessions = table.sessions if table else {}
+    sessions = said.sessions if said else {}
     return replace(
         reading,
         samples=tuple(replace(sample, session=sessions.get(sample.name, sample.session)) for sample in reading.samples),
