@@ -30,13 +30,13 @@ CLIPS, FRAMES = 6, 36
 
 def main() -> None:
     """Write all of them below the working folder."""
-    write_samples(np.random.default_rng(1))
+    write_faces(np.random.default_rng(1))
     write_attempts(np.random.default_rng(2))
     write_trials(np.random.default_rng(3))
     write_clips()
 
 
-def write_samples(random):
+def write_faces(random):
     """Draw every person in two sessions; the first picture of each is taken in daylight."""
     is_first = np.arange(PEOPLE * IMAGES) % IMAGES == 0
     lux = np.where(is_first, 300, np.exp(random.uniform(np.log(3), np.log(300), len(is_first)))).round(1)

@@ -50,9 +50,8 @@ def write_samples(
     """Write a folder that was understood as one drop; returns its drop_id.
 
     With protocol "all_pairs" every image is an enrolment under its own reference and an attempt. With "enrolled" the
-    first `enrol_first_n` images of a person, or of one eye of theirs, numbers in names counted as numbers, make the
-    reference and the others are attempts at it. The two eyes of one moment are one transaction. Where the folder has
-    roles, those make the protocol "enrolled".
+    first `enrol_first_n` of a person, or of one eye of theirs, by numbers in names, make the reference and the others
+    are attempts at it; roles of the folder make that protocol. The two eyes of one moment are one transaction.
 
     Args:
         folder: as understood.
@@ -70,7 +69,6 @@ def write_samples(
     """
     place = re.sub(NOT_IN_IDENTIFIER, "-", site) or "import"
     name = drop_id or f"{UNKNOWN_DATE:%Y-%m-%d}_{build_id}_{place}"
-    has_pseudonyms = has_pseudonyms or folder.needs_pseudonyms
     samples = _samples(folder, drop_id=name, has_pseudonyms=has_pseudonyms, is_rendered=render is not None)
     _write_unusable(folder)
     is_paired = protocol == "all_pairs" and not folder.roles
@@ -130,7 +128,7 @@ def _image(folder: SampleFolder, sample: _Sample, render: Render | None) -> byte
 def _samples(folder: SampleFolder, *, drop_id: str, has_pseudonyms: bool, is_rendered: bool) -> list[_Sample]:
     """The images by person; pseudonyms, where they are wanted, with their key written."""
     people = {named.subject: named.subject for named in folder.samples}
-    key = read_key(folder.key_file) if has_pseudonyms else None
+    key = read_key(folder.key_file) if has_pseudonyms or folder.needs_pseudonyms else None
     if key is not None:
         people = dict(pseudonyms_of(sorted(people), key))
     samples: list[_Sample] = []
