@@ -87,7 +87,7 @@ class Freshness:
 
     @cached_property
     def refusals(self) -> "Refusals":
-        """Who of the subjects of the lake said no to being shown."""
+        """Who of the subjects of the lake, and which of its clips, must not be shown."""
         from cv_quality.drops.consent import Refusals
 
         return Refusals(self.workspace.lake, self.survey, kept=self.workspace.consents)

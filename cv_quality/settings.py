@@ -254,3 +254,12 @@ def isolated_environment(folder: Path) -> dict[str, str]:
     modules = os.pathsep.join(path for path in sys.path if path)
     own = {"PATH": os.defpath, "PYTHONPATH": modules, "PYTHONUTF8": "1"}
     return {**kept, **own, "HOME": str(folder), "TMPDIR": str(folder)}
+
+
+def let_waiting_threads_sleep() -> None:
+    """Let the threads of OpenMP, which torch computes with, sleep while they wait, unless the environment says else.
+
+    They spin otherwise: where another program has a core, a small model with two threads takes ten times as long. It
+    holds for libraries that are loaded afterwards, and for processes that are started.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

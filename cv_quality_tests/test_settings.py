@@ -1,11 +1,12 @@
 """Settings: defaults below one folder, and no variable that silently does nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from cv_quality.errors import SettingsError
-from cv_quality.settings import KNOWN, REFERENCE_MODELS, Settings, isolated_environment
+from cv_quality.settings import KNOWN, REFERENCE_MODELS, Settings, isolated_environment, let_waiting_threads_sleep
 
 
 def test_everything_that_a_run_writes_lies_below_one_folder_by_default() -> None:
@@ -92,6 +93,17 @@ def test_a_program_that_is_started_sees_the_same_home(tmp_path: Path) -> None:
     settings = Settings.from_environment({"CVQ_HOME": str(tmp_path)})
     environment = settings.subprocess_environment(DAGSTER_HOME="x")
     assert (environment["CVQ_HOME"], environment["DAGSTER_HOME"]) == (str(tmp_path), "x")
+
+
+@pytest.mark.parametrize(("said", "held"), [(None, "passive"), ("active", "active")])
+def test_threads_sleep_while_they_wait_unless_a_user_says_else(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, held: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", said or "")
+    if said is None:
+        del os.environ["OMP_WAIT_POLICY"]
+    let_waiting_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == held
 
 
 @pytest.fixture

@@ -200,6 +200,15 @@ def import_video(
     capture_ms, start_ms, result_ms, display_ms, deadline_ms, dropped, temperature_c, thermal_state, illuminance_lux.
 
     \b
+    What a device made of a clip, and truth that is no mask, lie beside it, in any layout:
+      results/<clip>/ or <clip>/results/      masks, depth or pictures that the device wrote, by frame number
+      depth/<clip>/, references/<clip>/       truth: 16 bit PNG in mm, clean pictures; <clip>/depth/ likewise
+      <clip>.det.txt, <clip>/det/det.txt      boxes that the device found, as MOTChallenge writes them
+      <clip>.landmarks.csv                    frame_number, x and y of every point in turn; source (truth or device)
+                                              and interocular_px where wanted
+    A build whose registry entry says recorded: true is scored by these, without a model.
+
+    \b
       cvq import video DAVIS --build seg-1 --resolution 480p --frame-rate 24
       cvq import video highway --build seg-1 --classes moving=255 --ignore 85,170
       cvq import video MOT17/train --build track-2 --dry-run

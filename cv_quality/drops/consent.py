@@ -9,8 +9,9 @@ Models read images by `cv_quality.drops.frames`; what they find are numbers.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.frames import FrameReader
@@ -41,10 +42,13 @@ FrameName = tuple[str, str]
 """Drop and member name of an image."""
 StreamName = tuple[str, str]
 """Drop and name of a stream."""
+NamedClip = tuple[str, str | None, str | None, bool]
+"""Stream, file and subject of an event about a clip, and whether it says yes."""
 
-_CONSENT, _SUBJECT, _FRAME = "has_image_consent", "subject_id", "frame"
+_CONSENT, _SUBJECT, _FRAME, _STREAM = "has_image_consent", "subject_id", "frame", "stream_id"
+_OF_CLIP = (_STREAM, "clip", _SUBJECT, _CONSENT)
 _NAMING = (RAW_ATTEMPTS, RAW_ENROLS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS)
-_TELLING = (SUBJECTS, RAW_SUBJECTS, QUARANTINE_PARSE)
+_TELLING = (SUBJECTS, RAW_SUBJECTS, QUARANTINE_PARSE, RAW_CLIPS, MEDIA_INDEX)
 _PATH = "path_of_file"
 _FILES_AT_ONCE = 1_000
 _DIGEST_BYTES = 8
@@ -90,14 +94,21 @@ class SaidOfConsent:
     Attributes:
         refused: who said no in it.
         subjects: whom it lists, a digest of eight bytes each.
+        clips: what its events say of clips.
+        digests: file and SHA-256 of each clip that it indexes.
     """
 
-    refused: tuple[str, ...] = ()
-    subjects: bytes = b""
+    refused: tuple[str, ...]
+    subjects: bytes
+    clips: tuple[NamedClip, ...]
+    digests: tuple[tuple[str, str], ...]
+
+
+_SAYS_NOTHING = SaidOfConsent((), b"", (), ())
 
 
 class Refusals:
-    """Who said no anywhere, as of one look at a lake; only files that nobody has read since they lie there are read."""
+    """Who and what must not be shown, as of one look at a lake; a file that is unchanged is not read again."""
 
     def __init__(self, lake: Lake, survey: Survey, *, kept: Kept[SaidOfConsent]) -> None:
         """Read what is not known.
@@ -106,26 +117,64 @@ class Refusals:
             lake, survey: with all drops, and what lies there.
             kept: what files said when they were read last.
         """
-        self._lake = lake
-        said = {name: found for table in _TELLING for name, found in _said(lake, table, survey, kept=kept).items()}
+        self._said = {table.name: _said(lake, table, survey, kept=kept) for table in _TELLING}
         kept.save(survey)
-        self._said = said
-        names = sorted({name for found in said.values() for name in found.refused})
-        self._refused = {_digest(name): name for name in names}
+        files = [found for of_table in self._said.values() for found in of_table.values()]
+        self._refused = {_digest(name): name for name in sorted({name for found in files for name in found.refused})}
 
     def identity(self, drops: Iterable[str]) -> str:
-        """Identify who of the subjects of these drops said no: it changes when a page must hide more, or less."""
-        if not self._refused:
-            return ""
-        names = (self._lake.object_key(SUBJECTS, TableKey(drop=drop)) for drop in drops)
-        files = (self._said[name].subjects for name in names if name in self._said)
-        own = {found[start : start + _DIGEST_BYTES] for found in files for start in range(0, len(found), _DIGEST_BYTES)}
-        refused = sorted(name for digest, name in self._refused.items() if digest in own)
-        return hashlib.sha256(json.dumps(refused).encode()).hexdigest() if refused else ""
+        """Identify whom and which clips of these drops nobody may see: a page that must hide more, or less, is due."""
+        own = set(drops)
+        of_own = (self._said[SUBJECTS.name][drop].subjects for drop in own & self._said[SUBJECTS.name].keys())
+        listed = {digest for found in of_own for digest in _digests(found)}
+        hidden = sorted(name for digest, name in self._refused.items() if digest in listed)
+        streams = sorted(stream for stream in self._refused_streams if stream[0] in own)
+        return hashlib.sha256(json.dumps([hidden, streams]).encode()).hexdigest() if hidden or streams else ""
+
+    @cached_property
+    def _refused_streams(self) -> set[StreamName]:
+        clips = [
+            (drop, clip)
+            for table in (RAW_CLIPS, QUARANTINE_PARSE)
+            for drop, found in self._said[table.name].items()
+            for clip in found.clips
+        ]
+        if not clips:
+            return set()
+        listed = {digest for found in self._said[SUBJECTS.name].values() for digest in _digests(found.subjects)}
+        agreed = listed - self._refused.keys()
+        named = {subject for _, (_, _, subject, _) in clips if subject is not None}
+        files = [(drop, *item) for drop, found in self._said[MEDIA_INDEX.name].items() for item in found.digests]
+        return _refused_streams(clips, files, agreed={subject for subject in named if _digest(subject) in agreed})
+
+
+def _digests(subjects: bytes) -> Iterator[bytes]:
+    return (subjects[start : start + _DIGEST_BYTES] for start in range(0, len(subjects), _DIGEST_BYTES))
+
+
+def _refused_streams(
+    clips: Iterable[tuple[str, NamedClip]], files: Iterable[tuple[str, str, str]], *, agreed: Set[str]
+) -> set[StreamName]:
+    """Find the streams of which an event, or one about the same bytes anywhere, says no or names who has not agreed.
+
+    Args:
+        clips: what events say, each with its drop.
+        files: drop, name and SHA-256 of the files of clips.
+        agreed: the subjects who did.
+    """
+    refused, members = set[StreamName](), dict[tuple[str, str | None], set[StreamName]]()
+    for drop, (stream, member, subject, says_yes) in clips:
+        if not says_yes or (subject is not None and subject not in agreed):
+            refused.add((drop, stream))
+        members.setdefault((drop, member), set()).add((drop, stream))
+    alike: dict[str, set[StreamName]] = {}
+    for drop, member, sha256 in files:
+        alike.setdefault(sha256, set()).update(members.get((drop, member), ()))
+    return refused.union(*(streams for streams in alike.values() if streams & refused))
 
 
 def _said(lake: Lake, table: Table, survey: Survey, *, kept: Kept[SaidOfConsent]) -> dict[str, SaidOfConsent]:
-    """What each file of a table says of consent, by object key."""
+    """What each file of a table says of consent, by drop."""
     infos = {lake.object_key(table, key): key for key in lake.keys(table, survey)}
     said = {name: kept.get(survey.list(table.name)[name]) for name in infos}
     unread = [name for name, found in said.items() if found is None]
@@ -134,7 +183,7 @@ def _said(lake: Lake, table: Table, survey: Survey, *, kept: Kept[SaidOfConsent]
         read = _read_said(lake, table, {name: infos[name] for name in names})
         kept.keep({survey.list(table.name)[name]: found for name, found in read.items()})
         said |= read
-    return {name: found for name, found in said.items() if found is not None}
+    return {str(infos[name].drop): found for name, found in said.items() if found is not None}
 
 
 def _read_said(lake: Lake, table: Table, keys: Mapping[str, TableKey]) -> dict[str, SaidOfConsent]:
@@ -148,31 +197,67 @@ def _read_said(lake: Lake, table: Table, keys: Mapping[str, TableKey]) -> dict[s
     paths = {str(lake.path(table, key)): name for name, key in keys.items()}
     rows = pl.scan_parquet(list(paths), glob=False, include_file_paths=_PATH)
     try:
-        told = _said_in_lines(rows) if table is QUARANTINE_PARSE else _said_in_events(rows, is_listed=table is SUBJECTS)
+        told = _READERS[table.name](rows)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         for key in keys.values():
             lake.read(table, key)
         raise
-    return {name: told.get(path, SaidOfConsent()) for path, name in paths.items()}
+    return {name: told.get(path, _SAYS_NOTHING) for path, name in paths.items()}
 
 
 def _said_in_lines(rows: "pl.LazyFrame") -> dict[str, SaidOfConsent]:
     refused: dict[str, set[str]] = {}
     for path, line in _with_word(rows, kinds=("subject",), word=_CONSENT).select(_PATH, "raw").collect().iter_rows():
         refused.setdefault(path, set()).update(_refusing(line))
-    return {path: SaidOfConsent(tuple(sorted(names))) for path, names in refused.items()}
+    clips: dict[str, set[NamedClip]] = {}
+    for path, line in _with_word(rows, kinds=("clip",), word=_STREAM).select(_PATH, "raw").collect().iter_rows():
+        clips.setdefault(path, set()).update(_refused_clips(line))
+    return {
+        path: replace(_SAYS_NOTHING, refused=tuple(sorted(refused.get(path, ()))), clips=_sorted(clips.get(path, ())))
+        for path in refused.keys() | clips.keys()
+    }
 
 
-def _said_in_events(rows: "pl.LazyFrame", *, is_listed: bool) -> dict[str, SaidOfConsent]:
+def _said_of_subjects(rows: "pl.LazyFrame", *, is_listed: bool) -> dict[str, SaidOfConsent]:
     import polars as pl
 
     subject, said_no = pl.col(_SUBJECT), ~pl.col(_CONSENT).fill_null(value=False)
     asked = (subject.filter(said_no).unique().sort().alias("refused"), subject.unique())
     said = rows.group_by(_PATH).agg(asked).select(_PATH, "refused", _SUBJECT).collect()
     return {
-        path: SaidOfConsent(tuple(refused), b"".join(map(_digest, subjects)) if is_listed else b"")
+        path: replace(
+            _SAYS_NOTHING, refused=tuple(refused), subjects=b"".join(map(_digest, subjects)) if is_listed else b""
+        )
         for path, refused, subjects in said.iter_rows()
     }
+
+
+def _said_of_clips(rows: "pl.LazyFrame") -> dict[str, SaidOfConsent]:
+    found: dict[str, set[NamedClip]] = {}
+    said = rows.select(_PATH, *_OF_CLIP).unique().collect()
+    for path, stream, member, subject, has_consent in said.iter_rows():
+        found.setdefault(path, set()).add((stream, member, subject, has_consent is True))
+    return {path: replace(_SAYS_NOTHING, clips=_sorted(clips)) for path, clips in found.items()}
+
+
+def _clip_digests(rows: "pl.LazyFrame") -> dict[str, SaidOfConsent]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for path, member, sha256 in rows.filter(content="clips").select(_PATH, "member", "sha256").collect().iter_rows():
+        found.setdefault(path, []).append((member, sha256))
+    return {path: replace(_SAYS_NOTHING, digests=tuple(sorted(files))) for path, files in found.items()}
+
+
+def _sorted(clips: Iterable[NamedClip]) -> tuple[NamedClip, ...]:
+    return tuple(sorted(clips, key=repr))
+
+
+_READERS: "Mapping[str, Callable[[pl.LazyFrame], dict[str, SaidOfConsent]]]" = {
+    SUBJECTS.name: partial(_said_of_subjects, is_listed=True),
+    RAW_SUBJECTS.name: partial(_said_of_subjects, is_listed=False),
+    QUARANTINE_PARSE.name: _said_in_lines,
+    RAW_CLIPS.name: _said_of_clips,
+    MEDIA_INDEX.name: _clip_digests,
+}
 
 
 def _digest(subject: str) -> bytes:
@@ -183,6 +268,13 @@ def _refusing(line: str) -> set[str]:
     """Whom a line that is no event names, if it says anything but yes."""
     answers = _told(line, _CONSENT)
     return {str(subject) for subject in _told(line, _SUBJECT)} if any(item is not True for item in answers) else set()
+
+
+def _refused_clips(line: str) -> set[NamedClip]:
+    """Which streams a line that is no event names, unless it says yes and nothing else."""
+    if _told(line, _CONSENT) == [True]:
+        return set()
+    return {(str(stream), None, None, False) for stream in _told(line, _STREAM)}
 
 
 def read_shown(
@@ -227,30 +319,13 @@ def read_shown_streams(lake: Lake, drops: Iterable[str], *, consents: Consents) 
     sound = lake.scan(CLIPS, keys).filter(pl.col(_CONSENT)).select("drop_id", "stream_id").collect()
     if sound.is_empty():
         return frozenset()
-    about = lake.scan(RAW_CLIPS, lake.keys(RAW_CLIPS))
-    about = about.select("drop_id", "stream_id", "clip", _SUBJECT, _CONSENT).unique()
-    refused, members = set[StreamName](), dict[tuple[str, str], set[StreamName]]()
-    for drop, stream, member, subject, has_consent in about.collect().iter_rows():
-        if has_consent is not True or (subject is not None and subject not in consents.agreed):
-            refused.add((drop, stream))
-        members.setdefault((drop, member), set()).add((drop, stream))
-    keys = lake.keys(QUARANTINE_PARSE)
-    for drop, line in (
-        _with_word(lake.scan(QUARANTINE_PARSE, keys), kinds=("clip",), word="stream_id")
-        .select("drop_id", "raw")
-        .collect()
-        .iter_rows()
-    ):
-        if _told(line, _CONSENT) != [True]:
-            refused.update((drop, str(stream)) for stream in _told(line, "stream_id"))
-    clips = lake.scan(MEDIA_INDEX, lake.keys(MEDIA_INDEX)).filter(content="clips").select("drop_id", "member", "sha256")
-    alike: dict[str, set[StreamName]] = {}
-    for drop, member, sha256 in clips.collect().iter_rows():
-        alike.setdefault(sha256, set()).update(members.get((drop, member), ()))
-    for streams in alike.values():
-        if streams & refused:
-            refused |= streams
-    return frozenset(sound.iter_rows()) - refused
+    said = lake.scan(RAW_CLIPS, lake.keys(RAW_CLIPS)).select("drop_id", *_OF_CLIP).unique().collect()
+    clips = [(drop, (*clip, has_consent is True)) for drop, *clip, has_consent in said.iter_rows()]
+    lines = _with_word(lake.scan(QUARANTINE_PARSE, lake.keys(QUARANTINE_PARSE)), kinds=("clip",), word=_STREAM)
+    for drop, line in lines.select("drop_id", "raw").collect().iter_rows():
+        clips.extend((drop, clip) for clip in _refused_clips(line))
+    files = lake.scan(MEDIA_INDEX, lake.keys(MEDIA_INDEX)).filter(content="clips").select("drop_id", "member", "sha256")
+    return frozenset(sound.iter_rows()) - _refused_streams(clips, files.collect().iter_rows(), agreed=consents.agreed)
 
 
 def _allowed(lake: Lake, wanted: set[FrameName], *, consents: Consents) -> set[FrameName]:

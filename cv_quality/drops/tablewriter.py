@@ -41,6 +41,11 @@ class TableWriter:
         if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= _GROUP_BYTES:
             self._flush()
 
+    def end_group(self, *, least_rows: int) -> None:
+        """Let the next rows begin a row group, where those at hand are enough to be one."""
+        if self._pending_rows >= least_rows:
+            self._flush()
+
     def close(self) -> None:
         self._flush()
         self._wait()

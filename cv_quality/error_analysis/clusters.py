@@ -175,7 +175,8 @@ def cluster_failures(
     origins: ArrayLike | None = None,
     seed: int = 0,
     bounds: Bounds | None = None,
-    words: tuple[str, str] = ("attempt", "subject"),
+    trial: str = "attempt",
+    unit: str = "subject",
     threads: int = 2,
 ) -> Clusters:
     """Find clusters of rows in an embedding that fail more than the rest, and the slices that describe them.
@@ -196,14 +197,14 @@ def cluster_failures(
             template; a row of NaN where unknown. The mean of the subject's rows stands in, failures included: the mean
             over passes alone lies nearer to passes by construction. It cannot show what all rows of a subject share.
         bounds: of the search of the description, as of `discovery.find_slices`.
-        words: what a row and a subject are called.
+        trial, unit: what a row and a subject are called.
         seed, threads: of the split and the mixtures, and for that search.
 
     Raises:
         SliceError: shapes disagree, a number is not finite, a subject is missing, or a flag is neither true nor false.
     """
     sample = _sample(embeddings, is_failure=is_failure, subjects=subjects, attributes=attributes, origins=origins)
-    sample = replace(sample, trial=words[0], unit=words[1])
+    sample = replace(sample, trial=trial, unit=unit)
     reason = _nothing_to_find(sample)
     if reason is not None:
         return _answer(sample, [], [], seed=seed, n_candidates=0, conclusion=reason)

@@ -241,8 +241,12 @@ class Cube:
 
     def _over_tables(self, count: Callable[[Codes], None]) -> None:
         """Each thread has tables of its own, so that no two write to one place."""
+        parts = np.array_split(np.arange(len(self.layout.tables)), self._threads)
+        if len(parts) == 1:
+            count(parts[0])
+            return
         with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(count, np.array_split(np.arange(len(self.layout.tables)), self._threads)))
+            list(pool.map(count, parts))
 
     def _expand(self, cells: Counts) -> Floats:
         layout, whole = self.layout, cells.astype(np.float64)

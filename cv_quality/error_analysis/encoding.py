@@ -179,7 +179,7 @@ def encode(
     searched = [name for name in names if name not in (outcome, subject)]
     further, found = bounds or {}, dict[str, EncodedColumn | str]()
     for name in searched:
-        found[name] = _column(_read(table, name), name, subjects, n_subjects, bounds=further.get(name, ()))
+        found[name] = _column(_read(table, name), name, subjects, n_subjects, bounds=further.get(name, ()), unit=unit)
     return Encoded(
         columns=tuple(item for item in found.values() if isinstance(item, EncodedColumn)),
         skipped={name: item for name, item in found.items() if isinstance(item, str)},
@@ -241,9 +241,16 @@ def _subjects(values: "pl.Series", *, name: str) -> tuple[NDArray[np.int64], int
 
 
 def _column(
-    values: "pl.Series", name: str, subjects: Codes | None, n_subjects: int, *, bounds: Sequence[float]
+    values: "pl.Series", name: str, subjects: Codes | None, n_subjects: int, *, bounds: Sequence[float], unit: str
 ) -> EncodedColumn | str:
-    """The column as codes, or the reason why it is not searched."""
+    """The column as codes, or the reason why it is not searched.
+
+    Args:
+        values, name: of the column.
+        subjects, n_subjects: whose rows they are, if that is known.
+        bounds: thresholds that the search may choose.
+        unit: what a subject is called.
+    """
     import polars as pl
 
     if values.dtype.is_decimal():
@@ -269,7 +276,7 @@ def _column(
         # Whether every subject has values of its own, one or, as with sessions, several.
         pairs = pl.DataFrame({"value": values, "subject": subjects}).drop_nulls()
         if pairs.n_unique() == n_values:
-            return f"an identifier of the subjects: {n_values} values for {n_subjects}"
+            return f"an identifier of the {unit}s: {n_values} values for {n_subjects}"
     if values.dtype.is_numeric():
         return _numbers(values, name=name, n_values=n_values, bounds=bounds)
     return _values(values, counted, name=name)

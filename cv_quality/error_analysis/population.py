@@ -183,7 +183,8 @@ def cluster(
         attributes=population.rows.select(name for name in population.columns if name not in population.excluded),
         origins=origins,
         bounds=bounds_of(population, found),
-        words=(population.outcome.trial, population.outcome.unit),
+        trial=population.outcome.trial,
+        unit=population.outcome.unit,
         seed=seed,
         threads=threads,
     )

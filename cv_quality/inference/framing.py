@@ -91,7 +91,7 @@ class Resize:
             return batch
         narrower = np.empty((*batch.shape[:3], self.width_px), dtype=np.float32)
         for rows, columns, weights in resampling_bands(batch.shape[3], self.width_px):
-            narrower[..., rows] = batch[..., columns] @ weights.T
+            np.matmul(batch[..., columns], weights.T, out=narrower[..., rows])
         return narrower
 
     def down(self, batch: Batch) -> Batch:
@@ -100,7 +100,7 @@ class Resize:
             return batch
         lower = np.empty((*batch.shape[:2], self.height_px, batch.shape[3]), dtype=np.float32)
         for rows, columns, weights in resampling_bands(batch.shape[2], self.height_px):
-            lower[:, :, rows] = weights @ batch[:, :, columns]
+            np.matmul(weights, batch[:, :, columns], out=lower[:, :, rows])
         return lower
 
     def reframe(self, view: View) -> View:

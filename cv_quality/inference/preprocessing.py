@@ -32,7 +32,9 @@ Frame = NDArray[np.uint8]
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 MAX_SIDE_PX = 4096
 WORK_BYTES = 16 << 20
-"""Of float32 pixels made at a time, before they are resized."""
+"""Of float32 pixels made at a time of one frame, before they are resized."""
+TOGETHER_BYTES = 1 << 20
+"""Of float32 pixels of several frames: what stays in a core's cache is resized in half the time."""
 
 
 class Step(Protocol):
@@ -106,7 +108,8 @@ class Scale:
 def prepare(frames: Sequence[Frame], *, steps: Sequence[Step], illuminance_lux: Sequence[float | None]) -> Batch:
     """Run preprocessing steps over frames: float32 `[n, c, h, w]`.
 
-    Frames of one size are processed together, as many as `WORK_BYTES` allows; a larger one in bands of its rows.
+    Frames of one size are processed together, as many as `TOGETHER_BYTES` allows; one above `WORK_BYTES` in bands of
+    its rows.
 
     Args:
         frames: `[h, w]` or `[h, w, 3]`, of possibly different sizes.
@@ -163,7 +166,7 @@ def _run(frames: Sequence[Frame], *, steps: Sequence[Step], lux: NDArray[np.floa
     size = 4 * frames[0].size
     if size > WORK_BYTES:
         return np.concatenate([_run_large(frame, steps=steps, lux=lux[[row]]) for row, frame in enumerate(frames)])
-    together = WORK_BYTES // size
+    together = max(1, TOGETHER_BYTES // size)
     starts = range(0, len(frames), together)
     parts = [_applied(steps, _as_batch(frames[at : at + together]), lux=lux[at : at + together]) for at in starts]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -101,6 +101,10 @@ class Counter(Protocol):
         """Return the pairs of each subject at or above the threshold that was given; None without one."""
         return None
 
+    def incomparable(self) -> int:
+        """Return how many pairs had no score."""
+        return 0
+
 
 class Counting(Protocol):
     """What the threads of one count share."""
@@ -475,6 +479,7 @@ class _ScoredCounter(Counter):
         self.shared = shared
         self.total = np.zeros(BINS, np.int64)
         self.matched = np.zeros(shared.pairing.offsets.size - 1, np.int64)
+        self.missing = 0
 
     def count(self, row: int, column: int, *, floor: float) -> Found:
         pairing, (rows, columns) = self.shared.pairing, _slices(self.shared.tile, row, column)
@@ -484,6 +489,10 @@ class _ScoredCounter(Counter):
         places = np.nonzero(is_counted)
         found_rows, found_columns = places[0] + row, places[1] + column
         scores = self.shared.pairs.exact(found_rows, found_columns)
+        if (is_missing := np.isnan(scores)).any():
+            self.missing += int(is_missing.sum())
+            found_rows, found_columns = found_rows[~is_missing], found_columns[~is_missing]
+            scores = scores[~is_missing]
         self.total += histogram_of(scores, self.shared.scale)
         if self.shared.threshold is not None:
             is_match = scores >= self.shared.threshold
@@ -496,6 +505,9 @@ class _ScoredCounter(Counter):
 
     def matches(self) -> NDArray[np.int64] | None:
         return None if self.shared.threshold is None else self.matched
+
+    def incomparable(self) -> int:
+        return self.missing
 
 
 def padded(rows: NDArray[np.float32], step: int) -> NDArray[np.float32]:

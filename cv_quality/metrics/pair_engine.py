@@ -42,12 +42,14 @@ class Tally:
         histogram: None where the grade keeps none.
         found: every pair at or above `floor`, by row and column.
         matches: pairs of each subject at or above the threshold of the counting; None without one.
+        n_incomparable: pairs that have no score.
     """
 
     histogram: NDArray[np.int64] | None
     found: Found
     floor: float
     matches: NDArray[np.int64] | None = None
+    n_incomparable: int = 0
 
 
 def pairing_of(
@@ -100,6 +102,9 @@ def tally(
         if found.scores.size >= wanted:
             floor = max(floor, tail_floor(histogram_of(found.scores, scale), wanted=wanted, scale=scale))
             return _tally(counters, found.above(floor).ordered(), floor)
+        if guess == -math.inf:
+            # Every pair that has a score is there: others have none.
+            return _tally(counters, found.ordered(), guess)
         if floor > guess:
             # Raised on the way past a crowded bin, which is only counted.
             return _tally(counters, found.ordered(), floor)
@@ -119,7 +124,8 @@ def tally_above(counting: Counting, pairing: Pairing, *, floor: float, threads: 
 
 def _tally(counters: Sequence[Counter], found: Found, floor: float) -> Tally:
     histogram = _summed([counter.histogram() for counter in counters])
-    return Tally(histogram, found, floor, _summed([counter.matches() for counter in counters]))
+    matches = _summed([counter.matches() for counter in counters])
+    return Tally(histogram, found, floor, matches, sum(counter.incomparable() for counter in counters))
 
 
 def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float, scale: ScoreScale) -> float:
@@ -134,6 +140,9 @@ def _guessed_floor(pairing: Pairing, pairs: Exact, *, wanted: int, slack: float,
     is_counted = pairing.row_codes[rows, None] != pairing.column_codes[columns]
     row, column = np.nonzero(is_counted & (columns >= pairing.starts[rows, None]))
     scores = pairs.close(rows[row], columns[column])
+    scores = scores[~np.isnan(scores)]
+    if not scores.size:
+        return -math.inf
     expected = slack * wanted * scores.size / n
     kept = math.ceil(expected + 3 * math.sqrt(expected)) + 3
     if kept >= scores.size:

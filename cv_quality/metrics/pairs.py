@@ -111,6 +111,7 @@ class PairCounts:
         floor: -inf when the tail holds every pair.
         scale: the bins of the scores.
         matches: pairs at or above a threshold that was given; None without one.
+        n_incomparable: further pairs that have no score; in no bin, no tail and no match.
     """
 
     histogram: NDArray[np.int64]
@@ -118,10 +119,11 @@ class PairCounts:
     floor: float
     scale: ScoreScale = UNIT
     matches: MatchCounts | None = None
+    n_incomparable: int = 0
 
     @property
     def n(self) -> int:
-        """Number of pairs."""
+        """Number of pairs that have a score."""
         return int(self.histogram.sum())
 
     @classmethod
@@ -142,11 +144,13 @@ class PairCounts:
             matches = other.matches if not self.n else self.matches
         else:
             matches = self.matches + other.matches if self.matches and other.matches else None
-        return PairCounts(self.histogram + other.histogram, tail, floor, self.scale, matches)
+        n_incomparable = self.n_incomparable + other.n_incomparable
+        return PairCounts(self.histogram + other.histogram, tail, floor, self.scale, matches, n_incomparable)
 
     def trimmed(self, keep: int) -> "PairCounts":
         """The same counts with at least the `keep` highest scores in the tail, equal scores kept together."""
-        return PairCounts(self.histogram, *_trimmed(self, keep), self.scale, self.matches)
+        tail, floor = _trimmed(self, keep)
+        return replace(self, tail=tail, floor=floor)
 
     def score_tail(self) -> ScoreTail:
         """Return the tail as the exact metrics take it."""
@@ -313,11 +317,11 @@ def count_block(
         raise MetricError(
             f"references have {left.shape[1]} dimensions, probes {right.shape[1]}: embed them with one model"
         )
-    block = _paired(references, probes)
+    block = paired(references, probes)
     sides = Operand(left, block.orders[0]), Operand(right, block.orders[1])
-    wanted = _kept(block.pairing, keep_all=keep_all, keep=keep)
+    wanted = kept_pairs(block.pairing, keep_all=keep_all, keep=keep)
     done = _counted(sides, block.pairing, grade="fp32", wanted=wanted, floor=None, threads=threads, threshold=threshold)
-    return _block_counts(done, block, UNIT, threshold)
+    return block_counts(done, block, UNIT, threshold)
 
 
 def count_scored(
@@ -334,7 +338,8 @@ def count_scored(
     """Count the pairs of different subjects between two sides by any score; every pair is scored once, in float64.
 
     Args:
-        score: gives listed pairs of templates their scores, higher meaning more alike; called from several threads.
+        score: gives listed pairs of templates their scores, higher meaning more alike, NaN where a pair has none;
+            called from several threads.
         scale: of these scores.
         threshold, keep_all, keep, threads: as in `count_block`.
 
@@ -352,12 +357,12 @@ def count_scored(
 
     if len(references) == 0 or len(probes) == 0:
         return PairCounts.empty(scale)
-    block = _paired(references, probes)
+    block = paired(references, probes)
     pairs = ScoredPairs(score, (references.vectors, probes.vectors), block.orders)
     counting = ScoredCounting(pairs, block.pairing, scale, threshold)
-    wanted = _kept(block.pairing, keep_all=keep_all, keep=keep)
+    wanted = kept_pairs(block.pairing, keep_all=keep_all, keep=keep)
     done = tally(counting, block.pairing, pairs, wanted=wanted, scale=scale, threads=threads)
-    return _block_counts(done, block, scale, threshold)
+    return block_counts(done, block, scale, threshold)
 
 
 def subject_counts(counts: AnyCounts, *, threshold: float) -> "pl.DataFrame":
@@ -460,7 +465,7 @@ def _wanted(n: int, *, tail_fmr: float) -> int:
     return wanted
 
 
-class _Block(NamedTuple):
+class PairedSides(NamedTuple):
     """Names of the subjects, both sides in the order of ranks where they have them, and which pairs count."""
 
     names: Names
@@ -468,7 +473,12 @@ class _Block(NamedTuple):
     pairing: "Pairing"
 
 
-def _paired(references: Side, probes: Side) -> _Block:
+def paired(references: Side, probes: Side) -> PairedSides:
+    """Name the subjects of two sides, and tell which pairs count.
+
+    Raises:
+        MetricError: shapes or types of subjects or ranks do not fit.
+    """
     from cv_quality.metrics.pair_engine import pairing_of
 
     owners = _names(references.subjects, count=len(references), name="references")
@@ -476,7 +486,7 @@ def _paired(references: Side, probes: Side) -> _Block:
     names, codes = np.unique(np.concatenate([owners, others]), return_inverse=True)
     row_codes, column_codes = codes[: len(references)], codes[len(references) :]
     if references.ranks is None or probes.ranks is None:
-        return _Block(names, (None, None), pairing_of(row_codes, column_codes))
+        return PairedSides(names, (None, None), pairing_of(row_codes, column_codes))
     ranks = [np.asarray(references.ranks), np.asarray(probes.ranks)]
     for found, count in zip(ranks, (len(references), len(probes)), strict=True):
         if found.shape != (count,) or found.dtype.kind not in "iu":
@@ -485,10 +495,11 @@ def _paired(references: Side, probes: Side) -> _Block:
             )
     rows, columns = (np.argsort(rank, kind="stable") for rank in ranks)
     starts = np.searchsorted(ranks[1][columns], ranks[0][rows], side="right")
-    return _Block(names, (rows, columns), pairing_of(row_codes[rows], column_codes[columns], starts))
+    return PairedSides(names, (rows, columns), pairing_of(row_codes[rows], column_codes[columns], starts))
 
 
-def _kept(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
+def kept_pairs(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
+    """Choose how many pairs the tail of a block holds at least; see `count_block`."""
     from cv_quality.metrics.pair_engine import MOST_ROWS, pairs_in
 
     n = pairs_in(pairing)
@@ -496,14 +507,21 @@ def _kept(pairing: "Pairing", *, keep_all: int, keep: int) -> int:
     return n if is_small else min(n, MOST_ROWS, max(keep, int(KEEP_SHARE * n)))
 
 
-def _block_counts(done: "Tally", block: _Block, scale: ScoreScale, threshold: float | None) -> PairCounts:
+def block_counts(done: "Tally", block: PairedSides, scale: ScoreScale, threshold: float | None) -> PairCounts:
+    """Give what was counted the names of subjects.
+
+    Args:
+        done, block: what was counted, and of whom.
+        scale: of the scores.
+        threshold: at which matches were counted.
+    """
     rows, columns = block.pairing.row_codes[done.found.rows], block.pairing.column_codes[done.found.columns]
     assert done.histogram is not None
     tail = _tail(done.found, block.names, references=rows, probes=columns)
     matches = None
     if threshold is not None and done.matches is not None:
         matches = MatchCounts(threshold, _match_rows(block.names, done.matches))
-    return PairCounts(done.histogram, tail, done.floor, scale, matches)
+    return PairCounts(done.histogram, tail, done.floor, scale, matches, done.n_incomparable)
 
 
 def _match_rows(names: Names, matches: NDArray[np.int64]) -> "pl.DataFrame":

@@ -67,6 +67,7 @@ def cluster_percentiles(
     method: Method = "inverted",
     seed: int | None = None,
     replicates: int = REPLICATES,
+    unit: str = "subject",
 ) -> tuple[Percentile, ...]:
     """Estimate percentiles with intervals that respect clusters, each the inverted distribution function of the values.
 
@@ -85,6 +86,7 @@ def cluster_percentiles(
         quantiles: shares in (0, 1), in any order.
         level: confidence of the two-sided intervals, between 0 and 1.
         seed, replicates: of the bootstrap, which needs a seed and at least 100 replicates.
+        unit: what a cluster is called.
 
     Returns:
         One result for each quantile, in the order given.
@@ -109,18 +111,18 @@ def cluster_percentiles(
     order, numbers = np.argsort(array, kind="stable"), np.unique(names, return_inverse=True)[1]
     array, codes = array[order], numbers[order].astype(np.int64)
     if method == "inverted":
-        return tuple(_inverted(array, codes, quantile, level) for quantile in quantiles)
+        return tuple(_inverted(array, codes, quantile, level, unit=unit) for quantile in quantiles)
     if method != "bootstrap" or seed is None:
         raise MetricError(f'expected the method "inverted", or "bootstrap" with a seed, found {method!r} and {seed}')
     require_replicates(replicates)
     return _bootstrapped(array, codes, quantiles, level, replicates=replicates, seed=seed)
 
 
-def _inverted(values: Floats, codes: NDArray[np.int64], quantile: float, level: float) -> Percentile:
+def _inverted(values: Floats, codes: NDArray[np.int64], quantile: float, level: float, *, unit: str) -> Percentile:
     n, sizes = values.size, np.bincount(codes)
     value = values[_rank(quantile, n) - 1]
     above = np.bincount(codes[values > value], minlength=len(sizes))
-    share = clustered_rate(above, sizes, level=level)
+    share = clustered_rate(above, sizes, level=level, unit=unit)
     assert share.low is not None
     assert share.high is not None
     first, last = _rank(1 - share.high, n), _rank(1 - share.low, n)

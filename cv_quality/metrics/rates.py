@@ -72,6 +72,7 @@ def clustered_rate(
     expected_errors: float | None = None,
     level: float = LEVEL,
     icc: float = ASSUMED_ICC,
+    unit: str = "subject",
 ) -> Rate:
     """Estimate the rate sum(errors) / sum(trials) with an interval that respects subjects; lower is better.
 
@@ -86,6 +87,7 @@ def clustered_rate(
         expected_errors: errors expected in this cell, to say whether it is large enough; the observed ones by default.
         level: confidence of the two-sided interval, between 0 and 1.
         icc: intraclass correlation that is assumed where few subjects err.
+        unit: what a subject is called.
 
     Raises:
         MetricError: a count is no whole number from 0, a subject has more errors than trials, or the level is invalid.
@@ -116,9 +118,9 @@ def clustered_rate(
         denominator=int(n.sum()),
         low=low,
         high=high,
-        method=f"Korn-Graubard by subject, {percent(level)}, design effect {figures(design)}{assumed}",
+        method=f"Korn-Graubard by {unit}, {percent(level)}, design effect {figures(design)}{assumed}",
         n_subjects=n.size,
-        reason=_shortage(expected) if n.size > 1 else "insufficient: 1 subject, 2 needed",
+        reason=_shortage(expected) if n.size > 1 else f"insufficient: 1 {unit}, 2 needed",
         n_effective=float(n.sum() / design),
     )
 

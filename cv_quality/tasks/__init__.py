@@ -15,7 +15,7 @@ from cv_quality.gates.verdicts import is_verdict, judged_keys, require_passed
 from cv_quality.lake.lake import Survey, TableKey
 from cv_quality.lake.schema import Column, Table
 from cv_quality.modality import Modality, of_modality
-from cv_quality.settings import Settings
+from cv_quality.settings import Settings, let_waiting_threads_sleep
 from cv_quality.stage import StageResult, Task
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.tasks.video.task import VIDEO
@@ -29,6 +29,7 @@ TASKS: tuple[Task, ...] = (VERIFICATION, VIDEO)
 
 def open_workspace(settings: Settings, tasks: Sequence[Task] = TASKS) -> Workspace:
     """Open the stores of a deployment, which understand the modalities of all tasks."""
+    let_waiting_threads_sleep()
     return Workspace(settings, {modality.name: modality for task in tasks for modality in task.modalities})
 
 

@@ -13,7 +13,15 @@ from click.testing import CliRunner, Result
 from cv_quality.cli import main
 from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.schema import DropSchema
-from cv_quality.drops.tables import BOXES, CLIPS, MASK_CLASSES, QUARANTINE_VALIDATE, VALIDATED_STREAMS
+from cv_quality.drops.tables import (
+    BOXES,
+    CLIPS,
+    LANDMARKS,
+    MASK_CLASSES,
+    MEDIA_INDEX,
+    QUARANTINE_VALIDATE,
+    VALIDATED_STREAMS,
+)
 from cv_quality.drops.validation import validate_drop
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
@@ -221,3 +229,72 @@ def test_log_counts_as_the_pictures_do(tmp_path: Path, site: Site) -> None:
     assert frames["latency_ms"].to_list() == [5.5, 6.5, 7.5]
     assert frames["deadline_ms"].to_list() == [20.0] * 3
     assert any("decimal comma" in note for note in found["notes"])
+
+
+def test_what_a_device_made_and_truth_beside_masks_come_along(tmp_path: Path, site: Site) -> None:
+    root = tmp_path / "lab"
+    put_pictures(root / "c1" / "images", 4, first=1)
+    put_masks(root / "c1" / "masks", MASKS, first=1)
+    put_masks(root / "results" / "c1", MASKS[1:], first=2)
+    for number in (1, 2):
+        depth = np.full((48, 64), 900 + number, np.uint16)
+        put(root / "c1" / "depth" / f"{number:05d}.png", png(depth))  # type: ignore[arg-type]
+    put(
+        root / "c1.landmarks.csv",
+        b"frame_number,source,x0,y0,x1,y1,interocular_px\n1,truth,4,5,20,5,16\n1,device,5,5,21,6,\n",
+    )
+    put(root / "c1.det.txt", b"1,-1,4,10,12,12,0.5,-1,-1,-1\n2,7,6,10,12,12,0.75,-1,-1,-1\n")
+    found = site.import_(root)
+    assert found["media"] == {"frames": 4, "masks": 4, "depth": 2, "results": 3}
+    media = site.rows(MEDIA_INDEX).filter(pl.col("content") != "masks").sort("content", "frame_number")
+    places = [("depth", 0), ("depth", 1), ("results", 1), ("results", 2), ("results", 3)]
+    assert media.select("content", "frame_number").rows() == places
+    boxes = site.rows(BOXES).sort("frame_number")
+    assert boxes.select("frame_number", "source", "track_id", "confidence").rows() == [
+        (0, "device", "box-0", 0.5),
+        (1, "device", "7", 0.75),
+    ]
+    assert site.rows(LANDMARKS).sort("source").select(
+        "frame_number", "source", "points_px", "interocular_px"
+    ).rows() == [
+        (0, "device", [5.0, 5.0, 21.0, 6.0], None),
+        (0, "truth", [4.0, 5.0, 20.0, 5.0], 16.0),
+    ]
+    assert site.rows(QUARANTINE_VALIDATE).is_empty()
+
+
+def test_detections_of_a_sequence_are_of_the_device(tmp_path: Path, site: Site) -> None:
+    base = tmp_path / "train" / "MOT-1"
+    put(base / "gt" / "gt.txt", b"1,1,10,10,20,30,1,1,1\n2,1,11,10,20,30,1,1,1\n")
+    put(base / "det" / "det.txt", b"1,-1,9,10,20,30,31.5,-1,-1,-1\n1,-1,9,10,20,30,2,-1,-1,-1\n")
+    put(base / "seqinfo.ini", b"[Sequence]\nname=MOT-1\nframeRate=25\nseqLength=2\n")
+    found = site.import_(tmp_path / "train")
+    boxes = site.rows(BOXES).sort("source", "track_id")
+    assert boxes["source"].to_list() == ["device", "device", "truth", "truth"]
+    assert boxes["track_id"].to_list()[:2] == ["box-0", "box-1"]
+    assert "are taken for what the device found" in " ".join(found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"frame_number,x0\n1,2\n", "x and y of every point in turn"),
+        (b"frame_number,x0,y0\n1,2,3\n1,2,3\n", "each frame_number once of each source"),
+        (b"frame_number,source,x0,y0\n1,model,2,3\n", "truth or device"),
+        (b"frame_number,x0,y0,x1,y1\n1,2,3,,\n", "numbers for every point"),
+    ],
+)
+def test_malformed_landmarks_are_named(tmp_path: Path, site: Site, table: bytes, message: str) -> None:
+    put_pictures(tmp_path / "lab" / "c1", 2)
+    put(tmp_path / "lab" / "c1.landmarks.csv", table)
+    result = site.run(tmp_path / "lab")
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.split())
+
+
+def test_results_that_count_otherwise_are_refused(tmp_path: Path, site: Site) -> None:
+    put_pictures(tmp_path / "lab" / "c1", 4)
+    put_masks(tmp_path / "lab" / "results" / "c1", MASKS, first=1)
+    result = site.run(tmp_path / "lab")
+    assert result.exit_code != 0
+    assert "in the results and 0 to 3 in the pictures" in " ".join(result.output.split())

@@ -165,15 +165,20 @@ def test_what_cannot_carry_a_slice_is_left_out_with_the_reason(values: pl.Series
     assert said in found.skipped["x"]
 
 
-def with_subjects(values: pl.Series, *, per_subject: int) -> Encoded:
+def with_subjects(values: pl.Series, *, per_subject: int, unit: str = "subject") -> Encoded:
     frame = table(values).with_columns(who=pl.Series([f"s{i // per_subject}" for i in range(len(values))]))
-    return encode(frame.lazy(), outcome="failed", subject="who")
+    return encode(frame.lazy(), outcome="failed", subject="who", unit=unit)
 
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Int64, pl.Float64])
 def test_another_name_of_the_subjects_is_an_identifier(kind: pl.DataType) -> None:
     found = with_subjects(pl.Series([i // 20 * 7 for i in range(N)]).cast(kind), per_subject=20)
     assert found.skipped["x"] == "an identifier of the subjects: 150 values for 150"
+
+
+def test_an_identifier_of_clips_is_called_so() -> None:
+    found = with_subjects(pl.Series([i // 20 * 7 for i in range(N)]), per_subject=20, unit="clip")
+    assert found.skipped["x"] == "an identifier of the clips: 150 values for 150"
 
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Int64])

@@ -1,7 +1,8 @@
 """Writes a folder of clips that was understood, `VideoFolder`, as one drop: a stream for each clip.
 
-Videos and pictures stay byte for byte what they were. Frames are numbered from 0 in the drop, whatever names count
-from; masks and boxes are moved with them. What a layout means is told in `cv_quality.drops.importers.video_folders`.
+Videos and pictures stay byte for byte what they were, truth and what a device made alike. Frames are numbered from 0 in
+the drop, whatever names count from; masks and boxes are moved with them. What a layout means is told in
+`cv_quality.drops.importers.video_folders`.
 """
 
 import io
@@ -20,6 +21,7 @@ from cv_quality.drops.importers.folders import some
 from cv_quality.drops.importers.video_folders import VideoClip, VideoFolder
 from cv_quality.drops.importers.video_frames import Labels, PictureFile, require_same_base
 from cv_quality.drops.importers.video_logs import read_frame_log
+from cv_quality.drops.importers.video_recorded import Points, read_points, recorded_pictures
 from cv_quality.drops.importers.video_tracks import MOT_CLASSES, BoxTable, read_boxes
 from cv_quality.drops.writer import DropWriter, Scalar
 from cv_quality.errors import ClipError, LayoutError
@@ -38,6 +40,7 @@ CDNET_IGNORED: Final = (85, 170)
 CDNET_OUTSIDE: Final = 85
 VOID: Final = 255
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8"
 Progress = Callable[[str, int, int], None]
 
 
@@ -101,7 +104,10 @@ class _Stream:
     base: int
     box_base: int
     masks: Mapping[int, PictureFile]
+    recorded: Mapping[str, Mapping[int, PictureFile]]
     boxes: BoxTable | None
+    detections: BoxTable | None
+    points: tuple[Points, ...]
     log: Mapping[int, Mapping[str, Scalar]] | None
 
 
@@ -211,16 +217,31 @@ def _stream(
         rate = ASSUMED_RATE_HZ
         notes.append(f"{clip.name}: nobody says its rate, {rate:g} frames/s are assumed; --frame-rate says another")
     boxes = None if clip.boxes is None else _sound_boxes(clip.boxes, warnings)
-    if clip.detections is not None:
-        notes.append(f"{clip.name}: {clip.detections.name} is not taken: detections without tracks are no truth")
+    detections = None if clip.detections is None else _sound_boxes(clip.detections, warnings)
+    if detections is not None:
+        alone = "; those without a track are objects of one frame each" if (detections.track < 0).any() else ""
+        notes.append(f"{clip.name}: boxes of {clip.detections} are taken for what the device found{alone}")
     base = _base(clip, wanted.first_number, notes, warnings)
     log = None if clip.log is None else _log(clip, clip.log, base, modality, notes, warnings)
     period_ms = 1000 / (rate or (_declared_rate(clip.video) if clip.video and log else None) or ASSUMED_RATE_HZ)
     box_base = 1
-    if boxes is not None and len(boxes):
-        box_base = clip.pictures.first if clip.pictures else min(1, int(boxes.frame.min()))
-    masks = _masks(clip, base, notes, warnings)
-    return _Stream(clip, stream_id, rate, period_ms, base, box_base, masks, boxes, log)
+    numbers = [int(table.frame.min()) for table in (boxes, detections) if table is not None and len(table)]
+    if numbers:
+        box_base = clip.pictures.first if clip.pictures else min(1, *numbers)
+    return _Stream(
+        clip,
+        stream_id,
+        rate_hz=rate,
+        period_ms=period_ms,
+        base=base,
+        box_base=box_base,
+        masks=_masks(clip, base, notes, warnings),
+        recorded=recorded_pictures(clip, base, warnings),
+        boxes=boxes,
+        detections=detections,
+        points=() if clip.landmarks is None else read_points(clip.landmarks),
+        log=log,
+    )
 
 
 def _log(
@@ -255,7 +276,7 @@ def _sound_boxes(path: Path, warnings: list[str]) -> BoxTable:
     has_area = (table.boxes[:, 2:] > 0).all(axis=1)
     if n_out := int((~has_area).sum()):
         warnings.append(f"{path}: {n_out:,} boxes without area are left out")
-    places = np.column_stack([table.frame, table.track])[has_area]
+    places = np.column_stack([table.frame, table.track])[has_area & (table.track >= 0)]
     if n_again := len(places) - len(np.unique(places, axis=0)):
         warnings.append(f"{path}: {n_again:,} boxes are of a track twice in a frame and will be quarantined")
     return BoxTable(
@@ -278,19 +299,20 @@ def _base(clip: VideoClip, wanted: int | None, notes: list[str], warnings: list[
         if clip.pictures.holes:
             warnings.append(f"{clip.name}: {len(clip.pictures.holes):,} numbers have no picture")
         return clip.pictures.first
-    if clip.video is None or clip.masks is None:
-        return wanted if wanted is not None else (clip.masks.first if clip.masks else 0)
+    what, frames = next(iter(clip.numbered.items()), ("", None))
+    if clip.video is None or frames is None:
+        return wanted if wanted is not None else (frames.first if frames else 0)
     if wanted is not None:
         return wanted
     n_frames = _n_frames(clip.video, warnings)
-    if clip.masks.first == 0:
+    if frames.first == 0:
         return 0
-    if clip.masks.first == 1 and (n_frames is None or clip.masks.last == n_frames):
-        notes.append(f"{clip.name}: masks count from 1")
+    if frames.first == 1 and (n_frames is None or frames.last == n_frames):
+        notes.append(f"{clip.name}: {what} count from 1")
         return 1
     raise LayoutError(
-        f"{clip.name}: expected masks that count from the first frame of {clip.video.name}, found {clip.masks.first} "
-        f"to {clip.masks.last} for {n_frames} frames: --first-number says what the first frame is called"
+        f"{clip.name}: expected {what} that count from the first frame of {clip.video.name}, found {frames.first} "
+        f"to {frames.last} for {n_frames} frames: --first-number says what the first frame is called"
     )
 
 
@@ -392,8 +414,26 @@ def _write(out: _Drop, stream: _Stream, *, kind: MaskKind | None, wanted: VideoI
     outside = None if clip.region is None else _outside(clip.region)
     for number, file in stream.masks.items():
         out.add("masks", f"{name}/{number:06d}.png", _mask_bytes(file, outside))
-    if stream.boxes is not None:
-        _write_boxes(out, stream, stream.boxes)
+    for content, files in stream.recorded.items():
+        for number, file in files.items():
+            data = file.read()
+            if data.startswith(_JPEG):
+                out.add(content, f"{name}/{number:06d}.jpg", data)
+            else:
+                out.add(content, f"{name}/{number:06d}.png", _mask_bytes(file, None))
+    for source, table in (("truth", stream.boxes), ("device", stream.detections)):
+        if table is not None:
+            _write_boxes(out, stream, table, source=source)
+    for points in stream.points:
+        if points.frame >= stream.base:
+            out.event(
+                "landmarks",
+                stream_id=name,
+                frame_number=points.frame - stream.base,
+                source=points.source,
+                points_px=points.points_px,
+                interocular_px=points.interocular_px,
+            )
 
 
 def _write_frames(out: _Drop, stream: _Stream) -> None:
@@ -419,8 +459,9 @@ def _write_frames(out: _Drop, stream: _Stream) -> None:
         )
 
 
-def _write_boxes(out: _Drop, stream: _Stream, table: BoxTable) -> None:
-    is_ignored = (table.confidence == 0) | table.is_distractor
+def _write_boxes(out: _Drop, stream: _Stream, table: BoxTable, *, source: str) -> None:
+    is_truth = source == "truth"
+    is_ignored = ((table.confidence == 0) | table.is_distractor) & is_truth
     for place in range(len(table)):
         left, top, width, height = table.boxes[place].tolist()
         number, kind = int(table.frame[place]) - stream.box_base, int(table.class_number[place])
@@ -430,13 +471,14 @@ def _write_boxes(out: _Drop, stream: _Stream, table: BoxTable) -> None:
             "box",
             stream_id=stream.stream_id,
             frame_number=number,
-            source="truth",
-            track_id=str(int(table.track[place])),
+            source=source,
+            track_id=str(int(table.track[place])) if table.track[place] >= 0 or is_truth else f"box-{place}",
             class_name=MOT_CLASSES[kind - 1] if table.has_classes and 0 < kind <= len(MOT_CLASSES) else None,
             left_px=left,
             top_px=top,
             width_px=width,
             height_px=height,
+            confidence=None if is_truth else float(table.confidence[place]),
             is_ignored=bool(is_ignored[place]),
         )
 

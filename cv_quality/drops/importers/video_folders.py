@@ -30,6 +30,14 @@ MASK_FOLDERS: Final = frozenset(
     {"masks", "mask", "gt", "groundtruth", "ground_truth", "labels", "annotations", "segmentation", "segmentations"}
 )
 
+RECORDED_FOLDERS: Final[Mapping[str, str]] = {
+    "results": "results",
+    "depth": "depth",
+    "references": "references",
+    "reference": "references",
+}
+"""Folders of what a device made of frames, and of truth that is no mask, by the part of a clip that they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoClip:
@@ -40,7 +48,9 @@ class VideoClip:
         pictures, masks: its frames and their masks.
         video: the file, in place of pictures.
         boxes: of the truth, or of a tracker.
-        detections: boxes without tracks.
+        detections: boxes that a device found.
+        results, depth, references: pictures that a device made, and truth that is no mask.
+        landmarks: points of each frame.
         region: CDnet's ROI: a picture that is black where nothing counts.
         span: CDnet's temporal ROI: first and last frame that count.
         info: of MOTChallenge's seqinfo.ini.
@@ -57,15 +67,25 @@ class VideoClip:
     span: tuple[int, int] | None = None
     info: SequenceInfo | None = None
     log: Path | None = None
+    results: FrameFiles | None = None
+    depth: FrameFiles | None = None
+    references: FrameFiles | None = None
+    landmarks: Path | None = None
+
+    @property
+    def numbered(self) -> Mapping[str, FrameFiles]:
+        """Pictures that are of frames by their numbers, by what they are: masks first."""
+        parts = {"masks": self.masks, "results": self.results, "depth": self.depth, "references": self.references}
+        return {what: frames for what, frames in parts.items() if frames is not None}
 
     def words(self) -> str:
         """Say what it has."""
         parts = [
             f"{what} {frames.words()}"
-            for what, frames in (("pictures", self.pictures), ("masks", self.masks))
+            for what, frames in (("pictures", self.pictures), *self.numbered.items())
             if frames is not None
         ]
-        files = (self.video, self.boxes or self.detections, self.log)
+        files = (self.video, self.boxes, self.detections, self.landmarks, self.log)
         return ", ".join([*parts, *(path.name for path in files if path is not None)])
 
 
@@ -92,7 +112,7 @@ class VideoFolder:
         n = len(self.clips)
         lines = [f"{self.path}: {n:,} {'clip' if n == 1 else 'clips'}: {LAYOUTS[self.layout]}", *self.notes]
         for clip in self.clips:
-            for what, frames in (("pictures", clip.pictures), ("masks", clip.masks)):
+            for what, frames in (("pictures", clip.pictures), *clip.numbered.items()):
                 if frames is not None and frames.holes:
                     lines.append(f"{clip.name}: {what} {frames.words()}")
         return [*lines, *([f"not read: {some(self.unread)}"] if self.unread else [])]
@@ -135,6 +155,9 @@ def read_video_folder(
     chosen = _sniffed(tree, path) if layout == "auto" else layout
     found = _Found()
     _READERS[chosen](tree, found, resolution)
+    _add_recorded(tree, found)
+    for clip in list(found.clips):
+        found.add(clip, landmarks=tree.take(f"{clip}.landmarks.csv"), detections=tree.take(f"{clip}.det.txt"))
     if not found.clips:
         raise LayoutError(
             f"{path}: expected {LAYOUTS[chosen]}, found no clip of it{_links(tree)}; --layout says another"
@@ -147,6 +170,25 @@ def read_video_folder(
         notes.append(f"passed over: {len(tree.leftovers):,} leftovers of file systems, {some(tree.leftovers)}")
     clips = tuple(found.clips[name] for name in names)
     return VideoFolder(path, chosen, clips, tuple(tree.unread()), tuple(notes))
+
+
+def _recorded_part(folder: str) -> tuple[str, str] | None:
+    """The clip and the part of it that a folder `<clip>/results` or `results/<clip>` holds, if it is called so."""
+    parts = folder.split("/")
+    for place in (len(parts) - 1, 0):
+        part = RECORDED_FOLDERS.get(parts[place].lower())
+        if part is not None:
+            return "/".join([*parts[:place], *parts[place + 1 :]]), part
+    return None
+
+
+def _add_recorded(tree: VideoTree, found: _Found) -> None:
+    """Give the clips that a layout found the folders of results, depth and references beside them."""
+    for folder in tree.pictures:
+        part = _recorded_part(folder)
+        clip = None if part is None else part[0] or _root_name(tree)
+        if part is not None and clip in found.clips and not tree.taken.intersection(tree.pictures[folder]):
+            found.add(clip, **{part[1]: tree.frames(folder, clip=clip)})
 
 
 def _alike(names: Sequence[str]) -> list[str]:
@@ -310,21 +352,31 @@ def _read_videos(tree: VideoTree, found: _Found, _: str | None) -> None:
 
 
 def _read_frames(tree: VideoTree, found: _Found, _: str | None) -> None:
-    for folder in tree.pictures:
-        parts = folder.split("/") if folder else []
-        roles = [part for part in parts if part.lower() in PICTURE_FOLDERS | MASK_FOLDERS]
-        role = roles[-1] if roles else None
-        clip = "/".join(part for part in parts if part is not role) or _root_name(tree)
-        if role is not None:
-            part = "masks" if role.lower() in MASK_FOLDERS else "pictures"
-            found.add(clip, **{part: tree.frames(folder, clip=clip)})
-        else:
-            _add_unnamed(tree, found, folder, clip=clip)
+    recorded = [folder for folder in tree.pictures if _recorded_part(folder) is not None]
+    for folder in [folder for folder in tree.pictures if folder not in recorded]:
+        _add_frames(tree, found, folder)
     for tar in tree.tars:
         tree.taken.add(tar)
         _add_tar(tree, found, tar)
+    _add_recorded(tree, found)
+    for folder in recorded:
+        if not tree.taken.intersection(tree.pictures[folder]):
+            _add_frames(tree, found, folder)
     for clip in list(found.clips):
         found.add(clip, boxes=tree.take(f"{clip}.txt"), log=tree.take(f"{clip}.csv"))
+
+
+def _add_frames(tree: VideoTree, found: _Found, folder: str) -> None:
+    """A folder of pictures or of masks, by its name or its content."""
+    parts = folder.split("/") if folder else []
+    roles = [part for part in parts if part.lower() in PICTURE_FOLDERS | MASK_FOLDERS]
+    role = roles[-1] if roles else None
+    clip = "/".join(part for part in parts if part is not role) or _root_name(tree)
+    if role is not None:
+        part = "masks" if role.lower() in MASK_FOLDERS else "pictures"
+        found.add(clip, **{part: tree.frames(folder, clip=clip)})
+    else:
+        _add_unnamed(tree, found, folder, clip=clip)
 
 
 def _add_unnamed(tree: VideoTree, found: _Found, folder: str, *, clip: str) -> None:

@@ -4,14 +4,18 @@ A model runs over batches of pictures, or, where it has states, over one after t
 by points lies in `cv_quality.inference.video.promptable`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 
 from cv_quality.errors import ModelDoesNotFit
+from cv_quality.inference.framing import View
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.inference.video.entry import VideoEntry
-from cv_quality.inference.video.graphs import Graph, require_input, require_output, zeros
+from cv_quality.inference.video.graphs import Graph, Numbers, require_input, require_output, zeros
+from cv_quality.inference.video.in_order import in_order
 from cv_quality.inference.video.outputs import FrameOutput, VideoModel, decoded
 from cv_quality.inference.video.picture_input import PictureInput
 from cv_quality.inference.video.promptable import load_promptable
@@ -27,8 +31,8 @@ def load_video_model(entry: VideoEntry, *, registry: ModelRegistry, threads: int
     Args:
         entry: of the build.
         registry: the registry that the entry is from.
-        threads: batches that are prepared and run at a time, each on one CPU thread of the runtime; of a model with
-            states, threads of the runtime. None leaves the runtime's own threads, one batch at a time.
+        threads: batches that are run at a time, each on one CPU thread of the runtime, while as many are prepared; of a
+            model with states, threads of the runtime. None leaves the runtime's own threads, one batch at a time.
 
     Raises:
         ModelError: a file is missing, altered, unsafe or unreadable, or takes too long or too much memory.
@@ -62,8 +66,8 @@ class FrameModel:
         free = [name for name in graph.outputs if name not in passed_on]
         chosen = entry.output_name or (free[0] if free else graph.outputs[0])
         self._wanted = [require_output(graph, chosen, key="output_name"), *passed_on]
-        self._pool = ThreadPoolExecutor(threads)
         self._threads = threads
+        self._preparing, self._running = ThreadPoolExecutor(threads), ThreadPoolExecutor(threads)
         self.reset()
 
     def reset(self, *, stream: str = "", scene: str | None = None) -> None:  # noqa: ARG002 - as of VideoModel
@@ -76,21 +80,52 @@ class FrameModel:
         Raises:
             ModelError: they do not fit the model.
         """
-        if self._states:
-            return [output for frame in frames for output in self._run([frame])]
-        found = self._pool.map(self._run, self._input.batches(frames))
-        return [output for part in found for output in part]
+        return list(self.outputs(frames))
 
-    def _run(self, frames: Sequence[Frame]) -> list[FrameOutput]:
-        feed = {self._input.port.name: self._input.prepared(frames), **self._memory}
-        values, *passed_on = self._graph.run(feed, self._wanted)
+    def outputs(self, frames: Iterable[Frame]) -> Generator[FrameOutput, None, None]:
+        """Run the model over the next pictures of the stream, while those that follow are prepared.
+
+        Raises:
+            ModelError: they do not fit the model.
+        """
+        batches = self._input.batches(frames, most=1 if self._states else None)
+        with (
+            closing(in_order(self._preparing, self._prepared, batches, ahead=self._threads)) as prepared,
+            closing(in_order(self._running, self._run, prepared, ahead=self._threads)) as found,
+        ):
+            for part in found:
+                yield from part
+
+    def _prepared(self, frames: Sequence[Frame]) -> "_Batch":
+        height, width = frames[0].shape[:2]
+        return _Batch(self._input.prepared(frames), len(frames), self._input.view(frames[0]), (width, height))
+
+    def _run(self, batch: "_Batch") -> list[FrameOutput]:
+        values, *passed_on = self._graph.run({self._input.port.name: batch.values, **self._memory}, self._wanted)
         self._memory = dict(zip(self.entry.states, passed_on, strict=True))
-        if values.ndim < 2 or len(values) < len(frames):
+        if values.ndim < 2 or len(values) < batch.count:
             raise ModelDoesNotFit(
-                f"{self._graph.name}: expected an output [{len(frames)}, ...] for {len(frames)} pictures, found "
+                f"{self._graph.name}: expected an output [{batch.count}, ...] for {batch.count} pictures, found "
                 f"{list(values.shape)}; name another 'output_name'"
             )
         return [
-            decoded(self.entry, row, view=self._input.view(frame), frame=frame, layout=self.entry.layout)
-            for row, frame in zip(values, frames, strict=False)
+            decoded(self.entry, row, view=batch.view, size=batch.size, layout=self.entry.layout)
+            for row in values[: batch.count]
         ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Pictures of one size as the model takes them.
+
+    Attributes:
+        values: of the input; may end with repetitions of the last picture.
+        count: pictures.
+        view: what the model sees of each.
+        size: of each, width and height.
+    """
+
+    values: Numbers
+    count: int
+    view: View
+    size: tuple[int, int]

@@ -3,7 +3,7 @@
 The steps that make it of numbers are in `cv_quality.inference.video.postprocessing`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -49,15 +49,21 @@ class VideoModel(Protocol):
             ModelError: they do not fit the model.
         """
 
+    def outputs(self, frames: Iterable[Frame]) -> Generator[FrameOutput, None, None]:
+        """As `run`, a few pictures at a time: they are taken as they are needed, somewhat before their outputs are.
 
-def decoded(entry: VideoEntry, values: Numbers, *, view: View, frame: Frame, layout: Layout) -> FrameOutput:
+        To be closed when it is left before its end.
+        """
+
+
+def decoded(entry: VideoEntry, values: Numbers, *, view: View, size: tuple[int, int], layout: Layout) -> FrameOutput:
     """Make of a frame's numbers what the entry promises.
 
     Args:
         entry: the output and its steps.
         values: of the frame, without the batch.
         view: what the model saw of the picture.
-        frame: the picture.
+        size: of the picture, width and height.
         layout: of planes.
 
     Raises:
@@ -72,7 +78,6 @@ def decoded(entry: VideoEntry, values: Numbers, *, view: View, frame: Frame, lay
     if entry.output == "embedding":
         vector = decode_vector(_pooled(values, layout=layout), steps)
         return FrameOutput("ok", vector) if np.isfinite(vector).all() else FrameOutput("non_finite")
-    size = frame.shape[1], frame.shape[0]
     return FrameOutput("ok", decode_planes(planes(values, layout), steps, output=entry.output, view=view, size=size))
 
 

@@ -4,8 +4,9 @@ The encoder runs once a picture, and what it gives is kept (`cv_quality.inferenc
 decoder go by the names in the entry, so that exports of several kinds fit; prompts are in `prompts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from cv_quality.inference.registry import ModelRegistry, verified_bytes
 from cv_quality.inference.video.embeddings import EmbeddingCache, Embeddings
 from cv_quality.inference.video.entry import PromptEntry, VideoEntry
 from cv_quality.inference.video.graphs import Graph, Numbers, Port, require_input, require_output, zeros
+from cv_quality.inference.video.in_order import in_order
 from cv_quality.inference.video.outputs import FrameOutput, decoded, planes
 from cv_quality.inference.video.picture_input import PictureInput
 from cv_quality.inference.video.postprocessing import Labels
@@ -69,7 +71,7 @@ class PromptableModel:
     ) -> None:
         self.entry = entry
         self._encoder, self._decoder, self._file = encoder, decoder, prompts
-        self._pool = ThreadPoolExecutor(threads)
+        self._pool, self._threads = ThreadPoolExecutor(threads), threads
         self._prompts: Prompts = ()
 
     def reset(self, *, stream: str = "", scene: str | None = None) -> None:
@@ -82,15 +84,25 @@ class PromptableModel:
         Raises:
             ModelError: they do not fit the model.
         """
+        return list(self.outputs(frames))
+
+    def outputs(self, frames: Iterable[Frame]) -> Generator[FrameOutput, None, None]:
+        """Run the model over the next pictures of the stream, a few at a time.
+
+        Raises:
+            ModelError: they do not fit the model.
+        """
         if not self._prompts:
-            return [FrameOutput("no_prompt") for _ in frames]
-        return list(self._pool.map(self._run, frames))
+            yield from (FrameOutput("no_prompt") for _ in frames)
+            return
+        with closing(in_order(self._pool, self._run, frames, ahead=self._threads)) as found:
+            yield from found
 
     def _run(self, frame: Frame) -> FrameOutput:
         embeddings, view = self._encoder.encode(frame), self._encoder.view(frame)
         values = np.concatenate([self._decoder.mask(embeddings, prompt, view=view) for prompt in self._prompts])
         # The layout of the stacked masks is settled.
-        found = decoded(self.entry, values, view=view, frame=frame, layout="nchw")
+        found = decoded(self.entry, values, view=view, size=(frame.shape[1], frame.shape[0]), layout="nchw")
         if found.value is None:
             return found
         labels = np.array([0, *(prompt.label for prompt in self._prompts)], np.uint8)

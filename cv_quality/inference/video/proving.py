@@ -14,7 +14,7 @@ from cv_quality.inference.video.entry import EncoderEntry, VideoEntry
 from cv_quality.inference.video.graphs import Feed, Graph, Numbers, check_repeatable, noise, open_graph
 
 BATCH_BYTES: Final = 32 << 20
-"""Of prepared pictures that a model call takes."""
+"""Of prepared pictures that a model call takes, and of the pictures before."""
 MAX_BATCH: Final = 16
 Shapes = Mapping[str, tuple[int, ...]]
 _Sizes = tuple[tuple[str, tuple[int, ...]], ...]

@@ -195,10 +195,9 @@ def clip_rate(errors: ArrayLike, trials: ArrayLike, *, level: float = LEVEL) -> 
     >>> clip_rate([1, 2], [300, 300]).reason
     'insufficient: 2 clips, 5 needed'
     """
-    rate = clustered_rate(errors, trials, level=level)
-    method = rate.method and rate.method.replace("by subject", "by clip")
+    rate = clustered_rate(errors, trials, level=level, unit="clip")
     n = rate.n_subjects or 0
-    return replace(rate, method=method, reason=_too_few(n, None) if 0 < n < CLIPS_NEEDED else rate.reason)
+    return replace(rate, reason=_too_few(n, None) if 0 < n < CLIPS_NEEDED else rate.reason)
 
 
 def compare_clips(

@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 Codes = NDArray[np.uint8]
 Places = NDArray[np.int32]
+Words = tuple[NDArray[np.uint8], NDArray[np.uint64]]
 
 IGNORED = 255
 """Code of an ignored pixel in the table of the truth: it becomes no class, in the truth and in the prediction."""
 CHUNK = 64
 """Pixels of a row that are looked at together: most chunks hold one class, and are left after one vector comparison."""
+
+RUN_WORDS = 2
+"""Words of eight labels that are compared together where whole masks are counted."""
 
 
 class Loops(NamedTuple):
@@ -64,6 +68,60 @@ def encode(
             prediction_codes[i, j] = other_code if is_valid else 0
     if code != IGNORED:
         overlaps[code, other_code] += run
+
+
+def count_overlaps(
+    truth: Words, prediction: Words, truth_table: Codes, prediction_table: Codes, overlaps: NDArray[np.int64]
+) -> None:
+    """Count the pixels of every pair of codes; ignored pixels are not counted.
+
+    Args:
+        truth, prediction: labels of 8 bit in a row, and all but the last few of them as words of eight.
+        truth_table, prediction_table: the code of each label.
+        overlaps: added to, shape (truth codes, prediction codes).
+    """
+    (labels, words), (other_labels, other_words) = truth, prediction
+    every, n_words = np.uint64(0x0101010101010101), words.shape[0]
+    label, other_label, run = labels[0], other_labels[0], 0
+    for first in range(0, max(n_words, 1), RUN_WORDS):
+        # Most pixels are as those before: they are counted in runs, some words at a time.
+        last = min(first + RUN_WORDS, n_words)
+        word, other_word = np.uint64(label) * every, np.uint64(other_label) * every
+        differs = np.uint64(last == n_words)
+        for place in range(first, last):
+            differs |= (words[place] ^ word) | (other_words[place] ^ other_word)
+        if not differs:
+            run += 8 * (last - first)
+            continue
+        for i in range(8 * first, labels.shape[0] if last == n_words else 8 * last):
+            if labels[i] != label or other_labels[i] != other_label:
+                if truth_table[label] != IGNORED:
+                    overlaps[truth_table[label], prediction_table[other_label]] += run
+                label, other_label, run = labels[i], other_labels[i], 0
+            run += 1
+    if truth_table[label] != IGNORED:
+        overlaps[truth_table[label], prediction_table[other_label]] += run
+
+
+def count_labels(labels: NDArray[np.uint8], words: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
+    """Count the pixels of each label.
+
+    Args:
+        labels, words: as for `count_overlaps`.
+        counts: added to, shape (256,).
+    """
+    every = np.uint64(0x0101010101010101)
+    label, run, n_words = labels[0], 0, words.shape[0]
+    for start in range(0, labels.shape[0], 8):
+        if start // 8 < n_words and words[start // 8] == np.uint64(label) * every:
+            run += 8
+            continue
+        for i in range(start, min(start + 8, labels.shape[0])):
+            if labels[i] != label:
+                counts[label] += run
+                label, run = labels[i], 0
+            run += 1
+    counts[label] += run
 
 
 def find_edges(codes: Codes, columns: Places, starts: Places) -> None:

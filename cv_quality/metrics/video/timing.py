@@ -153,7 +153,9 @@ def frame_timing(
     intervals = [one.n_intervals for one in counts]
     return FrameTiming(
         latency=cluster_percentiles(
-            np.concatenate(waits) if waits else [], np.repeat(np.arange(len(waits)), [len(wait) for wait in waits])
+            np.concatenate(waits) if waits else [],
+            np.repeat(np.arange(len(waits)), [len(wait) for wait in waits]),
+            unit="clip",
         ),
         deadline_misses=clip_rate([one.n_late + one.n_dropped for one in counts], due),
         late=clip_rate([one.n_late for one in counts], due),

@@ -81,9 +81,10 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         elsewhere=_excluded,
         rules=(*slices_rules(outcome), *(own.rules if own else ())),
         reads_predecessors=True,
-        description="What the build's attempts fail at: confirmed slices, what only looks bad, trends, examples.",
+        description=f"What the build's {outcome.trial}s fail at: confirmed slices, what only looks bad, trends, "
+        "examples.",
         gate="the primary outcome was searched; a confirmed slice fails more often than the rest, at the search's "
-        "level after Holm; its rate is its failures over its attempts and lies in its interval; examples are of "
+        "level after Holm; its rate is its failures over its rows and lies in its interval; examples are of "
         f"confirmed slices{own.gate if own else ''}",
     )
     attribution = Stage(
@@ -94,10 +95,10 @@ def root_cause_stages(populations: Populations, own: SliceTables | None = None) 
         run=partial(_attribution, populations),
         rules=attribution_rules(outcome),
         reads_predecessors=True,
-        description=f"The change of the {outcome.rate} against the baseline, slice by slice: more such attempts, or "
-        "more of them fail.",
-        gate="mix + rate = change; the slices and the rest add up to the whole change, and their attempts to all "
-        "attempts; every part is a confirmed slice; a missing bound says why",
+        description=f"The change of the {outcome.rate} against the baseline, slice by slice: more such "
+        f"{outcome.trial}s, or more of them fail.",
+        gate="mix + rate = change; the slices and the rest add up to the whole change, and their rows to all "
+        "rows; every part is a confirmed slice; a missing bound says why",
     )
     clusters = Stage(
         name="clusters",

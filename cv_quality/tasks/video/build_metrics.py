@@ -323,7 +323,7 @@ def _percentile(frames: "pl.DataFrame", *, quantile: float, infinite: Mapping[st
     known = frames.filter(pl.col("latency_ms").is_not_null() & ~pl.col("is_dropped").fill_null(value=False))
     names = [*known[CLIP].to_list(), *(name for name, n in infinite.items() for _ in range(n))]
     values = np.append(known["latency_ms"].to_numpy(), np.full(len(names) - known.height, np.inf))
-    [found] = cluster_percentiles(values, names, quantiles=[quantile])
+    [found] = cluster_percentiles(values, names, quantiles=[quantile], unit="clip")
     return _percentile_row(found, n_left_out=frames[CLIP].n_unique() - found.n_clusters)
 
 

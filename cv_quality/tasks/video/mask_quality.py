@@ -18,6 +18,7 @@ from cv_quality.metrics.video.masks import (
     MaskClass,
     RegionLoss,
     davis_statistics,
+    label_counts,
     match_instances,
     pooled_iou,
 )
@@ -95,7 +96,7 @@ class _Unmapped:
     n: int = 0
 
     def add(self, truth: Labels) -> None:
-        self.pixels += np.bincount(truth.ravel(), minlength=256)
+        self.pixels += label_counts(truth)
         self.n += truth.size
 
 
@@ -216,7 +217,7 @@ def _labels_met(frames: Iterable[MaskFrame]) -> tuple[set[int], set[int]]:
     for frame in frames:
         for met, labels in ((true, frame.truth), (seen, frame.output)):
             if labels is not None:
-                met |= np.bincount(labels.ravel(), minlength=256) > 0
+                met |= label_counts(labels) > 0
     return set(np.flatnonzero(true).tolist()), set(np.flatnonzero(seen).tolist())
 
 

@@ -5,7 +5,7 @@ drop (`cv_quality.tasks.video.clips`) and searched like a condition.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from cv_quality.drops.tables import VIDEO_KINDS
@@ -14,43 +14,17 @@ from cv_quality.inference.registry import BuildEntry, EntryFields
 from cv_quality.inference.video.entry import parse_recorded_video_entry, parse_video_entry
 from cv_quality.lake.schema import Bounds, Column
 from cv_quality.modality import Bands, Dimension, Modality
+from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
 
 CONDITIONS = (
-    Dimension(
-        Column("illuminance_lux", "real", "illuminance at the device", nullable=True, low=0, high=200_000),
-        "illuminance in lux",
-        phrase="{} lux",
-        level_phrase="illuminance {} lux",
-        bands=Bands(
-            "illuminance_band", (10.0, 100.0, 1_000.0), ("<10", "10-100", "100-1000", ">=1000"), "illuminance in lux"
-        ),
-        is_counted=True,
-        is_logarithmic=True,
-    ),
+    ILLUMINANCE,
     Dimension(
         Column("rotation_deg_s", "real", "turn of the device by its gyroscope", nullable=True, low=0, high=4_000),
         "rotation of the device in degrees/s",
         phrase="rotation {} °/s",
     ),
-    Dimension(
-        Column(
-            "thermal_state",
-            "text",
-            "thermal pressure of the device",
-            nullable=True,
-            levels=("nominal", "fair", "serious", "critical"),
-        ),
-        "thermal state",
-        level_phrase="thermal state {}",
-        is_counted=True,
-        ordinary="nominal",
-    ),
-    Dimension(
-        Column("condition_label", "text", "free label of the capture condition", nullable=True),
-        "condition label",
-        level_phrase="condition {}",
-        is_counted=True,
-    ),
+    replace(THERMAL_STATE, phrase="{}", level_phrase="thermal state {}", is_counted=True),
+    CONDITION_LABEL,
 )
 """What devices log of a frame."""
 

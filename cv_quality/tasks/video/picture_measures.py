@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.video.flow import farneback_flow, opencv
+from cv_quality.metrics.video.masks import label_counts
 
 MAX_GREY_PX: Final = 320
 """Longer side of the grey picture whose light and sharpness are measured, and of the grid on which boxes overlap."""
@@ -58,7 +59,7 @@ def mask_objects(labels: Plane, *, no_objects: Iterable[int]) -> TruthObjects:
     """
     is_object = np.ones(256, bool)
     is_object[list(no_objects)] = False
-    counts = np.bincount(labels.ravel(), minlength=256) * is_object
+    counts = label_counts(labels) * is_object
     present = np.flatnonzero(counts)
     region = is_object.astype(np.uint8)[labels]
     edges = (region[0], region[-1], region[:, 0], region[:, -1])

@@ -27,6 +27,7 @@ from cv_quality.errors import ClipError, DropError, FrameError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.lake.store import Store
+from cv_quality.metrics.video.masks import label_counts
 from cv_quality.tasks.video.clip_walk import MISSING, NO_PICTURE, OK, ClipWalk, Image, StreamLog, StreamPicture
 from cv_quality.tasks.video.numbering import LoggedFrames, number_pictures
 
@@ -125,7 +126,7 @@ class DropPictures:
                 reason="mask_size",
             )
         known = self._known_labels(stream)
-        if known is not None and (unknown := (np.bincount(labels.ravel(), minlength=256) > 0) & ~known).any():
+        if known is not None and (unknown := (label_counts(labels) > 0) & ~known).any():
             raise FrameError(
                 f"expected labels of the drop's mask classes, found {np.flatnonzero(unknown).tolist()[:10]} besides",
                 reason="unknown_label",

@@ -5,14 +5,14 @@ scored in `cv_quality.tasks.video.frame_scores`. A frame without an output has i
 """
 
 import io
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence, Set
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from queue import Queue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,13 @@ from cv_quality.drops.tables import CLIPS, VALIDATED_STREAMS
 from cv_quality.drops.tablewriter import TableWriter
 from cv_quality.errors import FrameError, ModelError
 from cv_quality.freshness import StageContext
+from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
+from cv_quality.inference.video.in_order import in_order
 from cv_quality.inference.video.models import load_video_model
-from cv_quality.inference.video.outputs import FrameOutput, VideoModel
+from cv_quality.inference.video.outputs import VideoModel
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.video.flow import opencv
 from cv_quality.tasks.video.clip_walk import NO_PICTURE, StreamPicture
 from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.tables import CLIP_FRAMES, PREDICTIONS
@@ -34,8 +37,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OK, AS_RECORDED = "ok", "as_recorded"
-CHUNK_BYTES, CHUNK_FRAMES = 24 << 20, 64
-"""Decoded pictures that are run together; one may be larger. Four such chunks may be in memory at a time."""
+GROUP_BYTES, GROUP_FRAMES = 24 << 20, 64
+"""Of outputs that are encoded together; one may be larger. Two such groups may be in memory at a time."""
+AHEAD_BYTES = 24 << 20
+"""Of decoded pictures that wait for the model; one may be larger."""
+_ITEM_BYTES: Final = 256
+"""Of what waits without a picture, about."""
+LEAST_GROUP_ROWS: Final = 256
+"""A stream is read by itself, and its row group with it: groups end with a stream once they have so many rows."""
 _PNG_LEVEL: Final = 1
 """Of compression: level 6 takes three times as long for a tenth less."""
 Item = TypeVar("Item")
@@ -101,7 +110,7 @@ def predict_drop(
             statuses.add(frame.status)
             yield frame
 
-    def streams() -> Iterator[tuple[str, Iterator[Prediction]]]:
+    def streams() -> Iterator[tuple[str, Generator[Prediction, None, None]]]:
         for stream in pictures.streams:
             frames = noted(pictures.frames(stream))
             yield stream, predict_stream(frames, model, stream=stream, scene=scenes.get(stream))
@@ -153,8 +162,10 @@ def loaded_video_model(workspace: Workspace, entry: VideoEntry) -> VideoModel:
 
 def predict_stream(
     frames: Iterable[StreamPicture], model: VideoModel, *, stream: str = "", scene: str | None = None
-) -> Iterator[Prediction]:
+) -> Generator[Prediction, None, None]:
     """Run a model over a stream from its beginning, while the next pictures are decoded.
+
+    To be closed when it is left before its end.
 
     Args:
         frames: of the stream, by rising number.
@@ -165,53 +176,58 @@ def predict_stream(
         ModelError: the pictures do not fit the model.
     """
     model.reset(stream=stream, scene=scene)
-    with closing(read_ahead(_chunks(frames))) as chunks:
-        for chunk in chunks:
-            outputs = iter(model.run([frame.image for frame in chunk if frame.image is not None]))
-            for frame in chunk:
-                yield _prediction(frame.frame_number, frame.failure, outputs)
+    waiting: deque[tuple[int, str | None]] = deque()
+    with closing(read_ahead(iter(frames), most_bytes=AHEAD_BYTES, size=_size)) as ahead:
+
+        def pictures() -> Iterator[Frame]:
+            for frame in ahead:
+                waiting.append((frame.frame_number, frame.failure))
+                if frame.image is not None:
+                    yield frame.image
+
+        with closing(model.outputs(pictures())) as outputs:
+            for output in outputs:
+                yield from _without_output(waiting)
+                number, _ = waiting.popleft()
+                yield Prediction(number, output.status, output.value)
+        yield from _without_output(waiting)
 
 
-def _prediction(number: int, failure: str | None, outputs: Iterator[FrameOutput]) -> Prediction:
-    if failure is not None:
-        return Prediction(number, failure)
-    output = next(outputs)
-    return Prediction(number, output.status, output.value)
+def _without_output(waiting: deque[tuple[int, str | None]]) -> Iterator[Prediction]:
+    """Take the frames before the next one that has a picture."""
+    while waiting and (failure := waiting[0][1]) is not None:
+        yield Prediction(waiting.popleft()[0], failure)
 
 
-def _chunks(frames: Iterable[StreamPicture]) -> Iterator[list[StreamPicture]]:
-    """Cut a stream into what may be in memory together."""
-    chunk: list[StreamPicture] = []
-    size = 0
-    for frame in frames:
-        more = 0 if frame.image is None else frame.image.nbytes
-        if chunk and (len(chunk) == CHUNK_FRAMES or size + more > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(frame)
-        size += more
-    if chunk:
-        yield chunk
+def _size(frame: StreamPicture) -> int:
+    return 0 if frame.image is None else frame.image.nbytes
 
 
-def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Make the next item in a thread while the one before is used; what is raised there is raised here.
+def read_ahead(
+    items: Iterator[Item], *, most_bytes: int = 1, size: Callable[[Item], int] = lambda _: 1
+) -> Generator[Item, None, None]:
+    """Make the next items in a thread while those before are used; what is raised there is raised here.
 
     To be closed when it is left before its end, so that the thread ends.
+
+    Args:
+        items: to be made.
+        most_bytes: that wait to be used; one more item may be made beyond them.
+        size: of an item, in bytes.
     """
-    made: Queue[tuple[Item | None, BaseException | None]] = Queue(maxsize=1)
+    made: _BoundedQueue[tuple[Item | None, BaseException | None]] = _BoundedQueue(most_bytes)
     is_wanted = True
 
     def make() -> None:
         try:
             for item in items:
-                made.put((item, None))
+                made.put((item, None), size(item))
                 if not is_wanted:
                     return
         except BaseException as error:  # raised where the items are used
-            made.put((None, error))
+            made.put((None, error), 0)
         else:
-            made.put((None, None))
+            made.put((None, None), 0)
 
     thread = Thread(target=make, name="read-ahead", daemon=True)
     thread.start()
@@ -225,14 +241,40 @@ def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             yield item
     finally:
         is_wanted = False
-        while thread.is_alive():
-            _drain(made)
-            thread.join(timeout=0.01)
+        made.unbind()
+        thread.join()
 
 
-def _drain(queue: Queue[Any]) -> None:
-    while not queue.empty():
-        queue.get_nowait()
+class _BoundedQueue(Generic[Item]):
+    """A queue between two threads that is full when it holds so many bytes; an empty one takes any item."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._items: deque[tuple[Item, int]] = deque()
+        self._changed = Condition()
+
+    def put(self, item: Item, size: int) -> None:
+        """Add an item of so many bytes, once there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes < self._most_bytes)
+            self._items.append((item, size + _ITEM_BYTES))
+            self._bytes += size + _ITEM_BYTES
+            self._changed.notify()
+
+    def get(self) -> Item:
+        """Take the oldest item, once there is one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items)
+            item, size = self._items.popleft()
+            self._bytes -= size
+            self._changed.notify()
+        return item
+
+    def unbind(self) -> None:
+        """Let no one wait for room any more."""
+        with self._changed:
+            self._most_bytes = sys.maxsize
+            self._changed.notify()
 
 
 def _recorded_stream(
@@ -242,7 +284,7 @@ def _recorded_stream(
     *,
     dropped: Set[tuple[str, int]],
     entry: RecordedVideoEntry,
-) -> Iterator[Prediction]:
+) -> Generator[Prediction, None, None]:
     """What a device recorded of the frames of a stream.
 
     Args:
@@ -266,9 +308,9 @@ def _recorded_stream(
 
 
 def _write(
-    lake: Lake, streams: Iterable[tuple[str, Iterator[Prediction]]], *, made: "_Made", threads: int
+    lake: Lake, streams: "Iterable[tuple[str, Generator[Prediction, None, None]]]", *, made: "_Made", threads: int
 ) -> PredictionSummary:
-    """Write the predictions of a drop in the order in which they come, a few in memory at a time.
+    """Write the predictions of a drop in the order in which they come, some of them while the next are made.
 
     Args:
         lake: written.
@@ -280,14 +322,29 @@ def _write(
     n_streams = 0
     with (
         lake.writing(PREDICTIONS, TableKey(build=made.build, drop=made.drop)) as path,
-        ThreadPoolExecutor(threads) as pool,
         closing(TableWriter(PREDICTIONS, path)) as writer,
+        ThreadPoolExecutor(threads) as pool,
+        ThreadPoolExecutor(1) as writing,
     ):
-        for stream, predictions in streams:
-            n_streams += 1
-            for some in _groups(predictions):
-                by_status.update(item.status for item in some)
-                writer.add(made.rows(stream, some, pool=pool))
+
+        def groups() -> Generator[tuple[str, list[Prediction]], None, None]:
+            nonlocal n_streams
+            for stream, predictions in streams:
+                n_streams += 1
+                with closing(predictions):
+                    for group in _groups(predictions):
+                        by_status.update(item.status for item in group)
+                        yield stream, group
+                yield stream, []
+
+        def write(group: tuple[str, list[Prediction]]) -> None:
+            if group[1]:
+                writer.add(made.rows(*group, pool=pool))
+            else:
+                writer.end_group(least_rows=LEAST_GROUP_ROWS)
+
+        with closing(groups()) as found, closing(in_order(writing, write, found, ahead=1)) as written:
+            deque(written, maxlen=0)
     return PredictionSummary(made.build, made.drop, n_streams, by_status.total(), dict(sorted(by_status.items())))
 
 
@@ -298,7 +355,7 @@ def _groups(predictions: Iterator[Prediction]) -> Iterator[list[Prediction]]:
     for item in predictions:
         group.append(item)
         size += 0 if item.value is None else item.value.nbytes
-        if len(group) == CHUNK_FRAMES or size > CHUNK_BYTES:
+        if len(group) == GROUP_FRAMES or size > GROUP_BYTES:
             yield group
             group, size = [], 0
     if group:
@@ -336,6 +393,15 @@ class _Made:
 
 def _listed(value: NDArray[Any] | None) -> list[float] | None:
     return None if value is None else cast(list[float], value.ravel().tolist())
+
+
+def decoded_labels(picture: bytes) -> NDArray[np.uint8]:
+    """Decode the labels that a row of `predictions` holds, uint8 `[height, width]`.
+
+    They were written here: pictures of others are decoded in `cv_quality.drops.images`, which trusts none.
+    """
+    cv2 = opencv()
+    return np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
 def _encoded(value: NDArray[Any] | None) -> bytes | None:

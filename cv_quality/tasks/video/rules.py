@@ -38,7 +38,8 @@ PREDICT_RULES: tuple[Rule, ...] = (
     rows_rule(
         PREDICTIONS,
         "an output of a model exists exactly when the status is ok",
-        f"(status = 'ok') <> {_HAS_OUTPUT}",
+        # What a device recorded is a picture, or lies in events.
+        f"status <> 'as_recorded' AND (status = 'ok') <> {_HAS_OUTPUT}",
     ),
     query_rule(
         PREDICTIONS,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.drops.images import decode_depth, decode_image, decode_labels
+from cv_quality.drops.images import decode_depth, decode_image
 from cv_quality.drops.tables import (
     BOXES,
     CLIPS,
@@ -29,6 +29,7 @@ from cv_quality.tasks.video.clip_scores import OK
 from cv_quality.tasks.video.latency import frame_period_ms
 from cv_quality.tasks.video.mask_quality import MaskFrame, TruthClasses, truth_classes
 from cv_quality.tasks.video.pictures import Content, DropPictures
+from cv_quality.tasks.video.predictions import decoded_labels
 from cv_quality.tasks.video.quality import Boxes, PlaneFrame, PointFrame
 from cv_quality.tasks.video.tables import CLIP_FILES, CLIP_FRAMES, PREDICTIONS
 
@@ -109,7 +110,8 @@ class DropInputs:
         self.clips = {str(row["stream_id"]): row for row in lake.read(CLIPS, key).iter_rows(named=True)}
         self.files = {str(row["stream_id"]): row for row in lake.read(CLIP_FILES, key).iter_rows(named=True)}
         self.devices = {str(row["device_id"]): row for row in lake.read(DEVICES, key).iter_rows(named=True)}
-        self._boxes, self._points = lake.read(BOXES, key), lake.read(LANDMARKS, key)
+        self._boxes = lake.read(BOXES, key).partition_by("stream_id", "source", as_dict=True)
+        self._points = lake.read(LANDMARKS, key).partition_by("stream_id", "source", as_dict=True)
 
     @property
     def streams(self) -> list[str]:
@@ -125,16 +127,17 @@ class DropInputs:
         Args:
             stream, source: whose, from the truth or the device.
         """
-        rows = self._boxes.filter(stream_id=stream, source=source)
-        found: dict[int, list[Row]] = {}
-        for row in rows.iter_rows(named=True):
+        rows, found = self._boxes.get((stream, source)), dict[int, list[Row]]()
+        for row in () if rows is None else rows.iter_rows(named=True):
             if row["width_px"] > 0 and row["height_px"] > 0:
                 found.setdefault(row["frame_number"], []).append(row)
         return {number: _boxes_of(of_frame) for number, of_frame in found.items()}
 
     def points(self, stream: str, source: str) -> dict[int, Row]:
-        rows = self._points.filter(stream_id=stream, source=source).unique("frame_number", keep="first")
-        return {row["frame_number"]: row for row in rows.iter_rows(named=True)}
+        rows = self._points.get((stream, source))
+        if rows is None:
+            return {}
+        return {row["frame_number"]: row for row in rows.unique("frame_number", keep="first").iter_rows(named=True)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +204,7 @@ class StreamInputs:
             yield MaskFrame(number, truth, output, luma, status if number in true else None)
 
     def _labels(self, number: int, output: OutputRow | None) -> tuple[NDArray[np.uint8] | None, str]:
-        return self._picture(number, output, read=self.of_drop.pictures.labels, decode=decode_labels)
+        return self._picture(number, output, read=self.of_drop.pictures.labels, decode=decoded_labels)
 
     def _picture(
         self,

@@ -18,8 +18,10 @@ from cv_quality.errors import MetricError
 from cv_quality.metrics.video.masks import (
     DavisStatistics,
     MaskClass,
+    RegionLoss,
     boundary_radius,
     davis_statistics,
+    label_counts,
     match_instances,
     mean_over_clips,
     pooled_iou,
@@ -80,6 +82,15 @@ def test_j_and_f_are_those_of_whole_pictures_dilated(pair: tuple[Mask, Mask], ig
         expected = ((one & other).sum() / union, slow_f(one, other)) if union else (math.nan, math.nan)
         assert masks.region_iou()[0, place] == pytest.approx(expected[0], nan_ok=True)
         assert masks.boundary_f()[0, place] == pytest.approx(expected[1], nan_ok=True)
+
+
+@given(pair=frame_pairs(), ignored=st.sampled_from([(), (0,), (3,)]))
+def test_the_loss_of_one_pair_is_that_of_its_counts(pair: tuple[Mask, Mask], ignored: tuple[int, ...]) -> None:
+    classes = [item for item in ONE_TO_THREE if item.truth[0] not in ignored]
+    region = score_masks([pair], classes, ignored=ignored).region_iou()
+    expected = 1 - np.nanmean(region) if np.isfinite(region).any() else math.nan
+    assert RegionLoss(classes, ignored=ignored)(*pair) == pytest.approx(expected, nan_ok=True)
+    assert label_counts(pair[0]).tolist() == np.bincount(pair[0].ravel(), minlength=256).tolist()
 
 
 @given(pair=frame_pairs())

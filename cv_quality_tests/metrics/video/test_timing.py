@@ -132,6 +132,7 @@ def test_intervals_are_by_clip_and_insufficient_below_five() -> None:
     assert more.deadline_misses.reason is None
     assert more.deadline_misses.method is not None
     assert "by clip" in more.deadline_misses.method
+    assert [latency.method is not None and "by clip" in latency.method for latency in more.latency] == [True] * 3
     assert more.deadline_misses.denominator == 8 * 300
 
 

@@ -74,9 +74,7 @@ def clustered(
 ) -> ClusterSummary:
     rows = genuine_attempts(lake, build="b1", drops=drops, modality=FACE)
     population = attempt_population(rows, modality=FACE)
-    embedding = embed_attempts(
-        lake, population, modality=FACE, build="b1", landing=landing, backbone=backbone
-    )
+    embedding = embed_attempts(lake, population, modality=FACE, build="b1", landing=landing, backbone=backbone)
     return cluster_build(lake, build="b1", embedding=embedding, n_attempts=rows.height)
 
 

@@ -2,22 +2,27 @@
 
 import io
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
 from cv_quality.errors import ModelError
+from cv_quality.inference.video import picture_input, proving
 from cv_quality.inference.video.entry import RecordedVideoEntry
-from cv_quality.inference.video.outputs import VideoModel
+from cv_quality.inference.video.outputs import FrameOutput, VideoModel
 from cv_quality.inference.video.postprocessing import Output
 from cv_quality.lake.lake import TableKey
 from cv_quality.tasks.video import predictions
 from cv_quality.tasks.video.clip_walk import StreamPicture
-from cv_quality.tasks.video.predictions import predict_drop, predict_stream, read_ahead, take_results
+from cv_quality.tasks.video.predictions import decoded_labels, predict_drop, predict_stream, read_ahead, take_results
+from cv_quality.tasks.video.stream_inputs import Outputs
 from cv_quality.tasks.video.tables import PREDICTIONS
 from cv_quality_tests.drops.clip_files import write_clip
 from cv_quality_tests.inference.video.own_models import (
@@ -77,6 +82,23 @@ def test_a_clip_becomes_masks_of_its_size(site: VideoSite, tmp_path: Path) -> No
         assert (CORNER & (mask == 1)).sum() / (CORNER | (mask > 0)).sum() > 0.8
 
 
+def test_a_stream_is_read_without_most_of_the_others(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        for name in "abcdefgh":
+            drop.clip(name, write_clip(tmp_path / f"{name}.mp4", range(80)))
+    model = redness(tmp_path)
+    predict_drop(site.lake, pictures=site.pictures, model=model, drop=VIDEO_DROP)
+    path = site.lake.path(PREDICTIONS, TableKey(build=BUILD, drop=VIDEO_DROP))
+    with parquet.ParquetFile(path) as file:
+        groups = [file.read_row_group(place)["stream_id"].unique().to_pylist() for place in range(file.num_row_groups)]
+    assert groups == [list("abcd"), list("efgh")]
+    rows = list(Outputs(path).of("f"))
+    assert [row.frame_number for row in rows] == list(range(80))
+    for row, output in zip(rows, predict_stream(site.pictures.frames("f"), model), strict=True):
+        assert row.picture is not None
+        np.testing.assert_array_equal(decoded_labels(row.picture), output.value)
+
+
 def test_frames_without_a_picture_say_why(site: VideoSite, tmp_path: Path) -> None:
     with site.drop() as drop:
         drop.clip("clip-1", None)
@@ -132,12 +154,19 @@ def frames_of(numbers: range) -> Iterator[StreamPicture]:
         yield StreamPicture(number, number, "ok" if image is not None else "corrupt_frame", number / 30, image)
 
 
-def test_chunks_do_not_break_the_states_of_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def picture_bytes() -> int:
+    return scene().nbytes
+
+
+def test_waiting_for_room_does_not_break_the_states_of_a_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes: dict[str, Any] = {"states": {"memory": "memory_out"}, "postprocessing": [{"threshold": 0.4}]}
     model = loaded(tmp_path, memory_file(tmp_path), **changes)
     whole = list(predict_stream(frames_of(range(20)), model))
-    monkeypatch.setattr(predictions, "CHUNK_FRAMES", 3)
+    monkeypatch.setattr(predictions, "AHEAD_BYTES", 1)
     cut = list(predict_stream(frames_of(range(20)), model))
+    assert [item.frame_number for item in whole] == list(range(20))
     assert [item.status for item in whole[:5]] == ["ok", "ok", "ok", "damaged_frame", "ok"]
     for one, other in zip(whole, cut, strict=True):
         assert (one.frame_number, one.status) == (other.frame_number, other.status)
@@ -146,19 +175,26 @@ def test_chunks_do_not_break_the_states_of_a_stream(tmp_path: Path, monkeypatch:
             np.testing.assert_array_equal(one.value, other.value)
 
 
-def test_a_stream_is_held_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictions, "CHUNK_FRAMES", 4)
+def test_a_stream_is_held_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "AHEAD_BYTES", 4 * picture_bytes())
+    monkeypatch.setattr(picture_input, "BATCH_BYTES", 4 * picture_bytes())
+    monkeypatch.setattr(proving, "BATCH_BYTES", 16 * picture_bytes())
     model = redness(tmp_path, preprocessing=["rgb"])
     begun = 0
 
     def frames() -> Iterator[StreamPicture]:
         nonlocal begun
-        for frame in frames_of(range(200)):
+        for frame in frames_of(range(400)):
             begun = frame.frame_number + 1
             yield frame
 
     for item in predict_stream(frames(), model):
-        assert begun <= item.frame_number + 4 * 5
+        # Two batches of each stage, one that is taken from, and what waits; a fifth of the frames have no picture.
+        assert begun <= item.frame_number + (5 * 16 + 4 + 2) * 5 / 4
+
+
+def threads_of(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
 
 
 def test_reading_ahead_ends_with_its_reader_and_passes_errors_on() -> None:
@@ -173,7 +209,94 @@ def test_reading_ahead_ends_with_its_reader_and_passes_errors_on() -> None:
     endless = read_ahead(iter(range(10**9)))
     assert [next(endless), next(endless)] == [0, 1]
     endless.close()
-    assert not any(thread.name == "read-ahead" for thread in threading.enumerate())
+    assert not threads_of("read-ahead")
+
+
+def test_what_waits_to_be_used_is_bounded_in_bytes() -> None:
+    begun: list[int] = []
+
+    def items() -> Iterator[int]:
+        for size in (3000, 3000, 3000, 9000, 3000):
+            begun.append(size)
+            yield size
+
+    ahead = read_ahead(items(), most_bytes=4000, size=int)
+    assert next(ahead) == 3000
+    deadline = time.monotonic() + 5
+    while len(begun) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert begun == [3000, 3000, 3000, 9000]
+    assert list(ahead) == [3000, 3000, 9000, 3000]
+
+
+def test_a_picture_that_does_not_fit_ends_a_stream_and_its_threads(tmp_path: Path) -> None:
+    model = redness(tmp_path, preprocessing=["rgb", {"crop": [0, 0, COLUMNS, ROWS]}])
+
+    def frames() -> Iterator[StreamPicture]:
+        for number in range(10**6):
+            yield StreamPicture(number, number, "ok", number / 30, scene()[: ROWS - (number == 40)])
+
+    made = predict_stream(frames(), model)
+    with pytest.raises(ModelError, match=r"a crop of 64 x 48 pixels.*leaves a frame"):
+        for _ in made:
+            pass
+    assert not threads_of("read-ahead")
+
+
+def test_an_interrupt_leaves_no_thread_and_no_table(site: VideoSite, tmp_path: Path) -> None:
+    with site.drop() as drop:
+        drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(60)))
+    model = redness(tmp_path)
+    begun = 0
+
+    class Interrupted:
+        entry = model.entry
+        reset = staticmethod(model.reset)
+        run = staticmethod(model.run)
+
+        @staticmethod
+        def outputs(frames: Iterable[Any]) -> Generator[FrameOutput, None, None]:
+            nonlocal begun
+            with closing(model.outputs(frames)) as outputs:
+                for begun, output in enumerate(outputs):
+                    if begun == 20:
+                        raise KeyboardInterrupt
+                    yield output
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_drop(site.lake, pictures=site.pictures, model=Interrupted(), drop=VIDEO_DROP)
+    assert begun == 20
+    assert not threads_of("read-ahead")
+    assert not site.lake.has(PREDICTIONS, TableKey(build=BUILD, drop=VIDEO_DROP))
+    assert predict_drop(site.lake, pictures=site.pictures, model=model, drop=VIDEO_DROP).by_status == {"ok": 60}
+
+
+def test_outputs_that_cannot_be_written_stop_the_model(
+    site: VideoSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "GROUP_FRAMES", 4)
+    with site.drop() as drop:
+        drop.clip("clip-1", write_clip(tmp_path / "a.mp4", range(60)))
+    model = redness(tmp_path)
+    ran = 0
+
+    class Talking:
+        entry = model.entry
+        reset = staticmethod(model.reset)
+        run = staticmethod(model.run)
+
+        @staticmethod
+        def outputs(frames: Iterable[Any]) -> Generator[FrameOutput, None, None]:
+            nonlocal ran
+            for _ in frames:
+                ran += 1
+                yield FrameOutput("ok", np.array(["no picture"]))
+
+    with pytest.raises(TypeError, match="rint"):
+        predict_drop(site.lake, pictures=site.pictures, model=Talking(), drop=VIDEO_DROP)
+    assert ran <= 8
+    assert not threads_of("read-ahead")
 
 
 def test_results_of_devices_are_taken_as_recorded(site: VideoSite, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Faces: unit vectors under the cosine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -14,7 +14,8 @@ from cv_quality.inference.registry import BuildEntry, ModelRegistry, parse_model
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column
 from cv_quality.metrics.pairs import ALGORITHM, Rows, TemplateArray, count_block
-from cv_quality.modality import Bands, Dimension
+from cv_quality.modality import Dimension
+from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
 from cv_quality.tasks.verification.modality import BiometricModality, Comparator, Conditions, biometric, vectors_of
 from cv_quality.tasks.verification.rules import ONE_DIMENSION, UNIT_NORM
 
@@ -27,18 +28,7 @@ if TYPE_CHECKING:
 
 
 CONDITIONS = (
-    Dimension(
-        Column("illuminance_lux", "real", "illuminance at the device", nullable=True, low=0, high=200_000),
-        "illuminance in lux",
-        phrase="{} lux",
-        level_phrase="illuminance {} lux",
-        bands=Bands(
-            "illuminance_band", (10.0, 100.0, 1_000.0), ("<10", "10-100", "100-1000", ">=1000"), "illuminance in lux"
-        ),
-        is_counted=True,
-        is_logarithmic=True,
-        benign=("illuminance 200 lux", 200.0),
-    ),
+    replace(ILLUMINANCE, benign=("illuminance 200 lux", 200.0)),
     Dimension(
         Column("distance_cm", "real", "distance of the face to the sensor", nullable=True, low=0, high=1_000),
         "distance in cm",
@@ -77,24 +67,8 @@ CONDITIONS = (
         benign=("nothing covers the face", "none"),
         ordinary="none",
     ),
-    Dimension(
-        Column(
-            "thermal_state",
-            "text",
-            "thermal pressure of the device",
-            nullable=True,
-            levels=("nominal", "fair", "serious", "critical"),
-        ),
-        "thermal state",
-        phrase="thermal state {}",
-        ordinary="nominal",
-    ),
-    Dimension(
-        Column("condition_label", "text", "free label of the capture condition", nullable=True),
-        "condition label",
-        level_phrase="condition {}",
-        is_counted=True,
-    ),
+    THERMAL_STATE,
+    CONDITION_LABEL,
 )
 
 

@@ -4,6 +4,7 @@ Nothing here draws or writes HTML. Frames over time are read in `cv_quality.task
 `cv_quality.tasks.video.report.strips`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,7 @@ DIRECTIONS: Mapping[str, Direction] = {
 }
 """How a change is coloured, by its verdict."""
 AS_LOGGED = "as logged"
+_DESIGN_EFFECT = re.compile(r", design effect [0-9.,]*[0-9]")
 QUALITY_METRICS = ("miss_rate", "j", "box_f1", "nme", "ssim", "depth_delta1")
 """What a table of levels says of quality, as far as there is any."""
 
@@ -140,8 +142,9 @@ class VideoNumbers:
 
     @property
     def methods(self) -> list[str]:
+        """How intervals were made; design effects, which every number has its own of, are left to the tables."""
         found = (item for row in self.rows for item in (row.build, row.baseline, row.change and row.change.change))
-        return sorted({item.method for item in found if item and item.method})
+        return sorted({_DESIGN_EFFECT.sub("", item.method) for item in found if item and item.method})
 
 
 @dataclass(frozen=True, slots=True)

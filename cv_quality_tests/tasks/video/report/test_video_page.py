@@ -18,6 +18,7 @@ from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.root_causes import tables as causes
 from cv_quality.tasks.video import tables as video
+from cv_quality.tasks.video.report.data import read_numbers
 from cv_quality.tasks.video.report.page import write_video_report
 from cv_quality.tasks.video.report.pictures import draw_clips
 from cv_quality.tasks.video.report.side_by_side import animate
@@ -76,6 +77,16 @@ def test_every_metric_stands_with_both_builds_and_both_signs(written: Written, m
     assert tones
     assert tones[1].count('"tone":"worse"') == 7
     assert tones[1].count('"tone":"better"') == 1
+
+
+def test_each_method_is_named_once_without_its_design_effects(case: VideoCase) -> None:
+    def told(rows: pl.DataFrame) -> pl.DataFrame:
+        effect = pl.format("Korn-Graubard by clip, 95 %, design effect 1,00{}", pl.int_range(pl.len()) % 9)
+        return rows.with_columns(method=pl.when(pl.col("method").is_not_null()).then(effect))
+
+    case.edit(video.VIDEO_METRICS, ON, told)
+    methods = read_numbers(case.source()).methods
+    assert [method for method in methods if "Korn" in method] == ["Korn-Graubard by clip, 95 %"]
 
 
 def test_page_asks_nobody_and_shows_images_only_from_within(written: Written) -> None:

@@ -1,0 +1,84 @@
+"""Distances of listed pairs: the facts of a public matcher's tests, symmetry, rotation, and what has none."""
+
+import numpy as np
+import pytest
+
+from cv_quality.metrics.iris.codes import Codes, pack, rotate
+from cv_quality.metrics.iris.hamming import Comparisons, compare
+from cv_quality.metrics.iris.rules import NORMS, HammingRule, Norm
+from cv_quality_tests.metrics.iris.plain import Shape, plain_distances, random_templates, rule_of
+
+SHAPES: list[tuple[Shape, int]] = [((8, 64, 2), 15), ((3, 7, 1), 5), ((1, 8, 1), 3), ((5, 50, 2), 7)]
+
+
+def of_bits(code: str, mask: str = "") -> Codes:
+    """One row of single columns; the mask is all ones unless it is told."""
+    bits, valid = ([int(bit) for bit in text] for text in (code, mask or "1" * len(code)))
+    return pack(np.array(bits).reshape(1, 1, -1, 1), np.array(valid).reshape(1, 1, -1, 1))
+
+
+def one(reference: Codes, probe: Codes, rule: HammingRule) -> Comparisons:
+    return compare(reference, probe, (np.zeros(1, np.int64), np.zeros(1, np.int64)), rule)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("shape", "shifts"), SHAPES)
+def test_distances_are_those_of_plain_numpy(shape: Shape, shifts: int, norm: Norm) -> None:
+    left, right = random_templates(6, shape, seed=1), random_templates(9, shape, seed=2)
+    rule = rule_of(shape, shifts=shifts, norm=norm, minimum_bits=max(1, shape[0] * shape[1] * shape[2] // 4))
+    left[2] = 0
+    expected = plain_distances(left, right, rule)
+    rows, columns = (part.ravel() for part in np.indices(expected.shape))
+    found = compare(left, right, (rows, columns), rule)
+    assert np.array_equal(found.hd_norm.reshape(expected.shape), expected, equal_nan=True)
+    other_way = compare(right, left, (columns, rows), rule)
+    assert np.array_equal(other_way.hd_norm, found.hd_norm, equal_nan=True)
+    is_other = ~np.isnan(found.hd_norm) & (found.best_shift != -other_way.best_shift)
+    assert np.array_equal(found.hd_norm[is_other], other_way.hd_norm[is_other])
+
+
+def test_a_perfect_match_of_eight_bits_is_far_from_0_when_it_is_normalised() -> None:
+    code = of_bits("10110010")
+    found = one(code, code, HammingRule(bits=8, step=1, shifts=1, norm="linear"))
+    assert found.hd_norm[0] == pytest.approx(0.22482, abs=1e-9)
+    assert found.hd_raw[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "probe", "shifts", "distance", "shift"),
+    [
+        ("11110000", "11100001", 3, 0.0, 1),
+        ("11110000", "01111000", 3, 0.0, -1),
+        ("11110000", "00001111", 1, 1.0, 0),
+        ("11110000", "11110000", 3, 0.0, 0),
+        ("11110000", "10111000", 3, 0.25, 0),
+    ],
+)
+def test_the_probe_is_turned_to_the_best_rotation(
+    reference: str, probe: str, shifts: int, distance: float, shift: int
+) -> None:
+    found = one(of_bits(reference), of_bits(probe), HammingRule(bits=8, step=1, shifts=shifts))
+    assert (found.hd_norm[0], found.best_shift[0], found.shifts_valid[0]) == (distance, shift, shifts)
+
+
+def test_a_roll_within_the_shifts_changes_nothing() -> None:
+    shape = (8, 64, 2)
+    left, right, rule = random_templates(5, shape, seed=6), random_templates(5, shape, seed=7), rule_of(shape, shifts=9)
+    rows = (np.arange(5), np.arange(5))
+    turned = compare(left, rotate(left, rule=rule, shift=3), rows, rule)
+    assert turned.hd_norm.tolist() == [0.0] * 5
+    assert turned.best_shift.tolist() == [-3] * 5
+    best = compare(left, right, rows, rule)
+    inside = np.abs(best.best_shift) <= 2
+    again = compare(left, rotate(right, rule=rule, shift=1), rows, rule)
+    assert np.all(again.hd_norm[inside] <= best.hd_norm[inside])
+
+
+def test_too_few_common_bits_are_no_distance() -> None:
+    left, right = of_bits("11111111", "11110000"), of_bits("11111111", "00001111")
+    assert np.isnan(one(left, right, HammingRule(bits=8, step=1, shifts=1)).hd_norm[0])
+    found = one(left, right, HammingRule(bits=8, step=1, shifts=3, minimum_bits=1))
+    assert (found.hd_norm[0], found.bits_compared[0], found.shifts_valid[0]) == (0.0, 1, 2)
+    none = one(left, right, HammingRule(bits=8, step=1, shifts=3, minimum_bits=2))
+    assert np.isnan(none.hd_norm[0])
+    assert (none.bits_compared[0], none.best_shift[0], none.shifts_valid[0]) == (0, 0, 0)
