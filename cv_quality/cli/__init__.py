@@ -57,6 +57,7 @@ def main(verbose: bool) -> None:
       cvq why KEY                  why a drop or a build is refused or waits, and what to do
       cvq quarantine DROP          the rows that were rejected, and why
       cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
+      cvq evaluate --iris CODES    iris codes compared with one another, all pairs
       cvq evaluate --video P T     masks, tracks or pictures of clips against their truth, in folders
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
       cvq attribute BEFORE AFTER   what a change between two tables is made of

@@ -84,7 +84,8 @@ def faces(folder: Path, **chosen: Any) -> None:
     _import_images(folder, modality_name="face", **chosen)
 
 
-def _shape(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
+def code_shape(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
+    """Read ROWS,COLUMNS,WAVELETS,PARTS."""
     parts = text.split(",")
     if len(parts) != 4 or not all(part.strip().isdecimal() and int(part) for part in parts):
         raise click.BadParameter(f"{text!r} is not ROWS,COLUMNS,WAVELETS,PARTS", param_hint="--shape")
@@ -98,7 +99,7 @@ def _shape(_context: click.Context, _option: click.Parameter, text: str) -> tupl
     "--shape",
     default="16,256,2,2",
     show_default=True,
-    callback=_shape,
+    callback=code_shape,
     metavar="ROWS,COLUMNS,WAVELETS,PARTS",
     help="Of templates whose bits are written as base64.",
 )

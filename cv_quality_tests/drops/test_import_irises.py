@@ -150,7 +150,7 @@ def test_what_may_not_be_meant_of_eyes_is_said(tmp_path: Path) -> None:
     assert "images that are those of the same eye again, so that they match at once: 1" in said
     assert "images of 2 sizes: 64x16 (5), 80x16 (1)" in said
     unknown = read(write(tmp_path / "plain", "1_1.png", "2_1.png")).notes
-    assert any(note.startswith("which eye it is is not told of 2 images") for note in unknown)
+    assert any(note.startswith("eye not told of 2 images: unknown") for note in unknown)
 
 
 def test_a_table_says_person_eye_and_sample(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import open_store
+from cv_quality.metrics.iris.codes import pack
 from cv_quality_tests.drops.eyes import IRIS
 
 Bits = NDArray[np.bool_]
@@ -71,6 +72,12 @@ def test_a_bit_lies_at_its_column_then_row_then_plane(tmp_path: Path) -> None:
         number = column * 16 + row * 4 + wavelet * 2 + part
         assert bit(words[1], number) == mask[wavelet, row, column, part]
         assert bit(words[0], number) == (code & mask)[wavelet, row, column, part]
+
+
+def test_packed_bits_are_those_that_codes_are_compared_by() -> None:
+    code, mask = np.random.default_rng(2).random((2, 5, 3, 13, 2)) < 0.5
+    packed = [np.stack([pack_bits(one & valid), pack_bits(valid)]) for one, valid in zip(code, mask, strict=True)]
+    assert (np.array(packed) == pack(code, mask)).all()
 
 
 def test_bits_that_fill_no_word_are_padded_with_zeros() -> None:

@@ -54,11 +54,9 @@ def understand_templates(
     Raises:
         DropError, TableError: as of `read_samples`.
     """
-    digests = {name: hashlib.sha256(found.packed[place]).digest() for name, place in found.places.items()}
-    digests |= {name: name.encode() for name in found.failures}
     return understand(
         found.folder,
-        check=lambda: CheckedSamples(found.unusable, digests),
+        check=lambda: check_templates(found),
         modality=modality,
         layout=layout,
         pattern=pattern,
@@ -68,6 +66,12 @@ def understand_templates(
         subjects=found.subjects,
         eyes=found.eyes,
     )
+
+
+def check_templates(found: ReadTemplates) -> CheckedSamples:
+    """Look into templates; equal codes have equal digests, failures to acquire one of their own."""
+    digests = {name: hashlib.sha256(found.packed[place]).digest() for name, place in found.places.items()}
+    return CheckedSamples(found.unusable, digests | {name: name.encode() for name in found.failures})
 
 
 @dataclass(frozen=True, slots=True)

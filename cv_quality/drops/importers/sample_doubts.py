@@ -122,10 +122,7 @@ def _of_eyes(samples: Sequence[NamedSample], checked: CheckedSamples) -> Iterato
     for sample in samples:
         eyes[sample.subject].add(sample.eye)
     if counts["unknown"]:
-        yield (
-            f"which eye it is is not told of {counts['unknown']:,} images: unknown; those of a person are taken as of "
-            "one eye"
-        )
+        yield f"eye not told of {counts['unknown']:,} images: unknown, those of a person taken as of one eye"
     alone = sorted(person for person, found in eyes.items() if len(found) == 1 and found != {"unknown"})
     if alone:
         yield f"{len(alone):,} of {len(eyes):,} people with one eye only: {some(alone)}"
