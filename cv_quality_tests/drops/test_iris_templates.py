@@ -147,6 +147,16 @@ def test_codes_of_other_lengths_or_versions_do_not_mix(tmp_path: Path) -> None:
         read_templates(folder, shape=SHAPE)
 
 
+@pytest.mark.parametrize("name", ["../a_L_1", "a/../../b_L_1", "a_L_1\n", ""])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    code, mask = template(0)
+    np.savez(folder / "t.npz", iris_codes=code[None], mask_codes=mask[None], names=np.array([name]))
+    with pytest.raises(DropError, match="expected a name or a relative path"):
+        read_templates(folder)
+
+
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()

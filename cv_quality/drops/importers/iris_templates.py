@@ -29,6 +29,7 @@ from cv_quality.drops.importers.iris_codes import (
     unpack_bits,
 )
 from cv_quality.drops.importers.sample_doubts import Unusable
+from cv_quality.drops.writer import is_safe_member
 from cv_quality.errors import DropError
 
 CODES: Final = "iris_codes"
@@ -105,6 +106,11 @@ class _Reader:
     eyes: dict[str, str] = field(default_factory=dict)
 
     def add(self, found: _Found) -> None:
+        if not found.name or not is_safe_member(f"{found.name}.png"):
+            raise DropError(
+                f"{found.where}: expected a name or a relative path without '..', backslash or control characters, "
+                f"found {found.name!r}"
+            )
         if found.name in self.places or found.name in self.failures:
             raise DropError(f"{found.where}: expected each name once, found {found.name!r} again; rename one of them")
         if found.subject:
