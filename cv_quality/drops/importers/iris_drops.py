@@ -161,6 +161,7 @@ modality: iris
 follows: null
 templates: {table}
 sha256: {digest}
+code: {{rows: {found.layout.rows}, columns: {found.layout.columns}, planes: {found.layout.planes}}}
 comparison: {{shifts: {shifts}, norm: linear, minimum_bits: {minimum}}} # as open-iris compares; it belongs to the claim
 decision_threshold: {DECISION_THRESHOLD} # a guess; choose it at an FMR on data of your own
 """
