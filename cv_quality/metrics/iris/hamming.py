@@ -5,10 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.compiled import compiled
-from cv_quality.metrics.iris.codes import check_templates
-from cv_quality.metrics.iris.rules import NORMS, HammingRule
+from cv_quality.errors import MetricError
+from cv_quality.metrics.iris.codes import Codes, check_templates
+from cv_quality.metrics.iris.hamming_kernels import BitRule, Listed, compare_pairs, rotate_rows
+from cv_quality.metrics.iris.popcount import compiled_bits
+from cv_quality.metrics.iris.rules import HammingRule
 from cv_quality.metrics.pairs import Rows
+
+PROBES_AT_ONCE = 64
+"""Probes that are kept at all rotations: 8 MB at 16,384 bits and 31 shifts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +46,55 @@ def compare(references: NDArray[np.generic], probes: NDArray[np.generic], rows: 
         rule: how they are compared.
 
     Raises:
-        MetricError: the templates are no codes of the rule's bits.
+        MetricError: the templates are no codes of the rule's bits, or rows lie outside of them.
     """
-    from cv_quality.metrics.iris import hamming_kernels as kernels
+    found = compared(references, probes, rows, rule, steps=1)
+    return Comparisons(found.distances, found.compared, found.shifts, found.valid, found.scores[0])
 
+
+def compared(
+    references: NDArray[np.generic], probes: NDArray[np.generic], rows: Rows, rule: HammingRule, *, steps: int
+) -> Listed:
+    """Compare as `compare`, with the scores after 1, 3, 5, ... rotations where there are as many steps.
+
+    Args:
+        references, probes, rows, rule: as of `compare`.
+        steps: 1, or one for each odd number of rotations up to the rule's.
+
+    Raises:
+        MetricError: as `compare`.
+    """
     sides = check_templates(references, rule, name="references"), check_templates(probes, rule, name="probes")
-    pairs = len(rows[0])
-    differing, compared, best, valid = (np.zeros(pairs, np.int64) for _ in range(4))
-    scores, rotations = np.full(pairs, np.nan), rule.rotations
-    compiled(kernels.compare_pairs)(
-        sides,
-        (np.asarray(rows[0], np.int64), np.asarray(rows[1], np.int64)),
-        turns_of(rule),
-        (rule.bits, NORMS.index(rule.norm), rule.minimum_bits),
-        np.empty((2, 2 * rule.words + 2), np.uint64),
-        (differing, compared, best, valid),
-        scores,
-    )
-    is_compared = best >= 0
-    with np.errstate(invalid="ignore"):
-        raw = np.where(is_compared, differing / np.maximum(compared, 1), np.nan)
-    return Comparisons(raw, compared, np.where(is_compared, rotations[best], 0), valid, scores)
+    left, right = _places(rows, (len(sides[0]), len(sides[1])))
+    order = np.argsort(right, kind="stable")
+    kinds, which = np.unique(right[order], return_inverse=True)
+    n, bit_rule = len(order), BitRule.of(rule)
+    numbers = np.empty((3, n), np.int64)
+    found = Listed(np.empty((steps, n)), np.empty(n), numbers[0], numbers[1], numbers[2])
+    for first in range(0, len(kinds), PROBES_AT_ONCE):
+        turned = rotations(sides[1][kinds[first : first + PROBES_AT_ONCE]], rule)
+        begin, end = np.searchsorted(which, (first, first + PROBES_AT_ONCE))
+        part = found.taken(slice(begin, end))
+        compiled_bits(compare_pairs)(
+            sides[0], turned, left[order[begin:end]], which[begin:end] - first, bit_rule, rule.rotations, part
+        )
+    return found.taken(np.argsort(order))
 
 
-def turns_of(rule: HammingRule) -> NDArray[np.int64]:
-    """Turn each rotation of a rule into bits to higher places, from 0 to its bits - 1."""
-    return rule.rotations * rule.step % rule.bits
+def rotations(templates: Codes, rule: HammingRule) -> Codes:
+    """Templates at all rotations of the rule, shape (shifts, n, 2, words)."""
+    flat = templates.reshape(-1, rule.words)
+    found = np.empty((rule.shifts, *templates.shape), np.uint64)
+    for turn, rotated in zip((rule.rotations * rule.step % rule.bits).tolist(), found, strict=True):
+        compiled_bits(rotate_rows)(flat, rotated.reshape(-1, rule.words), turn, rule.bits)
+    return found
+
+
+def _places(rows: Rows, sizes: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    left, right = (np.asarray(side) for side in rows)
+    if left.ndim != 1 or left.shape != right.shape:
+        raise MetricError(f"expected a reference and a probe for each pair, found {left.shape} and {right.shape} rows")
+    for side, size, name in zip((left, right), sizes, ("references", "probes"), strict=True):
+        if side.size and (side.dtype.kind not in "iu" or side.min() < 0 or side.max() >= size):
+            raise MetricError(f"{name}: expected rows from 0 to {size - 1}, found {side.min()} to {side.max()}")
+    return left.astype(np.int64), right.astype(np.int64)

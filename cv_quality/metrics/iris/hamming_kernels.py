@@ -1,375 +1,250 @@
-"""The inner loops over packed codes; importing this module imports Numba, so callers do it when they count.
+"""The loops over iris codes: rotating them, laying them out for vectors, scoring tiles and lists of pairs, counting.
 
-Four codes, at one rotation, meet eight at a time: one loop over the words, in registers, whose vectors of eight words
-lie side by side in memory. Processors without a vector population count run the same code with what they have.
+They are plain functions that `cv_quality.metrics.iris.popcount.compiled_bits` compiles; what they are given was checked
+before. Distances are computed in float64 in the order that is written, so a pair has the same bits everywhere.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic, register_jitable
 from numpy.typing import NDArray
 
-from cv_quality.metrics.iris.rules import GRADIENT, MEAN, OFFSET, TYPICAL_BITS
+from cv_quality.metrics.iris.popcount import LANES, ROWS, add_common_bits, count_ones, normalised
+from cv_quality.metrics.iris.rules import NORMS, HammingRule
 from cv_quality.metrics.pair_kernels import Pairing
 from cv_quality.metrics.score_bins import BINS, BINS_PER_UNIT
 
 Words = NDArray[np.uint64]
+Scores = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Reals = NDArray[np.float64]
 
-LANES, QUAD = 8, 4
-"""Columns, and rows, of a tile that are compared at once."""
-RAW, LINEAR, DAUGMAN = 0, 1, 2
-_inserted = cast("Callable[[Any, Any, str], Any]", get_or_insert_function)
-_I64 = ir.IntType(64)
-_VECTOR = ir.VectorType(_I64, LANES)
+GROUP = ROWS * LANES
+WORD = 64
+CHUNK = 64
+"""Scores are looked at in runs of this many: vector loops pay, and few runs are searched for high scores."""
+OWN, INCOMPARABLE = BINS, BINS + 1
+"""Bins of what is not counted: pairs of one subject, and pairs without a score."""
+OUT = BINS + 2
+FIXED_POINT = float(2**31)
+"""Sums of distances are whole multiples of 1 / FIXED_POINT, so that they do not depend on the order of adding."""
 
-_FourByEight = Callable[[Words, int, Words, int, int, int, Counts, Counts], None]
+
+class BitRule(NamedTuple):
+    """A `HammingRule` as the loops take it.
+
+    Attributes:
+        turns: bits by which each rotation moves a code, in the order in which rotations are tried.
+        bits, words: of a code.
+        least: bits that a rotation must have in common.
+        norm: place in `NORMS`.
+    """
+
+    turns: Counts
+    bits: int
+    words: int
+    least: int
+    norm: int
+
+    @classmethod
+    def of(cls, rule: HammingRule) -> "BitRule":
+        return cls(
+            rule.rotations * rule.step % rule.bits, rule.bits, rule.words, rule.minimum_bits, NORMS.index(rule.norm)
+        )
 
 
-@intrinsic
-def _four_by_eight(
-    typing: Any,  # noqa: ARG001 - as Numba asks
-    lanes: Any,
-    lanes_at: Any,
-    rows: Any,
-    rows_at: Any,
-    stride: Any,
-    words: Any,
-    differing: Any,
-    compared: Any,
-) -> Any:
-    """Count the bits that differ, and those compared, of four codes against eight: 32 numbers each.
+class Bins(NamedTuple):
+    """The bins of oriented scores as the loops take them: finite ones are stretched, others lie on x / (1 + |x|)."""
+
+    middle: float
+    half: float
+    is_finite: bool
+
+
+class Listed(NamedTuple):
+    """What is found of listed pairs; see `Comparisons`. Shapes (pairs,), of `scores` (steps, pairs)."""
+
+    scores: Scores
+    distances: Scores
+    compared: Counts
+    shifts: Counts
+    valid: Counts
+
+    def taken(self, places: Counts | slice) -> "Listed":
+        """Some of the pairs, in this order; of a slice they are the same memory."""
+        rest = (self.distances[places], self.compared[places], self.shifts[places], self.valid[places])
+        return Listed(self.scores[:, places], *rest)
+
+
+def rotate_rows(codes: Words, rotated: Words, turn: int, bits: int) -> None:
+    """Move every code by `turn` bits, from 0 to `bits` - 1, in a ring of `bits`.
 
     Args:
-        lanes: codes and masks of eight columns, word by word: eight codes, then their eight masks.
-        lanes_at: where they begin.
-        rows: codes and masks of rows, word by word: a code, then its mask.
-        rows_at, stride: where the first row begins, and how far it is to the next.
-        words: of a code.
-        differing, compared: get the counts, eight of the first row, then of the second.
+        codes, rotated: shape (n, words).
     """
-    signature = types.void(lanes, lanes_at, rows, rows_at, stride, words, differing, compared)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def data(place: int) -> Any:
-            return context.make_array(signature.args[place])(context, builder, arguments[place]).data
-
-        def number(place: int) -> Any:
-            return context.cast(builder, arguments[place], signature.args[place], types.int64)
-
-        lanes, rows, differing, compared = (data(place) for place in (0, 2, 6, 7))
-        lanes_at, rows_at, stride, words = (number(place) for place in (1, 3, 4, 5))
-        before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
-        starts = [builder.add(rows_at, builder.mul(stride, _I64(row))) for row in range(QUAD)]
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        word = builder.phi(_I64)
-        sums = [builder.phi(_VECTOR) for _ in range(2 * QUAD)]
-        word.add_incoming(_I64(0), before)
-        for total in sums:
-            total.add_incoming(ir.Constant(_VECTOR, [0] * LANES), before)
-        at = builder.add(lanes_at, builder.mul(word, _I64(2 * LANES)))
-        codes, masks = (_loaded(builder, lanes, builder.add(at, _I64(offset))) for offset in (0, LANES))
-        kind = ir.FunctionType(_VECTOR, [_VECTOR])
-        population = _inserted(builder.module, kind, "llvm.ctpop.v8i64")
-        counted = []
-        for row, total in enumerate(sums[:QUAD]):
-            own = builder.add(starts[row], builder.mul(word, _I64(2)))
-            code, mask = (_spread(builder, rows, builder.add(own, _I64(offset))) for offset in (0, 1))
-            valid = builder.and_(mask, masks)
-            wrong = builder.and_(builder.xor(code, codes), valid)
-            counted.append(builder.add(total, builder.call(population, [wrong])))
-            counted.append(builder.add(sums[QUAD + row], builder.call(population, [valid])))
-        counted = counted[::2] + counted[1::2]
-        following = builder.add(word, _I64(1))
-        word.add_incoming(following, loop)
-        for total, value in zip(sums, counted, strict=True):
-            total.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, words), loop, after)
-        builder.position_at_end(after)
-        for row in range(QUAD):
-            for target, value in ((differing, counted[row]), (compared, counted[QUAD + row])):
-                place = builder.bitcast(builder.gep(target, [_I64(row * LANES)]), _VECTOR.as_pointer())
-                builder.store(value, place).align = 8
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-def _loaded(builder: Any, array: Any, place: Any) -> Any:
-    vector = builder.load(builder.bitcast(builder.gep(array, [place]), _VECTOR.as_pointer()))
-    vector.align = 8
-    return vector
-
-
-def _spread(builder: Any, array: Any, place: Any) -> Any:
-    word = builder.load(builder.gep(array, [place]))
-    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), word, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        first, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    )
-
-
-four_by_eight = cast(_FourByEight, _four_by_eight)
-
-
-@intrinsic
-def _population(typing: Any, word: Any) -> Any:  # noqa: ARG001 - as Numba asks
-    """Count the bits of a word."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate
-
-
-population = cast("Callable[[np.uint64], int]", _population)
-
-
-def lay_columns(templates: Words, lanes: Words) -> None:
-    """Lay templates out as columns of a tile: word by word, eight codes, then their eight masks; absent ones are 0.
-
-    Args:
-        templates: shape (n, 2, words).
-        lanes: gets them; flat, a multiple of eight templates.
-    """
-    words = templates.shape[2]
-    lanes[:] = np.uint64(0)
-    for column in range(templates.shape[0]):
-        at = (column // LANES) * words * 2 * LANES + column % LANES
-        for word in range(words):
-            lanes[at + word * 2 * LANES] = templates[column, 0, word]
-            lanes[at + word * 2 * LANES + LANES] = templates[column, 1, word]
-
-
-def turn_rows(templates: Words, turns: Counts, bits: int, ring: Words, rows: Words) -> None:
-    """Lay templates out as rows of a tile, each at every rotation: word by word, the code, then the mask.
-
-    Args:
-        templates: shape (n, 2, words).
-        turns: of each rotation, in bits, from 0 to `bits` - 1.
-        bits: of a code.
-        ring: room for two codes and one word, one after the other.
-        rows: gets them; flat, in the order of templates, rotations, words; absent templates are 0.
-    """
-    words = templates.shape[2]
-    rows[:] = np.uint64(0)
-    for row in range(templates.shape[0]):
-        for side in range(2):
-            lay_ring(templates[row, side], bits, ring)
-            for turn in range(turns.size):
-                at = (row * turns.size + turn) * words * 2 + side
-                read_turned(ring, bits, turns[turn], rows[at : at + words * 2 : 2])
-
-
-@register_jitable
-def lay_ring(code: Words, bits: int, ring: Words) -> None:
-    """Lay a code out twice, its second copy right behind the last bit of the first."""
-    words, shift = code.size, np.uint64(bits % 64)
-    ring[:] = np.uint64(0)
-    for word in range(words):
-        ring[word] |= code[word]
-        at = (bits // 64) + word
-        ring[at] |= code[word] << shift
-        if shift:
-            ring[at + 1] |= code[word] >> (np.uint64(64) - shift)
-
-
-@register_jitable
-def read_turned(ring: Words, bits: int, turn: int, code: Words) -> None:
-    """Read the code that `ring` holds, turned to higher bits by `turn`, from 0 to `bits` - 1."""
-    first = bits - turn if turn else 0
-    for word in range(code.size):
-        at, shift = first >> 6, np.uint64(first & 63)
-        value = ring[at] >> shift
-        if shift:
-            value |= ring[at + 1] << (np.uint64(64) - shift)
-        code[word] = value
-        first += 64
-        if first >= bits:
-            first -= bits
-    if bits & 63:
-        code[code.size - 1] &= (np.uint64(1) << np.uint64(bits & 63)) - np.uint64(1)
+    words = codes.shape[1]
+    # Two turns of the ring in a row: wherever a rotated code begins, it is one run of bits there.
+    ring = np.zeros(2 * words + 2, np.uint64)
+    whole, part, rest = bits // WORD, np.uint64(bits % WORD), np.uint64(WORD - bits % WORD)
+    first, low, high = (bits - turn) // WORD, np.uint64((bits - turn) % WORD), np.uint64(WORD - (bits - turn) % WORD)
+    last = ~np.uint64(0) >> np.uint64(words * WORD - bits)
+    for i in range(codes.shape[0]):
+        ring[:] = np.uint64(0)
+        for w in range(words):
+            ring[w] |= codes[i, w]
+            ring[whole + w] |= codes[i, w] << part
+            if part > np.uint64(0):
+                ring[whole + w + 1] |= codes[i, w] >> rest
+        for w in range(words):
+            rotated[i, w] = ring[first + w] >> low
+            if low > np.uint64(0):
+                rotated[i, w] |= ring[first + w + 1] << high
+        rotated[i, words - 1] &= last
 
 
 def score_tile(
-    lanes: Words,
-    rows: Words,
-    shape: tuple[int, int, int],
-    rule: tuple[int, int],
-    room: tuple[Counts, Counts, Reals, Reals],
-    scores: Reals,
+    rows: Words, columns: Words, begin: int, column: int, starts: Counts, rule: BitRule, scores: Scores
 ) -> None:
-    """Score a tile: the smallest normalised distance over the rotations, oriented; NaN where none can be compared.
+    """Score rows with columns: minus the least distance over the rotations, NaN where none counts.
 
     Args:
-        lanes, rows: the sides, from `lay_columns` and `turn_rows`.
-        shape: rows, rotations and words.
-        rule: normalisation (RAW, LINEAR, DAUGMAN) and the least of bits to compare.
-        room: for 32 counts of each kind, and for the best distance of 32 pairs in two numbers.
-        scores: gets them, shape (1, rows, columns); or, at its first index, those after 1, 3, 5, ... rotations.
+        rows: codes and masks of all rows, a multiple of ROWS; shape (n, 2, words).
+        columns: codes and masks of the columns at each rotation, in blocks of LANES and in vectors; shape (blocks,
+            shifts, words, 2, LANES), aligned as `add_common_bits` asks.
+        begin: the first row of the tile.
+        column: the first column of the tile.
+        starts: first column that counts for each row, never falling; blocks that lie before it are left as they are.
+        scores: gets the scores; shape (steps, rows of the tile, columns of the tile), where the steps are 1, or one
+            for each odd number of rotations, up to all of them.
     """
-    height, shifts, words = shape
-    norm, minimum = rule
-    differing, compared, best, best_n = room
-    stride = shifts * words * 2
-    for quad in range(0, height, QUAD):
-        for block in range(scores.shape[2] // LANES):
+    shifts, words, steps = rule.turns.size, rule.words, scores.shape[0]
+    flat_rows, flat_columns = rows.reshape(-1), columns.reshape(-1)
+    sums = np.empty(2 * GROUP, np.int64)
+    best = np.empty(GROUP, np.float64)
+    for block in range(columns.shape[0]):
+        for row in range(begin, min(begin + scores.shape[1], starts.size), ROWS):
+            if starts[row] >= column + (block + 1) * LANES:
+                continue
             best[:] = np.inf
-            best_n[:] = 0.0
-            for shift in range(shifts):
-                four_by_eight(
-                    lanes,
-                    block * words * 2 * LANES,
-                    rows,
-                    quad * stride + shift * words * 2,
-                    stride,
-                    words,
-                    differing,
-                    compared,
-                )
-                if norm == RAW:
-                    keep_smaller_share(differing, compared, minimum, best, best_n)
-                else:
-                    keep_smaller(differing, compared, minimum, norm, best)
-                if shift % 2 == 0 and (scores.shape[0] > 1 or shift == shifts - 1):
-                    for pair in range(QUAD * LANES):
-                        value = best[pair]
-                        if norm == RAW and best_n[pair] > 0.0:
-                            value = best[pair] / best_n[pair]
-                        at = quad + pair // LANES, block * LANES + pair % LANES
-                        scores[min(shift // 2, scores.shape[0] - 1), at[0], at[1]] = (
-                            np.nan if value == np.inf else 0.0 - value
-                        )
-
-
-@register_jitable
-def keep_smaller_share(differing: Counts, compared: Counts, minimum: int, best: Reals, best_n: Reals) -> None:
-    """Keep the smaller share of differing bits, as its two numbers: shares are compared without a division."""
-    for pair in range(QUAD * LANES):
-        d, n = np.float64(differing[pair]), np.float64(compared[pair])
-        is_better = (compared[pair] >= minimum) & ((best_n[pair] == 0.0) | (d * best_n[pair] < best[pair] * n))
-        best[pair] = d if is_better else best[pair]
-        best_n[pair] = n if is_better else best_n[pair]
-
-
-@register_jitable
-def keep_smaller(differing: Counts, compared: Counts, minimum: int, norm: int, best: Reals) -> None:
-    """Keep the smaller normalised distance."""
-    for pair in range(QUAD * LANES):
-        value = normalised(differing[pair], max(compared[pair], 1), norm)
-        is_better = (compared[pair] >= minimum) & (value < best[pair])
-        best[pair] = value if is_better else best[pair]
-
-
-@register_jitable
-def normalised(differing: int, compared: int, norm: int) -> float:
-    """Normalise a distance, as `HammingRule.normalised`."""
-    n = np.float64(compared)
-    raw = differing / n
-    if norm == LINEAR:
-        return max(0.0, MEAN - (MEAN - raw) * (GRADIENT * n + OFFSET))
-    if norm == DAUGMAN:
-        return 0.5 - (0.5 - raw) * float(np.sqrt(n / TYPICAL_BITS))
-    return float(raw)
+            for s in range(shifts):
+                at = (block * shifts + s) * words * 2 * LANES
+                add_common_bits(flat_columns, at, flat_rows, row * 2 * words, words, sums)
+                for i in range(GROUP):
+                    compared = sums[GROUP + i]
+                    score = normalised(sums[i], max(compared, 1), rule.norm)
+                    is_better = (compared >= rule.least) & (score < best[i])
+                    best[i] = score if is_better else best[i]
+                if s == shifts - 1 or (steps > 1 and s % 2 == 0):
+                    step = s // 2 if steps > 1 else 0
+                    for i in range(GROUP):
+                        found = 0.0 - best[i] if best[i] < np.inf else np.nan
+                        scores[step, row - begin + i // LANES, block * LANES + i % LANES] = found
 
 
 def compare_pairs(
-    sides: tuple[Words, Words],
-    places: tuple[Counts, Counts],
-    turns: Counts,
-    rule: tuple[int, int, int],
-    ring: Words,
-    found: tuple[Counts, Counts, Counts, Counts],
-    scores: Reals,
+    references: Words, probes: Words, left: Counts, right: Counts, rule: BitRule, order: Counts, found: Listed
 ) -> None:
-    """Compare listed pairs, the second of each turned.
+    """Compare listed pairs, with everything that is known of each.
 
     Args:
-        sides: templates of references and of probes, shape (n, 2, words).
-        places: the reference and the probe of each pair.
-        turns: of each rotation, in bits, in the order in which they are tried.
-        rule: bits of a code, normalisation, the least of bits to compare.
-        ring: room for the code and the mask of a probe, shape (2, two codes and a word).
-        found: get the bits that differ and those compared at the best rotation, its number in that order (-1 without
-            one), and how many rotations could be compared.
-        scores: get the normalised distance; NaN without one.
+        references: shape (n, 2, words).
+        probes: each at all rotations; shape (shifts, m, 2, words).
+        left, right: places of the two sides; shape (pairs,).
+        order: the shift of each rotation, in columns.
+        found: gets what is found.
     """
-    references, probes = sides
-    bits, norm, minimum = rule
-    differing, compared, best, valid = found
-    turned = np.empty((2, references.shape[2]), np.uint64)
-    for pair in range(places[0].size):
-        reference = references[places[0][pair]]
-        for side in range(2):
-            lay_ring(probes[places[1][pair], side], bits, ring[side])
-        best[pair], valid[pair], scores[pair] = -1, 0, np.nan
-        differing[pair], compared[pair] = 0, 0
-        for turn in range(turns.size):
-            d = n = 0
-            read_turned(ring[0], bits, turns[turn], turned[0])
-            read_turned(ring[1], bits, turns[turn], turned[1])
-            for word in range(reference.shape[1]):
-                both = reference[1, word] & turned[1, word]
-                n += population(both)
-                d += population((reference[0, word] ^ turned[0, word]) & both)
-            if n < minimum:
-                continue
-            valid[pair] += 1
-            value = normalised(d, n, norm)
-            if best[pair] < 0 or value < scores[pair]:
-                best[pair], scores[pair], differing[pair], compared[pair] = turn, value, d, n
+    steps = found.scores.shape[0]
+    for pair in range(left.size):
+        best = distance = np.inf
+        bits = shift = valid = 0
+        for s in range(order.size):
+            differ = compared = 0
+            for w in range(rule.words):
+                both = references[left[pair], 1, w] & probes[s, right[pair], 1, w]
+                differ += count_ones((references[left[pair], 0, w] ^ probes[s, right[pair], 0, w]) & both)
+                compared += count_ones(both)
+            if compared >= rule.least:
+                valid += 1
+                score = normalised(differ, compared, rule.norm)
+                if score < best:
+                    best, distance, bits, shift = score, differ / compared, compared, order[s]
+            if steps > 1 and s % 2 == 0:
+                found.scores[s // 2, pair] = best if best < np.inf else np.nan
+        found.scores[steps - 1, pair] = best if best < np.inf else np.nan
+        found.distances[pair] = distance if valid > 0 else np.nan
+        found.compared[pair], found.shifts[pair], found.valid[pair] = bits, shift, valid
 
 
 def count_scores(
-    scores: Reals,
-    at: tuple[int, int],
+    scores: Scores,
+    row: int,
+    column: int,
     pairing: Pairing,
+    bins: Bins,
     limits: tuple[float, float],
-    scale: tuple[float, float],
-    counts: tuple[Counts, Counts, Counts],
-    found: tuple[NDArray[np.int32], Reals],
+    histogram: Counts,
+    matches: Counts,
+    found: NDArray[np.int32],
 ) -> int:
-    """Add a tile's pairs to the histogram and to the matches of their subjects, and list those at or above a floor.
+    """Add the tile's pairs to the histogram, and list those at or above the floor.
 
     Args:
-        scores: of the rows and columns from `at` on, oriented; may have more than there are.
-        at: first row and column.
-        pairing: which pairs count.
-        limits: the floor of the list, and the threshold of a match.
-        scale: middle and half width of the bins' range; a half width of infinity is of all numbers.
-        counts: the histogram; matches by subject; and the pairs that cannot be compared, one number.
-        found: get rows and columns, and scores, of the pairs listed.
+        scores: oriented, of the rows from `row` on with the columns from `column` on; may have more than there are.
+        limits: the floor of the tail, and the threshold of matches (NaN for none); oriented.
+        histogram: pairs in each bin, of one subject (OWN) and without a score (INCOMPARABLE); shape (OUT,).
+        matches: pairs of each subject at or above the threshold; added to.
+        found: gets row and column of each pair listed; shape (2, size of `scores`, or more).
 
     Returns:
-        How many are listed.
+        How many pairs are listed.
     """
-    histogram, matches, missing = counts
-    middle, half = scale
-    n, width = 0, min(scores.shape[1], pairing.column_codes.size - at[1])
-    for i in range(min(scores.shape[0], pairing.row_codes.size - at[0])):
-        code = pairing.row_codes[at[0] + i]
-        for j in range(max(pairing.starts[at[0] + i] - at[1], 0), width):
-            other = pairing.column_codes[at[1] + j]
-            if other == code:
+    floor, threshold = limits
+    places = np.empty(CHUNK, np.int32)
+    n = 0
+    end = min(scores.shape[1], pairing.column_codes.size - column)
+    for i in range(min(scores.shape[0], pairing.row_codes.size - row)):
+        code = pairing.row_codes[row + i]
+        for left in range(max(pairing.starts[row + i] - column, 0), end, CHUNK):
+            run = scores[i, left : min(left + CHUNK, end)]
+            codes = pairing.column_codes[column + left : column + left + run.size]
+            most = -np.inf
+            for j in range(run.size):
+                score = run[j]
+                place = (score - bins.middle) / bins.half if bins.is_finite else score / (1.0 + abs(score))
+                index = np.int32(INCOMPARABLE)
+                if score == score:
+                    index = np.int32(min(max(np.floor(place * BINS_PER_UNIT) + BINS_PER_UNIT, 0.0), BINS - 1.0))
+                    most = max(most, score)
+                places[j] = index if codes[j] != code else np.int32(OWN)
+            for index in places[: run.size]:
+                histogram[index] += 1
+            if not (most >= floor or most >= threshold):
                 continue
-            score = scores[i, j]
-            if np.isnan(score):
-                missing[0] += 1
-                continue
-            place = score / (1 + abs(score)) if half == np.inf else (score - middle) / half
-            index = np.int64(np.floor(place * BINS_PER_UNIT)) + BINS_PER_UNIT
-            histogram[min(max(index, np.int64(0)), np.int64(BINS - 1))] += 1
-            if score >= limits[1]:
-                matches[code] += 1
-                matches[other] += 1
-            if score >= limits[0]:
-                found[0][0, n], found[0][1, n], found[1][n] = at[0] + i, at[1] + j, score
-                n += 1
+            for j in range(run.size):
+                if places[j] < OWN and run[j] >= floor:
+                    found[0, n], found[1, n] = row + i, column + left + j
+                    n += 1
+                if places[j] < OWN and run[j] >= threshold:
+                    matches[code] += 1
+                    matches[codes[j]] += 1
     return n
+
+
+def add_distances(scores: Scores, row: int, column: int, pairing: Pairing, sums: Counts) -> None:
+    """Add up the pairs of each subject that have a score, their distances and the squares of these.
+
+    Args:
+        scores: as in `count_scores`.
+        sums: added to, in either role; distances in units of 1 / FIXED_POINT; shape (subjects, 3).
+    """
+    end = min(scores.shape[1], pairing.column_codes.size - column)
+    for i in range(min(scores.shape[0], pairing.row_codes.size - row)):
+        code = pairing.row_codes[row + i]
+        for j in range(max(pairing.starts[row + i] - column, 0), end):
+            score, other = scores[i, j], pairing.column_codes[column + j]
+            if code == other or score != score:
+                continue
+            first, second = np.int64(np.rint(-score * FIXED_POINT)), np.int64(np.rint(score * score * FIXED_POINT))
+            for subject in (code, other):
+                sums[subject, 0] += 1
+                sums[subject, 1] += first
+                sums[subject, 2] += second

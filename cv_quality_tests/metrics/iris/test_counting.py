@@ -5,7 +5,8 @@ import pytest
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.iris.codes import Codes
-from cv_quality.metrics.iris.counting import FUSIONS, Fusion, count_codes, count_fused, fuse_by, scale_of, shift_curves
+from cv_quality.metrics.iris.code_counters import scale_of
+from cv_quality.metrics.iris.counting import FUSIONS, Fusion, count_codes, count_fused, fuse_by, shift_curves
 from cv_quality.metrics.iris.hamming import compare
 from cv_quality.metrics.iris.rules import NORMS, HammingRule, Norm
 from cv_quality.metrics.pairs import PairCounts, Rows, Side, TemplateArray, count_scored
