@@ -10,7 +10,7 @@ from errno import EPIPE
 
 import click
 
-from cv_quality.cli import chain, drops, exploration, housekeeping, pipeline, root_causes, scores, video
+from cv_quality.cli import chain, drops, exploration, housekeeping, pipeline, root_causes, samples, scores, video
 from cv_quality.cli.common import VisibleFormatter
 from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
@@ -49,6 +49,7 @@ def main(verbose: bool) -> None:
       cvq demo                     simulate three builds of a face verifier, evaluate and report them
       cvq simulate tiny            drops of a simulated fleet, with a known cause of failure
       cvq import faces DIR         a folder of face images as a drop
+      cvq import iris DIR          a folder of iris strips, eye images or templates as a drop
       cvq import video DIR         clips with masks or tracks as a drop
       cvq import logs FILES        logs of devices as a drop, through a mapping
       cvq status                   what has arrived, what passed its gates, what is left to do
@@ -56,6 +57,7 @@ def main(verbose: bool) -> None:
       cvq why KEY                  why a drop or a build is refused or waits, and what to do
       cvq quarantine DROP          the rows that were rejected, and why
       cvq evaluate FILES...        score files of any tool: rates, intervals and curves, without drops or builds
+      cvq evaluate --iris CODES    iris codes compared with one another, all pairs
       cvq evaluate --video P T     masks, tracks or pictures of clips against their truth, in folders
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
       cvq attribute BEFORE AFTER   what a change between two tables is made of
@@ -75,7 +77,8 @@ def main(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
-drops.import_.add_command(video.import_video)
+for importer in (samples.faces, samples.iris, video.import_video):
+    drops.import_.add_command(importer)
 for command in (
     *(chain.status, chain.run, chain.why, chain.quarantine, chain.models, chain.report),
     *(drops.simulate, drops.import_),

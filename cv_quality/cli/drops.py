@@ -1,4 +1,4 @@
-"""Commands that make drops: simulated ones, folders of images of others, and logs of devices."""
+"""Commands that make drops: simulated ones, and logs of devices; folders of images are in `cv_quality.cli.samples`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +19,10 @@ from cv_quality.errors import MappingError
 from cv_quality.text import visible, visible_lines
 
 if TYPE_CHECKING:
-    from cv_quality.drops.importers.face_folders import FaceFolder
-    from cv_quality.drops.importers.layouts import Layout
     from cv_quality.drops.importers.logs import ImportedLogs
     from cv_quality.drops.importers.mapping import LogMapping
-    from cv_quality.drops.manifest import Protocol
     from cv_quality.workspace import Workspace
 
-SHOWN_UNUSABLE = 10
 SHOWN_KINDS = ("attempt", "stream_frame", "enrol", "subject", "device")
 
 
@@ -77,175 +73,6 @@ def simulate_drops(workspace: "Workspace", scenario: str, *, seed: int | None, i
 @click.group(name="import")
 def import_() -> None:
     """Turn foreign data into drops."""
-
-
-@import_.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--build", required=True, help="The registry's build that the drop is evaluated with.")
-@click.option("--site", help="Where the images were taken; by default the folder's name.")
-@click.option("--drop-id", help="Name of the drop; by default made of date, build and site.")
-@click.option(
-    "--layout",
-    type=click.Choice(["auto", "folders", "sessions", "file_names"]),
-    default="auto",
-    show_default=True,
-    help="A person's own folder (AT&T, LFW, CASIA), folders of sessions or videos in it (VoxCeleb, YouTube Faces), or "
-    "person and condition in the file name (Yale); auto takes what the names prove.",
-)
-@click.option(
-    "--pattern",
-    metavar="PATTERN",
-    help='Parts of names in place of a layout: "{subject}_{light}_{n}", "{subject}/{session}/{file}". {n} is digits, '
-    "{light:dark|bright} a regular expression; other fields are conditions, {session} and {role} what they say.",
-)
-@click.option(
-    "--table",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A table of conditions with a column path; the columns consent, role (reference or probe), subject and "
-    "session say what they are called.",
-)
-@click.option(
-    "--missing",
-    multiple=True,
-    metavar="TOKEN",
-    help="A cell of the table that means missing, such as none; repeatable.",
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(["all_pairs", "enrolled"]),
-    default="all_pairs",
-    show_default=True,
-    help="Every image is reference and probe, or the first images of each identity are enrolled.",
-)
-@click.option("--enrol-first", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
-@click.option("--consent", is_flag=True, help="The subjects agreed that reports may show their images.")
-@click.option(
-    "--pseudonyms",
-    is_flag=True,
-    help="Replace names by pseudonyms, also those that would do as ids.",
-)
-@click.option(
-    "--keep",
-    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Folder for the key of pseudonyms and the list of images not taken; by default beside FOLDER.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what was understood and write nothing.")
-@JSON
-def faces(
-    folder: Path,
-    build: str,
-    site: str | None,
-    drop_id: str | None,
-    layout: "Layout",
-    pattern: str | None,
-    table: Path | None,
-    missing: tuple[str, ...],
-    protocol: "Protocol",
-    enrol_first: int,
-    consent: bool,
-    pseudonyms: bool,
-    keep: Path | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Turn a FOLDER of face images into a drop; what was understood is said before anything is written."""
-    from cv_quality.drops.importers.face_folders import read_faces
-    from cv_quality.drops.importers.faces import write_faces
-
-    if pattern is not None and layout != "auto":
-        raise click.UsageError("--pattern takes the place of --layout: give one of them")
-    workspace = open_deployment()
-    workspace.registry.entry(build)
-    modality = workspace.modality("face")
-    with progress_bars() as progress:
-        task = progress.add_task("check images", total=None)
-        found = read_faces(
-            folder,
-            modality=modality,
-            layout=layout,
-            pattern=pattern,
-            table=table,
-            missing=missing,
-            kept=keep,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-    say("\n".join(faces_understood(found, has_pseudonyms=pseudonyms)), err=as_json)
-    if dry_run:
-        say("nothing is written", err=as_json)
-    drop = (
-        None
-        if dry_run
-        else write_faces(
-            found,
-            landing=workspace.landing,
-            modality=modality,
-            drop_id=drop_id,
-            build_id=build,
-            protocol=protocol,
-            enrol_first_n=enrol_first,
-            site=site or folder.resolve().name,
-            has_image_consent=consent,
-            has_pseudonyms=pseudonyms,
-        )
-    )
-    if as_json:
-        print_document([{"drop": drop, **faces_counted(found)}])
-    elif drop:
-        print_rows([{"drop": drop}], as_json=False, title="imported")
-
-
-def faces_counted(found: "FaceFolder") -> dict[str, object]:
-    """What was understood of a folder of faces, for machines."""
-    return {
-        "layout": found.layout,
-        "people": found.n_people,
-        "images": len(found.faces),
-        "sessions": found.n_sessions,
-        "conditions": sorted(found.conditions.values),
-        "leftovers": len(found.folder.leftovers),
-        "links": list(map(visible, found.folder.links)),
-        "others": list(map(visible, found.folder.others)),
-        "unusable": [{"path": visible(item.name), "reason": item.reason} for item in found.unusable],
-    }
-
-
-def faces_understood(found: "FaceFolder", *, has_pseudonyms: bool) -> list[str]:
-    """Say what was understood of a folder of faces, a line for each thing.
-
-    Args:
-        found: the folder.
-        has_pseudonyms: whether pseudonyms are wanted in any case.
-    """
-    from cv_quality.drops.importers.folders import some
-    from cv_quality.scores.source import plural
-
-    sessions = f", {plural(found.n_sessions, 'session')}" if found.n_sessions else ""
-    people = "person" if found.n_people == 1 else "people"
-    lines = [
-        f"{found.n_people:,} {people}, {plural(len(found.faces), 'image')}{sessions}: {found.layout}",
-        f"people: {some(list(dict.fromkeys(face.subject for face in found.faces)))}",
-        f"conditions: {'; '.join(found.conditions.words) or 'none'}",
-    ]
-    if found.roles:
-        n_references = sum(role == "reference" for role in found.roles.values())
-        lines.append(f"protocol: {plural(n_references, 'reference')}, {len(found.faces) - n_references:,} probes")
-    if found.consents is not None:
-        lines.append(f"consent to show images: {len(found.consents):,} of {found.n_people:,} {people}")
-    if found.turned:
-        lines.append(f"turned as EXIF says: {plural(len(found.turned), 'image')}")
-    if found.folder.leftovers:
-        leftovers = found.folder.leftovers
-        lines.append(f"passed over: {plural(len(leftovers), 'leftover')} of file systems, {some(leftovers)}")
-    if found.folder.others:
-        lines.append(
-            f"passed over: {plural(len(found.folder.others), 'file')} of other kinds, {some(found.folder.others)}"
-        )
-    if found.unusable:
-        lines.append(f"not taken: {len(found.unusable):,}, to be listed in {found.unusable_file}")
-        lines += [f"  {item.name}: {item.reason}, {item.detail}" for item in found.unusable[:SHOWN_UNUSABLE]]
-    if found.needs_pseudonyms or has_pseudonyms:
-        lines.append(f"people get pseudonyms; their key, which stays with you: {found.key_file}")
-    return [*lines, *found.notes]
 
 
 @import_.command()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
-from cv_quality.cli.common import JSON, PAGE, print_document, print_rows, progress_bars, say, writing
-from cv_quality.cli.video import VideoSwitch
+from cv_quality.cli.common import JSON, PAGE, progress_bars, say, writing
+from cv_quality.cli.iris import evaluate_iris, print_evaluations
+from cv_quality.cli.video import evaluate_video
 from cv_quality.errors import MetricError, ScoreFileError
 from cv_quality.scores.source import Format, Polarity
 from cv_quality.text import visible
@@ -56,13 +57,35 @@ def _weights(
     return tuple(found) or None
 
 
-@click.command(cls=VideoSwitch)
+class EvaluateSwitch(click.Command):
+    """A command that hands over to another where `--video` or `--iris` is given, or a folder first: of codes."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        before = args[: args.index("--")] if "--" in args else args
+        for switch, command in (("--video", evaluate_video), ("--iris", evaluate_iris)):
+            if switch in before:
+                args.remove(switch)
+                return command.make_context(f"{info_name} {switch}", args, parent, **extra)
+        if before and Path(before[0]).is_dir():
+            return evaluate_iris.make_context(f"{info_name} --iris", args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=EvaluateSwitch)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--video",
     is_flag=True,
     expose_value=False,
     help="Evaluate masks, tracks or pictures of clips instead: `cvq evaluate --video --help`.",
+)
+@click.option(
+    "--iris",
+    is_flag=True,
+    expose_value=False,
+    help="Compare iris codes of a folder, all pairs, instead: `cvq evaluate --iris --help`.",
 )
 @click.option("--fmr", "targets", type=float, multiple=True, help="Highest FMR allowed; repeatable. [0.01 to 1e-6]")
 @click.option("--threshold", type=float, help="Give both rates at this decision threshold as well.")
@@ -167,7 +190,7 @@ def evaluate(
 
         with writing(report):
             write_evaluation_report(sets, target=report)
-    _print_evaluations([found for _, found in sets], as_json=as_json)
+    print_evaluations([found for _, found in sets], as_json=as_json)
 
 
 @contextmanager
@@ -232,17 +255,3 @@ def _evaluated(scores: "ScoreSet", **options: Any) -> "Evaluation":
         counts = f"{scores.n_genuine:,} genuine and {scores.n_impostor:,} impostor comparisons were read"
         taken = f"taken for {scores.format}, --format NAME declares another"
         raise ScoreFileError(f"{', '.join(scores.sources)}: {error}; {counts} ({taken})") from error
-
-
-def _print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) -> None:
-    """Print one document for one score set, a list of them for several; or a table each."""
-    if as_json:
-        documents = [evaluation.to_dict() for evaluation in evaluations]
-        print_document(documents[0] if len(documents) == 1 else documents)
-        return
-    from cv_quality.scores.summary import headline, point_rows
-
-    for evaluation in evaluations:
-        print_rows(point_rows(evaluation), as_json=False, title=headline(evaluation))
-        for warning in evaluation.warnings:
-            say(f"warning: {warning}", err=True)

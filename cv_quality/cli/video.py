@@ -32,19 +32,6 @@ def _layouts() -> Sequence[str]:
     return get_args(VideoLayout)
 
 
-class VideoSwitch(click.Command):
-    """A command that hands over to `evaluate_video` where `--video` is among its arguments."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        before = args[: args.index("--")] if "--" in args else args
-        if "--video" not in before:
-            return super().make_context(info_name, args, parent, **extra)
-        args.remove("--video")
-        return evaluate_video.make_context(f"{info_name} --video", args, parent, **extra)
-
-
 @click.command(name="evaluate --video")
 @click.argument("prediction", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))

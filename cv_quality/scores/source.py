@@ -29,6 +29,8 @@ Reason = Literal[
     "self_comparison",
     "mirrored",
     "masked_out",
+    "not_comparable",
+    "other_eye",
 ]
 OnError = Literal["raise", "skip"]
 Sentinel = Literal["detect", "keep"] | float

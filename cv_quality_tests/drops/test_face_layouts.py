@@ -12,7 +12,7 @@ ROOT = Path("faces")
 
 def people(*names: str, pattern: str | None = None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for face in read_layout(ROOT, names, layout="auto", pattern=pattern).faces:
+    for face in read_layout(ROOT, names, layout="auto", pattern=pattern).samples:
         found.setdefault(face.subject, []).append(face.session)
     return found
 
@@ -83,12 +83,14 @@ def test_images_outside_of_folders_are_refused() -> None:
 
 
 def test_a_pattern_names_the_parts_of_a_name() -> None:
-    faces = read_layout(ROOT, ["Ann_dark_01.jpg", "bo_lit_2.jpg"], layout="auto", pattern="{subject}_{light}_{n}").faces
+    faces = read_layout(
+        ROOT, ["Ann_dark_01.jpg", "bo_lit_2.jpg"], layout="auto", pattern="{subject}_{light}_{n}"
+    ).samples
     assert [(face.subject, face.fields) for face in faces] == [("Ann", {"light": "dark"}), ("bo", {"light": "lit"})]
 
 
 def test_a_pattern_of_a_path_names_session_and_role() -> None:
-    face = read_layout(ROOT, ["probe/ada/s1/7.jpg"], layout="auto", pattern="{role}/{subject}/{session}/{n}").faces[0]
+    face = read_layout(ROOT, ["probe/ada/s1/7.jpg"], layout="auto", pattern="{role}/{subject}/{session}/{n}").samples[0]
     assert (face.role, face.subject, face.session) == ("probe", "ada", "s1")
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cv_quality.drops.conditions import with_conditions
-from cv_quality.drops.importers.face_folders import FaceFolder, read_faces
-from cv_quality.drops.importers.faces import write_faces
+from cv_quality.drops.importers.sample_drops import write_samples
+from cv_quality.drops.importers.sample_folders import SampleFolder, read_samples
 from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import SUBJECTS, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
@@ -29,10 +29,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def read(folder: Path, *lines: str, pattern: str | None = None) -> FaceFolder:
+def read(folder: Path, *lines: str, pattern: str | None = None) -> SampleFolder:
     table = folder.parent / "conditions.csv"
     table.write_text("\n".join(lines), encoding="utf-8")
-    return read_faces(folder, modality=FACE, table=table, pattern=pattern)
+    return read_samples(folder, modality=FACE, table=table, pattern=pattern)
 
 
 def test_conditions_roles_and_consent_of_a_table_reach_the_tables(folder: Path, tmp_path: Path, lake: Lake) -> None:
@@ -46,7 +46,7 @@ def test_conditions_roles_and_consent_of_a_table_reach_the_tables(folder: Path, 
         "cyd/1.png;1,5;0;yes;probe",
     )
     landing = open_store(str(tmp_path / "landing"))
-    drop = write_faces(faces, landing=landing, modality=FACE, build_id="b")
+    drop = write_samples(faces, landing=landing, modality=FACE, build_id="b")
     ingest_drop(landing=landing, lake=lake, drop_id=drop, modalities=MODALITIES)
     schema = DropSchema(with_conditions(FACE, faces.conditions.declared))
     assert validate_drop(landing=landing, lake=lake, drop_id=drop, schema=schema).rows_rejected == 0
@@ -60,7 +60,7 @@ def test_conditions_roles_and_consent_of_a_table_reach_the_tables(folder: Path, 
 
 def test_people_of_a_table_are_told_apart_by_their_text(folder: Path) -> None:
     faces = read(folder, "file,subject", *(f"{name},{'07' if 'ada' in name else '7'}" for name in IMAGES))
-    assert {face.name: face.subject for face in faces.faces} == dict(zip(IMAGES, ["07", "07", "7", "7"], strict=True))
+    assert {face.name: face.subject for face in faces.samples} == dict(zip(IMAGES, ["07", "07", "7", "7"], strict=True))
 
 
 def test_probes_whose_reference_cannot_be_read_are_left_out_by_name(folder: Path) -> None:
@@ -71,14 +71,14 @@ def test_probes_whose_reference_cannot_be_read_are_left_out_by_name(folder: Path
         ("bob/1.png", "corrupt_image"),
         ("bob/2.png", "no_reference"),
     ]
-    assert [face.name for face in faces.faces] == ["ada/1.png", "ada/2.png"]
+    assert [face.name for face in faces.samples] == ["ada/1.png", "ada/2.png"]
 
 
 def test_fields_of_names_become_typed_conditions(folder: Path) -> None:
-    faces = read_faces(folder, modality=FACE, pattern="{subject}/{yaw_deg:[0-9]+}")
+    faces = read_samples(folder, modality=FACE, pattern="{subject}/{yaw_deg:[0-9]+}")
     assert faces.conditions.values == {"yaw_deg": {"ada/1.png": 1, "ada/2.png": 2, "bob/1.png": 1, "bob/2.png": 2}}
     assert not faces.conditions.declared
-    lens = read_faces(folder, modality=FACE, pattern="{subject}/{Lens:[0-9]+}").conditions.declared
+    lens = read_samples(folder, modality=FACE, pattern="{subject}/{Lens:[0-9]+}").conditions.declared
     assert [(item.name, item.type) for item in lens] == [("lens", "real")]
 
 
@@ -139,6 +139,6 @@ def test_a_file_name_alone_names_a_picture_if_no_other_is_called_so(folder: Path
 def test_cells_are_missing_where_the_command_says_so(folder: Path) -> None:
     table = folder.parent / "conditions.csv"
     table.write_text("path,eyewear\nada/1.png,none\nada/2.png,glasses\n")
-    kept, missing = (read_faces(folder, modality=FACE, table=table, missing=tokens) for tokens in ((), ("none",)))
+    kept, missing = (read_samples(folder, modality=FACE, table=table, missing=tokens) for tokens in ((), ("none",)))
     assert kept.conditions.values["eyewear"] == {"ada/1.png": "none", "ada/2.png": "glasses"}
     assert missing.conditions.values["eyewear"] == {"ada/2.png": "glasses"}

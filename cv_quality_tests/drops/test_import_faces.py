@@ -15,10 +15,10 @@ from PIL import Image, ImageOps
 from cv_quality.cli import main
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
-from cv_quality.drops.importers.face_folders import read_faces
-from cv_quality.drops.importers.faces import write_faces
 from cv_quality.drops.importers.folders import list_pictures
 from cv_quality.drops.importers.pictures import orientation, upright
+from cv_quality.drops.importers.sample_drops import write_samples
+from cv_quality.drops.importers.sample_folders import read_samples
 from cv_quality.drops.ingest import ingest_drop
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
 from cv_quality.drops.validation import validate_drop
@@ -111,7 +111,7 @@ def test_a_folder_per_person_pairs_all_images(tmp_path: Path, landing: Store, la
     key = taken_in(
         landing,
         lake,
-        write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id="face-1.0"),
+        write_samples(read_samples(folder, modality=FACE), landing=landing, modality=FACE, build_id="face-1.0"),
     )
     attempts = lake.read(VALIDATED_ATTEMPTS, key)
     assert attempts["frame"].to_list() == ["s1/1.png", "s1/2.png", "s1/10.png", "s2/1.png"]
@@ -122,8 +122,8 @@ def test_a_folder_per_person_pairs_all_images(tmp_path: Path, landing: Store, la
 
 def test_the_first_images_of_a_person_make_the_reference(tmp_path: Path, landing: Store, lake: Lake) -> None:
     folder = write(tmp_path / "faces", "s1/1.png", "s1/2.png", "s1/3.png", "s2/1.png")
-    drop_id = write_faces(
-        read_faces(folder, modality=FACE),
+    drop_id = write_samples(
+        read_samples(folder, modality=FACE),
         landing=landing,
         modality=FACE,
         build_id="b",
@@ -138,7 +138,7 @@ def test_the_first_images_of_a_person_make_the_reference(tmp_path: Path, landing
 def test_file_names_give_person_and_condition(tmp_path: Path, landing: Store, lake: Lake) -> None:
     folder = write(tmp_path / "faces", "p1.glasses.png", "p1.noglasses.gif", "p2.sad", "p2.sunglasses")
     key = taken_in(
-        landing, lake, write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id="b")
+        landing, lake, write_samples(read_samples(folder, modality=FACE), landing=landing, modality=FACE, build_id="b")
     )
     attempts = lake.read(VALIDATED_ATTEMPTS, key)
     assert attempts["condition_label"].to_list() == ["glasses", "noglasses", "sad", "sunglasses"]
@@ -154,8 +154,8 @@ def test_an_image_that_cannot_be_read_is_named_and_no_part_of_the_drop(
     (folder / "s2/page.jpg").write_bytes(b"<!DOCTYPE html><title>404</title>")
     (folder / "s2/phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     (folder / "s2/phone.webp").write_bytes(encoded("WEBP", noise(20)))
-    faces = read_faces(folder, modality=FACE)
-    key = taken_in(landing, lake, write_faces(faces, landing=landing, modality=FACE, build_id="b"))
+    faces = read_samples(folder, modality=FACE)
+    key = taken_in(landing, lake, write_samples(faces, landing=landing, modality=FACE, build_id="b"))
     expected = {
         "s1/cut.jpg": "cannot be decoded",
         "s1/empty.jpg": "the file is empty",
@@ -175,8 +175,8 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path, landing: Store,
     pixels = noise(40)[:, :24]
     (folder / "s1/png6.png").write_bytes(encoded("PNG", pixels, orientation=6))
     (folder / "s1/photo6.jpg").write_bytes(encoded("JPEG", pixels, orientation=6))
-    faces = read_faces(folder, modality=FACE)
-    drop = write_faces(faces, landing=landing, modality=FACE, build_id="b")
+    faces = read_samples(folder, modality=FACE)
+    drop = write_samples(faces, landing=landing, modality=FACE, build_id="b")
     frames = lake.read(FRAME_INDEX, taken_in(landing, lake, drop))
     names = ["s1/png6.png.upright.png", "s1/photo6.jpg.upright.png"]
     images = dict(FrameReader(landing, drop, frames).read(names))
@@ -204,11 +204,11 @@ def test_what_may_not_be_meant_is_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "faces", "Ada/1.png", "ada/2.png", "bob/3.png", "bob (1)/4.png", "07/5.png", "7/6.png")
     (folder / "cyd").symlink_to(folder / "ada")
     (folder / "bob" / "gone.png").symlink_to(folder / "nowhere.png")
-    found = read_faces(folder, modality=FACE)
+    found = read_samples(folder, modality=FACE)
     said = "\n".join(found.notes)
     for names in ("'Ada' and 'ada'", "'bob' and 'bob (1)'", "'07' and '7'"):
         assert f"names that are nearly alike are different people: {names}" in said
-    assert "the same image, byte for byte, is of several people (1): 07/5.png and 7/6.png" in said
+    assert "the same image, pixel for pixel, is of several people (1): 07/5.png and 7/6.png" in said
     assert "links to folders are not followed (1): cyd" in said
     assert "one image of each person" in said
     assert [(item.name, item.reason) for item in found.unusable] == [("bob/gone.png", "unreadable_file")]
@@ -219,13 +219,13 @@ def test_pictures_that_no_drop_takes_are_listed_by_name(tmp_path: Path, name: st
     starts = {"heic": b"\0\0\0\x18ftypheic", "webp": b"RIFF\0\0\0\0WEBP", "tiff": b"II*\0\x08\0\0\0"}
     folder = write(tmp_path / "faces", "ada/1.png", "bob/1.png")
     (folder / "ada" / name).write_bytes(starts.get(name, b"\1\2\3\4"))
-    assert [item.name for item in read_faces(folder, modality=FACE).unusable] == [f"ada/{name}"]
+    assert [item.name for item in read_samples(folder, modality=FACE).unusable] == [f"ada/{name}"]
 
 
 def test_people_with_names_of_any_script_get_pseudonyms(tmp_path: Path, landing: Store, lake: Lake) -> None:
     folder = write(tmp_path / "faces", "José Pérez/1.png", "José Pérez/2.png", "王芳/1.png", "ann/1.png")
     drops = [
-        write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id=build)
+        write_samples(read_samples(folder, modality=FACE), landing=landing, modality=FACE, build_id=build)
         for build in ("b1", "b2")
     ]
     subjects = [lake.read(VALIDATED_ATTEMPTS, taken_in(landing, lake, drop))["subject_id"].to_list() for drop in drops]
@@ -246,7 +246,7 @@ def test_public_face_data_is_taken_in_whole(
     shared_data: Callable[[str], Path], landing: Store, lake: Lake, archive: str, people: int, images: int
 ) -> None:
     folder = shared_data(archive)
-    drop_id = write_faces(read_faces(folder, modality=FACE), landing=landing, modality=FACE, build_id="face-1.0")
+    drop_id = write_samples(read_samples(folder, modality=FACE), landing=landing, modality=FACE, build_id="face-1.0")
     key = taken_in(landing, lake, drop_id)
     attempts = lake.read(VALIDATED_ATTEMPTS, key)
     assert (attempts["subject_id"].n_unique(), attempts.height) == (people, images)

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cv_quality.drops.importers.face_folders import read_faces
-from cv_quality.drops.importers.faces import write_faces
+from cv_quality.drops.importers.sample_drops import write_samples
+from cv_quality.drops.importers.sample_folders import read_samples
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.instance import materialize_due
@@ -41,8 +41,8 @@ def registry(shared_data: Unpacked, tmp_path_factory: pytest.TempPathFactory) ->
 def workspace_with(faces: Path, *, home: Path, registry: Path) -> tuple[Workspace, str]:
     workspace = open_workspace(Settings.from_environment({"CVQ_HOME": str(home), "CVQ_REGISTRY": str(registry)}))
     face = workspace.modality("face")
-    return workspace, write_faces(
-        read_faces(faces, modality=face), landing=workspace.landing, modality=face, build_id=BUILD, site=faces.name
+    return workspace, write_samples(
+        read_samples(faces, modality=face), landing=workspace.landing, modality=face, build_id=BUILD, site=faces.name
     )
 
 

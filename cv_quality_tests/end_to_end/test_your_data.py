@@ -1,4 +1,4 @@
-"""The docs' walk from four kinds of foreign data to their reports, run as it is written, in an empty folder."""
+"""The docs' walk from five kinds of foreign data to their reports, run as it is written, in an empty folder."""
 
 import os
 import re
@@ -83,6 +83,7 @@ def run(command: str, *, folder: Path, environment: Mapping[str, str]) -> str:
         ("A score file", "trials.html", "4.01 % to 4.88 %"),
         ("Device logs as CSV", "attempts.html", "firmware is 2.1 and lux &lt;= 20.6"),
         ("Device logs as CSV", "fleet/reports/face-1.1.html", "As recorded on the devices"),
+        ("Iris codes", "codes.html", "3.33 % to 9.92 %"),
         ("Clips with their truth", "clips.html", "5 clips worse, 1 better"),
         pytest.param(
             "A folder of images",

@@ -1,9 +1,10 @@
-"""Writes four kinds of data as teams have them into the working folder: the toys of docs/your-data.md.
+"""Writes five kinds of data as teams have them into the working folder: the toys of docs/your-data.md.
 
     python docs/examples/your_data.py
 
 `faces` holds toy pictures, a folder a person with folders of sessions in it; `conditions.csv` what is known of each.
 `attempts.csv` is what a fleet logged, in which firmware 2.1 fails in the dark. `trials.txt` is a list of scored pairs.
+`codes` holds iris codes of both eyes of everybody, and a name for each.
 `clips` holds video files, a folder of masks beside each; `masks-old` and `masks-new` are what two segmenters made.
 """
 
@@ -25,6 +26,7 @@ from cv_quality.simulation.video.scenario import parse_video_scenario
 PEOPLE, IMAGES = 40, 10
 USERS, ATTEMPTS = 80, 6_000
 SPEAKERS, TRIALS = 40, 20_000
+CODES, CODE = 3, (16, 64, 2)
 CLIPS, FRAMES = 6, 36
 
 
@@ -33,6 +35,7 @@ def main() -> None:
     write_faces(np.random.default_rng(1))
     write_attempts(np.random.default_rng(2))
     write_trials(np.random.default_rng(3))
+    write_codes(np.random.default_rng(4))
     write_clips()
 
 
@@ -88,6 +91,19 @@ def write_trials(random):
         score = random.normal(0.6 if is_same else 0.1, 0.15)
         lines.append(f"{int(is_same)} id{one:03}/a/{number}.wav id{other:03}/b/{number}.wav {score:.4f}\n")
     Path("trials.txt").write_text("".join(lines))
+
+
+def write_codes(random):
+    """Encode every eye a few times: some of its bits differ each time, and some cannot be seen."""
+    names = [f"id{who:02}_{eye}_{n}" for who in range(PEOPLE) for eye in "LR" for n in range(1, CODES + 1)]
+    eyes = random.random((2 * PEOPLE, *CODE)) < 0.5
+    shape = (len(names), *CODE)
+    seen = random.uniform(0.5, 1, (len(names), 1, 1, 1))
+    codes = np.repeat(eyes, CODES, axis=0) ^ (random.random(shape) < random.uniform(0.1, 0.4, (len(names), 1, 1, 1)))
+    Path("codes").mkdir()
+    np.save("codes/codes.npy", codes)
+    np.save("codes/masks.npy", random.random(shape) < seen)
+    Path("codes/names.txt").write_text("\n".join(names))
 
 
 def write_clips():

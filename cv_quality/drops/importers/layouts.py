@@ -50,7 +50,7 @@ _CLOCK = re.compile(r".*[0-9]{6}.*")
 
 
 @dataclass(frozen=True, slots=True)
-class NamedFace:
+class NamedSample:
     """What the name of a picture says.
 
     Attributes:
@@ -59,6 +59,8 @@ class NamedFace:
         session: when it was taken, apart from the person's others; empty where names do not say.
         role: "reference" or "probe", as written; empty where names do not say.
         fields: conditions by name.
+        eye: which eye of the person; empty where samples are not of eyes.
+        sample: its number among the person's of a session; the two eyes of one number are one moment.
     """
 
     name: str
@@ -66,13 +68,20 @@ class NamedFace:
     session: str = ""
     role: str = ""
     fields: Mapping[str, str] | None = None
+    eye: str = ""
+    sample: str = ""
+
+    @property
+    def instance(self) -> tuple[str, str]:
+        """What is compared with its like: a person, or one eye of theirs."""
+        return self.subject, self.eye
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutReading:
     """The pictures as they are understood, and the layout in words."""
 
-    faces: tuple[NamedFace, ...]
+    samples: tuple[NamedSample, ...]
     words: str
 
 
@@ -91,40 +100,40 @@ def read_layout(root: Path, names: Sequence[str], *, layout: Layout, pattern: st
     """
     try:
         if pattern is not None:
-            return LayoutReading(_faces(names, pattern), f"names of the form {pattern}")
+            return LayoutReading(_samples(names, pattern), f"names of the form {pattern}")
         if layout == "auto":
             layout = _proven(names)
         if layout == "file_names":
-            return LayoutReading(_with_wear(_faces(names, FILE_NAMES)), "person and condition in the file name")
+            return LayoutReading(_with_wear(_samples(names, FILE_NAMES)), "person and condition in the file name")
         _require_folders(names)
         if layout == "sessions":
             return LayoutReading(
-                _faces(names, SOME_SESSIONS), "a folder a person, with folders of sessions or videos in it"
+                _samples(names, SOME_SESSIONS), "a folder a person, with folders of sessions or videos in it"
             )
-        return LayoutReading(_faces(names, OWN_FOLDER), "a folder a person")
+        return LayoutReading(_samples(names, OWN_FOLDER), "a folder a person")
     except DropError as error:
         raise DropError(f"{root}: {error}") from error
 
 
-def _faces(names: Sequence[str], pattern: str) -> tuple[NamedFace, ...]:
-    return tuple(map(_face, names, match_pattern(names, pattern)))
+def _samples(names: Sequence[str], pattern: str) -> tuple[NamedSample, ...]:
+    return tuple(map(_sample, names, match_pattern(names, pattern)))
 
 
-def _face(name: str, fields: Fields) -> NamedFace:
+def _sample(name: str, fields: Fields) -> NamedSample:
     known = {key: unicodedata.normalize("NFC", encodable(value)) for key, value in fields.items()}
     subject, session, role = known.pop(SUBJECT), known.pop(SESSION, "").rstrip("/"), known.pop(ROLE, "")
-    return NamedFace(name, subject, session, role, {key.lower(): value for key, value in known.items()})
+    return NamedSample(name, subject, session, role, {key.lower(): value for key, value in known.items()})
 
 
-def _with_wear(faces: Sequence[NamedFace]) -> tuple[NamedFace, ...]:
+def _with_wear(samples: Sequence[NamedSample]) -> tuple[NamedSample, ...]:
     """Complete the condition of a name by the eyewear or covering that it is."""
 
-    def fields(face: NamedFace) -> Fields:
-        label = dict(face.fields or {})["condition_label"]
+    def fields(sample: NamedSample) -> Fields:
+        label = dict(sample.fields or {})["condition_label"]
         wear = {"eyewear": EYEWEAR.get(label), "covering": COVERING.get(label)}
         return {"condition_label": label, **{key: value for key, value in wear.items() if value}}
 
-    return tuple(NamedFace(face.name, face.subject, fields=fields(face)) for face in faces)
+    return tuple(NamedSample(sample.name, sample.subject, fields=fields(sample)) for sample in samples)
 
 
 def _require_folders(names: Sequence[str]) -> None:
@@ -148,7 +157,7 @@ def _proven(names: Sequence[str]) -> Layout:
         return "file_names"
     if n_levels == {0}:
         raise DropError(
-            _choice("file names say who is who, but not how", names, [NUMBERED, FIRST_PART, FILE_NAMES, "{subject}"])
+            choice("file names say who is who, but not how", names, [NUMBERED, FIRST_PART, FILE_NAMES, "{subject}"])
         )
     _require_folders(names)
     nobody = sorted({name for parts in folders for name in parts if _NOBODY.fullmatch(name)})
@@ -164,14 +173,14 @@ def _proven(names: Sequence[str]) -> Layout:
 def _proven_of_people(names: Sequence[str], folders: set[str]) -> Layout:
     readings = [FOLDERS, "{session}/{subject}_{n}", "{session}/{subject}"]
     if all(_GROUP.fullmatch(name) or _SESSION.fullmatch(name) for name in folders):
-        raise DropError(_choice(f"folders called {some(sorted(folders))} are hardly people", names, readings))
+        raise DropError(choice(f"folders called {some(sorted(folders))} are hardly people", names, readings))
     if len(folders) == 1:
-        raise DropError(_choice("all pictures lie in one folder", names, readings))
+        raise DropError(choice("all pictures lie in one folder", names, readings))
     for separator in "_- .":
         if _is_grid(folders, separator):
             parted = f"{{subject:.+}}{separator}{{condition:[^{separator}/]+}}/{{file}}"
             problem = f"folders called {some(sorted(folders))} may be people under several conditions"
-            raise DropError(_choice(problem, names, [FOLDERS, parted]))
+            raise DropError(choice(problem, names, [FOLDERS, parted]))
     return "folders"
 
 
@@ -199,7 +208,7 @@ def _proven_of_nested(names: Sequence[str], folders: Sequence[Sequence[str]]) ->
         return "folders"
     recur = f"; {some(recurring)} recur{'s' if len(recurring) == 1 else ''} under several" if recurring else ""
     raise DropError(
-        _choice(
+        choice(
             f"folders lie in folders{recur}",
             names,
             [SESSIONS, SOME_SESSIONS, "{_}/{subject}/{file}", OWN_FOLDER, WHOLE_PATH],
@@ -239,12 +248,18 @@ def _is_person_and_condition(names: Sequence[str]) -> bool:
     return len(people) > 1 and max(people.values()) > 1 and (max(conditions.values()) > 1 or is_known)
 
 
-def _choice(problem: str, names: Sequence[str], patterns: Sequence[str]) -> str:
-    """Show what every reading of the names would give, and the pattern that chooses it."""
+def choice(problem: str, names: Sequence[str], patterns: Sequence[str]) -> str:
+    """Show what every reading of the names would give, and the pattern that chooses it.
+
+    Args:
+        problem: why it has to be chosen.
+        names: paths of the pictures.
+        patterns: the readings; those that do not fit are left out.
+    """
     shown: dict[tuple[str, ...], str] = {}
     for pattern in patterns:
         try:
-            subjects = tuple(face.subject for face in _faces(names, pattern))
+            subjects = tuple(sample.subject for sample in _samples(names, pattern))
         except DropError:
             continue
         people = sorted(set(subjects))

@@ -29,11 +29,13 @@ class CheckedPicture:
 
     Attributes:
         is_turned: whether EXIF turns it.
-        digest: of its bytes.
+        digest: of its pixels.
+        size: width and height.
     """
 
     is_turned: bool
     digest: bytes
+    size: tuple[int, int]
 
 
 def check_picture(path: Path) -> CheckedPicture:
@@ -50,8 +52,10 @@ def check_picture(path: Path) -> CheckedPicture:
     data = path.read_bytes()
     if found := _foreign(data):
         raise FrameError(found, reason="unsupported_format")
-    decode_image(data)
-    return CheckedPicture(orientation(data) in _TURNS, hashlib.sha256(data).digest())
+    pixels = decode_image(data)
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(pixels.data)
+    return CheckedPicture(orientation(data) in _TURNS, digest.digest(), (pixels.shape[1], pixels.shape[0]))
 
 
 def _foreign(data: bytes) -> str | None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+MOST_INCOMPARABLE_SHARE = 0.01
+"""Up to so many pairs that cannot be compared stay among the trials of their subjects, where intervals are made."""
+
+
 def read_build_scores(
     lake: Lake,
     *,
@@ -55,7 +59,7 @@ def read_build_scores(
     scores, people, trials = genuine["score"].to_numpy(), _codes(genuine["subject_id"], names), _trials(samples, names)
     highest, families = tail["score"].to_numpy(), _codes(names.replace(family_of), names)
     by_subject = clustered = None
-    if trials.n == counts.n:
+    if counts.n <= trials.n <= counts.n + min(counts.n_incomparable, MOST_INCOMPARABLE_SHARE * counts.n):
         by_subject = clustered = ClusteredScores.of(scores, people, (one, other, highest), trials)
         if family_of:
             relatives = families[one], families[other], highest

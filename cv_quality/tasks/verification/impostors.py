@@ -183,9 +183,14 @@ def read_impostors(lake: Lake, *, build: str, model_build: str, comparator: Comp
     bins = lake.read(IMPOSTOR_COUNTS, key).filter(model_build_id=model_build)
     tail = lake.read(IMPOSTOR_TAIL, key).filter(model_build_id=model_build).drop("build_id", "model_build_id")
     tail = tail.with_columns(score=comparator.oriented(pl.col("score")))
-    histogram = _dense(bins["bin"].to_numpy(), bins["count"].to_numpy())
-    floor = _floor_of(tail, n=int(histogram.sum()))
-    return PairCounts(histogram, tail, floor, comparator.scale, _matches_in(trials, comparator))
+    known = bins.drop_nulls("bin")
+    histogram = _dense(known["bin"].to_numpy(), known["count"].to_numpy())
+    floor, n_incomparable = (
+        _floor_of(tail, n=int(histogram.sum())),
+        int(bins.filter(bins["bin"].is_null())["count"].sum()),
+    )
+    matches = _matches_in(trials, comparator)
+    return PairCounts(histogram, tail, floor, comparator.scale, matches, n_incomparable)
 
 
 def block_key(reference_digest: str, probe_digest: str, *, algorithm: str) -> str:
@@ -319,7 +324,8 @@ def _written_block(lake: Lake, key: str, counts: PairCounts) -> PairCounts:
     if counts.matches is not None:
         parts.append(counts.matches.of_subjects.rename({"count": "matches"}))
     rows = pl.concat(parts, how="diagonal")
-    metadata = {"floor": repr(counts.floor), "digest": _block_digest(rows, counts.floor)}
+    digest = _block_digest(rows, counts.floor, counts.n_incomparable)
+    metadata = {"floor": repr(counts.floor), "n_incomparable": str(counts.n_incomparable), "digest": digest}
     with tempfile.TemporaryDirectory(prefix="cvq-block-") as folder:
         path = Path(folder) / "block.parquet"
         rows.write_parquet(path, compression="zstd", metadata=metadata)
@@ -334,8 +340,8 @@ def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float | None
     try:
         path = lake.store.local(key)
         rows, metadata = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path)
-        floor = float(metadata["floor"])
-        if metadata["digest"] != _block_digest(rows, floor):
+        floor, n_incomparable = float(metadata["floor"]), int(metadata.get("n_incomparable", 0))
+        if metadata["digest"] != _block_digest(rows, floor, n_incomparable):
             return None
     except (ObjectNotFound, KeyError, ValueError, OSError, pl.exceptions.PolarsError):
         return None
@@ -345,7 +351,8 @@ def _read_block(lake: Lake, key: str, scale: ScoreScale, threshold: float | None
     if "matches" in rows.columns and threshold is not None:
         found = rows.filter(pl.col("matches").is_not_null())
         matches = MatchCounts(threshold, found.select("subject_id", count="matches"))
-    return PairCounts(_dense(bins["bin"].to_numpy(), bins["count"].to_numpy()), tail, floor, scale, matches)
+    histogram = _dense(bins["bin"].to_numpy(), bins["count"].to_numpy())
+    return PairCounts(histogram, tail, floor, scale, matches, n_incomparable)
 
 
 def _with_matches(samples: "pl.DataFrame", total: PairCounts, decision_threshold: float | None) -> "pl.DataFrame":
@@ -367,9 +374,10 @@ def _matches_in(trials: "pl.DataFrame", comparator: Comparator) -> MatchCounts |
     return MatchCounts(comparator.oriented(float(trials["decision_threshold"][0])), found)
 
 
-def _block_digest(rows: "pl.DataFrame", floor: float) -> str:
+def _block_digest(rows: "pl.DataFrame", floor: float, n_incomparable: int) -> str:
     """Digest of a block's numbers and names, however its file lays them out."""
-    digest = hashlib.sha256(repr((rows.columns, rows.height, floor)).encode())
+    further = (n_incomparable,) if n_incomparable else ()
+    digest = hashlib.sha256(repr((rows.columns, rows.height, floor, *further)).encode())
     for column in rows:
         if column.dtype.is_numeric():
             digest.update(column.fill_null(0).to_numpy().tobytes())
@@ -396,6 +404,8 @@ def _histogram_rows(counted: ImpostorCounts) -> "pl.DataFrame":
 
     filled = np.flatnonzero(counted.counts.histogram)
     rows = pl.DataFrame({"bin": filled, "count": counted.counts.histogram[filled]})
+    if counted.counts.n_incomparable:
+        rows.extend(pl.DataFrame({"bin": [None], "count": [counted.counts.n_incomparable]}, schema=rows.schema))
     return _keyed(rows, counted).select(IMPOSTOR_COUNTS.names)
 
 

@@ -251,7 +251,8 @@ MEASURE_BUILD_RULES = (
         OPERATING_POINTS,
         "the histogram holds every impostor comparison",
         "SELECT model_build_id FROM operating_points o GROUP BY model_build_id HAVING max(n_impostor) <> "
-        '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c WHERE c.model_build_id = o.model_build_id)',
+        '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c '
+        "WHERE c.model_build_id = o.model_build_id AND c.bin IS NOT NULL)",
     ),
     rows_rule(PARITY, "the rate of flips lies within its interval", "low > value OR value > high"),
     rows_rule(PARITY, "a missing rate of flips says why", "value IS NULL AND reason IS NULL"),

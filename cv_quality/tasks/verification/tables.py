@@ -218,7 +218,12 @@ IMPOSTOR_COUNTS = Table(
         BUILD_ID,
         MODEL_BUILD_ID,
         Column(
-            "bin", "integer", "index of the bin on the scale of the scores, the most alike last", low=0, high=65_535
+            "bin",
+            "integer",
+            "index of the bin on the scale of the scores, the most alike last; null: pairs that cannot be compared",
+            nullable=True,
+            low=0,
+            high=65_535,
         ),
         Column("count", "integer", "comparisons in the bin", low=1),
     ),

@@ -3,6 +3,7 @@
 from cv_quality.stage import Task
 from cv_quality.tasks.ingest import INGEST
 from cv_quality.tasks.verification.modalities.face import FACE
+from cv_quality.tasks.verification.modalities.iris import IRIS
 from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.stages import STAGES
@@ -13,4 +14,4 @@ def verification(*modalities: BiometricModality) -> Task:
     return Task("verification", "Verification", modalities, (*INGEST, *STAGES), SECTIONS)
 
 
-VERIFICATION = verification(FACE)
+VERIFICATION = verification(FACE, IRIS)

@@ -82,7 +82,7 @@ def read_scores(source: ReportSource, model: str) -> Scores:
     genuine = source.lake.scan(COMPARISONS, source.scope.grid(model)).filter(mated()).select("score").collect()
     if source.scope.is_recorded:
         return Scores(genuine=genuine["score"].to_numpy(), impostor=_attempted_impostors(source, model))
-    counts = model_rows(source.lake, IMPOSTOR_COUNTS, build=source.scope.build, model=model)
+    counts = model_rows(source.lake, IMPOSTOR_COUNTS, build=source.scope.build, model=model).drop_nulls("bin")
     impostor = np.zeros(BINS, dtype=np.int64)
     impostor[counts["bin"].to_numpy()] = counts["count"].to_numpy()
     return Scores(genuine=genuine["score"].cast(pl.Float64).to_numpy(), impostor=impostor)

@@ -106,7 +106,8 @@ def read_overview(source: ReportSource) -> Overview:
     grid = scope.grid(scope.build)
     attempts = lake.scan(ATTEMPT_OUTCOMES, grid).select(pl.len(), pl.col("subject_id").n_unique()).collect().row(0)
     genuine = lake.scan(COMPARISONS, grid).filter(mated()).select(pl.len()).collect().item()
-    impostor = model_rows(lake, IMPOSTOR_COUNTS, build=scope.build, model=scope.build)["count"].sum()
+    counted = model_rows(lake, IMPOSTOR_COUNTS, build=scope.build, model=scope.build)
+    impostor = counted.drop_nulls("bin")["count"].sum()
     if scope.is_recorded:
         impostor = lake.scan(COMPARISONS, grid).filter(nonmated()).select(pl.len()).collect().item()
     undecided = lake.scan(ATTEMPT_OUTCOMES, grid).filter(outcome=UNDECIDED).select(pl.len()).collect().item()

@@ -39,6 +39,8 @@ SUBJECT: Final = ("subject", "subject_id", "person", "person_id", "identity")
 SESSION: Final = ("session", "session_id")
 CONSENT: Final = ("consent", "image_consent", "has_image_consent")
 ROLE: Final = ("role", "protocol")
+EYE: Final = ("eye", "laterality", "eye_side")
+SAMPLE: Final = ("sample", "sample_number")
 YES: Final = ("yes", "y", "true", "t", "1")
 NO: Final = ("no", "n", "false", "f", "0")
 ROLES: Final[Mapping[str, Role]] = {
@@ -49,11 +51,12 @@ _Meaning = TypeVar("_Meaning")
 
 
 @dataclass(frozen=True, slots=True)
-class FaceTable:
+class SampleTable:
     """What a table says, by picture; a picture without a value is not among those of the column.
 
     Attributes:
         subjects, sessions: by names of their own.
+        eyes, numbers: which eye, as written, and which sample of it; empty where samples are not of eyes.
         consents: whether reports may show the picture.
         roles: in the protocol.
         columns: all others, by the name as written.
@@ -65,6 +68,8 @@ class FaceTable:
 
     subjects: Mapping[str, str]
     sessions: Mapping[str, str]
+    eyes: Mapping[str, str]
+    numbers: Mapping[str, str]
     consents: Mapping[str, bool]
     roles: Mapping[str, Role]
     columns: Mapping[str, Values]
@@ -74,7 +79,9 @@ class FaceTable:
     notes: tuple[str, ...]
 
 
-def read_face_table(path: Path, *, root: Path, pictures: Sequence[str], missing: Sequence[str] = ()) -> FaceTable:
+def read_sample_table(
+    path: Path, *, root: Path, pictures: Sequence[str], missing: Sequence[str] = (), has_eyes: bool = False
+) -> SampleTable:
     """Read a table keyed by the paths of pictures.
 
     Args:
@@ -82,12 +89,15 @@ def read_face_table(path: Path, *, root: Path, pictures: Sequence[str], missing:
         root: the folder of pictures.
         pictures: their paths below it.
         missing: cells that mean missing, in every column.
+        has_eyes: whether a column may say which eye it is, and which sample.
 
     Raises:
         TableError: it has no column of paths or none of the pictures, names a picture twice, or says of consent or role
             what is neither.
     """
-    with opened_table(path, ids=_written(*PATH, *SUBJECT, *SESSION), missing=missing) as table:
+    with opened_table(
+        path, ids=_written(*PATH, *SUBJECT, *SESSION, *(SAMPLE if has_eyes else ())), missing=missing
+    ) as table:
         rows = table.rows.collect()
         notes = table.notes
     names = {name.strip().lower(): name for name in rows.columns}
@@ -100,15 +110,18 @@ def read_face_table(path: Path, *, root: Path, pictures: Sequence[str], missing:
     found = [(number, picture) for number, (_, picture) in enumerate(places) if picture is not None]
     absent = tuple(written for written, picture in places if picture is None)
     _require_once([picture for _, picture in found], absent=absent, where=path)
-    special = {role: _column(names, role, where=path) for role in (SUBJECT, SESSION, CONSENT, ROLE)}
+    roles = (SUBJECT, SESSION, CONSENT, ROLE, *((EYE, SAMPLE) if has_eyes else ()))
+    special = {role: _column(names, role, where=path) for role in roles}
 
     def values(column: str | None) -> dict[str, Scalar]:
         return {} if column is None else _values(rows[column], found)
 
     columns = {name: values(name) for name in rows.columns if name not in {key, *special.values()}}
-    return FaceTable(
+    return SampleTable(
         subjects=_texts(values(special[SUBJECT])),
         sessions=_texts(values(special[SESSION])),
+        eyes=_texts(values(special.get(EYE))),
+        numbers=_texts(values(special.get(SAMPLE))),
         consents=_meant(values(special[CONSENT]), {**dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}, where=path),
         roles=_meant(values(special[ROLE]), ROLES, where=path),
         columns={name: column for name, column in columns.items() if column},

@@ -1,0 +1,148 @@
+"""Packed iris codes of others: how their bits lie, and the table of ready templates that a registry entry names.
+
+The canonical form is that of `cv_quality.metrics.iris`: bit `column * step + k`, with k running through rows, then
+planes, lies in word `bit // 64` at place `bit % 64`; a code has 0 where its mask has 0.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.errors import DropError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+COLUMNS: Final = ("frame", "code", "mask")
+TOLD: Final = ("subject", "eye")
+"""Columns that a table of ready templates may have, for those who compare it by itself."""
+LAYOUT: Final = ("rows", "columns", "planes", "step")
+
+Bits = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLayout:
+    """How the bits of a code lie: every angular column holds `rows` of `planes`."""
+
+    rows: int
+    columns: int
+    planes: int
+
+    @property
+    def step(self) -> int:
+        """Bits of one column, and so of a rotation by one."""
+        return self.rows * self.planes
+
+    @property
+    def bits(self) -> int:
+        return self.columns * self.step
+
+    @property
+    def words(self) -> int:
+        return -(-self.bits // 64)
+
+    def __str__(self) -> str:
+        return f"{self.bits:,} bits, {self.rows} rows x {self.columns} columns x {self.planes} planes"
+
+
+def pack_bits(bits: Bits) -> NDArray[np.uint64]:
+    """Pack a code or mask of shape (rows, columns, planes) into words, bit 0 lowest.
+
+    >>> pack_bits(np.array([[[True], [False], [True]]]))
+    array([5], dtype=uint64)
+    """
+    flat = np.packbits(bits.transpose(1, 0, 2).reshape(-1), bitorder="little")
+    padded = np.zeros(-(-len(flat) // 8) * 8, dtype=np.uint8)
+    padded[: len(flat)] = flat
+    return padded.view("<u8").astype(np.uint64)
+
+
+def unpack_bits(words: NDArray[np.uint64], layout: CodeLayout) -> Bits:
+    """Unpack what `pack_bits` packed."""
+    flat = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")[: layout.bits].astype(bool)
+    return flat.reshape(layout.columns, layout.rows, layout.planes).transpose(1, 0, 2)
+
+
+def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
+    """Read a table of ready templates: frame, code, mask, the latter as packed bytes, and their layout.
+
+    Raises:
+        DropError: it is no such table.
+    """
+    import polars as pl
+
+    try:
+        metadata, rows = pl.read_parquet_metadata(path), pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DropError(f"{path}: expected a Parquet file of templates: {error}") from error
+    missing = [name for name in COLUMNS if name not in rows.columns] + [key for key in LAYOUT if key not in metadata]
+    if missing:
+        raise DropError(
+            f"{path}: expected columns {', '.join(COLUMNS)} and the file's metadata {', '.join(LAYOUT)}: "
+            f"{', '.join(missing)} missing"
+        )
+    if not all(metadata[key].isdecimal() and int(metadata[key]) for key in LAYOUT):
+        raise DropError(f"{path}: expected whole numbers above 0 as {', '.join(LAYOUT)}")
+    layout = CodeLayout(*(int(metadata[key]) for key in LAYOUT[:3]))
+    sizes = rows.select(pl.col("code", "mask").bin.size()).unique()
+    if rows.height and sizes.rows() != [(8 * layout.words,) * 2]:
+        raise DropError(f"{path}: expected {8 * layout.words:,} bytes a code and a mask, as of {layout}; found others")
+    return layout, rows
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyTemplate:
+    """One row of the table: packed code and mask, shape (2, words), of one eye of a subject."""
+
+    frame: str
+    words: NDArray[np.uint64]
+    subject: str
+    eye: str
+
+
+def ready_table(
+    templates: Sequence[ReadyTemplate], layout: CodeLayout, *, drop_id: str, known: Path | None = None
+) -> bytes:
+    """Make the table of ready templates that a registry entry names, as Parquet.
+
+    Args:
+        templates: the rows.
+        layout: theirs.
+        drop_id: of the frames; rows of the table for that drop are replaced.
+        known: the table as it is, of that layout; None where there is none.
+    """
+    import polars as pl
+
+    kinds = {"frame": pl.String, "code": pl.Binary, "mask": pl.Binary, "subject": pl.String, "eye": pl.String}
+    cells = [
+        (item.frame, *(side.astype("<u8").tobytes() for side in item.words), item.subject, item.eye)
+        for item in templates
+    ]
+    rows = pl.DataFrame(cells, schema=kinds, orient="row")
+    if known is not None:
+        _, before = read_ready_templates(known)
+        others = before.filter(~pl.col("frame").str.starts_with(f"{drop_id}/"))
+        rows = pl.concat([others, rows], how="diagonal")
+    file = io.BytesIO()
+    told = {"rows": layout.rows, "columns": layout.columns, "planes": layout.planes, "step": layout.step}
+    rows.sort("frame").write_parquet(file, metadata={key: str(value) for key, value in told.items()})
+    return file.getvalue()
+
+
+def picture_of(template: NDArray[np.uint64] | None, layout: CodeLayout) -> bytes:
+    """Draw a template as a grey PNG, planes below one another: bits black and white, masked ones grey."""
+    from PIL import Image
+
+    pixels = np.full((layout.rows, layout.columns, layout.planes), 128, dtype=np.uint8)
+    if template is not None:
+        code, mask = (unpack_bits(words, layout) for words in template)
+        pixels[mask] = 255 * code[mask]
+    file = io.BytesIO()
+    Image.fromarray(pixels.transpose(2, 0, 1).reshape(-1, layout.columns)).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Iris encoders: segmentation, normalisation, log-Gabor codes, figures of quality, and the reasons for no template."""

@@ -1,0 +1,275 @@
+"""The registry entry of an iris build: how eyes become codes, when there is none, and how two codes are compared."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Final, Literal, cast, get_args
+
+from cv_quality.errors import MetricError, RegistryError
+from cv_quality.inference.iris.log_gabor import PLANES, LogGabor, Plane
+from cv_quality.inference.registry import SHA256, BuildEntry, EntryFields, Fields, ModelFormat
+from cv_quality.metrics.iris.rules import NORMS, HammingRule
+
+Input = Literal["strip", "eye_image"]
+EYE_CLASSES: Final = ("sclera", "iris", "pupil")
+"""What a segmentation model must tell apart; every other label is background: lids, lashes, skin."""
+_DIGEST = "64 lowercase hex digits"
+_MAX_SIDE_PX, _MAX_SHIFTS = 4_096, 1_001
+
+
+@dataclass(frozen=True, slots=True)
+class StripSize:
+    """The normalised iris: radius down, angle across.
+
+    Attributes:
+        height, width: in pixels.
+        resize: whether strips of other sizes are resized; else they fail.
+    """
+
+    height: int = 48
+    width: int = 432
+    resize: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """The model that labels the pixels of an eye.
+
+    Attributes:
+        format, file, sha256: of the model; see `ModelEntry`.
+        height, width: of its input.
+        classes: labels by the part of the eye.
+        mean, scale: grey levels in [0, 1] are fed as (x - mean) / scale.
+        channels: of its input; grey is repeated.
+    """
+
+    format: ModelFormat
+    file: str
+    sha256: str
+    height: int
+    width: int
+    classes: Mapping[str, tuple[int, ...]]
+    mean: float = 0.0
+    scale: float = 1.0
+    channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """What a sample must be to give a template; thresholds after open-iris where it has them.
+
+    Attributes:
+        min_pupil_iris_ratio, max_pupil_iris_ratio: of the diameters; below it is constricted, above dilated.
+        max_centre_distance: of pupil and iris, by the iris's radius.
+        max_off_axis_deg: by the ellipse of the iris.
+        min_visible: share of the iris that lids and lashes leave.
+        min_iris_diameter_px: below it there is no eye to see.
+        min_sharpness: variance of the Laplacian of the iris; see `cv_quality.inference.iris.quality`.
+        max_specular: share of the iris under highlights.
+        min_usable: share of the code's bits that are valid.
+    """
+
+    min_pupil_iris_ratio: float = 0.1
+    max_pupil_iris_ratio: float = 0.7
+    max_centre_distance: float = 0.9
+    max_off_axis_deg: float = 45.0
+    min_visible: float = 0.25
+    min_iris_diameter_px: float = 50.0
+    min_sharpness: float = 0.0
+    max_specular: float = 0.2
+    min_usable: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class IrisEntry:
+    """One iris build as its registry file declares it.
+
+    Attributes:
+        build_id, task, modality, follows: as of `ModelEntry`.
+        sha256: of all that makes a template: of the table of ready ones, or of the settings and the model's digest.
+        decision_threshold: the distance at which a comparison is accepted.
+        comparison: how two codes are compared.
+        encoder: what makes codes; None where templates are ready.
+        strip: the normalised iris.
+        input: what frames are.
+        acquire: what a sample must be.
+        segmentation: the model that finds the iris in an eye image; None for strips.
+        templates: the table of ready templates, relative to the registry, absolute or a URI; None without.
+        code: rows, columns and planes of ready templates.
+    """
+
+    build_id: str
+    task: str
+    modality: str
+    follows: str | None
+    sha256: str
+    decision_threshold: float
+    comparison: HammingRule
+    encoder: LogGabor | None = None
+    strip: StripSize = StripSize()
+    input: Input = "strip"
+    acquire: Acquisition = Acquisition()
+    segmentation: Segmentation | None = None
+    templates: str | None = None
+    code: tuple[int, int, int] | None = None
+
+
+def parse_iris_entry(entry: EntryFields) -> BuildEntry:
+    """Read the entry of an iris build.
+
+    Raises:
+        RegistryError: names the file, the key, what was expected and what was found.
+    """
+    if "templates" in entry:
+        return _ready(entry)
+    entry.check(
+        required={"input", "comparison", "decision_threshold"},
+        optional={"encoder", "strip", "acquire", "segmentation"},
+    )
+    encoder, strip = _encoder(entry), _strip(entry)
+    for name, part, whole in (("rows", encoder.rows, strip.height), ("columns", encoder.columns, strip.width)):
+        if whole % part:
+            raise RegistryError(
+                f"{entry.where}: encoder: {name}: expected a divisor of the strip's {whole}, found {part}"
+            )
+    kind, segmentation = cast(Input, entry.choice("input", get_args(Input))), _segmentation(entry)
+    if (kind == "eye_image") is not (segmentation is not None):
+        raise RegistryError(
+            f"{entry.where}: segmentation: eye images need a model that finds the iris, strips take none"
+        )
+    acquire = _numbers(entry, "acquire", Acquisition())
+    made_of = (encoder, strip, kind, acquire, segmentation and replace(segmentation, file=""))
+    return IrisEntry(
+        build_id=entry.build_id,
+        task=entry.task,
+        modality=entry.modality.name,
+        follows=entry.follows,
+        sha256=hashlib.sha256(repr(made_of).encode()).hexdigest(),
+        decision_threshold=entry.score("decision_threshold"),
+        comparison=_comparison(entry, bits=encoder.bits, step=encoder.step),
+        encoder=encoder,
+        strip=strip,
+        input=kind,
+        acquire=acquire,
+        segmentation=segmentation,
+    )
+
+
+def _ready(entry: EntryFields) -> IrisEntry:
+    entry.check(required={"templates", "sha256", "code", "comparison", "decision_threshold"})
+    code = Fields(entry.value("code"), where=f"{entry.where}: code")
+    code.check(required={"rows", "columns", "planes"})
+    rows, columns, planes = (_whole(code, key, 1, 1 << 16) for key in ("rows", "columns", "planes"))
+    return IrisEntry(
+        build_id=entry.build_id,
+        task=entry.task,
+        modality=entry.modality.name,
+        follows=entry.follows,
+        sha256=entry.text("sha256", _DIGEST, SHA256),
+        decision_threshold=entry.score("decision_threshold"),
+        comparison=_comparison(entry, bits=rows * columns * planes, step=rows * planes),
+        templates=entry.text("templates", "a path or URI"),
+        code=(rows, columns, planes),
+    )
+
+
+def _comparison(entry: EntryFields, *, bits: int, step: int) -> HammingRule:
+    found = Fields(entry.value("comparison"), where=f"{entry.where}: comparison")
+    found.check(required={"shifts"}, optional={"norm", "minimum_bits"})
+    settings: dict[str, int] = {"shifts": _whole(found, "shifts", 1, _MAX_SHIFTS)}
+    if "minimum_bits" in found:
+        settings["minimum_bits"] = _whole(found, "minimum_bits", 1, bits)
+    norm = found.choice("norm", NORMS) if "norm" in found else "raw"
+    try:
+        return HammingRule(bits=bits, step=step, norm=cast("Literal['raw', 'linear', 'daugman']", norm), **settings)
+    except MetricError as error:
+        raise RegistryError(f"{found.where}: {error}") from error
+
+
+def _encoder(entry: EntryFields) -> LogGabor:
+    if "encoder" not in entry:
+        return LogGabor()
+    found = Fields(entry.value("encoder"), where=f"{entry.where}: encoder")
+    found.check(required=frozenset(), optional={field.name for field in fields(LogGabor)})
+    default = LogGabor()
+    return LogGabor(
+        rows=_whole(found, "rows", 1, 1_024) if "rows" in found else default.rows,
+        columns=_whole(found, "columns", 2, _MAX_SIDE_PX) if "columns" in found else default.columns,
+        wavelength_px=_number(found, "wavelength_px", default.wavelength_px, 2.0, _MAX_SIDE_PX),
+        sigma_on_f=_number(found, "sigma_on_f", default.sigma_on_f, 0.05, 0.95),
+        planes=_planes(found, default.planes),
+        fragile_share=_number(found, "fragile_share", default.fragile_share, 0.0, 0.9),
+    )
+
+
+def _planes(found: Fields, default: tuple[Plane, ...]) -> tuple[Plane, ...]:
+    value = found.value("planes")
+    if value is None:
+        return default
+    if not isinstance(value, list) or not value or any(item not in PLANES for item in value):
+        raise found.unexpected("planes", f"a list of {', '.join(PLANES)}")
+    if len(set(value)) < len(value):
+        raise found.unexpected("planes", "each plane once")
+    return tuple(cast("list[Plane]", value))
+
+
+def _strip(entry: EntryFields) -> StripSize:
+    if "strip" not in entry:
+        return StripSize()
+    found = Fields(entry.value("strip"), where=f"{entry.where}: strip")
+    found.check(required={"height", "width"}, optional={"resize"})
+    height, width = (_whole(found, key, 1, _MAX_SIDE_PX) for key in ("height", "width"))
+    return StripSize(height, width, found.flag("resize"))
+
+
+def _segmentation(entry: EntryFields) -> Segmentation | None:
+    if entry.value("segmentation") is None:
+        return None
+    found = Fields(entry.value("segmentation"), where=f"{entry.where}: segmentation")
+    found.check(
+        required={"format", "file", "sha256", "height", "width", "classes"}, optional={"mean", "scale", "channels"}
+    )
+    classes = Fields(found.value("classes"), where=f"{found.where}: classes")
+    classes.check(required=set(EYE_CLASSES))
+    return Segmentation(
+        format=cast(ModelFormat, found.choice("format", get_args(ModelFormat))),
+        file=found.text("file", "a path or URI"),
+        sha256=found.text("sha256", _DIGEST, SHA256),
+        height=_whole(found, "height", 8, _MAX_SIDE_PX),
+        width=_whole(found, "width", 8, _MAX_SIDE_PX),
+        classes={name: _labels(classes, name) for name in EYE_CLASSES},
+        mean=_number(found, "mean", 0.0, -1e3, 1e3),
+        scale=_number(found, "scale", 1.0, 1e-6, 1e3),
+        channels=_whole(found, "channels", 1, 3) if "channels" in found else 1,
+    )
+
+
+def _labels(classes: Fields, name: str) -> tuple[int, ...]:
+    value = classes.value(name)
+    labels = value if isinstance(value, list) else [value]
+    if not labels or not all(
+        isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 256 for item in labels
+    ):
+        raise classes.unexpected(name, "a label from 0 to 255, or a list of them")
+    return tuple(labels)
+
+
+def _numbers(entry: EntryFields, key: str, default: Acquisition) -> Acquisition:
+    if entry.value(key) is None:
+        return default
+    found = Fields(entry.value(key), where=f"{entry.where}: {key}")
+    names = [field.name for field in fields(Acquisition)]
+    found.check(required=frozenset(), optional=set(names))
+    return Acquisition(**{name: _number(found, name, getattr(default, name), 0.0, math.inf) for name in names})
+
+
+def _number(found: Fields, key: str, default: float, low: float, high: float) -> float:
+    if key not in found:
+        return default
+    return float(found.number(key, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high))
+
+
+def _whole(found: Fields, key: str, low: int, high: int) -> int:
+    expected = f"a whole number from {low} to {high}"
+    return int(found.number(key, expected, lambda value: isinstance(value, int) and low <= value <= high))

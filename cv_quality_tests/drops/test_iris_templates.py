@@ -1,0 +1,218 @@
+"""Templates of other tools become packed codes, whatever their layout; no pickle is opened."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from cv_quality.drops.images import decode_image
+from cv_quality.drops.importers.iris_codes import (
+    CodeLayout,
+    ReadyTemplate,
+    pack_bits,
+    picture_of,
+    ready_table,
+    unpack_bits,
+)
+from cv_quality.drops.importers.iris_drops import TemplateFrames, understand_templates, write_build
+from cv_quality.drops.importers.iris_templates import read_templates
+from cv_quality.drops.importers.sample_drops import write_samples
+from cv_quality.drops.ingest import ingest_drop
+from cv_quality.drops.schema import DropSchema
+from cv_quality.drops.tables import VALIDATED_ATTEMPTS
+from cv_quality.drops.validation import validate_drop
+from cv_quality.errors import DropError
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import open_store
+from cv_quality.metrics.iris.codes import pack
+from cv_quality_tests.drops.eyes import IRIS
+
+Bits = NDArray[np.bool_]
+WAVELETS = (2, 4, 16, 2)
+"""Wavelets, rows, columns and parts, as open-iris holds a template; its text has wavelets after columns."""
+SHAPE = (4, 16, 2, 2)
+
+
+def template(seed: int) -> tuple[Bits, Bits]:
+    rng = np.random.default_rng(seed)
+    return rng.random(WAVELETS) < 0.5, rng.random(WAVELETS) < 0.8
+
+
+def text_of(array: Bits) -> str:
+    """Bits as open-iris serialises them: wavelets after columns, the first bit highest, base64."""
+    return base64.b64encode(np.packbits(array.transpose(1, 2, 0, 3)).tobytes()).decode()
+
+
+def document(seed: int, **more: object) -> dict[str, object]:
+    code, mask = template(seed)
+    return {"iris_codes": text_of(code), "mask_codes": text_of(mask), "iris_code_version": "v2.1", **more}
+
+
+def write(folder: Path, **documents: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, found in documents.items():
+        (folder / f"{name}.json").write_text(json.dumps(found))
+    return folder
+
+
+def bit(words: NDArray[np.uint64], number: int) -> int:
+    return int(words[number // 64]) >> (number % 64) & 1
+
+
+def test_a_bit_lies_at_its_column_then_row_then_plane(tmp_path: Path) -> None:
+    found = read_templates(write(tmp_path / "t", a_L_1=document(0)), shape=SHAPE)
+    code, mask = template(0)
+    assert (found.layout.rows, found.layout.columns, found.layout.planes, found.layout.step) == (4, 16, 4, 16)
+    words = found.packed[found.places["a_L_1"]]
+    for wavelet, row, column, part in np.ndindex(*WAVELETS):
+        number = column * 16 + row * 4 + wavelet * 2 + part
+        assert bit(words[1], number) == mask[wavelet, row, column, part]
+        assert bit(words[0], number) == (code & mask)[wavelet, row, column, part]
+
+
+def test_packed_bits_are_those_that_codes_are_compared_by() -> None:
+    code, mask = np.random.default_rng(2).random((2, 5, 3, 13, 2)) < 0.5
+    packed = [np.stack([pack_bits(one & valid), pack_bits(valid)]) for one, valid in zip(code, mask, strict=True)]
+    assert (np.array(packed) == pack(code, mask)).all()
+
+
+def test_bits_that_fill_no_word_are_padded_with_zeros() -> None:
+    bits = np.ones((3, 7, 1), dtype=bool)
+    packed, layout = pack_bits(bits), CodeLayout(3, 7, 1)
+    assert (packed.tolist(), layout.words) == ([2**21 - 1], 1)
+    assert (unpack_bits(packed, layout) == bits).all()
+
+
+def test_text_lists_npz_lines_and_arrays_give_one_template(tmp_path: Path) -> None:
+    code, mask = template(3)
+    texts = write(tmp_path / "texts", a_L_1=document(3))
+    (texts / "b.jsonl").write_text(json.dumps(document(3, image_id="a_L_2")) + "\n")
+    lists = {"iris_codes": code.tolist(), "mask_codes": mask.tolist(), "iris_code_version": "v2.1"}
+    write(texts, a_L_3=lists, out={"iris_template": document(3), "metadata": {"image_id": "a_5", "eye_side": "left"}})
+    np.savez(texts / "a_L_4.npz", iris_codes=code, mask_codes=mask, iris_code_version="v2.1")
+    old = {"iris_codes": code.transpose(1, 2, 0, 3), "mask_codes": mask.transpose(1, 2, 0, 3)}
+    np.savez(texts / "a_L_6.npz", **old, iris_code_version="v2.1")
+    found = read_templates(texts, shape=SHAPE)
+    assert found.folder.pictures == ("a_5", "a_L_1", "a_L_2", "a_L_3", "a_L_4", "a_L_6")
+    assert found.eyes == {"a_5": "left"}
+    arrays = tmp_path / "arrays"
+    arrays.mkdir()
+    for name, whole in (("codes", code), ("masks", mask)):
+        np.save(arrays / f"{name}.npy", whole.transpose(1, 2, 0, 3).reshape(1, 4, 16, 4).astype(np.uint8))
+    (arrays / "names.txt").write_text("a_L_7\n")
+    other = read_templates(arrays)
+    assert (np.unique(np.concatenate([found.packed, other.packed]), axis=0)).shape[0] == 1
+
+
+def test_a_pipeline_without_a_template_and_a_mask_of_zeros_fail_to_acquire(tmp_path: Path) -> None:
+    code, _ = template(1)
+    empty = {"iris_codes": text_of(code), "mask_codes": text_of(np.zeros_like(code)), "iris_code_version": "v2.1"}
+    lost = {"iris_template": None, "error": {"error_type": "OcclusionError"}, "metadata": {"eye_side": "right"}}
+    found = read_templates(write(tmp_path / "t", a_L_1=document(0), a_L_2=empty, a_R_1=lost), shape=SHAPE)
+    assert found.failures == {"a_L_2": "its mask keeps no bit", "a_R_1": "OcclusionError"}
+    assert list(found.places) == ["a_L_1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("b.json", b'{"iris_codes": "AAAA"', "expected JSON in UTF-8"),
+        ("b.json", b'{"codes": []}', "expected iris_codes and mask_codes, found codes"),
+        ("b.json", b'{"iris_codes": "AAAA", "mask_codes": "AAAA"}', "expected 256 bits, 4 x 16 x 2 x 2, found 24"),
+        ("b.json", b'{"iris_codes": "?", "mask_codes": "AAAA"}', "iris_codes: expected bits as base64"),
+        ("b.json", b'{"iris_codes": [[[0, 2, 1]]], "mask_codes": [[[1, 1, 1]]]}', "expected bits, 0 or 1"),
+        ("b.json", b'{"iris_codes": [[[0, 1]], [[0]]], "mask_codes": [[[0]]]}', "expected wavelets of one shape"),
+        ("b.npz", b"PK\x03\x04", "expected an NPZ file of plain arrays"),
+    ],
+)
+def test_a_file_that_is_no_template_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (write(tmp_path / "t", a_L_1=document(0)) / name).write_bytes(content)
+    with pytest.raises(DropError, match=f"{name}.*{message}"):
+        read_templates(tmp_path / "t", shape=SHAPE)
+
+
+def test_codes_of_other_lengths_or_versions_do_not_mix(tmp_path: Path) -> None:
+    folder = write(tmp_path / "t", a_L_1=document(0))
+    code, mask = (array[:, :, :12] for array in template(1))
+    np.savez(folder / "a_L_2.npz", iris_codes=code, mask_codes=mask, iris_code_version="v2.1")
+    with pytest.raises(DropError, match=r"a_L_2.*expected 256 bits, .* as .*a_L_1.* has, found 192 bits"):
+        read_templates(folder, shape=SHAPE)
+    (folder / "a_L_2.npz").unlink()
+    write(folder, a_L_2={**document(1), "iris_code_version": "v3.0"})
+    with pytest.raises(DropError, match=r"expected iris_code_version 'v2.1', .* found 'v3.0'"):
+        read_templates(folder, shape=SHAPE)
+
+
+@pytest.mark.parametrize("name", ["../a_L_1", "a/../../b_L_1", "a_L_1\n", ""])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    code, mask = template(0)
+    np.savez(folder / "t.npz", iris_codes=code[None], mask_codes=mask[None], names=np.array([name]))
+    with pytest.raises(DropError, match="expected a name or a relative path"):
+        read_templates(folder)
+
+
+def test_pickles_are_not_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a_L_1.pickle").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    with pytest.raises(DropError, match="a pickle runs code when it is opened"):
+        read_templates(folder)
+    np.savez(folder / "a_L_1.npz", iris_codes=np.array([None, 1], dtype=object), mask_codes=np.zeros(2))
+    with pytest.raises(DropError, match="arrays of objects are pickles"):
+        read_templates(folder)
+
+
+def test_one_code_under_two_people_is_refused(tmp_path: Path) -> None:
+    found = read_templates(write(tmp_path / "t", a_L_1=document(0), b_L_1=document(0), b_L_2=document(1)), shape=SHAPE)
+    with pytest.raises(DropError, match=r"a_L_1 \(a left\) and b_L_1 \(b left\)"):
+        understand_templates(found, modality=IRIS)
+
+
+def test_templates_give_a_drop_a_table_and_an_entry(tmp_path: Path, lake: Lake) -> None:
+    landing, registry = (open_store(str(tmp_path / name)) for name in ("landing", "registry"))
+    lost = {"iris_template": None, "error": "no iris"}
+    taken = [f"{who}_{eye}_{n}" for who in "ab" for eye in "LR" for n in "12"]
+    names = {name: document(number) for number, name in enumerate(taken)}
+    for site, documents in (("one", {**names, "c_L_1": lost}), ("two", names)):
+        found = read_templates(write(tmp_path / site, **documents), shape=SHAPE)
+        frames = TemplateFrames(found)
+        folder = understand_templates(found, modality=IRIS)
+        drop = write_samples(folder, landing=landing, modality=IRIS, build_id="b", site=site, render=frames.draw)
+        is_new = write_build(registry, frames, build_id="b", drop_id=drop)
+        assert is_new is (site == "one")
+        assert ingest_drop(landing=landing, lake=lake, drop_id=drop, modalities={"iris": IRIS}).rows_quarantined == 0
+        assert validate_drop(landing=landing, lake=lake, drop_id=drop, schema=DropSchema(IRIS)).rows_rejected == 0
+    table = pl.read_parquet(tmp_path / "registry" / "b.parquet")
+    attempts = lake.read(VALIDATED_ATTEMPTS, TableKey(drop="2000-01-01_b_one"))
+    assert (attempts.height, table.height) == (9, 16)
+    assert set(attempts["frame"]) - set(table["frame"]) == {"2000-01-01_b_one/c_L_1.png"}
+    again = read_templates(tmp_path / "registry" / "b.parquet")
+    assert (again.packed[again.places["2000-01-01_b_two/a_L_1.png"]] == found.packed[found.places["a_L_1"]]).all()
+
+
+def test_a_frame_is_a_picture_of_its_code() -> None:
+    code, mask = (array[0] for array in template(5))
+    packed = np.stack([pack_bits(code & mask), pack_bits(mask)])
+    pixels = decode_image(picture_of(packed, CodeLayout(4, 16, 2))).reshape(2, 4, 16).transpose(1, 2, 0)
+    assert (pixels == np.where(mask, np.where(code, 255, 0), 128)).all()
+
+
+def test_a_table_of_another_layout_or_without_its_metadata_is_refused(tmp_path: Path) -> None:
+    words = np.ones((2, 4), dtype=np.uint64)
+    path = tmp_path / "t.parquet"
+    path.write_bytes(ready_table([ReadyTemplate("d/a_L_1.png", words, "a", "left")], CodeLayout(4, 16, 4), drop_id="d"))
+    assert read_templates(path).layout == CodeLayout(4, 16, 4)
+    pl.read_parquet(path).write_parquet(path)
+    with pytest.raises(DropError, match="rows, columns, planes, step missing"):
+        read_templates(path)
+    path.write_bytes(
+        ready_table([ReadyTemplate("d/a_L_1.png", words[:, :3], "a", "left")], CodeLayout(4, 16, 4), drop_id="d")
+    )
+    with pytest.raises(DropError, match="expected 32 bytes a code and a mask"):
+        read_templates(path)
