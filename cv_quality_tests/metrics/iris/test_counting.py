@@ -74,6 +74,31 @@ def test_each_number_of_rotations_has_the_counts_of_its_own_rule() -> None:
         assert np.array_equal(curves[index], count_codes(side, side, rule=rule(shifts=shifts)).histogram)
 
 
+def test_curves_on_threads_and_of_listed_pairs_are_the_same() -> None:
+    side = frames(codes(3))
+    rows = np.triu_indices(N, 1)
+    of_two = np.flatnonzero(NAMES[rows[0]] != NAMES[rows[1]])
+    listed = shift_curves(side, side, rule=rule(), rows=(rows[0][of_two], rows[1][of_two]))
+    assert np.array_equal(listed, shift_curves(side, side, rule=rule(), threads=1))
+    assert np.array_equal(listed, shift_curves(side, side, rule=rule(), threads=2))
+    assert listed.shape[0] == 3
+    assert shift_curves(side, side, rule=rule(shifts=1)).shape[0] == 1
+
+
+def test_more_rotations_never_make_a_score_lower() -> None:
+    side = frames(codes(3))
+    curves = shift_curves(side, side, rule=rule(minimum_bits=1))
+    assert len(set(curves.sum(axis=1).tolist())) == 1
+    below = np.cumsum(curves, axis=1)
+    assert np.all(below[1:] <= below[:-1])
+    assert np.any(below[1:] < below[:-1])
+
+
+def test_captures_of_one_eye_are_refused() -> None:
+    with pytest.raises(MetricError, match=r"left and the right template of each capture.*found uint64 of shape \(150"):
+        count_fused(frames(codes(1)), frames(codes(1)), rule=rule(), fusion="mean")
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_two_eyes_are_fused_pair_by_pair(fusion: Fusion) -> None:
     left, right, own = codes(4), codes(5), rule()
