@@ -141,7 +141,7 @@ def _import_templates(path: Path, *, shape: tuple[int, ...], build: str, **chose
     if settings.registry == REFERENCE_MODELS:
         raise click.UsageError("--templates writes into the model registry: set CVQ_REGISTRY to a folder of your own")
     if build in workspace.registry.build_ids():
-        workspace.registry.entry(build)
+        _require_build(workspace, build, modality_name="iris")
     templates, registry = read_templates(path, shape=shape), open_store(settings.registry, s3=settings.s3)
     known_table(registry, build_id=build, layout=templates.layout)
     found = understand_templates(
@@ -165,7 +165,7 @@ def _import_images(folder: Path, *, modality_name: str, build: str, **chosen: An
     from cv_quality.drops.importers.sample_folders import read_samples
 
     workspace = open_deployment()
-    workspace.registry.entry(build)
+    _require_build(workspace, build, modality_name=modality_name)
     with progress_bars() as progress:
         task = progress.add_task("check images", total=None)
         found = read_samples(
@@ -176,6 +176,12 @@ def _import_images(folder: Path, *, modality_name: str, build: str, **chosen: An
             **_reading(chosen),
         )
     _write(found, workspace, modality_name=modality_name, build=build, name=folder.resolve().name, **chosen)
+
+
+def _require_build(workspace: "Workspace", build: str, *, modality_name: str) -> None:
+    found = workspace.registry.entry(build).modality
+    if found != modality_name:
+        raise click.UsageError(f"--build {build}: expected a build of modality {modality_name}, found one of {found}")
 
 
 def _reading(chosen: "dict[str, Any]") -> dict[str, Any]:

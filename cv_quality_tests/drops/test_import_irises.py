@@ -147,7 +147,7 @@ def test_what_may_not_be_meant_of_eyes_is_said(tmp_path: Path) -> None:
     said = read(folder).notes
     assert "names that are nearly alike are different people: 'A' and 'a'" in said
     assert "3 of 3 people with one eye only: A, a, b" in said
-    assert "images that are those of the same eye again, so that they match at once: 1" in said
+    assert "the same image of the same eye, which matches in any case (1): a_L_2.png and a_L_3.png" in said
     assert "images of 2 sizes: 64x16 (5), 80x16 (1)" in said
     unknown = read(write(tmp_path / "plain", "1_1.png", "2_1.png")).notes
     assert any(note.startswith("eye not told of 2 images: unknown") for note in unknown)

@@ -265,7 +265,7 @@ def choice(problem: str, names: Sequence[str], patterns: Sequence[str]) -> str:
         people = sorted(set(subjects))
         count = f"{len(people):,} {'person' if len(people) == 1 else 'people'}"
         shown.setdefault(subjects, f'  --pattern "{pattern}": {count}, {some(people)}')
-    first = {name.split("/")[0] for name in names}
-    inner = [f"  or give the folder {first.pop()!r} in it"] if len(first) == 1 else []
+    first = {name.rpartition("/")[0].partition("/")[0] for name in names}
+    inner = [f"  or give the folder {first.pop()!r} in it"] if len(first) == 1 and first != {""} else []
     readings = [*(shown.values() or ['  --pattern "{subject}_{n}", with fields as the names have them']), *inner]
     return "\n".join([f"{problem}, so who is who depends on how {some(names, most=2)} are read; say it:", *readings])

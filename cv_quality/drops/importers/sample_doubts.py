@@ -129,10 +129,12 @@ def _of_eyes(samples: Sequence[NamedSample], checked: CheckedSamples) -> Iterato
     if len(alone) < len(eyes) - sum(found == {"unknown"} for found in eyes.values()):
         pairs = f"moments with both eyes, by sample number: {len(both):,}"
         yield pairs if both else f"{pairs}; no fusion of two eyes"
-    digests = Counter((sample.instance, checked.digests[sample.name]) for sample in samples)
-    n_again = sum(n - 1 for n in digests.values())
-    if n_again:
-        yield f"images that are those of the same eye again, so that they match at once: {n_again:,}"
+    again: dict[tuple[tuple[str, str], bytes], list[str]] = defaultdict(list)
+    for sample in samples:
+        again[sample.instance, checked.digests[sample.name]].append(sample.name)
+    twice = [" and ".join(names) for names in again.values() if len(names) > 1]
+    if twice:
+        yield f"the same image of the same eye, which matches in any case ({len(twice):,}): {some(twice)}"
     sizes = Counter(checked.sizes[sample.name] for sample in samples if sample.name in checked.sizes)
     if len(sizes) > 1:
         shown = [f"{width}x{height} ({n:,})" for (width, height), n in sizes.most_common()]
