@@ -17,7 +17,8 @@ from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
-from cv_quality_tests.drops.eyes import IRIS, strip
+from cv_quality.tasks.verification.modalities.iris import IRIS
+from cv_quality_tests.drops.eyes import strip
 
 ROOT = Path("irises")
 CASIA = ("001/L/S1001L01.png", "001/R/S1001R01.png", "002/L/S1002L01.png", "002/R/S1002R02.png")
