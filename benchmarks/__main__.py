@@ -19,7 +19,7 @@ from pathlib import Path
 
 NAMES = (
     *("ingest", "inference", "video", "chain", "status"),
-    *("curves", "pairs", "fixed_fmr", "slices", "explanations"),
+    *("curves", "pairs", "iris", "fixed_fmr", "slices", "explanations"),
 )
 RECORD = Path("build/benchmarks.json")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8")

@@ -5,6 +5,7 @@ Libraries keep that only for some shapes; those used here are probed before the 
 `cv_quality.metrics.quantised`, counting is in `cv_quality.metrics.pair_counters`.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -169,7 +170,9 @@ def _blas() -> "ThreadpoolController":
 
 
 def one_thread() -> None:
-    """OpenMP keeps the number of threads for each calling thread by itself: every worker sets its own."""
-    import torch
+    """OpenMP keeps the number of threads for each calling thread by itself: every worker sets its own.
 
-    torch.set_num_threads(1)
+    Where torch is not loaded, nothing multiplies by it: to load it for this takes 200 MB.
+    """
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)

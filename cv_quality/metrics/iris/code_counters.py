@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.metrics.iris.codes import Codes
-from cv_quality.metrics.iris.hamming import compare, rotations
+from cv_quality.metrics.iris.hamming import compare
 from cv_quality.metrics.iris.hamming_kernels import (
     INCOMPARABLE,
     OUT,
@@ -21,6 +21,7 @@ from cv_quality.metrics.iris.hamming_kernels import (
     BitRule,
     add_distances,
     count_scores,
+    rotate_rows,
     score_tile,
 )
 from cv_quality.metrics.iris.popcount import LANES, LINE, ROWS, compiled_bits
@@ -120,16 +121,17 @@ class CodeCounting:
 
 
 class _TileScores:
-    """Scores tiles for one thread; the columns of a tile are kept at all rotations for the next one."""
+    """Scores tiles for one thread, in memory of its own; columns stay laid out while tiles have the same ones."""
 
     steps = 1
 
     def __init__(self, shared: CodeCounting) -> None:
+        rule, eyes = shared.pairs.rule, len(shared.rows)
         self.shared = shared
-        self.rule = BitRule.of(shared.pairs.rule)
+        self.rule = BitRule.of(rule)
         self.column = -1
-        self.columns: list[Codes] = []
-        self.scores = np.empty((len(shared.rows), self.steps, *shared.tile))
+        self.columns = _aligned((eyes, shared.tile[1] // LANES, rule.shifts, rule.words, 2, LANES))
+        self.scores = np.empty((eyes, self.steps, *shared.tile))
 
     def score(self, row: int, column: int) -> Reals:
         """Score the tile that begins here, shape (steps, rows, columns); valid until the next call."""
@@ -137,7 +139,8 @@ class _TileScores:
         if column != self.column:
             self.column, part = column, slice(column, column + self.shared.tile[1])
             places = part if pairs.orders[1] is None else pairs.orders[1][part]
-            self.columns = [_laid(eye[1][places], pairs.rule) for eye in pairs.eyes]
+            for (_, templates), columns in zip(pairs.eyes, self.columns, strict=True):
+                _lay(templates[places], self.rule, columns)
         for rows, columns, scores in zip(self.shared.rows, self.columns, self.scores, strict=True):
             compiled_bits(score_tile)(rows, columns, row, column, starts, self.rule, scores)
         return pairs.fused(self.scores)
@@ -206,7 +209,9 @@ def _bins(scale: ScoreScale) -> Bins:
 
 
 def _in_order(templates: Codes, order: Order) -> Codes:
-    return templates if order is None else templates[order]
+    """The templates in that order; without a copy where they are in it."""
+    is_given = order is None or np.array_equal(order, np.arange(len(templates)))
+    return templates if is_given else templates[order]
 
 
 def _filled(templates: Codes, step: int) -> Codes:
@@ -216,13 +221,19 @@ def _filled(templates: Codes, step: int) -> Codes:
     return templates if missing == 0 else np.concatenate([templates, filling])
 
 
-def _laid(templates: Codes, rule: HammingRule) -> Codes:
-    """Templates at all rotations, as `score_tile` takes its columns."""
-    turned = rotations(_filled(templates, LANES), rule)
-    shifts, n, _, words = turned.shape
-    shape = (n // LANES, shifts, words, 2, LANES)
-    spare = np.empty(math.prod(shape) + LINE // 8, np.uint64)
+def _lay(templates: Codes, rule: BitRule, columns: Codes) -> None:
+    """Lay templates out at all rotations, as `score_tile` takes its columns; zeros where there are fewer."""
+    whole = np.zeros((columns.shape[0] * LANES, 2, rule.words), np.uint64)
+    whole[: len(templates)] = templates
+    turned = np.empty_like(whole)
+    for place, turn in enumerate(rule.turns.tolist()):
+        compiled_bits(rotate_rows)(whole.reshape(-1, rule.words), turned.reshape(-1, rule.words), turn, rule.bits)
+        columns[:, place] = turned.reshape(-1, LANES, 2, rule.words).transpose(0, 3, 2, 1)
+
+
+def _aligned(shape: tuple[int, ...]) -> Codes:
+    """Memory that begins at a multiple of LINE bytes."""
+    size = math.prod(shape)
+    spare = np.empty(size + LINE // 8, np.uint64)
     begin = -spare.ctypes.data % LINE // 8
-    laid = spare[begin : begin + math.prod(shape)].reshape(shape)
-    laid[:] = turned.reshape(shifts, n // LANES, LANES, 2, words).transpose(1, 0, 4, 3, 2)
-    return laid
+    return spare[begin : begin + size].reshape(shape)

@@ -85,7 +85,7 @@ def rotations(templates: Codes, rule: HammingRule) -> Codes:
     """Templates at all rotations of the rule, shape (shifts, n, 2, words)."""
     flat = templates.reshape(-1, rule.words)
     found = np.empty((rule.shifts, *templates.shape), np.uint64)
-    for turn, rotated in zip((rule.rotations * rule.step % rule.bits).tolist(), found, strict=True):
+    for turn, rotated in zip(BitRule.of(rule).turns.tolist(), found, strict=True):
         compiled_bits(rotate_rows)(flat, rotated.reshape(-1, rule.words), turn, rule.bits)
     return found
 

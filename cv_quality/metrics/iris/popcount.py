@@ -1,7 +1,8 @@
 """The innermost step of comparing bits, in vector instructions: written for LLVM, run by Numba.
 
 `add_common_bits` and `count_ones` are called by the loops of `cv_quality.metrics.iris.hamming_kernels`. LLVM makes one
-instruction of a count of ones where the processor has it (AVX-512 VPOPCNTDQ), and several elsewhere.
+instruction of a count of ones where the processor has it (AVX-512 VPOPCNTDQ), and several elsewhere. Numba keeps a
+compiled loop as long as the loop's own file stays as it is: touch that file after a change here.
 """
 
 import math

@@ -23,6 +23,10 @@ RANGES: dict[Norm, tuple[float, float]] = {"raw": (0.0, 1.0), "linear": (0.0, 2.
 """The closed range of the scores of each normalisation."""
 
 
+MOST_BITS = 32_768
+"""Up to here "linear" distances stay within their range, and shares of bits that differ are different float64 numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class HammingRule:
     """How two iris codes are compared.
@@ -53,6 +57,8 @@ class HammingRule:
         """
         if self.bits < 1 or self.step < 1 or self.bits % self.step:
             raise MetricError(f"expected bits that columns of equal size hold, found {self.bits} bits by {self.step}")
+        if self.bits > MOST_BITS:
+            raise MetricError(f"expected a code of at most {MOST_BITS:,} bits, found {self.bits:,}")
         if self.shifts < 1 or self.shifts % 2 == 0:
             raise MetricError(f"expected an odd number of shifts, as many to either side, found {self.shifts}")
         if self.shifts > self.columns:

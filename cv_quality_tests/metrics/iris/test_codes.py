@@ -34,6 +34,7 @@ def test_a_rotation_rolls_the_columns(shape: Shape) -> None:
     ("settings", "message"),
     [
         ({"bits": 2048, "step": 7}, "columns of equal size"),
+        ({"bits": 65_536, "step": 16}, "at most 32,768 bits, found 65,536"),
         ({"bits": 2048, "step": 16, "shifts": 4}, "an odd number of shifts"),
         ({"bits": 64, "step": 16, "shifts": 5}, "a code of 4 columns has no 5 different shifts"),
         ({"bits": 64, "step": 16, "shifts": 3, "minimum_bits": 65}, "from 1 to 64 minimum bits"),

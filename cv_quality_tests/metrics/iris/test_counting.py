@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.iris.codes import Codes
 from cv_quality.metrics.iris.code_counters import scale_of
+from cv_quality.metrics.iris.codes import Codes
 from cv_quality.metrics.iris.counting import FUSIONS, Fusion, count_codes, count_fused, fuse_by, shift_curves
 from cv_quality.metrics.iris.hamming import compare
 from cv_quality.metrics.iris.rules import NORMS, HammingRule, Norm
@@ -72,6 +72,31 @@ def test_each_number_of_rotations_has_the_counts_of_its_own_rule() -> None:
     curves = shift_curves(side, side, rule=rule())
     for index, shifts in enumerate((1, 3, 5)):
         assert np.array_equal(curves[index], count_codes(side, side, rule=rule(shifts=shifts)).histogram)
+
+
+def test_curves_on_threads_and_of_listed_pairs_are_the_same() -> None:
+    side = frames(codes(3))
+    rows = np.triu_indices(N, 1)
+    of_two = np.flatnonzero(NAMES[rows[0]] != NAMES[rows[1]])
+    listed = shift_curves(side, side, rule=rule(), rows=(rows[0][of_two], rows[1][of_two]))
+    assert np.array_equal(listed, shift_curves(side, side, rule=rule(), threads=1))
+    assert np.array_equal(listed, shift_curves(side, side, rule=rule(), threads=2))
+    assert listed.shape[0] == 3
+    assert shift_curves(side, side, rule=rule(shifts=1)).shape[0] == 1
+
+
+def test_more_rotations_never_make_a_score_lower() -> None:
+    side = frames(codes(3))
+    curves = shift_curves(side, side, rule=rule(minimum_bits=1))
+    assert len(set(curves.sum(axis=1).tolist())) == 1
+    below = np.cumsum(curves, axis=1)
+    assert np.all(below[1:] <= below[:-1])
+    assert np.any(below[1:] < below[:-1])
+
+
+def test_captures_of_one_eye_are_refused() -> None:
+    with pytest.raises(MetricError, match=r"left and the right template of each capture.*found uint64 of shape \(150"):
+        count_fused(frames(codes(1)), frames(codes(1)), rule=rule(), fusion="mean")
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -119,6 +119,8 @@ MEASURED = (
 )
 NO_OVERLAP: Final = "no_overlap"
 """Fewer bits than the rule's minimum are valid in both templates at every rotation."""
+_BEYOND = 1e6
+"""No distance is as far from 0, whatever its normalisation."""
 
 
 def load_encoder(entry: BuildEntry, registry: ModelRegistry, threads: int) -> Encoder:
@@ -155,10 +157,7 @@ def hamming(rule: HammingRule) -> Comparator:
 
         return count_codes(references, probes, rule=rule, threshold=threshold)
 
-    low, high = rule.score_range
-    return replace(
-        _HAMMING, algorithm=f"hamming-1 {rule}", score_range=(low, high), accepts_all=high, score=score, count=count
-    )
+    return replace(_HAMMING, algorithm=f"hamming-1 {rule}", score_range=rule.score_range, score=score, count=count)
 
 
 def _iris_entry(entry: BuildEntry) -> IrisEntry:
@@ -180,8 +179,8 @@ _HAMMING = Comparator(
     algorithm="hamming-1",
     direction="dissimilarity",
     score_range=RANGES["daugman"],
-    accepts_none=-np.inf,
-    accepts_all=np.inf,
+    accepts_none=-_BEYOND,
+    accepts_all=_BEYOND,
     parity_tolerance=0.01,
     read=codes_of,
     fuse=largest_mask,
