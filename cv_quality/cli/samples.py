@@ -141,7 +141,7 @@ def _import_templates(path: Path, *, shape: tuple[int, ...], build: str, **chose
     if settings.registry == REFERENCE_MODELS:
         raise click.UsageError("--templates writes into the model registry: set CVQ_REGISTRY to a folder of your own")
     if build in workspace.registry.build_ids():
-        _require_build(workspace, build, modality_name="iris")
+        _require_ready(workspace, build)
     templates, registry = read_templates(path, shape=shape), open_store(settings.registry, s3=settings.s3)
     known_table(registry, build_id=build, layout=templates.layout)
     found = understand_templates(
@@ -182,6 +182,16 @@ def _require_build(workspace: "Workspace", build: str, *, modality_name: str) ->
     found = workspace.registry.entry(build).modality
     if found != modality_name:
         raise click.UsageError(f"--build {build}: expected a build of modality {modality_name}, found one of {found}")
+
+
+def _require_ready(workspace: "Workspace", build: str) -> None:
+    """Refuse a build whose templates are not those of the table that an import adds to."""
+    from cv_quality.inference.iris.entry import IrisEntry
+
+    _require_build(workspace, build, modality_name="iris")
+    entry = workspace.registry.entry(build)
+    if not isinstance(entry, IrisEntry) or entry.templates != f"{build}.parquet":
+        raise click.UsageError(f"--build {build}: expected a new build, or one with 'templates: {build}.parquet'")
 
 
 def _reading(chosen: "dict[str, Any]") -> dict[str, Any]:

@@ -178,7 +178,8 @@ def _whose(
         subjects=people if people and pattern is None else None,
         eyes={**found.eyes, **(said.eyes if said else {})},
     )
-    samples = sorted((sample for sample in reading.samples if sample.name in found.places), key=lambda one: one.subject)
+    valid = (sample for sample in reading.samples if sample.name not in found.failures)
+    samples = sorted(valid, key=lambda sample: sample.subject)
     if not samples:
         raise ScoreFileError(f"{files.root}: none of {len(files.pictures):,} codes has a valid bit: {found.said[-1]}")
     checked = check_templates(found)

@@ -1,24 +1,9 @@
 """Small strips of irises."""
 
 import io
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
-
-from cv_quality.lake.schema import Column
-from cv_quality.modality import Dimension
-from cv_quality.tasks.verification.modalities.face import FACE
-
-IRIS = replace(
-    FACE,
-    name="iris",
-    instance="eye",
-    conditions=(
-        Dimension(Column("eye", "text", "which eye", nullable=True, levels=("left", "right", "unknown")), "eye"),
-        Dimension(Column("spectacles", "text", "worn", nullable=True, levels=("none", "clear")), "spectacles"),
-    ),
-)
 
 
 def strip(seed: int, *, width: int = 64) -> bytes:

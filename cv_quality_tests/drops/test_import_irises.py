@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from cv_quality.cli import main
 from cv_quality.drops.importers.iris_names import read_eyes
 from cv_quality.drops.importers.sample_drops import write_samples
 from cv_quality.drops.importers.sample_folders import SampleFolder, read_samples
@@ -17,7 +19,8 @@ from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import Store, open_store
-from cv_quality_tests.drops.eyes import IRIS, strip
+from cv_quality.tasks.verification.modalities.iris import IRIS
+from cv_quality_tests.drops.eyes import strip
 
 ROOT = Path("irises")
 CASIA = ("001/L/S1001L01.png", "001/R/S1001R01.png", "002/L/S1002L01.png", "002/R/S1002R02.png")
@@ -173,3 +176,19 @@ def test_strips_of_iit_delhi_are_224_irises_of_5(shared_data: Callable[[str], Pa
     found = read_samples(shared_data("iris_iitd_normalized"), modality=IRIS)
     assert (found.n_people, found.n_eyes, len(found.samples)) == (224, 224, 1_120)
     assert set(np.unique(list(Counter(sample.subject for sample in found.samples).values()))) == {5}
+
+
+def test_the_command_says_whose_eyes_it_took(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    entry = (
+        "build_id: b\nmodality: iris\nfollows: null\ninput: strip\ncomparison: {shifts: 3}\ndecision_threshold: 0.4\n"
+    )
+    (tmp_path / "registry" / "b.yaml").write_text(entry)
+    environment = {"CVQ_HOME": str(tmp_path / "home"), "CVQ_REGISTRY": str(tmp_path / "registry")}
+    command = ["import", "iris", str(write(tmp_path / "irises", *CASIA)), "--build", "b"]
+    found = CliRunner().invoke(main, command, env=environment)
+    assert found.exit_code == 0, found.output
+    assert "2 people, 4 eyes, 4 images: a folder a person" in found.output
+    assert "conditions: eye (left, right)" in found.output
+    wrong = CliRunner().invoke(main, ["import", "faces", *command[2:]], env=environment)
+    assert "--build b: expected a build of modality face, found one of iris" in wrong.output

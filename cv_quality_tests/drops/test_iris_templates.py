@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
+from cv_quality.cli import main
 from cv_quality.drops.images import decode_image
 from cv_quality.drops.importers.iris_codes import (
     CodeLayout,
@@ -26,10 +28,13 @@ from cv_quality.drops.schema import DropSchema
 from cv_quality.drops.tables import VALIDATED_ATTEMPTS
 from cv_quality.drops.validation import validate_drop
 from cv_quality.errors import DropError
+from cv_quality.inference.iris.encoder import load_iris_encoder
+from cv_quality.inference.iris.entry import IrisEntry
+from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import open_store
 from cv_quality.metrics.iris.codes import pack
-from cv_quality_tests.drops.eyes import IRIS
+from cv_quality.tasks.verification.modalities.iris import IRIS
 
 Bits = NDArray[np.bool_]
 WAVELETS = (2, 4, 16, 2)
@@ -114,7 +119,7 @@ def test_a_pipeline_without_a_template_and_a_mask_of_zeros_fail_to_acquire(tmp_p
     lost = {"iris_template": None, "error": {"error_type": "OcclusionError"}, "metadata": {"eye_side": "right"}}
     found = read_templates(write(tmp_path / "t", a_L_1=document(0), a_L_2=empty, a_R_1=lost), shape=SHAPE)
     assert found.failures == {"a_L_2": "its mask keeps no bit", "a_R_1": "OcclusionError"}
-    assert list(found.places) == ["a_L_1"]
+    assert list(found.places) == ["a_L_1", "a_L_2"]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +221,42 @@ def test_a_table_of_another_layout_or_without_its_metadata_is_refused(tmp_path: 
     )
     with pytest.raises(DropError, match="expected 32 bytes a code and a mask"):
         read_templates(path)
+
+
+def cvq(home: Path, *arguments: str) -> Result:
+    environment = {"CVQ_HOME": str(home / "home"), "CVQ_REGISTRY": str(home / "registry")}
+    return CliRunner().invoke(main, arguments, env=environment)
+
+
+def test_one_command_makes_a_build_that_encodes_its_drop(tmp_path: Path) -> None:
+    code, _ = template(1)
+    empty = {"iris_codes": text_of(code), "mask_codes": text_of(np.zeros_like(code)), "iris_code_version": "v2.1"}
+    lost = {"iris_template": None, "error": "no iris"}
+    taken = {name: document(number) for number, name in enumerate(["a_L_1", "a_L_2", "a_R_1", "b_L_1"])}
+    folder = write(tmp_path / "t", **taken, b_R_1=empty, b_R_2=lost)
+    (tmp_path / "registry").mkdir()
+    told = ["import", "iris", str(folder), "--templates", "--build", "oi-1", "--shape", "4,16,2,2"]
+    for site in ("one", "two"):
+        made = cvq(tmp_path, *told, "--site", site)
+        assert made.exit_code == 0, made.output
+    assert "without a valid template, each a failure to acquire of the build (2)" in made.output
+    registry = ModelRegistry(str(tmp_path / "registry"), modalities={"iris": IRIS})
+    entry = registry.entry("oi-1")
+    assert isinstance(entry, IrisEntry)
+    names = [f"2000-01-01_oi-1_{site}/{name}.png" for site in ("one", "two") for name in ("a_L_1", "b_R_1", "b_R_2")]
+    encoded = load_iris_encoder(entry, registry, 1).encode([np.zeros((16, 16), np.uint8)] * 6, [{}] * 6, names)
+    assert list(encoded.statuses) == ["ok", "mask_too_small", "no_template"] * 2
+    one = read_templates(folder, shape=SHAPE)
+    assert (encoded.templates[0] == one.packed[one.places["a_L_1"]]).all()
+
+
+def test_templates_do_not_join_a_build_that_makes_its_own(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    entry = (
+        "build_id: own\nmodality: iris\nfollows: null\ninput: strip\ncomparison: {shifts: 3}\ndecision_threshold: 0.4\n"
+    )
+    (tmp_path / "registry" / "own.yaml").write_text(entry)
+    folder = write(tmp_path / "t", a_L_1=document(0), b_L_1=document(1))
+    made = cvq(tmp_path, "import", "iris", str(folder), "--templates", "--build", "own", "--shape", "4,16,2,2")
+    assert (made.exit_code, "expected a new build, or one with 'templates: own.parquet'" in made.output) == (2, True)
+    assert not list((tmp_path / "home").rglob("manifest.json"))

@@ -31,7 +31,7 @@ SHIFTS: Final = 31
 MINIMUM_PART: Final = 0.1
 """Of the bits of a code, that must be valid in both templates of an entry that is written here."""
 DECISION_THRESHOLD: Final = 0.35
-_SHA256 = re.compile(rb"(?m)^(\s*sha256:\s*)[0-9a-f]{64}")
+_SHA256 = re.compile(rb"(?m)^(sha256:\s*)[0-9a-f]{64}")
 
 
 def understand_templates(

@@ -52,8 +52,8 @@ class ReadTemplates:
         folder: what lies there; its pictures are the names of the templates, failures among them.
         layout: of all of them.
         packed: uint64, shape (templates, 2, words), codes then masks.
-        places: the row of each name in `packed`; a failure to acquire has none.
-        failures: why a name has no template.
+        places: the row of each name in `packed`, of those that have one.
+        failures: why a name has no template that can be compared.
         subjects, eyes: whose, and which eye, where the file itself says so.
         unusable: files that are no template.
         words: what they are, for people.
@@ -74,7 +74,7 @@ class ReadTemplates:
         """What was read, a line for each thing."""
         failed = sorted(self.failures.items())
         shown = some([f"{name} ({why})" for name, why in failed])
-        lost = (f"without a template, each a failure to acquire of the build ({len(failed):,}): {shown}",)
+        lost = (f"without a valid template, each a failure to acquire of the build ({len(failed):,}): {shown}",)
         return (self.words, *(lost if failed else ()))
 
 
@@ -123,7 +123,6 @@ class _Reader:
         self._require_alike(found, CodeLayout(*found.code.shape))
         if not found.mask.any():
             self.failures[found.name] = "its mask keeps no bit"
-            return
         self.places[found.name] = len(self.packed)
         self.packed.append(np.stack([pack_bits(found.code & found.mask), pack_bits(found.mask)]))
 
@@ -181,7 +180,7 @@ def read_templates(path: Path, *, shape: Sequence[int] = OPEN_IRIS) -> ReadTempl
             f"file), found none: {some(reasons) or 'it is empty'}"
         )
     others = set(names) - set(taken) - {item.name for item in unusable}
-    found = tuple(sorted((*reader.places, *reader.failures), key=natural))
+    found = tuple(sorted({*reader.places, *reader.failures}, key=natural))
     version = f", version {reader.version[0]}" if reader.version and reader.version[0] else ""
     return ReadTemplates(
         folder=PictureFolder(path, found, (), tuple(sorted(others)), ()),
@@ -192,7 +191,7 @@ def read_templates(path: Path, *, shape: Sequence[int] = OPEN_IRIS) -> ReadTempl
         subjects=reader.subjects,
         eyes=reader.eyes,
         unusable=tuple(unusable),
-        words=f"{words}{version}: {len(reader.packed):,} of {reader.layout}",
+        words=f"{words}{version}: {len(found) - len(reader.failures):,} of {reader.layout}",
     )
 
 
