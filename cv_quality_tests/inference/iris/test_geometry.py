@@ -1,5 +1,7 @@
 """Pupil and iris are found where they were drawn, whatever lids, gaze and highlights leave of them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ from cv_quality_tests.inference.iris.drawn_eyes import HEIGHT, WIDTH, draw
         {"pupil_off": 8},
     ],
 )
-def test_pupil_and_iris_are_fitted_where_they_were_drawn(drawn: dict[str, float]) -> None:
+def test_pupil_and_iris_are_fitted_where_they_were_drawn(drawn: dict[str, Any]) -> None:
     _, parts = draw(**drawn)
     found = fit_eye(parts)
     assert found is not None
@@ -36,7 +38,8 @@ def test_pupil_and_iris_are_fitted_where_they_were_drawn(drawn: dict[str, float]
 def test_without_sclera_the_sides_of_the_iris_tell_its_size() -> None:
     _, parts = draw(opening=0.6)
     found = fit_eye(np.where(parts >= IRIS, parts, 0).astype(np.uint8))
-    assert found is not None and found.iris.radius == pytest.approx(70, abs=1.5)
+    assert found is not None
+    assert found.iris.radius == pytest.approx(70, abs=1.5)
 
 
 def test_specks_of_iris_and_pupil_elsewhere_change_nothing() -> None:
@@ -50,7 +53,8 @@ def test_a_leak_of_iris_into_the_sclera_moves_the_limbus_little() -> None:
     _, parts = draw()
     parts[112:128, 230:260] = IRIS
     found = fit_eye(parts)
-    assert found is not None and found.iris.radius == pytest.approx(70, abs=1.5)
+    assert found is not None
+    assert found.iris.radius == pytest.approx(70, abs=1.5)
 
 
 @pytest.mark.parametrize("part", [0, IRIS, PUPIL])
