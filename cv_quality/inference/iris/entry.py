@@ -73,7 +73,7 @@ class IrisMask:
     """
 
     dark_below: float = 0.0
-    bright_from: float = 240.0
+    bright_from: float = 250.0
     lids_up_to_deg: float = 90.0
 
 

@@ -31,7 +31,7 @@ def test_settings_decide_the_bits_that_are_compared(tmp_path: Path) -> None:
     "changes",
     [
         {"encoder": {"sigma_on_f": 0.5}},
-        {"mask": {"bright_from": 250}},
+        {"mask": {"bright_from": 240}},
         {"acquire": {"min_usable": 0.4}},
         {"strip": {"height": 48, "width": 432, "resize": True}},
         {"segmentation": {"gamma": 0.8}},
