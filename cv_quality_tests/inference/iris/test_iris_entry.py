@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cv_quality.errors import RegistryError
 from cv_quality.metrics.iris.rules import HammingRule
-from cv_quality_tests.inference.iris.drawn_eyes import entry_of, eye_entry, strip_entry
+from cv_quality_tests.inference.iris.drawn_eyes import BUILD, entry_of, eye_entry, strip_entry
 
 CODE = {"rows": 2, "columns": 40, "planes": 1}
 READY = {"input": None, "templates": "codes.parquet", "sha256": "0" * 64, "code": CODE}
@@ -94,3 +95,12 @@ def test_entries_that_cannot_be_are_refused_by_key(tmp_path: Path, changes: dict
 def test_segmentation_models_are_declared_strictly(tmp_path: Path, segmentation: dict[str, Any], match: str) -> None:
     with pytest.raises(RegistryError, match=match):
         entry_of(tmp_path, eye_entry(tmp_path, segmentation=segmentation))
+
+
+def test_entries_on_the_page_about_irises_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "iris.md").read_text()
+    entries = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
+    read = [entry_of(tmp_path, fields | {"build_id": BUILD}) for fields in entries]
+    assert len(read) == 4
+    assert read[0].sha256 == read[1].sha256
+    assert read[0].comparison == read[1].comparison
