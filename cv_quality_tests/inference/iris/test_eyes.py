@@ -23,6 +23,7 @@ from cv_quality_tests.inference.iris.drawn_eyes import (
     levels_model,
     texture,
 )
+from cv_quality_tests.inference.onnx_files import message, model, node, number, tensor, value_info
 
 
 def eye(seed: int = 1, **drawn: Any) -> NDArray[np.uint8]:
@@ -162,3 +163,22 @@ def test_a_model_file_that_was_replaced_is_refused(tmp_path: Path) -> None:
     (tmp_path / "parts.onnx").write_bytes(levels_model(classes=5 - 1) + b"\0")
     with pytest.raises(ModelError, match="sha256"):
         encoder_of(tmp_path, fields)
+
+
+def test_a_model_that_mixes_the_pictures_of_a_batch_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        node("Mul", ["x", "x"], ["q"]),
+        node("ReduceMean", ["q", "axes"], ["m"]),
+        node("Sub", ["planes", "m"], ["y"]),
+    ]
+    tensors = [tensor("axes", np.array([0], np.int64))]
+    mixing = [node("Concat", ["x", "x", "x", "x"], ["planes"], more=axis(1)), *nodes]
+    shapes = [value_info(name, ["n", channels, HEIGHT, WIDTH]) for name, channels in (("x", 1), ("y", 4))]
+    data = model(mixing, tensors=tensors, inputs=shapes[:1], outputs=shapes[1:])
+    with pytest.raises(ModelDoesNotFit, match="other parts for the same picture"):
+        encoder_of(tmp_path, eye_entry(tmp_path, data))
+
+
+def axis(value: int) -> bytes:
+    """The attribute of that name of an ONNX node."""
+    return message(5, message(1, "axis") + number(3, value) + number(20, 2))

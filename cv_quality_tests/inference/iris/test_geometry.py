@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cv_quality.inference.iris.geometry import IRIS, PUPIL, fit_eye
+from cv_quality.simulation.iris.eyes import IRIS_PX, EyeState, draw_texture, render_eye
 from cv_quality_tests.inference.iris.drawn_eyes import HEIGHT, WIDTH, draw
 
 
@@ -33,6 +34,17 @@ def test_pupil_and_iris_are_fitted_where_they_were_drawn(drawn: dict[str, Any]) 
     assert (found.iris.x, found.iris.y) == pytest.approx((drawn.get("x", 160), 120), abs=1.5)
     assert found.iris.minor == pytest.approx(70 * np.cos(np.radians(drawn.get("off_axis_deg", 0))), abs=2.5)
     assert found.centre_distance * found.iris.radius == pytest.approx(drawn.get("pupil_off", 0), abs=1.0)
+
+
+@pytest.mark.parametrize(("opening", "gaze_deg"), [(0.6, 0.0), (0.6, 30.0), (0.45, 0.0), (0.3, 0.0)])
+def test_lids_with_lashes_leave_the_limbus_where_it_is(opening: float, gaze_deg: float) -> None:
+    state = EyeState(opening=opening, gaze_deg=gaze_deg, gaze_direction_deg=20, seed=4)
+    _, parts = render_eye(draw_texture(1), state)
+    found = fit_eye(parts)
+    assert found is not None
+    assert found.iris.radius == pytest.approx(IRIS_PX, abs=1.5)
+    assert (found.iris.x, found.iris.y) == pytest.approx((160, 120), abs=2)
+    assert found.pupil_iris_ratio == pytest.approx(state.pupil_ratio, abs=0.02)
 
 
 def test_without_sclera_the_sides_of_the_iris_tell_its_size() -> None:
