@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, TypeVar, cast, get_args
 
 from cv_quality.errors import MetricError, RegistryError
 from cv_quality.inference.iris.log_gabor import PLANES, LogGabor, Plane
@@ -14,6 +14,8 @@ from cv_quality.metrics.iris.rules import NORMS, HammingRule
 Input = Literal["strip", "eye_image"]
 EYE_CLASSES: Final = ("sclera", "iris", "pupil")
 """What a segmentation model must tell apart; every other label is background: lids, lashes, skin."""
+ALGORITHM: Final = "iris-1"
+"""Part of the digest of a build: change it whenever the same frame would give another template."""
 _DIGEST = "64 lowercase hex digits"
 _MAX_SIDE_PX, _MAX_SHIFTS = 4_096, 1_001
 
@@ -42,6 +44,8 @@ class Segmentation:
         classes: labels by the part of the eye.
         mean, scale: grey levels in [0, 1] are fed as (x - mean) / scale.
         channels: of its input; grey is repeated.
+        gamma: grey levels are first raised to it.
+        clahe_clip: limit of contrast-limited equalisation in 8 x 8 tiles, after that; 0 is none.
     """
 
     format: ModelFormat
@@ -53,6 +57,26 @@ class Segmentation:
     mean: float = 0.0
     scale: float = 1.0
     channels: int = 1
+    gamma: float = 1.0
+    clahe_clip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IrisMask:
+    """Which pixels of an iris are not encoded.
+
+    Attributes:
+        dark_below, bright_from: grey levels of lashes, and of highlights.
+        lids_up_to_deg: how far off axis lids and lashes of eye images are masked; beyond, none are.
+    """
+
+    dark_below: float = 0.0
+    bright_from: float = 256.0
+    lids_up_to_deg: float = 90.0
+
+
+_EYE_MASK: Final = IrisMask(bright_from=250.0)
+"""Of eye images: highlights of the illuminators are near white. Strips may be stretched to white themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +86,9 @@ class Acquisition:
     Attributes:
         min_pupil_iris_ratio, max_pupil_iris_ratio: of the diameters; below it is constricted, above dilated.
         max_centre_distance: of pupil and iris, by the iris's radius.
-        max_off_axis_deg: by the ellipse of the iris.
+        max_off_axis_deg: by the ellipse of the iris; that of an eccentricity of 0.8.
         min_visible: share of the iris that lids and lashes leave.
+        min_visible_side: share that they leave of its parts within 30 degrees of the horizontal.
         min_iris_diameter_px: below it there is no eye to see.
         min_sharpness: variance of the Laplacian of the iris; see `cv_quality.inference.iris.quality`.
         max_specular: share of the iris under highlights.
@@ -73,12 +98,16 @@ class Acquisition:
     min_pupil_iris_ratio: float = 0.1
     max_pupil_iris_ratio: float = 0.7
     max_centre_distance: float = 0.9
-    max_off_axis_deg: float = 45.0
+    max_off_axis_deg: float = 53.13
     min_visible: float = 0.25
+    min_visible_side: float = 0.3
     min_iris_diameter_px: float = 50.0
     min_sharpness: float = 0.0
     max_specular: float = 0.2
     min_usable: float = 0.25
+
+
+Numbers = TypeVar("Numbers", IrisMask, Acquisition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +122,7 @@ class IrisEntry:
         encoder: what makes codes; None where templates are ready.
         strip: the normalised iris.
         input: what frames are.
+        mask: which pixels are no iris.
         acquire: what a sample must be.
         segmentation: the model that finds the iris in an eye image; None for strips.
         templates: the table of ready templates, relative to the registry, absolute or a URI; None without.
@@ -109,6 +139,7 @@ class IrisEntry:
     encoder: LogGabor | None = None
     strip: StripSize = StripSize()
     input: Input = "strip"
+    mask: IrisMask = IrisMask()
     acquire: Acquisition = Acquisition()
     segmentation: Segmentation | None = None
     templates: str | None = None
@@ -125,7 +156,7 @@ def parse_iris_entry(entry: EntryFields) -> BuildEntry:
         return _ready(entry)
     entry.check(
         required={"input", "comparison", "decision_threshold"},
-        optional={"encoder", "strip", "acquire", "segmentation"},
+        optional={"encoder", "strip", "mask", "acquire", "segmentation"},
     )
     encoder, strip = _encoder(entry), _strip(entry)
     for name, part, whole in (("rows", encoder.rows, strip.height), ("columns", encoder.columns, strip.width)):
@@ -138,8 +169,8 @@ def parse_iris_entry(entry: EntryFields) -> BuildEntry:
         raise RegistryError(
             f"{entry.where}: segmentation: eye images need a model that finds the iris, strips take none"
         )
-    acquire = _numbers(entry, "acquire", Acquisition())
-    made_of = (encoder, strip, kind, acquire, segmentation and replace(segmentation, file=""))
+    mask, acquire = _mask(entry, kind), _numbers(entry, "acquire", Acquisition())
+    made_of = (ALGORITHM, encoder, strip, kind, mask, acquire, segmentation and replace(segmentation, file=""))
     return IrisEntry(
         build_id=entry.build_id,
         task=entry.task,
@@ -151,6 +182,7 @@ def parse_iris_entry(entry: EntryFields) -> BuildEntry:
         encoder=encoder,
         strip=strip,
         input=kind,
+        mask=mask,
         acquire=acquire,
         segmentation=segmentation,
     )
@@ -228,20 +260,26 @@ def _segmentation(entry: EntryFields) -> Segmentation | None:
         return None
     found = Fields(entry.value("segmentation"), where=f"{entry.where}: segmentation")
     found.check(
-        required={"format", "file", "sha256", "height", "width", "classes"}, optional={"mean", "scale", "channels"}
+        required={"format", "file", "sha256", "height", "width", "classes"},
+        optional={"mean", "scale", "channels", "gamma", "clahe_clip"},
     )
     classes = Fields(found.value("classes"), where=f"{found.where}: classes")
     classes.check(required=set(EYE_CLASSES))
+    labels = {name: _labels(classes, name) for name in EYE_CLASSES}
+    if len({label for some in labels.values() for label in some}) < sum(map(len, labels.values())):
+        raise found.unexpected("classes", "labels that are of one part of the eye each")
     return Segmentation(
         format=cast(ModelFormat, found.choice("format", get_args(ModelFormat))),
         file=found.text("file", "a path or URI"),
         sha256=found.text("sha256", _DIGEST, SHA256),
         height=_whole(found, "height", 8, _MAX_SIDE_PX),
         width=_whole(found, "width", 8, _MAX_SIDE_PX),
-        classes={name: _labels(classes, name) for name in EYE_CLASSES},
+        classes=labels,
         mean=_number(found, "mean", 0.0, -1e3, 1e3),
         scale=_number(found, "scale", 1.0, 1e-6, 1e3),
         channels=_whole(found, "channels", 1, 3) if "channels" in found else 1,
+        gamma=_number(found, "gamma", 1.0, 0.01, 100.0),
+        clahe_clip=_number(found, "clahe_clip", 0.0, 0.0, 1e3),
     )
 
 
@@ -255,13 +293,24 @@ def _labels(classes: Fields, name: str) -> tuple[int, ...]:
     return tuple(labels)
 
 
-def _numbers(entry: EntryFields, key: str, default: Acquisition) -> Acquisition:
+def _mask(entry: EntryFields, kind: Input) -> IrisMask:
+    mask = _numbers(entry, "mask", _EYE_MASK if kind == "eye_image" else IrisMask())
+    if mask.dark_below >= mask.bright_from:
+        raise RegistryError(
+            f"{entry.where}: mask: expected dark_below under bright_from, found {mask.dark_below:g} and "
+            f"{mask.bright_from:g}: nothing would be iris"
+        )
+    return mask
+
+
+def _numbers(entry: EntryFields, key: str, default: Numbers) -> Numbers:
+    """Numbers that are not negative in place of the defaults."""
     if entry.value(key) is None:
         return default
     found = Fields(entry.value(key), where=f"{entry.where}: {key}")
-    names = [field.name for field in fields(Acquisition)]
+    names = [field.name for field in fields(default)]
     found.check(required=frozenset(), optional=set(names))
-    return Acquisition(**{name: _number(found, name, getattr(default, name), 0.0, math.inf) for name in names})
+    return replace(default, **{name: _number(found, name, getattr(default, name), 0.0, math.inf) for name in names})
 
 
 def _number(found: Fields, key: str, default: float, low: float, high: float) -> float:

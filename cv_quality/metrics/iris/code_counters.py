@@ -131,7 +131,7 @@ class _TileScores:
         self.rule = BitRule.of(rule)
         self.column = -1
         self.columns = _aligned((eyes, shared.tile[1] // LANES, rule.shifts, rule.words, 2, LANES))
-        self.scores = np.empty((eyes, self.steps, *shared.tile))
+        self.scores = np.zeros((eyes, self.steps, *shared.tile))
 
     def score(self, row: int, column: int) -> Reals:
         """Score the tile that begins here, shape (steps, rows, columns); valid until the next call."""

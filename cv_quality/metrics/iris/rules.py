@@ -24,7 +24,7 @@ RANGES: dict[Norm, tuple[float, float]] = {"raw": (0.0, 1.0), "linear": (0.0, 2.
 
 
 MOST_BITS = 32_768
-"""Up to here "linear" distances stay within their range, and shares of bits that differ are different float64 numbers."""
+"""Up to here "linear" distances stay in their range, and different shares of bits are different numbers in float64."""
 
 
 @dataclass(frozen=True, slots=True)
