@@ -97,13 +97,16 @@ def test_text_lists_npz_lines_and_arrays_give_one_template(tmp_path: Path) -> No
     texts = write(tmp_path / "texts", a_L_1=document(3))
     (texts / "b.jsonl").write_text(json.dumps(document(3, image_id="a_L_2")) + "\n")
     lists = {"iris_codes": code.tolist(), "mask_codes": mask.tolist(), "iris_code_version": "v2.1"}
-    write(texts, a_L_3=lists, out={"iris_template": document(3), "metadata": {"image_id": "a_5", "eye_side": "left"}})
+    measured = {"pupil_to_iris_property": {"pupil_to_iris_diameter_ratio": 0.4}, "sharpness_score": 461.5}
+    metadata = {"image_id": "a_5", "eye_side": "left", **measured}
+    write(texts, a_L_3=lists, out={"iris_template": document(3), "metadata": metadata})
     np.savez(texts / "a_L_4.npz", iris_codes=code, mask_codes=mask, iris_code_version="v2.1")
     old = {"iris_codes": code.transpose(1, 2, 0, 3), "mask_codes": mask.transpose(1, 2, 0, 3)}
     np.savez(texts / "a_L_6.npz", **old, iris_code_version="v2.1")
     found = read_templates(texts, shape=SHAPE)
     assert found.folder.pictures == ("a_5", "a_L_1", "a_L_2", "a_L_3", "a_L_4", "a_L_6")
     assert found.eyes == {"a_5": "left"}
+    assert found.figures == {"a_5": {"pupil_iris_ratio": 0.4, "sharpness": 461.5}}
     arrays = tmp_path / "arrays"
     arrays.mkdir()
     for name, whole in (("codes", code), ("masks", mask)):

@@ -5,8 +5,8 @@ planes, lies in word `bit // 64` at place `bit % 64`; a code has 0 where its mas
 """
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("frame", "code", "mask")
 TOLD: Final = ("subject", "eye")
 """Columns that a table of ready templates may have, for those who compare it by itself."""
+FIGURES: Final = ("pupil_iris_ratio", "centre_distance", "sharpness")
+"""And what was measured of the eye where the code was made, as the modality calls it."""
 LAYOUT: Final = ("rows", "columns", "planes", "step")
 
 Bits = NDArray[np.bool_]
@@ -98,12 +100,20 @@ def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
 
 @dataclass(frozen=True, slots=True)
 class ReadyTemplate:
-    """One row of the table: packed code and mask, shape (2, words), of one eye of a subject."""
+    """One row of the table.
+
+    Attributes:
+        frame: its name in the drop.
+        words: packed code and mask, shape (2, words).
+        subject, eye: whose.
+        figures: of `FIGURES`, those that are known.
+    """
 
     frame: str
     words: NDArray[np.uint64]
     subject: str
     eye: str
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def ready_table(
@@ -119,12 +129,20 @@ def ready_table(
     """
     import polars as pl
 
-    kinds = {"frame": pl.String, "code": pl.Binary, "mask": pl.Binary, "subject": pl.String, "eye": pl.String}
-    cells = [
-        (item.frame, *(side.astype("<u8").tobytes() for side in item.words), item.subject, item.eye)
-        for item in templates
-    ]
-    rows = pl.DataFrame(cells, schema=kinds, orient="row")
+    kinds = {"frame": pl.String, "code": pl.Binary, "mask": pl.Binary, **dict.fromkeys(TOLD, pl.String)}
+    rows = pl.DataFrame(
+        [
+            (
+                item.frame,
+                *(side.astype("<u8").tobytes() for side in item.words),
+                *(item.subject, item.eye),
+                *map(item.figures.get, FIGURES),
+            )
+            for item in templates
+        ],
+        schema={**kinds, **dict.fromkeys(FIGURES, pl.Float64)},
+        orient="row",
+    )
     if known is not None:
         _, before = read_ready_templates(known)
         others = before.filter(~pl.col("frame").str.starts_with(f"{drop_id}/"))

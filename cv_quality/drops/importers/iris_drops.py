@@ -91,7 +91,8 @@ class TemplateFrames:
         place = self.found.places.get(sample.name)
         if place is None:
             return picture_of(None, self.found.layout)
-        self.templates.append(ReadyTemplate(frame, self.found.packed[place], subject_id, sample.eye))
+        figures = self.found.figures.get(sample.name, {})
+        self.templates.append(ReadyTemplate(frame, self.found.packed[place], subject_id, sample.eye, figures))
         return picture_of(self.found.packed[place], self.found.layout)
 
 

@@ -9,6 +9,7 @@ import binascii
 import csv
 import io
 import json
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from cv_quality.drops.importers.folders import PictureFolder, natural, some
 from cv_quality.drops.importers.iris_codes import (
     COLUMNS,
+    FIGURES,
     TOLD,
     Bits,
     CodeLayout,
@@ -40,6 +42,11 @@ OPEN_IRIS: Final = (16, 256, 2, 2)
 NO_TEMPLATE: Final = "no_template"
 MAX_FILE_BYTES: Final = 4 << 30
 """Of one file of templates, unpacked."""
+_OPEN_IRIS_FIGURES: Final = (
+    "pupil_to_iris_diameter_ratio",
+    "pupil_to_iris_center_dist_ratio",
+    "sharpness_score",
+)
 _PICKLES: Final = (".pickle", ".pkl", ".p", ".joblib", ".pt", ".pth")
 _TEXT: Final = (".json", ".jsonl", ".ndjson")
 
@@ -55,6 +62,7 @@ class ReadTemplates:
         places: the row of each name in `packed`, of those that have one.
         failures: why a name has no template that can be compared.
         subjects, eyes: whose, and which eye, where the file itself says so.
+        figures: what was measured of the eye, by the column of the table of ready templates.
         unusable: files that are no template.
         words: what they are, for people.
     """
@@ -66,6 +74,7 @@ class ReadTemplates:
     failures: Mapping[str, str]
     subjects: Mapping[str, str]
     eyes: Mapping[str, str]
+    figures: Mapping[str, Mapping[str, float]]
     unusable: tuple[Unusable, ...]
     words: str
 
@@ -90,6 +99,7 @@ class _Found:
     subject: str = ""
     eye: str = ""
     failure: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -104,6 +114,7 @@ class _Reader:
     failures: dict[str, str] = field(default_factory=dict)
     subjects: dict[str, str] = field(default_factory=dict)
     eyes: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     def add(self, found: _Found) -> None:
         if not found.name or not is_safe_member(f"{found.name}.png"):
@@ -117,6 +128,8 @@ class _Reader:
             self.subjects[found.name] = found.subject
         if found.eye:
             self.eyes[found.name] = found.eye
+        if found.figures:
+            self.figures[found.name] = found.figures
         if found.code is None or found.mask is None:
             self.failures[found.name] = found.failure
             return
@@ -190,6 +203,7 @@ def read_templates(path: Path, *, shape: Sequence[int] = OPEN_IRIS) -> ReadTempl
         failures=reader.failures,
         subjects=reader.subjects,
         eyes=reader.eyes,
+        figures=reader.figures,
         unusable=tuple(unusable),
         words=f"{words}{version}: {len(found) - len(reader.failures):,} of {reader.layout}",
     )
@@ -273,7 +287,15 @@ def _of_output(document: Mapping[str, object], *, name: str, where: str, shape: 
         yield _Found(name, where, eye=eye, failure=str(failure or "the pipeline gave no template"))
         return
     for found in _of_document(document["iris_template"], name=name, where=where, shape=shape):
-        yield replace(found, where=where, eye=eye)
+        yield replace(found, where=where, eye=eye, figures=_figures(told))
+
+
+def _figures(metadata: Mapping[str, object]) -> dict[str, float]:
+    """What open-iris measured of the eye, as the modality calls it."""
+    shape = metadata.get("pupil_to_iris_property")
+    told = {**metadata, **shape} if isinstance(shape, dict) else metadata
+    values = {name: told.get(key) for name, key in zip(FIGURES, _OPEN_IRIS_FIGURES, strict=True)}
+    return {name: float(value) for name, value in values.items() if isinstance(value, float) and math.isfinite(value)}
 
 
 def _bits(document: Mapping[str, object], key: str, *, where: str, shape: Sequence[int]) -> Bits:
