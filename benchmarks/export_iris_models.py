@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 WIDTH_PX, HEIGHT_PX = 160, 120
-CHANNELS: Final = (8, 16, 32)
-EYES, HELD_OUT, STEPS, BATCH, RATE = 1_600, 200, 1_400, 16, 4e-3
+CHANNELS: Final = (10, 20, 40)
+EYES, HELD_OUT, STEPS, BATCH, RATE = 2_400, 200, 2_600, 16, 4e-3
 SEED: Final = 90_210
 LIDS_UP_TO_DEG: Final = 14.0
 """Of the second build, whose encoder looks for lids and lashes no farther off axis."""

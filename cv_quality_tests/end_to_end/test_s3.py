@@ -125,6 +125,7 @@ def test_work_that_is_done_is_not_done_again(remote: Remote) -> None:
 def test_models_are_listed_from_the_bucket(remote: Remote) -> None:
     assert [row["build"] for row in remote.cvq("models")] == [
         *("face-1.0", "face-1.1", "face-1.2"),
+        *("iris-1.0", "iris-1.1"),
         *("segment-1.0", "segment-1.1"),
     ]
 

@@ -147,7 +147,7 @@ def _polar(state: EyeState) -> tuple[Plane, Plane]:
     turn, narrowed = math.radians(state.gaze_direction_deg), math.cos(math.radians(state.gaze_deg))
     along = x * (math.cos(turn) / narrowed) + y * (math.sin(turn) / narrowed)
     across = y * math.cos(turn) - x * math.sin(turn)
-    angle: Plane = np.arctan2(across, along) + (turn - math.radians(state.torsion_deg))
+    angle = np.arctan2(across, along).astype(np.float32) + np.float32(turn - math.radians(state.torsion_deg))
     radius: Plane = np.sqrt(along * along + across * across) / np.float32(IRIS_PX)
     return radius, angle
 
@@ -200,10 +200,10 @@ def _wear(image: Plane, state: EyeState, rng: np.random.Generator) -> None:
     if state.spectacles == "none":
         return
     if state.spectacles == "tinted":
-        image *= 0.72
+        image *= 0.85
     columns, rows = _grid()
     x, y = state.x_px + float(rng.uniform(-45, 45)), state.y_px + float(rng.uniform(-40, 15))
     tilt = float(rng.uniform(-0.4, 0.4))
     long = (columns - x) * math.cos(tilt) + (rows - y) * math.sin(tilt)
     short = (rows - y) * math.cos(tilt) - (columns - x) * math.sin(tilt)
-    image[(np.abs(long) < 17) & (np.abs(short) < 7)] = 252
+    image[(np.abs(long) < 9) & (np.abs(short) < 4)] = 252

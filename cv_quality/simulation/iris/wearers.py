@@ -19,6 +19,8 @@ VISORS: Final = {"visor-1": ("north-optics", "east-optics"), "visor-2": ("east-o
 AGE_BANDS: Final = ("18-29", "30-44", "45-59", "60+")
 ENROLLED_LUX: Final = 150.0
 DAY_FROM_H, DAY_HOURS = 9, 9
+LIDS_FALL: Final = 0.22
+"""Of the opening, by the iris's diameter, when eyes look 15 degrees aside or more."""
 _ENROL, _MOMENT, _WEARER = 1, 2, 3
 
 
@@ -131,21 +133,22 @@ def _wearer(scenario: IrisScenario, site: IrisSite, number: int, *, seed: int) -
         camera_supplier=str(rng.choice(VISORS[model])),
         spectacles=cast(Spectacles, spectacles),
         contact_lens=cast(ContactLens, lens),
-        opening=float(rng.normal(0.62, 0.03) if has_heavy_lids else rng.normal(0.9, 0.06)),
+        opening=float(rng.normal(0.74, 0.03) if has_heavy_lids else rng.normal(0.95, 0.05)),
         lash_px=float(rng.uniform(8, 18)),
         eye_seeds=(int(rng.integers(2**31)), int(rng.integers(2**31))),
     )
 
 
 def _state(wearer: Wearer, rng: np.random.Generator, *, lux: float, gaze_deg: float, is_tired: bool) -> EyeState:
-    """Both eyes of a moment, as far as they are alike."""
+    """Both eyes of a moment, as far as they are alike; lids fall when eyes look aside."""
+    opening = wearer.opening - LIDS_FALL * min(gaze_deg / 15, 1.0)
     return EyeState(
         illuminance_lux=lux,
         pupil_noise=float(rng.normal(0, 0.02)),
         gaze_deg=gaze_deg,
         gaze_direction_deg=float(rng.choice([0.0, 180.0]) + rng.normal(0, 12)),
         torsion_deg=float(rng.normal(0, 3 if is_tired else 1)),
-        opening=float(np.clip(wearer.opening + rng.normal(0, 0.05 if is_tired else 0.02), 0.35, 1.1)),
+        opening=float(np.clip(opening + rng.normal(0, 0.04 if is_tired else 0.02), 0.38, 1.1)),
         lash_px=wearer.lash_px,
         blur_px=float(rng.uniform(0.6, 1.8 if is_tired else 0.9)),
         spectacles=wearer.spectacles,
