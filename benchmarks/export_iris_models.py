@@ -28,6 +28,8 @@ WIDTH_PX, HEIGHT_PX = 160, 120
 CHANNELS: Final = (8, 16, 32)
 EYES, HELD_OUT, STEPS, BATCH, RATE = 1_600, 200, 1_400, 16, 4e-3
 SEED: Final = 90_210
+LIDS_UP_TO_DEG: Final = 14.0
+"""Of the second build, whose encoder looks for lids and lashes no farther off axis."""
 _NAME: Final = "iris-eyes"
 
 
@@ -158,6 +160,8 @@ def write_registry(folder: Path) -> None:
             },
             "comparison": {"shifts": 15},
         }
+        if number:
+            entry["mask"] = {"lids_up_to_deg": LIDS_UP_TO_DEG}
         text = yaml.safe_dump(entry, sort_keys=False, default_flow_style=None)
         (folder / f"iris-1.{number}.yaml").write_text(text, encoding="utf-8")
 

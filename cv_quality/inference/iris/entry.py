@@ -14,6 +14,8 @@ from cv_quality.metrics.iris.rules import NORMS, HammingRule
 Input = Literal["strip", "eye_image"]
 EYE_CLASSES: Final = ("sclera", "iris", "pupil")
 """What a segmentation model must tell apart; every other label is background: lids, lashes, skin."""
+MINIMUM_SHARE: Final = 0.1
+"""Of a code's bits, where the entry does not say how many must be valid in both: two bits that agree prove nothing."""
 ALGORITHM: Final = "iris-1"
 """Part of the digest of a build: change it whenever the same frame would give another template."""
 _DIGEST = "64 lowercase hex digits"
@@ -71,12 +73,8 @@ class IrisMask:
     """
 
     dark_below: float = 0.0
-    bright_from: float = 256.0
+    bright_from: float = 250.0
     lids_up_to_deg: float = 90.0
-
-
-_EYE_MASK: Final = IrisMask(bright_from=250.0)
-"""Of eye images: highlights of the illuminators are near white. Strips may be stretched to white themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +167,7 @@ def parse_iris_entry(entry: EntryFields) -> BuildEntry:
         raise RegistryError(
             f"{entry.where}: segmentation: eye images need a model that finds the iris, strips take none"
         )
-    mask, acquire = _mask(entry, kind), _numbers(entry, "acquire", Acquisition())
+    mask, acquire = _mask(entry), _numbers(entry, "acquire", Acquisition())
     made_of = (ALGORITHM, encoder, strip, kind, mask, acquire, segmentation and replace(segmentation, file=""))
     return IrisEntry(
         build_id=entry.build_id,
@@ -209,7 +207,10 @@ def _ready(entry: EntryFields) -> IrisEntry:
 def _comparison(entry: EntryFields, *, bits: int, step: int) -> HammingRule:
     found = Fields(entry.value("comparison"), where=f"{entry.where}: comparison")
     found.check(required={"shifts"}, optional={"norm", "minimum_bits"})
-    settings: dict[str, int] = {"shifts": _whole(found, "shifts", 1, _MAX_SHIFTS)}
+    settings = {
+        "shifts": _whole(found, "shifts", 1, _MAX_SHIFTS),
+        "minimum_bits": max(1, int(MINIMUM_SHARE * bits)),
+    }
     if "minimum_bits" in found:
         settings["minimum_bits"] = _whole(found, "minimum_bits", 1, bits)
     norm = found.choice("norm", NORMS) if "norm" in found else "raw"
@@ -293,8 +294,8 @@ def _labels(classes: Fields, name: str) -> tuple[int, ...]:
     return tuple(labels)
 
 
-def _mask(entry: EntryFields, kind: Input) -> IrisMask:
-    mask = _numbers(entry, "mask", _EYE_MASK if kind == "eye_image" else IrisMask())
+def _mask(entry: EntryFields) -> IrisMask:
+    mask = _numbers(entry, "mask", IrisMask())
     if mask.dark_below >= mask.bright_from:
         raise RegistryError(
             f"{entry.where}: mask: expected dark_below under bright_from, found {mask.dark_below:g} and "

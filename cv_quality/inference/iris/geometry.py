@@ -20,7 +20,7 @@ OUTLIER_MIN_PX: Final = 0.75
 """Labels are whole pixels: a point this near to the fit is no outlier."""
 FREE_COVERAGE_DEG: Final = 220
 """With less of the limbus in sight an ellipse of its own follows the lids: the iris then takes the pupil's shape."""
-SIDE_DEG: Final = 40
+SIDE_DEG: Final = 25
 """Without sclera the limbus is sought this far above and below the horizontal."""
 _SECTORS: Final = 36
 _PIXELS_WHOLE: Final = 0.5
@@ -214,7 +214,7 @@ def _limbus(parts: NDArray[np.uint8], region: NDArray[np.bool_], pupil: Ellipse)
     """The boundary of the iris where it meets the sclera, or to the sides where no sclera is told."""
     points = _boundary(region)
     meets = points[_beside(parts, points, SCLERA)]
-    if len(meets) < len(points) / 8:
+    if len(meets) < 2 * MIN_POINTS:
         slopes = np.abs(np.arctan2(points[:, 1] - pupil.y, np.abs(points[:, 0] - pupil.x)))
         meets = points[slopes <= math.radians(SIDE_DEG)]
     return meets.astype(np.float64)

@@ -21,6 +21,9 @@ Bits = NDArray[np.bool_]
 class LogGabor:
     """What turns a strip into a code.
 
+    The defaults were chosen on half of the identities of IITD's strips and did best on the other half too
+    (`docs/iris.md`): the magnitude outdoes the imaginary part as the second bit.
+
     Attributes:
         rows: bands of the strip, each the mean of its rows.
         columns: angular positions of the code.
@@ -30,11 +33,11 @@ class LogGabor:
         fragile_share: of the places of each plane, those whose response is weakest are not valid.
     """
 
-    rows: int = 24
+    rows: int = 12
     columns: int = 108
     wavelength_px: float = 32.0
-    sigma_on_f: float = 0.5
-    planes: tuple[Plane, ...] = ("real", "imaginary")
+    sigma_on_f: float = 0.4
+    planes: tuple[Plane, ...] = ("real", "magnitude")
     fragile_share: float = 0.0
 
     @property
@@ -81,10 +84,8 @@ class LogGabor:
         """Whether a bit's response is not among the weakest of its plane that are seen."""
         if self.fragile_share == 0.0:
             return np.ones(strengths.shape, np.bool_)
-        masked = np.where(seen[..., None], strengths, np.nan)
-        with np.errstate(all="ignore"):
-            least = np.nanquantile(masked, self.fragile_share, axis=(1, 2), keepdims=True)
-        sturdy: Bits = strengths >= np.nan_to_num(least)
+        least = [_quantile(strengths[..., plane], seen, self.fragile_share) for plane in range(strengths.shape[-1])]
+        sturdy: Bits = strengths >= np.stack(least, axis=-1)
         return sturdy
 
 
@@ -95,6 +96,26 @@ def _part(response: NDArray[np.complex128], seen: Bits, plane: Plane) -> NDArray
     if plane == "imaginary":
         return response.imag
     strength = np.abs(response)
-    typical = np.nan_to_num(np.nanmedian(np.where(seen, strength, np.nan), axis=(1, 2), keepdims=True))
-    excess: NDArray[np.float64] = strength - typical
+    excess: NDArray[np.float64] = strength - _quantile(strength, seen, 0.5)
     return excess
+
+
+def _quantile(values: NDArray[np.float64], seen: Bits, share: float) -> NDArray[np.float64]:
+    """The quantile of what is seen of each code, between two values by their distance; 0 where nothing is.
+
+    NumPy's warns of a code without any, which is no accident here.
+
+    Args:
+        values: shape (n, rows, columns).
+        seen: which of them count.
+        share: of the values that lie below.
+    """
+    count = len(values)
+    ordered = np.sort(np.where(seen, values, np.inf).reshape(count, -1), axis=1)
+    ordered[~np.isfinite(ordered)] = 0.0
+    place = share * np.maximum(seen.reshape(count, -1).sum(axis=1) - 1, 0)
+    below = np.floor(place).astype(np.int64)
+    each, above = np.arange(count), np.ceil(place).astype(np.int64)
+    found = ordered[each, below] + (place - below) * (ordered[each, above] - ordered[each, below])
+    quantiles: NDArray[np.float64] = found[:, None, None]
+    return quantiles

@@ -59,6 +59,9 @@ class ReadyTemplates:
         words = entry.comparison.words
         sides = [np.frombuffer(b"".join(rows[name].to_list()), "<u8").reshape(-1, words) for name in ("code", "mask")]
         templates = np.stack([sides[0] & sides[1], sides[1]], axis=1).astype(np.uint64)
+        beyond = entry.comparison.bits % 64
+        if beyond and (templates[..., -1] >> np.uint64(beyond)).any():
+            raise ModelError(f"{path.name}: bits are set beyond the {entry.comparison.bits} of a code")
         places = {str(name): place for place, name in enumerate(rows["frame"])}
         told = [name for name in COLUMNS if name in rows.columns]
         try:

@@ -23,6 +23,8 @@ CLAHE_TILES: Final = (8, 8)
 """Of contrast-limited equalisation, as RITnet has it."""
 PIXELS_AT_ONCE: Final = 1 << 20
 """Of the model's input in one batch."""
+BATCH_TOLERANCE: Final = 1e-2
+"""By which planes may differ with what else is in the batch, by the largest value."""
 _WORK_BYTES_PER_PIXEL: Final = 256
 """Of a network of layers with so many planes, whose memory is counted before it is run."""
 
@@ -67,6 +69,24 @@ class EyeSegmenter:
                 f"{list(runner.input_shape[1:])}; correct the entry's segmentation"
             )
         self._planes(np.zeros((1, *wanted), np.float32))
+
+    def check_promise(self) -> None:
+        """Check that noise gives finite planes, the same when asked again and whatever else is in the batch.
+
+        Raises:
+            ModelDoesNotFit: it does not.
+        """
+        shape = (2, self._settings.channels, self._settings.height, self._settings.width)
+        noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        together, alone = self._planes(noise), np.concatenate([self._planes(noise[at : at + 1]) for at in range(2)])
+        again = self._planes(noise)
+        if not np.isfinite(together).all():
+            raise ModelDoesNotFit(f"{self._settings.file}: gives numbers that are not finite")
+        reach = BATCH_TOLERANCE * max(1.0, float(np.abs(together).max()))
+        if not np.array_equal(together, again) or np.abs(together - alone).max() > reach:
+            raise ModelDoesNotFit(
+                f"{self._settings.file}: gives other parts for the same picture when it is asked again, or with others"
+            )
 
     def label(self, pictures: Sequence[NDArray[np.float32]]) -> list[Labelled]:
         """Label grey pictures, shape (height, width) each, 0 to 255.
@@ -150,7 +170,7 @@ def load_segmenter(settings: Segmentation, registry: ModelRegistry) -> EyeSegmen
 
 
 def _try_out(settings: Segmentation, data: bytes) -> None:
-    _opened(settings, data)
+    _opened(settings, data).check_promise()
 
 
 def _opened(settings: Segmentation, data: bytes) -> EyeSegmenter:

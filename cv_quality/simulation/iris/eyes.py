@@ -6,6 +6,7 @@ eye along its direction. Everything is vectorised over the pixels of one image.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -84,7 +85,8 @@ def draw_texture(seed: int) -> Plane:
     texture /= texture.std()
     crypts = _stretched(rng.normal(size=(5, 40)).astype(np.float32))
     inner = np.linspace(1.0, 0.2, RADIAL, dtype=np.float32)[:, None]
-    return texture - 1.2 * inner * np.clip(crypts - 0.8, 0, None)
+    drawn: Plane = texture - 1.2 * inner * np.clip(crypts - 0.8, 0, None)
+    return drawn
 
 
 def _stretched(coarse: Plane) -> Plane:
@@ -109,7 +111,7 @@ def render_eye(texture: Plane, state: EyeState) -> tuple[NDArray[np.uint8], Labe
     radius, angle = _polar(state)
     pupil = state.pupil_ratio
     depth = np.clip((radius - pupil) / (1 - pupil), 0, 1) * (RADIAL - 1)
-    around = (angle / (2 * np.pi) % 1.0) * ANGULAR
+    around = (angle / (2 * math.pi) % 1.0) * ANGULAR
     wrapped = np.concatenate([texture, texture[:, :1]], axis=1)
     detail = opencv().remap(wrapped, around.astype(np.float32), depth.astype(np.float32), opencv().INTER_LINEAR)
     ring = 104 + 20 * detail - 16 * np.clip((radius - 0.86) / 0.14, 0, 1)
@@ -126,40 +128,44 @@ def render_eye(texture: Plane, state: EyeState) -> tuple[NDArray[np.uint8], Labe
     _cover(image, labels, state, rng)
     _wear(image, state, rng)
     image = opencv().GaussianBlur(image.astype(np.float32), (0, 0), max(state.blur_px, 0.3))
-    image += rng.normal(0, state.noise, image.shape)
+    image += state.noise * rng.standard_normal(image.shape, np.float32)
     return np.clip(image, 0, 255).astype(np.uint8), labels
 
 
 @lru_cache(maxsize=1)
 def _grid() -> tuple[Plane, Plane]:
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    return columns - WIDTH / 2, rows - HEIGHT / 2
+    """Columns and rows from the middle, shapes (1, WIDTH) and (HEIGHT, 1)."""
+    columns = np.arange(WIDTH, dtype=np.float32)[None, :] - WIDTH / 2
+    rows = np.arange(HEIGHT, dtype=np.float32)[:, None] - HEIGHT / 2
+    return columns, rows
 
 
 def _polar(state: EyeState) -> tuple[Plane, Plane]:
     """Radius, by that of the iris, and angle on the eye of each pixel."""
     columns, rows = _grid()
     x, y = columns - state.x_px, rows - state.y_px
-    turn = np.deg2rad(state.gaze_direction_deg)
-    along = (x * np.cos(turn) + y * np.sin(turn)) / np.cos(np.deg2rad(state.gaze_deg))
-    across = y * np.cos(turn) - x * np.sin(turn)
-    angle = np.arctan2(across, along) + turn - np.deg2rad(state.torsion_deg)
-    return np.hypot(along, across) / np.float32(IRIS_PX), angle
+    turn, narrowed = math.radians(state.gaze_direction_deg), math.cos(math.radians(state.gaze_deg))
+    along = x * (math.cos(turn) / narrowed) + y * (math.sin(turn) / narrowed)
+    across = y * math.cos(turn) - x * math.sin(turn)
+    angle: Plane = np.arctan2(across, along) + (turn - math.radians(state.torsion_deg))
+    radius: Plane = np.sqrt(along * along + across * across) / np.float32(IRIS_PX)
+    return radius, angle
 
 
 def _blend(inside: Plane, outside: Plane, signed: Plane) -> Plane:
     """One plane inside, another outside of an edge, at so many widths of it from the edge."""
     share = np.clip(signed + 0.5, 0, 1)
-    return inside * (1 - share) + outside * share
+    blended: Plane = inside + (outside - inside) * share
+    return blended
 
 
 def _light(image: Plane, state: EyeState, rng: np.random.Generator) -> None:
     """Reflections of the illuminators on the cornea, which stay where the light is while the eye turns."""
     columns, rows = _grid()
     for side in (-1, 1):
-        x = state.x_px + side * 13 + rng.normal(0, 1)
-        y = state.y_px - 9 + rng.normal(0, 1)
-        image[np.hypot(columns - x, rows - y) < 4.2] = 250
+        x = state.x_px + side * 13 + float(rng.normal(0, 1))
+        y = state.y_px - 9 + float(rng.normal(0, 1))
+        image[(columns - x) ** 2 + (rows - y) ** 2 < 4.2**2] = 250
 
 
 def _cover(image: Plane, labels: Labels, state: EyeState, rng: np.random.Generator) -> None:
@@ -171,20 +177,22 @@ def _cover(image: Plane, labels: Labels, state: EyeState, rng: np.random.Generat
     upper = state.y_px - half * 0.92 * (1 - bend)
     lower = state.y_px + half * 1.05 * (1 - bend)
     skin = (rows < upper) | (rows > lower)
-    image[skin] = (136 + 10 * np.sin(rows / 17) + 5 * np.sin(columns / 23))[skin]
+    np.copyto(image, 136 + 10 * np.sin(rows / 17) + 5 * np.sin(columns / 23), where=skin)
     edge = np.abs(rows - upper) < 2.5
     image[edge] = 96
     labels[skin | edge] = BACKGROUND
+    roots = np.arange(8, WIDTH - 8, 7.0)
+    roots += rng.uniform(-2, 2, len(roots))
+    lengths = state.lash_px * rng.uniform(0.6, 1.3, len(roots))
+    leans = (roots - WIDTH / 2 - state.x_px) / IRIS_PX * 6
+    ends = upper[0, roots.astype(int)] + HEIGHT / 2
+    lines = [(roots, ends - 2), (roots + leans * 0.4, ends + lengths * 0.6), (roots + leans, ends + lengths)]
+    drawn = np.round(np.moveaxis(np.array(lines), 2, 0)).astype(np.int32)
     lashes = np.zeros(image.shape, np.uint8)
-    middle = HEIGHT / 2
-    for at in np.arange(8, WIDTH - 8, 7.0) + rng.uniform(-2, 2, len(np.arange(8, WIDTH - 8, 7.0))):
-        row = upper[0, int(at)] + middle
-        length, lean = state.lash_px * rng.uniform(0.6, 1.3), (at - WIDTH / 2 - state.x_px) / IRIS_PX * 6
-        line = np.array([[at, row - 2], [at + lean * 0.4, row + length * 0.6], [at + lean, row + length]])
-        opencv().polylines(lashes, [np.round(line).astype(np.int32)], False, 255, 2, opencv().LINE_AA)
-    share = lashes.astype(np.float32) / 255
-    image[:] = image * (1 - 0.75 * share) + 46 * 0.75 * share
-    labels[share > 0.4] = BACKGROUND
+    opencv().polylines(lashes, list(drawn), False, 255, 2, opencv().LINE_AA)
+    share = lashes.astype(np.float32) * (0.75 / 255)
+    image += (46 - image) * share
+    labels[lashes > 102] = BACKGROUND
 
 
 def _wear(image: Plane, state: EyeState, rng: np.random.Generator) -> None:
@@ -194,8 +202,8 @@ def _wear(image: Plane, state: EyeState, rng: np.random.Generator) -> None:
     if state.spectacles == "tinted":
         image *= 0.72
     columns, rows = _grid()
-    x, y = state.x_px + rng.uniform(-45, 45), state.y_px + rng.uniform(-40, 15)
-    tilt = rng.uniform(-0.4, 0.4)
-    long = (columns - x) * np.cos(tilt) + (rows - y) * np.sin(tilt)
-    short = (rows - y) * np.cos(tilt) - (columns - x) * np.sin(tilt)
-    image[:] = np.maximum(image, 252 * ((np.abs(long) < 17) & (np.abs(short) < 7)))
+    x, y = state.x_px + float(rng.uniform(-45, 45)), state.y_px + float(rng.uniform(-40, 15))
+    tilt = float(rng.uniform(-0.4, 0.4))
+    long = (columns - x) * math.cos(tilt) + (rows - y) * math.sin(tilt)
+    short = (rows - y) * math.cos(tilt) - (columns - x) * math.sin(tilt)
+    image[(np.abs(long) < 17) & (np.abs(short) < 7)] = 252

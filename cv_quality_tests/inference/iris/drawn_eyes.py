@@ -31,7 +31,8 @@ def texture(seed: int, *, height: int = 48, width: int = 432) -> NDArray[np.floa
     down, across = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :]
     gain = np.exp(-((down * 12) ** 2) - (np.abs(across) * 20 - 1) ** 2 * 2)
     strip = np.fft.ifft2(np.fft.fft2(rng.normal(size=(height, width))) * gain).real
-    return np.clip(strip / strip.std(), -2.5, 2.5)
+    clipped: NDArray[np.float64] = np.clip(strip / strip.std(), -2.5, 2.5)
+    return clipped
 
 
 def draw(

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cv_quality.drops.writer import DropWriter, Scalar
-from cv_quality.inference.iris.encoder import CodeEncoder, StripReader
-from cv_quality.inference.iris.entry import Acquisition, StripSize
+from cv_quality.inference.iris.encoder import CodeEncoder
+from cv_quality.inference.iris.entry import Acquisition, IrisMask, StripSize
 from cv_quality.inference.iris.log_gabor import LogGabor
+from cv_quality.inference.iris.strips import StripReader
 from cv_quality.lake.store import Store
 from cv_quality.metrics.iris.codes import Codes
 from cv_quality.metrics.iris.rules import HammingRule
 from cv_quality.tasks.verification.modalities.iris import IRIS
 
 DROP, STRIPS, READY = "2026-10-01_iris-2_lab", "iris-1", "iris-2"
-SIZE, GABOR = StripSize(16, 96), LogGabor(rows=8, columns=48, wavelength_px=12.0)
+SIZE, GABOR = StripSize(16, 96), LogGabor(rows=8, columns=48, wavelength_px=12.0, planes=("real", "imaginary"))
+MASK = IrisMask(bright_from=256.0)
 RULE = HammingRule(bits=GABOR.bits, step=GABOR.step, shifts=5, minimum_bits=100)
 THRESHOLD = 0.3
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -68,7 +70,7 @@ def _eye(rng: np.random.Generator) -> list[NDArray[np.uint8]]:
 
 def encode(strips: list[Strip]) -> Codes:
     """The templates of strips, as the build of strips makes them."""
-    encoder = CodeEncoder(GABOR, Acquisition(), StripReader(SIZE))
+    encoder = CodeEncoder(GABOR, Acquisition(), StripReader(SIZE, MASK, Acquisition()))
     found = encoder.encode([strip.pixels for strip in strips], [{}] * len(strips), [strip.frame for strip in strips])
     assert set(found.statuses) == {"ok"}
     templates: Codes = found.templates  # type: ignore[assignment]
@@ -115,10 +117,11 @@ def write_entries(registry: Path, strips: list[Strip]) -> None:
     """Register the build of strips, and one that has the same templates ready, one of which shares no bit."""
     shared = f"modality: iris\ndecision_threshold: {THRESHOLD}\n"
     rule = f"comparison: {{shifts: {RULE.shifts}, minimum_bits: {RULE.minimum_bits}}}\n"
-    made = f"{{rows: {GABOR.rows}, columns: {GABOR.columns}, wavelength_px: {GABOR.wavelength_px}}}"
+    planes = ", ".join(GABOR.planes)
+    made = f"{{rows: {GABOR.rows}, columns: {GABOR.columns}, wavelength_px: {GABOR.wavelength_px}, planes: [{planes}]}}"
     (registry / f"{STRIPS}.yaml").write_text(
         f"build_id: {STRIPS}\nfollows: null\n{shared}{rule}input: strip\nencoder: {made}\n"
-        f"strip: {{height: {SIZE.height}, width: {SIZE.width}}}\n"
+        f"strip: {{height: {SIZE.height}, width: {SIZE.width}}}\nmask: {{bright_from: {MASK.bright_from}}}\n"
     )
     table = ready_table(strips)
     (registry / "ready.parquet").write_bytes(table)
