@@ -41,7 +41,7 @@ class ReadyTemplates:
 
     @classmethod
     def of(cls, entry: IrisEntry, registry: ModelRegistry) -> "ReadyTemplates":
-        """Read the table that an entry names: `frame`, and `code` and `mask` as packed bytes (`docs/drops.md`).
+        """Read the table that an entry names: `frame`, and `code` and `mask` as packed bytes (`docs/iris.md`).
 
         Raises:
             ModelError: the file is missing, is another than the entry says, or its codes are others.
