@@ -236,6 +236,7 @@ def test_one_command_makes_a_build_that_encodes_its_drop(tmp_path: Path) -> None
     empty = {"iris_codes": text_of(code), "mask_codes": text_of(np.zeros_like(code)), "iris_code_version": "v2.1"}
     lost = {"iris_template": None, "error": "no iris"}
     taken = {name: document(number) for number, name in enumerate(["a_L_1", "a_L_2", "a_R_1", "b_L_1"])}
+    taken["a_L_1"] = {"iris_template": taken["a_L_1"], "metadata": {"sharpness_score": 461.5}}
     folder = write(tmp_path / "t", **taken, b_R_1=empty, b_R_2=lost)
     (tmp_path / "registry").mkdir()
     told = ["import", "iris", str(folder), "--templates", "--build", "oi-1", "--shape", "4,16,2,2"]
@@ -249,6 +250,7 @@ def test_one_command_makes_a_build_that_encodes_its_drop(tmp_path: Path) -> None
     names = [f"2000-01-01_oi-1_{site}/{name}.png" for site in ("one", "two") for name in ("a_L_1", "b_R_1", "b_R_2")]
     encoded = load_iris_encoder(entry, registry, 1).encode([np.zeros((16, 16), np.uint8)] * 6, [{}] * 6, names)
     assert list(encoded.statuses) == ["ok", "mask_too_small", "no_template"] * 2
+    assert np.array_equal(encoded.measured["sharpness"], [461.5, np.nan, np.nan] * 2, equal_nan=True)
     one = read_templates(folder, shape=SHAPE)
     assert (encoded.templates[0] == one.packed[one.places["a_L_1"]]).all()
 

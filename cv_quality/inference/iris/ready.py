@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.errors import ModelError
 from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.iris.entry import IrisEntry
+from cv_quality.inference.iris.quality import COLUMNS
 from cv_quality.inference.iris.strips import OK
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import ModelRegistry, verified_bytes
@@ -29,11 +31,13 @@ class ReadyTemplates:
         templates: shape (n, 2, words).
         places: of the frames in it.
         bits: of a code.
+        measured: figures that the table has of them, shape (n,) each; NaN where there is none.
     """
 
     templates: Codes
     places: Mapping[str, int]
     bits: int
+    measured: Mapping[str, NDArray[np.float64]]
 
     @classmethod
     def of(cls, entry: IrisEntry, registry: ModelRegistry) -> "ReadyTemplates":
@@ -59,7 +63,12 @@ class ReadyTemplates:
         if beyond and (templates[..., -1] >> np.uint64(beyond)).any():
             raise ModelError(f"{path.name}: bits are set beyond the {entry.comparison.bits} of a code")
         places = {str(name): place for place, name in enumerate(rows["frame"])}
-        return cls(templates, places, entry.comparison.bits)
+        told = [name for name in COLUMNS if name in rows.columns]
+        try:
+            measured = {name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in told}
+        except pl.exceptions.PolarsError as error:
+            raise ModelError(f"{path.name}: expected numbers in {', '.join(told)}: {error}") from error
+        return cls(templates, places, entry.comparison.bits, measured)
 
     def encode(
         self,
@@ -77,7 +86,14 @@ class ReadyTemplates:
             valid = found[place, 1].any()
             statuses.append(OK if valid else "no_template" if known is None else "mask_too_small")
         usable = np.bitwise_count(found[:, 1]).sum(axis=1, dtype=np.int64) / self.bits
-        return Encoded(statuses, found, {"usable_area": np.where([s == OK for s in statuses], usable, np.nan)})
+        measured = {
+            "usable_area": np.where([status == OK for status in statuses], usable, np.nan),
+            **{column: self._looked_up(figures, names) for column, figures in self.measured.items()},
+        }
+        return Encoded(statuses, found, measured)
+
+    def _looked_up(self, figures: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([figures[self.places[name]] if name in self.places else np.nan for name in names], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
