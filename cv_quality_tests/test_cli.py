@@ -76,6 +76,8 @@ def test_a_study_of_several_builds_is_imported_by_one_command(cvq: Cvq, tmp_path
     rows = [f"2026-09-01T12:00:{n:02}Z,Ada {n % 3},d1,face-1.{n % 3},lab {n % 2}" for n in range(24)]
     log.write_text("\n".join(["at,who,phone,fw,lab", *rows, "2026-09-01T12:00:00Z,p1,d1,face-9.9,lab 1"]))
     fields = "fields: {occurred_at: at, subject_id: who, device_id: phone}\n"
+    mapping.write_text("build: {column: fw}\nsite: {column: lab}\n" + fields)
+    assert "builds of face, iris; say the 'modality'" in cvq("import", "logs", str(log), "--map", str(mapping)).stderr
     mapping.write_text("modality: face\nbuild: {column: fw}\nsite: {column: lab}\n" + fields)
     told = cvq("import", "logs", str(log), "--map", str(mapping))
     assert "6 drops: 25 rows, 24 written, 1 set aside" in told.stdout

@@ -150,7 +150,8 @@ def modality_and_builds(workspace: "Workspace", mapping: "LogMapping") -> tuple[
     if mapping.build.constant is not None:
         return mapping.modality or workspace.registry.entry(mapping.build.constant).modality, []
     entries = [workspace.registry.entry(build) for build in workspace.registry.build_ids()]
-    known = sorted({entry.modality for entry in entries})
+    named = set(mapping.build.levels.values())
+    known = sorted({entry.modality for entry in entries if not named or entry.build_id in named})
     fitting = [name for name in known if set(mapping.kinds) <= set(workspace.modality(name).event_kinds)]
     known = fitting or known
     if mapping.modality is None and len(known) != 1:
