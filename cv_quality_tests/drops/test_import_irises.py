@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def write(folder: Path, *names: str, width: int = 64) -> Path:
     return folder
 
 
-def read(folder: Path, table: str | None = None, **options: str) -> SampleFolder:
+def read(folder: Path, table: str | None = None, **options: Any) -> SampleFolder:
     path = folder.parent / "table.csv"
     if table is not None:
         path.write_text(table)

@@ -101,8 +101,8 @@ def test_text_lists_npz_lines_and_arrays_give_one_template(tmp_path: Path) -> No
     metadata = {"image_id": "a_5", "eye_side": "left", **measured}
     write(texts, a_L_3=lists, out={"iris_template": document(3), "metadata": metadata})
     np.savez(texts / "a_L_4.npz", iris_codes=code, mask_codes=mask, iris_code_version="v2.1")
-    old = {"iris_codes": code.transpose(1, 2, 0, 3), "mask_codes": mask.transpose(1, 2, 0, 3)}
-    np.savez(texts / "a_L_6.npz", **old, iris_code_version="v2.1")
+    old_code, old_mask = (part.transpose(1, 2, 0, 3) for part in (code, mask))
+    np.savez(texts / "a_L_6.npz", iris_codes=old_code, mask_codes=old_mask, iris_code_version="v2.1")
     found = read_templates(texts, shape=SHAPE)
     assert found.folder.pictures == ("a_5", "a_L_1", "a_L_2", "a_L_3", "a_L_4", "a_L_6")
     assert found.eyes == {"a_5": "left"}

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def write(folder: Path, names: Sequence[str], codes: Bits, masks: Bits) -> Path:
     return folder
 
 
-def compared(folder: Path, **options: int | str) -> ComparedCodes:
+def compared(folder: Path, **options: Any) -> ComparedCodes:
     return compare_codes(folder, shifts=3, **{"minimum_bits": 20, **options})
 
 
