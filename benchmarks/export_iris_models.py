@@ -149,7 +149,7 @@ def write_registry(folder: Path) -> None:
             "modality": "iris",
             "follows": "iris-1.0" if number else None,
             "input": "eye_image",
-            "decision_threshold": 0.38,
+            "decision_threshold": 0.35,
             "segmentation": {
                 "format": "torch_export",
                 "file": f"{_NAME}.pt2",
