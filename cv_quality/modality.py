@@ -61,6 +61,8 @@ class Dimension:
         benign: value under which attempts are expected to pass, with the words for it.
         ordinary: value that goes without saying.
         is_declared: whether a drop declared it, beyond what the modality has.
+        is_searched: whether failures are searched by it; not what a build's own fault would move, such as the part of
+            an iris that its mask keeps, which would stand for the cause.
     """
 
     column: Column
@@ -73,6 +75,7 @@ class Dimension:
     benign: tuple[str, Setting] | None = None
     ordinary: str | None = None
     is_declared: bool = False
+    is_searched: bool = True
 
     def __post_init__(self) -> None:
         """Check that what is counted has levels.

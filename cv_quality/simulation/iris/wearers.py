@@ -19,8 +19,8 @@ VISORS: Final = {"visor-1": ("north-optics", "east-optics"), "visor-2": ("east-o
 AGE_BANDS: Final = ("18-29", "30-44", "45-59", "60+")
 ENROLLED_LUX: Final = 150.0
 DAY_FROM_H, DAY_HOURS = 9, 9
-LIDS_FALL: Final = 0.22
-"""Of the opening, by the iris's diameter, when eyes look 15 degrees aside or more."""
+OPENING_ASIDE: Final = 0.62
+"""Of lids, by the iris's diameter, when eyes look 15 degrees aside or more: lids fall then."""
 _ENROL, _MOMENT, _WEARER = 1, 2, 3
 
 
@@ -141,7 +141,8 @@ def _wearer(scenario: IrisScenario, site: IrisSite, number: int, *, seed: int) -
 
 def _state(wearer: Wearer, rng: np.random.Generator, *, lux: float, gaze_deg: float, is_tired: bool) -> EyeState:
     """Both eyes of a moment, as far as they are alike; lids fall when eyes look aside."""
-    opening = wearer.opening - LIDS_FALL * min(gaze_deg / 15, 1.0)
+    aside = min(gaze_deg / 15, 1.0)
+    opening = wearer.opening + aside * (OPENING_ASIDE - wearer.opening)
     return EyeState(
         illuminance_lux=lux,
         pupil_noise=float(rng.normal(0, 0.02)),

@@ -30,7 +30,7 @@ def dimensions_of(modality: Modality) -> tuple[Dimension, ...]:
 
 def searched_columns(modality: Modality) -> tuple[str, ...]:
     """The columns of `attempt_outcomes` that failures are searched by: as logged or measured, else levels."""
-    own = (item.name for item in (*modality.conditions, *modality.measured))
+    own = (item.name for item in (*modality.conditions, *modality.measured) if item.is_searched)
     return (*own, *(item.level_column for item in (*DEVICE, *SUBJECT)))
 
 

@@ -89,6 +89,7 @@ MEASURED = (
         level_phrase="usable area {}",
         bands=Bands("area_band", (0.5, 0.7, 0.85), ("<0.5", "0.5-0.7", "0.7-0.85", ">=0.85"), "usable area"),
         is_counted=True,
+        is_searched=False,
     ),
     Dimension(
         Column("off_axis_deg", "real", "angle off the axis by the iris's ellipse", nullable=True, low=0, high=90),
@@ -100,6 +101,7 @@ MEASURED = (
         "sharpness",
         phrase="sharpness {}",
         is_logarithmic=True,
+        is_searched=False,
     ),
     Dimension(
         Column("iris_diameter_px", "real", "diameter of the iris", nullable=True, low=0),
@@ -110,11 +112,13 @@ MEASURED = (
         Column("centre_distance", "real", "of pupil and iris, by the iris's radius", nullable=True, low=0),
         "distance of the centres of pupil and iris",
         phrase="pupil {} off the centre",
+        is_searched=False,
     ),
     Dimension(
         Column("specular_area", "real", "part of the iris that highlights cover", nullable=True, low=0, high=1),
         "specular area",
         phrase="highlights over {} of the iris",
+        is_searched=False,
     ),
 )
 NO_OVERLAP: Final = "no_overlap"
