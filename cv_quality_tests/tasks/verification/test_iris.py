@@ -6,6 +6,8 @@ import pytest
 from cv_quality.drops.tables import QUARANTINE_VALIDATE
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.iris.codes import Codes
+from cv_quality.tasks.verification.dimensions import dimensions_of, searched_columns
+from cv_quality.tasks.verification.modalities.iris import IRIS
 from cv_quality.tasks.verification.modality import codes_of
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
@@ -122,3 +124,9 @@ def test_conditions_and_what_was_measured_are_columns_of_an_attempt(lake: Lake) 
     rows = lake.read(ATTEMPT_OUTCOMES, OF_STRIPS)
     assert {"eye", "gaze_band", "usable_area", "area_band", "pupil_band", "dilation_delta"} <= set(rows.columns)
     assert set(rows["area_band"]) == {">=0.85"}
+
+
+def test_what_a_builds_own_mask_moves_is_shown_and_not_searched() -> None:
+    searched, shown = set(searched_columns(IRIS)), {item.name for item in dimensions_of(IRIS)}
+    assert {"gaze_deg", "off_axis_deg", "dilation_delta", "pupil_iris_ratio"} <= searched
+    assert {"usable_area", "sharpness", "centre_distance", "specular_area"} <= shown - searched
