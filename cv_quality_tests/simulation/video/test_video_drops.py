@@ -209,7 +209,7 @@ def test_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("frames: 48", "frames: 44", "frames: expected at least 45, found 44"),
+        ("frames: 40", "frames: 39", "frames: expected at least 40, found 39"),
         ("clips: 28", "clips: 2", "lab-a: clips: expected at least 3"),
         ("fast_share: 0.43", "fast_share: 43", "fast_share: expected a share from 0 to 1"),
         ("latency_factor: 1.0", "latency_factor: 0", "segment-1.0: latency_factor: expected 0.1 to 10"),
