@@ -194,17 +194,18 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
     from cv_quality.gates.runner import run_gate
     from cv_quality.lake.lake import Lake, TableKey
     from cv_quality.lake.store import open_store
-    from cv_quality.tasks.ingest import PARSE, VALIDATE
+    from cv_quality.tasks.ingest import INGEST
     from cv_quality.tasks.verification.modalities.face import FACE
 
     assert gx.__version__
+    parse, validate = INGEST
     landing, lake = open_store(str(folder / "landing")), Lake(open_store(str(folder / "lake")))
     key = TableKey(drop=DROP_ID)
     steps: dict[str, Callable[[], object]] = {
         "ingest": lambda: ingest_drop(
             landing=landing, lake=lake, drop_id=DROP_ID, modalities={"face": FACE}, threads=threads
         ),
-        "gate_parse": lambda: run_gate(lake, PARSE.suite(FACE), key, threads=threads, memory_limit=MEMORY_LIMIT),
+        "gate_parse": lambda: run_gate(lake, parse.suite(FACE), key, threads=threads, memory_limit=MEMORY_LIMIT),
         "validate": lambda: validate_drop(
             landing=landing,
             lake=lake,
@@ -213,7 +214,7 @@ def ours(folder: Path, threads: int) -> dict[str, float]:
             threads=threads,
             memory_limit=MEMORY_LIMIT,
         ),
-        "gate_validate": lambda: run_gate(lake, VALIDATE.suite(FACE), key, threads=threads, memory_limit=MEMORY_LIMIT),
+        "gate_validate": lambda: run_gate(lake, validate.suite(FACE), key, threads=threads, memory_limit=MEMORY_LIMIT),
     }
     parts: dict[str, float] = {}
     started, cpu = time.perf_counter(), cpu_s()
