@@ -33,6 +33,8 @@ KINDS = (GENUINE, OTHER_INSTANCE, IMPOSTOR, SAME_SIDE, OTHER_SIDE, UNKNOWN_SIDE)
 OTHER_SUBJECT: Final = "other_subject"
 MOST_DOUBTS = 100
 """Of each kind; the closest."""
+AS_GENUINE = 0.75
+"""Two people's pair is doubted where this share of the genuine comparisons is more alike, or fewer."""
 Block = tuple[Templates, Templates]
 
 
@@ -119,8 +121,8 @@ def doubt_rows(
 ) -> list[Row]:
     """The rows of `instance_doubts` of one model: pairs more alike than their labels let expect, closest first.
 
-    One person's two instances that the threshold accepts, and pairs of two people that it accepts and that are more
-    alike than half of the genuine comparisons.
+    One person's two instances that the threshold accepts, and pairs of two people that it accepts and that are as
+    alike as most genuine comparisons (`AS_GENUINE`).
 
     Args:
         eyes, kinds, genuine, modality, decided: as of `comparison_rows`.
@@ -133,9 +135,9 @@ def doubt_rows(
     score = pl.col("score")
     accepted = other_instances(eyes, modality).filter(comparator.accepts(score, decided))
     found = [(OTHER_INSTANCE, accepted)]
-    median = genuine["score"].drop_nulls().median()
-    if isinstance(median, float):
-        limit = max(comparator.oriented(decided), comparator.oriented(median))
+    own = comparator.oriented(genuine["score"].drop_nulls().to_numpy())
+    if own.size:
+        limit = max(comparator.oriented(decided), float(np.quantile(own, 1 - AS_GENUINE)))
         close = kinds.counts[IMPOSTOR].tail.filter(score >= limit).sort(score, descending=True)
         subjects = close.select("reference_subject_id", "subject_id").unique(maintain_order=True).head(MOST_DOUBTS)
         pairs = _scored(eyes, eyes.of_subjects(subjects), modality)

@@ -405,8 +405,8 @@ INSTANCE_DOUBTS = Table(
             "kind",
             "text",
             "other_instance: one person's two instances that the threshold accepts (swapped, or one under both names); "
-            "other_subject: two people's, accepted and more alike than half of the genuine comparisons (one enrolled "
-            "under two names)",
+            "other_subject: two people's, accepted and as alike as the closest three quarters of the genuine comparisons "
+            "(one enrolled under two names)",
             levels=("other_instance", "other_subject"),
         ),
         REFERENCE_ID,
