@@ -405,7 +405,7 @@ INSTANCE_DOUBTS = Table(
             "kind",
             "text",
             "other_instance: one person's two instances that the threshold accepts (swapped, or one under both names); "
-            "other_subject: two people's, accepted and as alike as the closest three quarters of the genuine comparisons "
+            "other_subject: two people's, accepted and as alike as three quarters of the genuine comparisons "
             "(one enrolled under two names)",
             levels=("other_instance", "other_subject"),
         ),
