@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cv_quality.metrics.dyadic import rate_of_subjects
+from cv_quality.metrics.dyadic import pair_rate, rate_of_subjects
 from cv_quality.metrics.iris.counting import count_codes
 from cv_quality.metrics.iris.rotations import moments_of
 from cv_quality.metrics.iris.rules import HammingRule
 from cv_quality.metrics.iris.spread import degrees_of_freedom, impostor_spread
-from cv_quality.metrics.pairs import PairCounts, Side
+from cv_quality.metrics.pairs import MatchCounts, PairCounts, Side
 from cv_quality.metrics.point_intervals import NOT_ACCOUNTED, Row
-from cv_quality.metrics.rates import NO_TRIAL, clustered_rate
+from cv_quality.metrics.rates import NO_TRIAL, Rate, clustered_rate
 from cv_quality.metrics.trials import CrossTrials
 from cv_quality.tasks.verification.build_scores import MOST_INCOMPARABLE_SHARE
 from cv_quality.tasks.verification.modality import BiometricModality
@@ -229,10 +229,25 @@ def _impostors(eyes: Eyes, blocks: Sequence[Block], counts: PairCounts, modality
         n = counts.matches.n
         value: Row = {"value": n / counts.n, "numerator": n, "denominator": counts.n, "reason": NOT_ACCOUNTED}
         return head | value
-    known = dict(counts.matches.of_subjects.iter_rows())
-    rate = asdict(rate_of_subjects([known.get(subject, 0) for subject in subjects], trials=trials))
     exact: Row = {"value": counts.matches.n / counts.n, "denominator": counts.n}
-    return head | rate | exact
+    return head | asdict(_rate(counts, counts.matches, subjects, trials)) | exact
+
+
+def _rate(counts: PairCounts, matches: MatchCounts, subjects: Sequence[str], trials: CrossTrials) -> Rate:
+    """By the pairs that match where the tail lists them all, as operating points have it; else by subjects' numbers."""
+    import polars as pl
+
+    if matches.threshold < counts.floor:
+        known = dict(matches.of_subjects.iter_rows())
+        return rate_of_subjects([known.get(subject, 0) for subject in subjects], trials=trials)
+    listed, place = (
+        counts.tail.filter(pl.col("score") >= matches.threshold),
+        {name: n for n, name in enumerate(subjects)},
+    )
+    one, other = (
+        np.array([place[name] for name in listed[side]], np.int64) for side in ("subject_id", "reference_subject_id")
+    )
+    return pair_rate((one, other), trials=trials)
 
 
 def _trials(subjects: Sequence[str], blocks: Sequence[Block]) -> CrossTrials:

@@ -105,6 +105,8 @@ def test_a_persons_other_eye_is_in_no_count_of_impostors(lake: Lake) -> None:
     assert rows["n_pairs"].to_list() == points["n_impostor"].to_list()
     assert rows["numerator"].to_list() == trials.sort("model_build_id")["n_matches"].to_list()
     assert rows["value"].to_list() == points["fmr"].to_list()
+    assert rows["low"].to_list() == pytest.approx(points["fmr_low"].to_list())
+    assert rows["high"].to_list() == pytest.approx(points["fmr_high"].to_list())
 
 
 def test_fused_rates_are_those_of_the_fused_distances(lake: Lake, pairs: pl.DataFrame) -> None:
