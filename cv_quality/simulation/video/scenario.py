@@ -65,7 +65,7 @@ class VideoScenario:
 
 
 VideoDrop: TypeAlias = StudyDrop[VideoSite, VideoBuild]
-MIN_FRAMES = 45
+MIN_FRAMES = 40
 """Below, a clip has no room for what is planted in it."""
 _PARTS = {"sites": VideoSite, "builds": VideoBuild, "defects": Defect}
 

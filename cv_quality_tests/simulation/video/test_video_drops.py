@@ -209,13 +209,13 @@ def test_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("frames: 48", "frames: 44", "frames: expected at least 45, found 44"),
+        ("frames: 40", "frames: 39", "frames: expected at least 40, found 39"),
         ("clips: 28", "clips: 2", "lab-a: clips: expected at least 3"),
         ("fast_share: 0.43", "fast_share: 43", "fast_share: expected a share from 0 to 1"),
         ("latency_factor: 1.0", "latency_factor: 0", "segment-1.0: latency_factor: expected 0.1 to 10"),
         ("dim_share", "dim_shar", "unknown key 'dim_shar'; did you mean dim_share"),
         ("build_id: segment-1.1\n", "build_id: segment-2\n", "no build 'segment-2'"),
-        ("modality: video", "modality: radar", "modality: expected video, .*, found 'radar'"),
+        ("modality: video", "modality: radar", "modality: expected video or iris, .*, found 'radar'"),
     ],
 )
 def test_scenario_that_does_not_fit_teaches(old: str, new: str, message: str, tmp_path: Path) -> None:
