@@ -418,7 +418,6 @@ INSTANCE_DOUBTS = Table(
         Column("score", "real", "of the pair", bounds="score"),
     ),
     unique=("model_build_id", "kind", "reference_id", "attempt_id"),
-    mart=True,
     asset="instance_comparisons",
 )
 INSTANCE_CAPTURES = Table(

@@ -49,7 +49,9 @@ def lake(strips: list[Strip], tmp_path_factory: pytest.TempPathFactory) -> Lake:
     for build in (STRIPS, READY):
         score(workspace, build, DROP)
     do(workspace, "impostors", "measure_build", build=READY)
-    assert do(workspace, "measure_instances", build=READY).verdict.passed
+    verdict = do(workspace, "measure_instances", build=READY).verdict
+    assert verdict is not None
+    assert verdict.passed
     return workspace.lake
 
 
@@ -129,7 +131,7 @@ def test_errors_of_two_eyes_are_correlated(lake: Lake, pairs: pl.DataFrame) -> N
     assert row["n_left_errors"] == errors[0].sum()
     assert row["n_right_errors"] == errors[1].sum()
     assert row["n_both_errors"] == (errors[0] * errors[1]).sum()
-    assert row["phi"] == pytest.approx(np.corrcoef(*errors)[0, 1])
+    assert row["phi"] == pytest.approx(np.corrcoef(np.stack(errors))[0, 1])
 
 
 def test_rotations_end_at_the_rates_of_the_claim(lake: Lake, pairs: pl.DataFrame) -> None:

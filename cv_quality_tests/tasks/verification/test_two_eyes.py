@@ -1,6 +1,7 @@
 """Eyes that are not whose they are said to be, and captures repeated: what is counted, doubted, and how sure it is."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 from cv_quality.metrics.iris.rules import HammingRule
-from cv_quality.metrics.point_intervals import Row
 from cv_quality.tasks.verification.fusion import fusion_rows
 from cv_quality.tasks.verification.instance_pairs import Eyes, comparison_rows, count_kinds, doubt_rows
 from cv_quality.tasks.verification.instances import LAST_RANK
@@ -19,6 +19,7 @@ RULE = HammingRule(bits=512, step=8, shifts=3)
 MODALITY = replace(IRIS, comparator=hamming(RULE))
 THRESHOLD, SUBJECTS, SIDES = 0.3, 50, ("left", "right")
 Bits = NDArray[np.bool_]
+Numbers = dict[str, Any]
 
 
 def _flipped(code: Bits, share: float, rng: np.random.Generator) -> Bits:
@@ -73,10 +74,10 @@ def _with(side: Templates, places: dict[int, NDArray[np.uint64]]) -> Templates:
     return replace(side, vectors=vectors)
 
 
-def _comparisons(eyes: Eyes) -> dict[str, Row]:
+def _comparisons(eyes: Eyes) -> dict[str, Numbers]:
     genuine = _genuine(eyes)
     rows = comparison_rows(eyes, count_kinds(eyes, MODALITY, THRESHOLD), genuine, MODALITY, RULE, THRESHOLD)
-    return {str(row["kind"]): row for row in rows}
+    return {str(row["kind"]): dict(row) for row in rows}
 
 
 def _genuine(eyes: Eyes) -> pl.DataFrame:
@@ -131,7 +132,7 @@ def test_two_eyes_alike_are_doubted_and_no_others() -> None:
         },
     )
     found = replace(eyes, probes=swapped)
-    rows = doubt_rows(found, count_kinds(found, MODALITY, THRESHOLD), _genuine(found), MODALITY, THRESHOLD)
+    rows: list[Any] = doubt_rows(found, count_kinds(found, MODALITY, THRESHOLD), _genuine(found), MODALITY, THRESHOLD)
     assert {(row["kind"], row["reference_id"], row["attempt_id"]) for row in rows} == {
         ("other_instance", "s07-left", "s07-right-0"),
         ("other_instance", "s07-right", "s07-left-0"),
@@ -147,7 +148,7 @@ def test_one_eye_under_two_names_is_doubted() -> None:
     }
     enrolled = _with(eyes.references, {_place(eyes.references, "s04-right"): taken})
     eyes = Eyes(enrolled, _with(eyes.probes, shown))
-    rows = doubt_rows(eyes, count_kinds(eyes, MODALITY, THRESHOLD), _genuine(eyes), MODALITY, THRESHOLD)
+    rows: list[Any] = doubt_rows(eyes, count_kinds(eyes, MODALITY, THRESHOLD), _genuine(eyes), MODALITY, THRESHOLD)
     assert {row["kind"] for row in rows} == {"other_subject"}
     assert {(row["reference_subject_id"], row["subject_id"]) for row in rows} == {("s04", "s03"), ("s03", "s04")}
     scores = [row["score"] for row in rows]
@@ -165,8 +166,8 @@ def test_repeated_captures_make_no_interval_narrower() -> None:
     assert once["and"]["n_false_non_matches"] > 10
 
 
-def _points(eyes: Eyes) -> dict[str, Row]:
-    rows, _ = fusion_rows(eyes, MODALITY, RULE, THRESHOLD, family_of={})
+def _points(eyes: Eyes) -> dict[str, Numbers]:
+    rows: list[Any] = fusion_rows(eyes, MODALITY, RULE, THRESHOLD, family_of={})[0]
     return {row["rule"]: row for row in rows if row["point"] == "decision_threshold"}
 
 
@@ -174,10 +175,9 @@ def test_a_capture_of_one_eye_is_decided_by_it_unless_both_must_match() -> None:
     eyes = _study()
     missing = pl.col("event_id") != "s09-right-0"
     eyes = replace(eyes, probes=eyes.probes.where(missing))
-    rows, (captures,) = fusion_rows(eyes, MODALITY, RULE, THRESHOLD, family_of={})
+    _, (captures,) = fusion_rows(eyes, MODALITY, RULE, THRESHOLD, family_of={})
     assert (captures["n_captures"], captures["n_one_eye"], captures["n_compared"]) == (100, 1, 99)
-    points = {row["rule"]: row for row in rows if row["point"] == "decision_threshold"}
-    assert {rule: row["n_genuine"] for rule, row in points.items()} == {
+    assert {rule: row["n_genuine"] for rule, row in _points(eyes).items()} == {
         "left": 100,
         "right": 99,
         "or": 100,
