@@ -6,10 +6,13 @@ The loops live beside the functions that call them: in `cv_quality.metrics.pair_
 
 from collections.abc import Callable
 from functools import cache
+from threading import RLock
 from typing import ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
+COMPILING = RLock()
+"""Held while Numba is imported and functions are made known to it: neither may begin in two threads at once."""
 
 
 def compiled(loop: Callable[P, R], *, has_order: bool = True) -> Callable[P, R]:
@@ -18,7 +21,8 @@ def compiled(loop: Callable[P, R], *, has_order: bool = True) -> Callable[P, R]:
     Args:
         has_order: whether sums are added up in the order that is written; any order is up to five times faster.
     """
-    return cast("Callable[P, R]", _compiled(loop, has_order=has_order))
+    with COMPILING:
+        return cast("Callable[P, R]", _compiled(loop, has_order=has_order))
 
 
 @cache

@@ -57,6 +57,7 @@ class Section(Generic[T]):
         template: its file within the package, which finds that as `data`, and charts by their ids in `charts`.
         charts: draws what was read.
         link: what the navigation calls it, where that is not its title.
+        is_optional: whether it is left out where it read None.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Section(Generic[T]):
     template: str
     charts: Callable[[T, ReportSource], Iterable[Chart]] = lambda _data, _source: ()
     link: str = ""
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +91,5 @@ def read_sections(sections: Sequence[Section[Any]], source: ReportSource) -> Pag
     """
     data = {section.id: section.read(source) for section in sections}
     drawn = [chart for section in sections for chart in section.charts(data[section.id], source)]
-    return PageContent(tuple(sections), data, {chart.id: chart for chart in drawn})
+    shown = tuple(section for section in sections if not section.is_optional or data[section.id] is not None)
+    return PageContent(shown, data, {chart.id: chart for chart in drawn})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.compiled import compiled
+from cv_quality.metrics.compiled import COMPILING, compiled
 from cv_quality.metrics.iris.rules import GRADIENT, MEAN, NORMS, OFFSET, TYPICAL_BITS
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ LINE = 64
 
 def compiled_bits(loop: Callable[P, R]) -> Callable[P, R]:
     """Compile a loop that calls the functions of this module."""
-    _register()
-    return compiled(loop)
+    with COMPILING:
+        _register()
+        return compiled(loop)
 
 
 def add_common_bits(

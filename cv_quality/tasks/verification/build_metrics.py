@@ -116,9 +116,9 @@ def measure_build(
         rows += [head | row for row in intervals]
         decided = _threshold(lake, model, drops)
         threshold = None if decided is None else comparator.oriented(decided)
-        own = _points(scores, classes, targets=fmr_targets, threshold=threshold)
-        points += [head | _native(row, comparator) for row in own]
-        curves += [head | _native(row, comparator) for row in _curve(scores, classes)]
+        own = point_rows(scores, classes, targets=fmr_targets, threshold=threshold)
+        points += [head | native(row, comparator) for row in own]
+        curves += [head | native(row, comparator) for row in _curve(scores, classes)]
         by_group = group_rows(lake, scores, model_build=model, drops=drops, threshold=threshold)
         groups += [head | row for row in by_group]
     return MeasureSummary(
@@ -168,10 +168,16 @@ def _interval(row: dict[str, Any], overall: float, family_of: Mapping[str, str])
     return {name: row[name] for name in GROUP} | asdict(rate) | {"method": method}
 
 
-def _points(
+def point_rows(
     scores: BuildScores, classes: BothClasses | str, *, targets: Sequence[float], threshold: float | None
 ) -> list[Row]:
-    """The operating points of one model, each rate with its interval over subjects."""
+    """Find the operating points of one model, each rate with its interval over subjects; thresholds are oriented.
+
+    Args:
+        scores, classes: of the model, or in words which class is missing.
+        targets: FMRs.
+        threshold: at which it decides; None where that is unknown.
+    """
     points = [point_at_fmr(classes, fmr=target) for target in targets] + [point_of_eer(classes)]
     if threshold is not None:
         points.append(point_at_threshold(classes, threshold=threshold))
@@ -206,8 +212,8 @@ def _curve(scores: BuildScores, classes: BothClasses | str) -> list[Row]:
     return rows
 
 
-def _native(row: Row, comparator: Comparator) -> Row:
-    """The row with its thresholds as the lake has them; of two bounds the lower number first."""
+def native(row: Row, comparator: Comparator) -> Row:
+    """Write the thresholds of a row as the lake has them; of two bounds the lower number first."""
     written = {name: comparator.written(cast(float, row[name])) for name in THRESHOLDS if row.get(name) is not None}
     bounds = sorted(written[name] for name in THRESHOLDS[1:] if name in written)
     return row | written | dict(zip(THRESHOLDS[1:], bounds, strict=False))

@@ -12,6 +12,7 @@ import numpy as np
 from cv_quality.drops.tables import FAMILY_ID, SUBJECTS
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.clustered_scores import ClusteredScores
+from cv_quality.metrics.pairs import PairCounts
 from cv_quality.metrics.point_intervals import BuildScores
 from cv_quality.metrics.trials import Codes, CrossTrials
 from cv_quality.tasks.verification.impostors import read_impostors
@@ -48,11 +49,25 @@ def read_build_scores(
     Raises:
         MissingTable: a drop is not compared, or the build's impostor pairs are not counted.
     """
-    import polars as pl
-
     counts = read_impostors(lake, build=build, model_build=model_build, comparator=comparator)
     samples = lake.read(IMPOSTOR_TRIALS, TableKey(build=build)).filter(model_build_id=model_build)
     genuine = _genuine(lake, model_build=model_build, drops=drops, comparator=comparator)
+    return scores_of(counts, samples, genuine, family_of=family_of)
+
+
+def scores_of(
+    counts: PairCounts, samples: "pl.DataFrame", genuine: "pl.DataFrame", *, family_of: Mapping[str, str]
+) -> BuildScores:
+    """Bring genuine scores and counted pairs together, subjects as codes.
+
+    Args:
+        counts: all cross-subject pairs.
+        samples: of each subject, as `impostor_trials` has them: `n_references`, `n_probes`, `n_frames`.
+        genuine: `subject_id` and the oriented `score` of every genuine comparison.
+        family_of: as `read_families` gives it.
+    """
+    import polars as pl
+
     names = pl.concat([samples["subject_id"], genuine["subject_id"]]).unique().sort()
     tail = counts.tail.sort("score", "subject_id", "reference_subject_id", descending=True)
     one, other = (_codes(tail[side], names) for side in ("subject_id", "reference_subject_id"))

@@ -104,7 +104,7 @@ def count_impostors(
     import polars as pl
 
     chosen, comparator = sorted(drops), modality.comparator
-    owned = _owned(lake, model_build, chosen, comparator)
+    owned = owned_references(lake, model_build, chosen, comparator)
     load = lru_cache(DROPS_IN_MEMORY)(lambda drop: block_inputs(lake, model_build, drop, owned[drop], comparator))
     outlines = {drop: _outline(load(drop)) for drop in chosen}
     threshold = None if decision_threshold is None else comparator.oriented(decision_threshold)
@@ -133,7 +133,7 @@ def unused_blocks(workspace: Workspace, task: Task) -> list[ObjectInfo]:
             comparator, decided = biometric(context.modality).of_build(entry).comparator, entry.decision_threshold
             threshold = None if decided is None else comparator.oriented(decided)
             with suppress(MissingTable):
-                owned = _owned(lake, model, sorted(context.drops), comparator)
+                owned = owned_references(lake, model, sorted(context.drops), comparator)
                 outlines = {
                     drop: _outline(block_inputs(lake, model, drop, references, comparator))
                     for drop, references in owned.items()
@@ -204,23 +204,36 @@ def block_key(reference_digest: str, probe_digest: str, *, algorithm: str) -> st
 
 
 def block_inputs(lake: Lake, model_build: str, drop: str, owned: frozenset[str], comparator: Comparator) -> BlockInputs:
-    """The two sides of a drop: the references that it owns, and its bona fide probes.
+    """The two sides of a drop: the references that it owns, and its bona fide probes."""
+    mine, probe, is_all_pairs = drop_templates(lake, model_build, drop, owned, comparator)
+    left, right = _sides(mine, probe, is_all_pairs)
+    return BlockInputs(drop, is_all_pairs, left, right, (_digest(left), _digest(right)))
+
+
+def drop_templates(
+    lake: Lake, model_build: str, drop: str, owned: frozenset[str], comparator: Comparator
+) -> tuple[Templates, Templates, bool]:
+    """Read the references that a drop owns and its bona fide probes, and whether it compares all pairs of frames.
 
     In an all-pairs drop a frame whose reference belongs to an earlier drop is no probe here either.
+
+    Args:
+        lake, model_build, comparator: whose templates.
+        drop: that delivered them.
+        owned: its reference ids, as of `owned_references`.
     """
     import polars as pl
 
     reference = references(lake, build=model_build, drop=drop, comparator=comparator)
     probe = probes(lake, build=model_build, drop=drop, comparator=comparator)
-    probe = _where(probe, pl.col("presentation") == BONA_FIDE)
+    probe = probe.where(pl.col("presentation") == BONA_FIDE)
     is_all_pairs = drop_facts(lake, drop).protocol == "all_pairs"
-    mine = _where(reference, pl.col("reference_id").is_in(list(owned)))
+    mine = reference.where(pl.col("reference_id").is_in(list(owned)))
     if is_all_pairs:
         repeated = reference.rows.filter(~pl.col("reference_id").is_in(list(owned))).select("subject_id", "frame")
         keep = probe.rows.join(repeated, on=["subject_id", "frame"], how="anti")["event_id"]
-        probe = _where(probe, pl.col("event_id").is_in(keep.to_list()))
-    left, right = _sides(mine, probe, is_all_pairs)
-    return BlockInputs(drop, is_all_pairs, left, right, (_digest(left), _digest(right)))
+        probe = probe.where(pl.col("event_id").is_in(keep.to_list()))
+    return mine, probe, is_all_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +265,15 @@ def _no_samples() -> "pl.DataFrame":
     return pl.DataFrame(schema={name: pl.String if name == "subject_id" else pl.Int64 for name in columns})
 
 
-def _owned(lake: Lake, model_build: str, drops: Sequence[str], comparator: Comparator) -> dict[str, frozenset[str]]:
-    """For each drop the reference ids that no earlier drop has with the same template."""
+def owned_references(
+    lake: Lake, model_build: str, drops: Sequence[str], comparator: Comparator
+) -> dict[str, frozenset[str]]:
+    """Find for each drop the reference ids that no earlier drop has with the same template.
+
+    Args:
+        lake, model_build, comparator: whose templates.
+        drops: in the order of their ids.
+    """
     seen: set[bytes] = set()
     owned = {}
     for drop in drops:
@@ -282,11 +302,6 @@ def _count(left: BlockInputs, right: BlockInputs, modality: BiometricModality, t
         return modality.count(left.references, right.probes, threshold=threshold)
     reference, probe = (replace(side, ranks=None) for side in (left.references, right.probes))
     return modality.count(reference, probe, threshold=threshold)
-
-
-def _where(templates: Templates, predicate: "pl.Expr") -> Templates:
-    mask = templates.rows.select(predicate).to_series()
-    return Templates(templates.rows.filter(mask), templates.vectors[mask.to_numpy()])
 
 
 def _sides(reference: Templates, probe: Templates, is_all_pairs: bool) -> tuple[Side, Side]:

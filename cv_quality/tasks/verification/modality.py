@@ -16,6 +16,7 @@ from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import BuildEntry, EntryFields, ModelRegistry, parse_recorded_entry
 from cv_quality.lake.schema import Bounds
+from cv_quality.metrics.iris.rules import HammingRule
 from cv_quality.metrics.pairs import PairCounts, Rows, Score, Side, TemplateArray, count_scored
 from cv_quality.metrics.score_bins import ScoreScale
 from cv_quality.modality import Dimension, Modality, Setting
@@ -79,6 +80,7 @@ class Comparator:
         count: counts all pairs of two sides, oriented, where there is a faster way than by `score`.
         not_comparable: why a pair of templates may have no score (NaN); empty where every pair has one.
         template: how `embeddings` hold a template, as a vector or as packed bits.
+        rule: by which packed bits are compared; None for vectors, and where only a build's entry tells it.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Comparator:
     count: FastCount | None = None
     not_comparable: str = ""
     template: Literal["vector", "bits"] = "vector"
+    rule: HammingRule | None = None
 
     def oriented(self, scores: Scores) -> Scores:
         """Turn native scores or thresholds into oriented ones, or back; exact."""

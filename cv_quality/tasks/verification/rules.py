@@ -14,11 +14,16 @@ from cv_quality.tasks.verification.tables import (
     EXPLANATIONS,
     IMPOSTOR_TAIL,
     IMPOSTOR_TRIALS,
+    INSTANCE_CAPTURES,
+    INSTANCE_COMPARISONS,
+    INSTANCE_DOUBTS,
+    INSTANCE_FUSION,
     INTERVALS,
     METRIC_COUNTS,
     OPERATING_POINTS,
     OUTCOME_WATERFALL,
     PARITY,
+    ROTATIONS,
     UNDECIDED,
 )
 
@@ -267,6 +272,49 @@ MEASURE_BUILD_RULES = (
         "SELECT dimension FROM parity WHERE dimension <> 'all' GROUP BY dimension "
         "HAVING (sum(n_scores), sum(n_beyond), sum(denominator), sum(numerator)) <> "
         "(SELECT (n_scores, n_beyond, denominator, numerator) FROM parity WHERE dimension = 'all')",
+    ),
+)
+INSTANCES_RULES = (
+    rows_rule(INSTANCE_COMPARISONS, "the share accepted lies within its interval", "low > value OR value > high"),
+    rows_rule(INSTANCE_COMPARISONS, "a missing share says why", "value IS NULL AND reason IS NULL"),
+    query_rule(
+        INSTANCE_COMPARISONS,
+        "the sides add up to all impostor comparisons, and one person's instances are none of them",
+        "SELECT i.model_build_id FROM instance_comparisons i WHERE kind = 'impostor' AND "
+        "((SELECT sum(n_pairs) FROM instance_comparisons s WHERE s.model_build_id = i.model_build_id "
+        "AND kind LIKE 'impostor_%') <> n_pairs OR n_pairs <> "
+        '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c '
+        "WHERE c.model_build_id = i.model_build_id AND c.bin IS NOT NULL))",
+    ),
+    query_rule(
+        INSTANCE_COMPARISONS,
+        "as many impostors are accepted as by the counts of the build",
+        "SELECT i.model_build_id FROM instance_comparisons i WHERE kind = 'impostor' AND numerator <> "
+        "(SELECT sum(n_matches) / 2 FROM impostor_trials t WHERE t.model_build_id = i.model_build_id)",
+    ),
+    rows_rule(
+        INSTANCE_DOUBTS,
+        "a doubt is of one person, or of two",
+        "(kind = 'other_instance') <> (subject_id = reference_subject_id)",
+    ),
+    rows_rule(INSTANCE_FUSION, "the realised FMR never exceeds its target", "fmr > fmr_target"),
+    rows_rule(INSTANCE_FUSION, "a missing operating point says why", "fnmr IS NULL AND reason IS NULL"),
+    rows_rule(
+        INSTANCE_FUSION,
+        "FMR and FNMR lie within their intervals",
+        "fmr_low > fmr OR fmr > fmr_high OR fnmr_low > fnmr OR fnmr > fnmr_high",
+    ),
+    rows_rule(
+        INSTANCE_CAPTURES,
+        "errors of both are errors of either",
+        "n_both_errors > least(n_left_errors, n_right_errors) OR greatest(n_left_errors, n_right_errors) > n_compared "
+        "OR n_one_eye > n_captures",
+    ),
+    query_rule(
+        ROTATIONS,
+        "more rotations never make impostors less alike",
+        "SELECT s.shifts FROM rotations r JOIN rotations s ON s.model_build_id = r.model_build_id "
+        "AND s.shifts = r.shifts + 2 WHERE s.fmr * s.n_impostor < r.fmr * r.n_impostor - 0.5",
     ),
 )
 EXPLANATIONS_RULES = (

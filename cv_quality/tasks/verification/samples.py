@@ -50,6 +50,11 @@ class Templates:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def where(self, predicate: "pl.Expr") -> "Templates":
+        """Keep the templates whose rows fulfil a predicate."""
+        mask = self.rows.select(predicate).to_series()
+        return Templates(self.rows.filter(mask), self.vectors[mask.to_numpy()])
+
 
 def drop_facts(lake: Lake, drop: str) -> DropFacts:
     """The facts of one drop.

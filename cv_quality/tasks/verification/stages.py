@@ -34,6 +34,7 @@ from cv_quality.tasks.verification.rules import (
     EXPLANATIONS_RULES,
     IMPOSTORS_RULES,
     INFER_RULES,
+    INSTANCES_RULES,
     MEASURE_BUILD_RULES,
     MEASURE_RULES,
     WATERFALL_RULES,
@@ -52,11 +53,16 @@ from cv_quality.tasks.verification.tables import (
     IMPOSTOR_COUNTS,
     IMPOSTOR_TAIL,
     IMPOSTOR_TRIALS,
+    INSTANCE_CAPTURES,
+    INSTANCE_COMPARISONS,
+    INSTANCE_DOUBTS,
+    INSTANCE_FUSION,
     INTERVALS,
     METRIC_COUNTS,
     OPERATING_POINTS,
     OUTCOME_WATERFALL,
     PARITY,
+    ROTATIONS,
 )
 from cv_quality.workspace import Workspace
 
@@ -144,6 +150,15 @@ def _measure_build(context: StageContext) -> "DataclassInstance":
         comparator=modality.comparator,
         no_pairs=evaluation_of(context.entry).no_pairs,
     )
+
+
+def _measure_instances(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.verification.instances import measure_instances
+
+    modality = biometric(context.modality)
+    entries = {model: context.workspace.registry.entry(model) for model in context.models}
+    models = {model: (modality.of_build(entry), entry.decision_threshold) for model, entry in entries.items()}
+    return measure_instances(context.lake, build=context.build, models=models, drops=context.drops)
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -286,6 +301,27 @@ MEASURE_BUILD = Stage(
     gate="rates within their intervals; realised FMR within its target; a missing number says why; the flips of device "
     "models and drops add up",
 )
+MEASURE_INSTANCES = Stage(
+    name="measure_instances",
+    phase="measure",
+    reads=(
+        DROP_FILES,
+        VALIDATED_ATTEMPTS,
+        SUBJECTS,
+        EMBEDDINGS,
+        COMPARISONS,
+        IMPOSTOR_COUNTS,
+        OPERATING_POINTS,
+        IMPOSTOR_TRIALS,
+    ),
+    writes=(INSTANCE_COMPARISONS, INSTANCE_DOUBTS, INSTANCE_FUSION, INSTANCE_CAPTURES, ROTATIONS),
+    run=_measure_instances,
+    rules=INSTANCES_RULES,
+    description="People's two eyes: impostors by side, one person's eyes against each other, both eyes together, and "
+    "what further rotations cost; no rows for other modalities.",
+    gate="impostors by side add up to those of the build, and none is of one person; realised FMR within its target; a "
+    "missing number says why; more rotations never make impostors less alike",
+)
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
     Populations(
         outcome=FRR,
@@ -333,7 +369,7 @@ REPORT = Stage(
         SUBJECTS,
         VALIDATED_ATTEMPTS,
         VALIDATED_ENROLS,
-        *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD) for table in stage.writes),
+        *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, MEASURE_INSTANCES) for table in stage.writes),
         *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
     reads_if_there=EXPLAIN.writes,
@@ -346,4 +382,16 @@ REPORT = Stage(
     kinds=frozenset({"altair", "html"}),
 )
 
-STAGES = (INFER, COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, SLICES, ATTRIBUTION, CLUSTERS, REPORT, EXPLAIN)
+STAGES = (
+    INFER,
+    COMPARE,
+    MEASURE,
+    IMPOSTORS,
+    MEASURE_BUILD,
+    MEASURE_INSTANCES,
+    SLICES,
+    ATTRIBUTION,
+    CLUSTERS,
+    REPORT,
+    EXPLAIN,
+)

@@ -132,6 +132,11 @@ ATTEMPT_OUTCOMES = Table(
     unique=("attempt_id",),
     conditions="banded",
 )
+_MATCH_RATE = {
+    "value": "pairs that the decision threshold accepts; null without one",
+    "numerator": "pairs accepted",
+    "denominator": "pairs with a score",
+}
 GROUP_ATTRIBUTES = tuple(item.level_column for item in SUBJECT)
 _PARITY_RATE = {
     "value": "decisions that flip, of those that were compared; null without one",
@@ -349,6 +354,130 @@ DIFFERENTIALS = Table(
     ),
     unique=("model_build_id", "attribute", "metric", "level", "other_level"),
     mart=True,
+)
+INSTANCE_COMPARISONS = Table(
+    "instance_comparisons",
+    "build",
+    "kind of comparison by the instances in it, such as left and right eyes; one person's two instances are neither "
+    "genuine nor impostors",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column(
+            "kind",
+            "text",
+            "who is compared: one instance, one person's two instances, or different people: all, of one side, of "
+            "two sides, or of a side that is unknown",
+            levels=(
+                "genuine",
+                "other_instance",
+                "impostor",
+                "impostor_same_side",
+                "impostor_other_side",
+                "impostor_unknown",
+            ),
+        ),
+        Column("n_pairs", "integer", "pairs that have a score", low=0),
+        Column("n_incomparable", "integer", "further pairs that cannot be compared", low=0),
+        Column("mean", "real", "of the scores", nullable=True, bounds="score"),
+        Column("sd", "real", "standard deviation of the scores", nullable=True, low=0),
+        Column("zero_mean", "real", "of impostors: mean raw distance without a rotation", nullable=True, low=0, high=1),
+        Column("zero_sd", "real", "its standard deviation", nullable=True, low=0),
+        Column("degrees_of_freedom", "real", "p (1 - p) / sd^2 of these two", nullable=True, low=0),
+        Column("freedom_low", "real", "lower 95 % bound, by subject, of all impostors", nullable=True, low=0),
+        Column("freedom_high", "real", "upper 95 % bound, by subject, of all impostors", nullable=True, low=0),
+        *(
+            replace(column, meaning=_MATCH_RATE[column.name]) if column.name in _MATCH_RATE else column
+            for column in RATE
+        ),
+    ),
+    unique=("model_build_id", "kind"),
+    mart=True,
+)
+INSTANCE_DOUBTS = Table(
+    "instance_doubts",
+    "build",
+    "pair that is more alike than its labels let expect, the closest of each kind",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column(
+            "kind",
+            "text",
+            "other_instance: one person's two instances that the threshold accepts (swapped, or one under both names); "
+            "other_subject: two people's, accepted and as alike as three quarters of the genuine comparisons "
+            "(one enrolled under two names)",
+            levels=("other_instance", "other_subject"),
+        ),
+        REFERENCE_ID,
+        identifier("attempt_id", "event_id of the probe's attempt"),
+        identifier("reference_subject_id", "subject of the reference"),
+        identifier("subject_id", "subject of the probe"),
+        Column("reference_instance", "text", "which of its subject's instances the reference is of"),
+        Column("instance", "text", "which of its subject's instances the probe is of"),
+        Column("score", "real", "of the pair", bounds="score"),
+    ),
+    unique=("model_build_id", "kind", "reference_id", "attempt_id"),
+    asset="instance_comparisons",
+)
+INSTANCE_CAPTURES = Table(
+    "instance_captures",
+    "build",
+    "model's genuine captures of two instances at one moment, and how their errors hang together",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("n_captures", "integer", "captures with a template", low=0),
+        Column("n_one_eye", "integer", "of them, with a template of one instance only", low=0),
+        Column("n_compared", "integer", "genuine pairs of captures whose left and right both have a score", low=0),
+        Column("n_left_errors", "integer", "of them, left rejected at the decision threshold", nullable=True, low=0),
+        Column("n_right_errors", "integer", "of them, right rejected", nullable=True, low=0),
+        Column("n_both_errors", "integer", "of them, both rejected", nullable=True, low=0),
+        Column("phi", "real", "correlation of the two errors; null without both", nullable=True, low=-1, high=1),
+    ),
+    unique=("model_build_id",),
+    mart=True,
+    asset="instance_comparisons",
+)
+INSTANCE_FUSION = Table(
+    "instance_fusion",
+    "build",
+    "operating point by the rule that makes one decision of two instances at one moment",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column(
+            "rule",
+            "text",
+            "each_eye: every comparison by itself; left or right alone; or: the closer one; and: the farther one; mean",
+            levels=("each_eye", "left", "right", "or", "and", "mean"),
+        ),
+        *(column for column in OPERATING_POINTS if column not in (BUILD_ID, MODEL_BUILD_ID)),
+    ),
+    unique=("model_build_id", "rule", "point", "fmr_target"),
+    mart=True,
+    asset="instance_comparisons",
+)
+ROTATIONS = Table(
+    "rotations",
+    "build",
+    "number of rotations at which two templates of bits are compared, up to the claim's; rates from bins of scores",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        Column("shifts", "integer", "rotations, as many to either side of none", low=1),
+        Column("n_genuine", "integer", "genuine comparisons with a score", low=0),
+        Column("n_impostor", "integer", "impostor comparisons with a score", low=0),
+        Column("eer", "real", "equal error rate", nullable=True, low=0, high=1),
+        Column("threshold", "real", "threshold at an FMR of 1e-3", nullable=True, bounds="threshold"),
+        Column("fnmr", "real", "FNMR at that threshold", nullable=True, low=0, high=1),
+        Column("fmr", "real", "FMR at the decision threshold, at most", nullable=True, low=0, high=1),
+        Column("genuine_mean", "real", "mean genuine score", nullable=True, bounds="score"),
+        Column("impostor_mean", "real", "mean impostor score", nullable=True, bounds="score"),
+    ),
+    unique=("model_build_id", "shifts"),
+    mart=True,
+    asset="instance_comparisons",
 )
 OUTCOME_WATERFALL = Table(
     "outcome_waterfall",

@@ -1,5 +1,8 @@
 """Counts of all pairs of codes: those of every pair scored alone, for each number of rotations, and of two eyes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -132,3 +135,27 @@ def test_no_side_is_no_pair_and_no_comparable_pair_ends() -> None:
     both = found + count_codes(side, side, rule=rule(), keep_all=10, keep=50)
     assert both.n_incomparable > found.n_incomparable
     assert both.trimmed(5).n_incomparable == both.n_incomparable
+
+
+FIRST_USE = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from cv_quality.metrics.iris.hamming_kernels import rotate_rows
+from cv_quality.metrics.iris.popcount import compiled_bits
+
+barrier = threading.Barrier(8)
+
+
+def first():
+    barrier.wait()
+    return id(compiled_bits(rotate_rows))
+
+
+with ThreadPoolExecutor(8) as pool:
+    print(len({future.result() for future in [pool.submit(first) for _ in range(8)]}))
+"""
+
+
+def test_threads_that_compile_first_at_once_share_one_loop() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -161,7 +161,8 @@ def hamming(rule: HammingRule) -> Comparator:
 
         return count_codes(references, probes, rule=rule, threshold=threshold)
 
-    return replace(_HAMMING, algorithm=f"hamming-1 {rule}", score_range=rule.score_range, score=score, count=count)
+    algorithm, bounds = f"hamming-1 {rule}", rule.score_range
+    return replace(_HAMMING, algorithm=algorithm, score_range=bounds, score=score, count=count, rule=rule)
 
 
 def _iris_entry(entry: BuildEntry) -> IrisEntry:

@@ -8,6 +8,7 @@ from cv_quality.tasks.verification.report.charts import dimension_charts, latenc
 from cv_quality.tasks.verification.report.curves import read_score_curves
 from cv_quality.tasks.verification.report.data import read_dimensions, read_headlines
 from cv_quality.tasks.verification.report.groups import read_groups
+from cv_quality.tasks.verification.report.instances import read_instances
 from cv_quality.tasks.verification.report.latency import read_latency
 from cv_quality.tasks.verification.report.parity import read_parity
 from cv_quality.tasks.verification.report.parity_charts import parity_charts
@@ -33,12 +34,14 @@ FAILURES = Section("failures", "Worst failures", read_failures, f"{TEMPLATES}/fa
 PARITY = Section(
     "parity", "Devices against re-inference", read_parity, f"{TEMPLATES}/parity.html", parity_charts, link="Parity"
 )
+INSTANCES = Section("eyes", "Two eyes", read_instances, f"{TEMPLATES}/instances.html", link="Eyes", is_optional=True)
 LATENCY = Section("latency", "Latency", read_latency, f"{TEMPLATES}/latency.html", latency_charts)
 
 SECTIONS: tuple[Section[Any], ...] = (
     NUMBERS,
     SCORES,
     CONDITIONS,
+    INSTANCES,
     GROUPS,
     ROOT_CAUSES,
     FAILURES,

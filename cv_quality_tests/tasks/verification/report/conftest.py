@@ -29,6 +29,7 @@ from cv_quality.lake.store import Store, open_store
 from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.instances import measure_instances
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.parity import write_parity
 from cv_quality.tasks.verification.report.page import write_failure_report
@@ -146,6 +147,7 @@ def make_case(root: Path) -> Case:
     lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
     lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
     write_parity(lake, build=BUILD, drops=DROPS, modality=FACE)
+    measure_instances(lake, build=BUILD, models={BUILD: (FACE, None)}, drops=DROPS)
     for table, rows in root_cause_tables(
         build=BUILD, baseline=BASELINE, own=outcomes[BUILD], before=outcomes[BASELINE]
     ).items():
