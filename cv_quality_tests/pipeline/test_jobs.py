@@ -27,7 +27,10 @@ from cv_quality_tests.deployment import (
 PARSED = ("raw_events", "quarantine")
 VALIDATED = ("validated_attempts", "validated_streams", "subjects", "devices", "quarantine_validate")
 SCORED = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
-MEASURED = ("impostor_counts", "intervals", "operating_points", "det_curve", "differentials", "parity")
+MEASURED = (
+    *("impostor_counts", "intervals", "operating_points", "det_curve", "differentials", "parity"),
+    "instance_comparisons",
+)
 EXPLAINED = ("failure_slices", "change_attribution", "failure_clusters")
 MODELS = {spec.key.path[-1] for spec in mart_specs(TASKS)}
 COLUMNS = {"key", "table", "expectation", "holds", "rows", "unexpected", "offending_keys"}
@@ -89,6 +92,7 @@ def test_reporting_a_build_records_every_metric_table_and_the_page(history: Hist
         (
             "impostors_gate",
             "measure_build_gate",
+            "measure_instances_gate",
             "slices_gate",
             "attribution_gate",
             "clusters_gate",
