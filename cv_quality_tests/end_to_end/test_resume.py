@@ -31,6 +31,7 @@ STAGES = (
     "measure",
     "impostors",
     "measure_build",
+    "measure_instances",
     "slices",
     "attribution",
     "clusters",
