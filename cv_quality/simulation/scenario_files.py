@@ -17,9 +17,10 @@ import yaml
 from cv_quality.errors import ScenarioError, near
 from cv_quality.lake.schema import IDENTIFIER
 from cv_quality.simulation.fleet import MODEL_NAMES
-from cv_quality.simulation.studies import BuildPlan, Defect, NamedSite
+from cv_quality.simulation.studies import BuildPlan, Defect, NamedSite, PlantedStudy
 
 _Part = TypeVar("_Part")
+_Study = TypeVar("_Study", bound=PlantedStudy[NamedSite, BuildPlan])
 
 
 def packaged_scenarios() -> list[str]:
@@ -85,6 +86,25 @@ def build_scenario(part: type[_Part], mapping: Mapping[str, object], *, parts: M
                 raise ScenarioError(f"{at}: expected a list, found {type(value).__name__}")
             values[key] = tuple(_build(item_part, item, where=f"{at}[{index}]") for index, item in enumerate(value))
     return _build(part, values, where=where)
+
+
+def parse_study(part: type[_Study], text: str, *, parts: Mapping[str, type], where: str) -> _Study:
+    """Parse a study whose key `modality` says which kind it is of, with sound names.
+
+    Args:
+        part: the class of the scenario.
+        text: YAML.
+        parts: classes of the items of its lists, by key.
+        where: names it in errors.
+
+    Raises:
+        ScenarioError: names the key, what was expected and what was found.
+    """
+    mapping = scenario_mapping(text, where=where)
+    mapping.pop("modality", None)
+    study = build_scenario(part, mapping, parts=parts, where=where)
+    require_sound_names(study.name, sites=study.sites, builds=study.builds, defects=study.defects, where=where)
+    return study
 
 
 def require_sound_names(

@@ -4,7 +4,6 @@ The planted truth is written beside the drops, never inside one; what to simulat
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ from cv_quality.simulation.population import (
 from cv_quality.simulation.rendering import encode_png, render
 from cv_quality.simulation.scenario import DropPlan, Scenario
 from cv_quality.simulation.streams import stream_events
-from cv_quality.simulation.studies import drop_plans, later_plans
+from cv_quality.simulation.studies import drop_plans, drop_writer, write_truth
 
 if TYPE_CHECKING:
     from cv_quality.drops.writer import Scalar
@@ -123,8 +122,7 @@ def simulate(
         )
         if progress is not None:
             progress(plan.drop_id, done, len(plans))
-    written = [*drop_plans(scenario), *later_plans(scenario, present=landing.folders())]
-    landing.write_bytes(f"truth-{scenario.name}.json", _truth(scenario, written, seed=chosen_seed))
+    write_truth(landing, scenario, seed=chosen_seed)
     return [plan.drop_id for plan in plans]
 
 
@@ -139,17 +137,7 @@ def _simulate_drop(
     seed: int,
 ) -> None:
     people = population.at(plan.site.name)
-    writer = DropWriter(
-        landing,
-        modality=modality,
-        drop_id=plan.drop_id,
-        build_id=plan.build.build_id,
-        site=plan.site.name,
-        protocol="enrolled",
-        captured_from=plan.captured_from,
-        captured_until=plan.captured_until,
-    )
-    with writer:
+    with drop_writer(landing, plan, modality=modality, protocol="enrolled") as writer:
         devices = {subject.device.device_id: subject.device for subject in people}
         _write_registers(writer, people, devices, plan)
         references = _enrol(writer, scenario, population, people, embedder=embedder, seed=seed)
@@ -304,13 +292,3 @@ def _attempt_fields(attempt: Attempt) -> dict[str, Scalar]:
 
 def _condition_fields(capture: Capture) -> dict[str, Scalar]:
     return {name: value for name, value in asdict(capture).items() if name != "seed"}
-
-
-def _truth(scenario: Scenario, plans: Sequence[DropPlan], *, seed: int) -> bytes:
-    truth = {
-        "scenario": scenario.name,
-        "seed": seed,
-        "drops": [plan.drop_id for plan in plans],
-        "defects": [asdict(defect) for defect in scenario.defects],
-    }
-    return (json.dumps(truth, indent=2, sort_keys=True) + "\n").encode()

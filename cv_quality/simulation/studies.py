@@ -5,11 +5,17 @@ A scenario of faces is in `scenario.py`, one of video in `video/scenario.py`; bo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count, takewhile
 from typing import Final, Generic, Protocol, TypeVar
+
+from cv_quality.drops.manifest import Protocol as Pairing
+from cv_quality.drops.writer import DropWriter
+from cv_quality.lake.store import Store
+from cv_quality.modality import Modality
 
 STUDY_DAYS: Final = 5
 
@@ -55,6 +61,15 @@ class Study(Protocol[SiteOut, BuildOut]):
     def builds(self) -> Sequence[BuildOut]: ...
 
 
+class PlantedStudy(Study[SiteOut, BuildOut], Protocol[SiteOut, BuildOut]):
+    """A study with a name and with planted failures."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def defects(self) -> Sequence[Defect]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class StudyDrop(Generic[SiteT, BuildT]):
     """One drop to come: one site meets one build for five days; `round_number` counts from 0."""
@@ -89,6 +104,47 @@ def drop_plans(study: Study[SiteT, BuildT]) -> list[StudyDrop[SiteT, BuildT]]:
         for round_number in range(study.rounds)
         for site in study.sites
     ]
+
+
+def drop_writer(landing: Store, plan: StudyDrop[SiteT, BuildT], *, modality: Modality, protocol: Pairing) -> DropWriter:
+    """Open the writer of a planned drop.
+
+    Args:
+        landing: where it goes.
+        plan: the drop.
+        modality: of its build.
+        protocol: how its references and probes are paired.
+    """
+    return DropWriter(
+        landing,
+        modality=modality,
+        drop_id=plan.drop_id,
+        build_id=plan.build.build_id,
+        site=plan.site.name,
+        protocol=protocol,
+        captured_from=plan.captured_from,
+        captured_until=plan.captured_until,
+    )
+
+
+def write_truth(landing: Store, study: PlantedStudy[SiteT, BuildT], *, seed: int, **further: object) -> None:
+    """Write what was planted in a study as `truth-<name>.json` beside its drops, those written later included.
+
+    Args:
+        landing: of the drops.
+        study: what was simulated.
+        seed: of it.
+        further: what else there is to say, by key.
+    """
+    plans = [*drop_plans(study), *later_plans(study, present=landing.folders())]
+    truth = {
+        "scenario": study.name,
+        "seed": seed,
+        "drops": [plan.drop_id for plan in plans],
+        "defects": [asdict(defect) for defect in study.defects],
+        **further,
+    }
+    landing.write_bytes(f"truth-{study.name}.json", (json.dumps(truth, indent=2, sort_keys=True) + "\n").encode())
 
 
 def drop_ids(study: Study[NamedSite, BuildPlan]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cv_quality.errors import ScenarioError
-from cv_quality.simulation.scenario_files import build_scenario, require_sound_names, scenario_mapping
+from cv_quality.simulation.scenario_files import parse_study
 from cv_quality.simulation.studies import BuildPlan, Defect, StudyDrop
 
 
@@ -62,12 +62,7 @@ def parse_iris_scenario(text: str, *, where: str) -> IrisScenario:
     Raises:
         ScenarioError: names the key, what was expected and what was found.
     """
-    mapping = scenario_mapping(text, where=where)
-    mapping.pop("modality", None)
-    scenario = build_scenario(IrisScenario, mapping, parts=_PARTS, where=where)
-    require_sound_names(
-        scenario.name, sites=scenario.sites, builds=scenario.builds, defects=scenario.defects, where=where
-    )
+    scenario = parse_study(IrisScenario, text, parts=_PARTS, where=where)
     if scenario.seed < 0 or min(scenario.rounds, scenario.moments) < 1:
         raise ScenarioError(f"{where}: expected a seed >= 0, and at least one round and one moment")
     for site in scenario.sites:

@@ -6,11 +6,9 @@ the images later. The planted truth is written beside the drops, never inside on
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -23,7 +21,7 @@ from cv_quality.simulation.iris.eyes import draw_texture, render_eye
 from cv_quality.simulation.iris.scenario import IrisDrop, IrisScenario
 from cv_quality.simulation.iris.wearers import EYES, Eye, Moment, Wearer, draw_enrolments, draw_moments, draw_wearers
 from cv_quality.simulation.rendering import encode_png
-from cv_quality.simulation.studies import drop_plans, later_plans
+from cv_quality.simulation.studies import drop_plans, drop_writer, write_truth
 
 if TYPE_CHECKING:
     from cv_quality.drops.writer import Scalar
@@ -67,30 +65,13 @@ def simulate_irises(
         _write_drop(scenario, plan, landing=landing, modality=modality, seed=chosen)
         if progress is not None:
             progress(plan.drop_id, done, len(plans))
-    written = [*drop_plans(scenario), *later_plans(scenario, present=landing.folders())]
-    truth = {
-        "scenario": scenario.name,
-        "seed": chosen,
-        "drops": [plan.drop_id for plan in written],
-        "defects": [asdict(defect) for defect in scenario.defects],
-    }
-    landing.write_bytes(f"truth-{scenario.name}.json", (json.dumps(truth, indent=2, sort_keys=True) + "\n").encode())
+    write_truth(landing, scenario, seed=chosen)
     return [plan.drop_id for plan in plans]
 
 
 def _write_drop(scenario: IrisScenario, plan: IrisDrop, *, landing: Store, modality: Modality, seed: int) -> None:
     wearers = draw_wearers(scenario, plan.site, seed=seed)
-    writer = DropWriter(
-        landing,
-        modality=modality,
-        drop_id=plan.drop_id,
-        build_id=plan.build.build_id,
-        site=plan.site.name,
-        protocol="enrolled",
-        captured_from=plan.captured_from,
-        captured_until=plan.captured_until,
-    )
-    with writer:
+    with drop_writer(landing, plan, modality=modality, protocol="enrolled") as writer:
         for wearer in wearers:
             _write_wearer(writer, wearer, at=plan.captured_from)
         moments = [*draw_enrolments(wearers, plan, seed=seed), *draw_moments(scenario, wearers, plan, seed=seed)]

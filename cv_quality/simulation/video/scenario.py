@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cv_quality.errors import ScenarioError
-from cv_quality.simulation.scenario_files import build_scenario, require_sound_names, scenario_mapping
+from cv_quality.simulation.scenario_files import parse_study
 from cv_quality.simulation.studies import BuildPlan, Defect, StudyDrop
 
 
@@ -76,12 +76,7 @@ def parse_video_scenario(text: str, *, where: str) -> VideoScenario:
     Raises:
         ScenarioError: names the key, what was expected and what was found.
     """
-    mapping = scenario_mapping(text, where=where)
-    mapping.pop("modality", None)
-    scenario = build_scenario(VideoScenario, mapping, parts=_PARTS, where=where)
-    require_sound_names(
-        scenario.name, sites=scenario.sites, builds=scenario.builds, defects=scenario.defects, where=where
-    )
+    scenario = parse_study(VideoScenario, text, parts=_PARTS, where=where)
     _check(scenario, where=where)
     return scenario
 

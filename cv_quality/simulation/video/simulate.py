@@ -6,7 +6,6 @@ truth is written beside the drops, never inside one; what to simulate is in `sce
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.store import Store
 from cv_quality.modality import Modality
 from cv_quality.simulation.fleet import DeviceModel
-from cv_quality.simulation.studies import drop_plans, later_plans
+from cv_quality.simulation.studies import drop_plans, drop_writer, write_truth
 from cv_quality.simulation.video.footage import Footage, film_site, plan_clips
 from cv_quality.simulation.video.scenario import VideoDrop, VideoScenario
 from cv_quality.simulation.video.scenes import CLASSES, FRAME_RATE_HZ, draw_scenes
@@ -92,23 +91,14 @@ def simulate_video(
         )
         if progress is not None:
             progress(plan.drop_id, done, len(plans))
-    written = [*drop_plans(scenario), *later_plans(scenario, present=landing.folders())]
-    landing.write_bytes(f"truth-{scenario.name}.json", _truth(scenario, written, seed=chosen_seed))
+    write_truth(
+        landing, scenario, seed=chosen_seed, irregular_scenes=dict(_irregular_scenes(scenario, seed=chosen_seed))
+    )
     return [plan.drop_id for plan in plans]
 
 
 def _write_drop(plan: VideoDrop, clips: Sequence[Footage], *, landing: Store, modality: Modality, seed: int) -> None:
-    writer = DropWriter(
-        landing,
-        modality=modality,
-        drop_id=plan.drop_id,
-        build_id=plan.build.build_id,
-        site=plan.site.name,
-        protocol="streams",
-        captured_from=plan.captured_from,
-        captured_until=plan.captured_until,
-    )
-    with writer:
+    with drop_writer(landing, plan, modality=modality, protocol="streams") as writer:
         models = {clip.model.name: clip.model for clip in clips}
         for model in models.values():
             _write_device(writer, plan, model)
@@ -265,17 +255,6 @@ def _boxes(clip: Footage, frames: Sequence[ScheduledFrame], *, stream_id: str, a
 
 def _instants(frames: Sequence[ScheduledFrame], at: datetime) -> list[datetime]:
     return [at + timedelta(milliseconds=item.capture_ms) for item in frames]
-
-
-def _truth(scenario: VideoScenario, plans: Sequence[VideoDrop], *, seed: int) -> bytes:
-    truth = {
-        "scenario": scenario.name,
-        "seed": seed,
-        "drops": [plan.drop_id for plan in plans],
-        "defects": [asdict(defect) for defect in scenario.defects],
-        "irregular_scenes": dict(_irregular_scenes(scenario, seed=seed)),
-    }
-    return (json.dumps(truth, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _irregular_scenes(scenario: VideoScenario, *, seed: int) -> Iterator[tuple[str, dict[str, object]]]:
