@@ -22,7 +22,8 @@ from cv_quality.drops.importers.sample_doubts import doubts, require_one_eye
 from cv_quality.drops.importers.sample_tables import read_sample_table
 from cv_quality.errors import ScoreFileError
 from cv_quality.metrics.iris.hamming import compare
-from cv_quality.metrics.iris.rules import HammingRule, Norm
+from cv_quality.metrics.iris.rules import HammingRule, Norm, default_minimum
+from cv_quality.metrics.iris.spread import degrees_of_freedom
 from cv_quality.metrics.pairs import Rows
 from cv_quality.metrics.results import Result
 from cv_quality.scores.rows import SUBJECTS, apart
@@ -33,8 +34,6 @@ MAX_PAIRS: Final = 5_000_000
 """That are held in memory, of 3,162 templates; more of them are counted in blocks from a drop."""
 BLOCK_PAIRS: Final = 250_000
 SHIFTS: Final = 15
-MINIMUM_PART: Final = 0.1
-"""Of a code's bits that must be valid in both, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def compare_codes(
             file=str(path),
         )
     codes = _codes(found, samples)
-    minimum = max(1, int(MINIMUM_PART * found.layout.bits)) if minimum_bits is None else minimum_bits
+    minimum = default_minimum(found.layout.bits) if minimum_bits is None else minimum_bits
     rule = HammingRule(found.layout.bits, found.layout.step, shifts, norm, minimum)
     blocks = []
     for done, (one, other) in _pairs(len(samples)):
@@ -238,7 +237,7 @@ def _kinds(codes: _Codes, pairs: _Pairs) -> dict[str, NDArray[np.bool_]]:
 def _facts(codes: _Codes, pairs: _Pairs, rule: HammingRule, *, n_failures: int) -> CodeFacts:
     kinds = _kinds(codes, pairs)
     zero = _kind(pairs.unshifted[kinds["impostor"]])
-    freedom = zero.mean * (1 - zero.mean) / zero.sd**2 if zero.mean is not None and zero.sd else None
+    freedom = degrees_of_freedom(zero.mean, zero.sd) if zero.mean is not None and zero.sd else None
     return CodeFacts(
         rule={name: getattr(rule, name) for name in ("bits", "step", "shifts", "norm", "minimum_bits")},
         n_templates=len(codes.names),

@@ -15,10 +15,8 @@ from cv_quality.drops.images import decode_image
 from cv_quality.drops.importers.iris_codes import (
     CodeLayout,
     ReadyTemplate,
-    pack_bits,
     picture_of,
     ready_table,
-    unpack_bits,
 )
 from cv_quality.drops.importers.iris_drops import TemplateFrames, understand_templates, write_build
 from cv_quality.drops.importers.iris_templates import read_templates
@@ -33,7 +31,7 @@ from cv_quality.inference.iris.entry import IrisEntry
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.store import open_store
-from cv_quality.metrics.iris.codes import pack
+from cv_quality.metrics.iris.codes import pack, unpack
 from cv_quality.tasks.verification.modalities.iris import IRIS
 
 Bits = NDArray[np.bool_]
@@ -79,17 +77,11 @@ def test_a_bit_lies_at_its_column_then_row_then_plane(tmp_path: Path) -> None:
         assert bit(words[0], number) == (code & mask)[wavelet, row, column, part]
 
 
-def test_packed_bits_are_those_that_codes_are_compared_by() -> None:
-    code, mask = np.random.default_rng(2).random((2, 5, 3, 13, 2)) < 0.5
-    packed = [np.stack([pack_bits(one & valid), pack_bits(valid)]) for one, valid in zip(code, mask, strict=True)]
-    assert (np.array(packed) == pack(code, mask)).all()
-
-
 def test_bits_that_fill_no_word_are_padded_with_zeros() -> None:
-    bits = np.ones((3, 7, 1), dtype=bool)
-    packed, layout = pack_bits(bits), CodeLayout(3, 7, 1)
-    assert (packed.tolist(), layout.words) == ([2**21 - 1], 1)
-    assert (unpack_bits(packed, layout) == bits).all()
+    bits = np.ones((1, 3, 7, 1), dtype=bool)
+    packed, layout = pack(bits, bits), CodeLayout(3, 7, 1)
+    assert (packed.tolist(), layout.words) == ([[[2**21 - 1]] * 2], 1)
+    assert all((part == bits).all() for part in unpack(packed, rows=3, columns=7, planes=1))
 
 
 def test_text_lists_npz_lines_and_arrays_give_one_template(tmp_path: Path) -> None:
@@ -206,7 +198,7 @@ def test_templates_give_a_drop_a_table_and_an_entry(tmp_path: Path, lake: Lake) 
 
 def test_a_frame_is_a_picture_of_its_code() -> None:
     code, mask = (array[0] for array in template(5))
-    packed = np.stack([pack_bits(code & mask), pack_bits(mask)])
+    packed = pack(code[None], mask[None])[0]
     pixels = decode_image(picture_of(packed, CodeLayout(4, 16, 2))).reshape(2, 4, 16).transpose(1, 2, 0)
     assert (pixels == np.where(mask, np.where(code, 255, 0), 128)).all()
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import DropError
+from cv_quality.metrics.iris.codes import unpack
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,24 +52,6 @@ class CodeLayout:
 
     def __str__(self) -> str:
         return f"{self.bits:,} bits, {self.rows} rows x {self.columns} columns x {self.planes} planes"
-
-
-def pack_bits(bits: Bits) -> NDArray[np.uint64]:
-    """Pack a code or mask of shape (rows, columns, planes) into words, bit 0 lowest.
-
-    >>> pack_bits(np.array([[[True], [False], [True]]]))
-    array([5], dtype=uint64)
-    """
-    flat = np.packbits(bits.transpose(1, 0, 2).reshape(-1), bitorder="little")
-    padded = np.zeros(-(-len(flat) // 8) * 8, dtype=np.uint8)
-    padded[: len(flat)] = flat
-    return padded.view("<u8").astype(np.uint64)
-
-
-def unpack_bits(words: NDArray[np.uint64], layout: CodeLayout) -> Bits:
-    """Unpack what `pack_bits` packed."""
-    flat = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")[: layout.bits].astype(bool)
-    return flat.reshape(layout.columns, layout.rows, layout.planes).transpose(1, 0, 2)
 
 
 def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
@@ -159,8 +142,8 @@ def picture_of(template: NDArray[np.uint64] | None, layout: CodeLayout) -> bytes
 
     pixels = np.full((layout.rows, layout.columns, layout.planes), 128, dtype=np.uint8)
     if template is not None:
-        code, mask = (unpack_bits(words, layout) for words in template)
-        pixels[mask] = 255 * code[mask]
+        codes, masks = unpack(template[None], rows=layout.rows, columns=layout.columns, planes=layout.planes)
+        pixels[masks[0]] = 255 * codes[0][masks[0]]
     file = io.BytesIO()
     Image.fromarray(pixels.transpose(2, 0, 1).reshape(-1, layout.columns)).save(file, "PNG", compress_level=1)
     return file.getvalue()

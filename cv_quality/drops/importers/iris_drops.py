@@ -24,12 +24,11 @@ from cv_quality.drops.importers.sample_doubts import CheckedSamples
 from cv_quality.drops.importers.sample_folders import SampleFolder, understand
 from cv_quality.errors import DropError
 from cv_quality.lake.store import Store
+from cv_quality.metrics.iris.rules import default_minimum
 from cv_quality.modality import Modality
 
 SHIFTS: Final = 31
 """As open-iris compares: 15 columns to either side."""
-MINIMUM_PART: Final = 0.1
-"""Of the bits of a code, that must be valid in both templates of an entry that is written here."""
 DECISION_THRESHOLD: Final = 0.35
 _SHA256 = re.compile(rb"(?m)^(sha256:\s*)[0-9a-f]{64}")
 
@@ -153,7 +152,7 @@ def _table(build_id: str) -> str:
 
 def _entry(found: ReadTemplates, *, build_id: str, table: str, digest: str) -> str:
     """A registry entry that runs; how to compare, and the threshold, are for whoever evaluates to say."""
-    minimum = max(1, int(MINIMUM_PART * found.layout.bits))
+    minimum = default_minimum(found.layout.bits)
     shifts = min(SHIFTS, found.layout.columns - 1 + found.layout.columns % 2)
     return f"""\
 # {found.words}

@@ -26,13 +26,12 @@ from cv_quality.drops.importers.iris_codes import (
     TOLD,
     Bits,
     CodeLayout,
-    pack_bits,
     read_ready_templates,
-    unpack_bits,
 )
 from cv_quality.drops.importers.sample_doubts import Unusable
 from cv_quality.drops.writer import is_safe_member
 from cv_quality.errors import DropError
+from cv_quality.metrics.iris.codes import pack, unpack
 
 CODES: Final = "iris_codes"
 MASKS: Final = "mask_codes"
@@ -137,7 +136,7 @@ class _Reader:
         if not found.mask.any():
             self.failures[found.name] = "its mask keeps no bit"
         self.places[found.name] = len(self.packed)
-        self.packed.append(np.stack([pack_bits(found.code & found.mask), pack_bits(found.mask)]))
+        self.packed.append(pack(found.code[None], found.mask[None])[0])
 
     def _require_alike(self, found: _Found, layout: CodeLayout) -> None:
         if self.layout is None:
@@ -446,6 +445,6 @@ def _of_parquet(path: Path) -> Iterator[_Found]:
     layout, rows = read_ready_templates(path)
     told = [rows[name].fill_null("") if name in rows.columns else [""] * rows.height for name in TOLD]
     for (frame, code, mask), subject, eye in zip(rows.select(COLUMNS).iter_rows(), *told, strict=True):
-        words = [np.frombuffer(data, dtype="<u8").astype(np.uint64) for data in (code, mask)]
-        code_bits, mask_bits = (unpack_bits(item, layout) for item in words)
-        yield _Found(frame, f"{path}: {frame}", code_bits, mask_bits, subject=subject, eye=eye)
+        words = np.stack([np.frombuffer(data, dtype="<u8").astype(np.uint64) for data in (code, mask)])
+        codes, masks = unpack(words[None], rows=layout.rows, columns=layout.columns, planes=layout.planes)
+        yield _Found(frame, f"{path}: {frame}", codes[0], masks[0], subject=subject, eye=eye)

@@ -9,13 +9,11 @@ from typing import Final, Literal, TypeVar, cast, get_args
 from cv_quality.errors import MetricError, RegistryError
 from cv_quality.inference.iris.log_gabor import PLANES, LogGabor, Plane
 from cv_quality.inference.registry import SHA256, BuildEntry, EntryFields, Fields, ModelFormat
-from cv_quality.metrics.iris.rules import NORMS, HammingRule
+from cv_quality.metrics.iris.rules import NORMS, HammingRule, default_minimum
 
 Input = Literal["strip", "eye_image"]
 EYE_CLASSES: Final = ("sclera", "iris", "pupil")
 """What a segmentation model must tell apart; every other label is background: lids, lashes, skin."""
-MINIMUM_SHARE: Final = 0.1
-"""Of a code's bits, where the entry does not say how many must be valid in both: two bits that agree prove nothing."""
 ALGORITHM: Final = "iris-1"
 """Part of the digest of a build: change it whenever the same frame would give another template."""
 _DIGEST = "64 lowercase hex digits"
@@ -209,7 +207,7 @@ def _comparison(entry: EntryFields, *, bits: int, step: int) -> HammingRule:
     found.check(required={"shifts"}, optional={"norm", "minimum_bits"})
     settings = {
         "shifts": _whole(found, "shifts", 1, _MAX_SHIFTS),
-        "minimum_bits": max(1, int(MINIMUM_SHARE * bits)),
+        "minimum_bits": default_minimum(bits),
     }
     if "minimum_bits" in found:
         settings["minimum_bits"] = _whole(found, "minimum_bits", 1, bits)

@@ -14,7 +14,7 @@ from cv_quality.inference.iris.entry import IrisEntry
 from cv_quality.inference.iris.quality import COLUMNS
 from cv_quality.inference.iris.strips import OK
 from cv_quality.inference.preprocessing import Frame
-from cv_quality.inference.registry import ModelRegistry, verified_bytes
+from cv_quality.inference.registry import ModelRegistry
 from cv_quality.metrics.iris.codes import Codes
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ class ReadyTemplates:
 
         assert entry.templates is not None
         path = registry.model_file(_File(entry.templates, entry.sha256))
-        verified_bytes(path, sha256=entry.sha256)
         try:
             rows, metadata = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path)
         except (pl.exceptions.PolarsError, OSError) as error:

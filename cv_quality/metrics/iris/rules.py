@@ -27,6 +27,19 @@ MOST_BITS = 32_768
 """Up to here "linear" distances stay in their range, and different shares of bits are different numbers in float64."""
 
 
+MINIMUM_SHARE = 0.1
+"""Of a code's bits, that must be valid in both where nothing else is said: two bits that agree prove nothing."""
+
+
+def default_minimum(bits: int) -> int:
+    """Choose how many bits must be valid in both of two codes, where nothing else is said.
+
+    >>> default_minimum(2_592)
+    259
+    """
+    return max(1, int(MINIMUM_SHARE * bits))
+
+
 @dataclass(frozen=True, slots=True)
 class HammingRule:
     """How two iris codes are compared.
