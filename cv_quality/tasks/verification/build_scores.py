@@ -74,7 +74,7 @@ def scores_of(
     scores, people, trials = genuine["score"].to_numpy(), _codes(genuine["subject_id"], names), _trials(samples, names)
     highest, families = tail["score"].to_numpy(), _codes(names.replace(family_of), names)
     by_subject = clustered = None
-    if counts.n <= trials.n <= counts.n + min(counts.n_incomparable, MOST_INCOMPARABLE_SHARE * counts.n):
+    if accounts_for(trials, counts):
         by_subject = clustered = ClusteredScores.of(scores, people, (one, other, highest), trials)
         if family_of:
             relatives = families[one], families[other], highest
@@ -88,6 +88,12 @@ def scores_of(
         by_subject=by_subject,
         clustered=clustered,
     )
+
+
+def accounts_for(trials: CrossTrials, counts: PairCounts) -> bool:
+    """Tell whether subjects' samples are those of the pairs counted, but for a few that cannot be compared."""
+    most_missing = min(counts.n_incomparable, MOST_INCOMPARABLE_SHARE * counts.n)
+    return counts.n <= trials.n <= counts.n + most_missing
 
 
 def read_families(lake: Lake, *, drops: Sequence[str]) -> dict[str, str]:

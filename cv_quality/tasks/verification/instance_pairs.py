@@ -19,14 +19,14 @@ from cv_quality.metrics.pairs import MatchCounts, PairCounts, Side
 from cv_quality.metrics.point_intervals import NOT_ACCOUNTED, Row
 from cv_quality.metrics.rates import NO_TRIAL, Rate, clustered_rate
 from cv_quality.metrics.trials import CrossTrials
-from cv_quality.tasks.verification.build_scores import MOST_INCOMPARABLE_SHARE
+from cv_quality.tasks.verification.build_scores import accounts_for
 from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.samples import Templates
+from cv_quality.tasks.verification.templates import UNKNOWN_INSTANCE
 
 if TYPE_CHECKING:
     import polars as pl
 
-UNKNOWN: Final = "unknown"
 GENUINE, OTHER_INSTANCE, IMPOSTOR = "genuine", "other_instance", "impostor"
 SAME_SIDE, OTHER_SIDE, UNKNOWN_SIDE = "impostor_same_side", "impostor_other_side", "impostor_unknown"
 KINDS = (GENUINE, OTHER_INSTANCE, IMPOSTOR, SAME_SIDE, OTHER_SIDE, UNKNOWN_SIDE)
@@ -166,7 +166,7 @@ def other_instances(eyes: Eyes, modality: BiometricModality) -> "pl.DataFrame":
 
     own = eyes.references.rows.select("subject_id", reference_subject_id="subject_id").unique(maintain_order=True)
     sides = pl.col("reference_instance"), pl.col("instance")
-    pairs = eyes.of_subjects(own).filter(sides[0] != sides[1], *(side != UNKNOWN for side in sides))
+    pairs = eyes.of_subjects(own).filter(sides[0] != sides[1], *(side != UNKNOWN_INSTANCE for side in sides))
     return _scored(eyes, pairs, modality)
 
 
@@ -202,9 +202,9 @@ def _blocks(eyes: Eyes, kind: str) -> list[Block]:
     import polars as pl
 
     side = pl.col("instance")
-    known = sorted({*eyes.references.rows["instance"], *eyes.probes.rows["instance"]} - {UNKNOWN})
+    known = sorted({*eyes.references.rows["instance"], *eyes.probes.rows["instance"]} - {UNKNOWN_INSTANCE})
     if kind == UNKNOWN_SIDE:
-        named, unnamed = side != UNKNOWN, side == UNKNOWN
+        named, unnamed = side != UNKNOWN_INSTANCE, side == UNKNOWN_INSTANCE
         chosen = [(unnamed, unnamed), (unnamed, named), (named, unnamed)]
     else:
         pairs = [(one, other) for one in known for other in known if (one == other) == (kind == SAME_SIDE)]
@@ -225,7 +225,7 @@ def _impostors(eyes: Eyes, blocks: Sequence[Block], counts: PairCounts, modality
         return head | (asdict(NO_TRIAL) if not counts.n else _no_threshold())
     subjects = sorted({*eyes.references.rows["subject_id"], *eyes.probes.rows["subject_id"]})
     trials = _trials(subjects, blocks)
-    if not counts.n <= trials.n <= counts.n + min(counts.n_incomparable, MOST_INCOMPARABLE_SHARE * counts.n):
+    if not accounts_for(trials, counts):
         n = counts.matches.n
         value: Row = {"value": n / counts.n, "numerator": n, "denominator": counts.n, "reason": NOT_ACCOUNTED}
         return head | value

@@ -140,7 +140,7 @@ def _ranked(templates: Templates, order: "pl.DataFrame", enrolled: int) -> Templ
 
     placed = templates.rows.join(order, on=["drop_id", "frame"], how="left", nulls_equal=True, maintain_order="left")
     rank = pl.when("is_all_pairs").then(pl.col("rank").cast(pl.Int64)).otherwise(enrolled)
-    return replace(templates, rows=placed.with_columns(rank=rank, instance=pl.col("instance").fill_null("unknown")))
+    return replace(templates, rows=placed.with_columns(rank=rank))
 
 
 def _genuine(lake: Lake, *, model_build: str, drops: Sequence[str]) -> "pl.DataFrame":

@@ -1,6 +1,7 @@
 """What the gates of verification ask beyond the declarations of its tables, in the order of the data."""
 
 from cv_quality.gates.rules import Rule, query_rule, rows_rule
+from cv_quality.lake.schema import Table
 from cv_quality.modality import Modality
 from cv_quality.tasks.root_causes.rules import confirmed_slices
 from cv_quality.tasks.verification.modality import AS_RECORDED, biometric
@@ -61,6 +62,28 @@ ONE_LENGTH = query_rule(
     "SELECT octet_length(code) AS bytes FROM embeddings WHERE code IS NOT NULL "
     "AND (SELECT count(DISTINCT octet_length(code)) FROM embeddings) > 1 GROUP BY 1",
 )
+
+
+def _rate_rules(table: Table, rate: str, *, missing: str) -> tuple[Rule, ...]:
+    """What a gate asks of rates with intervals, by what they are called in the table, and one without a value."""
+    return (
+        rows_rule(table, f"{rate} lies within its interval", "low > value OR value > high"),
+        rows_rule(table, f"{missing} says why", "value IS NULL AND reason IS NULL"),
+    )
+
+
+def _point_rules(table: Table) -> tuple[Rule, ...]:
+    """What a gate asks of operating points."""
+    return (
+        rows_rule(table, "the realised FMR never exceeds its target", "fmr > fmr_target"),
+        rows_rule(table, "a missing operating point says why", "fnmr IS NULL AND reason IS NULL"),
+        rows_rule(
+            table,
+            "FMR and FNMR lie within their intervals",
+            "fmr_low > fmr OR fmr > fmr_high OR fnmr_low > fnmr OR fnmr > fnmr_high",
+        ),
+    )
+
 
 INFER_RULES = (
     query_rule(
@@ -239,19 +262,11 @@ IMPOSTORS_RULES = (
     ),
 )
 MEASURE_BUILD_RULES = (
-    rows_rule(INTERVALS, "the rate lies within its interval", "low > value OR value > high"),
-    rows_rule(INTERVALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
-    rows_rule(OPERATING_POINTS, "the realised FMR never exceeds its target", "fmr > fmr_target"),
-    rows_rule(OPERATING_POINTS, "a missing operating point says why", "fnmr IS NULL AND reason IS NULL"),
-    rows_rule(
-        OPERATING_POINTS,
-        "FMR and FNMR lie within their intervals",
-        "fmr_low > fmr OR fmr > fmr_high OR fnmr_low > fnmr OR fnmr > fnmr_high",
-    ),
+    *_rate_rules(INTERVALS, "the rate", missing="a missing rate"),
+    *_point_rules(OPERATING_POINTS),
     rows_rule(DET_CURVE, "the curve's FMR never exceeds its target", "fmr > fmr_target"),
     rows_rule(DET_CURVE, "the curve lies within its band", "fnmr_low > fnmr OR fnmr > fnmr_high"),
-    rows_rule(DIFFERENTIALS, "a group's rate lies within its interval", "low > value OR value > high"),
-    rows_rule(DIFFERENTIALS, "a group's missing rate says why", "value IS NULL AND reason IS NULL"),
+    *_rate_rules(DIFFERENTIALS, "a group's rate", missing="a group's missing rate"),
     query_rule(
         OPERATING_POINTS,
         "the histogram holds every impostor comparison",
@@ -259,8 +274,7 @@ MEASURE_BUILD_RULES = (
         '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c '
         "WHERE c.model_build_id = o.model_build_id AND c.bin IS NOT NULL)",
     ),
-    rows_rule(PARITY, "the rate of flips lies within its interval", "low > value OR value > high"),
-    rows_rule(PARITY, "a missing rate of flips says why", "value IS NULL AND reason IS NULL"),
+    *_rate_rules(PARITY, "the rate of flips", missing="a missing rate of flips"),
     rows_rule(
         PARITY,
         "every flip goes one way, and is near the threshold or far from it",
@@ -275,8 +289,7 @@ MEASURE_BUILD_RULES = (
     ),
 )
 INSTANCES_RULES = (
-    rows_rule(INSTANCE_COMPARISONS, "the share accepted lies within its interval", "low > value OR value > high"),
-    rows_rule(INSTANCE_COMPARISONS, "a missing share says why", "value IS NULL AND reason IS NULL"),
+    *_rate_rules(INSTANCE_COMPARISONS, "the share accepted", missing="a missing share"),
     query_rule(
         INSTANCE_COMPARISONS,
         "the sides add up to all impostor comparisons, and one person's instances are none of them",
@@ -297,13 +310,7 @@ INSTANCES_RULES = (
         "a doubt is of one person, or of two",
         "(kind = 'other_instance') <> (subject_id = reference_subject_id)",
     ),
-    rows_rule(INSTANCE_FUSION, "the realised FMR never exceeds its target", "fmr > fmr_target"),
-    rows_rule(INSTANCE_FUSION, "a missing operating point says why", "fnmr IS NULL AND reason IS NULL"),
-    rows_rule(
-        INSTANCE_FUSION,
-        "FMR and FNMR lie within their intervals",
-        "fmr_low > fmr OR fmr > fmr_high OR fnmr_low > fnmr OR fnmr > fnmr_high",
-    ),
+    *_point_rules(INSTANCE_FUSION),
     rows_rule(
         INSTANCE_CAPTURES,
         "errors of both are errors of either",
@@ -337,8 +344,7 @@ EXPLANATIONS_RULES = (
         for table in (EXPLANATIONS, COUNTERFACTUALS)
     ),
     rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
-    rows_rule(COUNTERFACTUALS, "the rate lies within its interval", "low > value OR value > high"),
-    rows_rule(COUNTERFACTUALS, "a missing rate says why", "value IS NULL AND reason IS NULL"),
+    *_rate_rules(COUNTERFACTUALS, "the rate", missing="a missing rate"),
 )
 
 WATERFALL_RULES = (

@@ -25,7 +25,6 @@ from cv_quality.tasks.video.clip_changes import Compared, change_rows
 from cv_quality.tasks.video.clip_scores import WHOLE, finite
 from cv_quality.tasks.video.frame_scores import counts_of_row
 from cv_quality.tasks.video.metric_names import VIDEO_METRICS_BY_NAME, VideoMetric
-from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.replays import replay_rows
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
@@ -196,7 +195,7 @@ def read_model_clips(
     keys, of_drop = [TableKey(build=model, drop=drop) for drop in drops], [TableKey(drop=drop) for drop in drops]
     key = pl.format("{}/{}", "drop_id", "stream_id").alias(CLIP)
     table = of_modality(FRAME_SCORES, modality)
-    levels = [item.level_column for item in (*modality.conditions, *MEASURED) if item.is_counted]
+    levels = [item.level_column for item in (*modality.conditions, *modality.measured) if item.is_counted]
     columns = [*dict.fromkeys((*FRAME_COLUMNS, *levels))]
     frames = lake.scan(table, keys if with_frames else []).select(columns)
     counts = lake.scan(TRACK_COUNTS, keys).with_columns(key).collect()
@@ -230,7 +229,7 @@ def metric_rows(found: ModelClips, *, modality: Modality) -> Iterator[Row]:
                     dimension=dimension,
                     level=level,
                 )
-    for item in (*modality.conditions, *MEASURED):
+    for item in (*modality.conditions, *modality.measured):
         if item.is_counted:
             yield from _frame_rows(found, item.level_column)
 

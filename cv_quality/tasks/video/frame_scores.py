@@ -25,7 +25,6 @@ from cv_quality.tasks.video.clip_scores import OK, ClipValue, StreamQuality, rat
 from cv_quality.tasks.video.latency import DeviceLog
 from cv_quality.tasks.video.mask_quality import HELD_FRAMES, score_masks_of
 from cv_quality.tasks.video.metric_names import VIDEO_METRICS_BY_NAME
-from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.pictures import DropPictures
 from cv_quality.tasks.video.quality import (
     HELD_PICTURES,
@@ -295,7 +294,7 @@ def _frame_rows(
     device = inputs.of_drop.devices.get(inputs.device_id or "", {})
     banded = [
         item.bands.of(pl.col(item.name)).alias(item.bands.column)
-        for item in (*modality.conditions, *MEASURED)
+        for item in (*modality.conditions, *modality.measured)
         if item.bands
     ]
     was_seen = pl.col("picture_status") == OK

@@ -12,7 +12,6 @@ from cv_quality.drops.tables import CLIPS, DEVICES
 from cv_quality.error_analysis.population import Outcome, Population
 from cv_quality.lake.lake import TableKey
 from cv_quality.modality import Dimension, Modality, of_modality
-from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.tables import FRAME_SCORES
 from cv_quality.workspace import Workspace
 
@@ -37,7 +36,7 @@ RECORDED = (
 
 def frame_dimensions(modality: Modality) -> tuple[Dimension, ...]:
     """List what a frame is told apart by: as logged, as measured, and what its clip has."""
-    return (*modality.conditions, *MEASURED, *RECORDED)
+    return (*modality.conditions, *modality.measured, *RECORDED)
 
 
 def attempt_id(stream: str, frame_number: int) -> str:

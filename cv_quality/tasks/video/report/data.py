@@ -18,7 +18,6 @@ from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import Direction
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.video.metric_names import HEADLINE, VideoMetric
-from cv_quality.tasks.video.modality import MEASURED
 from cv_quality.tasks.video.report.wording import place, words_of
 from cv_quality.tasks.video.tables import (
     CLIP_CHANGES,
@@ -226,7 +225,7 @@ def frame_scores(source: ReportSource, model: str) -> "pl.LazyFrame":
 def condition_words(source: ReportSource, row: Row) -> tuple[str, ...]:
     """Put the conditions of a frame in words, those that were logged first."""
     found = []
-    for item in (*source.modality.conditions, *(item for item in MEASURED if item.is_counted)):
+    for item in (*source.modality.conditions, *(item for item in source.modality.measured if item.is_counted)):
         words = item.words(row[item.name])
         has_own_words = item.phrase != "{}" or not item.level_phrase
         if words is not None:
