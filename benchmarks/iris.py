@@ -27,7 +27,6 @@ ROUNDS = 4
 COMPACT = HammingRule(bits=2_048, step=16, shifts=15)
 FULL = HammingRule(bits=16_384, step=64, shifts=31, norm="linear")
 COMPACT_SIZE, PLAIN_SIZE, NUMPY_SIZE, LARGE_SIZE = 5_000, 600, 160, 10_000
-VALID = 0.75
 SEED = 0
 
 

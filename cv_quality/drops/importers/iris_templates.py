@@ -38,7 +38,6 @@ MASKS: Final = "mask_codes"
 VERSION: Final = "iris_code_version"
 OPEN_IRIS: Final = (16, 256, 2, 2)
 """Rows, columns, wavelets and parts of the templates of open-iris, which its text form does not tell."""
-NO_TEMPLATE: Final = "no_template"
 MAX_FILE_BYTES: Final = 4 << 30
 """Of one file of templates, unpacked."""
 _OPEN_IRIS_FIGURES: Final = (

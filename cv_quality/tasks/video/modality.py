@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from cv_quality.drops.tables import VIDEO_KINDS
-from cv_quality.errors import SettingsError
 from cv_quality.inference.registry import BuildEntry, EntryFields
 from cv_quality.inference.video.entry import parse_recorded_video_entry, parse_video_entry
 from cv_quality.lake.schema import Bounds, Column
-from cv_quality.modality import Bands, Dimension, Modality
+from cv_quality.modality import Bands, Dimension
 from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
 
 CONDITIONS = (
@@ -143,14 +142,3 @@ class VideoModality:
 
 
 VIDEO_MODALITY = VideoModality()
-
-
-def video_modality(modality: Modality) -> VideoModality:
-    """The modality, known to be video.
-
-    Raises:
-        SettingsError: it is of another task.
-    """
-    if not isinstance(modality, VideoModality):
-        raise SettingsError(f"modality {modality.name!r} has no streams: the task video cannot evaluate it")
-    return modality

@@ -19,7 +19,6 @@ from cv_quality.tasks.video.tables import (
 MAX_FAILED_SHARE = 0.50
 _FAILED = "status NOT IN ('ok', 'as_recorded', 'missing_frame', 'damaged_frame', 'dropped_frame')"
 _HAS_OUTPUT = "(picture IS NOT NULL OR points_px IS NOT NULL OR embedding IS NOT NULL)"
-_NOT_ALIKE = "NOT coalesce(abs({}) <= {}, false)"
 
 
 def _one_each(name: str, table: str, other: str) -> str:
