@@ -211,7 +211,13 @@ class SampleSizePlan:
 
 @dataclass(frozen=True, slots=True)
 class LookPlan:
-    """When the data may be looked at, as parts of the information at the end, and what bounds are used."""
+    """When the data may be looked at, and by which bounds.
+
+    Attributes:
+        rule: fixed for one look at the end.
+        at_information: parts of the information at the end, rising to 1; none where looks are not counted, as a
+            confidence sequence holds at every one of them.
+    """
 
     rule: LookRule = "fixed"
     at_information: tuple[float, ...] = (1.0,)
@@ -514,6 +520,10 @@ def _by_endpoint(fields: StrictFields) -> tuple[tuple[str, float], ...]:
 def _looks(fields: StrictFields) -> LookPlan:
     fields.check(required={"rule"}, optional={"at_information"})
     rule = cast(LookRule, fields.choice("rule", get_args(LookRule)))
+    if rule == "confidence_sequence":
+        if "at_information" in fields:
+            raise fields.error("a confidence sequence holds at every look; take the key out", "at_information")
+        return LookPlan(rule, ())
     if "at_information" not in fields:
         if rule != "fixed":
             raise fields.error(f"{rule} needs the key 'at_information': when the data are looked at, ending in 1.0")

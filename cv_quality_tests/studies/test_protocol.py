@@ -86,7 +86,7 @@ def test_canonical_form_does_not_hang_on_how_it_is_written() -> None:
         ("expected_attrition: 0.10", "expected_attrition: 10", "population.expected_attrition: expected a share"),
         (
             "stratified_by: [age_band]",
-            "stratified_by: [age]",
+            "stratified_by: [ageband]",
             "is no stratum of the population; did you mean age_band?",
         ),
         ("block_sizes: [4, 6]", "block_sizes: [4, 4]", "design.assignment.block_sizes: 4 stands twice"),
