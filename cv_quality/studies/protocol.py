@@ -123,12 +123,14 @@ class StudyDesign:
     Attributes:
         arms: `paired` where both builds judge the same attempts, `parallel` where a subject meets one of them.
         attempts_per_subject: over all conditions.
+        devices: that every subject meets, in an order of his own; None where that is not planned.
         conditions: None where attempts are not made under planned conditions.
-        assignment: of arms, or of the orders of conditions.
+        assignment: of arms, and of the orders of devices and conditions.
     """
 
     arms: Arms
     attempts_per_subject: int
+    devices: ConditionPlan | None = None
     conditions: ConditionPlan | None = None
     assignment: AssignmentPlan = field(default_factory=AssignmentPlan)
 
@@ -345,10 +347,11 @@ def _population(fields: StrictFields) -> StudyPopulation:
 
 
 def _design(fields: StrictFields) -> StudyDesign:
-    fields.check(required={"arms", "attempts_per_subject"}, optional={"conditions", "assignment"})
+    fields.check(required={"arms", "attempts_per_subject"}, optional={"devices", "conditions", "assignment"})
     return StudyDesign(
         arms=cast(Arms, fields.choice("arms", get_args(Arms))),
         attempts_per_subject=fields.whole("attempts_per_subject", low=1, high=MAX_ATTEMPTS),
+        devices=_conditions(fields.within("devices")) if "devices" in fields else None,
         conditions=_conditions(fields.within("conditions")) if "conditions" in fields else None,
         assignment=_assignment(fields.within("assignment")) if "assignment" in fields else AssignmentPlan(),
     )
@@ -564,15 +567,16 @@ def _check_endpoints(protocol: StudyProtocol, top: StrictFields) -> None:
 
 def _check_scopes(protocol: StudyProtocol, top: StrictFields) -> None:
     """A scope's level is one of the planned ones, and its column no misspelt one."""
-    plan = protocol.design.conditions
-    planned = {*protocol.population.strata, *([plan.factor] if plan else [])}
+    plans = {plan.factor: plan for plan in (protocol.design.devices, protocol.design.conditions) if plan}
+    planned = {*protocol.population.strata, *plans}
     for number, item in enumerate(protocol.endpoints):
         for column, level in item.scope:
             at = f"endpoints[{number}].scope"
             if column not in planned and get_close_matches(column, planned):
                 raise top.error(f"no condition and no stratum {column!r} is planned; {near(column, planned)}", at)
-            if plan and column == plan.factor and level not in plan.levels:
-                raise top.error(f"{level!r} is no level of {column}; {near(level, plan.levels)}", f"{at}.{column}")
+            if column in plans and level not in plans[column].levels:
+                known = plans[column].levels
+                raise top.error(f"{level!r} is no level of {column}; {near(level, known)}", f"{at}.{column}")
 
 
 def _check_design(protocol: StudyProtocol, top: StrictFields) -> None:
@@ -586,10 +590,12 @@ def _check_design(protocol: StudyProtocol, top: StrictFields) -> None:
     odd = [size for size in design.assignment.block_sizes if size % 2]
     if protocol.arms and odd:
         raise top.error(f"expected even sizes, as there are two arms, found {odd[0]}", "design.assignment.block_sizes")
-    if design.conditions and design.attempts_per_subject < len(design.conditions.levels):
+    plans = [plan for plan in (design.devices, design.conditions) if plan]
+    cells = math.prod(len(plan.levels) for plan in plans)
+    if design.attempts_per_subject < cells:
         raise top.error(
-            f"expected at least one attempt for each of {len(design.conditions.levels)} levels of "
-            f"{design.conditions.factor}, found {design.attempts_per_subject}",
+            f"expected at least one attempt for each of {cells} levels of {' x '.join(plan.factor for plan in plans)}, "
+            f"found {design.attempts_per_subject}",
             "design.attempts_per_subject",
         )
 

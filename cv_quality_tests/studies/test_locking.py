@@ -8,17 +8,8 @@ import pytest
 
 from cv_quality.errors import LockError, LookError
 from cv_quality.lake.store import LocalStore
-from cv_quality.studies.locking import (
-    LockedStudy,
-    LookRecord,
-    LookVerdict,
-    lock_protocol,
-    read_locks,
-    read_looks,
-    read_seed,
-    record_look,
-    require_locked,
-)
+from cv_quality.studies.locking import LockedStudy, lock_protocol, read_locks, read_seed, require_locked
+from cv_quality.studies.looks import LookRecord, LookVerdict, read_looks, record_look
 from cv_quality_tests.studies.protocols import FILE, RELEASE, changed
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
