@@ -90,8 +90,9 @@ def compare_fnmr_at_fmr(
 
     where x of n genuine comparisons of the subject miss and y of m impostor comparisons of the dyad match. Candidate
     less reference, the variance is n / (n - 1) sum_i c_i^2 - sum_{i<j} w_ij^2, the second term because a dyad is in the
-    first twice. The slope s is in `cv_quality.studies.influence.threshold_slope`. The degrees of freedom are at most (sum d)^2 / sum d^2 - 1, d_i being the false matches of subject i, and bounds
-    take the variance raised by half of its relative standard error sqrt(2 / df).
+    first twice. The slope s is in `cv_quality.studies.influence.threshold_slope`. The degrees of freedom are at most
+    (sum d)^2 / sum d^2 - 1, d_i being the false matches of subject i, and bounds take the variance raised by half of
+    its relative standard error sqrt(2 / df).
 
     Args:
         reference, candidate: scores of both builds, with one code for one subject.
@@ -462,6 +463,18 @@ def _degrees(squares: Floats, n: int) -> float:
     total = float(squares.sum())
     excess = float(np.square(squares).sum()) - total**2 / max(n, 1)
     return max(1.0, min(2 * total**2 / excess if excess > 0 else MOST_DF, float(n - 1)))
+
+
+def undefined_difference(metric: str, reason: str, *, level: float = LEVEL) -> Difference:
+    """Make a difference without a value.
+
+    Args:
+        metric: of what.
+        reason: why there is none.
+        level: of the bounds that are missing.
+    """
+    nobody = np.zeros(0, np.int64)
+    return _undefined(metric, (None, None), (nobody, nobody), level, reason)
 
 
 def _undefined(

@@ -1,4 +1,4 @@
-"""Verdicts of differences and rates held against margins and limits: pass, fail, or not enough data, which never passes.
+"""Verdicts of differences and rates held against margins and limits: pass, fail, or insufficient, which never passes.
 
 A margin is declared before the data are seen. How a difference is bounded is in `cv_quality.studies.comparison`.
 """
@@ -73,7 +73,7 @@ def judge(
 
     if not (margin > 0 and math.isfinite(margin)):
         raise MetricError(
-            f"{difference.metric}: expected a margin above 0, the largest loss accepted, found {margin:g}"
+            f"{difference.metric}: expected a margin above 0, the loss that is accepted, found {margin:g}"
         )
     if not 0 < alpha < 0.5 or not alpha < power < 1:
         raise MetricError(f"expected 0 < alpha < 0.5 and alpha < power < 1, found alpha {alpha:g} and power {power:g}")
