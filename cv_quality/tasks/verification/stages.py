@@ -47,6 +47,7 @@ from cv_quality.tasks.verification.tables import (
     COMPARISONS,
     COUNTERFACTUALS,
     DET_CURVE,
+    DIFFERENCES,
     DIFFERENTIALS,
     EMBEDDINGS,
     EXPLANATIONS,
@@ -138,17 +139,22 @@ def _impostors(context: StageContext) -> Numbers:
 
 def _measure_build(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.build_metrics import measure_build
+    from cv_quality.tasks.verification.differences import Side, write_differences
     from cv_quality.tasks.verification.parity import write_parity
 
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     write_parity(lake, build=build, drops=drops, modality=modality)
+    no_pairs = evaluation_of(context.entry).no_pairs
+    thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in context.models}
+    sides = [Side(build, model, drops, modality.comparator, at) for model, at in thresholds.items()]
+    write_differences(lake, build, sides, no_pairs=no_pairs)
     return measure_build(
         lake,
         build=build,
         model_builds=context.models,
         drops=drops,
         comparator=modality.comparator,
-        no_pairs=evaluation_of(context.entry).no_pairs,
+        no_pairs=no_pairs,
     )
 
 
@@ -293,11 +299,11 @@ MEASURE_BUILD = Stage(
         IMPOSTOR_TAIL,
         IMPOSTOR_TRIALS,
     ),
-    writes=(INTERVALS, OPERATING_POINTS, DET_CURVE, DIFFERENTIALS, PARITY),
+    writes=(INTERVALS, OPERATING_POINTS, DIFFERENCES, DET_CURVE, DIFFERENTIALS, PARITY),
     run=_measure_build,
     rules=MEASURE_BUILD_RULES,
-    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; how "
-    "far the devices agree with re-inference.",
+    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; "
+    "their differences, paired by subject; how far the devices agree with re-inference.",
     gate="rates within their intervals; realised FMR within its target; a missing number says why; the flips of device "
     "models and drops add up",
 )
