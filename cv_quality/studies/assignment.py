@@ -6,6 +6,7 @@ sheet can be computed again with any release of anything.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import msgspec
 
 from cv_quality.errors import AssignmentError
 from cv_quality.studies.locking import LockedStudy, read_seed
-from cv_quality.studies.protocol import AssignmentMethod, ConditionPlan, StudyProtocol
+from cv_quality.studies.protocol import IDENTIFIER, AssignmentMethod, ConditionPlan, StudyProtocol
 from cv_quality.studies.records import (
     NumberedRecord,
     RecordStore,
@@ -345,6 +346,8 @@ def _subject(subject: Mapping[str, str], columns: Sequence[str], *, number: int)
     name = subject.get(SUBJECT) or ""
     if not name.strip():
         raise AssignmentError(f"subject number {number} has no {SUBJECT}")
+    if re.fullmatch(IDENTIFIER, name) is None:
+        raise AssignmentError(f"subject number {number}: expected a pseudonym of [A-Za-z0-9._-], found {name!r}")
     for column in columns:
         if not (subject.get(column) or "").strip():
             raise AssignmentError(f"subject {name!r} has no {column}, by which the study stratifies; fill it in")
