@@ -44,11 +44,13 @@ class PilotRate:
     Attributes:
         icc: intraclass correlation of a subject's trials (analysis of variance); None where it cannot be told.
         n_subjects: that it is of.
+        agreement: correlation of two builds' rates on the same subjects; None where one build met them.
     """
 
     value: float
     icc: float | None
     n_subjects: int
+    agreement: float | None = None
 
 
 def pilot_rate(errors: ArrayLike, trials: ArrayLike) -> PilotRate:
@@ -76,20 +78,45 @@ def pilot_rate(errors: ArrayLike, trials: ArrayLike) -> PilotRate:
     return PilotRate(value, min(max(icc, 0.0), 0.99), k)
 
 
+def pilot_agreement(first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]) -> float | None:
+    """Estimate how alike two builds err on the same subjects: 1 - Var(difference) / (Var(first) + Var(second)).
+
+    Args:
+        first, second: errors and trials of each subject, the same subjects in the same order, of each build.
+
+    Returns:
+        Within 0 and 0.99; None where a subject has no trial of both, or nothing varies.
+    """
+    (x, m), (y, n) = (
+        (np.asarray(errors, np.float64), np.asarray(trials, np.float64)) for errors, trials in (first, second)
+    )
+    kept = (m > 0) & (n > 0)
+    if kept.sum() < 2:
+        return None
+    a, b = x[kept] / m[kept], y[kept] / n[kept]
+    apart = float(a.var() + b.var())
+    return min(max(1 - float((a - b).var()) / apart, 0.0), 0.99) if apart > 0 else None
+
+
 def with_pilot(assume: Assumptions, endpoint: StudyEndpoint, pilot: Mapping[str, PilotRate]) -> Assumptions:
-    """Replace what is assumed of an endpoint by what a pilot shows of its metric; a stated value is kept.
+    """Replace what is assumed of an endpoint by what a pilot shows of it; a value that is stated is kept.
 
     Args:
         assume: by the protocol.
         endpoint: that is sized.
-        pilot: rates by metric.
+        pilot: rates by endpoint.
     """
-    found = pilot.get(endpoint.metric)
+    found = pilot.get(endpoint.id)
     if found is None:
         return assume
     values = dict(assume.values)
     values.setdefault(endpoint.id, found.value)
-    return replace(assume, values=tuple(values.items()), icc=assume.icc if found.icc is None else found.icc)
+    return replace(
+        assume,
+        values=tuple(values.items()),
+        icc=assume.icc if found.icc is None else found.icc,
+        agreement=assume.agreement if found.agreement is None else found.agreement,
+    )
 
 
 def expected_variance(

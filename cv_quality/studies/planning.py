@@ -37,6 +37,7 @@ class PlannedEndpoint(Result):
     Attributes:
         id, role: of the endpoint.
         margin: in words.
+        is_ratio: whether half-width and tolerated are parts of the value, not differences.
         subjects: that must complete; None where it cannot be sized or decides nothing.
         enrolled: of them, those lost on the way included.
         for_precision: subjects that must complete for the interval asked for.
@@ -50,6 +51,7 @@ class PlannedEndpoint(Result):
     id: str
     role: str
     margin: str
+    is_ratio: bool = False
     subjects: int | None = None
     enrolled: int | None = None
     for_precision: int | None = None
@@ -187,7 +189,7 @@ def plan_study(
     Args:
         protocol: of the study.
         metrics: those that endpoints may be of.
-        pilot: rates that a pilot shows, by metric; what it does not show is assumed as the protocol says.
+        pilot: rates that a pilot shows, by endpoint; what it does not show is assumed as the protocol says.
     """
     design, inflation, notes = _looks(protocol)
     planner = _Planner(protocol, metrics, pilot or {}, inflation)
@@ -276,6 +278,7 @@ def _endpoint(planner: _Planner, endpoint: StudyEndpoint, subjects: int | None) 
         enrolled=None if asked is None else planner.enrolled(asked),
         for_precision=_for_precision(planner, endpoint),
         assumptions=expected.assumptions,
+        is_ratio=expected.is_log,
     )
     if subjects is None or expected.distance is None:
         return named
@@ -361,39 +364,54 @@ def _sensitivity(planner: _Planner) -> tuple[SensitivityPoint, ...]:
     """How many subjects other assumptions ask for, one changed at a time."""
     protocol = planner.protocol
     assume, population = protocol.sample_size.assume, protocol.population
-    own_icc = next((rate.icc for rate in planner.pilot.values() if rate.icc is not None), assume.icc)
+    own = {name: _assumed(planner, name) for name in ("icc", "agreement")}
     points: list[SensitivityPoint] = []
-    for name, own, tried in (
-        ("icc", own_icc, (0.0, 0.05, 0.1, 0.2, 0.4)),
+    for name, said, tried in (
+        ("icc", own["icc"], (0.0, 0.05, 0.1, 0.2, 0.4)),
         ("fmr_cv", assume.fmr_cv, (0.0, 0.5, 1.0, 1.5, 2.0)),
-        ("agreement", assume.agreement, (0.0, 0.3, 0.6, 0.9)),
+        ("agreement", own["agreement"], (0.0, 0.3, 0.6, 0.9)),
         ("expected_attrition", population.expected_attrition, (0.0, 0.1, 0.2, 0.3)),
     ):
         if name == "agreement" and protocol.arms:
             continue
-        for value in sorted({own, *tried}):
-            if name == "expected_attrition":
-                other = replace(protocol, population=replace(population, expected_attrition=value))
-                pilot = planner.pilot
-            else:
-                size = replace(protocol.sample_size, assume=replace(assume, **{name: value}))
-                other = replace(protocol, sample_size=size)
-                pilot = (
-                    {key: replace(rate, icc=None) for key, rate in planner.pilot.items()}
-                    if name == "icc"
-                    else (planner.pilot)
-                )
-            changed = replace(planner, protocol=other, pilot=pilot)
+        for value in sorted({said, *tried}):
+            changed = _assuming(planner, name, value)
             needed = changed.most_completing()
             points.append(
                 SensitivityPoint(
                     assumption=name,
                     value=value,
                     enrolled=None if needed is None else changed.enrolled(needed),
-                    is_assumed=value == own,
+                    is_assumed=value == said,
                 )
             )
     return tuple(points)
+
+
+def _assumed(planner: _Planner, name: str) -> float:
+    """What the plan assumes: as the pilot shows it of the first endpoint, else as the protocol says."""
+    shown = [getattr(rate, name) for rate in planner.pilot.values()]
+    stated = float(getattr(planner.protocol.sample_size.assume, name))
+    return next((float(value) for value in shown if value is not None), stated)
+
+
+def _assuming(planner: _Planner, name: str, value: float) -> _Planner:
+    """The planner with one assumption changed, against the pilot too."""
+    protocol = planner.protocol
+    if name == "expected_attrition":
+        population = replace(protocol.population, expected_attrition=value)
+        return replace(planner, protocol=replace(protocol, population=population))
+    assume, pilot = protocol.sample_size.assume, planner.pilot
+    if name == "icc":
+        assume = replace(assume, icc=value)
+        pilot = {id: replace(rate, icc=None) for id, rate in pilot.items()}
+    elif name == "agreement":
+        assume = replace(assume, agreement=value)
+        pilot = {id: replace(rate, agreement=None) for id, rate in pilot.items()}
+    else:
+        assume = replace(assume, fmr_cv=value)
+    size = replace(protocol.sample_size, assume=assume)
+    return replace(planner, protocol=replace(protocol, sample_size=size), pilot=pilot)
 
 
 def _notes(planner: _Planner, subjects: int | None) -> list[str]:
@@ -406,10 +424,14 @@ def _notes(planner: _Planner, subjects: int | None) -> list[str]:
         "estimates are normal; below some 50 subjects, or with fewer than some 10 errors, simulate instead",
     ]
     notes += [
-        f"pilot: {metric} {figures(rate.value)} of {rate.n_subjects:,} subjects, "
-        f"ICC {'not told' if rate.icc is None else figures(rate.icc)}"
-        for metric, rate in sorted(planner.pilot.items())
+        f"pilot: {id} {figures(rate.value)} of {rate.n_subjects:,} subjects, ICC {_or_not(rate.icc)}, agreement of two "
+        f"builds {_or_not(rate.agreement)}"
+        for id, rate in sorted(planner.pilot.items())
     ]
     if subjects is not None and most is not None and planner.enrolled(subjects) > most:
         notes.append(f"insufficient: the plan asks for more than the {most:,} subjects that the top-up allows")
     return notes
+
+
+def _or_not(value: float | None) -> str:
+    return "not told" if value is None else figures(value)
