@@ -35,6 +35,7 @@ def plan_sentences(plan: StudyPlan) -> list[str]:
         said = ["insufficient to plan: no primary endpoint can be sized"]
     else:
         said = [f"enrol {plan.enrolled:,} subjects, so that {plan.subjects:,} complete"]
+    said += [note for note in plan.notes if note.startswith("insufficient")]
     if plan.power_of_all is not None:
         said.append(f"all primary endpoints pass with a power of at least {_digits(plan.power_of_all)}")
     for at, bound, spent in zip(plan.information, plan.bounds, plan.spent, strict=False):
@@ -44,7 +45,7 @@ def plan_sentences(plan: StudyPlan) -> list[str]:
         said.append(f"completing when it stops, on average: {mean} without a difference, {null} at the margin")
     said += [f"{item.id}: cannot be sized: {item.reason}" for item in plan.endpoints if item.reason]
     said += [f"{item.id} assumes: {'; '.join(item.assumptions)}" for item in plan.endpoints if item.assumptions]
-    said += [f"the plan assumes: {note}" if not note.startswith("insufficient") else note for note in plan.notes]
+    said += [f"the plan rests on: {note}" for note in plan.notes if not note.startswith("insufficient")]
     return [*said, *_sensitivity(plan), *_costs(plan)]
 
 
@@ -71,4 +72,4 @@ def _digits(value: float | None) -> str | None:
 
 def _parts(value: float | None, endpoint: PlannedEndpoint) -> str | None:
     """A difference of rates in points, or a part of a time in percent."""
-    return None if value is None else f"{figures(100 * value)} {'%' if endpoint.is_ratio else 'pp'}"
+    return None if value is None else f"{figures(round(100 * value, 3))} {'%' if endpoint.is_ratio else 'pp'}"

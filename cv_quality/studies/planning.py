@@ -375,7 +375,7 @@ def _sensitivity(planner: _Planner) -> tuple[SensitivityPoint, ...]:
         if name == "agreement" and protocol.arms:
             continue
         for value in sorted({said, *tried}):
-            changed = _assuming(planner, name, value)
+            changed = planner if value == said else _assuming(planner, name, value)
             needed = changed.most_completing()
             points.append(
                 SensitivityPoint(
@@ -429,7 +429,7 @@ def _notes(planner: _Planner, subjects: int | None) -> list[str]:
         for id, rate in sorted(planner.pilot.items())
     ]
     if subjects is not None and most is not None and planner.enrolled(subjects) > most:
-        notes.append(f"insufficient: the plan asks for more than the {most:,} subjects that the top-up allows")
+        notes.append(f"insufficient: more than the {most:,} subjects that the top-up allows are asked for")
     return notes
 
 
