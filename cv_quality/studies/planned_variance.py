@@ -207,10 +207,10 @@ def log_slope(fnmr: float, fmr: float) -> float:
     >>> round(log_slope(0.03, 0.001), 4)
     0.0202
     """
-    from scipy import special, stats
+    from scipy import special
 
     at_fnmr, at_fmr = float(special.ndtri(fnmr)), float(special.ndtri(fmr))
-    return float(fmr * stats.norm.pdf(at_fnmr) / stats.norm.pdf(at_fmr))
+    return fmr * math.exp((at_fmr**2 - at_fnmr**2) / 2)
 
 
 def _rate_distance(endpoint: StudyEndpoint, value: float) -> float | None:
@@ -223,13 +223,13 @@ def _time(
     endpoint: StudyEndpoint, value: float | None, assume: Assumptions, words: list[str]
 ) -> tuple[float, float | None]:
     """Variance of the logarithm of a quantile of one attempt a subject, and the margin as a logarithm."""
-    from scipy import special, stats
+    from scipy import special
 
     sd, quantile = dict(assume.log_sd).get(endpoint.id), endpoint.quantile
     if sd is None or quantile is None:
         raise MetricError(f"nothing says how much it varies: sample_size.assume.log_sd has no {endpoint.id}")
     words.insert(0, f"logarithms of it are normal with standard deviation {figures(sd)}")
-    density = float(stats.norm.pdf(special.ndtri(quantile)))
+    density = math.exp(-(float(special.ndtri(quantile)) ** 2) / 2) / math.sqrt(2 * math.pi)
     variance = sd**2 * quantile * (1 - quantile) / density**2
     if endpoint.margin_ratio is not None:
         return variance, math.log(endpoint.margin_ratio)

@@ -6,6 +6,8 @@ Sizes are real numbers, to be rounded up where subjects are counted. Every alpha
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from cv_quality.errors import MetricError
 
 
@@ -111,11 +113,12 @@ def exact_power(n: int, *, null: float, rate: float, alpha: float) -> float:
     >>> round(exact_power(25, null=0.05, rate=0.2, alpha=0.025), 8)
     0.57932569
     """
-    from scipy import stats
+    from scipy import special
 
     _check_rates(null, rate)
-    critical = int(stats.binom.isf(alpha, n, null)) + 1
-    return float(stats.binom.sf(critical - 1, n, rate))
+    errors = np.arange(n + 1)
+    allowed = int(errors[special.bdtrc(errors, n, null) <= alpha][0])
+    return float(special.bdtrc(allowed, n, rate))
 
 
 def design_effect(attempts: float, icc: float) -> float:
