@@ -88,7 +88,7 @@ def connor_pairs(first_only: float, second_only: float, *, alpha: float, power: 
         alpha, power: one-sided; alpha < power.
 
     >>> round(connor_pairs(0.05, 0.45, alpha=0.05, power=0.9), 2)
-    22.8
+    22.81
     """
     z_alpha, z_power = _quantiles(alpha, power)
     discordant, difference = first_only + second_only, second_only - first_only
