@@ -31,8 +31,8 @@ CHANGED: Final = ("illuminance_lux", "gaze_deg", "spectacles", "contact_lens", D
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One attempt: the eye of a moment, and how that eye was when it was enrolled."""
+class EyeLook:
+    """One eye of a moment, which is an attempt, and how that eye was when it was enrolled."""
 
     moment: Moment
     side: int
@@ -70,7 +70,7 @@ class SimulatedEyes:
     scenario: IrisScenario
     seed: int
     plans: Mapping[str, IrisDrop]
-    _looks: dict[str, dict[str, _Look]] = field(default_factory=dict)
+    _known: dict[str, dict[str, EyeLook]] = field(default_factory=dict)
 
     def __call__(self, drop: str, attempts: Sequence[str], *, change: Mapping[str, Setting]) -> Rerendered:
         """Attempts of one drop with some conditions set to other values; no change gives the drop's own pixels.
@@ -84,25 +84,25 @@ class SimulatedEyes:
         for name in change:
             if name not in CHANGED:
                 raise ScenarioError(f"no condition {name!r} to change; {near(name, CHANGED)}")
-        known = self._of_drop(drop) if drop in self.plans else {}
-        looks = [known.get(attempt) for attempt in attempts]
+        known = self.looks(drop) if drop in self.plans else {}
+        wanted = [known.get(attempt) for attempt in attempts]
         frames = tuple(
             None if look is None else render_iris(look.moment.wearer.eye_seeds[look.side], look.changed(change))
-            for look in looks
+            for look in wanted
         )
         return Rerendered(frames, {})
 
-    def _of_drop(self, drop: str) -> dict[str, _Look]:
+    def looks(self, drop: str) -> dict[str, EyeLook]:
         """The looks of a drop by the id of the attempt."""
-        if drop not in self._looks:
+        if drop not in self._known:
             plan = self.plans[drop]
             wearers = draw_wearers(self.scenario, plan.site, seed=self.seed)
             enrolled = {
                 moment.wearer.subject_id: moment.states for moment in draw_enrolments(wearers, plan, seed=self.seed)
             }
-            self._looks[drop] = {
-                f"attempt-{moment.sample_id(eye)}": _Look(moment, side, enrolled[moment.claimed.subject_id][side])
+            self._known[drop] = {
+                f"attempt-{moment.sample_id(eye)}": EyeLook(moment, side, enrolled[moment.claimed.subject_id][side])
                 for moment in draw_moments(self.scenario, wearers, plan, seed=self.seed)
                 for side, eye in enumerate(EYES)
             }
-        return self._looks[drop]
+        return self._known[drop]

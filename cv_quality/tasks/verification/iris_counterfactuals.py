@@ -175,13 +175,15 @@ def leave_out(codes: Codes, part: IrisPart, *, shape: tuple[int, int, int]) -> C
         shape: rows, columns and planes of a code.
     """
     kept = np.ones((1, *shape), np.bool_)
-    places = (
-        slice(*(round(share * size) for share in shares))
-        for shares, size in zip((part.rows, part.columns), shape, strict=False)
-    )
-    kept[(0, *places)] = False
+    rows, columns, _ = shape
+    bands, angles = _places(part.rows, rows), _places(part.columns, columns)
+    kept[:, bands, angles] = False
     masked: Codes = codes & pack(kept, kept)
     return masked
+
+
+def _places(shares: tuple[float, float], size: int) -> slice:
+    return slice(*(round(share * size) for share in shares))
 
 
 def turned(frame: Frame, degrees: float) -> Frame:
