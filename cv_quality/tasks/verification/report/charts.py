@@ -105,7 +105,7 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     ink = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
-        legend=alt.Legend(title=None, orient="top-left" if words.is_similarity else "top-right", symbolType="square"),
+        legend=alt.Legend(title=None, orient="top", symbolType="square", labelLimit=0, labelExpr=_kind_words(found)),
     )
     bars = over(own).mark_bar(opacity=0.62, binSpacing=0)
     filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
@@ -119,6 +119,13 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     title = "Scores of genuine and impostor comparisons"
     told = f"{title}: shares by score for {build}; {lies}."
     return Chart("chart-scores", title, told, specification(layers, height=330, alt_text=title))
+
+
+def _kind_words(found: ScoreCurves) -> str:
+    """The names of the two classes, as an expression of Vega: that of impostors with their degrees of freedom."""
+    if found.freedom is None:
+        return "datum.label"
+    return f"datum.label == 'impostor' ? 'impostor, {found.freedom[0]:,.0f} degrees of freedom' : datum.label"
 
 
 def _threshold_mark(threshold: float, *, text: str) -> "alt.LayerChart | alt.FacetChart":
