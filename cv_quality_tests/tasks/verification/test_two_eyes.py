@@ -167,7 +167,8 @@ def test_the_closest_strangers_are_those_of_all_pairs_compared() -> None:
     eyes = _with_alike_strangers(_study(), 3)
     rows = closest_rows(eyes, count_kinds(eyes, MODALITY, THRESHOLD), RULE, MODALITY)
     left, right = (np.array(side.rows["subject_id"].to_list()) for side in (eyes.references, eyes.probes))
-    strangers = np.nonzero(left[:, None] != right[None, :])
+    one, other = np.nonzero(left[:, None] != right[None, :])
+    strangers = one.astype(np.int64), other.astype(np.int64)
     found = compare(eyes.references.vectors, eyes.probes.vectors, strangers, RULE)
     order = np.argsort(found.hd_norm, kind="stable")[: len(rows)]
     assert len(rows) == 100
