@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cv_quality.inference.iris.log_gabor import LogGabor, Plane
-from cv_quality.metrics.iris.codes import pack, rotate
+from cv_quality.metrics.iris.codes import pack
 from cv_quality.metrics.iris.hamming import compare
 from cv_quality.metrics.iris.rules import HammingRule
+from cv_quality_tests.metrics.iris.plain import rotate
 
 WHOLE = LogGabor(planes=("real", "imaginary", "magnitude"))
 
