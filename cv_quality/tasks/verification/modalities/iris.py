@@ -28,6 +28,7 @@ CONDITIONS = (
     Dimension(
         Column(EYE, "text", "which eye it is", nullable=True, levels=("left", "right", "unknown")),
         "eye",
+        phrase="{} eye",
         level_phrase="{} eye",
         is_counted=True,
     ),
@@ -49,6 +50,7 @@ CONDITIONS = (
     Dimension(
         Column("spectacles", "text", "spectacles worn", nullable=True, levels=("none", "clear", "tinted")),
         "spectacles",
+        phrase="{} spectacles",
         is_counted=True,
         benign=("no spectacles", "none"),
         ordinary="none",
@@ -56,6 +58,7 @@ CONDITIONS = (
     Dimension(
         Column("contact_lens", "text", "contact lens worn", nullable=True, levels=("none", "soft", "patterned")),
         "contact lens",
+        phrase="{} contact lens",
         is_counted=True,
         benign=("no contact lens", "none"),
         ordinary="none",

@@ -137,8 +137,9 @@ def _threshold_mark(threshold: float, *, text: str, is_left: bool) -> "alt.Layer
     chart = over([{"threshold": threshold, "text": text, "words": f"{threshold:g}"}])
     x, ink = alt.X("threshold:Q"), "var(--ink)"
     rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=tips({"words": "threshold"}))
-    align, dx = ("right", -5) if is_left else ("left", 5)
-    label = chart.mark_text(align=align, dx=dx, baseline="top", fontSize=11, color=ink)
+    label = chart.mark_text(
+        align="right" if is_left else "left", dx=-5 if is_left else 5, baseline="top", fontSize=11, color=ink
+    )
     return alt.layer(rule, label.encode(x=x, y=alt.value(2), text="text:N"))
 
 
