@@ -97,9 +97,9 @@ def iitd(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 @pytest.mark.parametrize(
     ("filters", "bright_from", "half", "rates"),
     [
-        (LogGabor(rows=24, sigma_on_f=0.5, planes=("real", "imaginary")), 256, 1, (0.0259, 0.0312, 0.0429)),
-        (LogGabor(), 250, 0, (0.0187, 0.0241, 0.0348)),
-        (LogGabor(), 250, 1, (0.0152, 0.0152, 0.0321)),
+        (LogGabor(rows=24, sigma_on_f=0.5, planes=("real", "imaginary")), 256, 1, (0.0259, 0.0312, 0.0429, 0.2366)),
+        (LogGabor(), 250, 0, (0.0187, 0.0241, 0.0348, 0.0536)),
+        (LogGabor(), 250, 1, (0.0152, 0.0152, 0.0321, 0.1848)),
     ],
 )
 def test_real_irises_are_told_apart_as_the_card_says(
@@ -107,7 +107,7 @@ def test_real_irises_are_told_apart_as_the_card_says(
     filters: LogGabor,
     bright_from: int,
     half: int,
-    rates: tuple[float, float, float],
+    rates: tuple[float, ...],
 ) -> None:
     pictures, identities = iitd(shared_data("iris_iitd_normalized"))
     chosen = identities % 2 == half
@@ -123,7 +123,7 @@ def test_real_irises_are_told_apart_as_the_card_says(
     fmr = np.searchsorted(impostor, thresholds, "right") / len(impostor)
     fnmr = 1 - np.searchsorted(genuine, thresholds, "right") / len(genuine)
     nearest = int(np.argmin(np.abs(fmr - fnmr)))
-    at_fmr = [fnmr[fmr <= target][-1] for target in (1e-2, 1e-3)]
+    at_fmr = [fnmr[fmr <= target][-1] for target in (1e-2, 1e-3, 1e-4)]
     assert ((fmr + fnmr)[nearest] / 2, *at_fmr) == pytest.approx(rates, abs=6e-5)
 
 
