@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cv_quality.inference.iris.log_gabor import LogGabor
+from cv_quality.metrics.iris.code_counters import scale_of
 from cv_quality.metrics.iris.codes import pack
-from cv_quality.metrics.iris.counting import scale_of, shift_curves
+from cv_quality.metrics.iris.counting import shift_curves
 from cv_quality.metrics.iris.rotations import RotationRates, rotation_rates
 from cv_quality.metrics.iris.rules import HammingRule, default_minimum
 from cv_quality.metrics.pairs import Side
