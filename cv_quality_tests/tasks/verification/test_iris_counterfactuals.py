@@ -1,5 +1,6 @@
 """What one change does to failing irises: turned back, half left out, relit; and the templates they failed against."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from cv_quality.inference.iris.encoder import CodeEncoder
 from cv_quality.inference.iris.entry import Acquisition, IrisEntry
+from cv_quality.inference.iris.ready import ReadyTemplates
 from cv_quality.inference.iris.strips import StripReader
 from cv_quality.metrics.iris.codes import Codes, unpack
 from cv_quality.tasks.verification.iris_counterfactuals import (
@@ -80,6 +82,18 @@ def test_noise_beside_the_pupil_is_mended_by_leaving_that_half_out() -> None:
     found = accepted(spoilt)
     assert found[RING_PARTS[0].words] == SUBJECTS
     assert found[RING_PARTS[1].words] == 0
+
+
+def test_of_ready_templates_only_parts_can_be_left_out() -> None:
+    codes = codes_of_strips(enrolled())
+    rows, places = failures(codes, before=0.4), {f"p{number}": number for number in range(SUBJECTS)}
+    frames = {(DROP, name): np.zeros((1, 1), np.uint8) for name in places}
+    entry = replace(ENTRY, encoder=None, templates="ready.parquet", code=SHAPE)
+    ready = ReadyTemplates(codes, places, RULE.bits, {})
+    found = change_irises(rows, frames, encoder=ready, entry=entry, modality=IRIS.of_build(ENTRY))
+    assert [item.change for item in found] == [part.words for part in RING_PARTS]
+    assert {item.accepted.numerator for item in found} == {SUBJECTS}
+    assert {item.score_after for item in found} == {0.0}
 
 
 def test_what_cannot_be_compared_any_more_is_not_accepted() -> None:
