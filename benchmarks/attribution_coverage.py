@@ -70,7 +70,8 @@ def drawn(design: Design, rng: np.random.Generator) -> SubjectCounts:
 
 def own_shares(leaning: Floats, table: int) -> Floats:
     weighted: Floats = SHARES[table] * leaning
-    return weighted / weighted.sum(1, keepdims=True)
+    shares: Floats = weighted / weighted.sum(1, keepdims=True)
+    return shares
 
 
 def truth(design: Design) -> Floats:
@@ -85,7 +86,8 @@ def truth(design: Design) -> Floats:
 
 def covered(design: Design, *, seed: int) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
     """Whether each interval holds the truth, (data sets, 3, parts + 1) by method; and which of them are given."""
-    wanted, hits, is_given = truth(design), {method: [] for method in METHODS}, []
+    wanted, is_given = truth(design), []
+    hits: dict[str, list[NDArray[np.bool_]]] = {method: [] for method in METHODS}
     for index in range(design.data_sets):
         counts = drawn(design, np.random.default_rng([seed, index]))
         found = with_whole(contributions(counts.rows.sum(0), counts.failures.sum(0)))

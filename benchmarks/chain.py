@@ -95,7 +95,7 @@ def report(label: str, figures: tuple[float, float]) -> None:
 def attempts(home: Path) -> int:
     import polars as pl
 
-    return pl.scan_parquet(home / "lake" / "validated_attempts" / "*.parquet").select(pl.len()).collect().item()
+    return int(pl.scan_parquet(home / "lake" / "validated_attempts" / "*.parquet").select(pl.len()).collect().item())
 
 
 if __name__ == "__main__":

@@ -108,14 +108,14 @@ def train(network: Any) -> float:
         chosen = torch.from_numpy(rng.integers(0, EYES, BATCH))
         loss = torch.nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         if step % 100 == 0:
             print(f"step {step} of {STEPS}: loss {loss.item():.3f}", flush=True)
     unseen, truth = (torch.from_numpy(part) for part in draw_eyes(HELD_OUT, seed=SEED + 1))
     with torch.no_grad():
-        found = torch.cat([network(part).argmax(dim=1) for part in unseen.split(BATCH)])
+        found = torch.cat([network(part).argmax(dim=1) for part in torch.split(unseen, BATCH)])
     for label in range(4):
         both, either = ((found == label) & (truth == label)).sum(), ((found == label) | (truth == label)).sum()
         print(f"IoU of class {label} on {HELD_OUT} unseen eyes: {(both / either).item():.3f}", flush=True)

@@ -81,7 +81,7 @@ def bare(vectors: Templates, onto: Onto, tile: tuple[int, int], *, own_pool: boo
     pairs = count * len(blocks) * height * width
     if own_pool:
         with all_threads():
-            return rate(lambda: [one(column) for column in columns[:count]], pairs=pairs)
+            return rate(lambda: list(map(one, columns[:count])), pairs=pairs)
     with full_precision(), ThreadPoolExecutor(THREADS, initializer=one_thread) as pool:
         return rate(lambda: list(pool.map(one, columns[:count])), pairs=pairs)
 
@@ -131,7 +131,7 @@ def compare(*, is_clustered: bool, dimension: int) -> None:
         "certified": lambda: counted(vectors, subjects, "certified"),
     }
     for grade in ("fp32", "certified"):
-        count_pairs(vectors[:2_000], subjects[:2_000], grade=grade)  # type: ignore[call-overload]
+        count_pairs(vectors[:2_000], subjects[:2_000], grade=grade)
     found = best_rates({**bare_names, **engine, **grades})
     kind = "clustered" if is_clustered else "random"
     print(f"\n{len(vectors):,} {kind} templates of {dimension}: million pairs a second")
@@ -147,9 +147,9 @@ def compare(*, is_clustered: bool, dimension: int) -> None:
 def memory(grade: Grade, size: int, dimension: int) -> None:
     """Print how much a count adds to the peak of a process that holds the templates, in MB; run in its own process."""
     vectors, subjects = templates(size, dimension, is_clustered=False)
-    count_pairs(vectors[:2_000], subjects[:2_000], grade=grade)  # type: ignore[call-overload]
+    count_pairs(vectors[:2_000], subjects[:2_000], grade=grade)
     before = of_this_process("VmRSS")
-    count_pairs(vectors, subjects, grade=grade)  # type: ignore[call-overload]
+    count_pairs(vectors, subjects, grade=grade)
     peak = of_this_process("VmHWM")
     given = f"{size:,} templates of {dimension} ({vectors.nbytes / 2**20:.0f} MB)"
     print(f"  {grade:9} {given}: {peak - before:.0f} MB more at the peak")
@@ -170,7 +170,7 @@ def libraries() -> str:
         for pool in threadpool_info()
         if pool["user_api"] == "blas"
     ]
-    mkl = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+    mkl = "MKL" if torch._C.has_mkl else "no MKL"
     return f"NumPy {np.__version__} on {', '.join(blas)}; torch {torch.__version__}, {mkl}; {THREADS} threads"
 
 

@@ -15,6 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from benchmarks.planted import Kind, generate, similar
 from cv_quality.error_analysis.discovery import find_slices
 
@@ -83,10 +85,10 @@ def search(design: Design, seed: int) -> list[Held]:
     found = find_slices(planted.frame, outcome=planted.outcome, subject=planted.subject, seed=seed, threads=1).slices
     if not found:
         return []
-    is_planted = similar(planted, [item.where for item in found]).any(axis=0)
+    is_planted = np.logical_or.reduce(similar(planted, [item.where for item in found])).tolist()
     truth = generate(design.kind, rows=TRUTH_ROWS, seed=seed, rows_per_subject=design.rows_per_subject, draw=1)
     held = []
-    for item, planted_too in zip(found, is_planted.tolist(), strict=True):
+    for item, planted_too in zip(found, is_planted, strict=True):
         inside = truth.frame.select(item.where.expression()).to_series().to_numpy()
         rate = float(truth.chances[inside].mean())
         held.append(Held((rate > item.high) - (rate < item.low), item.high - item.low, planted_too))

@@ -266,7 +266,7 @@ def _write(file: Path, *, rows: int, columns: int) -> Planted:
 def _cvq(file: Path) -> Run:
     """Run the command line, and look at its memory until it ends."""
     cvq = Path(sys.executable).with_name("cvq")
-    command = [cvq, "slices", file, "--outcome", OUTCOME, "--subject", SUBJECT, "--json"]
+    command = [str(cvq), "slices", str(file), "--outcome", OUTCOME, "--subject", SUBJECT, "--json"]
     start, cpu_start, peak = time.perf_counter(), _children_seconds(), 0
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)

@@ -210,6 +210,7 @@ class Ticking:
         started = time.perf_counter()
         result = sensor(context)
         seconds = time.perf_counter() - started
+        assert isinstance(result, dg.SensorResult)
         requests = len(result.run_requests or ())
         for request in result.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))

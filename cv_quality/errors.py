@@ -160,6 +160,26 @@ class SliceError(CvQualityError):
     """A slice is malformed, or a table cannot be searched for slices, attributed or explained."""
 
 
+class ProtocolError(CvQualityError):
+    """A study's protocol is malformed, or contradicts itself."""
+
+
+class PolicyError(CvQualityError):
+    """A release policy cannot be read, asks for what is not measured, or no build could pass it."""
+
+
+class LockError(CvQualityError):
+    """A study is not locked, its protocol is not the locked one, or a lock cannot be made."""
+
+
+class LookError(CvQualityError):
+    """A look at a study's data is not one that its protocol has budgeted, or comes before the data."""
+
+
+class AssignmentError(CvQualityError):
+    """Subjects cannot be assigned as the protocol says, or a sheet is not the one that was begun."""
+
+
 class QueryError(CvQualityError):
     """A question in SQL cannot be answered: it would change something, names what is not there, or is no SQL."""
 

@@ -10,7 +10,19 @@ from errno import EPIPE
 
 import click
 
-from cv_quality.cli import chain, drops, exploration, housekeeping, pipeline, root_causes, samples, scores, video
+from cv_quality.cli import (
+    chain,
+    decisions,
+    drops,
+    exploration,
+    housekeeping,
+    pipeline,
+    root_causes,
+    samples,
+    scores,
+    studies,
+    video,
+)
 from cv_quality.cli.common import VisibleFormatter
 from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
@@ -61,6 +73,10 @@ def main(verbose: bool) -> None:
       cvq evaluate --video P T     masks, tracks or pictures of clips against their truth, in folders
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
       cvq attribute BEFORE AFTER   what a change between two tables is made of
+      cvq compare A B              build B against build A: differences with intervals, pass, fail or insufficient
+      cvq release BUILD            whether a build may ship, by the release policy
+      cvq study lock PROTOCOL      a study's protocol made binding, before its data
+      cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
       cvq sql "SELECT ..."         ask the metric tables and the lake; without a statement, a shell
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
@@ -85,6 +101,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(root_causes.slices, root_causes.attribute, scores.evaluate),
+    *(decisions.compare, decisions.release),
+    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
 ):
     main.add_command(command)

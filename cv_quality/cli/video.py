@@ -56,6 +56,11 @@ def _layouts() -> Sequence[str]:
     type=click.Path(path_type=Path),
     help="Pictures of the clips, for the temporal consistency of masks by optical flow; slow.",
 )
+@click.option(
+    "--vmaf",
+    metavar="FFMPEG",
+    help="Measure VMAF of pictures too, by this program: an ffmpeg that has libvmaf, its name or path.",
+)
 @click.option("--report", type=PAGE, help="Write an HTML page with the frames of every clip.")
 @JSON
 def evaluate_video(
@@ -78,7 +83,7 @@ def evaluate_video(
                  temporal consistency beside the truth's own
       instances  the same of objects under any number, assigned over the clip
       tracks     HOTA, MOTA, IDF1 and their parts, from sums over clips
-      images     PSNR and SSIM of luma against reference clips, both variants of each named
+      images     PSNR and SSIM of luma against reference clips, both variants of each named; with --vmaf VMAF
     Values of clips are averaged, each clip counting once; intervals are by clip, and "insufficient" below five.
 
     \b
@@ -86,7 +91,7 @@ def evaluate_video(
       cvq evaluate --video mog2 highway --classes moving=255 --ignore 85,170 --pictures highway
       cvq evaluate --video deeplab highway --classes vehicle=255:6+7+14
       cvq evaluate --video tracker/data MOT17/train --json
-      cvq evaluate --video enhanced.mp4 pristine.mp4
+      cvq evaluate --video enhanced.mp4 pristine.mp4 --vmaf ffmpeg
       cvq evaluate --video build-2 truth --baseline build-1
     """
     from cv_quality.tasks.video.evaluation.evaluate import evaluate_video as evaluate
@@ -113,6 +118,7 @@ def _options(
     from cv_quality.tasks.video.evaluation.evaluate import VideoOptions
     from cv_quality.tasks.video.evaluation.labels import parse_classes, parse_labels
     from cv_quality.tasks.video.evaluation.masks import MaskOptions
+    from cv_quality.tasks.video.evaluation.vmaf import find_vmaf
 
     return VideoOptions(
         kind=others["kind"],
@@ -122,6 +128,7 @@ def _options(
         ignored=None if ignored is None else parse_labels(ignored),
         masks=MaskOptions(drop_ends, absent_is_right, resize, others["shift"]),
         pictures=others["pictures"],
+        vmaf=None if others["vmaf"] is None else find_vmaf(others["vmaf"]),
     )
 
 

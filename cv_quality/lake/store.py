@@ -32,6 +32,7 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 _STORE_FAULTS = frozenset({EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS})
 READ_ATTEMPTS = 4
+_ALREADY_THERE = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 CONNECT_TIMEOUT_SECONDS = 5
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that no proxy reaches, whatever HTTP_PROXY says."""
@@ -76,6 +77,7 @@ class Store(Protocol):
     def read_bytes(self, key: str, *, limit: int | None = None) -> bytes: ...
     def read_range(self, key: str, *, start: int, size: int) -> bytes: ...
     def write_bytes(self, key: str, data: bytes) -> None: ...
+    def write_new(self, key: str, data: bytes) -> bool: ...
     def put_file(self, key: str, path: Path) -> ObjectInfo: ...
     def local(self, key: str) -> Path: ...
     def exists(self, key: str) -> bool: ...
@@ -207,6 +209,24 @@ class LocalStore:
     def write_bytes(self, key: str, data: bytes) -> None:
         with self._writing(key), atomic_path(self._path(key)) as temporary:
             temporary.write_bytes(data)
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """Write an object unless it is there; whether it was written. Of several writers at once one is the first."""
+        target = self._path(key)
+        with self._writing(key):
+            make_private(target.parent)
+            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(handle)
+                os.link(name, target)
+            except FileExistsError:
+                return False
+            finally:
+                Path(name).unlink(missing_ok=True)
+        return True
 
     def put_file(self, key: str, path: Path) -> ObjectInfo:
         """Take over `path`: it is moved when on the same file system, else copied and removed.
@@ -378,6 +398,21 @@ class S3Store:
 
     def write_bytes(self, key: str, data: bytes) -> None:
         self._call(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._full(key), Body=data))
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """Write an object unless it is there; whether it was written. Of several writers at once one is the first."""
+        from botocore.exceptions import ClientError
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._full(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _ALREADY_THERE:
+                    return False
+                raise
+            return True
+
+        return self._call(key, put)
 
     def put_file(self, key: str, path: Path) -> ObjectInfo:
         """Upload `path` (in parts when large) and remove it; the object appears only when complete."""

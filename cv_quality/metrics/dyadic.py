@@ -354,7 +354,8 @@ def rate_of_subjects(matches: ArrayLike, *, trials: Trials, level: float = LEVEL
     """Estimate the rate of `pair_rate` where only the errors of each subject are known, not those of each dyad.
 
     What the dyads add to the variance is then counted as added by subjects, twice: V = sum_i e_i^2 / N^2 - T, which is
-    too much rather than too little, and hardly so where few comparisons are of one dyad.
+    too much rather than too little, and hardly so where few comparisons are of one dyad. Where fewer than 10
+    comparisons err, the variance is at least what `pair_rate` assumes of so few erring dyads.
 
     Args:
         matches: errors of each subject, in either role, shape (subjects,).
@@ -385,16 +386,18 @@ def variance_of(dyads: ErringDyads) -> PairVariance:
     own_within = float((dyads.y[own] ** 2 - 2 * p * dyads.y[own] * dyads.m[own]).sum() + p**2 * design.own_squares)
     of_trials = p * (1 - p) / n
     subject_df = _subject_df(dyads)
+    n_erring = dyads.k if dyads.is_by_subject_only else len(dyads.y)
+    assumed = of_trials * (design.assumed_dyad_effect + ASSUMED_CV**2 * p * design.shared)
+    least = assumed if n_erring < FEW_ERRING_DYADS else 0.0
     if dyads.is_by_subject_only:
         sandwich = float(spread) / n**2 - of_trials
-        return PairVariance(p, sandwich, of_trials, of_trials, least=0.0, dyad_df=1.0, subject_df=subject_df)
-    least = of_trials * (design.assumed_dyad_effect + ASSUMED_CV**2 * p * design.shared)
+        return PairVariance(p, sandwich, of_trials, of_trials, least=least, dyad_df=1.0, subject_df=subject_df)
     return PairVariance(
         rate=p,
         sandwich=float(spread - (within - own_within)) / n**2,
         of_trials=of_trials,
         of_dyads=max(within / n**2, of_trials),
-        least=least if len(dyads.y) < FEW_ERRING_DYADS else 0.0,
+        least=least,
         dyad_df=_kish_df(dyads.y),
         subject_df=subject_df,
     )

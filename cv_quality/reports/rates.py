@@ -18,16 +18,26 @@ _ESTIMATES = ("design effect", "degrees of freedom", "raised to", "correlation",
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """The 95 % bounds of a rate less that of the baseline, paired by subject; None where the data cannot tell."""
+
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class RatePair:
     """An error rate of a build, and of its baseline where there is one.
 
     Attributes:
         is_ranked: False where the trials are too few to judge a change by.
+        change: bounds of the difference; None without a baseline.
     """
 
     build: Rate
     baseline: Rate | None
     is_ranked: bool = True
+    change: Change | None = None
 
     @property
     def delta(self) -> float | None:
@@ -44,19 +54,16 @@ class RatePair:
 
     @property
     def direction(self) -> Direction:
-        """Worse or better only when the two 95 % intervals do not touch; a rise of an error rate is worse.
+        """Worse or better only where the difference's interval excludes 0; a rise of an error rate is worse.
 
-        Disjoint intervals are a stricter demand than a test of the difference at 5 %, and they ignore that both models
-        scored the same attempts; the decision belongs to the release policy, this only guides the eye.
+        Whether a change is small enough to ship belongs to the release policy; this only guides the eye.
         """
-        build, baseline = self.build, self.baseline
-        if not self.is_ranked or self.delta is None or baseline is None:
+        change = self.change
+        if not self.is_ranked or self.delta is None or change is None or change.low is None or change.high is None:
             return "unknown"
-        if build.low is None or build.high is None or baseline.low is None or baseline.high is None:
-            return "unknown"
-        if build.low > baseline.high:
+        if change.low > 0:
             return "worse"
-        return "better" if build.high < baseline.low else "unclear"
+        return "better" if change.high < 0 else "unclear"
 
 
 def is_sufficient(rate: Rate) -> bool:

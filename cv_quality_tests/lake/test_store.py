@@ -61,6 +61,13 @@ def test_a_range_is_exactly_those_bytes(store: Store, start: int, size: int) -> 
     assert store.read_range("one.bin", start=start, size=size) == BODY[start : start + size]
 
 
+def test_of_several_writers_of_a_new_object_the_first_one_counts(store: Store) -> None:
+    assert store.write_new("a/new.json", b"first")
+    assert not store.write_new("a/new.json", b"second")
+    assert store.read_bytes("a/new.json") == b"first"
+    assert [item.key for item in store.list("a")] == ["a/new.json"]
+
+
 def test_a_range_past_the_end_is_refused_and_never_short(store: Store) -> None:
     store.write_bytes("one.bin", b"0123456789")
     with pytest.raises(StoreError, match=r"one\.bin"):
@@ -122,6 +129,7 @@ def test_an_unsafe_key_is_refused_by_every_method(store: Store, key: str, tmp_pa
         lambda: store.read_bytes(key),
         lambda: store.read_range(key, start=0, size=1),
         lambda: store.write_bytes(key, b"x"),
+        lambda: store.write_new(key, b"x"),
         lambda: store.put_file(key, new_file(tmp_path / "file", b"x")),
         lambda: store.local(key),
         lambda: store.exists(key),
@@ -283,6 +291,7 @@ def every_call(store: Store, path: Path) -> dict[str, Callable[[], object]]:
         "read_bytes": lambda: store.read_bytes("one.txt"),
         "read_range": lambda: store.read_range("one.txt", start=0, size=1),
         "write_bytes": lambda: store.write_bytes("one.txt", b"x"),
+        "write_new": lambda: store.write_new("two.txt", b"x"),
         "put_file": lambda: store.put_file("one.txt", new_file(path, b"x")),
         "local": lambda: store.local("one.txt"),
         "exists": lambda: store.exists("one.txt"),

@@ -112,6 +112,15 @@ def test_errors_by_subject_alone_give_bounds_not_narrower_than_by_dyad() -> None
         rate_of_subjects(m.sum(1) + 1, trials=trials)
 
 
+def test_few_errors_by_subject_are_bounded_as_those_of_dyads() -> None:
+    everyone = CrossTrials.all_pairs([10] * 50)
+    one = rate_of_subjects([1, 1, *[0] * 48], trials=everyone)
+    by_dyad = pair_rate(([0], [1]), trials=everyone)
+    assert bounds(one) == pytest.approx(bounds(by_dyad), rel=1e-3)
+    assert one.high is not None
+    assert one.high > 1.5 * stats.beta.ppf(0.975, 2, everyone.n - 1)
+
+
 def test_bounds_widen_with_the_level_and_narrow_with_more_subjects() -> None:
     widths = []
     for subjects in (40, 80, 160, 320):

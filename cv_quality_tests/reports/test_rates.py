@@ -2,19 +2,26 @@
 
 import pytest
 
-from cv_quality.reports.rates import RatePair, is_sufficient, method_names, read_rate, undefined
-from cv_quality_tests.reports.rates import made_rate
+from cv_quality.reports.rates import Change, RatePair, is_sufficient, method_names, read_rate, undefined
+from cv_quality_tests.reports.rates import made_pair, made_rate
 
 
-def test_overlapping_intervals_are_neither_worse_nor_better() -> None:
-    assert RatePair(made_rate(0.05), made_rate(0.04)).direction == "unclear"
-    assert RatePair(made_rate(0.06), made_rate(0.03)).direction == "worse"
-    assert RatePair(made_rate(0.03), made_rate(0.06)).direction == "better"
+def test_a_change_whose_interval_holds_0_is_neither_worse_nor_better() -> None:
+    assert made_pair(made_rate(0.05), made_rate(0.04)).direction == "unclear"
+    assert made_pair(made_rate(0.06), made_rate(0.03)).direction == "worse"
+    assert made_pair(made_rate(0.03), made_rate(0.06)).direction == "better"
+
+
+def test_the_change_decides_and_not_whether_the_rates_intervals_touch() -> None:
+    touching = RatePair(made_rate(0.045), made_rate(0.03), change=Change(0.005, 0.025))
+    assert touching.direction == "worse"
+    apart = RatePair(made_rate(0.06), made_rate(0.03), change=Change(-0.001, 0.061))
+    assert apart.direction == "unclear"
 
 
 def test_a_rate_without_an_interval_is_not_judged() -> None:
-    assert RatePair(made_rate(0.9, half=None), made_rate(0.03)).direction == "unknown"
-    assert RatePair(made_rate(0.9), None).direction == "unknown"
+    assert made_pair(made_rate(0.9, half=None), made_rate(0.03)).direction == "unknown"
+    assert made_pair(made_rate(0.9), None).direction == "unknown"
 
 
 def test_a_method_is_listed_once_whatever_it_estimated() -> None:
@@ -33,7 +40,7 @@ def test_a_method_is_listed_once_whatever_it_estimated() -> None:
 
 
 def test_a_pair_that_is_not_ranked_is_not_judged() -> None:
-    assert RatePair(made_rate(0.9), made_rate(0.03), is_ranked=False).direction == "unknown"
+    assert made_pair(made_rate(0.9), made_rate(0.03), is_ranked=False).direction == "unknown"
 
 
 def test_an_undefined_rate_has_neither_difference_nor_ratio() -> None:

@@ -4,7 +4,7 @@ Genuine scores come from the comparisons, impostor scores from the counted cross
 is in `cv_quality.metrics.operating_points`, its uncertainty in `cv_quality.metrics.point_intervals`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,7 @@ def read_build_scores(
     drops: Sequence[str],
     comparator: Comparator,
     family_of: Mapping[str, str],
+    subjects: Iterable[str] = (),
 ) -> BuildScores:
     """Read what a model scored on a build's drops.
 
@@ -45,6 +46,7 @@ def read_build_scores(
         drops: the drops of the genuine comparisons; the impostor pairs are those of the build's counted pairs.
         comparator: turns the tables' scores into oriented ones.
         family_of: the first subject of the family of each subject that has one (`read_families`).
+        subjects: who has a code though the model may not have compared them.
 
     Raises:
         MissingTable: a drop is not compared, or the build's impostor pairs are not counted.
@@ -52,11 +54,16 @@ def read_build_scores(
     counts = read_impostors(lake, build=build, model_build=model_build, comparator=comparator)
     samples = lake.read(IMPOSTOR_TRIALS, TableKey(build=build)).filter(model_build_id=model_build)
     genuine = _genuine(lake, model_build=model_build, drops=drops, comparator=comparator)
-    return scores_of(counts, samples, genuine, family_of=family_of)
+    return scores_of(counts, samples, genuine, family_of=family_of, subjects=subjects)
 
 
 def scores_of(
-    counts: PairCounts, samples: "pl.DataFrame", genuine: "pl.DataFrame", *, family_of: Mapping[str, str]
+    counts: PairCounts,
+    samples: "pl.DataFrame",
+    genuine: "pl.DataFrame",
+    *,
+    family_of: Mapping[str, str],
+    subjects: Iterable[str] = (),
 ) -> BuildScores:
     """Bring genuine scores and counted pairs together, subjects as codes.
 
@@ -65,10 +72,12 @@ def scores_of(
         samples: of each subject, as `impostor_trials` has them: `n_references`, `n_probes`, `n_frames`.
         genuine: `subject_id` and the oriented `score` of every genuine comparison.
         family_of: as `read_families` gives it.
+        subjects: who has a code beside those of samples and scores.
     """
     import polars as pl
 
-    names = pl.concat([samples["subject_id"], genuine["subject_id"]]).unique().sort()
+    others = pl.Series("subject_id", list(subjects), pl.String)
+    names = pl.concat([samples["subject_id"], genuine["subject_id"], others]).unique().sort()
     tail = counts.tail.sort("score", "subject_id", "reference_subject_id", descending=True)
     one, other = (_codes(tail[side], names) for side in ("subject_id", "reference_subject_id"))
     scores, people, trials = genuine["score"].to_numpy(), _codes(genuine["subject_id"], names), _trials(samples, names)

@@ -11,6 +11,7 @@ from cv_quality.tasks.verification.tables import (
     COMPARISONS,
     COUNTERFACTUALS,
     DET_CURVE,
+    DIFFERENCES,
     DIFFERENTIALS,
     EMBEDDINGS,
     EXPLANATIONS,
@@ -268,6 +269,20 @@ MEASURE_BUILD_RULES = (
     rows_rule(DET_CURVE, "the curve's FMR never exceeds its target", "fmr > fmr_target"),
     rows_rule(DET_CURVE, "the curve lies within its band", "fnmr_low > fnmr OR fnmr > fnmr_high"),
     *_rate_rules(DIFFERENTIALS, "a group's rate", missing="a group's missing rate"),
+    rows_rule(DIFFERENCES, "the difference is that of both rates", "abs(value - baseline_value - difference) > 1e-12"),
+    rows_rule(DIFFERENCES, "the difference lies within its bounds", "low > difference OR difference > high"),
+    rows_rule(DIFFERENCES, "a missing difference says why", "(difference IS NULL OR low IS NULL) AND reason IS NULL"),
+    query_rule(
+        DIFFERENCES,
+        "both rates are those that were measured",
+        "SELECT d.metric, d.level FROM differences d JOIN intervals i ON i.metric = d.metric "
+        "AND i.dimension = d.dimension AND i.level = d.level AND i.model_build_id IN (d.build_id, d.baseline_build_id) "
+        "WHERE abs(i.value - CASE i.model_build_id WHEN d.build_id THEN d.value ELSE d.baseline_value END) > 1e-12 "
+        "UNION ALL SELECT d.metric, d.level FROM differences d JOIN operating_points o ON o.point = 'fnmr_at_fmr' "
+        "AND d.metric = 'fnmr_at_fmr' AND o.fmr_target = d.fmr_target "
+        "AND o.model_build_id IN (d.build_id, d.baseline_build_id) "
+        "WHERE abs(o.fnmr - CASE o.model_build_id WHEN d.build_id THEN d.value ELSE d.baseline_value END) > 1e-12",
+    ),
     query_rule(
         OPERATING_POINTS,
         "the histogram holds every impostor comparison",

@@ -24,6 +24,7 @@ from cv_quality.freshness import Freshness, Registered, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
 from cv_quality.tasks.pages import refusals, report_source
+from cv_quality.tasks.release.stage import release_stage
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.verification.evaluation import evaluation_of
@@ -48,6 +49,7 @@ from cv_quality.tasks.verification.tables import (
     COMPARISONS,
     COUNTERFACTUALS,
     DET_CURVE,
+    DIFFERENCES,
     DIFFERENTIALS,
     EMBEDDINGS,
     EXPLANATIONS,
@@ -70,6 +72,7 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from cv_quality.tasks.release.stage import Measured
     from cv_quality.tasks.root_causes.clusters import Embedding
 
 
@@ -139,17 +142,22 @@ def _impostors(context: StageContext) -> Numbers:
 
 def _measure_build(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.build_metrics import measure_build
+    from cv_quality.tasks.verification.differences import Side, write_differences
     from cv_quality.tasks.verification.parity import write_parity
 
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     write_parity(lake, build=build, drops=drops, modality=modality)
+    no_pairs = evaluation_of(context.entry).no_pairs
+    thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in context.models}
+    sides = [Side(build, model, drops, modality.comparator, at) for model, at in thresholds.items()]
+    write_differences(lake, build, sides, no_pairs=no_pairs)
     return measure_build(
         lake,
         build=build,
         model_builds=context.models,
         drops=drops,
         comparator=modality.comparator,
-        no_pairs=evaluation_of(context.entry).no_pairs,
+        no_pairs=no_pairs,
     )
 
 
@@ -160,6 +168,13 @@ def _measure_instances(context: StageContext) -> "DataclassInstance":
     entries = {model: context.workspace.registry.entry(model) for model in context.models}
     models = {model: (modality.of_build(entry), entry.decision_threshold) for model, entry in entries.items()}
     return measure_instances(context.lake, build=context.build, models=models, drops=context.drops)
+
+
+def _evidence(context: StageContext) -> "Measured":
+    from cv_quality.tasks.release.stage import Measured
+    from cv_quality.tasks.verification.differences import read_evidence
+
+    return Measured(next(iter(context.models[1:]), None), read_evidence(context.lake, context.build))
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -294,11 +309,11 @@ MEASURE_BUILD = Stage(
         IMPOSTOR_TAIL,
         IMPOSTOR_TRIALS,
     ),
-    writes=(INTERVALS, OPERATING_POINTS, DET_CURVE, DIFFERENTIALS, PARITY),
+    writes=(INTERVALS, OPERATING_POINTS, DIFFERENCES, DET_CURVE, DIFFERENTIALS, PARITY),
     run=_measure_build,
     rules=MEASURE_BUILD_RULES,
-    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; how "
-    "far the devices agree with re-inference.",
+    description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; "
+    "their differences, paired by subject; how far the devices agree with re-inference.",
     gate="rates within their intervals; realised FMR within its target; a missing number says why; the flips of device "
     "models and drops add up",
 )
@@ -330,6 +345,7 @@ MEASURE_INSTANCES = Stage(
     gate="impostors by side add up to those of the build, and none is of one person; realised FMR within its target; a "
     "missing number says why; more rotations never make impostors less alike",
 )
+RELEASE = release_stage("verification", reads=(DIFFERENCES, INTERVALS, OPERATING_POINTS), measured=_evidence)
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
     Populations(
         outcome=FRR,
@@ -378,6 +394,7 @@ REPORT = Stage(
         VALIDATED_ATTEMPTS,
         VALIDATED_ENROLS,
         *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, MEASURE_INSTANCES) for table in stage.writes),
+        *RELEASE.writes,
         *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
     reads_if_there=EXPLAIN.writes,
@@ -397,6 +414,7 @@ STAGES = (
     IMPOSTORS,
     MEASURE_BUILD,
     MEASURE_INSTANCES,
+    RELEASE,
     SLICES,
     ATTRIBUTION,
     CLUSTERS,

@@ -298,6 +298,33 @@ OPERATING_POINTS = Table(
     unique=("model_build_id", "point", "fmr_target"),
     mart=True,
 )
+DIFFERENCES = Table(
+    "differences",
+    "build",
+    "rate of the build less that of its baseline on the same attempts, paired by subject",
+    (
+        BUILD_ID,
+        identifier("baseline_build_id", "the build that it is compared with"),
+        Column("metric", "text", "'fnmr_at_fmr', 'eer', 'fmr_at_threshold', or a metric of attempts"),
+        Column("fmr_target", "real", "highest FMR allowed, for fnmr_at_fmr", nullable=True, low=0, high=1),
+        Column("dimension", "text", "'all', or the condition that attempts are counted by"),
+        Column("level", "text", "'all', or a level of the dimension"),
+        Column("baseline_value", "real", "the rate of the baseline", nullable=True, low=0, high=1),
+        Column("value", "real", "the rate of the build", nullable=True, low=0, high=1),
+        Column("difference", "real", "build less baseline", nullable=True, low=-1, high=1),
+        Column("low", "real", "lower 95 % bound of the difference", nullable=True),
+        Column("high", "real", "upper 95 % bound of the difference", nullable=True),
+        Column("standard_error", "real", "of the difference", nullable=True, low=0),
+        Column("raised", "real", "factor of the standard error in bounds", low=1),
+        Column("df", "real", "degrees of freedom of the standard error", nullable=True, low=0),
+        Column("n_subjects", "integer", "subjects with a trial of either", low=0),
+        Column("n_shared", "integer", "subjects with trials of both", low=0),
+        Column("method", "text", "how the bounds were computed", nullable=True),
+        Column("reason", "text", "why a value or a bound is missing, or the data too few to rank", nullable=True),
+    ),
+    unique=("baseline_build_id", "metric", "fmr_target", "dimension", "level"),
+    mart=True,
+)
 DET_CURVE = Table(
     "det_curve",
     "build",

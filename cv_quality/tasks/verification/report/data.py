@@ -14,13 +14,16 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.metrics.rates import Rate
 from cv_quality.modality import Dimension
 from cv_quality.reports.queries import Query, rows_query
-from cv_quality.reports.rates import RatePair, is_sufficient, read_rate, target_text, undefined
+from cv_quality.reports.rates import Change, RatePair, is_sufficient, read_rate, target_text, undefined
 from cv_quality.reports.scope import Scope, model_rows
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.verification.counts import WHOLE
+from cv_quality.tasks.verification.differences import FMR_AT_THRESHOLD
 from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     COMPARISONS,
+    DIFFERENCES,
     IMPOSTOR_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
@@ -34,6 +37,7 @@ UNKNOWN = "unknown"
 AT_THRESHOLD, AT_THRESHOLD_FMR = "FNMR at the decision threshold", "FMR at the decision threshold"
 
 Row = Mapping[str, Any]
+Changes = Mapping[tuple[str, float | None, str, str], Change]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +158,13 @@ def read_headlines(source: ReportSource) -> tuple[Headline, ...]:
         if row["dimension"] == "all"
     }
     missing = undefined("no such attempt was made")
+    changes = read_changes(source)
     at_points = (
         ()
         if scope.is_recorded
         else (
-            *(_target_headline(points, scope=scope, target=target) for target in targets),
-            *_fixed_headlines(points, scope=scope),
+            *(_target_headline(points, changes, scope=scope, target=target) for target in targets),
+            *_fixed_headlines(points, changes, scope=scope),
         )
     )
     meanings = {metric: (metric.upper(), meaning) for metric, meaning in _MEANINGS.items()}
@@ -169,12 +174,26 @@ def read_headlines(source: ReportSource) -> tuple[Headline, ...]:
             Headline(
                 name=name,
                 meaning=meaning,
-                rates=pair_of({model: overall.get((model, metric), missing) for model in scope.models}, scope=scope),
+                rates=pair_of(
+                    {model: overall.get((model, metric), missing) for model in scope.models},
+                    scope=scope,
+                    change=changes.get((metric, None, WHOLE, WHOLE)),
+                ),
                 query=interval_query(scope, metric=metric, dimension="all"),
             )
             for metric, (name, meaning) in ((_DECIDED if scope.is_recorded else {}) | meanings).items()
         ),
     )
+
+
+def read_changes(source: ReportSource) -> Changes:
+    """Read the differences from the baseline, by metric, FMR target, dimension and level."""
+    rows = source.lake.read(DIFFERENCES, TableKey(build=source.scope.build)).to_dicts()
+    return {
+        (row["metric"], row["fmr_target"], row["dimension"], row["level"]): Change(row["low"], row["high"])
+        for row in rows
+        if row["baseline_build_id"] == source.scope.baseline
+    }
 
 
 def find_point(rows: Sequence[Row], *, model: str, point: str, target: float | None = None) -> Row | None:
@@ -188,37 +207,41 @@ def find_point(rows: Sequence[Row], *, model: str, point: str, target: float | N
     return next((row for row in rows if (row["model_build_id"], row["point"], row["fmr_target"]) == wanted), None)
 
 
-def pair_of(found: Mapping[str, Rate], *, scope: Scope, is_ranked: bool = True) -> RatePair:
+def pair_of(
+    found: Mapping[str, Rate], *, scope: Scope, is_ranked: bool = True, change: Change | None = None
+) -> RatePair:
     """Put the rates of a scope's models side by side.
 
     Args:
         found: by model; the build's own is there.
+        is_ranked, change: as `RatePair` has them.
     """
-    return RatePair(found[scope.build], found.get(scope.baseline or ""), is_ranked)
+    return RatePair(found[scope.build], found.get(scope.baseline or ""), is_ranked, change)
 
 
-def _target_headline(rows: Sequence[Row], *, scope: Scope, target: float) -> Headline:
+def _target_headline(rows: Sequence[Row], changes: Changes, *, scope: Scope, target: float) -> Headline:
     points = {model: find_point(rows, model=model, point="fnmr_at_fmr", target=target) for model in scope.models}
-    rates = {model: _point_rate(row, "fnmr") for model, row in points.items()}
+    rates = {model: point_rate(row, "fnmr") for model, row in points.items()}
+    change = changes.get(("fnmr_at_fmr", target, WHOLE, WHOLE))
     is_firm = all(rate.reason is None for rate in rates.values() if rate.value is not None)
     return Headline(
         name=f"FNMR at FMR {target_text(target)}",
         meaning=f"genuine comparisons rejected when at most 1 in {1 / target:,.0f} impostor comparisons is accepted",
-        rates=pair_of(rates, scope=scope, is_ranked=is_firm),
+        rates=pair_of(rates, scope=scope, is_ranked=is_firm, change=change),
         query=_point_query(scope, "fnmr_at_fmr", target),
         fmr_target=target,
         is_firm=is_firm,
     )
 
 
-def _fixed_headlines(rows: Sequence[Row], *, scope: Scope) -> tuple[Headline, ...]:
+def _fixed_headlines(rows: Sequence[Row], changes: Changes, *, scope: Scope) -> tuple[Headline, ...]:
     described = (
-        ("EER", "where FMR and FNMR cross; a summary, never gated on", "eer", "eer"),
-        (AT_THRESHOLD, "genuine comparisons the build rejects", "fnmr", "decision_threshold"),
-        (AT_THRESHOLD_FMR, "impostor pairs the build would accept", "fmr", "decision_threshold"),
+        ("EER", "where FMR and FNMR cross; a summary, never gated on", "eer", "eer", "eer"),
+        (AT_THRESHOLD, "genuine comparisons the build rejects", "fnmr", "decision_threshold", "fnmr"),
+        (AT_THRESHOLD_FMR, "impostor pairs the build would accept", "fmr", "decision_threshold", FMR_AT_THRESHOLD),
     )
     found = []
-    for name, meaning, rate, point in described:
+    for name, meaning, rate, point, metric in described:
         points = {model: find_point(rows, model=model, point=point) for model in scope.models}
         counts = {
             model: (
@@ -228,7 +251,8 @@ def _fixed_headlines(rows: Sequence[Row], *, scope: Scope) -> tuple[Headline, ..
             for model, row in points.items()
             if rate == "eer" and row is not None and row["eer"] is not None
         }
-        rates = pair_of({model: _point_rate(row, rate) for model, row in points.items()}, scope=scope)
+        change = changes.get((metric, None, WHOLE, WHOLE))
+        rates = pair_of({model: point_rate(row, rate) for model, row in points.items()}, scope=scope, change=change)
         found.append(Headline(name, meaning, rates, _point_query(scope, point, None), counts=counts))
     return tuple(found)
 
@@ -271,8 +295,8 @@ _COUNTS = {
 """Numerator, denominator and method of the rates of an operating point."""
 
 
-def _point_rate(row: Row | None, name: str) -> Rate:
-    """One of the rates of an operating point, from the columns that hold it."""
+def point_rate(row: Row | None, name: str) -> Rate:
+    """Read one of the rates of an operating point, from the columns that hold it."""
     if row is None:
         return undefined("this operating point was not computed")
     if row[name] is None:
@@ -285,11 +309,14 @@ def _point_rate(row: Row | None, name: str) -> Rate:
 def read_dimensions(source: ReportSource) -> tuple[DimensionRates, ...]:
     """Read FNMR and FTA by every dimension that the drops recorded; dimensions never recorded are left out."""
     rows = source.lake.read(INTERVALS, TableKey(build=source.scope.build)).to_dicts()
-    found = (_dimension(rows, dimension, scope=source.scope) for dimension in counted_dimensions(source.modality))
+    changes = read_changes(source)
+    found = (
+        _dimension(rows, changes, dimension, scope=source.scope) for dimension in counted_dimensions(source.modality)
+    )
     return tuple(item for item in found if any(level.level != UNKNOWN for level in item.levels))
 
 
-def _dimension(rows: Sequence[Row], dimension: Dimension, *, scope: Scope) -> DimensionRates:
+def _dimension(rows: Sequence[Row], changes: Changes, dimension: Dimension, *, scope: Scope) -> DimensionRates:
     name = dimension.level_column
     own = [row for row in rows if row["dimension"] == name]
     found, acquired = (
@@ -300,7 +327,8 @@ def _dimension(rows: Sequence[Row], dimension: Dimension, *, scope: Scope) -> Di
     for level in sorted({level for _, level in (*found, *acquired)}, key=level_order(dimension)):
         rates = {model: found.get((model, level), undefined("no trial at this level")) for model in scope.models}
         ranked = any(map(is_sufficient, rates.values())) and all(rate.has_interval for rate in rates.values())
-        pair, fta = pair_of(rates, scope=scope, is_ranked=ranked), acquired.get((scope.build, level))
+        change, fta = changes.get(("fnmr", None, name, level)), acquired.get((scope.build, level))
+        pair = pair_of(rates, scope=scope, is_ranked=ranked, change=change)
         levels.append(LevelRates(dimension, level, pair, fta))
     return DimensionRates(dimension, tuple(levels), interval_query(scope, metric=("fnmr", "fta"), dimension=name))
 

@@ -63,7 +63,7 @@ def leading(headlines: Sequence[Headline], *, has_baseline: bool) -> Headline | 
 
 
 def largest_rise(levels: Iterable[LevelRates]) -> LevelRates | None:
-    """Choose the level, with enough trials and disjoint intervals, whose FNMR rose most; None when there is none."""
+    """Choose the level, with enough trials and a rise beyond chance, whose FNMR rose most; None when there is none."""
     risen = [level for level in levels if level.level != UNKNOWN and level.rates.direction == "worse"]
     return max(risen, key=lambda level: (level.rates.delta or 0.0, level.rates.build.denominator), default=None)
 
@@ -80,7 +80,8 @@ def _change(headline: Headline) -> str:
     if direction in _VERBS:
         return f"{headline.name} {_VERBS[direction]} from {before} to {after}"
     if direction == "unclear":
-        return f"{headline.name} went from {before} to {after}, which chance may explain (the 95 % intervals overlap)"
+        why = "the 95 % interval of the change holds 0"
+        return f"{headline.name} went from {before} to {after}, which chance may explain ({why})"
     return f"{headline.name} went from {before} to {after}, without an interval to judge the change by"
 
 

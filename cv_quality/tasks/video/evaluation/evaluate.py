@@ -54,6 +54,7 @@ class VideoOptions:
         ignored: labels of the truth; None where it was not said.
         masks: how masks are scored.
         pictures: folder whose pictures give the temporal consistency of masks.
+        vmaf: the ffmpeg that measures VMAF of images, see `find_vmaf`.
     """
 
     kind: EvaluationKind | None = None
@@ -63,6 +64,7 @@ class VideoOptions:
     ignored: tuple[int, ...] | None = None
     masks: MaskOptions = field(default_factory=MaskOptions)
     pictures: Path | None = None
+    vmaf: Path | None = None
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ def _require_use(options: VideoOptions, kind: EvaluationKind) -> None:
     given = {
         "--classes": (options.classes, ("masks",)),
         "--pictures": (options.pictures, ("masks",)),
+        "--vmaf": (options.vmaf, ("images",)),
         "--ignore": (options.ignored, ("masks", "instances")),
         "--drop-ends": (options.masks.drops_ends, ("masks", "instances")),
         "--absent-is-right": (options.masks.absent_is_right, ("masks", "instances")),
@@ -176,7 +179,7 @@ def _scored(
             side.warnings += clip.warnings
     elif kind == "images":
         for pair in _each(paired.pairs, progress):
-            score, warnings = score_images(pair, shift=options.masks.shift)
+            score, warnings = score_images(pair, shift=options.masks.shift, vmaf=options.vmaf)
             side.scores.append(score)
             side.warnings += warnings
     else:

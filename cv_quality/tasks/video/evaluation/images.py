@@ -1,4 +1,4 @@
-"""Clips against reference clips: PSNR both ways and both variants of SSIM, of the luma that files have.
+"""Clips against reference clips: PSNR both ways, both variants of SSIM, VMAF, of the luma that files have.
 
 A video file gives its luma as it is stored; pictures of a folder give theirs by ITU-R BT.601. Frames of video files
 pair by their place, those of folders by number.
@@ -6,6 +6,7 @@ pair by their place, those of folders by number.
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -21,6 +22,7 @@ from cv_quality.metrics.video.images import psnr, ssim
 from cv_quality.tasks.video.evaluation.masks import luma
 from cv_quality.tasks.video.evaluation.pairing import ClipPair, pair_frames
 from cv_quality.tasks.video.evaluation.results import ALL, ClipScore
+from cv_quality.tasks.video.evaluation.vmaf import VmafMeter
 
 IMAGE_METRICS = ("psnr_of_mean_db", "psnr_db", "ssim_ffmpeg", "ssim")
 GAUSSIAN_SIDE = 11
@@ -39,15 +41,16 @@ class LumaPair:
     bits: int
 
 
-def score_images(pair: ClipPair, *, shift: int | None) -> tuple[ClipScore, list[str]]:
+def score_images(pair: ClipPair, *, shift: int | None, vmaf: Path | None = None) -> tuple[ClipScore, list[str]]:
     """Score a clip frame by frame in one pass; the second value is what should be known of it.
 
     Args:
         pair: the clip; its truth is the reference.
         shift: what is added to frame numbers of the prediction, where both sides are folders.
+        vmaf: the ffmpeg that measures VMAF, see `find_vmaf`; without it there is none.
 
     Raises:
-        LayoutError: sizes or depths differ, or no frame is on both sides.
+        LayoutError: sizes or depths differ, no frame is on both sides, or VMAF cannot be measured.
         ClipError: a video cannot be decoded.
     """
     numbers: list[int] = []
@@ -56,22 +59,29 @@ def score_images(pair: ClipPair, *, shift: int | None) -> tuple[ClipScore, list[
     each: dict[str, list[float]] = {"psnr_db": [], "ssim_ffmpeg": [], "ssim": []}
     n_alone, peak = 0, 255
     warnings: list[str] = []
-    for frame in _frames(pair, shift, warnings):
-        one, other = frame.reference, frame.result
-        if one is None or other is None:
-            n_alone += 1
-            continue
-        peak = 2**frame.bits - 1
-        _require_alike(one, other, clip=pair.name, number=frame.number)
-        noise = psnr([(one, other)], peak=peak)
-        assert noise.mse is not None
-        assert noise.mean is not None
-        numbers.append(frame.number)
-        errors.append(noise.mse * noise.n_pixels)
-        sizes.append(noise.n_pixels)
-        each["psnr_db"].append(noise.mean)
-        each["ssim_ffmpeg"].append(_known(ssim([(one, other)], peak=peak, variant="ffmpeg").value))
-        each["ssim"].append(_known(ssim([(one, other)], peak=peak, variant="gaussian").value))
+    with ExitStack() as stack:
+        meter: VmafMeter | None = None
+        for frame in _frames(pair, shift, warnings):
+            one, other = frame.reference, frame.result
+            if one is None or other is None:
+                n_alone += 1
+                continue
+            peak = 2**frame.bits - 1
+            _require_alike(one, other, clip=pair.name, number=frame.number)
+            noise = psnr([(one, other)], peak=peak)
+            assert noise.mse is not None
+            assert noise.mean is not None
+            numbers.append(frame.number)
+            errors.append(noise.mse * noise.n_pixels)
+            sizes.append(noise.n_pixels)
+            each["psnr_db"].append(noise.mean)
+            each["ssim_ffmpeg"].append(_known(ssim([(one, other)], peak=peak, variant="ffmpeg").value))
+            each["ssim"].append(_known(ssim([(one, other)], peak=peak, variant="gaussian").value))
+            if vmaf is not None:
+                meter = meter or stack.enter_context(VmafMeter(vmaf, clip=pair.name, bits=frame.bits))
+                meter.add(one, other)
+        if meter is not None:
+            each["vmaf"] = list(meter.scores())
     if not numbers:
         raise LayoutError(f"clip {pair.name}: expected a frame that both sides have, found none")
     if n_alone:
@@ -79,9 +89,7 @@ def score_images(pair: ClipPair, *, shift: int | None) -> tuple[ClipScore, list[
     mse = math.fsum(errors) / sum(sizes)
     values = {
         "psnr_of_mean_db": 10 * math.log10(peak**2 / mse) if mse else math.inf,
-        "psnr_db": math.fsum(each["psnr_db"]) / len(numbers),
-        "ssim_ffmpeg": math.fsum(each["ssim_ffmpeg"]) / len(numbers),
-        "ssim": math.fsum(each["ssim"]) / len(numbers),
+        **{name: math.fsum(found) / len(numbers) for name, found in each.items()},
     }
     n_identical = each["psnr_db"].count(math.inf)
     frames = {name: tuple(found) for name, found in each.items()}

@@ -20,11 +20,12 @@ _OWN = (
     VideoMetric(
         "ssim_ffmpeg", "SSIM (ffmpeg)", "luma, squares of 8 x 8 as ffmpeg's filter", "quality", "count", True, "mean"
     ),
+    VideoMetric("vmaf", "VMAF", "0 to 100, libvmaf's own model, mean over frames", "quality", "count", True, "mean"),
 )
 _SHOWN = (
     *("j", "j_recall", "j_decay", "f", "f_recall", "f_decay", "jf", "miou", "flicker", "tc", "tc_ceiling", "tc_ratio"),
     *("hota", "deta", "assa", "mota", "motp", "idf1", "idp", "idr"),
-    *("psnr_of_mean_db", "psnr_db", "ssim_ffmpeg", "ssim"),
+    *("psnr_of_mean_db", "psnr_db", "ssim_ffmpeg", "ssim", "vmaf"),
 )
 METRICS: Final[Mapping[str, VideoMetric]] = {
     name: (VIDEO_METRICS_BY_NAME | {item.name: item for item in _OWN})[name] for name in _SHOWN

@@ -37,12 +37,14 @@ from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.tables import (
     COMPARISONS,
     DET_CURVE,
+    DIFFERENCES,
     DIFFERENTIALS,
     IMPOSTOR_COUNTS,
     INTERVALS,
     OPERATING_POINTS,
 )
 from cv_quality_tests.modalities import ATTEMPT_OUTCOMES, VALIDATED_ATTEMPTS, VALIDATED_ENROLS
+from cv_quality_tests.reports.rates import change_bounds
 from cv_quality_tests.tasks.verification.report.root_cause_rows import root_cause_tables
 
 BUILD, BASELINE = "face-1.2", "face-1.1"
@@ -145,6 +147,7 @@ def make_case(root: Path) -> Case:
     lake.write(IMPOSTOR_COUNTS, key, pl.concat([_impostors(model) for model in (BUILD, BASELINE)]))
     lake.write(OPERATING_POINTS, key, frame(OPERATING_POINTS, _operating_points(outcomes)))
     lake.write(DET_CURVE, key, frame(DET_CURVE, _det_curve(outcomes)))
+    lake.write(DIFFERENCES, key, frame(DIFFERENCES, _differences(_intervals(outcomes), _operating_points(outcomes))))
     lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
     write_parity(lake, build=BUILD, drops=DROPS, modality=FACE)
     measure_instances(lake, build=BUILD, models={BUILD: (FACE, None)}, drops=DROPS)
@@ -435,6 +438,30 @@ def _interval(
         "method": "wilson",
         "n_subjects": group["subject_id"].n_unique(),
     }
+
+
+def _differences(intervals: list[Row], points: list[Row]) -> list[Row]:
+    """Of every rate, with bounds as if both models' trials were independent."""
+    rates: dict[tuple[str, float | None, str, str], dict[str, Row]] = {}
+    for row in intervals:
+        rates.setdefault((row["metric"], None, row["dimension"], row["level"]), {})[row["model_build_id"]] = row
+    for row in points:
+        metric = {"decision_threshold": "fmr_at_threshold"}.get(row["point"], row["point"])
+        name = {"fnmr_at_fmr": "fnmr", "eer": "eer", "fmr_at_threshold": "fmr"}[metric]
+        rate = {"value": row.get(name), "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")}
+        rates.setdefault((metric, row.get("fmr_target"), "all", "all"), {})[row["model_build_id"]] = rate
+    return [_difference(key, sides[BUILD], sides[BASELINE]) for key, sides in rates.items() if len(sides) == 2]
+
+
+def _difference(key: tuple[str, float | None, str, str], own: Row, before: Row) -> Row:
+    head = dict(zip(("metric", "fmr_target", "dimension", "level"), key, strict=True))
+    head |= {"build_id": BUILD, "baseline_build_id": BASELINE, "raised": 1.0, "n_subjects": 1, "n_shared": 1}
+    if own["value"] is None or before["value"] is None:
+        return head | {"reason": "not measured"}
+    sides = tuple((side["value"], side["low"], side["high"]) for side in (own, before))
+    low, high = change_bounds(*sides)
+    values = {"value": own["value"], "baseline_value": before["value"], "difference": own["value"] - before["value"]}
+    return head | values | {"low": low, "high": high, "reason": None if low is not None else "no interval"}
 
 
 def wilson(k: int, n: int) -> tuple[float, float, float]:

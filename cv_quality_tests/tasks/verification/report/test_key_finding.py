@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.reports.queries import Query
-from cv_quality.reports.rates import RatePair, is_sufficient, target_text, undefined
+from cv_quality.reports.rates import is_sufficient, target_text, undefined
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.report.data import DimensionRates, Headline, LevelRates, level_order
 from cv_quality.tasks.verification.report.key_finding import find, largest_rise
+from cv_quality_tests.reports.rates import made_pair
 from cv_quality_tests.reports.rates import made_rate as rate
 
 QUERY = Query(warehouse=None, lake="SELECT 1")
@@ -16,11 +17,11 @@ ILLUMINANCE = next(item for item in FACE.conditions if item.name == "illuminance
 
 def _headline(build: Rate, baseline: Rate | None, *, target: float = 1e-3, is_firm: bool = True) -> Headline:
     name = f"FNMR at FMR {target_text(target)}"
-    return Headline(name, "", RatePair(build, baseline), QUERY, fmr_target=target, is_firm=is_firm)
+    return Headline(name, "", made_pair(build, baseline), QUERY, fmr_target=target, is_firm=is_firm)
 
 
 def _level(level: str, build: Rate, baseline: Rate) -> LevelRates:
-    return LevelRates(ILLUMINANCE, level, RatePair(build, baseline, is_ranked=is_sufficient(build)))
+    return LevelRates(ILLUMINANCE, level, made_pair(build, baseline, is_ranked=is_sufficient(build)))
 
 
 def _dimension(*levels: LevelRates) -> Sequence[DimensionRates]:

@@ -1,12 +1,16 @@
 """`cvq evaluate --video`: published values through the command, both signs of a comparison, and what is refused."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -79,6 +83,30 @@ def test_carphone_is_as_in_ffmpeg_with_each_variant_named(shared_data: Callable[
     assert scores["psnr_of_mean_db"] == pytest.approx(24.792713, abs=1e-6)
     assert scores["ssim_ffmpeg"] == pytest.approx(0.751344, abs=1e-6)
     assert scores["ssim"] == pytest.approx(0.746427, abs=1e-6)
+
+
+def test_vmaf_is_what_ffmpeg_measures_of_the_files_themselves(tmp_path: Path) -> None:
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    one, other = write_clip(tmp_path / "a.mp4", range(12)), write_clip(tmp_path / "b.mp4", [*range(11), 3])
+    command = [ffmpeg, "-i", other, "-i", one, "-lavfi", "libvmaf", "-f", "null", "-"]
+    told = subprocess.run(command, capture_output=True, check=True).stderr.decode()
+    measured = re.search(r"VMAF score: ([0-9.]+)", told)
+    assert measured is not None
+    found = document(other, one, "--vmaf", ffmpeg)
+    assert values(found)["vmaf"] == pytest.approx(float(measured[1]), abs=1e-5)
+    frames = found["clips"][0]["frames"]["vmaf"]
+    assert len(frames) == 12
+    assert frames[11] < min(frames[:11])
+    assert "vmaf" not in values(document(other, one))
+
+
+def test_vmaf_asks_for_a_program_that_measures_it(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", range(3))
+    assert "found no program 'no-ffmpeg'" in refusal(clip, clip, "--vmaf", "no-ffmpeg")
+    assert "expected an ffmpeg with libvmaf, found one without" in refusal(clip, clip, "--vmaf", sys.executable)
+    fails = put(tmp_path / "ffmpeg", b'#!/bin/sh\n[ "$5" ] && { echo out of paper >&2; exit 3; }\necho libvmaf\n')
+    fails.chmod(0o700)
+    assert "clip a: ffmpeg could not measure VMAF: out of paper" in refusal(clip, clip, "--vmaf", str(fails))
 
 
 def test_background_subtraction_of_cdnet_is_as_published(tmp_path: Path, shared_data: Callable[[str], Path]) -> None:

@@ -1,0 +1,220 @@
+"""Commands of a study: its protocol made binding, its subjects assigned."""
+
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cv_quality.cli.common import (
+    JSON,
+    PAGE,
+    command_line,
+    naming,
+    open_deployment,
+    print_document,
+    print_rows,
+    say,
+    writing,
+)
+from cv_quality.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from cv_quality.studies.assignment import Sheet
+    from cv_quality.studies.locking import LockedStudy
+    from cv_quality.studies.protocol import StudyMetric
+
+PROTOCOL = click.argument("protocol", type=click.Path(dir_okay=False, path_type=Path))
+GIT_SECONDS = 10
+
+
+@click.group()
+def study() -> None:
+    """Plan, lock, assign and analyse a study, as its PROTOCOL declares it.
+
+    \b
+      cvq study lock release.yaml                            make the protocol binding, before the data
+      cvq study assign release.yaml --subjects people.csv    who meets which build and which order
+    """
+
+
+@study.command()
+@PROTOCOL
+@click.option("--amend", "reason", metavar="REASON", help="Amend the study that is locked under this name, and why.")
+@JSON
+def lock(protocol: Path, reason: str | None, as_json: bool) -> None:
+    """Make a PROTOCOL binding before its data come.
+
+    The digests of its bytes and of its meaning, the moment, the git commit it lies in, the drops that have been
+    delivered and a commitment to the seed are written into the lake, once. From then on the file may not change by a
+    byte; an amendment names the lock before and a reason, and results say under which lock they were made.
+
+    \b
+      cvq study lock release.yaml
+      cvq study lock release.yaml --amend "site B joined"
+    """
+    from cv_quality.drops.manifest import completed_drops
+    from cv_quality.studies.locking import lock_protocol
+
+    workspace = open_deployment()
+    drops = [(drop.drop_id, drop.manifest_sha256) for drop in completed_drops(workspace.landing)]
+    locked = lock_protocol(
+        workspace.lake.store,
+        read_file(protocol),
+        file=protocol.name,
+        now=datetime.now(UTC),
+        git_commit=_git_commit(protocol),
+        drops=drops,
+        reason=reason,
+        metrics=study_metrics(),
+    )
+    if as_json:
+        print_document(_lock_document(locked))
+    else:
+        _say_lock(locked)
+
+
+def _lock_document(locked: "LockedStudy") -> dict[str, object]:
+    lock = locked.lock
+    return {
+        "study": lock.study,
+        "lock": lock.number,
+        "digest": locked.digest,
+        "file_sha256": lock.file_sha256,
+        "canonical_sha256": lock.canonical_sha256,
+        "locked_at": lock.locked_at,
+        "git_commit": lock.git_commit,
+        "seed_commitment": lock.seed_commitment,
+        "drops": dict(lock.drops),
+        "parent": lock.parent,
+        "reason": lock.reason,
+    }
+
+
+def _say_lock(locked: "LockedStudy") -> None:
+    lock = locked.lock
+    known = f"{len(lock.drops):,} drops had been delivered" if lock.drops else "no drop had been delivered"
+    say(f"{lock.study}: lock {lock.number} of {lock.locked_at}; {known}")
+    if lock.reason:
+        say(f"amends lock {lock.number - 1}: {lock.reason}")
+    say(f"bytes {lock.file_sha256}")
+    say(f"meaning {lock.canonical_sha256}")
+    say(f"git commit {lock.git_commit or 'none: the protocol lies in no repository'}")
+
+
+@study.command()
+@PROTOCOL
+@click.option(
+    "--subjects",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Table with subject_id and the columns of the strata, in the order of their coming.",
+)
+@click.option("--csv", "sheet_file", type=PAGE, help="Write the whole sheet as CSV.")
+@click.option("--report", type=PAGE, help="Write the whole sheet as an HTML page to print.")
+@JSON
+def assign(protocol: Path, subjects: Path, sheet_file: Path | None, report: Path | None, as_json: bool) -> None:
+    """Assign the subjects of a locked PROTOCOL to builds and to orders of devices and conditions.
+
+    Who is on the sheet stays there as he is; others are added in the order of the table. The sheet is kept in the lake
+    and can be written as often as it is needed.
+
+    \b
+      cvq study assign release.yaml --subjects people.csv --csv sheet.csv --report sheet.html
+    """
+    from cv_quality.studies.assignment import SUBJECT, continue_sheet, sheet_rows
+    from cv_quality.studies.locking import require_locked
+
+    store = open_deployment().lake.store
+    locked = require_locked(store, read_file(protocol), file=protocol.name, metrics=study_metrics())
+    columns = [SUBJECT, *locked.protocol.design.assignment.stratified_by]
+    sheet = continue_sheet(store, locked, _subjects(subjects, columns), now=datetime.now(UTC))
+    rows = sheet_rows(sheet)
+    if sheet_file is not None:
+        _write_csv(sheet_file, rows)
+    if report is not None:
+        from cv_quality.reports.provenance import of_files
+        from cv_quality.reports.study_pages import write_sheet_page
+
+        made = of_files([protocol, subjects], command=command_line())
+        with writing(report):
+            write_sheet_page(sheet, protocol=locked.protocol, provenance=made, target=report)
+    if as_json:
+        print_document({"study": sheet.study, "method": sheet.method, "added": sheet.n_new, "rows": rows})
+    else:
+        _say_sheet(sheet, rows)
+
+
+def _say_sheet(sheet: "Sheet", rows: list[dict[str, str]]) -> None:
+    added = rows[len(rows) - sheet.n_new :]
+    if added:
+        print_rows(added, as_json=False, title=f"{sheet.study}: {sheet.n_new:,} added, {len(rows):,} on the sheet")
+    else:
+        say(f"{sheet.study}: nobody added, {len(rows):,} on the sheet")
+    if sheet.arms:
+        say(f"by {sheet.method.replace('_', ' ')}: {', '.join(f'{arm} {n:,}' for arm, n in sheet.arms.items())}")
+    for stratum in sheet.lone_strata:
+        say(f"stratum {' | '.join(stratum)}: one subject, insufficient to compare anything within it")
+
+
+def _subjects(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """The rows of a table of subjects, as texts."""
+    from cv_quality.errors import AssignmentError, near
+    from cv_quality.tables.reading import opened_table
+
+    with naming(path), opened_table(path, ids=columns) as opened:
+        known = opened.rows.collect_schema().names()
+        for column in columns:
+            if column not in known:
+                raise AssignmentError(f"{path.name}: no column {column!r}; {near(column, known)}")
+        rows = opened.rows.select(columns).collect().rows(named=True)
+    return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+
+
+def _write_csv(target: Path, rows: list[dict[str, str]]) -> None:
+    import polars as pl
+
+    from cv_quality.lake.store import atomic_path
+
+    with writing(target), atomic_path(target) as temporary:
+        pl.DataFrame(rows).write_csv(temporary)
+
+
+def study_metrics() -> "Mapping[str, StudyMetric]":
+    """The metrics that endpoints may be of: those of verification and liveness, and those of video by their names."""
+    from cv_quality.studies.protocol import METRICS, StudyMetric
+    from cv_quality.tasks.video.metric_names import VIDEO_METRICS_BY_NAME
+
+    video = {
+        name: StudyMetric(name, "rate" if metric.unit == "share" else "value", metric.unit, metric.is_higher_better)
+        for name, metric in VIDEO_METRICS_BY_NAME.items()
+        if metric.is_higher_better is not None
+    }
+    return {**video, **METRICS}
+
+
+def read_file(path: Path) -> bytes:
+    """Read a protocol's bytes.
+
+    Raises:
+        ProtocolError: there is no such file, or it may not be read.
+    """
+    from cv_quality.studies.strict_yaml import MAX_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProtocolError(f"{path}: {error.strerror or error}; name the YAML file of a protocol") from error
+
+
+def _git_commit(protocol: Path) -> str | None:
+    """The commit of the repository in which the protocol lies; None outside of one or without git."""
+    command = ["git", "-C", str(protocol.resolve().parent), "rev-parse", "--verify", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""Studies and decisions: what is planned, assigned, compared, watched and released, from arrays and frames alone."""
