@@ -1,7 +1,7 @@
-"""Commands of a study: its protocol made binding, its subjects assigned."""
+"""Commands of a study: its size planned, its protocol made binding, its subjects assigned."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from cv_quality.errors import ProtocolError
 if TYPE_CHECKING:
     from cv_quality.studies.assignment import Sheet
     from cv_quality.studies.locking import LockedStudy
+    from cv_quality.studies.planning import StudyPlan
     from cv_quality.studies.protocol import StudyMetric
 
 PROTOCOL = click.argument("protocol", type=click.Path(dir_okay=False, path_type=Path))
@@ -35,9 +36,57 @@ def study() -> None:
     """Plan, lock, assign and analyse a study, as its PROTOCOL declares it.
 
     \b
+      cvq study plan release.yaml                            how many subjects, and on what that rests
       cvq study lock release.yaml                            make the protocol binding, before the data
       cvq study assign release.yaml --subjects people.csv    who meets which build and which order
     """
+
+
+@study.command()
+@PROTOCOL
+@click.option(
+    "--pilot", "pilots", multiple=True, metavar="DROP", help="A drop to learn from; repeatable. [the protocol's]"
+)
+@click.option("--report", type=PAGE, help="Write an HTML page with the curves.")
+@JSON
+def plan(protocol: Path, pilots: Sequence[str], report: Path | None, as_json: bool) -> None:
+    """Plan how many subjects a PROTOCOL asks for: power, precision, looks, cost, and what hangs on each assumption.
+
+    What a pilot's drops show replaces what the protocol assumes; a value that the protocol states is kept. Every line
+    says what it rests on. The protocol need not be locked.
+
+    \b
+      cvq study plan release.yaml --report plan.html
+      cvq study plan release.yaml --pilot 2026-07-06_face-1.0_site-a
+    """
+    from cv_quality.studies.planning import plan_study
+    from cv_quality.studies.protocol import parse_protocol
+    from cv_quality.tasks.verification.pilot import read_pilot
+
+    metrics = study_metrics()
+    declared = parse_protocol(read_file(protocol), file=protocol.name, metrics=metrics)
+    drops = pilots or declared.sample_size.pilot
+    pilot = read_pilot(open_deployment().lake, declared, drops) if drops else {}
+    planned = plan_study(declared, metrics=metrics, pilot=pilot)
+    if report is not None:
+        from cv_quality.reports.provenance import of_files
+        from cv_quality.reports.study_pages import write_plan_page
+
+        made = of_files([protocol], command=command_line())
+        with writing(report):
+            write_plan_page(planned, protocol=declared, provenance=made, target=report)
+    if as_json:
+        print_document(planned.to_dict())
+    else:
+        _say_plan(planned)
+
+
+def _say_plan(planned: "StudyPlan") -> None:
+    from cv_quality.studies.plan_words import endpoint_rows, plan_sentences
+
+    print_rows(endpoint_rows(planned), as_json=False, title=planned.study)
+    for sentence in plan_sentences(planned):
+        say(sentence)
 
 
 @study.command()
