@@ -42,6 +42,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         found,
         "measure_build",
         "measure_instances",
+        "release",
         "slices",
         "attribution",
         "clusters",
