@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
 from cv_quality.studies.planned_variance import ExpectedVariance, PilotRate, expected_variance, with_pilot
+from cv_quality.studies.power import SimulatedPower
 from cv_quality.studies.protocol import METRICS, LookRule, StudyEndpoint, StudyMetric, StudyProtocol
 from cv_quality.studies.sample_size import (
     detectable_difference,
@@ -46,6 +47,7 @@ class PlannedEndpoint(Result):
         power: with the subjects of the plan, where there is no difference.
         assumptions: what this rests on.
         reason: why it cannot be sized.
+        simulated: power of resampled studies of the plan's size, judged at one look; None where none was simulated.
     """
 
     id: str
@@ -60,6 +62,7 @@ class PlannedEndpoint(Result):
     power: float | None = None
     assumptions: tuple[str, ...] = ()
     reason: str | None = None
+    simulated: SimulatedPower | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,18 @@ def plan_study(
         sensitivity=_sensitivity(planner),
         notes=(*notes, *_notes(planner, subjects)),
     )
+
+
+def with_simulation(plan: StudyPlan, found: Mapping[str, SimulatedPower], missing: Mapping[str, str]) -> StudyPlan:
+    """Add simulated powers to a plan, and why the other endpoints have none.
+
+    Args:
+        found: by endpoint.
+        missing: reasons by endpoint.
+    """
+    endpoints = tuple(replace(item, simulated=found.get(item.id)) for item in plan.endpoints)
+    notes = tuple(f"{id} is not resampled: {reason}" for id, reason in missing.items())
+    return replace(plan, endpoints=endpoints, notes=(*plan.notes, *notes))
 
 
 def _looks(protocol: StudyProtocol) -> tuple[SequentialDesign | None, float, list[str]]:
