@@ -52,10 +52,13 @@ def plan_sentences(plan: StudyPlan) -> list[str]:
 
 
 def _simulated(endpoint: str, found: SimulatedPower) -> str:
+    apart = abs(found.pilot_difference) > found.margin
     return (
         f"{endpoint}: power {found.power:.3f} ({found.low:.3f} to {found.high:.3f}) at one look of {found.subjects:,} "
         f"subjects, over {found.runs:,} studies resampled from {found.pilot_subjects:,} subjects, whose own difference "
         f"of {figures(100 * found.pilot_difference)} pp is taken off"
+        + "; it is larger than the margin, and builds that err alike would pass more often"
+        * apart
     )
 
 

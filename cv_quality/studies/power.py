@@ -30,6 +30,7 @@ class SimulatedPower(Result):
 
     Attributes:
         subjects: of each study.
+        margin: below which the bound of the difference must lie.
         power: the share; low and high bound it at 95 %.
         runs: studies.
         undecided: of them, those without a bound, which do not pass.
@@ -38,6 +39,7 @@ class SimulatedPower(Result):
     """
 
     subjects: int
+    margin: float
     power: float
     low: float
     high: float
@@ -99,6 +101,7 @@ def simulated_power(
     low, high = exact_bounds(passed, runs, 0.025)
     return SimulatedPower(
         subjects=subjects,
+        margin=margin,
         power=passed / runs,
         low=low,
         high=high,

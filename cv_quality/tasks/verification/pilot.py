@@ -133,10 +133,11 @@ def _pilot_scores(workspace: Workspace, drops: Sequence[str]) -> tuple[Clustered
         MissingTable: the build is not measured.
     """
     delivered: Mapping[str, str | None] = {drop.drop_id: drop.build for drop in completed_drops(workspace.landing)}
-    builds = sorted({str(delivered.get(drop)) for drop in drops})
+    builds = sorted({build for drop in drops if (build := delivered.get(drop))})
     baseline = workspace.registry.baseline(builds[0]) if len(builds) == 1 else None
     if baseline is None:
-        raise MetricError(f"a pilot of one build that follows another is resampled, found {', '.join(builds)}")
+        told = ", ".join(builds) or "none"
+        raise MetricError(f"a pilot of one build that follows another is resampled, found {told}")
     comparator = biometric(workspace.modality(workspace.registry.entry(builds[0]).modality)).comparator
     families = read_families(workspace.lake, drops=drops)
     read = [
