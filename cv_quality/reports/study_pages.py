@@ -3,6 +3,7 @@
 What is shown is computed in `cv_quality.studies`; a page tells its reader no more than he needs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cv_quality.metrics.results import percent
@@ -21,6 +22,8 @@ from cv_quality.reports.drawing import (
 )
 from cv_quality.reports.provenance import Provenance
 from cv_quality.reports.rendering import number, write_page
+from cv_quality.studies.analysis import StudyAnalysis
+from cv_quality.studies.analysis_words import endpoint_lines, flow_lines, look_words
 from cv_quality.studies.assignment import Sheet, sheet_rows
 from cv_quality.studies.plan_words import ASSUMPTIONS, endpoint_rows, plan_sentences
 from cv_quality.studies.planning import StudyPlan
@@ -71,6 +74,31 @@ def write_plan_page(plan: StudyPlan, *, protocol: StudyProtocol, provenance: Pro
         sentences=plan_sentences(plan),
         charts=plan_charts(plan),
         provenance=provenance,
+    )
+
+
+def write_analysis_page(
+    found: StudyAnalysis, explored: Sequence[str], *, protocol: StudyProtocol, provenance: Provenance, target: Path
+) -> None:
+    """Write the page of an analysis to `target`, at once or not at all.
+
+    Args:
+        found: the analysis.
+        explored: what was found in the data and decides nothing.
+        protocol: of the study.
+        provenance: what made the page.
+    """
+    write_page(
+        "reports/templates/study_analysis.html",
+        target,
+        found=found,
+        look=look_words(found.look),
+        endpoints=endpoint_lines(found),
+        flow=flow_lines(found.flow),
+        explored=explored,
+        protocol=protocol,
+        provenance=provenance,
+        charts=(),
     )
 
 

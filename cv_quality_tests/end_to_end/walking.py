@@ -75,7 +75,12 @@ def walk(page: str, titles: Sequence[str], folder: Path) -> None:
 def run(command: str, *, folder: Path, environment: Mapping[str, str]) -> str:
     """Run a command of the page that succeeds; what it says."""
     found = subprocess.run(
-        ["bash", "-c", f"{{ {command}\n}} 2>&1"], env=environment, cwd=folder, capture_output=True, text=True, check=False
+        ["bash", "-c", f"{{ {command}\n}} 2>&1"],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.returncode == 0, (command, found.stdout)
     return found.stdout

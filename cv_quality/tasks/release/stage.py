@@ -8,7 +8,7 @@ from functools import partial
 from cv_quality.errors import PolicyError
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.gates.rules import query_rule, rows_rule
-from cv_quality.lake.lake import TableKey
+from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.stage import Numbers, Stage
 from cv_quality.studies.policy import DEFAULT, Answer, Evidence, Release, ReleasePolicy, judge_release, load_policy
@@ -77,15 +77,20 @@ def _policy_identity(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG00
 
 def _judge(task: str, measured: Callable[[StageContext], Measured], context: StageContext) -> Numbers:
     policy = load_policy(context.workspace.settings.policy)
-    known = measured(context)
-    found = judge_release(policy, task, known.evidence, has_baseline=known.baseline is not None)
-    write_rows(context.lake, RELEASE_VERDICTS, context.build, rows_of(found, policy, known.baseline))
+    found = write_verdicts(context.lake, context.build, task, measured(context), policy)
     numbers: dict[str, int | float | str] = {"verdict": found.verdict, "policy": policy.name}
     for verdict in ("fail", "insufficient", "pass"):
         named = [f"{_name(item)}: {item.judgement.reason}" for item in found.answers if item.verdict == verdict]
         if named:
             numbers[verdict] = "; ".join(named)
     return numbers
+
+
+def write_verdicts(lake: Lake, build: str, task: str, measured: Measured, policy: ReleasePolicy) -> Release:
+    """Judge a build by a policy and write its verdicts."""
+    found = judge_release(policy, task, measured.evidence, has_baseline=measured.baseline is not None)
+    write_rows(lake, RELEASE_VERDICTS, build, rows_of(found, policy, measured.baseline))
+    return found
 
 
 def rows_of(release: Release, policy: ReleasePolicy, baseline: str | None) -> list[dict[str, object]]:

@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.clustered_scores import ClusteredScores
+from cv_quality.metrics.dyadic import Errors
 from cv_quality.metrics.operating_points import EXACT, OperatingPoint, both_classes, point_at_threshold, point_of_eer
 from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, NOT_ACCOUNTED, BuildScores
 from cv_quality.metrics.rates import LEVEL
-from cv_quality.metrics.trials import ListedTrials
+from cv_quality.metrics.trials import ListedTrials, Trials
 from cv_quality.metrics.verification import FMR_TARGETS, ErrorRates, allowed_false_matches
 from cv_quality.reports.rates import read_rate
 from cv_quality.studies.comparison import (
@@ -278,7 +279,7 @@ def _attempt_rates(
     lake: Lake, reference: Side, candidate: Side, family_of: Mapping[str, str]
 ) -> Iterator[ComparedRate]:
     """The rates of attempts, whole and by level, paired by subject or family."""
-    one, other = (_counts(lake, side) for side in (reference, candidate))
+    one, other = (counts_of(lake, side) for side in (reference, candidate))
     for group in sorted(one.keys() | other.keys()):
         metric, dimension, level = group
         sides = one.get(group), other.get(group)
@@ -289,8 +290,8 @@ def _attempt_rates(
         yield ComparedRate(metric, None, dimension, level, difference)
 
 
-def _counts(lake: Lake, side: Side) -> "dict[tuple[str, str, str], pl.DataFrame]":
-    """Errors and trials of a side by both subjects, for each metric and level."""
+def counts_of(lake: Lake, side: Side) -> "dict[tuple[str, str, str], pl.DataFrame]":
+    """Read errors and trials of a side by both subjects, for each metric and level."""
     import polars as pl
 
     rows = lake.scan(METRIC_COUNTS, [TableKey(build=side.model, drop=drop) for drop in side.drops])
@@ -319,11 +320,23 @@ def _between(
     metric: str, sides: "Sequence[pl.DataFrame | None]", codes: Mapping[str, int], families: "np.ndarray[Any, Any]"
 ) -> Difference:
     """Of trials between two subjects."""
-    found = []
-    for side in sides:
-        one, other, errors, trials = ([] if side is None else side[name].to_list() for name in (*WHO, *COUNTS))
-        pair = [np.array([codes[name] for name in names], np.int64) for names in (one, other)]
-        listed = ListedTrials.of(*(np.repeat(who, trials) for who in pair), n_subjects=len(codes))
-        erring = families[np.repeat(pair[0], errors)], families[np.repeat(pair[1], errors)]
-        found.append((erring, listed.clustered(families)))
-    return compare_pair_rates(metric, found[0], found[1])
+    one, other = (count_pairs_of(side, codes, families) for side in sides)
+    return compare_pair_rates(metric, one, other)
+
+
+def count_pairs_of(
+    counts: "pl.DataFrame | None", codes: Mapping[str, int], families: "np.ndarray[Any, Any] | None" = None
+) -> tuple[Errors, Trials]:
+    """List the errors and the trials between subjects, by their codes, or by families.
+
+    Args:
+        counts: errors and trials by both subjects; None where there is none.
+        codes: of every subject.
+        families: of each code.
+    """
+    whose = np.arange(len(codes)) if families is None else families
+    one, other, errors, trials = ([] if counts is None else counts[name].to_list() for name in (*WHO, *COUNTS))
+    pair = [np.array([codes[name] for name in names], np.int64) for names in (one, other)]
+    listed = ListedTrials.of(*(np.repeat(who, trials) for who in pair), n_subjects=len(codes))
+    erring = whose[np.repeat(pair[0], errors)], whose[np.repeat(pair[1], errors)]
+    return erring, listed if families is None else listed.clustered(families)

@@ -66,9 +66,7 @@ def _endpoint(
     agreement = None
     if len(builds) > 1 and metric not in BETWEEN_SUBJECTS:
         both = own.join(counts[builds[1]], on="subject_id", suffix="_other")
-        agreement = pilot_agreement(
-            (both["errors"], both["trials"]), (both["errors_other"], both["trials_other"])
-        )
+        agreement = pilot_agreement((both["errors"], both["trials"]), (both["errors_other"], both["trials_other"]))
     return PilotRate(value, None if metric in BETWEEN_SUBJECTS else rate.icc, rate.n_subjects, agreement)
 
 

@@ -45,6 +45,7 @@ from cv_quality.tasks.verification.rules import (
 )
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
+    CLOSEST_IMPOSTORS,
     COMPARISONS,
     COUNTERFACTUALS,
     DET_CURVE,
@@ -329,7 +330,14 @@ MEASURE_INSTANCES = Stage(
         OPERATING_POINTS,
         IMPOSTOR_TRIALS,
     ),
-    writes=(INSTANCE_COMPARISONS, INSTANCE_DOUBTS, INSTANCE_FUSION, INSTANCE_CAPTURES, ROTATIONS),
+    writes=(
+        INSTANCE_COMPARISONS,
+        INSTANCE_DOUBTS,
+        CLOSEST_IMPOSTORS,
+        INSTANCE_FUSION,
+        INSTANCE_CAPTURES,
+        ROTATIONS,
+    ),
     run=_measure_instances,
     rules=INSTANCES_RULES,
     description="People's two eyes: impostors by side, one person's eyes against each other, both eyes together, and "
