@@ -26,6 +26,8 @@ from cv_quality.text import figures
 FEWEST = 10
 """Subjects below which no normal approximation is trusted; no plan asks for fewer."""
 MOST = 10_000_000
+MOST_LOG = 700.0
+"""Beyond which a logarithm is of no double."""
 STEPS = 60
 CURVE_POINTS = 25
 SPENDING: Mapping[LookRule, Spending] = {"lan_demets_obf": "obrien_fleming", "lan_demets_pocock": "pocock"}
@@ -160,6 +162,8 @@ class _Planner:
             if abs(asked - n) < 1e-6 * n:
                 break
             n = min(max(asked, FEWEST), MOST)
+        if n >= MOST:
+            raise MetricError(f"more than {MOST:,} subjects would be needed")
         return self.whole(n)
 
     def most_completing(self) -> int | None:
@@ -320,10 +324,15 @@ def _endpoint(planner: _Planner, endpoint: StudyEndpoint, subjects: int | None) 
     left = expected.distance - told
     return replace(
         named,
-        half_width=math.expm1(half) if expected.is_log else half,
-        tolerated=math.expm1(left) if expected.is_log else left,
+        half_width=_as_ratio(half) if expected.is_log else half,
+        tolerated=_as_ratio(left) if expected.is_log else left,
         power=power_of(expected.variance, subjects=worth, distance=expected.distance, alpha=planner.alpha),
     )
+
+
+def _as_ratio(logarithm: float) -> float:
+    """A difference of logarithms as a part of the value; infinite beyond every number."""
+    return math.expm1(logarithm) if logarithm < MOST_LOG else math.inf
 
 
 def _for_precision(planner: _Planner, endpoint: StudyEndpoint) -> int | None:
