@@ -216,5 +216,6 @@ def _by_subject(counts: "pl.DataFrame | None", codes: Mapping[str, int]) -> tupl
     if counts is None:
         return np.zeros(len(codes)), np.zeros(len(codes))
     people = [codes[name] for name in counts["subject_id"]]
-    errors, trials = (np.bincount(people, counts[name].to_numpy(), len(codes)) for name in ("numerator", "denominator"))
+    counted = (np.bincount(people, counts[name].to_numpy(), len(codes)) for name in ("numerator", "denominator"))
+    errors, trials = (np.asarray(found, np.float64) for found in counted)
     return errors, trials
