@@ -72,7 +72,7 @@ class Look(Result):
 
     Attributes:
         number: from 1.
-        is_last: whether the protocol has no later one.
+        is_last: whether the protocol has no later one, or all of its information is there.
         information: part of the information at the end.
         bound: of Z, one-sided.
         alpha: of that bound, by itself.
@@ -189,7 +189,7 @@ def plan_look(protocol: StudyProtocol, looks: Sequence[LookRecord], *, number: i
 
     alpha = protocol.analysis.alpha / (2 if protocol.analysis.sides == "two" else 1)
     rule, planned = protocol.looks.rule, protocol.looks.at_information
-    is_last = bool(planned) and number >= len(planned)
+    is_last = bool(planned) and (number >= len(planned) or information >= 1)
     if rule == "confidence_sequence":
         bound = mixture_bound(min(information, 1.0), alpha=alpha)
         return Look(number, is_last, information, bound, float(special.ndtr(-bound)), alpha)
