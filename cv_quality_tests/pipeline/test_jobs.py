@@ -29,7 +29,7 @@ VALIDATED = ("validated_attempts", "validated_streams", "subjects", "devices", "
 SCORED = ("embeddings", "comparisons", "attempt_outcomes", "metric_counts")
 MEASURED = (
     *("impostor_counts", "intervals", "operating_points", "det_curve", "differentials", "parity"),
-    "instance_comparisons",
+    *("instance_comparisons", "differences", "release_verdict"),
 )
 EXPLAINED = ("failure_slices", "change_attribution", "failure_clusters")
 MODELS = {spec.key.path[-1] for spec in mart_specs(TASKS)}
