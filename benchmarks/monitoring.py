@@ -1,0 +1,127 @@
+"""False alarms and delays of the bets that watch a build: `python -m benchmarks.monitoring [RUNS [SEED]]`.
+
+60 looks at 60 subjects of 5 attempts each: fresh ones a day, or the same panel every day. Subjects' rates are beta
+distributed with mean 3 % and a coefficient of variation of 0, 1 or 2. With 2,000 runs, as in the documentation, it
+takes some minutes; the bets' settings were chosen on other seeds (`TUNED_ON`).
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cv_quality.studies.betting import Capital, bet_on_change, bet_on_level
+from cv_quality.studies.multiplicity import e_bh
+
+Floats = NDArray[np.float64]
+
+TARGET, ALPHA = 0.03, 0.05
+DAYS, SUBJECTS, ATTEMPTS = 60, 60, 5
+SLICES, SUBJECTS_OF_SLICE = 40, 15
+SPREADS = (0.0, 1.0, 2.0)
+RUNS, SEED = 200, 2026
+TUNED_ON = 77
+
+
+def main() -> None:
+    runs, seed = (int(word) for word in (*sys.argv[1:], *(str(RUNS), str(SEED))[len(sys.argv) - 1 :]))
+    started = time.perf_counter()
+    print(f"{runs:,} runs of {DAYS} looks, {SUBJECTS} subjects x {ATTEMPTS} attempts, rate {TARGET:.0%}, seed {seed}")
+    for line in (*quiet_table(runs, seed), *rise_table(runs, seed + 1), *slices_table(runs, seed + 2)):
+        print(line, flush=True)
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+def quiet_table(runs: int, seed: int) -> Iterator[str]:
+    """Count false alarms, where no rate is above the target and nothing changed."""
+    yield "\nfalse alarms       " + "".join(f"  CV {spread:g} " for spread in SPREADS) + "  allowed"
+    allowed = ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / runs)
+    for name, days in (("fresh subjects", fresh_days), ("change of a panel", panel_days)):
+        shares = []
+        for k, spread in enumerate(SPREADS):
+            rng = np.random.default_rng([seed, k, len(name)])
+            shares.append(np.mean([days(rng, spread) is not None for _ in range(runs)]))
+        yield f"{name:<19}" + "".join(f"{share:7.4f}" for share in shares) + f"{allowed:9.4f}"
+
+
+def rise_table(runs: int, seed: int) -> Iterator[str]:
+    """Measure the days until a rise of the rate is found, and how often it is."""
+    yield "\nrise                 CV  found  median day  10 % to 90 %"
+    cases = [("fresh subjects", fresh_days, 1.5), *(("change of a panel", panel_days, rise) for rise in (1.2, 1.5))]
+    for name, days, rise in cases:
+        for k, spread in enumerate(SPREADS):
+            rng = np.random.default_rng([seed, k, int(10 * rise), len(name)])
+            found = np.array([days(rng, spread, rise) or np.inf for _ in range(runs)])
+            low, middle, high = np.quantile(found, (0.1, 0.5, 0.9), method="inverted_cdf")
+            share = np.mean(np.isfinite(found))
+            yield f"{name:<17} x{rise:g} {spread:3g} {share:6.3f} {middle:11g}  {low:g} to {high:g}"
+
+
+def slices_table(runs: int, seed: int) -> Iterator[str]:
+    """Count runs with any alarm by e-BH over slices of which none has risen."""
+    yield f"\n{SLICES} null slices of {SUBJECTS_OF_SLICE} subjects a day, e-BH at {ALPHA:g}: runs with any alarm"
+    for k, spread in enumerate(SPREADS):
+        rng = np.random.default_rng([seed, k])
+        alarms = np.mean([any_slice(rng, spread) for _ in range(max(runs // 5, 1))])
+        yield f"CV {spread:g}: {alarms:.4f}"
+
+
+def subject_rates(rng: np.random.Generator, n: int, spread: float, mean: float = TARGET) -> Floats:
+    """Draw subjects' rates: beta distributed, of this mean and coefficient of variation."""
+    if not spread:
+        return np.full(n, mean)
+    size = mean * (1 - mean) / (spread * mean) ** 2 - 1
+    return rng.beta(mean * size, (1 - mean) * size, n)
+
+
+def fresh_days(rng: np.random.Generator, spread: float, rise: float = 1.0) -> int | None:
+    """Watch fresh subjects every day; the day of the alarm, None without one."""
+    capital = Capital()
+    for day in range(1, DAYS + 1):
+        rates = subject_rates(rng, SUBJECTS, spread, TARGET * rise)
+        errors = rng.binomial(ATTEMPTS, rates) / ATTEMPTS
+        capital = bet_on_level(capital, errors, attempts=np.full(SUBJECTS, ATTEMPTS), target=TARGET)
+        if capital.e_value >= 1 / ALPHA:
+            return day
+    return None
+
+
+def panel_days(rng: np.random.Generator, spread: float, rise: float = 1.0) -> int | None:
+    """Watch one panel against the baseline on the same attempts; the day of the alarm, None without one.
+
+    Half of the baseline's errors are the candidate's too: they lie in the attempt.
+    """
+    capital, rates = Capital(), np.minimum(subject_rates(rng, SUBJECTS, spread), 0.5)
+    shared = rates / 2
+    own = [np.clip((level - shared) / (1 - shared), 0, 1) for level in (rates, rates * rise)]
+    for day in range(1, DAYS + 1):
+        both = rng.random((SUBJECTS, ATTEMPTS)) < shared[:, None]
+        baseline, candidate = (
+            (both | (rng.random((SUBJECTS, ATTEMPTS)) < extra[:, None])).mean(axis=1) for extra in own
+        )
+        capital = bet_on_change(capital, baseline, candidate)
+        if capital.e_value >= 1 / ALPHA:
+            return day
+    return None
+
+
+def any_slice(rng: np.random.Generator, spread: float) -> bool:
+    """Watch slices of fresh subjects, none of which has risen; whether e-BH ever raises an alarm."""
+    capitals = [Capital()] * SLICES
+    for _ in range(DAYS):
+        rates = subject_rates(rng, SLICES * SUBJECTS_OF_SLICE, spread).reshape(SLICES, -1)
+        errors = rng.binomial(ATTEMPTS, rates) / ATTEMPTS
+        attempts = np.full(SUBJECTS_OF_SLICE, ATTEMPTS)
+        capitals = [
+            bet_on_level(capital, own, attempts=attempts, target=TARGET)
+            for capital, own in zip(capitals, errors, strict=True)
+        ]
+        if e_bh([capital.e_value for capital in capitals], alpha=ALPHA).any():
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
