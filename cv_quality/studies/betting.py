@@ -17,9 +17,12 @@ from cv_quality.errors import MetricError
 Floats = NDArray[np.float64]
 
 CAP = 0.5
-"""Share of the capital that a bet may lose at most."""
+"""Share of the capital that a bet on a level may lose at most."""
+CHANGE_CAP = 0.9
+"""The same of a bet on a change: the loss of it all takes a subject who fails each attempt of one build and none of
+the other's."""
 RISES = (1.25, 1.5, 2.0, 3.0)
-"""Factors by which a rate may have risen: capital is shared among bets that are best for each (benchmarks.monitoring)."""
+"""Factors by which a rate may have risen: the capital is shared among the bets that are best for each."""
 PRIOR_SUBJECTS = 20
 """Subjects that the spread assumed before any data weighs as much as."""
 PRIOR_CV = 1.0
@@ -137,7 +140,7 @@ class Capital:
         logs: of the capital of each of the bets in `RISES`, from 1.
         n: subjects bet on.
         squares: sum of their squared distances from the claim.
-        errors: sum of the rates that the claim is about: the subjects' own, or the baseline's.
+        errors: sum of the subjects' rates, of a change the mean of both.
         start: the capital that he began with, at most 1.
     """
 
@@ -176,14 +179,15 @@ def bet_on_level(capital: Capital, rates: ArrayLike, *, attempts: ArrayLike, tar
     assumed = np.array([rise * within + (PRIOR_CV * rise * target) ** 2 for rise in RISES])
     spread = (PRIOR_SUBJECTS * assumed + capital.squares) / (PRIOR_SUBJECTS + capital.n)
     gains = (np.array(RISES) - 1) * target
-    return _after(capital, x - target, np.minimum(gains / spread, CAP / target), errors=float(x.sum()))
+    bets = np.minimum(gains / spread, CAP / target)
+    return _after(capital, x - target, bets, errors=float(np.sort(x).sum()))
 
 
 def bet_on_change(capital: Capital, baseline: ArrayLike, candidate: ArrayLike) -> Capital:
     """Bet against "the mean rate of this panel is no higher than the baseline's on the same attempts".
 
     All subjects of a look meet the same bet, so that by the inequality of the means it is fair for any panel whose mean
-    difference is at most 0, however much its subjects differ. The first look is only learned from.
+    difference is at most 0, however much its subjects differ. What comes before the first difference is only learned from.
 
     Args:
         capital: before the look.
@@ -198,11 +202,11 @@ def bet_on_change(capital: Capital, baseline: ArrayLike, candidate: ArrayLike) -
     if not len(one):
         return capital
     bets = np.zeros(len(RISES))
-    if capital.n:
+    if capital.squares:
         gains = (np.array(RISES) - 1) * capital.errors / capital.n
         spread = (0.25 + capital.squares) / (1 + capital.n)
-        bets = np.minimum(gains / spread, CAP)
-    return _after(capital, other - one, bets, errors=float(one.sum()))
+        bets = np.minimum(gains / spread, CHANGE_CAP)
+    return _after(capital, other - one, bets, errors=float(np.sort(one + other).sum()) / 2)
 
 
 def _after(capital: Capital, gains: Floats, bets: Floats, *, errors: float) -> Capital:
