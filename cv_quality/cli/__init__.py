@@ -15,6 +15,7 @@ from cv_quality.cli import (
     drops,
     exploration,
     housekeeping,
+    monitor,
     pipeline,
     root_causes,
     samples,
@@ -74,6 +75,7 @@ def main(verbose: bool) -> None:
       cvq attribute BEFORE AFTER   what a change between two tables is made of
       cvq study lock PROTOCOL      a study's protocol made binding, before its data
       cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
+      cvq monitor BUILD            a build in the field, watched daily without false alarms
       cvq sql "SELECT ..."         ask the metric tables and the lake; without a statement, a shell
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
@@ -98,6 +100,6 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
+    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, monitor.monitor),
 ):
     main.add_command(command)

@@ -187,7 +187,8 @@ def bet_on_change(capital: Capital, baseline: ArrayLike, candidate: ArrayLike) -
     """Bet against "the mean rate of this panel is no higher than the baseline's on the same attempts".
 
     All subjects of a look meet the same bet, so that by the inequality of the means it is fair for any panel whose mean
-    difference is at most 0, however much its subjects differ. What comes before the first difference is only learned from.
+    difference is at most 0, however much its subjects differ. Looks before a first difference are only learned
+    from.
 
     Args:
         capital: before the look.

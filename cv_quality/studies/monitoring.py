@@ -80,6 +80,47 @@ class MonitorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise MonitorError(f"{self.build}: a build cannot have changed against itself; name its baseline")
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A drop with the look at which its attempts were counted.
+
+    Attributes:
+        look: from 1.
+        day: of the look, as ISO 8601; never before that of the look before.
+        drop_id: what came.
+        drop_day: the date that the drop bears.
+        is_late: whether that lies before the day of a look that was made already.
+    """
+
+    look: int
+    day: str
+    drop_id: str
+    drop_day: str
+    is_late: bool
+
+
+def with_arrivals(known: Sequence[Arrival], drops: Mapping[str, str]) -> list[Arrival]:
+    """Append what came to what was counted; of that nothing changes.
+
+    Each new day is a look. Drops that bear the date of a day that was counted before make a look of their own, on the
+    last day counted.
+
+    Args:
+        known: counted before, in the order of the looks.
+        drops: what is there, with the dates that they bear.
+    """
+    look, last = (known[-1].look, known[-1].day) if known else (0, "")
+    counted = {item.drop_id for item in known}
+    by_day: dict[tuple[str, bool], list[str]] = {}
+    for drop, day in sorted(drops.items()):
+        if drop not in counted:
+            by_day.setdefault((max(day, last), day <= last), []).append(drop)
+    found = [*known]
+    for number, ((day, is_late), names) in enumerate(sorted(by_day.items(), key=lambda item: item[0][0]), look + 1):
+        found += [Arrival(number, day, name, drops[name], is_late) for name in names]
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedRate(Result):
     """What is known of one claim after a look.
@@ -310,6 +351,17 @@ def together(rates: Sequence[WatchedRate]) -> float:
     return _mean([rate.e_value for rate in rates])
 
 
+def claimed(rate: WatchedRate) -> tuple[str, ...]:
+    """Identify what is claimed, at whatever look."""
+    return rate.claim, rate.metric, rate.dimension, rate.level
+
+
+def claim_words(rate: WatchedRate) -> str:
+    """Name what is claimed: the metric with its slice, of the population or of the panel."""
+    where = "" if rate.dimension == WHOLE else f" of {rate.dimension} {rate.level}"
+    return f"{rate.metric}{where}, {'population' if rate.claim == 'level' else 'change on the panel'}"
+
+
 def sentence(rate: WatchedRate, *, since: str | None = None) -> str:
     """Say what is known of a claim.
 
@@ -317,8 +369,7 @@ def sentence(rate: WatchedRate, *, since: str | None = None) -> str:
         rate: after a look.
         since: the day of the alarm.
     """
-    where = "" if rate.dimension == WHOLE else f" of {rate.dimension} {rate.level}"
-    name = f"{rate.metric}{where}"
+    name = claim_words(rate)
     told = f"{figures(rate.value)} against {figures(rate.reference)}, e-value {figures(rate.e_value)}"
     if rate.claim == "change":
         who = f"panel of {rate.n_subjects:,} subjects, not population"
@@ -334,3 +385,66 @@ def sentence(rate: WatchedRate, *, since: str | None = None) -> str:
         f"{name}: cannot tell: most attempts are of subjects who return ({rate.n_returning:,} have): an absolute "
         f"level of a panel cannot be watched; name a baseline to watch the change; {who}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What is known of a watched build.
+
+    Attributes:
+        plan: what is claimed.
+        arrivals: the drops that were counted, in the order of the looks.
+        rates: every claim after every look.
+        waiting: drops that are not measured yet, by the build or by its baseline.
+    """
+
+    plan: MonitorPlan
+    arrivals: tuple[Arrival, ...]
+    rates: tuple[WatchedRate, ...]
+    waiting: tuple[str, ...]
+
+    @property
+    def days(self) -> dict[int, str]:
+        """The day of each look."""
+        return {item.look: item.day for item in self.arrivals}
+
+    @property
+    def now(self) -> list[WatchedRate]:
+        """Every claim after the last look."""
+        return [rate for rate in self.rates if rate.look == self.rates[-1].look]
+
+    @property
+    def verdict(self) -> WatchState:
+        return verdict_of(self.now)
+
+    @property
+    def e_value(self) -> float:
+        """The mean of the e-values of all claims."""
+        return together(self.now)
+
+    def since(self, rate: WatchedRate) -> str | None:
+        """The day on which a claim raised its alarm; None where it has not."""
+        of_claim = (item for item in self.rates if item.is_alarm and claimed(item) == claimed(rate))
+        return next((self.days[item.look] for item in of_claim), None)
+
+    @property
+    def ordered(self) -> list[WatchedRate]:
+        """Every claim after the last look, alarms first, then by how much speaks against it."""
+        return sorted(self.now, key=lambda rate: (not rate.is_alarm, -rate.e_value))
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is known of each claim, in that order."""
+        return [sentence(rate, since=self.since(rate)) for rate in self.ordered]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the data: drops that came late, and those that wait."""
+        late = [
+            f"{item.drop_id} bears the date {item.drop_day}, and {item.day} was counted before it came: the clock went "
+            f"back, or it came late; it is counted as look {item.look}, and nothing before changes"
+            for item in self.arrivals
+            if item.is_late
+        ]
+        wait = f"{', '.join(self.waiting)}: not measured yet, so not counted; `cvq run`"
+        return [*late, *([wait] if self.waiting else [])]
