@@ -64,14 +64,29 @@ def update_monitor(workspace: Workspace, build: str, plan: MonitorPlan | None = 
     Raises:
         MonitorError: nothing was declared, something else was, or there is nothing to look at.
     """
-    lake, before = workspace.lake, declared(workspace.lake, build)
-    plan = _agreed(before, plan, build)
+    plan = agreed_plan(workspace.lake, build, plan)
     freshness = Freshness(workspace, VERIFICATION)
     drops = freshness.own_drops(build)
     if not drops:
         raise MonitorError(f"no drop of {build} has been taken in; {near(build, freshness.builds)}")
-    ready = [drop for drop in drops if _is_measured(freshness, plan, drop)]
-    known = _known(lake, build)
+    return follow(
+        workspace.lake, plan, drops=drops, ready=[drop for drop in drops if _is_measured(freshness, plan, drop)]
+    )
+
+
+def follow(lake: Lake, plan: MonitorPlan, *, drops: Sequence[str], ready: Sequence[str]) -> Monitored:
+    """Append the drops that are ready to those that were counted, bet on all that is claimed, and write the state.
+
+    Args:
+        lake: read and written.
+        plan: what is claimed.
+        drops: of the build.
+        ready: those that are measured, by the build and by its baseline.
+
+    Raises:
+        MonitorError: no drop is ready, or one that was counted is no longer.
+    """
+    build, known = plan.build, _known(lake, plan.build)
     if not ready and not known:
         raise MonitorError(f"no drop of {build} is measured by {plan.against or build} yet: `cvq run`, then look")
     if undone := [item.drop_id for item in known if item.drop_id in drops and item.drop_id not in ready]:
@@ -80,7 +95,7 @@ def update_monitor(workspace: Workspace, build: str, plan: MonitorPlan | None = 
         )
     arrivals = with_arrivals(known, {drop: _day(lake, drop) for drop in ready})
     rates = watch(_counts(lake, plan, [item for item in arrivals if item.drop_id in ready]), plan)
-    if before is None and not lake.store.write_new(_key(build), written(plan)):
+    if not lake.store.write_new(_key(build), written(plan)) and declared(lake, build) != plan:
         raise MonitorError(f"{build}: somebody else declared a monitor of it just now; look again")
     found = Monitored(plan, tuple(arrivals), tuple(rates), tuple(drop for drop in drops if drop not in ready))
     write_rows(lake, MONITOR_ARRIVALS, build, [asdict(item) for item in arrivals])
@@ -94,7 +109,7 @@ def pending_identity(workspace: Workspace, build: str) -> str:
     Raises:
         MonitorError: nothing was declared.
     """
-    plan = _agreed(declared(workspace.lake, build), None, build)
+    plan = agreed_plan(workspace.lake, build)
     freshness = Freshness(workspace, VERIFICATION)
     counted = {item.drop_id for item in _known(workspace.lake, build)}
     ready = {drop for drop in freshness.own_drops(build) if _is_measured(freshness, plan, drop)}
@@ -103,7 +118,18 @@ def pending_identity(workspace: Workspace, build: str) -> str:
     return f"{build}@{sha256_of(chr(10).join(sorted(ready)).encode())[:16]}"
 
 
-def _agreed(before: MonitorPlan | None, plan: MonitorPlan | None, build: str) -> MonitorPlan:
+def agreed_plan(lake: Lake, build: str, plan: MonitorPlan | None = None) -> MonitorPlan:
+    """Give what is claimed of a build, which the first look declares and no later one changes.
+
+    Args:
+        lake: in which it is declared.
+        build: that is watched.
+        plan: what is claimed now; None: as declared before.
+
+    Raises:
+        MonitorError: nothing was declared, something else was, or a rate is no subject's own.
+    """
+    before = declared(lake, build)
     if plan is None:
         if before is None:
             raise MonitorError(
