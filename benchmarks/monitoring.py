@@ -1,5 +1,7 @@
 """False alarms and delays of the bets that watch a build: `python -m benchmarks.monitoring [RUNS [SEED]]`.
 
+`python -m benchmarks.monitoring picture FILE` draws the picture of the documentation.
+
 60 looks at 60 subjects of 5 attempts each: fresh ones a day, or the same panel every day. Subjects' rates are beta
 distributed with mean 3 % and a coefficient of variation of 0, 1 or 2. With 2,000 runs, as in the documentation, it
 takes some minutes; the bets' settings were chosen on other seeds (`TUNED_ON`).
@@ -8,6 +10,7 @@ takes some minutes; the bets' settings were chosen on other seeds (`TUNED_ON`).
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +23,16 @@ Floats = NDArray[np.float64]
 TARGET, ALPHA = 0.03, 0.05
 DAYS, SUBJECTS, ATTEMPTS = 60, 60, 5
 SLICES, SUBJECTS_OF_SLICE = 40, 15
+QUIET = 30
 SPREADS = (0.0, 1.0, 2.0)
 RUNS, SEED = 200, 2026
 TUNED_ON = 77
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["picture"]:
+        Path(sys.argv[2]).write_bytes(picture())
+        return
     runs, seed = (int(word) for word in (*sys.argv[1:], *(str(RUNS), str(SEED))[len(sys.argv) - 1 :]))
     started = time.perf_counter()
     print(f"{runs:,} runs of {DAYS} looks, {SUBJECTS} subjects x {ATTEMPTS} attempts, rate {TARGET:.0%}, seed {seed}")
@@ -52,6 +59,7 @@ def rise_table(runs: int, seed: int) -> Iterator[str]:
     yield "\nrise                 CV  found  median day  10 % to 90 %"
     cases: list[tuple[str, Callable[[np.random.Generator, float, float], int | None], float]] = [
         ("fresh subjects", fresh_days, 1.5),
+        (f"after {QUIET} days", late_days, 1.5),
         ("change of a panel", panel_days, 1.2),
         ("change of a panel", panel_days, 1.5),
     ]
@@ -81,11 +89,17 @@ def subject_rates(rng: np.random.Generator, n: int, spread: float, mean: float =
     return rng.beta(mean * size, (1 - mean) * size, n)
 
 
-def fresh_days(rng: np.random.Generator, spread: float, rise: float = 1.0) -> int | None:
+def late_days(rng: np.random.Generator, spread: float, rise: float) -> int | None:
+    """Watch fresh subjects whose rate rises after `QUIET` days; the days from then on to the alarm."""
+    day = fresh_days(rng, spread, rise, quiet=QUIET)
+    return None if day is None else max(day - QUIET, 1)
+
+
+def fresh_days(rng: np.random.Generator, spread: float, rise: float = 1.0, *, quiet: int = 0) -> int | None:
     """Watch fresh subjects every day; the day of the alarm, None without one."""
     capital = Capital()
     for day in range(1, DAYS + 1):
-        rates = subject_rates(rng, SUBJECTS, spread, TARGET * rise)
+        rates = subject_rates(rng, SUBJECTS, spread, TARGET * (rise if day > quiet else 1.0))
         errors = rng.binomial(ATTEMPTS, rates) / ATTEMPTS
         capital = bet_on_level(capital, errors, attempts=np.full(SUBJECTS, ATTEMPTS), target=TARGET)
         if capital.e_value >= 1 / ALPHA:
@@ -132,6 +146,33 @@ def any_slice(rng: np.random.Generator, spread: float) -> bool:
         if e_bh([capital.e_value for capital in capitals], alpha=ALPHA).any():
             return True
     return False
+
+
+def picture() -> bytes:
+    """Draw what a monitor of 24 days shows where the rate in the dark doubles on day 12."""
+    import polars as pl
+    import vl_convert
+
+    from cv_quality.reports.monitor_page import capital_chart
+    from cv_quality.studies.monitoring import Arrival, Monitored, MonitorPlan, watch
+
+    rng = np.random.default_rng(12)
+    days = [f"2026-08-{day:02}" for day in range(1, 25)]
+    rows = []
+    for look in range(1, len(days) + 1):
+        for k in range(SUBJECTS):
+            level = ("dark", "indoor", "outdoor")[k % 3]
+            rate = 2 * TARGET if level == "dark" and look > 12 else 0.8 * TARGET
+            errors = int(rng.binomial(ATTEMPTS, subject_rates(rng, 1, 1.0, rate)[0]))
+            who = (f"s{look}-{k}", errors, ATTEMPTS)
+            rows += [(look, "frr", "all", "all", *who), (look, "frr", "light", level, *who)]
+    names = ["look", "metric", "dimension", "level", "subject_id", "errors", "trials"]
+    plan = MonitorPlan(build="face-1.3", metrics=("frr",), targets={"frr": TARGET}, slices=("light",))
+    rates = watch(pl.DataFrame(rows, schema=names, orient="row"), plan)
+    arrivals = tuple(Arrival(look, day, f"{day}_face-1.3_field", day, False) for look, day in enumerate(days, 1))
+    found = Monitored(plan, arrivals, tuple(rates), ())
+    print(*found.sentences, sep="\n")
+    return bytes(vl_convert.svg_to_png(capital_chart(found)._repr_svg_(), scale=1.5))
 
 
 if __name__ == "__main__":

@@ -145,7 +145,8 @@ def _document(found: "Monitored") -> dict[str, object]:
 
 def _say(found: "Monitored") -> None:
     days = found.days
-    title = f"{found.plan.build}: {found.verdict} after {len(days):,} looks, {days[min(days)]} to {days[max(days)]}"
+    looks = "1 look" if len(days) == 1 else f"{len(days):,} looks"
+    title = f"{found.plan.build}: {found.verdict} after {looks}, {days[min(days)]} to {days[max(days)]}"
     print_rows(
         [
             {

@@ -27,6 +27,10 @@ PRIOR_SUBJECTS = 20
 """Subjects that the spread assumed before any data weighs as much as."""
 PRIOR_CV = 1.0
 """Coefficient of variation of the subjects' rates that is assumed before any data."""
+BET_AT_FIRST = 0.8
+"""Share of the capital that is bet from the first look on; the rest is kept for a rise that comes later."""
+KEPT_LOOKS = 20
+"""At look k one part in k + this of what is kept joins the bets, so that a rise at any look finds capital."""
 _LARGEST_LOG = 690.0
 
 
@@ -137,14 +141,18 @@ class Capital:
     """What a bettor against one claim has, and what he has seen.
 
     Attributes:
-        logs: of the capital of each of the bets in `RISES`, from 1.
+        logs: of the capital in each of the bets in `RISES`.
+        kept: capital that is not bet yet.
+        looks: at which was bet.
         n: subjects bet on.
         squares: sum of their squared distances from the claim.
         errors: sum of the subjects' rates, of a change the mean of both.
         start: the capital that he began with, at most 1.
     """
 
-    logs: tuple[float, ...] = (0.0,) * len(RISES)
+    logs: tuple[float, ...] = (math.log(BET_AT_FIRST / len(RISES)),) * len(RISES)
+    kept: float = 1 - BET_AT_FIRST
+    looks: int = 0
     n: int = 0
     squares: float = 0.0
     errors: float = 0.0
@@ -153,7 +161,7 @@ class Capital:
     @property
     def e_value(self) -> float:
         """The capital: an e-value against the claim at any time."""
-        return self.start * float(np.mean(np.exp(np.minimum(self.logs, _LARGEST_LOG))))
+        return self.start * (self.kept + float(np.sum(np.exp(np.minimum(self.logs, _LARGEST_LOG)))))
 
 
 def bet_on_level(capital: Capital, rates: ArrayLike, *, attempts: ArrayLike, target: float) -> Capital:
@@ -211,9 +219,15 @@ def bet_on_change(capital: Capital, baseline: ArrayLike, candidate: ArrayLike) -
 
 
 def _after(capital: Capital, gains: Floats, bets: Floats, *, errors: float) -> Capital:
-    grown = np.array(capital.logs) + np.log1p(bets[:, None] * np.sort(gains)).sum(axis=1)
+    joining = capital.kept / (capital.looks + 1 + KEPT_LOOKS) if capital.looks else 0.0
+    logs = np.array(capital.logs)
+    if joining:
+        logs = np.logaddexp(logs, math.log(joining / len(RISES)))
+    grown = logs + np.log1p(bets[:, None] * np.sort(gains)).sum(axis=1)
     return Capital(
         tuple(grown.tolist()),
+        capital.kept - joining,
+        capital.looks + 1,
         capital.n + len(gains),
         capital.squares + float(np.sum(np.sort(gains) ** 2)),
         capital.errors + errors,

@@ -75,12 +75,20 @@ def test_a_change_is_paired_and_speaks_of_the_panel() -> None:
     assert "panel of 40 subjects, not population" in sentence(rate, since="2026-08-03")
     same = rows.with_columns(baseline_errors=pl.col("errors"))
     (rate,) = last(watch(same, CHANGE))
-    assert (rate.e_value, rate.value) == (1.0, rate.reference)
+    assert (rate.e_value, rate.value) == pytest.approx((1.0, rate.reference))
 
 
 def test_a_change_is_not_told_after_one_look() -> None:
     rows = counts([(1, "a", 1, 4), (1, "b", 2, 4)], baseline=0)
     assert [rate.state for rate in watch(rows, CHANGE)] == ["cannot tell"]
+
+
+def test_a_rise_after_a_long_quiet_time_is_still_found() -> None:
+    """A month of no error at all costs a bettor no more than the capital that he has bet."""
+    quiet, risen = fresh(0.0, looks=30), fresh(0.1, looks=12, seed=2)
+    later = risen.with_columns(look=pl.col("look") + 30, subject_id="later-" + pl.col("subject_id"))
+    found = watch(pl.concat([quiet, later]), LEVEL)
+    assert [rate.look for rate in found if rate.is_alarm][0] <= 36
 
 
 def test_slices_share_the_alarms_and_are_averaged() -> None:
