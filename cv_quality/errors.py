@@ -164,6 +164,10 @@ class ProtocolError(CvQualityError):
     """A study's protocol is malformed, or contradicts itself."""
 
 
+class PolicyError(CvQualityError):
+    """A release policy cannot be read, asks for what is not measured, or no build could pass it."""
+
+
 class LockError(CvQualityError):
     """A study is not locked, its protocol is not the locked one, or a lock cannot be made."""
 

@@ -50,6 +50,7 @@ class Settings:
         explained_pairs: failures a build that are explained by saliency maps, beside as many passes; 0 leaves maps out.
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
         excluded_conditions: columns in which neither slices nor what clusters share are looked for, sorted.
+        policy: file of the release policy; None for the one that comes with the package.
         config: the file that some of these come from, if there is one.
     """
 
@@ -66,6 +67,7 @@ class Settings:
     backbone: Path | None = None
     explained_pairs: int = EXPLAINED_PAIRS
     excluded_conditions: tuple[str, ...] = ()
+    policy: Path | None = None
     config: Path | None = None
 
     @property
@@ -115,6 +117,7 @@ class Settings:
             explained_pairs=_whole(said, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
             backbone=_folder(said, "CVQ_BACKBONE", default=home) if said.get("CVQ_BACKBONE", "") else None,
             excluded_conditions=tuple(sorted(set(excluded))),
+            policy=_folder(said, "CVQ_POLICY", default=home) if said.get("CVQ_POLICY", "") else None,
             config=config,
         )
 
@@ -134,6 +137,7 @@ KNOWN = (
     "CVQ_BACKBONE",
     "CVQ_EXPLAINED_PAIRS",
     "CVQ_EXCLUDED_CONDITIONS",
+    "CVQ_POLICY",
 )
 
 

@@ -12,6 +12,7 @@ import click
 
 from cv_quality.cli import (
     chain,
+    decisions,
     drops,
     exploration,
     housekeeping,
@@ -73,6 +74,8 @@ def main(verbose: bool) -> None:
       cvq evaluate --video P T     masks, tracks or pictures of clips against their truth, in folders
       cvq slices TABLE             which slices of any table fail more, and what only looks as if
       cvq attribute BEFORE AFTER   what a change between two tables is made of
+      cvq compare A B              build B against build A: differences with intervals, pass, fail or insufficient
+      cvq release BUILD            whether a build may ship, by the release policy
       cvq study lock PROTOCOL      a study's protocol made binding, before its data
       cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
       cvq monitor BUILD            a build in the field, watched daily without false alarms
@@ -100,6 +103,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, monitor.monitor),
+    *(decisions.compare, decisions.release, monitor.monitor),
+    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
 ):
     main.add_command(command)

@@ -143,7 +143,10 @@ def command_line() -> str:
                 if value is True
                 else [text for item in given for text in (parameter.opts[0], str(item))]
             )
-    return shlex.join(["cvq", str(context.info_name), *words])
+    names, group = list[str](), context
+    while group.parent is not None:
+        names, group = [str(group.info_name), *names], group.parent
+    return shlex.join(["cvq", *names, *words])
 
 
 @contextmanager

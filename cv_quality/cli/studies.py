@@ -1,7 +1,8 @@
-"""Commands of a study: its protocol made binding, its subjects assigned."""
+"""Commands of a study: its size planned, its protocol made binding, its subjects assigned."""
 
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ from cv_quality.cli.common import (
 from cv_quality.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from cv_quality.studies.analysis import StudyAnalysis
     from cv_quality.studies.assignment import Sheet
     from cv_quality.studies.locking import LockedStudy
+    from cv_quality.studies.planning import StudyPlan
     from cv_quality.studies.protocol import StudyMetric
 
 PROTOCOL = click.argument("protocol", type=click.Path(dir_okay=False, path_type=Path))
@@ -35,9 +38,58 @@ def study() -> None:
     """Plan, lock, assign and analyse a study, as its PROTOCOL declares it.
 
     \b
+      cvq study plan release.yaml                            how many subjects, and on what that rests
       cvq study lock release.yaml                            make the protocol binding, before the data
       cvq study assign release.yaml --subjects people.csv    who meets which build and which order
+      cvq study analyse release.yaml --look 1                a look at the data, and the verdict
     """
+
+
+@study.command()
+@PROTOCOL
+@click.option(
+    "--pilot", "pilots", multiple=True, metavar="DROP", help="A drop to learn from; repeatable. [the protocol's]"
+)
+@click.option("--report", type=PAGE, help="Write an HTML page with the curves.")
+@JSON
+def plan(protocol: Path, pilots: Sequence[str], report: Path | None, as_json: bool) -> None:
+    """Plan how many subjects a PROTOCOL asks for: power, precision, looks, cost, and what hangs on each assumption.
+
+    What a pilot's drops show replaces what the protocol assumes; a value that the protocol states is kept. Every line
+    says what it rests on. The protocol need not be locked.
+
+    \b
+      cvq study plan release.yaml --report plan.html
+      cvq study plan release.yaml --pilot 2026-07-06_face-1.0_site-a
+    """
+    from cv_quality.studies.planning import plan_study
+    from cv_quality.studies.protocol import parse_protocol
+    from cv_quality.tasks.verification.pilot import read_pilot
+
+    metrics = study_metrics()
+    declared = parse_protocol(read_file(protocol), file=protocol.name, metrics=metrics)
+    drops = pilots or declared.sample_size.pilot
+    pilot = read_pilot(open_deployment().lake, declared, drops) if drops else {}
+    planned = plan_study(declared, metrics=metrics, pilot=pilot)
+    if report is not None:
+        from cv_quality.reports.provenance import of_files
+        from cv_quality.reports.study_pages import write_plan_page
+
+        made = of_files([protocol], command=command_line())
+        with writing(report):
+            write_plan_page(planned, protocol=declared, provenance=made, target=report)
+    if as_json:
+        print_document(planned.to_dict())
+    else:
+        _say_plan(planned)
+
+
+def _say_plan(planned: "StudyPlan") -> None:
+    from cv_quality.studies.plan_words import endpoint_rows, plan_sentences
+
+    print_rows(endpoint_rows(planned), as_json=False, title=planned.study)
+    for sentence in plan_sentences(planned):
+        say(sentence)
 
 
 @study.command()
@@ -218,3 +270,62 @@ def _git_commit(protocol: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None
+
+
+@study.command()
+@PROTOCOL
+@click.option("--look", "number", type=click.IntRange(min=1), help="Which look it is, from 1. [the next one]")
+@click.option("--by", "who", metavar="NAME", help="Who looks, for the ledger. [the user of this machine]")
+@click.option("--report", type=PAGE, help="Write an HTML page of the analysis.")
+@JSON
+def analyse(protocol: Path, number: int | None, who: str | None, report: Path | None, as_json: bool) -> None:
+    """Analyse a locked PROTOCOL at a look: who came, every endpoint by its bound, and the verdict.
+
+    The study's drops are those of the candidate (and of the reference, where a subject meets one of them) that arrived
+    after the lock. Every look is kept in a ledger; one that the protocol has not budgeted, that comes before the data
+    or out of turn is refused. Sets of subjects that disagree, arms that are not as assigned, and too little data are
+    insufficient, which is no pass. Slices found in the data are exploratory and decide nothing.
+
+    Exit code: 0 pass, 3 fail, 4 insufficient.
+
+    \b
+      cvq study analyse release.yaml --look 1
+      cvq study analyse release.yaml --report verdict.html
+    """
+    import getpass
+
+    from cv_quality.cli.decisions import EXIT_CODES
+    from cv_quality.studies.locking import require_locked
+    from cv_quality.tasks.study_analysis import analyse_locked
+
+    workspace = open_deployment()
+    metrics = study_metrics()
+    locked = require_locked(workspace.lake.store, read_file(protocol), file=protocol.name, metrics=metrics)
+    found, explored = analyse_locked(
+        workspace, locked, number=number, by=who or getpass.getuser(), now=datetime.now(UTC), metrics=metrics
+    )
+    if report is not None:
+        from cv_quality.reports.provenance import of_files
+        from cv_quality.reports.study_pages import write_analysis_page
+
+        made = of_files([protocol], command=command_line())
+        with writing(report):
+            write_analysis_page(found, explored, protocol=locked.protocol, provenance=made, target=report)
+    if as_json:
+        print_document(found.to_dict() | {"explored": list(explored)})
+    else:
+        _say_analysis(found, explored)
+    sys.exit(EXIT_CODES[found.verdict])
+
+
+def _say_analysis(found: "StudyAnalysis", explored: "Sequence[str]") -> None:
+    from cv_quality.studies.analysis_words import endpoint_lines, flow_lines, look_words
+
+    say(f"{found.study}: {look_words(found.look)}")
+    print_rows(flow_lines(found.flow), as_json=False, title="subjects")
+    print_rows(endpoint_lines(found), as_json=False, title="endpoints")
+    for note in found.notes:
+        say(f"note: {note}")
+    for text in explored:
+        say(f"exploratory, decides nothing: {text}")
+    say(f"{found.verdict.upper()}: {found.reason}")

@@ -65,6 +65,8 @@ def capital_chart(found: Monitored) -> Chart:
     names = {"claim": "claim", "day": "day", "shown": "e-value", "rate": "rate", "state": "state"}
     dots = over(rows).mark_point(size=50, filled=True, color=BUILD_INK, opacity=0.9)
     limit = over([{"e_value": line_at}]).mark_rule(strokeWidth=1.5, strokeDash=[5, 3], color=FAINT_INK)
+    first = [row for row in rows if row["claim"] == claim_words(found.ordered[0])][-1:]
+    label = over(first).mark_text(align="right", dx=-8, dy=-9, color=BUILD_INK).encode(x=x, y=y, text="claim:N")
     line = limit.encode(y=alt.Y("e_value:Q", scale=scale))
     layers = alt.layer(line, lines, dots.encode(x=x, y=y, tooltip=tips(names)), label)
     title = "Evidence against each claim, look by look"

@@ -142,7 +142,7 @@ def compare_codes(
     pairs = _Pairs(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
     facts = _facts(codes, pairs, rule, n_failures=len(found.failures))
     notes = (found.words, *doubted, *_said(facts, found.layout))
-    scores = _score_set(codes, pairs, path=path, notes=notes, warnings=found.said[1:])
+    scores = _score_set(codes, pairs, rule, path=path, notes=notes, warnings=found.said[1:])
     return ComparedCodes(scores, facts)
 
 
@@ -280,7 +280,9 @@ def _said(facts: CodeFacts, layout: CodeLayout) -> Iterator[str]:
         yield f"impostors without rotation: {mean:.4f} +- {sd:.4f}, {facts.degrees_of_freedom:,.0f} degrees of freedom"
 
 
-def _score_set(codes: _Codes, pairs: _Pairs, *, path: Path, notes: Sequence[str], warnings: Sequence[str]) -> ScoreSet:
+def _score_set(
+    codes: _Codes, pairs: _Pairs, rule: HammingRule, *, path: Path, notes: Sequence[str], warnings: Sequence[str]
+) -> ScoreSet:
     import polars as pl
 
     kinds, subjects = _kinds(codes, pairs), pl.Series(codes.subjects)
@@ -306,7 +308,7 @@ def _score_set(codes: _Codes, pairs: _Pairs, *, path: Path, notes: Sequence[str]
         excluded=pl.concat(excluded),
         attacks=rows.clear(),
         sources=(str(path),),
-        format="iris codes",
+        format=f"iris codes, {rule.bits:,} bits, {rule.shifts} rotations, {rule.norm} distance",
         kind="verification",
         polarity="distance",
         polarity_source="declared",

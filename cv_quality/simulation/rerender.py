@@ -16,6 +16,8 @@ from cv_quality.errors import ScenarioError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.modality import Setting
+from cv_quality.simulation.iris.rerender import SimulatedEyes
+from cv_quality.simulation.iris.scenario import IrisScenario
 from cv_quality.simulation.load import load_any_scenario
 from cv_quality.simulation.population import Capture, Participants, Subject, build_population, transactions
 from cv_quality.simulation.scenario import DropPlan, Scenario
@@ -89,8 +91,8 @@ def rerenderer(landing: Store) -> Rerender | None:
     return rerender
 
 
-def _simulated(landing: Store, name: str) -> SimulatedDrops | None:
-    """The scenario of faces of this name, where its truth lies in the landing area and names just what it plans."""
+def _simulated(landing: Store, name: str) -> SimulatedDrops | SimulatedEyes | None:
+    """The scenario of faces or irises of this name, where its truth in the landing area names just what it plans."""
     key = f"truth-{name}.json"
     if not landing.exists(key):
         return None
@@ -98,11 +100,16 @@ def _simulated(landing: Store, name: str) -> SimulatedDrops | None:
         truth = json.loads(landing.read_bytes(key))
     except ValueError:
         return None
+    if not isinstance(truth, dict) or not isinstance(seed := truth.get("seed"), int):
+        return None
     scenario = load_any_scenario(name)
-    if not isinstance(scenario, Scenario):
+    found: SimulatedDrops | SimulatedEyes
+    if isinstance(scenario, Scenario):
+        plans = {plan.drop_id: plan for plan in drop_plans(scenario)}
+        found = SimulatedDrops(scenario, seed, build_population(scenario, seed=seed), plans)
+    elif isinstance(scenario, IrisScenario):
+        found = SimulatedEyes(scenario, seed, {plan.drop_id: plan for plan in drop_plans(scenario)})
+    else:
         return None
-    plans = {plan.drop_id: plan for plan in drop_plans(scenario)}
     # A file of one's own may carry a packaged name: its drops would be rebuilt from another plan.
-    if not isinstance(truth, dict) or truth.get("drops") != list(plans) or not isinstance(truth.get("seed"), int):
-        return None
-    return SimulatedDrops(scenario, truth["seed"], build_population(scenario, seed=truth["seed"]), plans)
+    return found if truth.get("drops") == list(found.plans) else None

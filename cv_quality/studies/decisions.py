@@ -5,7 +5,7 @@ A margin is declared before the data are seen. How a difference is bounded is in
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cv_quality.errors import MetricError
@@ -77,36 +77,48 @@ def judge(
         )
     if not 0 < alpha < 0.5 or not alpha < power < 1:
         raise MetricError(f"expected 0 < alpha < 0.5 and alpha < power < 1, found alpha {alpha:g} and power {power:g}")
-    bounds, value, error, df = (
-        difference.bounds(1 - 2 * alpha),
-        difference.value,
-        difference.standard_error,
-        difference.df,
-    )
-    if bounds is None or value is None or error is None or df is None:
-        return _without_bounds(difference, margin, alpha)
+    bounds, value = difference.bounds(1 - 2 * alpha), difference.value
+    if bounds is None or value is None or difference.standard_error is None or difference.df is None:
+        return _without_bounds(difference.metric, value, margin, alpha, difference.reason)
     loss, (low, high) = (-value, (-bounds[1], -bounds[0])) if is_higher_better else (value, bounds)
-    error *= difference.raised
-    p_value = 1 - float(special.stdtr(df, (margin - loss) / error))
-    settled: Verdict = "pass" if high < margin else "fail" if low > margin else "insufficient"
-    verdict: Verdict = "insufficient" if difference.reason else settled
+    error = difference.standard_error * difference.raised
+    p_value = 1 - float(special.stdtr(difference.df, (margin - loss) / error))
+    found = _judged(difference.metric, (loss, low, high), margin=margin, alpha=alpha, reason=difference.reason)
     distance = abs(margin - loss)
-    factor = (
-        (float(special.ndtri(1 - alpha)) + float(special.ndtri(power))) * error / distance if distance else math.inf
-    )
-    needed = math.ceil(difference.n_subjects * factor**2) if math.isfinite(factor) else None
-    return Judgement(
-        metric=difference.metric,
-        verdict=verdict,
-        margin=margin,
-        alpha=alpha,
-        value=loss,
-        low=low,
-        high=high,
-        p_value=p_value,
-        subjects_needed=max(needed, difference.n_subjects) if needed is not None else None,
-        reason=difference.reason or _told(verdict, loss=loss, low=low, high=high, margin=margin, needed=needed),
-    )
+    z = float(special.ndtri(1 - alpha)) + float(special.ndtri(power))
+    if not distance or found.verdict != "insufficient" or difference.reason:
+        return replace(found, p_value=p_value)
+    needed = max(math.ceil(difference.n_subjects * (z * error / distance) ** 2), difference.n_subjects)
+    told = f"{found.reason}; about {needed:,} subjects would settle it, were the loss the one that was seen"
+    return replace(found, p_value=p_value, subjects_needed=needed, reason=told)
+
+
+def judge_bounds(
+    metric: str,
+    bounds: tuple[float | None, float | None, float | None],
+    *,
+    margin: float,
+    alpha: float,
+    is_higher_better: bool = False,
+    reason: str | None = None,
+) -> Judgement:
+    """Judge a difference of which only its value and two bounds are known.
+
+    Args:
+        metric: of what.
+        bounds: the difference, its lower and its upper one-sided bound at 1 - alpha.
+        margin, alpha, is_higher_better: as for `judge`.
+        reason: why the data are too few, or a bound is missing.
+
+    Raises:
+        MetricError: a margin that is not above 0, or an alpha out of range.
+    """
+    _require_margin(metric, margin, alpha)
+    value, low, high = bounds
+    if value is None or low is None or high is None:
+        return _without_bounds(metric, value, margin, alpha, reason)
+    loss = (-value, -high, -low) if is_higher_better else (value, low, high)
+    return _judged(metric, loss, margin=margin, alpha=alpha, reason=reason)
 
 
 def judge_limit(name: str, rate: Rate, *, limit: float) -> Judgement:
@@ -161,28 +173,50 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
     return "pass" if found == {"pass"} else "insufficient"
 
 
-def _without_bounds(difference: Difference, margin: float, alpha: float) -> Judgement:
+def _require_margin(metric: str, margin: float, alpha: float) -> None:
+    if not (margin > 0 and math.isfinite(margin)):
+        raise MetricError(f"{metric}: expected a margin above 0, the loss that is accepted, found {margin:g}")
+    if not 0 < alpha < 0.5:
+        raise MetricError(f"expected an alpha above 0 and below 0.5, found {alpha:g}")
+
+
+def _judged(
+    metric: str, loss: tuple[float, float, float], *, margin: float, alpha: float, reason: str | None
+) -> Judgement:
+    value, low, high = loss
+    settled: Verdict = "pass" if high < margin else "fail" if low > margin else "insufficient"
+    bound, allowed = told_apart([low if settled == "fail" else high, margin])
+    told = {
+        "pass": f"worse by at most {bound}, within the margin of {allowed}",
+        "fail": f"worse by at least {bound}, beyond the margin of {allowed}",
+        "insufficient": f"worse by up to {bound}, where {allowed} is allowed",
+    }[settled]
+    if settled == "pass" and high <= 0:
+        told = "no worse, at this level of confidence"
     return Judgement(
-        metric=difference.metric,
+        metric=metric,
+        verdict="insufficient" if reason else settled,
+        margin=margin,
+        alpha=alpha,
+        value=value,
+        low=low,
+        high=high,
+        p_value=None,
+        subjects_needed=None,
+        reason=reason or told,
+    )
+
+
+def _without_bounds(metric: str, value: float | None, margin: float, alpha: float, reason: str | None) -> Judgement:
+    return Judgement(
+        metric=metric,
         verdict="insufficient",
         margin=margin,
         alpha=alpha,
-        value=difference.value,
+        value=value,
         low=None,
         high=None,
         p_value=None,
         subjects_needed=None,
-        reason=difference.reason or "no interval",
+        reason=reason or "no interval",
     )
-
-
-def _told(verdict: Verdict, *, loss: float, low: float, high: float, margin: float, needed: int | None) -> str:
-    if verdict == "pass":
-        bound, allowed = told_apart([high, margin])
-        return f"worse by at most {bound}, within the margin of {allowed}"
-    if verdict == "fail":
-        bound, allowed = told_apart([low, margin])
-        return f"worse by at least {bound}, beyond the margin of {allowed}"
-    bound, allowed = told_apart([high, margin])
-    more = "" if needed is None else f"; about {needed:,} subjects would settle it, were it {told_apart([loss])[0]}"
-    return f"worse by up to {bound}, where {allowed} is allowed{more}"

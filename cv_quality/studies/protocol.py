@@ -8,14 +8,13 @@ the path of its key. What each field means is at the dataclasses; how a protocol
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, cast, get_args
 
 from cv_quality.errors import ProtocolError, near
-from cv_quality.studies.strict_yaml import StrictFields, read_fields
+from cv_quality.studies.strict_yaml import PERCENT, StrictFields, read_fields
 
 IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_ .-]{0,127}"
@@ -426,25 +425,16 @@ def _margin(fields: StrictFields, metric: StudyMetric) -> float:
     return value
 
 
-_UNITS: Mapping[Kind, Mapping[str, float]] = {
-    "rate": {"": 1.0, "%": 0.01, "pp": 0.01},
-    "time": {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3},
-}
+_ALPHA = "a level above 0 and below 0.5; 5 % is 0.05"
+_POWER = "a probability above 0.5 and below 1; 90 % is 0.90"
+_UNITS: Mapping[Kind, Mapping[str, float]] = {"rate": PERCENT, "time": {"us": 1e-3, "ms": 1.0, "s": 1e3}}
+_SHOWN: Mapping[Kind, str] = {"rate": "a rate as 0.005 or '0.5 %'", "time": "a time in ms, as 20 or '20 ms'"}
 
 
 def quantity(fields: StrictFields, key: str, metric: StudyMetric) -> float:
     """Read a number, or a number with a unit such as `0.5 %` or `20 ms`, in the metric's own unit."""
-    units = _UNITS.get(metric.kind, {"": 1.0, metric.unit: 1.0})
-    value = fields.value(key)
-    shown = {"rate": "a rate as 0.005 or '0.5 %'", "time": "a time in ms, as 20 or '20 ms'"}
-    expected = shown.get(metric.kind, f"a number in {metric.unit}")
-    match = re.fullmatch(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(\S*)", value) if isinstance(value, str) else None
-    if match is not None and match[2] in units:
-        try:
-            return float(f"{float(match[1]) * units[match[2]]:.15g}")
-        except ValueError:
-            raise fields.unexpected(key, expected) from None
-    return fields.number(key, expected, lambda _: True)
+    units = _UNITS.get(metric.kind, {metric.unit: 1.0})
+    return fields.number(key, _SHOWN.get(metric.kind, f"a number in {metric.unit}"), lambda _: True, units=units)
 
 
 def _margin_ratio(fields: StrictFields) -> float:
@@ -453,13 +443,14 @@ def _margin_ratio(fields: StrictFields) -> float:
 
 
 def _rate_above_zero(fields: StrictFields, key: str) -> float:
-    return fields.number(key, "a number above 0 and below 1", lambda value: 0 < value < 1)
+    return fields.number(key, "a number above 0 and below 1", lambda value: 0 < value < 1, units=PERCENT)
 
 
 def _share(fields: StrictFields, key: str, *, is_below_one: bool = False) -> float:
     most = "below 1" if is_below_one else "at most 1"
+    expected = f"a share from 0, {most}; 10 % is 0.10"
     return fields.number(
-        key, f"a share from 0, {most}; 10 % is 0.10", lambda value: 0 <= value < 1 or (value == 1 and not is_below_one)
+        key, expected, lambda value: 0 <= value < 1 or (value == 1 and not is_below_one), units=PERCENT
     )
 
 
@@ -468,7 +459,7 @@ def _analysis(fields: StrictFields) -> AnalysisPlan:
     sets = fields.within("sets")
     sets.check(required=set(), optional={"primary", "sensitivity"})
     plan = AnalysisPlan(
-        alpha=fields.number("alpha", "a level above 0 and below 0.5; 5 % is 0.05", lambda value: 0 < value < 0.5),
+        alpha=fields.number("alpha", _ALPHA, lambda value: 0 < value < 0.5, units=PERCENT),
         sides=cast(Sides, fields.choice("sides", get_args(Sides), default="one")),
         primary_set=_set(sets, "primary", "intention_to_treat"),
         sensitivity_set=_set(sets, "sensitivity", "per_protocol"),
@@ -487,9 +478,7 @@ def _sample_size(fields: StrictFields) -> SampleSizePlan:
     cost = fields.within("cost")
     cost.check(required=set(), optional={"per_subject", "per_attempt"})
     return SampleSizePlan(
-        power=fields.number(
-            "power", "a probability above 0.5 and below 1; 90 % is 0.90", lambda value: 0.5 < value < 1
-        ),
+        power=fields.number("power", _POWER, lambda value: 0.5 < value < 1, units=PERCENT),
         pilot=fields.texts("pilot", "the id of a drop", IDENTIFIER),
         assume=_assumptions(fields.within("assume")),
         precision=_by_endpoint(fields.within("precision")),

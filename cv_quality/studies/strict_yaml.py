@@ -14,7 +14,10 @@ import yaml
 from cv_quality.errors import CvQualityError, near
 
 MAX_BYTES = 1_000_000
+NO_UNITS: Mapping[str, float] = {}
+PERCENT: Mapping[str, float] = {"%": 0.01, "pp": 0.01}
 T = TypeVar("T")
+_WITH_UNIT = re.compile(r"([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]+)")
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,8 +116,26 @@ class StrictFields:
             raise self.error(f"expected {' or '.join(allowed)}, found {value!r}{hint}", key)
         return cast(str, value)
 
-    def number(self, key: str, expected: str, is_allowed: Callable[[float], bool]) -> float:
+    def number(
+        self,
+        key: str,
+        expected: str,
+        is_allowed: Callable[[float], bool],
+        *,
+        units: Mapping[str, float] = NO_UNITS,
+    ) -> float:
+        """Take a number, or a text of a number and a unit.
+
+        Args:
+            key: of the value.
+            expected: what it is, for an error.
+            is_allowed: tells whether a number is in range.
+            units: what a number in each unit is multiplied by.
+        """
         value = self.value(key)
+        match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+        if match is not None and match[2] in units:
+            value = float(f"{float(match[1]) * units[match[2]]:.15g}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.unexpected(key, expected)
         if not math.isfinite(value) or not is_allowed(value):

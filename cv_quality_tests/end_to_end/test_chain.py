@@ -113,6 +113,7 @@ def test_a_corrected_drop_leaves_what_a_lake_that_only_saw_the_correction_holds(
         "impostors face-1.2",
         "measure_build face-1.2",
         "measure_instances face-1.2",
+        "release face-1.2",
         "slices face-1.2",
         "attribution face-1.2",
         "clusters face-1.2",

@@ -32,6 +32,7 @@ STAGES = (
     "impostors",
     "measure_build",
     "measure_instances",
+    "release",
     "slices",
     "attribution",
     "clusters",

@@ -100,7 +100,7 @@ def test_every_table_has_the_same_rows_as_in_folders(remote: Remote, in_folders:
 def test_every_verdict_is_the_same_as_in_folders(remote: Remote, in_folders: Workspace) -> None:
     there, here = contents(remote.store("lake")), contents(in_folders.lake.store)
     verdicts = [key for key in here if key.startswith("verdicts/")]
-    assert len(verdicts) == 2 * 2 + 4 * 3 + 2 * 7
+    assert len(verdicts) == 2 * 2 + 4 * 3 + 2 * 8
     for key in verdicts:
         assert json.loads(there[key]) == json.loads(here[key]), key
 

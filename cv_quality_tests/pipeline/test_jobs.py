@@ -93,6 +93,7 @@ def test_reporting_a_build_records_every_metric_table_and_the_page(history: Hist
             "impostors_gate",
             "measure_build_gate",
             "measure_instances_gate",
+            "release_gate",
             "slices_gate",
             "attribution_gate",
             "clusters_gate",

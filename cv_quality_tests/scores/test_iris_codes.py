@@ -145,6 +145,7 @@ def test_the_command_prints_rates_and_what_was_compared(tmp_path: Path) -> None:
     assert "36 genuine and 540 impostor comparisons, 6 subjects" in found.output
     assert "a person's two eyes, neither genuine nor impostor: 54" in found.stderr
     assert "a person's two eyes, neither genuine nor impostor: 54" in unescape((tmp_path / "page.html").read_text())
+    assert "iris codes, 168 bits, 3 rotations, raw distance" in (tmp_path / "page.html").read_text()
     document = json.loads(run("--iris", str(folder), *options, "--json").stdout)
     assert document["codes"]["rule"] == {"bits": 168, "step": 8, "shifts": 3, "norm": "raw", "minimum_bits": 20}
     assert document["excluded"] == {"other_eye": 54}

@@ -164,6 +164,19 @@ def test_rates_of_the_same_attempts_are_surer_than_of_others() -> None:
     assert found.standard_error < 0.6 * shuffled.standard_error
 
 
+def test_rates_of_two_arms_have_the_standard_error_of_both() -> None:
+    rng = np.random.default_rng(4)
+    own, trials = rng.beta(1, 19, 400), np.full(400, 10)
+    errors, arm = rng.binomial(trials, own), np.arange(400) < 200
+    first, second = np.where(arm, trials, 0), np.where(arm, 0, trials)
+    found = compare_rates("frr", (errors * arm, first), (errors * ~arm, second))
+    parts = [np.var(errors[side] / 10, ddof=1) / 200 for side in (arm, ~arm)]
+    assert found.standard_error == pytest.approx(math.sqrt(sum(parts)), rel=0.005)
+    assert found.n_shared == 0
+    assert found.method is not None
+    assert found.method.startswith("paired by subject")
+
+
 def test_no_error_in_either_build_still_allows_a_difference() -> None:
     trials = np.full(40, 5)
     found = compare_rates("fta", (np.zeros(40, int), trials), (np.zeros(40, int), trials))

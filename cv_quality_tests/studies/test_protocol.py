@@ -37,6 +37,11 @@ def test_a_margin_has_a_unit_and_means_one_number(written: str) -> None:
     assert canonical(parsed(changed("margin: 0.005", f"margin: {written}"))) == canonical(parsed())
 
 
+def test_shares_are_written_as_parts_or_in_percent() -> None:
+    text = RELEASE.replace("power: 0.90", "power: 90 %").replace("attrition: 0.10", "attrition: 10%")
+    assert canonical(parsed(text.replace("alpha: 0.05", "alpha: 5 %"))) == canonical(parsed())
+
+
 def test_canonical_form_does_not_hang_on_how_it_is_written() -> None:
     other = "# a remark\n" + changed("{power: 0.90, pilot:", "{pilot:").replace(
         "fmr_cv: 1.0}}", "fmr_cv: 1}, power: 0.9}"
@@ -63,7 +68,7 @@ def test_canonical_form_does_not_hang_on_how_it_is_written() -> None:
         ("margin_ratio: 1.05", "margin_ratio: 0.95", "endpoints[2].margin_ratio: expected a ratio above 1"),
         ("margin_ratio: 1.05", "margin: 5 %", "endpoints[2].margin: expected a time in ms"),
         ("power: 0.90", "power: 1", "sample_size.power: expected a probability above 0.5 and below 1"),
-        ("power: 0.90", "power: 90 %", "sample_size.power: expected a probability above 0.5"),
+        ("power: 0.90", "power: 90", "sample_size.power: expected a probability above 0.5"),
         ("latency_ms", "latency", "endpoints[2].metric: expected .*; did you mean latency_ms"),
         ("quantile: 0.95, ", "", "endpoints[2]: an endpoint of latency_ms needs the key 'quantile'"),
         ("quantile: 0.95", "quantile: 95", "endpoints[2].quantile: expected a number above 0 and below 1, found 95"),

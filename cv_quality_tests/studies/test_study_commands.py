@@ -6,10 +6,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
 from cv_quality.cli import main
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.store import LocalStore
+from cv_quality.tasks.verification.tables import METRIC_COUNTS
 from cv_quality_tests.studies.protocols import FILE, RELEASE, changed
 
 Study = Callable[..., Result]
@@ -31,6 +35,59 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 def people(folder: Path, ages: list[str]) -> None:
     lines = [f"{number:03},{age}" for number, age in enumerate(ages)]
     (folder / "people.csv").write_text("\n".join(["subject_id,age_band", *lines]) + "\n")
+
+
+SIZED = changed("fmr_cv: 1.0}", "fmr_cv: 1.0, values: {fnmr: 0.03, fnmr_dark: 0.08}}")
+
+
+def test_a_plan_says_what_it_asks_for_and_what_it_rests_on(study: Study, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(SIZED.replace("pilot: [2026-07-06_face-1.0_site-a], ", ""))
+    planned = json.loads(study("plan", FILE, "--json").stdout)
+    said = study("plan", FILE, "--report", "plan.html")
+    assert said.exit_code == 0
+    assert f"enrol {planned['enrolled']:,} subjects, so that {planned['subjects']:,} complete" in said.output
+    assert "latency_p95: cannot be sized: nothing says how much it varies" in said.output
+    page = (tmp_path / "plan.html").read_text()
+    assert f"{planned['enrolled']:,}" in page
+    assert all(f'data-chart="chart-{name}"' in page for name in ("power", "cost", "sensitivity"))
+    assert "cvq study plan release.yaml --report plan.html" in page
+
+
+def test_a_pilot_that_was_not_measured_is_told(study: Study) -> None:
+    refused = study("plan", FILE)
+    assert refused.exit_code == 1
+    assert "no drop '2026-07-06_face-1.0_site-a' has been measured, so it is no pilot" in refused.output
+
+
+def counted(build: str, *, n_errors: int) -> pl.DataFrame:
+    """Ten attempts of each of twenty subjects, of whom so many err in every second one."""
+    rows = [
+        {
+            "build_id": build,
+            "drop_id": "pilot-1",
+            "metric": "frr",
+            "dimension": "all",
+            "level": "all",
+            "subject_id": f"s{number:02}",
+            "claimed_subject_id": f"s{number:02}",
+            "numerator": 5 if number < n_errors else 0,
+            "denominator": 10,
+        }
+        for number in range(20)
+    ]
+    return pl.DataFrame(rows)
+
+
+def test_what_a_pilot_shows_replaces_what_is_assumed(study: Study, tmp_path: Path) -> None:
+    lake = Lake(LocalStore(str(tmp_path / "home/lake")))
+    for build, n_errors in (("face-1.2", 4), ("face-1.1", 5)):
+        lake.write(METRIC_COUNTS, TableKey(build, "pilot-1"), counted(build, n_errors=n_errors))
+    text = RELEASE.replace("fnmr_at_fmr, fmr: 1.0e-4, threshold: re_estimated,", "frr,")
+    (tmp_path / FILE).write_text(text.replace("fnmr_at_fmr, fmr: 1.0e-4, scope", "frr, scope"))
+    said = study("plan", FILE, "--pilot", "pilot-1").output
+    assert "frr of the reference 10 %" in said
+    assert "the plan rests on: pilot: fnmr 0.1 of 20 subjects, ICC" in said
+    assert "correlation of their outcomes 0.86" in said
 
 
 def test_a_lock_says_what_it_binds(study: Study, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.errors import DropError
-from cv_quality.metrics.iris.codes import unpack
+from cv_quality.metrics.iris.codes import Codes, unpack
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,7 +24,7 @@ TOLD: Final = ("subject", "eye")
 """Columns that a table of ready templates may have, for those who compare it by itself."""
 FIGURES: Final = ("pupil_iris_ratio", "centre_distance", "sharpness")
 """And what was measured of the eye where the code was made, as the modality calls it."""
-LAYOUT: Final = ("rows", "columns", "planes", "step")
+LAYOUT: Final = ("rows", "columns", "planes")
 
 Bits = NDArray[np.bool_]
 
@@ -54,7 +54,22 @@ class CodeLayout:
         return f"{self.bits:,} bits, {self.rows} rows x {self.columns} columns x {self.planes} planes"
 
 
-def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadyTable:
+    """A table of ready templates.
+
+    Attributes:
+        layout: of the codes.
+        rows: `frame`, `code`, `mask`, and what else the table has.
+        templates: the codes and masks of the rows, shape (n, 2, words); a bit under a mask of 0 is 0.
+    """
+
+    layout: CodeLayout
+    rows: "pl.DataFrame"
+    templates: Codes
+
+
+def read_ready_table(path: Path) -> ReadyTable:
     """Read a table of ready templates: frame, code, mask, the latter as packed bytes, and their layout.
 
     Raises:
@@ -63,7 +78,7 @@ def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
     import polars as pl
 
     try:
-        metadata, rows = pl.read_parquet_metadata(path), pl.read_parquet(path)
+        metadata, rows = pl.read_parquet_metadata(path), pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DropError(f"{path}: expected a Parquet file of templates: {error}") from error
     missing = [name for name in COLUMNS if name not in rows.columns] + [key for key in LAYOUT if key not in metadata]
@@ -74,11 +89,25 @@ def read_ready_templates(path: Path) -> "tuple[CodeLayout, pl.DataFrame]":
         )
     if not all(metadata[key].isdecimal() and int(metadata[key]) for key in LAYOUT):
         raise DropError(f"{path}: expected whole numbers above 0 as {', '.join(LAYOUT)}")
-    layout = CodeLayout(*(int(metadata[key]) for key in LAYOUT[:3]))
-    sizes = rows.select(pl.col("code", "mask").bin.size()).unique()
-    if rows.height and sizes.rows() != [(8 * layout.words,) * 2]:
-        raise DropError(f"{path}: expected {8 * layout.words:,} bytes a code and a mask, as of {layout}; found others")
-    return layout, rows
+    layout = CodeLayout(*(int(metadata[key]) for key in LAYOUT))
+    if rows["frame"].null_count() or rows["frame"].n_unique() < rows.height:
+        raise DropError(f"{path}: expected one template a frame; a frame is missing or stands twice")
+    return ReadyTable(layout, rows, _templates_of(rows, layout, path))
+
+
+def _templates_of(rows: "pl.DataFrame", layout: CodeLayout, path: Path) -> Codes:
+    import polars as pl
+
+    size = 8 * layout.words
+    wrong = [rows[name].dtype != pl.Binary or (rows[name].bin.size() != size).any() for name in ("code", "mask")]
+    if any(wrong) or rows.select(pl.col("code", "mask").null_count()).row(0) != (0, 0):
+        raise DropError(f"{path}: expected {size:,} bytes a code and a mask, as of {layout}; found others")
+    code, mask = (np.frombuffer(b"".join(rows[name]), "<u8").reshape(-1, layout.words) for name in ("code", "mask"))
+    templates: Codes = np.stack([code & mask, mask], axis=1).astype(np.uint64)
+    beyond = layout.bits % 64
+    if beyond and (templates[..., -1] >> np.uint64(beyond)).any():
+        raise DropError(f"{path}: bits are set beyond the {layout.bits:,} of a code")
+    return templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +156,10 @@ def ready_table(
         orient="row",
     )
     if known is not None:
-        _, before = read_ready_templates(known)
-        others = before.filter(~pl.col("frame").str.starts_with(f"{drop_id}/"))
+        others = read_ready_table(known).rows.filter(~pl.col("frame").str.starts_with(f"{drop_id}/"))
         rows = pl.concat([others, rows], how="diagonal")
     file = io.BytesIO()
-    told = {"rows": layout.rows, "columns": layout.columns, "planes": layout.planes, "step": layout.step}
+    told = {"rows": layout.rows, "columns": layout.columns, "planes": layout.planes}
     rows.sort("frame").write_parquet(file, metadata={key: str(value) for key, value in told.items()})
     return file.getvalue()
 

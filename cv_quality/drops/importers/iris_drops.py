@@ -15,7 +15,7 @@ from cv_quality.drops.importers.iris_codes import (
     CodeLayout,
     ReadyTemplate,
     picture_of,
-    read_ready_templates,
+    read_ready_table,
     ready_table,
 )
 from cv_quality.drops.importers.iris_templates import ReadTemplates
@@ -109,7 +109,7 @@ def known_table(registry: Store, *, build_id: str, layout: CodeLayout) -> Path |
     if not registry.exists(_table(build_id)):
         return None
     known = registry.local(_table(build_id))
-    kept, _ = read_ready_templates(known)
+    kept = read_ready_table(known).layout
     if kept != layout:
         raise DropError(
             f"{known}: expected {kept}, as of the build's other templates, found {layout}; import these under a build "

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from cv_quality.drops.importers.folders import PictureFolder, natural, some
 from cv_quality.drops.importers.iris_codes import (
-    COLUMNS,
     FIGURES,
     TOLD,
     Bits,
     CodeLayout,
-    read_ready_templates,
+    read_ready_table,
 )
 from cv_quality.drops.importers.sample_doubts import Unusable
 from cv_quality.drops.writer import is_safe_member
@@ -441,9 +440,9 @@ def _names(root: Path) -> tuple[list[str], list[str], list[str]]:
 
 def _of_parquet(path: Path) -> Iterator[_Found]:
     """The rows of a table of ready templates."""
-    layout, rows = read_ready_templates(path)
+    table = read_ready_table(path)
+    layout, rows = table.layout, table.rows
     told = [rows[name].fill_null("") if name in rows.columns else [""] * rows.height for name in TOLD]
-    for (frame, code, mask), subject, eye in zip(rows.select(COLUMNS).iter_rows(), *told, strict=True):
-        words = np.stack([np.frombuffer(data, dtype="<u8").astype(np.uint64) for data in (code, mask)])
+    for frame, words, subject, eye in zip(rows["frame"], table.templates, *told, strict=True):
         codes, masks = unpack(words[None], rows=layout.rows, columns=layout.columns, planes=layout.planes)
         yield _Found(frame, f"{path}: {frame}", codes[0], masks[0], subject=subject, eye=eye)

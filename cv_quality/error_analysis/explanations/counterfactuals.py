@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 Source = Literal["rerendered", "reprocessed"]
-Score = Callable[["pl.DataFrame", Sequence[Frame]], NDArray[np.float64]]
-"""Scores attempts by other frames, under their conditions; higher is more alike, NaN where there is no score."""
+Scores = NDArray[np.float64]
+Score = Callable[["pl.DataFrame", Sequence[Frame]], Scores]
+"""Scores attempts by other frames, under their conditions; NaN where there is no score."""
+Accepts = Callable[[Scores, Scores], NDArray[np.bool_]]
+"""Tells whether scores reach thresholds."""
+Process = tuple[str, Callable[[Frame], Frame]]
+"""A way to process a frame again, and the words for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,11 @@ def counterfactuals(
     *,
     originals: Sequence[Frame],
     score: Score,
+    processes: Sequence[Process],
     dimensions: Sequence[Dimension] = (),
     withheld: Sequence[tuple[str, str]] = (),
     rerender: Rerender | None = None,
+    accepts: Accepts = np.greater_equal,
 ) -> list[CounterfactualResult]:
     """Score failing attempts again, once for each change, against the threshold that they failed at.
 
@@ -86,14 +93,16 @@ def counterfactuals(
     Args:
         failures: with `drop_id`, `attempt_id`, `subject_id`, `score`, `decision_threshold` and the conditions.
         originals, score: their frames, and what gives their scores after a change.
+        processes: what is done to these frames.
         dimensions: conditions, of which those with a benign value are set to it, where attempts can be rendered again.
         withheld: words and column of conditions that preprocessing reads, and is tried without.
         rerender: renders attempts again; None for real images.
+        accepts: the decision; by default higher scores are more alike.
     """
-    trials = list(_reprocessed(failures, originals, withheld=withheld))
+    trials = list(_reprocessed(failures, originals, withheld=withheld, processes=processes))
     if rerender is not None:
         trials += _rerendered(failures, originals, dimensions=dimensions, rerender=rerender)
-    return [_outcome(trial, score=score) for trial in trials]
+    return [_outcome(trial, score=score, accepts=accepts) for trial in trials]
 
 
 def gamma(frame: Frame, *, exponent: float) -> Frame:
@@ -129,19 +138,26 @@ def zoom(frame: Frame, *, share: float = 0.85) -> Frame:
     return np.asarray(resized, dtype=np.uint8)
 
 
-PROCESSES: tuple[tuple[str, Callable[[Frame], Frame]], ...] = (
+LIGHT_PROCESSES: tuple[Process, ...] = (
     ("brightened (gamma 0.5)", lambda frame: gamma(frame, exponent=0.5)),
     ("darkened (gamma 2)", lambda frame: gamma(frame, exponent=2.0)),
     ("contrast stretched", stretch),
     ("noise filtered (median of 3 x 3)", denoise),
+)
+PROCESSES: tuple[Process, ...] = (
+    *LIGHT_PROCESSES,
     ("blurred (Gaussian, 1 pixel)", smooth),
     ("zoomed to the middle 85 %", zoom),
 )
-"""Ways to process a frame again, with the words for each; the illuminance in the log stays what it was."""
+"""What is done to frames of faces; the illuminance in the log stays what it was."""
 
 
 def _reprocessed(
-    failures: "pl.DataFrame", originals: Sequence[Frame], *, withheld: Sequence[tuple[str, str]]
+    failures: "pl.DataFrame",
+    originals: Sequence[Frame],
+    *,
+    withheld: Sequence[tuple[str, str]],
+    processes: Sequence[Process],
 ) -> Iterator[_Trial]:
     import polars as pl
 
@@ -149,7 +165,7 @@ def _reprocessed(
         known = failures[column].is_not_null().arg_true()
         unknown = failures[known].with_columns(pl.lit(None, failures.schema[column]).alias(column))
         yield _Trial(words, "reprocessed", unknown, tuple(originals[row] for row in known))
-    for words, process in PROCESSES:
+    for words, process in processes:
         yield _Trial(words, "reprocessed", failures, tuple(process(frame) for frame in originals))
 
 
@@ -191,18 +207,37 @@ def _by_drop(
     )
 
 
-def _outcome(trial: _Trial, *, score: Score) -> CounterfactualResult:
+def _outcome(trial: _Trial, *, score: Score, accepts: Accepts) -> CounterfactualResult:
     rows = trial.attempts
-    if rows.is_empty():
+    scores = np.empty(0) if rows.is_empty() else score(rows, trial.frames)
+    return scored_again(rows, scores, change=trial.change, source=trial.source, accepts=accepts)
+
+
+def scored_again(
+    attempts: "pl.DataFrame",
+    scores: Scores,
+    *,
+    change: str,
+    source: Source = "reprocessed",
+    accepts: Accepts = np.greater_equal,
+) -> CounterfactualResult:
+    """Sum up what a change did to failing attempts.
+
+    Args:
+        attempts: those that it touches, as of `counterfactuals`.
+        scores: with the change, shape (attempts,); NaN where there is none.
+        change, source: in words, and how it was made.
+        accepts: the decision.
+    """
+    if attempts.is_empty():
         untouched = replace(NO_TRIAL, reason="no failing attempt is touched by the change")
-        return CounterfactualResult(trial.change, trial.source, None, None, untouched)
-    scores = score(rows, trial.frames)
+        return CounterfactualResult(change, source, None, None, untouched)
     has_score = np.isfinite(scores)
-    is_accepted = has_score & (scores >= rows["decision_threshold"].to_numpy())
-    _, codes = np.unique(rows["subject_id"].to_numpy(), return_inverse=True)
+    is_accepted = has_score & accepts(scores, attempts["decision_threshold"].to_numpy())
+    _, codes = np.unique(attempts["subject_id"].to_numpy(), return_inverse=True)
     # Its reason says whether errors are enough to rank a cell by, which attempts let in are not.
     rate = replace(clustered_rate(np.bincount(codes, weights=is_accepted), np.bincount(codes)), reason=None)
     if not has_score.any():
-        return CounterfactualResult(trial.change, trial.source, None, None, rate)
-    before, after = (float(values[has_score].mean()) for values in (rows["score"].to_numpy(), scores))
-    return CounterfactualResult(trial.change, trial.source, before, after, rate)
+        return CounterfactualResult(change, source, None, None, rate)
+    before, after = (float(values[has_score].mean()) for values in (attempts["score"].to_numpy(), scores))
+    return CounterfactualResult(change, source, before, after, rate)

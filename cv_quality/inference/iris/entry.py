@@ -141,6 +141,15 @@ class IrisEntry:
     templates: str | None = None
     code: tuple[int, int, int] | None = None
 
+    @property
+    def code_shape(self) -> tuple[int, int, int]:
+        """Rows, columns and planes of a code."""
+        made = self.encoder
+        if made is not None:
+            return made.rows, made.columns, len(made.planes)
+        assert self.code is not None
+        return self.code
+
 
 def parse_iris_entry(entry: EntryFields) -> BuildEntry:
     """Read the entry of an iris build.

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.errors import ModelError
+from cv_quality.drops.importers.iris_codes import CodeLayout, read_ready_table
+from cv_quality.errors import DropError, ModelError
 from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.iris.entry import IrisEntry
 from cv_quality.inference.iris.quality import COLUMNS
@@ -16,11 +15,6 @@ from cv_quality.inference.iris.strips import OK
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.metrics.iris.codes import Codes
-
-if TYPE_CHECKING:
-    import polars as pl
-
-_LAYOUT = ("rows", "columns", "planes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +43,22 @@ class ReadyTemplates:
         import polars as pl
 
         assert entry.templates is not None
+        assert entry.code is not None
         path = registry.model_file(_File(entry.templates, entry.sha256))
         try:
-            rows, metadata = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise ModelError(f"{path.name}: expected a Parquet table of templates: {error}") from error
-        _check(rows, metadata, entry, path)
-        words = entry.comparison.words
-        sides = [np.frombuffer(b"".join(rows[name].to_list()), "<u8").reshape(-1, words) for name in ("code", "mask")]
-        templates = np.stack([sides[0] & sides[1], sides[1]], axis=1).astype(np.uint64)
-        beyond = entry.comparison.bits % 64
-        if beyond and (templates[..., -1] >> np.uint64(beyond)).any():
-            raise ModelError(f"{path.name}: bits are set beyond the {entry.comparison.bits} of a code")
+            table = read_ready_table(path)
+        except DropError as error:
+            raise ModelError(str(error)) from error
+        wanted, rows = CodeLayout(*entry.code), table.rows
+        if table.layout != wanted:
+            raise ModelError(f"{path.name}: expected codes of {wanted}, as the entry says, found {table.layout}")
         places = {str(name): place for place, name in enumerate(rows["frame"])}
         told = [name for name in COLUMNS if name in rows.columns]
         try:
             measured = {name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in told}
         except pl.exceptions.PolarsError as error:
             raise ModelError(f"{path.name}: expected numbers in {', '.join(told)}: {error}") from error
-        return cls(templates, places, entry.comparison.bits, measured)
+        return cls(table.templates, places, entry.comparison.bits, measured)
 
     def encode(
         self,
@@ -99,20 +90,3 @@ class ReadyTemplates:
 class _File:
     file: str
     sha256: str
-
-
-def _check(rows: "pl.DataFrame", metadata: Mapping[str, str], entry: IrisEntry, path: Path) -> None:
-    assert entry.code is not None
-    missing = [name for name in ("frame", "code", "mask") if name not in rows.columns]
-    if missing:
-        raise ModelError(f"{path.name}: expected columns frame, code and mask: {', '.join(missing)} missing")
-    told = tuple(metadata.get(key) for key in _LAYOUT)
-    if told != tuple(map(str, entry.code)):
-        raise ModelError(f"{path.name}: expected codes of {dict(zip(_LAYOUT, entry.code, strict=True))}, found {told}")
-    size = 8 * entry.comparison.words
-    for name in ("code", "mask"):
-        found = rows[name].bin.size().unique().to_list()
-        if found != [size] and rows.height:
-            raise ModelError(f"{path.name}: {name}: expected {size} bytes a template, found {sorted(map(str, found))}")
-    if rows["frame"].null_count() or rows["frame"].n_unique() < rows.height:
-        raise ModelError(f"{path.name}: expected one template a frame; a frame is missing or stands twice")

@@ -46,14 +46,12 @@ def unpack(templates: Codes, *, rows: int, columns: int, planes: int) -> tuple[B
         MetricError: templates of that many bits have other words.
     """
     bits = rows * columns * planes
-    strings = _unpacked(templates, bits).reshape(len(templates), 2, columns, rows, planes).transpose(1, 0, 3, 2, 4)
-    return strings[0], strings[1]
-
-
-def rotate(templates: Codes, *, rule: HammingRule, shift: int) -> Codes:
-    """Turn templates by `shift` columns, to higher ones where it is positive."""
-    strings = np.roll(_unpacked(templates, rule.bits), shift * rule.step, axis=-1)
-    return _packed(strings)
+    if templates.shape[-1] != -(-bits // 64):
+        raise MetricError(f"templates of {templates.shape[-1]} words are no codes of {bits} bits")
+    octets = np.ascontiguousarray(templates.astype("<u8")).view(np.uint8)
+    strings = np.unpackbits(octets, axis=-1, bitorder="little")[..., :bits].astype(np.bool_)
+    sides = strings.reshape(len(templates), 2, columns, rows, planes).transpose(1, 0, 3, 2, 4)
+    return sides[0], sides[1]
 
 
 def check_templates(templates: NDArray[np.generic], rule: HammingRule, *, name: str) -> Codes:
@@ -93,10 +91,3 @@ def _packed(strings: Bits) -> Codes:
     padded = np.concatenate([strings, np.zeros((*strings.shape[:-1], missing), np.bool_)], axis=-1)
     words: Codes = np.ascontiguousarray(np.packbits(padded, axis=-1, bitorder="little")).view("<u8").astype(np.uint64)
     return words
-
-
-def _unpacked(templates: Codes, bits: int) -> Bits:
-    if templates.shape[-1] != -(-bits // 64):
-        raise MetricError(f"templates of {templates.shape[-1]} words are no codes of {bits} bits")
-    octets = np.ascontiguousarray(templates.astype("<u8")).view(np.uint8)
-    return np.unpackbits(octets, axis=-1, bitorder="little")[..., :bits].astype(np.bool_)

@@ -29,6 +29,8 @@ RADIAL, ANGULAR = 48, 512
 _SCALES: Final = ((3, 24, 0.9), (6, 64, 1.0), (10, 140, 0.8))
 """Radial and angular detail of the texture, and its weight."""
 _LUX_AT_HALF: Final = 60.0
+TEXTURES_KEPT: Final = 256
+"""Of eyes that are rendered moment after moment: 25 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,16 @@ def render_eye(texture: Plane, state: EyeState) -> tuple[NDArray[np.uint8], Labe
     image = opencv().GaussianBlur(image.astype(np.float32), (0, 0), max(state.blur_px, 0.3))
     image += state.noise * rng.standard_normal(image.shape, np.float32)
     return np.clip(image, 0, 255).astype(np.uint8), labels
+
+
+@lru_cache(maxsize=TEXTURES_KEPT)
+def _texture_of(seed: int) -> Plane:
+    return draw_texture(seed)
+
+
+def render_iris(seed: int, state: EyeState) -> NDArray[np.uint8]:
+    """Render the eye whose texture has a seed, as the device sees it, shape (HEIGHT, WIDTH)."""
+    return render_eye(_texture_of(seed), state)[0]
 
 
 @lru_cache(maxsize=1)

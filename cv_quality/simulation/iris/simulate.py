@@ -17,7 +17,7 @@ from cv_quality.drops.writer import DropWriter
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.store import Store
 from cv_quality.modality import Modality
-from cv_quality.simulation.iris.eyes import draw_texture, render_eye
+from cv_quality.simulation.iris.eyes import render_iris
 from cv_quality.simulation.iris.scenario import IrisDrop, IrisScenario
 from cv_quality.simulation.iris.wearers import EYES, Eye, Moment, Wearer, draw_enrolments, draw_moments, draw_wearers
 from cv_quality.simulation.rendering import encode_png
@@ -91,7 +91,7 @@ def _rendered(moments: Sequence[Moment]) -> Iterator[tuple[Moment, Eye, bytes]]:
 
 def _png(look: tuple[Moment, int]) -> bytes:
     moment, side = look
-    return encode_png(render_eye(draw_texture(moment.wearer.eye_seeds[side]), moment.states[side])[0])
+    return encode_png(render_iris(moment.wearer.eye_seeds[side], moment.states[side]))
 
 
 def _write_wearer(writer: DropWriter, wearer: Wearer, *, at: datetime) -> None:
@@ -115,15 +115,14 @@ def _write_wearer(writer: DropWriter, wearer: Wearer, *, at: datetime) -> None:
 
 def _write_sample(writer: DropWriter, moment: Moment, eye: Eye, image: bytes) -> None:
     wearer, state = moment.wearer, moment.states[EYES.index(eye)]
-    transaction = f"{wearer.subject_id}-{moment.number}"
-    name = f"{transaction}-{eye}"
+    name = moment.sample_id(eye)
     frame = f"frames/{name}.png"
     writer.add_frame(frame, image)
     shared: dict[str, Scalar] = {
         "occurred_at": moment.starts_at,
         "subject_id": wearer.subject_id,
         "device_id": wearer.device_id,
-        "session_id": f"session-{transaction}",
+        "session_id": f"session-{moment.transaction_id}",
         "reference_id": moment.claimed.reference_id(eye),
         "frame": frame,
         "eye": eye,
@@ -141,7 +140,7 @@ def _write_sample(writer: DropWriter, moment: Moment, eye: Eye, image: bytes) ->
         "attempt",
         event_id=f"attempt-{name}",
         claimed_subject_id=moment.claimed.subject_id,
-        transaction_id=transaction,
+        transaction_id=moment.transaction_id,
         attempt_number=1,
         presentation="bona_fide",
         device_stage="matching",

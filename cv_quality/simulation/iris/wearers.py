@@ -79,6 +79,14 @@ class Moment:
     latency_ms: float
     states: tuple[EyeState, EyeState]
 
+    @property
+    def transaction_id(self) -> str:
+        return f"{self.wearer.subject_id}-{self.number}"
+
+    def sample_id(self, eye: Eye) -> str:
+        """The name of what one eye shows."""
+        return f"{self.transaction_id}-{eye}"
+
 
 def draw_wearers(scenario: IrisScenario, site: IrisSite, *, seed: int) -> list[Wearer]:
     """Draw the subjects of a site; the same for every build."""
@@ -116,6 +124,12 @@ def draw_moments(scenario: IrisScenario, wearers: Sequence[Wearer], plan: IrisDr
             yield Moment(wearer, claimed, number, at, _distance(rng), since, latency, _both(state, rng))
 
 
+def opening_at(wearer: Wearer, gaze_deg: float) -> float:
+    """How far lids are open on average, by the iris's diameter: they fall when eyes look aside."""
+    aside = min(gaze_deg / 15, 1.0)
+    return wearer.opening + aside * (OPENING_ASIDE - wearer.opening)
+
+
 def _wearer(scenario: IrisScenario, site: IrisSite, number: int, *, seed: int) -> Wearer:
     rng = np.random.default_rng([seed, _WEARER, _number_of(site.name), number])
     model = str(rng.choice(list(VISORS)))
@@ -140,9 +154,8 @@ def _wearer(scenario: IrisScenario, site: IrisSite, number: int, *, seed: int) -
 
 
 def _state(wearer: Wearer, rng: np.random.Generator, *, lux: float, gaze_deg: float, is_tired: bool) -> EyeState:
-    """Both eyes of a moment, as far as they are alike; lids fall when eyes look aside."""
-    aside = min(gaze_deg / 15, 1.0)
-    opening = wearer.opening + aside * (OPENING_ASIDE - wearer.opening)
+    """Both eyes of a moment, as far as they are alike."""
+    opening = opening_at(wearer, gaze_deg)
     return EyeState(
         illuminance_lux=lux,
         pupil_noise=float(rng.normal(0, 0.02)),

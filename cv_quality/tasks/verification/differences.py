@@ -4,8 +4,8 @@ Two models that scored the same attempts share what their subjects make of them;
 share the subjects that both met. How a difference is bounded is in `cv_quality.studies.comparison`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,24 +13,35 @@ from numpy.typing import ArrayLike
 
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.clustered_scores import ClusteredScores
+from cv_quality.metrics.dyadic import Errors
 from cv_quality.metrics.operating_points import EXACT, OperatingPoint, both_classes, point_at_threshold, point_of_eer
 from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, NOT_ACCOUNTED, BuildScores
-from cv_quality.metrics.trials import ListedTrials
+from cv_quality.metrics.rates import LEVEL
+from cv_quality.metrics.trials import ListedTrials, Trials
 from cv_quality.metrics.verification import FMR_TARGETS, ErrorRates, allowed_false_matches
+from cv_quality.reports.rates import read_rate
 from cv_quality.studies.comparison import (
     Difference,
     compare_eer,
     compare_fmr,
     compare_fnmr_at_fmr,
     compare_pair_rates,
+    compare_quantiles,
     compare_rates,
     undefined_difference,
 )
+from cv_quality.studies.policy import Evidence
 from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.modality import Comparator
-from cv_quality.tasks.verification.tables import DIFFERENCES, METRIC_COUNTS
+from cv_quality.tasks.verification.tables import (
+    ATTEMPT_OUTCOMES,
+    DIFFERENCES,
+    INTERVALS,
+    METRIC_COUNTS,
+    OPERATING_POINTS,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -134,6 +145,71 @@ def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs
     return write_rows(lake, DIFFERENCES, build, rows)
 
 
+def read_evidence(lake: Lake, build: str) -> list[Evidence]:
+    """Read everything that a release policy may ask of a build: its rates, and their differences from the baseline."""
+    from cv_quality.tasks.verification.report.data import point_rate
+
+    key, found = TableKey(build=build), dict[tuple[str, float | None, str, str], Evidence]()
+    for row in lake.read(INTERVALS, key).iter_rows(named=True):
+        if row["model_build_id"] == build:
+            group = row["metric"], None, row["dimension"], row["level"]
+            found[group] = Evidence(*group, rate=read_rate(row))
+    for row in lake.read(OPERATING_POINTS, key).iter_rows(named=True):
+        metric = {"decision_threshold": FMR_AT_THRESHOLD}.get(row["point"], row["point"])
+        name = {"fnmr_at_fmr": "fnmr", FMR_AT_THRESHOLD: "fmr"}.get(metric, metric)
+        if row["model_build_id"] == build:
+            group = metric, row["fmr_target"], WHOLE, WHOLE
+            found[group] = Evidence(*group, rate=point_rate(row, name))
+    for row in lake.read(DIFFERENCES, key).iter_rows(named=True):
+        group = row["metric"], row["fmr_target"], row["dimension"], row["level"]
+        difference = Difference(
+            metric=row["metric"],
+            reference=row["baseline_value"],
+            candidate=row["value"],
+            value=row["difference"],
+            level=LEVEL,
+            **{name: row[name] for name in _SHARED},
+        )
+        found[group] = replace(found.get(group) or Evidence(*group), difference=difference)
+    return list(found.values())
+
+
+def evidence_of(rates: Iterable[ComparedRate]) -> list[Evidence]:
+    """Give compared rates as a release policy asks for them."""
+    return [
+        Evidence(item.metric, item.fmr_target, item.dimension, item.level, difference=item.difference) for item in rates
+    ]
+
+
+def latency_evidence(lake: Lake, reference: Side, candidate: Side) -> list[Evidence]:
+    """Compare the percentiles of the latency that devices logged, subjects as units; none where none was logged."""
+    import polars as pl
+
+    tables = [
+        lake.scan(ATTEMPT_OUTCOMES, [TableKey(build=side.model, drop=drop) for drop in side.drops])
+        .filter(pl.col("device_latency_ms").is_finite())
+        .select("subject_id", "device_latency_ms")
+        .collect()
+        for side in (reference, candidate)
+    ]
+    if any(table.is_empty() for table in tables):
+        return []
+    names = pl.concat([table["subject_id"] for table in tables]).unique().sort()
+    sides = [
+        (table["device_latency_ms"].to_numpy(), table["subject_id"].cast(pl.Enum(names)).to_physical().to_numpy())
+        for table in tables
+    ]
+    found = []
+    for metric, quantile in LATENCIES.items():
+        difference = compare_quantiles(metric, sides[0], sides[1], quantile=quantile)
+        found.append(Evidence(metric, None, WHOLE, WHOLE, difference=difference))
+    return found
+
+
+LATENCIES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95}
+_SHARED = ("standard_error", "raised", "df", "low", "high", "n_subjects", "n_shared", "method", "reason")
+
+
 def _scores(lake: Lake, side: Side, family_of: Mapping[str, str], subjects: Sequence[str] = ()) -> BuildScores:
     return read_build_scores(
         lake,
@@ -203,7 +279,7 @@ def _attempt_rates(
     lake: Lake, reference: Side, candidate: Side, family_of: Mapping[str, str]
 ) -> Iterator[ComparedRate]:
     """The rates of attempts, whole and by level, paired by subject or family."""
-    one, other = (_counts(lake, side) for side in (reference, candidate))
+    one, other = (counts_of(lake, side) for side in (reference, candidate))
     for group in sorted(one.keys() | other.keys()):
         metric, dimension, level = group
         sides = one.get(group), other.get(group)
@@ -214,8 +290,8 @@ def _attempt_rates(
         yield ComparedRate(metric, None, dimension, level, difference)
 
 
-def _counts(lake: Lake, side: Side) -> "dict[tuple[str, str, str], pl.DataFrame]":
-    """Errors and trials of a side by both subjects, for each metric and level."""
+def counts_of(lake: Lake, side: Side) -> "dict[tuple[str, str, str], pl.DataFrame]":
+    """Read errors and trials of a side by both subjects, for each metric and level."""
     import polars as pl
 
     rows = lake.scan(METRIC_COUNTS, [TableKey(build=side.model, drop=drop) for drop in side.drops])
@@ -244,11 +320,23 @@ def _between(
     metric: str, sides: "Sequence[pl.DataFrame | None]", codes: Mapping[str, int], families: "np.ndarray[Any, Any]"
 ) -> Difference:
     """Of trials between two subjects."""
-    found = []
-    for side in sides:
-        one, other, errors, trials = ([] if side is None else side[name].to_list() for name in (*WHO, *COUNTS))
-        pair = [np.array([codes[name] for name in names], np.int64) for names in (one, other)]
-        listed = ListedTrials.of(*(np.repeat(who, trials) for who in pair), n_subjects=len(codes))
-        erring = families[np.repeat(pair[0], errors)], families[np.repeat(pair[1], errors)]
-        found.append((erring, listed.clustered(families)))
-    return compare_pair_rates(metric, found[0], found[1])
+    one, other = (count_pairs_of(side, codes, families) for side in sides)
+    return compare_pair_rates(metric, one, other)
+
+
+def count_pairs_of(
+    counts: "pl.DataFrame | None", codes: Mapping[str, int], families: "np.ndarray[Any, Any] | None" = None
+) -> tuple[Errors, Trials]:
+    """List the errors and the trials between subjects, by their codes, or by families.
+
+    Args:
+        counts: errors and trials by both subjects; None where there is none.
+        codes: of every subject.
+        families: of each code.
+    """
+    whose = np.arange(len(codes)) if families is None else families
+    one, other, errors, trials = ([] if counts is None else counts[name].to_list() for name in (*WHO, *COUNTS))
+    pair = [np.array([codes[name] for name in names], np.int64) for names in (one, other)]
+    listed = ListedTrials.of(*(np.repeat(who, trials) for who in pair), n_subjects=len(codes))
+    erring = whose[np.repeat(pair[0], errors)], whose[np.repeat(pair[1], errors)]
+    return erring, listed if families is None else listed.clustered(families)

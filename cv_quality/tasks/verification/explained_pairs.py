@@ -4,8 +4,9 @@ The partner of an attempt is the template that gave its score in the lake. How f
 `cv_quality.error_analysis.explanations.pair_score`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from cv_quality.drops.frames import FrameReader
 from cv_quality.drops.images import decode_image
 from cv_quality.drops.tables import FRAME_INDEX
+from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS
 from cv_quality.error_analysis.explanations.pair_score import ExplainedModel, Pairs
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError, near
@@ -21,6 +23,7 @@ from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Kind
 from cv_quality.lake.store import Store
+from cv_quality.metrics.iris.codes import Codes
 from cv_quality.metrics.resampling import seeded
 from cv_quality.modality import Dimension
 from cv_quality.settings import EXPLAINED_PAIRS
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 ATTEMPT = ("drop_id", "attempt_id")
+MAX_SLICES = 3
 _OTHER_SUBJECT = 1e6
 """Distance to a pass of another subject: above any sum of conditions."""
 
@@ -53,8 +57,9 @@ class Chosen:
 def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str], comparator: Comparator) -> "pl.DataFrame":
     """Read the genuine bona fide attempts of a build's drops that were compared: `attempt_outcomes` with `partner`.
 
-    `partner` is the unit template (float32) of the comparison that gave the attempt its score: the reference that it
-    claims, and where the protocol compares all pairs, the one of the subject's other frames that is most alike.
+    `partner` is the template of the comparison that gave the attempt its score, a unit vector in float32 or words of
+    bits: the reference that it claims, and where the protocol compares all pairs, the one of the subject's other
+    frames that is most alike.
 
     Args:
         lake: to read from.
@@ -103,6 +108,38 @@ def choose_pairs(
     return Chosen(failures, passes[_nearest(failures, passes, kinds=kinds)])
 
 
+def pairs_of_slices(
+    attempts: "Callable[[], pl.DataFrame]",
+    *,
+    slices: Sequence[Slice],
+    conditions: Sequence[Dimension],
+    pairs: int,
+    seed: int = 0,
+) -> dict[int, Chosen]:
+    """Share non-matches out over confirmed slices, at most three; each over as many subjects as possible.
+
+    A later slice goes without where its share would be fewer than the subjects that a map needs.
+
+    Args:
+        attempts: reads the scored attempts, if there is a slice.
+        slices: in order of rank.
+        conditions: of the modality.
+        pairs: non-matches at most, in all slices together.
+        seed: of the choice.
+
+    Returns:
+        What was chosen by the slice's rank, from 1.
+
+    Raises:
+        SliceError: a slice speaks of a column that the attempts do not have.
+    """
+    count = min(MAX_SLICES, len(slices), max(1, pairs // MIN_SUBJECTS))
+    if not count:
+        return {}
+    choose = partial(choose_pairs, attempts(), conditions=conditions, seed=seed, limit=pairs // count)
+    return {rank: choose(where=where) for rank, where in enumerate(slices[:count], start=1)}
+
+
 def read_frames(
     lake: Lake, landing: Store, attempts: "Sequence[pl.DataFrame]"
 ) -> dict[tuple[str, str], NDArray[np.uint8]]:
@@ -143,10 +180,17 @@ def as_pairs(chosen: Chosen, *, model: ExplainedModel, frames: Mapping[tuple[str
 
 
 def partners(attempts: "pl.DataFrame") -> NDArray[np.float32]:
-    """Stack the templates of the attempts' partners, `[n, d]`."""
+    """Stack the vectors of the attempts' partners, `[n, d]`."""
     if attempts.is_empty():
         return np.empty((0, 0), np.float32)
     return attempts["partner"].explode().to_numpy().astype(np.float32).reshape(len(attempts), -1)
+
+
+def partner_codes(attempts: "pl.DataFrame") -> Codes:
+    """Stack the packed codes and masks of the attempts' partners, `[n, 2, words]`."""
+    if attempts.is_empty():
+        return np.empty((0, 2, 0), np.uint64)
+    return attempts["partner"].explode().to_numpy().astype(np.uint64).reshape(len(attempts), 2, -1)
 
 
 def _seen(
@@ -163,10 +207,11 @@ def _scored_of_drop(lake: Lake, *, build: str, drop: str, comparator: Comparator
     attempts = lake.read(ATTEMPT_OUTCOMES, TableKey(build=build, drop=drop))
     attempts = attempts.filter(pl.col("is_genuine") & (pl.col("presentation") == BONA_FIDE))
     attempts = attempts.drop_nulls(["score", "frame"])
+    best_is_high = comparator.direction == "similarity"
     compared = involved_attempts(lake, build=build, drop=drop, protocol=drop_facts(lake, drop).protocol)
     best = (
         compared.filter("is_genuine")
-        .sort(pl.col("score"), "reference_id", "attempt_id", descending=[True, False, False])
+        .sort("score", "reference_id", "attempt_id", descending=[best_is_high, False, False], nulls_last=True)
         .unique("involved_id", keep="first")
         .select("involved_id", "reference_id", probe_id="attempt_id")
     )
@@ -184,7 +229,8 @@ def _partner_vectors(lake: Lake, rows: "pl.DataFrame", *, build: str, drop: str,
     by_probe = dict(zip(right.rows["event_id"], right.vectors, strict=True))
     sides = rows.select("attempt_id", "reference_id", "probe_id").iter_rows()
     vectors = [by_reference[reference] if attempt == probe else by_probe[probe] for attempt, reference, probe in sides]
-    return pl.Series("partner", [vector.tolist() for vector in vectors], dtype=pl.List(pl.Float32))
+    kind = pl.Float32 if comparator.template == "vector" else pl.UInt64
+    return pl.Series("partner", [vector.ravel().tolist() for vector in vectors], dtype=pl.List(kind))
 
 
 def _spread(rows: "pl.DataFrame", *, seed: int, limit: int) -> "pl.DataFrame":

@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.error_analysis.explanations.aggregation import MIN_SUBJECTS, Aggregate, aggregate
-from cv_quality.error_analysis.explanations.counterfactuals import CounterfactualResult, Rerender, counterfactuals
+from cv_quality.error_analysis.explanations.counterfactuals import (
+    PROCESSES,
+    CounterfactualResult,
+    Rerender,
+    counterfactuals,
+)
 from cv_quality.error_analysis.explanations.pair_score import Pairs, PairScore, load_explained_model, torch_threads
 from cv_quality.error_analysis.explanations.saliency import (
     EXPLAINERS,
@@ -36,8 +41,8 @@ from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.explained_pairs import (
     Chosen,
     as_pairs,
-    choose_pairs,
     frames_of,
+    pairs_of_slices,
     partners,
     read_frames,
     scored_attempts,
@@ -48,7 +53,6 @@ from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS
 if TYPE_CHECKING:
     import polars as pl
 
-MAX_SLICES = 3
 TONE_CURVE_OFF = "illuminance unknown to the preprocessing, which switches its tone curve off"
 Row: TypeAlias = dict[str, object]
 
@@ -98,8 +102,7 @@ def explain_build(
 ) -> ExplanationSummary:
     """Explain the failures of a build's slices, the first three of them, and write what was found.
 
-    The non-matches are shared out over the slices, each over as many subjects as possible, beside as many passes; a
-    later slice goes without where its share would be fewer than the subjects that a map needs.
+    The non-matches are shared out over the slices by `pairs_of_slices`, beside as many passes.
 
     Args:
         lake: with the build's outcomes; written to.
@@ -119,13 +122,10 @@ def explain_build(
         ModelError: the model cannot be loaded.
         SliceError: a slice speaks of a column that the attempts do not have.
     """
-    count = min(MAX_SLICES, len(slices), max(1, pairs // MIN_SUBJECTS))
-    ranked = dict(enumerate(slices[:count], start=1))
     maps, changes = list[Row](), list[Row]()
-    if ranked:
-        attempts = scored_attempts(lake, build=build, drops=drops, comparator=modality.comparator)
-        choose = partial(choose_pairs, attempts, conditions=modality.conditions, seed=seed, limit=pairs // count)
-        chosen = {rank: choose(where=item) for rank, item in ranked.items()}
+    attempts = partial(scored_attempts, lake, build=build, drops=drops, comparator=modality.comparator)
+    chosen = pairs_of_slices(attempts, slices=slices, conditions=modality.conditions, pairs=pairs, seed=seed)
+    if chosen:
         frames = read_frames(lake, landing, [rows for item in chosen.values() for rows in (item.failures, item.passes)])
         with torch_threads(1):
             # Before the maps: it proves the model, see cv_quality.inference.probe.
@@ -135,12 +135,12 @@ def explain_build(
                 change_conditions, frames=frames, embedder=embedder, conditions=modality.conditions, rerender=rerender
             )
             changes = [
-                {"rank": rank, **_change_row(found)} for rank, item in chosen.items() for found in again(item.failures)
+                {"rank": rank, **change_row(found)} for rank, item in chosen.items() for found in again(item.failures)
             ]
     write_rows(lake, EXPLANATIONS, build, maps)
     write_rows(lake, COUNTERFACTUALS, build, changes)
     shown = sum(bool(row["is_shown"]) for row in maps)
-    return ExplanationSummary(build, len(ranked), sum(row["map"] is not None for row in maps), shown, len(changes))
+    return ExplanationSummary(build, len(chosen), sum(row["map"] is not None for row in maps), shown, len(changes))
 
 
 def explain_nothing(lake: Lake, *, build: str) -> ExplanationSummary:
@@ -243,6 +243,7 @@ def change_conditions(
         failures,
         originals=frames_of(failures, frames),
         score=partial(partner_scores, embedder=embedder),
+        processes=PROCESSES,
         dimensions=conditions,
         withheld=[(TONE_CURVE_OFF, "illuminance_lux")] if has_tone_curve else [],
         rerender=rerender,
@@ -262,7 +263,8 @@ def partner_scores(attempts: "pl.DataFrame", frames: Sequence[Frame], *, embedde
     return np.asarray(scores.clip(-1.0, 1.0))
 
 
-def _change_row(found: CounterfactualResult) -> Row:
+def change_row(found: CounterfactualResult) -> Row:
+    """Write what a change did as a row of `counterfactuals`, but for its slice."""
     rate = found.accepted
     return {
         "change": found.change,

@@ -12,6 +12,7 @@ import numpy as np
 
 from cv_quality.metrics.dyadic import pair_rate, rate_of_subjects
 from cv_quality.metrics.iris.counting import count_codes
+from cv_quality.metrics.iris.hamming import compare
 from cv_quality.metrics.iris.rotations import moments_of
 from cv_quality.metrics.iris.rules import HammingRule
 from cv_quality.metrics.iris.spread import degrees_of_freedom, impostor_spread
@@ -33,6 +34,8 @@ KINDS = (GENUINE, OTHER_INSTANCE, IMPOSTOR, SAME_SIDE, OTHER_SIDE, UNKNOWN_SIDE)
 OTHER_SUBJECT: Final = "other_subject"
 MOST_DOUBTS = 100
 """Of each kind; the closest."""
+MOST_CLOSEST = 100
+"""Pairs of two people."""
 AS_GENUINE = 0.75
 """Two people's pair is doubted where this share of the genuine comparisons is more alike, or fewer."""
 Block = tuple[Templates, Templates]
@@ -145,19 +148,32 @@ def doubt_rows(
     rows: list[Row] = []
     for kind, pairs in found:
         nearest = pairs.sort(comparator.oriented(score), "reference_id", "attempt_id", descending=[True, False, False])
-        rows += [{"kind": kind} | row for row in nearest.head(MOST_DOUBTS).select(_DOUBT).to_dicts()]
+        rows += [{"kind": kind} | row for row in nearest.head(MOST_DOUBTS).select(_PAIR).to_dicts()]
     return rows
 
 
-_DOUBT = (
-    "reference_id",
-    "attempt_id",
-    "reference_subject_id",
-    "subject_id",
-    "reference_instance",
-    "instance",
-    "score",
-)
+def closest_rows(eyes: Eyes, kinds: ImpostorKinds, rule: HammingRule, modality: BiometricModality) -> list[Row]:
+    """The rows of `closest_impostors` of one model: the lowest distances of two people, with what they rest on.
+
+    Args:
+        eyes, kinds, modality: as of `comparison_rows`.
+        rule: of the model's comparator.
+    """
+    import polars as pl
+
+    # The closest pairs are of the people of the closest scores: no tail names the templates.
+    tail = kinds.counts[IMPOSTOR].tail.sort("score", descending=True).head(MOST_CLOSEST)
+    pairs = eyes.of_subjects(tail.select("reference_subject_id", "subject_id").unique(maintain_order=True))
+    places = (pairs["left"].to_numpy(), pairs["right"].to_numpy())
+    found = compare(eyes.references.vectors, eyes.probes.vectors, places, rule)
+    told = {name: getattr(found, name) for name in ("hd_raw", "bits_compared", "best_shift", "shifts_valid")}
+    compared = pairs.with_columns(score=found.hd_norm, **told).filter(pl.col("score").is_not_nan())
+    nearest = compared.sort(modality.comparator.oriented(pl.col("score")), *_NAMES, descending=[True, False, False])
+    return nearest.head(tail.height).select(*_PAIR, *told).to_dicts()
+
+
+_NAMES = ("reference_id", "attempt_id")
+_PAIR = (*_NAMES, "reference_subject_id", "subject_id", "reference_instance", "instance", "score")
 
 
 def other_instances(eyes: Eyes, modality: BiometricModality) -> "pl.DataFrame":

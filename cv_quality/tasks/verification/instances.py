@@ -1,8 +1,8 @@
 """A build measured by instance: both eyes of people, one person's eyes against each other, and two eyes together.
 
 A person's other instance is neither genuine nor an impostor. Reads templates over all drops of a build, under its own
-model and its baseline's, and writes `instance_comparisons`, `instance_doubts`, `instance_fusion`, `instance_captures`
-and `rotations`; a modality without instances, or whose templates are no bits, has none of them.
+model and its baseline's, and writes `instance_comparisons`, `instance_doubts`, `closest_impostors`, `instance_fusion`,
+`instance_captures` and `rotations`; a modality without instances, or whose templates are no bits, has none of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,11 @@ from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.build_scores import read_families
 from cv_quality.tasks.verification.fusion import fusion_rows
 from cv_quality.tasks.verification.impostors import drop_templates, owned_references
-from cv_quality.tasks.verification.instance_pairs import Eyes, comparison_rows, count_kinds, doubt_rows
+from cv_quality.tasks.verification.instance_pairs import Eyes, closest_rows, comparison_rows, count_kinds, doubt_rows
 from cv_quality.tasks.verification.modality import BiometricModality, Comparator
 from cv_quality.tasks.verification.samples import BONA_FIDE, Templates
 from cv_quality.tasks.verification.tables import (
+    CLOSEST_IMPOSTORS,
     COMPARISONS,
     INSTANCE_CAPTURES,
     INSTANCE_COMPARISONS,
@@ -38,7 +39,14 @@ from cv_quality.tasks.verification.tables import (
 if TYPE_CHECKING:
     import polars as pl
 
-TABLES = (INSTANCE_COMPARISONS, INSTANCE_DOUBTS, INSTANCE_FUSION, INSTANCE_CAPTURES, ROTATIONS)
+TABLES = (
+    INSTANCE_COMPARISONS,
+    INSTANCE_DOUBTS,
+    CLOSEST_IMPOSTORS,
+    INSTANCE_FUSION,
+    INSTANCE_CAPTURES,
+    ROTATIONS,
+)
 LAST_RANK = np.iinfo(np.int64).max
 
 
@@ -58,7 +66,7 @@ def measure_instances(
     models: Mapping[str, tuple[BiometricModality, float | None]],
     drops: Sequence[str],
 ) -> InstanceSummary:
-    """Write the five tables of a build; without rows where its modality has no instances or compares no bits.
+    """Write the six tables of a build; without rows where its modality has no instances or compares no bits.
 
     Every pair of templates is compared about four times: by side, at all rotations, and fused.
 
@@ -80,6 +88,7 @@ def measure_instances(
         found: dict[str, list[Row]] = {
             INSTANCE_COMPARISONS.name: comparison_rows(eyes, kinds, genuine, modality, rule, decided),
             INSTANCE_DOUBTS.name: doubt_rows(eyes, kinds, genuine, modality, decided),
+            CLOSEST_IMPOSTORS.name: closest_rows(eyes, kinds, rule, modality),
             ROTATIONS.name: _rotations(eyes, genuine, modality.comparator, rule, decided),
         }
         found[INSTANCE_FUSION.name], found[INSTANCE_CAPTURES.name] = fusion_rows(

@@ -7,6 +7,7 @@ from cv_quality.tasks.root_causes.rules import confirmed_slices
 from cv_quality.tasks.verification.modality import AS_RECORDED, biometric
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
+    CLOSEST_IMPOSTORS,
     COMPARISONS,
     COUNTERFACTUALS,
     DET_CURVE,
@@ -325,6 +326,7 @@ INSTANCES_RULES = (
         "a doubt is of one person, or of two",
         "(kind = 'other_instance') <> (subject_id = reference_subject_id)",
     ),
+    rows_rule(CLOSEST_IMPOSTORS, "impostors are two people", "subject_id = reference_subject_id"),
     *_point_rules(INSTANCE_FUSION),
     rows_rule(
         INSTANCE_CAPTURES,

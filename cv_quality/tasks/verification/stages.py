@@ -24,6 +24,7 @@ from cv_quality.freshness import Freshness, Registered, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
 from cv_quality.tasks.pages import refusals, report_source
+from cv_quality.tasks.release.stage import release_stage
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.verification.evaluation import evaluation_of
@@ -44,6 +45,7 @@ from cv_quality.tasks.verification.rules import (
 )
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
+    CLOSEST_IMPOSTORS,
     COMPARISONS,
     COUNTERFACTUALS,
     DET_CURVE,
@@ -70,6 +72,7 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from cv_quality.tasks.release.stage import Measured
     from cv_quality.tasks.root_causes.clusters import Embedding
 
 
@@ -165,6 +168,13 @@ def _measure_instances(context: StageContext) -> "DataclassInstance":
     entries = {model: context.workspace.registry.entry(model) for model in context.models}
     models = {model: (modality.of_build(entry), entry.decision_threshold) for model, entry in entries.items()}
     return measure_instances(context.lake, build=context.build, models=models, drops=context.drops)
+
+
+def _evidence(context: StageContext) -> "Measured":
+    from cv_quality.tasks.release.stage import Measured
+    from cv_quality.tasks.verification.differences import read_evidence
+
+    return Measured(next(iter(context.models[1:]), None), read_evidence(context.lake, context.build))
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -320,7 +330,14 @@ MEASURE_INSTANCES = Stage(
         OPERATING_POINTS,
         IMPOSTOR_TRIALS,
     ),
-    writes=(INSTANCE_COMPARISONS, INSTANCE_DOUBTS, INSTANCE_FUSION, INSTANCE_CAPTURES, ROTATIONS),
+    writes=(
+        INSTANCE_COMPARISONS,
+        INSTANCE_DOUBTS,
+        CLOSEST_IMPOSTORS,
+        INSTANCE_FUSION,
+        INSTANCE_CAPTURES,
+        ROTATIONS,
+    ),
     run=_measure_instances,
     rules=INSTANCES_RULES,
     description="People's two eyes: impostors by side, one person's eyes against each other, both eyes together, and "
@@ -328,6 +345,7 @@ MEASURE_INSTANCES = Stage(
     gate="impostors by side add up to those of the build, and none is of one person; realised FMR within its target; a "
     "missing number says why; more rotations never make impostors less alike",
 )
+RELEASE = release_stage("verification", reads=(DIFFERENCES, INTERVALS, OPERATING_POINTS), measured=_evidence)
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
     Populations(
         outcome=FRR,
@@ -376,6 +394,7 @@ REPORT = Stage(
         VALIDATED_ATTEMPTS,
         VALIDATED_ENROLS,
         *(table for stage in (COMPARE, MEASURE, IMPOSTORS, MEASURE_BUILD, MEASURE_INSTANCES) for table in stage.writes),
+        *RELEASE.writes,
         *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
     reads_if_there=EXPLAIN.writes,
@@ -395,6 +414,7 @@ STAGES = (
     IMPOSTORS,
     MEASURE_BUILD,
     MEASURE_INSTANCES,
+    RELEASE,
     SLICES,
     ATTRIBUTION,
     CLUSTERS,

@@ -447,6 +447,28 @@ INSTANCE_DOUBTS = Table(
     unique=("model_build_id", "kind", "reference_id", "attempt_id"),
     asset="instance_comparisons",
 )
+CLOSEST_IMPOSTORS = Table(
+    "closest_impostors",
+    "build",
+    "pair of two people's templates of bits, one of the closest of all; exact, with what its distance rests on",
+    (
+        BUILD_ID,
+        MODEL_BUILD_ID,
+        REFERENCE_ID,
+        identifier("attempt_id", "event_id of the probe's attempt"),
+        identifier("reference_subject_id", "subject of the reference"),
+        identifier("subject_id", "subject of the probe"),
+        Column("reference_instance", "text", "which of its subject's instances the reference is of"),
+        Column("instance", "text", "which of its subject's instances the probe is of"),
+        Column("score", "real", "of the pair: the distance, normalised by the rule", bounds="score"),
+        Column("hd_raw", "real", "share of the compared bits that differ, at the best rotation", low=0, high=1),
+        Column("bits_compared", "integer", "bits that are valid in both templates there", low=1),
+        Column("best_shift", "integer", "columns by which the probe is turned there, to higher ones where positive"),
+        Column("shifts_valid", "integer", "rotations at which enough bits can be compared", low=1),
+    ),
+    unique=("model_build_id", "reference_id", "attempt_id"),
+    asset="instance_comparisons",
+)
 INSTANCE_CAPTURES = Table(
     "instance_captures",
     "build",

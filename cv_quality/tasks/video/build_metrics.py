@@ -16,10 +16,13 @@ from cv_quality.drops.tables import CLIPS
 from cv_quality.freshness import StageContext
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.percentiles import Percentile, cluster_percentiles
+from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.video.clips import CLIPS_NEEDED, ClipInterval, clip_mean, clip_rate
 from cv_quality.metrics.video.timing import rate_drift
 from cv_quality.metrics.video.tracks import TrackCounts, TrackScore, track_interval
 from cv_quality.modality import Modality, of_modality
+from cv_quality.studies.policy import Evidence
+from cv_quality.tasks.release.stage import Measured
 from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.video.clip_changes import Compared, change_rows
 from cv_quality.tasks.video.clip_scores import WHOLE, finite
@@ -390,3 +393,33 @@ def _frame_rows(found: ModelClips, level_column: str) -> Iterator[Row]:
             infinite = {name: int(n) for name, n in dropped.iter_rows()}
             for name, quantile in QUANTILES.items():
                 yield head | {"metric": name} | _percentile(of_level, quantile=quantile, infinite=infinite)
+
+
+def read_evidence(lake: Lake, build: str) -> Measured:
+    """Read everything that a release policy may ask of a build: its metrics, and their changes by clip."""
+    key, found = TableKey(build=build), dict[tuple[str, str, str], Evidence]()
+    for row in lake.read(VIDEO_METRICS, key).iter_rows(named=True):
+        if row["model_build_id"] == build:
+            group = row["metric"], row["dimension"], row["level"]
+            rate = Rate(
+                value=row["value"],
+                numerator=round(row["numerator"] or 0),
+                denominator=round(row["denominator"] or 0),
+                low=row["low"],
+                high=row["high"],
+                method=row["method"],
+                n_subjects=row["n_clips"],
+                reason=row["reason"],
+                n_effective=None,
+            )
+            found[group] = Evidence(group[0], None, *group[1:], rate=rate)
+    changes = lake.read(VIDEO_CHANGES, key)
+    for row in changes.iter_rows(named=True):
+        group = row["metric"], "all", "all"
+        found[group] = replace(
+            found.get(group) or Evidence(group[0], None, *group[1:]),
+            bounds=(row["value"], row["low"], row["high"]),
+            is_higher_better=row["is_higher_better"],
+            reason=row["reason"],
+        )
+    return Measured(next(iter(changes["baseline_build_id"]), None), list(found.values()))

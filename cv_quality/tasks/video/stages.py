@@ -28,6 +28,7 @@ from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
 from cv_quality.tasks.pages import refusals, report_source
+from cv_quality.tasks.release.stage import release_stage
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.video.clip_rules import CLIPS_RULES
@@ -52,6 +53,7 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from cv_quality.tasks.release.stage import Measured
     from cv_quality.tasks.root_causes.clusters import Embedding
 
 
@@ -77,6 +79,12 @@ def _measure_video(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.video.build_metrics import measure_video
 
     return measure_video(context)
+
+
+def _evidence(context: StageContext) -> "Measured":
+    from cv_quality.tasks.video.build_metrics import read_evidence
+
+    return read_evidence(context.lake, context.build)
 
 
 def _others(workspace: Workspace, build: str, misses: Population) -> Iterable[Population]:
@@ -182,6 +190,7 @@ MEASURE_VIDEO = Stage(
     "clip; the loss on the screen under other latencies.",
     gate="values within their intervals; clips add up; a missing number says why",
 )
+RELEASE = release_stage("video", reads=(VIDEO_METRICS, VIDEO_CHANGES), measured=_evidence)
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
     Populations(
         outcome=MISS,
@@ -237,7 +246,7 @@ REPORT = Stage(
         LANDMARKS,
         MASK_CLASSES,
         *READ_CLIPS.writes,
-        *(table for stage in (PREDICT, SCORE_FRAMES, MEASURE_VIDEO) for table in stage.writes),
+        *(table for stage in (PREDICT, SCORE_FRAMES, MEASURE_VIDEO, RELEASE) for table in stage.writes),
         *(table for stage in (SLICES, ATTRIBUTION, CLUSTERS, COUNTERFACTUALS) for table in stage.writes),
     ),
     writes=(),
@@ -249,4 +258,15 @@ REPORT = Stage(
     kinds=frozenset({"altair", "html"}),
 )
 
-STAGES = (READ_CLIPS, PREDICT, SCORE_FRAMES, MEASURE_VIDEO, SLICES, ATTRIBUTION, CLUSTERS, COUNTERFACTUALS, REPORT)
+STAGES = (
+    READ_CLIPS,
+    PREDICT,
+    SCORE_FRAMES,
+    MEASURE_VIDEO,
+    RELEASE,
+    SLICES,
+    ATTRIBUTION,
+    CLUSTERS,
+    COUNTERFACTUALS,
+    REPORT,
+)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.encoded import Encoded
 from cv_quality.inference.iris.entry import IrisEntry
-from cv_quality.metrics.iris.codes import rotate
 from cv_quality.metrics.iris.hamming import compare
 from cv_quality_tests.inference.iris.drawn_eyes import (
     HEIGHT,
@@ -24,6 +23,7 @@ from cv_quality_tests.inference.iris.drawn_eyes import (
     texture,
 )
 from cv_quality_tests.inference.onnx_files import message, model, node, number, tensor, value_info
+from cv_quality_tests.metrics.iris.plain import rotate
 
 
 def eye(seed: int = 1, **drawn: Any) -> NDArray[np.uint8]:

@@ -95,7 +95,9 @@ def test_ready_templates_are_found_by_the_name_of_the_frame(tmp_path: Path) -> N
         (pl.DataFrame({"frame": ["a"], "code": [b"1" * 16]}), None, "mask missing"),
         (pl.DataFrame({"frame": ["a", "a"], "code": [b"1" * 16] * 2, "mask": [b"1" * 16] * 2}), None, "stands twice"),
         (None, {"rows": 4, "columns": 20, "planes": 1}, "expected codes of"),
-        (None, {}, "expected codes of"),
+        (None, {}, "rows, columns, planes missing"),
+        (None, {"rows": 0, "columns": 40, "planes": 1}, "whole numbers above 0"),
+        (pl.DataFrame({"frame": ["a"], "code": ["1" * 16], "mask": ["1" * 16]}), None, "expected 16 bytes"),
     ],
 )
 def test_tables_of_other_codes_are_refused_when_loaded(

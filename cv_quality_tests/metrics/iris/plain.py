@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cv_quality.metrics.iris.codes import Codes, pack, rotate
+from cv_quality.metrics.iris.codes import Codes, pack, unpack
 from cv_quality.metrics.iris.rules import HammingRule
 
 Shape = tuple[int, int, int]
@@ -17,6 +17,12 @@ def random_templates(n: int, shape: Shape, *, seed: int, valid: float = 0.8) -> 
 def rule_of(shape: Shape, **settings: object) -> HammingRule:
     rows, columns, planes = shape
     return HammingRule(bits=rows * columns * planes, step=rows * planes, **settings)  # type: ignore[arg-type]
+
+
+def rotate(templates: Codes, *, rule: HammingRule, shift: int) -> Codes:
+    """Turn templates by `shift` columns, to higher ones where it is positive."""
+    codes, masks = unpack(templates, rows=rule.step, columns=rule.columns, planes=1)
+    return pack(np.roll(codes, shift, axis=2), np.roll(masks, shift, axis=2))
 
 
 def plain_distances(references: Codes, probes: Codes, rule: HammingRule) -> NDArray[np.float64]:

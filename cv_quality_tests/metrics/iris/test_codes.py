@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.iris.codes import check_templates, pack, rotate, unpack
+from cv_quality.metrics.iris.codes import check_templates, pack, unpack
 from cv_quality.metrics.iris.rules import HammingRule
-from cv_quality_tests.metrics.iris.plain import Shape, random_templates, rule_of
+from cv_quality_tests.metrics.iris.plain import Shape, random_templates, rotate, rule_of
 
 SHAPES: list[Shape] = [(8, 128, 2), (3, 7, 1), (1, 8, 1), (5, 50, 2)]
 

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from cv_quality.errors import MetricError
-from cv_quality.metrics.iris.codes import Codes, pack, rotate
+from cv_quality.metrics.iris.codes import Codes, pack
 from cv_quality.metrics.iris.hamming import Comparisons, compare
 from cv_quality.metrics.iris.rules import NORMS, HammingRule, Norm
-from cv_quality_tests.metrics.iris.plain import Shape, plain_distances, random_templates, rule_of
+from cv_quality_tests.metrics.iris.plain import Shape, plain_distances, random_templates, rotate, rule_of
 
 SHAPES: list[tuple[Shape, int]] = [((8, 64, 2), 15), ((3, 7, 1), 5), ((1, 8, 1), 3), ((5, 50, 2), 7)]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,10 +14,14 @@ from cv_quality.errors import ScenarioError
 from cv_quality.inference.iris.entry import IrisEntry
 from cv_quality.lake.lake import TableKey
 from cv_quality.modality import of_modality
+from cv_quality.simulation.iris.rerender import SimulatedEyes
 from cv_quality.simulation.iris.scenario import IrisScenario
 from cv_quality.simulation.iris.simulate import simulate_irises
 from cv_quality.simulation.load import load_any_scenario
+from cv_quality.simulation.rerender import rerenderer
 from cv_quality.simulation.scenario_files import read_scenario
+from cv_quality.simulation.studies import drop_plans, write_truth
+from cv_quality.tasks.verification.explained_pairs import read_frames
 from cv_quality.tasks.verification.modalities.iris import IRIS
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import open_workspace, take_in
@@ -76,6 +81,60 @@ def test_the_builds_differ_in_nothing_but_the_planted_mask(simulated: tuple[Work
     assert (before.mask.lids_up_to_deg, after.mask.lids_up_to_deg) == (90.0, 19.0)
     same = {"build_id": "", "follows": None, "sha256": "", "mask": before.mask}
     assert replace(before, **same) == replace(after, **same)  # type: ignore[arg-type]
+
+
+def test_without_a_change_an_eye_is_rendered_as_its_drop_has_it(
+    small: IrisScenario, simulated: tuple[Workspace, str]
+) -> None:
+    workspace, drop = simulated
+    rows = workspace.lake.read(of_modality(VALIDATED_ATTEMPTS, IRIS), TableKey(drop=drop)).rename(
+        {"event_id": "attempt_id"}
+    )
+    rows = rows.with_columns(drop_id=pl.lit(drop))
+    frames = read_frames(workspace.lake, workspace.landing, [rows])
+    again = eyes_of(small)(drop, rows["attempt_id"].to_list(), change={})
+    assert rows.height == 16
+    for (name, frame), rendered in zip(rows.select("frame", "drop_id").iter_rows(), again.frames, strict=True):
+        assert rendered is not None
+        assert np.array_equal(frames[frame, name], rendered)
+    assert eyes_of(small)(drop, ["attempt-of-another"], change={}).frames == (None,)
+    assert eyes_of(small)("another", rows["attempt_id"].to_list()[:1], change={}).frames == (None,)
+
+
+def test_a_changed_condition_moves_what_hangs_on_it_and_nothing_else(small: IrisScenario) -> None:
+    (plan,) = drop_plans(small)
+    for look in eyes_of(small).looks(plan.drop_id).values():
+        state, own = look.moment.states[look.side], look.enrolled
+        assert look.changed({}) == state
+        alike = look.changed({"dilation_delta": 0.0})
+        assert alike.pupil_ratio == pytest.approx(own.pupil_ratio)
+        assert replace(alike, pupil_noise=state.pupil_noise) == state
+        ahead = look.changed({"gaze_deg": 0.0})
+        assert ahead.opening >= state.opening
+        assert replace(ahead, gaze_deg=state.gaze_deg, opening=state.opening) == state
+        worn = look.changed({"spectacles": "none", "contact_lens": "none", "illuminance_lux": 200.0})
+        assert (worn.spectacles, worn.contact_lens, worn.illuminance_lux) == ("none", "none", 200.0)
+
+
+def test_a_condition_that_no_eye_has_is_a_typed_error(small: IrisScenario) -> None:
+    with pytest.raises(ScenarioError, match=r"no condition 'gaze' to change.*gaze_deg"):
+        eyes_of(small)("any", [], change={"gaze": 0.0})
+
+
+def test_drops_of_the_packaged_scenario_are_known_by_their_truth(tmp_path: Path) -> None:
+    workspace, scenario = open_workspace(tmp_path), load_any_scenario("iris-demo")
+    assert isinstance(scenario, IrisScenario)
+    assert rerenderer(workspace.landing) is None
+    write_truth(workspace.landing, scenario, seed=scenario.seed)
+    rerender, (plan, *_) = rerenderer(workspace.landing), drop_plans(scenario)
+    assert rerender is not None
+    (frame,) = rerender(plan.drop_id, ["attempt-lab-a-000-1-left"], change={}).frames
+    assert frame is not None
+    assert frame.shape == (240, 320)
+
+
+def eyes_of(scenario: IrisScenario) -> SimulatedEyes:
+    return SimulatedEyes(scenario, scenario.seed, {plan.drop_id: plan for plan in drop_plans(scenario)})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import pytest
 from cv_quality.drops.tables import QUARANTINE_VALIDATE
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.iris.codes import Codes
+from cv_quality.metrics.iris.hamming import compare
 from cv_quality.tasks.verification.dimensions import dimensions_of, searched_columns
-from cv_quality.tasks.verification.modalities.iris import IRIS
+from cv_quality.tasks.verification.explained_pairs import partner_codes, scored_attempts
+from cv_quality.tasks.verification.modalities.iris import IRIS, hamming
 from cv_quality.tasks.verification.modality import codes_of
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
@@ -94,6 +96,14 @@ def test_scores_are_the_smallest_distances_over_the_rotations(
     outcomes = dict(lake.read(ATTEMPT_OUTCOMES, OF_STRIPS).select("attempt_id", "outcome").iter_rows())
     assert {name for name, outcome in outcomes.items() if outcome == "non_match"} == rejected
     assert 0 < len(rejected) < len(attempts)
+
+
+def test_the_template_that_an_attempt_failed_against_gives_its_score(lake: Lake, templates: dict[str, Codes]) -> None:
+    rows = scored_attempts(lake, build=STRIPS, drops=[DROP], comparator=hamming(RULE))
+    own = np.concatenate([templates[frame] for frame in rows["frame"]])
+    every = np.arange(rows.height)
+    assert rows.height == 60
+    assert np.array_equal(compare(partner_codes(rows), own, (every, every), RULE).hd_norm, rows["score"].to_numpy())
 
 
 def test_a_pair_without_common_bits_is_no_match_and_no_rejection(lake: Lake) -> None:

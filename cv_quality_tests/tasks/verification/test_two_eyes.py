@@ -8,9 +8,16 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from cv_quality.metrics.iris.hamming import compare
 from cv_quality.metrics.iris.rules import HammingRule
 from cv_quality.tasks.verification.fusion import fusion_rows
-from cv_quality.tasks.verification.instance_pairs import Eyes, comparison_rows, count_kinds, doubt_rows
+from cv_quality.tasks.verification.instance_pairs import (
+    Eyes,
+    closest_rows,
+    comparison_rows,
+    count_kinds,
+    doubt_rows,
+)
 from cv_quality.tasks.verification.instances import LAST_RANK
 from cv_quality.tasks.verification.modalities.iris import IRIS, hamming
 from cv_quality.tasks.verification.samples import Templates
@@ -154,6 +161,30 @@ def test_one_eye_under_two_names_is_doubted() -> None:
     scores = [row["score"] for row in rows]
     assert scores == sorted(scores)
     assert max(scores) <= THRESHOLD
+
+
+def test_the_closest_strangers_are_those_of_all_pairs_compared() -> None:
+    eyes = _with_alike_strangers(_study(), 3)
+    rows = closest_rows(eyes, count_kinds(eyes, MODALITY, THRESHOLD), RULE, MODALITY)
+    left, right = (np.array(side.rows["subject_id"].to_list()) for side in (eyes.references, eyes.probes))
+    one, other = np.nonzero(left[:, None] != right[None, :])
+    strangers = one.astype(np.int64), other.astype(np.int64)
+    found = compare(eyes.references.vectors, eyes.probes.vectors, strangers, RULE)
+    order = np.argsort(found.hd_norm, kind="stable")[: len(rows)]
+    assert len(rows) == 100
+    assert [row["score"] for row in rows] == found.hd_norm[order].tolist()
+    known = {
+        (eyes.references.rows["reference_id"][int(one)], eyes.probes.rows["event_id"][int(other)]): pair
+        for pair, (one, other) in enumerate(zip(*strangers, strict=True))
+    }
+    for row in rows:
+        pair = known[row["reference_id"], row["attempt_id"]]
+        assert row["hd_raw"] == found.hd_raw[pair]
+        assert (row["bits_compared"], row["best_shift"], row["shifts_valid"]) == (
+            found.bits_compared[pair],
+            found.best_shift[pair],
+            found.shifts_valid[pair],
+        )
 
 
 def test_repeated_captures_make_no_interval_narrower() -> None:

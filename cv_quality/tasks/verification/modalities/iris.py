@@ -1,27 +1,34 @@
 """Irises: packed codes with masks under the masked Hamming distance, the smallest over rotations; two a subject."""
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cv_quality.builds import modality_of
 from cv_quality.errors import RegistryError
 from cv_quality.inference.iris.entry import IrisEntry, parse_iris_entry
 from cv_quality.inference.registry import BuildEntry, ModelRegistry
+from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column
 from cv_quality.metrics.iris.rules import RANGES, HammingRule
 from cv_quality.metrics.pairs import PairCounts, Rows, Side, TemplateArray
 from cv_quality.modality import Bands, Dimension
 from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
-from cv_quality.tasks.verification.modality import BiometricModality, Comparator, Encoder, codes_of
+from cv_quality.tasks.verification.modality import BiometricModality, Comparator, Encoder, biometric, codes_of
 from cv_quality.tasks.verification.rules import ONE_LENGTH
+
+if TYPE_CHECKING:
+    from cv_quality.tasks.verification.explanations import ExplanationSummary
+    from cv_quality.workspace import Workspace
 
 EYE = "eye"
 CONDITIONS = (
     Dimension(
         Column(EYE, "text", "which eye it is", nullable=True, levels=("left", "right", "unknown")),
         "eye",
+        phrase="{} eye",
         level_phrase="{} eye",
         is_counted=True,
     ),
@@ -43,6 +50,7 @@ CONDITIONS = (
     Dimension(
         Column("spectacles", "text", "spectacles worn", nullable=True, levels=("none", "clear", "tinted")),
         "spectacles",
+        phrase="{} spectacles",
         is_counted=True,
         benign=("no spectacles", "none"),
         ordinary="none",
@@ -50,6 +58,7 @@ CONDITIONS = (
     Dimension(
         Column("contact_lens", "text", "contact lens worn", nullable=True, levels=("none", "soft", "patterned")),
         "contact lens",
+        phrase="{} contact lens",
         is_counted=True,
         benign=("no contact lens", "none"),
         ordinary="none",
@@ -134,6 +143,15 @@ def load_encoder(entry: BuildEntry, registry: ModelRegistry, threads: int) -> En
     return load_iris_encoder(_iris_entry(entry), registry, threads)
 
 
+def explain(workspace: "Workspace", build: str) -> "ExplanationSummary":
+    """Change the failures of a build's confirmed slices; simulated eyes are rendered again under other conditions."""
+    from cv_quality.simulation.rerender import rerenderer
+    from cv_quality.tasks.verification.iris_counterfactuals import explain_irises
+
+    modality = biometric(modality_of(workspace, TableKey(build=build)))
+    return explain_irises(workspace, build, modality=modality, rerender=rerenderer(workspace.landing))
+
+
 def largest_mask(samples: TemplateArray, starts: NDArray[np.int64]) -> tuple[TemplateArray, NDArray[np.bool_]]:
     """Let the sample with most valid bits stand for each reference, the first one of equals; none without any."""
     valid = np.bitwise_count(samples[:, 1]).sum(axis=1, dtype=np.int64)
@@ -213,6 +231,7 @@ IRIS = BiometricModality(
         "no_template",
     ),
     template_rules=(ONE_LENGTH,),
+    explain=explain,
     parse_entry=parse_iris_entry,
     measured=MEASURED,
     differences={"dilation_delta": "pupil_iris_ratio"},

@@ -105,7 +105,9 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     ink = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=["genuine", "impostor"], range=["var(--genuine)", "var(--impostor)"]),
-        legend=alt.Legend(title=None, orient="top-left" if words.is_similarity else "top-right", symbolType="square"),
+        legend=alt.Legend(
+            title=None, orient="top", columns=1, symbolType="square", labelLimit=0, labelExpr=_kind_words(found)
+        ),
     )
     bars = over(own).mark_bar(opacity=0.62, binSpacing=0)
     filled = bars.encode(x=x, x2="high:Q", y=y, color=ink, tooltip=tips(_BIN_TIPS))
@@ -113,7 +115,7 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     outline = line.encode(x=alt.X("low:Q"), y=y, color=ink)
     marks, lies = list["alt.LayerChart | alt.FacetChart"](), "no decision threshold is declared"
     if threshold is not None:
-        marks = [_threshold_mark(threshold, text=f"accept {words.sign} {threshold:g}")]
+        marks = [_threshold_mark(threshold, text=f"accept {words.sign} {threshold:g}", is_left=not words.is_similarity)]
         lies = f"the decision threshold lies at {threshold:g}"
     layers = alt.layer(filled, *([outline] if before else []), *marks)
     title = "Scores of genuine and impostor comparisons"
@@ -121,14 +123,23 @@ def histogram_chart(found: ScoreCurves, source: ReportSource) -> Chart:
     return Chart("chart-scores", title, told, specification(layers, height=330, alt_text=title))
 
 
-def _threshold_mark(threshold: float, *, text: str) -> "alt.LayerChart | alt.FacetChart":
-    """A vertical line at the decision threshold, with its name on top."""
+def _kind_words(found: ScoreCurves) -> str:
+    """The names of the two classes, as an expression of Vega: that of impostors with their degrees of freedom."""
+    if found.freedom is None:
+        return "datum.label"
+    return f"datum.label == 'impostor' ? 'impostor, {found.freedom[0]:,.0f} degrees of freedom' : datum.label"
+
+
+def _threshold_mark(threshold: float, *, text: str, is_left: bool) -> "alt.LayerChart | alt.FacetChart":
+    """A vertical line at the decision threshold, with its name on top, on the side of genuine scores."""
     import altair as alt
 
     chart = over([{"threshold": threshold, "text": text, "words": f"{threshold:g}"}])
     x, ink = alt.X("threshold:Q"), "var(--ink)"
     rule = chart.mark_rule(strokeWidth=1.5, color=ink).encode(x=x, tooltip=tips({"words": "threshold"}))
-    label = chart.mark_text(align="left", dx=5, baseline="top", fontSize=11, color=ink)
+    label = chart.mark_text(
+        align="right" if is_left else "left", dx=-5 if is_left else 5, baseline="top", fontSize=11, color=ink
+    )
     return alt.layer(rule, label.encode(x=x, y=alt.value(2), text="text:N"))
 
 

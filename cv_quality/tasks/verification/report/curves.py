@@ -16,6 +16,7 @@ from cv_quality.reports.scope import model_rows
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.modality import Comparator
 from cv_quality.tasks.verification.report.data import find_point, mated, nonmated
+from cv_quality.tasks.verification.report.instances import claim_of, impostor_freedom, rule_of
 from cv_quality.tasks.verification.report.wording import comparator_of
 from cv_quality.tasks.verification.tables import COMPARISONS, DET_CURVE, IMPOSTOR_COUNTS, OPERATING_POINTS
 
@@ -43,12 +44,16 @@ class ScoreCurves:
         decided: the point at the decision threshold, where it has a place on such axes.
         bins: histograms, by "genuine" and "impostor".
         n_impostor: cross-subject pairs; of a build as recorded impostor attempts with a score.
+        claim: what the build's scores rest on, in words; empty where its comparator says it all.
+        freedom: degrees of freedom of the build's impostors, with their 95 % bounds; None where there are none.
     """
 
     det: Mapping[str, tuple[DetPoint, ...]]
     decided: Mapping[str, DetPoint]
     bins: Mapping[str, Mapping[str, tuple[HistogramBin, ...]]]
     n_impostor: int
+    claim: str = ""
+    freedom: tuple[float, float | None, float | None] | None = None
 
     @property
     def undrawn(self) -> list[str]:
@@ -71,6 +76,8 @@ def read_score_curves(source: ReportSource) -> ScoreCurves:
         },
         bins=histograms(scores, comparator_of(source)),
         n_impostor=int(scores[scope.build].impostor.sum()),
+        claim=claim_of(rule) if (rule := rule_of(source)) else "",
+        freedom=impostor_freedom(source),
     )
 
 

@@ -221,7 +221,7 @@ def pair_of(
 
 def _target_headline(rows: Sequence[Row], changes: Changes, *, scope: Scope, target: float) -> Headline:
     points = {model: find_point(rows, model=model, point="fnmr_at_fmr", target=target) for model in scope.models}
-    rates = {model: _point_rate(row, "fnmr") for model, row in points.items()}
+    rates = {model: point_rate(row, "fnmr") for model, row in points.items()}
     change = changes.get(("fnmr_at_fmr", target, WHOLE, WHOLE))
     is_firm = all(rate.reason is None for rate in rates.values() if rate.value is not None)
     return Headline(
@@ -252,7 +252,7 @@ def _fixed_headlines(rows: Sequence[Row], changes: Changes, *, scope: Scope) -> 
             if rate == "eer" and row is not None and row["eer"] is not None
         }
         change = changes.get((metric, None, WHOLE, WHOLE))
-        rates = pair_of({model: _point_rate(row, rate) for model, row in points.items()}, scope=scope, change=change)
+        rates = pair_of({model: point_rate(row, rate) for model, row in points.items()}, scope=scope, change=change)
         found.append(Headline(name, meaning, rates, _point_query(scope, point, None), counts=counts))
     return tuple(found)
 
@@ -295,8 +295,8 @@ _COUNTS = {
 """Numerator, denominator and method of the rates of an operating point."""
 
 
-def _point_rate(row: Row | None, name: str) -> Rate:
-    """One of the rates of an operating point, from the columns that hold it."""
+def point_rate(row: Row | None, name: str) -> Rate:
+    """Read one of the rates of an operating point, from the columns that hold it."""
     if row is None:
         return undefined("this operating point was not computed")
     if row[name] is None:

@@ -18,6 +18,7 @@ from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.modality import BiometricModality, biometric
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
+    CLOSEST_IMPOSTORS,
     EMBEDDINGS,
     INSTANCE_CAPTURES,
     INSTANCE_COMPARISONS,
@@ -51,6 +52,7 @@ DOUBTS: Final = {
 }
 LARGEST_TARGETS = (1e-2, 1e-3, 1e-4)
 MOST_SHOWN = 20
+CLOSEST_SHOWN = 10
 _NORMS = {"raw": "not normalised", "linear": "normalised linearly (open-iris)", "daugman": "normalised as Daugman’s"}
 
 
@@ -97,6 +99,7 @@ class Instances:
         acquisition: samples by status, "ok" first, with those of references and of probes.
         captures: the row of `instance_captures`; None without a capture of two eyes.
         rotations, doubts: rows of these tables; of doubts the closest, of `n_doubts`.
+        closest: rows of `closest_impostors`, the first ones.
         queries: by what they are about.
     """
 
@@ -109,6 +112,7 @@ class Instances:
     rotations: tuple[Mapping[str, Any], ...]
     doubts: tuple[Mapping[str, Any], ...]
     n_doubts: int
+    closest: tuple[Mapping[str, Any], ...]
     queries: Mapping[str, Query]
 
 
@@ -119,10 +123,17 @@ def read_instances(source: ReportSource) -> Instances | None:
         MissingTable: the build's instances were not measured.
     """
     build, modality = source.scope.build, biometric(source.modality)
-    rule = modality.of_build(source.entry).comparator.rule
+    rule = rule_of(source)
     own = {
         table.name: model_rows(source.lake, table, build=build, model=build)
-        for table in (INSTANCE_COMPARISONS, INSTANCE_FUSION, INSTANCE_CAPTURES, INSTANCE_DOUBTS, ROTATIONS)
+        for table in (
+            INSTANCE_COMPARISONS,
+            INSTANCE_FUSION,
+            INSTANCE_CAPTURES,
+            INSTANCE_DOUBTS,
+            CLOSEST_IMPOSTORS,
+            ROTATIONS,
+        )
     }
     sides = own[INSTANCE_COMPARISONS.name]
     if sides.is_empty() or rule is None:
@@ -139,13 +150,32 @@ def read_instances(source: ReportSource) -> Instances | None:
         rotations=tuple(own[ROTATIONS.name].to_dicts()),
         doubts=tuple({**row, "words": DOUBTS[row["kind"]]} for row in doubts.head(MOST_SHOWN).to_dicts()),
         n_doubts=doubts.height,
+        closest=tuple(own[CLOSEST_IMPOSTORS.name].head(CLOSEST_SHOWN).to_dicts()),
         queries={
             "sides": rows_query(INSTANCE_COMPARISONS, build=build, where=where),
             "fusion": rows_query(INSTANCE_FUSION, build=build, where=where),
             "rotations": rows_query(ROTATIONS, build=build, where=where, order=("shifts",)),
+            "closest": rows_query(
+                CLOSEST_IMPOSTORS, build=build, where=where, order=("score", "reference_id", "attempt_id")
+            ),
             "doubts": rows_query(INSTANCE_DOUBTS, build=build, where=where, order=("kind", "score")),
         },
     )
+
+
+def rule_of(source: ReportSource) -> HammingRule | None:
+    """By which rule the build's own model compares; None where its templates are no bits."""
+    return None if source.scope.is_recorded else biometric(source.modality).of_build(source.entry).comparator.rule
+
+
+def impostor_freedom(source: ReportSource) -> tuple[float, float | None, float | None] | None:
+    """Read the degrees of freedom of the build's impostors, with their bounds; None where they are not known."""
+    if rule_of(source) is None:
+        return None
+    build = source.scope.build
+    rows = model_rows(source.lake, INSTANCE_COMPARISONS, build=build, model=build).filter(kind="impostor")
+    numbers = rows.select("degrees_of_freedom", "freedom_low", "freedom_high").rows()
+    return numbers[0] if numbers and numbers[0][0] is not None else None
 
 
 def claim_of(rule: HammingRule) -> str:

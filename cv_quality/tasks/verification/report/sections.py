@@ -4,6 +4,7 @@ from typing import Any
 
 from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.section import Section
+from cv_quality.tasks.release.section import RELEASE
 from cv_quality.tasks.verification.report.charts import dimension_charts, latency_charts, score_charts
 from cv_quality.tasks.verification.report.curves import read_score_curves
 from cv_quality.tasks.verification.report.data import read_dimensions, read_headlines
@@ -38,6 +39,7 @@ INSTANCES = Section("eyes", "Two eyes", read_instances, f"{TEMPLATES}/instances.
 LATENCY = Section("latency", "Latency", read_latency, f"{TEMPLATES}/latency.html", latency_charts)
 
 SECTIONS: tuple[Section[Any], ...] = (
+    RELEASE,
     NUMBERS,
     SCORES,
     CONDITIONS,

@@ -4,6 +4,7 @@ from typing import Any
 
 from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.section import Section
+from cv_quality.tasks.release.section import RELEASE
 from cv_quality.tasks.video.report.charts import heat_charts, number_charts, screen_charts, timeline_charts
 from cv_quality.tasks.video.report.clip_files import read_clip_quality
 from cv_quality.tasks.video.report.data import read_devices, read_numbers, read_screen
@@ -26,6 +27,7 @@ ROOT_CAUSES = Section(
 CLIPS = Section("clips", "Clips", read_clip_quality, f"{TEMPLATES}/clips.html")
 
 SECTIONS: tuple[Section[Any], ...] = (
+    RELEASE,
     NUMBERS,
     SCREEN,
     TIMELINE,

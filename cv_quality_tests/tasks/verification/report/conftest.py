@@ -29,6 +29,9 @@ from cv_quality.lake.store import Store, open_store
 from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
+from cv_quality.studies.policy import load_policy
+from cv_quality.tasks.release.stage import Measured, write_verdicts
+from cv_quality.tasks.verification.differences import read_evidence
 from cv_quality.tasks.verification.instances import measure_instances
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.parity import write_parity
@@ -150,6 +153,7 @@ def make_case(root: Path) -> Case:
     lake.write(DIFFERENCES, key, frame(DIFFERENCES, _differences(_intervals(outcomes), _operating_points(outcomes))))
     lake.write(DIFFERENTIALS, key, frame(DIFFERENTIALS, _differentials(outcomes)))
     write_parity(lake, build=BUILD, drops=DROPS, modality=FACE)
+    write_verdicts(lake, BUILD, "verification", Measured(BASELINE, read_evidence(lake, BUILD)), load_policy(None))
     measure_instances(lake, build=BUILD, models={BUILD: (FACE, None)}, drops=DROPS)
     for table, rows in root_cause_tables(
         build=BUILD, baseline=BASELINE, own=outcomes[BUILD], before=outcomes[BASELINE]
@@ -446,10 +450,11 @@ def _differences(intervals: list[Row], points: list[Row]) -> list[Row]:
     for row in intervals:
         rates.setdefault((row["metric"], None, row["dimension"], row["level"]), {})[row["model_build_id"]] = row
     for row in points:
-        metric = {"decision_threshold": "fmr_at_threshold"}.get(row["point"], row["point"])
+        metric = "fmr_at_threshold" if row["point"] == "decision_threshold" else str(row["point"])
         name = {"fnmr_at_fmr": "fnmr", "eer": "eer", "fmr_at_threshold": "fmr"}[metric]
         rate = {"value": row.get(name), "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")}
-        rates.setdefault((metric, row.get("fmr_target"), "all", "all"), {})[row["model_build_id"]] = rate
+        group = (metric, row.get("fmr_target"), "all", "all")
+        rates.setdefault(group, {})[row["model_build_id"]] = rate
     return [_difference(key, sides[BUILD], sides[BASELINE]) for key, sides in rates.items() if len(sides) == 2]
 
 

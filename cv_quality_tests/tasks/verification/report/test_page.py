@@ -27,6 +27,7 @@ from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.rates import target_text
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource
+from cv_quality.tasks.release.tables import RELEASE_VERDICTS
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION, FAILURE_SLICES, SLICE_TRENDS
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.parity import write_parity
@@ -350,6 +351,7 @@ def _views() -> str:
     """The warehouse's tables, as far as the page names them, straight over the lake."""
     quarantine = f"['{QUARANTINE_PARSE.name}/*.parquet', '{QUARANTINE_VALIDATE.name}/*.parquet']"
     return f"""
+        CREATE VIEW fct_release_verdicts AS FROM read_parquet('{RELEASE_VERDICTS.name}/{BUILD}.parquet');
         CREATE VIEW fct_operating_points AS FROM read_parquet('{OPERATING_POINTS.name}/{BUILD}.parquet');
         CREATE VIEW fct_intervals AS FROM read_parquet('{INTERVALS.name}/{BUILD}.parquet');
         CREATE VIEW fct_differentials AS FROM read_parquet('{DIFFERENTIALS.name}/{BUILD}.parquet');

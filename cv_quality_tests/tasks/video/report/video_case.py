@@ -44,8 +44,11 @@ from cv_quality.metrics.video.clips import ClipInterval, clip_interval, compare_
 from cv_quality.modality import of_modality
 from cv_quality.reports.scope import Scope
 from cv_quality.reports.section import ReportSource, Section
+from cv_quality.studies.policy import load_policy
+from cv_quality.tasks.release.stage import write_verdicts
 from cv_quality.tasks.root_causes import tables as causes
 from cv_quality.tasks.video import tables as video
+from cv_quality.tasks.video.build_metrics import read_evidence
 from cv_quality.tasks.video.clip_walk import StreamPicture
 from cv_quality.tasks.video.modality import CONDITIONS, MEASURED, VIDEO_MODALITY
 from cv_quality.tasks.video.populations import attempt_id, frame_of_attempt
@@ -529,6 +532,7 @@ def _write_metrics(lake: Lake) -> None:
             key,
             frame(table, [against | row for row in rows]),
         )
+    write_verdicts(lake, BUILD, "video", read_evidence(lake, BUILD), load_policy(None))
 
 
 FAST = Slice((Predicate("object_motion_share", ">", 0.03),))
