@@ -11,6 +11,7 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.tasks.verification.tables import METRIC_COUNTS
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import FIRST_DROP, open_workspace
+from cv_quality_tests.end_to_end.walking import BLOCK, DOCS, in_order, session
 
 TARGET = ("--target", "0.03", "--alpha", "0.2")
 
@@ -71,3 +72,11 @@ def test_what_cannot_be_watched_is_exit_code_2(home: Path, words: tuple[str, ...
     found = monitor(*words)
     assert (found.exit_code, told in found.output) == (2, True), found.output
     assert not (home / "lake/monitors").exists()
+
+
+def test_the_commands_of_the_page_say_what_it_quotes(home: Path) -> None:  # noqa: ARG001 - the deployment
+    (said,) = [text for kind, _, text in BLOCK.findall((DOCS / "monitoring.md").read_text()) if kind == "console"]
+    looks = [item for item in session(said) if item.command.startswith("cvq monitor ")]
+    assert len(looks) == 4
+    for item in looks:
+        assert in_order(item.quoted, monitor(*item.command.split()[2:]).output) == []
