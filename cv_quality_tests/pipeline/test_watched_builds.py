@@ -1,5 +1,7 @@
 """Watched builds on a real instance: a look when something came, none otherwise, and a check that tells an alarm."""
 
+from typing import Any
+
 import dagster as dg
 
 from cv_quality.lake.lake import TableKey
@@ -27,6 +29,11 @@ def checked(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return found
 
 
+def told(result: dg.ExecuteInProcessResult, name: str) -> Any:
+    """What the check says under a name, by build."""
+    return checked(result).metadata[name].value
+
+
 def test_a_build_that_nobody_watches_is_not_looked_at(evaluated: Orchestra) -> None:
     assert requested(evaluated) == []
 
@@ -46,7 +53,7 @@ def test_an_alarm_fails_the_check_and_says_why(evaluated: Orchestra) -> None:
     result = evaluated.execute("watch_builds", None)
     assert result.success
     assert not checked(result).passed
-    alarms = checked(result).metadata["alarms"].value
+    alarms = told(result, "alarms")
     assert list(alarms) == ["face-1.2"]
     assert f"alarm since {SECOND_DROP[:10]}" in alarms["face-1.2"][0]
 
@@ -56,6 +63,6 @@ def test_a_build_that_cannot_be_watched_does_not_hide_the_others(evaluated: Orch
     plan = MonitorPlan(build="face-1.1", metrics=("frr",), targets={"frr": 0.03})
     follow(evaluated.workspace.lake, plan, drops=[FIRST_DROP], ready=[FIRST_DROP])
     evaluated.workspace.lake.store.delete(f"metric_counts/face-1.1/{FIRST_DROP}.parquet")
-    states = checked(evaluated.execute("watch_builds", None)).metadata["states"].value
+    states = told(evaluated.execute("watch_builds", None), "states")
     assert states["face-1.1"].startswith(f"cannot be watched: {FIRST_DROP}: counted before, and not measured")
     assert states["face-1.2"] == "alarm"
