@@ -98,8 +98,8 @@ def bernoulli_sequence(
         MetricError: the counts do not fit, or a level is out of range.
 
     >>> low, high = bernoulli_sequence(700, 1000, alpha=0.05, best_at=100)
-    >>> round(low, 6), round(high, 6)
-    (0.651629, 0.745949)
+    >>> round(low, 5), round(high, 5)
+    (0.65163, 0.74595)
     """
     from scipy import optimize
 
