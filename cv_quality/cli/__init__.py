@@ -76,8 +76,10 @@ def main(verbose: bool) -> None:
       cvq attribute BEFORE AFTER   what a change between two tables is made of
       cvq compare A B              build B against build A: differences with intervals, pass, fail or insufficient
       cvq release BUILD            whether a build may ship, by the release policy
+      cvq study plan PROTOCOL      how many subjects a study needs, and on what that rests
       cvq study lock PROTOCOL      a study's protocol made binding, before its data
       cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
+      cvq study analyse PROTOCOL   a look at its data, and the verdict
       cvq monitor BUILD            a build in the field, watched daily without false alarms
       cvq sql "SELECT ..."         ask the metric tables and the lake; without a statement, a shell
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed

@@ -13,6 +13,7 @@ from cv_quality.cli.common import (
     JSON,
     PAGE,
     command_line,
+    endless_bar,
     naming,
     open_deployment,
     print_document,
@@ -50,9 +51,15 @@ def study() -> None:
 @click.option(
     "--pilot", "pilots", multiple=True, metavar="DROP", help="A drop to learn from; repeatable. [the protocol's]"
 )
+@click.option(
+    "--simulate",
+    "runs",
+    type=click.IntRange(min=1),
+    help="Resample the pilot's subjects for so many studies of the planned size, thresholds estimated anew.",
+)
 @click.option("--report", type=PAGE, help="Write an HTML page with the curves.")
 @JSON
-def plan(protocol: Path, pilots: Sequence[str], report: Path | None, as_json: bool) -> None:
+def plan(protocol: Path, pilots: Sequence[str], runs: int | None, report: Path | None, as_json: bool) -> None:
     """Plan how many subjects a PROTOCOL asks for: power, precision, looks, cost, and what hangs on each assumption.
 
     What a pilot's drops show replaces what the protocol assumes; a value that the protocol states is kept. Every line
@@ -61,16 +68,27 @@ def plan(protocol: Path, pilots: Sequence[str], report: Path | None, as_json: bo
     \b
       cvq study plan release.yaml --report plan.html
       cvq study plan release.yaml --pilot 2026-07-06_face-1.0_site-a
+      cvq study plan release.yaml --pilot 2026-08-31_face-1.2_site-a --simulate 500
     """
-    from cv_quality.studies.planning import plan_study
+    from cv_quality.studies.planning import plan_study, with_simulation
     from cv_quality.studies.protocol import parse_protocol
-    from cv_quality.tasks.verification.pilot import read_pilot
+    from cv_quality.tasks.verification.pilot import read_pilot, simulate_power
 
-    metrics = study_metrics()
+    metrics, workspace = study_metrics(), open_deployment()
     declared = parse_protocol(read_file(protocol), file=protocol.name, metrics=metrics)
     drops = pilots or declared.sample_size.pilot
-    pilot = read_pilot(open_deployment().lake, declared, drops) if drops else {}
+    pilot = read_pilot(workspace.lake, declared, drops) if drops else {}
     planned = plan_study(declared, metrics=metrics, pilot=pilot)
+    if runs is not None:
+        if not drops:
+            raise click.UsageError("--simulate resamples a pilot: name its drops by --pilot or in the protocol")
+        if planned.subjects is not None:
+            seed = declared.seed or 0
+            with endless_bar("resampling the pilot"):
+                found, missing = simulate_power(
+                    workspace, declared, drops, subjects=planned.subjects, runs=runs, seed=seed
+                )
+            planned = with_simulation(planned, found, missing)
     if report is not None:
         from cv_quality.reports.provenance import of_files
         from cv_quality.reports.study_pages import write_plan_page

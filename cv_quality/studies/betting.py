@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
+from cv_quality.studies.confidence_sequence import best_rho
 
 Floats = NDArray[np.float64]
 
@@ -124,8 +125,8 @@ def _log_beta_mixture(p: float, successes: int, trials: int, best_at: float, alp
     """The logarithm of the mixture's capital against the probability p."""
     from scipy import special
 
-    q, goal = 1 - p, 2 * math.log(1 / alpha)
-    spread = max(best_at * p * q / (goal + math.log1p(goal)) - p * q, 1e-3 * p * q)
+    q = 1 - p
+    spread = max(best_rho(best_at * p * q, alpha=alpha) - p * q, 1e-3 * p * q)
     a, b = spread / p, spread / q
     failures = trials - successes
     return float(

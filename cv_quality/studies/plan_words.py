@@ -1,6 +1,7 @@
 """A plan in words and rows, as the terminal and the page show it."""
 
 from cv_quality.studies.planning import PlannedEndpoint, StudyPlan
+from cv_quality.studies.power import SimulatedPower
 from cv_quality.text import figures
 
 ASSUMPTIONS = {
@@ -43,10 +44,22 @@ def plan_sentences(plan: StudyPlan) -> list[str]:
     if plan.expected_subjects is not None:
         mean, null = (figures(round(value)) for value in plan.expected_subjects)
         said.append(f"completing when it stops, on average: {mean} without a difference, {null} at the margin")
+    said += [_simulated(item.id, item.simulated) for item in plan.endpoints if item.simulated]
     said += [f"{item.id}: cannot be sized: {item.reason}" for item in plan.endpoints if item.reason]
     said += [f"{item.id} assumes: {'; '.join(item.assumptions)}" for item in plan.endpoints if item.assumptions]
     said += [f"the plan rests on: {note}" for note in plan.notes if not note.startswith("insufficient")]
     return [*said, *_sensitivity(plan), *_costs(plan)]
+
+
+def _simulated(endpoint: str, found: SimulatedPower) -> str:
+    apart = abs(found.pilot_difference) > found.margin
+    return (
+        f"{endpoint}: power {found.power:.3f} ({found.low:.3f} to {found.high:.3f}) at one look of {found.subjects:,} "
+        f"subjects, over {found.runs:,} studies resampled from {found.pilot_subjects:,} subjects, whose own difference "
+        f"of {figures(100 * found.pilot_difference)} pp is taken off"
+        + "; it is larger than the margin, and builds that err alike would pass more often"
+        * apart
+    )
 
 
 def _sensitivity(plan: StudyPlan) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
 from cv_quality.studies.planned_variance import ExpectedVariance, PilotRate, expected_variance, with_pilot
+from cv_quality.studies.power import SimulatedPower
 from cv_quality.studies.protocol import METRICS, LookRule, StudyEndpoint, StudyMetric, StudyProtocol
 from cv_quality.studies.sample_size import (
     detectable_difference,
@@ -25,6 +26,8 @@ from cv_quality.text import figures
 FEWEST = 10
 """Subjects below which no normal approximation is trusted; no plan asks for fewer."""
 MOST = 10_000_000
+MOST_LOG = 700.0
+"""Beyond which a logarithm is of no double."""
 STEPS = 60
 CURVE_POINTS = 25
 SPENDING: Mapping[LookRule, Spending] = {"lan_demets_obf": "obrien_fleming", "lan_demets_pocock": "pocock"}
@@ -46,6 +49,7 @@ class PlannedEndpoint(Result):
         power: with the subjects of the plan, where there is no difference.
         assumptions: what this rests on.
         reason: why it cannot be sized.
+        simulated: power of resampled studies of the plan's size, judged at one look; None where none was simulated.
     """
 
     id: str
@@ -60,6 +64,7 @@ class PlannedEndpoint(Result):
     power: float | None = None
     assumptions: tuple[str, ...] = ()
     reason: str | None = None
+    simulated: SimulatedPower | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +162,8 @@ class _Planner:
             if abs(asked - n) < 1e-6 * n:
                 break
             n = min(max(asked, FEWEST), MOST)
+        if n >= MOST:
+            raise MetricError(f"more than {MOST:,} subjects would be needed")
         return self.whole(n)
 
     def most_completing(self) -> int | None:
@@ -213,6 +220,18 @@ def plan_study(
         sensitivity=_sensitivity(planner),
         notes=(*notes, *_notes(planner, subjects)),
     )
+
+
+def with_simulation(plan: StudyPlan, found: Mapping[str, SimulatedPower], missing: Mapping[str, str]) -> StudyPlan:
+    """Add simulated powers to a plan, and why the other endpoints have none.
+
+    Args:
+        found: by endpoint.
+        missing: reasons by endpoint.
+    """
+    endpoints = tuple(replace(item, simulated=found.get(item.id)) for item in plan.endpoints)
+    notes = tuple(f"{id} is not resampled: {reason}" for id, reason in missing.items())
+    return replace(plan, endpoints=endpoints, notes=(*plan.notes, *notes))
 
 
 def _looks(protocol: StudyProtocol) -> tuple[SequentialDesign | None, float, list[str]]:
@@ -305,10 +324,15 @@ def _endpoint(planner: _Planner, endpoint: StudyEndpoint, subjects: int | None) 
     left = expected.distance - told
     return replace(
         named,
-        half_width=math.expm1(half) if expected.is_log else half,
-        tolerated=math.expm1(left) if expected.is_log else left,
+        half_width=_as_ratio(half) if expected.is_log else half,
+        tolerated=_as_ratio(left) if expected.is_log else left,
         power=power_of(expected.variance, subjects=worth, distance=expected.distance, alpha=planner.alpha),
     )
+
+
+def _as_ratio(logarithm: float) -> float:
+    """A difference of logarithms as a part of the value; infinite beyond every number."""
+    return math.expm1(logarithm) if logarithm < MOST_LOG else math.inf
 
 
 def _for_precision(planner: _Planner, endpoint: StudyEndpoint) -> int | None:

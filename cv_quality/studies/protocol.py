@@ -8,7 +8,7 @@ the path of its key. What each field means is at the dataclasses; how a protocol
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, cast, get_args
@@ -309,25 +309,6 @@ def parse_protocol(data: bytes, *, file: str, metrics: Mapping[str, StudyMetric]
     _check_design(protocol, top)
     _check_sizes(protocol, metrics, top.within("sample_size"))
     return protocol
-
-
-def check_names(protocols: Iterable[tuple[str, StudyProtocol]]) -> None:
-    """Refuse two protocols of one name.
-
-    Args:
-        protocols: files and what they say.
-
-    Raises:
-        ProtocolError: names the study and both files.
-    """
-    files: dict[str, str] = {}
-    for file, protocol in protocols:
-        other = files.setdefault(protocol.study, file)
-        if other != file:
-            raise ProtocolError(
-                f"{file}: study: {protocol.study!r} is the name of {other} too; a study has one protocol: give one of "
-                "them another name, or amend the first"
-            )
 
 
 def _purpose(fields: StrictFields) -> Purpose:

@@ -10,6 +10,23 @@ import numpy as np
 
 from cv_quality.errors import MetricError
 
+RANGE = 0.8
+"""Probability of the range of a size: that a variance from few subjects leaves open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """A size computed from an estimated variance, and the range that the estimate leaves open.
+
+    Attributes:
+        value: as the variance was estimated.
+        low, high: with the variance at the bounds of its 80 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
 
 @dataclass(frozen=True, slots=True)
 class TwoArmSize:
@@ -185,6 +202,47 @@ def power_of(variance: float, *, subjects: float, distance: float, alpha: float)
     from scipy import special
 
     return float(special.ndtr(distance / math.sqrt(variance / subjects) + special.ndtri(alpha)))
+
+
+def reestimated_size(variance: float, *, pilot_subjects: int, distance: float, alpha: float, power: float) -> SizeRange:
+    """Compute the size anew from the variance of the subjects so far, before anybody knows how the builds differ.
+
+    Only the variance is looked at, so that the level is kept: a pilot of 60 gives a median of the size by formula.
+
+    Args:
+        variance: of a subject's difference (or of the pooled outcomes, arms not told apart), in the pilot.
+        pilot_subjects: that it was estimated from, at least 2.
+        distance: from the margin to the difference that was planned for.
+        alpha, power: one-sided; alpha < power.
+    """
+    if pilot_subjects < 2:
+        raise MetricError(f"expected a variance of at least 2 subjects, found {pilot_subjects}")
+    size = subjects_for_power(variance, distance=distance, alpha=alpha, power=power)
+    return _ranged(size, pilot_subjects)
+
+
+def top_up_size(
+    subjects: int, standard_error: float, *, margin: float, difference: float, alpha: float, power: float
+) -> SizeRange:
+    """Compute the subjects in all that would settle an insufficient result: n ((z + z) se / |margin - difference|)^2.
+
+    Args:
+        subjects: n, that the standard error is of, at least 2.
+        standard_error: of the difference.
+        margin, difference: as declared and as seen, not alike.
+        alpha, power: one-sided; alpha < power.
+    """
+    if subjects < 2:
+        raise MetricError(f"expected a standard error of at least 2 subjects, found {subjects}")
+    variance, distance = subjects * standard_error**2, abs(margin - difference)
+    return _ranged(subjects_for_power(variance, distance=distance, alpha=alpha, power=power), subjects)
+
+
+def _ranged(size: float, subjects: int) -> SizeRange:
+    from scipy import special
+
+    low, high = (float(special.chdtri(subjects - 1, tail)) for tail in ((1 - RANGE) / 2, (1 + RANGE) / 2))
+    return SizeRange(size, size * (subjects - 1) / low, size * (subjects - 1) / high)
 
 
 def enrolled(subjects: float, *, attrition: float) -> int:

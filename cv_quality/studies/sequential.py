@@ -24,6 +24,7 @@ N_NODES = 400
 REACH_SD = 9.0
 """So far, in standard deviations, the density is followed beyond where it is centred."""
 MAX_Z = 12.0
+"""Bound of a look at which next to nothing may be spent: it is never crossed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def spending_bounds(information: Sequence[float], *, alpha: float, spending: Spe
         def excess(bound: float, look: int = look, step: float = step) -> float:
             return crossing(times[: look + 1], [*bounds, bound])[-1] - step
 
-        bounds.append(float(optimize.brentq(excess, -MAX_Z, MAX_Z, xtol=1e-10)))
+        nothing_left = excess(MAX_Z) >= 0
+        bounds.append(MAX_Z if nothing_left else float(optimize.brentq(excess, -MAX_Z, MAX_Z, xtol=1e-10)))
     return tuple(bounds)
 
 

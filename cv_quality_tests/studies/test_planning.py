@@ -121,6 +121,11 @@ def test_a_plan_beyond_the_top_up_is_insufficient() -> None:
     assert "insufficient: more than the 1,200 subjects that the top-up allows are asked for" in plan_sentences(plan())
 
 
+def test_a_study_that_no_number_of_subjects_settles_is_not_sized() -> None:
+    found = plan(SIZED.replace("margin: 0.005", "margin: 1.0e-9")).endpoints[0]
+    assert (found.subjects, found.reason) == (None, "more than 10,000,000 subjects would be needed")
+
+
 def test_a_superiority_study_without_an_expected_gain_is_not_sized() -> None:
     text = SIZED.replace("non_inferiority", "superiority").replace(" margin: 0.005,", "").replace(" margin: 0.01,", "")
     assert plan(text).endpoints[0].reason == "without a margin nothing is asked for"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from cv_quality.errors import ProtocolError
-from cv_quality.studies.protocol import StudyMetric, canonical, check_names, parse_protocol
+from cv_quality.studies.protocol import StudyMetric, canonical, parse_protocol
 from cv_quality_tests.studies.protocols import FILE, RELEASE, changed, parsed
 
 
@@ -156,8 +156,3 @@ def test_metrics_of_another_task_have_margins_in_their_unit() -> None:
     metrics["mean_j"] = StudyMetric("mean_j", "value", unit="share", is_higher_better=True)
     with pytest.raises(ProtocolError, match="how much worse is tolerated, whichever way mean_j is better"):
         parse_protocol(text.encode(), file=FILE, metrics=metrics)
-
-
-def test_two_protocols_of_one_name_are_refused() -> None:
-    with pytest.raises(ProtocolError, match=r"b.yaml: study: 'release-face-1.3' is the name of a.yaml too"):
-        check_names([("a.yaml", parsed()), ("b.yaml", parsed())])

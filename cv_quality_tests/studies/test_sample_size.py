@@ -15,9 +15,11 @@ from cv_quality.studies.sample_size import (
     exact_power,
     farrington_manning_size,
     power_of,
+    reestimated_size,
     restricted_rates,
     subjects_for_power,
     subjects_for_precision,
+    top_up_size,
 )
 
 
@@ -100,3 +102,25 @@ def test_designs_that_make_no_sense_are_refused(options: dict[str, float], match
 def test_no_distance_cannot_be_told() -> None:
     with pytest.raises(MetricError, match="more than 0 within it"):
         subjects_for_power(0.04, distance=0.0, alpha=0.05, power=0.9)
+
+
+def test_a_size_from_a_pilots_variance_lies_in_its_range_as_often_as_said() -> None:
+    rng, true = np.random.default_rng(9), subjects_for_power(0.04, distance=0.03, alpha=0.05, power=0.9)
+    found = [
+        reestimated_size(
+            float(rng.normal(0, 0.2, 60).var(ddof=1)), pilot_subjects=60, distance=0.03, alpha=0.05, power=0.9
+        )
+        for _ in range(2000)
+    ]
+    assert float(np.median([item.value for item in found])) == pytest.approx(true, rel=0.02)
+    assert float(np.mean([item.low <= true <= item.high for item in found])) == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_top_up_is_what_would_settle_it() -> None:
+    found = top_up_size(200, 0.006, margin=0.01, difference=0.002, alpha=0.05, power=0.8)
+    assert found.value == pytest.approx(200 * ((1.644854 + 0.841621) * 0.006 / 0.008) ** 2, rel=1e-6)
+    assert found.low < found.value < found.high
+    with pytest.raises(MetricError, match="more than 0 within it"):
+        top_up_size(200, 0.006, margin=0.01, difference=0.01, alpha=0.05, power=0.8)
+    with pytest.raises(MetricError, match="at least 2 subjects"):
+        reestimated_size(0.04, pilot_subjects=1, distance=0.01, alpha=0.05, power=0.8)

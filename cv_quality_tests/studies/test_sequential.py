@@ -76,6 +76,12 @@ def test_one_look_is_the_fixed_test() -> None:
     assert design.expected_information == (1, 1)
 
 
+def test_a_look_that_may_spend_nothing_has_a_bound_that_is_not_crossed() -> None:
+    early, late = spending_bounds([0.001, 1.0], alpha=0.05, spending="obrien_fleming")
+    assert early == 12
+    assert late == pytest.approx(1.644854, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("information", "alpha"), [([], 0.05), ([0.5, 0.5], 0.05), ([0.0, 1.0], 0.05), ([0.5, 1.1], 0.05), ([1.0], 0.5)]
 )

@@ -90,6 +90,19 @@ def test_what_a_pilot_shows_replaces_what_is_assumed(study: Study, tmp_path: Pat
     assert "correlation of their outcomes 0.86" in said
 
 
+def test_a_pilot_that_cannot_be_resampled_is_told(study: Study, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(SIZED.replace("pilot: [2026-07-06_face-1.0_site-a], ", ""))
+    refused = study("plan", FILE, "--simulate", "5")
+    assert refused.exit_code == 2
+    assert "--simulate resamples a pilot" in refused.output
+    lake = Lake(LocalStore(str(tmp_path / "home/lake")))
+    lake.write(METRIC_COUNTS, TableKey("face-1.2", "pilot-1"), counted("face-1.2", n_errors=4))
+    said = study("plan", FILE, "--pilot", "pilot-1", "--simulate", "5")
+    assert said.exit_code == 0
+    assert "fnmr is not resampled: a pilot of one build that follows another is resampled, found none" in said.output
+    assert "fnmr_dark is not resampled: only paired FNMR at an FMR of all attempts" in said.output
+
+
 def test_a_lock_says_what_it_binds(study: Study, tmp_path: Path) -> None:
     drop = tmp_path / "home/landing/2026-07-06_face-1.0_site-a"
     drop.mkdir(parents=True)
