@@ -180,6 +180,10 @@ class AssignmentError(CvQualityError):
     """Subjects cannot be assigned as the protocol says, or a sheet is not the one that was begun."""
 
 
+class MonitorError(CvQualityError):
+    """A build cannot be watched as asked: what is claimed, whose attempts they are, or when they came does not fit."""
+
+
 class QueryError(CvQualityError):
     """A question in SQL cannot be answered: it would change something, names what is not there, or is no SQL."""
 

@@ -37,4 +37,4 @@ def test_every_message_of_the_page_is_one_that_is_said() -> None:
 def test_the_shell_completes_commands() -> None:
     environment = {**os.environ, "_CVQ_COMPLETE": "bash_complete", "COMP_WORDS": "cvq s", "COMP_CWORD": "1"}
     found = subprocess.run([CVQ], env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["plain,simulate", "plain,slices", "plain,sql", "plain,status"]
+    assert found.stdout.split() == ["plain,simulate", "plain,slices", "plain,sql", "plain,status", "plain,study"]

@@ -16,6 +16,7 @@ from cv_quality.cli import (
     drops,
     exploration,
     housekeeping,
+    monitor,
     pipeline,
     root_causes,
     samples,
@@ -79,6 +80,7 @@ def main(verbose: bool) -> None:
       cvq study lock PROTOCOL      a study's protocol made binding, before its data
       cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
       cvq study analyse PROTOCOL   a look at its data, and the verdict
+      cvq monitor BUILD            a build in the field, watched daily without false alarms
       cvq sql "SELECT ..."         ask the metric tables and the lake; without a statement, a shell
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
@@ -103,7 +105,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(decisions.compare, decisions.release),
+    *(decisions.compare, decisions.release, monitor.monitor),
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
 ):
     main.add_command(command)

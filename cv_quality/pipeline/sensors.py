@@ -54,12 +54,12 @@ def _sensor(task: Task, job: str, published: Sequence[Task]) -> dg.SensorDefinit
         looks = [Freshness(workspace, other) for other in (task, *(other for other in published if other is not task))]
         given_up = partial(_given_up, context.instance)
         work = _free(due_now(looks[0], job, given_up=given_up), at_work)
-        result = _result(context, task, work, look_again=lambda: due(workspace, task, job, given_up=given_up))
+        result = sensor_result(context, task, work, look_again=lambda: due(workspace, task, job, given_up=given_up))
         if not published or result.run_requests:
             return result
         alone = warehouse_due(looks, given_up=given_up)
         work = _free([alone] if alone else [], at_work)
-        return _result(context, task, work, only=[spec.key for spec in mart_specs(published)])
+        return sensor_result(context, task, work, only=[spec.key for spec in mart_specs(published)])
 
     return sensor
 
@@ -97,7 +97,7 @@ def partitions_for(task: Task, work: Sequence[Work]) -> dict[dg.DynamicPartition
     }
 
 
-def _result(
+def sensor_result(
     context: dg.SensorEvaluationContext,
     task: Task,
     work: Sequence[Work],

@@ -12,13 +12,13 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from cv_quality.errors import AssignmentError, LockError, LookError, ObjectNotFound
+from cv_quality.errors import AssignmentError, LockError, LookError, MonitorError, ObjectNotFound
 
 FOLDER: Final = "studies"
 MAX_RECORDS: Final = 10_000
 T = TypeVar("T", bound=msgspec.Struct)
 N = TypeVar("N", bound="NumberedRecord")
-StudyFault = type[LockError] | type[LookError] | type[AssignmentError]
+StudyFault = type[LockError] | type[LookError] | type[AssignmentError] | type[MonitorError]
 
 
 class RecordStore(Protocol):
