@@ -6,6 +6,8 @@ Looks: 600 subjects with 10 attempts, error rate .03 with a coefficient of varia
 correlation .5, margin .01, three looks by Lan and DeMets at .5, .75 and 1 of the subjects. `wrong` passes where the
 truth lies at the margin, `right` where builds do not differ.
 
+Top-up: 300 of the same subjects planned, up to 900 where those do not suffice, as the analysis budgets it.
+
 Attrition: of 300 subjects 20 % leave, at random, or those who failed more often under the candidate, which is worse by
 twice the margin. `covered` is the share of 95 % intervals of those who stay that hold the truth. Those who stay alone
 may pass; both sets, those who came and those who stayed, must.
@@ -20,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cv_quality.studies.comparison import compare_rates
-from cv_quality.studies.decisions import judge
+from cv_quality.studies.decisions import Judgement, Verdict, judge
 from cv_quality.studies.sequential import spending_bounds
 
 RATE, MARGIN, ATTEMPTS, ALIKE = 0.03, 0.01, 10, 0.5
 TIMES = (0.5, 0.75, 1.0)
+PLANNED, MOST = 300, 900
 LEVELS = ("random", "failures")
 Counts = NDArray[np.int64]
 
@@ -41,6 +44,11 @@ def main() -> None:
             found = list(pool.map(partial(looked, difference), seeds, chunksize=50))
             passes = np.mean([passed for passed, _ in found])
             print(f"{difference:10.3f} {passes:7.4f} {np.median([n for _, n in found]):15.0f}", flush=True)
+        print(f"\n{'difference':>10} {'passes':>7} {'settled':>8}   with a top-up")
+        for difference in (0.0, MARGIN / 4, MARGIN):
+            verdicts = list(pool.map(partial(topped_up, difference), seeds, chunksize=50))
+            shares = [np.mean([verdict in wanted for verdict in verdicts]) for wanted in (("pass",), ("pass", "fail"))]
+            print(f"{difference:10.4f} {shares[0]:7.4f} {shares[1]:8.4f}", flush=True)
         print(f"\n{'who leaves':>10} {'covered':>8} {'those who stay pass':>20} {'both sets pass':>15}")
         for level in LEVELS:
             kept = list(pool.map(partial(left, level), seeds, chunksize=50))
@@ -71,6 +79,22 @@ def looked(difference: float, seed: tuple[int, int]) -> tuple[bool, int]:
         if found.verdict != "insufficient":
             return found.verdict == "pass", n
     return False, 600
+
+
+def topped_up(difference: float, seed: tuple[int, int]) -> Verdict:
+    """The verdict of a study of 300 subjects, and up to 900 where they do not suffice."""
+    before, after = drawn(np.random.default_rng(seed), MOST, difference)
+    bounds = spending_bounds((PLANNED / MOST, 1.0), alpha=0.05, spending="pocock")
+    first, last = (math.erfc(bound / math.sqrt(2)) / 2 for bound in bounds)
+
+    def judged(n: int, alpha: float) -> Judgement:
+        trials = np.full(n, ATTEMPTS)
+        return judge(compare_rates("frr", (before[:n], trials), (after[:n], trials)), margin=MARGIN, alpha=alpha)
+
+    found = judged(PLANNED, first)
+    if found.verdict != "insufficient":
+        return found.verdict
+    return judged(min(max(found.subjects_needed or 0, PLANNED + 1), MOST), last).verdict
 
 
 def left(level: str, seed: tuple[int, int]) -> tuple[bool, bool, bool]:

@@ -73,7 +73,10 @@ def require_look(
     """
     study, planned = locked.protocol.study, locked.protocol.looks.at_information
     budget = f"looks at {', '.join(f'{part:g}' for part in planned)} of the information" if planned else "any number"
-    if number < 1 or (planned and number > len(planned)):
+    budgeted = len(planned) + locked.protocol.top_up.allowed
+    if planned and locked.protocol.top_up.allowed:
+        budget = f"{budget} and one after a top-up"
+    if number < 1 or (planned and number > budgeted):
         raise LookError(f"{study}: look {number} is not budgeted; the protocol has {budget}: amend it before looking")
     if number <= len(looks):
         if looks[number - 1].data_digest == data_digest:
@@ -92,7 +95,7 @@ def require_look(
             f"{study}: look {number} has {information:.3g} of the information, and the look before had "
             f"{looks[-1].information:.3g}; wait for more data"
         )
-    if planned and information < planned[number - 1] - EARLY:
+    if planned and number <= len(planned) and information < planned[number - 1] - EARLY:
         raise LookError(
             f"{study}: look {number} is budgeted at {planned[number - 1]:g} of the information, and "
             f"{information:.3g} is there; wait for the data, or amend the protocol before looking"

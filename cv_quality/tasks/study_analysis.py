@@ -80,7 +80,7 @@ def analyse_locked(
     planned = plan_study(protocol, metrics=metrics).subjects
     information = flow.enrolled / planned if planned else 1.0
     require_look(locked, looks, number=number, information=information, data_digest=digest)
-    look = plan_look(protocol, looks, number=number, information=information)
+    look = plan_look(protocol, looks, number=number, information=information, planned_subjects=planned)
     assigned = frozenset(row.subject_id for row in sheet)
     everyone = frozenset(came) & assigned if sheet else frozenset(came)
     sets: dict[AnalysisSet, frozenset[str]] = {"intention_to_treat": everyone, "per_protocol": clean & everyone}

@@ -146,3 +146,10 @@ def test_a_rate_is_written_as_plain_values() -> None:
     plain = binomial_rate(5, 174).to_dict()
     assert plain["numerator"] == 5
     assert set(plain) == {field.name for field in fields(Rate)}
+
+
+def test_exact_bounds_of_rare_errors_are_the_published_ones() -> None:
+    none, five = (binomial_rate(errors, 10_000) for errors in (0, 5))
+    assert none.high == pytest.approx(0.000368820, abs=5e-10)
+    assert (five.low, five.high) == pytest.approx((0.000162368, 0.001166444), abs=5e-10)
+    assert binomial_rate(0, 2_995, side="upper").high == pytest.approx(0.0009997444, abs=5e-11)

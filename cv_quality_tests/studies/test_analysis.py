@@ -34,7 +34,7 @@ looks: {rule: lan_demets_obf, at_information: [0.5, 0.75, 1.0]}
 top_up: {allowed: true, max_subjects: 1000}
 """
 PROTOCOL = parse_protocol(TEXT.encode(), file="s.yaml")
-LAST = Look(number=3, is_last=True, information=1.0, bound=1.72, alpha=0.0427, alpha_spent=0.05)
+LAST = Look(number=3, is_last=True, may_be_topped_up=False, information=1.0, bound=1.72, alpha=0.0427, alpha_spent=0.05)
 EVERYONE = frozenset(f"s{number:03}" for number in range(400))
 
 
@@ -97,31 +97,52 @@ def test_arms_that_are_not_as_assigned_decide_nothing() -> None:
     assert (found.verdict, found.reason) == ("insufficient", "arms are not as they were assigned")
 
 
+def taken(number: int, information: float, spent: float) -> LookRecord:
+    return LookRecord(
+        study="s",
+        number=number,
+        parent=None,
+        by="me",
+        at="2026-11-27T00:00:00+00:00",
+        information=information,
+        alpha_spent=spent,
+        data_digest="",
+        verdict="insufficient",
+        lock="",
+    )
+
+
+WITHOUT_TOP_UP = replace(PROTOCOL, top_up=replace(PROTOCOL.top_up, allowed=False))
+
+
 def test_bounds_of_looks_are_those_of_lan_and_demets() -> None:
     ledger: list[LookRecord] = []
-    for number, (information, bound) in enumerate([(0.5, 2.537988), (0.75, 2.015923), (1.0, 1.720132)], start=1):
-        look = plan_look(PROTOCOL, ledger, number=number, information=information)
+    expected = [(0.5, 2.537988), (0.75, 2.015923), (1.0, 1.720132)]
+    for number, (information, bound) in enumerate(expected, start=1):
+        look = plan_look(WITHOUT_TOP_UP, ledger, number=number, information=information)
         assert look.bound == pytest.approx(bound, abs=1e-6)
-        assert look.is_last == (number == 3)
-        ledger.append(
-            LookRecord(
-                study="s",
-                number=number,
-                parent=None,
-                by="me",
-                at="2026-11-27T00:00:00+00:00",
-                information=information,
-                alpha_spent=look.alpha_spent,
-                data_digest="",
-                verdict="insufficient",
-                lock="",
-            )
-        )
+        assert (look.is_last, look.may_be_topped_up) == (number == 3, False)
+        ledger.append(taken(number, information, look.alpha_spent))
     assert look.alpha_spent == pytest.approx(0.05)
 
 
-def test_one_look_and_sequences_have_their_bounds() -> None:
+def test_a_top_up_is_one_more_look_that_is_paid_for() -> None:
     fixed = replace(PROTOCOL, looks=replace(PROTOCOL.looks, rule="fixed", at_information=(1.0,)))
+    end = plan_look(fixed, [], number=1, information=1.0, planned_subjects=500)
+    assert (end.is_last, end.may_be_topped_up) == (False, True)
+    assert end.alpha == pytest.approx(0.05 * np.log1p((np.e - 1) / 2))
+    more = plan_look(fixed, [taken(1, 1.0, end.alpha_spent)], number=2, information=1.7, planned_subjects=500)
+    assert more.is_last
+    assert more.alpha_spent == pytest.approx(0.05)
+    assert more.alpha < 0.05 - 0.3 * end.alpha
+    by_three = plan_look(PROTOCOL, [], number=3, information=1.0, planned_subjects=500)
+    assert by_three.bound > 1.720132
+    with pytest.raises(LookError, match="a top-up to 1000 subjects is none"):
+        plan_look(fixed, [taken(1, 1.0, 0.05)], number=2, information=1.2, planned_subjects=1_000)
+
+
+def test_one_look_and_sequences_have_their_bounds() -> None:
+    fixed = replace(WITHOUT_TOP_UP, looks=replace(PROTOCOL.looks, rule="fixed", at_information=(1.0,)))
     assert plan_look(fixed, [], number=1, information=1.2).bound == pytest.approx(1.644854, abs=1e-6)
     anytime = replace(PROTOCOL, looks=replace(PROTOCOL.looks, rule="confidence_sequence", at_information=()))
     bounds = [plan_look(anytime, [], number=1, information=part).bound for part in (0.1, 0.5, 1.0)]
@@ -136,7 +157,13 @@ def test_endpoints_pass_fail_or_are_insufficient_on_both_sets() -> None:
     assert analysed(extra=200).verdict == "fail"
     near = analysed(extra=75)
     assert near.verdict == "insufficient"
-    assert any("subjects in all would settle it" in note for note in near.notes)
+    assert not any("top up" in note for note in near.notes)
+    end = replace(LAST, is_last=False, may_be_topped_up=True)
+    capped = analysed(extra=70, look=end)
+    assert any("more than the 1,000 that the protocol allows" in note for note in capped.notes)
+    roomy = replace(PROTOCOL, top_up=replace(PROTOCOL.top_up, max_subjects=5_000))
+    found = analysed(extra=70, look=end, protocol=roomy)
+    assert any("subjects in all would settle it: top up" in note for note in found.notes)
 
 
 def test_sets_that_disagree_are_insufficient() -> None:
@@ -153,7 +180,7 @@ def test_secondary_endpoints_open_behind_the_primary_ones() -> None:
 
 
 def test_a_hopeless_trend_is_called_futile_and_decides_nothing() -> None:
-    look = Look(number=1, is_last=False, information=0.5, bound=2.54, alpha=0.0056, alpha_spent=0.0056)
+    look = replace(LAST, number=1, is_last=False, information=0.5, bound=2.54, alpha=0.0056, alpha_spent=0.0056)
     found = analysed(extra=85, look=look)
     assert found.verdict == "insufficient"
     assert any("futile" in note for note in found.notes)
