@@ -67,6 +67,18 @@ def points(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
     return f"{sign}{figures(100 * abs(value), digits=digits)} pp"
 
 
+def signed(value: float | None) -> str:
+    """Write a difference in its own unit, signed.
+
+    >>> signed(0.0123), signed(-0.5), signed(0.0), signed(None)
+    ('+0.0123', '−0.5', '±0', '—')
+    """
+    if value is None:
+        return "—"
+    sign = "±" if value == 0 else ("+" if value > 0 else "−")
+    return f"{sign}{figures(abs(value))}"
+
+
 def count_lines(rate: Rate, *, with_rank: bool = False) -> list[str]:
     """Write the counts of a rate with the number of independent trials that would be worth as much.
 
@@ -93,6 +105,7 @@ def _environment() -> "Environment":
     environment.filters.update(
         percent=percent,
         points=points,
+        signed=signed,
         number=number,
         area=area_words,
         count_lines=count_lines,

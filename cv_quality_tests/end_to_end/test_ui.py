@@ -173,5 +173,5 @@ def test_the_graph_shows_what_is_materialized(ui: Ui, page: Page) -> None:
     page.goto(ui.url("/asset-groups"))
     expect(page.get_by_text("verification_report", exact=True).first).to_be_visible()
     page.locator('[data-tooltip="verification_score"]').last.dblclick()
-    expect(page.get_by_text("metric_counts", exact=True).first).to_be_visible()
+    expect(page.get_by_text("attempt_outcomes", exact=True).first).to_be_visible()
     page.screenshot(path=ui.home / "graph.png")
