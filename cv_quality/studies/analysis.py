@@ -13,10 +13,11 @@ from cv_quality.errors import LookError
 from cv_quality.metrics.results import Result
 from cv_quality.studies.assignment import AssignedSubject
 from cv_quality.studies.comparison import Difference
+from cv_quality.studies.confidence_sequence import LEAST_SAMPLES, sequence_bound
 from cv_quality.studies.decisions import Judgement, Verdict, judge, judge_bounds, overall
 from cv_quality.studies.looks import LookRecord
 from cv_quality.studies.multiplicity import holm
-from cv_quality.studies.planning import SPENDING, mixture_bound
+from cv_quality.studies.planning import SPENDING
 from cv_quality.studies.protocol import AnalysisSet, StudyEndpoint, StudyProtocol
 from cv_quality.studies.sequential import alpha_spent, spending_bounds
 
@@ -200,14 +201,19 @@ def plan_look(
         planned_subjects: that complete by the plan; None where it has no number, and a top-up no scale.
 
     Raises:
-        LookError: it is a top-up of a study that planned no fewer subjects than that may have.
+        LookError: it is a top-up of a study that planned no fewer subjects than that may have, or a sequence that has
+            not begun.
     """
     from scipy import special
 
     alpha = protocol.analysis.alpha / (2 if protocol.analysis.sides == "two" else 1)
     rule, planned, most = protocol.looks.rule, protocol.looks.at_information, protocol.top_up.max_subjects
     if rule == "confidence_sequence":
-        bound = mixture_bound(min(information, 1.0), alpha=alpha)
+        if planned_subjects and information * planned_subjects < LEAST_SAMPLES:
+            raise LookError(
+                f"{protocol.study}: a confidence sequence begins with {LEAST_SAMPLES} subjects: wait for more"
+            )
+        bound = sequence_bound(min(information, 1.0), alpha=alpha)
         return Look(number, False, False, information, bound, float(special.ndtr(-bound)), alpha)
     part = min(planned_subjects / most, 1.0) if protocol.top_up.allowed and most and planned_subjects else 1.0
     if number > len(planned) and part == 1:

@@ -53,6 +53,20 @@ def normal_mixture_bound(variance: ArrayLike, *, alpha: float, rho: float) -> Fl
     return found
 
 
+def sequence_bound(information: float, *, alpha: float) -> float:
+    """Compute the one-sided bound of Z that holds at every look at once, about narrowest at the end of a study.
+
+    Args:
+        information: part of that at the end, above 0 and at most 1.
+        alpha: one-sided, taken as half of a two-sided level.
+
+    >>> [round(sequence_bound(part, alpha=0.05), 2) for part in (0.1, 0.5, 1.0)]
+    [3.63, 2.82, 2.76]
+    """
+    bound = normal_mixture_bound(information, alpha=2 * alpha, rho=best_rho(1.0, alpha=2 * alpha))
+    return float(bound) / math.sqrt(information)
+
+
 def asymptotic_sequence(values: ArrayLike, *, alpha: float, best_at: int) -> tuple[Floats, Floats]:
     """Bound a mean at every sample size at once, from `LEAST_SAMPLES` values on.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.results import Result
+from cv_quality.studies.confidence_sequence import sequence_bound
 from cv_quality.studies.planned_variance import ExpectedVariance, PilotRate, expected_variance, with_pilot
 from cv_quality.studies.power import SimulatedPower
 from cv_quality.studies.protocol import METRICS, LookRule, StudyEndpoint, StudyMetric, StudyProtocol
@@ -267,29 +268,9 @@ def sequence_inflation(*, alpha: float, power: float) -> float:
     """
     from scipy import special
 
-    z = mixture_bound(1.0, alpha=alpha)
+    z = sequence_bound(1.0, alpha=alpha)
     z_alpha, z_power = float(special.ndtri(1 - alpha)), float(special.ndtri(power))
     return ((z + z_power) / (z_alpha + z_power)) ** 2
-
-
-def mixture_bound(information: float, *, alpha: float) -> float:
-    """Compute the bound of Z that holds at every look at once: the normal mixture, narrowest at the end of the study.
-
-    At a part t of the information it is sqrt((t + r) / t log((t + r) / (r (2 alpha)^2))), r making it least at t = 1
-    (Howard et al., Ann. Statist. 49, 2021), a one-sided level being half of the two-sided.
-
-    Args:
-        information: above 0, at most 1.
-        alpha: one-sided.
-    """
-    from scipy import optimize
-
-    def bound(log_rho: float, t: float = 1.0) -> float:
-        rho = math.exp(log_rho)
-        return math.sqrt((t + rho) / t * math.log((t + rho) / (rho * (2 * alpha) ** 2)))
-
-    best = float(optimize.minimize_scalar(bound, bounds=(-12.0, 3.0), method="bounded").x)
-    return bound(best, information)
 
 
 def _expected(design: SequentialDesign | None, subjects: int | None) -> tuple[float, float] | None:
