@@ -210,9 +210,7 @@ def plan_look(
     rule, planned, most = protocol.looks.rule, protocol.looks.at_information, protocol.top_up.max_subjects
     if rule == "confidence_sequence":
         if planned_subjects and information * planned_subjects < LEAST_SAMPLES:
-            raise LookError(
-                f"{protocol.study}: a confidence sequence begins with {LEAST_SAMPLES} subjects: wait for more"
-            )
+            raise LookError(f"{protocol.study}: a confidence sequence begins with {LEAST_SAMPLES} subjects")
         bound = sequence_bound(min(information, 1.0), alpha=alpha)
         return Look(number, False, False, information, bound, float(special.ndtr(-bound)), alpha)
     part = min(planned_subjects / most, 1.0) if protocol.top_up.allowed and most and planned_subjects else 1.0

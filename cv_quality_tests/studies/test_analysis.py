@@ -149,6 +149,8 @@ def test_one_look_and_sequences_have_their_bounds() -> None:
     assert bounds == sorted(bounds, reverse=True)
     assert bounds[-1] > 2.2
     assert not plan_look(anytime, [], number=9, information=1.0).is_last
+    with pytest.raises(LookError, match="begins with 50 subjects"):
+        plan_look(anytime, [], number=1, information=0.1, planned_subjects=400)
 
 
 def test_endpoints_pass_fail_or_are_insufficient_on_both_sets() -> None:
