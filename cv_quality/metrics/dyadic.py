@@ -335,7 +335,7 @@ def bounds_of(dyads: ErringDyads, *, level: float) -> PairBounds:
     if dyads.k in (0, design.n):
         return one_outcome(design, is_error=dyads.k > 0, tail=(1 - level) / 2)
     variance = variance_of(dyads)
-    p, t = variance.rate, _t_quantile(variance.df, (1 + level) / 2)
+    p, t = variance.rate, t_quantile(variance.df, (1 + level) / 2)
     low = special.expit(special.logit(p) - t * math.sqrt(variance.value) / (p * (1 - p)))
     df = figures(variance.df) if variance.df < 1_000 else "many"
     effect, raised = (value / variance.of_trials for value in (variance.value, variance.raised(RAISED_BY)))
@@ -444,7 +444,8 @@ def _kish_df(counts: Values) -> float:
     return max(1.0, float(counts.sum() ** 2 / np.square(counts).sum()) - 1)
 
 
-def _t_quantile(df: float, probability: float) -> float:
+def t_quantile(df: float, probability: float) -> float:
+    """Compute a quantile of the t distribution, that of the normal one at infinite degrees of freedom."""
     from scipy import special
 
     return float(special.ndtri(probability) if math.isinf(df) else special.stdtrit(df, probability))

@@ -61,10 +61,7 @@ def points(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
     >>> points(0.0123), points(-0.5), points(0.0), points(None)
     ('+1.23 pp', '−50 pp', '±0 pp', '—')
     """
-    if value is None:
-        return "—"
-    sign = "±" if value == 0 else ("+" if value > 0 else "−")
-    return f"{sign}{figures(100 * abs(value), digits=digits)} pp"
+    return "—" if value is None else f"{_sign(value)}{figures(100 * abs(value), digits=digits)} pp"
 
 
 def signed(value: float | None) -> str:
@@ -73,10 +70,11 @@ def signed(value: float | None) -> str:
     >>> signed(0.0123), signed(-0.5), signed(0.0), signed(None)
     ('+0.0123', '−0.5', '±0', '—')
     """
-    if value is None:
-        return "—"
-    sign = "±" if value == 0 else ("+" if value > 0 else "−")
-    return f"{sign}{figures(abs(value))}"
+    return "—" if value is None else f"{_sign(value)}{figures(abs(value))}"
+
+
+def _sign(value: float) -> str:
+    return "±" if value == 0 else "+" if value > 0 else "−"
 
 
 def count_lines(rate: Rate, *, with_rank: bool = False) -> list[str]:

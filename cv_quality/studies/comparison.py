@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.errors import MetricError
 from cv_quality.metrics.clustered_scores import ClusteredScores
-from cv_quality.metrics.dyadic import Errors, pair_rate
+from cv_quality.metrics.dyadic import Errors, pair_rate, t_quantile
 from cv_quality.metrics.fixed_fmr import shortage
 from cv_quality.metrics.rates import LEVEL, Rate, clustered_rate, percent, require_level
 from cv_quality.metrics.results import Result
@@ -75,7 +75,7 @@ class Difference(Result):
         """Bound the difference from both sides at another level; None where it has no standard error."""
         if self.value is None or self.standard_error is None or self.df is None:
             return None
-        half = _quantile(self.df, (1 + level) / 2) * self.standard_error * self.raised
+        half = t_quantile(self.df, (1 + level) / 2) * self.standard_error * self.raised
         return self.value - half, self.value + half
 
 
@@ -461,7 +461,7 @@ def _mover(reference: Rate, candidate: Rate) -> float | None:
     low, high, below, above = (float(end) for end in ends if end is not None)
     up = math.hypot(above - candidate.value, reference.value - low)
     down = math.hypot(candidate.value - below, high - reference.value)
-    return max(up, down) / _quantile(math.inf, (1 + LEVEL) / 2)
+    return max(up, down) / t_quantile(math.inf, (1 + LEVEL) / 2)
 
 
 def _degrees(squares: Floats, n: int) -> float:
@@ -519,9 +519,3 @@ def _valued(side: tuple[ArrayLike, ArrayLike]) -> tuple[Floats, Codes]:
     if values.ndim != 1 or values.shape != codes.shape or not np.all(np.isfinite(values)):
         raise MetricError("expected finite values and one subject code for each")
     return values, codes.astype(np.int64)
-
-
-def _quantile(df: float, probability: float) -> float:
-    from scipy import special
-
-    return float(special.ndtri(probability) if math.isinf(df) else special.stdtrit(df, probability))

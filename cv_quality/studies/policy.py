@@ -131,12 +131,20 @@ def load_policy(path: Path | None) -> ReleasePolicy:
     Raises:
         PolicyError: it cannot be read, or asks for something impossible.
     """
+    return read_policy(policy_bytes(path), file=(path or DEFAULT).name)
+
+
+def policy_bytes(path: Path | None) -> bytes:
+    """Read the bytes of a policy's file, or of the one that comes with the package.
+
+    Raises:
+        PolicyError: it cannot be read.
+    """
     file = path or DEFAULT
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise PolicyError(f"{file}: the release policy cannot be read: {error.strerror}") from error
-    return read_policy(data, file=file.name)
 
 
 def read_policy(data: bytes, *, file: str) -> ReleasePolicy:
@@ -190,22 +198,29 @@ def _requirement(fields: StrictFields) -> Requirement:
     if "by" in fields:
         dimension, level = fields.text("by", "a condition", r"[a-z][a-z0-9_]*"), None
     if "at" in fields:
-        (one,) = fields.within("at").names() or [""]
-        dimension, level = one, fields.within("at").text(one, "a level of the condition")
+        at = fields.within("at")
+        if len(at.names()) != 1:
+            raise at.error("expected one condition with its level")
+        (dimension,) = at.names()
+        level = at.text(dimension, "a level of the condition")
     return Requirement(
         id=fields.text("id", "a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
         metric=metric,
         fmr=fields.number("fmr", "an FMR above 0 and at most 1", lambda x: 0 < x <= 1) if "fmr" in fields else None,
         dimension=dimension,
         level=level,
-        margin=_above_0(fields, "margin", "the largest loss accepted, above 0: no build could pass another"),
-        limit=_above_0(fields, "limit", "a rate above 0: no build could pass another"),
+        margin=(
+            fields.number("margin", "the largest loss accepted, above 0: no build could pass another", lambda x: x > 0)
+            if "margin" in fields
+            else None
+        ),
+        limit=(
+            fields.number("limit", "a rate above 0, as no build could pass another, and below 1", lambda x: 0 < x < 1)
+            if "limit" in fields
+            else None
+        ),
         role=cast(Role, fields.choice("role", ("primary", "secondary"), default="primary")),
     )
-
-
-def _above_0(fields: StrictFields, key: str, expected: str) -> float | None:
-    return fields.number(key, expected, lambda x: x > 0) if key in fields else None
 
 
 def judge_release(policy: ReleasePolicy, task: str, evidence: Iterable[Evidence], *, has_baseline: bool) -> Release:

@@ -102,6 +102,8 @@ def test_secondary_requirements_are_adjusted_and_open_only_behind_the_primary_on
         ("{policy: a, verification: [{id: a, metric: frr, margin: 0}]}", "no build could pass another"),
         ("{policy: a, verification: [{id: a, metric: frr, margin: -0.1}]}", "no build could pass another"),
         ("{policy: a, verification: [{id: a, metric: frr, limit: 0}]}", "no build could pass another"),
+        ("{policy: a, verification: [{id: a, metric: frr, limit: 1.5}]}", "and below 1"),
+        ("{policy: a, verification: [{id: a, metric: frr, margin: 0.1, at: {b: c, d: e}}]}", "expected one condition"),
         ("{policy: a, verification: [{id: a, metric: frr}]}", "expected a margin"),
         ("{policy: a, verification: [{id: a, metric: frr, margin: 0.1, limit: 0.2}]}", "and not both"),
         ("{policy: a, verification: [{id: a, metric: frr, margin: 0.1, rol: primary}]}", "unknown key 'rol'"),

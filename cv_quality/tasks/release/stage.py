@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from cv_quality.errors import PolicyError
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.gates.rules import query_rule, rows_rule
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.stage import Numbers, Stage
-from cv_quality.studies.policy import DEFAULT, Answer, Evidence, Release, ReleasePolicy, judge_release, load_policy
+from cv_quality.studies.policy import Answer, Evidence, Release, ReleasePolicy, judge_release, load_policy, policy_bytes
 from cv_quality.tasks.release.tables import OVERALL, RELEASE_VERDICTS
 from cv_quality.tasks.root_causes.tables import write_rows
 
@@ -68,11 +67,7 @@ def release_stage(task: str, *, reads: tuple[Table, ...], measured: Callable[[St
 
 def _policy_identity(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG001 - as the stage calls it
     """Which policy: another one makes the verdicts due."""
-    path = freshness.workspace.settings.policy or DEFAULT
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise PolicyError(f"{path}: the release policy cannot be read: {error.strerror}") from error
+    return hashlib.sha256(policy_bytes(freshness.workspace.settings.policy)).hexdigest()
 
 
 def _judge(task: str, measured: Callable[[StageContext], Measured], context: StageContext) -> Numbers:

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.clustered_scores import ClusteredScores
 from cv_quality.metrics.dyadic import Errors
 from cv_quality.metrics.operating_points import EXACT, OperatingPoint, both_classes, point_at_threshold, point_of_eer
-from cv_quality.metrics.point_intervals import FIXED_THRESHOLD, NOT_ACCOUNTED, BuildScores
+from cv_quality.metrics.point_intervals import NOT_ACCOUNTED, BuildScores
 from cv_quality.metrics.rates import LEVEL
 from cv_quality.metrics.trials import ListedTrials, Trials
 from cv_quality.metrics.verification import FMR_TARGETS, ErrorRates, allowed_false_matches
@@ -32,6 +32,7 @@ from cv_quality.studies.comparison import (
 )
 from cv_quality.studies.policy import Evidence
 from cv_quality.tasks.root_causes.tables import write_rows
+from cv_quality.tasks.verification.build_metrics import BETWEEN_SUBJECTS, COUNTS, GROUP, WHO
 from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.modality import Comparator
@@ -46,11 +47,7 @@ from cv_quality.tasks.verification.tables import (
 if TYPE_CHECKING:
     import polars as pl
 
-BETWEEN_SUBJECTS = ("fmr", "far")
 FMR_AT_THRESHOLD = "fmr_at_threshold"
-COUNTS = ("numerator", "denominator")
-WHO = ("subject_id", "claimed_subject_id")
-GROUP = ("metric", "dimension", "level")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +253,7 @@ def _at_fmr(one: ClusteredScores, other: ClusteredScores, fmr: float) -> Differe
     )
     if is_reached:
         return compare_fnmr_at_fmr(one, other, fmr=fmr)
-    return undefined_difference(f"fnmr at FMR {fmr:g}", f"the exact tail ends above this FMR; {FIXED_THRESHOLD}")
+    return undefined_difference(f"fnmr at FMR {fmr:g}", "the exact tail ends above this FMR")
 
 
 def _at_points(
@@ -286,8 +283,7 @@ def _attempt_rates(
         names = sorted({name for side in sides if side is not None for name in (*side[WHO[0]], *side[WHO[1]])})
         codes = {name: code for code, name in enumerate(names)}
         families = np.unique([family_of.get(name, name) for name in names], return_inverse=True)[1]
-        difference = (_between if metric in BETWEEN_SUBJECTS else _own)(metric, sides, codes, families)
-        yield ComparedRate(metric, None, dimension, level, difference)
+        yield ComparedRate(metric, None, dimension, level, compare_counts(metric, sides, codes, families))
 
 
 def counts_of(lake: Lake, side: Side) -> "dict[tuple[str, str, str], pl.DataFrame]":
@@ -300,43 +296,42 @@ def counts_of(lake: Lake, side: Side) -> "dict[tuple[str, str, str], pl.DataFram
     return {(str(metric), str(dimension), str(level)): part for (metric, dimension, level), part in parts.items()}
 
 
-def _own(
-    metric: str, sides: "Sequence[pl.DataFrame | None]", codes: Mapping[str, int], families: "np.ndarray[Any, Any]"
+def compare_counts(
+    metric: str, sides: "Sequence[pl.DataFrame | None]", codes: Mapping[str, int], families: NDArray[np.int64]
 ) -> Difference:
-    """Of trials that belong to one subject."""
+    """Compare errors and trials of two sides, paired by family or, between two subjects, by both.
+
+    Args:
+        metric: whose trials they are.
+        sides: errors and trials by both subjects, the reference first; None where a side has none.
+        codes: of every subject.
+        families: of each code; its own for a subject who stands for himself.
+    """
+    if metric in BETWEEN_SUBJECTS:
+        one, other = (_between(side, codes, families) for side in sides)
+        return compare_pair_rates(metric, one, other)
+    before, after = (_own(side, codes, families) for side in sides)
+    return compare_rates(metric, before, after)
+
+
+def _own(
+    counts: "pl.DataFrame | None", codes: Mapping[str, int], families: NDArray[np.int64]
+) -> tuple[ArrayLike, ArrayLike]:
+    """Errors and trials of each family, of trials that belong to one subject."""
     size = int(families.max()) + 1 if len(families) else 0
-    found: list[tuple[ArrayLike, ArrayLike]] = []
-    for side in sides:
-        if side is None:
-            found.append((np.zeros(size), np.zeros(size)))
-            continue
-        of_rows = families[[codes[name] for name in side[WHO[0]]]]
-        errors, trials = (np.bincount(of_rows, side[name].to_numpy(), size) for name in COUNTS)
-        found.append((errors, trials))
-    return compare_rates(metric, found[0], found[1])
+    if counts is None:
+        return np.zeros(size), np.zeros(size)
+    of_rows = families[np.array([codes[name] for name in counts[WHO[0]]], np.int64)]
+    errors, trials = (np.bincount(of_rows, counts[name].to_numpy(), size) for name in COUNTS)
+    return errors, trials
 
 
 def _between(
-    metric: str, sides: "Sequence[pl.DataFrame | None]", codes: Mapping[str, int], families: "np.ndarray[Any, Any]"
-) -> Difference:
-    """Of trials between two subjects."""
-    one, other = (count_pairs_of(side, codes, families) for side in sides)
-    return compare_pair_rates(metric, one, other)
-
-
-def count_pairs_of(
-    counts: "pl.DataFrame | None", codes: Mapping[str, int], families: "np.ndarray[Any, Any] | None" = None
+    counts: "pl.DataFrame | None", codes: Mapping[str, int], families: NDArray[np.int64]
 ) -> tuple[Errors, Trials]:
-    """List the errors and the trials between subjects, by their codes, or by families.
-
-    Args:
-        counts: errors and trials by both subjects; None where there is none.
-        codes: of every subject.
-        families: of each code.
-    """
-    whose = np.arange(len(codes)) if families is None else families
+    """Errors and trials between subjects, clustered by family."""
     one, other, errors, trials = ([] if counts is None else counts[name].to_list() for name in (*WHO, *COUNTS))
     pair = [np.array([codes[name] for name in names], np.int64) for names in (one, other)]
     listed = ListedTrials.of(*(np.repeat(who, trials) for who in pair), n_subjects=len(codes))
-    erring = whose[np.repeat(pair[0], errors)], whose[np.repeat(pair[1], errors)]
-    return erring, listed if families is None else listed.clustered(families)
+    erring = families[np.repeat(pair[0], errors)], families[np.repeat(pair[1], errors)]
+    return erring, listed.clustered(families)

@@ -20,7 +20,7 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.studies.monitoring import WHOLE, Arrival, Monitored, MonitorPlan, watch, with_arrivals
 from cv_quality.studies.records import decoded, sha256_of, written
 from cv_quality.tasks.root_causes.tables import write_rows
-from cv_quality.tasks.verification.differences import BETWEEN_SUBJECTS
+from cv_quality.tasks.verification.build_metrics import BETWEEN_SUBJECTS
 from cv_quality.tasks.verification.stages import MEASURE
 from cv_quality.tasks.verification.tables import METRIC_COUNTS, METRICS, MONITOR_ARRIVALS, MONITORING
 from cv_quality.tasks.verification.task import VERIFICATION

@@ -1,12 +1,11 @@
 """What a study of verification asks of the lake: who came, and how two builds differ on any set of subjects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cv_quality.errors import ProtocolError, near
 from cv_quality.lake.lake import Lake, TableKey
@@ -16,14 +15,13 @@ from cv_quality.studies.analysis import Participation
 from cv_quality.studies.comparison import (
     Difference,
     compare_fnmr_at_fmr,
-    compare_pair_rates,
     compare_quantiles,
-    compare_rates,
     undefined_difference,
 )
 from cv_quality.studies.protocol import StudyEndpoint, StudyProtocol
+from cv_quality.tasks.verification.build_metrics import WHO
 from cv_quality.tasks.verification.counts import WHOLE
-from cv_quality.tasks.verification.differences import BETWEEN_SUBJECTS, Side, count_pairs_of, counts_of
+from cv_quality.tasks.verification.differences import Side, compare_counts, counts_of
 from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.impostors import read_impostors
 from cv_quality.tasks.verification.modality import BiometricModality
@@ -32,8 +30,6 @@ from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, 
 
 if TYPE_CHECKING:
     import polars as pl
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,10 @@ class StudyData:
 
         names = sorted(subjects)
         codes = {name: code for code, name in enumerate(names)}
-        who = ("subject_id", "claimed_subject_id")
         kept = [
-            None if table is None else table.filter(*(pl.col(name).is_in(names) for name in who)) for table in tables
+            None if table is None else table.filter(*(pl.col(name).is_in(names) for name in WHO)) for table in tables
         ]
-        if metric in BETWEEN_SUBJECTS:
-            pairs = [count_pairs_of(table, codes) for table in kept]
-            return compare_pair_rates(metric, pairs[0], pairs[1])
-        one, other = (_by_subject(table, codes) for table in kept)
-        return compare_rates(metric, one, other)
+        return compare_counts(metric, kept, codes, np.arange(len(names)))
 
     def _at_fmr(self, endpoint: StudyEndpoint, subjects: frozenset[str]) -> Difference:
         assert endpoint.fmr is not None
@@ -176,8 +167,8 @@ class StudyData:
             scaled,
             reference=scaled.reference / ratio,
             value=scaled.value + moved,
-            low=None if scaled.low is None else scaled.low + moved,
-            high=None if scaled.high is None else scaled.high + moved,
+            low=scaled.low + moved,
+            high=scaled.high + moved,
         )
 
     def _scope(self, endpoint: StudyEndpoint) -> tuple[str, str]:
@@ -209,13 +200,3 @@ class StudyData:
 
         rows = self.lake.scan(ATTEMPT_OUTCOMES, [TableKey(build=side.model, drop=drop) for drop in side.drops])
         return rows.filter(pl.col("presentation") == BONA_FIDE).collect()
-
-
-def _by_subject(counts: "pl.DataFrame | None", codes: Mapping[str, int]) -> tuple[Floats, Floats]:
-    """Errors and trials of each subject."""
-    if counts is None:
-        return np.zeros(len(codes)), np.zeros(len(codes))
-    people = [codes[name] for name in counts["subject_id"]]
-    counted = (np.bincount(people, counts[name].to_numpy(), len(codes)) for name in ("numerator", "denominator"))
-    errors, trials = (np.asarray(found, np.float64) for found in counted)
-    return errors, trials
