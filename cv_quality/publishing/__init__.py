@@ -1,0 +1,1 @@
+"""Products for people beyond the team: brief, deck, explorer, dashboards and extracts, all of the same numbers."""

@@ -1,0 +1,41 @@
+"""A product of publishing as a value: its name, and what writes it from the edition of one build."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cv_quality.reports.briefing import Briefing
+from cv_quality.reports.section import PageContent, ReportSource
+
+if TYPE_CHECKING:
+    from cv_quality.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """What is published of one build.
+
+    Attributes:
+        content: what the sections of its page show.
+    """
+
+    briefing: Briefing
+    content: PageContent
+    source: ReportSource
+    workspace: "Workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One kind of file that is published.
+
+    Attributes:
+        name: as it is asked for, `cvq publish --what NAME`.
+        title: for people.
+        write: writes its files into a folder that exists, atomically, and returns them.
+    """
+
+    name: str
+    title: str
+    write: Callable[[Edition, Path], tuple[Path, ...]]
