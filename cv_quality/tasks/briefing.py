@@ -158,7 +158,7 @@ def _cause(view: SliceView, found: RootCauses, modality: Modality, *, build: str
 def _evidence(view: SliceView, found: RootCauses, *, build: str) -> Iterable[str]:
     if view.p_adjusted is not None and view.n_subjects is not None:
         yield (
-            f"Confirmed on {found.words.alike} who had no part in finding it "
+            f"Confirmed on {found.words.alike} without a part in finding it "
             f"(adjusted p {figures(view.p_adjusted)}); {view.n_subjects:,} {found.words.unit}s are in it."
         )
     earlier = [point for point in view.trend if point.build != build]
