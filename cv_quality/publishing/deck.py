@@ -38,6 +38,7 @@ from cv_quality.publishing.product import Edition, Product
 from cv_quality.publishing.wording import (
     VERDICTS,
     build_words,
+    capitalised,
     data_words,
     difference_words,
     listed,
@@ -183,7 +184,7 @@ def _placeholder(slide: "Slide", id: int) -> Any:
 def _add_title(deck: "Presentation", briefing: Briefing) -> None:
     says = (
         VERDICTS[briefing.standing],
-        f"{briefing.subject_matter[:1].upper()}{briefing.subject_matter[1:]}: {build_words(briefing)}",
+        f"{capitalised(briefing.subject_matter)}: {build_words(briefing)}",
         data_words(briefing),
     )
     slide = _add_slide(deck, briefing, TITLE, briefing.headline, Notes((briefing.headline, *says)))
@@ -235,10 +236,6 @@ def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
     return tuple({source_words(figure): figure for figure in figures}.values())
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def difference_line(change: RateChange) -> str:
     """Say in a line how far a rate moved, and whether the data can tell."""
     direction = {"worse": "worse", "better": "better", "unclear": "no clear change", "unknown": "cannot be told"}
@@ -248,7 +245,7 @@ def difference_line(change: RateChange) -> str:
 def _change_title(change: RateChange) -> str:
     before = f", against {value_of(change.pair.baseline)} before" if change.pair.baseline is not None else ""
     words = {"worse": ": worse", "better": ": better", "unclear": ": no clear change", "unknown": ""}
-    name = shortened(_capital(change.name), 60)
+    name = shortened(capitalised(change.name), 60)
     return f"{name}: {value_of(change.pair.build)}{before}{words[change.pair.direction]}"
 
 

@@ -73,7 +73,7 @@ def height_of(paragraphs: Iterable[str], *, width_in: float, size: float) -> flo
 def fit(
     paragraphs: Sequence[str], *, box_in: tuple[float, float], largest: float, smallest: float = SMALLEST_PT
 ) -> tuple[list[str], float]:
-    """Choose the largest size at which paragraphs fit into a box; where none does, the longest are cut, and the last left out.
+    """Choose the largest size at which paragraphs fit into a box; where none does, cut and leave out.
 
     Args:
         paragraphs: without line breaks.

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import Literal
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.briefing import Briefing, Figure, RateChange, Standing
 from cv_quality.reports.rendering import points
 from cv_quality.text import span, visible_lines
+
+Tone = Literal["good", "bad", "open"]
 
 MAX_TITLE_WORDS = 25
 MAX_TITLE_LETTERS = 170
@@ -28,15 +30,15 @@ VERDICTS: Mapping[Standing, str] = {
 }
 """A standing for people."""
 
-
-@dataclass(frozen=True, slots=True)
-class RateLine:
-    """A rate as a row of a table shows it."""
-
-    name: str
-    value: str
-    interval: str
-    counts: str
+TONES: Mapping[Standing, Tone] = {
+    "pass": "good",
+    "fail": "bad",
+    "insufficient": "open",
+    "worse": "bad",
+    "no worse": "good",
+    "cannot tell": "open",
+}
+"""How a verdict is coloured, beside its words."""
 
 
 def interval_of(rate: Rate) -> str:
@@ -72,15 +74,6 @@ def rate_words(rate: Rate, *, with_counts: bool = True) -> str:
         return value_of(rate)
     counts = f"; {rate.numerator:,} of {rate.denominator:,}" if with_counts else ""
     return f"{value_of(rate)} ({interval_of(rate)}{counts})"
-
-
-def rate_line(name: str, rate: Rate) -> RateLine:
-    """Write a rate for a row of a table.
-
-    Args:
-        name: of the rate.
-    """
-    return RateLine(name, value_of(rate), interval_of(rate), f"{rate.numerator:,} of {rate.denominator:,}")
 
 
 def difference_words(change: RateChange) -> str:
@@ -126,6 +119,15 @@ def readable(text: str) -> str:
     ('a\\u202eb', '\\u05d0\\u05d1\\u200e: 5 %')
     """
     return _FROM_RIGHT.sub("\\g<0>\u200e", " ".join(visible_lines(text).split()))
+
+
+def capitalised(text: str) -> str:
+    """Begin a text with a capital and leave its other letters.
+
+    >>> capitalised("genuine attempts rejected (FRR)")
+    'Genuine attempts rejected (FRR)'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def title_of(text: str) -> str:
