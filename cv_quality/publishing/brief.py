@@ -6,7 +6,7 @@ gives the same bytes everywhere; those of the machine are asked for letters that
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cv_quality.publishing.wording import (
     capitalised,
     data_words,
     difference_words,
+    named_points,
     rate_words,
     readable,
     shortened,
@@ -133,7 +134,9 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
         "about": f"{capitalised(briefing.subject_matter)}: {build_words(briefing)}",
         "verdict": VERDICTS[briefing.standing],
         "data": data_words(briefing),
-        "points": list(_points(briefing, detail)),
+        "points": [
+            {"name": name, "text": shortened(point.text, detail.letters)} for name, point in named_points(briefing)
+        ],
         "causes": [_cause(cause, detail) for cause in briefing.causes[: detail.causes]],
         "more_causes": _more(len(briefing.causes) - detail.causes, "cause"),
         "names": ["Rate", shortened(briefing.build, 30), shortened(briefing.baseline or "no baseline", 30), "Change"],
@@ -161,20 +164,6 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
         "date": [moment.year, moment.month, moment.day],
         "chart": _chart(briefing.changes[0], briefing) if briefing.changes else None,
     }
-
-
-def _points(briefing: Briefing, detail: Detail) -> Iterator[dict[str, str]]:
-    named = {
-        "Who meets it": briefing.impact,
-        "Why": briefing.cause,
-        "What mending it would bring": briefing.gain,
-        "Groups of people": briefing.groups,
-        "The data": briefing.quality,
-        "Next step": briefing.next_step,
-    }
-    for name, point in named.items():
-        if point is not None:
-            yield {"name": name, "text": shortened(point.text, detail.letters)}
 
 
 def _cause(cause: Cause, detail: Detail) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports.briefing import Briefing, Figure, RateChange, Standing
+from cv_quality.reports.briefing import Briefing, Figure, Point, RateChange, Standing
 from cv_quality.reports.rendering import points
 from cv_quality.text import span, visible_lines
 
@@ -158,6 +158,19 @@ def build_words(briefing: Briefing) -> str:
     """Name a build and what it is held against."""
     build, baseline = (shortened(name or "", LETTERS_OF_BUILD) for name in (briefing.build, briefing.baseline))
     return f"{build} against {baseline}" if baseline else f"{build}, without a baseline"
+
+
+def named_points(briefing: Briefing) -> list[tuple[str, Point]]:
+    """List what is known of a build in the order in which it is told, each under its heading."""
+    named = [
+        ("Who meets it", briefing.impact),
+        ("Why", briefing.cause),
+        ("What mending it would bring", briefing.gain),
+        ("Groups of people", briefing.groups),
+        ("The data", briefing.quality),
+        ("Next step", briefing.next_step),
+    ]
+    return [(name, point) for name, point in named if point is not None]
 
 
 def data_words(briefing: Briefing) -> str:
