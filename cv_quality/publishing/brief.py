@@ -108,7 +108,7 @@ def _typeset(values: dict[str, Any]) -> bytes:
 
     text = json.dumps(values, ensure_ascii=False)
     for attempt in range(_MOST_FONT_TRIES):
-        files = {"main.typ": TEMPLATE.read_bytes(), "brief.json": text.encode()}
+        files: Any = {"main.typ": TEMPLATE.read_bytes(), "brief.json": text.encode()}
         try:
             return bytes(typst.compile(files, format="pdf", pdf_standards=["ua-1"], ignore_system_fonts=attempt == 0))
         except typst.TypstError as error:

@@ -361,7 +361,7 @@ def _add_dimension(
         _add_text(deck, briefing, Point(title, section="groups"), *notes.says[1:])
         return
     slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, notes)
-    sides = {briefing.build: [line.pair.build for line in shown]}
+    sides: dict[str, list[Rate | None]] = {briefing.build: [line.pair.build for line in shown]}
     if any(line.pair.baseline is not None for line in shown):
         sides[str(briefing.baseline)] = [line.pair.baseline for line in shown]
     alt = f"By {dimension}: " + "; ".join(f"{line.level} {rate_words(line.pair.build)}" for line in shown)
