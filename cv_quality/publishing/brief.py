@@ -6,7 +6,7 @@ gives the same bytes everywhere; those of the machine are asked for letters that
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from cv_quality.publishing.wording import (
     data_words,
     difference_words,
     named_points,
+    rate_name,
     rate_words,
     readable,
     shortened,
     source_words,
+    terms_in,
     value_of,
 )
 from cv_quality.reports.briefing import Briefing, Cause, RateChange
@@ -128,15 +130,14 @@ def _unshown_letters(diagnostic: str) -> set[str]:
 
 def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
     """Everything that the template shows, as text."""
-    moment = briefing.captured_until
+    moment, points = briefing.captured_until, named_points(briefing)
+    first = terms_in([briefing.headline, rate_name(briefing), *(point.text for _, point in points)], briefing)
     values: dict[str, Any] = {
         "headline": shortened(briefing.headline, LETTERS_OF_HEADLINE),
         "about": f"{capitalised(briefing.subject_matter)}: {build_words(briefing)}",
         "verdict": VERDICTS[briefing.standing],
         "data": data_words(briefing),
-        "points": [
-            {"name": name, "text": shortened(point.text, detail.letters)} for name, point in named_points(briefing)
-        ],
+        "points": [{"name": name, "text": shortened(point.text, detail.letters)} for name, point in points],
         "causes": [_cause(cause, detail) for cause in briefing.causes[: detail.causes]],
         "more_causes": _more(len(briefing.causes) - detail.causes, "cause"),
         "names": ["Rate", shortened(briefing.build, 30), shortened(briefing.baseline or "no baseline", 30), "Change"],
@@ -151,10 +152,8 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
             for line in briefing.group_lines[: detail.groups]
         ],
         "more_groups": _more(len(briefing.group_lines) - detail.groups, "group"),
-        "terms": [
-            [shortened(term, 30), shortened(meaning, min(detail.letters, 160))]
-            for term, meaning in list(briefing.terms.items())[: detail.terms]
-        ],
+        "terms": _terms(first, detail),
+        "more_terms": _terms({term: text for term, text in briefing.terms.items() if term not in first}, detail),
         "sources": _sources(briefing, detail),
         "commands": [shortened(command, min(detail.letters, 160)) for command in briefing.commands[:4]],
     }
@@ -164,6 +163,11 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
         "date": [moment.year, moment.month, moment.day],
         "chart": _chart(briefing.changes[0], briefing) if briefing.changes else None,
     }
+
+
+def _terms(terms: Mapping[str, str], detail: Detail) -> list[list[str]]:
+    most = min(detail.letters, 160)
+    return [[shortened(term, 30), shortened(meaning, most)] for term, meaning in list(terms.items())[: detail.terms]]
 
 
 def _cause(cause: Cause, detail: Detail) -> dict[str, str]:

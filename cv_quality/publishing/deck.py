@@ -42,6 +42,7 @@ from cv_quality.publishing.wording import (
     data_words,
     difference_words,
     listed,
+    rate_name,
     rate_words,
     shortened,
     source_words,
@@ -210,11 +211,10 @@ def _drop_words(briefing: Briefing) -> str:
 
 def _add_change(deck: "Presentation", briefing: Briefing, change: RateChange, *, is_first: bool) -> None:
     pair, title = change.pair, briefing.impact.text if is_first else _change_title(change)
-    said = [difference_line(change)] if pair.baseline is not None else []
     lines = [f"{briefing.build}: {rate_words(pair.build)}"]
     bars = [Bar(briefing.build, pair.build)]
     if pair.baseline is not None:
-        lines.append(f"{briefing.baseline}: {rate_words(pair.baseline)}")
+        lines += [f"{briefing.baseline}: {rate_words(pair.baseline)}", _difference_line(change)]
         bars.append(Bar(f"{briefing.baseline}", pair.baseline, ink=BASELINE_INK))
     if change.limit is not None:
         lines.append(f"The release policy allows at most {percent(change.limit)}.")
@@ -223,12 +223,11 @@ def _add_change(deck: "Presentation", briefing: Briefing, change: RateChange, *,
     if all(bar.rate is None or bar.rate.value is None for bar in bars):
         _add_text(deck, briefing, Point(title, section="change"), *lines)
         return
-    slide = _add_slide(
-        deck, briefing, CHART_AND_TEXT, title, Notes((title, *said, *lines), _distinct(figures), "change")
-    )
+    slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, Notes((title, *lines), _distinct(figures), "change"))
     place = _placeholder(slide, CHART_ID)
     draw_bars(place, bars, series=change.name, alt=f"{change.name}. {' '.join(lines)}")
-    _fill_text(slide, CHART_AND_TEXT, [*said, *lines])
+    terms = [f"{term}: {meaning}." for term, meaning in terms_in([title, change.name], briefing).items()]
+    _fill_text(slide, CHART_AND_TEXT, [*lines, *terms])
 
 
 def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
@@ -236,7 +235,7 @@ def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
     return tuple({source_words(figure): figure for figure in figures}.values())
 
 
-def difference_line(change: RateChange) -> str:
+def _difference_line(change: RateChange) -> str:
     """Say in a line how far a rate moved, and whether the data can tell."""
     direction = {"worse": "worse", "better": "better", "unclear": "no clear change", "unknown": "cannot be told"}
     return f"Change: {difference_words(change)}, {direction[change.pair.direction]}"
@@ -273,7 +272,7 @@ def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
     if cause.gain is not None:
         bars += [Bar(figure.name, figure.rate, ink=LIMIT_INK) for figure in cause.gain.figures[:1]]
     alt = f"{shortened(cause.condition, 200)}: {'; '.join(bar.label for bar in bars)}"
-    draw_bars(_placeholder(slide, CHART_ID), bars, series=_leading_rate(briefing), alt=alt)
+    draw_bars(_placeholder(slide, CHART_ID), bars, series=rate_name(briefing), alt=alt)
     _fill_text(slide, layout, [*gain, *share, *rest, *cause.evidence])
     _add_examples(slide, cause.examples[:MOST_EXAMPLES])
 
@@ -289,7 +288,8 @@ def _add_examples(slide: "Slide", examples: Sequence[Example]) -> None:
         left, half = MARGIN_IN + place * width, (width - 0.3) / 2
         _add_picture(slide, example.failed, f"Failed: {example.failed_words}", left_in=left, width_in=half)
         if example.passed is not None:
-            words = f"Passed: {example.passed_words}"
+            differing = f", with other {example.difference}" if example.difference else ""
+            words = f"Passed{differing}: {example.passed_words}"
             _add_picture(slide, example.passed, words, left_in=left + half + 0.1, width_in=half)
 
 
@@ -365,14 +365,9 @@ def _add_dimension(
     if any(line.pair.baseline is not None for line in shown):
         sides[str(briefing.baseline)] = [line.pair.baseline for line in shown]
     alt = f"By {dimension}: " + "; ".join(f"{line.level} {rate_words(line.pair.build)}" for line in shown)
-    levels, what = [line.level for line in shown], f"{_leading_rate(briefing)} by {dimension}"
+    levels, what = [line.level for line in shown], f"{rate_name(briefing)} by {dimension}"
     draw_pairs(_placeholder(slide, CHART_ID), levels, sides, title=what, alt=alt)
     _fill_text(slide, CHART_AND_TEXT, [*said[:_SENTENCES], *more])
-
-
-def _leading_rate(briefing: Briefing) -> str:
-    """Name the rate that the briefing leads with, which is that of its causes and groups."""
-    return briefing.changes[0].name if briefing.changes else "error rate"
 
 
 def _by_rate(line: GroupLine) -> float:
@@ -421,12 +416,15 @@ def _add_table(
 
 
 def _draw_table(slide: "Slide", names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from pptx.enum.dml import MSO_THEME_COLOR
     from pptx.util import Inches, Pt
 
     wide = WIDTH_IN - 2 * MARGIN_IN
     widths = [wide * share for share in _TABLE_SHARES]
     box = map(Inches, (MARGIN_IN, 1.75, wide, _ROW_IN * (len(rows) + 1)))
-    table = slide.shapes.add_table(len(rows) + 1, len(names), *box).table
+    frame = slide.shapes.add_table(len(rows) + 1, len(names), *box)
+    frame._element.nvGraphicFramePr.cNvPr.set("descr", f"Table of {len(rows)} rows: {', '.join(names)}")
+    table = frame.table
     for column, width in zip(table.columns, widths, strict=True):
         column.width = Inches(width)
     for place, row in enumerate([names, *rows]):
@@ -436,5 +434,9 @@ def _draw_table(slide: "Slide", names: Sequence[str], rows: Sequence[Sequence[st
             cell.margin_top = cell.margin_bottom = Inches(0.03)
             cell.text_frame.word_wrap = True
             cell.text = one_line(text, width_in=width - 0.15, size=_TABLE_PT)
+            cell.fill.solid()
+            ground = MSO_THEME_COLOR.BACKGROUND_2 if place == 0 else MSO_THEME_COLOR.BACKGROUND_1
+            cell.fill.fore_color.theme_color = ground
             for paragraph in cell.text_frame.paragraphs:
-                paragraph.font.size, paragraph.font.bold = Pt(_TABLE_PT), place == 0
+                font = paragraph.font
+                font.size, font.bold, font.color.theme_color = Pt(_TABLE_PT), place == 0, MSO_THEME_COLOR.TEXT_1

@@ -1,7 +1,7 @@
 """The template of the deck, as it was drawn: `python -m cv_quality.publishing.deck_template` writes it anew.
 
-The file lies beside this module, so that whoever has a design of their own opens it, changes it, and puts it back. What
-the deck asks of it are the names of its layouts and the ids of their placeholders.
+The file lies in `templates`, 16:9 with placeholders of its own, and holds nothing else. What the deck asks of it are
+the names of its layouts and the ids of their placeholders.
 """
 
 import io

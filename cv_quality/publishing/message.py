@@ -25,6 +25,7 @@ from cv_quality.publishing.wording import (
     data_words,
     difference_words,
     named_points,
+    rate_name,
     rate_words,
     readable,
     shortened,
@@ -146,13 +147,9 @@ def _rate_lines(briefing: Briefing) -> Iterator[tuple[str, str]]:
 
 
 def _terms(briefing: Briefing) -> Iterator[tuple[str, str]]:
-    said = [briefing.headline, *(point.text for _, point in named_points(briefing)), _rate_name(briefing)]
+    said = [briefing.headline, *(point.text for _, point in named_points(briefing)), rate_name(briefing)]
     for term, meaning in list(terms_in(said, briefing).items())[:MOST_TERMS]:
         yield readable(term), readable(shortened(meaning, 200))
-
-
-def _rate_name(briefing: Briefing) -> str:
-    return briefing.changes[0].name if briefing.changes else ""
 
 
 def _text(lines: _Lines) -> str:
@@ -195,7 +192,7 @@ def _html(briefing: Briefing, lines: _Lines) -> str:
         command=lines.command,
         ink=ink,
         wash=wash,
-        chart_title=readable(shortened(f"{capitalised(_rate_name(briefing))}, with 95 % intervals", LETTERS_OF_HEADER)),
+        chart_title=readable(shortened(f"{capitalised(rate_name(briefing))}, with 95 % intervals", LETTERS_OF_HEADER)),
         bars=_bars(briefing, lines),
     )
 

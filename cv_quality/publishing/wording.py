@@ -137,7 +137,7 @@ def title_of(text: str) -> str:
     'Worse in low light.'
     """
     whole = " ".join(visible_lines(text).split())
-    sentence = re.split(r"(?<=[.!?]) (?=[^a-z])", whole, maxsplit=1)[0]
+    sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", whole, maxsplit=1)[0]
     words = sentence.split(" ")
     if len(words) > MAX_TITLE_WORDS:
         sentence = " ".join(words[:MAX_TITLE_WORDS]).rstrip(",;:.") + "…"
@@ -145,13 +145,22 @@ def title_of(text: str) -> str:
 
 
 def terms_in(texts: Iterable[str], briefing: Briefing) -> dict[str, str]:
-    """Choose the terms that some texts use, in the order in which the briefing explains them."""
+    """Choose the terms that some texts use, in the order in which the briefing explains them.
+
+    Args:
+        briefing: whose terms they are.
+    """
     whole = " ".join(texts)
     return {
         term: meaning
         for term, meaning in briefing.terms.items()
         if re.search(rf"(?<!\w){re.escape(term)}(?!\w)", whole)
     }
+
+
+def rate_name(briefing: Briefing) -> str:
+    """Name the rate that a briefing leads with, which is that of its causes and groups."""
+    return briefing.changes[0].name if briefing.changes else "error rate"
 
 
 def build_words(briefing: Briefing) -> str:

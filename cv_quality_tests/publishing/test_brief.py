@@ -54,7 +54,8 @@ def test_the_first_page_says_all_that_a_leader_needs(tmp_path: Path) -> None:
         assert f"{percent(rate.value)} ({percent(rate.low)} to {percent(rate.high)}; {rate.numerator:,}" in (
             f"{first} {second}"
         )
-    assert "false rejection rate" in second
+    assert "false rejection rate" in first
+    assert "false match rate" in second
     assert "operating_points.fnmr" in second
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,15 @@ Maker = Callable[[], Briefing]
 each_briefing = pytest.mark.parametrize("make", MAKERS)
 
 
-def slides_of(briefing: Briefing) -> list[Any]:
-    """Draw a deck and open it."""
-    return list(Presentation(io.BytesIO(draw_deck(briefing))).slides)
+@cache
+def drawn(make: Maker) -> bytes:
+    """Draw a deck once."""
+    return draw_deck(make())
+
+
+def slides_of(make: Maker) -> list[Any]:
+    """Open a deck."""
+    return list(Presentation(io.BytesIO(drawn(make))).slides)
 
 
 def charts_of(slides: list[Any]) -> Iterator[Any]:
@@ -45,7 +52,7 @@ def text_of(slide: Any) -> str:
 
 @each_briefing
 def test_the_same_briefing_gives_the_same_deck(make: Maker) -> None:
-    assert draw_deck(make()) == draw_deck(make())
+    assert draw_deck(make()) == drawn(make)
 
 
 def test_the_template_is_as_it_was_drawn_and_is_wide() -> None:
@@ -56,14 +63,14 @@ def test_the_template_is_as_it_was_drawn_and_is_wide() -> None:
 
 @each_briefing
 def test_every_slide_has_one_short_message_and_notes(make: Maker) -> None:
-    for slide in slides_of(make()):
+    for slide in slides_of(make):
         assert 0 < len(slide.shapes.title.text_frame.text.split()) <= MAX_TITLE_WORDS
         assert len(slide.notes_slide.notes_text_frame.text) > len(slide.shapes.title.text_frame.text)
 
 
 @each_briefing
 def test_every_shape_lies_on_its_slide(make: Maker) -> None:
-    deck = Presentation(io.BytesIO(draw_deck(make())))
+    deck = Presentation(io.BytesIO(drawn(make)))
     for slide in deck.slides:
         for shape in slide.shapes:
             assert shape.left >= 0
@@ -74,7 +81,7 @@ def test_every_shape_lies_on_its_slide(make: Maker) -> None:
 
 def test_every_chart_has_its_workbook_and_every_rate_its_interval() -> None:
     briefing = ordinary_briefing()
-    charts = list(charts_of(slides_of(briefing)))
+    charts = list(charts_of(slides_of(ordinary_briefing)))
     assert len(charts) == len(briefing.changes) + len(briefing.causes) + 2
     for chart in charts:
         assert zipfile.is_zipfile(io.BytesIO(chart.part.chart_workbook.xlsx_part.blob))
@@ -92,7 +99,7 @@ def test_every_chart_has_its_workbook_and_every_rate_its_interval() -> None:
 
 def test_every_rate_of_the_briefing_is_printed_as_the_page_prints_it() -> None:
     briefing = ordinary_briefing()
-    text = " ".join(map(text_of, slides_of(briefing)))
+    text = " ".join(map(text_of, slides_of(ordinary_briefing)))
     rates = [rate for change in briefing.changes for rate in (change.pair.build, change.pair.baseline)]
     rates += [rate for cause in briefing.causes for rate in (cause.rate, cause.before)]
     for rate in rates:
@@ -102,20 +109,20 @@ def test_every_rate_of_the_briefing_is_printed_as_the_page_prints_it() -> None:
 
 
 def test_a_source_stands_in_the_notes_of_each_change() -> None:
-    notes = slides_of(ordinary_briefing())[1].notes_slide.notes_text_frame.text
+    notes = slides_of(ordinary_briefing)[1].notes_slide.notes_text_frame.text
     assert "operating_points.fnmr where point = 'decision_threshold' and build = 'face-1.2'" in notes
     assert "FRR: false rejection rate" in notes
     assert "Korn-Graubard" in notes
 
 
 def test_what_is_undefined_is_a_word_and_no_bar() -> None:
-    slides = slides_of(bare_briefing())
+    slides = slides_of(bare_briefing)
     assert not list(charts_of(slides))
     assert "undefined: no trial" in text_of(slides[1])
 
 
 def test_a_subject_who_did_not_agree_is_not_shown() -> None:
-    slide = next(slide for slide in slides_of(ordinary_briefing()) if "spectacles and low" in text_of(slide))
+    slide = next(slide for slide in slides_of(ordinary_briefing) if "spectacles and low" in text_of(slide))
     pictures = [shape for shape in slide.shapes if shape.shape_type == 13]
     assert len(pictures) == 2
     assert all(shape._element.nvPicPr.cNvPr.get("descr") for shape in pictures)
@@ -128,7 +135,7 @@ def test_no_word_falls_off_a_slide(make: Maker, tmp_path: Path) -> None:
     programs = ("soffice", "pdftotext")
     if missing := [name for name in programs if shutil.which(name) is None]:
         pytest.skip(f"not run: {', '.join(missing)} missing")
-    (tmp_path / "deck.pptx").write_bytes(draw_deck(make()))
+    (tmp_path / "deck.pptx").write_bytes(drawn(make))
     profile = f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}"
     office = ["soffice", profile, "--headless", "--convert-to", "pdf", "--outdir", str(tmp_path)]
     subprocess.run([*office, str(tmp_path / "deck.pptx")], check=True, capture_output=True, timeout=120)
