@@ -204,6 +204,10 @@ class WarehouseError(CvQualityError):
         self.failed = failed
 
 
+class PublishingError(CvQualityError):
+    """A product cannot be published: the build is not ready, or what the product needs is not installed."""
+
+
 def stops_a_run(error: Exception) -> bool:
     """Tell whether an error keeps other keys from being done too: only a store that cannot be reached does."""
     return isinstance(error, StoreError) and not isinstance(error, ObjectUnusable)
