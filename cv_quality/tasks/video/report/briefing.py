@@ -14,6 +14,7 @@ from cv_quality.tasks.briefing import (
     how_often,
     limits_of,
     next_step,
+    open_questions,
     quality_point,
     standing_of,
 )
@@ -69,6 +70,7 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
         captured_from=overview.captured_from,
         captured_until=overview.captured_until,
         commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
+        thin=open_questions(release, causes_read, source.modality),
     )
 
 
