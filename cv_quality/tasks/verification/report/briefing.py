@@ -37,12 +37,12 @@ NAMES: Mapping[str, str] = {
     "FTA": "attempts without a usable sample (FTA)",
 }
 TERMS: Mapping[str, str] = {
-    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts.",
-    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts.",
-    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons.",
-    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them.",
-    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts.",
-    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike.",
+    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts",
+    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts",
+    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons",
+    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them",
+    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts",
+    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike",
 }
 
 

@@ -28,7 +28,7 @@ from cv_quality.tasks.video.tables import VIDEO_METRICS
 
 CHANGES_SHOWN = 6
 MISSES = "miss_rate"
-INTERVAL_TERM = "Where the value would lie in 95 of 100 such studies; counted by clips, as frames of one are alike."
+INTERVAL_TERM = "Where the value would lie in 95 of 100 such studies; counted by clips, as frames of one are alike"
 
 
 def brief_video(content: PageContent, source: ReportSource) -> Briefing:
@@ -60,7 +60,7 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
         causes=causes,
         group_lines=(),
         terms={
-            **{title_of(item.metric): f"{item.metric.meaning}." for item in _chosen(numbers, row)},
+            **{title_of(item.metric): item.metric.meaning for item in _chosen(numbers, row)},
             "95 % interval": INTERVAL_TERM,
         },
         n_subjects=overview.n_clips,
