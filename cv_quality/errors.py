@@ -188,10 +188,6 @@ class QueryError(CvQualityError):
     """A question in SQL cannot be answered: it would change something, names what is not there, or is no SQL."""
 
 
-class PublishingError(CvQualityError):
-    """A product cannot be made of a build, or cannot be sent."""
-
-
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 
@@ -205,7 +201,7 @@ class WarehouseError(CvQualityError):
 
 
 class PublishingError(CvQualityError):
-    """A product cannot be published: the build is not ready, or what the product needs is not installed."""
+    """A product cannot be published or sent: the build is not ready, or what it needs is not installed or not there."""
 
 
 def stops_a_run(error: Exception) -> bool:

@@ -41,6 +41,7 @@ from cv_quality.publishing.wording import (
     capitalised,
     data_words,
     difference_words,
+    limit_words,
     listed,
     rate_name,
     rate_words,
@@ -49,10 +50,13 @@ from cv_quality.publishing.wording import (
     terms_in,
     title_of,
     value_of,
+    words_of,
+    words_of_figure,
 )
 from cv_quality.reports.briefing import Briefing, Cause, Example, Figure, GroupLine, Point, RateChange
 from cv_quality.reports.pictures import Picture
 from cv_quality.reports.rates import RatePair
+from cv_quality.text import SHOWN_DIGITS, NumberWords
 
 if TYPE_CHECKING:
     from pptx.presentation import Presentation
@@ -161,7 +165,7 @@ def _note_lines(briefing: Briefing, title: str, notes: Notes) -> Iterator[str]:
     yield from says
     for figure in notes.figures:
         method = f"; {figure.rate.method}" if figure.rate.method else ""
-        yield f"{figure.name}: {rate_words(figure.rate)}{method}. Source: {source_words(figure)}."
+        yield f"{_figure_line(figure, briefing)}{method}. Source: {source_words(figure)}."
     used = [*says, *(figure.name for figure in notes.figures)]
     yield from (f"{term}: {meaning}." for term, meaning in terms_in(used, briefing).items())
     if notes.section:
@@ -198,11 +202,12 @@ def _add_text(deck: "Presentation", briefing: Briefing, point: Point, *paragraph
     slide = _add_slide(deck, briefing, TEXT, point.text, notes)
     said = title_of(point.text)
     rows = [text for text in paragraphs if text != said]
-    _fill_text(slide, TEXT, [*rows, *map(_figure_line, point.figures)] or [said])
+    figures = [_figure_line(figure, briefing) for figure in point.figures]
+    _fill_text(slide, TEXT, [*rows, *figures] or [said])
 
 
-def _figure_line(figure: Figure) -> str:
-    return f"{figure.name}: {rate_words(figure.rate)}"
+def _figure_line(figure: Figure, briefing: Briefing) -> str:
+    return f"{figure.name}: {rate_words(figure.rate, words=words_of_figure(figure, briefing))}"
 
 
 def _drop_words(briefing: Briefing) -> str:
@@ -210,24 +215,37 @@ def _drop_words(briefing: Briefing) -> str:
 
 
 def _add_change(deck: "Presentation", briefing: Briefing, change: RateChange, *, is_first: bool) -> None:
-    pair, title = change.pair, briefing.impact.text if is_first else _change_title(change)
-    lines = [f"{briefing.build}: {rate_words(pair.build)}"]
-    bars = [Bar(briefing.build, pair.build)]
-    if pair.baseline is not None:
-        lines += [f"{briefing.baseline}: {rate_words(pair.baseline)}", _difference_line(change)]
-        bars.append(Bar(f"{briefing.baseline}", pair.baseline, ink=BASELINE_INK))
-    if change.limit is not None:
-        lines.append(f"The release policy allows at most {percent(change.limit)}.")
-        bars.append(Bar("allowed at most", None, limit=change.limit, ink=LIMIT_INK))
-    figures = (*change.figures, *(briefing.impact.figures if is_first else ()))
+    title = briefing.impact.text if is_first else _change_title(change)
+    bars, lines = list(_bars(briefing, change)), _change_lines(briefing, change)
     if all(bar.rate is None or bar.rate.value is None for bar in bars):
         _add_text(deck, briefing, Point(title, section="change"), *lines)
         return
-    slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, Notes((title, *lines), _distinct(figures), "change"))
-    place = _placeholder(slide, CHART_ID)
-    draw_bars(place, bars, series=change.name, alt=f"{change.name}. {' '.join(lines)}")
+    figures = _distinct((*change.figures, *(briefing.impact.figures if is_first else ())))
+    slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, Notes((title, *lines), figures, "change"))
+    alt = f"{change.name}. {' '.join(lines)}"
+    draw_bars(_placeholder(slide, CHART_ID), bars, series=change.name, alt=alt, is_rate=change.is_rate)
     terms = [f"{term}: {meaning}." for term, meaning in terms_in([title, change.name], briefing).items()]
     _fill_text(slide, CHART_AND_TEXT, [*lines, *terms])
+
+
+def _bars(briefing: Briefing, change: RateChange) -> Iterator[Bar]:
+    """The build, its baseline, and what the policy asks."""
+    pair, words = change.pair, words_of(change)
+    yield Bar(briefing.build, pair.build, words=words)
+    if pair.baseline is not None:
+        yield Bar(str(briefing.baseline), pair.baseline, ink=BASELINE_INK, words=words)
+    if change.limit is not None:
+        yield Bar(limit_words(change), None, limit=change.limit, ink=LIMIT_INK, words=words)
+
+
+def _change_lines(briefing: Briefing, change: RateChange) -> list[str]:
+    pair, words = change.pair, words_of(change)
+    lines = [f"{briefing.build}: {rate_words(pair.build, words=words)}"]
+    if pair.baseline is not None:
+        lines += [f"{briefing.baseline}: {rate_words(pair.baseline, words=words)}", _difference_line(change)]
+    if change.limit is not None:
+        lines.append(f"The release policy: {limit_words(change)} {words(change.limit, digits=SHOWN_DIGITS)}.")
+    return lines
 
 
 def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
@@ -238,14 +256,15 @@ def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
 def _difference_line(change: RateChange) -> str:
     """Say in a line how far a rate moved, and whether the data can tell."""
     direction = {"worse": "worse", "better": "better", "unclear": "no clear change", "unknown": "cannot be told"}
-    return f"Change: {difference_words(change)}, {direction[change.pair.direction]}"
+    return f"Change: {difference_words(change)}, {direction[change.direction]}"
 
 
 def _change_title(change: RateChange) -> str:
-    before = f", against {value_of(change.pair.baseline)} before" if change.pair.baseline is not None else ""
-    words = {"worse": ": worse", "better": ": better", "unclear": ": no clear change", "unknown": ""}
+    pair, words = change.pair, words_of(change)
+    before = f", against {value_of(pair.baseline, words=words)} before" if pair.baseline is not None else ""
+    told = {"worse": ": worse", "better": ": better", "unclear": ": no clear change", "unknown": ""}
     name = shortened(capitalised(change.name), 60)
-    return f"{name}: {value_of(change.pair.build)}{before}{words[change.pair.direction]}"
+    return f"{name}: {value_of(pair.build, words=words)}{before}{told[change.direction]}"
 
 
 def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
@@ -376,23 +395,26 @@ def _by_rate(line: GroupLine) -> float:
 
 def _add_appendix(deck: "Presentation", briefing: Briefing) -> None:
     before = briefing.baseline or "no baseline"
-    rates = [[change.name, *_sides(change.pair), difference_words(change)] for change in briefing.changes]
+    rates = [
+        [change.name, *_sides(change.pair, words=words_of(change)), difference_words(change)]
+        for change in briefing.changes
+    ]
     _add_table(deck, briefing, "every rate with its interval", ["Rate", briefing.build, before, "Change"], rates)
     causes = [[cause.condition, _short(cause.rate), _short(cause.before), cause.predicate] for cause in briefing.causes]
     _add_table(deck, briefing, "causes in their order", ["Condition", briefing.build, before, "In SQL"], causes)
     groups = [[f"{line.dimension}: {line.level}", *_sides(line.pair), line.sentence] for line in briefing.group_lines]
     _add_table(deck, briefing, "groups of people", ["Group", briefing.build, before, "In words"], groups)
-    terms = [f"{term}: {meaning}." for term, meaning in briefing.terms.items()]
+    terms = [f"{term}: {meaning.rstrip('.')}." for term, meaning in briefing.terms.items()]
     _add_list(deck, briefing, "Appendix: what the terms mean", terms)
     _add_list(deck, briefing, "Appendix: these commands make the numbers again", briefing.commands)
 
 
-def _sides(pair: RatePair) -> tuple[str, str]:
-    return _short(pair.build), _short(pair.baseline)
+def _sides(pair: RatePair, *, words: NumberWords = percent) -> tuple[str, str]:
+    return _short(pair.build, words=words), _short(pair.baseline, words=words)
 
 
-def _short(rate: Rate | None) -> str:
-    return "none" if rate is None else rate_words(rate, with_counts=False)
+def _short(rate: Rate | None, *, words: NumberWords = percent) -> str:
+    return "none" if rate is None else rate_words(rate, words=words, with_counts=False)
 
 
 def _add_list(deck: "Presentation", briefing: Briefing, title: str, lines: Sequence[str]) -> None:

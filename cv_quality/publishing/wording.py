@@ -1,5 +1,6 @@
 """The words that brief, deck and message share: rates, where they stand, and text as long as its place allows."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -7,8 +8,8 @@ from typing import Literal
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.briefing import Briefing, Figure, Point, RateChange, Standing
-from cv_quality.reports.rendering import points
-from cv_quality.text import span, visible_lines
+from cv_quality.reports.rendering import number, points
+from cv_quality.text import SHOWN_DIGITS, NumberWords, span, visible_lines
 
 Tone = Literal["good", "bad", "open"]
 
@@ -41,18 +42,45 @@ TONES: Mapping[Standing, Tone] = {
 """How a verdict is coloured, beside its words."""
 
 
-def interval_of(rate: Rate) -> str:
+def words_of(change: RateChange) -> NumberWords:
+    """Choose how the figures of a change are written: as per cent, or in their unit."""
+    if change.is_rate:
+        return percent
+
+    def in_unit(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
+        text = number(value, digits=digits)
+        return f"{text} {change.unit}" if change.unit and value is not None and math.isfinite(value) else text
+
+    return in_unit
+
+
+def words_of_figure(figure: Figure, briefing: Briefing) -> NumberWords:
+    """Choose how a figure is written: as the change that it belongs to, else as per cent.
+
+    Args:
+        briefing: that it belongs to.
+    """
+    return next((words_of(change) for change in briefing.changes if figure in change.figures), percent)
+
+
+def interval_of(rate: Rate, *, words: NumberWords = percent) -> str:
     """Write the bounds of a rate.
+
+    Args:
+        words: how one of them is written.
 
     >>> from cv_quality.metrics.rates import NO_TRIAL
     >>> interval_of(NO_TRIAL)
     'no interval'
     """
-    return span(rate.low, rate.high, words=percent) if rate.has_interval else NO_INTERVAL
+    return span(rate.low, rate.high, words=words) if rate.has_interval else NO_INTERVAL
 
 
-def value_of(rate: Rate) -> str:
+def value_of(rate: Rate, *, words: NumberWords = percent) -> str:
     """Write the value of a rate, and why it has none.
+
+    Args:
+        words: how it is written.
 
     >>> from cv_quality.metrics.rates import NO_TRIAL
     >>> value_of(NO_TRIAL)
@@ -60,11 +88,27 @@ def value_of(rate: Rate) -> str:
     """
     if rate.value is None:
         return f"undefined: {rate.reason}" if rate.reason else "undefined"
-    return percent(rate.value)
+    return words(rate.value, digits=SHOWN_DIGITS)
 
 
-def rate_words(rate: Rate, *, with_counts: bool = True) -> str:
+def counts_of(rate: Rate) -> str:
+    """Write the counts of a rate; a mean has only the number of what it is over.
+
+    >>> from dataclasses import replace
+    >>> from cv_quality.metrics.rates import clustered_rate
+    >>> rate = clustered_rate([0, 1, 0, 2], [10, 10, 10, 10])
+    >>> counts_of(rate), counts_of(replace(rate, value=0.81, numerator=0))
+    ('3 of 40', 'n = 40')
+    """
+    is_counted = rate.denominator > 0 and math.isclose(rate.numerator / rate.denominator, rate.value or 0.0)
+    return f"{rate.numerator:,} of {rate.denominator:,}" if is_counted else f"n = {rate.denominator:,}"
+
+
+def rate_words(rate: Rate, *, words: NumberWords = percent, with_counts: bool = True) -> str:
     """Write a rate with its interval and its counts, or why there is none.
+
+    Args:
+        words: how its value and its bounds are written.
 
     >>> from cv_quality.metrics.rates import clustered_rate
     >>> rate_words(clustered_rate([0, 1, 0, 2], [10, 10, 10, 10]))
@@ -72,19 +116,39 @@ def rate_words(rate: Rate, *, with_counts: bool = True) -> str:
     """
     if rate.value is None:
         return value_of(rate)
-    counts = f"; {rate.numerator:,} of {rate.denominator:,}" if with_counts else ""
-    return f"{value_of(rate)} ({interval_of(rate)}{counts})"
+    counts = f"; {counts_of(rate)}" if with_counts else ""
+    return f"{value_of(rate, words=words)} ({interval_of(rate, words=words)}{counts})"
 
 
 def difference_words(change: RateChange) -> str:
     """Write how far a rate moved, with the interval of the difference."""
-    pair = change.pair
+    pair, words = change.pair, points if change.is_rate else _signed(words_of(change))
     if pair.delta is None:
         return "no difference can be told"
     bounds = pair.change
     if bounds is None or bounds.low is None or bounds.high is None:
-        return f"{points(pair.delta)} ({NO_INTERVAL})"
-    return f"{points(pair.delta)} ({span(bounds.low, bounds.high, words=points)})"
+        return f"{words(pair.delta, digits=SHOWN_DIGITS)} ({NO_INTERVAL})"
+    return f"{words(pair.delta, digits=SHOWN_DIGITS)} ({span(bounds.low, bounds.high, words=words)})"
+
+
+def _signed(words: NumberWords) -> NumberWords:
+    """Write a number with its sign."""
+
+    def signed(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
+        sign = "" if value is None else "±" if value == 0 else "+" if value > 0 else "−"
+        return f"{sign}{words(None if value is None else abs(value), digits=digits)}"
+
+    return signed
+
+
+def limit_words(change: RateChange) -> str:
+    """Name what the release policy allows."""
+    return "required at least" if change.higher_is_better else "allowed at most"
+
+
+def finite(value: float | None) -> float | None:
+    """Keep a value that has a place on an axis."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def source_words(figure: Figure) -> str:
@@ -152,7 +216,7 @@ def terms_in(texts: Iterable[str], briefing: Briefing) -> dict[str, str]:
     """
     whole = " ".join(texts)
     return {
-        term: meaning
+        term: meaning.rstrip(".")
         for term, meaning in briefing.terms.items()
         if re.search(rf"(?<!\w){re.escape(term)}(?!\w)", whole)
     }

@@ -58,6 +58,7 @@ class RateChange:
         name: with the acronym, as "genuine attempts rejected (FRR)".
         pair: both rates and the interval of their difference. Of a metric of video they are means over clips.
         is_rate: whether they are written as per cent.
+        unit: of those that are not, as "ms"; empty where they have none.
         higher_is_better: whether a rise is good, as of an overlap.
         limit: the most that the release policy allows of it; None where it asks nothing.
         figures: the rows of those that have a value.
@@ -68,6 +69,7 @@ class RateChange:
     limit: float | None
     figures: tuple[Figure, ...]
     is_rate: bool = True
+    unit: str = ""
     higher_is_better: bool = False
 
     @property

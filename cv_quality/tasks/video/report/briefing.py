@@ -85,6 +85,7 @@ def _change(row: MetricRow, source: ReportSource, limits: Mapping[str, float]) -
         limits.get(row.name),
         tuple(_figures(row, source)),
         is_rate=is_percentage(row.metric),
+        unit="" if row.metric.unit in ("share", "count") else row.metric.unit,
         higher_is_better=bool(row.metric.is_higher_better),
     )
 
