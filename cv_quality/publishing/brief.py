@@ -24,13 +24,15 @@ from cv_quality.publishing.wording import (
     data_words,
     difference_words,
     finite,
+    group_words,
+    groupings,
     limit_words,
+    listed,
     named_points,
     rate_name,
     rate_words,
     readable,
     shortened,
-    source_words,
     terms_in,
     words_of,
 )
@@ -67,9 +69,12 @@ class Detail:
 
 DETAILS = (
     Detail(letters=600, causes=4, rates=8, groups=12, terms=12),
-    Detail(letters=400, causes=3, rates=6, groups=8, terms=10),
-    Detail(letters=240, causes=3, rates=6, groups=6, terms=8),
-    Detail(letters=150, causes=2, rates=5, groups=5, terms=6),
+    Detail(letters=600, causes=3, rates=6, groups=8, terms=10),
+    Detail(letters=600, causes=2, rates=5, groups=6, terms=8),
+    Detail(letters=600, causes=1, rates=4, groups=4, terms=6),
+    Detail(letters=400, causes=1, rates=4, groups=4, terms=6),
+    Detail(letters=240, causes=1, rates=4, groups=4, terms=6),
+    Detail(letters=150, causes=1, rates=4, groups=4, terms=5),
     Detail(letters=90, causes=1, rates=4, groups=4, terms=5),
     Detail(letters=50, causes=1, rates=3, groups=3, terms=3),
 )
@@ -133,6 +138,7 @@ def _unshown_letters(diagnostic: str) -> set[str]:
 
 def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
     """Everything that the template shows, as text."""
+    lines = [line for group in groupings(briefing) for line in group]
     moment, points = briefing.captured_until, named_points(briefing)
     first = terms_in([briefing.headline, rate_name(briefing), *(point.text for _, point in points)], briefing)
     values: dict[str, Any] = {
@@ -150,16 +156,16 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
                 shortened(f"{line.dimension}: {line.level}", min(detail.letters, 60)),
                 _short(line.pair.build),
                 _short(line.pair.baseline),
-                shortened(line.sentence, min(detail.letters, 120)),
+                shortened(group_words(line), min(detail.letters, 120)),
             ]
-            for line in briefing.group_lines[: detail.groups]
+            for line in lines[: detail.groups]
         ],
         "more_groups": _more(len(briefing.group_lines) - detail.groups, "group"),
         "terms": _terms(first, detail),
         "more_terms": _terms(
             {term: text.rstrip(".") for term, text in briefing.terms.items() if term not in first}, detail
         ),
-        "sources": _sources(briefing, detail),
+        "sources": _sources(briefing),
         "commands": [shortened(command, min(detail.letters, 160)) for command in briefing.commands[:4]],
     }
     return {
@@ -208,10 +214,11 @@ def _short(rate: Rate | None, *, words: NumberWords = percent) -> str:
     return "none" if rate is None else rate_words(rate, words=words)
 
 
-def _sources(briefing: Briefing, detail: Detail) -> str:
-    figures = [figure for change in briefing.changes[: detail.rates] for figure in change.figures]
-    where = dict.fromkeys(source_words(figure) for figure in figures)
-    return shortened("; ".join(where), 3 * detail.letters)
+def _sources(briefing: Briefing) -> str:
+    """Name the columns that the figures stand in."""
+    figures = [figure for change in briefing.changes for figure in change.figures]
+    columns = dict.fromkeys(f"{figure.table}.{figure.column}" for figure in figures)
+    return f"Columns {listed(columns, most=6)} of the lake; the notes of the deck name the row of each figure."
 
 
 def _chart(change: RateChange, briefing: Briefing) -> dict[str, Any] | None:

@@ -41,6 +41,9 @@ from cv_quality.publishing.wording import (
     capitalised,
     data_words,
     difference_words,
+    group_name,
+    group_words,
+    groupings,
     limit_words,
     listed,
     rate_name,
@@ -62,7 +65,7 @@ if TYPE_CHECKING:
     from pptx.presentation import Presentation
     from pptx.slide import Slide
 
-MOST_RATES, MOST_CAUSES, MOST_DIMENSIONS, MOST_EXAMPLES, MOST_ROWS = 4, 6, 4, 3, 60
+MOST_RATES, MOST_CAUSES, MOST_GROUPINGS, MOST_EXAMPLES, MOST_ROWS = 4, 6, 4, 3, 60
 """Slides of each kind, examples on a slide, and rows of a table of the appendix; all of it is on the page."""
 _ROWS_A_SLIDE, _ROW_IN, _TABLE_PT = 13, 0.37, 11
 _TABLE_SHARES = (0.22, 0.27, 0.27, 0.24)
@@ -224,7 +227,8 @@ def _add_change(deck: "Presentation", briefing: Briefing, change: RateChange, *,
     slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, Notes((title, *lines), figures, "change"))
     alt = f"{change.name}. {' '.join(lines)}"
     draw_bars(_placeholder(slide, CHART_ID), bars, series=change.name, alt=alt, is_rate=change.is_rate)
-    terms = [f"{term}: {meaning}." for term, meaning in terms_in([title, change.name], briefing).items()]
+    used = terms_in([title_of(title), change.name, *(["95 % interval"] if is_first else [])], briefing)
+    terms = [f"{term}: {meaning}." for term, meaning in used.items()]
     _fill_text(slide, CHART_AND_TEXT, [*lines, *terms])
 
 
@@ -270,7 +274,8 @@ def _change_title(change: RateChange) -> str:
 def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
     gain = [cause.gain.text] if cause.gain is not None else []
     share = [] if cause.share_of_failures is None else [f"It holds {percent(cause.share_of_failures)} of all failures."]
-    rest = [] if cause.rest is None else [f"Everywhere else {percent(cause.rest)} fail."]
+    is_said = cause.rest is None or percent(cause.rest) in cause.sentence
+    rest = [] if is_said else [f"Everywhere else {percent(cause.rest)} fail."]
     size = [f"{_counted(cause.n_attempts, 'attempts')} of {_counted(cause.n_subjects, 'subjects')}."]
     notes = Notes(
         (
@@ -307,7 +312,7 @@ def _add_examples(slide: "Slide", examples: Sequence[Example]) -> None:
         left, half = MARGIN_IN + place * width, (width - 0.3) / 2
         _add_picture(slide, example.failed, f"Failed: {example.failed_words}", left_in=left, width_in=half)
         if example.passed is not None:
-            differing = f", with other {example.difference}" if example.difference else ""
+            differing = f" ({example.difference})" if example.difference else ""
             words = f"Passed{differing}: {example.passed_words}"
             _add_picture(slide, example.passed, words, left_in=left + half + 0.1, width_in=half)
 
@@ -352,30 +357,22 @@ def png_of(picture: Picture) -> bytes | None:
 
 
 def _add_groups(deck: "Presentation", briefing: Briefing) -> None:
-    """Add a slide for each of the first dimensions, with the groups that meet the most errors."""
-    dimensions = list(dict.fromkeys(line.dimension for line in briefing.group_lines))
-    if not dimensions:
+    """Add a slide for each of the first ways to group people, beginning with the one that the briefing tells of."""
+    told = groupings(briefing)
+    if not told:
         _add_text(deck, briefing, briefing.groups, briefing.groups.text, data_words(briefing))
-    for rank, dimension in enumerate(dimensions[:MOST_DIMENSIONS]):
-        lines = [line for line in briefing.group_lines if line.dimension == dimension]
-        _add_dimension(deck, briefing, dimension, lines, is_first=rank == 0)
+    for rank, lines in enumerate(told[:MOST_GROUPINGS]):
+        _add_dimension(deck, briefing, lines, is_first=rank == 0)
 
 
-def _add_dimension(
-    deck: "Presentation", briefing: Briefing, dimension: str, lines: Sequence[GroupLine], *, is_first: bool
-) -> None:
+def _add_dimension(deck: "Presentation", briefing: Briefing, lines: Sequence[GroupLine], *, is_first: bool) -> None:
     shown = lines if len(lines) <= MOST_CATEGORIES else sorted(lines, key=_by_rate)[:MOST_CATEGORIES]
-    worst = min(lines, key=_by_rate)
-    rate = value_of(worst.pair.build)
-    own = f"By {shortened(dimension, 40)}: {shortened(worst.level, 40)} has the highest rate, {rate}"
-    title = briefing.groups.text if is_first else own
-    said = [line.sentence for line in shown]
+    what = f"{lines[0].metric or rate_name(briefing)} by {lines[0].dimension}"
+    title = briefing.groups.text if is_first else _worst_words(lines, what)
+    said = [f"{group_name(line)}: {group_words(line)}" for line in shown]
     more = [f"{len(lines) - len(shown):,} more groups are on the page."] if len(lines) > len(shown) else []
-    notes = Notes(
-        (title, *(f"{line.level}: {rate_words(line.pair.build)}" for line in shown), *said, *more),
-        briefing.groups.figures if is_first else (),
-        "groups",
-    )
+    rates = [f"{group_name(line)}: {rate_words(line.pair.build)}" for line in shown]
+    notes = Notes((title, *rates, *said, *more), briefing.groups.figures if is_first else (), "groups")
     if all(line.pair.build.value is None for line in shown):
         _add_text(deck, briefing, Point(title, section="groups"), *notes.says[1:])
         return
@@ -383,10 +380,15 @@ def _add_dimension(
     sides: dict[str, list[Rate | None]] = {briefing.build: [line.pair.build for line in shown]}
     if any(line.pair.baseline is not None for line in shown):
         sides[str(briefing.baseline)] = [line.pair.baseline for line in shown]
-    alt = f"By {dimension}: " + "; ".join(f"{line.level} {rate_words(line.pair.build)}" for line in shown)
-    levels, what = [line.level for line in shown], f"{rate_name(briefing)} by {dimension}"
-    draw_pairs(_placeholder(slide, CHART_ID), levels, sides, title=what, alt=alt)
+    names, alt = list(map(group_name, shown)), f"{what}: {'; '.join(rates)}"
+    draw_pairs(_placeholder(slide, CHART_ID), names, sides, title=what, alt=alt)
     _fill_text(slide, CHART_AND_TEXT, [*said[:_SENTENCES], *more])
+
+
+def _worst_words(lines: Sequence[GroupLine], what: str) -> str:
+    worst = min(lines, key=_by_rate)
+    rate = percent(worst.pair.build.value)
+    return f"{capitalised(shortened(what, 60))}: {shortened(group_name(worst), 40)} has the highest, {rate}"
 
 
 def _by_rate(line: GroupLine) -> float:
@@ -402,7 +404,9 @@ def _add_appendix(deck: "Presentation", briefing: Briefing) -> None:
     _add_table(deck, briefing, "every rate with its interval", ["Rate", briefing.build, before, "Change"], rates)
     causes = [[cause.condition, _short(cause.rate), _short(cause.before), cause.predicate] for cause in briefing.causes]
     _add_table(deck, briefing, "causes in their order", ["Condition", briefing.build, before, "In SQL"], causes)
-    groups = [[f"{line.dimension}: {line.level}", *_sides(line.pair), line.sentence] for line in briefing.group_lines]
+    groups = [
+        [f"{line.dimension}: {line.level}", *_sides(line.pair), group_words(line)] for line in briefing.group_lines
+    ]
     _add_table(deck, briefing, "groups of people", ["Group", briefing.build, before, "In words"], groups)
     terms = [f"{term}: {meaning.rstrip('.')}." for term, meaning in briefing.terms.items()]
     _add_list(deck, briefing, "Appendix: what the terms mean", terms)

@@ -111,7 +111,7 @@ def compose(briefing: Briefing) -> Message:
         ),
         rates=tuple(_rate_lines(briefing)),
         terms=tuple(_terms(briefing)),
-        command=readable(shortened(briefing.commands[-1], 200)) if briefing.commands else "",
+        command=readable(shortened("; ".join(briefing.commands), 300)),
     )
     return Message(
         subject=lines.subject,

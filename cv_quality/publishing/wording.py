@@ -7,8 +7,9 @@ from typing import Literal
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports.briefing import Briefing, Figure, Point, RateChange, Standing
+from cv_quality.reports.briefing import Briefing, Figure, GroupLine, Point, RateChange, Standing
 from cv_quality.reports.rendering import number, points
+from cv_quality.tasks.briefing import rate_words as sentence_rate
 from cv_quality.text import SHOWN_DIGITS, NumberWords, span, visible_lines
 
 Tone = Literal["good", "bad", "open"]
@@ -19,6 +20,9 @@ LETTERS_OF_BUILD = 60
 _RIGHT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]"
 _FROM_RIGHT = re.compile(rf"{_RIGHT}+(?:[\s\d]*{_RIGHT}+)*\d*")
 """A run of letters that are read from right to left, with the figures within and at its end."""
+_CODE = re.compile(r"`([^`]+)`")
+_ASIDES = (re.compile(r" \([^()]*interval[^()]*\)"), re.compile(r" \([^()]*\d[^()]*\)"))
+"""What a title leaves out: intervals, and where it is too long, other figures in parentheses."""
 NO_INTERVAL = "no interval"
 
 VERDICTS: Mapping[Standing, str] = {
@@ -151,6 +155,28 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def group_name(line: GroupLine) -> str:
+    """Name a group without the metric that is told of it."""
+    return line.level.removeprefix(f"{line.metric}, ") if line.metric else line.level
+
+
+def groupings(briefing: Briefing) -> list[list[GroupLine]]:
+    """Gather the groups by dimension and metric, beginning with those that the briefing tells of."""
+    found: dict[tuple[str, str], list[GroupLine]] = {}
+    for line in briefing.group_lines:
+        found.setdefault((line.dimension, line.metric), []).append(line)
+    return sorted(found.values(), key=lambda lines: not any(_is_told(line, briefing.groups.text) for line in lines))
+
+
+def _is_told(line: GroupLine, text: str) -> bool:
+    return line.dimension in text and line.metric in text and group_name(line) in text
+
+
+def group_words(line: GroupLine) -> str:
+    """Say how a group fares, without the rate that stands beside."""
+    return capitalised(line.sentence.removeprefix(f"{sentence_rate(line.pair.build)}; "))
+
+
 def source_words(figure: Figure) -> str:
     """Say in which row of which table a figure stands."""
     where = " and ".join(f"{column} = {value!r}" for column, value in figure.where.items())
@@ -182,7 +208,8 @@ def readable(text: str) -> str:
     >>> readable("a\u202eb"), readable("\u05d0\u05d1: 5 %").encode("unicode_escape").decode()
     ('a\\u202eb', '\\u05d0\\u05d1\\u200e: 5 %')
     """
-    return _FROM_RIGHT.sub("\\g<0>\u200e", " ".join(visible_lines(text).split()))
+    line = _CODE.sub(r"“\1”", " ".join(visible_lines(text).split()))
+    return _FROM_RIGHT.sub("\\g<0>\u200e", line)
 
 
 def capitalised(text: str) -> str:
@@ -195,13 +222,15 @@ def capitalised(text: str) -> str:
 
 
 def title_of(text: str) -> str:
-    """Make one message of a text: its first sentence, of at most 25 words.
+    """Make one message of a text: its first sentence without the intervals, of at most 25 words.
 
-    >>> title_of("Worse in low light. More is below.")
-    'Worse in low light.'
+    >>> title_of("Rejected are 5 % (95 % interval 3.8 to 6.45 %) in low light. More is below.")
+    'Rejected are 5 % in low light.'
     """
-    whole = " ".join(visible_lines(text).split())
+    whole = _ASIDES[0].sub("", " ".join(visible_lines(text).split()))
     sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", whole, maxsplit=1)[0]
+    if len(sentence.split(" ")) > MAX_TITLE_WORDS:
+        sentence = _ASIDES[1].sub("", sentence)
     words = sentence.split(" ")
     if len(words) > MAX_TITLE_WORDS:
         sentence = " ".join(words[:MAX_TITLE_WORDS]).rstrip(",;:.") + "…"
@@ -218,7 +247,7 @@ def terms_in(texts: Iterable[str], briefing: Briefing) -> dict[str, str]:
     return {
         term: meaning.rstrip(".")
         for term, meaning in briefing.terms.items()
-        if re.search(rf"(?<!\w){re.escape(term)}(?!\w)", whole)
+        if re.search(rf"(?<!\w){re.escape(term)}s?(?!\w)", whole)
     }
 
 

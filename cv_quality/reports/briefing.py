@@ -128,12 +128,17 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class GroupLine:
-    """One group of people in a line: how it fares, against the whole and against before."""
+    """One group of people in a line: how it fares, against the whole and against before.
+
+    Attributes:
+        metric: with whose name the level begins, as "FNMR"; empty where it does not.
+    """
 
     dimension: str
     level: str
     sentence: str
     pair: RatePair
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def cause_of(rank: int, condition: str, *, is_shown: bool = True) -> Cause:
 
 def group_line(dimension: str, level: str, build: Rate, baseline: Rate | None) -> GroupLine:
     """Make the line of a group."""
-    return GroupLine(dimension, level, f"{level}: no different from the whole.", RatePair(build, baseline))
+    return GroupLine(dimension, level, "no different from the whole", RatePair(build, baseline))
 
 
 def ordinary_briefing() -> Briefing:
