@@ -149,7 +149,7 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
         "points": [{"name": name, "text": shortened(point.text, detail.letters)} for name, point in points],
         "causes": [_cause(cause, detail) for cause in briefing.causes[: detail.causes]],
         "more_causes": _more(len(briefing.causes) - detail.causes, "cause"),
-        "names": ["Rate", shortened(briefing.build, 30), shortened(briefing.baseline or "no baseline", 30), "Change"],
+        "names": ["Figure", shortened(briefing.build, 30), shortened(briefing.baseline or "no baseline", 30), "Change"],
         "rates": [_rate_row(change, detail) for change in briefing.changes[: detail.rates]],
         "groups": [
             [

@@ -276,7 +276,7 @@ def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
     share = [] if cause.share_of_failures is None else [f"It holds {percent(cause.share_of_failures)} of all failures."]
     is_said = cause.rest is None or percent(cause.rest) in cause.sentence
     rest = [] if is_said else [f"Everywhere else {percent(cause.rest)} fail."]
-    size = [f"{_counted(cause.n_attempts, 'attempts')} of {_counted(cause.n_subjects, 'subjects')}."]
+    size = [f"{_counted(cause.n_attempts, briefing.trials)} of {_counted(cause.n_subjects, briefing.units)}."]
     notes = Notes(
         (
             cause.sentence,
@@ -296,7 +296,7 @@ def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
     if cause.gain is not None:
         bars += [Bar(figure.name, figure.rate, ink=LIMIT_INK) for figure in cause.gain.figures[:1]]
     alt = f"{shortened(cause.condition, 200)}: {'; '.join(bar.label for bar in bars)}"
-    draw_bars(_placeholder(slide, CHART_ID), bars, series=rate_name(briefing), alt=alt)
+    draw_bars(_placeholder(slide, CHART_ID), bars, series=f"{briefing.trials} that fail", alt=alt)
     _fill_text(slide, layout, [*gain, *share, *rest, *cause.evidence])
     _add_examples(slide, cause.examples[:MOST_EXAMPLES])
 
@@ -387,6 +387,8 @@ def _add_dimension(deck: "Presentation", briefing: Briefing, lines: Sequence[Gro
 
 def _worst_words(lines: Sequence[GroupLine], what: str) -> str:
     worst = min(lines, key=_by_rate)
+    if not worst.pair.build.value:
+        return f"{capitalised(shortened(what, 60))}: no error in any group"
     rate = percent(worst.pair.build.value)
     return f"{capitalised(shortened(what, 60))}: {shortened(group_name(worst), 40)} has the highest, {rate}"
 
@@ -401,13 +403,13 @@ def _add_appendix(deck: "Presentation", briefing: Briefing) -> None:
         [change.name, *_sides(change.pair, words=words_of(change)), difference_words(change)]
         for change in briefing.changes
     ]
-    _add_table(deck, briefing, "every rate with its interval", ["Rate", briefing.build, before, "Change"], rates)
+    _add_table(deck, briefing, "every figure with its interval", ["Figure", briefing.build, before, "Change"], rates)
     causes = [[cause.condition, _short(cause.rate), _short(cause.before), cause.predicate] for cause in briefing.causes]
     _add_table(deck, briefing, "causes in their order", ["Condition", briefing.build, before, "In SQL"], causes)
     groups = [
         [f"{line.dimension}: {line.level}", *_sides(line.pair), group_words(line)] for line in briefing.group_lines
     ]
-    _add_table(deck, briefing, "groups of people", ["Group", briefing.build, before, "In words"], groups)
+    _add_table(deck, briefing, "groups", ["Group", briefing.build, before, "In words"], groups)
     terms = [f"{term}: {meaning.rstrip('.')}." for term, meaning in briefing.terms.items()]
     _add_list(deck, briefing, "Appendix: what the terms mean", terms)
     _add_list(deck, briefing, "Appendix: these commands make the numbers again", briefing.commands)

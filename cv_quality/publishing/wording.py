@@ -224,6 +224,8 @@ def capitalised(text: str) -> str:
 def title_of(text: str) -> str:
     """Make one message of a text: its first sentence without the intervals, of at most 25 words.
 
+    A longer one ends with a clause, and with an ellipsis that says so.
+
     >>> title_of("Rejected are 5 % (95 % interval 3.8 to 6.45 %) in low light. More is below.")
     'Rejected are 5 % in low light.'
     """
@@ -233,7 +235,9 @@ def title_of(text: str) -> str:
         sentence = _ASIDES[1].sub("", sentence)
     words = sentence.split(" ")
     if len(words) > MAX_TITLE_WORDS:
-        sentence = " ".join(words[:MAX_TITLE_WORDS]).rstrip(",;:.") + "…"
+        kept = " ".join(words[:MAX_TITLE_WORDS])
+        clause = re.split(r"[,;:] (?!.*[,;:] )", kept)[0]
+        sentence = (clause if len(clause) > len(kept) // 2 else kept).rstrip(",;:.") + "…"
     return shortened(sentence, MAX_TITLE_LETTERS)
 
 
@@ -265,10 +269,10 @@ def build_words(briefing: Briefing) -> str:
 def named_points(briefing: Briefing) -> list[tuple[str, Point]]:
     """List what is known of a build in the order in which it is told, each under its heading."""
     named = [
-        ("Who meets it", briefing.impact),
+        ("Impact", briefing.impact),
         ("Why", briefing.cause),
         ("What mending it would bring", briefing.gain),
-        ("Groups of people", briefing.groups),
+        ("Groups", briefing.groups),
         ("The data", briefing.quality),
         ("Next step", briefing.next_step),
     ]
@@ -281,7 +285,7 @@ def data_words(briefing: Briefing) -> str:
     drops = f"{len(briefing.drops):,} drop{'s' if len(briefing.drops) != 1 else ''}"
     when = first if first == last else f"{first} to {last}"
     return (
-        f"{briefing.n_attempts:,} attempts of {briefing.n_subjects:,} subjects, "
+        f"{briefing.n_attempts:,} {briefing.trials} of {briefing.n_subjects:,} {briefing.units}, "
         f"{drops} from {listed(briefing.sites)}, {when}"
     )
 

@@ -157,6 +157,7 @@ class Briefing:
         changes: the first is the one operating point that the page leads with.
         terms: every acronym used, with its meaning in one sentence.
         commands: what reproduces the numbers.
+        trials, units: what `n_attempts` and `n_subjects` count, as "frames" and "clips".
     """
 
     build: str
@@ -181,3 +182,5 @@ class Briefing:
     captured_from: datetime
     captured_until: datetime
     commands: tuple[str, ...]
+    trials: str = "attempts"
+    units: str = "subjects"

@@ -45,6 +45,13 @@ def change_of(
     return RateChange(name, RatePair(build, baseline, change=change), limit, tuple(sides))
 
 
+def latency() -> RateChange:
+    """Make the change of a mean over clips, which is no rate."""
+    now = replace(rate_of(40, 80), value=51.5, numerator=0, low=48.0, high=float("inf"), denominator=40)
+    pair = RatePair(now, replace(now, value=44.25, high=47.0), change=Change(1.0, 9.5))
+    return RateChange("Latency, 95th percentile", pair, 50.0, (), is_rate=False, unit="ms")
+
+
 def cause_of(rank: int, condition: str, *, is_shown: bool = True) -> Cause:
     """Make a cause with a gain, two pieces of evidence and two examples."""
     words = "spectacles, low light, 48 cm: rejected, score 0.31"

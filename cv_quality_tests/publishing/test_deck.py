@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cv_quality.publishing.deck_template import TEMPLATE, draw_template
 from cv_quality.publishing.wording import MAX_TITLE_WORDS
 from cv_quality.reports.briefing import Briefing
 from cv_quality.reports.pictures import NO_CONSENT
-from cv_quality_tests.publishing.briefings import bare_briefing, crowded_briefing, ordinary_briefing
+from cv_quality_tests.publishing.briefings import bare_briefing, crowded_briefing, latency, ordinary_briefing
 
 MAKERS = (ordinary_briefing, bare_briefing, crowded_briefing)
 Maker = Callable[[], Briefing]
@@ -127,6 +128,16 @@ def test_a_subject_who_did_not_agree_is_not_shown() -> None:
     assert len(pictures) == 2
     assert all(shape._element.nvPicPr.cNvPr.get("descr") for shape in pictures)
     assert NO_CONSENT in text_of(slide)
+
+
+def test_a_chart_of_no_rate_has_its_unit_and_its_own_axis() -> None:
+    change = latency()
+    deck = draw_deck(replace(ordinary_briefing(), changes=(change,)))
+    chart = next(charts_of(list(Presentation(io.BytesIO(deck)).slides)))
+    assert list(chart.plots[0].categories) == ["face-1.2: 51.5 ms", "face-1.1: 44.2 ms", "allowed at most: 50 ms"]
+    assert chart.value_axis.maximum_scale == 60
+    plus = chart.plots[0].series[0]._element.findall(f".//{qn('c:plus')}//{qn('c:pt')}")
+    assert [point.get("idx") for point in plus] == ["1"], "an infinite bound has no place on the axis"
 
 
 @pytest.mark.nightly

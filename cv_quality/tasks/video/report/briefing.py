@@ -59,6 +59,8 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
         captured_from=overview.captured_from,
         captured_until=overview.captured_until,
         commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
+        trials="frames",
+        units="clips",
     )
 
 
