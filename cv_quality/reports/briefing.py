@@ -142,6 +142,23 @@ class GroupLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinEvidence:
+    """A question that the data leave open, and how many subjects would settle it.
+
+    Attributes:
+        about: the group, the condition or the requirement.
+        reason: why it is open.
+        n_subjects: that it rests on; None where that is not known.
+        needed: subjects in all; None where no number is known.
+    """
+
+    about: str
+    reason: str
+    n_subjects: int | None
+    needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Briefing:
     """What is known of one build, for whoever decides.
 
@@ -155,6 +172,7 @@ class Briefing:
         quality: what is to be known of the data.
         next_step: what to do, or what would settle the question.
         changes: the first is the one operating point that the page leads with.
+        thin: what the data leave open.
         terms: every acronym used, with its meaning in one sentence.
         commands: what reproduces the numbers.
         trials, units: what `n_attempts` and `n_subjects` count, as "frames" and "clips".
@@ -184,3 +202,4 @@ class Briefing:
     commands: tuple[str, ...]
     trials: str = "attempts"
     units: str = "subjects"
+    thin: tuple[ThinEvidence, ...] = ()
