@@ -16,6 +16,7 @@ from cv_quality.publishing.wording import (
     words_of_figure,
 )
 from cv_quality.reports.briefing import Briefing, Point
+from cv_quality.reports.rates import Change
 from cv_quality_tests.publishing.briefings import group_line, latency, ordinary_briefing, rate_of
 
 
@@ -23,6 +24,12 @@ def test_a_figure_that_is_no_rate_is_written_in_its_unit() -> None:
     change = latency()
     assert rate_words(change.pair.build, words=words_of(change)) == "51.5 ms (48 ms to ∞; n = 40)"
     assert difference_words(change) == "+7.25 ms (+1 ms to +9.5 ms)"
+
+
+def test_a_difference_is_the_paired_one_where_the_table_has_it() -> None:
+    change = latency()
+    paired = replace(change.pair, change=Change(1.0, 9.5, 7.5))
+    assert difference_words(replace(change, pair=paired)) == "+7.5 ms (+1 ms to +9.5 ms)"
 
 
 def test_a_figure_is_written_as_the_change_that_it_belongs_to() -> None:

@@ -97,7 +97,7 @@ def _change(row: MetricRow, source: ReportSource, limits: Mapping[str, float]) -
     pair = RatePair(
         _as_rate(row.build),
         _as_rate(row.baseline) if row.baseline else None,
-        change=Change(found.low, found.high) if found else None,
+        change=Change(found.low, found.high, found.value) if found else None,
     )
     return RateChange(
         title_of(row.metric),
