@@ -218,6 +218,8 @@ def _sources(briefing: Briefing) -> str:
     """Name the columns that the figures stand in."""
     figures = [figure for change in briefing.changes for figure in change.figures]
     columns = dict.fromkeys(f"{figure.table}.{figure.column}" for figure in figures)
+    if not columns:
+        return "No figure could be measured."
     return f"Columns {listed(columns, most=6)} of the lake; the notes of the deck name the row of each figure."
 
 

@@ -109,6 +109,8 @@ def draw_deck(briefing: Briefing) -> bytes:
 
     deck = Presentation(str(TEMPLATE))
     _add_title(deck, briefing)
+    if not briefing.changes:
+        _add_text(deck, briefing, briefing.impact, briefing.impact.text, data_words(briefing))
     for rank, change in enumerate(briefing.changes[:MOST_RATES]):
         _add_change(deck, briefing, change, is_first=rank == 0)
     if not briefing.causes:

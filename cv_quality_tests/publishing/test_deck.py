@@ -122,6 +122,19 @@ def test_what_is_undefined_is_a_word_and_no_bar() -> None:
     assert "undefined: no trial" in text_of(slides[1])
 
 
+def test_a_build_of_which_nothing_was_measured_has_a_deck() -> None:
+    nothing = replace(bare_briefing(), changes=(), group_lines=(), terms={}, commands=())
+    slides = list(Presentation(io.BytesIO(draw_deck(nothing))).slides)
+    assert [slide.shapes.title.text_frame.text for slide in slides] == [
+        nothing.headline,
+        nothing.impact.text,
+        nothing.cause.text,
+        nothing.groups.text,
+        nothing.quality.text,
+        nothing.next_step.text,
+    ]
+
+
 def test_a_subject_who_did_not_agree_is_not_shown() -> None:
     slide = next(slide for slide in slides_of(ordinary_briefing) if "spectacles and low" in text_of(slide))
     pictures = [shape for shape in slide.shapes if shape.shape_type == 13]
