@@ -36,6 +36,7 @@ from cv_quality.publishing.deck_text import one_line, write_text
 from cv_quality.publishing.office import without_times
 from cv_quality.publishing.product import Edition, Product
 from cv_quality.publishing.wording import (
+    LETTERS_OF_BUILD,
     VERDICTS,
     build_words,
     capitalised,
@@ -246,9 +247,10 @@ def _bars(briefing: Briefing, change: RateChange) -> Iterator[Bar]:
 
 def _change_lines(briefing: Briefing, change: RateChange) -> list[str]:
     pair, words = change.pair, words_of(change)
-    lines = [f"{briefing.build}: {rate_words(pair.build, words=words)}"]
+    build, baseline = (shortened(str(name), LETTERS_OF_BUILD) for name in (briefing.build, briefing.baseline))
+    lines = [f"{build}: {rate_words(pair.build, words=words)}"]
     if pair.baseline is not None:
-        lines += [f"{briefing.baseline}: {rate_words(pair.baseline, words=words)}", _difference_line(change)]
+        lines += [f"{baseline}: {rate_words(pair.baseline, words=words)}", _difference_line(change)]
     if change.limit is not None:
         lines.append(f"The release policy: {limit_words(change)} {words(change.limit, digits=SHOWN_DIGITS)}.")
     return lines
@@ -388,11 +390,14 @@ def _add_dimension(deck: "Presentation", briefing: Briefing, lines: Sequence[Gro
 
 
 def _worst_words(lines: Sequence[GroupLine], what: str) -> str:
+    """Name the group with the highest rate, and say where others may be as high."""
     worst = min(lines, key=_by_rate)
     if not worst.pair.build.value:
         return f"{capitalised(shortened(what, 60))}: no error in any group"
+    others = [line.pair.build.high for line in lines if line is not worst and line.pair.build.high is not None]
+    overlap = ", but intervals overlap" if max(others, default=0.0) >= (worst.pair.build.low or 0.0) else ""
     rate = percent(worst.pair.build.value)
-    return f"{capitalised(shortened(what, 60))}: {shortened(group_name(worst), 40)} has the highest, {rate}"
+    return f"{capitalised(shortened(what, 60))}: {shortened(group_name(worst), 40)} has the highest, {rate}{overlap}"
 
 
 def _by_rate(line: GroupLine) -> float:

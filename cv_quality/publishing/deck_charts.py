@@ -153,7 +153,7 @@ def _style(
 
     known = (*values, *(finite(rate.high) for rate in rates if rate is not None))
     ends = [value for value in known if value is not None]
-    marks = round_numbers(0.0, max(*ends, _FINEST_AXIS), count=4) if ends else [0.0, 1.0]
+    marks = round_numbers(0.0, max(*ends, _FINEST_AXIS), count=3) if ends else [0.0, 1.0]
     axis, names = chart.value_axis, chart.category_axis
     axis.minimum_scale, axis.maximum_scale = 0.0, min(marks[-1], 1.0) if is_rate else marks[-1]
     axis.major_unit = marks[1] - marks[0]
