@@ -144,15 +144,15 @@ def test_a_build_of_which_nothing_was_measured_has_a_deck() -> None:
 
 
 def test_a_highest_group_is_told_with_its_doubt() -> None:
-    sure = (group_line("sex", "female", rate_of(300, 400), None), group_line("sex", "male", rate_of(4, 400), None))
+    sure = (group_line("sex", "female", rate_of(200, 400), None), group_line("sex", "male", rate_of(4, 400), None))
     open_ = tuple(replace(line, dimension="age", pair=RatePair(rate_of(40, 400), None)) for line in sure)
     none = tuple(replace(line, dimension="site", pair=RatePair(rate_of(0, 400), None)) for line in sure)
     first = tuple(replace(line, dimension="eye") for line in sure)
     briefing = replace(ordinary_briefing(), group_lines=(*first, *sure, *open_, *none))
     titles = [slide.shapes.title.text_frame.text for slide in Presentation(io.BytesIO(draw_deck(briefing))).slides]
     named = "Genuine attempts rejected (FRR) by"
-    assert [title for title in titles if " by " in title] == [
-        f"{named} sex: female has the highest, 75 %",
+    assert [title for title in titles if title.startswith(named)] == [
+        f"{named} sex: female has the highest, 50 %",
         f"{named} age: female has the highest, 10 %, but intervals overlap",
         f"{named} site: no error in any group",
     ]
