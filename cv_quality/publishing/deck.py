@@ -49,6 +49,7 @@ from cv_quality.publishing.wording import (
     listed,
     rate_name,
     rate_words,
+    readable,
     shortened,
     source_words,
     terms_in,
@@ -145,7 +146,7 @@ def _add_slide(deck: "Presentation", briefing: Briefing, layout: str, title: str
         if placeholder.placeholder_format.idx in (FOOTER_ID, NUMBER_ID):
             _clone(slide, placeholder, f"{briefing.subject_matter}: {build_words(briefing)}", width_in=foot.box[2])
     frame: Any = slide.notes_slide.notes_text_frame
-    frame.text = "\n".join(_note_lines(briefing, title, notes))
+    frame.text = "\n".join(map(readable, _note_lines(briefing, title, notes)))
     return slide
 
 
@@ -334,7 +335,7 @@ def _add_picture(slide: "Slide", picture: Picture, words: str, *, left_in: float
         shown: Any = slide.shapes.add_picture(io.BytesIO(data), Inches(left_in), Inches(_STRIP_TOP_IN))
         scale = min(Inches(_PICTURE_IN) / shown.height, Inches(width_in) / shown.width)
         shown.width, shown.height = round(shown.width * scale), round(shown.height * scale)
-        shown._element.nvPicPr.cNvPr.set("descr", words)
+        shown._element.nvPicPr.cNvPr.set("descr", readable(words))
     top, height = _STRIP_TOP_IN + _PICTURE_IN + 0.05, 0.8
     caption = slide.shapes.add_textbox(*map(Inches, (left_in, top, width_in, height)))
     _bare(caption)
@@ -458,7 +459,7 @@ def _draw_table(slide: "Slide", names: Sequence[str], rows: Sequence[Sequence[st
     widths = [wide * share for share in _TABLE_SHARES]
     box = map(Inches, (MARGIN_IN, 1.75, wide, _ROW_IN * (len(rows) + 1)))
     frame = slide.shapes.add_table(len(rows) + 1, len(names), *box)
-    frame._element.nvGraphicFramePr.cNvPr.set("descr", f"Table of {len(rows)} rows: {', '.join(names)}")
+    frame._element.nvGraphicFramePr.cNvPr.set("descr", readable(f"Table of {len(rows)} rows: {', '.join(names)}"))
     table = frame.table
     for column, width in zip(table.columns, widths, strict=True):
         column.width = Inches(width)

@@ -129,7 +129,7 @@ def _inserted(place: "ChartPlaceholder", data: "CategoryChartData", *, alt: str)
     from pptx.enum.chart import XL_CHART_TYPE
 
     frame: Any = place.insert_chart(XL_CHART_TYPE.BAR_CLUSTERED, data)
-    frame._element.nvGraphicFramePr.cNvPr.set("descr", alt)
+    frame._element.nvGraphicFramePr.cNvPr.set("descr", readable(alt))
     chart: Chart = frame.chart
     return chart
 

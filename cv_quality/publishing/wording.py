@@ -20,6 +20,7 @@ LETTERS_OF_BUILD = 60
 _RIGHT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]"
 _FROM_RIGHT = re.compile(rf"{_RIGHT}+(?:[\s\d]*{_RIGHT}+)*\d*")
 """A run of letters that are read from right to left, with the figures within and at its end."""
+_NO_CHARACTER = re.compile("[\ufffe\uffff]")
 _CODE = re.compile(r"`([^`]+)`")
 _ASIDES = (re.compile(r" \([^()]*interval[^()]*\)"), re.compile(r" \([^()]*\d[^()]*\)"))
 """What a title leaves out: intervals, and where it is too long, other figures in parentheses."""
@@ -183,6 +184,15 @@ def source_words(figure: Figure) -> str:
     return f"{figure.table}.{figure.column}" + (f" where {where}" if where else "")
 
 
+def one_line_of(text: str) -> str:
+    r"""Write a text on one line, with nothing in it that is not seen or that no document can hold.
+
+    >>> one_line_of("a\n b\x00\uffff")
+    'a b\\x00\\uffff'
+    """
+    return _NO_CHARACTER.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(visible_lines(text).split()))
+
+
 def shortened(text: str, limit: int) -> str:
     """Cut a text to so many letters, at a word where that loses little, and say so with an ellipsis.
 
@@ -192,7 +202,7 @@ def shortened(text: str, limit: int) -> str:
     >>> shortened("spectacles in low light", 17), shortened("spectacles", 5)
     ('spectacles in…', 'spec…')
     """
-    text = " ".join(visible_lines(text).split())
+    text = one_line_of(text)
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -208,7 +218,7 @@ def readable(text: str) -> str:
     >>> readable("a\u202eb"), readable("\u05d0\u05d1: 5 %").encode("unicode_escape").decode()
     ('a\\u202eb', '\\u05d0\\u05d1\\u200e: 5 %')
     """
-    line = _CODE.sub(r"“\1”", " ".join(visible_lines(text).split()))
+    line = _CODE.sub(r"“\1”", one_line_of(text))
     return _FROM_RIGHT.sub("\\g<0>\u200e", line)
 
 
@@ -229,7 +239,7 @@ def title_of(text: str) -> str:
     >>> title_of("Rejected are 5 % (95 % interval 3.8 to 6.45 %) in low light. More is below.")
     'Rejected are 5 % in low light.'
     """
-    whole = _ASIDES[0].sub("", " ".join(visible_lines(text).split()))
+    whole = _ASIDES[0].sub("", one_line_of(text))
     sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", whole, maxsplit=1)[0]
     if len(sentence.split(" ")) > MAX_TITLE_WORDS:
         sentence = _ASIDES[1].sub("", sentence)

@@ -157,6 +157,25 @@ def bare_briefing() -> Briefing:
     )
 
 
+def steering_briefing() -> Briefing:
+    """Make a briefing whose names hold characters that steer a terminal, end a line, or are no text at all."""
+    base, name = ordinary_briefing(), "a\x00\x1b[31m\u202e\r\nBcc: b\ud800\uffff<&>`"
+    return replace(
+        base,
+        build=name,
+        baseline=name,
+        headline=name,
+        impact=replace(base.impact, text=name),
+        causes=tuple(replace(cause, condition=name, sentence=name, predicate=name) for cause in base.causes),
+        group_lines=tuple(replace(line, dimension=name, level=name, sentence=name) for line in base.group_lines),
+        changes=tuple(replace(change, name=name) for change in base.changes),
+        terms={name: name},
+        drops=(name,),
+        sites=(name,),
+        commands=(name,),
+    )
+
+
 def crowded_briefing() -> Briefing:
     """Make a briefing with 200 causes and groups, labels of 500 characters, and names that run from right to left."""
     base = ordinary_briefing()

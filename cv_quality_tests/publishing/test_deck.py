@@ -29,9 +29,10 @@ from cv_quality_tests.publishing.briefings import (
     latency,
     ordinary_briefing,
     rate_of,
+    steering_briefing,
 )
 
-MAKERS = (ordinary_briefing, bare_briefing, crowded_briefing)
+MAKERS = (ordinary_briefing, bare_briefing, crowded_briefing, steering_briefing)
 Maker = Callable[[], Briefing]
 each_briefing = pytest.mark.parametrize("make", MAKERS)
 
