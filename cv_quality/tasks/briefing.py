@@ -174,8 +174,8 @@ def _evidence(view: SliceView, found: RootCauses, *, build: str) -> Iterable[str
         )
     shown = [item for item in view.maps if item.is_shown]
     if shown:
-        methods = "1 method shows" if len(shown) == 1 else f"{len(shown)} methods show"
-        yield f"Maps of {methods} which pixels lower the score."
+        methods = " and ".join(item.method for item in shown)
+        yield f"Maps of the pixels that lower the score passed their checks ({methods})."
 
 
 def _example(pair: ExamplePair) -> Example:
