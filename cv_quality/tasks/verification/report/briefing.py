@@ -171,7 +171,8 @@ def _group_lines(attributes: Sequence[Attribute]) -> Iterable[GroupLine]:
     for attribute in attributes:
         for rate in attribute.rates:
             if rate.verdict:
-                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates)
+                metric = rate.name.partition(", ")[0]
+                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates, metric)
 
 
 def _thin_groups(attributes: Sequence[Attribute]) -> Iterable[ThinEvidence]:
