@@ -290,18 +290,89 @@ def compare_rates(
     if not n.sum() or not m.sum():
         values = (x.sum() / n.sum() if n.sum() else None, y.sum() / m.sum() if m.sum() else None)
         return _undefined(name, values, (n, m), level, "no trial")
+    return _of_sums(
+        name,
+        (x, n),
+        (y, m),
+        level=level,
+        fallback=lambda: _mover(clustered_rate(x, n, level=level), clustered_rate(y, m, level=level)),
+        differing=_differing(x, n, y, m),
+    )
+
+
+def compare_means(
+    name: str, reference: tuple[ArrayLike, ArrayLike], candidate: tuple[ArrayLike, ArrayLike], *, level: float = LEVEL
+) -> Difference:
+    """Compare the mean of values, such as the loss of clips, subject by subject (or clip by clip).
+
+    Args:
+        name: of the metric.
+        reference, candidate: values and the code of each value's subject, shape (n,) each, one numbering for both.
+        level: of the two-sided bounds.
+
+    Raises:
+        MetricError: a value is not finite.
+
+    >>> own = np.linspace(0, 1, 30)
+    >>> found = compare_means("loss", (own, range(30)), (own + 0.1 + 0.02 * (-1.0) ** np.arange(30), range(30)))
+    >>> f"{found.value:+.3f} in {found.low:+.3f} to {found.high:+.3f}"
+    '+0.100 in +0.092 to +0.108'
+    """
+    require_level(level)
+    sides = [_valued(side) for side in (reference, candidate)]
+    size = 1 + max((int(codes.max()) for _, codes in sides if len(codes)), default=-1)
+    counts = [np.bincount(codes, minlength=size) for _, codes in sides]
+    sums = [np.bincount(codes, values, size) for values, codes in sides]
+    if not all(len(values) for values, _ in sides):
+        found = [float(values.mean()) if len(values) else None for values, _ in sides]
+        return _undefined(name, (found[0], found[1]), (counts[0], counts[1]), level, "no value")
+    one, other = zip(sums, counts, strict=True)
+    return _of_sums(name, one, other, level=level, fallback=lambda: None)
+
+
+def _of_sums(
+    name: str,
+    reference: tuple[Floats | Codes, Codes],
+    candidate: tuple[Floats | Codes, Codes],
+    *,
+    level: float,
+    fallback: Callable[[], float | None],
+    differing: int | None = None,
+) -> Difference:
+    """Compare ratios of sums over subjects: those of errors, or of values, over those of trials."""
+    (x, n), (y, m) = reference, candidate
     p, q = float(x.sum() / n.sum()), float(y.sum() / m.sum())
-    influence = (y - q * m) / m.sum() - (x - p * n) / n.sum()
     return _difference(
         name,
         (p, q),
-        influence,
+        (y - q * m) / m.sum() - (x - p * n) / n.sum(),
         attempts=(n, m),
         doubled=0.0,
         level=level,
         method="paired by subject",
-        fallback=lambda: _mover(clustered_rate(x, n, level=level), clustered_rate(y, m, level=level)),
-        differing=_differing(x, n, y, m),
+        fallback=fallback,
+        differing=differing,
+    )
+
+
+def against_ratio(scaled: Difference, ratio: float) -> Difference:
+    """Give the difference from a reference whose values were multiplied by a ratio, against the reference itself.
+
+    A margin of (ratio - 1) times the reference then decides as the ratio does, with what is not known of the reference.
+
+    Args:
+        scaled: candidate less ratio times the reference.
+        ratio: above 0.
+    """
+    if scaled.value is None or scaled.reference is None or scaled.low is None or scaled.high is None:
+        return scaled
+    moved = (ratio - 1) * scaled.reference / ratio
+    return replace(
+        scaled,
+        reference=scaled.reference / ratio,
+        value=scaled.value + moved,
+        low=scaled.low + moved,
+        high=scaled.high + moved,
     )
 
 
