@@ -18,7 +18,7 @@ from cv_quality.studies.decisions import Judgement, Verdict, judge, judge_bounds
 from cv_quality.studies.looks import LookRecord
 from cv_quality.studies.multiplicity import holm
 from cv_quality.studies.planning import SPENDING
-from cv_quality.studies.protocol import AnalysisSet, StudyEndpoint, StudyProtocol
+from cv_quality.studies.protocol import AnalysisSet, SampledUnit, StudyEndpoint, StudyProtocol
 from cv_quality.studies.sequential import alpha_spent, spending_bounds
 
 RATIO_ALARM = 0.001
@@ -116,11 +116,13 @@ class StudyAnalysis(Result):
     """A study at one look.
 
     Attributes:
+        unit: what was sampled.
         verdict: pass only where every primary endpoint passes on every set.
         notes: what a reader must know.
     """
 
     study: str
+    unit: SampledUnit
     look: Look
     flow: StudyFlow
     endpoints: tuple[AnalysedEndpoint, ...]
@@ -279,6 +281,7 @@ def analyse_study(
         verdict = "insufficient"
     return StudyAnalysis(
         study=protocol.study,
+        unit=protocol.population.unit,
         look=look,
         flow=flow,
         endpoints=tuple(endpoints),
@@ -359,7 +362,7 @@ def _notes(protocol: StudyProtocol, flow: StudyFlow, look: Look, primary: Sequen
         counts = ", ".join(f"{arm} {count:,}" for arm, count in flow.arms.items())
         notes.append(f"arms are not as they were assigned ({counts}; p = {flow.ratio_p_value:.2g}): nothing is decided")
     if flow.assigned is None:
-        notes.append("nobody was assigned: all subjects with an attempt are analysed")
+        notes.append(f"nobody was assigned: all {protocol.population.unit}s with an attempt are analysed")
     notes += [
         f"{item.endpoint.id}: futile, were the trend to go on: a pass at the end has a chance of "
         f"{item.chance_of_a_pass:.2g}; stopping is the study's own decision"
