@@ -148,8 +148,12 @@ def _measure_build(context: StageContext) -> "DataclassInstance":
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     write_parity(lake, build=build, drops=drops, modality=modality)
     no_pairs = evaluation_of(context.entry).no_pairs
-    thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in context.models}
-    sides = [Side(build, model, drops, modality.comparator, at) for model, at in thresholds.items()]
+    of_models = dict.fromkeys(context.models, (build, drops))
+    if evaluation_of(context.entry).is_recorded:
+        # A build as recorded was scored by no other model: its baseline is taken on the drops of its own devices.
+        of_models |= {before: (before, context.history[before]) for before in _before(context.freshness, build)}
+    thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in of_models}
+    sides = [Side(own, model, on, modality.comparator, thresholds[model]) for model, (own, on) in of_models.items()]
     write_differences(lake, build, sides, no_pairs=no_pairs)
     return measure_build(
         lake,
@@ -174,7 +178,9 @@ def _evidence(context: StageContext) -> "Measured":
     from cv_quality.tasks.release.stage import Measured
     from cv_quality.tasks.verification.differences import read_evidence
 
-    return Measured(next(iter(context.models[1:]), None), read_evidence(context.lake, context.build))
+    compared = context.lake.read(DIFFERENCES, TableKey(build=context.build), columns=["baseline_build_id"])
+    baseline = next(iter([*compared["baseline_build_id"], *context.models[1:]]), None)
+    return Measured(baseline, read_evidence(context.lake, context.build))
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -217,6 +223,20 @@ def _deciding(freshness: Freshness, key: TableKey) -> str:
     """By what a build as recorded decides where its devices' logs do not: another threshold makes its drops due."""
     recorded = _recorded(freshness, key)
     return f"at {recorded.decision_threshold!r}" if recorded else ""
+
+
+def _before(freshness: Freshness, build: str) -> list[str]:
+    """The build that one as recorded follows, where its own drops are counted: none but its own devices tell of it."""
+    return [model for model in freshness.predecessors(build)[:1] if model in freshness.history(build)]
+
+
+def _compared_with(freshness: Freshness, key: TableKey) -> str:
+    """Which counts a build as recorded is compared with beside its own: others of its baseline make it due."""
+    if not _recorded(freshness, key):
+        return ""
+    own = [(model, drop) for model in _before(freshness, str(key.build)) for drop in freshness.own_drops(model)]
+    known = [freshness.identity(MEASURE, TableKey(build=model, drop=drop)) for model, drop in own]
+    return f"against {', '.join(known)}" if known else ""
 
 
 def _recorded(freshness: Freshness, key: TableKey) -> Registered | None:
@@ -311,6 +331,7 @@ MEASURE_BUILD = Stage(
     ),
     writes=(INTERVALS, OPERATING_POINTS, DIFFERENCES, DET_CURVE, DIFFERENTIALS, PARITY),
     run=_measure_build,
+    elsewhere=_compared_with,
     rules=MEASURE_BUILD_RULES,
     description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; "
     "their differences, paired by subject; how far the devices agree with re-inference.",
