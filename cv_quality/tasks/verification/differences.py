@@ -99,7 +99,13 @@ class ComparedRate:
 
 
 def compare_sides(
-    lake: Lake, reference: Side, candidate: Side, *, fmr_targets: Sequence[float] = FMR_TARGETS, no_pairs: str = ""
+    lake: Lake,
+    reference: Side,
+    candidate: Side,
+    *,
+    fmr_targets: Sequence[float] = FMR_TARGETS,
+    no_pairs: str = "",
+    scores: Mapping[str, BuildScores] | None = None,
 ) -> list[ComparedRate]:
     """Compare every rate of two sides; the candidate's less the reference's.
 
@@ -108,6 +114,7 @@ def compare_sides(
         reference, candidate: the sides.
         fmr_targets: at which FNMR is compared.
         no_pairs: why there are no cross-subject pairs, where that is known beforehand.
+        scores: of both sides by model, where they were read already.
 
     Raises:
         MissingTable: a drop is not compared and counted, or impostor pairs are not counted.
@@ -116,14 +123,22 @@ def compare_sides(
     attempts = list(_attempt_rates(lake, reference, candidate, family_of))
     if no_pairs:
         return attempts
-    one, other = (_scores(lake, side, family_of) for side in (reference, candidate))
+    known = scores or {}
+    one, other = (known.get(side.model) or _scores(lake, side, family_of) for side in (reference, candidate))
     if one.subjects != other.subjects:
         everyone = sorted({*one.subjects, *other.subjects})
         one, other = (_scores(lake, side, family_of, everyone) for side in (reference, candidate))
     return [*_pair_rates((reference, candidate), (one, other), fmr_targets), *attempts]
 
 
-def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs: str = "") -> int:
+def write_differences(
+    lake: Lake,
+    build: str,
+    sides: Sequence[Side],
+    *,
+    no_pairs: str = "",
+    scores: Mapping[str, BuildScores] | None = None,
+) -> int:
     """Write `differences` of a build; without a baseline there is none. Returns the number of rows.
 
     Args:
@@ -131,6 +146,7 @@ def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs
         build: whose drops both models scored.
         sides: the build's own model and, where it has one, its baseline's.
         no_pairs: why there are no cross-subject pairs, where that is known beforehand.
+        scores: of both sides by model, where they were read already.
 
     Raises:
         MissingTable: as `compare_sides`.
@@ -138,7 +154,7 @@ def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs
     rows = []
     if len(sides) == 2:
         candidate, reference = sides
-        found = compare_sides(lake, reference, candidate, no_pairs=no_pairs)
+        found = compare_sides(lake, reference, candidate, no_pairs=no_pairs, scores=scores)
         rows = [{"baseline_build_id": reference.model, **item.row()} for item in found]
     return write_rows(lake, DIFFERENCES, build, rows)
 

@@ -142,6 +142,7 @@ def _impostors(context: StageContext) -> Numbers:
 
 def _measure_build(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.build_metrics import measure_build
+    from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
     from cv_quality.tasks.verification.differences import Side, write_differences
     from cv_quality.tasks.verification.parity import write_parity
 
@@ -154,7 +155,14 @@ def _measure_build(context: StageContext) -> "DataclassInstance":
         of_models |= {before: (before, context.history[before]) for before in _before(context.freshness, build)}
     thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in of_models}
     sides = [Side(own, model, on, modality.comparator, thresholds[model]) for model, (own, on) in of_models.items()]
-    write_differences(lake, build, sides, no_pairs=no_pairs)
+    family_of = read_families(lake, drops=drops)
+    scores = {
+        model: read_build_scores(
+            lake, build=build, model_build=model, drops=drops, comparator=modality.comparator, family_of=family_of
+        )
+        for model in context.models
+    }
+    write_differences(lake, build, sides, no_pairs=no_pairs, scores=scores)
     return measure_build(
         lake,
         build=build,
@@ -162,6 +170,7 @@ def _measure_build(context: StageContext) -> "DataclassInstance":
         drops=drops,
         comparator=modality.comparator,
         no_pairs=no_pairs,
+        scores_of=scores,
     )
 
 
