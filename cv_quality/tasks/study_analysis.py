@@ -11,7 +11,7 @@ from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import require_passed
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Task
-from cv_quality.studies.analysis import Participation, StudyAnalysis, analyse_study, plan_look, study_flow
+from cv_quality.studies.analysis import Participation, StudyAnalysis, StudyFlow, analyse_study, plan_look, study_flow
 from cv_quality.studies.assignment import read_sheet
 from cv_quality.studies.comparison import Difference
 from cv_quality.studies.locking import LockedStudy
@@ -53,29 +53,23 @@ def analyse_locked(
     """
     protocol, lake = locked.protocol, workspace.lake
     freshness = Freshness(workspace, _task(workspace, protocol))
-    before = {drop for drop, _ in locked.lock.drops}
-    reference, candidate = protocol.purpose.reference, protocol.purpose.candidate
-    drops = [drop for drop in freshness.own_drops(candidate) if drop not in before]
-    others = [drop for drop in freshness.own_drops(reference) if drop not in before] if protocol.arms else drops
+    drops, others = _arrived(freshness, locked)
     looks = read_looks(lake.store, protocol.study)
     digest = _digest(freshness, {*drops, *others})
     number = number or (len(looks) if looks and looks[-1].data_digest == digest else len(looks) + 1)
     if not drops or not others:
+        missing = protocol.purpose.reference if drops else protocol.purpose.candidate
         raise LookError(
-            f"{protocol.study}: look {number} comes before the data: no drop of "
-            f"{reference if drops else candidate} has arrived since the lock of {locked.lock.locked_at}"
+            f"{protocol.study}: look {number} comes before the data: no drop of {missing} has arrived since the lock "
+            f"of {locked.lock.locked_at}"
         )
-    gates = _GATES[freshness.task.name]
-    _require_scored(workspace, gates, protocol, others)
+    _require_scored(workspace, _GATES[freshness.task.name], protocol, others)
     data = _data(workspace, freshness.task, protocol, drops=drops, others=others)
-    flow, clean = study_flow(protocol, sheet := read_sheet(lake.store, protocol.study), came := data.came(protocol))
+    flow, sets = _sets(workspace, protocol, data.came(protocol))
     planned = plan_study(protocol, metrics=metrics).subjects
     information = flow.enrolled / planned if planned else 1.0
     require_look(locked, looks, number=number, information=information, data_digest=digest)
     look = plan_look(protocol, looks, number=number, information=information, planned_subjects=planned)
-    assigned = frozenset(row.subject_id for row in sheet)
-    everyone = frozenset(came) & assigned if sheet else frozenset(came)
-    sets: dict[AnalysisSet, frozenset[str]] = {"intention_to_treat": everyone, "per_protocol": clean & everyone}
     found = analyse_study(
         protocol,
         look=look,
@@ -95,7 +89,27 @@ def analyse_locked(
         data_digest=digest,
         verdict=found.verdict,
     )
-    return found, _explored(workspace, candidate)
+    return found, _explored(workspace, protocol.purpose.candidate)
+
+
+def _arrived(freshness: Freshness, locked: LockedStudy) -> tuple[list[str], list[str]]:
+    """The drops since the lock that the candidate and the reference are judged on, of a paired study the same."""
+    before = {drop for drop, _ in locked.lock.drops}
+    purpose = locked.protocol.purpose
+    own = purpose.candidate, purpose.reference if locked.protocol.arms else purpose.candidate
+    drops, others = ([drop for drop in freshness.own_drops(build) if drop not in before] for build in own)
+    return drops, others
+
+
+def _sets(
+    workspace: Workspace, protocol: StudyProtocol, came: Mapping[str, Participation]
+) -> tuple[StudyFlow, dict[AnalysisSet, frozenset[str]]]:
+    """Who came how far, and who is in which analysis set: of those who came, where there is a sheet those on it."""
+    sheet = read_sheet(workspace.lake.store, protocol.study)
+    flow, clean = study_flow(protocol, sheet, came)
+    assigned = frozenset(row.subject_id for row in sheet)
+    everyone = frozenset(came) & assigned if sheet else frozenset(came)
+    return flow, {"intention_to_treat": everyone, "per_protocol": clean & everyone}
 
 
 class StudySource(Protocol):
