@@ -79,6 +79,7 @@ class TaskHistory:
     """All builds of one task.
 
     Attributes:
+        modality: of its builds.
         unit: what is counted, as "subjects".
         paired_rate: the rate that pairs of builds are compared by.
         grid: trials of a model on a drop, by model and drop.
@@ -86,6 +87,7 @@ class TaskHistory:
     """
 
     title: str
+    modality: str
     unit: str
     builds: tuple[BuildRow, ...]
     trends: tuple[Trend, ...]

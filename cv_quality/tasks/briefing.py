@@ -174,7 +174,8 @@ def _evidence(view: SliceView, found: RootCauses, *, build: str) -> Iterable[str
         )
     shown = [item for item in view.maps if item.is_shown]
     if shown:
-        yield f"Maps of {len(shown)} methods show which pixels lower the score."
+        methods = " and ".join(item.method for item in shown)
+        yield f"Maps of the pixels that lower the score passed their checks ({methods})."
 
 
 def _example(pair: ExamplePair) -> Example:

@@ -130,6 +130,7 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
     units = {build: sum_of_subjects(cells) for build, cells in grid.items()}
     return TaskHistory(
         title=f"{modality.name.capitalize()} verification",
+        modality=modality.name,
         unit="subjects",
         builds=tuple(build_row(workspace, build, n_units=units.get(build, 0)) for build in builds),
         trends=tuple(trends_of(lake, builds)),
