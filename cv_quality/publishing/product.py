@@ -18,12 +18,14 @@ class Edition:
 
     Attributes:
         content: what the sections of its page show.
+        location: where its files will lie, such as s3://bucket/prefix/build/edition; empty until that is known.
     """
 
     briefing: Briefing
     content: PageContent
     source: ReportSource
     workspace: "Workspace"
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,15 @@ Tables without a row have no chart: a later bundle adds it.
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid5
 
-from cv_quality.errors import PublishingError
 from cv_quality.lake.store import atomic_path
+from cv_quality.publishing.marts import Mart, MartColumn, read_marts
 from cv_quality.publishing.product import Edition, Product
 from cv_quality.publishing.superset.dashboard import CHARTS, FILTERS, METRICS, Chart, Filter, Metric
-
-if TYPE_CHECKING:
-    import duckdb
 
 NAMESPACE = UUID("6d2bd2a6-5a3e-5b0e-9a1f-7a0c1f1f9c55")
 DATABASE, TITLE, SLUG = "cv_quality warehouse", "cv_quality: builds", "cv-quality"
@@ -27,29 +23,12 @@ ROOT = "dashboard_export_cv_quality"
 CERTIFIED_BY = "cv_quality"
 ROWS_SHOWN = 10_000
 HEIGHT = 50
+NUMBERS = ".4~g"
+"""How Superset writes numbers that are no counts: four digits, whatever their size."""
 WRITTEN = "2026-01-01T00:00:00+00:00"
 """Superset requires a time of export; the bytes must not depend on it."""
 Description = dict[str, Any]
-Tables = Mapping[str, "WarehouseTable"]
-
-
-@dataclass(frozen=True, slots=True)
-class WarehouseTable:
-    """A table of the warehouse with the comments on it.
-
-    Attributes:
-        meaning: what a row is.
-        columns: each with name, type and meaning.
-    """
-
-    name: str
-    meaning: str
-    columns: tuple[tuple[str, str, str], ...]
-    n_rows: int
-
-    def meanings(self) -> dict[str, str]:
-        """Say what each column means."""
-        return {name: meaning for name, _kind, meaning in self.columns}
+Tables = Mapping[str, Mart]
 
 
 def write_superset(edition: Edition, folder: Path) -> tuple[Path, ...]:
@@ -96,7 +75,7 @@ def bundle_files(warehouse: Path) -> dict[str, Description]:
     Raises:
         PublishingError: the warehouse is not there.
     """
-    tables = read_tables(warehouse)
+    tables = {mart.name: mart for mart in read_marts(warehouse)}
     charts = [chart for chart in CHARTS if chart.table in tables and tables[chart.table].n_rows]
     filters = [item for item in FILTERS if item.table in {chart.table for chart in charts}]
     shown = dict.fromkeys(chart.table for chart in charts)
@@ -104,35 +83,12 @@ def bundle_files(warehouse: Path) -> dict[str, Description]:
         "metadata.yaml": {"version": "1.0.0", "type": "Dashboard", "timestamp": WRITTEN},
         "databases/cv_quality.yaml": _database(warehouse),
         **{f"datasets/cv_quality/{name}.yaml": _dataset(tables[name]) for name in shown},
-        **{f"charts/{_file(chart)}.yaml": _chart(chart, n) for n, chart in enumerate(charts, start=1)},
+        **{
+            f"charts/{_file(chart)}.yaml": _chart(chart, n, tables[chart.table])
+            for n, chart in enumerate(charts, start=1)
+        },
         "dashboards/cv_quality.yaml": _dashboard(charts, filters, tables),
     }
-
-
-def read_tables(warehouse: Path) -> dict[str, WarehouseTable]:
-    """Read the tables of a warehouse with the comments on them.
-
-    Raises:
-        PublishingError: the warehouse is not there.
-    """
-    import duckdb
-
-    if not warehouse.is_file():
-        raise PublishingError(f"{warehouse} is not there: `cvq run` builds the metric tables")
-    with duckdb.connect(str(warehouse), read_only=True) as mart:
-        return {table.name: table for table in _tables(mart)}
-
-
-def _tables(mart: "duckdb.DuckDBPyConnection") -> Iterator[WarehouseTable]:
-    found = mart.execute("SELECT table_name, coalesce(comment, '') FROM duckdb_tables() ORDER BY ALL").fetchall()
-    for name, meaning in found:
-        columns = mart.execute(
-            "SELECT column_name, data_type, coalesce(comment, '') FROM duckdb_columns() WHERE table_name = ? "
-            "ORDER BY column_index",
-            [name],
-        ).fetchall()
-        ((n_rows,),) = mart.execute(f'SELECT count(*) FROM "{name}"').fetchall()
-        yield WarehouseTable(name, meaning, tuple(columns), int(n_rows))
 
 
 def _uuid(*of: str) -> str:
@@ -160,7 +116,7 @@ def _database(warehouse: Path) -> Description:
     }
 
 
-def _dataset(table: WarehouseTable) -> Description:
+def _dataset(table: Mart) -> Description:
     return {
         "table_name": table.name,
         "main_dttm_col": None,
@@ -180,7 +136,7 @@ def _dataset(table: WarehouseTable) -> Description:
         "always_filter_main_dttm": False,
         "uuid": _uuid("dataset", table.name),
         "metrics": [_metric(metric) for metric in METRICS if metric.table == table.name],
-        "columns": [_column(*column) for column in table.columns],
+        "columns": [_column(column) for column in table.columns],
         "version": "1.0.0",
         "database_uuid": _uuid("database"),
     }
@@ -204,31 +160,31 @@ def _metric(metric: Metric) -> Description:
     }
 
 
-def _column(name: str, kind: str, meaning: str) -> Description:
+def _column(column: MartColumn) -> Description:
     return {
-        "column_name": name,
+        "column_name": column.name,
         "verbose_name": None,
-        "is_dttm": kind.startswith("TIMESTAMP"),
+        "is_dttm": column.kind.startswith("TIMESTAMP"),
         "is_active": True,
-        "type": kind,
+        "type": column.kind,
         "advanced_data_type": None,
         "groupby": True,
         "filterable": True,
         "expression": None,
-        "description": meaning,
+        "description": column.meaning,
         "python_date_format": None,
         "extra": None,
     }
 
 
-def _chart(chart: Chart, number: int) -> Description:
+def _chart(chart: Chart, number: int, table: Mart) -> Description:
     return {
         "slice_name": chart.title,
         "description": chart.meaning,
         "certified_by": CERTIFIED_BY,
         "certification_details": f"of the table {chart.table}, row by row" if chart.kind == "table" else chart.meaning,
         "viz_type": "table" if chart.kind == "table" else "echarts_timeseries_bar",
-        "params": {**_shown(chart), "slice_id": number, "dashboards": []},
+        "params": {**_shown(chart, table), "slice_id": number, "dashboards": []},
         "query_context": None,
         "cache_timeout": None,
         "uuid": _uuid("chart", chart.title),
@@ -237,7 +193,7 @@ def _chart(chart: Chart, number: int) -> Description:
     }
 
 
-def _shown(chart: Chart) -> Description:
+def _shown(chart: Chart, table: Mart) -> Description:
     filters = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": chart.where}] if chart.where else []
     common = {"adhoc_filters": filters, "row_limit": ROWS_SHOWN, "extra_form_data": {}}
     if chart.kind == "table":
@@ -252,6 +208,11 @@ def _shown(chart: Chart) -> Description:
             "table_timestamp_format": "smart_date",
             # Null is a word in the cell, never 0: the reason stands in its row.
             "show_cell_bars": False,
+            "column_config": {
+                column.name: {"d3NumberFormat": NUMBERS, "d3SmallNumberFormat": NUMBERS}
+                for column in table.columns
+                if column.kind == "DOUBLE" and column.name in chart.columns
+            },
             **common,
         }
     axis, *series = chart.columns
@@ -264,7 +225,8 @@ def _shown(chart: Chart) -> Description:
         "groupby": series,
         "orientation": "vertical",
         "show_legend": True,
-        "show_value": True,
+        "show_value": axis == "build_id",
+        "xAxisLabelRotation": 0 if axis == "build_id" else 45,
         "y_axis_format": ".2%",
         "rich_tooltip": True,
         **common,

@@ -84,10 +84,12 @@ METRICS = (
 )
 
 _RATE = ("value", "low", "high", "numerator", "denominator", "n_subjects", "reason")
+_CHANGE = ("baseline_value", "value", "difference", "low", "high", "n_subjects", "reason")
+_SLICE = ("rate", "low", "high", "rest_rate", "n_subjects", "share_of_failures", "explained_by")
 CHARTS = (
     Chart(
-        "False rejects of each build",
-        "FRR, the share of genuine attempts that were turned away, over all attempts of a build",
+        "False rejects of each build, by the model that scored",
+        "FRR, the share of genuine attempts turned away: a build's attempts under its own model and its baseline's",
         "fct_intervals",
         "bars",
         ("build_id", "model_build_id"),
@@ -121,7 +123,7 @@ CHARTS = (
         "Each rate less that of the baseline on the same attempts, paired by subject",
         "fct_differences",
         "table",
-        ("build_id", "baseline_build_id", "metric", "fmr_target", "dimension", "level", "baseline_value", "value", "difference", "low", "high", "n_subjects", "reason"),
+        ("build_id", "baseline_build_id", "metric", "fmr_target", "dimension", "level", *_CHANGE),
         order=("build_id", "metric", "dimension", "level"),
     ),
     Chart(
@@ -129,7 +131,7 @@ CHARTS = (
         "Slices that search and holdout found, with what became of each",
         "fct_failure_slices",
         "table",
-        ("build_id", "outcome", "finding", "condition", "rate", "low", "high", "rest_rate", "n_subjects", "share_of_failures", "explained_by"),
+        ("build_id", "outcome", "finding", "condition", *_SLICE),
         order=("build_id", "outcome", "rank"),
     ),
     Chart(
