@@ -182,6 +182,6 @@ def _refuse_two_species(items: NDArray[np.str_], kinds: NDArray[np.str_]) -> Non
         first = names[counts > 1][0]
         under = pairs[1][pairs[0] == first].tolist()
         raise MetricError(
-            f"artefact {str(first)!r} stands under {len(under)} species ({', '.join(under[:SHOWN])}), but an artefact is of "
+            f"artefact {str(first)!r} stands under {len(under)} species ({', '.join(under[:SHOWN])}), but it is of "
             "one: name artefacts apart, such as by species and number"
         )
