@@ -52,5 +52,5 @@ def test_finding_holds_the_rates_of_the_leading_point(table: Path) -> None:
     assert point.rates is not None
     assert point.rates.worst is not None
     assert point.name == "given threshold"
-    assert f"{100 * point.rates.worst.value:.1f} % of its presentations" in finding(point)
+    assert f"{100 * point.rates.worst.value:g} % of its presentations" in finding(point)
     assert finding(None).startswith("No working point")
