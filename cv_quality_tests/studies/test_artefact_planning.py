@@ -1,6 +1,7 @@
 """Sizes of a study of one PAI species, against the bound that it will be judged by."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from cv_quality.cli import main
 from cv_quality.errors import MetricError
 from cv_quality.metrics.liveness.artefacts import artefact_rate
 from cv_quality.studies.artefact_planning import plan_artefacts
+
+DOCS = Path(__file__).parents[2] / "docs/liveness.md"
 
 
 def test_planned_artefacts_settle_the_limit_as_often_as_planned() -> None:
@@ -56,3 +59,10 @@ def test_command_takes_shares_in_percent() -> None:
     assert (found["limit"], found["apcer"], found["fewest"]) == (0.15, 0.05, 19)
     shown = CliRunner().invoke(main, words)
     assert "without an error it takes 19 artefacts" in shown.output
+
+
+def test_docs_hold_the_sizes_that_are_planned() -> None:
+    table = DOCS.read_text().split("| presentations of each | artefacts, ICC .1 | ICC .3 |\n|---|---|---|\n")[1]
+    rows = [tuple(map(int, row.strip("| ").split(" | "))) for row in table.split("\n\n")[0].splitlines()]
+    plans = [plan_artefacts(0.07, apcer=0.02, icc=icc).plans for icc in (0.1, 0.3)]
+    assert rows == [(one.presentations, one.artefacts, other.artefacts) for one, other in zip(*plans, strict=True)]

@@ -1,5 +1,7 @@
 """Requirements on liveness: profiles as data, and their answers by species with the bound that was used."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,10 @@ def test_requirement_that_nothing_could_answer_is_refused(requirement: str, mess
 def test_profile_of_an_unknown_name_suggests_the_near_one() -> None:
     with pytest.raises(PolicyError, match="did you mean android-class-3"):
         load_profile("android-class3")
+
+
+def test_docs_hold_a_profile_that_is_read_and_the_names_of_all() -> None:
+    text = (Path(__file__).parents[2] / "docs/liveness.md").read_text()
+    profile = read_profile(text.split("```yaml\n")[1].split("```")[0].encode(), file="docs.yaml")
+    assert [requirement.metric for requirement in profile.requirements] == ["iapar", "bpcer", "bpcer"]
+    assert all(f"`{name}`" in text for name in known_profiles())
