@@ -85,13 +85,15 @@ def evaluate_liveness_set(
 
 def print_liveness(found: "LivenessEvaluation", answered: "ProfileAnswer | None") -> None:
     """Print working points, species at the leading one, and the answers of a profile."""
-    from cv_quality.scores.liveness_summary import liveness_headline, species_rows, working_rows
+    from cv_quality.scores.liveness_summary import group_rows, liveness_headline, species_rows, working_rows
 
     print_rows(working_rows(found), as_json=False, title=liveness_headline(found))
     point = found.leading
     if point is not None:
         title = f"species at {point.name}, threshold {figures(point.threshold)}"
         print_rows(species_rows(point), as_json=False, title=title)
+    if found.groups:
+        print_rows(group_rows(found), as_json=False, title="by group, at the same threshold")
     if answered is not None:
         rows: list[dict[str, object]] = [
             {"requirement": one.requirement, "of": one.name, "verdict": one.verdict, "reason": one.reason}

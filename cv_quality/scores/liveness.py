@@ -89,6 +89,14 @@ class LivenessPoint(Result):
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRates(Result):
+    """Rates of one group, such as a device, a scene or an age group, at the leading point."""
+
+    group: str
+    rates: LivenessRates
+
+
+@dataclass(frozen=True, slots=True)
 class LivenessEvaluation(Result):
     """The evaluation of one liveness set; attributes are keys of its document.
 
@@ -100,6 +108,7 @@ class LivenessEvaluation(Result):
         excluded: rows set apart, by reason, non-responses among them.
         eer: None where it cannot be told.
         points: the threshold that was given, that of the EER of a development set, and those of the APCER targets.
+        groups: at the leading point; empty where the files name none.
     """
 
     name: str
@@ -118,6 +127,7 @@ class LivenessEvaluation(Result):
     excluded: dict[str, int]
     eer: PooledEer | None
     points: tuple[WorkingPoint, ...]
+    groups: tuple[GroupRates, ...]
     curve: tuple[LivenessPoint, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -186,6 +196,7 @@ def evaluate_liveness(
         excluded=scores.excluded_by_reason(),
         eer=_eer(shown, scores),
         points=tuple(points),
+        groups=(),
         curve=tuple(
             LivenessPoint(
                 threshold=in_file_units(scores, float(curve.thresholds[at])),
@@ -198,7 +209,8 @@ def evaluate_liveness(
         notes=scores.notes,
         warnings=(*scores.warnings, *shown.warnings),
     )
-    return replace(found, warnings=(*found.warnings, *_cautions(found, shown, scores)))
+    groups = _groups(shown, scores, found.leading)
+    return replace(found, groups=groups, warnings=(*found.warnings, *_cautions(found, shown, scores)))
 
 
 def presentations_of(scores: ScoreSet) -> Presentations:
@@ -259,6 +271,13 @@ def _at_target(shown: Presentations, devel: Presentations, scores: ScoreSet, whe
         return WorkingPoint(name, target, where, None, None, "undefined", seen, chosen.reason)
     rates = _rates(shown, scores, chosen.threshold)
     return WorkingPoint(name, target, where, rates.threshold, rates, "ok", seen, None)
+
+
+def _groups(shown: Presentations, scores: ScoreSet, point: WorkingPoint | None) -> tuple[GroupRates, ...]:
+    if point is None or point.threshold is None:
+        return ()
+    inside = in_file_units(scores, point.threshold)
+    return tuple(GroupRates(name, _rates(shown.where(shown.group == name), scores, inside)) for name in shown.groups)
 
 
 def _eer(shown: Presentations, scores: ScoreSet) -> PooledEer | None:

@@ -1,6 +1,6 @@
 """The summary of a liveness evaluation that a terminal shows. The full document is `LivenessEvaluation.to_dict`."""
 
-from cv_quality.metrics.liveness.error_rates import SpeciesRate
+from cv_quality.metrics.liveness.error_rates import SpeciesRate, WorstSpecies
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.scores.liveness import LivenessEvaluation, WorkingPoint
@@ -48,6 +48,20 @@ def species_rows(point: WorkingPoint) -> list[dict[str, object]]:
     return [] if point.rates is None else [_species(one) for one in point.rates.species]
 
 
+def group_rows(found: LivenessEvaluation) -> list[dict[str, object]]:
+    """List one row per group at the leading point."""
+    return [
+        {
+            "group": one.group,
+            "worst species": "" if one.rates.worst is None else one.rates.worst.species,
+            "APCER of it": "" if one.rates.worst is None else _bounded(one.rates.worst),
+            "BPCER": rate_words(one.rates.bpcer),
+            "BPNRR": rate_words(one.rates.bpnrr),
+        }
+        for one in found.groups
+    ]
+
+
 def _species(one: SpeciesRate) -> dict[str, object]:
     return {
         "species": one.species,
@@ -77,7 +91,10 @@ def _worst(point: WorkingPoint) -> str:
 def _worst_rate(point: WorkingPoint) -> str:
     if point.rates is None or point.rates.worst is None:
         return ""
-    worst = point.rates.worst
+    return _bounded(point.rates.worst)
+
+
+def _bounded(worst: WorstSpecies) -> str:
     return f"{percent(worst.value)} ({span(worst.low, worst.high, words=percent)})"
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 SCORE, IS_GENUINE, LINE, FILE, TEXT = "score", "is_genuine", "line", "file", "text"
 SUBJECTS = ("subject_a", "subject_b")
 FAMILIES = ("family_a", "family_b")
-PRESENTED = ("subject", "artefact", "species")
-"""Of a presentation to a liveness detector: who presented, or whom the artefact imitates; and the attack instrument."""
+PRESENTED = ("subject", "group", "artefact", "species")
+"""Of a presentation to a liveness detector: who presented, or whom the artefact imitates, with a group that rates are
+broken down by; and the attack instrument."""
 OPTIONAL = (*SUBJECTS, "group_a", "group_b", *FAMILIES, "sample_a", "sample_b", *PRESENTED)
 RESPONSE = "response"
 """Whether a presentation got an answer; in tables only, and not among the rows that count."""

@@ -228,10 +228,12 @@ def count_errors(
     users = [
         CountedErrors(
             metric,
-            WHOLE,
-            *presentations.counts(mask & ~presentations.is_attack, errs),
+            name,
+            *presentations.counts(mask & ~presentations.is_attack & of, errs),
             presentations.bona_fide_unit,
         )
+        for name in (WHOLE, *presentations.groups)
+        for of in [np.ones_like(live) if name == WHOLE else presentations.group == name]
         for metric, mask, errs in of_users
     ]
     return (*species, *users)

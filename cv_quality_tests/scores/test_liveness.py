@@ -184,3 +184,25 @@ def test_command_gives_the_measured_figures_of_oulu_npu(shared_data: Callable[[s
     assert [round(point["rates"]["bpcer"]["value"], 4) for point in targets] == [0.3139, 0.4139, 0.8]
     assert round(found["eer"]["nearest"], 4) == 0.1748
     assert (given["rates"]["worst"]["species"], given["rates"]["bpcer"]["numerator"]) == ("replay1", 63)
+
+
+def test_rates_are_broken_down_by_the_column_that_is_named(tmp_path: Path) -> None:
+    lines = ["score,bonafide,species,artefact,subject,device"]
+    for device, shift in (("old", 0.3), ("new", 0.0)):
+        for number in range(60):
+            lines.append(f"{0.9 - shift - 0.001 * number},1,,,s{number % 20},{device}")
+            lines.append(f"{0.1 + shift + 0.005 * number},0,print,a{number % 20},s{number % 20},{device}")
+    path = write(tmp_path, "x.csv", "\n".join(lines))
+    found = evaluate_liveness(read_scores(path, columns="group=device"), threshold=0.58)
+    by_group = {one.group: one.rates for one in found.groups}
+    assert set(by_group) == {"new", "old"}
+    new, old = by_group["new"], by_group["old"]
+    assert new.worst is not None
+    assert old.worst is not None
+    assert (new.worst.value, new.bpcer.numerator, old.bpcer.numerator) == (0.0, 0, 39)
+    assert old.worst.value == np.mean([0.4 + 0.005 * number >= 0.58 for number in range(60)])
+    how = ["--columns", "group=device", "--threshold", "0.58", "--profile", "nist-sp-800-63a-4"]
+    result = CliRunner().invoke(main, ["evaluate", str(path), *how, "--report", str(tmp_path / "x.html")])
+    assert result.exit_code == 0, result.output
+    groups = next(line for line in result.stdout.splitlines() if line.startswith("groups") and " old " in line)
+    assert "fail" in groups

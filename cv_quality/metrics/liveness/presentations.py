@@ -30,6 +30,7 @@ class Presentations:
             are known; each its own where they are not.
         attack_unit: what the clusters of attacks are.
         bona_fide_unit: what those of bona fide presentations are.
+        group: by which rates are broken down, such as a device, a scene or an age group; "" where unknown.
         warnings: what a reader of the rates must know.
     """
 
@@ -39,6 +40,7 @@ class Presentations:
     cluster: NDArray[np.int64]
     attack_unit: Unit
     bona_fide_unit: Unit
+    group: NDArray[np.str_]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -49,6 +51,11 @@ class Presentations:
     def species_names(self) -> tuple[str, ...]:
         """Every species that was presented, ascending."""
         return tuple(np.unique(self.species[self.is_attack]).tolist())
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group that is named, ascending."""
+        return tuple(name for name in np.unique(self.group).tolist() if name)
 
     @property
     def bona_fide(self) -> NDArray[np.float64]:
@@ -69,6 +76,7 @@ class Presentations:
             self.cluster[mask],
             self.attack_unit,
             self.bona_fide_unit,
+            self.group[mask],
             self.warnings,
         )
 
@@ -88,6 +96,7 @@ def check_presentations(
     species: ArrayLike | None = None,
     artefact: ArrayLike | None = None,
     subject: ArrayLike | None = None,
+    group: ArrayLike | None = None,
 ) -> Presentations:
     """Check presentations and number their clusters.
 
@@ -99,6 +108,7 @@ def check_presentations(
         species: PAI species of each attack and "" elsewhere; None where they are unknown.
         artefact: the instrument that was shown in each attack and "" elsewhere; None where they are unknown.
         subject: who presented, or whom the artefact imitates, "" where unknown; None where nobody is known.
+        group: by which rates are to be broken down, "" where unknown.
 
     Raises:
         MetricError: shapes differ, a bona fide presentation has a species or an artefact, an attack lacks what others
@@ -137,7 +147,8 @@ def check_presentations(
     cluster = np.zeros(len(attack), dtype=np.int64)
     for mask, names in ((attack, attack_names), (~attack, people_names)):
         cluster[mask] = np.unique(names[mask], return_inverse=True)[1]
-    return Presentations(values, attack, kinds, cluster, unit, bona_fide_unit, tuple(warnings))
+    groups = np.full(len(attack), "") if group is None else _texts(group, len(attack), "group")
+    return Presentations(values, attack, kinds, cluster, unit, bona_fide_unit, groups, tuple(warnings))
 
 
 def require_both(presentations: Presentations) -> None:
