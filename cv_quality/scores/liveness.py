@@ -165,20 +165,9 @@ def evaluate_liveness(
         ScoreFileError: the set is not one of liveness, or the development set's scores point the other way.
     """
     shown = presentations_of(scores)
-    chosen_on = shown if devel is None else presentations_of(devel)
-    if devel is not None and devel.is_negated != scores.is_negated:
-        raise ScoreFileError(
-            f"{', '.join(devel.sources)}: higher is {devel.polarity} here and {scores.polarity} in "
-            f"{', '.join(scores.sources)}; declare the polarity of both"
-        )
-    where = SAME_DATA if devel is None else ", ".join(Path(source).name for source in devel.sources)
     targets = sorted(set(apcer_targets), reverse=True)
+    points = _points(shown, scores, devel, targets, threshold)
     curve = liveness_curve(shown)
-    points = [
-        *([] if threshold is None else [_given(shown, scores, threshold)]),
-        *([] if devel is None else [_at_eer(shown, chosen_on, scores, where)]),
-        *(_at_target(shown, chosen_on, scores, where, target) for target in targets),
-    ]
     found = LivenessEvaluation(
         name=name or " + ".join(scores.sources),
         files=scores.sources,
@@ -211,6 +200,23 @@ def evaluate_liveness(
     )
     groups = _groups(shown, scores, found.leading)
     return replace(found, groups=groups, warnings=(*found.warnings, *_cautions(found, shown, scores)))
+
+
+def _points(
+    shown: Presentations, scores: ScoreSet, devel: ScoreSet | None, targets: Sequence[float], threshold: float | None
+) -> list[WorkingPoint]:
+    """Every working point: as given, at the EER of the development set, and for each target."""
+    if devel is not None and devel.is_negated != scores.is_negated:
+        raise ScoreFileError(
+            f"{', '.join(devel.sources)}: higher is {devel.polarity} here and {scores.polarity} in "
+            f"{', '.join(scores.sources)}; declare the polarity of both"
+        )
+    given = [] if threshold is None else [_given(shown, scores, threshold)]
+    if devel is None:
+        return [*given, *(_at_target(shown, shown, scores, SAME_DATA, target) for target in targets)]
+    chosen_on, where = presentations_of(devel), ", ".join(Path(source).name for source in devel.sources)
+    at_targets = (_at_target(shown, chosen_on, scores, where, target) for target in targets)
+    return [*given, _at_eer(shown, chosen_on, scores, where), *at_targets]
 
 
 def presentations_of(scores: ScoreSet) -> Presentations:
