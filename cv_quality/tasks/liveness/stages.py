@@ -7,8 +7,10 @@ from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
+from cv_quality.tasks.liveness.populations import PASSED, embed_figures, other_outcomes, passed_attacks
 from cv_quality.tasks.liveness.rules import JUDGE_RULES, MEASURE_RULES
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
+from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -55,4 +57,13 @@ MEASURE = Stage(
     description="APCER and IAPAR by species with bounds by artefact, BPCER, non-responses: over all and by condition.",
     gate="values within their intervals; IAPAR at most APCER; a missing number says why",
 )
-STAGES = (JUDGE, MEASURE)
+SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
+    Populations(
+        outcome=PASSED,
+        primary=passed_attacks,
+        reads=(PRESENTATION_OUTCOMES,),
+        others=other_outcomes,
+        embed=embed_figures,
+    )
+)
+STAGES = (JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS)
