@@ -188,6 +188,10 @@ class QueryError(CvQualityError):
     """A question in SQL cannot be answered: it would change something, names what is not there, or is no SQL."""
 
 
+class PublishingError(CvQualityError):
+    """A product cannot be made of a build, or cannot be sent: it is not ready, or what it needs is not installed."""
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from cv_quality.freshness import Freshness, StageContext
-    from cv_quality.reports.section import Section
+    from cv_quality.reports.briefing import Briefing
+    from cv_quality.reports.history import TaskHistory
+    from cv_quality.reports.section import PageContent, ReportSource, Section
 
 PhaseName = Literal["ingest", "score", "measure", "explain", "report", "maps"]
 Numbers = Mapping[str, int | float | str]
@@ -162,6 +164,8 @@ class Task:
         title: for people.
         stages: in the order of the data.
         sections: of the page about a build, in its order.
+        brief: makes a build's briefing of what they read.
+        history: reads what is known of several builds of a modality together, the oldest first.
     """
 
     name: str
@@ -169,6 +173,8 @@ class Task:
     modalities: tuple[Modality, ...]
     stages: tuple[Stage, ...]
     sections: "tuple[Section[Any], ...]" = ()
+    brief: "Callable[[PageContent, ReportSource], Briefing] | None" = None
+    history: "Callable[[Workspace, Sequence[str], Modality], TaskHistory] | None" = None
 
     def __post_init__(self) -> None:
         """Check that the stages make a chain.

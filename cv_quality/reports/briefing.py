@@ -12,7 +12,7 @@ from typing import Literal
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.reports.pictures import Picture
-from cv_quality.reports.rates import RatePair
+from cv_quality.reports.rates import Direction, RatePair
 
 Standing = Literal["pass", "fail", "insufficient", "worse", "no worse", "cannot tell"]
 """The release policy's verdict, or, where no policy was asked, how the build stands to its baseline."""
@@ -52,19 +52,30 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class RateChange:
-    """An error rate of the build beside that of its baseline, as the chart of the change draws it.
+    """A figure of the build beside that of its baseline, as the chart of the change draws it.
 
     Attributes:
         name: with the acronym, as "genuine attempts rejected (FRR)".
-        pair: both rates and the interval of their difference.
+        pair: both rates and the interval of their difference. Of a metric of video they are means over clips.
+        is_rate: whether they are written as per cent.
+        higher_is_better: whether a rise is good, as of an overlap.
         limit: the most that the release policy allows of it; None where it asks nothing.
-        figures: the rows of both.
+        figures: the rows of those that have a value.
     """
 
     name: str
     pair: RatePair
     limit: float | None
     figures: tuple[Figure, ...]
+    is_rate: bool = True
+    higher_is_better: bool = False
+
+    @property
+    def direction(self) -> Direction:
+        """Worse or better only where the interval of the difference excludes 0."""
+        found = self.pair.direction
+        turned: dict[Direction, Direction] = {"worse": "better", "better": "worse"}
+        return turned.get(found, found) if self.higher_is_better else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,23 @@ class GroupLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinEvidence:
+    """A question that the data leave open, and how many subjects would settle it.
+
+    Attributes:
+        about: the group, the condition or the requirement.
+        reason: why it is open.
+        n_subjects: that it rests on; None where that is not known.
+        needed: subjects in all; None where no number is known.
+    """
+
+    about: str
+    reason: str
+    n_subjects: int | None
+    needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Briefing:
     """What is known of one build, for whoever decides.
 
@@ -137,6 +165,7 @@ class Briefing:
         quality: what is to be known of the data.
         next_step: what to do, or what would settle the question.
         changes: the first is the one operating point that the page leads with.
+        thin: what the data leave open.
         terms: every acronym used, with its meaning in one sentence.
         commands: what reproduces the numbers.
     """
@@ -163,3 +192,4 @@ class Briefing:
     captured_from: datetime
     captured_until: datetime
     commands: tuple[str, ...]
+    thin: tuple[ThinEvidence, ...] = ()

@@ -20,6 +20,8 @@ def report_source(context: StageContext) -> "ReportSource":
     from cv_quality.reports.section import ReportSource
 
     workspace, (_, *baselines) = context.workspace, context.models
+    task, key = context.freshness.task, context.key
+    is_explained = all(context.freshness.state(stage, key) == "passed" for stage in task.of_phase("maps"))
     return ReportSource(
         lake=context.lake,
         landing=workspace.landing,
@@ -34,5 +36,5 @@ def report_source(context: StageContext) -> "ReportSource":
         entry_files={build: workspace.registry.entry_file(build) for build in context.models},
         gates=tuple(stage.name for stage in context.freshness.task.stages),
         warehouse=workspace.settings.warehouse,
-        explained_pairs=workspace.settings.explained_pairs,
+        explained_pairs=workspace.settings.explained_pairs if is_explained else None,
     )

@@ -88,6 +88,7 @@ class Acquisition:
         min_iris_diameter_px: below it there is no eye to see.
         min_sharpness: variance of the Laplacian of the iris; see `cv_quality.inference.iris.quality`.
         max_specular: share of the iris under highlights.
+        max_periodicity: above it a printed contact lens is seen; see `cv_quality.inference.iris.quality`.
         min_usable: share of the code's bits that are valid.
     """
 
@@ -100,6 +101,7 @@ class Acquisition:
     min_iris_diameter_px: float = 50.0
     min_sharpness: float = 0.0
     max_specular: float = 0.2
+    max_periodicity: float = 15.0
     min_usable: float = 0.25
 
 

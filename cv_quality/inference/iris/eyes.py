@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from cv_quality.inference.iris.entry import Acquisition, IrisMask, StripSize
 from cv_quality.inference.iris.geometry import IRIS, EyeShape, fit_eye
 from cv_quality.inference.iris.log_gabor import Bits, Strips
-from cv_quality.inference.iris.quality import COLUMNS, EyeFigures, sharpness_of, status_of, visible_shares
+from cv_quality.inference.iris.quality import (
+    COLUMNS,
+    EyeFigures,
+    periodicity_of,
+    sharpness_of,
+    status_of,
+    visible_shares,
+)
 from cv_quality.inference.iris.rubber_sheet import is_inside, sample_grey, sample_labels, sheet_points
 from cv_quality.inference.iris.segmentation import EyeSegmenter, Labelled
 from cv_quality.inference.iris.strips import NormalisedIrises, grey
@@ -90,6 +97,7 @@ def _figures(
         iris_diameter_px=2 * shape.iris.radius,
         centre_distance=shape.centre_distance,
         specular_area=float(is_highlight.mean()),
+        periodicity=periodicity_of(strip, valid),
         visible=share,
         visible_side=to_sides,
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cv_quality.inference.iris.entry import Acquisition, IrisMask, StripSize
 from cv_quality.inference.iris.log_gabor import Bits, Strips
-from cv_quality.inference.iris.quality import sharpness_of
+from cv_quality.inference.iris.quality import periodicity_of, sharpness_of
 from cv_quality.inference.preprocessing import LUMA, Frame
 
 OK = "ok"
@@ -58,13 +58,17 @@ class StripReader:
         is_highlight = strips >= self.mask.bright_from
         valid = ~is_highlight & (strips >= self.mask.dark_below) & has_strip[:, None, None]
         sharpness = np.array([sharpness_of(*pair) for pair in zip(strips, valid, strict=True)])
+        periodicity = np.array([periodicity_of(*pair) for pair in zip(strips, valid, strict=True)])
         specular = np.where(has_strip, is_highlight.mean(axis=(1, 2)), np.nan)
         for place in np.flatnonzero(has_strip).tolist():
             if not sharpness[place] >= self.acquire.min_sharpness:
                 statuses[place] = "sharpness"
             elif specular[place] > self.acquire.max_specular:
                 statuses[place] = "specular"
-        return NormalisedIrises(statuses, strips, valid, {"sharpness": sharpness, "specular_area": specular})
+            elif periodicity[place] > self.acquire.max_periodicity:
+                statuses[place] = "lens"
+        measured = {"sharpness": sharpness, "specular_area": specular, "periodicity": periodicity}
+        return NormalisedIrises(statuses, strips, valid, measured)
 
 
 def grey(frame: Frame) -> NDArray[np.float32]:

@@ -113,7 +113,8 @@ def render_eye(texture: Plane, state: EyeState) -> tuple[NDArray[np.uint8], Labe
     radius, angle = _polar(state)
     pupil = state.pupil_ratio
     depth = np.clip((radius - pupil) / (1 - pupil), 0, 1) * (RADIAL - 1)
-    around = (angle / (2 * math.pi) % 1.0) * ANGULAR
+    turns = angle / (2 * math.pi)
+    around = (turns - np.floor(turns)) * ANGULAR
     wrapped = np.concatenate([texture, texture[:, :1]], axis=1)
     detail = opencv().remap(wrapped, around.astype(np.float32), depth.astype(np.float32), opencv().INTER_LINEAR)
     ring = 104 + 20 * detail - 16 * np.clip((radius - 0.86) / 0.14, 0, 1)
@@ -125,7 +126,9 @@ def render_eye(texture: Plane, state: EyeState) -> tuple[NDArray[np.uint8], Labe
     image = _blend(np.full_like(image, 26), image, (radius - pupil) * IRIS_PX / 1.6)
     if state.contact_lens == "soft":
         image += 12 * np.exp(-(((radius - 1.16) * IRIS_PX / 1.5) ** 2))
-    labels = np.where(radius < pupil, PUPIL, np.where(radius < 1, IRIS, SCLERA)).astype(np.uint8)
+    labels = np.full(radius.shape, SCLERA, np.uint8)
+    labels[radius < 1] = IRIS
+    labels[radius < pupil] = PUPIL
     _light(image, state, rng)
     _cover(image, labels, state, rng)
     _wear(image, state, rng)

@@ -34,7 +34,6 @@ PRESENTATION_OUTCOMES = Table(
     ),
     unique=("presentation_id",),
     conditions="banded",
-    mart=True,
 )
 LIVENESS_RATES = Table(
     "liveness_rates",

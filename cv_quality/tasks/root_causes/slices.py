@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from cv_quality.error_analysis.examples import choose_examples
 from cv_quality.error_analysis.population import Population, search_slices
@@ -16,8 +16,11 @@ from cv_quality.error_analysis.slice_report import ConfoundedValue, Insufficient
 from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import SliceError
 from cv_quality.lake.lake import Lake, TableKey
-from cv_quality.metrics.rates import clustered_rate
+from cv_quality.metrics.rates import Rate, clustered_rate
 from cv_quality.tasks.root_causes.tables import EXAMPLES, FAILURE_SLICES, SLICE_SEARCHES, SLICE_TRENDS, write_rows
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Row = Mapping[str, object]
 Finding = SliceFinding | InsufficientSlice | ConfoundedValue
@@ -188,7 +191,9 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
         ("explained_away", report.explained_away),
         ("only_combined", report.only_combined),
     )
+    is_loss = search.population.is_loss
     for finding, items in kinds:
+        is_found = finding == "confirmed"
         for rank, item in enumerate(items, start=1):
             named = {"outcome": search.population.outcome.name, "finding": finding, "rank": rank}
             where = {"condition": item.where.sentence(), "where_json": json.dumps(item.where.to_list())}
@@ -197,8 +202,20 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
                 **where,
                 "sentence": item.sentence,
                 **_figures(item),
-                **({"numerator": None} if search.population.is_loss else {}),
+                **({"numerator": None} if is_loss else _mended(search.population, item.where) if is_found else {}),
             }
+
+
+def _mended(population: Population, where: Slice) -> Row:
+    """The rate outside of a slice, which all would have if the slice failed as often."""
+    rate = _rate_where(population, ~where.expression())
+    return {
+        "mended_rate": rate.value,
+        "mended_low": rate.low,
+        "mended_high": rate.high,
+        "mended_numerator": rate.numerator,
+        "mended_denominator": rate.denominator,
+    }
 
 
 def _figures(item: Finding) -> Row:
@@ -225,13 +242,18 @@ def _figures(item: Finding) -> Row:
 
 
 def _trends(populations: Iterable[tuple[str, Population]], slices: Sequence[Slice]) -> Iterator[Row]:
+    for build, population in populations:
+        for rank, where in enumerate(slices, start=1):
+            rate = _rate_where(population, where.expression())
+            yield {"outcome": population.outcome.name, "rank": rank, "trend_build_id": build, **asdict(rate)}
+
+
+def _rate_where(population: Population, rows: "pl.Expr") -> Rate:
+    """The failure rate of some rows of a population, clustered by its unit."""
     import polars as pl
 
-    for build, population in populations:
-        failed, unit = population.failed, population.unit
-        overall = cast("float | None", population.rows[failed].mean()) or 0.0
-        for rank, where in enumerate(slices, start=1):
-            inside = population.rows.filter(where.expression())
-            by_unit = inside.group_by(unit).agg(errors=pl.col(failed).sum(), trials=pl.len()).sort(unit)
-            rate = clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * inside.height)
-            yield {"outcome": population.outcome.name, "rank": rank, "trend_build_id": build, **asdict(rate)}
+    failed, unit = population.failed, population.unit
+    overall = cast("float | None", population.rows[failed].mean()) or 0.0
+    chosen = population.rows.filter(rows)
+    by_unit = chosen.group_by(unit).agg(errors=pl.col(failed).sum(), trials=pl.len()).sort(unit)
+    return clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * chosen.height)

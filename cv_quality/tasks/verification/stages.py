@@ -1,7 +1,6 @@
 """The stages of verification: what each reads and writes, and the one function of this package that does it."""
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cv_quality.drops.tables import (
@@ -235,10 +234,8 @@ def _explained_pairs(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG00
 def _report(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.report.page import write_failure_report
 
-    task, source = context.freshness.task, report_source(context)
-    if context.freshness.state(task.writers[EXPLANATIONS.name], context.key) != "passed":
-        source = replace(source, explained_pairs=None)
-    return write_failure_report(source, task.sections, context.workspace.report_path(context.build))
+    sections = context.freshness.task.sections
+    return write_failure_report(report_source(context), sections, context.workspace.report_path(context.build))
 
 
 INFER = Stage(

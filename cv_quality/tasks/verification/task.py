@@ -2,16 +2,20 @@
 
 from cv_quality.stage import Task
 from cv_quality.tasks.ingest import INGEST
+from cv_quality.tasks.verification.history import read_history
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.modalities.iris import IRIS
 from cv_quality.tasks.verification.modality import BiometricModality
+from cv_quality.tasks.verification.report.briefing import brief_verification
 from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.stages import STAGES
 
 
 def verification(*modalities: BiometricModality) -> Task:
     """The task over these modalities."""
-    return Task("verification", "Verification", modalities, (*INGEST, *STAGES), SECTIONS)
+    return Task(
+        "verification", "Verification", modalities, (*INGEST, *STAGES), SECTIONS, brief_verification, read_history
+    )
 
 
 VERIFICATION = verification(FACE, IRIS)

@@ -83,6 +83,7 @@ def test_reasons_for_no_template_are_told_in_their_order(tmp_path: Path) -> None
         "dilation": [eye(pupil=52)],
         "constriction": [eye(pupil=6)],
         "specular": [eye(highlight=60)],
+        "lens": [draw(strip=texture(1) + 2 * np.sign(np.sin(np.arange(432) * (2 * np.pi / 432 * 40))))[0]],
     }
     frames = [frame for some in cases.values() for frame in some]
     found = encoded(encoder_of(tmp_path, eye_entry(tmp_path)), frames)

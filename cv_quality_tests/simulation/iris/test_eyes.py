@@ -5,6 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cv_quality.inference.iris.entry import Acquisition
+from cv_quality.inference.iris.geometry import IRIS as SEEN
+from cv_quality.inference.iris.geometry import Ellipse, EyeShape
+from cv_quality.inference.iris.quality import periodicity_of
+from cv_quality.inference.iris.rubber_sheet import sample_grey, sample_labels, sheet_points
 from cv_quality.simulation.iris.eyes import (
     ANGULAR,
     BACKGROUND,
@@ -69,3 +74,24 @@ def test_what_is_worn_is_seen() -> None:
     assert np.median(tinted) < 0.95 * np.median(plain)
     assert np.abs(patterned[labels == IRIS].astype(int) - plain[labels == IRIS]).mean() > 10
     assert np.array_equal(patterned[labels == PUPIL], plain[labels == PUPIL])
+
+
+def test_printed_lenses_repeat_around_the_eye_and_irises_do_not() -> None:
+    found = {}
+    for worn in ("none", "soft", "patterned"):
+        states = [EyeState(contact_lens=worn, opening=0.95, seed=seed) for seed in range(30)]
+        found[worn] = np.array([periodicity_seen(state) for state in states])
+    above = {worn: float((values > Acquisition().max_periodicity).mean()) for worn, values in found.items()}
+    assert above["none"] == above["soft"] == 0.0
+    assert above["patterned"] > 0.9
+
+
+def periodicity_seen(state: EyeState) -> float:
+    """Of an eye that looks at the camera, unrolled where it was drawn."""
+    image, labels = render_eye(draw_texture(state.seed), state)
+    pupil, iris = (
+        Ellipse(WIDTH / 2, HEIGHT / 2, radius, radius, 0.0) for radius in (state.pupil_ratio * IRIS_PX, IRIS_PX)
+    )
+    points = sheet_points(EyeShape(pupil, iris), height=48, width=432)
+    strip = sample_grey(image.astype(np.float32), points)
+    return periodicity_of(strip, (sample_labels(labels, points) == SEEN) & (strip < 240))

@@ -93,6 +93,7 @@ def read_causes(
     names = [*_names(examples), *(name for row in clusters for name in _examples_of(row))]
     pictured = attempts(names)
     return RootCauses(
+        outcome=outcome,
         words=words,
         unsearched=json.loads(search["skipped_json"]),
         **{name: search[name] for name in ("conclusion", "n_attempts", "n_subjects", "n_failures")},
@@ -213,9 +214,15 @@ def _slices(
         of_slice: dict[str, str | float] = {"outcome": outcome, "rank": rank}
         view = SliceView(
             rank=rank,
+            where=where,
             declared=_declared(source, where),
             **{name: row[name] for name in _COPIED},
             rate=read_rate(row, value="rate"),
+            mended=read_rate(
+                row,
+                **{name: f"mended_{name}" for name in ("low", "high", "numerator", "denominator")},
+                value="mended_rate",
+            ),
             predicate=where.sql(),
             trend=_trend([item for item in trends if item["rank"] == rank], build=build),
             typical=_typical(own, attempts),

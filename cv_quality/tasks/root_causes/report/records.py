@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.inference.entry_difference import EntryDifference
 from cv_quality.metrics.rates import Rate
 from cv_quality.reports.pictures import Picture
@@ -151,15 +152,19 @@ class SliceView:
     """A confirmed slice with all that is known of it, and the queries that reproduce it.
 
     Attributes:
+        where: its conditions.
         declared: what its conditions are, where a drop declared them; whose names may say little.
+        mended: what all attempts would have if those of the slice failed as often as the others.
     """
 
     rank: int
+    where: Slice
     condition: str
     declared: tuple[str, ...]
     sentence: str
     rate: Rate
     rest_rate: float | None
+    mended: Rate
     support: int | None
     n_subjects: int | None
     p_adjusted: float | None
@@ -235,6 +240,7 @@ class RootCauses:
     """Everything that the section shows; `change` is None without a baseline.
 
     Attributes:
+        outcome: that was sought.
         words: how the task speaks of what was searched.
         unsearched: columns that were not searched, with the reason.
         confounded: rows of `failure_slices`: values that look bad by themselves and are not, once the attempts of the
@@ -246,6 +252,7 @@ class RootCauses:
     """
 
     conclusion: str
+    outcome: str
     words: CauseWords
     unsearched: Mapping[str, str]
     n_attempts: int

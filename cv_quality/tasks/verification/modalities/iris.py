@@ -129,6 +129,13 @@ MEASURED = (
         phrase="highlights over {} of the iris",
         is_searched=False,
     ),
+    Dimension(
+        Column("periodicity", "real", "strongest line of the spectrum around the iris", nullable=True, low=0),
+        "periodicity around the iris",
+        phrase="periodicity {}",
+        is_logarithmic=True,
+        is_searched=False,
+    ),
 )
 NO_OVERLAP: Final = "no_overlap"
 """Fewer bits than the rule's minimum are valid in both templates at every rotation."""

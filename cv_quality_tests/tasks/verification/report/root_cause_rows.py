@@ -110,6 +110,7 @@ def _confirmed(own: pl.DataFrame, rank: int, where: Slice) -> Row:
     failures = int(half["is_failure"].sum())
     rate = failures / half.height
     margin = 2.2 * math.sqrt(rate * (1 - rate) / half.height) + 0.004
+    outside = _rate(own.filter(~where.expression()))
     return {
         "outcome": "frr",
         "finding": "confirmed",
@@ -127,6 +128,8 @@ def _confirmed(own: pl.DataFrame, rank: int, where: Slice) -> Row:
         "share_of_failures": int(inside["is_failure"].sum()) / int(own["is_failure"].sum()),
         "adjusted_odds_ratio": 6.25 if rank == 1 else None,
         "adjusted_for": "condition_label" if rank == 1 else None,
+        "mended_rate": outside["value"],
+        **{f"mended_{name}": outside[name] for name in ("low", "high", "numerator", "denominator")},
     }
 
 
