@@ -16,6 +16,7 @@ from cv_quality.cli import (
     drops,
     exploration,
     housekeeping,
+    liveness,
     monitor,
     pipeline,
     publish,
@@ -77,6 +78,7 @@ def main(verbose: bool) -> None:
       cvq attribute BEFORE AFTER   what a change between two tables is made of
       cvq compare A B              build B against build A: differences with intervals, pass, fail or insufficient
       cvq release BUILD            whether a build may ship, by the release policy
+      cvq plan artefacts           how many artefacts of an attack species settle a limit of its APCER
       cvq study plan PROTOCOL      how many subjects a study needs, and on what that rests
       cvq study lock PROTOCOL      a study's protocol made binding, before its data
       cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
@@ -108,6 +110,6 @@ for command in (
     *(exploration.sql, exploration.export),
     housekeeping.gc,
     *(decisions.compare, decisions.release, monitor.monitor, publish.publish),
-    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
+    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
     main.add_command(command)
