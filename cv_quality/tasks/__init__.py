@@ -17,6 +17,7 @@ from cv_quality.lake.schema import Column, Table
 from cv_quality.modality import Modality, of_modality
 from cv_quality.settings import Settings, let_waiting_threads_sleep
 from cv_quality.stage import StageResult, Task
+from cv_quality.tasks.liveness.task import LIVENESS
 from cv_quality.tasks.monitoring.tables import MONITOR_TABLES
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.tasks.video.task import VIDEO
@@ -25,7 +26,7 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from cv_quality.lake.warehouse import WarehouseSource
 
-TASKS: tuple[Task, ...] = (VERIFICATION, VIDEO)
+TASKS: tuple[Task, ...] = (VERIFICATION, LIVENESS, VIDEO)
 
 
 def open_workspace(settings: Settings, tasks: Sequence[Task] = TASKS) -> Workspace:
