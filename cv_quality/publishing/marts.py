@@ -5,7 +5,6 @@ warehouse; there is no row of a subject.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,15 @@ from cv_quality.lake.schema import quoted
 from cv_quality.lake.sql import text
 from cv_quality.lake.store import atomic_path
 from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.tableau import RATES
 
 DATABASE = "cv_quality"
+_SCHEMA = f"CREATE DATABASE IF NOT EXISTS `{DATABASE}`;\n"
 COMMENT_LETTERS = 255
 """Glue takes no longer comment on a column."""
 DESCRIPTION_LETTERS = 2048
 PARQUET = "parquet"
+RATES_FILE = "rates.csv"
 _INPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 _OUTPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
 _SERDE = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
@@ -30,8 +32,6 @@ _HIVE_TYPES |= {
     "TIMESTAMP WITH TIME ZONE": "timestamp",
     "TIMESTAMP": "timestamp",
 }
-_QUICKSIGHT = {"double": "DECIMAL", "bigint": "INTEGER", "int": "INTEGER", "boolean": "BIT"}
-_QUICKSIGHT |= {"date": "DATETIME", "timestamp": "DATETIME"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +145,13 @@ def export_marts(warehouse: Path, folder: Path, *, location: str) -> tuple[Path,
             with atomic_path(target) as temporary:
                 connection.execute(f"COPY ({_select(mart)}) TO {text(str(temporary))} (FORMAT parquet)")
             written.append(target)
+        with atomic_path(folder / RATES_FILE) as temporary:
+            connection.execute(f"COPY ({RATES}) TO {text(str(temporary))} (FORMAT csv, HEADER)")
+        written.append(folder / RATES_FILE)
     documents = {
         "glue.json": _json([glue_table(mart, location) for mart in marts]),
-        "athena.sql": "\n".join(athena_table(mart, location) for mart in marts),
-        "quicksight.json": _json([quicksight_table(mart) for mart in marts]),
+        "athena.sql": "\n".join([_SCHEMA, *(athena_table(mart, location) for mart in marts)]),
+        "quicksight.json": _json(quicksight_manifest(location)),
     }
     for name, document in documents.items():
         with atomic_path(folder / name) as temporary:
@@ -205,36 +208,32 @@ def athena_table(mart: Mart, location: str) -> str:
         location: of the folder of all tables.
     """
     columns = ",\n".join(
-        f"  `{column.name}` {column.hive_type} COMMENT {text(column.meaning[:COMMENT_LETTERS])}"
+        f"  `{column.name}` {column.hive_type} COMMENT {_comment(column.meaning, COMMENT_LETTERS)}"
         for column in mart.columns
     )
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS `{DATABASE}`.`{mart.name}` (\n{columns}\n)\n"
-        f"COMMENT {text(mart.meaning[:DESCRIPTION_LETTERS])}\n"
+        f"COMMENT {_comment(mart.meaning, DESCRIPTION_LETTERS)}\n"
         f"STORED AS PARQUET\nLOCATION {text(f'{location}/{mart.name}/')};\n"
     )
 
 
-def quicksight_table(mart: Mart) -> dict[str, object]:
-    """Define a table for QuickSight over Athena, as an entry of `PhysicalTableMap` of its `CreateDataSet`.
+def _comment(meaning: str, letters: int) -> str:
+    """Write a comment in Athena's DDL, whose literals escape by backslash, unlike its queries: it needs no escape."""
+    return text(meaning[:letters].replace("'", "’").replace("\\", "/"))
 
-    QuickSight does not read Parquet from S3 by itself. `DataSourceArn` is that of the account's Athena source.
+
+def quicksight_manifest(location: str) -> dict[str, object]:
+    """Name the file that QuickSight loads from S3: it reads no Parquet without Athena, so all rates are a CSV file.
+
+    Args:
+        location: of the folder of all tables.
     """
     return {
-        mart.name.replace("_", "-"): {
-            "RelationalTable": {
-                "DataSourceArn": "",
-                "Catalog": "AwsDataCatalog",
-                "Schema": DATABASE,
-                "Name": mart.name,
-                "InputColumns": [
-                    {"Name": column.name, "Type": _QUICKSIGHT.get(column.hive_type, "STRING")}
-                    for column in mart.columns
-                ],
-            }
-        }
+        "fileLocations": [{"URIs": [f"{location}/{RATES_FILE}"]}],
+        "globalUploadSettings": {"format": "CSV", "delimiter": ",", "textqualifier": '"', "containsHeader": "true"},
     }
 
 
-def _json(document: Sequence[object]) -> str:
+def _json(document: object) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -7,7 +7,7 @@ this package's version and of the products. The same numbers are the same editio
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cv_quality.lake.staging import staging_folder
@@ -66,11 +66,12 @@ def publish(edition: Edition, products: Sequence[Product], store: Store) -> Publ
         PublishingError: a product cannot be made.
         StoreError: the store cannot be written.
     """
-    workspace = edition.workspace
+    workspace, name = edition.workspace, _name(edition, products)
+    edition = replace(edition, location=f"{store.uri.rstrip('/')}/{name}")
     with staging_folder(workspace.settings.home, prefix=".published-") as folder:
         made = [(product, path) for product in products for path in _written(product, edition, folder)]
         files = tuple(_described(product, path, folder) for product, path in made)
-        publication = _publication(edition, files)
+        publication = _publication(edition, name, files)
         for file in files:
             store.put_file(f"{publication.name}/{file.name}", folder / file.name)
         store.write_bytes(f"{publication.name}/{ABOUT}", _json(publication))
@@ -105,20 +106,29 @@ def _described(product: Product, path: Path, folder: Path) -> PublishedFile:
     return PublishedFile(product.name, path.relative_to(folder).as_posix(), path.stat().st_size, digest)
 
 
-def _publication(edition: Edition, files: tuple[PublishedFile, ...]) -> Publication:
-    briefing, version = edition.briefing, package_version()
+def _name(edition: Edition, products: Sequence[Product]) -> str:
+    """Name an edition by the build, the day of its newest data, and what it holds."""
+    briefing = edition.briefing
     page = edition.workspace.report_path(briefing.build).read_bytes()
-    held = repr((version, hashlib.sha256(page).hexdigest(), sorted({file.product for file in files})))
-    digest, day = hashlib.sha256(held.encode()).hexdigest()[:DIGITS], f"{briefing.captured_until:%Y-%m-%d}"
+    held = repr((package_version(), hashlib.sha256(page).hexdigest(), sorted({product.name for product in products})))
+    return f"{briefing.build}/{_day(edition)}-{hashlib.sha256(held.encode()).hexdigest()[:DIGITS]}"
+
+
+def _day(edition: Edition) -> str:
+    return f"{edition.briefing.captured_until:%Y-%m-%d}"
+
+
+def _publication(edition: Edition, name: str, files: tuple[PublishedFile, ...]) -> Publication:
+    briefing = edition.briefing
     return Publication(
-        name=f"{briefing.build}/{day}-{digest}",
+        name=name,
         build=briefing.build,
         baseline=briefing.baseline,
         subject_matter=briefing.subject_matter,
-        day=day,
+        day=_day(edition),
         standing=briefing.standing,
         headline=briefing.headline,
-        made_with=version,
+        made_with=package_version(),
         files=files,
     )
 
