@@ -37,12 +37,12 @@ NAMES: Mapping[str, str] = {
     "FTA": "attempts without a usable sample (FTA)",
 }
 TERMS: Mapping[str, str] = {
-    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts.",
-    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts.",
-    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons.",
-    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them.",
-    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts.",
-    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike.",
+    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts",
+    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts",
+    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons",
+    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them",
+    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts",
+    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike",
 }
 
 
@@ -171,7 +171,8 @@ def _group_lines(attributes: Sequence[Attribute]) -> Iterable[GroupLine]:
     for attribute in attributes:
         for rate in attribute.rates:
             if rate.verdict:
-                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates)
+                metric = rate.name.partition(", ")[0]
+                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates, metric)
 
 
 def _thin_groups(attributes: Sequence[Attribute]) -> Iterable[ThinEvidence]:
