@@ -27,12 +27,12 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
         assets=[
             *(asset for task in tasks for asset in task_assets(task, tasks)),
             marts_asset(tasks),
-            *(publishing_asset(task) for task in tasks),
+            *(publishing_asset(task) for task in tasks if task.brief is not None),
             *(monitoring_asset(task) for task in watched),
         ],
         jobs=[
             *(job for task in tasks for job in task_jobs(task, tasks)),
-            *(publishing_job(task) for task in tasks),
+            *(publishing_job(task) for task in tasks if task.brief is not None),
             *(monitoring_job(task) for task in watched),
         ],
         sensors=[

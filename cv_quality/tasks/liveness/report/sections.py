@@ -87,9 +87,11 @@ def read_numbers(source: ReportSource) -> LivenessNumbers:
 
 
 def _line(row: dict[str, Any]) -> SpeciesLine:
-    names = ("metric", "species", "dimension", "level")
     return SpeciesLine(
-        *(str(row[name]) for name in names),
+        metric=str(row["metric"]),
+        species=str(row["species"]),
+        dimension=str(row["dimension"]),
+        level=str(row["level"]),
         rate=read_rate(row),
         upper=row["upper"],
         icc=row["icc"],
