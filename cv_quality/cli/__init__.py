@@ -13,6 +13,7 @@ import click
 from cv_quality.cli import (
     chain,
     decisions,
+    digest,
     drops,
     exploration,
     housekeeping,
@@ -88,6 +89,7 @@ def main(verbose: bool) -> None:
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
+      cvq digest                   what happened in a week: drops, verdicts, changes, alarms, refusals
       cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
       cvq backfill                 score historical builds over a grid of drops
       cvq gc                       free what old runs left behind and nobody needs any more
@@ -109,7 +111,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(decisions.compare, decisions.release, monitor.monitor, publish.publish),
+    *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest),
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
     main.add_command(command)
