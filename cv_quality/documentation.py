@@ -3,13 +3,15 @@
 `make docs` writes them into `docs/`; a test holds pages and declarations together.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from cv_quality.lake.dbt_models import DBT_PROJECT
 from cv_quality.lake.schema import Column, Conditions, Table
 from cv_quality.modality import dimension_columns
 from cv_quality.stage import Task
-from cv_quality.tasks import TASKS
+from cv_quality.tasks import TASKS, tables_of
 from cv_quality.tasks.monitoring.tables import MONITOR_TABLES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -92,7 +94,40 @@ def _meaning(column: Column) -> Iterator[str]:
         yield "null allowed"
 
 
-PAGES: dict[str, Callable[[Sequence[Task]], str]] = {"gates.md": gates, "running.md": jobs, "tables.md": tables}
+def relations(tasks: Sequence[Task]) -> str:
+    """Draw the warehouse's tables: what identifies a row of each, and the table of the things that it is about."""
+    import yaml
+
+    written = yaml.safe_load((DBT_PROJECT / "models" / "marts" / "marts.yml").read_text())["models"]
+    keys = {model["name"]: _key_of_model(model) for model in written}
+    keys |= {f"fct_{table.name}": list(table.mart_key) for table in tables_of(tasks).values() if table.mart}
+    lines = ["```mermaid", "erDiagram"]
+    for name, columns in sorted(keys.items()):
+        lines += [f"  {name} {{", *(f"    key {column}" for column in columns), "  }"]
+    things = {"dim_build": "build_id", "dim_drop": "drop_id", "dim_device_model": "device_model"}
+    lines += [
+        f"  {thing} ||--o{{ {name} : {column}"
+        for thing, column in things.items()
+        for name, columns in sorted(keys.items())
+        if column in columns and not name.startswith("dim_")
+    ]
+    return "\n".join([*lines, "```"])
+
+
+def _key_of_model(model: Mapping[str, Any]) -> list[str]:
+    """Name what identifies a row of a model written by hand, as its tests say."""
+    for test in model.get("data_tests", ()):
+        if "unique_key" in test:
+            return [str(name) for name in test["unique_key"]["arguments"]["columns"]]
+    return [str(column["name"]) for column in model["columns"] if "unique" in column.get("data_tests", ())]
+
+
+PAGES: dict[str, Callable[[Sequence[Task]], str]] = {
+    "gates.md": gates,
+    "publishing.md": relations,
+    "running.md": jobs,
+    "tables.md": tables,
+}
 """Each page with what is written between its two marks."""
 
 BEGIN, END = "<!-- begin: follows from the declarations, `make docs` -->", "<!-- end -->"
