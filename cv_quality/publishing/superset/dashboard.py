@@ -143,6 +143,14 @@ CHARTS = (
         order=("build_id", "metric", "dimension", "level"),
     ),
     Chart(
+        "Liveness: rates of each build",
+        "Attacks that were accepted, by PAI species, and genuine presentations that were turned away",
+        "fct_liveness_rates",
+        "table",
+        ("build_id", "metric", "species", "dimension", "level", "value", "low", "high", "upper", "is_worst", "reason"),
+        order=("build_id", "metric", "species"),
+    ),
+    Chart(
         "Video: metrics of each build",
         "Every metric of a build's clips with its interval",
         "fct_video_metrics",
