@@ -18,7 +18,7 @@ from cv_quality_tests.publishing.test_publish import edition
 
 __all__ = ["edition"]
 
-SUPERSET = os.environ.get("CVQ_TEST_SUPERSET", "")
+SUPERSET = os.environ.get("SUPERSET_PROGRAM", "")
 """The program of a Superset in an environment of its own; without one it is not run."""
 
 
@@ -121,7 +121,7 @@ def test_the_same_warehouse_makes_the_same_bundle(bundle: Path, warehouse: Path,
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(not SUPERSET, reason="not run: CVQ_TEST_SUPERSET names no Superset")
+@pytest.mark.skipif(not SUPERSET, reason="not run: SUPERSET_PROGRAM names no Superset")
 def test_superset_takes_the_bundle_twice_without_change(bundle: Path, tmp_path: Path, parts: dict[str, Any]) -> None:
     config = tmp_path / "superset_config.py"
     config.write_text(f"SECRET_KEY = 'x' * 42\nSQLALCHEMY_DATABASE_URI = 'sqlite:///{tmp_path}/superset.db'\n")
