@@ -72,5 +72,5 @@ def open_drawn(page: Page, path: Path) -> None:
     """Open a file, and wait until every chart is drawn."""
     page.goto(path.as_uri())
     page.wait_for_function(
-        "document.querySelectorAll('.chart svg').length === document.querySelectorAll('.chart').length"
+        "document.querySelectorAll('.chart.vega-embed svg').length === document.querySelectorAll('.chart').length"
     )
