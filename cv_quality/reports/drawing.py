@@ -52,7 +52,7 @@ for (const details of document.querySelectorAll("details")) {
 }
 // A printed page cannot be unfolded: its folded tables are printed behind it.
 const unfold = [...document.querySelectorAll("main details:not(.sql)")]
-  .filter((details) => details.querySelector("table") && !details.parentElement.closest("details"));
+  .filter((details) => details.querySelector("table, .shots, .twos") && !details.parentElement.closest("details"));
 const appendix = document.querySelector(".appendix");
 const moved = [];
 window.addEventListener("beforeprint", () => {
