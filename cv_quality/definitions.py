@@ -12,6 +12,7 @@ from cv_quality.pipeline.assets import task_assets
 from cv_quality.pipeline.jobs import task_jobs
 from cv_quality.pipeline.marts import marts_asset
 from cv_quality.pipeline.monitoring import is_watched, monitoring_asset, monitoring_job, monitoring_sensor
+from cv_quality.pipeline.publishing import publishing_asset, publishing_job
 from cv_quality.pipeline.sensors import task_sensors
 from cv_quality.settings import Settings
 from cv_quality.stage import Task
@@ -25,9 +26,14 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
         assets=[
             *(asset for task in tasks for asset in task_assets(task, tasks)),
             marts_asset(tasks),
+            *(publishing_asset(task) for task in tasks),
             *([monitoring_asset()] if watched else []),
         ],
-        jobs=[*(job for task in tasks for job in task_jobs(task, tasks)), *([monitoring_job()] if watched else [])],
+        jobs=[
+            *(job for task in tasks for job in task_jobs(task, tasks)),
+            *(publishing_job(task) for task in tasks),
+            *([monitoring_job()] if watched else []),
+        ],
         sensors=[
             *(sensor for task in tasks for sensor in task_sensors(task, tasks)),
             *([monitoring_sensor()] if watched else []),

@@ -188,6 +188,10 @@ class QueryError(CvQualityError):
     """A question in SQL cannot be answered: it would change something, names what is not there, or is no SQL."""
 
 
+class PublishingError(CvQualityError):
+    """A product cannot be made of a build, or cannot be sent: it is not ready, or what it needs is not installed."""
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 
@@ -198,10 +202,6 @@ class WarehouseError(CvQualityError):
     def __init__(self, message: str, *, failed: tuple[tuple[str, str, str], ...] = ()) -> None:
         super().__init__(message)
         self.failed = failed
-
-
-class PublishingError(CvQualityError):
-    """A product cannot be published: the build is not ready, or what the product needs is not installed."""
 
 
 def stops_a_run(error: Exception) -> bool:

@@ -33,6 +33,24 @@ class S3Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipients:
+    """Where messages on builds go; what is None or empty gets none.
+
+    Attributes:
+        slack, teams: addresses of incoming webhooks, which are secrets.
+        mail_server: host and port of a server that takes mail for the recipients, as "mail.example:587".
+        sender: address of the mail's sender.
+        readers: addresses of those who get the mail.
+    """
+
+    slack: str | None = field(default=None, repr=False)
+    teams: str | None = field(default=None, repr=False)
+    mail_server: str | None = None
+    sender: str | None = None
+    readers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Locations and limits of one deployment.
 
@@ -43,6 +61,7 @@ class Settings:
         registry: URI of the model registry.
         warehouse: path of the DuckDB file with the metric tables.
         reports: local folder of the HTML reports.
+        published: URI (folder or `s3://bucket/prefix`) where products are published.
         s3: endpoint options for every `s3://` URI.
         threads: worker threads for parsing, inference and DuckDB.
         memory_limit: DuckDB's memory limit, in its own notation.
@@ -51,6 +70,7 @@ class Settings:
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
         excluded_conditions: columns in which neither slices nor what clusters share are looked for, sorted.
         policy: file of the release policy; None for the one that comes with the package.
+        recipients: who is told of a build that is published.
         config: the file that some of these come from, if there is one.
     """
 
@@ -60,6 +80,7 @@ class Settings:
     registry: str
     warehouse: Path
     reports: Path
+    published: str
     s3: S3Options = field(default_factory=S3Options)
     threads: int = 2
     memory_limit: str = "600MB"
@@ -68,6 +89,7 @@ class Settings:
     explained_pairs: int = EXPLAINED_PAIRS
     excluded_conditions: tuple[str, ...] = ()
     policy: Path | None = None
+    recipients: Recipients = field(default_factory=Recipients)
     config: Path | None = None
 
     @property
@@ -108,6 +130,7 @@ class Settings:
             registry=_location(said, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
             warehouse=_folder(said, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
             reports=_folder(said, "CVQ_REPORTS", default=home / "reports"),
+            published=_location(said, "CVQ_PUBLISHED", default=home / "published"),
             s3=S3Options(
                 endpoint_url=said.get("CVQ_S3_ENDPOINT_URL", "") or None, region=said.get("CVQ_S3_REGION", "") or None
             ),
@@ -118,6 +141,13 @@ class Settings:
             backbone=_folder(said, "CVQ_BACKBONE", default=home) if said.get("CVQ_BACKBONE", "") else None,
             excluded_conditions=tuple(sorted(set(excluded))),
             policy=_folder(said, "CVQ_POLICY", default=home) if said.get("CVQ_POLICY", "") else None,
+            recipients=Recipients(
+                slack=said.get("CVQ_SLACK_WEBHOOK", "") or None,
+                teams=said.get("CVQ_TEAMS_WEBHOOK", "") or None,
+                mail_server=said.get("CVQ_MAIL_SERVER", "") or None,
+                sender=said.get("CVQ_MAIL_SENDER", "") or None,
+                readers=tuple(said.get("CVQ_MAIL_READERS", "").replace(",", " ").split()),
+            ),
             config=config,
         )
 
@@ -129,6 +159,7 @@ KNOWN = (
     "CVQ_REGISTRY",
     "CVQ_WAREHOUSE",
     "CVQ_REPORTS",
+    "CVQ_PUBLISHED",
     "CVQ_S3_ENDPOINT_URL",
     "CVQ_S3_REGION",
     "CVQ_THREADS",
@@ -138,7 +169,14 @@ KNOWN = (
     "CVQ_EXPLAINED_PAIRS",
     "CVQ_EXCLUDED_CONDITIONS",
     "CVQ_POLICY",
+    "CVQ_SLACK_WEBHOOK",
+    "CVQ_TEAMS_WEBHOOK",
+    "CVQ_MAIL_SERVER",
+    "CVQ_MAIL_SENDER",
+    "CVQ_MAIL_READERS",
 )
+LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS")
+"""Settings that a file may say as a list of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +230,7 @@ def _file_values(path: Path) -> dict[str, str]:
 
 
 def _as_text(value: object, place: str, name: str) -> str:
-    is_list = name == "CVQ_EXCLUDED_CONDITIONS"
+    is_list = name in LISTS
     if is_list and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     if isinstance(value, str | int) and not isinstance(value, bool):

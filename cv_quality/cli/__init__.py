@@ -18,6 +18,7 @@ from cv_quality.cli import (
     housekeeping,
     monitor,
     pipeline,
+    publish,
     root_causes,
     samples,
     scores,
@@ -85,6 +86,7 @@ def main(verbose: bool) -> None:
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
+      cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
       cvq backfill                 score historical builds over a grid of drops
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
@@ -105,7 +107,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(decisions.compare, decisions.release, monitor.monitor),
+    *(decisions.compare, decisions.release, monitor.monitor, publish.publish),
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
 ):
     main.add_command(command)

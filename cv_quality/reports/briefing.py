@@ -135,6 +135,23 @@ class GroupLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinEvidence:
+    """A question that the data leave open, and how many subjects would settle it.
+
+    Attributes:
+        about: the group, the condition or the requirement.
+        reason: why it is open.
+        n_subjects: that it rests on; None where that is not known.
+        needed: subjects in all; None where no number is known.
+    """
+
+    about: str
+    reason: str
+    n_subjects: int | None
+    needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Briefing:
     """What is known of one build, for whoever decides.
 
@@ -148,6 +165,7 @@ class Briefing:
         quality: what is to be known of the data.
         next_step: what to do, or what would settle the question.
         changes: the first is the one operating point that the page leads with.
+        thin: what the data leave open.
         terms: every acronym used, with its meaning in one sentence.
         commands: what reproduces the numbers.
     """
@@ -174,3 +192,4 @@ class Briefing:
     captured_from: datetime
     captured_until: datetime
     commands: tuple[str, ...]
+    thin: tuple[ThinEvidence, ...] = ()

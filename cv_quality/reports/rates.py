@@ -24,6 +24,13 @@ class Change:
     low: float | None
     high: float | None
 
+    @property
+    def direction(self) -> Direction:
+        """Worse or better only where the interval excludes 0; a rise of an error rate is worse."""
+        if self.low is None or self.high is None:
+            return "unknown"
+        return "worse" if self.low > 0 else "better" if self.high < 0 else "unclear"
+
 
 @dataclass(frozen=True, slots=True)
 class RatePair:
@@ -58,12 +65,9 @@ class RatePair:
 
         Whether a change is small enough to ship belongs to the release policy; this only guides the eye.
         """
-        change = self.change
-        if not self.is_ranked or self.delta is None or change is None or change.low is None or change.high is None:
+        if not self.is_ranked or self.delta is None or self.change is None:
             return "unknown"
-        if change.low > 0:
-            return "worse"
-        return "better" if change.high < 0 else "unclear"
+        return self.change.direction
 
 
 def is_sufficient(rate: Rate) -> bool:

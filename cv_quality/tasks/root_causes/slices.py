@@ -191,7 +191,9 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
         ("explained_away", report.explained_away),
         ("only_combined", report.only_combined),
     )
+    is_loss = search.population.is_loss
     for finding, items in kinds:
+        is_found = finding == "confirmed"
         for rank, item in enumerate(items, start=1):
             named = {"outcome": search.population.outcome.name, "finding": finding, "rank": rank}
             where = {"condition": item.where.sentence(), "where_json": json.dumps(item.where.to_list())}
@@ -200,8 +202,7 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
                 **where,
                 "sentence": item.sentence,
                 **_figures(item),
-                **(_mended(search.population, item.where) if finding == "confirmed" else {}),
-                **({"numerator": None, "mended_numerator": None} if search.population.is_loss else {}),
+                **({"numerator": None} if is_loss else _mended(search.population, item.where) if is_found else {}),
             }
 
 

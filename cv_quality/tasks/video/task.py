@@ -2,9 +2,10 @@
 
 from cv_quality.stage import Task
 from cv_quality.tasks.ingest import VIDEO_INGEST
+from cv_quality.tasks.video.history import read_history
 from cv_quality.tasks.video.modality import VIDEO_MODALITY
 from cv_quality.tasks.video.report.briefing import brief_video
 from cv_quality.tasks.video.report.sections import SECTIONS
 from cv_quality.tasks.video.stages import STAGES
 
-VIDEO = Task("video", "Video", (VIDEO_MODALITY,), (*VIDEO_INGEST, *STAGES), SECTIONS, brief_video)
+VIDEO = Task("video", "Video", (VIDEO_MODALITY,), (*VIDEO_INGEST, *STAGES), SECTIONS, brief_video, read_history)

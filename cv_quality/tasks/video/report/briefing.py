@@ -7,7 +7,17 @@ from cv_quality.reports.briefing import Briefing, Figure, Point, RateChange
 from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.rates import Change, RatePair
 from cv_quality.reports.section import PageContent, ReportSource
-from cv_quality.tasks.briefing import cause_point, causes_of, headline, limits_of, next_step, quality_point, standing_of
+from cv_quality.tasks.briefing import (
+    cause_point,
+    causes_of,
+    headline,
+    how_often,
+    limits_of,
+    next_step,
+    open_questions,
+    quality_point,
+    standing_of,
+)
 from cv_quality.tasks.release.section import RELEASE
 from cv_quality.tasks.video.metric_names import HEADLINE
 from cv_quality.tasks.video.report.data import ClipMeasure, MetricRow, VideoNumbers, read_overview
@@ -17,6 +27,7 @@ from cv_quality.tasks.video.report.wording import change_bounds, is_percentage, 
 from cv_quality.tasks.video.tables import VIDEO_METRICS
 
 CHANGES_SHOWN = 6
+MISSES = "miss_rate"
 INTERVAL_TERM = "Where the value would lie in 95 of 100 such studies; counted by clips, as frames of one are alike."
 
 
@@ -24,7 +35,7 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
     """Brief on a build of video from what the sections of its page read."""
     scope, overview, numbers = source.scope, read_overview(source), content.of(NUMBERS)
     release, causes_read = content.data.get(RELEASE.id), content.of(ROOT_CAUSES).causes
-    row, baseline = leading(numbers), numbers.baseline
+    row, baseline = _first(numbers), numbers.baseline
     limits = limits_of(release)
     changes = tuple(_change(item, source, limits) for item in _chosen(numbers, row))
     standing = standing_of(release, changes[0] if changes else None)
@@ -59,7 +70,14 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
         captured_from=overview.captured_from,
         captured_until=overview.captured_until,
         commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
+        thin=open_questions(release, causes_read, source.modality),
     )
+
+
+def _first(numbers: VideoNumbers) -> MetricRow | None:
+    """The frames that miss the requirement, which people understand; without one, what the key finding is about."""
+    misses = (row for row in numbers.rows if row.name == MISSES and row.build.value is not None)
+    return next(misses, leading(numbers))
 
 
 def _chosen(numbers: VideoNumbers, first: MetricRow | None) -> Sequence[MetricRow]:
@@ -115,7 +133,8 @@ def _as_rate(measure: ClipMeasure) -> Rate:
 def _in_short(row: MetricRow | None) -> str:
     if row is None:
         return "nothing could be measured"
-    told = f"{row.metric.label} is {shown(row.metric, row.build.value)}"
+    value = shown(row.metric, row.build.value)
+    told = f"{value} of frames are missed" if row.name == MISSES else f"{row.metric.label} is {value}"
     before = row.baseline.value if row.baseline else None
     return told if before is None else f"{told}, {shown(row.metric, before)} before"
 
@@ -124,12 +143,15 @@ def _impact(row: MetricRow | None, baseline: str | None, changes: Sequence[RateC
     if row is None:
         return Point("The quality of the picture is not known: nothing could be measured.", section=NUMBERS.id)
     clips = f"over {row.build.n_clips:,} clips"
-    text = f"{title_of(row.metric)} ({row.metric.meaning}) is {shown(row.metric, row.build.value)} {clips}"
+    value = shown(row.metric, row.build.value)
+    text = f"{title_of(row.metric)} ({row.metric.meaning}) is {value} {clips}"
+    if row.name == MISSES:
+        text = f"Of the frames {how_often(_as_rate(row.build))} missed: {row.metric.meaning}: {value} {clips}"
     if row.change is not None and row.change.change.value is not None:
         found = row.change.change
         sure = change_bounds(row.metric, found.low, found.high) if found.low is not None else "no interval"
         text += (
-            f": {moved(row.metric, found.value)} against {baseline} on the same clips (95 % interval {sure}); "
+            f", {moved(row.metric, found.value)} against {baseline} on the same clips (95 % interval {sure}); "
             f"{row.change.n_regressed:,} clips got worse, {row.change.n_improved:,} better"
         )
     return Point(f"{text}.", changes[0].figures if changes else (), NUMBERS.id)
