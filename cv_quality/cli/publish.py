@@ -15,7 +15,7 @@ from cv_quality.cli.common import JSON, open_deployment, print_document, print_r
     "--what",
     "names",
     metavar="NAME,…",
-    help="Products, separated by commas. [all: page, brief, deck, message, tickets, evidence]",
+    help="Products, separated by commas: page, brief, deck, message, tickets, evidence, tableau. [all installed]",
 )
 @click.option("--send", "is_sent", is_flag=True, help="Send the message to those that the settings name.")
 @JSON

@@ -35,13 +35,13 @@ def publishing_asset(task: Task) -> dg.AssetsDefinition:
     )
     def published_edition(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
         from cv_quality.publishing.editions import read_edition
-        from cv_quality.publishing.products import PRODUCTS
+        from cv_quality.publishing.products import chosen_products
         from cv_quality.publishing.publish import INDEX, publish
 
         with retrying_unreachable_stores(context):
             try:
                 edition, store = read_edition(workspace, context.partition_key), workspace.published()
-                publication = publish(edition, PRODUCTS, store)
+                publication = publish(edition, chosen_products(()), store)
             except CvQualityError as error:
                 raise dg.Failure(f"{context.partition_key}: {type(error).__name__}: {error}") from error
         links = {

@@ -1,7 +1,7 @@
 """Publishes a build: every product of one edition into a folder of its own, and the index of all editions anew.
 
-An edition goes by what it holds: `<build>/<day of the newest data>-<digest>/`, so that the same numbers are the same
-edition, and one that is published later stands beside the earlier ones.
+An edition goes by its numbers: `<build>/<day of the newest data>-<digest>/`, the digest being of the build's page, of
+this package's version and of the products. The same numbers are the same edition; others stand beside it.
 """
 
 import hashlib
@@ -107,7 +107,8 @@ def _described(product: Product, path: Path, folder: Path) -> PublishedFile:
 
 def _publication(edition: Edition, files: tuple[PublishedFile, ...]) -> Publication:
     briefing, version = edition.briefing, package_version()
-    held = repr((briefing.build, version, sorted((file.name, file.sha256) for file in files)))
+    page = edition.workspace.report_path(briefing.build).read_bytes()
+    held = repr((version, hashlib.sha256(page).hexdigest(), sorted({file.product for file in files})))
     digest, day = hashlib.sha256(held.encode()).hexdigest()[:DIGITS], f"{briefing.captured_until:%Y-%m-%d}"
     return Publication(
         name=f"{briefing.build}/{day}-{digest}",

@@ -4,6 +4,7 @@ Sentences are those of the briefing (`cv_quality.reports.briefing`), as in every
 page orders them, which terms it explains, and the chart of the change that it leads with.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -81,7 +82,9 @@ def first_screen(briefing: Briefing, *, units: tuple[str, str]) -> FirstScreen:
     lead = briefing.changes[0] if briefing.changes else None
     chart = lead_chart(lead, build=briefing.build, baseline=briefing.baseline) if lead else None
     said = " ".join((briefing.headline, *(point.text for _, point in points), chart.title if chart else ""))
-    terms = {term: meaning for term, meaning in briefing.terms.items() if term in said}
+    terms = {
+        term: meaning for term, meaning in briefing.terms.items() if re.search(rf"(?<!\w){re.escape(term)}(?!\w)", said)
+    }
     return FirstScreen(briefing, TONES[briefing.standing], points, terms, chart, units)
 
 

@@ -19,10 +19,15 @@ _ESTIMATES = ("design effect", "degrees of freedom", "raised to", "correlation",
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The 95 % bounds of a rate less that of the baseline, paired by subject; None where the data cannot tell."""
+    """The 95 % bounds of a rate less that of the baseline, paired by subject; None where the data cannot tell.
+
+    Attributes:
+        value: the difference itself, where it is not that of the two rates: a mean over pairs, as of clips.
+    """
 
     low: float | None
     high: float | None
+    value: float | None = None
 
     @property
     def direction(self) -> Direction:
@@ -48,9 +53,11 @@ class RatePair:
 
     @property
     def delta(self) -> float | None:
-        """Build minus baseline; None when either is undefined."""
+        """Build minus baseline, as it was paired; None when either is undefined."""
         if self.baseline is None or self.build.value is None or self.baseline.value is None:
             return None
+        if self.change is not None and self.change.value is not None:
+            return self.change.value
         return self.build.value - self.baseline.value
 
     @property

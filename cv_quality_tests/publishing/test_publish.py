@@ -21,8 +21,9 @@ from cv_quality.metrics.results import percent
 from cv_quality.publishing.editions import read_edition
 from cv_quality.publishing.evidence import write_evidence
 from cv_quality.publishing.product import Edition
-from cv_quality.publishing.products import PRODUCTS, chosen_products
-from cv_quality.publishing.publish import ABOUT, INDEX, Publication, publications, publish
+from cv_quality.publishing.products import PRODUCTS as OFFERED
+from cv_quality.publishing.products import chosen_products, is_installed
+from cv_quality.publishing.publish import ABOUT, INDEX, Publication, PublishedFile, publications, publish
 from cv_quality.publishing.tickets import TITLE_LETTERS, write_tickets
 from cv_quality.reports.briefing import Figure, ThinEvidence
 from cv_quality_tests.conftest import History
@@ -30,6 +31,7 @@ from cv_quality_tests.deployment import open_workspace
 from cv_quality_tests.publishing.briefings import crowded_briefing, ordinary_briefing
 
 BUILD, EARLIER = "face-1.2", "face-1.1"
+PRODUCTS = tuple(product for product in OFFERED if is_installed(product))
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +91,19 @@ def test_products_print_the_same_digits(edition: Edition, published: tuple[Publi
 def test_an_edition_goes_by_what_it_holds(edition: Edition, published: tuple[Publication, Path]) -> None:
     publication, root = published
     again = publish(edition, PRODUCTS, LocalStore(str(root)))
-    assert again == publication
+    assert again.name == publication.name
+    assert kept(again) == kept(publication)
     fewer = publish(edition, chosen_products(["brief"]), LocalStore(str(root)))
     assert fewer.name != publication.name
     assert {item.name for item in publications(LocalStore(str(root)))} == {fewer.name, publication.name}
     page = (root / INDEX).read_text()
     assert all(f'href="{item.name}/{item.files[0].name}"' in page for item in (fewer, publication))
     shutil.rmtree(root / fewer.name)
+
+
+def kept(publication: Publication) -> list[PublishedFile]:
+    """Files whose bytes are the same each time; those of Tableau's own format are not."""
+    return [file for file in publication.files if file.product != "tableau"]
 
 
 def test_files_are_those_of_the_list_and_private(published: tuple[Publication, Path]) -> None:

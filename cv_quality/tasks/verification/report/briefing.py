@@ -37,12 +37,12 @@ NAMES: Mapping[str, str] = {
     "FTA": "attempts without a usable sample (FTA)",
 }
 TERMS: Mapping[str, str] = {
-    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts.",
-    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts.",
-    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons.",
-    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them.",
-    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts.",
-    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike.",
+    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts",
+    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts",
+    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons",
+    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them",
+    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts",
+    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike",
 }
 
 
@@ -128,11 +128,11 @@ def _impact(lead: RateChange | None, baseline: str | None, recorded: BuildChange
         return Point(f"How often the right person is rejected is not known: {reason}.", section=NUMBERS.id)
     now, before = lead.pair.build, lead.pair.baseline
     text = (
-        f"Of the attempts by the right person {how_often(now)} rejected: a false rejection rate (FRR) of "
+        f"Of the attempts by the right person {how_often(now)} rejected. The false rejection rate (FRR) is "
         f"{rate_words(now)}"
     )
     if before is not None and before.value is not None:
-        text += f". With {baseline}, on the same recordings, it was {rate_words(before)}{_change_words(lead.pair)}"
+        text += f"; with {baseline}, on the same recordings, it was {rate_words(before)}{_change_words(lead.pair)}"
     elif recorded is not None and recorded.recorded:
         text += f". Recorded with {recorded.baseline}, on its own data, it was {percent(recorded.recorded[0].before)}"
     return Point(f"{text}.", lead.figures, NUMBERS.id)
@@ -143,8 +143,8 @@ def _change_words(pair: RatePair) -> str:
     if change is None or change.low is None or change.high is None:
         return ""
     bounds = span(100 * change.low, 100 * change.high).replace(" to ", " and ")
-    sure = "" if pair.direction in ("worse", "better") else "; chance may explain the difference"
-    return f"; the difference lies between {bounds} points{sure}"
+    sure = "" if pair.direction in ("worse", "better") else ", which chance may explain"
+    return f". The difference lies between {bounds} points{sure}"
 
 
 def _groups(attributes: Sequence[Attribute]) -> Point:
@@ -171,7 +171,8 @@ def _group_lines(attributes: Sequence[Attribute]) -> Iterable[GroupLine]:
     for attribute in attributes:
         for rate in attribute.rates:
             if rate.verdict:
-                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates)
+                metric = rate.name.partition(", ")[0]
+                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates, metric)
 
 
 def _thin_groups(attributes: Sequence[Attribute]) -> Iterable[ThinEvidence]:
