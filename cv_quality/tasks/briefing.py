@@ -231,8 +231,8 @@ def next_step(build: str, standing: Standing, causes: Sequence[Cause], release: 
         )
     if causes and standing not in ("pass", "no worse"):
         return Point(
-            f"Mend first what happens where {causes[0].condition}: `cvq export {build} --slice 1` gives its attempts "
-            "as a table.",
+            f"Mend first what happens where {causes[0].condition}. "
+            f"`cvq export {build} --slice 1 --to slice-1` gives its attempts as a table.",
             section="why",
         )
     if standing in ("pass", "no worse"):

@@ -23,7 +23,7 @@ from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, delive
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """One drop taken in, judged and measured."""
+    """One drop taken in, judged, measured, searched and reported."""
     workspace = open_lab(tmp_path_factory.mktemp("lab"))
     deliver(workspace, list(presentations()))
     assert all(result.passed for result in run_all(workspace))
@@ -56,6 +56,7 @@ def test_species_have_their_counts_and_the_worst_is_marked(measured: Workspace) 
     assert counted(measured, metric="apnrr", species="mask") == (12, 48)
     assert counted(measured, metric="iapar", species="mask") == (12, 48)
     assert counted(measured, metric="bpcer", species="all") == (6, 48)
+    assert counted(measured, metric="frr", species="all") == (6, 48)
     worst = rates(measured).filter(pl.col("metric") == "apcer", pl.col("dimension") == "all", "is_worst")
     assert worst["species"].to_list() == ["mask"]
     assert set(rates(measured).filter(metric="apcer")["unit"]) == {"artefact"}
@@ -65,6 +66,13 @@ def test_rates_are_broken_down_by_light(measured: Workspace) -> None:
     by_light = {"dimension": "illuminance_band", "metric": "apcer", "species": "mask"}
     assert counted(measured, **by_light, level="<10") == (24, 24)
     assert counted(measured, **by_light, level="100-1000") == (0, 12)
+
+
+def test_page_says_the_worst_species_and_its_counts(measured: Workspace) -> None:
+    text = measured.report_path(BUILD).read_text()
+    assert "The worst species, mask, is taken for bona fide in 66.7 %" in text
+    assert text.index("24 / 36") < text.index("0 / 48") < text.index("Data quality</h2>")
+    assert "12.5 % of people are rejected" in text
 
 
 @pytest.mark.nightly
