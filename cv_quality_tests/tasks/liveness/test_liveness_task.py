@@ -10,6 +10,11 @@ import pytest
 from cv_quality.drops.tables import QUARANTINE_VALIDATE
 from cv_quality.errors import RegistryError
 from cv_quality.lake.lake import TableKey
+from cv_quality.lake.store import LocalStore
+from cv_quality.metrics.results import percent
+from cv_quality.publishing.editions import read_edition
+from cv_quality.publishing.products import chosen_products
+from cv_quality.publishing.publish import publish
 from cv_quality.runner import run_due, run_stage
 from cv_quality.stage import Stage, StageResult
 from cv_quality.tasks import TASKS
@@ -135,3 +140,27 @@ def test_build_with_a_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("recorded: true", "recorded: false"))
     with pytest.raises(RegistryError, match="write recorded: true"):
         workspace.registry.entry(BUILD)
+
+
+def test_the_briefing_leads_with_the_worst_species_and_its_figures_are_rows(measured: Workspace) -> None:
+    briefing = read_edition(measured, BUILD).briefing
+    rows = measured.lake.read(LIVENESS_RATES, TableKey(build=BUILD))
+    attacks = rows.filter(metric="apcer", dimension="all").sort("value", descending=True, nulls_last=True)
+    worst = attacks.row(0, named=True)
+    assert worst["species"] in briefing.headline
+    assert percent(worst["value"]) in briefing.impact.text
+    assert briefing.changes
+    for change in briefing.changes:
+        for figure in change.figures:
+            chosen = rows.filter(*(pl.col(name) == value for name, value in figure.where.items()))
+            assert chosen["value"].to_list() == [figure.rate.value]
+    assert len(briefing.headline.split()) <= 25
+
+
+def test_a_liveness_build_is_published(measured: Workspace, tmp_path: Path) -> None:
+    edition = read_edition(measured, BUILD)
+    names = ["page", "brief", "deck", "message", "tickets", "evidence"]
+    publication = publish(edition, chosen_products(names), LocalStore(str(tmp_path)))
+    assert {file.product for file in publication.files} == set(names)
+    message = (tmp_path / publication.name / "message" / "message.txt").read_text()
+    assert percent(edition.briefing.changes[0].pair.build.value) in message
