@@ -133,7 +133,9 @@ _EMPTY = re.compile(
     r'|<(?:path|line)[^<>]* opacity="0"[^<>]*/>|<text[^<>]* opacity="0"[^<>]*>[^<]*</text>'
 )
 """Marks that nobody sees: frames without a size, labels left out for want of room, places for a tooltip."""
-_UNSEEN = re.compile(r' (?:aria-[a-z]+|role|class|xmlns(?::xlink)?|version|font-family|pointer-events)="[^"]*"| opacity="1"')
+_UNSEEN = re.compile(
+    r' (?:aria-[a-z]+|role|class|xmlns(?::xlink)?|version|font-family|pointer-events)="[^"]*"| opacity="1"'
+)
 _GEOMETRY = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
 _LONG_PATH = 1000
 """Characters of a path that is a curve of hundreds of points: whole pixels do."""
