@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ BUILD_INK, BASELINE_INK, FAINT_INK = "var(--build)", "var(--baseline)", "var(--f
 DIAMOND = "M0,-1.35L1.35,0L0,1.35L-1.35,0Z"  # vega's own diamond is much smaller than its circle
 DASHES: tuple[tuple[int, int], ...] = ((1, 0), (5, 3), (2, 2), (8, 3))
 """How the curves of one chart are dashed, in their order; a fifth begins anew."""
-NOTEBOOK_WIDTH_PX = 720
+NOTEBOOK_WIDTH_PX, STILL_WIDTH_PX = 720, 520
 FINEST_STEP = Decimal("1e-12")
 """Least step of an axis, as a part of its larger end: what is finer, floating-point numbers do not hold."""
 STYLES = Path(__file__).parent / "templates"
@@ -41,35 +41,114 @@ EMBED = """
 const options = {mode: "vega-lite", renderer: "svg", actions: false, ast: true, tooltip: {theme: "custom"}};
 for (const spec of document.querySelectorAll("script[data-chart]")) {
   const target = document.getElementById(spec.dataset.chart);
+  const still = [...target.childNodes];
   vegaEmbed(target, JSON.parse(spec.textContent), options).catch((error) => {
-    target.textContent = "This chart could not be drawn: " + error.message;
+    target.replaceChildren(...still);
     console.error(error);
   });
 }
 for (const details of document.querySelectorAll("details")) {
   details.addEventListener("toggle", () => window.dispatchEvent(new Event("resize")));
 }
+// A printed page cannot be unfolded: its folded tables are printed behind it.
+const unfold = [...document.querySelectorAll("main details:not(.sql)")]
+  .filter((details) => details.querySelector("table, .shots, .twos") && !details.parentElement.closest("details"));
+const appendix = document.querySelector(".appendix");
+const moved = [];
+window.addEventListener("beforeprint", () => {
+  for (const details of appendix ? unfold : []) {
+    const place = document.createComment("");
+    details.replaceWith(place);
+    appendix.append(details);
+    moved.push([place, details, details.open]);
+    details.open = true;
+  }
+});
+window.addEventListener("afterprint", () => {
+  for (const [place, details, open] of moved.splice(0)) {
+    place.replaceWith(details);
+    details.open = open;
+  }
+});
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of the page: its element id, what it shows in words, and its specification."""
+    """A chart of the page: its element id, what it shows in words, and its specification.
+
+    Attributes:
+        width: in pixels, where it is drawn without a script.
+    """
 
     id: str
     title: str
     alt: str
     spec: Spec = field(repr=False)
+    width: int = STILL_WIDTH_PX
 
     def _repr_svg_(self) -> str:
         """Draw the chart for a notebook, without a script, in the colours of a light page."""
-        import vl_convert
+        own = {"background": "white", "title": {"text": self.title, "anchor": "start"}}
+        return in_light_colours(draw(self.spec | own, width=NOTEBOOK_WIDTH_PX))
 
-        own = {"width": NOTEBOOK_WIDTH_PX, "background": "white", "title": {"text": self.title, "anchor": "start"}}
-        text = json.dumps(self.spec | own)
-        for name, colour in _light_colours().items():
-            text = text.replace(f"var({name})", colour)
-        return str(vl_convert.vegalite_to_svg(text))
+
+def draw(spec: Spec, *, width: int) -> str:
+    """Draw a specification as SVG, without a script; colours are still those that the page names.
+
+    Args:
+        width: of all of it, in pixels.
+    """
+    return _svg(json.dumps(spec | {"width": width}))
+
+
+@lru_cache(maxsize=64)
+def _svg(text: str) -> str:
+    """Draw a specification, once where a page is written anew with what came in since."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(text))
+
+
+def still(chart: Chart) -> str:
+    """Draw what stands in a chart's place where no script runs, and in print: small, and without words for a machine.
+
+    The place itself says what the chart shows; a tenth of a pixel is not seen.
+    """
+    config = {**chart.spec.get("config", {}), "aria": False}
+    text = draw(chart.spec | {"config": config}, width=chart.width)
+    return _TAG.sub(_shortened, _EMPTY.sub("", text))
+
+
+def in_light_colours(svg: str) -> str:
+    """Put the colours of a light page in place of their names, for where no style sheet is."""
+    for name, colour in _light_colours().items():
+        svg = svg.replace(f"var({name})", colour)
+    return svg
+
+
+_TAG = re.compile(r"<[a-z][^<>]*>")
+_EMPTY = re.compile(
+    r'<path class="(?:background|foreground)" [^<>]*d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
+    r'|<(?:path|line)[^<>]* opacity="0"[^<>]*/>|<text[^<>]* opacity="0"[^<>]*>[^<]*</text>'
+)
+"""Marks that nobody sees: frames without a size, labels left out for want of room, places for a tooltip."""
+_UNSEEN = re.compile(
+    r' (?:aria-[a-z]+|role|class|xmlns(?::xlink)?|version|font-family|pointer-events)="[^"]*"| opacity="1"'
+)
+_GEOMETRY = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
+_LONG_PATH = 1000
+"""Characters of a path that is a curve of hundreds of points: whole pixels do."""
+_SHARE = re.compile(r'( (?:fill-|stroke-)?opacity="0\.\d\d)\d+"')
+
+
+def _shortened(tag: re.Match[str]) -> str:
+    return _GEOMETRY.sub(_rounded, _SHARE.sub(r'\1"', _UNSEEN.sub("", tag[0])))
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    kept = "" if len(attribute[0]) > _LONG_PATH else r"\1"
+    return re.sub(r"(\.\d)\d*", kept, attribute[0])
 
 
 @cache

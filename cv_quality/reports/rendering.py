@@ -7,6 +7,7 @@ Templates lie beside what they show and are named by their path in the package. 
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from cv_quality.text import SHOWN_DIGITS, figures, span, visible_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def write_page(template: str, target: Path, **values: object) -> bytes:
@@ -109,6 +111,8 @@ def _environment() -> "Environment":
         count_lines=count_lines,
         target=target_text,
         spec=_spec_text,
+        still=_still,
+        coded=_coded,
         day=lambda value: f"{value:%Y-%m-%d}",
         moment=lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
     )
@@ -127,6 +131,21 @@ def _all_visible(value: object) -> object:
     if isinstance(value, dict):
         return {_all_visible(key): _all_visible(item) for key, item in value.items()}
     return [_all_visible(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _coded(text: str) -> "Markup":
+    """A sentence in which commands stand between backticks, as markup."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(visible_lines(part)) for part in text.split("`")]
+    markup = (Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts))
+    return Markup("").join(markup)
+
+
+def _still(chart: Chart) -> "Markup":
+    from markupsafe import Markup
+
+    return Markup(drawing.still(replace(chart, spec={name: _all_visible(value) for name, value in chart.spec.items()})))
 
 
 def _spec_text(chart: Chart) -> str:

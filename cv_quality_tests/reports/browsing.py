@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 FLAGS = (
@@ -37,6 +38,19 @@ CONTRAST = """
   return (pair[0] + 0.05) / (pair[1] + 0.05);
 }
 """
+WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+OUT_OF_SIGHT = """
+() => [...document.querySelectorAll("td.passed, td.failed, td.pass, td.fail, td.worse, td.better, td.unclear")]
+  .filter((cell) => cell.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .map((cell) => cell.closest("table").caption.innerText)
+"""
+"""Captions of the tables with a verdict that lies beyond the window."""
+
+
+def accessibility_faults(page: Page) -> list[str]:
+    """What axe finds against WCAG 2.2 AA and good practice on a page, with the first place of each."""
+    found = Axe().run(page, options={"runOnly": list(WCAG), "resultTypes": ["violations"]})
+    return [f"{item['id']}: {item['nodes'][0]['html']}" for item in found.response["violations"]]
 
 
 @contextmanager
@@ -72,5 +86,5 @@ def open_drawn(page: Page, path: Path) -> None:
     """Open a file, and wait until every chart is drawn."""
     page.goto(path.as_uri())
     page.wait_for_function(
-        "document.querySelectorAll('.chart svg').length === document.querySelectorAll('.chart').length"
+        "document.querySelectorAll('.chart.vega-embed svg').length === document.querySelectorAll('.chart').length"
     )

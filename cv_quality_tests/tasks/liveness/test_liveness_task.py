@@ -76,7 +76,7 @@ def test_rates_are_broken_down_by_light(measured: Workspace) -> None:
 def test_page_says_the_worst_species_and_its_counts(measured: Workspace) -> None:
     text = measured.report_path(BUILD).read_text()
     assert "The worst species, mask, is taken for bona fide in 66.7 %" in text
-    assert text.index("24 / 36") < text.index("0 / 48") < text.index("Data quality</h2>")
+    assert text.index("24 / 36") < text.index("0 / 48") < text.index('<section id="data"')
     assert "12.5 % of people are rejected" in text
 
 

@@ -11,13 +11,17 @@ from typing import Any
 from cv_quality.drops.tables import DROP_FILES
 from cv_quality.lake.lake import TableKey
 from cv_quality.metrics.results import percent
+from cv_quality.reports.first_screen import first_screen
 from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.provenance import of_build
 from cv_quality.reports.rates import method_names
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
+from cv_quality.tasks.liveness.report.briefing import brief_liveness
 from cv_quality.tasks.liveness.report.sections import NUMBERS, TEMPLATES, LivenessNumbers
 from cv_quality.text import span
+
+UNITS = ("subjects", "presentations")
 
 
 def write_liveness_report(source: ReportSource, sections: Sequence[Section[Any]], target: Path) -> ReportSummary:
@@ -25,7 +29,7 @@ def write_liveness_report(source: ReportSource, sections: Sequence[Section[Any]]
 
     Args:
         source: what it is made from.
-        sections: in the order of the page; that of numbers is among them.
+        sections: in the order of the page; those that its briefing reads are among them.
         target: the file.
 
     Raises:
@@ -39,6 +43,7 @@ def write_liveness_report(source: ReportSource, sections: Sequence[Section[Any]]
     first, last = files.select(pl.col("captured_from").min(), pl.col("captured_until").max()).row(0)
     manifests = tuple(files.select("drop_id", "manifest_sha256").unique().sort("drop_id").iter_rows())
     finding = finding_of(numbers)
+    screen = first_screen(brief_liveness(content, source), units=UNITS)
     page = write_page(
         f"{TEMPLATES}/page.html",
         target,
@@ -49,6 +54,7 @@ def write_liveness_report(source: ReportSource, sections: Sequence[Section[Any]]
         entry=source.entry,
         numbers=numbers,
         finding=finding,
+        screen=screen,
         sites=files["site"].unique().sort().to_list(),
         captured=(first, last),
         warehouse=source.warehouse.name if source.warehouse else None,
@@ -61,7 +67,7 @@ def write_liveness_report(source: ReportSource, sections: Sequence[Section[Any]]
         path=target,
         verdict=finding,
         direction="unknown",
-        n_charts=len(content.charts),
+        n_charts=len(content.charts) + (screen.chart is not None),
         n_failures=0,
         n_pictures=0,
         size_bytes=len(page),

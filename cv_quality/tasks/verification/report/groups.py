@@ -3,6 +3,7 @@
 Read from the lake as they were measured; what the rule of 25 % says is decided in `cv_quality.metrics.differentials`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,13 @@ from cv_quality.reports.scope import Scope, model_rows
 from cv_quality.reports.section import ReportSource
 from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.tables import DIFFERENTIALS
+from cv_quality.text import figures
 
 METRICS = ("fnmr", "fmr", "fta")
 """The rates in the order of the page."""
 KEY = ("attribute", "metric", "level", "other_level")
 Key = tuple[str, str, str, str]
+_RULE_WORDS = {"fail": "fail", "pass": "pass", "insufficient": "cannot be told for want of data"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,18 @@ class Attribute:
     label: str
     rates: tuple[GroupRate, ...]
     query: Query
+
+    @property
+    def line(self) -> str:
+        """How its groups fare against the rule of 25 %, and which fares worst, in a line."""
+        judged = [rate for rate in self.rates if rate.verdict is not None]
+        if not judged:
+            return "not held against all: no rate of its groups can be"
+        worst = max((rate for rate in judged if rate.verdict == "fail"), key=lambda rate: rate.ratio or 0, default=None)
+        counts = Counter(rate.verdict for rate in judged)
+        told = [f"{counts[verdict]} {words}" for verdict, words in _RULE_WORDS.items() if counts[verdict]]
+        highest = f"; the worst is {worst.name}, {figures(worst.ratio)} times all" if worst else ""
+        return f"of {len(judged)} figures {', '.join(told)}{highest}"
 
 
 def read_groups(source: ReportSource) -> tuple[Attribute, ...]:

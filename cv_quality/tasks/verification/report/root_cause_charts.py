@@ -169,7 +169,8 @@ def map_chart(item: SaliencyMap, *, id: str, sample: str) -> Chart:
     spec = specification(cells, height=round(MAP_SIDE_PX * height / width), alt_text=title)
     strongest = max(rows, key=lambda row: abs(float(str(row["value"]))), default=None)
     where = f"strongest in row {strongest['row']}, column {strongest['column']}" if strongest else "empty"
-    return Chart(id, title, f"{title}, {height} by {width} cells of the aligned {sample}, {where}.", spec)
+    words = f"{title}, {height} by {width} cells of the aligned {sample}, {where}."
+    return Chart(id, title, words, spec, width=MAP_SIDE_PX)
 
 
 def _map_rows(item: SaliencyMap) -> tuple[list[Row], int, int]:

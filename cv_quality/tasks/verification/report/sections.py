@@ -39,15 +39,16 @@ INSTANCES = Section("eyes", "Two eyes", read_instances, f"{TEMPLATES}/instances.
 LATENCY = Section("latency", "Latency", read_latency, f"{TEMPLATES}/latency.html", latency_charts)
 
 SECTIONS: tuple[Section[Any], ...] = (
-    RELEASE,
-    NUMBERS,
-    SCORES,
-    CONDITIONS,
-    INSTANCES,
-    GROUPS,
     ROOT_CAUSES,
+    NUMBERS,
+    GROUPS,
+    RELEASE,
+    CONDITIONS,
+    SCORES,
+    INSTANCES,
     FAILURES,
     PARITY,
     LATENCY,
     DATA_QUALITY,
 )
+"""Causes, what changed, groups of people, and then the evidence."""

@@ -70,7 +70,10 @@ class _Candidate:
 
 
 def read_failures(source: ReportSource, *, limit: int = MAX_SHOWN) -> tuple[PicturedFailure, ...]:
-    """Read the genuine attempts with the worst comparison scores that miss the build's threshold, worst first."""
+    """Read the genuine attempts with the worst comparison scores that miss the build's threshold.
+
+    Of every subject the worst comes first, the worst of them on top; second ones are read where subjects are few.
+    """
     lake = source.lake
     if source.scope.is_recorded and not _has_frames(source):
         return ()
@@ -137,6 +140,7 @@ def _worst(source: ReportSource, *, limit: int) -> "pl.DataFrame":
         .filter(is_rejected)
         .sort(comparator.oriented(pl.col("score")), *pair)
         .unique(["drop_id", "attempt_id"], keep="first", maintain_order=True)
+        .sort(pl.int_range(pl.len()).over("subject_id"), maintain_order=True)
         .head(limit)
         .join(before, on=pair, how="left", maintain_order="left")
         .collect()

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
+from cv_quality.reports.first_screen import first_screen
 from cv_quality.reports.key_finding import ReportSummary
 from cv_quality.reports.provenance import of_build
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
 from cv_quality.tasks.video.metric_names import VideoMetric
+from cv_quality.tasks.video.report.briefing import brief_video
 from cv_quality.tasks.video.report.charts import HEAT_INKS
 from cv_quality.tasks.video.report.clip_files import ALWAYS_COUNTED, COUNTS, LOW_CEILING
 from cv_quality.tasks.video.report.data import ClipMeasure, read_overview
@@ -23,6 +25,7 @@ from cv_quality.tasks.video.report.root_causes import ENDINGS
 from cv_quality.tasks.video.report.sections import FRAMES, NUMBERS, ROOT_CAUSES, TEMPLATES
 from cv_quality.tasks.video.report.wording import bounds, change_bounds, moved, shown, title_of
 
+UNITS = ("clips", "frames")
 TOPICS = {
     "quality": "Quality against the truth",
     "stability": "Stability over time",
@@ -57,7 +60,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
 
     Args:
         source: what it is made from.
-        sections: in the order of the page; those of numbers, worst frames and root causes are among them.
+        sections: in the order of the page; those that its briefing reads and of worst frames are among them.
         target: the file.
 
     Raises:
@@ -71,7 +74,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
         first_slice=next(iter(causes.slices), None),
         was_searched=causes.n_attempts > 0,
     )
-    entry = source.entry
+    entry, screen = source.entry, first_screen(brief_video(content, source), units=UNITS)
     page = write_page(
         f"{TEMPLATES}/page.html",
         target,
@@ -88,6 +91,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
         before=numbers.baseline,
         provenance=of_build(source, manifests=overview.manifests, newest=overview.captured_until),
         finding=finding,
+        screen=screen,
         words=MeasureWords(),
         topics=TOPICS,
         heat_inks=HEAT_INKS,
@@ -103,7 +107,7 @@ def write_video_report(source: ReportSource, sections: Sequence[Section[Any]], t
         path=target,
         verdict=finding.sentence,
         direction=finding.direction,
-        n_charts=len(content.charts),
+        n_charts=len(content.charts) + (screen.chart is not None),
         n_failures=len(frames.strips),
         n_pictures=sum(bool(strip.rows) for strip in frames.strips),
         size_bytes=len(page),

@@ -27,14 +27,15 @@ ROOT_CAUSES = Section(
 CLIPS = Section("clips", "Clips", read_clip_quality, f"{TEMPLATES}/clips.html")
 
 SECTIONS: tuple[Section[Any], ...] = (
-    RELEASE,
+    ROOT_CAUSES,
     NUMBERS,
+    DEVICES,
+    RELEASE,
     SCREEN,
     TIMELINE,
     FRAMES,
-    DEVICES,
     HEAT,
-    ROOT_CAUSES,
     CLIPS,
     DATA_QUALITY,
 )
+"""Causes, what changed, devices, and then the evidence."""

@@ -1,12 +1,20 @@
 """The page in a real browser without a network: every chart is drawn, and nothing complains."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from cv_quality.reports.key_finding import ReportSummary
-from cv_quality_tests.reports.browsing import CONTRAST, chromium, offline_page, open_drawn
+from cv_quality_tests.reports.browsing import (
+    CONTRAST,
+    OUT_OF_SIGHT,
+    accessibility_faults,
+    chromium,
+    offline_page,
+    open_drawn,
+)
 
 Written = tuple[ReportSummary, str, object]
 
@@ -26,7 +34,7 @@ def opened(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
 def test_every_chart_is_drawn_offline_without_a_complaint(opened: tuple[Page, list[str]], written: Written) -> None:
     page, complaints = opened
     open_drawn(page, written[0].path)
-    assert page.locator(".chart svg").count() == written[0].n_charts == 22
+    assert page.locator(".chart svg").count() == written[0].n_charts == 23
     assert page.locator(".chart svg path").count() > 100
     assert complaints == []
 
@@ -44,6 +52,8 @@ def test_nothing_is_wider_than_the_window(opened: tuple[Page, list[str]], writte
     "selector",
     [
         "p.finding",
+        ".standing strong",
+        ".glossary dd",
         "p.lede",
         "td small",
         ".chart svg .role-axis-label text",
@@ -74,10 +84,63 @@ def test_a_tooltip_shows_the_counts(opened: tuple[Page, list[str]], written: Wri
     assert complaints == []
 
 
-def test_it_prints_to_pdf(opened: tuple[Page, list[str]], written: Written) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(420, "dark"), (1240, "light")])
+def test_axe_finds_no_fault(opened: tuple[Page, list[str]], written: Written, width: int, scheme: str) -> None:
+    page, _ = opened
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    open_drawn(page, written[0].path)
+    assert accessibility_faults(page) == []
+
+
+def test_no_verdict_is_out_of_sight_on_a_telephone(opened: tuple[Page, list[str]], written: Written) -> None:
+    page, _ = opened
+    page.set_viewport_size({"width": 420, "height": 900})
+    open_drawn(page, written[0].path)
+    page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    assert page.evaluate(OUT_OF_SIGHT) == []
+    assert page.locator("td.failed, td.passed").count() > 0
+
+
+def test_the_first_screen_fits_a_window(opened: tuple[Page, list[str]], written: Written) -> None:
     page, _ = opened
     open_drawn(page, written[0].path)
-    assert page.pdf(format="A4").startswith(b"%PDF")
+    box = page.locator("header.top").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 900
+
+
+def test_without_a_script_every_chart_is_a_still_picture(browser: Browser, written: Written) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(written[0].path.as_uri())
+    stills = page.locator(".chart > svg").all()
+    assert len(stills) == written[0].n_charts
+    assert all(still.locator("path, line, text").count() > 3 for still in stills)
+    assert page.locator(".chart svg text", has_text="%").count() > 20
+    context.close()
+
+
+def test_folded_tables_are_printed_as_an_appendix(opened: tuple[Page, list[str]], written: Written) -> None:
+    page, _ = opened
+    open_drawn(page, written[0].path)
+    folded = page.locator("main details:not(.sql) table").count()
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("main details:not(.sql) table").count() == 0
+    assert page.locator(".appendix details[open] table").count() == folded > 5
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("main details:not(.sql) table").count() == folded
+    assert page.locator(".appendix details, main details[open]").count() == 0
+
+
+def test_it_prints_to_few_pages_as_wide_as_the_paper(opened: tuple[Page, list[str]], written: Written) -> None:
+    page, _ = opened
+    open_drawn(page, written[0].path)
+    printed = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type /Page\b", printed)) <= 14
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
 
 
 def test_headings_images_tables_and_charts_are_named(opened: tuple[Page, list[str]], written: Written) -> None:

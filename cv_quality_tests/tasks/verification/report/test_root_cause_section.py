@@ -106,10 +106,11 @@ def _without_findings(case: Evaluation) -> None:
     case.edit(SLICE_SEARCHES, ON, lambda rows: rows.filter(outcome="frr").with_columns(conclusion=pl.lit(calm)))
 
 
-def test_the_conclusion_comes_first_and_the_section_before_the_worst_failures(written: Written) -> None:
+def test_causes_come_first_then_the_change_the_groups_and_the_evidence(written: Written) -> None:
     html = written[1]
     assert words(_section(html)).startswith(f"Why it fails {CONCLUSION}")
-    assert html.index('id="numbers"') < html.index('id="why"') < html.index('id="failures"')
+    places = [html.index(f'<section id="{id}"') for id in ("why", "numbers", "groups", "conditions", "failures")]
+    assert places == sorted(places)
     assert 'href="#why"' in html
 
 

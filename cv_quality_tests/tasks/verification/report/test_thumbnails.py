@@ -57,10 +57,26 @@ def _failures(case: Evaluation) -> tuple[PicturedFailure, ...]:
     return read_failures(case.source())
 
 
-def test_the_worst_genuine_non_matches_come_first(case: Evaluation) -> None:
+def _non_matches(case: Evaluation) -> pl.DataFrame:
     ledger = pl.concat([case.lake.read(ATTEMPT_OUTCOMES, TableKey(build=BUILD, drop=drop)) for drop in DROPS])
-    worst = ledger.filter(pl.col("outcome") == "non_match").sort("score").head(MAX_SHOWN)
-    assert [failure.attempt_id for failure in _failures(case)] == worst["attempt_id"].to_list()
+    return ledger.filter(pl.col("outcome") == "non_match").sort("score")
+
+
+def test_the_worst_failure_of_every_subject_comes_first(case: Evaluation) -> None:
+    worst = _non_matches(case).unique("subject_id", keep="first", maintain_order=True)
+    shown = read_failures(case.source(), limit=8)
+    assert worst.height > len(shown) == 8
+    assert [failure.attempt_id for failure in shown] == worst["attempt_id"].head(8).to_list()
+
+
+def test_second_failures_are_shown_where_subjects_are_few(case: Evaluation) -> None:
+    known = _non_matches(case)["subject_id"].unique(maintain_order=True).head(2).to_list()
+    for drop in DROPS:
+        key = TableKey(build=BUILD, drop=drop)
+        case.edit(COMPARISONS, key, lambda rows: rows.filter(pl.col("subject_id").is_in(known)))
+    shown = [failure.subject_id for failure in _failures(case)]
+    assert shown[:2] == known
+    assert 2 < len(shown) <= MAX_SHOWN
 
 
 def test_an_attempt_is_shown_once_by_its_lowest_comparison(case: Evaluation) -> None:
