@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cv_quality.freshness import Freshness, StageContext
     from cv_quality.reports.briefing import Briefing
     from cv_quality.reports.section import PageContent, ReportSource, Section
+    from cv_quality.reports.trials import Trials
 
 PhaseName = Literal["ingest", "score", "measure", "explain", "report", "maps"]
 Numbers = Mapping[str, int | float | str]
@@ -164,6 +165,7 @@ class Task:
         stages: in the order of the data.
         sections: of the page about a build, in its order.
         brief: makes a build's briefing of what they read.
+        trials: reads the trials of a build one by one.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Task:
     stages: tuple[Stage, ...]
     sections: "tuple[Section[Any], ...]" = ()
     brief: "Callable[[PageContent, ReportSource], Briefing] | None" = None
+    trials: "Callable[[ReportSource], Trials] | None" = None
 
     def __post_init__(self) -> None:
         """Check that the stages make a chain.
