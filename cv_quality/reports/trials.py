@@ -63,7 +63,7 @@ class Trials:
         columns: what is shown of a trial, in this order.
         slices: confirmed among these trials, the best first.
         table: the lake's table whose rows they are.
-        where: what selects them there, as SQL.
+        where, failed: what selects them there, and the failures of them, as SQL.
         score: the number that the page opens with.
         thresholds: values of it that decide.
         read_thumbnails: draws the images of trials anew, so small; it is asked only for those that may be shown.
@@ -74,6 +74,7 @@ class Trials:
     slices: tuple[TrialSlice, ...]
     table: str
     where: str
+    failed: str
     score: str
     thresholds: tuple[float, ...]
     read_thumbnails: Callable[[Sequence[TrialName]], Mapping[TrialName, Picture]]

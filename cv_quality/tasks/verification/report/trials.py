@@ -12,7 +12,7 @@ from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialColumn
 from cv_quality.tasks.trials import columns_of, own_rows, trial_slices
 from cv_quality.tasks.verification.dimensions import dimensions_of
 from cv_quality.tasks.verification.modality import biometric
-from cv_quality.tasks.verification.populations import FRR, attempt_population, genuine_attempts
+from cv_quality.tasks.verification.populations import ACCEPTED, FRR, attempt_population, genuine_attempts
 from cv_quality.tasks.verification.report.thumbnails import picture_of, pictures_of
 from cv_quality.tasks.verification.samples import BONA_FIDE
 from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, UNDECIDED
@@ -56,6 +56,7 @@ def read_trials(source: ReportSource) -> Trials:
         table=ATTEMPT_OUTCOMES.name,
         where=f"{own_rows(source)} AND is_genuine AND presentation = {literal(BONA_FIDE)} "
         f"AND outcome <> {literal(UNDECIDED)}",
+        failed=f"outcome <> {literal(ACCEPTED)}",
         score="score",
         thresholds=tuple(thresholds),
         read_thumbnails=partial(_read_thumbnails, source, rows),

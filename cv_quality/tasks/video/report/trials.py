@@ -66,6 +66,7 @@ def read_trials(source: ReportSource, *, open_pictures: OpenPictures = open_drop
         slices=trial_slices(source, outcome=MISS.name),
         table=FRAME_SCORES.name,
         where=f"{own_rows(source)} AND is_miss IS NOT NULL",
+        failed="is_miss",
         score="loss",
         thresholds=(),
         read_thumbnails=partial(_read_thumbnails, source, shown, open_pictures),

@@ -1,0 +1,217 @@
+"""The explorer: one HTML file with every trial of a build, to be filtered, drawn and looked at without a network.
+
+The trials lie within the page as Parquet. How they are shown is TypeScript in `explorer_page`, bundled there into
+`explorer.js` by `npm ci && npm run build`; nothing is built when a page is written. Images are those of people who
+agreed to be shown, drawn anew at the size of a thumbnail, as many as their budget holds.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cv_quality.errors import PublishingError
+from cv_quality.lake.store import atomic_path
+from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.wording import data_words
+from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialName, Trials
+from cv_quality.tasks import TASKS
+from cv_quality.text import visible_lines
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+PAGE = Path(__file__).parent / "explorer_page"
+MAX_THUMBNAILS = 1_500
+MAX_THUMBNAIL_BYTES = 5_000_000
+FAILURES_SHARE = 2 / 3
+"""Part of the thumbnails that failures have, where there are as many."""
+_FAILED, _THUMBNAIL = "failed_flag", "thumbnail"
+
+
+def write_explorer(edition: Edition, folder: Path) -> tuple[Path, ...]:
+    """Write the explorer of a build.
+
+    Args:
+        folder: where to.
+
+    Raises:
+        PublishingError: the build's task does not hand out its trials.
+    """
+    name = edition.workspace.registry.entry(edition.briefing.build).task
+    (task,) = (task for task in TASKS if task.name == name)
+    if task.trials is None:
+        raise PublishingError(f"{edition.briefing.build}: task {name!r} has no trials to look through")
+    target = folder / "explorer.html"
+    page = draw_explorer(edition, task.trials(edition.source))
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(page)
+    return (target,)
+
+
+EXPLORER = Product("explorer", "Every attempt, to be filtered and looked at", write_explorer)
+
+
+def draw_explorer(edition: Edition, trials: Trials) -> bytes:
+    """Draw the page; the same trials give the same bytes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    briefing, outcome = edition.briefing, trials.population.outcome
+    style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("explorer.css", "explorer.js"))
+    template = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template("explorer.html")
+    values = {
+        "title": f"{briefing.build}: {outcome.trial}s one by one",
+        "facts": data_words(briefing),
+        "trial": outcome.trial,
+        "failures": outcome.failures,
+        "rate": outcome.rate,
+        "published": f"{briefing.changes[0].name}" if briefing.changes else "",
+    }
+    return template.render(
+        **{name: visible_lines(text) for name, text in values.items()},
+        about=_json(_about(edition, trials)),
+        trials=base64.b64encode(_parquet(_table(trials))).decode(),
+        style=style,
+        style_digest=_digest(style),
+        script=script,
+        script_digest=_digest(script),
+    ).encode()
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _about(edition: Edition, trials: Trials) -> dict[str, Any]:
+    """What the page must know of its columns."""
+    briefing, population = edition.briefing, trials.population
+    return {
+        "build": briefing.build,
+        "baseline": briefing.baseline,
+        "trial": population.outcome.trial,
+        "failures": population.outcome.failures,
+        "rate": population.outcome.rate,
+        "unit": population.outcome.unit,
+        "unit_column": population.unit,
+        "failed": trials.failed,
+        "key": list(population.key),
+        "table": trials.table,
+        "where": trials.where,
+        "score": trials.score,
+        "thresholds": list(trials.thresholds),
+        "columns": [
+            {"name": item.name, "label": visible_lines(item.label), "kind": item.kind, "sql": item.expression}
+            for item in trials.columns
+        ],
+        "slices": [
+            {
+                "column": f"slice_{item.rank}",
+                "condition": visible_lines(item.condition),
+                "sentence": visible_lines(item.sentence),
+                "sql": item.where.sql(),
+            }
+            for item in trials.slices
+        ],
+    }
+
+
+def _json(value: object) -> str:
+    """JSON that cannot end the script element that holds it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _table(trials: Trials) -> "pl.DataFrame":
+    """Gather the columns of the page, as few types as it has to read."""
+    import polars as pl
+
+    population = trials.population
+    numbers = [pl.col(item.name).cast(pl.Float64).fill_nan(None) for item in trials.columns if item.kind == "number"]
+    texts = [pl.col(item.name) for item in trials.columns if item.kind != "number"]
+    named = {item.name for item in trials.columns}
+    missing = [pl.col(name) for name in dict.fromkeys((population.unit, *population.key)) if name not in named]
+    table = population.rows.select(
+        *texts,
+        *numbers,
+        *missing,
+        pl.col(population.failed).cast(pl.Boolean).alias(_FAILED),
+        pl.col(BADNESS).cast(pl.Float64).fill_nan(None),
+        pl.col(WHY_HIDDEN),
+        *(item.where.expression().alias(f"slice_{item.rank}") for item in trials.slices),
+    )
+    names = population.rows.select(population.key).rows()
+    pictures, why = read_pictures(trials)
+    return table.with_columns(
+        pl.Series(_THUMBNAIL, [pictures.get(name) for name in names], dtype=pl.Binary),
+        pl.coalesce(WHY_HIDDEN, pl.Series(WHY_HIDDEN, [why.get(name) for name in names], dtype=pl.String)),
+    )
+
+
+def read_pictures(trials: Trials) -> tuple[dict[TrialName, bytes], dict[TrialName, str]]:
+    """Read as many thumbnails as the budget holds, and the words in place of those that could not be read."""
+    pictures: dict[TrialName, bytes] = {}
+    why: dict[TrialName, str] = {}
+    wanted, n_bytes = first_seen(trials, limit=MAX_THUMBNAILS), 0
+    found = trials.read_thumbnails(wanted) if wanted else {}
+    for name in wanted:
+        picture = found.get(name)
+        if picture is None or picture.uri is None:
+            why |= {name: picture.placeholder} if picture and picture.placeholder else {}
+            continue
+        data = base64.b64decode(picture.uri.partition(",")[2])
+        n_bytes += len(data)
+        if n_bytes > MAX_THUMBNAIL_BYTES:
+            break
+        pictures[name] = data
+    return pictures, why
+
+
+def first_seen(trials: Trials, *, limit: int) -> list[TrialName]:
+    """Choose the trials whose images are shown: the worst of every subject, then the second worst of each, and so on.
+
+    Args:
+        limit: how many; two thirds failures, and the passes that were nearest to failing.
+    """
+    import polars as pl
+
+    population = trials.population
+    rows = population.rows.filter(MAY_SHOW).select(
+        *population.key,
+        population.unit,
+        pl.col(population.failed).cast(pl.Boolean).alias(_FAILED),
+        pl.col(BADNESS).fill_null(float("inf")),
+    )
+    order = [BADNESS, *population.key]
+    rows = rows.sort(order, descending=[True, *(False for _ in population.key)])
+    rows = rows.with_columns(turn=pl.int_range(pl.len()).over(population.unit, _FAILED)).sort("turn", maintain_order=True)
+    failures, passes = (rows.filter(pl.col(_FAILED) == is_failure) for is_failure in (True, False))
+    n_failures = max(round(limit * FAILURES_SHARE), limit - passes.height)
+    chosen = pl.concat([failures.head(n_failures), passes.head(limit - min(n_failures, failures.height))])
+    return chosen.select(population.key).rows()
+
+
+def _parquet(table: "pl.DataFrame") -> bytes:
+    """Write a table as the page's reader takes it: one group of rows, compressed by Snappy, without statistics."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow: pa.Table = table.to_arrow(compat_level=None)
+    plain = {"large_string": pa.string(), "large_binary": pa.binary()}
+    fields = [field.with_type(plain.get(str(field.type), field.type)) for field in arrow.schema]
+    target = io.BytesIO()
+    pq.write_table(
+        arrow.cast(pa.schema(fields)).replace_schema_metadata(None),
+        target,
+        compression="snappy",
+        row_group_size=max(table.height, 1),
+        use_dictionary=[name for name, kind in table.schema.items() if str(kind) == "String"],
+        write_statistics=False,
+        store_schema=False,
+        version="1.0",
+    )
+    return target.getvalue()
