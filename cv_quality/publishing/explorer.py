@@ -2,7 +2,7 @@
 
 The trials lie within the page as Parquet. How they are shown is TypeScript in `explorer_page`, bundled there into
 `explorer.js` by `npm ci && npm run build`; nothing is built when a page is written. Images are those of people who
-agreed to be shown, drawn anew at the size of a thumbnail, as many as their budget holds.
+agreed to be shown, drawn anew at the size of a thumbnail, as many as the budget holds.
 """
 
 import base64
@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 from cv_quality.errors import PublishingError
 from cv_quality.lake.store import atomic_path
 from cv_quality.publishing.product import Edition, Product
-from cv_quality.publishing.wording import data_words
+from cv_quality.publishing.wording import data_words, rate_words
+from cv_quality.reports.briefing import Briefing
 from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialName, Trials
 from cv_quality.tasks import TASKS
-from cv_quality.text import visible_lines
+from cv_quality.text import figures, visible_lines
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
 PAGE = Path(__file__).parent / "explorer_page"
-MAX_THUMBNAILS = 1_500
 MAX_THUMBNAIL_BYTES = 5_000_000
 FAILURES_SHARE = 2 / 3
 """Part of the thumbnails that failures have, where there are as many."""
@@ -46,7 +45,7 @@ def write_explorer(edition: Edition, folder: Path) -> tuple[Path, ...]:
     if task.trials is None:
         raise PublishingError(f"{edition.briefing.build}: task {name!r} has no trials to look through")
     target = folder / "explorer.html"
-    page = draw_explorer(edition, task.trials(edition.source))
+    page = draw_explorer(edition.briefing, task.trials(edition.source))
     with atomic_path(target) as temporary:
         temporary.write_bytes(page)
     return (target,)
@@ -55,11 +54,15 @@ def write_explorer(edition: Edition, folder: Path) -> tuple[Path, ...]:
 EXPLORER = Product("explorer", "Every attempt, to be filtered and looked at", write_explorer)
 
 
-def draw_explorer(edition: Edition, trials: Trials) -> bytes:
-    """Draw the page; the same trials give the same bytes."""
+def draw_explorer(briefing: Briefing, trials: Trials) -> bytes:
+    """Draw the page; the same trials give the same bytes.
+
+    Args:
+        briefing: what is known of the build as a whole.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    briefing, outcome = edition.briefing, trials.population.outcome
+    outcome = trials.population.outcome
     style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("explorer.css", "explorer.js"))
     template = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -70,11 +73,11 @@ def draw_explorer(edition: Edition, trials: Trials) -> bytes:
         "trial": outcome.trial,
         "failures": outcome.failures,
         "rate": outcome.rate,
-        "published": f"{briefing.changes[0].name}" if briefing.changes else "",
+        "published": _published(briefing, trials),
     }
     return template.render(
         **{name: visible_lines(text) for name, text in values.items()},
-        about=_json(_about(edition, trials)),
+        about=_json(_about(briefing, trials)),
         trials=base64.b64encode(_parquet(_table(trials))).decode(),
         style=style,
         style_digest=_digest(style),
@@ -83,13 +86,23 @@ def draw_explorer(edition: Edition, trials: Trials) -> bytes:
     ).encode()
 
 
+def _published(briefing: Briefing, trials: Trials) -> str:
+    """The rate that every product leads with; where its unit is not the subject it is a mean."""
+    if not briefing.changes:
+        return ""
+    change, unit = briefing.changes[0], trials.population.outcome.unit
+    mean = "" if unit == "subject" else f", as a mean over {unit}s"
+    value = rate_words(change.pair.build) if change.is_rate else figures(change.pair.build.value)
+    return f"As published: {change.name} {value}{mean}"
+
+
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _about(edition: Edition, trials: Trials) -> dict[str, Any]:
+def _about(briefing: Briefing, trials: Trials) -> dict[str, Any]:
     """What the page must know of its columns."""
-    briefing, population = edition.briefing, trials.population
+    population = trials.population
     return {
         "build": briefing.build,
         "baseline": briefing.baseline,
@@ -156,7 +169,7 @@ def read_pictures(trials: Trials) -> tuple[dict[TrialName, bytes], dict[TrialNam
     """Read as many thumbnails as the budget holds, and the words in place of those that could not be read."""
     pictures: dict[TrialName, bytes] = {}
     why: dict[TrialName, str] = {}
-    wanted, n_bytes = first_seen(trials, limit=MAX_THUMBNAILS), 0
+    wanted, n_bytes = first_seen(trials, limit=trials.max_thumbnails), 0
     found = trials.read_thumbnails(wanted) if wanted else {}
     for name in wanted:
         picture = found.get(name)
@@ -188,7 +201,9 @@ def first_seen(trials: Trials, *, limit: int) -> list[TrialName]:
     )
     order = [BADNESS, *population.key]
     rows = rows.sort(order, descending=[True, *(False for _ in population.key)])
-    rows = rows.with_columns(turn=pl.int_range(pl.len()).over(population.unit, _FAILED)).sort("turn", maintain_order=True)
+    rows = rows.with_columns(turn=pl.int_range(pl.len()).over(population.unit, _FAILED)).sort(
+        "turn", maintain_order=True
+    )
     failures, passes = (rows.filter(pl.col(_FAILED) == is_failure) for is_failure in (True, False))
     n_failures = max(round(limit * FAILURES_SHARE), limit - passes.height)
     chosen = pl.concat([failures.head(n_failures), passes.head(limit - min(n_failures, failures.height))])

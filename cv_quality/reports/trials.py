@@ -66,6 +66,7 @@ class Trials:
         where, failed: what selects them there, and the failures of them, as SQL.
         score: the number that the page opens with.
         thresholds: values of it that decide.
+        max_thumbnails: how many are drawn; what that costs, the task knows.
         read_thumbnails: draws the images of trials anew, so small; it is asked only for those that may be shown.
     """
 
@@ -77,4 +78,5 @@ class Trials:
     failed: str
     score: str
     thresholds: tuple[float, ...]
+    max_thumbnails: int
     read_thumbnails: Callable[[Sequence[TrialName]], Mapping[TrialName, Picture]]

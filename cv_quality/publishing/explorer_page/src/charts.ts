@@ -110,7 +110,11 @@ export function drawHistogram(trials: Trials, selected: Selected, state: State):
   }
 }
 
-const PIXELS = { passed: [11, 106, 168], failed: [184, 72, 10], behind: [128, 134, 142] } as const;
+const MANY_POINTS = 5_000;
+const [PASSED, FAILED, BEHIND] = [[11, 106, 168, 235], [184, 72, 10, 235], [128, 134, 142, 60]].map(
+  (channels) => new Uint32Array(new Uint8Array(channels).buffer)[0],
+);
+const INK = { passed: PASSED, failed: FAILED, behind: BEHIND };
 
 export function drawScatter(trials: Trials, selected: Selected, state: State): void {
   const canvas = at<HTMLCanvasElement>("scatter-points");
@@ -120,21 +124,20 @@ export function drawScatter(trials: Trials, selected: Selected, state: State): v
   const [columnX, columnY] = [state.x, state.y].map((name) => trials.byName.get(name) as Numbers);
   const context = canvas.getContext("2d")!;
   const image = context.createImageData(canvas.width, canvas.height);
-  const paint = (row: number, [red, green, blue]: readonly number[], opacity: number): void => {
+  const points = new Uint32Array(image.data.buffer);
+  const size = trials.n > MANY_POINTS ? 2 : 5;
+  const paint = (row: number, colour: number): void => {
     const [x, y] = [scaleX(columnX, columnX.values[row]), scaleY(columnY, columnY.values[row])];
     if (Number.isNaN(x + y)) return;
-    const start = (Math.round(y * scale) * canvas.width + Math.round(x * scale)) * 4;
-    for (const place of [start, start + 4, start + canvas.width * 4, start + canvas.width * 4 + 4]) {
-      image.data[place] = red;
-      image.data[place + 1] = green;
-      image.data[place + 2] = blue;
-      image.data[place + 3] = Math.max(image.data[place + 3], opacity);
+    const start = Math.round(y * scale - size / 2) * canvas.width + Math.round(x * scale - size / 2);
+    for (let place = 0; place < size * size; place += 1) {
+      points[start + (place % size) + Math.floor(place / size) * canvas.width] = colour;
     }
   };
   const { misses } = selected;
-  for (let row = 0; row < trials.n; row += 1) if (misses[row]) paint(row, PIXELS.behind, 50);
-  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, PIXELS.passed, 235);
-  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, PIXELS.failed, 235);
+  for (let row = 0; row < trials.n; row += 1) if (misses[row]) paint(row, INK.behind);
+  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, INK.passed);
+  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, INK.failed);
   context.putImageData(image, 0, 0);
   frameScatter(trials, state, columnX, columnY);
 }

@@ -16,6 +16,8 @@ export interface Levels extends Column {
   kind: "level" | "name";
   codes: Uint32Array;
   values: Value[];
+  /** Whether it says of itself what fails, so that rates of its levels would tell nothing. */
+  isTelling: boolean;
 }
 
 /** Numbers; NaN where there is none. */
@@ -34,10 +36,8 @@ export interface Slice {
 }
 
 export interface About {
-  title: string;
   build: string;
   baseline: string | null;
-  matter: string;
   trial: string;
   failures: string;
   rate: string;
@@ -51,8 +51,6 @@ export interface About {
   thresholds: number[];
   columns: Column[];
   slices: Slice[];
-  published: { failures: number; trials: number } | null;
-  facts: [string, string][];
 }
 
 export interface Trials {
@@ -93,7 +91,14 @@ function encode(column: Column, raw: Raw): Levels {
   const target = new Uint32Array(values.length);
   order.forEach((place, rank) => (target[place] = rank));
   for (let row = 0; row < found.length; row += 1) found[row] = target[found[row]];
-  return { ...column, kind: column.kind as Levels["kind"], codes: found, values: order.map((place) => values[place]) };
+  return { ...column, kind: column.kind as Levels["kind"], codes: found, values: order.map((place) => values[place]), isTelling: false };
+}
+
+/** Tells whether every level of a column fails always or never. */
+function isTelling({ codes, values }: Levels, failed: Uint8Array): boolean {
+  const seen = new Uint8Array(values.length);
+  for (let row = 0; row < codes.length; row += 1) seen[codes[row]] |= failed[row] ? 2 : 1;
+  return seen.every((outcomes) => outcomes !== 3);
 }
 
 const BOUND = /^(<|>=)?-?([\d.]+)/;
@@ -149,13 +154,15 @@ export async function readTrials(): Promise<Trials> {
   }
   const levelsOf = (name: string): Levels => (byName.get(name) as Levels | undefined) ?? encode(hidden(name), of(name));
   const all = [...byName.values()];
+  const failed = flags(of("failed_flag"));
+  for (const column of all) if (column.kind === "level") column.isTelling = isTelling(column, failed);
   return {
     about,
     n,
     levels: all.filter((item): item is Levels => item.kind === "level" && item.values.length > 1),
     numbers: all.filter((item): item is Numbers => item.kind === "number" && item.low < item.high),
     byName,
-    failed: flags(of("failed_flag")),
+    failed,
     units: levelsOf(about.unit_column),
     keys: [levelsOf(about.key[0]), levelsOf(about.key[1])],
     slices: about.slices.map((slice) => flags(of(slice.column))),

@@ -97,16 +97,17 @@ function drawChips(): void {
   at("clear").hidden = chips.length === 0;
 }
 
-function option(words: string, numbers: [number, number], isOn: boolean, toggle: () => void, title = ""): HTMLElement {
+function option(words: string, numbers: [number, number], isOn: boolean, toggle: () => void, { title = "", isTelling = false } = {}): HTMLElement {
   const [n, failures] = numbers;
   const box = make("input", { type: "checkbox" });
   box.checked = isOn;
   box.addEventListener("change", () => change(toggle));
-  const share = n ? percent(failures / n) : "none";
+  const share = isTelling ? "" : n ? percent(failures / n) : "none";
   const bar = make("span", { class: "bar" }, make("span", {}));
   (bar.firstChild as HTMLElement).style.width = n ? `${(100 * failures) / n}%` : "0";
   const row = make("label", { class: n ? "option" : "option is-empty" }, box);
   if (title) row.title = title;
+  bar.hidden = isTelling;
   row.append(make("bdi", { class: "level" }, words), make("span", { class: "n" }, count(n)), bar, make("span", { class: "share" }, share));
   return row;
 }
@@ -119,7 +120,7 @@ function drawSlices(): void {
       option(slice.condition, countSlice(trials, selected, place), state.slices.get(place) === true, () => {
         if (state.slices.get(place)) state.slices.delete(place);
         else state.slices.set(place, true);
-      }, slice.sentence),
+      }, { title: slice.sentence }),
     ),
   );
 }
@@ -141,7 +142,7 @@ function facetOptions(column: Levels): HTMLElement[] {
     codes = codes.slice(0, Math.max(LEVELS_SHOWN, chosen?.size ?? 0));
   }
   const options = codes.map((code) =>
-    option(levelWords(column.values[code]), [all[code], failed[code]], chosen?.has(code) ?? false, () => toggle(column, code)),
+    option(levelWords(column.values[code]), [all[code], failed[code]], chosen?.has(code) ?? false, () => toggle(column, code), column),
   );
   if (isLong) {
     const more = make("button", { type: "button", class: "plain" }, `${count(column.values.length - codes.length)} more`);

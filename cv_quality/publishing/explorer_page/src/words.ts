@@ -32,7 +32,7 @@ export function figures(value: number | null, digits = 3): string {
   if (size === 0) return "0";
   const [kept, power] = rounded(size, digits);
   const whole = Number(`${kept}e${power - digits + 1}`);
-  if (whole >= 1000 && whole < 1e6 && Number.isInteger(whole)) return sign + whole.toLocaleString("en-US");
+  if (whole >= 1000 && whole < 1e6 && Number.isInteger(whole)) return sign + count(whole);
   const short = kept.replace(/0+$/, "") || "0";
   if (power < -4 || power >= digits) {
     const tail = `${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
@@ -43,7 +43,7 @@ export function figures(value: number | null, digits = 3): string {
   return sign + padded.slice(0, power + 1) + (padded.length > power + 1 ? `.${padded.slice(power + 1)}` : "");
 }
 
-export const count = (value: number): string => value.toLocaleString("en-US");
+export const count = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 
 export function percent(value: number | null, digits = 3): string {
   return value === null ? "undefined" : `${figures(100 * value, digits)} %`;

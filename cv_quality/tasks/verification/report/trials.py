@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SIDE_PX = 64
+MAX_THUMBNAILS = 1_500
 BEFORE = ("baseline_outcome", "baseline_score")
 _OF_BASELINE = (
     "(SELECT b.{column} FROM {table} AS b WHERE b.build_id = {baseline} AND b.drop_id = {table}.drop_id "
@@ -59,6 +60,7 @@ def read_trials(source: ReportSource) -> Trials:
         failed=f"outcome <> {literal(ACCEPTED)}",
         score="score",
         thresholds=tuple(thresholds),
+        max_thumbnails=MAX_THUMBNAILS,
         read_thumbnails=partial(_read_thumbnails, source, rows),
     )
 

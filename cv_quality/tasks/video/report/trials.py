@@ -14,6 +14,7 @@ from cv_quality.tasks.video.report.data import frame_scores
 from cv_quality.tasks.video.report.sketches import OpenPictures, Sketches, open_drop_pictures
 from cv_quality.tasks.video.tables import FRAME_SCORES
 
+MAX_THUMBNAILS = 300
 ATTEMPT_SQL = "stream_id || '.' || lpad(frame_number::VARCHAR, 6, '0')"
 NUMBERS = {
     "loss": "loss",
@@ -69,6 +70,7 @@ def read_trials(source: ReportSource, *, open_pictures: OpenPictures = open_drop
         failed="is_miss",
         score="loss",
         thresholds=(),
+        max_thumbnails=MAX_THUMBNAILS,
         read_thumbnails=partial(_read_thumbnails, source, shown, open_pictures),
     )
 
