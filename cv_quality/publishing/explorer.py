@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 PAGE = Path(__file__).parent / "explorer_page"
+MAX_BYTES = 15_000_000
+"""Of the page of 100,000 attempts; thumbnails take what the numbers leave of it."""
 MAX_THUMBNAIL_BYTES = 5_000_000
+FRAME_BYTES = 250_000
+"""What script, style and words take at most, and what images cost in the table beside their bytes."""
+MAX_DOUBLES = 500_000
+"""Numbers up to which each is kept exactly; of more, each is kept in single precision, seven digits."""
 FAILURES_SHARE = 2 / 3
 """Part of the thumbnails that failures have, where there are as many."""
 _FAILED, _THUMBNAIL = "failed_flag", "thumbnail"
@@ -102,8 +108,9 @@ def _digest(text: str) -> str:
 
 def _about(briefing: Briefing, trials: Trials) -> dict[str, Any]:
     """What the page must know of its columns."""
-    population = trials.population
+    population, is_single = trials.population, _is_single(trials)
     return {
+        "is_single": is_single,
         "build": briefing.build,
         "baseline": briefing.baseline,
         "trial": population.outcome.trial,
@@ -118,7 +125,12 @@ def _about(briefing: Briefing, trials: Trials) -> dict[str, Any]:
         "score": trials.score,
         "thresholds": list(trials.thresholds),
         "columns": [
-            {"name": item.name, "label": visible_lines(item.label), "kind": item.kind, "sql": item.expression}
+            {
+                "name": item.name,
+                "label": visible_lines(item.label),
+                "kind": item.kind,
+                "sql": f"CAST({item.expression} AS REAL)" if is_single and item.kind == "number" else item.expression,
+            }
             for item in trials.columns
         ],
         "slices": [
@@ -139,12 +151,18 @@ def _json(value: object) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
+def _is_single(trials: Trials) -> bool:
+    """Whether there are so many numbers that they are kept in single precision."""
+    return trials.population.rows.height * sum(item.kind == "number" for item in trials.columns) > MAX_DOUBLES
+
+
 def _table(trials: Trials) -> "pl.DataFrame":
     """Gather the columns of the page, as few types as it has to read."""
     import polars as pl
 
     population = trials.population
-    numbers = [pl.col(item.name).cast(pl.Float64).fill_nan(None) for item in trials.columns if item.kind == "number"]
+    kind = pl.Float32 if _is_single(trials) else pl.Float64
+    numbers = [pl.col(item.name).cast(kind).fill_nan(None) for item in trials.columns if item.kind == "number"]
     texts = [pl.col(item.name) for item in trials.columns if item.kind != "number"]
     named = {item.name for item in trials.columns}
     missing = [pl.col(name) for name in dict.fromkeys((population.unit, *population.key)) if name not in named]
@@ -153,23 +171,26 @@ def _table(trials: Trials) -> "pl.DataFrame":
         *numbers,
         *missing,
         pl.col(population.failed).cast(pl.Boolean).alias(_FAILED),
-        pl.col(BADNESS).cast(pl.Float64).fill_nan(None),
+        pl.col(BADNESS).cast(pl.Float32).fill_nan(None),
         pl.col(WHY_HIDDEN),
         *(item.where.expression().alias(f"slice_{item.rank}") for item in trials.slices),
     )
     names = population.rows.select(population.key).rows()
-    pictures, why = read_pictures(trials)
+    left = (MAX_BYTES - FRAME_BYTES) * 3 // 4 - len(_parquet(table))
+    pictures, why = read_pictures(trials, max_bytes=min(MAX_THUMBNAIL_BYTES, left))
     return table.with_columns(
         pl.Series(_THUMBNAIL, [pictures.get(name) for name in names], dtype=pl.Binary),
         pl.coalesce(WHY_HIDDEN, pl.Series(WHY_HIDDEN, [why.get(name) for name in names], dtype=pl.String)),
     )
 
 
-def read_pictures(trials: Trials) -> tuple[dict[TrialName, bytes], dict[TrialName, str]]:
+def read_pictures(
+    trials: Trials, *, max_bytes: int = MAX_THUMBNAIL_BYTES
+) -> tuple[dict[TrialName, bytes], dict[TrialName, str]]:
     """Read as many thumbnails as the budget holds, and the words in place of those that could not be read."""
     pictures: dict[TrialName, bytes] = {}
     why: dict[TrialName, str] = {}
-    wanted, n_bytes = first_seen(trials, limit=trials.max_thumbnails), 0
+    wanted, n_bytes = first_seen(trials, limit=trials.max_thumbnails if max_bytes > 0 else 0), 0
     found = trials.read_thumbnails(wanted) if wanted else {}
     for name in wanted:
         picture = found.get(name)
@@ -178,7 +199,7 @@ def read_pictures(trials: Trials) -> tuple[dict[TrialName, bytes], dict[TrialNam
             continue
         data = base64.b64decode(picture.uri.partition(",")[2])
         n_bytes += len(data)
-        if n_bytes > MAX_THUMBNAIL_BYTES:
+        if n_bytes > max_bytes:
             break
         pictures[name] = data
     return pictures, why

@@ -1,10 +1,7 @@
 """The explorer as its reader meets it: in a browser without a network, against the rows that it was made of."""
 
 import io
-import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -20,16 +17,16 @@ from playwright.sync_api import Browser, Page
 
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.results import percent
-from cv_quality.publishing.explorer import PAGE, draw_explorer, first_seen, read_pictures
+from cv_quality.publishing import explorer
+from cv_quality.publishing.explorer import MAX_BYTES, draw_explorer, first_seen, read_pictures
 from cv_quality.publishing.wording import interval_of
 from cv_quality.reports.pictures import NO_CONSENT
-from cv_quality.reports.trials import Trials
-from cv_quality.text import figures, visible
+from cv_quality.reports.trials import TrialColumn, Trials
+from cv_quality.text import visible
 from cv_quality_tests.publishing.briefings import ordinary_briefing
-from cv_quality_tests.publishing.trials import DARK, HOSTILE, RIGHT_TO_LEFT, rows_of, trials_of
+from cv_quality_tests.publishing.trials import COLUMNS, DARK, HOSTILE, RIGHT_TO_LEFT, rows_of, trials_of
 from cv_quality_tests.reports.browsing import chromium, offline_page
 
-MAX_BYTES = 15_000_000
 MAX_FILTER_MS = 100
 ROWS = rows_of(600)
 FILTERS = "() => [...document.querySelectorAll('#chips .chip bdi')].map((chip) => chip.textContent)"
@@ -117,9 +114,14 @@ LINKS = (
 )
 
 
+@pytest.mark.parametrize("is_single", [False, True])
 @pytest.mark.parametrize("link", LINKS)
-def test_the_sql_of_a_selection_selects_what_the_page_shows(page: Page, tmp_path: Path, link: str) -> None:
-    opened(page, ordinary(), tmp_path, link)
+def test_the_sql_of_a_selection_selects_what_the_page_shows(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, is_single: bool
+) -> None:
+    if is_single:
+        monkeypatch.setattr(explorer, "MAX_DOUBLES", 0)
+    opened(page, draw_explorer(ordinary_briefing(), trials_of(ROWS)), tmp_path, link)
     with page.expect_download() as download:
         page.click("#csv")
     saved = pl.read_csv(io.BytesIO(Path(download.value.path()).read_bytes()), infer_schema_length=None)
@@ -222,11 +224,17 @@ def test_a_narrow_screen_shows_everything_in_one_column(browser: Browser, tmp_pa
     assert not complaints
 
 
+@pytest.mark.nightly
 def test_100_000_attempts_fit_a_file_and_are_filtered_at_once(browser: Browser, tmp_path: Path) -> None:
-    content = draw_explorer(ordinary_briefing(), trials_of(rows_of(100_000), max_thumbnails=1_500))
+    wide = [TrialColumn(f"measured_{place}", f"measured {place}", "number") for place in range(14)]
+    drawn = np.random.default_rng(5)
+    rows = rows_of(100_000).with_columns(pl.Series(item.name, drawn.normal(size=100_000)) for item in wide)
+    content = draw_explorer(ordinary_briefing(), trials_of(rows, columns=(*COLUMNS, *wide), max_thumbnails=1_500))
     assert len(content) <= MAX_BYTES
     with offline_page(browser) as (page, complaints):
         opened(page, content, tmp_path)
+        page.select_option("#order", "score")
+        assert page.locator("#cards img").count() > 0
         click = "(box) => { const start = performance.now(); box.click(); return performance.now() - start; }"
         boxes = [
             *(("#slice-options input", place) for place in (0, 0)),
@@ -236,53 +244,3 @@ def test_100_000_attempts_fit_a_file_and_are_filtered_at_once(browser: Browser, 
         times = [page.locator(name).nth(place).evaluate(click) for name, place in boxes]
     assert not complaints
     assert median(times) < MAX_FILTER_MS, times
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the page's source with what builds it; where there is no npm, or no registry, the test is not run."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("not run: no npm")
-    folder = tmp_path_factory.mktemp("page") / "explorer_page"
-    shutil.copytree(PAGE, folder, ignore=shutil.ignore_patterns("node_modules", "explorer.js", "LICENCES.txt"))
-    ready = subprocess.run(
-        [npm, "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    if ready.returncode and re.search(r"ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT", ready.stderr):
-        pytest.skip("not run: no package registry")
-    assert ready.returncode == 0, ready.stderr
-    return folder
-
-
-def test_the_script_is_what_its_source_builds(packages: Path) -> None:
-    for command in ("check", "build"):
-        subprocess.run(["npm", "run", "--silent", command], cwd=packages, check=True, timeout=120)
-    for name in ("explorer.js", "LICENCES.txt"):
-        assert (packages / name).read_bytes() == (PAGE / name).read_bytes(), f"npm run build changes {name}"
-
-
-def test_numbers_are_written_as_in_every_other_product(packages: Path) -> None:
-    drawn = np.random.default_rng(3)
-    values = [
-        *(10.0 ** drawn.uniform(-9, 9, 400)),
-        0.0,
-        0.5,
-        12.25,
-        12.35,
-        0.125,
-        999.5,
-        1000.0,
-        999_950.0,
-        1e6,
-        0.0001,
-    ]
-    script = (
-        'import { figures } from "./words.mjs";'
-        f"console.log(JSON.stringify({json.dumps([float(value) for value in values])}.map((value) => figures(value))))"
-    )
-    bundle = ["node_modules/.bin/esbuild", "src/words.ts", "--format=esm", "--outfile=words.mjs", "--log-level=error"]
-    subprocess.run(bundle, cwd=packages, check=True)
-    (packages / "try.mjs").write_text(script)
-    answer = subprocess.run(["node", "try.mjs"], cwd=packages, check=True, capture_output=True, text=True)
-    assert json.loads(answer.stdout) == [figures(float(value)) for value in values]

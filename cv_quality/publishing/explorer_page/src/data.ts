@@ -36,6 +36,7 @@ export interface Slice {
 }
 
 export interface About {
+  is_single: boolean;
   build: string;
   baseline: string | null;
   trial: string;

@@ -88,7 +88,7 @@ export function rowOf(trials: Trials, name: string): number {
 }
 
 export function valueWords(column: Levels | Numbers, row: number): string {
-  if (column.kind === "number") return Number.isNaN(column.values[row]) ? "none" : figures(column.values[row], 6);
+  if (column.kind === "number") return Number.isNaN(column.values[row]) ? "none" : figures(column.values[row], 5);
   return levelWords(column.values[column.codes[row]]);
 }
 

@@ -18,7 +18,7 @@ import {
   type Selected,
   type State,
 } from "./selection.js";
-import { count, figures, percent, span, visible } from "./words.js";
+import { count, exact, figures, percent, span, visible } from "./words.js";
 
 const LEVELS_SHOWN = 12;
 const OPEN_FACETS = 6;
@@ -243,8 +243,11 @@ function csv(): string {
   for (let row = 0; row < trials.n; row += 1) {
     if (selected.misses[row]) continue;
     const cells = columns.map((column) => {
-      const value = column.kind === "number" ? column.values[row] : column.values[column.codes[row]];
-      return value === null || Number.isNaN(value) ? "" : csvCell(String(value));
+      if (column.kind === "number") {
+        const value = column.values[row];
+        return Number.isNaN(value) ? "" : exact(value, trials.about.is_single);
+      }
+      return csvCell(String(column.values[column.codes[row]] ?? ""));
     });
     lines.push([...cells, trials.failed[row] ? "true" : "false"].join(","));
   }

@@ -56,3 +56,12 @@ export function span(low: number, high: number): string {
     if (from !== to || low === high || digits === 17) return `${from} to ${to}`;
   }
 }
+
+/** Writes a number for machines: of single precision with as many digits as tell it from its neighbours. */
+export function exact(value: number, isSingle: boolean): string {
+  for (let digits = 6; isSingle && digits < 9; digits += 1) {
+    const text = Number(value.toPrecision(digits));
+    if (Math.fround(text) === value) return String(text);
+  }
+  return String(value);
+}
