@@ -11,26 +11,33 @@ import dagster as dg
 from cv_quality.pipeline.assets import task_assets
 from cv_quality.pipeline.jobs import task_jobs
 from cv_quality.pipeline.marts import marts_asset
-from cv_quality.pipeline.monitoring import is_watched, monitoring_asset, monitoring_job, monitoring_sensor
+from cv_quality.pipeline.monitoring import monitoring_asset, monitoring_job, monitoring_sensor
+from cv_quality.pipeline.publishing import publishing_asset, publishing_job
 from cv_quality.pipeline.sensors import task_sensors
 from cv_quality.settings import Settings
 from cv_quality.stage import Task
 from cv_quality.tasks import TASKS, open_workspace
+from cv_quality.tasks.monitoring.watched import watched_tasks
 
 
 def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.Definitions:
     """Build the assets, checks, jobs and sensors of the tasks over the stores of `settings`."""
-    watched = is_watched(tasks)
+    watched = watched_tasks(tasks)
     return dg.Definitions(
         assets=[
             *(asset for task in tasks for asset in task_assets(task, tasks)),
             marts_asset(tasks),
-            *([monitoring_asset()] if watched else []),
+            *(publishing_asset(task) for task in tasks if task.brief),
+            *(monitoring_asset(task) for task in watched),
         ],
-        jobs=[*(job for task in tasks for job in task_jobs(task, tasks)), *([monitoring_job()] if watched else [])],
+        jobs=[
+            *(job for task in tasks for job in task_jobs(task, tasks)),
+            *(publishing_job(task) for task in tasks if task.brief),
+            *(monitoring_job(task) for task in watched),
+        ],
         sensors=[
             *(sensor for task in tasks for sensor in task_sensors(task, tasks)),
-            *([monitoring_sensor()] if watched else []),
+            *(monitoring_sensor(task) for task in watched),
         ],
         resources={"workspace": open_workspace(settings, tasks)},
         executor=dg.in_process_executor,

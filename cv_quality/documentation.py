@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cv_quality.lake.schema import Column, Conditions, Table
 from cv_quality.modality import dimension_columns
-from cv_quality.stage import Stage, Task
+from cv_quality.stage import Task
 from cv_quality.tasks import TASKS
+from cv_quality.tasks.monitoring.tables import MONITOR_TABLES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 KEYS = {"drop": "drop", "build": "build", "build_drop": "build x drop"}
@@ -50,7 +51,8 @@ def tables(tasks: Sequence[Task]) -> str:
     for task in tasks:
         for stage in task.stages:
             for table in stage.writes:
-                parts.setdefault(table.name, _table(tasks, stage, table))
+                parts.setdefault(table.name, _table(tasks, stage.name, table))
+    parts |= {table.name: _table(tasks, "cvq monitor", table) for table in MONITOR_TABLES}
     conditions = (
         f"### Conditions of {modality.name}\n\n{_columns(dimension_columns(modality, 'banded'))}"
         for task in tasks
@@ -59,16 +61,14 @@ def tables(tasks: Sequence[Task]) -> str:
     return "\n\n".join([*parts.values(), *conditions])
 
 
-def _table(tasks: Sequence[Task], writer: Stage, table: Table) -> str:
+def _table(tasks: Sequence[Task], writer: str, table: Table) -> str:
     stages = [stage for task in tasks for stage in task.stages]
     readers = _names(stage.name for stage in stages if table in (*stage.reads, *stage.reads_if_there))
     where = " It is a metric table of the warehouse, `fct_" + table.name + "`." if table.mart else ""
     read = f"; read by {readers}" if readers else ""
     key = f" A row is identified by {_names(table.unique)}." if table.unique else ""
     more = _FURTHER[table.conditions] if table.conditions else ""
-    text = (
-        f"One row: {table.grain}. One file per {KEYS[table.key]}, written by `{writer.name}`{read}.{where}{key}{more}"
-    )
+    text = f"One row: {table.grain}. One file per {KEYS[table.key]}, written by `{writer}`{read}.{where}{key}{more}"
     return f"### {table.name}\n\n{text}\n\n{_columns(table)}"
 
 

@@ -189,7 +189,7 @@ class QueryError(CvQualityError):
 
 
 class PublishingError(CvQualityError):
-    """A product cannot be made of a build, or cannot be sent."""
+    """A product cannot be made of a build, or cannot be sent: it is not ready, or what it needs is not installed."""
 
 
 class WarehouseError(CvQualityError):
@@ -202,10 +202,6 @@ class WarehouseError(CvQualityError):
     def __init__(self, message: str, *, failed: tuple[tuple[str, str, str], ...] = ()) -> None:
         super().__init__(message)
         self.failed = failed
-
-
-class PublishingError(CvQualityError):
-    """A product cannot be published: the build is not ready, or what the product needs is not installed."""
 
 
 def stops_a_run(error: Exception) -> bool:

@@ -61,6 +61,7 @@ class Settings:
         registry: URI of the model registry.
         warehouse: path of the DuckDB file with the metric tables.
         reports: local folder of the HTML reports.
+        published: URI (folder or `s3://bucket/prefix`) where products are published.
         s3: endpoint options for every `s3://` URI.
         threads: worker threads for parsing, inference and DuckDB.
         memory_limit: DuckDB's memory limit, in its own notation.
@@ -79,6 +80,7 @@ class Settings:
     registry: str
     warehouse: Path
     reports: Path
+    published: str
     s3: S3Options = field(default_factory=S3Options)
     threads: int = 2
     memory_limit: str = "600MB"
@@ -128,6 +130,7 @@ class Settings:
             registry=_location(said, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
             warehouse=_folder(said, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
             reports=_folder(said, "CVQ_REPORTS", default=home / "reports"),
+            published=_location(said, "CVQ_PUBLISHED", default=home / "published"),
             s3=S3Options(
                 endpoint_url=said.get("CVQ_S3_ENDPOINT_URL", "") or None, region=said.get("CVQ_S3_REGION", "") or None
             ),
@@ -156,6 +159,7 @@ KNOWN = (
     "CVQ_REGISTRY",
     "CVQ_WAREHOUSE",
     "CVQ_REPORTS",
+    "CVQ_PUBLISHED",
     "CVQ_S3_ENDPOINT_URL",
     "CVQ_S3_REGION",
     "CVQ_THREADS",

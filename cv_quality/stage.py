@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cv_quality.freshness import Freshness, StageContext
     from cv_quality.reports.briefing import Briefing
+    from cv_quality.reports.history import TaskHistory
     from cv_quality.reports.section import PageContent, ReportSource, Section
     from cv_quality.reports.trials import Trials
 
@@ -165,6 +166,7 @@ class Task:
         stages: in the order of the data.
         sections: of the page about a build, in its order.
         brief: makes a build's briefing of what they read.
+        history: reads what is known of several builds of a modality together, the oldest first.
         trials: reads the trials of a build one by one.
     """
 
@@ -174,6 +176,7 @@ class Task:
     stages: tuple[Stage, ...]
     sections: "tuple[Section[Any], ...]" = ()
     brief: "Callable[[PageContent, ReportSource], Briefing] | None" = None
+    history: "Callable[[Workspace, Sequence[str], Modality], TaskHistory] | None" = None
     trials: "Callable[[ReportSource], Trials] | None" = None
 
     def __post_init__(self) -> None:

@@ -38,6 +38,10 @@ class Workspace:
     def lake(self) -> Lake:
         return Lake(self._store(self.settings.lake))
 
+    def published(self, uri: str | None = None) -> Store:
+        """Open the store of published products, or another one in its place."""
+        return self._store(uri or self.settings.published)
+
     @cached_property
     def registry(self) -> "ModelRegistry":
         from cv_quality.inference.registry import ModelRegistry

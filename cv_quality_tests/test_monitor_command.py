@@ -1,6 +1,7 @@
 """`cvq monitor`: what it prints, its exit codes, and a page without a person in it."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,6 @@ def test_what_cannot_be_watched_is_exit_code_2(home: Path, words: tuple[str, ...
 def test_the_commands_of_the_page_say_what_it_quotes(home: Path) -> None:  # noqa: ARG001 - the deployment
     (said,) = [text for kind, _, text in BLOCK.findall((DOCS / "monitoring.md").read_text()) if kind == "console"]
     looks = [item for item in session(said) if item.command.startswith("cvq monitor ")]
-    assert len(looks) == 4
+    assert len(looks) == 5
     for item in looks:
-        assert in_order(item.quoted, monitor(*item.command.split()[2:]).output) == []
+        assert in_order(item.quoted, monitor(*shlex.split(item.command)[2:]).output) == []

@@ -124,6 +124,13 @@ def test_a_file_says_what_no_variable_says(config: Path) -> None:
     assert settings.explained_pairs == Settings.from_environment({}).explained_pairs
 
 
+def test_those_who_read_messages_may_be_a_list(config: Path) -> None:
+    config.write_text('mail_server = "mail.example:587"\nmail_readers = ["a@b.example", "c@b.example"]')
+    recipients = Settings.from_environment({"CVQ_CONFIG": str(config)}).recipients
+    assert (recipients.mail_server, recipients.readers) == ("mail.example:587", ("a@b.example", "c@b.example"))
+    assert recipients.slack is None
+
+
 def test_a_folder_in_a_file_starts_from_the_file(config: Path) -> None:
     settings = Settings.from_environment({"CVQ_CONFIG": str(config), "CVQ_REPORTS": "pages"})
     assert settings.home == config.parent / "study"

@@ -13,11 +13,14 @@ import click
 from cv_quality.cli import (
     chain,
     decisions,
+    digest,
     drops,
     exploration,
     housekeeping,
+    liveness,
     monitor,
     pipeline,
+    publish,
     root_causes,
     samples,
     scores,
@@ -76,6 +79,7 @@ def main(verbose: bool) -> None:
       cvq attribute BEFORE AFTER   what a change between two tables is made of
       cvq compare A B              build B against build A: differences with intervals, pass, fail or insufficient
       cvq release BUILD            whether a build may ship, by the release policy
+      cvq plan artefacts           how many artefacts of an attack species settle a limit of its APCER
       cvq study plan PROTOCOL      how many subjects a study needs, and on what that rests
       cvq study lock PROTOCOL      a study's protocol made binding, before its data
       cvq study assign PROTOCOL    its subjects assigned to builds and orders of conditions
@@ -85,6 +89,8 @@ def main(verbose: bool) -> None:
       cvq export BUILD --slice N   the attempts of a slice as a table, with images of those who agreed
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
+      cvq digest                   what happened in a week: drops, verdicts, changes, alarms, refusals
+      cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
       cvq backfill                 score historical builds over a grid of drops
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
@@ -105,7 +111,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(decisions.compare, decisions.release, monitor.monitor),
-    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study),
+    *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest),
+    *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
     main.add_command(command)

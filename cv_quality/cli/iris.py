@@ -95,9 +95,11 @@ def print_evaluations(evaluations: "Sequence[Evaluation]", *, as_json: bool) -> 
         documents = [evaluation.to_dict() for evaluation in evaluations]
         print_document(documents[0] if len(documents) == 1 else documents)
         return
-    from cv_quality.scores.summary import headline, point_rows
+    from cv_quality.scores.summary import attack_headline, attack_rows, headline, point_rows
 
     for evaluation in evaluations:
         print_rows(point_rows(evaluation), as_json=False, title=headline(evaluation))
+        if evaluation.attacks is not None:
+            print_rows(attack_rows(evaluation), as_json=False, title=attack_headline(evaluation))
         for warning in evaluation.warnings:
             say(f"warning: {warning}", err=True)

@@ -8,12 +8,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import click
 
-from cv_quality.cli.common import JSON, PAGE, progress_bars, say, writing
+from cv_quality.cli.common import JSON, PAGE, print_document, progress_bars, say, writing
 from cv_quality.cli.iris import evaluate_iris, print_evaluations
+from cv_quality.cli.liveness import (
+    evaluate_liveness_set,
+    liveness_document,
+    print_liveness,
+    shares,
+    species_patterns,
+)
 from cv_quality.cli.video import evaluate_video
 from cv_quality.errors import MetricError, ScoreFileError
 from cv_quality.scores.source import Format, Polarity
@@ -22,9 +29,12 @@ from cv_quality.text import visible
 if TYPE_CHECKING:
     from cv_quality.metrics.detection_cost import CostWeights
     from cv_quality.scores.evaluation import Evaluation
+    from cv_quality.scores.liveness import LivenessEvaluation
     from cv_quality.scores.score_set import ScoreSet
     from cv_quality.scores.source import Sentinel
+    from cv_quality.studies.pad_profiles import ProfileAnswer
 
+T = TypeVar("T")
 SECONDS_UNSAID = 5.0
 """A command that is done sooner says nothing of its steps, where there is no terminal for a bar."""
 
@@ -120,6 +130,25 @@ class EvaluateSwitch(click.Command):
 )
 @click.option("--genuine-pattern", metavar="REGEX", help="Ids of bona fide samples, where a JSON file cannot tell.")
 @click.option(
+    "--species-pattern",
+    multiple=True,
+    callback=species_patterns,
+    metavar="[NAME=]REGEX",
+    help="Ids of attacks of a PAI species, repeatable; or one REGEX whose group is the species.",
+)
+@click.option("--subject-pattern", metavar="REGEX", help="Its group is the subject in an id of a presentation.")
+@click.option("--artefact-pattern", metavar="REGEX", help="Its group is the artefact in the id of an attack.")
+@click.option("--devel", type=click.Path(path_type=Path), help="Liveness: choose thresholds on this file instead.")
+@click.option(
+    "--apcer",
+    "apcer_targets",
+    callback=shares,
+    metavar="SHARE",
+    multiple=True,
+    help="Liveness: highest APCER of the worst species; repeatable. [10 %, 5 %, 1 %]",
+)
+@click.option("--profile", metavar="NAME", help="Liveness: answer these requirements, by name or YAML file.")
+@click.option(
     "--skip-broken", "on_error", flag_value="skip", default="raise", help="Set broken lines apart, counted, and go on."
 )
 @click.option(
@@ -139,11 +168,14 @@ def evaluate(
     weights: "tuple[CostWeights, ...] | None",
     replicates: int,
     seed: int,
+    devel: Path | None,
+    apcer_targets: Sequence[float],
+    profile: str | None,
     report: Path | None,
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Evaluate score FILES of verification: error rates with intervals, and the curve.
+    """Evaluate score FILES of verification or liveness: error rates with intervals, and the curve.
 
     \b
     Reads what other tools write, told apart by content and proven, or asked for:
@@ -158,12 +190,17 @@ def evaluate(
     set of its own. Where subjects are named, the intervals respect that comparisons of one person are alike; where
     families are, that those of relatives are.
 
+    Bona fide presentations and attacks are liveness: APCER by PAI species and the worst, BPCER, APNRR and BPNRR, with
+    bounds by artefact (columns species, artefact, subject, response).
+
     \b
       cvq evaluate scores.csv --report scores.html
       cvq evaluate exp1_true.txt exp1_false.txt --fmr 1e-3 --fmr 1e-4
       cvq evaluate scores.txt --trials veri_test.txt --dcf 0.05
       cvq evaluate results.csv --columns score=sim,is_genuine=same
       cvq evaluate face-C.csv --sentinel keep --json
+      cvq evaluate pad-test.csv --devel pad-devel.csv --profile cpp-level-2
+      cvq evaluate pad.json --genuine-pattern /real/ --species-pattern "_(print|replay)_"
     """
     from cv_quality.metrics import FMR_TARGETS
     from cv_quality.metrics.detection_cost import VOXSRC_AND_SRE
@@ -178,19 +215,61 @@ def evaluate(
         replicates=replicates,
         seed=seed,
     )
-    groups, sets = group_files(files), []
+    groups, sets, live = group_files(files), [], []
+    development = None if devel is None else _read([devel], **reading)
     with _steps(len(groups) * (1 + len(STEPS))) as starting:
         for group in groups:
             starting(group.name, "reading")
             scores = _read(group.paths, **reading)
             _say_what_was_read(scores, name=group.name)
-            sets.append((scores, work(scores, name=group.name, starting=partial(starting, group.name))))
+            if scores.kind == "liveness":
+                live.append(
+                    _in_words(
+                        scores,
+                        evaluate_liveness_set,
+                        name=group.name,
+                        devel=development,
+                        apcer_targets=apcer_targets,
+                        threshold=threshold,
+                        profile=profile,
+                    )
+                )
+            else:
+                sets.append((scores, work(scores, name=group.name, starting=partial(starting, group.name))))
+    if live:
+        _show_liveness(live, is_alone=not sets, report=report, as_json=as_json)
+        return
+    if devel is not None or apcer_targets or profile is not None:
+        raise click.UsageError("--devel, --apcer and --profile are of liveness; these files hold comparisons")
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report
 
         with writing(report):
             write_evaluation_report(sets, target=report)
     print_evaluations([found for _, found in sets], as_json=as_json)
+
+
+def _show_liveness(
+    found: "Sequence[tuple[LivenessEvaluation, ProfileAnswer | None]]",
+    *,
+    is_alone: bool,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Print what was found of liveness sets, and write their page."""
+    if not is_alone:
+        raise click.UsageError("some files hold liveness scores and others comparisons; evaluate them apart")
+    if report is not None:
+        from cv_quality.reports.liveness_page import write_liveness_page
+
+        with writing(report):
+            write_liveness_page(found, target=report)
+    if as_json:
+        documents = [liveness_document(*one) for one in found]
+        print_document(documents[0] if len(documents) == 1 else documents)
+        return
+    for one in found:
+        print_liveness(*one)
 
 
 @contextmanager
@@ -210,7 +289,9 @@ def _steps(total: int) -> "Iterator[Callable[[str, str], None]]":
         progress.update(task, description="score sets", completed=total)
 
 
-_KEYWORD = re.compile(r'\b(on_error|genuine_pattern|sentinel|polarity|format|columns|trials)=("[^"]*"|[-+.\w]+)')
+_KEYWORD = re.compile(
+    r'\b(on_error|genuine_pattern|species_pattern|subject_pattern|artefact_pattern|sentinel|polarity|format|columns|trials)=("[^"]*"|[-+.\w]+)'
+)
 
 
 def _in_options(text: str) -> str:
@@ -246,12 +327,22 @@ def _say_what_was_read(scores: "ScoreSet", *, name: str) -> None:
 
 
 def _evaluated(scores: "ScoreSet", **options: Any) -> "Evaluation":
-    """Evaluate a score set; one that has no error rates is named, with what its files were taken for."""
+    """Evaluate a set of comparisons."""
     from cv_quality.scores.evaluation import evaluate as evaluate_set
 
+    return _in_words(scores, evaluate_set, **options)
+
+
+def _in_words(scores: "ScoreSet", evaluating: "Callable[..., T]", **options: Any) -> "T":
+    """Evaluate a score set; one that has no error rates is named, with what its files were taken for."""
     try:
-        return evaluate_set(scores, **options)
+        return evaluating(scores, **options)
     except MetricError as error:
-        counts = f"{scores.n_genuine:,} genuine and {scores.n_impostor:,} impostor comparisons were read"
+        classes = (
+            "bona fide presentations and {} attacks"
+            if scores.kind == "liveness"
+            else "genuine and {} impostor comparisons"
+        )
+        counts = f"{scores.n_genuine:,} {classes.format(f'{scores.n_impostor:,}')} were read"
         taken = f"taken for {scores.format}, --format NAME declares another"
         raise ScoreFileError(f"{', '.join(scores.sources)}: {error}; {counts} ({taken})") from error

@@ -340,7 +340,7 @@ def _say_analysis(found: "StudyAnalysis", explored: "Sequence[str]") -> None:
     from cv_quality.studies.analysis_words import endpoint_lines, flow_lines, look_words
 
     say(f"{found.study}: {look_words(found.look)}")
-    print_rows(flow_lines(found.flow), as_json=False, title="subjects")
+    print_rows(flow_lines(found), as_json=False, title=f"{found.unit}s")
     print_rows(endpoint_lines(found), as_json=False, title="endpoints")
     for note in found.notes:
         say(f"note: {note}")

@@ -42,8 +42,8 @@ MAX_COUNT = 2**63 - 1
 """What an integer column holds."""
 _SHOWN_CHARACTERS = 500
 
-Protocol = Literal["enrolled", "all_pairs", "streams"]
-"""How references and probes are paired; in streams nothing is."""
+Protocol = Literal["enrolled", "all_pairs", "streams", "presentations"]
+"""How references and probes are paired; in streams and presentations nothing is."""
 Content = Literal["events", "frames", "clips", "masks", "references", "depth", "results"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
 
@@ -352,8 +352,8 @@ def _check(manifest: Manifest, *, drop_id: str, key: str) -> None:
             f"found {manifest.captured_from.isoformat()} and {manifest.captured_until.isoformat()}"
         )
     early = [entry.name for entry in manifest.files if entry.content in MEDIA_CONTENTS]
-    if manifest.schema_version < 3 and (early or manifest.protocol == "streams"):
-        found = early[0] if early else "protocol 'streams'"
+    if manifest.schema_version < 3 and (early or manifest.protocol in ("streams", "presentations")):
+        found = early[0] if early else f"protocol {manifest.protocol!r}"
         raise DropError(f"{key}: {found} needs schema_version 3, found {manifest.schema_version}; write it as such")
     check_conditions(manifest.conditions, where=key)
     check_device_scores(manifest.device_scores, where=key)

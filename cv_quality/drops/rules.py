@@ -37,6 +37,7 @@ _SUBJECT = _Reference("unknown_subject", "SELECT name FROM known_subjects", "a s
 _REFERENCES = {
     "subject_id": _SUBJECT,
     "claimed_subject_id": _SUBJECT,
+    "target_subject_id": _SUBJECT,
     "device_id": _Reference("unknown_device", "SELECT name FROM known_devices", "a device event of the drop"),
     "reference_id": _Reference("unknown_reference", "SELECT name FROM known_references", "an enrolment of the drop"),
     "frame": _Reference("missing_frame", "SELECT frame FROM frame_index", "an image of the drop"),
@@ -48,7 +49,7 @@ _REFERENCES = {
 _DEFINES = {"subject": "subject_id", "device": "device_id", "enrol": "reference_id", "clip": "stream_id"}
 _NEEDS_CLIP = frozenset({"box", "landmarks"})
 """Kinds whose stream must have a clip event: the others may be logs alone."""
-_RECORDED = ("attempt", "stream_frame")
+_RECORDED = ("attempt", "stream_frame", "presentation")
 """Kinds that happen within the recording; the others are repeated from earlier ones, so that only the end binds."""
 
 
@@ -70,6 +71,8 @@ def rules_of(kind: str, columns: Sequence[Column], *, protocol: str, has_repeats
     rules.append(_window_rule(is_recorded=kind in _RECORDED))
     if has_repeats:
         rules.append(_REPEAT_RULE)
+    if kind == "presentation":
+        rules += _PRESENTATION_RULES
     return rules + [_reference_rule(column) for column in referring]
 
 
@@ -115,6 +118,27 @@ _REPEAT_RULE = RowRule(
     "(source_file, source_line) IN (SELECT (source_file, source_line) FROM repeated)",
     "'event_id: expected each event once in a drop, found ' || event_id || ' again'",
 )
+
+
+_PRESENTATION_RULES = (
+    RowRule(
+        "bona_fide_artefact",
+        "presented = 'bona_fide' AND coalesce(pai_species, pai_series, artefact_id) IS NOT NULL",
+        "'presented: expected no species, series or artefact of a bona fide presentation, found ' "
+        "|| coalesce(pai_species, pai_series, artefact_id)",
+    ),
+    RowRule(
+        "attack_without_species",
+        "presented = 'attack' AND pai_species IS NULL",
+        "'pai_species: expected that of an attack, found null'",
+    ),
+    RowRule(
+        "decision_without_response",
+        "response <> 'ok' AND (is_device_live OR is_device_match)",
+        "'response: expected ok of what was taken for bona fide, found ' || response",
+    ),
+)
+"""What is bona fide has no artefact, what attacks has a species, and only an answer can be a yes."""
 
 
 def _refers(kind: str, column: Column, *, protocol: str) -> bool:

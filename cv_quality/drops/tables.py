@@ -130,8 +130,32 @@ MASK_CLASS_FIELDS = (
     Column("class_name", "text", "what the pixels are; null for background", nullable=True),
     Column("is_ignored", "flag", "whether such pixels count for nothing"),
 )
+PRESENTATION_FIELDS = (
+    EVENT_ID,
+    OCCURRED_AT,
+    SUBJECT_ID,
+    DEVICE_ID,
+    SESSION_ID,
+    Column("presented", "text", "who or what was shown to the detector", levels=("bona_fide", "attack")),
+    identifier("pai_species", "kind of the artefact; null of a bona fide presentation", nullable=True),
+    identifier("pai_series", "series that the artefact was made in", nullable=True),
+    identifier("artefact_id", "the artefact that was shown: its presentations are alike", nullable=True),
+    identifier("target_subject_id", "whom the artefact imitates", nullable=True),
+    FRAME,
+    Column(
+        "response",
+        "text",
+        "whether the detector answered",
+        levels=("ok", "non_response", "capture_fail"),
+    ),
+    Column("pad_score", "real", "of the detector; higher is more surely bona fide", nullable=True),
+    Column("is_device_live", "flag", "whether the device took it for bona fide", nullable=True),
+    Column("is_device_match", "flag", "whether it passed the whole system as its target", nullable=True),
+)
 MEDIA_CONTENTS = ("clips", "masks", "references", "depth", "results")
 """What shards hold beside images that events name: video files, ground truth, and what devices made of frames."""
+PROTOCOLS = ("enrolled", "all_pairs", "streams", "presentations")
+"""How references and probes are paired; in the latter two nothing is."""
 PROVENANCE = (
     DROP_ID,
     Column("source_file", "text", "the file of the drop that held the row"),
@@ -158,6 +182,9 @@ RAW_CLIPS = _raw("raw_clips", "clip event as parsed", CLIP_FIELDS)
 RAW_BOXES = _raw("raw_boxes", "box event as parsed", BOX_FIELDS)
 RAW_LANDMARKS = _raw("raw_landmarks", "landmarks event as parsed", LANDMARKS_FIELDS)
 RAW_MASK_CLASSES = _raw("raw_mask_classes", "mask class event as parsed", MASK_CLASS_FIELDS)
+RAW_PRESENTATIONS = _raw(
+    "raw_presentations", "presentation event as parsed", PRESENTATION_FIELDS, conditions="recorded"
+)
 RAW_TABLES: dict[str, Table] = {
     "subject": RAW_SUBJECTS,
     "device": RAW_DEVICES,
@@ -168,10 +195,12 @@ RAW_TABLES: dict[str, Table] = {
     "box": RAW_BOXES,
     "landmarks": RAW_LANDMARKS,
     "mask_class": RAW_MASK_CLASSES,
+    "presentation": RAW_PRESENTATIONS,
 }
 """The typed rows of each kind of event, without the conditions of a modality."""
 BIOMETRIC_KINDS = ("subject", "device", "enrol", "attempt", "stream_frame")
 VIDEO_KINDS = ("subject", "device", "clip", "mask_class", "stream_frame", "box", "landmarks")
+LIVENESS_KINDS = ("subject", "device", "presentation")
 """Kinds of events in a drop, in the order in which they refer to each other."""
 _QUARANTINE_COLUMNS = (
     *PROVENANCE,
@@ -202,7 +231,7 @@ DROP_FILES = Table(
         BUILD_ID,
         Column("site", "text", "where the drop was recorded"),
         Column("modality", "text", "what a sample is", bounds="name"),
-        Column("protocol", "text", "how references and probes are paired", levels=("enrolled", "all_pairs", "streams")),
+        Column("protocol", "text", "how references and probes are paired", levels=PROTOCOLS),
         Column("captured_from", "instant", "start of the drop's recording window"),
         Column("captured_until", "instant", "end of the drop's recording window"),
         Column("manifest_sha256", "text", "identity of the delivery", pattern="[0-9a-f]{64}"),
@@ -272,6 +301,7 @@ CLIPS = _validated(RAW_CLIPS, "clips", "clip of a drop", "stream_id")
 BOXES = _validated(RAW_BOXES, "boxes", "sound box", "event_id", asset="annotations")
 LANDMARKS = _validated(RAW_LANDMARKS, "landmarks", "sound set of landmarks", "event_id", asset="annotations")
 MASK_CLASSES = _validated(RAW_MASK_CLASSES, "mask_classes", "label of a drop's masks", "label", asset="annotations")
+PRESENTATIONS = _validated(RAW_PRESENTATIONS, "presentations", "sound presentation to a liveness detector", "event_id")
 VALIDATED_TABLES: dict[str, Table] = {
     "subject": SUBJECTS,
     "device": DEVICES,
@@ -282,4 +312,5 @@ VALIDATED_TABLES: dict[str, Table] = {
     "box": BOXES,
     "landmarks": LANDMARKS,
     "mask_class": MASK_CLASSES,
+    "presentation": PRESENTATIONS,
 }

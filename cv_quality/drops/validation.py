@@ -153,6 +153,8 @@ def _reject(connection: "duckdb.DuckDBPyConnection", schema: DropSchema) -> None
             connection.execute(_redefined_sql(kind, _DEFINED[kind]))
         if schema.modality.instance and kind in _CONTRADICTED_SQL:
             connection.execute(_CONTRADICTED_SQL[kind].format(instance=schema.modality.instance))
+        if kind == "presentation":
+            connection.execute(_TWO_SPECIES_SQL)
         if kind in _KNOWN_SQL:
             connection.execute(_KNOWN_SQL[kind].format(sound=_SOUND_SQL.format(kind=kind)))
 
@@ -213,6 +215,17 @@ WHERE {instance} <> 'unknown' AND {instance} <> own
 """,
 }
 """One reference is of one instance of its subject, and an attempt claims its own: what says otherwise is rejected."""
+
+
+_TWO_SPECIES_SQL = """
+INSERT INTO rejected
+SELECT 'presentation', source_file, source_line, event_id, 'mixed_artefact',
+       'pai_species: expected ' || own || ' as of the artefact ' || artefact_id || ' before, found ' || pai_species
+FROM (SELECT *, first_value(pai_species) OVER (PARTITION BY artefact_id ORDER BY source_file, source_line) AS own
+      FROM raw_presentation ANTI JOIN rejected USING (source_file, source_line) WHERE artefact_id IS NOT NULL)
+WHERE pai_species <> own
+"""
+"""An artefact is of one species: a presentation that says otherwise is rejected."""
 
 
 def _rejection_sql(kind: str, rules: Sequence[RowRule]) -> str:

@@ -252,7 +252,7 @@ def schema_version(modality: Modality, *, is_declared: bool) -> int:
         modality: of the drop.
         is_declared: whether it declares conditions or a scale of scores.
     """
-    return 3 if "clip" in modality.event_kinds else 2 if is_declared else 1
+    return 3 if {"clip", "presentation"} & set(modality.event_kinds) else 2 if is_declared else 1
 
 
 def is_safe_member(name: str) -> bool:

@@ -100,11 +100,11 @@ def clustered_rate(
     """
     from scipy import special
 
-    x, n = _counts(errors, trials)
+    x, n = checked_counts(errors, trials)
     require_level(level)
     if n.size == 0:
         return NO_TRIAL
-    design, is_assumed = _design_effect(x, n, icc)
+    design, is_assumed = observed_design_effect(x, n, icc)
     # The degrees of freedom of the variance widen the bounds.
     upper, effective = (1 + level) / 2, n.sum() / design
     if n.size > 1:
@@ -155,7 +155,7 @@ def binomial_rate(
     >>> round(binomial_rate(0, 30_000, side="upper").high, 6)
     0.0001
     """
-    _counts([errors], [trials])
+    checked_counts([errors], [trials])
     require_level(level)
     upper, tail = (level, 1 - level) if side != "both" else ((1 + level) / 2, (1 - level) / 2)
     if method not in _NAMES or side not in ("both", "upper", "lower"):
@@ -198,7 +198,12 @@ def require_level(level: float) -> None:
         raise MetricError(f"a confidence level lies between 0 and 1, found {level}: 95 % is 0.95")
 
 
-def _counts(errors: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def checked_counts(errors: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Check the errors and trials of each subject, and leave out subjects without a trial.
+
+    Raises:
+        MetricError: a count is no whole number from 0, or a subject has more errors than trials.
+    """
     x, n = np.asarray(errors, dtype=np.float64), np.asarray(trials, dtype=np.float64)
     if x.shape != n.shape or x.ndim != 1 or not np.all((x >= 0) & (x <= n) & np.isfinite(n)):
         raise MetricError(f"expected 0 <= errors <= trials for each subject, found shapes {x.shape} and {n.shape}")
@@ -207,8 +212,16 @@ def _counts(errors: ArrayLike, trials: ArrayLike) -> tuple[NDArray[np.float64], 
     return x[n > 0], n[n > 0]
 
 
-def _design_effect(x: NDArray[np.float64], n: NDArray[np.float64], icc: float) -> tuple[float, bool]:
-    """Variance of the rate over subjects, over that of independent trials; and whether it rests on an assumption."""
+def observed_design_effect(x: NDArray[np.float64], n: NDArray[np.float64], icc: float) -> tuple[float, bool]:
+    """Estimate the variance of the rate over subjects, over that of independent trials, at least 1.
+
+    Args:
+        x, n: errors and trials of each subject, as `checked_counts` gives them.
+        icc: intraclass correlation that is assumed where fewer than 10 subjects err, or fewer than 10 succeed.
+
+    Returns:
+        The design effect, and whether it rests on that assumption.
+    """
     total, p = n.sum(), x.sum() / n.sum()
     observed = 1.0
     if 0 < p < 1 and n.size > 1:

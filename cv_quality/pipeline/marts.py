@@ -12,6 +12,8 @@ from cv_quality.lake.dbt_models import mart_sources
 from cv_quality.pipeline.running import Event, retrying_unreachable_stores
 from cv_quality.stage import Task, asset_of
 from cv_quality.tasks import publish_marts, tables_of
+from cv_quality.tasks.monitoring.tables import MONITOR_TABLES, MONITORING
+from cv_quality.tasks.monitoring.watched import watched_tasks
 from cv_quality.workspace import Workspace
 
 
@@ -32,8 +34,9 @@ def mart_specs(tasks: Sequence[Task]) -> list[dg.AssetSpec]:
 
 def _upstream(sources: Sequence[str], tasks: Sequence[Task]) -> list[dg.AssetKey]:
     """The assets that show these tables, each once."""
-    pairs = [(task.name, table) for task in tasks for table in task.tables if table.name in sources]
-    return [dg.AssetKey(key) for key in dict.fromkeys((task, asset_of(table)) for task, table in pairs)]
+    shown = [(task.name, table, asset_of(table)) for task in tasks for table in task.tables]
+    shown += [(task.name, table, MONITORING.name) for task in watched_tasks(tasks) for table in MONITOR_TABLES]
+    return [dg.AssetKey(key) for key in dict.fromkeys((task, at) for task, table, at in shown if table.name in sources)]
 
 
 def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:

@@ -23,17 +23,22 @@ from cv_quality.publishing.wording import (
     capitalised,
     data_words,
     difference_words,
+    finite,
+    group_words,
+    groupings,
+    limit_words,
+    listed,
     named_points,
     rate_name,
     rate_words,
     readable,
     shortened,
-    source_words,
     terms_in,
-    value_of,
+    words_of,
 )
 from cv_quality.reports.briefing import Briefing, Cause, RateChange
 from cv_quality.reports.drawing import round_numbers
+from cv_quality.text import SHOWN_DIGITS, NumberWords
 
 TEMPLATE = Path(__file__).parent / "templates" / "brief.typ"
 PAGES = 2
@@ -64,9 +69,12 @@ class Detail:
 
 DETAILS = (
     Detail(letters=600, causes=4, rates=8, groups=12, terms=12),
-    Detail(letters=400, causes=3, rates=6, groups=8, terms=10),
-    Detail(letters=240, causes=3, rates=6, groups=6, terms=8),
-    Detail(letters=150, causes=2, rates=5, groups=5, terms=6),
+    Detail(letters=600, causes=3, rates=6, groups=8, terms=10),
+    Detail(letters=600, causes=2, rates=5, groups=6, terms=8),
+    Detail(letters=600, causes=1, rates=4, groups=4, terms=6),
+    Detail(letters=400, causes=1, rates=4, groups=4, terms=6),
+    Detail(letters=240, causes=1, rates=4, groups=4, terms=6),
+    Detail(letters=150, causes=1, rates=4, groups=4, terms=5),
     Detail(letters=90, causes=1, rates=4, groups=4, terms=5),
     Detail(letters=50, causes=1, rates=3, groups=3, terms=3),
 )
@@ -130,6 +138,7 @@ def _unshown_letters(diagnostic: str) -> set[str]:
 
 def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
     """Everything that the template shows, as text."""
+    lines = [line for group in groupings(briefing) for line in group]
     moment, points = briefing.captured_until, named_points(briefing)
     first = terms_in([briefing.headline, rate_name(briefing), *(point.text for _, point in points)], briefing)
     values: dict[str, Any] = {
@@ -140,21 +149,23 @@ def _values(briefing: Briefing, detail: Detail) -> dict[str, Any]:
         "points": [{"name": name, "text": shortened(point.text, detail.letters)} for name, point in points],
         "causes": [_cause(cause, detail) for cause in briefing.causes[: detail.causes]],
         "more_causes": _more(len(briefing.causes) - detail.causes, "cause"),
-        "names": ["Rate", shortened(briefing.build, 30), shortened(briefing.baseline or "no baseline", 30), "Change"],
+        "names": ["Figure", shortened(briefing.build, 30), shortened(briefing.baseline or "no baseline", 30), "Change"],
         "rates": [_rate_row(change, detail) for change in briefing.changes[: detail.rates]],
         "groups": [
             [
                 shortened(f"{line.dimension}: {line.level}", min(detail.letters, 60)),
                 _short(line.pair.build),
                 _short(line.pair.baseline),
-                shortened(line.sentence, min(detail.letters, 120)),
+                shortened(group_words(line), min(detail.letters, 120)),
             ]
-            for line in briefing.group_lines[: detail.groups]
+            for line in lines[: detail.groups]
         ],
         "more_groups": _more(len(briefing.group_lines) - detail.groups, "group"),
         "terms": _terms(first, detail),
-        "more_terms": _terms({term: text for term, text in briefing.terms.items() if term not in first}, detail),
-        "sources": _sources(briefing, detail),
+        "more_terms": _terms(
+            {term: text.rstrip(".") for term, text in briefing.terms.items() if term not in first}, detail
+        ),
+        "sources": _sources(briefing),
         "commands": [shortened(command, min(detail.letters, 160)) for command in briefing.commands[:4]],
     }
     return {
@@ -187,45 +198,53 @@ def _more(count: int, what: str) -> str:
 
 
 def _rate_row(change: RateChange, detail: Detail) -> list[str]:
-    limit = "" if change.limit is None else f" (at most {percent(change.limit)})"
+    words = words_of(change)
+    limit = "" if change.limit is None else f" ({limit_words(change)} {words(change.limit, digits=SHOWN_DIGITS)})"
     name = shortened(change.name, min(detail.letters, 80))
     pair = change.pair
-    return [f"{name}{limit}", _short(pair.build), _short(pair.baseline), difference_words(change)]
+    return [
+        f"{name}{limit}",
+        _short(pair.build, words=words),
+        _short(pair.baseline, words=words),
+        difference_words(change),
+    ]
 
 
-def _short(rate: Rate | None) -> str:
-    return "none" if rate is None else rate_words(rate)
+def _short(rate: Rate | None, *, words: NumberWords = percent) -> str:
+    return "none" if rate is None else rate_words(rate, words=words)
 
 
-def _sources(briefing: Briefing, detail: Detail) -> str:
-    figures = [figure for change in briefing.changes[: detail.rates] for figure in change.figures]
-    where = dict.fromkeys(source_words(figure) for figure in figures)
-    return shortened("; ".join(where), 3 * detail.letters)
+def _sources(briefing: Briefing) -> str:
+    """Name the columns that the figures stand in."""
+    figures = [figure for change in briefing.changes for figure in change.figures]
+    columns = dict.fromkeys(f"{figure.table}.{figure.column}" for figure in figures)
+    if not columns:
+        return "No figure could be measured."
+    return f"Columns {listed(columns, most=6)} of the lake; the notes of the deck name the row of each figure."
 
 
 def _chart(change: RateChange, briefing: Briefing) -> dict[str, Any] | None:
     """The change that the briefing leads with, as numbers to draw; None where there is none."""
-    pair = change.pair
-    bars = [_bar(briefing.build, pair.build, ink="build")]
-    if pair.baseline is not None:
-        bars.append(_bar(str(briefing.baseline), pair.baseline, ink="baseline"))
+    pair, words = change.pair, words_of(change)
+    sides = [(briefing.build, pair.build, "build"), (str(briefing.baseline), pair.baseline, "baseline")]
+    bars = [_bar(name, rate, words=words, ink=ink) for name, rate, ink in sides if rate is not None]
+    if not any(rate is not None and rate.value is not None for _, rate, _ in sides):
+        return None
     if change.limit is not None:
         limit = {"value": change.limit, "low": None, "high": None, "ink": "limit"}
-        bars.append({**limit, "name": "allowed at most", "words": percent(change.limit)})
+        bars.append({**limit, "name": limit_words(change), "words": words(change.limit, digits=SHOWN_DIGITS)})
     ends = [end for bar in bars for end in (bar["value"], bar["high"]) if end is not None]
-    if pair.build.value is None and (pair.baseline is None or pair.baseline.value is None):
-        return None
     most = round_numbers(0.0, max(*ends, 1e-9), count=4)[-1]
     title = f"{capitalised(change.name)}, with 95 % intervals"
     told = "; ".join(f"{bar['name']} {bar['words']}" for bar in bars)
-    texts = {"title": shortened(title, 90), "alt": f"{title}: {told}", "most_words": percent(most)}
-    return {**_all_readable(texts), "most": most, "bars": bars}
+    texts = {"title": shortened(title, 90), "alt": f"{title}: {told}"}
+    ticks = {"least_words": words(0.0, digits=SHOWN_DIGITS), "most_words": words(most, digits=SHOWN_DIGITS)}
+    return {**_all_readable({**texts, **ticks}), "most": most, "bars": bars}
 
 
-def _bar(name: str, rate: Rate, *, ink: str) -> dict[str, Any]:
-    words = value_of(rate) if rate.value is None else rate_words(rate)
-    numbers = {"value": rate.value, "low": rate.low, "high": rate.high, "ink": ink}
-    return {**numbers, **_all_readable({"name": shortened(name, 30), "words": shortened(words, 80)})}
+def _bar(name: str, rate: Rate, *, words: NumberWords, ink: str) -> dict[str, Any]:
+    said = _all_readable({"name": shortened(name, 30), "words": shortened(rate_words(rate, words=words), 80)})
+    return {"value": finite(rate.value), "low": finite(rate.low), "high": finite(rate.high), "ink": ink, **said}
 
 
 def _all_readable(value: Any) -> Any:

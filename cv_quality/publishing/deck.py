@@ -36,29 +36,38 @@ from cv_quality.publishing.deck_text import one_line, write_text
 from cv_quality.publishing.office import without_times
 from cv_quality.publishing.product import Edition, Product
 from cv_quality.publishing.wording import (
+    LETTERS_OF_BUILD,
     VERDICTS,
     build_words,
     capitalised,
     data_words,
     difference_words,
+    group_name,
+    group_words,
+    groupings,
+    limit_words,
     listed,
     rate_name,
     rate_words,
+    readable,
     shortened,
     source_words,
     terms_in,
     title_of,
     value_of,
+    words_of,
+    words_of_figure,
 )
 from cv_quality.reports.briefing import Briefing, Cause, Example, Figure, GroupLine, Point, RateChange
 from cv_quality.reports.pictures import Picture
 from cv_quality.reports.rates import RatePair
+from cv_quality.text import SHOWN_DIGITS, NumberWords
 
 if TYPE_CHECKING:
     from pptx.presentation import Presentation
     from pptx.slide import Slide
 
-MOST_RATES, MOST_CAUSES, MOST_DIMENSIONS, MOST_EXAMPLES, MOST_ROWS = 4, 6, 4, 3, 60
+MOST_RATES, MOST_CAUSES, MOST_GROUPINGS, MOST_EXAMPLES, MOST_ROWS = 4, 6, 4, 3, 60
 """Slides of each kind, examples on a slide, and rows of a table of the appendix; all of it is on the page."""
 _ROWS_A_SLIDE, _ROW_IN, _TABLE_PT = 13, 0.37, 11
 _TABLE_SHARES = (0.22, 0.27, 0.27, 0.24)
@@ -102,6 +111,8 @@ def draw_deck(briefing: Briefing) -> bytes:
 
     deck = Presentation(str(TEMPLATE))
     _add_title(deck, briefing)
+    if not briefing.changes:
+        _add_text(deck, briefing, briefing.impact, briefing.impact.text, data_words(briefing))
     for rank, change in enumerate(briefing.changes[:MOST_RATES]):
         _add_change(deck, briefing, change, is_first=rank == 0)
     if not briefing.causes:
@@ -135,7 +146,7 @@ def _add_slide(deck: "Presentation", briefing: Briefing, layout: str, title: str
         if placeholder.placeholder_format.idx in (FOOTER_ID, NUMBER_ID):
             _clone(slide, placeholder, f"{briefing.subject_matter}: {build_words(briefing)}", width_in=foot.box[2])
     frame: Any = slide.notes_slide.notes_text_frame
-    frame.text = "\n".join(_note_lines(briefing, title, notes))
+    frame.text = "\n".join(map(readable, _note_lines(briefing, title, notes)))
     return slide
 
 
@@ -161,7 +172,7 @@ def _note_lines(briefing: Briefing, title: str, notes: Notes) -> Iterator[str]:
     yield from says
     for figure in notes.figures:
         method = f"; {figure.rate.method}" if figure.rate.method else ""
-        yield f"{figure.name}: {rate_words(figure.rate)}{method}. Source: {source_words(figure)}."
+        yield f"{_figure_line(figure, briefing)}{method}. Source: {source_words(figure)}."
     used = [*says, *(figure.name for figure in notes.figures)]
     yield from (f"{term}: {meaning}." for term, meaning in terms_in(used, briefing).items())
     if notes.section:
@@ -198,11 +209,12 @@ def _add_text(deck: "Presentation", briefing: Briefing, point: Point, *paragraph
     slide = _add_slide(deck, briefing, TEXT, point.text, notes)
     said = title_of(point.text)
     rows = [text for text in paragraphs if text != said]
-    _fill_text(slide, TEXT, [*rows, *map(_figure_line, point.figures)] or [said])
+    figures = [_figure_line(figure, briefing) for figure in point.figures]
+    _fill_text(slide, TEXT, [*rows, *figures] or [said])
 
 
-def _figure_line(figure: Figure) -> str:
-    return f"{figure.name}: {rate_words(figure.rate)}"
+def _figure_line(figure: Figure, briefing: Briefing) -> str:
+    return f"{figure.name}: {rate_words(figure.rate, words=words_of_figure(figure, briefing))}"
 
 
 def _drop_words(briefing: Briefing) -> str:
@@ -210,24 +222,39 @@ def _drop_words(briefing: Briefing) -> str:
 
 
 def _add_change(deck: "Presentation", briefing: Briefing, change: RateChange, *, is_first: bool) -> None:
-    pair, title = change.pair, briefing.impact.text if is_first else _change_title(change)
-    lines = [f"{briefing.build}: {rate_words(pair.build)}"]
-    bars = [Bar(briefing.build, pair.build)]
-    if pair.baseline is not None:
-        lines += [f"{briefing.baseline}: {rate_words(pair.baseline)}", _difference_line(change)]
-        bars.append(Bar(f"{briefing.baseline}", pair.baseline, ink=BASELINE_INK))
-    if change.limit is not None:
-        lines.append(f"The release policy allows at most {percent(change.limit)}.")
-        bars.append(Bar("allowed at most", None, limit=change.limit, ink=LIMIT_INK))
-    figures = (*change.figures, *(briefing.impact.figures if is_first else ()))
+    title = briefing.impact.text if is_first else _change_title(change)
+    bars, lines = list(_bars(briefing, change)), _change_lines(briefing, change)
     if all(bar.rate is None or bar.rate.value is None for bar in bars):
         _add_text(deck, briefing, Point(title, section="change"), *lines)
         return
-    slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, Notes((title, *lines), _distinct(figures), "change"))
-    place = _placeholder(slide, CHART_ID)
-    draw_bars(place, bars, series=change.name, alt=f"{change.name}. {' '.join(lines)}")
-    terms = [f"{term}: {meaning}." for term, meaning in terms_in([title, change.name], briefing).items()]
+    figures = _distinct((*change.figures, *(briefing.impact.figures if is_first else ())))
+    slide = _add_slide(deck, briefing, CHART_AND_TEXT, title, Notes((title, *lines), figures, "change"))
+    alt = f"{change.name}. {' '.join(lines)}"
+    draw_bars(_placeholder(slide, CHART_ID), bars, series=change.name, alt=alt, is_rate=change.is_rate)
+    used = terms_in([title_of(title), change.name, *(["95 % interval"] if is_first else [])], briefing)
+    terms = [f"{term}: {meaning}." for term, meaning in used.items()]
     _fill_text(slide, CHART_AND_TEXT, [*lines, *terms])
+
+
+def _bars(briefing: Briefing, change: RateChange) -> Iterator[Bar]:
+    """The build, its baseline, and what the policy asks."""
+    pair, words = change.pair, words_of(change)
+    yield Bar(briefing.build, pair.build, words=words)
+    if pair.baseline is not None:
+        yield Bar(str(briefing.baseline), pair.baseline, ink=BASELINE_INK, words=words)
+    if change.limit is not None:
+        yield Bar(limit_words(change), None, limit=change.limit, ink=LIMIT_INK, words=words)
+
+
+def _change_lines(briefing: Briefing, change: RateChange) -> list[str]:
+    pair, words = change.pair, words_of(change)
+    build, baseline = (shortened(str(name), LETTERS_OF_BUILD) for name in (briefing.build, briefing.baseline))
+    lines = [f"{build}: {rate_words(pair.build, words=words)}"]
+    if pair.baseline is not None:
+        lines += [f"{baseline}: {rate_words(pair.baseline, words=words)}", _difference_line(change)]
+    if change.limit is not None:
+        lines.append(f"The release policy: {limit_words(change)} {words(change.limit, digits=SHOWN_DIGITS)}.")
+    return lines
 
 
 def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
@@ -238,21 +265,23 @@ def _distinct(figures: Iterable[Figure]) -> tuple[Figure, ...]:
 def _difference_line(change: RateChange) -> str:
     """Say in a line how far a rate moved, and whether the data can tell."""
     direction = {"worse": "worse", "better": "better", "unclear": "no clear change", "unknown": "cannot be told"}
-    return f"Change: {difference_words(change)}, {direction[change.pair.direction]}"
+    return f"Change: {difference_words(change)}, {direction[change.direction]}"
 
 
 def _change_title(change: RateChange) -> str:
-    before = f", against {value_of(change.pair.baseline)} before" if change.pair.baseline is not None else ""
-    words = {"worse": ": worse", "better": ": better", "unclear": ": no clear change", "unknown": ""}
+    pair, words = change.pair, words_of(change)
+    before = f", against {value_of(pair.baseline, words=words)} before" if pair.baseline is not None else ""
+    told = {"worse": ": worse", "better": ": better", "unclear": ": no clear change", "unknown": ""}
     name = shortened(capitalised(change.name), 60)
-    return f"{name}: {value_of(change.pair.build)}{before}{words[change.pair.direction]}"
+    return f"{name}: {value_of(pair.build, words=words)}{before}{told[change.direction]}"
 
 
 def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
     gain = [cause.gain.text] if cause.gain is not None else []
     share = [] if cause.share_of_failures is None else [f"It holds {percent(cause.share_of_failures)} of all failures."]
-    rest = [] if cause.rest is None else [f"Everywhere else {percent(cause.rest)} fail."]
-    size = [f"{_counted(cause.n_attempts, 'attempts')} of {_counted(cause.n_subjects, 'subjects')}."]
+    is_said = cause.rest is None or percent(cause.rest) in cause.sentence
+    rest = [] if is_said else [f"Everywhere else {percent(cause.rest)} fail."]
+    size = [f"{_counted(cause.n_attempts, briefing.trials)} of {_counted(cause.n_subjects, briefing.units)}."]
     notes = Notes(
         (
             cause.sentence,
@@ -272,7 +301,7 @@ def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
     if cause.gain is not None:
         bars += [Bar(figure.name, figure.rate, ink=LIMIT_INK) for figure in cause.gain.figures[:1]]
     alt = f"{shortened(cause.condition, 200)}: {'; '.join(bar.label for bar in bars)}"
-    draw_bars(_placeholder(slide, CHART_ID), bars, series=rate_name(briefing), alt=alt)
+    draw_bars(_placeholder(slide, CHART_ID), bars, series=f"{briefing.trials} that fail", alt=alt)
     _fill_text(slide, layout, [*gain, *share, *rest, *cause.evidence])
     _add_examples(slide, cause.examples[:MOST_EXAMPLES])
 
@@ -288,7 +317,7 @@ def _add_examples(slide: "Slide", examples: Sequence[Example]) -> None:
         left, half = MARGIN_IN + place * width, (width - 0.3) / 2
         _add_picture(slide, example.failed, f"Failed: {example.failed_words}", left_in=left, width_in=half)
         if example.passed is not None:
-            differing = f", with other {example.difference}" if example.difference else ""
+            differing = f" ({example.difference})" if example.difference else ""
             words = f"Passed{differing}: {example.passed_words}"
             _add_picture(slide, example.passed, words, left_in=left + half + 0.1, width_in=half)
 
@@ -306,7 +335,7 @@ def _add_picture(slide: "Slide", picture: Picture, words: str, *, left_in: float
         shown: Any = slide.shapes.add_picture(io.BytesIO(data), Inches(left_in), Inches(_STRIP_TOP_IN))
         scale = min(Inches(_PICTURE_IN) / shown.height, Inches(width_in) / shown.width)
         shown.width, shown.height = round(shown.width * scale), round(shown.height * scale)
-        shown._element.nvPicPr.cNvPr.set("descr", words)
+        shown._element.nvPicPr.cNvPr.set("descr", readable(words))
     top, height = _STRIP_TOP_IN + _PICTURE_IN + 0.05, 0.8
     caption = slide.shapes.add_textbox(*map(Inches, (left_in, top, width_in, height)))
     _bare(caption)
@@ -333,30 +362,22 @@ def png_of(picture: Picture) -> bytes | None:
 
 
 def _add_groups(deck: "Presentation", briefing: Briefing) -> None:
-    """Add a slide for each of the first dimensions, with the groups that meet the most errors."""
-    dimensions = list(dict.fromkeys(line.dimension for line in briefing.group_lines))
-    if not dimensions:
+    """Add a slide for each of the first ways to group people, beginning with the one that the briefing tells of."""
+    told = groupings(briefing)
+    if not told:
         _add_text(deck, briefing, briefing.groups, briefing.groups.text, data_words(briefing))
-    for rank, dimension in enumerate(dimensions[:MOST_DIMENSIONS]):
-        lines = [line for line in briefing.group_lines if line.dimension == dimension]
-        _add_dimension(deck, briefing, dimension, lines, is_first=rank == 0)
+    for rank, lines in enumerate(told[:MOST_GROUPINGS]):
+        _add_dimension(deck, briefing, lines, is_first=rank == 0)
 
 
-def _add_dimension(
-    deck: "Presentation", briefing: Briefing, dimension: str, lines: Sequence[GroupLine], *, is_first: bool
-) -> None:
+def _add_dimension(deck: "Presentation", briefing: Briefing, lines: Sequence[GroupLine], *, is_first: bool) -> None:
     shown = lines if len(lines) <= MOST_CATEGORIES else sorted(lines, key=_by_rate)[:MOST_CATEGORIES]
-    worst = min(lines, key=_by_rate)
-    rate = value_of(worst.pair.build)
-    own = f"By {shortened(dimension, 40)}: {shortened(worst.level, 40)} has the highest rate, {rate}"
-    title = briefing.groups.text if is_first else own
-    said = [line.sentence for line in shown]
+    what = f"{lines[0].metric or rate_name(briefing)} by {lines[0].dimension}"
+    title = briefing.groups.text if is_first else _worst_words(lines, what)
+    said = [f"{group_name(line)}: {group_words(line)}" for line in shown]
     more = [f"{len(lines) - len(shown):,} more groups are on the page."] if len(lines) > len(shown) else []
-    notes = Notes(
-        (title, *(f"{line.level}: {rate_words(line.pair.build)}" for line in shown), *said, *more),
-        briefing.groups.figures if is_first else (),
-        "groups",
-    )
+    rates = [f"{group_name(line)}: {rate_words(line.pair.build)}" for line in shown]
+    notes = Notes((title, *rates, *said, *more), briefing.groups.figures if is_first else (), "groups")
     if all(line.pair.build.value is None for line in shown):
         _add_text(deck, briefing, Point(title, section="groups"), *notes.says[1:])
         return
@@ -364,10 +385,20 @@ def _add_dimension(
     sides: dict[str, list[Rate | None]] = {briefing.build: [line.pair.build for line in shown]}
     if any(line.pair.baseline is not None for line in shown):
         sides[str(briefing.baseline)] = [line.pair.baseline for line in shown]
-    alt = f"By {dimension}: " + "; ".join(f"{line.level} {rate_words(line.pair.build)}" for line in shown)
-    levels, what = [line.level for line in shown], f"{rate_name(briefing)} by {dimension}"
-    draw_pairs(_placeholder(slide, CHART_ID), levels, sides, title=what, alt=alt)
+    names, alt = list(map(group_name, shown)), f"{what}: {'; '.join(rates)}"
+    draw_pairs(_placeholder(slide, CHART_ID), names, sides, title=what, alt=alt)
     _fill_text(slide, CHART_AND_TEXT, [*said[:_SENTENCES], *more])
+
+
+def _worst_words(lines: Sequence[GroupLine], what: str) -> str:
+    """Name the group with the highest rate, and say where others may be as high."""
+    worst = min(lines, key=_by_rate)
+    if not worst.pair.build.value:
+        return f"{capitalised(shortened(what, 60))}: no error in any group"
+    others = [line.pair.build.high for line in lines if line is not worst and line.pair.build.high is not None]
+    overlap = ", but intervals overlap" if max(others, default=0.0) >= (worst.pair.build.low or 0.0) else ""
+    rate = percent(worst.pair.build.value)
+    return f"{capitalised(shortened(what, 60))}: {shortened(group_name(worst), 40)} has the highest, {rate}{overlap}"
 
 
 def _by_rate(line: GroupLine) -> float:
@@ -376,23 +407,28 @@ def _by_rate(line: GroupLine) -> float:
 
 def _add_appendix(deck: "Presentation", briefing: Briefing) -> None:
     before = briefing.baseline or "no baseline"
-    rates = [[change.name, *_sides(change.pair), difference_words(change)] for change in briefing.changes]
-    _add_table(deck, briefing, "every rate with its interval", ["Rate", briefing.build, before, "Change"], rates)
+    rates = [
+        [change.name, *_sides(change.pair, words=words_of(change)), difference_words(change)]
+        for change in briefing.changes
+    ]
+    _add_table(deck, briefing, "every figure with its interval", ["Figure", briefing.build, before, "Change"], rates)
     causes = [[cause.condition, _short(cause.rate), _short(cause.before), cause.predicate] for cause in briefing.causes]
     _add_table(deck, briefing, "causes in their order", ["Condition", briefing.build, before, "In SQL"], causes)
-    groups = [[f"{line.dimension}: {line.level}", *_sides(line.pair), line.sentence] for line in briefing.group_lines]
-    _add_table(deck, briefing, "groups of people", ["Group", briefing.build, before, "In words"], groups)
-    terms = [f"{term}: {meaning}." for term, meaning in briefing.terms.items()]
+    groups = [
+        [f"{line.dimension}: {line.level}", *_sides(line.pair), group_words(line)] for line in briefing.group_lines
+    ]
+    _add_table(deck, briefing, "groups", ["Group", briefing.build, before, "In words"], groups)
+    terms = [f"{term}: {meaning.rstrip('.')}." for term, meaning in briefing.terms.items()]
     _add_list(deck, briefing, "Appendix: what the terms mean", terms)
     _add_list(deck, briefing, "Appendix: these commands make the numbers again", briefing.commands)
 
 
-def _sides(pair: RatePair) -> tuple[str, str]:
-    return _short(pair.build), _short(pair.baseline)
+def _sides(pair: RatePair, *, words: NumberWords = percent) -> tuple[str, str]:
+    return _short(pair.build, words=words), _short(pair.baseline, words=words)
 
 
-def _short(rate: Rate | None) -> str:
-    return "none" if rate is None else rate_words(rate, with_counts=False)
+def _short(rate: Rate | None, *, words: NumberWords = percent) -> str:
+    return "none" if rate is None else rate_words(rate, words=words, with_counts=False)
 
 
 def _add_list(deck: "Presentation", briefing: Briefing, title: str, lines: Sequence[str]) -> None:
@@ -423,7 +459,7 @@ def _draw_table(slide: "Slide", names: Sequence[str], rows: Sequence[Sequence[st
     widths = [wide * share for share in _TABLE_SHARES]
     box = map(Inches, (MARGIN_IN, 1.75, wide, _ROW_IN * (len(rows) + 1)))
     frame = slide.shapes.add_table(len(rows) + 1, len(names), *box)
-    frame._element.nvGraphicFramePr.cNvPr.set("descr", f"Table of {len(rows)} rows: {', '.join(names)}")
+    frame._element.nvGraphicFramePr.cNvPr.set("descr", readable(f"Table of {len(rows)} rows: {', '.join(names)}"))
     table = frame.table
     for column, width in zip(table.columns, widths, strict=True):
         column.width = Inches(width)

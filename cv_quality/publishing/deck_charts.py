@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.publishing.deck_template import BASELINE_INK, BUILD_INK, LIMIT_INK, MUTED
-from cv_quality.publishing.wording import readable, shortened
+from cv_quality.publishing.wording import finite, readable, shortened
 from cv_quality.reports.drawing import round_numbers
+from cv_quality.text import SHOWN_DIGITS, NumberWords
 
 if TYPE_CHECKING:
     from pptx.chart.chart import Chart
@@ -31,40 +32,44 @@ class Bar:
         rate: None for a limit, which has no interval.
         limit: the value of a limit.
         ink: its colour.
+        words: how its value is written.
     """
 
     name: str
     rate: Rate | None
     limit: float | None = None
     ink: str = BUILD_INK
+    words: NumberWords = percent
 
     @property
     def value(self) -> float | None:
-        """How long the bar is."""
-        return self.rate.value if self.rate is not None else self.limit
+        """How long the bar is; None where it has no place on an axis."""
+        return finite(self.rate.value if self.rate is not None else self.limit)
 
     @property
     def label(self) -> str:
         """The name with the value, as text."""
-        return label_of(self.name, self.value)
+        return label_of(self.name, self.rate.value if self.rate is not None else self.limit, words=self.words)
 
 
-def label_of(name: str, value: float | None) -> str:
+def label_of(name: str, value: float | None, *, words: NumberWords = percent) -> str:
     """Write the name of a category with its value.
 
     Args:
         value: of a rate.
+        words: how it is written.
     """
-    return readable(f"{shortened(name, LETTERS_OF_NAME)}: {percent(value)}")
+    return readable(f"{shortened(name, LETTERS_OF_NAME)}: {words(value, digits=SHOWN_DIGITS)}")
 
 
-def draw_bars(place: "ChartPlaceholder", bars: Sequence[Bar], *, series: str, alt: str) -> None:
+def draw_bars(place: "ChartPlaceholder", bars: Sequence[Bar], *, series: str, alt: str, is_rate: bool = True) -> None:
     """Draw rates as bars beside each other, the first on top.
 
     Args:
         bars: each with its own colour.
         series: what is drawn, as the workbook calls it.
         alt: what the chart shows, in words.
+        is_rate: whether the axis is in percent.
     """
     chart = _inserted(place, _data([bar.label for bar in bars], {series: [bar.value for bar in bars]}), alt=alt)
     plot = chart.plots[0]
@@ -72,7 +77,7 @@ def draw_bars(place: "ChartPlaceholder", bars: Sequence[Bar], *, series: str, al
     for point, bar in enumerate(bars):
         _fill(plot.series[0].points[point], bar.ink)
     _add_error_bars(plot.series[0], [bar.rate for bar in bars])
-    _style(chart, [bar.rate for bar in bars], [bar.value for bar in bars])
+    _style(chart, [bar.rate for bar in bars], [bar.value for bar in bars], is_rate=is_rate)
     chart.has_legend = False
     _style_title(chart, series)
 
@@ -124,7 +129,7 @@ def _inserted(place: "ChartPlaceholder", data: "CategoryChartData", *, alt: str)
     from pptx.enum.chart import XL_CHART_TYPE
 
     frame: Any = place.insert_chart(XL_CHART_TYPE.BAR_CLUSTERED, data)
-    frame._element.nvGraphicFramePr.cNvPr.set("descr", alt)
+    frame._element.nvGraphicFramePr.cNvPr.set("descr", readable(alt))
     chart: Chart = frame.chart
     return chart
 
@@ -138,18 +143,22 @@ def _fill(target: Any, ink: str) -> None:
         target.invert_if_negative = False
 
 
-def _style(chart: "Chart", rates: Sequence[Rate | None], values: Sequence[float | None]) -> None:
-    """Write the axes of a chart of rates: from 0 to the highest bound, in percent; the first category on top."""
+def _style(
+    chart: "Chart", rates: Sequence[Rate | None], values: Sequence[float | None], *, is_rate: bool = True
+) -> None:
+    """Write the axes of a chart: from 0 to the highest bound; the first category on top."""
     from pptx.dml.color import RGBColor
     from pptx.enum.chart import XL_TICK_LABEL_POSITION, XL_TICK_MARK
     from pptx.util import Pt
 
-    ends = [value for value in (*values, *(rate.high for rate in rates if rate is not None)) if value is not None]
-    marks = round_numbers(0.0, max(*ends, _FINEST_AXIS), count=4) if ends else [0.0, 1.0]
+    known = (*values, *(finite(rate.high) for rate in rates if rate is not None))
+    ends = [value for value in known if value is not None]
+    marks = round_numbers(0.0, max(*ends, _FINEST_AXIS), count=3) if ends else [0.0, 1.0]
     axis, names = chart.value_axis, chart.category_axis
-    axis.minimum_scale, axis.maximum_scale = 0.0, min(marks[-1], 1.0)
+    axis.minimum_scale, axis.maximum_scale = 0.0, min(marks[-1], 1.0) if is_rate else marks[-1]
     axis.major_unit = marks[1] - marks[0]
-    axis.tick_labels.number_format, axis.tick_labels.number_format_is_linked = _percent_format(marks[1]), False
+    axis.tick_labels.number_format = _percent_format(marks[1]) if is_rate else "General"
+    axis.tick_labels.number_format_is_linked = False
     axis.major_gridlines.format.line.color.rgb = RGBColor.from_string("E3E5E8")
     axis.format.line.fill.background()
     axis.major_tick_mark = names.major_tick_mark = XL_TICK_MARK.NONE
@@ -206,9 +215,8 @@ def _add_error_bars(series: Any, rates: Sequence[Rate | None]) -> None:
 
 def _reach(rate: Rate | None, *, is_up: bool) -> float | None:
     """How far an interval reaches from its value; None for what has none."""
-    if rate is None or rate.value is None or rate.low is None or rate.high is None:
-        return None
-    return rate.high - rate.value if is_up else rate.value - rate.low
+    value, end = (None, None) if rate is None else (finite(rate.value), finite(rate.high if is_up else rate.low))
+    return None if value is None or end is None else abs(end - value)
 
 
 def _numbers(values: Sequence[float | None]) -> str:

@@ -91,8 +91,8 @@ LAYOUTS: dict[str, tuple[Place, ...]] = {
     ),
     CAUSE: (
         *_FIXED,
-        Place("Chart", "chart", CHART_ID, (MARGIN_IN, 1.7, 6.3, 2.95), 14, prompt="Chart"),
-        Place("Text", "body", TEXT_ID, (7.2, 1.7, WIDTH_IN - MARGIN_IN - 7.2, 2.95), 16, prompt="Evidence"),
+        Place("Chart", "chart", CHART_ID, (MARGIN_IN, 1.7, 5.6, 2.95), 14, prompt="Chart"),
+        Place("Text", "body", TEXT_ID, (6.4, 1.7, WIDTH_IN - MARGIN_IN - 6.4, 2.95), 16, prompt="Evidence"),
     ),
     TEXT: (*_FIXED, Place("Text", "body", TEXT_ID, (MARGIN_IN, 1.75, _WIDE, 5.0), 22, prompt="What is known")),
     TABLE: _FIXED,

@@ -8,8 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cv_quality.publishing.wording import readable, shortened
-from cv_quality.text import visible_lines
+from cv_quality.publishing.wording import one_line_of, readable, shortened
 
 if TYPE_CHECKING:
     from pptx.text.text import TextFrame
@@ -81,7 +80,7 @@ def fit(
         largest, smallest: sizes in points.
     """
     width, height = box_in
-    shown = [" ".join(visible_lines(text).split()) for text in paragraphs]
+    shown = list(map(one_line_of, paragraphs))
     sizes = [largest - step for step in range(int(largest - smallest) + 1)]
     for size in sizes:
         if height_of(shown, width_in=width, size=size) <= height:

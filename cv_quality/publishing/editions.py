@@ -20,12 +20,12 @@ def read_edition(workspace: Workspace, build: str) -> Edition:
     """
     task_name, key = workspace.registry.entry(build).task, TableKey(build=build)
     (task,) = (task for task in TASKS if task.name == task_name)
+    if task.brief is None:
+        raise PublishingError(f"{build}: nothing is published of task {task.name!r}")
     freshness = Freshness(workspace, task)
     (report,) = task.of_phase("report")
     if freshness.state(report, key) != "passed":
         raise PublishingError(f"{build}: its report is not that of the lake as it is now; `cvq run` makes what is due")
     source = report_source(StageContext(freshness, key))
     content = read_sections(task.sections, source)
-    if task.brief is None:
-        raise PublishingError(f"{build}: nothing is published of task {task.name!r}")
     return Edition(task.brief(content, source), content, source, workspace)

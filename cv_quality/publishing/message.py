@@ -14,7 +14,6 @@ from textwrap import fill
 from typing import Any
 
 from cv_quality.lake.store import atomic_path
-from cv_quality.metrics.results import percent
 from cv_quality.publishing.product import Edition, Product
 from cv_quality.publishing.wording import (
     TONES,
@@ -24,14 +23,17 @@ from cv_quality.publishing.wording import (
     capitalised,
     data_words,
     difference_words,
+    limit_words,
     named_points,
     rate_name,
     rate_words,
     readable,
     shortened,
     terms_in,
+    words_of,
 )
 from cv_quality.reports.briefing import Briefing
+from cv_quality.text import SHOWN_DIGITS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LETTERS_OF_POINT, LETTERS_OF_HEADER, LETTERS_OF_NAME, MOST_TERMS = 500, 150, 40, 8
@@ -109,7 +111,7 @@ def compose(briefing: Briefing) -> Message:
         ),
         rates=tuple(_rate_lines(briefing)),
         terms=tuple(_terms(briefing)),
-        command=readable(shortened(briefing.commands[-1], 200)) if briefing.commands else "",
+        command=readable(shortened("; ".join(briefing.commands), 300)),
     )
     return Message(
         subject=lines.subject,
@@ -138,12 +140,13 @@ class _Lines:
 def _rate_lines(briefing: Briefing) -> Iterator[tuple[str, str]]:
     """Name the rate that the briefing leads with, for the build, its baseline and the policy."""
     for change in briefing.changes[:1]:
-        yield readable(shortened(briefing.build, LETTERS_OF_NAME)), rate_words(change.pair.build)
-        if change.pair.baseline is not None:
-            yield readable(shortened(str(briefing.baseline), LETTERS_OF_NAME)), rate_words(change.pair.baseline)
+        pair, words = change.pair, words_of(change)
+        yield readable(shortened(briefing.build, LETTERS_OF_NAME)), rate_words(pair.build, words=words)
+        if pair.baseline is not None:
+            yield readable(shortened(str(briefing.baseline), LETTERS_OF_NAME)), rate_words(pair.baseline, words=words)
             yield CHANGE, difference_words(change)
         if change.limit is not None:
-            yield "allowed at most", percent(change.limit)
+            yield limit_words(change), words(change.limit, digits=SHOWN_DIGITS)
 
 
 def _terms(briefing: Briefing) -> Iterator[tuple[str, str]]:

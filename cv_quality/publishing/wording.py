@@ -1,14 +1,16 @@
 """The words that brief, deck and message share: rates, where they stand, and text as long as its place allows."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.reports.briefing import Briefing, Figure, Point, RateChange, Standing
-from cv_quality.reports.rendering import points
-from cv_quality.text import span, visible_lines
+from cv_quality.reports.briefing import Briefing, Figure, GroupLine, Point, RateChange, Standing
+from cv_quality.reports.rendering import number, points
+from cv_quality.tasks.briefing import rate_words as sentence_rate
+from cv_quality.text import SHOWN_DIGITS, NumberWords, span, visible_lines
 
 Tone = Literal["good", "bad", "open"]
 
@@ -18,6 +20,10 @@ LETTERS_OF_BUILD = 60
 _RIGHT = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]"
 _FROM_RIGHT = re.compile(rf"{_RIGHT}+(?:[\s\d]*{_RIGHT}+)*\d*")
 """A run of letters that are read from right to left, with the figures within and at its end."""
+_NO_CHARACTER = re.compile("[\ufffe\uffff]")
+_CODE = re.compile(r"`([^`]+)`")
+_ASIDES = (re.compile(r" \([^()]*interval[^()]*\)"), re.compile(r" \([^()]*\d[^()]*\)"))
+"""What a title leaves out: intervals, and where it is too long, other figures in parentheses."""
 NO_INTERVAL = "no interval"
 
 VERDICTS: Mapping[Standing, str] = {
@@ -41,18 +47,45 @@ TONES: Mapping[Standing, Tone] = {
 """How a verdict is coloured, beside its words."""
 
 
-def interval_of(rate: Rate) -> str:
+def words_of(change: RateChange) -> NumberWords:
+    """Choose how the figures of a change are written: as per cent, or in their unit."""
+    if change.is_rate:
+        return percent
+
+    def in_unit(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
+        text = number(value, digits=digits)
+        return f"{text} {change.unit}" if change.unit and value is not None and math.isfinite(value) else text
+
+    return in_unit
+
+
+def words_of_figure(figure: Figure, briefing: Briefing) -> NumberWords:
+    """Choose how a figure is written: as the change that it belongs to, else as per cent.
+
+    Args:
+        briefing: that it belongs to.
+    """
+    return next((words_of(change) for change in briefing.changes if figure in change.figures), percent)
+
+
+def interval_of(rate: Rate, *, words: NumberWords = percent) -> str:
     """Write the bounds of a rate.
+
+    Args:
+        words: how one of them is written.
 
     >>> from cv_quality.metrics.rates import NO_TRIAL
     >>> interval_of(NO_TRIAL)
     'no interval'
     """
-    return span(rate.low, rate.high, words=percent) if rate.has_interval else NO_INTERVAL
+    return span(rate.low, rate.high, words=words) if rate.has_interval else NO_INTERVAL
 
 
-def value_of(rate: Rate) -> str:
+def value_of(rate: Rate, *, words: NumberWords = percent) -> str:
     """Write the value of a rate, and why it has none.
+
+    Args:
+        words: how it is written.
 
     >>> from cv_quality.metrics.rates import NO_TRIAL
     >>> value_of(NO_TRIAL)
@@ -60,11 +93,27 @@ def value_of(rate: Rate) -> str:
     """
     if rate.value is None:
         return f"undefined: {rate.reason}" if rate.reason else "undefined"
-    return percent(rate.value)
+    return words(rate.value, digits=SHOWN_DIGITS)
 
 
-def rate_words(rate: Rate, *, with_counts: bool = True) -> str:
+def counts_of(rate: Rate) -> str:
+    """Write the counts of a rate; a mean has only the number of what it is over.
+
+    >>> from dataclasses import replace
+    >>> from cv_quality.metrics.rates import clustered_rate
+    >>> rate = clustered_rate([0, 1, 0, 2], [10, 10, 10, 10])
+    >>> counts_of(rate), counts_of(replace(rate, value=0.81, numerator=0))
+    ('3 of 40', 'n = 40')
+    """
+    is_counted = rate.denominator > 0 and math.isclose(rate.numerator / rate.denominator, rate.value or 0.0)
+    return f"{rate.numerator:,} of {rate.denominator:,}" if is_counted else f"n = {rate.denominator:,}"
+
+
+def rate_words(rate: Rate, *, words: NumberWords = percent, with_counts: bool = True) -> str:
     """Write a rate with its interval and its counts, or why there is none.
+
+    Args:
+        words: how its value and its bounds are written.
 
     >>> from cv_quality.metrics.rates import clustered_rate
     >>> rate_words(clustered_rate([0, 1, 0, 2], [10, 10, 10, 10]))
@@ -72,25 +121,76 @@ def rate_words(rate: Rate, *, with_counts: bool = True) -> str:
     """
     if rate.value is None:
         return value_of(rate)
-    counts = f"; {rate.numerator:,} of {rate.denominator:,}" if with_counts else ""
-    return f"{value_of(rate)} ({interval_of(rate)}{counts})"
+    counts = f"; {counts_of(rate)}" if with_counts else ""
+    return f"{value_of(rate, words=words)} ({interval_of(rate, words=words)}{counts})"
 
 
 def difference_words(change: RateChange) -> str:
     """Write how far a rate moved, with the interval of the difference."""
-    pair = change.pair
+    pair, words = change.pair, points if change.is_rate else _signed(words_of(change))
     if pair.delta is None:
         return "no difference can be told"
     bounds = pair.change
     if bounds is None or bounds.low is None or bounds.high is None:
-        return f"{points(pair.delta)} ({NO_INTERVAL})"
-    return f"{points(pair.delta)} ({span(bounds.low, bounds.high, words=points)})"
+        return f"{words(pair.delta, digits=SHOWN_DIGITS)} ({NO_INTERVAL})"
+    return f"{words(pair.delta, digits=SHOWN_DIGITS)} ({span(bounds.low, bounds.high, words=words)})"
+
+
+def _signed(words: NumberWords) -> NumberWords:
+    """Write a number with its sign."""
+
+    def signed(value: float | None, *, digits: int = SHOWN_DIGITS) -> str:
+        sign = "" if value is None else "±" if value == 0 else "+" if value > 0 else "−"
+        return f"{sign}{words(None if value is None else abs(value), digits=digits)}"
+
+    return signed
+
+
+def limit_words(change: RateChange) -> str:
+    """Name what the release policy allows."""
+    return "required at least" if change.higher_is_better else "allowed at most"
+
+
+def finite(value: float | None) -> float | None:
+    """Keep a value that has a place on an axis."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def group_name(line: GroupLine) -> str:
+    """Name a group without the metric that is told of it."""
+    return line.level.removeprefix(f"{line.metric}, ") if line.metric else line.level
+
+
+def groupings(briefing: Briefing) -> list[list[GroupLine]]:
+    """Gather the groups by dimension and metric, beginning with those that the briefing tells of."""
+    found: dict[tuple[str, str], list[GroupLine]] = {}
+    for line in briefing.group_lines:
+        found.setdefault((line.dimension, line.metric), []).append(line)
+    return sorted(found.values(), key=lambda lines: not any(_is_told(line, briefing.groups.text) for line in lines))
+
+
+def _is_told(line: GroupLine, text: str) -> bool:
+    return line.dimension in text and line.metric in text and group_name(line) in text
+
+
+def group_words(line: GroupLine) -> str:
+    """Say how a group fares, without the rate that stands beside."""
+    return capitalised(line.sentence.removeprefix(f"{sentence_rate(line.pair.build)}; "))
 
 
 def source_words(figure: Figure) -> str:
     """Say in which row of which table a figure stands."""
     where = " and ".join(f"{column} = {value!r}" for column, value in figure.where.items())
     return f"{figure.table}.{figure.column}" + (f" where {where}" if where else "")
+
+
+def one_line_of(text: str) -> str:
+    r"""Write a text on one line, with nothing in it that is not seen or that no document can hold.
+
+    >>> one_line_of("a\n b\x00\uffff")
+    'a b\\x00\\uffff'
+    """
+    return _NO_CHARACTER.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(visible_lines(text).split()))
 
 
 def shortened(text: str, limit: int) -> str:
@@ -102,7 +202,7 @@ def shortened(text: str, limit: int) -> str:
     >>> shortened("spectacles in low light", 17), shortened("spectacles", 5)
     ('spectacles in…', 'spec…')
     """
-    text = " ".join(visible_lines(text).split())
+    text = one_line_of(text)
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -118,7 +218,8 @@ def readable(text: str) -> str:
     >>> readable("a\u202eb"), readable("\u05d0\u05d1: 5 %").encode("unicode_escape").decode()
     ('a\\u202eb', '\\u05d0\\u05d1\\u200e: 5 %')
     """
-    return _FROM_RIGHT.sub("\\g<0>\u200e", " ".join(visible_lines(text).split()))
+    line = _CODE.sub(r"“\1”", one_line_of(text))
+    return _FROM_RIGHT.sub("\\g<0>\u200e", line)
 
 
 def capitalised(text: str) -> str:
@@ -131,16 +232,22 @@ def capitalised(text: str) -> str:
 
 
 def title_of(text: str) -> str:
-    """Make one message of a text: its first sentence, of at most 25 words.
+    """Make one message of a text: its first sentence without the intervals, of at most 25 words.
 
-    >>> title_of("Worse in low light. More is below.")
-    'Worse in low light.'
+    A longer one ends with a clause, and with an ellipsis that says so.
+
+    >>> title_of("Rejected are 5 % (95 % interval 3.8 to 6.45 %) in low light. More is below.")
+    'Rejected are 5 % in low light.'
     """
-    whole = " ".join(visible_lines(text).split())
+    whole = _ASIDES[0].sub("", one_line_of(text))
     sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", whole, maxsplit=1)[0]
+    if len(sentence.split(" ")) > MAX_TITLE_WORDS:
+        sentence = _ASIDES[1].sub("", sentence)
     words = sentence.split(" ")
     if len(words) > MAX_TITLE_WORDS:
-        sentence = " ".join(words[:MAX_TITLE_WORDS]).rstrip(",;:.") + "…"
+        kept = " ".join(words[:MAX_TITLE_WORDS])
+        clause = re.split(r"[,;:] (?!.*[,;:] )", kept)[0]
+        sentence = (clause if len(clause) > len(kept) // 2 else kept).rstrip(",;:.") + "…"
     return shortened(sentence, MAX_TITLE_LETTERS)
 
 
@@ -152,9 +259,9 @@ def terms_in(texts: Iterable[str], briefing: Briefing) -> dict[str, str]:
     """
     whole = " ".join(texts)
     return {
-        term: meaning
+        term: meaning.rstrip(".")
         for term, meaning in briefing.terms.items()
-        if re.search(rf"(?<!\w){re.escape(term)}(?!\w)", whole)
+        if re.search(rf"(?<!\w){re.escape(term)}s?(?!\w)", whole)
     }
 
 
@@ -172,10 +279,10 @@ def build_words(briefing: Briefing) -> str:
 def named_points(briefing: Briefing) -> list[tuple[str, Point]]:
     """List what is known of a build in the order in which it is told, each under its heading."""
     named = [
-        ("Who meets it", briefing.impact),
+        ("Impact", briefing.impact),
         ("Why", briefing.cause),
         ("What mending it would bring", briefing.gain),
-        ("Groups of people", briefing.groups),
+        ("Groups", briefing.groups),
         ("The data", briefing.quality),
         ("Next step", briefing.next_step),
     ]
@@ -188,7 +295,7 @@ def data_words(briefing: Briefing) -> str:
     drops = f"{len(briefing.drops):,} drop{'s' if len(briefing.drops) != 1 else ''}"
     when = first if first == last else f"{first} to {last}"
     return (
-        f"{briefing.n_attempts:,} attempts of {briefing.n_subjects:,} subjects, "
+        f"{briefing.n_attempts:,} {briefing.trials} of {briefing.n_subjects:,} {briefing.units}, "
         f"{drops} from {listed(briefing.sites)}, {when}"
     )
 

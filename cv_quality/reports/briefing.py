@@ -58,6 +58,7 @@ class RateChange:
         name: with the acronym, as "genuine attempts rejected (FRR)".
         pair: both rates and the interval of their difference. Of a metric of video they are means over clips.
         is_rate: whether they are written as per cent.
+        unit: of those that are not, as "ms"; empty where they have none.
         higher_is_better: whether a rise is good, as of an overlap.
         limit: the most that the release policy allows of it; None where it asks nothing.
         figures: the rows of those that have a value.
@@ -68,6 +69,7 @@ class RateChange:
     limit: float | None
     figures: tuple[Figure, ...]
     is_rate: bool = True
+    unit: str = ""
     higher_is_better: bool = False
 
     @property
@@ -126,12 +128,34 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class GroupLine:
-    """One group of people in a line: how it fares, against the whole and against before."""
+    """One group of people in a line: how it fares, against the whole and against before.
+
+    Attributes:
+        metric: with whose name the level begins, as "FNMR"; empty where it does not.
+    """
 
     dimension: str
     level: str
     sentence: str
     pair: RatePair
+    metric: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinEvidence:
+    """A question that the data leave open, and how many subjects would settle it.
+
+    Attributes:
+        about: the group, the condition or the requirement.
+        reason: why it is open.
+        n_subjects: that it rests on; None where that is not known.
+        needed: subjects in all; None where no number is known.
+    """
+
+    about: str
+    reason: str
+    n_subjects: int | None
+    needed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +172,10 @@ class Briefing:
         quality: what is to be known of the data.
         next_step: what to do, or what would settle the question.
         changes: the first is the one operating point that the page leads with.
+        thin: what the data leave open.
         terms: every acronym used, with its meaning in one sentence.
         commands: what reproduces the numbers.
+        trials, units: what `n_attempts` and `n_subjects` count, as "frames" and "clips".
     """
 
     build: str
@@ -174,3 +200,6 @@ class Briefing:
     captured_from: datetime
     captured_until: datetime
     commands: tuple[str, ...]
+    trials: str = "attempts"
+    units: str = "subjects"
+    thin: tuple[ThinEvidence, ...] = ()

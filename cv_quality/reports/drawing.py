@@ -141,15 +141,22 @@ def number_axis(
     return _labelled(ticks, words=words, **options)
 
 
-def log_axis(*, powers: Sequence[int] = range(-9, 1), words: NumberWords = percent, **options: Any) -> "alt.Axis":
+def log_axis(
+    *,
+    powers: Sequence[int] = range(-9, 1),
+    digits: Sequence[int] = (1, 2, 5),
+    words: NumberWords = percent,
+    **options: Any,
+) -> "alt.Axis":
     """Make an axis with labels at powers of ten, and at 2 and 5 times them; lines nowhere else.
 
     Args:
         powers: of ten, as far as the axis can reach; above the last there is no label.
+        digits: times which powers of ten there are labels; 1 is among them.
         words: how a label is written.
         options: of the axis.
     """
-    ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5) if digit == 1 or power < powers[-1]]
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in digits if digit == 1 or power < powers[-1]]
     return _labelled(ticks, words=words, labelOverlap="parity", labelSeparation=8, **options)
 
 

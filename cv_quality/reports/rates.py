@@ -19,10 +19,22 @@ _ESTIMATES = ("design effect", "degrees of freedom", "raised to", "correlation",
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The 95 % bounds of a rate less that of the baseline, paired by subject; None where the data cannot tell."""
+    """The 95 % bounds of a rate less that of the baseline, paired by subject; None where the data cannot tell.
+
+    Attributes:
+        value: the difference itself, where it is not that of the two rates: a mean over pairs, as of clips.
+    """
 
     low: float | None
     high: float | None
+    value: float | None = None
+
+    @property
+    def direction(self) -> Direction:
+        """Worse or better only where the interval excludes 0; a rise of an error rate is worse."""
+        if self.low is None or self.high is None:
+            return "unknown"
+        return "worse" if self.low > 0 else "better" if self.high < 0 else "unclear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +53,11 @@ class RatePair:
 
     @property
     def delta(self) -> float | None:
-        """Build minus baseline; None when either is undefined."""
+        """Build minus baseline, as it was paired; None when either is undefined."""
         if self.baseline is None or self.build.value is None or self.baseline.value is None:
             return None
+        if self.change is not None and self.change.value is not None:
+            return self.change.value
         return self.build.value - self.baseline.value
 
     @property
@@ -58,12 +72,9 @@ class RatePair:
 
         Whether a change is small enough to ship belongs to the release policy; this only guides the eye.
         """
-        change = self.change
-        if not self.is_ranked or self.delta is None or change is None or change.low is None or change.high is None:
+        if not self.is_ranked or self.delta is None or self.change is None:
             return "unknown"
-        if change.low > 0:
-            return "worse"
-        return "better" if change.high < 0 else "unclear"
+        return self.change.direction
 
 
 def is_sufficient(rate: Rate) -> bool:

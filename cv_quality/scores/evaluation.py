@@ -19,6 +19,7 @@ from cv_quality.metrics.rates import EXPECTED_ERRORS_NEEDED, Rate
 from cv_quality.metrics.results import JsonValue, Result
 from cv_quality.metrics.separation import Separation, separation
 from cv_quality.metrics.verification import FMR_TARGETS, ErrorRates, eer, fnmr_at_fmr, rates_at, too_few_trials
+from cv_quality.scores.attacks import AttackedSystem, attacked_system
 from cv_quality.scores.extrapolation import TailExtrapolation, extrapolate
 from cv_quality.scores.groups import group_differentials
 from cv_quality.scores.score_set import ScoreSet
@@ -104,6 +105,8 @@ class Evaluation(Result):
         erc: error versus reject, by the lower quality of the two samples, at the threshold of the lowest FMR target
             whose status is "ok"; None where the files hold no qualities, or no such target.
         differentials: rates by group at that threshold, in units of the files; None without it, groups or subjects.
+        attacks: what attacks among the comparisons make of the system, at the threshold that was given, else at that of
+            the lowest FMR target whose status is "ok"; None without attacks.
         beyond: extrapolated thresholds of the targets that are undefined; None without any, or with too few scores.
     """
 
@@ -126,6 +129,7 @@ class Evaluation(Result):
     separation: Separation
     curve: tuple[CurvePoint, ...]
     erc: ErrorVersusReject | None
+    attacks: AttackedSystem | None
     beyond: TailExtrapolation | None
     differentials: Differentials | None
     notes: tuple[str, ...]
@@ -170,6 +174,7 @@ def evaluate(
     firm = next((point.threshold for point in reversed(points) if point.status == "ok"), None)
     starting("groups")
     differences, about_groups = group_differentials(scores, uncertainty, threshold=firm)
+    attacks = attacked_system(scores, threshold=firm if threshold is None else threshold)
     starting("extrapolation")
     return Evaluation(
         name=name or " + ".join(scores.sources),
@@ -191,10 +196,17 @@ def evaluate(
         separation=apart,
         curve=curve,
         erc=_erc(scores, threshold=firm),
+        attacks=attacks,
         beyond=extrapolate(scores, uncertainty, targets=targets, replicates=replicates, seed=seed),
         differentials=differences,
         notes=(*scores.notes, *uncertainty.notes, *apart.warnings),
-        warnings=(*scores.warnings, *uncertainty.warnings, *about_groups, *_doubts(crossing)),
+        warnings=(
+            *scores.warnings,
+            *uncertainty.warnings,
+            *about_groups,
+            *_doubts(crossing),
+            *(attacks.warnings if attacks else ()),
+        ),
     )
 
 

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from cv_quality.errors import near
 from cv_quality.scores.labels import LabelWords, is_genuine, label_words
-from cv_quality.scores.rows import IS_GENUINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS
+from cv_quality.scores.rows import IS_GENUINE, OPTIONAL, QUALITIES, RESPONSE, SCORE, SUBJECTS
 from cv_quality.scores.source import Options, Polarity, Source, no_column, quoted
 
 if TYPE_CHECKING:
     import polars as pl
 
 MAX_COLUMNS = 1_000
-KNOWN = (SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES)
+KNOWN = (SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES, RESPONSE)
 SIMILARITIES = frozenset(
     {"scores", "similarity", "similarities", "sim", "sims", "similarity_score", "match_score", "matching_score"}
     | {"comparison_score", "cosine", "cosine_similarity", "cosine_score", "cos_sim", "llr", "log_likelihood_ratio"}
     | {"y_score", "y_scores", "plda", "plda_score", "liveness_score", "liveness", "cm_score", "asv_score", "sasv_score"}
+    | {"pad_score"}
 )
 DISTANCES = frozenset(
     {"distance", "distances", "dist", "dists", "dissimilarity", "cosine_distance", "euclidean_distance", "euclidean"}
@@ -31,7 +32,7 @@ DISTANCES = frozenset(
 )
 ATTACK_SCORES = frozenset({"attack_score", "spoof_score", "pa_score", "spoofing_score"})
 DIRECTIONS: dict[Polarity, frozenset[str]] = {
-    "similarity": SIMILARITIES - {"scores", "y_score", "y_scores"},
+    "similarity": SIMILARITIES - {"scores", "y_score", "y_scores", "pad_score"},
     "distance": DISTANCES,
     "attack": ATTACK_SCORES,
 }
@@ -40,7 +41,7 @@ TRUTHS = frozenset(
     {"label", "labels", "target", "targets", "is_target", "targettype", "target_type", "trial_type", "key", "truth"}
     | {"ground_truth", "groundtruth", "gt", "genuine", "mated", "is_mated", "same", "is_same", "issame", "same_person"}
     | {"is_same_person", "same_identity", "actual_issame", "y", "y_true", "class", "true_label", "is_match"}
-    | {"bonafide", "bona_fide", "is_bonafide", "is_bona_fide", "live", "is_live", "is_real", "real"}
+    | {"bonafide", "bona_fide", "is_bonafide", "is_bona_fide", "live", "is_live", "is_real", "real", "kind"}
 )
 REVERSED_TRUTHS = frozenset(
     {"is_attack", "attack", "is_spoof", "spoof", "is_fake", "fake", "is_impostor", "impostor", "is_nonmated"}
@@ -56,6 +57,8 @@ LIVENESS = frozenset(
 SPECIES = frozenset(
     {"attack", "pai", "pai_species", "attack_type", "attacktype", "spoof_type", "attack_id", "attack_name"}
 )
+ARTEFACTS = frozenset({"artefact_id", "artifact", "artifact_id", "pai_id", "pai_instrument", "instrument_id"})
+PRESENTERS = frozenset({"subject_id", "claimed_id", "client_id", "target_subject"})
 BOB_IDENTITIES, BOB_SAMPLES = {"bio_ref_subject_id", "probe_subject_id"}, {"claimed_id", "test_label", "is_bonafide"}
 """By these columns the tables of bob.bio and of bob.pad are known."""
 BOB_NAMES = {
@@ -271,9 +274,10 @@ def _refuse_decision(labels: "pl.Series", scores: "pl.Series", column: str, sour
 
 
 def _find_others(names: list[str], lowered: Sequence[str]) -> None:
-    """Species and ids by their aliases, where none is called so itself; of two the first."""
+    """Species, artefacts and ids by their aliases, where none is called so itself; of two the first."""
     for index, name in enumerate(lowered):
-        meaning = "species" if name in SPECIES else IDS.get(name, "")
+        meaning = "species" if name in SPECIES else "artefact" if name in ARTEFACTS else IDS.get(name, "")
+        meaning = "subject" if name in PRESENTERS else meaning
         if meaning and not names[index] and meaning not in names:
             names[index] = meaning
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cv_quality.scores.headers import names_scores
 from cv_quality.scores.json_records import Members, load, table_of
 from cv_quality.scores.missing import refuse_nan
+from cv_quality.scores.patterns import matches
 from cv_quality.scores.rows import IS_GENUINE, LINE, SCORE, TEXT, joined, refuse
 from cv_quality.scores.source import Draft, Options, Source, quoted
 from cv_quality.scores.tables import read_records
@@ -30,8 +31,6 @@ def read_json(source: Source, options: Options) -> Draft:
         ScoreFileError: the JSON is malformed or of another shape, an id stands twice, a value is no number, or no
             pattern tells bona fide from attack.
     """
-    import polars as pl
-
     found = load(source)
     table = table_of(found, source, partial(names_scores, options=options))
     if table is not None:
@@ -43,16 +42,11 @@ def read_json(source: Source, options: Options) -> Draft:
             f"ids and scores ({shown}), and nothing says which are bona fide; give a pattern that the ids of bona fide "
             'samples match, such as genuine_pattern="/(real|live)/"'
         )
-    is_genuine = _matches(entries["sample_b"], options.genuine_pattern, source)
+    is_genuine = matches(entries["sample_b"], options.genuine_pattern, source)
+    if not is_genuine.any():
+        shown = ", ".join(quoted(name) for name in entries["sample_b"].head(SHOWN))
+        raise source.error(f"no id matches {options.genuine_pattern!r}; the ids look like {shown}")
     rows = entries.with_columns(is_genuine.alias(IS_GENUINE))
-    if (pattern := options.species_pattern) is not None:
-        try:
-            species = entries["sample_b"].str.extract(pattern, 1)
-        except pl.exceptions.PolarsError as error:
-            raise source.error(
-                f"{pattern!r} is no regular expression with a group for the PAI species: {error}"
-            ) from error
-        rows = rows.with_columns(pl.when(~is_genuine).then(species.fill_null("unknown")).alias("species"))
     scored = refuse_nan(rows, source, options, unit="entry")
     n_genuine = int(rows[IS_GENUINE].sum())
     note = f"{source}: by the pattern {n_genuine:,} samples are bona fide and {len(rows) - n_genuine:,} attacks"
@@ -91,16 +85,3 @@ def _number(value: object) -> float | None:
         return float(value)
     except OverflowError:
         return None
-
-
-def _matches(names: "pl.Series", pattern: str, source: Source) -> "pl.Series":
-    import polars as pl
-
-    try:
-        is_match = names.str.contains(pattern)
-    except pl.exceptions.PolarsError as error:
-        raise source.error(f"the pattern {pattern!r} is no regular expression: {error}") from error
-    if not is_match.any():
-        shown = ", ".join(quoted(name) for name in names.head(SHOWN))
-        raise source.error(f"no id matches {pattern!r}; the ids look like {shown}")
-    return is_match

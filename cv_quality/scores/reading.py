@@ -24,6 +24,7 @@ from cv_quality.scores.json_scores import read_json
 from cv_quality.scores.labelled import read_columns, read_labelled, read_lfw
 from cv_quality.scores.lists import read_histogram, read_list, read_pairs
 from cv_quality.scores.matrices import read_matrix
+from cv_quality.scores.patterns import with_patterns
 from cv_quality.scores.rows import FILE, IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, apart, joined
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.source import (
@@ -82,7 +83,9 @@ def read_scores(
     sentinel: Sentinel | None = "detect",
     on_error: OnError = "raise",
     genuine_pattern: str | None = None,
-    species_pattern: str | None = None,
+    species_pattern: str | Mapping[str, str] | None = None,
+    subject_pattern: str | None = None,
+    artefact_pattern: str | None = None,
     columns: Mapping[str, str] | str | None = None,
     trials: Path | str | None = None,
 ) -> ScoreSet:
@@ -102,7 +105,10 @@ def read_scores(
             or None, leaves every value in.
         on_error: "raise" names the first broken line; "skip" sets broken lines apart, counted.
         genuine_pattern: regular expression that the ids of bona fide samples match; needed for JSON.
-        species_pattern: regular expression whose first group is the PAI species in an id of a JSON file.
+        species_pattern: regular expression whose first group is the PAI species in the id of an attack, or a mapping
+            from species to expressions that match their ids.
+        subject_pattern, artefact_pattern: regular expressions whose first group is the subject in every id, and the
+            artefact in that of an attack.
         columns: what columns mean that are called otherwise, by name or, without a header, by number from 1; a mapping,
             or text such as "score=sim,is_genuine=same".
         trials: a list of trials with their labels; the files then hold the scores, in the same order or with the ids.
@@ -119,7 +125,8 @@ def read_scores(
     ('bob4', 1, 1, {'failure_to_acquire': 1})
     """
     asked: Sentinel = "keep" if sentinel is None else sentinel
-    patterns, names = (genuine_pattern, species_pattern), _columns(columns)
+    names = _columns(columns)
+    patterns = (genuine_pattern, species_pattern, subject_pattern, artefact_pattern)
     options = _checked_options(Options(format, asked, on_error, *patterns, names))
     if polarity not in (None, *polarities.MEANING):
         raise ScoreFileError(f"polarity is one of {', '.join(polarities.MEANING)}, found {polarity!r}")
@@ -178,7 +185,8 @@ def _read(source: Source, options: Options) -> Draft:
             draft = read_scores_of_trials(source, options)
         else:
             draft = (read_columns if dialect.format == "columns" else READERS[dialect.format])(source, options)
-        return _checked(replace(draft, notes=(*source.notes, *draft.notes)), source)
+        rows = with_patterns(draft.rows, source, options)
+        return _checked(replace(draft, rows=rows, notes=(*source.notes, *draft.notes)), source)
     except ScoreFileError as error:
         if "(taken for " in str(error):
             raise
@@ -202,7 +210,8 @@ def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, dec
     said = {draft.polarity: source for source, draft in zip(sources, drafts, strict=True) if draft.polarity}
     if len(said) > 1:
         raise ScoreFileError(f"{' and '.join(map(str, said.values()))} declare different polarities; read them apart")
-    pooled, attacks = _attacks_apart(_pooled(drafts))
+    pooled = _pooled(drafts)
+    pooled, attacks = (pooled, pooled.clear()) if drafts[0].is_liveness else _attacks_apart(pooled)
     is_liveness = "species" in pooled.columns or drafts[0].is_liveness
     ends = sentinels.extremes(pooled[SCORE])
     told = sentinels.without(pooled, ends) if options.sentinel == "detect" else pooled

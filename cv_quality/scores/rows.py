@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 SCORE, IS_GENUINE, LINE, FILE, TEXT = "score", "is_genuine", "line", "file", "text"
 SUBJECTS = ("subject_a", "subject_b")
 FAMILIES = ("family_a", "family_b")
-OPTIONAL = (*SUBJECTS, "group_a", "group_b", *FAMILIES, "sample_a", "sample_b", "species")
+PRESENTED = ("subject", "group", "artefact", "species")
+"""Of a presentation to a liveness detector: who presented, or whom the artefact imitates, with a group that rates are
+broken down by; and the attack instrument."""
+OPTIONAL = (*SUBJECTS, "group_a", "group_b", *FAMILIES, "sample_a", "sample_b", *PRESENTED)
+RESPONSE = "response"
+"""Whether a presentation got an answer; in tables only, and not among the rows that count."""
 QUALITIES = ("quality_a", "quality_b")
 """Of the two samples, higher is better; numbers, in tables only."""
 KEPT_TEXT = 1_000
@@ -39,6 +44,7 @@ def apart(rows: "pl.DataFrame | None" = None, *, file: str = "", reason: Reason 
         IS_GENUINE: pl.Boolean,
         "subject_a": pl.String,
         "subject_b": pl.String,
+        **dict.fromkeys(PRESENTED, pl.String),
         TEXT: pl.String,
     }
     if rows is None:

@@ -31,6 +31,7 @@ Reason = Literal[
     "masked_out",
     "not_comparable",
     "other_eye",
+    "no_response",
 ]
 OnError = Literal["raise", "skip"]
 Sentinel = Literal["detect", "keep"] | float
@@ -52,7 +53,9 @@ class Options:
     sentinel: Sentinel = "detect"
     on_error: OnError = "raise"
     genuine_pattern: str | None = None
-    species_pattern: str | None = None
+    species_pattern: str | Mapping[str, str] | None = None
+    subject_pattern: str | None = None
+    artefact_pattern: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     trials: "Source | None" = None
 

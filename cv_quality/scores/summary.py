@@ -57,6 +57,28 @@ def point_rows(evaluation: Evaluation) -> list[dict[str, object]]:
     ]
 
 
+def attack_rows(evaluation: Evaluation) -> list[dict[str, object]]:
+    """List one row per PAI species among the comparisons, for a table."""
+    found = evaluation.attacks
+    return [
+        {
+            "species": one.species,
+            "IAPAR": _rate(one.iapar),
+            "RIAPAR": "" if one.riapar is None else percent(one.riapar),
+            "status": (one.iapar.reason or "ok").removeprefix("insufficient: "),
+        }
+        for one in (found.species if found else ())
+    ]
+
+
+def attack_headline(evaluation: Evaluation) -> str:
+    """Say where attacks were tried, and the cost of all three errors."""
+    found = evaluation.attacks
+    assert found is not None
+    cost = f"a-DCF {figures(found.a_dcf.value)} at {figures(found.a_dcf.threshold)}"
+    return f"attacks at threshold {figures(found.threshold)}; {cost}" if found.species else f"attacks; {cost}"
+
+
 def _rate(rate: Rate | None) -> str:
     if rate is None or rate.value is None:
         return "undefined"

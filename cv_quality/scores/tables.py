@@ -1,8 +1,9 @@
 """Tables with named columns: CSV, Parquet and workbooks, with our names, bob's, or those that other tools give.
 
 Canonical columns are `score` and `is_genuine`, optionally `subject_a`, `subject_b`, `group_a`, `group_b`, `family_a`,
-`family_b`, `sample_a`, `sample_b`, `species` (the PAI species of an attack), `quality_a` and `quality_b`. What other
-names mean is in `cv_quality.scores.headers`; records of JSON and files without a header become rows here as well.
+`family_b`, `sample_a`, `sample_b`, `quality_a` and `quality_b`; of presentations to a liveness detector `subject`,
+`artefact`, `species` (the PAI species of an attack) and `response`. What other names mean is in
+`cv_quality.scores.headers`; records of JSON and files without a header become rows here as well.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,19 @@ from cv_quality.scores.labels import ATTACK_WORDS, LABELS_EXPECTED, NO_SPECIES, 
 from cv_quality.scores.lines import Lines, fields_in, read_lines, split_fields, with_scores
 from cv_quality.scores.missing import failures_to_acquire, refuse_nan
 from cv_quality.scores.numerals import in_points
-from cv_quality.scores.rows import IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, TEXT, apart, joined, refuse
+from cv_quality.scores.rows import (
+    IS_GENUINE,
+    LINE,
+    OPTIONAL,
+    QUALITIES,
+    RESPONSE,
+    SCORE,
+    SUBJECTS,
+    TEXT,
+    apart,
+    joined,
+    refuse,
+)
 from cv_quality.scores.source import Draft, Options, Source, Taken, plural
 
 if TYPE_CHECKING:
@@ -25,6 +38,8 @@ if TYPE_CHECKING:
 
 NAMED = 10
 """Columns that are not read and named in the note."""
+RESPONDED, SILENT = "ok", ("non_response", "no_response", "capture_fail")
+"""What stands in the column of responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +147,11 @@ def draft_of(table: Table, source: Source, options: Options) -> Draft:
     """
     import polars as pl
 
-    rows, notes, excluded = table.rows, table.notes, list(table.excluded)
+    (rows, silent), notes, excluded = _responses(table.rows, source), table.notes, list(table.excluded)
+    is_of_attacks = False
+    if not silent.is_empty():
+        asked, is_of_attacks, refused = _labelled(_with_known(silent), table, source, options)
+        excluded += [refused, apart(asked, file=str(source), reason="no_response")]
     if rows.schema[SCORE] == pl.String:
         points, told = in_points(rows[SCORE], source)
         scored, bad = with_scores(rows.with_columns(points), source, options, column=SCORE, unit=table.unit)
@@ -152,8 +171,30 @@ def draft_of(table: Table, source: Source, options: Options) -> Draft:
         notes,
         (*found.warnings, *_contradictions(rows, source)),
         polarity=table.header.polarity,
-        is_liveness=is_liveness and "species" not in rows.columns,
+        is_liveness=is_liveness or is_of_attacks,
     )
+
+
+def _responses(rows: "pl.DataFrame", source: Source) -> tuple["pl.DataFrame", "pl.DataFrame"]:
+    """The rows with a response, and those without, which need no score.
+
+    Raises:
+        ScoreFileError: a response is in no known word.
+    """
+    import polars as pl
+
+    if RESPONSE not in rows.columns:
+        return rows, rows.clear()
+    words = rows[RESPONSE].fill_null("").str.strip_chars().str.to_lowercase()
+    unknown = rows.filter(~words.is_in((RESPONDED, *SILENT)))
+    if not unknown.is_empty():
+        known = ", ".join((RESPONDED, *SILENT))
+        raise source.error(
+            f"expected a response of {known}, found {unknown[RESPONSE][0]!r}", line=int(unknown[LINE][0])
+        )
+    rows = rows.drop(RESPONSE)
+    silent = rows.filter(words != RESPONDED).with_columns(pl.lit(None, dtype=pl.Float64).alias(SCORE))
+    return rows.filter(words == RESPONDED), silent
 
 
 def _renamed(table: Table, source: Source) -> tuple[str, ...]:
@@ -213,7 +254,7 @@ def _typed(table: "pl.DataFrame", source: Source) -> "pl.DataFrame":
     if not kind.is_numeric():
         raise source.error(f"column score is {kind}, not a number; write it as Float64 or Float32")
     kept = kind if kind == pl.Float32 else pl.Float64
-    texts = [name for name in table.columns if name in (IS_GENUINE, *OPTIONAL, *QUALITIES)]
+    texts = [name for name in table.columns if name in (IS_GENUINE, *OPTIONAL, *QUALITIES, RESPONSE)]
     for name in texts:
         if table.schema[name].is_nested():
             raise source.error(f"column {name} is {table.schema[name]}; write it as text")

@@ -17,8 +17,8 @@ from cv_quality.studies.confidence_sequence import LEAST_SAMPLES, sequence_bound
 from cv_quality.studies.decisions import Judgement, Verdict, judge, judge_bounds, overall
 from cv_quality.studies.looks import LookRecord
 from cv_quality.studies.multiplicity import holm
-from cv_quality.studies.planning import SPENDING
-from cv_quality.studies.protocol import AnalysisSet, StudyEndpoint, StudyProtocol
+from cv_quality.studies.planning import SPENDING, top_up_part
+from cv_quality.studies.protocol import AnalysisSet, SampledUnit, StudyEndpoint, StudyProtocol
 from cv_quality.studies.sequential import alpha_spent, spending_bounds
 
 RATIO_ALARM = 0.001
@@ -116,11 +116,13 @@ class StudyAnalysis(Result):
     """A study at one look.
 
     Attributes:
+        unit: what was sampled.
         verdict: pass only where every primary endpoint passes on every set.
         notes: what a reader must know.
     """
 
     study: str
+    unit: SampledUnit
     look: Look
     flow: StudyFlow
     endpoints: tuple[AnalysedEndpoint, ...]
@@ -207,15 +209,17 @@ def plan_look(
     from scipy import special
 
     alpha = protocol.analysis.alpha / (2 if protocol.analysis.sides == "two" else 1)
-    rule, planned, most = protocol.looks.rule, protocol.looks.at_information, protocol.top_up.max_subjects
+    rule, planned = protocol.looks.rule, protocol.looks.at_information
     if rule == "confidence_sequence":
         if planned_subjects and information * planned_subjects < LEAST_SAMPLES:
             raise LookError(f"{protocol.study}: a confidence sequence begins with {LEAST_SAMPLES} subjects")
         bound = sequence_bound(min(information, 1.0), alpha=alpha)
         return Look(number, False, False, information, bound, float(special.ndtr(-bound)), alpha)
-    part = min(planned_subjects / most, 1.0) if protocol.top_up.allowed and most and planned_subjects else 1.0
+    part = top_up_part(protocol, planned_subjects)
     if number > len(planned) and part == 1:
-        raise LookError(f"{protocol.study}: a top-up to {most} subjects is none: as many were planned")
+        raise LookError(
+            f"{protocol.study}: a top-up to {protocol.top_up.max_subjects} subjects is none: as many were planned"
+        )
     is_end = number == len(planned) or (number < len(planned) and information >= 1)
     is_last = number > len(planned) or (is_end and part == 1)
     if rule not in SPENDING and part == 1:
@@ -279,6 +283,7 @@ def analyse_study(
         verdict = "insufficient"
     return StudyAnalysis(
         study=protocol.study,
+        unit=protocol.population.unit,
         look=look,
         flow=flow,
         endpoints=tuple(endpoints),
@@ -359,7 +364,7 @@ def _notes(protocol: StudyProtocol, flow: StudyFlow, look: Look, primary: Sequen
         counts = ", ".join(f"{arm} {count:,}" for arm, count in flow.arms.items())
         notes.append(f"arms are not as they were assigned ({counts}; p = {flow.ratio_p_value:.2g}): nothing is decided")
     if flow.assigned is None:
-        notes.append("nobody was assigned: all subjects with an attempt are analysed")
+        notes.append(f"nobody was assigned: all {protocol.population.unit}s with an attempt are analysed")
     notes += [
         f"{item.endpoint.id}: futile, were the trend to go on: a pass at the end has a chance of "
         f"{item.chance_of_a_pass:.2g}; stopping is the study's own decision"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cv_quality.studies.analysis import Look, StudyAnalysis, StudyFlow
+from cv_quality.studies.analysis import Look, StudyAnalysis
 from cv_quality.text import figures
 
 DEVIATIONS = {
@@ -23,17 +23,18 @@ def look_words(look: Look) -> str:
     )
 
 
-def flow_lines(flow: StudyFlow) -> Rows:
+def flow_lines(found: StudyAnalysis) -> Rows:
     """List who came how far."""
-    rows: list[dict[str, object]] = []
+    flow, unit = found.flow, f"{found.unit}s"
+    counts: dict[str, object] = {}
     if flow.assigned is not None:
-        rows += [{"": "assigned", "subjects": flow.assigned}, {"": "without an attempt", "subjects": flow.dropped}]
-    rows += [{"": "with an attempt", "subjects": flow.enrolled}, {"": "completed", "subjects": flow.completed}]
-    rows += [{"": f"deviation: {DEVIATIONS[code]}", "subjects": count} for code, count in flow.deviations.items()]
-    rows += [{"": f"arm {arm}", "subjects": count} for arm, count in flow.arms.items()]
+        counts |= {"assigned": flow.assigned, "without an attempt": flow.dropped}
+    counts |= {"with an attempt": flow.enrolled, "completed": flow.completed}
+    counts |= {f"deviation: {DEVIATIONS[code]}": count for code, count in flow.deviations.items()}
+    counts |= {f"arm {arm}": count for arm, count in flow.arms.items()}
     if flow.ratio_p_value is not None:
-        rows.append({"": "p of the arms' ratio", "subjects": figures(flow.ratio_p_value)})
-    return rows
+        counts["p of the arms' ratio"] = figures(flow.ratio_p_value)
+    return [{"": name, unit: count} for name, count in counts.items()]
 
 
 def endpoint_lines(found: StudyAnalysis) -> Rows:
@@ -47,7 +48,7 @@ def endpoint_lines(found: StudyAnalysis) -> Rows:
             "at least": judged.low,
             "at most": judged.high,
             "margin": judged.margin,
-            "subjects": item.differences[name].n_subjects,
+            f"{found.unit}s": item.differences[name].n_subjects,
             "verdict": item.verdict if len(item.judgements) == 1 else judged.verdict,
             "why": item.reason if len(item.judgements) == 1 else judged.reason,
         }

@@ -44,6 +44,8 @@ class MonitorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         slices: dimensions of which each level is watched besides the whole.
         unit: what is bet on of a level: a subject once, or each day of his, where nobody returns.
         attempts: with which a subject has completed; None: at the end of the first day on which he is seen.
+        task: of the build.
+        follows: digest of the monitor in whose place this was put; None of the first one.
     """
 
     build: str
@@ -54,6 +56,8 @@ class MonitorPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     slices: tuple[str, ...] = ()
     unit: Unit = "subject"
     attempts: int | None = None
+    task: str = "verification"
+    follows: str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.
@@ -362,19 +366,20 @@ def claim_words(rate: WatchedRate) -> str:
     return f"{rate.metric}{where}, {'population' if rate.claim == 'level' else 'change on the panel'}"
 
 
-def sentence(rate: WatchedRate, *, since: str | None = None) -> str:
+def sentence(rate: WatchedRate, *, since: str | None = None, units: str = "subjects") -> str:
     """Say what is known of a claim.
 
     Args:
         rate: after a look.
         since: the day of the alarm.
+        units: who is bet on, in words.
     """
     name = claim_words(rate)
     told = f"{figures(rate.value)} against {figures(rate.reference)}, e-value {figures(rate.e_value)}"
     if rate.claim == "change":
-        who = f"panel of {rate.n_subjects:,} subjects, not population"
+        who = f"panel of {rate.n_subjects:,} {units}, not population"
     else:
-        who = f"{rate.n_subjects:,} subjects, each once"
+        who = f"{rate.n_subjects:,} {units}, each once"
     if rate.state == "alarm":
         return f"{name}: alarm{f' since {since}' if since else ''}: {told}; {who}"
     if rate.state == "quiet":
@@ -382,7 +387,7 @@ def sentence(rate: WatchedRate, *, since: str | None = None) -> str:
     if rate.claim == "change":
         return f"{name}: cannot tell: a first look is only learned from; {who}"
     return (
-        f"{name}: cannot tell: most attempts are of subjects who return ({rate.n_returning:,} have): an absolute "
+        f"{name}: cannot tell: most of the look is of {units} seen before ({rate.n_returning:,} returned): an absolute "
         f"level of a panel cannot be watched; name a baseline to watch the change; {who}"
     )
 
@@ -396,12 +401,16 @@ class Monitored:
         arrivals: the drops that were counted, in the order of the looks.
         rates: every claim after every look.
         waiting: drops that are not measured yet, by the build or by its baseline.
+        units: who is bet on, in words.
+        restarts: in words, why monitors before this one ended, and where they are kept.
     """
 
     plan: MonitorPlan
     arrivals: tuple[Arrival, ...]
     rates: tuple[WatchedRate, ...]
     waiting: tuple[str, ...]
+    units: str = "subjects"
+    restarts: tuple[str, ...] = ()
 
     @property
     def days(self) -> dict[int, str]:
@@ -435,11 +444,11 @@ class Monitored:
     @property
     def sentences(self) -> list[str]:
         """What is known of each claim, in that order."""
-        return [sentence(rate, since=self.since(rate)) for rate in self.ordered]
+        return [sentence(rate, since=self.since(rate), units=self.units) for rate in self.ordered]
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of the data: drops that came late, and those that wait."""
+        """What is to be known: monitors before this one, drops that came late, and those that wait."""
         late = [
             f"{item.drop_id} bears the date {item.drop_day}, and {item.day} was counted before it came: the clock went "
             f"back, or it came late; it is counted as look {item.look}, and nothing before changes"
@@ -447,4 +456,4 @@ class Monitored:
             if item.is_late
         ]
         wait = f"{', '.join(self.waiting)}: not measured yet, so not counted; `cvq run`"
-        return [*late, *([wait] if self.waiting else [])]
+        return [*self.restarts, *late, *([wait] if self.waiting else [])]

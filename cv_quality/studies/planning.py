@@ -30,6 +30,8 @@ MOST = 10_000_000
 MOST_LOG = 700.0
 """Beyond which a logarithm is of no double."""
 STEPS = 60
+PART_STEP = 1e-4
+"""Of the most subjects after a top-up, to which the planned ones are solved for."""
 CURVE_POINTS = 25
 SPENDING: Mapping[LookRule, Spending] = {"lan_demets_obf": "obrien_fleming", "lan_demets_pocock": "pocock"}
 
@@ -199,7 +201,8 @@ def plan_study(
         metrics: those that endpoints may be of.
         pilot: rates that a pilot shows, by endpoint; what it does not show is assumed as the protocol says.
     """
-    design, inflation, notes = _looks(protocol)
+    part = _planned_part(protocol, _Planner(protocol, metrics, pilot or {}, 1.0))
+    design, inflation, notes = _looks(protocol, part=part)
     planner = _Planner(protocol, metrics, pilot or {}, inflation)
     subjects = planner.most_completing()
     endpoints = tuple(_endpoint(planner, item, subjects) for item in protocol.endpoints)
@@ -235,16 +238,48 @@ def with_simulation(plan: StudyPlan, found: Mapping[str, SimulatedPower], missin
     return replace(plan, endpoints=endpoints, notes=(*plan.notes, *notes))
 
 
-def _looks(protocol: StudyProtocol) -> tuple[SequentialDesign | None, float, list[str]]:
-    """The bounds of the looks, by how much they raise the size, and in words."""
+def top_up_part(protocol: StudyProtocol, subjects: int | None) -> float:
+    """Compute which part of the most subjects that a top-up may bring the planned ones are; 1 where it brings none.
+
+    Args:
+        protocol: of the study.
+        subjects: that complete by the plan; None where it has no number.
+    """
+    most = protocol.top_up.max_subjects
+    return min(subjects / most, 1.0) if protocol.top_up.allowed and most and subjects else 1.0
+
+
+def _planned_part(protocol: StudyProtocol, planner: _Planner) -> float:
+    """The part that the planned subjects are of those after a top-up: the larger it is, the fewer are asked for."""
+    from scipy import optimize
+
+    def beyond(part: float) -> float:
+        _, inflation, _ = _looks(protocol, part=part)
+        return top_up_part(protocol, replace(planner, inflation=inflation).most_completing()) - part
+
+    least = top_up_part(protocol, planner.most_completing())
+    if protocol.looks.rule == "confidence_sequence" or least == 1 or beyond(1.0) == 0:
+        return 1.0
+    return float(optimize.brentq(beyond, min(least, 1.0), 1.0, xtol=PART_STEP)) if beyond(least) > 0 else least
+
+
+def _looks(protocol: StudyProtocol, *, part: float = 1.0) -> tuple[SequentialDesign | None, float, list[str]]:
+    """The bounds of the looks, by how much they raise the size, and in words.
+
+    Args:
+        protocol: of the study.
+        part: that the planned subjects are of those after a top-up, which is a look that is paid for.
+    """
     rule, power = protocol.looks.rule, protocol.sample_size.power
     alpha = protocol.analysis.alpha / (2 if protocol.analysis.sides == "two" else 1)
-    if rule in SPENDING:
+    if rule in SPENDING or (rule == "fixed" and part < 1):
         times = protocol.looks.at_information
-        bounds = spending_bounds(times, alpha=alpha, spending=SPENDING[rule])
+        bounds = spending_bounds([time * part for time in times], alpha=alpha, spending=SPENDING.get(rule, "pocock"))
         design = sequential_design(times, bounds, alpha=alpha, power=power)
-        told = f"{len(times)} looks by {rule} need {figures(design.inflation)} times the subjects of one look"
-        return design, design.inflation, [told]
+        told = f"{len(times)} looks by {rule}" if len(times) > 1 else "one look, at the end,"
+        if part < 1:
+            told += f" and the right to a top-up to {protocol.top_up.max_subjects:,} subjects"
+        return design, design.inflation, [f"{told} need {figures(design.inflation)} times the subjects of one look"]
     if rule == "confidence_sequence":
         inflation = sequence_inflation(alpha=alpha, power=power)
         told = (

@@ -33,6 +33,7 @@ AssignmentMethod = Literal["permuted_blocks", "minimisation"]
 AnalysisSet = Literal["intention_to_treat", "per_protocol"]
 LookRule = Literal["fixed", "lan_demets_obf", "lan_demets_pocock", "confidence_sequence"]
 Sides = Literal["one", "two"]
+SampledUnit = Literal["subject", "clip"]
 Kind = Literal["rate", "time", "value"]
 
 
@@ -81,12 +82,12 @@ class StudyPopulation:
     """Whom the study speaks of.
 
     Attributes:
-        unit: what is sampled and assigned.
+        unit: what is sampled and assigned; a clip only of video.
         strata: columns of the subjects that the sample is to be balanced over.
         expected_attrition: share of the subjects that will not complete.
     """
 
-    unit: Literal["subject"]
+    unit: SampledUnit
     strata: tuple[str, ...] = ()
     expected_attrition: float = 0.0
 
@@ -321,9 +322,9 @@ def _purpose(fields: StrictFields) -> Purpose:
 
 def _population(fields: StrictFields) -> StudyPopulation:
     fields.check(required={"unit"}, optional={"strata", "expected_attrition"})
-    fields.choice("unit", ("subject",))
+    unit = cast(SampledUnit, fields.choice("unit", get_args(SampledUnit)))
     attrition = _share(fields, "expected_attrition", is_below_one=True) if "expected_attrition" in fields else 0.0
-    return StudyPopulation("subject", fields.texts("strata", "the name of a column", NAME), attrition)
+    return StudyPopulation(unit, fields.texts("strata", "the name of a column", NAME), attrition)
 
 
 def _design(fields: StrictFields) -> StudyDesign:

@@ -17,6 +17,8 @@ from cv_quality.lake.schema import Column, Table
 from cv_quality.modality import Modality, of_modality
 from cv_quality.settings import Settings, let_waiting_threads_sleep
 from cv_quality.stage import StageResult, Task
+from cv_quality.tasks.liveness.task import LIVENESS
+from cv_quality.tasks.monitoring.tables import MONITOR_TABLES
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.tasks.video.task import VIDEO
 from cv_quality.workspace import Workspace
@@ -24,7 +26,7 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from cv_quality.lake.warehouse import WarehouseSource
 
-TASKS: tuple[Task, ...] = (VERIFICATION, VIDEO)
+TASKS: tuple[Task, ...] = (VERIFICATION, LIVENESS, VIDEO)
 
 
 def open_workspace(settings: Settings, tasks: Sequence[Task] = TASKS) -> Workspace:
@@ -34,8 +36,8 @@ def open_workspace(settings: Settings, tasks: Sequence[Task] = TASKS) -> Workspa
 
 
 def tables_of(tasks: Sequence[Task]) -> dict[str, Table]:
-    """List every table by name, in the order of the data."""
-    return {table.name: table for task in tasks for table in task.tables}
+    """List every table by name, in the order of the data; those that no stage writes come last."""
+    return {table.name: table for table in (*(table for task in tasks for table in task.tables), *MONITOR_TABLES)}
 
 
 def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageResult:
@@ -72,6 +74,8 @@ def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS, *, survey:
 def warehouse_identity(workspace: Workspace, tasks: Sequence[Task], *, survey: Survey | None = None) -> str:
     """Identify all that has passed of what the warehouse reads, and how it is stored; empty when nothing has.
 
+    Looks at watched builds, which no gate judges, count as they lie there.
+
     Args:
         workspace, tasks: whose warehouse it is.
         survey: a look at the lake that others share.
@@ -84,7 +88,8 @@ def warehouse_identity(workspace: Workspace, tasks: Sequence[Task], *, survey: S
     keys = [(gate, key) for gate in gates for key in judged_keys(survey, gate)]
     records = ((gate, key, recorded(workspace, survey, gate, key)) for gate, key in keys)
     passed = [(gate, key, record.text) for gate, key, record in records if record and record.passed]
-    made_of = (passed, workspace.settings.storage_version)
+    looks = [info.mark for table in MONITOR_TABLES for _, info in sorted(survey.list(table.name).items())]
+    made_of = (passed, workspace.settings.storage_version, *([looks] if looks else []))
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16] if passed else ""
 
 
@@ -103,6 +108,8 @@ def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "Wa
     gates = {name: stage.name for task in tasks for name, stage in task.writers.items()}
 
     def may_read(table: Table, key: TableKey) -> bool:
+        if table in MONITOR_TABLES:
+            return True
         try:
             require_passed(workspace.lake, gates[table.name], key, tables=[table])
         except GateFailed:
@@ -126,7 +133,10 @@ def tables_with_conditions(workspace: Workspace, tasks: Sequence[Task]) -> tuple
             own = {column.name: column for column in of_modality(table, modality)}
             columns[table.name] = own | columns.get(table.name, {})
     tables = tables_of(tasks).values()
-    return tuple(replace(table, columns=tuple(columns[table.name].values()), conditions=None) for table in tables)
+    return tuple(
+        replace(table, columns=tuple(columns[table.name].values()), conditions=None) if table.name in columns else table
+        for table in tables
+    )
 
 
 def _with_declared(workspace: Workspace, task: Task) -> Iterator[Modality]:

@@ -4,13 +4,15 @@ Only words are made here, from what the sections of a page read. What a task alo
 in `report/briefing.py` of the task.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from cv_quality.error_analysis.holdout import MIN_SUBJECTS
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.modality import Dimension, Modality
-from cv_quality.reports.briefing import Cause, Example, Figure, Point, RateChange, Standing
+from cv_quality.reports.briefing import Cause, Example, Figure, Point, RateChange, Standing, ThinEvidence
 from cv_quality.reports.data_quality import DataQuality
 from cv_quality.reports.rates import Direction
 from cv_quality.tasks.release.section import ReleaseView
@@ -172,7 +174,8 @@ def _evidence(view: SliceView, found: RootCauses, *, build: str) -> Iterable[str
         )
     shown = [item for item in view.maps if item.is_shown]
     if shown:
-        yield f"Maps of {len(shown)} methods show which pixels lower the score."
+        methods = " and ".join(item.method for item in shown)
+        yield f"Maps of the pixels that lower the score passed their checks ({methods})."
 
 
 def _example(pair: ExamplePair) -> Example:
@@ -236,6 +239,39 @@ def next_step(build: str, standing: Standing, causes: Sequence[Cause], release: 
         return Point(f"Ship it, and watch it in the field: `cvq monitor {build}`.", section="release")
     reason = f": {release.reason}" if release else ""
     return Point(f"Settle first what keeps the verdict open{reason}.", section="release")
+
+
+def open_questions(
+    release: ReleaseView | None, found: RootCauses, modality: Modality, groups: Iterable[ThinEvidence] = ()
+) -> tuple[ThinEvidence, ...]:
+    """List what the data leave open: requirements of the policy, groups, and conditions that stand out on too few.
+
+    Args:
+        release: verdicts of the policy; None without one.
+        found: what the section of root causes read.
+        modality: what columns are called.
+        groups: those too small to be judged.
+    """
+    requirements = (
+        ThinEvidence(
+            row["requirement"] + ("" if row["level"] == "all" else f" ({row['dimension']} {row['level']})"),
+            row["reason"],
+            None,
+            row["subjects_needed"],
+        )
+        for row in (release.requirements if release else ())
+        if row["verdict"] == "insufficient"
+    )
+    slices = (
+        ThinEvidence(
+            slice_words(Slice.from_list(json.loads(row["where_json"])), modality),
+            f"fails at {percent(row['rate'])}, which too few {found.words.unit}s show",
+            row["n_subjects"],
+            MIN_SUBJECTS,
+        )
+        for row in found.insufficient
+    )
+    return (*requirements, *groups, *slices)
 
 
 def limits_of(release: ReleaseView | None) -> Mapping[str, float]:

@@ -58,7 +58,7 @@ def compare_builds(workspace: Workspace, task: Task, reference: str, candidate: 
 
         _require(workspace, "measure_build", candidate)
         table = workspace.lake.read(DIFFERENCES, TableKey(build=candidate))
-        if reference in table["baseline_build_id"]:
+        if reference in table["baseline_build_id"] and reference in context.models:
             found = Measured(reference, read_evidence(workspace.lake, candidate))
             return ComparedBuilds(reference, candidate, task.name, SAME, found)
         return _apart(context, StageContext(freshness, TableKey(build=reference)))

@@ -16,8 +16,10 @@ from cv_quality.drops.tables import (
     DROP_FILES,
     FRAME_INDEX,
     LANDMARKS,
+    LIVENESS_KINDS,
     MASK_CLASSES,
     MEDIA_INDEX,
+    PRESENTATIONS,
     QUARANTINE_PARSE,
     QUARANTINE_VALIDATE,
     RAW_TABLES,
@@ -189,6 +191,10 @@ _REFERENCES = (
     (VALIDATED_ENROLS, "frame", FRAME_INDEX, None),
     (VALIDATED_STREAMS, "device_id", DEVICES, None),
     (CLIPS, "device_id", DEVICES, None),
+    (PRESENTATIONS, "subject_id", SUBJECTS, None),
+    (PRESENTATIONS, "target_subject_id", SUBJECTS, "subject_id"),
+    (PRESENTATIONS, "device_id", DEVICES, None),
+    (PRESENTATIONS, "frame", FRAME_INDEX, None),
     (CLIPS, "subject_id", SUBJECTS, None),
     (BOXES, "stream_id", CLIPS, None),
     (LANDMARKS, "stream_id", CLIPS, None),
@@ -199,7 +205,7 @@ _REFERENCES = (
 def _validate_rules(kinds: Sequence[str]) -> tuple[Rule, ...]:
     raw, validated = (_rows_of(tables[kind] for kind in kinds) for tables in (RAW_TABLES, VALIDATED_TABLES))
     tables = {VALIDATED_TABLES[kind].name: VALIDATED_TABLES[kind] for kind in kinds}
-    tried = [kind for kind in ("attempt", "clip", "stream_frame") if kind in kinds]
+    tried = [kind for kind in ("attempt", "clip", "stream_frame", "presentation") if kind in kinds]
     return (
         query_rule(
             QUARANTINE_VALIDATE,
@@ -292,4 +298,9 @@ VIDEO_INGEST = ingest_stages(
     VIDEO_KINDS,
     index=(FRAME_INDEX, MEDIA_INDEX),
     validated=(VALIDATED_STREAMS, CLIPS, SUBJECTS, DEVICES, BOXES, LANDMARKS, MASK_CLASSES),
+)
+LIVENESS_INGEST = ingest_stages(
+    LIVENESS_KINDS,
+    index=(FRAME_INDEX,),
+    validated=(PRESENTATIONS, SUBJECTS, DEVICES),
 )

@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from cv_quality.cli import main
 from cv_quality.lake.lake import TableKey
 from cv_quality.runner import run_due
+from cv_quality.tasks.release.tables import RELEASE_VERDICTS
 from cv_quality.tasks.root_causes.tables import CHANGE_ATTRIBUTION
 from cv_quality.tasks.verification.evaluation import NO_PAIRS
+from cv_quality.tasks.verification.tables import DIFFERENCES
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import quietly
 from cv_quality_tests.tasks.verification.recorded_drops import (
@@ -86,6 +88,27 @@ def test_the_change_is_attributed_to_where_it_is(reported: Workspace) -> None:
     assert dark["rate_low"] > 0.1
     assert dark["change"] > 0.9 * whole["change"]
     assert rest["change_low"] < 0 < rest["change_high"]
+
+
+def test_margins_are_held_against_the_baselines_own_drops(reported: Workspace) -> None:
+    before, after = (counts_of(reported, build) for build in (BUILD, LATER))
+    differences = reported.lake.read(DIFFERENCES, TableKey(build=LATER))
+    (frr,) = differences.filter(metric="frr", dimension="all").to_dicts()
+    assert frr["baseline_build_id"] == BUILD
+    assert frr["difference"] == pytest.approx(after["frr"][0] / after["frr"][1] - before["frr"][0] / before["frr"][1])
+    assert reported.lake.read(DIFFERENCES, TableKey(build=BUILD)).is_empty()
+    rows = {row["requirement"]: row for row in reported.lake.read(RELEASE_VERDICTS, TableKey(build=LATER)).to_dicts()}
+    assert rows["overall"]["baseline_build_id"] == BUILD
+    assert (rows["frr"]["verdict"], rows["fta"]["verdict"]) == ("fail", "pass")
+    assert (rows["fnmr"]["verdict"], rows["fnmr"]["low"]) == ("insufficient", None)
+
+
+def test_builds_as_recorded_are_compared_on_their_own_drops(reported: Workspace) -> None:
+    environment = {"CVQ_HOME": str(reported.settings.home), "CVQ_REGISTRY": str(reported.settings.registry)}
+    found = CliRunner(env=environment).invoke(main, ["compare", BUILD, LATER, "--margin", "frr=0.05"])
+    assert found.exit_code == 3, found.output
+    assert found.output.startswith(f"{LATER} less {BUILD}, each on its own drops")
+    assert "worse by at least" in found.output
 
 
 def test_the_page_says_that_it_is_as_recorded_and_what_cannot_be(reported: Workspace) -> None:

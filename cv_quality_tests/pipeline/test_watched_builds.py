@@ -7,8 +7,8 @@ import dagster as dg
 from cv_quality.lake.lake import TableKey
 from cv_quality.studies.monitoring import MonitorPlan
 from cv_quality.studies.records import written
-from cv_quality.tasks.verification.monitoring import follow
-from cv_quality.tasks.verification.tables import MONITORING
+from cv_quality.tasks.monitoring.state import follow
+from cv_quality.tasks.monitoring.tables import MONITORING
 from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra
 
 SENSOR = "watched_build_sensor"

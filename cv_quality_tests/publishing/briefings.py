@@ -45,6 +45,13 @@ def change_of(
     return RateChange(name, RatePair(build, baseline, change=change), limit, tuple(sides))
 
 
+def latency() -> RateChange:
+    """Make the change of a mean over clips, which is no rate."""
+    now = replace(rate_of(40, 80), value=51.5, numerator=0, low=48.0, high=float("inf"), denominator=40)
+    pair = RatePair(now, replace(now, value=44.25, high=47.0), change=Change(1.0, 9.5))
+    return RateChange("Latency, 95th percentile", pair, 50.0, (), is_rate=False, unit="ms")
+
+
 def cause_of(rank: int, condition: str, *, is_shown: bool = True) -> Cause:
     """Make a cause with a gain, two pieces of evidence and two examples."""
     words = "spectacles, low light, 48 cm: rejected, score 0.31"
@@ -76,7 +83,7 @@ def cause_of(rank: int, condition: str, *, is_shown: bool = True) -> Cause:
 
 def group_line(dimension: str, level: str, build: Rate, baseline: Rate | None) -> GroupLine:
     """Make the line of a group."""
-    return GroupLine(dimension, level, f"{level}: no different from the whole.", RatePair(build, baseline))
+    return GroupLine(dimension, level, "no different from the whole", RatePair(build, baseline))
 
 
 def ordinary_briefing() -> Briefing:
@@ -147,6 +154,25 @@ def bare_briefing() -> Briefing:
         ),
         causes=(),
         group_lines=(group_line("sex", "female", NO_TRIAL, None),),
+    )
+
+
+def steering_briefing() -> Briefing:
+    """Make a briefing whose names hold characters that steer a terminal, end a line, or are no text at all."""
+    base, name = ordinary_briefing(), "a\x00\x1b[31m\u202e\r\nBcc: b\ud800\uffff<&>`"
+    return replace(
+        base,
+        build=name,
+        baseline=name,
+        headline=name,
+        impact=replace(base.impact, text=name),
+        causes=tuple(replace(cause, condition=name, sentence=name, predicate=name) for cause in base.causes),
+        group_lines=tuple(replace(line, dimension=name, level=name, sentence=name) for line in base.group_lines),
+        changes=tuple(replace(change, name=name) for change in base.changes),
+        terms={name: name},
+        drops=(name,),
+        sites=(name,),
+        commands=(name,),
     )
 
 

@@ -13,9 +13,14 @@ import pytest
 from cv_quality.metrics.results import percent
 from cv_quality.publishing.brief import print_brief
 from cv_quality.reports.briefing import Briefing
-from cv_quality_tests.publishing.briefings import bare_briefing, crowded_briefing, ordinary_briefing
+from cv_quality_tests.publishing.briefings import (
+    bare_briefing,
+    crowded_briefing,
+    ordinary_briefing,
+    steering_briefing,
+)
 
-each_briefing = pytest.mark.parametrize("make", [ordinary_briefing, bare_briefing, crowded_briefing])
+each_briefing = pytest.mark.parametrize("make", [ordinary_briefing, bare_briefing, crowded_briefing, steering_briefing])
 
 
 def pages_of(document: bytes, folder: Path) -> list[str]:
@@ -57,6 +62,27 @@ def test_the_first_page_says_all_that_a_leader_needs(tmp_path: Path) -> None:
     assert "false rejection rate" in first
     assert "false match rate" in second
     assert "operating_points.fnmr" in second
+
+
+def test_a_screen_reader_finds_headings_tables_and_the_words_of_the_chart(tmp_path: Path) -> None:
+    briefing = ordinary_briefing()
+    document = print_brief(briefing)
+    if shutil.which("pdfinfo") is None:
+        pytest.skip("not run: pdfinfo missing")
+    (tmp_path / "brief.pdf").write_bytes(document)
+    read = subprocess.run(["pdfinfo", "-struct", "brief.pdf"], cwd=tmp_path, check=True, capture_output=True)
+    tags = [line.split()[0].rstrip(":") for line in read.stdout.decode().splitlines() if line.strip()]
+    assert tags.count("H1") == 1
+    assert {"H2", "H3", "P", "Table", "TH", "TD", "Figure"} <= set(tags)
+    assert b"/Alt" in document
+    assert b"/Lang(en-GB)" in document.replace(b" ", b"")
+
+
+def test_a_briefing_without_a_figure_has_a_brief(tmp_path: Path) -> None:
+    nothing = replace(bare_briefing(), changes=(), group_lines=(), terms={}, commands=())
+    first, second = pages_of(print_brief(nothing), tmp_path)
+    assert nothing.headline in first
+    assert "No figure could be measured." in second
 
 
 def test_what_is_undefined_is_a_word_on_a_brief(tmp_path: Path) -> None:

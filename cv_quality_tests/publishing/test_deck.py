@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,18 @@ from cv_quality.publishing.deck_template import TEMPLATE, draw_template
 from cv_quality.publishing.wording import MAX_TITLE_WORDS
 from cv_quality.reports.briefing import Briefing
 from cv_quality.reports.pictures import NO_CONSENT
-from cv_quality_tests.publishing.briefings import bare_briefing, crowded_briefing, ordinary_briefing
+from cv_quality.reports.rates import RatePair
+from cv_quality_tests.publishing.briefings import (
+    bare_briefing,
+    crowded_briefing,
+    group_line,
+    latency,
+    ordinary_briefing,
+    rate_of,
+    steering_briefing,
+)
 
-MAKERS = (ordinary_briefing, bare_briefing, crowded_briefing)
+MAKERS = (ordinary_briefing, bare_briefing, crowded_briefing, steering_briefing)
 Maker = Callable[[], Briefing]
 each_briefing = pytest.mark.parametrize("make", MAKERS)
 
@@ -121,12 +131,50 @@ def test_what_is_undefined_is_a_word_and_no_bar() -> None:
     assert "undefined: no trial" in text_of(slides[1])
 
 
+def test_a_build_of_which_nothing_was_measured_has_a_deck() -> None:
+    nothing = replace(bare_briefing(), changes=(), group_lines=(), terms={}, commands=())
+    slides = list(Presentation(io.BytesIO(draw_deck(nothing))).slides)
+    assert [slide.shapes.title.text_frame.text for slide in slides] == [
+        nothing.headline,
+        nothing.impact.text,
+        nothing.cause.text,
+        nothing.groups.text,
+        nothing.quality.text,
+        nothing.next_step.text,
+    ]
+
+
+def test_a_highest_group_is_told_with_its_doubt() -> None:
+    sure = (group_line("sex", "female", rate_of(200, 400), None), group_line("sex", "male", rate_of(4, 400), None))
+    open_ = tuple(replace(line, dimension="age", pair=RatePair(rate_of(40, 400), None)) for line in sure)
+    none = tuple(replace(line, dimension="site", pair=RatePair(rate_of(0, 400), None)) for line in sure)
+    first = tuple(replace(line, dimension="eye") for line in sure)
+    briefing = replace(ordinary_briefing(), group_lines=(*first, *sure, *open_, *none))
+    titles = [slide.shapes.title.text_frame.text for slide in Presentation(io.BytesIO(draw_deck(briefing))).slides]
+    named = "Genuine attempts rejected (FRR) by"
+    assert [title for title in titles if title.startswith(named)] == [
+        f"{named} sex: female has the highest, 50 %",
+        f"{named} age: female has the highest, 10 %, but intervals overlap",
+        f"{named} site: no error in any group",
+    ]
+
+
 def test_a_subject_who_did_not_agree_is_not_shown() -> None:
     slide = next(slide for slide in slides_of(ordinary_briefing) if "spectacles and low" in text_of(slide))
     pictures = [shape for shape in slide.shapes if shape.shape_type == 13]
     assert len(pictures) == 2
     assert all(shape._element.nvPicPr.cNvPr.get("descr") for shape in pictures)
     assert NO_CONSENT in text_of(slide)
+
+
+def test_a_chart_of_no_rate_has_its_unit_and_its_own_axis() -> None:
+    change = latency()
+    deck = draw_deck(replace(ordinary_briefing(), changes=(change,)))
+    chart = next(charts_of(list(Presentation(io.BytesIO(deck)).slides)))
+    assert list(chart.plots[0].categories) == ["face-1.2: 51.5 ms", "face-1.1: 44.2 ms", "allowed at most: 50 ms"]
+    assert chart.value_axis.maximum_scale == 60
+    plus = chart.plots[0].series[0]._element.findall(f".//{qn('c:plus')}//{qn('c:pt')}")
+    assert [point.get("idx") for point in plus] == ["1"], "an infinite bound has no place on the axis"
 
 
 @pytest.mark.nightly

@@ -13,9 +13,14 @@ import pytest
 from cv_quality.metrics.results import percent
 from cv_quality.publishing.message import TEXT_WIDTH, compose
 from cv_quality.reports.briefing import Briefing
-from cv_quality_tests.publishing.briefings import bare_briefing, crowded_briefing, ordinary_briefing
+from cv_quality_tests.publishing.briefings import (
+    bare_briefing,
+    crowded_briefing,
+    ordinary_briefing,
+    steering_briefing,
+)
 
-each_briefing = pytest.mark.parametrize("make", [ordinary_briefing, bare_briefing, crowded_briefing])
+each_briefing = pytest.mark.parametrize("make", [ordinary_briefing, bare_briefing, crowded_briefing, steering_briefing])
 CLIPPED_BYTES = 102_000
 """What a common mail program shows of a mail."""
 SLACK_TEXT, SLACK_HEADER, TEAMS_BYTES = 3000, 150, 28_000

@@ -366,3 +366,25 @@ def test_a_cost_that_is_none_is_refused_by_its_option(tmp_path: Path, text: str)
 def test_an_eer_is_shown_to_a_hundredth_of_a_point_with_the_convention_of_others(tmp_path: Path) -> None:
     path = write(tmp_path, "x.txt", "1 2\n1 5\n1 5\n1 5\n0 6\n0 2\n0 2\n" + "0 0\n" * 7)
     assert "EER 15 %, 17.5 % where both rates are nearest," in cvq(path, "--polarity", "similarity").stdout
+
+
+def test_attacks_among_comparisons_give_iapar_by_species_and_a_cost(tmp_path: Path) -> None:
+    rows = [
+        *((score, "target", "") for score in (5, 6, 7, 8)),
+        *((score, "nontarget", "") for score in (1, 2, 3, 6.5)),
+        *((score, "spoof", kind) for score, kind in ((0, "print"), (4, "print"), (5.5, "mask"), (7.5, "mask"))),
+    ]
+    text = "score,key,species\n" + "".join(f"{score},{key},{kind}\n" for score, key, kind in rows)
+    path = tmp_path / "sasv.csv"
+    path.write_text(text)
+    found = evaluate(read_scores(path, polarity="similarity"), threshold=6.0).attacks
+    assert found is not None
+    assert round(found.a_dcf.value, 6) == 0.666667
+    assert (found.frr, found.a_dcf.threshold) == (0.25, 6.0)
+    rates = {one.species: (one.iapar.numerator, one.iapar.denominator, one.riapar) for one in found.species}
+    assert rates == {"print": (0, 2, 0.25), "mask": (1, 2, 0.75)}
+    turned = tmp_path / "distances.csv"
+    turned.write_text("distance,key,species\n" + "".join(f"{-score},{key},{kind}\n" for score, key, kind in rows))
+    other = evaluate(read_scores(turned), threshold=-6.0).attacks
+    assert other is not None
+    assert (other.species, other.a_dcf.threshold, other.a_dcf.value) == (found.species, -6.0, found.a_dcf.value)

@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 
 from cv_quality.errors import MetricError
+from cv_quality.studies.analysis import plan_look
+from cv_quality.studies.looks import LookRecord
 from cv_quality.studies.plan_words import endpoint_rows, plan_sentences
 from cv_quality.studies.planned_variance import log_slope, pilot_agreement, pilot_rate
 from cv_quality.studies.planning import StudyPlan, plan_study, sequence_inflation
@@ -119,6 +121,39 @@ def test_what_cannot_be_sized_is_said() -> None:
 
 def test_a_plan_beyond_the_top_up_is_insufficient() -> None:
     assert "insufficient: more than the 1,200 subjects that the top-up allows are asked for" in plan_sentences(plan())
+
+
+@pytest.mark.parametrize("looks", ["looks: {rule: fixed}", "looks: {rule: lan_demets_obf, at_information: [0.5, 1.0]}"])
+def test_what_a_top_up_costs_at_the_planned_end_is_planned_for(looks: str) -> None:
+    """Both the bound of the planned end and the power there are those that the study will have."""
+    end = RATE.index("looks: {")
+    alone = RATE[:end] + looks
+    protocol = parsed(f"{alone}\ntop_up: {{allowed: true, max_subjects: 9000}}\n")
+    without, found = plan_study(parsed(alone)), plan_study(protocol)
+    assert without.subjects is not None
+    assert found.subjects is not None
+    assert found.subjects > 1.01 * without.subjects
+    assert found.endpoints[1].power == pytest.approx(0.9, abs=2e-3)
+    before = [
+        LookRecord(
+            study="s",
+            number=1,
+            lock="",
+            by="",
+            at="",
+            information=0.5,
+            alpha_spent=0,
+            data_digest="",
+            verdict="insufficient",
+        )
+    ]
+    times = protocol.looks.at_information
+    look = plan_look(
+        protocol, before[: len(times) - 1], number=len(times), information=1, planned_subjects=found.subjects
+    )
+    assert look.may_be_topped_up
+    assert found.bounds[-1] == pytest.approx(look.bound, abs=1e-3)
+    assert "and the right to a top-up to 9,000 subjects need" in found.notes[0]
 
 
 def test_a_study_that_no_number_of_subjects_settles_is_not_sized() -> None:

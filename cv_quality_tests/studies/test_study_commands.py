@@ -178,3 +178,22 @@ def test_a_protocol_that_is_not_there_is_told(study: Study) -> None:
     refused = study("lock", "absent.yaml")
     assert refused.exit_code == 1
     assert "ProtocolError: absent.yaml: No such file or directory; name the YAML file of a protocol" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("unit: subject", "unit: clip", "population.unit: only studies of video sample clips"),
+        ("reference: face-1.1", "reference: segment-1.0", "found segment-1.0 of video, face-1.2 of verification"),
+        ("nothing", "", "look 1 comes before the data: no drop of face-1.2 has arrived since the lock"),
+    ],
+)
+def test_a_look_at_what_does_not_go_together_is_refused(
+    study: Study, tmp_path: Path, old: str, new: str, match: str
+) -> None:
+    text = RELEASE.replace("reference: face-1.2", "reference: face-1.1").replace("face-1.3", "face-1.2")
+    (tmp_path / FILE).write_text(text.replace(old, new))
+    assert study("lock", FILE).exit_code == 0
+    refused = study("analyse", FILE)
+    assert refused.exit_code == 1
+    assert match in " ".join(refused.output.split())

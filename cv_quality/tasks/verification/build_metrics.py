@@ -85,6 +85,7 @@ def measure_build(
     comparator: Comparator,
     no_pairs: str = "",
     fmr_targets: Sequence[float] = FMR_TARGETS,
+    scores_of: Mapping[str, BuildScores] | None = None,
 ) -> MeasureSummary:
     """Write `intervals`, `operating_points`, `det_curve` and `differentials` of a build's own drops, for each model.
 
@@ -94,6 +95,7 @@ def measure_build(
         comparator: that of the drops' modality.
         no_pairs: why there is no operating point, where that is known beforehand.
         fmr_targets: at which operating points are found.
+        scores_of: each model, where they were read already.
 
     Raises:
         MissingTable: a drop is not compared and counted for one of the models, or the impostor pairs are not counted.
@@ -108,7 +110,7 @@ def measure_build(
         intervals = _intervals(lake, model_build=model, drops=drops, family_of=family_of)
         whole = [row for row in intervals if row["dimension"] == WHOLE and row["value"] is not None]
         rates[model] = {row["metric"]: row["value"] for row in whole}
-        scores = read_build_scores(
+        scores = (scores_of or {}).get(model) or read_build_scores(
             lake, build=build, model_build=model, drops=drops, comparator=comparator, family_of=family_of
         )
         classes = no_pairs or both_classes(scores.genuine_scores, scores.counts)

@@ -36,6 +36,7 @@ from cv_quality.tasks.verification.build_metrics import BETWEEN_SUBJECTS, COUNTS
 from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
 from cv_quality.tasks.verification.counts import WHOLE
 from cv_quality.tasks.verification.modality import Comparator
+from cv_quality.tasks.verification.samples import BONA_FIDE
 from cv_quality.tasks.verification.tables import (
     ATTEMPT_OUTCOMES,
     DIFFERENCES,
@@ -98,7 +99,13 @@ class ComparedRate:
 
 
 def compare_sides(
-    lake: Lake, reference: Side, candidate: Side, *, fmr_targets: Sequence[float] = FMR_TARGETS, no_pairs: str = ""
+    lake: Lake,
+    reference: Side,
+    candidate: Side,
+    *,
+    fmr_targets: Sequence[float] = FMR_TARGETS,
+    no_pairs: str = "",
+    scores: Mapping[str, BuildScores] | None = None,
 ) -> list[ComparedRate]:
     """Compare every rate of two sides; the candidate's less the reference's.
 
@@ -107,6 +114,7 @@ def compare_sides(
         reference, candidate: the sides.
         fmr_targets: at which FNMR is compared.
         no_pairs: why there are no cross-subject pairs, where that is known beforehand.
+        scores: of both sides by model, where they were read already.
 
     Raises:
         MissingTable: a drop is not compared and counted, or impostor pairs are not counted.
@@ -115,14 +123,22 @@ def compare_sides(
     attempts = list(_attempt_rates(lake, reference, candidate, family_of))
     if no_pairs:
         return attempts
-    one, other = (_scores(lake, side, family_of) for side in (reference, candidate))
+    known = scores or {}
+    one, other = (known.get(side.model) or _scores(lake, side, family_of) for side in (reference, candidate))
     if one.subjects != other.subjects:
         everyone = sorted({*one.subjects, *other.subjects})
         one, other = (_scores(lake, side, family_of, everyone) for side in (reference, candidate))
     return [*_pair_rates((reference, candidate), (one, other), fmr_targets), *attempts]
 
 
-def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs: str = "") -> int:
+def write_differences(
+    lake: Lake,
+    build: str,
+    sides: Sequence[Side],
+    *,
+    no_pairs: str = "",
+    scores: Mapping[str, BuildScores] | None = None,
+) -> int:
     """Write `differences` of a build; without a baseline there is none. Returns the number of rows.
 
     Args:
@@ -130,6 +146,7 @@ def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs
         build: whose drops both models scored.
         sides: the build's own model and, where it has one, its baseline's.
         no_pairs: why there are no cross-subject pairs, where that is known beforehand.
+        scores: of both sides by model, where they were read already.
 
     Raises:
         MissingTable: as `compare_sides`.
@@ -137,7 +154,7 @@ def write_differences(lake: Lake, build: str, sides: Sequence[Side], *, no_pairs
     rows = []
     if len(sides) == 2:
         candidate, reference = sides
-        found = compare_sides(lake, reference, candidate, no_pairs=no_pairs)
+        found = compare_sides(lake, reference, candidate, no_pairs=no_pairs, scores=scores)
         rows = [{"baseline_build_id": reference.model, **item.row()} for item in found]
     return write_rows(lake, DIFFERENCES, build, rows)
 
@@ -179,28 +196,64 @@ def evidence_of(rates: Iterable[ComparedRate]) -> list[Evidence]:
 
 
 def latency_evidence(lake: Lake, reference: Side, candidate: Side) -> list[Evidence]:
-    """Compare the percentiles of the latency that devices logged, subjects as units; none where none was logged."""
-    import polars as pl
-
-    tables = [
-        lake.scan(ATTEMPT_OUTCOMES, [TableKey(build=side.model, drop=drop) for drop in side.drops])
-        .filter(pl.col("device_latency_ms").is_finite())
-        .select("subject_id", "device_latency_ms")
-        .collect()
-        for side in (reference, candidate)
-    ]
-    if any(table.is_empty() for table in tables):
+    """Compare the percentiles of the latency that devices logged, families as units; none where none was logged."""
+    sides = [_latencies(lake, side) for side in (reference, candidate)]
+    if any(rows.is_empty() for rows in sides):
         return []
-    names = pl.concat([table["subject_id"] for table in tables]).unique().sort()
-    sides = [
-        (table["device_latency_ms"].to_numpy(), table["subject_id"].cast(pl.Enum(names)).to_physical().to_numpy())
-        for table in tables
-    ]
+    names = sorted({name for rows in sides for name in rows["subject_id"]})
+    codes = family_codes(names, read_families(lake, drops=sorted({*reference.drops, *candidate.drops})))
+    one, other = (_by_family(rows, names, codes) for rows in sides)
     found = []
     for metric, quantile in LATENCIES.items():
-        difference = compare_quantiles(metric, sides[0], sides[1], quantile=quantile)
+        difference = compare_quantiles(metric, one, other, quantile=quantile)
         found.append(Evidence(metric, None, WHOLE, WHOLE, difference=difference))
     return found
+
+
+def device_latencies(
+    lake: Lake, side: Side, names: Sequence[str], codes: NDArray[np.int64], *, at: tuple[str, str] = (WHOLE, WHOLE)
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read the latencies in ms that a side's devices logged of genuine people's attempts, each with a code.
+
+    Args:
+        lake: with the side's outcomes.
+        side: whose attempts.
+        names: subjects, sorted; what others did is left out.
+        codes: of each name, such as that of its family.
+        at: the column of a condition and its level; "all" of every attempt.
+    """
+    return _by_family(_latencies(lake, side, at), names, codes)
+
+
+def family_codes(names: Sequence[str], family_of: Mapping[str, str]) -> NDArray[np.int64]:
+    """Number the families of subjects; one without a family stands for itself.
+
+    Args:
+        names: of the subjects.
+        family_of: as `read_families` gives it.
+    """
+    found = np.unique([family_of.get(name, name) for name in names], return_inverse=True)[1]
+    return found.astype(np.int64)
+
+
+def _latencies(lake: Lake, side: Side, at: tuple[str, str] = (WHOLE, WHOLE)) -> "pl.DataFrame":
+    import polars as pl
+
+    rows = lake.scan(ATTEMPT_OUTCOMES, [TableKey(build=side.model, drop=drop) for drop in side.drops])
+    is_told = pl.col("device_latency_ms").is_finite() & (pl.col("presentation") == BONA_FIDE)
+    dimension, level = at
+    is_there = True if dimension == WHOLE else pl.col(dimension).cast(pl.String) == level
+    return rows.filter(is_told, is_there).select("subject_id", "device_latency_ms").collect()
+
+
+def _by_family(
+    rows: "pl.DataFrame", names: Sequence[str], codes: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    import polars as pl
+
+    rows = rows.filter(pl.col("subject_id").is_in(names))
+    people = rows["subject_id"].cast(pl.Enum(names)).to_physical().to_numpy()
+    return rows["device_latency_ms"].to_numpy(), codes[people.astype(np.int64)]
 
 
 LATENCIES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95}
@@ -282,7 +335,7 @@ def _attempt_rates(
         sides = one.get(group), other.get(group)
         names = sorted({name for side in sides if side is not None for name in (*side[WHO[0]], *side[WHO[1]])})
         codes = {name: code for code, name in enumerate(names)}
-        families = np.unique([family_of.get(name, name) for name in names], return_inverse=True)[1]
+        families = family_codes(names, family_of)
         yield ComparedRate(metric, None, dimension, level, compare_counts(metric, sides, codes, families))
 
 

@@ -141,15 +141,27 @@ def _impostors(context: StageContext) -> Numbers:
 
 def _measure_build(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.verification.build_metrics import measure_build
+    from cv_quality.tasks.verification.build_scores import read_build_scores, read_families
     from cv_quality.tasks.verification.differences import Side, write_differences
     from cv_quality.tasks.verification.parity import write_parity
 
     lake, build, drops, modality = context.lake, context.build, context.drops, biometric(context.modality)
     write_parity(lake, build=build, drops=drops, modality=modality)
     no_pairs = evaluation_of(context.entry).no_pairs
-    thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in context.models}
-    sides = [Side(build, model, drops, modality.comparator, at) for model, at in thresholds.items()]
-    write_differences(lake, build, sides, no_pairs=no_pairs)
+    of_models = dict.fromkeys(context.models, (build, drops))
+    if evaluation_of(context.entry).is_recorded:
+        # A build as recorded was scored by no other model: its baseline is taken on the drops of its own devices.
+        of_models |= {before: (before, context.history[before]) for before in _before(context.freshness, build)}
+    thresholds = {model: context.workspace.registry.entry(model).decision_threshold for model in of_models}
+    sides = [Side(own, model, on, modality.comparator, thresholds[model]) for model, (own, on) in of_models.items()]
+    family_of = read_families(lake, drops=drops)
+    scores = {
+        model: read_build_scores(
+            lake, build=build, model_build=model, drops=drops, comparator=modality.comparator, family_of=family_of
+        )
+        for model in context.models
+    }
+    write_differences(lake, build, sides, no_pairs=no_pairs, scores=scores)
     return measure_build(
         lake,
         build=build,
@@ -157,6 +169,7 @@ def _measure_build(context: StageContext) -> "DataclassInstance":
         drops=drops,
         comparator=modality.comparator,
         no_pairs=no_pairs,
+        scores_of=scores,
     )
 
 
@@ -173,7 +186,9 @@ def _evidence(context: StageContext) -> "Measured":
     from cv_quality.tasks.release.stage import Measured
     from cv_quality.tasks.verification.differences import read_evidence
 
-    return Measured(next(iter(context.models[1:]), None), read_evidence(context.lake, context.build))
+    compared = context.lake.read(DIFFERENCES, TableKey(build=context.build), columns=["baseline_build_id"])
+    baseline = next(iter([*compared["baseline_build_id"], *context.models[1:]]), None)
+    return Measured(baseline, read_evidence(context.lake, context.build))
 
 
 def _embed(context: StageContext, population: Population) -> "Embedding":
@@ -216,6 +231,20 @@ def _deciding(freshness: Freshness, key: TableKey) -> str:
     """By what a build as recorded decides where its devices' logs do not: another threshold makes its drops due."""
     recorded = _recorded(freshness, key)
     return f"at {recorded.decision_threshold!r}" if recorded else ""
+
+
+def _before(freshness: Freshness, build: str) -> list[str]:
+    """The build that one as recorded follows, where its own drops are counted: none but its own devices tell of it."""
+    return [model for model in freshness.predecessors(build)[:1] if model in freshness.history(build)]
+
+
+def _compared_with(freshness: Freshness, key: TableKey) -> str:
+    """Which counts a build as recorded is compared with beside its own: others of its baseline make it due."""
+    if not _recorded(freshness, key):
+        return ""
+    own = [(model, drop) for model in _before(freshness, str(key.build)) for drop in freshness.own_drops(model)]
+    known = [freshness.identity(MEASURE, TableKey(build=model, drop=drop)) for model, drop in own]
+    return f"against {', '.join(known)}" if known else ""
 
 
 def _recorded(freshness: Freshness, key: TableKey) -> Registered | None:
@@ -308,6 +337,7 @@ MEASURE_BUILD = Stage(
     ),
     writes=(INTERVALS, OPERATING_POINTS, DIFFERENCES, DET_CURVE, DIFFERENTIALS, PARITY),
     run=_measure_build,
+    elsewhere=_compared_with,
     rules=MEASURE_BUILD_RULES,
     description="Rates with intervals clustered by subject, and operating points, for the build and its baseline; "
     "their differences, paired by subject; how far the devices agree with re-inference.",

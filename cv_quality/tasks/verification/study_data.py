@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.errors import ProtocolError, near
 from cv_quality.lake.lake import Lake, TableKey
@@ -14,14 +15,22 @@ from cv_quality.metrics.trials import CrossTrials
 from cv_quality.studies.analysis import Participation
 from cv_quality.studies.comparison import (
     Difference,
+    against_ratio,
     compare_fnmr_at_fmr,
     compare_quantiles,
     undefined_difference,
 )
 from cv_quality.studies.protocol import StudyEndpoint, StudyProtocol
 from cv_quality.tasks.verification.build_metrics import WHO
+from cv_quality.tasks.verification.build_scores import read_families
 from cv_quality.tasks.verification.counts import WHOLE
-from cv_quality.tasks.verification.differences import Side, compare_counts, counts_of
+from cv_quality.tasks.verification.differences import (
+    Side,
+    compare_counts,
+    counts_of,
+    device_latencies,
+    family_codes,
+)
 from cv_quality.tasks.verification.dimensions import counted_dimensions
 from cv_quality.tasks.verification.impostors import read_impostors
 from cv_quality.tasks.verification.modality import BiometricModality
@@ -30,6 +39,8 @@ from cv_quality.tasks.verification.tables import ATTEMPT_OUTCOMES, COMPARISONS, 
 
 if TYPE_CHECKING:
     import polars as pl
+
+Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class StudyData:
         return found
 
     def difference(self, endpoint: StudyEndpoint, subjects: frozenset[str]) -> Difference:
-        """Compare both builds in an endpoint's metric, on the attempts of some subjects.
+        """Compare both builds in an endpoint's metric, on the attempts of some subjects; families stand together.
 
         Args:
             endpoint: of the protocol.
@@ -75,35 +86,43 @@ class StudyData:
         Raises:
             ProtocolError: the endpoint's scope names a condition or a level that the drops do not have.
         """
+        names = sorted(subjects)
+        families = family_codes(names, self._family_of)
+        found = self._compared(endpoint, names, families)
+        # What is needed is said of subjects, where families are what was counted.
+        people = round(len(names) / max(int(families.max(initial=0)) + 1, 1) * found.n_subjects)
+        return replace(found, n_subjects=people)
+
+    def _compared(self, endpoint: StudyEndpoint, names: Sequence[str], families: Codes) -> Difference:
         if endpoint.metric == "latency_ms":
-            return self._latency(endpoint, subjects)
+            return self._latency(endpoint, names, families)
         if endpoint.metric == "fnmr_at_fmr" and endpoint.threshold == "re_estimated":
-            return self._at_fmr(endpoint, subjects)
+            return self._at_fmr(endpoint, names, families)
         metric = "fnmr" if endpoint.metric == "fnmr_at_fmr" else endpoint.metric
         group = (metric, *self._scope(endpoint))
         tables = [self._counts[place].get(group) for place in (0, 1)]
         if all(table is None for table in tables):
             return undefined_difference(metric, f"the study's drops have no trial of {metric}")
-        return self._of_counts(metric, tables, subjects)
+        return self._of_counts(metric, tables, names, families)
 
-    def _of_counts(self, metric: str, tables: "Sequence[pl.DataFrame | None]", subjects: frozenset[str]) -> Difference:
+    def _of_counts(
+        self, metric: str, tables: "Sequence[pl.DataFrame | None]", names: Sequence[str], families: Codes
+    ) -> Difference:
         import polars as pl
 
-        names = sorted(subjects)
         codes = {name: code for code, name in enumerate(names)}
         kept = [
             None if table is None else table.filter(*(pl.col(name).is_in(names) for name in WHO)) for table in tables
         ]
-        return compare_counts(metric, kept, codes, np.arange(len(names)))
+        return compare_counts(metric, kept, codes, families)
 
-    def _at_fmr(self, endpoint: StudyEndpoint, subjects: frozenset[str]) -> Difference:
+    def _at_fmr(self, endpoint: StudyEndpoint, names: Sequence[str], families: Codes) -> Difference:
         assert endpoint.fmr is not None
-        names = sorted(subjects)
-        one, other = (self._scores(side, endpoint, names) for side in (self.reference, self.candidate))
+        one, other = (self._scores(side, endpoint, names, families) for side in (self.reference, self.candidate))
         return compare_fnmr_at_fmr(one, other, fmr=endpoint.fmr)
 
-    def _scores(self, side: Side, endpoint: StudyEndpoint, names: Sequence[str]) -> ClusteredScores:
-        """The scores of a side among some subjects, numbered in their order."""
+    def _scores(self, side: Side, endpoint: StudyEndpoint, names: Sequence[str], families: Codes) -> ClusteredScores:
+        """The scores of a side among some subjects, by family; comparisons of two subjects of a family count too."""
         import polars as pl
 
         counts = read_impostors(self.lake, build=side.build, model_build=side.model, comparator=side.comparator)
@@ -118,9 +137,8 @@ class StudyData:
         codes = [tail[name].cast(numbers).to_physical().to_numpy().astype(np.int64) for name in who]
         rows = self._genuine(side, endpoint).filter(pl.col("subject_id").is_in(names)).sort("subject_id", "score")
         people = rows["subject_id"].cast(numbers).to_physical().to_numpy().astype(np.int64)
-        return ClusteredScores.of(
-            rows["score"].to_numpy(), people, (codes[0], codes[1], tail["score"].to_numpy()), trials
-        )
+        relatives = families[codes[0]], families[codes[1]], tail["score"].to_numpy()
+        return ClusteredScores.of(rows["score"].to_numpy(), families[people], relatives, trials.clustered(families))
 
     def _genuine(self, side: Side, endpoint: StudyEndpoint) -> "pl.DataFrame":
         import polars as pl
@@ -134,42 +152,19 @@ class StudyData:
         inside = self._attempts(side).filter(pl.col(dimension).cast(pl.String) == level).select("attempt_id")
         return found.join(inside, on="attempt_id", how="semi")
 
-    def _latency(self, endpoint: StudyEndpoint, subjects: frozenset[str]) -> Difference:
-        import polars as pl
-
+    def _latency(self, endpoint: StudyEndpoint, names: Sequence[str], families: Codes) -> Difference:
         assert endpoint.quantile is not None
         if self.reference.build == self.candidate.build:
             return undefined_difference(
                 "latency_ms", f"devices ran {self.candidate.model} alone: the latency of both needs drops of both"
             )
-        names, sides = sorted(subjects), []
-        for side in (self.reference, self.candidate):
-            rows = self._attempts(side).filter(
-                pl.col("device_latency_ms").is_finite(), pl.col("subject_id").is_in(names)
-            )
-            codes = rows["subject_id"].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
-            sides.append((rows["device_latency_ms"].to_numpy(), codes))
+        at = self._scope(endpoint)
+        one, other = (
+            device_latencies(self.lake, side, names, families, at=at) for side in (self.reference, self.candidate)
+        )
         ratio = endpoint.margin_ratio or 1.0
-        scaled = compare_quantiles(
-            "latency_ms", (sides[0][0] * ratio, sides[0][1]), sides[1], quantile=endpoint.quantile
-        )
-        if (
-            ratio == 1.0
-            or scaled.value is None
-            or scaled.reference is None
-            or scaled.low is None
-            or scaled.high is None
-        ):
-            return scaled
-        # In ms against the reference itself, so that a margin of (ratio - 1) times it decides as the ratio does.
-        moved = (ratio - 1) * scaled.reference / ratio
-        return replace(
-            scaled,
-            reference=scaled.reference / ratio,
-            value=scaled.value + moved,
-            low=scaled.low + moved,
-            high=scaled.high + moved,
-        )
+        scaled = compare_quantiles("latency_ms", (one[0] * ratio, one[1]), other, quantile=endpoint.quantile)
+        return against_ratio(scaled, ratio)
 
     def _scope(self, endpoint: StudyEndpoint) -> tuple[str, str]:
         """The dimension and level that an endpoint is counted at."""
@@ -190,6 +185,10 @@ class StudyData:
         if name not in known:
             raise ProtocolError(f"the study's drops have no condition {name!r}; {near(name, known)}")
         return known[name]
+
+    @cached_property
+    def _family_of(self) -> dict[str, str]:
+        return read_families(self.lake, drops=sorted({*self.reference.drops, *self.candidate.drops}))
 
     @cached_property
     def _counts(self) -> "tuple[dict[tuple[str, str, str], pl.DataFrame], dict[tuple[str, str, str], pl.DataFrame]]":

@@ -2,6 +2,7 @@
 
 from cv_quality.stage import Task
 from cv_quality.tasks.ingest import INGEST
+from cv_quality.tasks.verification.history import read_history
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality.tasks.verification.modalities.iris import IRIS
 from cv_quality.tasks.verification.modality import BiometricModality
@@ -14,7 +15,14 @@ from cv_quality.tasks.verification.stages import STAGES
 def verification(*modalities: BiometricModality) -> Task:
     """The task over these modalities."""
     return Task(
-        "verification", "Verification", modalities, (*INGEST, *STAGES), SECTIONS, brief_verification, read_trials
+        "verification",
+        "Verification",
+        modalities,
+        (*INGEST, *STAGES),
+        SECTIONS,
+        brief_verification,
+        read_history,
+        read_trials,
     )
 
 

@@ -2,10 +2,13 @@
 
 from cv_quality.stage import Task
 from cv_quality.tasks.ingest import VIDEO_INGEST
+from cv_quality.tasks.video.history import read_history
 from cv_quality.tasks.video.modality import VIDEO_MODALITY
 from cv_quality.tasks.video.report.briefing import brief_video
 from cv_quality.tasks.video.report.sections import SECTIONS
 from cv_quality.tasks.video.report.trials import read_trials
 from cv_quality.tasks.video.stages import STAGES
 
-VIDEO = Task("video", "Video", (VIDEO_MODALITY,), (*VIDEO_INGEST, *STAGES), SECTIONS, brief_video, read_trials)
+VIDEO = Task(
+    "video", "Video", (VIDEO_MODALITY,), (*VIDEO_INGEST, *STAGES), SECTIONS, brief_video, read_history, read_trials
+)

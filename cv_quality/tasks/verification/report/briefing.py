@@ -1,9 +1,11 @@
 """The briefing of a verification build: what it means for people at the device, and for those who try to get in."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from cv_quality.metrics.differentials import ALLOWED_RATIO
 from cv_quality.metrics.results import percent
-from cv_quality.reports.briefing import Briefing, Figure, GroupLine, Point, RateChange
+from cv_quality.reports.briefing import Briefing, Figure, GroupLine, Point, RateChange, ThinEvidence
 from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.rates import RatePair
 from cv_quality.reports.section import PageContent, ReportSource
@@ -14,6 +16,7 @@ from cv_quality.tasks.briefing import (
     how_often,
     limits_of,
     next_step,
+    open_questions,
     quality_point,
     rate_words,
     standing_of,
@@ -34,12 +37,12 @@ NAMES: Mapping[str, str] = {
     "FTA": "attempts without a usable sample (FTA)",
 }
 TERMS: Mapping[str, str] = {
-    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts.",
-    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts.",
-    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons.",
-    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them.",
-    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts.",
-    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike.",
+    "FRR": "False rejection rate: attempts of the right person that end without acceptance, of all their attempts",
+    "FAR": "False acceptance rate: attempts under somebody else's identity that are accepted, of all such attempts",
+    "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons",
+    "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them",
+    "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts",
+    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike",
 }
 
 
@@ -77,6 +80,7 @@ def brief_verification(content: PageContent, source: ReportSource) -> Briefing:
         captured_from=overview.captured_from,
         captured_until=overview.captured_until,
         commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
+        thin=open_questions(release, causes_read, source.modality, _thin_groups(attributes)),
     )
 
 
@@ -167,7 +171,27 @@ def _group_lines(attributes: Sequence[Attribute]) -> Iterable[GroupLine]:
     for attribute in attributes:
         for rate in attribute.rates:
             if rate.verdict:
-                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates)
+                metric = rate.name.partition(", ")[0]
+                yield GroupLine(attribute.label, rate.name, _group_words(rate), rate.rates, metric)
+
+
+def _thin_groups(attributes: Sequence[Attribute]) -> Iterable[ThinEvidence]:
+    """The groups too small to be judged, with the subjects whose interval is a quarter of the rate of all."""
+    for attribute in attributes:
+        for rate in attribute.rates:
+            if rate.verdict == "insufficient":
+                own = rate.rates.build
+                about = f"{attribute.label} {rate.name.partition(', ')[2]} ({rate.name.partition(', ')[0]})"
+                yield ThinEvidence(about, f"{rate_words(own)}: too little to tell", own.n_subjects, _needed(rate))
+
+
+def _needed(rate: GroupRate) -> int | None:
+    """Subjects with whom half of the interval is a quarter of the rate of all, as intervals shrink by the root."""
+    own = rate.rates.build
+    if not own.value or not rate.ratio or not own.n_subjects or own.low is None or own.high is None:
+        return None
+    wanted = (ALLOWED_RATIO - 1) * own.value / rate.ratio
+    return math.ceil(own.n_subjects * ((own.high - own.low) / 2 / wanted) ** 2)
 
 
 def _group_words(rate: GroupRate) -> str:

@@ -14,6 +14,7 @@ from cv_quality.tasks.briefing import (
     how_often,
     limits_of,
     next_step,
+    open_questions,
     quality_point,
     standing_of,
 )
@@ -27,7 +28,7 @@ from cv_quality.tasks.video.tables import VIDEO_METRICS
 
 CHANGES_SHOWN = 6
 MISSES = "miss_rate"
-INTERVAL_TERM = "Where the value would lie in 95 of 100 such studies; counted by clips, as frames of one are alike."
+INTERVAL_TERM = "Where the value would lie in 95 of 100 such studies; counted by clips, as frames of one are alike"
 
 
 def brief_video(content: PageContent, source: ReportSource) -> Briefing:
@@ -59,7 +60,7 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
         causes=causes,
         group_lines=(),
         terms={
-            **{title_of(item.metric): f"{item.metric.meaning}." for item in _chosen(numbers, row)},
+            **{title_of(item.metric): item.metric.meaning for item in _chosen(numbers, row)},
             "95 % interval": INTERVAL_TERM,
         },
         n_subjects=overview.n_clips,
@@ -69,6 +70,9 @@ def brief_video(content: PageContent, source: ReportSource) -> Briefing:
         captured_from=overview.captured_from,
         captured_until=overview.captured_until,
         commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
+        trials="frames",
+        units="clips",
+        thin=open_questions(release, causes_read, source.modality),
     )
 
 
@@ -93,7 +97,7 @@ def _change(row: MetricRow, source: ReportSource, limits: Mapping[str, float]) -
     pair = RatePair(
         _as_rate(row.build),
         _as_rate(row.baseline) if row.baseline else None,
-        change=Change(found.low, found.high) if found else None,
+        change=Change(found.low, found.high, found.value) if found else None,
     )
     return RateChange(
         title_of(row.metric),
@@ -101,6 +105,7 @@ def _change(row: MetricRow, source: ReportSource, limits: Mapping[str, float]) -
         limits.get(row.name),
         tuple(_figures(row, source)),
         is_rate=is_percentage(row.metric),
+        unit="" if row.metric.unit in ("share", "count") else row.metric.unit,
         higher_is_better=bool(row.metric.is_higher_better),
     )
 

@@ -1,6 +1,7 @@
 """Monitors in the lake: declared once, only appended to, and the same bytes when they are made again."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -9,8 +10,17 @@ import pytest
 from cv_quality.errors import MonitorError
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.studies.monitoring import Monitored, MonitorPlan
-from cv_quality.tasks.verification.monitoring import agreed_plan, declared, declared_builds, follow
-from cv_quality.tasks.verification.tables import METRIC_COUNTS, MONITOR_ARRIVALS, MONITORING
+from cv_quality.tasks.monitoring.state import (
+    Restart,
+    agreed_plan,
+    begin_again,
+    declared,
+    declared_builds,
+    follow,
+    read_ended,
+)
+from cv_quality.tasks.monitoring.tables import MONITOR_ARRIVALS, MONITORING
+from cv_quality.tasks.verification.tables import METRIC_COUNTS
 
 PLAN = MonitorPlan(build="b1", metrics=("frr",), targets={"frr": 0.03})
 KEY = TableKey(build="b1")
@@ -128,7 +138,9 @@ def test_a_claim_is_not_changed_after_its_first_look(lake: Lake) -> None:
 
 def test_what_is_no_one_subjects_own_is_not_watched(lake: Lake) -> None:
     plan = MonitorPlan(build="b1", metrics=("far",), targets={"far": 0.03})
-    with pytest.raises(MonitorError, match="a rate between two people is no one subject's own; one of fta, fnmr, frr"):
+    with pytest.raises(
+        MonitorError, match="far: a rate between two people is no one subject's own; one of frr, fta, fnmr"
+    ):
         agreed_plan(lake, "b1", plan)
     plan = MonitorPlan(build="b1", metrics=("fr",), targets={"fr": 0.03})
     with pytest.raises(MonitorError, match="did you mean frr"):
@@ -139,3 +151,65 @@ def test_without_a_measured_drop_nothing_is_declared(lake: Lake) -> None:
     with pytest.raises(MonitorError, match="no drop of b1 is measured by b1 yet"):
         look(lake, [])
     assert declared(lake, "b1") is None
+
+
+AGAIN = MonitorPlan(build="b1", metrics=("frr",), targets={"frr": 0.3})
+SLIP = Restart("0.03 was a slip", datetime(2026, 8, 7, 9, tzinfo=UTC))
+
+
+def restart(lake: Lake, plan: MonitorPlan, drops: Sequence[str] = DAYS) -> Monitored:
+    return begin_again(lake, plan, SLIP, drops=DAYS, ready=drops)
+
+
+def test_a_monitor_declared_wrongly_begins_again_and_is_kept(lake: Lake) -> None:
+    for drop in DAYS:
+        count(lake, drop, rate=0.2)
+    alarm, rows = look(lake, DAYS), lake.read(MONITORING, KEY)
+    assert alarm.verdict == "alarm"
+    found = restart(lake, AGAIN)
+    assert (found.verdict, lake.read(MONITORING, KEY)["reference"].unique().to_list()) == ("quiet", [0.3])
+    (ended,) = read_ended(lake, found.plan)
+    assert (ended.plan, ended.reason, ended.ended_at) == (PLAN, "0.03 was a slip", "2026-08-07T09:00:00+00:00")
+    assert [row["is_alarm"] for row in ended.rates] == rows["is_alarm"].to_list()
+    assert [row["drop_id"] for row in ended.arrivals] == DAYS
+    (note,) = found.notes
+    assert note.startswith("begun again at 2026-08-07T09:00:00+00:00 after 6 looks (0.03 was a slip)")
+    assert look(lake, DAYS, agreed_plan(lake, "b1", AGAIN)).notes == [note]
+
+
+def test_what_is_begun_again_twice_says_so_twice(lake: Lake) -> None:
+    count(lake, DAYS[0], rate=0.05)
+    look(lake, DAYS[:1])
+    restart(lake, AGAIN, DAYS[:1])
+    found = restart(lake, PLAN, DAYS[:1])
+    assert [item.plan.targets["frr"] for item in read_ended(lake, found.plan)] == [0.3, 0.03]
+    assert len([note for note in found.notes if note.startswith("begun again")]) == 2
+
+
+def test_a_kept_monitor_cannot_be_changed_unseen(lake: Lake) -> None:
+    count(lake, DAYS[0], rate=0.05)
+    look(lake, DAYS[:1])
+    restart(lake, AGAIN, DAYS[:1])
+    (kept,) = (item.key for item in lake.store.list("ended_monitors"))
+    lake.store.write_bytes(kept, lake.store.read_bytes(kept).replace(b"slip", b"ship"))
+    with pytest.raises(MonitorError, match="not as it was written"):
+        look(lake, DAYS[:1], agreed_plan(lake, "b1"))
+    lake.store.delete(kept)
+    with pytest.raises(MonitorError, match="gone, and the monitor of b1 follows it"):
+        look(lake, DAYS[:1], agreed_plan(lake, "b1"))
+
+
+def test_a_restart_that_cannot_be_looked_at_changes_nothing(lake: Lake) -> None:
+    count(lake, DAYS[0], rate=0.05)
+    with pytest.raises(MonitorError, match="there is nothing to begin again; leave --restart out"):
+        restart(lake, PLAN, DAYS[:1])
+    look(lake, DAYS[:1])
+    before = state(lake)
+    sliced = MonitorPlan(build="b1", metrics=("frr",), targets={"frr": 0.3}, slices=("lihgt",))
+    with pytest.raises(MonitorError, match="no attempt has a level of lihgt"):
+        restart(lake, sliced, DAYS[:1])
+    with pytest.raises(MonitorError, match="watched as these options say"):
+        restart(lake, PLAN, DAYS[:1])
+    assert (state(lake), declared(lake, "b1"), list(lake.store.list("ended_monitors"))) == (before, PLAN, [])
+    with pytest.raises(MonitorError, match="say why"):
+        Restart(" ", SLIP.now)

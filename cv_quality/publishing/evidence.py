@@ -1,0 +1,50 @@
+"""What the data leave open, for those who recruit and test: groups, conditions, and how many subjects settle each."""
+
+import csv
+from pathlib import Path
+
+from cv_quality.lake.store import atomic_path
+from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.tickets import escaped
+from cv_quality.text import figures
+
+
+def write_evidence(edition: Edition, folder: Path) -> tuple[Path, ...]:
+    """Write what is open about a build, as a table and to read.
+
+    Args:
+        edition: whose questions they are.
+        folder: where to.
+    """
+    briefing = edition.briefing
+    table, page = folder / "open-questions.csv", folder / "open-questions.md"
+    with atomic_path(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(("about", "reason", "subjects", "subjects_needed"))
+        writer.writerows(
+            (_inert(item.about), _inert(item.reason), item.n_subjects, item.needed) for item in briefing.thin
+        )
+    lines = [f"# What is open about {escaped(briefing.build)}", "", escaped(briefing.next_step.text), ""]
+    if briefing.thin:
+        lines += ["| about | why | subjects | would settle it |", "|---|---|---:|---:|"]
+    for item in briefing.thin:
+        cells = (
+            escaped(item.about),
+            escaped(item.reason),
+            "" if item.n_subjects is None else figures(item.n_subjects),
+            "not known" if item.needed is None else figures(item.needed),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    if not briefing.thin:
+        lines.append("Nothing: every requirement, group and condition is settled.")
+    with atomic_path(page) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return (table, page)
+
+
+def _inert(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+EVIDENCE = Product("evidence", "What is open, and the subjects that would settle it", write_evidence)

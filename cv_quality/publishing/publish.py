@@ -1,0 +1,127 @@
+"""Publishes a build: every product of one edition into a folder of its own, and the index of all editions anew.
+
+An edition goes by its numbers: `<build>/<day of the newest data>-<digest>/`, the digest being of the build's page, of
+this package's version and of the products. The same numbers are the same edition; others stand beside it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cv_quality.lake.staging import staging_folder
+from cv_quality.lake.store import Store
+from cv_quality.publishing.builds_page import write_builds_page
+from cv_quality.publishing.product import Edition, Product
+from cv_quality.reports.provenance import package_version
+
+ABOUT = "edition.json"
+"""Written last of an edition: one without it is not complete, and is not listed."""
+INDEX = "index.html"
+DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """One file of an edition."""
+
+    product: str
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One edition as it was published.
+
+    Attributes:
+        name: its folder in the store.
+        day: of the newest data in it.
+        standing, headline: how the build stands.
+        made_with: version of this package.
+    """
+
+    name: str
+    build: str
+    baseline: str | None
+    subject_matter: str
+    day: str
+    standing: str
+    headline: str
+    made_with: str
+    files: tuple[PublishedFile, ...]
+
+
+def publish(edition: Edition, products: Sequence[Product], store: Store) -> Publication:
+    """Publish an edition as products.
+
+    Args:
+        edition: of one build.
+        products: what is made of it.
+        store: where they go.
+
+    Raises:
+        PublishingError: a product cannot be made.
+        StoreError: the store cannot be written.
+    """
+    workspace = edition.workspace
+    with staging_folder(workspace.settings.home, prefix=".published-") as folder:
+        made = [(product, path) for product in products for path in _written(product, edition, folder)]
+        files = tuple(_described(product, path, folder) for product, path in made)
+        publication = _publication(edition, files)
+        for file in files:
+            store.put_file(f"{publication.name}/{file.name}", folder / file.name)
+        store.write_bytes(f"{publication.name}/{ABOUT}", _json(publication))
+        index = folder / INDEX
+        write_builds_page(workspace, publications(store), index)
+        store.put_file(INDEX, index)
+    return publication
+
+
+def publications(store: Store) -> tuple[Publication, ...]:
+    """List the complete editions of a store, by build, the newest data first."""
+    found = []
+    for build in store.folders():
+        for edition in store.folders(f"{build}/"):
+            key = f"{build}/{edition}/{ABOUT}"
+            if store.exists(key):
+                values = json.loads(store.read_bytes(key))
+                files = tuple(PublishedFile(**item) for item in values.pop("files"))
+                found.append(Publication(**values, files=files))
+    return tuple(sorted(found, key=lambda item: (item.build, item.day, item.name), reverse=True))
+
+
+def _written(product: Product, edition: Edition, folder: Path) -> Iterable[Path]:
+    own = folder / product.name
+    own.mkdir()
+    return product.write(edition, own)
+
+
+def _described(product: Product, path: Path, folder: Path) -> PublishedFile:
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return PublishedFile(product.name, path.relative_to(folder).as_posix(), path.stat().st_size, digest)
+
+
+def _publication(edition: Edition, files: tuple[PublishedFile, ...]) -> Publication:
+    briefing, version = edition.briefing, package_version()
+    page = edition.workspace.report_path(briefing.build).read_bytes()
+    held = repr((version, hashlib.sha256(page).hexdigest(), sorted({file.product for file in files})))
+    digest, day = hashlib.sha256(held.encode()).hexdigest()[:DIGITS], f"{briefing.captured_until:%Y-%m-%d}"
+    return Publication(
+        name=f"{briefing.build}/{day}-{digest}",
+        build=briefing.build,
+        baseline=briefing.baseline,
+        subject_matter=briefing.subject_matter,
+        day=day,
+        standing=briefing.standing,
+        headline=briefing.headline,
+        made_with=version,
+        files=files,
+    )
+
+
+def _json(publication: Publication) -> bytes:
+    return json.dumps(asdict(publication), indent=1, ensure_ascii=False).encode() + b"\n"

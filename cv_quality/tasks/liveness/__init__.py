@@ -1,0 +1,1 @@
+"""Liveness: presentations of people and of artefacts to a detector, as devices recorded them."""

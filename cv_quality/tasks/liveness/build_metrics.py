@@ -1,0 +1,140 @@
+"""The rates of a build's liveness by PAI species, over all its drops and by condition: the stage `measure_liveness`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cv_quality.freshness import StageContext
+from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.metrics.liveness.artefacts import artefact_rate, intraclass_correlation
+from cv_quality.metrics.liveness.presentations import Presentations, check_presentations
+from cv_quality.metrics.rates import clustered_rate
+from cv_quality.modality import Dimension, Modality, of_modality
+from cv_quality.studies.pad_profiles import ATTACK_METRICS, CountedErrors, count_errors
+from cv_quality.tasks.liveness.tables import LIVE, LIVENESS_RATES, PRESENTATION_OUTCOMES, UNDECIDED
+from cv_quality.tasks.root_causes.tables import write_rows
+from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Row = dict[str, object]
+WHOLE = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessSummary:
+    """What was measured of a build: the species that gets through most, and how often."""
+
+    build: str
+    presentations: int
+    species: int
+    rate_rows: int
+    worst_species: str
+    worst_apcer: float
+
+
+def liveness_dimensions(modality: Modality) -> tuple[Dimension, ...]:
+    """List what a presentation is told apart by: its conditions, its device, who presented."""
+    return (*modality.conditions, DEVICE[0], *SUBJECT)
+
+
+def measure_liveness(context: StageContext) -> LivenessSummary:
+    """Measure the presentations of a build's drops, and write `liveness_rates`.
+
+    Raises:
+        MissingTable: a drop was not judged.
+        MetricError: artefacts contradict species over the build's drops.
+    """
+    rows = read_outcomes(context.lake, context.build, context.drops, context.modality)
+    found = list(_rates(rows, WHOLE, WHOLE))
+    for item in liveness_dimensions(context.modality):
+        if item.is_counted:
+            for (level,), of_level in rows.drop_nulls(item.level_column).group_by(item.level_column):
+                found += _rates(of_level, item.level_column, str(level))
+    found.sort(key=lambda row: [str(row[name]) for name in LIVENESS_RATES.unique])
+    n_rows = write_rows(context.lake, LIVENESS_RATES, context.build, _marked(found))
+    whole = [
+        row for row in found if row["metric"] == "apcer" and row["dimension"] == WHOLE and row["value"] is not None
+    ]
+    worst = max(whole, key=lambda row: float(str(row["value"])), default={"species": "none", "value": 0.0})
+    species = len({row["species"] for row in whole})
+    return LivenessSummary(
+        context.build, rows.height, species, n_rows, str(worst["species"]), float(str(worst["value"]))
+    )
+
+
+def read_outcomes(lake: Lake, build: str, drops: Sequence[str], modality: Modality) -> "pl.DataFrame":
+    """Read what became of the presentations of a build's drops.
+
+    Args:
+        lake: to read from.
+        build, drops: whose.
+        modality: of the build.
+
+    Raises:
+        MissingTable: a drop was not judged.
+    """
+    keys = [TableKey(build=build, drop=drop) for drop in drops]
+    return lake.scan(of_modality(PRESENTATION_OUTCOMES, modality), keys).collect()
+
+
+def presentations_of_rows(rows: "pl.DataFrame") -> Presentations:
+    """Turn rows of outcomes into presentations whose score is 1 where they were taken for bona fide, else 0.
+
+    Raises:
+        MetricError: artefacts contradict species.
+    """
+    import polars as pl
+
+    decided = rows.with_columns(
+        score=pl.when(pl.col("is_error").is_not_null()).then((pl.col("outcome") == LIVE).cast(pl.Float64)),
+        person=pl.when("is_attack").then(pl.coalesce("target_subject_id", "subject_id")).otherwise("subject_id"),
+    )
+    attacks = decided.filter("is_attack")
+    artefact = decided["artefact_id"].fill_null("").to_numpy() if attacks["artefact_id"].null_count() == 0 else None
+    return check_presentations(
+        decided["score"].fill_null(float("nan")).to_numpy(),
+        decided["is_attack"].to_numpy(),
+        species=decided["pai_species"].fill_null("").to_numpy(),
+        artefact=artefact,
+        subject=decided["person"].to_numpy(),
+    )
+
+
+def _rates(rows: "pl.DataFrame", dimension: str, level: str) -> Iterator[Row]:
+    """The rates of some presentations; what is undecided is in none."""
+    import polars as pl
+
+    known = rows.filter(pl.col("outcome") != UNDECIDED)
+    shown = presentations_of_rows(known)
+    # The whole system is told apart from liveness only where every presentation says whether it passed.
+    is_match = None
+    if known["is_device_match"].null_count() == 0:
+        is_match = known["is_device_match"].to_numpy().astype(bool) & shown.has_response
+    for counted in count_errors(shown, threshold=0.5, is_match=is_match):
+        if counted.trials.size:
+            yield {"species": counted.name, "dimension": dimension, "level": level, **_rate(counted)}
+
+
+def _rate(counted: CountedErrors) -> Row:
+    if counted.metric in ATTACK_METRICS:
+        rate = artefact_rate(counted.errors, counted.trials, unit=counted.unit)
+        upper = artefact_rate(counted.errors, counted.trials, side="upper", unit=counted.unit).high
+        icc = intraclass_correlation(counted.errors, counted.trials)
+    else:
+        rate, upper, icc = clustered_rate(counted.errors, counted.trials, unit=counted.unit), None, None
+    own = asdict(rate)
+    return {"metric": counted.metric, **own, "upper": upper, "icc": icc, "unit": counted.unit}
+
+
+def _marked(rows: list[Row]) -> list[Row]:
+    """Say of every row whether its species is the worst of its metric, dimension and level."""
+    highest: dict[tuple[object, ...], float] = {}
+    for row in rows:
+        group = (row["metric"], row["dimension"], row["level"])
+        value = -np.inf if row["value"] is None else float(str(row["value"]))
+        highest[group] = max(value, highest.get(group, -np.inf))
+    return [{**row, "is_worst": row["value"] == highest[row["metric"], row["dimension"], row["level"]]} for row in rows]

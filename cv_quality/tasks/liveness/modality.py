@@ -1,0 +1,66 @@
+"""Liveness as a modality: the events of its drops and the conditions of a presentation.
+
+Builds are evaluated as their devices recorded them: scores, decisions and missing responses are in the drop. What is
+computed of them is in `cv_quality.metrics.liveness`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from cv_quality.drops.tables import LIVENESS_KINDS
+from cv_quality.errors import RegistryError
+from cv_quality.inference.registry import BuildEntry, EntryFields, parse_recorded_entry
+from cv_quality.lake.schema import Bounds, Column
+from cv_quality.modality import Dimension
+from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
+
+CONDITIONS = (
+    ILLUMINANCE,
+    Dimension(
+        Column("distance_cm", "real", "from the sensor to what was presented", nullable=True, low=0, high=1_000),
+        "distance in cm",
+        phrase="{} cm away",
+    ),
+    replace(THERMAL_STATE, is_counted=False),
+    Dimension(
+        Column("scene", "text", "where it was presented", nullable=True), "scene", phrase="scene {}", is_counted=True
+    ),
+    CONDITION_LABEL,
+)
+"""What devices log of a presentation."""
+
+
+def parse_entry(fields: EntryFields) -> BuildEntry:
+    """Refuse the entry of a liveness build with a model.
+
+    Raises:
+        RegistryError: always; says how such a build is evaluated.
+    """
+    raise RegistryError(
+        f"{fields.where}: liveness builds are evaluated as their devices recorded them: write recorded: true, and a "
+        "decision_threshold where drops hold scores without decisions"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessModality:
+    """Presentations with what devices log of them; fields as of every modality (`cv_quality.modality.Modality`)."""
+
+    name: str = "liveness"
+    conditions: tuple[Dimension, ...] = CONDITIONS
+    measured: tuple[Dimension, ...] = ()
+    instance: None = None
+    failure_statuses: tuple[str, ...] = ()
+    parse_entry: Callable[[EntryFields], BuildEntry] = parse_entry
+    parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_entry
+    event_kinds: tuple[str, ...] = LIVENESS_KINDS
+    bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
+    task: str = "liveness"
+
+    def of_build(self, entry: BuildEntry) -> Self:  # noqa: ARG002 - as every modality is asked
+        """Itself: scores are the devices' own."""
+        return self
+
+
+LIVENESS_MODALITY = LivenessModality()

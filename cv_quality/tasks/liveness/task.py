@@ -1,0 +1,8 @@
+"""Liveness as a task: its modality and its stages."""
+
+from cv_quality.stage import Task
+from cv_quality.tasks.ingest import LIVENESS_INGEST
+from cv_quality.tasks.liveness.modality import LIVENESS_MODALITY
+from cv_quality.tasks.liveness.stages import STAGES
+
+LIVENESS = Task("liveness", "Liveness", (LIVENESS_MODALITY,), (*LIVENESS_INGEST, *STAGES))
