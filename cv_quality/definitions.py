@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from cv_quality.pipeline.assets import task_assets
+from cv_quality.pipeline.digest import digest_job, digest_schedule
 from cv_quality.pipeline.jobs import task_jobs
 from cv_quality.pipeline.marts import marts_asset
 from cv_quality.pipeline.monitoring import monitoring_asset, monitoring_job, monitoring_sensor
@@ -21,7 +22,7 @@ from cv_quality.tasks.monitoring.watched import watched_tasks
 
 
 def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.Definitions:
-    """Build the assets, checks, jobs and sensors of the tasks over the stores of `settings`."""
+    """Build the assets, checks, jobs, schedules and sensors of the tasks over the stores of `settings`."""
     watched = watched_tasks(tasks)
     return dg.Definitions(
         assets=[
@@ -34,7 +35,9 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
             *(job for task in tasks for job in task_jobs(task, tasks)),
             *(publishing_job(task) for task in tasks if task.brief),
             *(monitoring_job(task) for task in watched),
+            digest_job,
         ],
+        schedules=[digest_schedule],
         sensors=[
             *(sensor for task in tasks for sensor in task_sensors(task, tasks)),
             *(monitoring_sensor(task) for task in watched),

@@ -90,6 +90,12 @@ def sql(statement: str | None, table: str | None, as_csv: bool, as_json: bool) -
 )
 @click.option("--format", "table_format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--images", "has_images", is_flag=True, help="Write the images too, of subjects who agreed.")
+@click.option(
+    "--data-set",
+    "is_data_set",
+    is_flag=True,
+    help="Add passes of the same people outside of the slice, roles, a split by subject, and with --images templates.",
+)
 @JSON
 def export(
     build: str,
@@ -98,13 +104,14 @@ def export(
     target: Path,
     table_format: "TableFormat",
     has_images: bool,
+    is_data_set: bool,
     as_json: bool,
 ) -> None:
     """Write the attempts of a confirmed slice of a BUILD for other tools: a table, and images of those who agreed.
 
     \b
       cvq export face-1.2 --slice 1 --to dark
-      cvq export face-1.2 --slice 1 --to dark --format parquet --images
+      cvq export face-1.2 --slice 1 --to dark --format parquet --images --data-set
       cvq sql "SELECT outcome, rank, condition FROM failure_slices WHERE finding = 'confirmed'"
     """
     from cv_quality.tasks import TASKS
@@ -122,6 +129,7 @@ def export(
         outcome=outcome,
         table_format=table_format,
         has_images=has_images,
+        is_data_set=is_data_set,
     )
     if as_json:
         print_document(asdict(found) | {"table": str(found.table)})

@@ -29,7 +29,7 @@ Event = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 
 @contextmanager
-def retrying_unreachable_stores(context: dg.AssetExecutionContext) -> Iterator[None]:
+def retrying_unreachable_stores(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
     """Ask for the step again when a store cannot be reached, and for no other reason.
 
     A retry policy would do so after any error, and take a termination for one.

@@ -36,7 +36,7 @@ def rate_words(rate: Rate, *, interval: bool = True) -> str:
 
     >>> from cv_quality.metrics.rates import clustered_rate
     >>> rate_words(clustered_rate([1, 0, 2, 1], [10, 10, 10, 10]))
-    '10 % (95 % interval 1.26 to 32.2 %)'
+    '10 % (95 % interval 0.112 to 49.9 %)'
     """
     if rate.value is None:
         return f"not known ({rate.reason or 'no trial'})"
@@ -231,8 +231,8 @@ def next_step(build: str, standing: Standing, causes: Sequence[Cause], release: 
         )
     if causes and standing not in ("pass", "no worse"):
         return Point(
-            f"Mend first what happens where {causes[0].condition}: `cvq export {build} --slice 1` gives its attempts "
-            "as a table.",
+            f"Mend first what happens where {causes[0].condition}. "
+            f"`cvq export {build} --slice 1 --to slice-1` gives its attempts as a table.",
             section="why",
         )
     if standing in ("pass", "no worse"):

@@ -101,6 +101,27 @@ def test_images_leave_with_consent_alone(done: Workspace, tmp_path: Path) -> Non
     assert all(Path(path).is_file() and fields["firmware"] == 2.1 for path, fields in loaded)
 
 
+def test_a_data_set_has_matched_passes_and_no_subject_in_two_parts(done: Workspace, tmp_path: Path) -> None:
+    plain = slice_export(done, tmp_path / "plain")
+    told = slice_export(done, tmp_path / "set", "--format", "parquet", "--images", "--data-set")
+    rows = pl.read_parquet(str(told["table"]))
+    matched = rows.filter(role="matched_pass")
+    failing = rows.filter(role="failure")
+    assert rows.height - matched.height == plain["n_attempts"]
+    assert failing.height == plain["n_failures"]
+    assert matched.height > 0
+    assert not matched["is_failure"].any()
+    assert set(matched["firmware"]).isdisjoint({"2.1"})
+    assert set(matched["subject_id"]) <= set(failing["subject_id"])
+    assert (
+        rows.group_by("subject_id").agg(pl.col("split").n_unique())["split"].to_list()
+        == [1] * rows["subject_id"].n_unique()
+    )
+    assert set(rows["split"]) <= {"train", "validation", "test"}
+    assert (rows["embedding"].is_not_null() <= rows["image"].is_not_null()).all()
+    assert rows["embedding"].drop_nulls().len() > 0
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

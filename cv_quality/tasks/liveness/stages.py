@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from cv_quality.drops.tables import DEVICES, DROP_FILES, PRESENTATIONS, SUBJECTS
+from cv_quality.drops.tables import (
+    DEVICES,
+    DROP_FILES,
+    FRAME_INDEX,
+    PRESENTATIONS,
+    QUARANTINE_PARSE,
+    QUARANTINE_VALIDATE,
+    SUBJECTS,
+)
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
@@ -10,7 +18,9 @@ from cv_quality.stage import Stage
 from cv_quality.tasks.liveness.populations import PASSED, embed_figures, other_outcomes, passed_attacks
 from cv_quality.tasks.liveness.rules import JUDGE_RULES, MEASURE_RULES
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
+from cv_quality.tasks.pages import refusals, report_source
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
+from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,6 +36,13 @@ def _measure(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.liveness.build_metrics import measure_liveness
 
     return measure_liveness(context)
+
+
+def _report(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.liveness.report.page import write_liveness_report
+
+    target = context.workspace.report_path(context.build)
+    return write_liveness_report(report_source(context), context.freshness.task.sections, target)
 
 
 def _threshold(freshness: Freshness, key: TableKey) -> str:
@@ -66,4 +83,22 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
         embed=embed_figures,
     )
 )
-STAGES = (JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS)
+REPORT = Stage(
+    name="report",
+    phase="report",
+    reads=(
+        DROP_FILES,
+        FRAME_INDEX,
+        QUARANTINE_PARSE,
+        QUARANTINE_VALIDATE,
+        *(table for stage in (JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
+    ),
+    writes=(),
+    run=_report,
+    elsewhere=refusals,
+    asset="failure_report",
+    result=Workspace.report_path,
+    description="One self-contained page: rates by species with their bounds, what lets attacks through, the data.",
+    kinds=frozenset({"altair", "html"}),
+)
+STAGES = (JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS, REPORT)

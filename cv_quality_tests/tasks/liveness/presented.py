@@ -29,7 +29,8 @@ def presentations(*, subjects: int = 12, artefacts: int = 12, each: int = 4) -> 
     """
     for number in range(subjects * each):
         who = f"p{number % subjects}"
-        yield {"event_id": f"b{number}", "subject_id": who, "is_device_live": number % 8 != 0, "is_device_match": False}
+        is_live = number % 8 != 0
+        yield {"event_id": f"b{number}", "subject_id": who, "is_device_live": is_live, "is_device_match": is_live}
     for species in ("print", "mask"):
         for number in range(artefacts * each):
             is_dark, is_silent = number % 2 == 0, species == "mask" and number % 4 == 3

@@ -10,6 +10,11 @@ import pytest
 from cv_quality.drops.tables import QUARANTINE_VALIDATE
 from cv_quality.errors import RegistryError
 from cv_quality.lake.lake import TableKey
+from cv_quality.lake.store import LocalStore
+from cv_quality.metrics.results import percent
+from cv_quality.publishing.editions import read_edition
+from cv_quality.publishing.products import chosen_products
+from cv_quality.publishing.publish import publish
 from cv_quality.runner import run_due, run_stage
 from cv_quality.stage import Stage, StageResult
 from cv_quality.tasks import TASKS
@@ -23,7 +28,7 @@ from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, delive
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """One drop taken in, judged and measured."""
+    """One drop taken in, judged, measured, searched and reported."""
     workspace = open_lab(tmp_path_factory.mktemp("lab"))
     deliver(workspace, list(presentations()))
     assert all(result.passed for result in run_all(workspace))
@@ -56,6 +61,7 @@ def test_species_have_their_counts_and_the_worst_is_marked(measured: Workspace) 
     assert counted(measured, metric="apnrr", species="mask") == (12, 48)
     assert counted(measured, metric="iapar", species="mask") == (12, 48)
     assert counted(measured, metric="bpcer", species="all") == (6, 48)
+    assert counted(measured, metric="frr", species="all") == (6, 48)
     worst = rates(measured).filter(pl.col("metric") == "apcer", pl.col("dimension") == "all", "is_worst")
     assert worst["species"].to_list() == ["mask"]
     assert set(rates(measured).filter(metric="apcer")["unit"]) == {"artefact"}
@@ -65,6 +71,13 @@ def test_rates_are_broken_down_by_light(measured: Workspace) -> None:
     by_light = {"dimension": "illuminance_band", "metric": "apcer", "species": "mask"}
     assert counted(measured, **by_light, level="<10") == (24, 24)
     assert counted(measured, **by_light, level="100-1000") == (0, 12)
+
+
+def test_page_says_the_worst_species_and_its_counts(measured: Workspace) -> None:
+    text = measured.report_path(BUILD).read_text()
+    assert "The worst species, mask, is taken for bona fide in 66.7 %" in text
+    assert text.index("24 / 36") < text.index("0 / 48") < text.index("Data quality</h2>")
+    assert "12.5 % of people are rejected" in text
 
 
 @pytest.mark.nightly
@@ -127,3 +140,27 @@ def test_build_with_a_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("recorded: true", "recorded: false"))
     with pytest.raises(RegistryError, match="write recorded: true"):
         workspace.registry.entry(BUILD)
+
+
+def test_the_briefing_leads_with_the_worst_species_and_its_figures_are_rows(measured: Workspace) -> None:
+    briefing = read_edition(measured, BUILD).briefing
+    rows = measured.lake.read(LIVENESS_RATES, TableKey(build=BUILD))
+    attacks = rows.filter(metric="apcer", dimension="all").sort("value", descending=True, nulls_last=True)
+    worst = attacks.row(0, named=True)
+    assert worst["species"] in briefing.headline
+    assert percent(worst["value"]) in briefing.impact.text
+    assert briefing.changes
+    for change in briefing.changes:
+        for figure in change.figures:
+            chosen = rows.filter(*(pl.col(name) == value for name, value in figure.where.items()))
+            assert chosen["value"].to_list() == [figure.rate.value]
+    assert len(briefing.headline.split()) <= 25
+
+
+def test_a_liveness_build_is_published(measured: Workspace, tmp_path: Path) -> None:
+    edition = read_edition(measured, BUILD)
+    names = ["page", "brief", "deck", "message", "tickets", "evidence"]
+    publication = publish(edition, chosen_products(names), LocalStore(str(tmp_path)))
+    assert {file.product for file in publication.files} == set(names)
+    message = (tmp_path / publication.name / "message" / "message.txt").read_text()
+    assert percent(edition.briefing.changes[0].pair.build.value) in message

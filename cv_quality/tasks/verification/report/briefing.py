@@ -128,11 +128,11 @@ def _impact(lead: RateChange | None, baseline: str | None, recorded: BuildChange
         return Point(f"How often the right person is rejected is not known: {reason}.", section=NUMBERS.id)
     now, before = lead.pair.build, lead.pair.baseline
     text = (
-        f"Of the attempts by the right person {how_often(now)} rejected: a false rejection rate (FRR) of "
+        f"Of the attempts by the right person {how_often(now)} rejected. The false rejection rate (FRR) is "
         f"{rate_words(now)}"
     )
     if before is not None and before.value is not None:
-        text += f". With {baseline}, on the same recordings, it was {rate_words(before)}{_change_words(lead.pair)}"
+        text += f"; with {baseline}, on the same recordings, it was {rate_words(before)}{_change_words(lead.pair)}"
     elif recorded is not None and recorded.recorded:
         text += f". Recorded with {recorded.baseline}, on its own data, it was {percent(recorded.recorded[0].before)}"
     return Point(f"{text}.", lead.figures, NUMBERS.id)
@@ -143,8 +143,8 @@ def _change_words(pair: RatePair) -> str:
     if change is None or change.low is None or change.high is None:
         return ""
     bounds = span(100 * change.low, 100 * change.high).replace(" to ", " and ")
-    sure = "" if pair.direction in ("worse", "better") else "; chance may explain the difference"
-    return f"; the difference lies between {bounds} points{sure}"
+    sure = "" if pair.direction in ("worse", "better") else ", which chance may explain"
+    return f". The difference lies between {bounds} points{sure}"
 
 
 def _groups(attributes: Sequence[Attribute]) -> Point:

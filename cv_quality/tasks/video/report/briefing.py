@@ -149,7 +149,8 @@ def _impact(row: MetricRow | None, baseline: str | None, changes: Sequence[RateC
     value = shown(row.metric, row.build.value)
     text = f"{title_of(row.metric)} ({row.metric.meaning}) is {value} {clips}"
     if row.name == MISSES:
-        text = f"Of the frames {how_often(_as_rate(row.build))} missed: {row.metric.meaning}: {value} {clips}"
+        often = how_often(_as_rate(row.build))
+        text = f"Of the frames {often} missed. These are {row.metric.meaning}: {value} {clips}"
     if row.change is not None and row.change.change.value is not None:
         found = row.change.change
         sure = change_bounds(row.metric, found.low, found.high) if found.low is not None else "no interval"
