@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cv_quality.errors import PublishingError
 from cv_quality.lake.store import atomic_path
 from cv_quality.publishing.product import Edition, Product
 from cv_quality.publishing.wording import data_words, rate_words
@@ -38,18 +37,15 @@ _FAILED, _THUMBNAIL = "failed_flag", "thumbnail"
 
 
 def write_explorer(edition: Edition, folder: Path) -> tuple[Path, ...]:
-    """Write the explorer of a build.
+    """Write the explorer of a build; nothing where its task does not hand out trials.
 
     Args:
         folder: where to.
-
-    Raises:
-        PublishingError: the build's task does not hand out its trials.
     """
     name = edition.workspace.registry.entry(edition.briefing.build).task
     (task,) = (task for task in TASKS if task.name == name)
     if task.trials is None:
-        raise PublishingError(f"{edition.briefing.build}: task {name!r} has no trials to look through")
+        return ()
     target = folder / "explorer.html"
     page = draw_explorer(edition.briefing, task.trials(edition.source))
     with atomic_path(target) as temporary:
