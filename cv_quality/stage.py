@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cv_quality.reports.briefing import Briefing
     from cv_quality.reports.history import TaskHistory
     from cv_quality.reports.section import PageContent, ReportSource, Section
+    from cv_quality.reports.trials import Trials
 
 PhaseName = Literal["ingest", "score", "measure", "explain", "report", "maps"]
 Numbers = Mapping[str, int | float | str]
@@ -166,6 +167,7 @@ class Task:
         sections: of the page about a build, in its order.
         brief: makes a build's briefing of what they read.
         history: reads what is known of several builds of a modality together, the oldest first.
+        trials: reads the trials of a build one by one.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Task:
     sections: "tuple[Section[Any], ...]" = ()
     brief: "Callable[[PageContent, ReportSource], Briefing] | None" = None
     history: "Callable[[Workspace, Sequence[str], Modality], TaskHistory] | None" = None
+    trials: "Callable[[ReportSource], Trials] | None" = None
 
     def __post_init__(self) -> None:
         """Check that the stages make a chain.

@@ -7,6 +7,7 @@ from cv_quality.errors import PublishingError, near
 from cv_quality.publishing.brief import BRIEF
 from cv_quality.publishing.deck import DECK
 from cv_quality.publishing.evidence import EVIDENCE
+from cv_quality.publishing.explorer import EXPLORER
 from cv_quality.publishing.marts import MARTS
 from cv_quality.publishing.message import MESSAGE
 from cv_quality.publishing.page import PAGE
@@ -15,7 +16,18 @@ from cv_quality.publishing.superset.bundle import SUPERSET
 from cv_quality.publishing.tableau import TABLEAU
 from cv_quality.publishing.tickets import TICKETS
 
-PRODUCTS: tuple[Product, ...] = (PAGE, BRIEF, DECK, MESSAGE, TICKETS, EVIDENCE, MARTS, SUPERSET, TABLEAU)
+PRODUCTS: tuple[Product, ...] = (
+    PAGE,
+    BRIEF,
+    DECK,
+    EXPLORER,
+    MESSAGE,
+    TICKETS,
+    EVIDENCE,
+    MARTS,
+    SUPERSET,
+    TABLEAU,
+)
 NEEDS = {TABLEAU.name: ("pantab", "tableauhyperapi")}
 """Modules that a product needs beyond those of the package: it is left out where they are missing, unless named."""
 

@@ -119,8 +119,21 @@ def read_slices(lake: Lake, build: str, outcome: str) -> list[Slice]:
     Raises:
         MissingTable: the build was not searched.
     """
+    return [where for _, where, _ in read_confirmed(lake, build, outcome)]
+
+
+def read_confirmed(lake: Lake, build: str, outcome: str) -> list[tuple[int, Slice, str]]:
+    """Read the confirmed slices of a build, the best first: rank, slice, and what was found in words.
+
+    Args:
+        lake, build, outcome: read from, of the build, by the name of what was searched.
+
+    Raises:
+        MissingTable: the build was not searched.
+    """
     rows = lake.read(FAILURE_SLICES, TableKey(build=build)).filter(outcome=outcome, finding="confirmed").sort("rank")
-    return [Slice.from_list(json.loads(text)) for text in rows["where_json"]]
+    found = rows.select("rank", "where_json", "sentence").iter_rows()
+    return [(rank, Slice.from_list(json.loads(text)), sentence) for rank, text, sentence in found]
 
 
 def example_rows(population: Population, slices: Sequence[Slice], *, seed: int = 0) -> Iterator[Row]:

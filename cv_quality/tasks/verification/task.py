@@ -8,13 +8,21 @@ from cv_quality.tasks.verification.modalities.iris import IRIS
 from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.report.briefing import brief_verification
 from cv_quality.tasks.verification.report.sections import SECTIONS
+from cv_quality.tasks.verification.report.trials import read_trials
 from cv_quality.tasks.verification.stages import STAGES
 
 
 def verification(*modalities: BiometricModality) -> Task:
     """The task over these modalities."""
     return Task(
-        "verification", "Verification", modalities, (*INGEST, *STAGES), SECTIONS, brief_verification, read_history
+        "verification",
+        "Verification",
+        modalities,
+        (*INGEST, *STAGES),
+        SECTIONS,
+        brief_verification,
+        read_history,
+        read_trials,
     )
 
 

@@ -4,7 +4,7 @@ A row is a frame, and what is resampled is the clip. How they are searched, and 
 `cv_quality.tasks.root_causes`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cv_quality.builds import modality_of, own_drops
@@ -102,19 +102,22 @@ def _population(workspace: Workspace, build: str, model: str, *, outcome: Outcom
     return population_of(rows, modality=modality, outcome=outcome, failed=failed)
 
 
-def population_of(rows: "pl.LazyFrame", *, modality: Modality, outcome: Outcome, failed: str) -> Population:
+def population_of(
+    rows: "pl.LazyFrame", *, modality: Modality, outcome: Outcome, failed: str, further: Sequence[str] = ()
+) -> Population:
     """Make a population of frames.
 
     Args:
         rows: of `frame_scores`.
         modality: whose conditions they have.
         outcome, failed: that is sought, and its column; frames without it are left out.
+        further: columns that are read besides.
     """
     import polars as pl
 
     dimensions = frame_dimensions(modality)
     columns = tuple(item.name for item in dimensions)
-    wanted = ("drop_id", "stream_id", "frame_number", "frame", failed, "loss", *columns)
+    wanted = ("drop_id", "stream_id", "frame_number", "frame", failed, "loss", *columns, *further)
     number = pl.col("frame_number").cast(pl.String).str.zfill(6)
     return Population(
         outcome,

@@ -6,9 +6,9 @@ original travels along. The choice of attempts is by score alone; what may be sh
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cv_quality.drops.consent import Consents, FrameName, read_consents, read_shown
 from cv_quality.drops.tables import FRAME_INDEX, VALIDATED_ENROLS
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 12
 SIDE_PX = 132
+ENCODING: Mapping[str, Mapping[str, Any]] = {"png": {"optimize": True}, "webp": {"quality": 60, "method": 4}}
+"""How an image is encoded, by its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def read_failures(source: ReportSource, *, limit: int = MAX_SHOWN) -> tuple[Pict
         for row in _worst(source, limit=limit).to_dicts()
     ]
     wanted = [(item.row["drop_id"], frame) for item in candidates for frame in item.shown_frames]
-    pictures = _pictures(source, wanted, consents=consents)
+    pictures = pictures_of(source, wanted, consents=consents)
     return tuple(_failure(item, pictures, modality=source.modality) for item in candidates)
 
 
@@ -99,7 +101,7 @@ def read_attempts(source: ReportSource, *, wanted: Iterable[AttemptName]) -> dic
         rows += outcomes.filter(pl.col("attempt_id").is_in(ids)).to_dicts()
     consents = read_consents(lake) if rows else Consents(frozenset(), frozenset())
     found = [_Candidate(row, _has_agreed(row, consents), row["frame"], None) for row in rows]
-    pictures = _pictures(
+    pictures = pictures_of(
         source, [(item.row["drop_id"], frame) for item in found for frame in item.shown_frames], consents=consents
     )
     return {
@@ -163,8 +165,42 @@ def _reference_frame(lake: Lake, row: Mapping[str, Any]) -> str | None:
     return None if frames.is_empty() else str(frames[0])
 
 
-def _pictures(source: ReportSource, frames: Iterable[FrameName], *, consents: Consents) -> dict[FrameName, Picture]:
-    """The pictures of frames that may be shown, and the words in place of those that show somebody else too."""
+def picture_of(data: bytes, *, side: int = SIDE_PX, kind: Literal["png", "webp"] = "png") -> Picture:
+    """Draw an encoded image anew, small enough for a square; words where it cannot be decoded.
+
+    Args:
+        side: of the square, in pixels.
+        kind: how it is encoded.
+    """
+    from PIL import Image
+
+    from cv_quality.drops.images import decode_image
+
+    try:
+        image = Image.fromarray(decode_image(data))
+    except FrameError as error:
+        return Picture(uri=None, placeholder=f"{UNREADABLE} ({error.reason})")
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS).save(buffer, format=kind, **ENCODING[kind])
+    return Picture(uri=data_uri(buffer.getvalue(), kind=kind))
+
+
+def pictures_of(
+    source: ReportSource,
+    frames: Iterable[FrameName],
+    *,
+    consents: Consents,
+    draw: Callable[[bytes], Picture] = picture_of,
+) -> dict[FrameName, Picture]:
+    """Read the pictures of frames that may be shown, and the words in place of those that show somebody else too.
+
+    Args:
+        frames: of subjects who agreed.
+        consents: as `cv_quality.drops.consent.read_consents` gives them.
+        draw: draws an encoded image anew.
+    """
     wanted = set(frames)
     shown = read_shown(source.lake, source.landing, wanted, consents=consents)
     indexed = {
@@ -174,24 +210,7 @@ def _pictures(source: ReportSource, frames: Iterable[FrameName], *, consents: Co
     }
     hidden = dict.fromkeys(wanted & indexed, Picture(uri=None, placeholder=NO_CONSENT))
     gone = Picture(uri=None, placeholder=GONE)
-    return hidden | {name: gone if data is None else picture_of(data) for name, data in shown.items()}
-
-
-def picture_of(data: bytes) -> Picture:
-    """Draw an encoded image anew as a PNG that fits a square of SIDE_PX; words where it cannot be decoded."""
-    from PIL import Image
-
-    from cv_quality.drops.images import decode_image
-
-    try:
-        image = Image.fromarray(decode_image(data))
-    except FrameError as error:
-        return Picture(uri=None, placeholder=f"{UNREADABLE} ({error.reason})")
-    scale = SIDE_PX / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    buffer = io.BytesIO()
-    image.resize(size, Image.Resampling.LANCZOS).save(buffer, format="PNG", optimize=True)
-    return Picture(uri=data_uri(buffer.getvalue(), kind="png"))
+    return hidden | {name: gone if data is None else draw(data) for name, data in shown.items()}
 
 
 def _failure(item: _Candidate, pictures: Mapping[FrameName, Picture], *, modality: Modality) -> PicturedFailure:
