@@ -15,8 +15,8 @@ from cv_quality.cli.common import JSON, open_deployment, print_document, print_r
     "--what",
     "names",
     metavar="NAME,…",
-    help="Products, separated by commas: page, brief, deck, message, tickets, evidence, marts, superset, tableau. "
-    "[all installed]",
+    help="Products, separated by commas, of page, brief, deck, explorer, message, tickets, evidence, marts, superset, "
+    "tableau. [all that are installed]",
 )
 @click.option("--send", "is_sent", is_flag=True, help="Send the message to those that the settings name.")
 @JSON
