@@ -75,7 +75,8 @@ def _body(cause: Cause, briefing: Briefing) -> Iterable[str]:
     yield ""
     yield "```sh"
     yield f"cvq report {briefing.build}"
-    yield f"cvq export {briefing.build} --slice {cause.rank} --to slice-{cause.rank} --images --data-set"
+    if cause.export:
+        yield f"{cause.export} --images --data-set"
     yield "```"
     yield ""
     yield "The slice, for SQL:"

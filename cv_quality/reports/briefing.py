@@ -109,6 +109,7 @@ class Cause:
         evidence: a sentence for each thing that speaks for it (trend, counterfactual, stage, map).
         gain: what mending it would bring; None where it cannot be told.
         examples: failures beside passes, of as many subjects as there are.
+        export: the command that gives its trials as a table; empty where none does.
     """
 
     rank: int
@@ -124,6 +125,7 @@ class Cause:
     evidence: tuple[str, ...]
     gain: Point | None
     examples: tuple[Example, ...]
+    export: str = ""
 
 
 @dataclass(frozen=True, slots=True)

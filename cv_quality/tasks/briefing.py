@@ -27,6 +27,7 @@ STANDINGS: Mapping[Direction, Standing] = {
     "unknown": "cannot tell",
 }
 EXAMPLES_SHOWN = 3
+SMALLEST_P = 1e-4
 _RARE = 0.01
 """A rate below it is told as one in so many."""
 
@@ -65,6 +66,15 @@ def how_often(rate: Rate) -> str:
         return f"1 in {figures(round(1 / rate.value))} is"
     count = round(100 * rate.value)
     return f"{count} of every 100 {'is' if count == 1 else 'are'}"
+
+
+def chance_words(p: float) -> str:
+    """Write a p value, one that is far below any level as such.
+
+    >>> chance_words(0.0123), chance_words(6e-14)
+    ('0.0123', 'below 0.0001')
+    """
+    return "below 0.0001" if p < SMALLEST_P else figures(p)
 
 
 def standing_of(release: ReleaseView | None, change: RateChange | None) -> Standing:
@@ -107,7 +117,10 @@ def _predicate_words(item: Predicate, modality: Modality) -> str:
         for column in (dimension.name, dimension.level_column)
     }
     label = known[item.column].label if item.column in known else item.column.replace("_", " ")
-    name, _, unit = label.partition(" in ")
+    name, of_what, unit = label.partition(" in ")
+    if not of_what:
+        name, of_what, unit = label.partition(", of ")
+        unit = f"of {unit}" if of_what else ""
     if item.op in ("<=", ">"):
         bound = figures(float(str(item.value)))
         return f"{name} is {'at most' if item.op == '<=' else 'above'} {bound} {unit}".rstrip()
@@ -161,7 +174,7 @@ def _evidence(view: SliceView, found: RootCauses, *, build: str) -> Iterable[str
     if view.p_adjusted is not None and view.n_subjects is not None:
         yield (
             f"Confirmed on {found.words.alike} without a part in finding it "
-            f"(adjusted p {figures(view.p_adjusted)}); {view.n_subjects:,} {found.words.unit}s are in it."
+            f"(adjusted p {chance_words(view.p_adjusted)}); {view.n_subjects:,} {found.words.unit}s are in it."
         )
     earlier = [point for point in view.trend if point.build != build]
     if earlier:
@@ -207,8 +220,10 @@ def quality_point(quality: DataQuality) -> Point:
     rejected = sum(drop.rejected_parsing + drop.rejected_validating for drop in quality.drops)
     failed = sorted({verdict.gate for verdict in quality.verdicts if not verdict.passed})
     gates = f"gates refused: {', '.join(failed)}" if failed else "every gate passed"
+    if not rejected:
+        return Point(f"None of the {rows:,} rows that the devices delivered was set aside; {gates}.", section="data")
     named = "row was" if rejected == 1 else "rows were"
-    share = f" ({percent(rejected / rows)})" if rows and rejected else ""
+    share = f" ({percent(rejected / rows)})" if rows else ""
     return Point(
         f"Of {rows:,} rows that the devices delivered {rejected:,} {named} set aside{share}, each with its reason; "
         f"{gates}.",
@@ -230,11 +245,8 @@ def next_step(build: str, standing: Standing, causes: Sequence[Cause], release: 
             f"Record about {max(needed):,} subjects in all: that would settle the open requirements.", (), "release"
         )
     if causes and standing not in ("pass", "no worse"):
-        return Point(
-            f"Mend first what happens where {causes[0].condition}. "
-            f"`cvq export {build} --slice 1 --to slice-1` gives its attempts as a table.",
-            section="why",
-        )
+        how = f" `{causes[0].export}` gives its attempts as a table." if causes[0].export else ""
+        return Point(f"Mend first what happens where {causes[0].condition}.{how}", section="why")
     if standing in ("pass", "no worse"):
         return Point(f"Ship it, and watch it in the field: `cvq monitor {build}`.", section="release")
     reason = f": {release.reason}" if release else ""

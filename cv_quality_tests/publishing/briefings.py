@@ -77,6 +77,7 @@ def cause_of(rank: int, condition: str, *, is_shown: bool = True) -> Cause:
             "Brightened, 48 of 62 failures pass; spectacles removed, 40 of 62.",
         ),
         gain=gain,
+        export=f"cvq export face-1.2 --slice {rank} --to slice-{rank}",
         examples=(pair, hidden) if is_shown else (),
     )
 

@@ -12,6 +12,7 @@ from cv_quality.reports.data_quality import DATA_QUALITY
 from cv_quality.reports.rates import RatePair, read_rate
 from cv_quality.reports.section import PageContent, ReportSource
 from cv_quality.tasks.briefing import (
+    chance_words,
     headline,
     how_often,
     next_step,
@@ -25,7 +26,6 @@ from cv_quality.tasks.liveness.populations import PASSED
 from cv_quality.tasks.liveness.report.sections import CAUSES, NUMBERS, LivenessNumbers, SpeciesLine
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
-from cv_quality.text import figures
 
 NAMES = {
     "apcer": "attacks of {} taken for a live person (APCER)",
@@ -41,7 +41,7 @@ TERMS = {
     "BPNRR": "Bona fide presentation non-response rate: live people to whom the detector gives no answer",
     "IAPAR": "Impostor attack presentation acceptance rate: attacks of one species that the whole system accepts",
     "FRR": "False rejection rate: live people whom the whole system rejects",
-    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by artefact or by person",
+    "95 % interval": "Made so that it holds the true rate in 95 of 100 such studies, counted by artefact or by person",
 }
 
 
@@ -118,7 +118,7 @@ def _causes(source: ReportSource) -> Iterable[Cause]:
         condition, rate = slice_words(where, source.modality), read_rate(row, value="rate")
         rest = percent(row["rest_rate"])
         sure = (
-            f"Confirmed on artefacts without a part in finding it (adjusted p {figures(row['p_adjusted'])}); "
+            f"Confirmed on artefacts without a part in finding it (adjusted p {chance_words(row['p_adjusted'])}); "
             f"{row['n_subjects']:,} artefacts are in it."
         )
         mended = read_rate(

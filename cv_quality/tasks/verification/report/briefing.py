@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from cv_quality.metrics.differentials import ALLOWED_RATIO
 from cv_quality.metrics.results import percent
@@ -24,6 +25,7 @@ from cv_quality.tasks.briefing import (
 from cv_quality.tasks.release.section import RELEASE
 from cv_quality.tasks.root_causes.report.change import BuildChange
 from cv_quality.tasks.verification.counts import WHOLE
+from cv_quality.tasks.verification.populations import FRR
 from cv_quality.tasks.verification.report.data import Headline, read_overview
 from cv_quality.tasks.verification.report.groups import Attribute, GroupRate
 from cv_quality.tasks.verification.report.key_finding import leading
@@ -42,7 +44,7 @@ TERMS: Mapping[str, str] = {
     "FNMR": "False non-match rate: genuine comparisons that the threshold rejects, of all genuine comparisons",
     "FMR": "False match rate: comparisons of two different people that the threshold accepts, of all of them",
     "FTA": "Failure-to-acquire rate: attempts that give no usable sample, of all attempts",
-    "95 % interval": "Where the rate would lie in 95 of 100 such studies, counted by people: one's attempts are alike",
+    "95 % interval": "Made so that it holds the true rate in 95 of 100 such studies, counted by people",
 }
 
 
@@ -55,7 +57,10 @@ def brief_verification(content: PageContent, source: ReportSource) -> Briefing:
     changes = tuple(_changes(headlines, source, limits=limits_of(release)))
     lead = changes[0] if changes else None
     standing = standing_of(release, lead)
-    causes = causes_of(causes_read, source.modality, build=scope.build, failing="rejected")
+    causes = tuple(
+        replace(cause, export=_export(scope.build, causes_read.outcome, cause.rank))
+        for cause in causes_of(causes_read, source.modality, build=scope.build, failing="rejected")
+    )
     recorded = causes_read.change if scope.is_recorded else None
     return Briefing(
         build=scope.build,
@@ -82,6 +87,12 @@ def brief_verification(content: PageContent, source: ReportSource) -> Briefing:
         commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
         thin=open_questions(release, causes_read, source.modality, _thin_groups(attributes)),
     )
+
+
+def _export(build: str, outcome: str, rank: int) -> str:
+    """The command that gives the attempts of a cause."""
+    sought = "" if outcome == FRR.name else f" --outcome {outcome}"
+    return f"cvq export {build} --slice {rank}{sought} --to slice-{rank}"
 
 
 def _changes(

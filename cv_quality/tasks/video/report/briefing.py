@@ -28,7 +28,7 @@ from cv_quality.tasks.video.tables import VIDEO_METRICS
 
 CHANGES_SHOWN = 6
 MISSES = "miss_rate"
-INTERVAL_TERM = "Where the value would lie in 95 of 100 such studies; counted by clips, as frames of one are alike"
+INTERVAL_TERM = "Made so that it holds the true value in 95 of 100 such studies, counted by clips"
 
 
 def brief_video(content: PageContent, source: ReportSource) -> Briefing:
