@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ REFERENCE_MODELS = str(Path(__file__).parent / "simulation" / "reference_models"
 CONFIG = "CVQ_CONFIG"
 CONFIG_FILE = Path("cvq.toml")
 """Read where it lies in the working folder, unless `CVQ_CONFIG` names another file."""
+LEADING_RATE = "frr"
+LEADING_RATES = ("frr", "fnmr", "far", "fta")
+"""Those of verification with which a page may lead; other tasks have one of their own."""
 EXPLAINED_PAIRS = 24
 STORAGE_VERSION = "v1.0.0"
 LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -69,6 +72,7 @@ class Settings:
         explained_pairs: failures a build that are explained by saliency maps, beside as many passes; 0 leaves maps out.
         backbone: local folder of a vision backbone in whose embedding failures are clustered; None for the build's own.
         excluded_conditions: columns in which neither slices nor what clusters share are looked for, sorted.
+        leading_rate: the rate that pages of verification lead with.
         policy: file of the release policy; None for the one that comes with the package.
         recipients: who is told of a build that is published.
         config: the file that some of these come from, if there is one.
@@ -88,6 +92,7 @@ class Settings:
     backbone: Path | None = None
     explained_pairs: int = EXPLAINED_PAIRS
     excluded_conditions: tuple[str, ...] = ()
+    leading_rate: str = LEADING_RATE
     policy: Path | None = None
     recipients: Recipients = field(default_factory=Recipients)
     config: Path | None = None
@@ -140,6 +145,7 @@ class Settings:
             explained_pairs=_whole(said, "CVQ_EXPLAINED_PAIRS", least=0, default=EXPLAINED_PAIRS),
             backbone=_folder(said, "CVQ_BACKBONE", default=home) if said.get("CVQ_BACKBONE", "") else None,
             excluded_conditions=tuple(sorted(set(excluded))),
+            leading_rate=_one_of(said, "CVQ_LEADING_RATE", LEADING_RATES, default=LEADING_RATE),
             policy=_folder(said, "CVQ_POLICY", default=home) if said.get("CVQ_POLICY", "") else None,
             recipients=Recipients(
                 slack=said.get("CVQ_SLACK_WEBHOOK", "") or None,
@@ -168,6 +174,7 @@ KNOWN = (
     "CVQ_BACKBONE",
     "CVQ_EXPLAINED_PAIRS",
     "CVQ_EXCLUDED_CONDITIONS",
+    "CVQ_LEADING_RATE",
     "CVQ_POLICY",
     "CVQ_SLACK_WEBHOOK",
     "CVQ_TEAMS_WEBHOOK",
@@ -273,6 +280,13 @@ def _size(said: _Said, name: str, *, default: str) -> str:
     text = said.get(name, default)
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)? ?([kmgt](i?b)?|%)", text, re.IGNORECASE):
         raise SettingsError(f"{said.place(name)} must be a size such as {default} or 2GB, found {text!r}")
+    return text
+
+
+def _one_of(said: _Said, name: str, known: Sequence[str], *, default: str) -> str:
+    text = said.get(name, default)
+    if text not in known:
+        raise SettingsError(f"{said.place(name)} must be one of {', '.join(known)}, found {text!r}")
     return text
 
 

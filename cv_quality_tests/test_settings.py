@@ -39,6 +39,7 @@ def test_every_known_variable_changes_the_settings(tmp_path: Path) -> None:
     values = {name: str(tmp_path / name) for name in KNOWN} | {
         "CVQ_THREADS": "77",
         "CVQ_EXPLAINED_PAIRS": "0",
+        "CVQ_LEADING_RATE": "fnmr",
         "CVQ_STORAGE_VERSION": "v1.4.0",
         "CVQ_MEMORY_LIMIT": "2 GiB",
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cv_quality.reports.drawing import Chart
 from cv_quality.reports.scope import Scope
-from cv_quality.settings import EXPLAINED_PAIRS
+from cv_quality.settings import EXPLAINED_PAIRS, LEADING_RATE
 
 if TYPE_CHECKING:
     from cv_quality.inference.registry import BuildEntry
@@ -32,6 +32,7 @@ class ReportSource:
         gates: the stages whose verdicts are shown, in their order.
         explained_pairs: failures that were explained at most; None where the explanations are not there yet.
         warehouse: the DuckDB file that the queries on the page name; None leaves only the queries on Parquet.
+        leading: the metric that the first screen leads with.
         entry_files: the registry entries of the build and its baseline, as they are written, by build.
     """
 
@@ -43,6 +44,7 @@ class ReportSource:
     gates: tuple[str, ...] = ()
     warehouse: Path | None = None
     explained_pairs: int | None = EXPLAINED_PAIRS
+    leading: str = LEADING_RATE
     entry_files: Mapping[str, bytes] = field(default_factory=dict)
 
 

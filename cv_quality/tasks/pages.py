@@ -4,14 +4,20 @@ from typing import TYPE_CHECKING
 
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
+from cv_quality.settings import LEADING_RATE
 
 if TYPE_CHECKING:
     from cv_quality.reports.section import ReportSource
 
 
-def refusals(freshness: Freshness, key: TableKey) -> str:
-    """Identify who must not be pictured: a no in any drop, also of another build, makes the page due."""
-    return freshness.refusals.identity(freshness.own_drops(str(key.build)))
+def page_identity(freshness: Freshness, key: TableKey) -> str:
+    """Identify who must not be pictured, and what a page leads with: either of them makes it due.
+
+    A no counts in any drop, also of another build.
+    """
+    refused = freshness.refusals.identity(freshness.own_drops(str(key.build)))
+    leading = freshness.workspace.settings.leading_rate
+    return refused if leading == LEADING_RATE else f"{refused} {leading}"
 
 
 def report_source(context: StageContext) -> "ReportSource":
@@ -37,4 +43,5 @@ def report_source(context: StageContext) -> "ReportSource":
         gates=tuple(stage.name for stage in context.freshness.task.stages),
         warehouse=workspace.settings.warehouse,
         explained_pairs=workspace.settings.explained_pairs if is_explained else None,
+        leading=workspace.settings.leading_rate,
     )

@@ -18,7 +18,7 @@ from cv_quality.stage import Stage
 from cv_quality.tasks.liveness.populations import PASSED, embed_figures, other_outcomes, passed_attacks
 from cv_quality.tasks.liveness.rules import JUDGE_RULES, MEASURE_RULES
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
-from cv_quality.tasks.pages import refusals, report_source
+from cv_quality.tasks.pages import page_identity, report_source
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
 from cv_quality.workspace import Workspace
 
@@ -95,7 +95,7 @@ REPORT = Stage(
     ),
     writes=(),
     run=_report,
-    elsewhere=refusals,
+    elsewhere=page_identity,
     asset="failure_report",
     result=Workspace.report_path,
     description="One self-contained page: rates by species with their bounds, what lets attacks through, the data.",

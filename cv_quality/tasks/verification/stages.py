@@ -22,7 +22,7 @@ from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, Registered, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Numbers, Stage
-from cv_quality.tasks.pages import refusals, report_source
+from cv_quality.tasks.pages import page_identity, report_source
 from cv_quality.tasks.release.stage import release_stage
 from cv_quality.tasks.root_causes.stages import Populations, SliceTables, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
@@ -427,7 +427,7 @@ REPORT = Stage(
     reads_if_there=EXPLAIN.writes,
     writes=(),
     run=_report,
-    elsewhere=refusals,
+    elsewhere=page_identity,
     asset="failure_report",
     result=Workspace.report_path,
     description="One self-contained page: the build against its baseline, curves, root causes, data quality.",

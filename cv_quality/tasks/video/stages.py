@@ -27,7 +27,7 @@ from cv_quality.freshness import Freshness, StageContext
 from cv_quality.inference.video.entry import RecordedVideoEntry, VideoEntry
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
-from cv_quality.tasks.pages import refusals, report_source
+from cv_quality.tasks.pages import page_identity, report_source
 from cv_quality.tasks.release.stage import release_stage
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
@@ -251,7 +251,7 @@ REPORT = Stage(
     ),
     writes=(),
     run=_report,
-    elsewhere=refusals,
+    elsewhere=page_identity,
     asset="failure_report",
     result=Workspace.report_path,
     description="One self-contained page: the build against its baseline, what users saw, worst seconds, root causes.",

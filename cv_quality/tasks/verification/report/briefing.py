@@ -54,9 +54,10 @@ def brief_verification(content: PageContent, source: ReportSource) -> Briefing:
     release, causes_read = content.data.get(RELEASE.id), content.of(ROOT_CAUSES)
     baseline = scope.baseline or (causes_read.change.baseline if causes_read.change else None)
     headlines, attributes = content.of(NUMBERS), content.of(GROUPS)
-    changes = tuple(_changes(headlines, source, limits=limits_of(release)))
-    lead = changes[0] if changes else None
-    standing = standing_of(release, lead)
+    found = dict(_changes(headlines, source, limits=limits_of(release)))
+    changes = tuple(found[metric] for metric in sorted(found, key=lambda metric: metric != source.leading))
+    standing = standing_of(release, changes[0] if changes else None)
+    lead = found.get("frr")
     causes = tuple(
         replace(cause, export=_export(scope.build, causes_read.outcome, cause.rank))
         for cause in causes_of(causes_read, source.modality, build=scope.build, failing="rejected")
@@ -97,7 +98,7 @@ def _export(build: str, outcome: str, rank: int) -> str:
 
 def _changes(
     headlines: Sequence[Headline], source: ReportSource, *, limits: Mapping[str, float]
-) -> Iterable[RateChange]:
+) -> Iterable[tuple[str, RateChange]]:
     """The rejections first, then the strictest FNMR that can be measured, then acceptances and failures to acquire."""
     scope, by_name = source.scope, {item.name: item for item in headlines}
     first = leading(headlines, has_baseline=scope.baseline is not None)
@@ -105,7 +106,7 @@ def _changes(
         if item is not None:
             metric = item.name.lower() if item.name in NAMES else "fnmr"
             name = NAMES.get(item.name, f"genuine comparisons rejected ({item.name})")
-            yield RateChange(name, item.rates, limits.get(metric), tuple(_figures(item, metric, source)))
+            yield metric, RateChange(name, item.rates, limits.get(metric), tuple(_figures(item, metric, source)))
 
 
 def _figures(item: Headline, metric: str, source: ReportSource) -> Iterable[Figure]:

@@ -1,5 +1,7 @@
 """The briefing of a build: every figure is a row of the lake, and no sentence says more than the intervals allow."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -50,6 +52,15 @@ def test_impact_tells_the_rejections_now_and_before(case: Case) -> None:
         assert percent(rate.value) in briefing.impact.text
     assert BASELINE in briefing.impact.text
     assert len(briefing.headline.split()) <= 25
+
+
+@pytest.mark.parametrize(("rate", "name"), [("fnmr", "FNMR at FMR"), ("fta", "(FTA)")])
+def test_the_rate_that_leads_is_a_setting(case: Case, rate: str, name: str) -> None:
+    source = replace(case.source(), leading=rate)
+    briefing = brief_verification(read_sections(SECTIONS, source), source)
+    assert name in briefing.changes[0].name
+    assert briefing.impact == briefing_of(case).impact
+    assert {change.name for change in briefing.changes} == {change.name for change in briefing_of(case).changes}
 
 
 @pytest.mark.parametrize(
