@@ -115,7 +115,7 @@ def test_sound_tables_pass_and_let_the_next_stage_start(lake: Lake) -> None:
         ({"rows_in": 2, "rows_declared": 2, "rows_quarantined": 1}, "the quarantine holds every rejected row"),
         ({"manifest_sha256": "xyz"}, "every identifier is well formed"),
         ({"bytes": -1}, "bytes lies in [0, any]"),
-        ({"protocol": "guess"}, "protocol is one of enrolled, all_pairs, streams"),
+        ({"protocol": "guess"}, "protocol is one of enrolled, all_pairs, streams, presentations"),
     ],
 )
 def test_a_broken_table_fails_with_the_rule_and_the_key(lake: Lake, changes: dict[str, object], rule: str) -> None:

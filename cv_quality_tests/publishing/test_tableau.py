@@ -48,7 +48,7 @@ def test_all_rates_are_those_of_the_mart(edition: Edition, written: tuple[Path, 
 
 def test_every_mart_is_a_table_with_its_rows(edition: Edition, written: tuple[Path, ...]) -> None:
     read = pantab.frames_from_hyper(written[2], return_type="pyarrow")
-    found = {str(name).replace('"', ""): rows for name, rows in read.items()}
+    found = {".".join(str(part).strip('"') for part in name): rows for name, rows in read.items()}
     with duckdb.connect(str(edition.workspace.settings.warehouse), read_only=True) as mart:
         names = [row[0] for row in mart.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
         assert found.keys() == {f"marts.{name}" for name in names}
