@@ -142,7 +142,7 @@ def eyes_of(scenario: IrisScenario) -> SimulatedEyes:
     [
         ("subjects: 40", "subjects: 1", "lab-a: subjects: expected at least 2, found 1"),
         ("moments: 5", "moments: 0", "at least one round and one moment"),
-        ("off_axis_share: 0.35", "off_axis_share: 1.35", "expected a share from 0 to 1"),
+        ("off_axis_share: 0.5", "off_axis_share: 1.5", "expected a share from 0 to 1"),
         ("heavy_lid_share", "heavy_lids_share", "unknown key 'heavy_lids_share'; did you mean heavy_lid_share"),
     ],
 )
