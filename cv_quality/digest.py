@@ -14,6 +14,7 @@ from cv_quality.publishing.builds_page import read_histories
 from cv_quality.publishing.tickets import escaped
 from cv_quality.refusals import hindrances
 from cv_quality.reports.history import TaskHistory
+from cv_quality.tasks.history import drop_rows
 from cv_quality.tasks.monitoring.tables import MONITORING
 from cv_quality.workspace import Workspace
 
@@ -76,24 +77,17 @@ def markdown(digest: Digest) -> str:
 
 
 def _drops(workspace: Workspace, since: date, until: date) -> Iterator[str]:
-    for key in workspace.lake.keys(DROP_FILES):
-        files = workspace.lake.read(
-            DROP_FILES, key, columns=["build_id", "site", "captured_until", "rows_in", "rows_quarantined"]
-        )
-        day = files["captured_until"].max()
-        if since <= day.date() <= until:  # type: ignore[union-attr]
-            rejected = int(files["rows_quarantined"].sum())
-            yield (
-                f"{key.drop}: {files['build_id'][0]} at {files['site'][0]}, {int(files['rows_in'].sum()):,} rows, "
-                f"{rejected:,} set aside"
-            )
+    for drop in drop_rows(workspace.lake, (str(key.drop) for key in workspace.lake.keys(DROP_FILES))):
+        if since <= drop.captured_until.date() <= until:
+            rows = f"{drop.rows_in:,} rows, {drop.n_rejected:,} set aside"
+            yield f"{drop.drop_id}: {drop.build_id} at {drop.site}, {rows}"
 
 
 def _verdicts(histories: Iterable[TaskHistory], since: date, until: date) -> Iterator[str]:
     for history in histories:
         for row in history.builds:
             if _is_within(row.day, since, until):
-                yield f"{row.build} ({history.title}): {row.verdict or 'not judged'}: {row.reason}"
+                yield f"{row.build} ({history.title}): {row.verdict}: {row.reason}"
 
 
 def _changes(histories: Iterable[TaskHistory], since: date, until: date) -> Iterator[str]:

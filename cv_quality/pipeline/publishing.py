@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cv_quality.errors import CvQualityError
+from cv_quality.errors import CvQualityError, stops_a_run
+from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.partitions import builds_of
-from cv_quality.pipeline.running import ONE_KEY_A_RUN, Event, retrying_unreachable_stores
+from cv_quality.pipeline.running import ONE_KEY_A_RUN, Event, failure, retrying_unreachable_stores
 from cv_quality.stage import Task
 from cv_quality.workspace import Workspace
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 ASSET = "published_edition"
 JOB = "publish_build"
-PICTURE_WIDTH_PX = 640
 
 
 def publishing_asset(task: Task) -> dg.AssetsDefinition:
@@ -43,7 +43,9 @@ def publishing_asset(task: Task) -> dg.AssetsDefinition:
                 edition, store = read_edition(workspace, context.partition_key), workspace.published()
                 publication = publish(edition, chosen_products(()), store)
             except CvQualityError as error:
-                raise dg.Failure(f"{context.partition_key}: {type(error).__name__}: {error}") from error
+                if stops_a_run(error):
+                    raise
+                raise failure(TableKey(build=context.partition_key), error) from error
         links = {
             file.name: _link(f"{store.uri.rstrip('/')}/{publication.name}/{file.name}") for file in publication.files
         }
@@ -81,11 +83,7 @@ def _picture(workspace: Workspace, task: Task) -> dg.MarkdownMetadataValue:
 
     from cv_quality.publishing.builds_page import read_histories, trend_chart
 
-    names = {modality.name for modality in task.modalities}
-    charts = [
-        trend_chart(history.trends[0], id="trend")
-        for history in read_histories(workspace)
-        if history.trends and history.modality in names
-    ]
+    histories = read_histories(workspace, [task])
+    charts = [trend_chart(history.trends[0], id="trend") for history in histories if history.trends]
     pictures = [b64encode(vl_convert.svg_to_png(chart._repr_svg_())).decode() for chart in charts]
     return dg.MetadataValue.md("\n".join(f"![](data:image/png;base64,{picture})" for picture in pictures))

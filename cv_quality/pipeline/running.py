@@ -64,7 +64,7 @@ def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task,
     except CvQualityError as error:
         if stops_a_run(error):
             raise
-        raise _failure(key, error) from error
+        raise failure(key, error) from error
     context.log.info(f"{result.stage} {key}: {result.numbers}")
     metadata: dict[str, dg.MetadataValue | int | float | str] = {
         **result.numbers,
@@ -80,7 +80,7 @@ def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task,
         yield _check_result(result.verdict, asset=assets[0], name=f"{stage.name}_gate")
 
 
-def _failure(key: TableKey, error: CvQualityError) -> dg.Failure:
+def failure(key: TableKey, error: CvQualityError) -> dg.Failure:
     """Fail the step with what the key lacks, and how to ask for more."""
     reason = visible_lines(f"{type(error).__name__}: {error}")
     return dg.Failure(

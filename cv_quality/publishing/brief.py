@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from cv_quality.errors import PublishingError
-from cv_quality.lake.store import atomic_path
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.wording import (
     TONES,
     VERDICTS,
@@ -87,10 +86,7 @@ def write_brief(edition: Edition, folder: Path) -> tuple[Path, ...]:
     Args:
         folder: where to.
     """
-    target = folder / "brief.pdf"
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(print_brief(edition.briefing))
-    return (target,)
+    return write_files(folder, {"brief.pdf": print_brief(edition.briefing)})
 
 
 BRIEF = Product("brief", "Two pages to print or to send", write_brief)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cv_quality.builds import own_drops
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.drawing import (
@@ -21,6 +22,7 @@ from cv_quality.reports.drawing import (
 from cv_quality.reports.history import TaskHistory, Trend
 from cv_quality.reports.provenance import Provenance, package_version
 from cv_quality.reports.rendering import number, write_page
+from cv_quality.stage import Task
 from cv_quality.tasks import TASKS
 from cv_quality.tasks.history import day_of
 from cv_quality.tasks.release.tables import RELEASE_VERDICTS
@@ -54,16 +56,21 @@ def write_builds_page(workspace: Workspace, editions: "Sequence[Publication]", t
     )
 
 
-def read_histories(workspace: Workspace) -> tuple[TaskHistory, ...]:
-    """Read the history of every modality of which builds were judged, the oldest build first."""
+def read_histories(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> tuple[TaskHistory, ...]:
+    """Read the history of every modality of which builds were judged, the oldest build first.
+
+    Args:
+        workspace, tasks: whose builds they are.
+    """
     found: dict[str, list[str]] = {}
     for key in workspace.lake.keys(RELEASE_VERDICTS):
         build = str(key.build)
         found.setdefault(workspace.registry.entry(build).modality, []).append(build)
     histories = []
-    for task in TASKS:
+    for task in tasks:
         for modality in task.modalities:
-            builds = sorted(found.get(modality.name, ()), key=lambda build: (day_of(workspace, build), build))
+            own = found.get(modality.name, ())
+            builds = sorted(own, key=lambda build: (day_of(workspace.lake, own_drops(workspace, build)), build))
             if builds and task.history is not None:
                 histories.append(task.history(workspace, builds, modality))
     return tuple(histories)

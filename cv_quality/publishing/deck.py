@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cv_quality.lake.store import atomic_path
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.publishing.deck_charts import MOST_CATEGORIES, Bar, draw_bars, draw_pairs
@@ -34,7 +33,7 @@ from cv_quality.publishing.deck_template import (
 )
 from cv_quality.publishing.deck_text import one_line, write_text
 from cv_quality.publishing.office import without_times
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.wording import (
     LETTERS_OF_BUILD,
     VERDICTS,
@@ -96,10 +95,7 @@ def write_deck(edition: Edition, folder: Path) -> tuple[Path, ...]:
     Args:
         folder: where to.
     """
-    target = folder / "deck.pptx"
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(draw_deck(edition.briefing))
-    return (target,)
+    return write_files(folder, {"deck.pptx": draw_deck(edition.briefing)})
 
 
 DECK = Product("deck", "Slides to edit and present", write_deck)

@@ -4,7 +4,7 @@ from cv_quality.errors import PublishingError
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.publishing.product import Edition
-from cv_quality.reports.section import read_sections
+from cv_quality.reports.section import read_content
 from cv_quality.tasks import TASKS
 from cv_quality.tasks.pages import report_source
 from cv_quality.workspace import Workspace
@@ -27,5 +27,4 @@ def read_edition(workspace: Workspace, build: str) -> Edition:
     if freshness.state(report, key) != "passed":
         raise PublishingError(f"{build}: its report is not that of the lake as it is now; `cvq run` makes what is due")
     source = report_source(StageContext(freshness, key))
-    content = read_sections(task.sections, source)
-    return Edition(task.brief(content, source), content, source, workspace)
+    return Edition(task.brief(read_content(task.sections, source), source), source, workspace)

@@ -1,10 +1,10 @@
 """What the data leave open, for those who recruit and test: groups, conditions, and how many subjects settle each."""
 
 import csv
+import io
 from pathlib import Path
 
-from cv_quality.lake.store import atomic_path
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.tickets import escaped
 from cv_quality.text import figures
 
@@ -17,13 +17,10 @@ def write_evidence(edition: Edition, folder: Path) -> tuple[Path, ...]:
         folder: where to.
     """
     briefing = edition.briefing
-    table, page = folder / "open-questions.csv", folder / "open-questions.md"
-    with atomic_path(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(("about", "reason", "subjects", "subjects_needed"))
-        writer.writerows(
-            (_inert(item.about), _inert(item.reason), item.n_subjects, item.needed) for item in briefing.thin
-        )
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("about", "reason", "subjects", "subjects_needed"))
+    writer.writerows((_inert(item.about), _inert(item.reason), item.n_subjects, item.needed) for item in briefing.thin)
     lines = [f"# What is open about {escaped(briefing.build)}", "", escaped(briefing.next_step.text), ""]
     if briefing.thin:
         lines += ["| about | why | subjects | would settle it |", "|---|---|---:|---:|"]
@@ -37,9 +34,8 @@ def write_evidence(edition: Edition, folder: Path) -> tuple[Path, ...]:
         lines.append(f"| {' | '.join(cells)} |")
     if not briefing.thin:
         lines.append("Nothing: every requirement, group and condition is settled.")
-    with atomic_path(page) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return (table, page)
+    page = "\n".join(lines) + "\n"
+    return write_files(folder, {"open-questions.csv": table.getvalue().encode(), "open-questions.md": page.encode()})
 
 
 def _inert(text: str) -> str:

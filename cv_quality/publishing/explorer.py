@@ -12,8 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cv_quality.lake.store import atomic_path
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.wording import data_words, rate_words
 from cv_quality.reports.briefing import Briefing
 from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialName, Trials
@@ -46,11 +45,7 @@ def write_explorer(edition: Edition, folder: Path) -> tuple[Path, ...]:
     (task,) = (task for task in TASKS if task.name == name)
     if task.trials is None:
         return ()
-    target = folder / "explorer.html"
-    page = draw_explorer(edition.briefing, task.trials(edition.source))
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(page)
-    return (target,)
+    return write_files(folder, {"explorer.html": draw_explorer(edition.briefing, task.trials(edition.source))})
 
 
 EXPLORER = Product("explorer", "Every attempt, to be filtered and looked at", write_explorer)

@@ -12,7 +12,7 @@ from cv_quality.errors import PublishingError
 from cv_quality.lake.schema import quoted
 from cv_quality.lake.sql import text
 from cv_quality.lake.store import atomic_path
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.tableau import RATES
 
 DATABASE = "cv_quality"
@@ -153,11 +153,7 @@ def export_marts(warehouse: Path, folder: Path, *, location: str) -> tuple[Path,
         "athena.sql": "\n".join([_SCHEMA, *(athena_table(mart, location) for mart in marts)]),
         "quicksight.json": _json(quicksight_manifest(location)),
     }
-    for name, document in documents.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(document, encoding="utf-8")
-        written.append(folder / name)
-    return tuple(written)
+    return (*written, *write_files(folder, {name: document.encode() for name, document in documents.items()}))
 
 
 def _select(mart: Mart) -> str:

@@ -13,8 +13,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from cv_quality.lake.store import atomic_path
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.wording import (
     TONES,
     VERDICTS,
@@ -89,10 +88,7 @@ def write_message(edition: Edition, folder: Path) -> tuple[Path, ...]:
         "slack.json": _json(message.slack),
         "teams.json": _json(message.teams),
     }
-    for name, data in files.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(data)
-    return tuple(folder / name for name in files)
+    return write_files(folder, files)
 
 
 MESSAGE = Product("message", "A mail, and payloads for Slack and Teams", write_message)

@@ -7,9 +7,11 @@ this package's version and of the products. The same numbers are the same editio
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cv_quality.errors import ObjectNotFound
 from cv_quality.lake.staging import staging_folder
 from cv_quality.lake.store import Store
 from cv_quality.publishing.builds_page import write_builds_page
@@ -86,9 +88,8 @@ def publications(store: Store) -> tuple[Publication, ...]:
     found = []
     for build in store.folders():
         for edition in store.folders(f"{build}/"):
-            key = f"{build}/{edition}/{ABOUT}"
-            if store.exists(key):
-                values = json.loads(store.read_bytes(key))
+            with suppress(ObjectNotFound):
+                values = json.loads(store.read_bytes(f"{build}/{edition}/{ABOUT}"))
                 files = tuple(PublishedFile(**item) for item in values.pop("files"))
                 found.append(Publication(**values, files=files))
     return tuple(sorted(found, key=lambda item: (item.build, item.day, item.name), reverse=True))

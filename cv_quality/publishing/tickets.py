@@ -8,9 +8,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cv_quality.lake.store import atomic_path
 from cv_quality.metrics.results import JsonValue, percent
-from cv_quality.publishing.product import Edition, Product
+from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.reports.briefing import Briefing, Cause
 
 TITLE_LETTERS = 200
@@ -32,10 +31,7 @@ def write_tickets(edition: Edition, folder: Path) -> tuple[Path, ...]:
         files[f"cause-{cause.rank}.github.json"] = _json({"title": title, "body": body, "labels": [JIRA_LABEL]})
         files[f"cause-{cause.rank}.jira.json"] = _json(_jira(title, body))
     files["regressions.json"] = _json(regressions(briefing))
-    for name, text in files.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return tuple(folder / name for name in files)
+    return write_files(folder, {name: text.encode() for name, text in files.items()})
 
 
 TICKETS = Product("tickets", "A ticket per cause, for GitHub and Jira", write_tickets)

@@ -5,6 +5,7 @@ may have this section.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from cv_quality.drops.tables import DROP_FILES, FRAME_INDEX, QUARANTINE_PARSE, QUARANTINE_VALIDATE
 from cv_quality.gates.verdicts import Verdict, read_verdict
@@ -21,12 +22,22 @@ class DropRows:
     """One drop's rows: found, parsed, and rejected by stage."""
 
     drop_id: str
+    build_id: str
     site: str
     protocol: str
+    captured_until: datetime
     rows_in: int
     rows_valid: int
     rejected_parsing: int
     rejected_validating: int
+
+    @property
+    def n_rejected(self) -> int:
+        return self.rejected_parsing + self.rejected_validating
+
+    @property
+    def rejected_share(self) -> float:
+        return self.n_rejected / self.rows_in if self.rows_in else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,7 @@ def read_data_quality(source: ReportSource) -> DataQuality:
     verdicts = (read_verdict(source.lake, gate, key) for gate in source.gates for key in keys)
     repeated = _repeated(source.lake, drops)
     return DataQuality(
-        drops=tuple(_drop_rows(source.lake, key) for key in drops),
+        drops=tuple(read_drop_rows(source.lake, key) for key in drops),
         rejections=_rejections(source.lake, drops),
         repeated=repeated[:REPEATS_SHOWN],
         n_repeated=len(repeated),
@@ -79,19 +90,23 @@ def read_data_quality(source: ReportSource) -> DataQuality:
     )
 
 
-def _drop_rows(lake: Lake, key: TableKey) -> DropRows:
+def read_drop_rows(lake: Lake, key: TableKey) -> DropRows:
+    """Read what a drop brought; of one that was not validated, what parsing rejected."""
     import polars as pl
 
+    is_validated = lake.has(QUARANTINE_VALIDATE, key)
     files = lake.read(DROP_FILES, key)
     totals = files.select(pl.col("rows_in", "rows_valid", "rows_quarantined").sum()).row(0)
     return DropRows(
         drop_id=str(key.drop),
+        build_id=files["build_id"][0],
         site=files["site"][0],
         protocol=files["protocol"][0],
+        captured_until=files["captured_until"].max(),  # type: ignore[arg-type]
         rows_in=totals[0],
         rows_valid=totals[1],
         rejected_parsing=totals[2],
-        rejected_validating=lake.read(QUARANTINE_VALIDATE, key, columns=["reason"]).height,
+        rejected_validating=lake.read(QUARANTINE_VALIDATE, key, columns=["reason"]).height if is_validated else 0,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cv_quality.metrics.rates import Rate
+from cv_quality.reports.data_quality import DropRows
 from cv_quality.reports.rates import Direction
 
 
@@ -14,7 +15,7 @@ class BuildRow:
     Attributes:
         follows: the build that it is compared with; None without one.
         day: of its newest data.
-        verdict: of the release policy; None where nothing was judged.
+        verdict, reason: of the release policy.
     """
 
     build: str
@@ -22,7 +23,7 @@ class BuildRow:
     day: str
     n_drops: int
     n_units: int
-    verdict: str | None
+    verdict: str
     reason: str
 
 
@@ -61,25 +62,10 @@ class SliceHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class DropRow:
-    """What a drop brought: rows in, and those that were set aside."""
-
-    drop: str
-    site: str
-    rows_in: int
-    rejected: int
-
-    @property
-    def share(self) -> float:
-        return self.rejected / self.rows_in if self.rows_in else 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class TaskHistory:
     """All builds of one task.
 
     Attributes:
-        modality: of its builds.
         unit: what is counted, as "subjects".
         paired_rate: the rate that pairs of builds are compared by.
         grid: trials of a model on a drop, by model and drop.
@@ -87,7 +73,6 @@ class TaskHistory:
     """
 
     title: str
-    modality: str
     unit: str
     builds: tuple[BuildRow, ...]
     trends: tuple[Trend, ...]
@@ -96,4 +81,4 @@ class TaskHistory:
     grid: Mapping[str, Mapping[str, Rate]]
     slices: tuple[SliceHistory, ...]
     parity: tuple[tuple[str, Rate], ...]
-    drops: tuple[DropRow, ...]
+    drops: tuple[DropRows, ...]

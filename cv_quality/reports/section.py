@@ -5,7 +5,7 @@ A task declares its list in the order of its page (`Task.sections`). How a templ
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -91,7 +91,17 @@ def read_sections(sections: Sequence[Section[Any]], source: ReportSource) -> Pag
     Raises:
         MissingTable: a stage before the report has not been run for the build, its baseline, or one of its drops.
     """
+    content = read_content(sections, source)
+    drawn = [chart for section in sections for chart in section.charts(content.data[section.id], source)]
+    return replace(content, charts={chart.id: chart for chart in drawn})
+
+
+def read_content(sections: Sequence[Section[Any]], source: ReportSource) -> PageContent:
+    """Read every section and draw nothing, for who prints no page.
+
+    Raises:
+        MissingTable: a stage before the report has not been run for the build, its baseline, or one of its drops.
+    """
     data = {section.id: section.read(source) for section in sections}
-    drawn = [chart for section in sections for chart in section.charts(data[section.id], source)]
     shown = tuple(section for section in sections if not section.is_optional or data[section.id] is not None)
-    return PageContent(shown, data, {chart.id: chart for chart in drawn})
+    return PageContent(shown, data, {})

@@ -32,7 +32,7 @@ _RARE = 0.01
 """A rate below it is told as one in so many."""
 
 
-def rate_words(rate: Rate, *, interval: bool = True) -> str:
+def rate_words(rate: Rate) -> str:
     """Write a rate with its interval, or why there is none.
 
     >>> from cv_quality.metrics.rates import clustered_rate
@@ -41,8 +41,6 @@ def rate_words(rate: Rate, *, interval: bool = True) -> str:
     """
     if rate.value is None:
         return f"not known ({rate.reason or 'no trial'})"
-    if not interval:
-        return percent(rate.value)
     if not rate.has_interval:
         return f"{percent(rate.value)} ({rate.reason or 'no interval'})"
     return f"{percent(rate.value)} (95 % interval {_bounds(rate)})"
@@ -217,7 +215,7 @@ def cause_point(found: RootCauses, causes: Sequence[Cause]) -> Point:
 def quality_point(quality: DataQuality) -> Point:
     """Say how many rows were set aside, and whether every gate passed."""
     rows = sum(drop.rows_in for drop in quality.drops)
-    rejected = sum(drop.rejected_parsing + drop.rejected_validating for drop in quality.drops)
+    rejected = sum(drop.n_rejected for drop in quality.drops)
     failed = sorted({verdict.gate for verdict in quality.verdicts if not verdict.passed})
     gates = f"gates refused: {', '.join(failed)}" if failed else "every gate passed"
     if not rejected:

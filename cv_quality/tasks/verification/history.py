@@ -130,7 +130,6 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
     units = {build: sum_of_subjects(cells) for build, cells in grid.items()}
     return TaskHistory(
         title=f"{modality.name.capitalize()} verification",
-        modality=modality.name,
         unit="subjects",
         builds=tuple(build_row(workspace, build, n_units=units.get(build, 0)) for build in builds),
         trends=tuple(trends_of(lake, builds)),
@@ -139,7 +138,7 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
         grid=cell_rates(grid),
         slices=tuple(slice_histories(lake, builds, modality, outcome=FRR.name)),
         parity=tuple(parity_of(lake, builds)),
-        drops=tuple(drop_rows(lake, drops)),
+        drops=drop_rows(lake, drops),
     )
 
 

@@ -29,7 +29,6 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
     units = {build: rate.denominator for build, rate in trends[0].rates} if trends else {}
     return TaskHistory(
         title="Video",
-        modality=modality.name,
         unit="clips",
         builds=tuple(build_row(workspace, build, n_units=units.get(build, 0)) for build in builds),
         trends=trends,
@@ -38,7 +37,7 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
         grid={},
         slices=tuple(slice_histories(lake, builds, modality, outcome=MISS.name)),
         parity=(),
-        drops=tuple(drop_rows(lake, drops)),
+        drops=drop_rows(lake, drops),
     )
 
 

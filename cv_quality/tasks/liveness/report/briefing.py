@@ -25,6 +25,7 @@ from cv_quality.tasks.liveness.build_metrics import WHOLE, read_outcomes
 from cv_quality.tasks.liveness.populations import PASSED
 from cv_quality.tasks.liveness.report.sections import CAUSES, NUMBERS, LivenessNumbers, SpeciesLine
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
+from cv_quality.tasks.root_causes.report.reading import read_mended
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
 
 NAMES = {
@@ -121,11 +122,7 @@ def _causes(source: ReportSource) -> Iterable[Cause]:
             f"Confirmed on artefacts without a part in finding it (adjusted p {chance_words(row['p_adjusted'])}); "
             f"{row['n_subjects']:,} artefacts are in it."
         )
-        mended = read_rate(
-            row,
-            value="mended_rate",
-            **{name: f"mended_{name}" for name in ("low", "high", "numerator", "denominator")},
-        )
+        mended = read_mended(row)
         known: dict[str, object] = {"build_id": source.scope.build, "outcome": PASSED.name}
         known |= {"finding": "confirmed", "rank": row["rank"]}
         gain = Point(

@@ -13,6 +13,7 @@ from cv_quality.errors import MissingTable
 from cv_quality.inference.entry_difference import EntryDifference, entry_differences
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.metrics.rates import Rate
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource
@@ -218,11 +219,7 @@ def _slices(
             declared=_declared(source, where),
             **{name: row[name] for name in _COPIED},
             rate=read_rate(row, value="rate"),
-            mended=read_rate(
-                row,
-                **{name: f"mended_{name}" for name in ("low", "high", "numerator", "denominator")},
-                value="mended_rate",
-            ),
+            mended=read_mended(row),
             predicate=where.sql(),
             trend=_trend([item for item in trends if item["rank"] == rank], build=build),
             typical=_typical(own, attempts),
@@ -236,6 +233,12 @@ def _slices(
         )
         views.append(view)
     return tuple(views)
+
+
+def read_mended(row: Row) -> Rate:
+    """Read from a row of `failure_slices` what all trials would have if those of the slice failed as the others do."""
+    columns = {name: f"mended_{name}" for name in ("low", "high", "numerator", "denominator")}
+    return read_rate(row, value="mended_rate", **columns)
 
 
 def _declared(source: ReportSource, where: Slice) -> tuple[str, ...]:
