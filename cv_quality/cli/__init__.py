@@ -30,6 +30,7 @@ from cv_quality.cli import (
 from cv_quality.cli.common import VisibleFormatter
 from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
+from cv_quality.extras import missing_library
 from cv_quality.text import visible_lines
 
 PRIVATE_UMASK = 0o077
@@ -45,6 +46,10 @@ class TypedErrors(click.Group):
                 return super().invoke(ctx)
         except CvQualityError as error:
             raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
+        except ModuleNotFoundError as error:
+            if (missing := missing_library(error.name or "")) is None:
+                raise
+            raise click.ClickException(f"cvq {ctx.invoked_subcommand} {missing}") from error
         except OSError as error:
             if error.errno == EPIPE:
                 raise

@@ -11,8 +11,9 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,8 +29,20 @@ if TYPE_CHECKING:
     from cv_quality.workspace import Workspace
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-PAGE = click.Path(dir_okay=False, path_type=Path)
-"""A page to be written."""
+FILE = click.Path(dir_okay=False, path_type=Path)
+"""A file to be written."""
+
+
+class _Page(click.Path):
+    """A page to be written; that its charts cannot be drawn is said before the work, not after it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if find_spec("altair") is None:
+            raise ModuleNotFoundError("pages need Altair", name="altair")
+        return super().convert(value, param, ctx)
+
+
+PAGE = _Page(dir_okay=False, path_type=Path)
 
 
 def open_deployment() -> "Workspace":
