@@ -23,6 +23,7 @@ LEADING_RATES = ("frr", "fnmr", "far", "fta")
 """Those of verification with which a page may lead; other tasks have one of their own."""
 EXPLAINED_PAIRS = 24
 STORAGE_VERSION = "v1.0.0"
+_OWNER = re.compile(r"team:\w[\w-]*|[^@\s:]+@[^@\s:]+\.[^@\s:]+")
 LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Where the libraries of an interpreter lie that is not installed system-wide: it does not start without."""
 
@@ -75,6 +76,7 @@ class Settings:
         leading_rate: the rate that pages of verification lead with.
         policy: file of the release policy; None for the one that comes with the package.
         recipients: who is told of a build that is published.
+        owners: of the assets in Dagster, as mail addresses or "team:NAME".
         config: the file that some of these come from, if there is one.
     """
 
@@ -95,6 +97,7 @@ class Settings:
     leading_rate: str = LEADING_RATE
     policy: Path | None = None
     recipients: Recipients = field(default_factory=Recipients)
+    owners: tuple[str, ...] = ()
     config: Path | None = None
 
     @property
@@ -154,6 +157,7 @@ class Settings:
                 sender=said.get("CVQ_MAIL_SENDER", "") or None,
                 readers=tuple(said.get("CVQ_MAIL_READERS", "").replace(",", " ").split()),
             ),
+            owners=_owners(said),
             config=config,
         )
 
@@ -181,8 +185,9 @@ KNOWN = (
     "CVQ_MAIL_SERVER",
     "CVQ_MAIL_SENDER",
     "CVQ_MAIL_READERS",
+    "CVQ_OWNERS",
 )
-LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS")
+LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS", "CVQ_OWNERS")
 """Settings that a file may say as a list of texts."""
 
 
@@ -288,6 +293,14 @@ def _one_of(said: _Said, name: str, known: Sequence[str], *, default: str) -> st
     if text not in known:
         raise SettingsError(f"{said.place(name)} must be one of {', '.join(known)}, found {text!r}")
     return text
+
+
+def _owners(said: _Said) -> tuple[str, ...]:
+    owners = said.get("CVQ_OWNERS", "").replace(",", " ").split()
+    for owner in owners:
+        if not _OWNER.fullmatch(owner):
+            raise SettingsError(f"{said.place('CVQ_OWNERS')}: expected a mail address or team:NAME, found {owner!r}")
+    return tuple(owners)
 
 
 def _version(said: _Said, name: str, *, default: str) -> str:

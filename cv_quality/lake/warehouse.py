@@ -96,12 +96,14 @@ class WarehouseSummary:
     """A published warehouse.
 
     Attributes:
+        rows: of each table.
         models: the tables built.
         tests: every test, passed or with a warning.
         seconds: from taking the lock to the swap.
     """
 
     target: Path
+    rows: dict[str, int]
     models: tuple[NodeResult, ...]
     tests: tuple[NodeResult, ...]
     seconds: float
@@ -156,13 +158,15 @@ def _build(
     nodes = _run_dbt(project, folder, engine)
     _refuse_failures(nodes, target)
     models = tuple(node for unique_id, node in nodes.items() if unique_id.startswith("model."))
-    _refuse_lost_rows(_built_rows(built, models), expected, again=lambda: _rows(kept, engine))
+    rows = _built_rows(built, models)
+    _refuse_lost_rows(rows, expected, again=lambda: _rows(kept, engine))
     built.chmod(PRIVATE_FILE)
     _swap(built, target)
     with atomic_path(_made(target)) as made:
         made.write_text(_signature(target, source.identity))
     return WarehouseSummary(
         target=target,
+        rows=rows,
         models=models,
         tests=tuple(node for unique_id, node in nodes.items() if unique_id.startswith("test.")),
         seconds=time.perf_counter() - started,
@@ -365,6 +369,28 @@ def _built_rows(built: Path, models: Sequence[NodeResult]) -> dict[str, int]:
             return {node.name: _count(connection, f'"{node.name}"') for node in models}
     except duckdb.Error as error:
         raise WarehouseError(f"the new warehouse cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MartColumn:
+    """A column of a metric table: its name, its type in DuckDB, and its comment."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
+def columns_of(target: Path) -> dict[str, list[MartColumn]]:
+    """List the columns of every metric table, in the table's order."""
+    import duckdb
+
+    question = "SELECT table_name, column_name, data_type, coalesce(comment, '') FROM duckdb_columns()"
+    with duckdb.connect(str(target), read_only=True) as connection:
+        found = connection.execute(f"{question} WHERE NOT internal ORDER BY table_name, column_index").fetchall()
+    columns: dict[str, list[MartColumn]] = {}
+    for table, *column in found:
+        columns.setdefault(table, []).append(MartColumn(*column))
+    return columns
 
 
 def _count(connection: "duckdb.DuckDBPyConnection", relation: str) -> int:

@@ -15,7 +15,7 @@ from cv_quality.gates.verdicts import ExpectationResult, Verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.partitions import table_key
 from cv_quality.runner import run_stage
-from cv_quality.stage import Stage, Task
+from cv_quality.stage import Stage, Task, asset_of
 from cv_quality.text import visible, visible_lines
 from cv_quality.workspace import Workspace
 
@@ -24,6 +24,9 @@ STORE_RETRY_SECONDS = 2.0
 """Before the first retry; twice that before the second."""
 ONE_KEY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 """A step ends well or not for all keys of its run: alone each stands for itself, in events, checks and retries."""
+
+RATES = "rates."
+"""What a summary's rates begin with: a plot over builds is called as the rate is."""
 
 Event = dg.MaterializeResult[None] | dg.AssetCheckResult
 
@@ -67,17 +70,34 @@ def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task,
         raise failure(key, error) from error
     context.log.info(f"{result.stage} {key}: {result.numbers}")
     metadata: dict[str, dg.MetadataValue | int | float | str] = {
-        **result.numbers,
+        **{name.removeprefix(RATES): value for name, value in result.numbers.items()},
         "seconds": round(result.seconds, 3),
     }
     if stage.picture:
         png = b64encode(stage.picture(StageContext(Freshness(workspace, task), key))).decode()
         metadata["picture"] = dg.MetadataValue.md(f"![](data:image/png;base64,{png})")
     assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
-    for asset in assets:
-        yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
+    for name, asset in zip(stage.assets, assets, strict=True):
+        yield dg.MaterializeResult(asset_key=asset, metadata={**metadata, **_place(workspace, stage, key, name)})
     if result.verdict:
         yield _check_result(result.verdict, asset=assets[0], name=f"{stage.name}_gate")
+
+
+def _place(workspace: Workspace, stage: Stage, key: TableKey, asset: str) -> dict[str, int | str]:
+    """Where what an asset shows lies, and how many rows it has; of several tables the first leads."""
+    import polars as pl
+
+    tables = [table for table in stage.writes if asset_of(table) == asset]
+    if not tables:
+        page = stage.result(workspace, str(key.build)) if stage.result else None
+        return {"dagster/uri": page.absolute().as_uri()} if page else {}
+    rows = {table.name: workspace.lake.scan(table, [key]).select(pl.len()).collect().item() for table in tables}
+    file = workspace.lake.object_key(tables[0], key)
+    return {
+        "dagster/row_count": sum(rows.values()),
+        "dagster/uri": f"{workspace.lake.store.uri.rstrip('/')}/{file}",
+        **({f"rows_{name}": count for name, count in rows.items()} if len(rows) > 1 else {}),
+    }
 
 
 def failure(key: TableKey, error: CvQualityError) -> dg.Failure:

@@ -119,6 +119,7 @@ def sensor_result(
         still = {*look_again()}
         attempts = {item: attempt for item, attempt in attempts.items() if item in still}
     return dg.SensorResult(
+        skip_reason=None if attempts else _idle(work),
         run_requests=[
             dg.RunRequest(
                 run_key=f"{item.identity}{_ATTEMPT}{attempt}",
@@ -134,6 +135,13 @@ def sensor_result(
             if keys and (new := sorted({*keys}.difference(_partitions(context.instance, definition))))
         ],
     )
+
+
+def _idle(work: Sequence[Work]) -> str:
+    """Say why nothing is requested."""
+    if not work:
+        return "nothing is due that is not under way"
+    return f"{len(work):,} due, all of them under way or given up: `cvq why KEY` says what one lacks"
 
 
 def _partitions(instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition) -> Sequence[str]:

@@ -24,7 +24,7 @@ from cv_quality.tasks.video.task import VIDEO
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
-    from cv_quality.lake.warehouse import WarehouseSource
+    from cv_quality.lake.warehouse import WarehouseSource, WarehouseSummary
 
 TASKS: tuple[Task, ...] = (VERIFICATION, LIVENESS, VIDEO)
 
@@ -46,16 +46,21 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     Raises:
         WarehouseError: a test failed, and the old file stays; `failed` names the tables and tests.
     """
+    summary = build_marts(workspace, tasks)
+    numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
+    return StageResult("marts", "warehouse", numbers, summary.seconds)
+
+
+def build_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "WarehouseSummary":
+    """Do what `publish_marts` does, and return what was built, table by table."""
     from cv_quality.lake.warehouse import build_warehouse
 
-    summary = build_warehouse(
+    return build_warehouse(
         warehouse_source(workspace, tasks),
         target=workspace.settings.warehouse,
         memory_limit=workspace.settings.memory_limit,
         storage_version=workspace.settings.storage_version,
     )
-    numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
-    return StageResult("marts", "warehouse", numbers, summary.seconds)
 
 
 def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS, *, survey: Survey | None = None) -> bool:
