@@ -38,8 +38,9 @@ format: $(READY) ## Put the code in its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY) ## The pages that follow from the declarations
+docs: $(READY) ## The pages that follow from the declarations, and the site in build/site
 	$(BIN)/python -m cv_quality.documentation
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(READY) ## Speed and memory as ratios against the bare engines
 	$(BIN)/python -m benchmarks

@@ -22,8 +22,9 @@ def test_asset_of_another_team_runs_downstream_of_a_metric_table(
     assert graph.get(own).parent_keys == {dg.AssetKey(["marts", "fct_intervals"])}
     assert dg.AssetKey(["verification", "embeddings"]) in graph.get_all_asset_keys()
     with dg.DagsterInstance.ephemeral() as instance:
-        done = merged.get_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[own], instance=instance
-        )
+        done = merged.get_implicit_global_asset_job_def().execute_in_process(asset_selection=[own], instance=instance)
     assert done.success
-    assert [line.split(":")[0] for line in (tmp_path / "rates.txt").read_text().splitlines()] == ["face-1.1", "face-1.2"]
+    assert [line.split(":")[0] for line in (tmp_path / "rates.txt").read_text().splitlines()] == [
+        "face-1.1",
+        "face-1.2",
+    ]
