@@ -1,4 +1,4 @@
-"""Makes the pages of `docs/` fit for the site: the README as its first page, every command's help, no links out of it."""
+"""Makes the pages of `docs/` fit for the site: README as the first, every command's help, no links out of it."""
 
 import re
 from collections.abc import Iterator
