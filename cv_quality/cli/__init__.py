@@ -21,6 +21,7 @@ from cv_quality.cli import (
     monitor,
     pipeline,
     publish,
+    regressions,
     root_causes,
     samples,
     scores,
@@ -91,6 +92,7 @@ def main(verbose: bool) -> None:
       cvq report BUILD             write the failure report of one build again
       cvq digest                   what happened in a week: drops, verdicts, changes, alarms, refusals
       cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
+      cvq regressions BUILD        causes of earlier builds in this one: fixed, still there, worse
       cvq backfill                 score historical builds over a grid of drops
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
@@ -112,6 +114,7 @@ for command in (
     *(exploration.sql, exploration.export),
     housekeeping.gc,
     *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest),
+    regressions.regressions,
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
     main.add_command(command)

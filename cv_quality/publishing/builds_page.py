@@ -26,6 +26,7 @@ from cv_quality.stage import Task
 from cv_quality.tasks import TASKS
 from cv_quality.tasks.history import day_of
 from cv_quality.tasks.release.tables import RELEASE_VERDICTS
+from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,18 +63,25 @@ def read_histories(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> tuple
     Args:
         workspace, tasks: whose builds they are.
     """
-    found: dict[str, list[str]] = {}
-    for key in workspace.lake.keys(RELEASE_VERDICTS):
-        build = str(key.build)
-        found.setdefault(workspace.registry.entry(build).modality, []).append(build)
     histories = []
     for task in tasks:
+        judged = _measured(workspace, task)
         for modality in task.modalities:
-            own = found.get(modality.name, ())
+            own = judged.get(modality.name, ())
             builds = sorted(own, key=lambda build: (day_of(workspace.lake, own_drops(workspace, build)), build))
             if builds and task.history is not None:
                 histories.append(task.history(workspace, builds, modality))
     return tuple(histories)
+
+
+def _measured(workspace: Workspace, task: Task) -> dict[str, list[str]]:
+    """The builds of a task by modality: those that were judged, or where it has no release stage, searched."""
+    found: dict[str, list[str]] = {}
+    for key in workspace.lake.keys(RELEASE_VERDICTS if RELEASE_VERDICTS.name in task.writers else SLICE_SEARCHES):
+        entry = workspace.registry.entry(str(key.build))
+        if entry.task == task.name:
+            found.setdefault(entry.modality, []).append(entry.build_id)
+    return found
 
 
 def trend_charts(history: TaskHistory, place: int) -> Iterable[Chart]:

@@ -1,7 +1,6 @@
 """Tickets for quality assurance: one per cause, as Markdown and as JSON for GitHub and Jira, and what to check again.
 
-`regressions.json` lists the causes as slices with the rate that a build without them has; later builds are held
-against it.
+The list of causes for later builds, and how those are held against it, is in `cv_quality.publishing.regressions`.
 """
 
 import json
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from cv_quality.metrics.results import JsonValue, percent
 from cv_quality.publishing.product import Edition, Product, write_files
+from cv_quality.publishing.regressions import FILE, list_causes, written
 from cv_quality.reports.briefing import Briefing, Cause
 
 TITLE_LETTERS = 200
@@ -30,8 +30,8 @@ def write_tickets(edition: Edition, folder: Path) -> tuple[Path, ...]:
         files[f"cause-{cause.rank}.md"] = f"# {title}\n\n{body}"
         files[f"cause-{cause.rank}.github.json"] = _json({"title": title, "body": body, "labels": [JIRA_LABEL]})
         files[f"cause-{cause.rank}.jira.json"] = _json(_jira(title, body))
-    files["regressions.json"] = _json(regressions(briefing))
-    return write_files(folder, {name: text.encode() for name, text in files.items()})
+    encoded = {name: text.encode() for name, text in files.items()}
+    return write_files(folder, encoded | {FILE: written(list_causes(edition))})
 
 
 TICKETS = Product("tickets", "A ticket per cause, for GitHub and Jira", write_tickets)
@@ -103,27 +103,6 @@ def _jira(title: str, body: str) -> JsonValue:
             "issuetype": {"name": "Bug"},
             "description": {"type": "doc", "version": 1, "content": paragraphs},
         }
-    }
-
-
-def regressions(briefing: Briefing) -> JsonValue:
-    """List the causes as slices, each with its rate and that without it: what later builds are held against."""
-    return {
-        "build": briefing.build,
-        "subject_matter": briefing.subject_matter,
-        "slices": [
-            {
-                "condition": cause.condition,
-                "where": cause.predicate,
-                "rate": cause.rate.value,
-                "numerator": cause.rate.numerator,
-                "denominator": cause.rate.denominator,
-                "low": cause.rate.low,
-                "high": cause.rate.high,
-                "expected": cause.rest,
-            }
-            for cause in briefing.causes
-        ],
     }
 
 

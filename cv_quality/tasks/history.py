@@ -15,6 +15,9 @@ from cv_quality.tasks.root_causes.slices import read_confirmed
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_TRENDS
 from cv_quality.workspace import Workspace
 
+NOT_JUDGED = "not judged"
+"""The verdict on a build of a task that asks no release policy."""
+
 
 def build_row(workspace: Workspace, build: str, *, n_units: int) -> BuildRow:
     """Put a build in a line.
@@ -23,17 +26,24 @@ def build_row(workspace: Workspace, build: str, *, n_units: int) -> BuildRow:
         workspace, build: read from, of the build.
         n_units: what it was measured on.
     """
-    (verdict,) = workspace.lake.read(RELEASE_VERDICTS, TableKey(build=build)).filter(requirement=OVERALL).to_dicts()
-    drops = own_drops(workspace, build)
+    drops, (verdict, reason) = own_drops(workspace, build), _verdict(workspace.lake, TableKey(build=build))
     return BuildRow(
         build=build,
         follows=workspace.registry.entry(build).follows,
         day=day_of(workspace.lake, drops),
         n_drops=len(drops),
         n_units=n_units,
-        verdict=verdict["verdict"],
-        reason=verdict["reason"],
+        verdict=verdict,
+        reason=reason,
     )
+
+
+def _verdict(lake: Lake, key: TableKey) -> tuple[str, str]:
+    """The verdict of the release policy on a build, and why; a task without a release stage has none."""
+    if not lake.has(RELEASE_VERDICTS, key):
+        return NOT_JUDGED, "no release policy was asked"
+    (row,) = lake.read(RELEASE_VERDICTS, key).filter(requirement=OVERALL).to_dicts()
+    return row["verdict"], row["reason"]
 
 
 def day_of(lake: Lake, drops: Iterable[str]) -> str:

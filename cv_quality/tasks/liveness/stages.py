@@ -74,15 +74,14 @@ MEASURE = Stage(
     description="APCER and IAPAR by species with bounds by artefact, BPCER, non-responses: over all and by condition.",
     gate="values within their intervals; IAPAR at most APCER; a missing number says why",
 )
-SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
-    Populations(
-        outcome=PASSED,
-        primary=passed_attacks,
-        reads=(PRESENTATION_OUTCOMES,),
-        others=other_outcomes,
-        embed=embed_figures,
-    )
+POPULATIONS = Populations(
+    outcome=PASSED,
+    primary=passed_attacks,
+    reads=(PRESENTATION_OUTCOMES,),
+    others=other_outcomes,
+    embed=embed_figures,
 )
+SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(POPULATIONS)
 REPORT = Stage(
     name="report",
     phase="report",

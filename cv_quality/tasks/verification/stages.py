@@ -373,16 +373,17 @@ MEASURE_INSTANCES = Stage(
     "missing number says why; more rotations never make impostors less alike",
 )
 RELEASE = release_stage("verification", reads=(DIFFERENCES, INTERVALS, OPERATING_POINTS), measured=_evidence)
+POPULATIONS = Populations(
+    outcome=FRR,
+    primary=false_rejects,
+    reads=(ATTEMPT_OUTCOMES,),
+    others=other_outcomes,
+    others_read=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS),
+    embed=_embed,
+    embed_reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS),
+)
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
-    Populations(
-        outcome=FRR,
-        primary=false_rejects,
-        reads=(ATTEMPT_OUTCOMES,),
-        others=other_outcomes,
-        others_read=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS),
-        embed=_embed,
-        embed_reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS),
-    ),
+    POPULATIONS,
     SliceTables(
         writes=(OUTCOME_WATERFALL,),
         run=_waterfall,

@@ -24,8 +24,9 @@ from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource, Section
 from cv_quality.tasks.liveness.build_metrics import WHOLE
+from cv_quality.tasks.liveness.report.root_causes import read_root_causes
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
-from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.tasks.root_causes.report.charts import cause_charts
 
 TEMPLATES = "tasks/liveness/report/templates"
 
@@ -64,14 +65,6 @@ class LivenessNumbers:
         return next((line for line in self.of("apcer") if line.rate.value is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
-class LivenessCauses:
-    """What was found in the search for slices: sentences, and what each search came to."""
-
-    found: tuple[tuple[str, str, str], ...]
-    conclusions: tuple[tuple[str, str], ...]
-
-
 def read_numbers(source: ReportSource) -> LivenessNumbers:
     """Read the rates of the build."""
     rows = source.lake.read(LIVENESS_RATES, TableKey(build=source.scope.build))
@@ -97,17 +90,6 @@ def _line(row: dict[str, Any]) -> SpeciesLine:
         icc=row["icc"],
         unit=str(row["unit"]),
         is_worst=bool(row["is_worst"]),
-    )
-
-
-def read_causes(source: ReportSource) -> LivenessCauses:
-    """Read what the searches for slices found."""
-    key = TableKey(build=source.scope.build)
-    found = source.lake.read(FAILURE_SLICES, key).sort("outcome", "finding", "rank")
-    searches = source.lake.read(SLICE_SEARCHES, key).sort("outcome")
-    return LivenessCauses(
-        tuple(found.select("outcome", "finding", "sentence").iter_rows()),
-        tuple(searches.select("outcome", "conclusion").iter_rows()),
     )
 
 
@@ -143,5 +125,12 @@ def species_charts(data: LivenessNumbers, source: ReportSource) -> Iterable[Char
 NUMBERS = Section(
     "numbers", "Rates by species", read_numbers, f"{TEMPLATES}/numbers.html", species_charts, link="Rates"
 )
-CAUSES = Section("why", "What lets attacks through", read_causes, f"{TEMPLATES}/causes.html", link="Why")
+CAUSES = Section(
+    "why",
+    "What lets attacks through",
+    read_root_causes,
+    "tasks/root_causes/report/templates/root_causes.html",
+    cause_charts,
+    link="Why",
+)
 SECTIONS: tuple[Section[Any], ...] = (NUMBERS, CAUSES, DATA_QUALITY)
