@@ -69,6 +69,11 @@ class Workspace:
         return Kept(self.settings.cache / "consents", SaidOfConsent)
 
     @cached_property
+    def cells(self) -> Kept[tuple[list[int], list[int], list[int]]]:
+        """Units, as numbers, with the errors and trials of each, of one model on one drop, as they were read last."""
+        return Kept(self.settings.cache / "cells", tuple[list[int], list[int], list[int]])
+
+    @cached_property
     def results(self) -> Kept[str]:
         """Digests of the files that stages left outside of the lake, as they were read last."""
         return Kept()

@@ -78,7 +78,7 @@ def publish(edition: Edition, products: Sequence[Product], store: Store) -> Publ
             store.put_file(f"{publication.name}/{file.name}", folder / file.name)
         store.write_bytes(f"{publication.name}/{ABOUT}", _json(publication))
         index = folder / INDEX
-        write_builds_page(workspace, publications(store), index)
+        write_builds_page(workspace, store, publications(store), index)
         store.put_file(INDEX, index)
     return publication
 

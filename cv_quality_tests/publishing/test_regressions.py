@@ -1,7 +1,6 @@
 """Causes of one build held against later ones: what became of them, and lists that nobody should believe."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from cv_quality.cli import main
 from cv_quality.error_analysis.population import Outcome, Population
 from cv_quality.errors import PublishingError
 from cv_quality.lake.store import LocalStore
+from cv_quality.publishing.builds_page import newest_build
 from cv_quality.publishing.editions import read_edition
 from cv_quality.publishing.product import Edition
 from cv_quality.publishing.products import chosen_products
-from cv_quality.publishing.publish import publications, publish
+from cv_quality.publishing.publish import INDEX, publications, publish
 from cv_quality.publishing.regressions import (
     MAX_BYTES,
     CauseList,
@@ -32,8 +32,8 @@ from cv_quality_tests.deployment import open_workspace
 from cv_quality_tests.publishing.briefings import ordinary_briefing
 
 BUILD, EARLIER = "face-1.2", "face-1.1"
-DARK: Mapping[str, object] = {"column": "illuminance_lux", "op": "<=", "value": 10}
-LISTED: Mapping[str, object] = {
+DARK: dict[str, object] = {"column": "illuminance_lux", "op": "<=", "value": 10}
+LISTED: dict[str, object] = {
     "condition": "illuminance is at most 10 lux",
     "outcome": "frr",
     "conditions": [DARK],
@@ -45,7 +45,7 @@ LISTED: Mapping[str, object] = {
     "high": 0.58,
     "expected": 0.02,
 }
-LIST: Mapping[str, object] = {"build": "face-0.9", "modality": "face", "causes": [LISTED]}
+LIST: dict[str, object] = {"build": "face-0.9", "modality": "face", "causes": [LISTED]}
 
 
 def cause(**changed: object) -> ListedCause:
@@ -174,6 +174,13 @@ def test_the_newest_list_of_every_build_of_the_modality_counts(edition: Edition,
     publish(replace(edition, briefing=newer), chosen_products(["tickets", "evidence"]), store)
     (found,) = published_causes(store, publications(store), "face")
     assert len(found.causes) == len(edition.briefing.causes)
+    other = replace(newer, build=EARLIER)
+    publish(replace(edition, briefing=other), chosen_products(["tickets"]), store)
+    assert f"Published causes of other builds in {BUILD}" in (tmp_path / INDEX).read_text()
+    for file in tmp_path.rglob("regressions.json"):
+        file.write_text("{}")
+    held_up = newest_build(edition.workspace, store, publications(store), BUILD)
+    assert "is no list of causes" in held_up.reason
     assert published_causes(store, publications(store), "iris") == ()
 
 
@@ -184,7 +191,7 @@ def held(home: Path, *arguments: str, build: str = BUILD) -> Result:
 def test_the_command_ends_with_what_it_found(history: History, tmp_path: Path) -> None:
     file = tmp_path / "list.json"
     file.write_bytes(as_bytes(LIST | {"causes": [LISTED | {"condition": "dark\x1b[31m", "rate": 0.9}]}))
-    found = held(history.home, "--list", str(file), "--margin", "0.3", "--json")
+    found = held(history.home, "--list", str(file), "--margin", "0.1", "--json")
     assert found.exit_code == 3, found.output
     (row,) = json.loads(found.stdout)["causes"]
     assert row["state"] == "still there"

@@ -4,9 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cv_quality.drops.writer import DropWriter, Scalar
+from cv_quality.lake.lake import TableKey
+from cv_quality.runner import run_stage
 from cv_quality.settings import Settings
+from cv_quality.stage import Stage, StageResult
 from cv_quality.tasks import open_workspace
 from cv_quality.tasks.liveness.modality import LIVENESS_MODALITY
+from cv_quality.tasks.liveness.task import LIVENESS
 from cv_quality.workspace import Workspace
 from cv_quality_tests.drops.small_drops import DEVICE, START, SUBJECT, UNTIL, WHEN
 
@@ -80,3 +84,14 @@ def deliver(workspace: Workspace, events: Sequence[Event], *, drop: str = DROP) 
             written.add_event("subject", **SUBJECT | {"event_id": f"s{number}", "subject_id": name})
         for event in events:
             written.add_event("presentation", **PRESENTATION | event)
+
+
+def run_all(workspace: Workspace, stages: Sequence[Stage] = LIVENESS.stages) -> list[StageResult]:
+    """Run stages of the task for the drop and its build, in order, up to the first that its gate refuses."""
+    keys = {"drop": TableKey(drop=DROP), "build_drop": TableKey(build=BUILD, drop=DROP), "build": TableKey(build=BUILD)}
+    results: list[StageResult] = []
+    for stage in stages:
+        if results and not results[-1].passed:
+            break
+        results.append(run_stage(workspace, LIVENESS, stage, keys[stage.key]))
+    return results

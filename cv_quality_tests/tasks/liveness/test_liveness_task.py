@@ -1,29 +1,34 @@
 """Liveness from its drops to its metric tables, as devices recorded it."""
 
-from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
+from cv_quality.digest import read_digest
 from cv_quality.drops.tables import QUARANTINE_VALIDATE
 from cv_quality.errors import RegistryError
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import LocalStore
 from cv_quality.metrics.results import percent
+from cv_quality.publishing.builds_page import read_histories, write_builds_page
 from cv_quality.publishing.editions import read_edition
 from cv_quality.publishing.products import chosen_products
 from cv_quality.publishing.publish import publish
-from cv_quality.runner import run_due, run_stage
-from cv_quality.stage import Stage, StageResult
+from cv_quality.publishing.tableau import RATES
+from cv_quality.runner import run_due
 from cv_quality.tasks import TASKS
 from cv_quality.tasks.ingest import LIVENESS_INGEST
+from cv_quality.tasks.liveness.populations import PASSED
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
-from cv_quality.tasks.liveness.task import LIVENESS
+from cv_quality.tasks.root_causes.slices import read_slices
+from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import quietly
-from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, deliver, open_lab, presentations
+from cv_quality_tests.drops.small_drops import START, UNTIL
+from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, deliver, open_lab, presentations, run_all
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +38,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     deliver(workspace, list(presentations()))
     assert all(result.passed for result in run_all(workspace))
     return workspace
-
-
-def run_all(workspace: Workspace, stages: Sequence[Stage] = LIVENESS.stages) -> list[StageResult]:
-    """Run stages of the task for the drop and its build, in order, up to the first that its gate refuses."""
-    keys = {"drop": TableKey(drop=DROP), "build_drop": TableKey(build=BUILD, drop=DROP), "build": TableKey(build=BUILD)}
-    results: list[StageResult] = []
-    for stage in stages:
-        if results and not results[-1].passed:
-            break
-        results.append(run_stage(workspace, LIVENESS, stage, keys[stage.key]))
-    return results
 
 
 def rates(workspace: Workspace) -> pl.DataFrame:
@@ -89,6 +83,8 @@ def test_rates_are_a_metric_table_of_the_warehouse(tmp_path: Path) -> None:
     with duckdb.connect(str(workspace.settings.warehouse), read_only=True) as warehouse:
         sql = "SELECT numerator, denominator, n_subjects FROM fct_liveness_rates WHERE metric = 'apcer' AND species = "
         assert warehouse.execute(f"{sql}'print' AND dimension = 'all'").fetchall() == [(0, 48, 12)]
+        of_masks = f"SELECT numerator, denominator FROM ({RATES}) WHERE metric = 'apcer' AND species = 'mask'"
+        assert warehouse.execute(f"{of_masks} AND dimension = 'all'").fetchall() == [(24, 36)]
     assert run_due(workspace, track=quietly, tasks=TASKS).results == []
 
 
@@ -164,3 +160,33 @@ def test_a_liveness_build_is_published(measured: Workspace, tmp_path: Path) -> N
     assert {file.product for file in publication.files} == set(names)
     message = (tmp_path / publication.name / "message" / "message.txt").read_text()
     assert percent(edition.briefing.changes[0].pair.build.value) in message
+
+
+def test_causes_are_read_and_shown_as_those_of_every_task(measured: Workspace) -> None:
+    text = measured.report_path(BUILD).read_text()
+    edition = read_edition(measured, BUILD)
+    slices = read_slices(measured.lake, BUILD, PASSED.name)
+    assert [cause.where for cause in edition.briefing.causes] == slices
+    assert all(f'id="slice-{rank}"' in text for rank, _ in enumerate(slices, start=1))
+    assert "live people taken for an attack" in text
+    searches = measured.lake.read(SLICE_SEARCHES, TableKey(build=BUILD)).filter(outcome=PASSED.name)
+    assert searches["conclusion"].item() in unescape(text)
+
+
+def test_builds_of_liveness_are_on_the_page_over_all_builds(measured: Workspace, tmp_path: Path) -> None:
+    write_builds_page(measured, LocalStore(str(tmp_path)), (), tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert "Attacks of the worst species taken for a live person (APCER)" in text
+    (history,) = read_histories(measured)
+    assert [(row.build, row.n_units) for row in history.builds] == [(BUILD, 48 * 3)]
+    assert [trend.rates[0][1].numerator for trend in history.trends] == [24, 12, 6, 0, 6]
+
+
+def test_a_digest_counts_the_rows_that_validation_rejects(tmp_path: Path) -> None:
+    workspace = open_lab(tmp_path)
+    wrong: Event = {"event_id": "x", "presented": "attack", "artefact_id": "m"}
+    deliver(workspace, [*presentations(), wrong])
+    assert all(result.passed for result in run_all(workspace, LIVENESS_INGEST))
+    (line,) = read_digest(workspace, START.date(), UNTIL.date()).drops
+    assert line.startswith(f"{DROP}: {BUILD} at lab")
+    assert line.endswith(", 1 set aside")
