@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cv_quality.publishing.product import Edition, Product, write_files
-from cv_quality.publishing.wording import data_words, rate_words
+from cv_quality.publishing.wording import compact_rate, data_words
 from cv_quality.reports.briefing import Briefing
 from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialName, Trials
 from cv_quality.tasks import TASKS
@@ -89,7 +89,7 @@ def _published(briefing: Briefing, trials: Trials) -> str:
         return ""
     change, unit = briefing.changes[0], trials.population.outcome.unit
     mean = "" if unit == "subject" else f", as a mean over {unit}s"
-    value = rate_words(change.pair.build) if change.is_rate else figures(change.pair.build.value)
+    value = compact_rate(change.pair.build) if change.is_rate else figures(change.pair.build.value)
     return f"As published: {change.name} {value}{mean}"
 
 

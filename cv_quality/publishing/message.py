@@ -20,12 +20,12 @@ from cv_quality.publishing.wording import (
     Tone,
     build_words,
     capitalised,
+    compact_rate,
     data_words,
     difference_words,
     limit_words,
     named_points,
     rate_name,
-    rate_words,
     readable,
     shortened,
     terms_in,
@@ -137,9 +137,9 @@ def _rate_lines(briefing: Briefing) -> Iterator[tuple[str, str]]:
     """Name the rate that the briefing leads with, for the build, its baseline and the policy."""
     for change in briefing.changes[:1]:
         pair, words = change.pair, words_of(change)
-        yield readable(shortened(briefing.build, LETTERS_OF_NAME)), rate_words(pair.build, words=words)
+        yield readable(shortened(briefing.build, LETTERS_OF_NAME)), compact_rate(pair.build, words=words)
         if pair.baseline is not None:
-            yield readable(shortened(str(briefing.baseline), LETTERS_OF_NAME)), rate_words(pair.baseline, words=words)
+            yield readable(shortened(str(briefing.baseline), LETTERS_OF_NAME)), compact_rate(pair.baseline, words=words)
             yield CHANGE, difference_words(change)
         if change.limit is not None:
             yield limit_words(change), words(change.limit, digits=SHOWN_DIGITS)

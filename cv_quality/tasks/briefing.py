@@ -33,7 +33,7 @@ _RARE = 0.01
 
 
 def rate_words(rate: Rate) -> str:
-    """Write a rate with its interval, or why there is none.
+    """Write a rate within a sentence, its interval named, or why there is none.
 
     >>> from cv_quality.metrics.rates import clustered_rate
     >>> rate_words(clustered_rate([1, 0, 2, 1], [10, 10, 10, 10]))
