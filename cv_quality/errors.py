@@ -192,6 +192,10 @@ class PublishingError(CvQualityError):
     """A product cannot be made of a build, or cannot be sent: it is not ready, or what it needs is not installed."""
 
 
+class NothingToPublish(PublishingError):
+    """A build has nothing that a product could be made of; its other products are published all the same."""
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 

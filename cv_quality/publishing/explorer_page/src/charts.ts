@@ -111,10 +111,12 @@ export function drawHistogram(trials: Trials, selected: Selected, state: State):
 }
 
 const MANY_POINTS = 5_000;
-const [PASSED, FAILED, BEHIND] = [[11, 106, 168, 235], [184, 72, 10, 235], [128, 134, 142, 60]].map(
-  (channels) => new Uint32Array(new Uint8Array(channels).buffer)[0],
-);
-const INK = { passed: PASSED, failed: FAILED, behind: BEHIND };
+/** Reads a colour of the style, #rrggbb, as one pixel. */
+function pixel(name: string, opacity: number): number {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const channels = [1, 3, 5].map((place) => Number.parseInt(hex.slice(place, place + 2), 16));
+  return new Uint32Array(new Uint8Array([...channels, opacity]).buffer)[0];
+}
 
 export function drawScatter(trials: Trials, selected: Selected, state: State): void {
   const canvas = at<HTMLCanvasElement>("scatter-points");
@@ -135,9 +137,10 @@ export function drawScatter(trials: Trials, selected: Selected, state: State): v
     }
   };
   const { misses } = selected;
-  for (let row = 0; row < trials.n; row += 1) if (misses[row]) paint(row, INK.behind);
-  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, INK.passed);
-  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, INK.failed);
+  const [passed, failed, behind] = [pixel("--passed", 235), pixel("--failed", 235), pixel("--edge", 60)];
+  for (let row = 0; row < trials.n; row += 1) if (misses[row]) paint(row, behind);
+  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, passed);
+  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, failed);
   context.putImageData(image, 0, 0);
   frameScatter(trials, state, columnX, columnY);
 }
