@@ -58,6 +58,7 @@ def publishing_asset(task: Task) -> dg.AssetsDefinition:
                 "cause": edition.briefing.cause.text,
                 "all builds": _link(f"{store.uri.rstrip('/')}/{INDEX}"),
                 "picture": _picture(workspace, task),
+                **{f"left out: {item.product}": item.reason for item in publication.left_out},
                 **links,
             },
         )

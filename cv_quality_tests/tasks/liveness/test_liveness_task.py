@@ -159,7 +159,7 @@ def test_the_briefing_leads_with_the_worst_species_and_its_figures_are_rows(meas
 
 def test_a_liveness_build_is_published(measured: Workspace, tmp_path: Path) -> None:
     edition = read_edition(measured, BUILD)
-    names = ["page", "brief", "deck", "message", "tickets", "evidence"]
+    names = ["page", "brief", "deck", "explorer", "message", "tickets", "evidence"]
     publication = publish(edition, chosen_products(names), LocalStore(str(tmp_path)))
     assert {file.product for file in publication.files} == set(names)
     message = (tmp_path / publication.name / "message" / "message.txt").read_text()

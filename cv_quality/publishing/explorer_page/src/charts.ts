@@ -1,4 +1,4 @@
-// The histogram of one number and the scatter of two, each of the selection before all trials; dragging selects a range.
+// The histogram of one number and the scatter of two, each of the selection before all trials of its kind; dragging selects a range.
 
 import type { Numbers, Trials } from "./data.js";
 import { at, drawn } from "./dom.js";
@@ -64,7 +64,7 @@ interface Bars {
   failed: Float64Array;
 }
 
-function binned(trials: Trials, selected: Selected, column: Numbers): Bars {
+function binned(trials: Trials, selected: Selected, state: State, column: Numbers): Bars {
   const own = selected.filters.findIndex((filter) => filter.id === `range ${column.name}`);
   const bars = { all: new Float64Array(BINS), passed: new Float64Array(BINS), failed: new Float64Array(BINS) };
   const { values, low, high } = column;
@@ -72,7 +72,7 @@ function binned(trials: Trials, selected: Selected, column: Numbers): Bars {
   const scale = BINS / (high - low);
   for (let row = 0; row < trials.n; row += 1) {
     const value = values[row];
-    if (Number.isNaN(value)) continue;
+    if (Number.isNaN(value) || trials.kinds[row] !== state.kind) continue;
     const bin = Math.min(Math.floor((value - low) * scale), BINS - 1);
     bars.all[bin] += 1;
     if (misses[row] > 1 || (misses[row] === 1 && owner[row] !== own)) continue;
@@ -85,7 +85,7 @@ export function drawHistogram(trials: Trials, selected: Selected, state: State):
   const svg = at<SVGSVGElement>("histogram");
   const column = trials.byName.get(state.histogram) as Numbers;
   svg.replaceChildren();
-  const { all, passed, failed } = binned(trials, selected, column);
+  const { all, passed, failed } = binned(trials, selected, state, column);
   const shown = passed.map((value, bin) => value + failed[bin]);
   const most = Math.max(...shown, 1);
   const width = INNER.width / BINS;
@@ -138,7 +138,7 @@ export function drawScatter(trials: Trials, selected: Selected, state: State): v
   };
   const { misses } = selected;
   const [passed, failed, behind] = [pixel("--passed", 235), pixel("--failed", 235), pixel("--edge", 60)];
-  for (let row = 0; row < trials.n; row += 1) if (misses[row]) paint(row, behind);
+  for (let row = 0; row < trials.n; row += 1) if (misses[row] && trials.kinds[row] === state.kind) paint(row, behind);
   for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, passed);
   for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, failed);
   context.putImageData(image, 0, 0);

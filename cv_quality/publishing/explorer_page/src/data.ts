@@ -18,7 +18,8 @@ export interface Levels extends Column {
   values: Value[];
   /** Of each kind, whether it says of itself what fails, so that rates of its levels would tell nothing. */
   isTelling: boolean[];
-  /** Of each kind, whether its trials are told apart by it. */
+  /** Of each kind, which values its trials have, and whether that tells them apart. */
+  present: Uint8Array[];
   isApart: boolean[];
 }
 
@@ -117,16 +118,18 @@ function encode(column: Column, raw: Raw): Levels {
   const target = new Uint32Array(values.length);
   order.forEach((place, rank) => (target[place] = rank));
   for (let row = 0; row < found.length; row += 1) found[row] = target[found[row]];
-  return { ...column, kind: column.kind as Levels["kind"], codes: found, values: order.map((place) => values[place]), isTelling: [], isApart: [] };
+  return { ...column, kind: column.kind as Levels["kind"], codes: found, values: order.map((place) => values[place]), isTelling: [], present: [], isApart: [] };
 }
 
-/** Marks, of each kind, which outcomes the levels of a column have. */
+/** Notes, of each kind, which values of a column its trials have, with which outcomes. */
 function describe(column: Levels, kinds: Uint8Array, failed: Uint8Array, n: number): void {
   for (let kind = 0; kind < n; kind += 1) {
     const seen = new Uint8Array(column.values.length);
     for (let row = 0; row < kinds.length; row += 1) if (kinds[row] === kind) seen[column.codes[row]] |= failed[row] ? 2 : 1;
-    column.isTelling.push(seen.every((outcomes) => outcomes !== 3));
-    column.isApart.push(seen.reduce((levels, outcomes) => levels + (outcomes ? 1 : 0), 0) > 1);
+    const outcomes = seen.reduce((both, some) => both | some, 0);
+    column.isTelling.push(outcomes === 3 && seen.every((some) => some !== 3));
+    column.present.push(seen);
+    column.isApart.push(seen.reduce((levels, some) => levels + (some ? 1 : 0), 0) > 1);
   }
 }
 

@@ -101,11 +101,11 @@ export function levelWords(value: string | boolean | null): string {
 const kindOfRow = (trials: Trials, row: number): Kind => trials.about.kinds[trials.kinds[row]];
 
 function card(trials: Trials, row: number, open: (row: number) => void): HTMLElement {
-  const facets = trials.levels.filter((column) => column.name !== "drop_id" && column.isApart[trials.kinds[row]]);
+  const facets = trials.levels.filter((column) => column.name !== "drop_id");
   const [first, ...others] = facets;
   const score = trials.byName.get(trials.about.score) as Numbers | undefined;
   const ending = first ? `${first.values.length === 2 && typeof first.values[0] === "boolean" ? `${first.label}: ` : ""}${valueWords(first, row)}` : "";
-  const known = others.filter((column) => !column.name.startsWith("baseline_") && column.values[column.codes[row]] !== null);
+  const known = others.filter((column) => column.isApart[trials.kinds[row]] && !column.name.startsWith("baseline_") && column.values[column.codes[row]] !== null);
   const words = known.slice(0, CARD_CONDITIONS).map((column) => `${column.label} ${valueWords(column, row)}`);
   const button = make("button", { type: "button", class: trials.failed[row] ? "card is-failed" : "card" });
   const figure = score && !Number.isNaN(score.values[row]) ? ` ${score.label} ${figures(score.values[row], 4)}` : "";

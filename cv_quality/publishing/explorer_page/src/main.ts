@@ -175,7 +175,8 @@ function toggle(column: Levels, code: number): void {
 function facetOptions(column: Levels): HTMLElement[] {
   const [all, failed] = countLevels(trials, selected, column, `level ${column.name}`);
   const chosen = state.levels.get(column.name);
-  let codes = Array.from(all, (_, code) => code);
+  let codes = Array.from(all, (_, code) => code).filter((code) => column.present[state.kind][code] || chosen?.has(code));
+  const n = codes.length;
   const isLong = codes.length > LEVELS_SHOWN && !whole.has(column.name);
   if (isLong) {
     codes = codes.sort((a, b) => Number(chosen?.has(b) ?? false) - Number(chosen?.has(a) ?? false) || all[b] - all[a]);
@@ -185,7 +186,7 @@ function facetOptions(column: Levels): HTMLElement[] {
     option(levelWords(column.values[code]), [all[code], failed[code]], chosen?.has(code) ?? false, () => toggle(column, code), { isTelling: column.isTelling[state.kind] }),
   );
   if (isLong) {
-    const more = make("button", { type: "button", class: "plain" }, `${count(column.values.length - codes.length)} more`);
+    const more = make("button", { type: "button", class: "plain" }, `${count(n - codes.length)} more`);
     more.addEventListener("click", () => (whole.add(column.name), draw()));
     options.push(more);
   }
@@ -379,6 +380,7 @@ async function start(): Promise<void> {
   trials = await readTrials();
   state = stateOf(trials, location.hash.slice(1));
   if (!isOrder(trials, state.order)) state.order = "spread";
+  document.documentElement.classList.toggle("is-bare", trials.thumbnails.every((picture) => !picture));
   makeFacets();
   if (trials.numbers.length) makeCharts();
   else document.querySelector<HTMLElement>(".charts")!.hidden = true;
