@@ -135,6 +135,18 @@ def test_folded_tables_are_printed_as_an_appendix(opened: tuple[Page, list[str]]
     assert page.locator(".appendix details, main details[open]").count() == 0
 
 
+def test_a_link_leads_to_an_example_that_is_folded(opened: tuple[Page, list[str]], written: Written) -> None:
+    page, complaints = opened
+    open_drawn(page, written[0].path)
+    links = page.locator(".two .permalink").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))")
+    assert len(links) == len(set(links)) > 3
+    folded = page.locator("details .two .permalink").first.get_attribute("href")
+    page.goto(f"{written[0].path.as_uri()}{folded}")
+    page.wait_for_selector("figure:target", state="visible")
+    assert page.locator("details[open] figure:target").count() == 1
+    assert complaints == []
+
+
 def test_it_prints_to_few_pages_as_wide_as_the_paper(opened: tuple[Page, list[str]], written: Written) -> None:
     page, _ = opened
     open_drawn(page, written[0].path)
