@@ -158,7 +158,7 @@ def _slice_column(kind: TrialKind, item: TrialSlice) -> str:
 
 def _json(value: object) -> str:
     """JSON that cannot end the script element that holds it."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

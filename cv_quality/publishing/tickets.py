@@ -11,6 +11,7 @@ from pathlib import Path
 from cv_quality.metrics.results import JsonValue, percent
 from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.reports.briefing import Briefing, Cause
+from cv_quality.text import visible, visible_lines
 
 TITLE_LETTERS = 200
 JIRA_LABEL = "cv-quality"
@@ -39,13 +40,13 @@ TICKETS = Product("tickets", "A ticket per cause, for GitHub and Jira", write_ti
 
 def title_of(cause: Cause, briefing: Briefing) -> str:
     """Write the title of a ticket, of at most 200 letters."""
-    title = f"{briefing.build}: {percent(cause.rate.value)} fail where {cause.condition}"
+    title = visible(f"{briefing.build}: {percent(cause.rate.value)} fail where {cause.condition}")
     return title if len(title) <= TITLE_LETTERS else f"{title[: TITLE_LETTERS - 1]}…"
 
 
 def body_of(cause: Cause, briefing: Briefing) -> str:
     """Write the body of a ticket as Markdown: what was seen, how sure that is, what mending gains, how to see it."""
-    return "\n".join(_body(cause, briefing)) + "\n"
+    return visible_lines("\n".join(_body(cause, briefing))) + "\n"
 
 
 def _body(cause: Cause, briefing: Briefing) -> Iterable[str]:
@@ -88,7 +89,7 @@ def escaped(text: str) -> str:
     >>> escaped("a*b <c> [d](e)")
     'a\\\\*b \\\\<c\\\\> \\\\[d\\\\](e)'
     """
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|" else char for char in text.replace("\n", " "))
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|" else char for char in visible(text.replace("\n", " ")))
 
 
 def _jira(title: str, body: str) -> JsonValue:
@@ -128,4 +129,4 @@ def regressions(briefing: Briefing) -> JsonValue:
 
 
 def _json(value: JsonValue) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=1) + "\n"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from cv_quality.metrics.rates import NO_TRIAL, Rate, binomial_rate, clustered_rate
-from cv_quality.reports.briefing import Briefing, Cause, Example, Figure, GroupLine, Point, RateChange
+from cv_quality.reports.briefing import Briefing, Cause, Example, Figure, GroupLine, Point, RateChange, ThinEvidence
 from cv_quality.reports.pictures import NO_CONSENT, Picture, data_uri
 from cv_quality.reports.rates import Change, RatePair, undefined
 
@@ -174,6 +174,7 @@ def steering_briefing() -> Briefing:
         drops=(name,),
         sites=(name,),
         commands=(name,),
+        thin=(ThinEvidence(name, name, 3, None),),
     )
 
 

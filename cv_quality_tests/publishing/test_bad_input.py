@@ -1,4 +1,4 @@
-"""Every product of builds that are hard to tell of: nothing known, far too much, labels that steer, or none of a kind."""
+"""Every product of builds that are hard to tell of: nothing known, far too much, or labels that steer."""
 
 import json
 import shutil

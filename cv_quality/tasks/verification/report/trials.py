@@ -1,4 +1,6 @@
-"""Attempts one by one, genuine ones and impostors: what was logged, what the build and its baseline made of each, and its image."""
+"""Attempts one by one, genuine ones and impostors: what was logged, what became of each under the build and its
+baseline, and its image.
+"""
 
 from collections.abc import Sequence
 from functools import partial
