@@ -9,10 +9,12 @@ import pytest
 
 from cv_quality.drops.tables import QUARANTINE_VALIDATE
 from cv_quality.errors import RegistryError
+from cv_quality.exploration import Explorer
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import LocalStore
 from cv_quality.metrics.results import percent
 from cv_quality.publishing.editions import read_edition
+from cv_quality.publishing.explorer import EXPLORER
 from cv_quality.publishing.products import chosen_products
 from cv_quality.publishing.publish import publish
 from cv_quality.runner import run_due, run_stage
@@ -21,8 +23,10 @@ from cv_quality.tasks import TASKS
 from cv_quality.tasks.ingest import LIVENESS_INGEST
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
 from cv_quality.tasks.liveness.task import LIVENESS
+from cv_quality.text import span
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import quietly
+from cv_quality_tests.reports.browsing import chromium, offline_page
 from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, deliver, open_lab, presentations
 
 
@@ -164,3 +168,23 @@ def test_a_liveness_build_is_published(measured: Workspace, tmp_path: Path) -> N
     assert {file.product for file in publication.files} == set(names)
     message = (tmp_path / publication.name / "message" / "message.txt").read_text()
     assert percent(edition.briefing.changes[0].pair.build.value) in message
+
+
+@pytest.mark.parametrize(("kind", "metric", "species"), [("attack", "apcer", "mask"), ("bona_fide", "bpcer", "all")])
+def test_the_explorer_tells_the_rates_of_the_mart(
+    measured: Workspace, tmp_path: Path, kind: str, metric: str, species: str
+) -> None:
+    (row,) = rates(measured).filter(metric=metric, species=species, dimension="all").to_dicts()
+    (path,) = EXPLORER.write(read_edition(measured, BUILD), tmp_path)
+    with chromium() as browser, offline_page(browser) as (page, complaints):
+        page.goto(f"{path.as_uri()}#kind={kind}")
+        page.wait_for_selector("html[data-ready=yes]")
+        assert page.inner_text("#rate") == percent(row["value"])
+        assert page.inner_text("#interval") == f"95 % interval {span(row['low'], row['high'], words=percent)}"
+        assert page.locator("#cards img").count() == 0
+        page.evaluate(f"location.hash = 'kind={kind}&failed=true'")
+        page.wait_for_selector("#failed-true:checked")
+        page.wait_for_selector("html[data-ready=yes]")
+        question = page.text_content("#sql") or ""
+    assert Explorer(measured).frame(question)["is_attack"].to_list() == [kind == "attack"] * row["numerator"]
+    assert not complaints
