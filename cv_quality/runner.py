@@ -27,6 +27,7 @@ from cv_quality.lake.store import typed_faults
 from cv_quality.planning import Work, all_of, due_now
 from cv_quality.stage import JOBS, PUBLISH, Phase, Stage, StageResult, Task, phases_of
 from cv_quality.tasks import TASKS, is_published, publish_marts
+from cv_quality.telemetry import Attempt, observed
 from cv_quality.workspace import Workspace
 
 
@@ -71,6 +72,18 @@ def _records_failure(run: RunStage) -> RunStage:
     return recorded
 
 
+def _observed(run: RunStage) -> RunStage:
+    """Tell machines how each attempt at a stage ended, where the settings say so."""
+
+    @wraps(run)
+    def told(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
+        attempt = Attempt(task.name, stage.name, str(key))
+        return observed(workspace.settings, attempt, lambda: run(workspace, task, stage, key))
+
+    return told
+
+
+@_observed
 @_records_failure
 def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
     """Run one stage for one key: require what it reads, do the work, judge what it wrote.

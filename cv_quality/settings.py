@@ -75,6 +75,8 @@ class Settings:
         leading_rate: the rate that pages of verification lead with.
         policy: file of the release policy; None for the one that comes with the package.
         recipients: who is told of a build that is published.
+        event_log: file to which every attempt at a stage appends a line of JSON; None for no such file.
+        exports_spans: whether the variables of OpenTelemetry (`OTEL_*`) say where spans go.
         config: the file that some of these come from, if there is one.
     """
 
@@ -95,6 +97,8 @@ class Settings:
     leading_rate: str = LEADING_RATE
     policy: Path | None = None
     recipients: Recipients = field(default_factory=Recipients)
+    event_log: Path | None = None
+    exports_spans: bool = False
     config: Path | None = None
 
     @property
@@ -154,6 +158,8 @@ class Settings:
                 sender=said.get("CVQ_MAIL_SENDER", "") or None,
                 readers=tuple(said.get("CVQ_MAIL_READERS", "").replace(",", " ").split()),
             ),
+            event_log=_folder(said, "CVQ_EVENT_LOG", default=home) if said.get("CVQ_EVENT_LOG", "") else None,
+            exports_spans=_exports_spans(env),
             config=config,
         )
 
@@ -181,6 +187,7 @@ KNOWN = (
     "CVQ_MAIL_SERVER",
     "CVQ_MAIL_SENDER",
     "CVQ_MAIL_READERS",
+    "CVQ_EVENT_LOG",
 )
 LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS")
 """Settings that a file may say as a list of texts."""
@@ -288,6 +295,12 @@ def _one_of(said: _Said, name: str, known: Sequence[str], *, default: str) -> st
     if text not in known:
         raise SettingsError(f"{said.place(name)} must be one of {', '.join(known)}, found {text!r}")
     return text
+
+
+def _exports_spans(env: Mapping[str, str]) -> bool:
+    """Tell whether OpenTelemetry's own variables name a collector and none turns it off."""
+    is_off = env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none"
+    return not is_off and any(env.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
 
 
 def _version(said: _Said, name: str, *, default: str) -> str:

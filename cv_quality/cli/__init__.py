@@ -18,6 +18,7 @@ from cv_quality.cli import (
     exploration,
     housekeeping,
     liveness,
+    metrics,
     monitor,
     pipeline,
     publish,
@@ -90,6 +91,7 @@ def main(verbose: bool) -> None:
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq digest                   what happened in a week: drops, verdicts, changes, alarms, refusals
+      cvq metrics                  how the deployment stands, for Prometheus
       cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
       cvq backfill                 score historical builds over a grid of drops
       cvq gc                       free what old runs left behind and nobody needs any more
@@ -111,7 +113,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest),
+    *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest, metrics.metrics),
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
     main.add_command(command)

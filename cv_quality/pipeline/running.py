@@ -16,6 +16,7 @@ from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.partitions import table_key
 from cv_quality.runner import run_stage
 from cv_quality.stage import Stage, Task
+from cv_quality.telemetry import run_named
 from cv_quality.text import visible, visible_lines
 from cv_quality.workspace import Workspace
 
@@ -60,7 +61,8 @@ def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task,
         )
     key = table_key(context.partition_keys[0], task=task, key=stage.key)
     try:
-        result = run_stage(workspace, task, stage, key)
+        with run_named(context.run.run_id):
+            result = run_stage(workspace, task, stage, key)
     except CvQualityError as error:
         if stops_a_run(error):
             raise

@@ -21,6 +21,7 @@ from cv_quality.tasks.liveness.task import LIVENESS
 from cv_quality.tasks.monitoring.tables import MONITOR_TABLES
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.tasks.video.task import VIDEO
+from cv_quality.telemetry import Attempt, observed
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,14 +49,17 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     """
     from cv_quality.lake.warehouse import build_warehouse
 
-    summary = build_warehouse(
-        warehouse_source(workspace, tasks),
-        target=workspace.settings.warehouse,
-        memory_limit=workspace.settings.memory_limit,
-        storage_version=workspace.settings.storage_version,
-    )
-    numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
-    return StageResult("marts", "warehouse", numbers, summary.seconds)
+    def build() -> StageResult:
+        summary = build_warehouse(
+            warehouse_source(workspace, tasks),
+            target=workspace.settings.warehouse,
+            memory_limit=workspace.settings.memory_limit,
+            storage_version=workspace.settings.storage_version,
+        )
+        numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
+        return StageResult("marts", "warehouse", numbers, summary.seconds)
+
+    return observed(workspace.settings, Attempt("all", "marts", "warehouse"), build)
 
 
 def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS, *, survey: Survey | None = None) -> bool:

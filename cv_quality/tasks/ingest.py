@@ -42,7 +42,6 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from cv_quality.drops.manifest import Manifest
     from cv_quality.drops.schema import DropSchema
-    from cv_quality.drops.validation import ValidationSummary
 
 MAX_QUARANTINED_SHARE = 0.05
 
@@ -121,11 +120,11 @@ def _parse(context: StageContext) -> Numbers:
     }
 
 
-def _validate(context: StageContext) -> "ValidationSummary":
+def _validate(context: StageContext) -> Numbers:
     from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import validate_drop
 
-    return validate_drop(
+    summary = validate_drop(
         landing=context.workspace.landing,
         lake=context.lake,
         drop_id=context.drop,
@@ -133,6 +132,17 @@ def _validate(context: StageContext) -> "ValidationSummary":
         threads=context.threads,
         memory_limit=context.workspace.settings.memory_limit,
     )
+    return {
+        "rows_in": summary.rows_valid + summary.rows_rejected,
+        "rows_valid": summary.rows_valid,
+        "rows_quarantined": summary.rows_rejected,
+        **{f"rows.{kind}": count for kind, count in summary.rows.items()},
+        **{
+            f"rejected.{kind}.{reason}": count
+            for kind, reasons in summary.rejected.items()
+            for reason, count in reasons.items()
+        },
+    }
 
 
 def _parse_rules(raw: Sequence[Table]) -> tuple[Rule, ...]:
