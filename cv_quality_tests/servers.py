@@ -1,13 +1,16 @@
-"""Servers that tests talk to over the wire: an S3 server, and a proxy before it that cuts bodies off.
+"""Servers that tests talk to over the wire: S3, a proxy before it that cuts bodies off, PostgreSQL.
 
 Each one listens on 127.0.0.1 on a free port and is stopped by its own process id or handle. Nothing here is a test.
 """
 
 import http.client
 import http.server
+import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import pytest
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -70,6 +75,49 @@ def answers(port: int, path: str = "/") -> bool:
         return False
     finally:
         connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A PostgreSQL server of the test's own, with user `reader`, who needs no password, and database `postgres`."""
+
+    folder: Path
+    port: int
+
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off"
+        self.run("pg_ctl", "-D", str(self.data), "-o", options, "-l", f"{self.folder}/log", "-w", "start")
+
+    def stop(self) -> None:
+        """End it at once, and whatever is connected to it."""
+        self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def run(self, *words: str) -> None:
+        # As root the server does not run.
+        user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+        subprocess.run([*words], check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """Run a PostgreSQL server on 127.0.0.1; where its programs are not installed the test is not run."""
+    if absent := [name for name in ("initdb", "postgres", "pg_ctl") if shutil.which(name) is None]:
+        pytest.skip(f"not run: {', '.join(absent)} of PostgreSQL is not installed")
+    with tempfile.TemporaryDirectory(prefix="cvq-postgres-") as name:
+        server = Postgres(Path(name), free_port())
+        if os.geteuid() == 0:
+            shutil.chown(name, "nobody")
+        server.run("initdb", "-D", str(server.data), "-A", "trust", "-U", "reader", "--no-sync", "--locale=C")
+        server.start()
+        try:
+            yield server
+        finally:
+            if (server.data / "postmaster.pid").exists():
+                server.stop()
 
 
 def s3_client(endpoint: str) -> "S3Client":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from cv_quality.definitions import build_definitions
@@ -69,17 +70,49 @@ def migrate(home: Path) -> None:
     """
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
-            versions = [storage.alembic_version() for storage in storages if storage]
-            # An upgrade opens the log of every run, five a second, and the index last.
-            if not all(version and version[0] == version[1] for version in versions):
-                instance.upgrade()
+            if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+                # An upgrade opens the log of every run, five a second, and the index last.
+                if not all(found == wanted for found, wanted in _schemas(instance)):
+                    instance.upgrade()
+            else:
+                require_schema(instance, home)
+    except SettingsError:
+        raise
     except Exception as error:  # Dagster, Alembic, SQLAlchemy and SQLite each raise their own.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise SettingsError(
             f"{home}: Dagster {dg.__version__} cannot use the records of runs there ({reason}); "
             "move the folder away, and a new one is made: what was evaluated lies in the lake, not there"
         ) from error
+
+
+def require_schema(instance: dg.DagsterInstance, home: Path) -> None:
+    """Refuse a database that several processes share and whose schema is not that of today's Dagster.
+
+    It is not brought up to date here, under the feet of others that work with it.
+
+    Args:
+        instance: whose database.
+        home: its folder.
+
+    Raises:
+        SettingsError: says what to do.
+    """
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        return
+    for found, wanted in _schemas(instance):
+        if found != wanted:
+            raise SettingsError(
+                f"{home}: the database of the Dagster instance has schema {found or 'none'}, Dagster {dg.__version__} "
+                f"expects {wanted}; end the daemon, the web server and all runs, make a backup, then "
+                f"`DAGSTER_HOME={home} dagster instance migrate`; of a newer schema, install its Dagster"
+            )
+
+
+def _schemas(instance: dg.DagsterInstance) -> list[tuple[str | None, str | None]]:
+    """The schema that each storage of an instance has, and the one that today's Dagster expects."""
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    return [version or (None, None) for storage in storages if storage for version in [storage.alembic_version()]]
 
 
 def materialize_due(
@@ -262,6 +295,7 @@ def opened(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     home = workspace.settings.dagster_home
     try:
         with dg.DagsterInstance.from_config(str(prepare_home(home))) as instance:
+            require_schema(instance, home)
             yield instance
     except DBAPIError as error:
         raise StoreError(

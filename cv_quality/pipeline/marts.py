@@ -14,7 +14,11 @@ from cv_quality.stage import Task, asset_of
 from cv_quality.tasks import publish_marts, tables_of
 from cv_quality.tasks.monitoring.tables import MONITOR_TABLES, MONITORING
 from cv_quality.tasks.monitoring.watched import watched_tasks
+from cv_quality.telemetry import run_named
 from cv_quality.workspace import Workspace
+
+WAREHOUSE_POOL = "warehouse"
+"""Where the instance limits pools, a second writer waits in the queue of the instance and not at the lock."""
 
 
 def mart_specs(tasks: Sequence[Task]) -> list[dg.AssetSpec]:
@@ -46,6 +50,7 @@ def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="marts",
         specs=specs,
+        pool=WAREHOUSE_POOL,
         check_specs=[
             dg.AssetCheckSpec("dbt_tests", asset=spec.key, blocking=True, description="The table's dbt tests.")
             for spec in specs
@@ -53,7 +58,7 @@ def marts_asset(tasks: Sequence[Task]) -> dg.AssetsDefinition:
     )
     def marts(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Event]:
         try:
-            with retrying_unreachable_stores(context):
+            with retrying_unreachable_stores(context), run_named(context.run.run_id):
                 result = publish_marts(workspace, tasks)
         except WarehouseError as error:
             yield from (_failed_check(model, error) for model in sorted({table for table, *_ in error.failed}))
