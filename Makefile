@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV := uv==0.13.9
 
-.PHONY: help demo video-demo iris-demo ui test nightly lint format docs bench dbt clean
+.PHONY: help demo video-demo iris-demo ui test nightly lint format docs bench dbt sbom audit clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,12 @@ bench: $(READY) ## Speed and memory as ratios against the bare engines
 dbt: $(READY) ## The models that follow from the tables, for work in dbt_project with dbt alone
 	@$(BIN)/python -c 'from cv_quality.settings import Settings; from cv_quality.tasks import *; \
 	  write_dbt_models(open_workspace(Settings.from_environment()))'
+
+sbom: $(READY) ## Every package of the lock with its licence, as CycloneDX on standard output
+	@$(BIN)/python -m cv_quality.bill_of_materials
+
+audit: $(READY) ## Known vulnerabilities of the locked packages; asks a public database, so it needs the open internet
+	$(BIN)/uv tool run --system-certs pip-audit==2.10.1 --requirement requirements.lock --no-deps --disable-pip
 
 # uv reads no pip configuration: hand on where pip would look for further wheels (a CPU build of torch, say).
 $(READY): requirements.lock pyproject.toml
