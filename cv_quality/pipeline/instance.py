@@ -109,10 +109,10 @@ def require_schema(instance: dg.DagsterInstance, home: Path) -> None:
             )
 
 
-def _schemas(instance: dg.DagsterInstance) -> list[tuple[str | None, str | None]]:
+def _schemas(instance: dg.DagsterInstance) -> list[tuple[object, object]]:
     """The schema that each storage of an instance has, and the one that today's Dagster expects."""
     storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
-    return [version or (None, None) for storage in storages if storage for version in [storage.alembic_version()]]
+    return [storage.alembic_version() or (None, None) for storage in storages if storage]
 
 
 def materialize_due(
