@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
 from sqlalchemy import create_engine, text
@@ -121,28 +122,33 @@ def test_fifty_runs_keep_the_limit_of_the_queue_and_survive_the_database(
     workspace.write_text(f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: work}}}}]")
     done = tmp_path / "work"
 
-    def n_done() -> int:
-        return len(list(done.iterdir()))
-
     with ExitStack() as stack:
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+        seen: list[int] = []
+
+        def n_done() -> int:
+            """How much is done; how many runs are under way is noted."""
+            seen.append(instance.get_runs_count(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
+            return len(list(done.iterdir()))
+
         daemon = ["dagster-daemon", "run", "-w", str(workspace)]
         stack.enter_context(running(*daemon, environment=environment, log=tmp_path / "daemon.log"))
         wait_until(lambda: n_done() >= N_RUNS // 4, what="a quarter of the work", seconds=900, every=0.5)
         postgres.stop()
         time.sleep(8)
-        assert n_done() < N_RUNS
+        assert len(list(done.iterdir())) < N_RUNS
         postgres.start()
         wait_until(lambda: n_done() == N_RUNS, what="all of the work", seconds=1500, every=0.5)
-        with dg.DagsterInstance.from_config(str(home)) as instance:
-            wait_until(
-                lambda: all(run.status in FINISHED for run in instance.get_runs()),
-                what="an end of every run",
-                seconds=300,
-                every=2,
-            )
-            records = instance.get_run_records()
+        wait_until(
+            lambda: all(run.status in FINISHED for run in instance.get_runs()),
+            what="an end of every run",
+            seconds=300,
+            every=2,
+        )
+        records = instance.get_run_records()
     assert len(records) >= N_RUNS
-    assert 2 <= most_at_once(records) <= 4
+    assert 2 <= max(seen) <= 4
+    assert most_at_once(records) <= 4
 
 
 def most_at_once(records: Sequence[dg.RunRecord]) -> int:
