@@ -25,7 +25,7 @@ from cv_quality.studies.strict_yaml import PERCENT, StrictFields, read_fields
 from cv_quality.text import told_apart
 
 PROFILES = Path(__file__).with_name("liveness_profiles")
-PadMetric = Literal["apcer", "apnrr", "bpcer", "bpnrr", "iapar", "frr"]
+PadMetric = Literal["apcer", "apnrr", "bpcer", "bpnrr", "iapar", "frr", "far"]
 ATTACK_METRICS: tuple[PadMetric, ...] = ("apcer", "apnrr", "iapar")
 """Asked of every PAI species; the others of all bona fide presentations."""
 WHOLE = "all"
@@ -189,7 +189,11 @@ def _requirement(fields: StrictFields) -> PadRequirement:
 
 
 def count_errors(
-    presentations: Presentations, *, threshold: float, is_match: ArrayLike | None = None
+    presentations: Presentations,
+    *,
+    threshold: float,
+    is_match: ArrayLike | None = None,
+    is_impostor: ArrayLike | None = None,
 ) -> tuple[CountedErrors, ...]:
     """Count the errors of every metric that presentations show.
 
@@ -197,7 +201,9 @@ def count_errors(
         presentations: of both classes.
         threshold: a presentation is bona fide at this score and above.
         is_match: whether each presentation passed the whole system as its target; bool, shape (n,). None where only
-            liveness was tried, and IAPAR and FRR are unknown.
+            liveness was tried, and IAPAR, FRR and FAR are unknown.
+        is_impostor: whether a bona fide presentation claimed somebody else (zero effort), so that it counts to FAR and
+            not to FRR; bool, shape (n,). None where nobody did.
 
     Raises:
         MetricError: shapes differ.
@@ -214,7 +220,8 @@ def count_errors(
     ]
     if matched is not None:
         of_attacks.append(("iapar", np.ones_like(live), matched))
-        of_users.append(("frr", np.ones_like(live), ~matched))
+        others = np.zeros_like(live) if is_impostor is None else truth(is_impostor, name="is_impostor", size=len(live))
+        of_users += [("frr", ~others, ~matched), *([("far", others, matched)] if others.any() else [])]
     species = [
         CountedErrors(
             metric,
