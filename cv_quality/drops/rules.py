@@ -137,8 +137,15 @@ _PRESENTATION_RULES = (
         "response <> 'ok' AND (is_device_live OR is_device_match)",
         "'response: expected ok of what was taken for bona fide, found ' || response",
     ),
+    RowRule(
+        "match_without_liveness",
+        "NOT is_device_live AND is_device_match",
+        "'is_device_match: expected false of what liveness rejected, as it is the whole system that it tells of, found "
+        "true'",
+    ),
 )
-"""What is bona fide has no artefact, what attacks has a species, and only an answer can be a yes."""
+"""What is bona fide has no artefact, what attacks has a species, only an answer can be a yes, and what liveness rejects
+does not pass the whole system."""
 
 
 def _refers(kind: str, column: Column, *, protocol: str) -> bool:

@@ -140,7 +140,11 @@ PRESENTATION_FIELDS = (
     identifier("pai_species", "kind of the artefact; null of a bona fide presentation", nullable=True),
     identifier("pai_series", "series that the artefact was made in", nullable=True),
     identifier("artefact_id", "the artefact that was shown: its presentations are alike", nullable=True),
-    identifier("target_subject_id", "whom the artefact imitates", nullable=True),
+    identifier(
+        "target_subject_id",
+        "whom the artefact imitates; another than who presents makes a bona fide presentation a zero-effort impostor",
+        nullable=True,
+    ),
     FRAME,
     Column(
         "response",
@@ -149,6 +153,7 @@ PRESENTATION_FIELDS = (
         levels=("ok", "non_response", "capture_fail"),
     ),
     Column("pad_score", "real", "of the detector; higher is more surely bona fide", nullable=True),
+    Column("second_pad_score", "real", "of a second detector, on the same presentation", nullable=True),
     Column("is_device_live", "flag", "whether the device took it for bona fide", nullable=True),
     Column("is_device_match", "flag", "whether it passed the whole system as its target", nullable=True),
 )

@@ -281,14 +281,18 @@ def parse_entry(data: bytes, *, file: str, modalities: Mapping[str, Modality]) -
     return modality.parse_recorded_entry(fields) if fields.flag("recorded") else modality.parse_entry(fields)
 
 
-def parse_recorded_entry(fields: "EntryFields") -> RecordedEntry:
+def parse_recorded_entry(fields: "EntryFields", *, more: Set[str] = frozenset()) -> RecordedEntry:
     """Read the entry of a build whose decisions and scores are its devices'; the drops declare the scores' range.
+
+    Args:
+        fields: of the registry file.
+        more: keys that the modality reads besides.
 
     Raises:
         RegistryError: names the file, the key, what was expected and what was found.
     """
     fields.refuse_model(_NOT_RECORDED)
-    fields.check(required=frozenset(), optional=frozenset({"decision_threshold"}))
+    fields.check(required=frozenset(), optional=frozenset({"decision_threshold"}) | more)
     threshold = None
     if fields.value("decision_threshold") is not None:
         threshold = fields.number("decision_threshold", "a finite number or null", math.isfinite)

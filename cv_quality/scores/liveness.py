@@ -19,13 +19,14 @@ from cv_quality.metrics.liveness.error_rates import (
     bpcer_at_apcer,
     liveness_curve,
     liveness_rates,
+    threshold_caution,
 )
 from cv_quality.metrics.liveness.presentations import Presentations, Unit, check_presentations
 from cv_quality.metrics.results import JsonValue, Result, percent
 from cv_quality.metrics.verification import eer
 from cv_quality.scores.rows import IS_GENUINE, PRESENTED, SCORE
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.source import Reason, plural
+from cv_quality.scores.source import Reason
 from cv_quality.text import figures
 
 SCHEMA = "cv_quality/liveness-evaluation/1"
@@ -327,12 +328,8 @@ def _cautions(found: LivenessEvaluation, shown: Presentations, scores: ScoreSet)
 
 
 def _unseen(shown: Presentations, scores: ScoreSet, point: WorkingPoint) -> str:
-    """Warn of a given threshold beyond every score of a class: the data say nothing of what happens there."""
-    if point.chosen_on is not None or point.threshold is None:
+    """Warn of a threshold near which the scores cannot tell what happens."""
+    if point.threshold is None:
         return ""
-    inside = in_file_units(scores, point.threshold)
-    for name, values in (("bona fide", shown.bona_fide), ("attack", shown.attacks())):
-        if values.size and (inside <= values.min() or inside > values.max()):
-            n = plural(values.size, "presentation")
-            return f"the threshold {figures(point.threshold)} lies beyond the scores of all {n} ({name})"
-    return ""
+    caution = threshold_caution(shown, shown.scores - in_file_units(scores, point.threshold))
+    return f"{point.name}, {figures(point.threshold)}: {caution}" if caution else ""

@@ -126,12 +126,13 @@ def _paired(
 ) -> Difference:
     """The difference of an error rate among some presentations, by their clusters."""
     units, codes = np.unique(presentations.cluster[of], return_inverse=True)
-    sides = []
-    for values in margins:
-        answered = ~np.isnan(values[of])
-        errs = answered & ((values[of] >= 0) == (metric == "apcer"))
-        sides.append(tuple(np.bincount(codes, weights=part, minlength=len(units)) for part in (errs, answered)))
-    return compare_rates(metric, sides[0], sides[1])
+    reference, candidate = ((values[of] >= 0) == (metric == "apcer") for values in margins)
+    shown, also = (~np.isnan(values[of]) for values in margins)
+    counts = [
+        np.bincount(codes, weights=part, minlength=len(units))
+        for part in (reference & shown, shown, candidate & also, also)
+    ]
+    return compare_rates(metric, (counts[0], counts[1]), (counts[2], counts[3]))
 
 
 def _in_units(found: Difference, unit: str) -> Difference:

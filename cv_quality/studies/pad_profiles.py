@@ -91,6 +91,7 @@ class PadAnswer(Result):
     Attributes:
         verdict: "pass" where the one-sided bound lies within the limit, "fail" where the opposite bound lies beyond it.
         rate: None where nothing was measured.
+        level: of the one-sided bound.
         bound: the upper bound that must lie within the limit; of a failure the lower one.
         limit: the highest rate accepted, of a ratio already times the rate of all.
         reason: what the verdict rests on.
@@ -101,6 +102,7 @@ class PadAnswer(Result):
     name: str
     verdict: Verdict
     rate: Rate | None
+    level: float
     bound: float | None
     limit: float | None
     reason: str
@@ -221,7 +223,9 @@ def count_errors(
     if matched is not None:
         of_attacks.append(("iapar", np.ones_like(live), matched))
         others = np.zeros_like(live) if is_impostor is None else truth(is_impostor, name="is_impostor", size=len(live))
-        of_users += [("frr", ~others, ~matched), *([("far", others, matched)] if others.any() else [])]
+        of_users.append(("frr", ~others, ~matched))
+        if others.any():
+            of_users.append(("far", others, matched))
     species = [
         CountedErrors(
             metric,
@@ -270,7 +274,7 @@ def _answers(requirement: PadRequirement, counted: Sequence[CountedErrors]) -> t
         of = [item for item in of if item.name == WHOLE]
     if not of or limit is None:
         reason = f"insufficient: {metric.upper()} was not measured{' by group' if requirement.by else ''}"
-        return (PadAnswer(requirement.id, metric, WHOLE, "insufficient", None, None, limit, reason),)
+        return (PadAnswer(requirement.id, metric, WHOLE, "insufficient", None, requirement.level, None, limit, reason),)
     return tuple(_answer(requirement, item, limit, stand_in=stand_in) for item in of)
 
 
@@ -295,4 +299,5 @@ def _answer(requirement: PadRequirement, item: CountedErrors, limit: float, *, s
             "insufficient": f"the bound reaches {shown}, {allowed} allowed",
         }[verdict]
     told = f"{reason}{f', {STAND_IN}' if stand_in else ''} (one-sided bound of {percent(requirement.level)})"
-    return PadAnswer(requirement.id, requirement.metric, item.name, verdict, rate, bound, limit, told)
+    level = requirement.level
+    return PadAnswer(requirement.id, requirement.metric, item.name, verdict, rate, level, bound, limit, told)

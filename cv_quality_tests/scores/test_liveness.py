@@ -158,7 +158,16 @@ def test_polarity_that_cannot_be_told_is_loud(tmp_path: Path) -> None:
 
 def test_given_threshold_beyond_all_scores_is_warned_of(tmp_path: Path) -> None:
     found = evaluated(write(tmp_path, "x.csv", TABLE), threshold=5.0)
-    assert any("lies beyond the scores of all 2 presentations (bona fide)" in text for text in found.warnings)
+    told = "given threshold, 5: the threshold lies beyond the scores of all 2 bona fide presentations"
+    assert told in found.warnings
+
+
+def test_threshold_where_no_score_was_seen_near_is_warned_of(tmp_path: Path) -> None:
+    rows = "".join(f"{0.9 - number / 1000},1,\n{0.1 + number / 1000},0,mask\n" for number in range(50))
+    path = write(tmp_path, "x.csv", "score,bonafide,species\n" + rows)
+    (warning,) = (text for text in evaluated(path, threshold=0.5).warnings if text.startswith("given threshold"))
+    assert "no score was seen near the threshold" in warning
+    assert not any(text.startswith("given threshold") for text in evaluated(path, threshold=0.149).warnings)
 
 
 def test_id_of_two_species_and_id_without_subject_are_refused(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def verdict(asked: ReleasePolicy, *found: Evidence, has_baseline: bool = True) -
 
 def test_the_package_has_a_policy_for_every_task_that_has_builds() -> None:
     found = load_policy(None)
-    assert set(found.requirements) == {"verification", "video"}
+    assert set(found.requirements) == {"verification", "video", "liveness"}
     assert all(item.margin for asked in found.requirements.values() for item in asked)
 
 

@@ -21,6 +21,8 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 EQUAL_WEIGHTS = (1.0, 1.0)
 """Of a fusion: each score counts in units of its standard deviation over bona fide presentations."""
 
+REJECTS_ALL = "only a threshold above every score holds the target: it would reject everybody"
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule(Result):
@@ -162,7 +164,11 @@ def _rule(
     if given:
         return PolicyRule(policy, weights, given)
     chosen = bpcer_at_apcer(presentations, target=target)
-    return PolicyRule(policy, weights, () if chosen.threshold is None else (chosen.threshold,), chosen.reason)
+    if chosen.threshold is None:
+        return PolicyRule(policy, weights, (), chosen.reason)
+    if np.isinf(chosen.threshold):
+        return PolicyRule(policy, weights, (), REJECTS_ALL)
+    return PolicyRule(policy, weights, (chosen.threshold,))
 
 
 def _fusion(

@@ -6,13 +6,15 @@ computed of them is in `cv_quality.metrics.liveness`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from typing import Self
 
 from cv_quality.drops.tables import LIVENESS_KINDS
-from cv_quality.errors import RegistryError
-from cv_quality.inference.registry import BuildEntry, EntryFields, parse_recorded_entry
+from cv_quality.errors import PolicyError, RegistryError
+from cv_quality.inference.registry import BuildEntry, EntryFields, RecordedEntry, parse_recorded_entry
 from cv_quality.lake.schema import Bounds, Column
 from cv_quality.modality import Dimension
+from cv_quality.studies.pad_profiles import load_profile
 from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
 
 CONDITIONS = (
@@ -44,6 +46,45 @@ def parse_entry(fields: EntryFields) -> BuildEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedLiveness(RecordedEntry):
+    """A liveness build as its devices recorded it.
+
+    Attributes:
+        profiles: that it is held against, by name or file.
+    """
+
+    profiles: tuple[str, ...] = ()
+
+
+def parse_recorded(fields: EntryFields) -> RecordedLiveness:
+    """Read the entry of a liveness build that is evaluated as recorded.
+
+    Raises:
+        RegistryError: names the file, the key, what was expected and what was found.
+    """
+    recorded = parse_recorded_entry(fields, more=frozenset({"profiles"}))
+    own = {item.name: getattr(recorded, item.name) for item in dataclass_fields(recorded) if item.init}
+    return RecordedLiveness(**own, profiles=parse_profiles(fields))
+
+
+def parse_profiles(fields: EntryFields) -> tuple[str, ...]:
+    """Read the profiles that a build is held against.
+
+    Raises:
+        RegistryError: they are no list, or one of them cannot be read.
+    """
+    names = fields.value("profiles") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RegistryError(f"{fields.where}: profiles: expected a list of names or files, found {names!r}")
+    for name in names:
+        try:
+            load_profile(name)
+        except PolicyError as error:
+            raise RegistryError(f"{fields.where}: profiles: {error}") from error
+    return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True)
 class LivenessModality:
     """Presentations with what devices log of them; fields as of every modality (`cv_quality.modality.Modality`)."""
 
@@ -53,7 +94,7 @@ class LivenessModality:
     instance: None = None
     failure_statuses: tuple[str, ...] = ()
     parse_entry: Callable[[EntryFields], BuildEntry] = parse_entry
-    parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_entry
+    parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded
     event_kinds: tuple[str, ...] = LIVENESS_KINDS
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
     task: str = "liveness"

@@ -50,6 +50,44 @@ def presentations(*, subjects: int = 12, artefacts: int = 12, each: int = 4) -> 
             }
 
 
+def simulated(n: int, *, seed: int = 0, artefacts: int = 60, subjects: int = 60) -> Iterator[Event]:
+    """Simulate presentations to a system of capture, two detectors and a matcher; the truth is in the probabilities.
+
+    A tenth of bona fide presentations are zero-effort impostors. Masks score higher than prints with the first detector
+    and lower with the second one.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    for number in range(n):
+        kind = str(rng.choice(["", "", "print", "mask"]))
+        who, is_impostor = f"p{number % subjects}", not kind and rng.random() < 0.1
+        target = f"p{(number + 1) % subjects}" if is_impostor else who if kind or number % 2 else None
+        is_captured = rng.random() < 0.95
+        first, second = (float(score) for score in rng.normal(_MEANS[kind]))
+        is_live = is_captured and first >= 1.0
+        is_match = is_live and rng.random() < (0.01 if is_impostor else 0.98 if not kind else 0.6)
+        yield {
+            "event_id": f"e{number}",
+            "subject_id": "attacker" if kind else who,
+            "target_subject_id": target,
+            "presented": "attack" if kind else "bona_fide",
+            "pai_species": kind or None,
+            "pai_series": f"series-{number % 3}" if kind else None,
+            "artefact_id": f"{kind}-{number % artefacts}" if kind else None,
+            "response": "ok" if is_captured else "non_response",
+            "pad_score": first if is_captured else None,
+            "second_pad_score": second if is_captured else None,
+            "is_device_live": is_live if is_captured else None,
+            "is_device_match": is_match,
+            "scene": "hall" if number % 5 else "street",
+        }
+
+
+_MEANS = {"": (4.0, 4.0), "print": (-1.0, 1.5), "mask": (0.0, -1.0)}
+"""Of both detectors' scores."""
+
+
 def open_lab(root: Path, *, entry: str = "") -> Workspace:
     """A deployment with one build of liveness, as recorded."""
     registry = root / "registry"

@@ -24,7 +24,9 @@ from cv_quality.tasks.briefing import (
 from cv_quality.tasks.liveness.build_metrics import WHOLE, read_outcomes
 from cv_quality.tasks.liveness.populations import PASSED
 from cv_quality.tasks.liveness.report.sections import CAUSES, NUMBERS, LivenessNumbers, SpeciesLine
+from cv_quality.tasks.liveness.report.system import ASKED_RELEASE
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
+from cv_quality.tasks.release.section import ReleaseView
 from cv_quality.tasks.root_causes.report.reading import read_mended
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
 
@@ -34,6 +36,7 @@ NAMES = {
     "bpnrr": "live people without a response (BPNRR)",
     "iapar": "attacks of {} accepted by the whole system (IAPAR)",
     "frr": "live people rejected by the whole system (FRR)",
+    "far": "live people accepted as somebody else (FAR)",
 }
 """The rates of a briefing in their order; of attacks, that of the worst species."""
 TERMS = {
@@ -42,6 +45,7 @@ TERMS = {
     "BPNRR": "Bona fide presentation non-response rate: live people to whom the detector gives no answer",
     "IAPAR": "Impostor attack presentation acceptance rate: attacks of one species that the whole system accepts",
     "FRR": "False rejection rate: live people whom the whole system rejects",
+    "FAR": "False acceptance rate: live people whom the whole system takes for the somebody else whom they claim to be",
     "95 % interval": "Made so that it holds the true rate in 95 of 100 such studies, counted by artefact or by person",
 }
 
@@ -52,19 +56,20 @@ def brief_liveness(content: PageContent, source: ReportSource) -> Briefing:
     outcomes = read_outcomes(source.lake, scope.build, list(scope.drops), source.modality)
     files = source.lake.scan(DROP_FILES, [TableKey(drop=drop) for drop in scope.drops]).collect()
     changes, causes = tuple(_changes(numbers, scope.build)), tuple(_causes(source))
-    standing = standing_of(None, changes[0] if changes else None)
+    release = content.of(ASKED_RELEASE)
+    standing = standing_of(release, changes[0] if changes else None)
     return Briefing(
         build=scope.build,
         baseline=None,
         subject_matter=f"{source.modality.name} detection",
         standing=standing,
         headline=headline(scope.build, None, standing, _in_short(numbers.worst)),
-        impact=_impact(numbers, changes),
+        impact=_impact(numbers, changes, release),
         cause=_cause_point(source, causes),
         gain=None,
         groups=Point("Rates of people by group stand beside those by condition.", section=NUMBERS.id),
         quality=quality_point(content.of(DATA_QUALITY)),
-        next_step=next_step(scope.build, standing, causes, None),
+        next_step=next_step(scope.build, standing, causes, release),
         changes=changes,
         causes=causes,
         group_lines=(),
@@ -75,7 +80,7 @@ def brief_liveness(content: PageContent, source: ReportSource) -> Briefing:
         sites=tuple(files["site"].unique().sort().to_list()),
         captured_from=files["captured_from"].min(),  # type: ignore[arg-type]
         captured_until=files["captured_until"].max(),  # type: ignore[arg-type]
-        commands=(f"cvq report {scope.build}",),
+        commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
         trials="presentations",
         thin=tuple(_thin(numbers)),
     )
@@ -97,7 +102,7 @@ def _in_short(worst: SpeciesLine | None) -> str:
     return f"{percent(worst.rate.value)} of attacks with {worst.species}, the worst species, get through"
 
 
-def _impact(numbers: LivenessNumbers, changes: Iterable[RateChange]) -> Point:
+def _impact(numbers: LivenessNumbers, changes: Iterable[RateChange], release: ReleaseView | None) -> Point:
     worst, people = numbers.worst, next(iter(numbers.of("bpcer")), None)
     text = "No attack got a response."
     if worst is not None:
@@ -108,7 +113,17 @@ def _impact(numbers: LivenessNumbers, changes: Iterable[RateChange]) -> Point:
         )
     if people is not None:
         text += f" Of live people {how_often(people.rate)} taken for an attack: a BPCER of {rate_words(people.rate)}."
+    if release is not None:
+        text += f" {_asked(release)}"
     return Point(text, tuple(figure for change in changes for figure in change.figures), NUMBERS.id)
+
+
+def _asked(release: ReleaseView) -> str:
+    """Say what the verdict rests on: how many requirements pass, fail, and are open."""
+    verdicts = [row["verdict"] for row in release.requirements if row["role"] == "primary"]
+    counted = ((verdicts.count("pass"), "pass"), (verdicts.count("fail"), "fail"))
+    told = [f"{n:,} {word}" for n, word in (*counted, (verdicts.count("insufficient"), "have too little data")) if n]
+    return f"Of what is required of it, for each species and group, {', '.join(told)}."
 
 
 def _causes(source: ReportSource) -> Iterable[Cause]:

@@ -23,7 +23,8 @@ from cv_quality.reports.drawing import (
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource, Section
-from cv_quality.tasks.liveness.build_metrics import WHOLE
+from cv_quality.tasks.liveness.build_metrics import WHOLE, presentations_of_rows, read_outcomes
+from cv_quality.tasks.liveness.report.system import ASKED_RELEASE, POLICIES, PROFILES, SYSTEM
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
 
@@ -47,11 +48,16 @@ class SpeciesLine:
 
 @dataclass(frozen=True, slots=True)
 class LivenessNumbers:
-    """Rates of a build: over all, and of the worst species and of bona fide presentations by condition."""
+    """Rates of a build: over all, and of the worst species and of bona fide presentations by condition.
+
+    Attributes:
+        warnings: what a reader of the bounds must know.
+    """
 
     lines: tuple[SpeciesLine, ...]
     by_condition: tuple[SpeciesLine, ...]
     query: Query
+    warnings: tuple[str, ...] = ()
 
     def of(self, metric: str) -> tuple[SpeciesLine, ...]:
         """The lines of one metric over all, the highest first."""
@@ -79,10 +85,12 @@ def read_numbers(source: ReportSource) -> LivenessNumbers:
     by_condition = tuple(
         line for line in lines if line.dimension != WHOLE and line.metric in ("apcer", "bpcer") and line.is_worst
     )
+    outcomes = read_outcomes(source.lake, source.scope.build, source.scope.drops, source.modality)
     return LivenessNumbers(
         tuple(line for line in lines if line.dimension == WHOLE),
         by_condition,
         rows_query(LIVENESS_RATES, build=source.scope.build, where={"dimension": WHOLE}, order=("metric", "species")),
+        presentations_of_rows(outcomes).warnings,
     )
 
 
@@ -144,4 +152,4 @@ NUMBERS = Section(
     "numbers", "Rates by species", read_numbers, f"{TEMPLATES}/numbers.html", species_charts, link="Rates"
 )
 CAUSES = Section("why", "What lets attacks through", read_causes, f"{TEMPLATES}/causes.html", link="Why")
-SECTIONS: tuple[Section[Any], ...] = (NUMBERS, CAUSES, DATA_QUALITY)
+SECTIONS: tuple[Section[Any], ...] = (ASKED_RELEASE, NUMBERS, SYSTEM, POLICIES, PROFILES, CAUSES, DATA_QUALITY)
