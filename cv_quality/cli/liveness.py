@@ -1,5 +1,6 @@
 """Commands of liveness: the evaluation of its score files, which `cvq evaluate` hands over, and the plan of a study."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def evaluate_liveness_set(
     apcer_targets: Sequence[float],
     threshold: float | None,
     profile: str | None,
+    weights: tuple[float, float] | None = None,
 ) -> "tuple[LivenessEvaluation, ProfileAnswer | None]":
     """Evaluate one liveness set, and answer a profile at its leading point where one is named.
 
@@ -63,12 +65,19 @@ def evaluate_liveness_set(
         devel: where thresholds are chosen; None chooses them on the set.
         apcer_targets, threshold: at which rates are given.
         profile: name or file.
+        weights: of two scores in a fusion; equal ones by default.
     """
     from cv_quality.metrics.liveness.error_rates import APCER_TARGETS
+    from cv_quality.metrics.liveness.policies import EQUAL_WEIGHTS
     from cv_quality.scores.liveness import evaluate_liveness, in_file_units, presentations_of
 
     found = evaluate_liveness(
-        scores, name=name, devel=devel, apcer_targets=apcer_targets or APCER_TARGETS, threshold=threshold
+        scores,
+        name=name,
+        devel=devel,
+        apcer_targets=apcer_targets or APCER_TARGETS,
+        threshold=threshold,
+        weights=weights or EQUAL_WEIGHTS,
     )
     if profile is None:
         return found, None
@@ -85,7 +94,14 @@ def evaluate_liveness_set(
 
 def print_liveness(found: "LivenessEvaluation", answered: "ProfileAnswer | None") -> None:
     """Print working points, species at the leading one, and the answers of a profile."""
-    from cv_quality.scores.liveness_summary import group_rows, liveness_headline, species_rows, working_rows
+    from cv_quality.scores.liveness import SAME_DATA
+    from cv_quality.scores.liveness_summary import (
+        group_rows,
+        liveness_headline,
+        policy_rows,
+        species_rows,
+        working_rows,
+    )
 
     print_rows(working_rows(found), as_json=False, title=liveness_headline(found))
     point = found.leading
@@ -94,6 +110,10 @@ def print_liveness(found: "LivenessEvaluation", answered: "ProfileAnswer | None"
         print_rows(species_rows(point), as_json=False, title=title)
     if found.groups:
         print_rows(group_rows(found), as_json=False, title="by group, at the same threshold")
+    if found.policies:
+        on = "the development set" if any(one.chosen_on != SAME_DATA for one in found.points if one.target) else "half"
+        title = f"two detectors: thresholds chosen on {on}, tried on the {'set' if on != 'half' else 'other half'}"
+        print_rows(policy_rows(found), as_json=False, title=title)
     if answered is not None:
         rows: list[dict[str, object]] = [
             {"requirement": one.requirement, "of": one.name, "verdict": one.verdict, "reason": one.reason}
@@ -107,6 +127,19 @@ def print_liveness(found: "LivenessEvaluation", answered: "ProfileAnswer | None"
 def liveness_document(found: "LivenessEvaluation", answered: "ProfileAnswer | None") -> dict[str, object]:
     """Make the document of an evaluation, with the answers of a profile under `profile`."""
     return {**found.to_dict(), **({} if answered is None else {"profile": answered.to_dict()})}
+
+
+def pair(_context: click.Context, option: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    """Take two weights above 0, as in 2,1."""
+    if text is None:
+        return None
+    try:
+        one, other = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: give two weights, such as 2,1", param=option) from error
+    if not (0 < one < math.inf and 0 < other < math.inf):
+        raise click.BadParameter(f"{text!r}: weights lie above 0", param=option)
+    return one, other
 
 
 @click.group()

@@ -25,7 +25,8 @@ from cv_quality.reports.drawing import (
 from cv_quality.reports.evaluation_page import short_names
 from cv_quality.reports.rates import method_names
 from cv_quality.reports.rendering import number, write_page
-from cv_quality.scores.liveness import LivenessEvaluation, WorkingPoint
+from cv_quality.scores.liveness import SAME_DATA, LivenessEvaluation, WorkingPoint
+from cv_quality.scores.liveness_summary import policy_rows
 from cv_quality.studies.pad_profiles import ProfileAnswer
 from cv_quality.text import span
 
@@ -54,6 +55,8 @@ class LivenessView:
     curve: Chart | None
     rates: Chart | None
     methods: tuple[str, ...]
+    policies: tuple[dict[str, object], ...]
+    has_devel: bool
 
 
 def write_liveness_page(evaluated: Sequence[tuple[LivenessEvaluation, ProfileAnswer | None]], *, target: Path) -> None:
@@ -89,6 +92,8 @@ def _view(
         curve=_curve_chart(found, ordered, id=f"{id_}-curve"),
         rates=_rates_chart(ordered, id=f"{id_}-species") if ordered else None,
         methods=tuple(method_names(methods)),
+        policies=tuple(policy_rows(found)),
+        has_devel=any(one.chosen_on not in (None, SAME_DATA) for one in found.points),
     )
 
 

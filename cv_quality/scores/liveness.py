@@ -5,12 +5,13 @@ files, and the results are one frozen record whose `to_dict` is the document tha
 FNMR are words of verification and do not occur.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.errors import MetricError, ScoreFileError
 from cv_quality.metrics.liveness.error_rates import (
@@ -21,13 +22,18 @@ from cv_quality.metrics.liveness.error_rates import (
     liveness_rates,
     threshold_caution,
 )
+from cv_quality.metrics.liveness.policies import EQUAL_WEIGHTS
 from cv_quality.metrics.liveness.presentations import Presentations, Unit, check_presentations
 from cv_quality.metrics.results import JsonValue, Result, percent
 from cv_quality.metrics.verification import eer
-from cv_quality.scores.rows import IS_GENUINE, PRESENTED, SCORE
+from cv_quality.scores.rows import IS_GENUINE, PRESENTED, SCORE, SECOND_SCORE
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.source import Reason
+from cv_quality.studies.pad_policies import ComparedPolicies, ComparedPolicy, compare_policies
 from cv_quality.text import figures
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA = "cv_quality/liveness-evaluation/1"
 NO_RESPONSE: tuple[Reason, ...] = ("no_response", "failure_to_acquire")
@@ -110,6 +116,7 @@ class LivenessEvaluation(Result):
         eer: None where it cannot be told.
         points: the threshold that was given, that of the EER of a development set, and those of the APCER targets.
         groups: at the leading point; empty where the files name none.
+        policies: two detectors alone and together, for each APCER target; empty where the files hold one score.
     """
 
     name: str
@@ -129,6 +136,7 @@ class LivenessEvaluation(Result):
     eer: PooledEer | None
     points: tuple[WorkingPoint, ...]
     groups: tuple[GroupRates, ...]
+    policies: tuple[ComparedPolicies, ...]
     curve: tuple[LivenessPoint, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -152,6 +160,7 @@ def evaluate_liveness(
     devel: ScoreSet | None = None,
     apcer_targets: Sequence[float] = APCER_TARGETS,
     threshold: float | None = None,
+    weights: tuple[float, float] = EQUAL_WEIGHTS,
 ) -> LivenessEvaluation:
     """Evaluate one set of liveness scores.
 
@@ -160,10 +169,12 @@ def evaluate_liveness(
         devel: another set on which thresholds are chosen; without it they are chosen on the set itself, which flatters.
         apcer_targets: highest APCERs of the worst species.
         threshold: in units of the files, at which to give rates as well.
+        weights: of both scores in a fusion, each in units of its standard deviation over bona fide presentations.
 
     Raises:
         MetricError: a class has no response, a target is out of range, or artefacts contradict species.
-        ScoreFileError: the set is not one of liveness, or the development set's scores point the other way.
+        ScoreFileError: the set is not one of liveness, or the development set's scores point the other way, or it has
+            one score where the set has two.
     """
     shown = presentations_of(scores)
     targets = sorted(set(apcer_targets), reverse=True)
@@ -187,6 +198,7 @@ def evaluate_liveness(
         eer=_eer(shown, scores),
         points=tuple(points),
         groups=(),
+        policies=tuple(_policies(shown, scores, devel, targets, weights)),
         curve=tuple(
             LivenessPoint(
                 threshold=in_file_units(scores, float(curve.thresholds[at])),
@@ -220,6 +232,54 @@ def _points(
     return [*given, _at_eer(shown, chosen_on, scores, where), *at_targets]
 
 
+def _policies(
+    shown: Presentations,
+    scores: ScoreSet,
+    devel: ScoreSet | None,
+    targets: Sequence[float],
+    weights: tuple[float, float],
+) -> Iterator[ComparedPolicies]:
+    """Both detectors alone and together at each target, thresholds in units of the files."""
+    second = second_scores_of(scores)
+    if second is None:
+        return
+    on = None if devel is None else (presentations_of(devel), second_scores_of(devel))
+    if devel is not None and on is not None and on[1] is None:
+        raise ScoreFileError(f"{', '.join(devel.sources)}: has no second score, as {', '.join(scores.sources)} has")
+    for target in targets:
+        try:
+            found = compare_policies(shown, second, target=target, devel=on, weights=weights)
+        except MetricError as error:
+            raise MetricError(f"half of the artefacts and subjects cannot choose thresholds: {error}") from error
+        yield replace(found, policies=tuple(_policy_in_file_units(one, scores) for one in found.policies))
+
+
+def _policy_in_file_units(one: ComparedPolicy, scores: ScoreSet) -> ComparedPolicy:
+    rule = one.policy.rule
+    thresholds = tuple(in_file_units(scores, value) for value in rule.thresholds)
+    return replace(one, policy=replace(one.policy, rule=replace(rule, thresholds=thresholds)))
+
+
+def second_scores_of(scores: ScoreSet) -> NDArray[np.float64] | None:
+    """Read the scores of a second detector in the order of `presentations_of`, NaN where it gave none.
+
+    Returns:
+        None where the files hold one score.
+    """
+    if SECOND_SCORE not in scores.rows.columns:
+        return None
+    n_silent = len(_silent(scores))
+    answered = scores.rows[SECOND_SCORE].fill_null(float("nan")).to_numpy()
+    return np.concatenate([answered, np.full(n_silent, np.nan)])
+
+
+def _silent(scores: ScoreSet) -> "pl.DataFrame":
+    """The rows set apart that count as presentations without a response."""
+    import polars as pl
+
+    return scores.excluded.filter(pl.col("reason").is_in(NO_RESPONSE) & pl.col(IS_GENUINE).is_not_null())
+
+
 def presentations_of(scores: ScoreSet) -> Presentations:
     """Turn a liveness set into checked presentations; rows set apart without a response are among them.
 
@@ -231,7 +291,7 @@ def presentations_of(scores: ScoreSet) -> Presentations:
 
     if scores.kind != "liveness":
         raise ScoreFileError(f"{', '.join(scores.sources)}: holds comparisons, not bona fide presentations and attacks")
-    silent = scores.excluded.filter(pl.col("reason").is_in(NO_RESPONSE) & pl.col(IS_GENUINE).is_not_null())
+    silent = _silent(scores)
     known = [name for name in PRESENTED if name in scores.rows.columns]
     columns = [IS_GENUINE, *known]
     rows = pl.concat(
@@ -321,10 +381,23 @@ def _cautions(found: LivenessEvaluation, shown: Presentations, scores: ScoreSet)
     few = [one.species for one in point.rates.species if one.rate.reason] if point and point.rates else []
     if few:
         said.append(f"insufficient for a verdict: {', '.join(few)} (too few {found.unit}s, or no response)")
+    if (reversed_second := _second_points_away(shown, scores)) is not None:
+        said.append(reversed_second)
     if found.eer is not None and found.eer.value > 0.5:
         said.append(f"EER {figures(found.eer.value)} exceeds 0.5: the scores look reversed; declare their polarity")
     said += [_unseen(shown, scores, one) for one in found.points if one.threshold is not None]
     return tuple(dict.fromkeys(text for text in said if text))
+
+
+def _second_points_away(shown: Presentations, scores: ScoreSet) -> str | None:
+    """Warn where the second scores of attacks are the higher ones, by their medians."""
+    second = second_scores_of(scores)
+    if second is None:
+        return None
+    people, attacks = (second[of & ~np.isnan(second)] for of in (~shown.is_attack, shown.is_attack))
+    if not people.size or not attacks.size or np.median(people) >= np.median(attacks):
+        return None
+    return "the second scores point the other way than the first: turn their sign, or policies of both mean nothing"
 
 
 def _unseen(shown: Presentations, scores: ScoreSet, point: WorkingPoint) -> str:

@@ -5,6 +5,7 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.scores.liveness import LivenessEvaluation, WorkingPoint
 from cv_quality.scores.source import plural
+from cv_quality.studies.pad_policies import WHOLE, ComparedPolicy
 from cv_quality.text import figures, span, told_apart
 
 EER_DIGITS = 4
@@ -60,6 +61,55 @@ def group_rows(found: LivenessEvaluation) -> list[dict[str, object]]:
         }
         for one in found.groups
     ]
+
+
+def policy_rows(found: LivenessEvaluation) -> list[dict[str, object]]:
+    """List one row per policy of two detectors and APCER target."""
+    return [_policy(compared.target, one) for compared in found.policies for one in compared.policies]
+
+
+POLICY_NAMES = {
+    "first": "first detector",
+    "second": "second detector",
+    "and": "both (AND)",
+    "or": "either (OR)",
+    "fusion": "fused score",
+}
+
+
+_POLICY_COLUMNS = ("threshold", "worst species", "APCER of it", "BPCER", "less the first's")
+
+
+def _policy(target: float, one: ComparedPolicy) -> dict[str, object]:
+    rates, rule = one.policy.rates, one.policy.rule
+    worst = None if rates is None else rates.worst
+    row: dict[str, object] = {"APCER at most": percent(target), "decides": POLICY_NAMES[rule.policy]}
+    if rates is None or worst is None:
+        why = rule.reason or "no attack got a response"
+        return row | dict.fromkeys(_POLICY_COLUMNS, "") | {"APCER of it": f"undefined: {why}"}
+    return row | {
+        "threshold": ", ".join(figures(value) for value in rule.thresholds),
+        "worst species": worst.species,
+        "APCER of it": _bounded(worst),
+        "BPCER": rate_words(rates.bpcer),
+        "less the first's": difference_words(one, worst.species),
+    }
+
+
+def difference_words(one: ComparedPolicy, species: str) -> str:
+    """Write how a policy differs from the first detector alone: APCER of a species, and BPCER."""
+    told = []
+    for metric, name in (("apcer", species), ("bpcer", WHOLE)):
+        found = one.difference(metric, name)
+        if found is not None and found.value is not None:
+            bounds = "" if found.low is None else f" ({points(found.low)} to {points(found.high)})"
+            told.append(f"{metric.upper()} {points(found.value)}{bounds}")
+    return "; ".join(told)
+
+
+def points(value: float | None) -> str:
+    """Write a difference of shares in points of a hundred, with its sign."""
+    return "" if value is None else f"{'+' if value > 0 else ''}{figures(100 * value)} pp"
 
 
 def _species(one: SpeciesRate) -> dict[str, object]:
