@@ -102,12 +102,12 @@ def difference_words(one: ComparedPolicy, species: str) -> str:
     for metric, name in (("apcer", species), ("bpcer", WHOLE)):
         found = one.difference(metric, name)
         if found is not None and found.value is not None:
-            bounds = "" if found.low is None else f" ({points(found.low)} to {points(found.high)})"
-            told.append(f"{metric.upper()} {points(found.value)}{bounds}")
+            bounds = "" if found.low is None else f" ({_points(found.low)} to {_points(found.high)})"
+            told.append(f"{metric.upper()} {_points(found.value)}{bounds}")
     return "; ".join(told)
 
 
-def points(value: float | None) -> str:
+def _points(value: float | None) -> str:
     """Write a difference of shares in points of a hundred, with its sign."""
     return "" if value is None else f"{'+' if value > 0 else ''}{figures(100 * value)} pp"
 

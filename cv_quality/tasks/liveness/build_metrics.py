@@ -1,7 +1,7 @@
 """The rates of a build's liveness by PAI species, over all its drops and by condition: the stage `measure_liveness`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from cv_quality.freshness import StageContext
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.liveness.artefacts import artefact_rate, intraclass_correlation
+from cv_quality.metrics.liveness.error_rates import NO_RESPONSE as NO_RESPONSE_AT_ALL
 from cv_quality.metrics.liveness.presentations import Presentations, check_presentations
-from cv_quality.metrics.rates import Rate, clustered_rate
+from cv_quality.metrics.rates import NO_TRIAL, Rate, clustered_rate
 from cv_quality.modality import Dimension, Modality, of_modality
 from cv_quality.studies.pad_profiles import ATTACK_METRICS, CountedErrors, count_errors
 from cv_quality.tasks.liveness.tables import LIVE, LIVENESS_RATES, NO_RESPONSE, PRESENTATION_OUTCOMES, UNDECIDED
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 WHOLE = "all"
+SCORES = ("pad_score", "second_pad_score")
+"""Of the first and the second detector."""
 SERIES = "pai_series"
 """Of artefacts only: those of one series were made alike."""
 
@@ -152,24 +155,47 @@ def count_rows(rows: "pl.DataFrame", *, by: str | None = None) -> tuple[CountedE
     is_match = None if passed.null_count() else passed.to_numpy().astype(bool)
     is_impostor = known.select(is_zero_effort()).to_series().to_numpy().astype(bool)
     shown = presentations_of_rows(known, by=by)
-    counted = count_errors(shown, threshold=0.5, is_match=is_match, is_impostor=is_impostor)
-    return tuple(item for item in counted if item.trials.size)
+    return count_errors(shown, threshold=0.5, is_match=is_match, is_impostor=is_impostor)
+
+
+def warnings_of(rows: "pl.DataFrame") -> tuple[str, ...]:
+    """List what a reader of the rates must know: what stands in for artefacts, and scores that point the other way.
+
+    Args:
+        rows: of outcomes.
+
+    Raises:
+        MetricError: artefacts contradict species.
+    """
+    said = list(presentations_of_rows(rows).warnings)
+    for score in SCORES:
+        people, attacks = (rows.filter(rows["is_attack"] == is_attack)[score].median() for is_attack in (False, True))
+        if isinstance(people, float) and isinstance(attacks, float) and people < attacks:
+            said.append(
+                f"{score} of attacks is higher than that of people, by their medians, where a higher one is to be more "
+                "surely bona fide: turn its sign in the drops"
+            )
+    return tuple(said)
 
 
 def _rates(rows: "pl.DataFrame", dimension: str, level: str) -> Iterator[Row]:
+    """The rates of what was presented; a species without a response is there, and says so."""
     for counted in count_rows(rows):
-        yield {"species": counted.name, "dimension": dimension, "level": level, **_rate(counted)}
+        if counted.trials.size or counted.metric in ATTACK_METRICS:
+            yield {"species": counted.name, "dimension": dimension, "level": level, **_rate(counted)}
 
 
 def rate_of(counted: CountedErrors) -> Rate:
     """Estimate a rate with its two-sided 95 % interval: by artefact for attacks, by subject for people."""
+    if not counted.trials.size:
+        return replace(NO_TRIAL, reason=NO_RESPONSE_AT_ALL)
     estimate = artefact_rate if counted.metric in ATTACK_METRICS else clustered_rate
     return estimate(counted.errors, counted.trials, unit=counted.unit)
 
 
 def _rate(counted: CountedErrors) -> Row:
     rate, upper, icc = rate_of(counted), None, None
-    if counted.metric in ATTACK_METRICS:
+    if counted.metric in ATTACK_METRICS and counted.trials.size:
         upper = artefact_rate(counted.errors, counted.trials, side="upper", unit=counted.unit).high
         icc = intraclass_correlation(counted.errors, counted.trials)
     own = asdict(rate)

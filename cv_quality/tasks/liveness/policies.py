@@ -10,7 +10,7 @@ from cv_quality.metrics.liveness.error_rates import APCER_TARGETS, SpeciesRate, 
 from cv_quality.metrics.liveness.presentations import Presentations
 from cv_quality.metrics.rates import Rate
 from cv_quality.studies.pad_policies import WHOLE, ComparedPolicies, ComparedPolicy, compare_policies
-from cv_quality.tasks.liveness.build_metrics import presentations_of_rows, read_outcomes
+from cv_quality.tasks.liveness.build_metrics import SCORES, presentations_of_rows, read_outcomes
 from cv_quality.tasks.liveness.tables import LIVENESS_POLICIES, NO_RESPONSE
 from cv_quality.tasks.root_causes.tables import write_rows
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Row = dict[str, object]
-SCORE, SECOND_SCORE = "pad_score", "second_pad_score"
+SCORE, SECOND_SCORE = SCORES
 
 
 @dataclass(frozen=True, slots=True)

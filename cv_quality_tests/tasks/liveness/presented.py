@@ -4,14 +4,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cv_quality.drops.writer import DropWriter, Scalar
+from cv_quality.lake.lake import TableKey
+from cv_quality.runner import run_stage
 from cv_quality.settings import Settings
+from cv_quality.stage import Stage, StageResult
 from cv_quality.tasks import open_workspace
 from cv_quality.tasks.liveness.modality import LIVENESS_MODALITY
+from cv_quality.tasks.liveness.task import LIVENESS
 from cv_quality.workspace import Workspace
 from cv_quality_tests.drops.small_drops import DEVICE, START, SUBJECT, UNTIL, WHEN
 
 BUILD, DROP = "pad-1", "2026-09-01_pad-1_lab"
 Event = dict[str, Scalar]
+AGES = ("18-29", "60+")
 PRESENTATION: Event = {
     "occurred_at": WHEN,
     "subject_id": "p1",
@@ -115,6 +120,18 @@ def deliver(workspace: Workspace, events: Sequence[Event], *, drop: str = DROP) 
     with writer as written:
         written.add_event("device", **DEVICE)
         for number, name in enumerate(people):
-            written.add_event("subject", **SUBJECT | {"event_id": f"s{number}", "subject_id": name})
+            about = {"event_id": f"s{number}", "subject_id": name, "age_band": AGES[number % len(AGES)]}
+            written.add_event("subject", **SUBJECT | about)
         for event in events:
             written.add_event("presentation", **PRESENTATION | event)
+
+
+def run_all(workspace: Workspace, stages: Sequence[Stage] = LIVENESS.stages, *, drop: str = DROP) -> list[StageResult]:
+    """Run stages of the task for the drop and its build, in order, up to the first that its gate refuses."""
+    keys = {"drop": TableKey(drop=drop), "build_drop": TableKey(build=BUILD, drop=drop), "build": TableKey(build=BUILD)}
+    results: list[StageResult] = []
+    for stage in stages:
+        if results and not results[-1].passed:
+            break
+        results.append(run_stage(workspace, LIVENESS, stage, keys[stage.key]))
+    return results

@@ -1,6 +1,5 @@
 """Liveness from its drops to its metric tables, as devices recorded it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -15,35 +14,22 @@ from cv_quality.metrics.results import percent
 from cv_quality.publishing.editions import read_edition
 from cv_quality.publishing.products import chosen_products
 from cv_quality.publishing.publish import publish
-from cv_quality.runner import run_due, run_stage
-from cv_quality.stage import Stage, StageResult
+from cv_quality.runner import run_due
 from cv_quality.tasks import TASKS
 from cv_quality.tasks.ingest import LIVENESS_INGEST
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
-from cv_quality.tasks.liveness.task import LIVENESS
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import quietly
-from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, deliver, open_lab, presentations
+from cv_quality_tests.tasks.liveness.presented import BUILD, DROP, Event, deliver, open_lab, presentations, run_all
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """One drop taken in, judged, measured, searched and reported."""
-    workspace = open_lab(tmp_path_factory.mktemp("lab"))
+    workspace = open_lab(tmp_path_factory.mktemp("lab"), entry="profiles: [android-class-3]\n")
     deliver(workspace, list(presentations()))
     assert all(result.passed for result in run_all(workspace))
     return workspace
-
-
-def run_all(workspace: Workspace, stages: Sequence[Stage] = LIVENESS.stages) -> list[StageResult]:
-    """Run stages of the task for the drop and its build, in order, up to the first that its gate refuses."""
-    keys = {"drop": TableKey(drop=DROP), "build_drop": TableKey(build=BUILD, drop=DROP), "build": TableKey(build=BUILD)}
-    results: list[StageResult] = []
-    for stage in stages:
-        if results and not results[-1].passed:
-            break
-        results.append(run_stage(workspace, LIVENESS, stage, keys[stage.key]))
-    return results
 
 
 def rates(workspace: Workspace) -> pl.DataFrame:
@@ -78,6 +64,23 @@ def test_page_says_the_worst_species_and_its_counts(measured: Workspace) -> None
     assert "The worst species, mask, is taken for bona fide in 66.7 %" in text
     assert text.index("24 / 36") < text.index("0 / 48") < text.index('<section id="data"')
     assert "12.5 % of people are rejected" in text
+
+
+def test_page_has_the_whole_system_and_the_profile_with_its_verdict(measured: Workspace) -> None:
+    text = measured.report_path(BUILD).read_text()
+    for section in ("release", "system", "profiles"):
+        assert f'<section id="{section}"' in text
+    assert '<section id="policies"' not in text
+    assert "What decided each presentation: bona fide:" in text
+    assert "android-class-3: Insufficient" in text
+    assert "cannot be released on these data yet" in read_edition(measured, BUILD).briefing.headline
+    assert "2 have too little data" in read_edition(measured, BUILD).briefing.impact.text
+
+
+def test_entry_with_an_unknown_profile_is_refused_with_the_near_one(tmp_path: Path) -> None:
+    workspace = open_lab(tmp_path, entry="profiles: [android-class3]\n")
+    with pytest.raises(RegistryError, match="did you mean android-class-3"):
+        workspace.registry.entry(BUILD)
 
 
 @pytest.mark.nightly
@@ -122,6 +125,7 @@ def test_what_is_neither_decided_nor_scored_is_refused_by_the_gate(tmp_path: Pat
             "mixed_artefact",
         ),
         ({"event_id": "x", "response": "non_response", "is_device_live": True}, "decision_without_response"),
+        ({"event_id": "x", "is_device_live": False, "is_device_match": True}, "match_without_liveness"),
     ],
 )
 def test_presentation_that_contradicts_itself_is_quarantined(tmp_path: Path, change: Event, reason: str) -> None:

@@ -23,7 +23,7 @@ from cv_quality.reports.drawing import (
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource, Section
-from cv_quality.tasks.liveness.build_metrics import WHOLE, presentations_of_rows, read_outcomes
+from cv_quality.tasks.liveness.build_metrics import WHOLE, read_outcomes, warnings_of
 from cv_quality.tasks.liveness.report.system import ASKED_RELEASE, POLICIES, PROFILES, SYSTEM
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
@@ -90,7 +90,7 @@ def read_numbers(source: ReportSource) -> LivenessNumbers:
         tuple(line for line in lines if line.dimension == WHOLE),
         by_condition,
         rows_query(LIVENESS_RATES, build=source.scope.build, where={"dimension": WHOLE}, order=("metric", "species")),
-        presentations_of_rows(outcomes).warnings,
+        warnings_of(outcomes),
     )
 
 
