@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from cv_quality.cli import main
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.metrics.results import percent
 from cv_quality.tasks.comparing import read_release
 from cv_quality.tasks.liveness.build_metrics import read_outcomes, warnings_of
 from cv_quality.tasks.liveness.modality import LIVENESS_MODALITY
@@ -69,6 +70,14 @@ def test_waterfall_adds_up_to_the_last_of_ten_thousand(lab: Workspace) -> None:
         stages = {name: row[name] for name in ("capture", "liveness", "matcher", "accepted")}
         assert stages == {name: expected[str(row["kind"]), name] for name in stages}
         assert row["undecided"] == 0
+
+
+def test_docs_show_the_waterfall_of_these_presentations(lab: Workspace) -> None:
+    text = (Path(__file__).parents[3] / "docs/liveness.md").read_text()
+    for row in rows(lab, LIVENESS_WATERFALL):
+        cells = [f"{row[name]:,}" for name in ("presented", "capture", "liveness", "matcher", "accepted")]
+        riapar = "" if row["riapar"] is None else f" {percent(float(str(row['riapar'])))}"
+        assert f"| {row['kind']} | {' | '.join(cells)} |{riapar} |" in text
 
 
 def test_riapar_is_iapar_and_the_frr_of_who_claims_to_be_himself(lab: Workspace) -> None:
