@@ -29,11 +29,10 @@ from cv_quality.text import visible
 
 if TYPE_CHECKING:
     from cv_quality.metrics.detection_cost import CostWeights
+    from cv_quality.reports.liveness_page import AnsweredLiveness
     from cv_quality.scores.evaluation import Evaluation
-    from cv_quality.scores.liveness import LivenessEvaluation
     from cv_quality.scores.score_set import ScoreSet
     from cv_quality.scores.source import Sentinel
-    from cv_quality.studies.pad_profiles import ProfileAnswer
 
 T = TypeVar("T")
 SECONDS_UNSAID = 5.0
@@ -262,7 +261,7 @@ def evaluate(
 
 
 def _show_liveness(
-    found: "Sequence[tuple[LivenessEvaluation, ProfileAnswer | None]]",
+    found: "Sequence[AnsweredLiveness]",
     *,
     is_alone: bool,
     report: Path | None,
@@ -277,11 +276,11 @@ def _show_liveness(
         with writing(report):
             write_liveness_page(found, target=report)
     if as_json:
-        documents = [liveness_document(*one) for one in found]
+        documents = [liveness_document(one) for one in found]
         print_document(documents[0] if len(documents) == 1 else documents)
         return
     for one in found:
-        print_liveness(*one)
+        print_liveness(one)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ files, and the results are one frozen record whose `to_dict` is the document tha
 FNMR are words of verification and do not occur.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,14 +22,12 @@ from cv_quality.metrics.liveness.error_rates import (
     liveness_rates,
     threshold_caution,
 )
-from cv_quality.metrics.liveness.policies import EQUAL_WEIGHTS
 from cv_quality.metrics.liveness.presentations import Presentations, Unit, check_presentations
 from cv_quality.metrics.results import JsonValue, Result, percent
 from cv_quality.metrics.verification import eer
 from cv_quality.scores.rows import IS_GENUINE, PRESENTED, SCORE, SECOND_SCORE
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.source import Reason
-from cv_quality.studies.pad_policies import ComparedPolicies, ComparedPolicy, compare_policies
 from cv_quality.text import figures
 
 if TYPE_CHECKING:
@@ -116,7 +114,6 @@ class LivenessEvaluation(Result):
         eer: None where it cannot be told.
         points: the threshold that was given, that of the EER of a development set, and those of the APCER targets.
         groups: at the leading point; empty where the files name none.
-        policies: two detectors alone and together, for each APCER target; empty where the files hold one score.
     """
 
     name: str
@@ -136,7 +133,6 @@ class LivenessEvaluation(Result):
     eer: PooledEer | None
     points: tuple[WorkingPoint, ...]
     groups: tuple[GroupRates, ...]
-    policies: tuple[ComparedPolicies, ...]
     curve: tuple[LivenessPoint, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -160,7 +156,6 @@ def evaluate_liveness(
     devel: ScoreSet | None = None,
     apcer_targets: Sequence[float] = APCER_TARGETS,
     threshold: float | None = None,
-    weights: tuple[float, float] = EQUAL_WEIGHTS,
 ) -> LivenessEvaluation:
     """Evaluate one set of liveness scores.
 
@@ -169,12 +164,10 @@ def evaluate_liveness(
         devel: another set on which thresholds are chosen; without it they are chosen on the set itself, which flatters.
         apcer_targets: highest APCERs of the worst species.
         threshold: in units of the files, at which to give rates as well.
-        weights: of both scores in a fusion, each in units of its standard deviation over bona fide presentations.
 
     Raises:
         MetricError: a class has no response, a target is out of range, or artefacts contradict species.
-        ScoreFileError: the set is not one of liveness, or the development set's scores point the other way, or it has
-            one score where the set has two.
+        ScoreFileError: the set is not one of liveness, or the development set's scores point the other way.
     """
     shown = presentations_of(scores)
     targets = sorted(set(apcer_targets), reverse=True)
@@ -198,7 +191,6 @@ def evaluate_liveness(
         eer=_eer(shown, scores),
         points=tuple(points),
         groups=(),
-        policies=tuple(_policies(shown, scores, devel, targets, weights)),
         curve=tuple(
             LivenessPoint(
                 threshold=in_file_units(scores, float(curve.thresholds[at])),
@@ -219,45 +211,14 @@ def _points(
     shown: Presentations, scores: ScoreSet, devel: ScoreSet | None, targets: Sequence[float], threshold: float | None
 ) -> list[WorkingPoint]:
     """Every working point: as given, at the EER of the development set, and for each target."""
-    if devel is not None and devel.is_negated != scores.is_negated:
-        raise ScoreFileError(
-            f"{', '.join(devel.sources)}: higher is {devel.polarity} here and {scores.polarity} in "
-            f"{', '.join(scores.sources)}; declare the polarity of both"
-        )
+    if devel is not None:
+        require_one_polarity(scores, devel)
     given = [] if threshold is None else [_given(shown, scores, threshold)]
     if devel is None:
         return [*given, *(_at_target(shown, shown, scores, SAME_DATA, target) for target in targets)]
     chosen_on, where = presentations_of(devel), ", ".join(Path(source).name for source in devel.sources)
     at_targets = (_at_target(shown, chosen_on, scores, where, target) for target in targets)
     return [*given, _at_eer(shown, chosen_on, scores, where), *at_targets]
-
-
-def _policies(
-    shown: Presentations,
-    scores: ScoreSet,
-    devel: ScoreSet | None,
-    targets: Sequence[float],
-    weights: tuple[float, float],
-) -> Iterator[ComparedPolicies]:
-    """Both detectors alone and together at each target, thresholds in units of the files."""
-    second = second_scores_of(scores)
-    if second is None:
-        return
-    on = None if devel is None else (presentations_of(devel), second_scores_of(devel))
-    if devel is not None and on is not None and on[1] is None:
-        raise ScoreFileError(f"{', '.join(devel.sources)}: has no second score, as {', '.join(scores.sources)} has")
-    for target in targets:
-        try:
-            found = compare_policies(shown, second, target=target, devel=on, weights=weights)
-        except MetricError as error:
-            raise MetricError(f"half of the artefacts and subjects cannot choose thresholds: {error}") from error
-        yield replace(found, policies=tuple(_policy_in_file_units(one, scores) for one in found.policies))
-
-
-def _policy_in_file_units(one: ComparedPolicy, scores: ScoreSet) -> ComparedPolicy:
-    rule = one.policy.rule
-    thresholds = tuple(in_file_units(scores, value) for value in rule.thresholds)
-    return replace(one, policy=replace(one.policy, rule=replace(rule, thresholds=thresholds)))
 
 
 def second_scores_of(scores: ScoreSet) -> NDArray[np.float64] | None:
@@ -278,6 +239,19 @@ def _silent(scores: ScoreSet) -> "pl.DataFrame":
     import polars as pl
 
     return scores.excluded.filter(pl.col("reason").is_in(NO_RESPONSE) & pl.col(IS_GENUINE).is_not_null())
+
+
+def require_one_polarity(scores: ScoreSet, devel: ScoreSet) -> None:
+    """Refuse a development set whose scores point the other way.
+
+    Raises:
+        ScoreFileError: they do.
+    """
+    if devel.is_negated != scores.is_negated:
+        raise ScoreFileError(
+            f"{', '.join(devel.sources)}: higher is {devel.polarity} here and {scores.polarity} in "
+            f"{', '.join(scores.sources)}; declare the polarity of both"
+        )
 
 
 def presentations_of(scores: ScoreSet) -> Presentations:

@@ -5,7 +5,6 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.scores.liveness import LivenessEvaluation, WorkingPoint
 from cv_quality.scores.source import plural
-from cv_quality.studies.pad_policies import WHOLE, ComparedPolicy
 from cv_quality.text import figures, span, told_apart
 
 EER_DIGITS = 4
@@ -55,61 +54,12 @@ def group_rows(found: LivenessEvaluation) -> list[dict[str, object]]:
         {
             "group": one.group,
             "worst species": "" if one.rates.worst is None else one.rates.worst.species,
-            "APCER of it": "" if one.rates.worst is None else _bounded(one.rates.worst),
+            "APCER of it": "" if one.rates.worst is None else bounded(one.rates.worst),
             "BPCER": rate_words(one.rates.bpcer),
             "BPNRR": rate_words(one.rates.bpnrr),
         }
         for one in found.groups
     ]
-
-
-def policy_rows(found: LivenessEvaluation) -> list[dict[str, object]]:
-    """List one row per policy of two detectors and APCER target."""
-    return [_policy(compared.target, one) for compared in found.policies for one in compared.policies]
-
-
-POLICY_NAMES = {
-    "first": "first detector",
-    "second": "second detector",
-    "and": "both (AND)",
-    "or": "either (OR)",
-    "fusion": "fused score",
-}
-
-
-_POLICY_COLUMNS = ("threshold", "worst species", "APCER of it", "BPCER", "less the first's")
-
-
-def _policy(target: float, one: ComparedPolicy) -> dict[str, object]:
-    rates, rule = one.policy.rates, one.policy.rule
-    worst = None if rates is None else rates.worst
-    row: dict[str, object] = {"APCER at most": percent(target), "decides": POLICY_NAMES[rule.policy]}
-    if rates is None or worst is None:
-        why = rule.reason or "no attack got a response"
-        return row | dict.fromkeys(_POLICY_COLUMNS, "") | {"APCER of it": f"undefined: {why}"}
-    return row | {
-        "threshold": ", ".join(figures(value) for value in rule.thresholds),
-        "worst species": worst.species,
-        "APCER of it": _bounded(worst),
-        "BPCER": rate_words(rates.bpcer),
-        "less the first's": difference_words(one, worst.species),
-    }
-
-
-def difference_words(one: ComparedPolicy, species: str) -> str:
-    """Write how a policy differs from the first detector alone: APCER of a species, and BPCER."""
-    told = []
-    for metric, name in (("apcer", species), ("bpcer", WHOLE)):
-        found = one.difference(metric, name)
-        if found is not None and found.value is not None:
-            bounds = "" if found.low is None else f" ({_points(found.low)} to {_points(found.high)})"
-            told.append(f"{metric.upper()} {_points(found.value)}{bounds}")
-    return "; ".join(told)
-
-
-def _points(value: float | None) -> str:
-    """Write a difference of shares in points of a hundred, with its sign."""
-    return "" if value is None else f"{'+' if value > 0 else ''}{figures(100 * value)} pp"
 
 
 def _species(one: SpeciesRate) -> dict[str, object]:
@@ -141,10 +91,10 @@ def _worst(point: WorkingPoint) -> str:
 def _worst_rate(point: WorkingPoint) -> str:
     if point.rates is None or point.rates.worst is None:
         return ""
-    return _bounded(point.rates.worst)
+    return bounded(point.rates.worst)
 
 
-def _bounded(worst: WorstSpecies) -> str:
+def bounded(worst: WorstSpecies) -> str:
     return f"{percent(worst.value)} ({span(worst.low, worst.high, words=percent)})"
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from cv_quality.cli import main
 from cv_quality.errors import ScoreFileError
+from cv_quality.reports.liveness_policies import compare_scores
 from cv_quality.scores.liveness import evaluate_liveness, presentations_of, second_scores_of
 from cv_quality.scores.reading import read_scores
 from cv_quality_tests.tasks.liveness.presented import simulated
@@ -55,7 +56,7 @@ def test_scores_of_attacks_give_the_same_decisions_as_those_of_people(tmp_path: 
     for sign, polarity in ((1, "similarity"), (-1, "attack")):
         path = two_scores(tmp_path / f"{polarity}.csv", sign=sign)
         scores = read_scores(path, columns=f"{COLUMNS},is_genuine=presented", polarity=polarity)  # type: ignore[arg-type]
-        found.append(evaluate_liveness(scores, apcer_targets=[0.1]).policies[0].policies)
+        found.append(compare_scores(scores, apcer_targets=[0.1])[0].policies)
     for one, other in zip(*found, strict=True):
         assert one.policy.rates is not None
         assert other.policy.rates is not None
@@ -68,11 +69,11 @@ def test_thresholds_of_a_development_set_leave_the_whole_set_to_be_tried(tmp_pat
         read_scores(two_scores(tmp_path / f"{seed}.csv", seed=seed), columns=f"{COLUMNS},is_genuine=presented")
         for seed in (0, 1)
     ]
-    compared = evaluate_liveness(sets[0], devel=sets[1], apcer_targets=[0.1]).policies[0]
+    compared = compare_scores(sets[0], devel=sets[1], apcer_targets=[0.1])[0]
     assert (compared.n_chosen_on, compared.n_tried_on) == (1200, 1200)
     one_score = read_scores(tmp_path / "1.csv", columns="score=depth,is_genuine=presented")
     with pytest.raises(ScoreFileError, match="has no second score"):
-        evaluate_liveness(sets[0], devel=one_score)
+        compare_scores(sets[0], devel=one_score)
 
 
 def test_second_scores_stand_beside_their_own_presentations(tmp_path: Path) -> None:

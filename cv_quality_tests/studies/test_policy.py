@@ -1,5 +1,6 @@
 """A release policy: what is refused when it is read, and that only evidence passes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def answered(**errors: list[int]) -> ProfileAnswer:
     return answer_profile(load_profile("android-class-3"), counted)
 
 
-def profile_verdicts(asked: ReleasePolicy, profiles: dict[str, ProfileAnswer], *declared: str) -> dict[str, str]:
+def profile_verdicts(asked: ReleasePolicy, profiles: dict[str, ProfileAnswer], *declared: str) -> Mapping[str, str]:
     found = judge_release(asked, "liveness", [], has_baseline=False, profiles=profiles, declared=declared)
     return {"all of it": found.verdict} | {f"{one.requirement.id} {one.level}": one.verdict for one in found.answers}
 

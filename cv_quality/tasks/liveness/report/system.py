@@ -6,6 +6,7 @@ from typing import Any
 
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
+from cv_quality.metrics.liveness.policies import Policy
 from cv_quality.metrics.liveness.system import GENUINE, Fate
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
@@ -21,6 +22,7 @@ from cv_quality.reports.drawing import (
     specification,
     tips,
 )
+from cv_quality.reports.liveness_policies import POLICY_NAMES
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource, Section
@@ -37,13 +39,6 @@ STAGES = {
     "accepted": "accepted",
 }
 INKS = (FAINT_INK, BASELINE_INK, "var(--impostor)", "var(--rule)", BUILD_INK)
-POLICY_NAMES = {
-    "first": "first detector",
-    "second": "second detector",
-    "and": "both (AND)",
-    "or": "either (OR)",
-    "fusion": "fused score",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ class PolicyLine:
         apcer_change, bpcer_change: less the first detector's, with bounds; None of the first detector itself.
     """
 
-    policy: str
+    policy: Policy
     target: float
     threshold: float | None
     second_threshold: float | None
@@ -97,6 +92,10 @@ class PolicyLine:
     apcer_change: Mapping[str, Any] | None
     bpcer_change: Mapping[str, Any] | None
     caution: str | None
+
+    @property
+    def name(self) -> str:
+        return POLICY_NAMES[self.policy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +203,7 @@ def read_policies(source: ReportSource) -> PoliciesView | None:
     rows = _rows(source, LIVENESS_POLICIES)
     if not rows:
         return None
-    names = list(POLICY_NAMES)
+    names: list[str] = list(POLICY_NAMES)
     people = sorted(
         (row for row in rows if row["metric"] == "bpcer"), key=lambda row: (-row["target"], names.index(row["policy"]))
     )
