@@ -35,8 +35,7 @@ def trace_presentations(context: StageContext) -> WaterfallSummary:
         MissingTable: a drop was not judged.
     """
     found = waterfall_of(read_outcomes(context.lake, context.build, context.drops, context.modality))
-    rows = list(_rows(found))
-    write_rows(context.lake, LIVENESS_WATERFALL, context.build, rows)
+    write_rows(context.lake, LIVENESS_WATERFALL, context.build, list(waterfall_rows(found)))
     attacks = [fate for fate in found.fates if _is_attack(fate)]
     return WaterfallSummary(
         context.build,
@@ -66,7 +65,8 @@ def waterfall_of(rows: "pl.DataFrame") -> Waterfall:
     )
 
 
-def _rows(found: Waterfall) -> Iterator[dict[str, object]]:
+def waterfall_rows(found: Waterfall) -> Iterator[dict[str, object]]:
+    """Give the rows of a waterfall, with RIAPAR of every species or why there is none."""
     users = next((fate for fate in found.fates if fate.kind == GENUINE), None)
     for fate in found.fates:
         riapar, reason = (None, OF_ATTACKS) if not _is_attack(fate) else _riapar(fate, users)

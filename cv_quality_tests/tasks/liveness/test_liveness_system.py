@@ -1,6 +1,7 @@
 """The whole system of a liveness build: ten thousand simulated presentations followed to the last one."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,14 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from cv_quality.cli import main
+from cv_quality.errors import MetricError
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.metrics.results import percent
 from cv_quality.tasks.comparing import read_release
-from cv_quality.tasks.liveness.build_metrics import read_outcomes, warnings_of
+from cv_quality.tasks.liveness.build_metrics import count_rows, presentations_of_rows, read_outcomes, warnings_of
 from cv_quality.tasks.liveness.modality import LIVENESS_MODALITY
+from cv_quality.tasks.liveness.policies import policy_rows
 from cv_quality.tasks.liveness.stages import PROFILES, RELEASE, SLICES
-from cv_quality.tasks.liveness.system import waterfall_of
+from cv_quality.tasks.liveness.system import waterfall_of, waterfall_rows
 from cv_quality.tasks.liveness.tables import (
     LIVENESS_POLICIES,
     LIVENESS_PROFILES,
@@ -160,8 +163,6 @@ def test_release_verdict_rests_on_the_declared_profiles(lab: Workspace, monkeypa
 
 
 def test_policy_names_a_profile_and_another_one_makes_the_verdict_due(lab: Workspace, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     policy = tmp_path / "policy.yaml"
     policy.write_text("{policy: ours, liveness: [{id: class-3, profile: android-class-3}]}")
     asking = replace(lab, settings=replace(lab.settings, policy=policy))
@@ -175,19 +176,6 @@ def test_policy_names_a_profile_and_another_one_makes_the_verdict_due(lab: Works
     }
     for stage in (PROFILES, RELEASE):
         assert all(result.passed for result in run_all(lab, [stage]))
-
-
-def test_whole_system_that_was_not_logged_is_undecided_and_has_no_riapar(tmp_path: Path) -> None:
-    workspace = open_lab(tmp_path)
-    deliver(workspace, [{**event, "is_device_match": None} for event in EVENTS[:400]])
-    assert all(result.passed for result in run_all(workspace, MEASURED))
-    found = rows(workspace, LIVENESS_WATERFALL)
-    live = Counter(kind_of(event) for event in EVENTS[:400] if event["is_device_live"])
-    assert {str(row["kind"]): row["undecided"] for row in found} == {
-        str(row["kind"]): live[str(row["kind"])] for row in found
-    }
-    assert all(row["riapar"] is None and row["reason"] for row in found)
-    assert not rows(workspace, LIVENESS_RATES, metric="frr")
 
 
 def test_species_without_a_response_is_told_and_leaves_a_profile_open(tmp_path: Path) -> None:
@@ -211,36 +199,7 @@ def test_species_without_a_response_is_told_and_leaves_a_profile_open(tmp_path: 
     assert read_release(workspace, BUILD)[0]["verdict"] == "insufficient"
 
 
-def test_attacks_alone_have_no_riapar_and_no_working_point(tmp_path: Path) -> None:
-    workspace = open_lab(tmp_path)
-    deliver(workspace, [event for event in EVENTS[:600] if event["presented"] == "attack"])
-    assert all(result.passed for result in run_all(workspace, MEASURED))
-    assert {row["reason"] for row in rows(workspace, LIVENESS_WATERFALL)} == {
-        "no bona fide presentation of its own target"
-    }
-    reasons = {row["reason"] for row in rows(workspace, LIVENESS_POLICIES)}
-    assert reasons == {"no bona fide presentation with a response: error rates need both classes"}
-    assert {row["metric"] for row in rows(workspace, LIVENESS_RATES)} == {"apcer", "apnrr", "iapar"}
-
-
-def test_artefact_of_two_species_in_two_drops_is_refused(tmp_path: Path) -> None:
-    from cv_quality.errors import MetricError
-
-    workspace, other = open_lab(tmp_path), "2026-09-02_pad-1_lab"
-    some = [event for event in EVENTS[:400] if event["presented"] == "bona_fide" or event["pai_species"] == "mask"]
-    deliver(workspace, some)
-    deliver(
-        workspace, [event | {"pai_species": "head"} if event["pai_species"] else event for event in some], drop=other
-    )
-    ingest = MEASURED[:3]
-    for drop in (DROP, other):
-        assert all(result.passed for result in run_all(workspace, ingest, drop=drop))
-    with pytest.raises(MetricError, match="stands under 2 species"):
-        run_all(workspace, MEASURED[3:4])
-
-
-def test_names_of_subjects_as_artefacts_and_reversed_scores_are_loud(lab: Workspace) -> None:
-    told = read_outcomes(lab.lake, BUILD, [DROP], LIVENESS_MODALITY)
+def test_names_of_subjects_as_artefacts_and_reversed_scores_are_loud(told: pl.DataFrame) -> None:
     assert warnings_of(told) == ()
     (alike,) = warnings_of(
         told.with_columns(artefact_id=pl.when("is_attack").then("target_subject_id")).filter(
@@ -251,3 +210,45 @@ def test_names_of_subjects_as_artefacts_and_reversed_scores_are_loud(lab: Worksp
     (reversed_,) = warnings_of(told.with_columns(pad_score=-pl.col("pad_score")))
     assert reversed_.startswith("pad_score of attacks is higher than that of people")
     assert waterfall_of(told).presented == N
+
+
+@pytest.fixture(scope="module")
+def told(lab: Workspace) -> pl.DataFrame:
+    """What became of every presentation of the drop."""
+    return read_outcomes(lab.lake, BUILD, [DROP], LIVENESS_MODALITY)
+
+
+def test_whole_system_that_was_not_logged_is_undecided_and_has_no_riapar(told: pl.DataFrame) -> None:
+    found = list(waterfall_rows(waterfall_of(told.with_columns(is_device_match=pl.lit(None, pl.Boolean)))))
+    live = Counter(kind_of(event) for event in EVENTS if event["is_device_live"])
+    assert {row["kind"]: row["undecided"] for row in found} == dict(live)
+    assert all(row["riapar"] is None and row["reason"] for row in found)
+    counted = count_rows(told.with_columns(is_device_match=pl.lit(None, pl.Boolean)))
+    assert {item.metric for item in counted} == {"apcer", "apnrr", "bpcer", "bpnrr"}
+
+
+def test_attacks_alone_have_no_riapar_and_no_working_point(told: pl.DataFrame) -> None:
+    attacks = told.filter("is_attack")
+    reasons = {row["reason"] for row in waterfall_rows(waterfall_of(attacks))}
+    assert reasons == {"no bona fide presentation of its own target"}
+    points = list(policy_rows(presentations_of_rows(attacks, score="pad_score"), None, target=0.1))
+    assert [row["reason"] for row in points] == [
+        "no bona fide presentation with a response: error rates need both classes"
+    ]
+
+
+def test_artefact_of_two_species_in_two_drops_is_refused(told: pl.DataFrame) -> None:
+    again = told.filter(pai_species="mask").with_columns(drop_id=pl.lit("another"), pai_species=pl.lit("head"))
+    with pytest.raises(MetricError, match="stands under 2 species"):
+        count_rows(pl.concat([told, again]))
+
+
+@pytest.mark.nightly
+def test_drop_of_non_responses_alone_has_a_page_that_says_so(tmp_path: Path) -> None:
+    workspace = open_lab(tmp_path, entry=PROFILE_NAMES)
+    silent = {"response": "non_response", "is_device_live": None, "is_device_match": False, "pad_score": None}
+    deliver(workspace, [event | silent | {"second_pad_score": None} for event in EVENTS[:300]])
+    assert all(result.passed for result in run_all(workspace))
+    assert {row["value"] for row in rows(workspace, LIVENESS_RATES, metric="apnrr", dimension="all")} == {1.0}
+    assert {row["value"] for row in rows(workspace, LIVENESS_RATES, metric="apcer")} == {None}
+    assert "No attack got a response" in workspace.report_path(BUILD).read_text()
