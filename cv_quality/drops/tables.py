@@ -130,6 +130,13 @@ MASK_CLASS_FIELDS = (
     Column("class_name", "text", "what the pixels are; null for background", nullable=True),
     Column("is_ignored", "flag", "whether such pixels count for nothing"),
 )
+FACE_BOX = (
+    Column("face_left_px", "real", "left edge of the face's box in the image", nullable=True),
+    Column("face_top_px", "real", "upper edge of the face's box", nullable=True),
+    Column("face_width_px", "real", "width of the face's box", nullable=True, low=1),
+    Column("face_height_px", "real", "height of the face's box", nullable=True, low=1),
+)
+"""Where the device saw the face, for models that see what surrounds it; all four or none."""
 PRESENTATION_FIELDS = (
     EVENT_ID,
     OCCURRED_AT,
@@ -142,6 +149,7 @@ PRESENTATION_FIELDS = (
     identifier("artefact_id", "the artefact that was shown: its presentations are alike", nullable=True),
     identifier("target_subject_id", "whom the artefact imitates", nullable=True),
     FRAME,
+    *FACE_BOX,
     Column(
         "response",
         "text",

@@ -315,12 +315,17 @@ def parse_model_entry(fields: "EntryFields") -> ModelEntry:
         embedding_dim=int(dimension),
         decision_threshold=fields.score("decision_threshold"),
         preprocessing=parse_steps(fields.value("preprocessing"), where=f"{fields.where}: preprocessing"),
-        detector=_detector(fields.value("detector"), where=f"{fields.where}: detector"),
+        detector=parse_detector(fields.value("detector"), where=f"{fields.where}: detector"),
         flip_augment=fields.flag("flip_augment"),
     )
 
 
-def _detector(value: object, *, where: str) -> DetectorEntry | None:
+def parse_detector(value: object, *, where: str) -> DetectorEntry | None:
+    """Read the face detector of an entry, where it has one; `where` names it in errors.
+
+    Raises:
+        RegistryError: names the key, what was expected and what was found.
+    """
     if value is None:
         return None
     fields = Fields(value, where=where)

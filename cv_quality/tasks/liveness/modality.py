@@ -1,7 +1,7 @@
 """Liveness as a modality: the events of its drops and the conditions of a presentation.
 
-Builds are evaluated as their devices recorded them: scores, decisions and missing responses are in the drop. What is
-computed of them is in `cv_quality.metrics.liveness`.
+Builds are evaluated as their devices recorded them, scores, decisions and missing responses being in the drop, or by
+their models on the frames. What is computed of them is in `cv_quality.metrics.liveness`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from cv_quality.drops.tables import LIVENESS_KINDS
-from cv_quality.errors import RegistryError
+from cv_quality.inference.liveness.entry import SCORE_FAILURES, parse_liveness_entry
 from cv_quality.inference.registry import BuildEntry, EntryFields, parse_recorded_entry
 from cv_quality.lake.schema import Bounds, Column
 from cv_quality.modality import Dimension
@@ -31,18 +31,6 @@ CONDITIONS = (
 """What devices log of a presentation."""
 
 
-def parse_entry(fields: EntryFields) -> BuildEntry:
-    """Refuse the entry of a liveness build with a model.
-
-    Raises:
-        RegistryError: always; says how such a build is evaluated.
-    """
-    raise RegistryError(
-        f"{fields.where}: liveness builds are evaluated as their devices recorded them: write recorded: true, and a "
-        "decision_threshold where drops hold scores without decisions"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class LivenessModality:
     """Presentations with what devices log of them; fields as of every modality (`cv_quality.modality.Modality`)."""
@@ -51,15 +39,15 @@ class LivenessModality:
     conditions: tuple[Dimension, ...] = CONDITIONS
     measured: tuple[Dimension, ...] = ()
     instance: None = None
-    failure_statuses: tuple[str, ...] = ()
-    parse_entry: Callable[[EntryFields], BuildEntry] = parse_entry
+    failure_statuses: tuple[str, ...] = SCORE_FAILURES
+    parse_entry: Callable[[EntryFields], BuildEntry] = parse_liveness_entry
     parse_recorded_entry: Callable[[EntryFields], BuildEntry] = parse_recorded_entry
     event_kinds: tuple[str, ...] = LIVENESS_KINDS
     bounds: Mapping[Bounds, tuple[float | None, float | None]] = field(default_factory=dict)
     task: str = "liveness"
 
     def of_build(self, entry: BuildEntry) -> Self:  # noqa: ARG002 - as every modality is asked
-        """Itself: scores are the devices' own."""
+        """Itself: scores of devices and of models point the same way, and need no comparator."""
         return self
 
 

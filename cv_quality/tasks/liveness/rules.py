@@ -1,9 +1,44 @@
 """What the gates of liveness ask of outcomes and rates, beyond the declarations of their tables."""
 
 from cv_quality.gates.rules import Rule, query_rule, rows_rule
-from cv_quality.tasks.liveness.tables import LIVENESS_RATES, NO_RESPONSE, PRESENTATION_OUTCOMES, UNDECIDED
+from cv_quality.tasks.liveness.tables import (
+    LIVENESS_RATES,
+    NO_RESPONSE,
+    PRESENTATION_OUTCOMES,
+    PRESENTATION_SCORES,
+    UNDECIDED,
+)
+from cv_quality.tasks.verification.modality import AS_RECORDED
+from cv_quality.tasks.verification.rules import PARITY_RULES
 
 MAX_UNDECIDED_SHARE = 0.05
+MAX_UNSCORED_SHARE = 0.50
+_UNSCORED = f"frame IS NOT NULL AND status NOT IN ('ok', '{AS_RECORDED}')"
+
+SCORE_RULES: tuple[Rule, ...] = (
+    query_rule(
+        PRESENTATION_SCORES,
+        "every sound presentation was scored or says why not, and no other was",
+        "SELECT presentation_id FROM presentation_scores FULL JOIN presentations ON presentation_id = event_id "
+        "WHERE presentation_id IS NULL OR event_id IS NULL",
+    ),
+    rows_rule(
+        PRESENTATION_SCORES,
+        "a score exists exactly when the status is ok, and is finite",
+        "(status = 'ok') <> (lab_score IS NOT NULL AND isfinite(lab_score))",
+    ),
+    rows_rule(
+        PRESENTATION_SCORES,
+        "what is as recorded, and nothing else, comes from no model",
+        f"(status = '{AS_RECORDED}') <> (model_sha256 IS NULL)",
+    ),
+    query_rule(
+        PRESENTATION_SCORES,
+        f"at most {MAX_UNSCORED_SHARE:.0%} of the presentations with a frame have no score of the models",
+        f"SELECT status FROM presentation_scores WHERE {_UNSCORED} AND (SELECT count_if({_UNSCORED}) FROM "
+        f"presentation_scores) > {MAX_UNSCORED_SHARE} * (SELECT count(frame) FROM presentation_scores) GROUP BY status",
+    ),
+)
 
 JUDGE_RULES: tuple[Rule, ...] = (
     query_rule(
@@ -39,4 +74,5 @@ MEASURE_RULES: tuple[Rule, ...] = (
         "SELECT a.species FROM liveness_rates a JOIN liveness_rates b USING (species, dimension, level) "
         "WHERE a.metric = 'iapar' AND b.metric = 'apcer' AND a.numerator > b.numerator",
     ),
+    *PARITY_RULES,
 )

@@ -16,14 +16,22 @@ from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import TableKey
 from cv_quality.stage import Stage
 from cv_quality.tasks.liveness.populations import PASSED, embed_figures, other_outcomes, passed_attacks
-from cv_quality.tasks.liveness.rules import JUDGE_RULES, MEASURE_RULES
-from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES
+from cv_quality.tasks.liveness.rules import JUDGE_RULES, MEASURE_RULES, SCORE_RULES
+from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES, PRESENTATION_SCORES
 from cv_quality.tasks.pages import page_identity, report_source
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
+from cv_quality.tasks.verification.modality import AS_RECORDED
+from cv_quality.tasks.verification.tables import PARITY
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+def _score(context: StageContext) -> "DataclassInstance":
+    from cv_quality.tasks.liveness.scores import score_presentations
+
+    return score_presentations(context)
 
 
 def _judge(context: StageContext) -> "DataclassInstance":
@@ -34,7 +42,9 @@ def _judge(context: StageContext) -> "DataclassInstance":
 
 def _measure(context: StageContext) -> "DataclassInstance":
     from cv_quality.tasks.liveness.build_metrics import measure_liveness
+    from cv_quality.tasks.liveness.parity import write_liveness_parity
 
+    write_liveness_parity(context)
     return measure_liveness(context)
 
 
@@ -45,6 +55,14 @@ def _report(context: StageContext) -> "DataclassInstance":
     return write_liveness_report(report_source(context), context.freshness.task.sections, target)
 
 
+def _models(freshness: Freshness, key: TableKey) -> str:
+    """What makes the entry's scores, or that they are the devices': another one makes the build's drops due."""
+    try:
+        return freshness.workspace.registry.entry(str(key.build)).sha256 or AS_RECORDED
+    except RegistryError:
+        return ""
+
+
 def _threshold(freshness: Freshness, key: TableKey) -> str:
     """The devices' threshold of the entry: another one makes the build's drops due."""
     try:
@@ -53,10 +71,22 @@ def _threshold(freshness: Freshness, key: TableKey) -> str:
         return ""
 
 
+SCORE = Stage(
+    name="score_presentations",
+    phase="score",
+    reads=(PRESENTATIONS, FRAME_INDEX),
+    writes=(PRESENTATION_SCORES,),
+    run=_score,
+    rules=SCORE_RULES,
+    elsewhere=_models,
+    description="The score of every presentation's frame under the build's models, or why there is none.",
+    gate="one row per presentation; a score exactly where the status is ok; at most half of the frames without one",
+    kinds=frozenset({"pytorch", "parquet"}),
+)
 JUDGE = Stage(
     name="judge_presentations",
     phase="score",
-    reads=(DROP_FILES, PRESENTATIONS, SUBJECTS, DEVICES),
+    reads=(DROP_FILES, PRESENTATIONS, SUBJECTS, DEVICES, PRESENTATION_SCORES),
     writes=(PRESENTATION_OUTCOMES,),
     run=_judge,
     rules=JUDGE_RULES,
@@ -68,11 +98,13 @@ MEASURE = Stage(
     name="measure_liveness",
     phase="measure",
     reads=(DROP_FILES, PRESENTATION_OUTCOMES),
-    writes=(LIVENESS_RATES,),
+    writes=(LIVENESS_RATES, PARITY),
     run=_measure,
     rules=MEASURE_RULES,
-    description="APCER and IAPAR by species with bounds by artefact, BPCER, non-responses: over all and by condition.",
-    gate="values within their intervals; IAPAR at most APCER; a missing number says why",
+    description="APCER and IAPAR by species with bounds by artefact, BPCER, non-responses: over all and by condition; "
+    "how far devices agree with the lab.",
+    gate="values within their intervals; IAPAR at most APCER; a missing number says why; the flips of device models "
+    "and drops add up",
 )
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
     Populations(
@@ -91,7 +123,7 @@ REPORT = Stage(
         FRAME_INDEX,
         QUARANTINE_PARSE,
         QUARANTINE_VALIDATE,
-        *(table for stage in (JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
+        *(table for stage in (SCORE, JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
     writes=(),
     run=_report,
@@ -101,4 +133,4 @@ REPORT = Stage(
     description="One self-contained page: rates by species with their bounds, what lets attacks through, the data.",
     kinds=frozenset({"altair", "html"}),
 )
-STAGES = (JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS, REPORT)
+STAGES = (SCORE, JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS, REPORT)

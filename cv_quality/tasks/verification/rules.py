@@ -263,6 +263,21 @@ IMPOSTORS_RULES = (
         is_warning=True,
     ),
 )
+PARITY_RULES = (
+    *_rate_rules(PARITY, "the rate of flips", missing="a missing rate of flips"),
+    rows_rule(
+        PARITY,
+        "every flip goes one way, and is near the threshold or far from it",
+        "n_device_only + n_reinferred_only <> numerator OR n_near + n_far <> numerator OR n_far_agreeing > n_far",
+    ),
+    query_rule(
+        PARITY,
+        "the device models, and the drops, add up to all attempts",
+        "SELECT dimension FROM parity WHERE dimension <> 'all' GROUP BY dimension "
+        "HAVING (sum(n_scores), sum(n_beyond), sum(denominator), sum(numerator)) <> "
+        "(SELECT (n_scores, n_beyond, denominator, numerator) FROM parity WHERE dimension = 'all')",
+    ),
+)
 MEASURE_BUILD_RULES = (
     *_rate_rules(INTERVALS, "the rate", missing="a missing rate"),
     *_point_rules(OPERATING_POINTS),
@@ -290,19 +305,7 @@ MEASURE_BUILD_RULES = (
         '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c '
         "WHERE c.model_build_id = o.model_build_id AND c.bin IS NOT NULL)",
     ),
-    *_rate_rules(PARITY, "the rate of flips", missing="a missing rate of flips"),
-    rows_rule(
-        PARITY,
-        "every flip goes one way, and is near the threshold or far from it",
-        "n_device_only + n_reinferred_only <> numerator OR n_near + n_far <> numerator OR n_far_agreeing > n_far",
-    ),
-    query_rule(
-        PARITY,
-        "the device models, and the drops, add up to all attempts",
-        "SELECT dimension FROM parity WHERE dimension <> 'all' GROUP BY dimension "
-        "HAVING (sum(n_scores), sum(n_beyond), sum(denominator), sum(numerator)) <> "
-        "(SELECT (n_scores, n_beyond, denominator, numerator) FROM parity WHERE dimension = 'all')",
-    ),
+    *PARITY_RULES,
 )
 INSTANCES_RULES = (
     *_rate_rules(INSTANCE_COMPARISONS, "the share accepted", missing="a missing share"),
