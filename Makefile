@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV := uv==0.13.9
 
-.PHONY: help demo video-demo iris-demo ui test nightly lint format docs bench dbt clean
+.PHONY: help demo video-demo iris-demo attack-demo ui test nightly lint format docs bench dbt clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ video-demo: $(READY) ## Simulate clips of two builds of a segmenter, evaluate an
 
 iris-demo: $(READY) ## Simulate eyes before two builds of an iris encoder, evaluate and report them
 	@$(BIN)/cvq demo --scenario iris-demo
+
+attack-demo: $(READY) ## Simulate attacks on two builds of a liveness detector, evaluate and report them
+	@$(BIN)/cvq demo --scenario attack-demo
 
 ui: $(READY) ## The Dagster UI and daemon on 127.0.0.1:3000, the sensors on
 	@$(BIN)/cvq demo

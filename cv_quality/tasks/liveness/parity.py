@@ -4,6 +4,7 @@ Counted are presentations that a device answered. How rows are counted is that o
 (`cv_quality.tasks.verification.parity`).
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cv_quality.freshness import StageContext
@@ -24,7 +25,7 @@ def write_liveness_parity(context: StageContext) -> int:
     Raises:
         MissingTable: a drop was not judged.
     """
-    entry, rows = context.entry, list[object]()
+    entry, rows = context.entry, list[Mapping[str, object]]()
     if isinstance(entry, LivenessEntry):
         outcomes = read_outcomes(context.lake, context.build, context.drops, context.modality)
         rows = list(parity_rows(device_decisions(outcomes, entry)))
