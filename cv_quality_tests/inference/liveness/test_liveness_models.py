@@ -127,7 +127,7 @@ def test_a_model_with_other_outputs_than_the_entry_says_is_refused(tmp_path: Pat
     )
     data, index = (two, score) if score == "scalar" else (MEAN, score)
     steps: list[object] = ["rgb" if score == "scalar" else "gray", {"resize": [8, 8]}]
-    with pytest.raises(ModelDoesNotFit, match="one number a frame|of a softmax"):
+    with pytest.raises(ModelDoesNotFit, match=r"one number a frame|of a softmax"):
         scorer_of(registry_with(tmp_path, data, score=index, models=[own_model(data, steps)]))
 
 
@@ -165,9 +165,7 @@ def upright(path: Path) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
 
 
-def test_minifasnet_tells_a_print_and_a_replay_from_a_face(
-    tmp_path: Path, shared_data: Callable[[str], Path]
-) -> None:
+def test_minifasnet_tells_a_print_and_a_replay_from_a_face(tmp_path: Path, shared_data: Callable[[str], Path]) -> None:
     weights, yunet = shared_data("models_pad"), shared_data("model_yunet")
     detector = next(yunet.glob("*.onnx"))
     models = []

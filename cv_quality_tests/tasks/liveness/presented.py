@@ -1,6 +1,6 @@
 """Small drops of presentations, and a deployment that takes them in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cv_quality.drops.writer import DropWriter, Scalar
@@ -60,8 +60,10 @@ def open_lab(root: Path, *, entry: str = "") -> Workspace:
     return open_workspace(Settings.from_environment(environment))
 
 
-def deliver(workspace: Workspace, events: Sequence[Event], *, drop: str = DROP) -> None:
-    """A drop of these presentations, with the people and the device that they name."""
+def deliver(
+    workspace: Workspace, events: Sequence[Event], *, drop: str = DROP, frames: Mapping[str, bytes] | None = None
+) -> None:
+    """A drop of these presentations, with the people and the device that they name, and images by name."""
     writer = DropWriter(
         workspace.landing,
         modality=LIVENESS_MODALITY,
@@ -78,5 +80,7 @@ def deliver(workspace: Workspace, events: Sequence[Event], *, drop: str = DROP) 
         written.add_event("device", **DEVICE)
         for number, name in enumerate(people):
             written.add_event("subject", **SUBJECT | {"event_id": f"s{number}", "subject_id": name})
+        for name, image in (frames or {}).items():
+            written.add_frame(name, image)
         for event in events:
             written.add_event("presentation", **PRESENTATION | event)

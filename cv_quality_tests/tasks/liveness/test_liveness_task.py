@@ -134,11 +134,11 @@ def test_presentation_that_contradicts_itself_is_quarantined(tmp_path: Path, cha
     assert rejected.select("event_kind", "event_id", "reason").rows() == [("presentation", change["event_id"], reason)]
 
 
-def test_build_with_a_model_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_build_that_says_neither_models_nor_recorded_is_refused_with_what_to_do(tmp_path: Path) -> None:
     workspace = open_lab(tmp_path)
     path = tmp_path / "registry" / f"{BUILD}.yaml"
     path.write_text(path.read_text().replace("recorded: true", "recorded: false"))
-    with pytest.raises(RegistryError, match="write recorded: true"):
+    with pytest.raises(RegistryError, match="expected 'models', or 'recorded: true'"):
         workspace.registry.entry(BUILD)
 
 
