@@ -16,11 +16,12 @@ from cv_quality.modality import Dimension
 from cv_quality.tasks.conditions import CONDITION_LABEL, ILLUMINANCE, THERMAL_STATE
 
 CONDITIONS = (
-    ILLUMINANCE,
+    replace(ILLUMINANCE, benign=("illuminance 200 lux", 200.0)),
     Dimension(
         Column("distance_cm", "real", "from the sensor to what was presented", nullable=True, low=0, high=1_000),
         "distance in cm",
         phrase="{} cm away",
+        benign=("distance 40 cm", 40.0),
     ),
     replace(THERMAL_STATE, is_counted=False),
     Dimension(

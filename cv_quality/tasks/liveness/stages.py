@@ -20,8 +20,10 @@ from cv_quality.tasks.liveness.rules import JUDGE_RULES, MEASURE_RULES, SCORE_RU
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES, PRESENTATION_OUTCOMES, PRESENTATION_SCORES
 from cv_quality.tasks.pages import page_identity, report_source
 from cv_quality.tasks.root_causes.stages import Populations, root_cause_stages
+from cv_quality.tasks.root_causes.tables import FAILURE_SLICES
 from cv_quality.tasks.verification.modality import AS_RECORDED
-from cv_quality.tasks.verification.tables import PARITY
+from cv_quality.tasks.verification.rules import explanations_rules
+from cv_quality.tasks.verification.tables import COUNTERFACTUALS, EXPLANATIONS, PARITY
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,6 +48,18 @@ def _measure(context: StageContext) -> "DataclassInstance":
 
     write_liveness_parity(context)
     return measure_liveness(context)
+
+
+def _explain(context: StageContext) -> "DataclassInstance":
+    from cv_quality.simulation.rerender import rerenderer
+    from cv_quality.tasks.liveness.explanations import explain_attacks
+
+    return explain_attacks(context, rerender=rerenderer(context.workspace.landing))
+
+
+def _explained_pairs(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG001 - as the stage calls it
+    """How many attacks are explained at most: another number makes the maps due."""
+    return str(freshness.workspace.settings.explained_pairs)
 
 
 def _report(context: StageContext) -> "DataclassInstance":
@@ -115,6 +129,20 @@ SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
         embed=embed_figures,
     )
 )
+EXPLAIN = Stage(
+    name="explanations",
+    phase="maps",
+    reads=(DROP_FILES, FRAME_INDEX, PRESENTATIONS, PRESENTATION_SCORES, PRESENTATION_OUTCOMES, FAILURE_SLICES),
+    writes=(EXPLANATIONS, COUNTERFACTUALS),
+    run=_explain,
+    elsewhere=_explained_pairs,
+    rules=explanations_rules(PASSED.name),
+    description="Saliency of each slice's attacks that pass against attacks that are found, and the scores with one "
+    "condition changed.",
+    gate="a map is shown only with the numbers of every check, and only if it beats random order; a hidden one says "
+    "why; no more attacks are found than were run again",
+    kinds=frozenset({"pytorch", "parquet"}),
+)
 REPORT = Stage(
     name="report",
     phase="report",
@@ -125,6 +153,7 @@ REPORT = Stage(
         QUARANTINE_VALIDATE,
         *(table for stage in (SCORE, JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS) for table in stage.writes),
     ),
+    reads_if_there=EXPLAIN.writes,
     writes=(),
     run=_report,
     elsewhere=page_identity,
@@ -133,4 +162,4 @@ REPORT = Stage(
     description="One self-contained page: rates by species with their bounds, what lets attacks through, the data.",
     kinds=frozenset({"altair", "html"}),
 )
-STAGES = (SCORE, JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS, REPORT)
+STAGES = (SCORE, JUDGE, MEASURE, SLICES, ATTRIBUTION, CLUSTERS, REPORT, EXPLAIN)

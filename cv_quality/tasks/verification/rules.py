@@ -344,28 +344,35 @@ INSTANCES_RULES = (
         "AND s.shifts = r.shifts + 2 WHERE s.fmr * s.n_impostor < r.fmr * r.n_impostor - 0.5",
     ),
 )
-EXPLANATIONS_RULES = (
-    rows_rule(
-        EXPLANATIONS,
-        "a map is shown only with the numbers of every check",
-        f"is_shown AND ({' OR '.join(f'{name} IS NULL' for name in _CHECKS)})",
-    ),
-    rows_rule(
-        EXPLANATIONS,
-        "a shown map takes the score down faster and brings it back faster than pixels in random order",
-        "is_shown AND (deletion >= deletion_random OR insertion <= insertion_random)",
-    ),
-    rows_rule(EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
-    rows_rule(EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
-    *(
+
+
+def explanations_rules(outcome: str) -> tuple[Rule, ...]:
+    """What the gate asks of maps and changed conditions of the confirmed slices of an outcome."""
+    return (
         rows_rule(
-            table, "what is explained is a confirmed slice", f"rank NOT IN (SELECT rank {confirmed_slices('frr')})"
-        )
-        for table in (EXPLANATIONS, COUNTERFACTUALS)
-    ),
-    rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
-    *_rate_rules(COUNTERFACTUALS, "the rate", missing="a missing rate"),
-)
+            EXPLANATIONS,
+            "a map is shown only with the numbers of every check",
+            f"is_shown AND ({' OR '.join(f'{name} IS NULL' for name in _CHECKS)})",
+        ),
+        rows_rule(
+            EXPLANATIONS,
+            "a shown map takes the score down faster and brings it back faster than pixels in random order",
+            "is_shown AND (deletion >= deletion_random OR insertion <= insertion_random)",
+        ),
+        rows_rule(EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
+        rows_rule(EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
+        *(
+            rows_rule(
+                table,
+                "what is explained is a confirmed slice",
+                f"rank NOT IN (SELECT rank {confirmed_slices(outcome)})",
+            )
+            for table in (EXPLANATIONS, COUNTERFACTUALS)
+        ),
+        rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
+        *_rate_rules(COUNTERFACTUALS, "the rate", missing="a missing rate"),
+    )
+
 
 WATERFALL_RULES = (
     query_rule(

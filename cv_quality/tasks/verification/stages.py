@@ -31,7 +31,6 @@ from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
 from cv_quality.tasks.verification.rules import (
     COMPARE_RULES,
-    EXPLANATIONS_RULES,
     IMPOSTORS_RULES,
     INFER_RULES,
     INSTANCES_RULES,
@@ -39,6 +38,7 @@ from cv_quality.tasks.verification.rules import (
     MEASURE_RULES,
     WATERFALL_RULES,
     decision_rules,
+    explanations_rules,
     parity_rules,
     template_rules,
 )
@@ -397,7 +397,7 @@ EXPLAIN = Stage(
     writes=(EXPLANATIONS, COUNTERFACTUALS),
     run=_explanations,
     elsewhere=_explained_pairs,
-    rules=EXPLANATIONS_RULES,
+    rules=explanations_rules(FRR.name),
     description="Saliency of each slice's failures against matched passes, and the scores with one condition changed.",
     gate=(
         "a map is shown only with the numbers of every check, and only if it beats random order; a hidden one "

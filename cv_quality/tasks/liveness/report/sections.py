@@ -24,6 +24,7 @@ from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource, Section
 from cv_quality.tasks.liveness.build_metrics import WHOLE
+from cv_quality.tasks.liveness.report.explained import AGREEMENT, EXPLAINED
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
 from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
 
@@ -144,4 +145,4 @@ NUMBERS = Section(
     "numbers", "Rates by species", read_numbers, f"{TEMPLATES}/numbers.html", species_charts, link="Rates"
 )
 CAUSES = Section("why", "What lets attacks through", read_causes, f"{TEMPLATES}/causes.html", link="Why")
-SECTIONS: tuple[Section[Any], ...] = (NUMBERS, CAUSES, DATA_QUALITY)
+SECTIONS: tuple[Section[Any], ...] = (NUMBERS, CAUSES, EXPLAINED, AGREEMENT, DATA_QUALITY)
