@@ -56,7 +56,7 @@ def presented(count: int, *, seed: int) -> CaptureConditions:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(311,)))
     drawn = {name: drawing(rng, count).astype(np.float32) for name, drawing in PRESENTED.items()}
     others = benign_conditions(count, seed=seed, camera_count=len(CAMERAS))
-    return replace(others, **drawn, eyewear=rng.choice(2, count, p=[0.65, 0.35]))
+    return replace(others, **drawn, eyewear=rng.choice(2, count, p=[0.65, 0.35]))  # type: ignore[arg-type]
 
 
 def examples(

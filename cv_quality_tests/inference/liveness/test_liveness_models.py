@@ -30,7 +30,7 @@ SHARED = {"F1": (189, 117, 191, 240), "F2": (143, 211, 216, 300), "T1": (115, 10
 """Boxes of the faces in the three pictures, as YuNet finds them."""
 
 
-def registry_with(folder: Path, data: bytes = MEAN, **changes: object) -> ModelRegistry:
+def registry_with(folder: Path, data: bytes = MEAN, /, **changes: object) -> ModelRegistry:
     """A registry of one build whose model is in `data`."""
     (folder / "m.onnx").write_bytes(data)
     steps: list[object] = ["gray", {"resize": [8, 8]}]
@@ -73,7 +73,7 @@ def scorer_of(registry: ModelRegistry) -> LivenessScorer:
 )
 def test_an_entry_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     with pytest.raises(RegistryError) as refused:
-        registry_with(tmp_path, **changes).entry("pad-1")
+        registry_with(tmp_path, MEAN, **changes).entry("pad-1")
     assert words in str(refused.value)
 
 
@@ -85,14 +85,9 @@ def test_a_detector_without_a_crop_is_refused(tmp_path: Path) -> None:
 
 def test_the_digest_follows_what_makes_a_score_and_not_the_threshold(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    digests = [
-        registry_with(tmp_path / "b", **changes).entry("pad-1").sha256
-        for changes in (
-            {},
-            {"decision_threshold": 0.9},
-            {"models": [own_model(MEAN, ["gray", {"resize": {"size": [8, 8], "antialias": False}}])]},
-        )
-    ]
+    plain = own_model(MEAN, ["gray", {"resize": {"size": [8, 8], "antialias": False}}])
+    changes: list[dict[str, object]] = [{}, {"decision_threshold": 0.9}, {"models": [plain]}]
+    digests = [registry_with(tmp_path / "b", MEAN, **change).entry("pad-1").sha256 for change in changes]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -149,7 +144,7 @@ def test_a_softmax_does_not_depend_on_what_is_added_to_all_outputs() -> None:
 def test_a_crop_is_made_to_fit_into_the_frame(
     box: tuple[float, float, float, float], factor: float, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    frame = np.arange(10_000, dtype=np.uint16).reshape(100, 100)
+    frame = np.random.default_rng(0).integers(0, 256, (100, 100), np.uint8)
     np.testing.assert_array_equal(cut_out(frame, box, factor=factor), frame[slice(*rows), slice(*columns)])
 
 

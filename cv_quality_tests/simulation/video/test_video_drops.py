@@ -228,5 +228,5 @@ def test_scenario_that_does_not_fit_teaches(old: str, new: str, message: str, tm
 
 def test_packaged_scenarios_of_every_modality_load() -> None:
     assert {name: load_any_scenario(name).name for name in packaged_scenarios()} == {
-        name: name for name in ("demo", "iris-demo", "tiny", "video-demo")
+        name: name for name in ("attack-demo", "demo", "iris-demo", "tiny", "video-demo")
     }
