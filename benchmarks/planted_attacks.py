@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             worst = found.sort("is_error", descending=True).head(3).rows()
             attacks = population_of(rows, modality=LIVENESS_MODALITY, outcome=PASSED, is_attack=True)
             slices = [item.where.sentence() for item in search_slices(attacks).slices]
-            print(f"{seed} {build.build_id}: BPCER {people:.3f}; {worst}; slices {slices}", flush=True)
+            print(f"{seed} {build.build_id}: BPCER {people}; {worst}; slices {slices}", flush=True)
 
 
 if __name__ == "__main__":

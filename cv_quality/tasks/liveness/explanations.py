@@ -16,16 +16,15 @@ from cv_quality.error_analysis.explanations.counterfactuals import LIGHT_PROCESS
 from cv_quality.error_analysis.explanations.liveness_score import ONE_MODEL, load_explained_liveness
 from cv_quality.error_analysis.explanations.pair_score import Pairs, torch_threads
 from cv_quality.error_analysis.explanations.saliency import METHODS
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.freshness import StageContext
 from cv_quality.inference.liveness.entry import LivenessEntry
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.schema import Column
 from cv_quality.modality import Dimension, of_modality
-from cv_quality.tasks.liveness.populations import PASSED
 from cv_quality.tasks.liveness.scores import box_of, loaded_scorer
 from cv_quality.tasks.liveness.tables import ATTACK, LIVE, PRESENTATION_OUTCOMES
-from cv_quality.tasks.root_causes.slices import read_slices
 from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.explained_pairs import Chosen, frames_of, pairs_of_slices, read_frames
 from cv_quality.tasks.verification.explanations import (
@@ -49,11 +48,14 @@ PROCESSES: tuple[Process, ...] = (*LIGHT_PROCESSES, ("blurred (Gaussian, 1 pixel
 MADE_OF = Column("pai_series", "text", "series that the artefact was made in", nullable=True)
 
 
-def explain_attacks(context: StageContext, *, rerender: "Rerender | None") -> ExplanationSummary:
+def explain_attacks(
+    context: StageContext, *, slices: Sequence[Slice], rerender: "Rerender | None"
+) -> ExplanationSummary:
     """Explain the attacks that pass in a build's first confirmed slices, and write what was found.
 
     Args:
         context: of the build.
+        slices: confirmed ones of the attacks that pass, in order of rank.
         rerender: renders simulated presentations again; None for real images.
 
     Raises:
@@ -61,7 +63,7 @@ def explain_attacks(context: StageContext, *, rerender: "Rerender | None") -> Ex
         ModelError: the model cannot be loaded.
     """
     entry, lake, build = context.entry, context.lake, context.build
-    pairs, slices = context.workspace.settings.explained_pairs, read_slices(lake, build, PASSED.name)
+    pairs = context.workspace.settings.explained_pairs
     if not isinstance(entry, LivenessEntry) or not pairs or not slices:
         return explain_nothing(lake, build=build)
     attacks = partial(read_attacks, context, threshold=entry.decision_threshold)

@@ -53,8 +53,10 @@ def _measure(context: StageContext) -> "DataclassInstance":
 def _explain(context: StageContext) -> "DataclassInstance":
     from cv_quality.simulation.rerender import rerenderer
     from cv_quality.tasks.liveness.explanations import explain_attacks
+    from cv_quality.tasks.root_causes.slices import read_slices
 
-    return explain_attacks(context, rerender=rerenderer(context.workspace.landing))
+    slices = read_slices(context.lake, context.build, PASSED.name)
+    return explain_attacks(context, slices=slices, rerender=rerenderer(context.workspace.landing))
 
 
 def _explained_pairs(freshness: Freshness, key: TableKey) -> str:  # noqa: ARG001 - as the stage calls it

@@ -130,7 +130,7 @@ def test_another_screen_changes_the_artefact_and_nothing_else(small: AttackScena
     for item in rebuilt(small).presentations(plan.drop_id).values():
         other = item.changed({"pai_series": "lcd-264"})
         on_screen = item.artefact is not None and "lcd-264" in SERIES[item.artefact.species]
-        assert (other == item) is (not on_screen or item.artefact.series == "lcd-264")  # type: ignore[union-attr]
+        assert (other == item) is (not on_screen or item.artefact.series == "lcd-264")
         assert replace(other, artefact=item.artefact) == item
         assert item.changed({"distance_cm": 40.0}).capture.distance_cm == 40.0
 
