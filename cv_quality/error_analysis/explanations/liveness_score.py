@@ -1,11 +1,12 @@
 """The score of a liveness model as a function of its input, which the maps of `saliency` explain as they explain pairs.
 
-Of a softmax it is the log-odds of bona fide: where a model is sure its share hardly moves any more, and no map could
-say why. Which presentations are explained is decided in `cv_quality.tasks.liveness.explanations`.
+Of a softmax it is a tenth of the log-odds of bona fide: where a model is sure its share hardly moves any more, and no
+map could say why; a tenth, as then it has the reach of a cosine, for which the tolerances of maps are made. Which
+presentations are explained is decided in `cv_quality.tasks.liveness.explanations`.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cv_quality.error_analysis.explanations.pair_score import PairScore, module_score, onnx_score
 from cv_quality.inference.liveness.entry import LivenessEntry
@@ -15,7 +16,8 @@ from cv_quality.inference.torch_graph import load_program
 if TYPE_CHECKING:
     import torch
 
-ONE_MODEL = "the score is the mean of several models that see different parts of the frame: it has no one map"
+LOG_ODDS_SCALE: Final = 10.0
+ONE_MODEL: Final = "the score is the mean of several models that see different parts of the frame: it has no one map"
 
 
 def load_explained_liveness(entry: LivenessEntry, *, registry: ModelRegistry) -> PairScore | None:
@@ -41,7 +43,7 @@ def load_explained_liveness(entry: LivenessEntry, *, registry: ModelRegistry) ->
 
 
 def log_odds(outputs: "torch.Tensor", references: "torch.Tensor", *, bona_fide: int | None) -> "torch.Tensor":  # noqa: ARG001 - as pairs are compared
-    """Compute what is explained of outputs `[n, k]`: log-odds of one against the others, or the one number.
+    """Compute what is explained of outputs `[n, k]`: a tenth of the log-odds of one, or the one number.
 
     Args:
         outputs: of the model.
@@ -54,4 +56,4 @@ def log_odds(outputs: "torch.Tensor", references: "torch.Tensor", *, bona_fide: 
     if bona_fide is None:
         return outputs[:, 0]
     others = torch.cat([outputs[:, :bona_fide], outputs[:, bona_fide + 1 :]], dim=1)
-    return outputs[:, bona_fide] - torch.logsumexp(others, dim=1)
+    return (outputs[:, bona_fide] - torch.logsumexp(others, dim=1)) / LOG_ODDS_SCALE

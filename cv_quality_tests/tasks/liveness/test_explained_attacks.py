@@ -79,7 +79,7 @@ def test_every_map_is_shown_with_its_checks_or_says_why_not(explained: Workspace
         assert row["randomisation"] is not None
 
 
-def test_what_is_explained_are_the_log_odds_of_the_score(explained: Workspace) -> None:
+def test_what_is_explained_is_a_tenth_of_the_log_odds_of_the_score(explained: Workspace) -> None:
     entry = explained.registry.entry(BUILD)
     assert isinstance(entry, LivenessEntry)
     score, scorer = (
@@ -91,9 +91,9 @@ def test_what_is_explained_are_the_log_odds_of_the_score(explained: Workspace) -
     inputs = scorer.models[0].inputs(frames, [None] * 4, [None] * 4)
     pairs = Pairs(inputs, np.empty((4, 0), np.float32), ("a", "b", "c", "d"))
     shares = scorer.score(frames, boxes=[None] * 4, illuminance_lux=[None] * 4).scores
-    np.testing.assert_allclose(score.of(pairs), np.log(shares / (1 - shares)), atol=1e-4)
+    np.testing.assert_allclose(score.of(pairs), np.log(shares / (1 - shares)) / 10, atol=1e-5)
     baseline = np.zeros_like(inputs[0])
-    found = integrate(score, pairs, baseline=baseline, tolerance=0.05)
+    found = integrate(score, pairs, baseline=baseline, tolerance=0.02)
     owed = score.of(pairs) - score.of(pairs.showing(np.zeros_like(inputs)))
     np.testing.assert_allclose(found.maps.sum(axis=(1, 2)) - found.gaps, owed, atol=1e-3)
     redrawn = score.redraw(1) if score.redraw else None
@@ -104,7 +104,7 @@ def test_what_is_explained_are_the_log_odds_of_the_score(explained: Workspace) -
 def test_log_odds_are_against_all_other_outputs() -> None:
     outputs = torch.log(torch.tensor([[0.2, 0.7, 0.1]]))
     found = log_odds(outputs, torch.empty(1, 0), bona_fide=1)
-    assert float(found) == pytest.approx(np.log(0.7 / 0.3), abs=1e-6)
+    assert float(found) == pytest.approx(np.log(0.7 / 0.3) / 10, abs=1e-6)
     assert float(log_odds(torch.tensor([[3.5]]), torch.empty(1, 0), bona_fide=None)) == 3.5
 
 
