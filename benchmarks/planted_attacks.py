@@ -89,12 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         make = partial(judged, scenario, people_of(scenario, seed=seed), registry=registry, seed=seed)
         for build in scenario.builds:
             rows = pl.concat(make(plan) for plan in drop_plans(scenario) if plan.build == build)
-            people = rows.filter(~pl.col("is_attack"))["is_error"].mean()
+            people = rows.filter(~pl.col("is_attack"))["is_error"]
             found = rows.filter("is_attack").group_by("pai_species", "pai_series").agg(pl.col("is_error").mean())
             worst = found.sort("is_error", descending=True).head(3).rows()
             attacks = population_of(rows, modality=LIVENESS_MODALITY, outcome=PASSED, is_attack=True)
             slices = [item.where.sentence() for item in search_slices(attacks).slices]
-            print(f"{seed} {build.build_id}: BPCER {people}; {worst}; slices {slices}", flush=True)
+            print(
+                f"{seed} {build.build_id}: BPCER {people.sum()} / {people.len()}; {worst}; slices {slices}", flush=True
+            )
 
 
 if __name__ == "__main__":
