@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from cv_quality.pipeline.arrivals import arrivals_sensor
 from cv_quality.pipeline.assets import task_assets
 from cv_quality.pipeline.digest import digest_job, digest_schedule
 from cv_quality.pipeline.jobs import task_jobs
@@ -41,6 +42,7 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
         sensors=[
             *(sensor for task in tasks for sensor in task_sensors(task, tasks)),
             *(monitoring_sensor(task) for task in watched),
+            *([arrivals_sensor(settings.landing_queue, tasks)] if settings.landing_queue else []),
         ],
         resources={"workspace": open_workspace(settings, tasks)},
         executor=dg.in_process_executor,

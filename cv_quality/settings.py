@@ -60,6 +60,7 @@ class Settings:
     Attributes:
         home: local folder for everything that a run writes and that has no own location.
         landing: URI (folder or `s3://bucket/prefix`) where drops arrive.
+        landing_queue: URL of an SQS queue that tells of what arrives there, if there is one.
         lake: URI of the Parquet lake, the system of record.
         registry: URI of the model registry.
         warehouse: path of the DuckDB file with the metric tables.
@@ -85,6 +86,7 @@ class Settings:
     warehouse: Path
     reports: Path
     published: str
+    landing_queue: str | None = None
     s3: S3Options = field(default_factory=S3Options)
     threads: int = 2
     memory_limit: str = "600MB"
@@ -135,6 +137,7 @@ class Settings:
             registry=_location(said, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
             warehouse=_folder(said, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
             reports=_folder(said, "CVQ_REPORTS", default=home / "reports"),
+            landing_queue=said.get("CVQ_LANDING_QUEUE", "") or None,
             published=_location(said, "CVQ_PUBLISHED", default=home / "published"),
             s3=S3Options(
                 endpoint_url=said.get("CVQ_S3_ENDPOINT_URL", "") or None, region=said.get("CVQ_S3_REGION", "") or None
@@ -161,6 +164,7 @@ class Settings:
 KNOWN = (
     "CVQ_HOME",
     "CVQ_LANDING",
+    "CVQ_LANDING_QUEUE",
     "CVQ_LAKE",
     "CVQ_REGISTRY",
     "CVQ_WAREHOUSE",

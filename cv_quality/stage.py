@@ -83,6 +83,7 @@ def phases_of(job: str) -> tuple[Phase, ...]:
 
 
 JOBS = tuple(dict.fromkeys(phase.job for phase in PHASES.values()))
+INGEST_JOB = PHASES["ingest"].job
 REPORT_JOB = PHASES["report"].job
 
 PUBLISH = "publish metric tables"

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -149,10 +150,24 @@ def completed_drops(
             continue
         except (UnsafeObject, ObjectUnusable) as error:
             drop = _completed(folder, str(error).encode())
-        if re.fullmatch(IDENTIFIER, folder):
+        if is_drop_id(folder):
             found.append(drop)
         else:
             logger.warning("folder %r of the landing area is no drop_id (%s): it is not taken in", folder, IDENTIFIER)
+    return found
+
+
+def is_drop_id(name: str) -> bool:
+    """Tell whether a folder may be a drop; in an object store it may be called `..` too, which is no key of ours."""
+    return re.fullmatch(IDENTIFIER, name) is not None and name not in {".", ".."}
+
+
+def named_drops(landing: Store, names: Collection[str]) -> list[CompletedDrop]:
+    """List those of some drops whose manifest has arrived, sorted, as `completed_drops` has them; nothing is listed."""
+    found = []
+    for name in sorted(names):
+        with suppress(ObjectNotFound):
+            found.append(_completed(name, _identifying(landing, name)))
     return found
 
 

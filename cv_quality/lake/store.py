@@ -18,7 +18,7 @@ from datetime import datetime
 from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -370,6 +370,26 @@ def info_of(key: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def aws_client(service: str, *, endpoint_url: str | None, region: str | None) -> Any:
+    """Make a client of a service of AWS, or of one that speaks as it does.
+
+    Raises:
+        ValueError: the endpoint is no URL.
+    """
+    import boto3
+    from botocore.config import Config
+
+    is_here = urlsplit(endpoint_url or "").hostname in LOOPBACK
+    config = Config(
+        retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        request_checksum_calculation="when_required",
+        proxies={} if is_here else None,
+    )
+    return boto3.Session().client(service, endpoint_url=endpoint_url, region_name=region, config=config)
+
+
 class _Changed(StoreError):
     """An object is not the one any more that was asked for."""
 
@@ -416,20 +436,9 @@ class S3Store:
     @property
     def _client(self) -> "S3Client":
         if self._client_or_none is None:
-            import boto3
-            from botocore.config import Config
-
             try:
-                is_here = urlsplit(self._options.endpoint_url or "").hostname in LOOPBACK
-                config = Config(
-                    retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
-                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                    read_timeout=READ_TIMEOUT_SECONDS,
-                    request_checksum_calculation="when_required",
-                    proxies={} if is_here else None,
-                )
-                self._client_or_none = boto3.Session().client(
-                    "s3", endpoint_url=self._options.endpoint_url, region_name=self._options.region, config=config
+                self._client_or_none = aws_client(
+                    "s3", endpoint_url=self._options.endpoint_url, region=self._options.region
                 )
             except ValueError as error:
                 raise StoreError(f"{self.uri}: {error}; expected CVQ_S3_ENDPOINT_URL=http(s)://host:port") from error

@@ -12,7 +12,7 @@ from cv_quality.drops.manifest import completed_drops
 from cv_quality.drops.tables import FRAME_INDEX, QUARANTINE_VALIDATE, VALIDATED_ATTEMPTS
 from cv_quality.errors import DropError
 from cv_quality.lake.lake import Lake
-from cv_quality.lake.store import open_store
+from cv_quality.lake.store import S3Store, open_store
 from cv_quality.settings import S3Options
 from cv_quality_tests.drops.small_drops import DROP_ID, Site, attempt, background, compressed, png, tar
 
@@ -57,3 +57,12 @@ def test_a_corrected_object_is_not_taken_for_the_cached_one(bucket: Site) -> Non
     bucket.landing.write_bytes(f"{DROP_ID}/events-9.jsonl.zst", b"stray")
     with pytest.raises(DropError, match="files without a manifest entry"):
         bucket.ingest()
+
+
+def test_a_key_that_climbs_is_no_drop_and_hides_none(bucket: Site) -> None:
+    bucket.deliver(*background())
+    assert isinstance(bucket.landing, S3Store)
+    client = bucket.landing._client
+    for key in ("landing/../other/manifest.json", "landing/..", "landing//manifest.json", "landing/./manifest.json"):
+        client.put_object(Bucket=bucket.landing.uri.split("/")[2], Key=key, Body=b"{}")
+    assert [drop.drop_id for drop in completed_drops(bucket.landing)] == [DROP_ID]
