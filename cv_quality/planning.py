@@ -246,7 +246,12 @@ def delivery_state(freshness: Freshness, stages: Sequence[Stage], drop: Complete
     if state != "due" and not is_new:
         return state
     is_parsed = not is_new and freshness.state(stages[0], key) == "passed"
-    return "waiting" if not is_parsed and awaited_files(landing, drop.drop_id, survey=freshness.landing) else "due"
+    return (
+        "waiting"
+        if not is_parsed
+        and awaited_files(landing, drop.drop_id, survey=freshness.landing, kept=freshness.workspace.promises)
+        else "due"
+    )
 
 
 def arrived(freshness: Freshness) -> list[CompletedDrop]:

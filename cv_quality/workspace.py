@@ -19,7 +19,7 @@ from cv_quality.settings import Settings
 
 if TYPE_CHECKING:
     from cv_quality.drops.consent import SaidOfConsent
-    from cv_quality.drops.manifest import CompletedDrop
+    from cv_quality.drops.manifest import CompletedDrop, Promise
     from cv_quality.inference.registry import ModelRegistry
 
 
@@ -60,6 +60,11 @@ class Workspace:
         from cv_quality.drops.manifest import CompletedDrop
 
         return Kept(self.settings.cache / "deliveries", CompletedDrop)
+
+    @cached_property
+    def promises(self) -> "Kept[Promise]":
+        """What manifests promise of the files of deliveries, as they were read last by this process."""
+        return Kept()
 
     @cached_property
     def consents(self) -> "Kept[SaidOfConsent]":

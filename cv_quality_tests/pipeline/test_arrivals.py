@@ -19,12 +19,15 @@ from cv_quality.settings import Settings
 from cv_quality.tasks import TASKS, open_workspace
 from cv_quality.workspace import Workspace
 from cv_quality_tests.drops import small_drops
-from cv_quality_tests.servers import CREDENTIALS, free_port, moto_server, s3_client
+from cv_quality_tests.servers import CREDENTIALS, free_port, moto_server, s3_client, wait_until
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeNameType
 
 DROP, JOB = small_drops.DROP_ID, "verification_ingest_drop"
+WAITING: "QueueAttributeNameType" = "ApproximateNumberOfMessages"
+HIDDEN: "QueueAttributeNameType" = "ApproximateNumberOfMessagesNotVisible"
 PREFIX = "study=1 ä/landing"
 """Of the landing area: the keys of events quote all of it."""
 
@@ -49,6 +52,8 @@ class Site:
             writer.add_event("device", **small_drops.DEVICE)
 
     def tick(self, sensor: dg.SensorDefinition | None = None) -> dg.SensorResult:
+        """One evaluation, once every message that an earlier one has read is there again."""
+        wait_until(lambda: self.n_messages(HIDDEN) == 0, what="messages that are hidden", seconds=30)
         used = sensor or arrivals.arrivals_sensor(self.queue, TASKS)
         result = used(dg.build_sensor_context(instance=self.instance, resources={"workspace": self.workspace}))
         assert isinstance(result, dg.SensorResult)
@@ -61,9 +66,9 @@ class Site:
             dg.DagsterRun(JOB, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
         )
 
-    def n_messages(self) -> int:
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        counts = self.client.get_queue_attributes(QueueUrl=self.queue, AttributeNames=names)["Attributes"]
+    def n_messages(self, *names: "QueueAttributeNameType") -> int:
+        names = names or (WAITING, HIDDEN)
+        counts = self.client.get_queue_attributes(QueueUrl=self.queue, AttributeNames=list(names))["Attributes"]
         return sum(int(counts[name]) for name in names)
 
     def send(self, body: object) -> None:
@@ -76,7 +81,7 @@ def site(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(arrivals, "HIDDEN_SECONDS", 0)  # What is not deleted is there again at the next tick.
+    monkeypatch.setattr(arrivals, "HIDDEN_SECONDS", 3)
     bucket = queue_name = f"landing-{uuid.uuid4().hex[:8]}"
     client = boto3.Session().client("sqs", endpoint_url=endpoint, region_name="us-east-1")
     queue = client.create_queue(QueueName=queue_name)["QueueUrl"]
