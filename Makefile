@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV := uv==0.13.9
 
-.PHONY: help demo video-demo iris-demo ui test nightly lint format docs bench dbt clean
+.PHONY: help demo video-demo iris-demo ui test nightly lint format docs bench chaos dbt clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ docs: $(READY) ## The pages that follow from the declarations
 
 bench: $(READY) ## Speed and memory as ratios against the bare engines
 	$(BIN)/python -m benchmarks
+
+chaos: $(READY) ## Faults on purpose, each followed by a plain run: are the bytes the same?
+	$(BIN)/python -m benchmarks.chaos
 
 dbt: $(READY) ## The models that follow from the tables, for work in dbt_project with dbt alone
 	@$(BIN)/python -c 'from cv_quality.settings import Settings; from cv_quality.tasks import *; \

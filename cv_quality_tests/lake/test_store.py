@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from cv_quality.errors import ObjectNotFound, StoreError, UnsafeObject
 from cv_quality.lake.store import READ_ATTEMPTS, LocalStore, ObjectInfo, S3Store, Store, atomic_path, open_store
@@ -315,6 +317,25 @@ def test_the_first_writer_is_the_first_though_the_answer_was_lost(open_s3: OpenS
         assert store.write_new("one.json", b"same")
         assert weather.n_lost == 1
         assert not open_s3().write_new("one.json", b"same")
+
+
+def test_a_conflict_of_writers_is_asked_again_until_one_has_won(
+    open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, asked = open_s3(), list[str]()
+    client = store._client
+    put = client.put_object
+
+    def conflicting(**request: Any) -> object:
+        asked.append(request["Key"])
+        if len(asked) < READ_ATTEMPTS:
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+        return put(**request)
+
+    monkeypatch.setattr(client, "put_object", conflicting)
+    assert store.write_new("one.json", b"mine")
+    assert len(asked) == READ_ATTEMPTS
+    assert store.read_bytes("one.json") == b"mine"
 
 
 def every_call(store: Store, path: Path) -> dict[str, Callable[[], object]]:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -168,6 +168,6 @@ def test_a_tick_that_fails_leaves_its_messages(site: Site, monkeypatch: pytest.M
 
 def test_a_queue_that_nobody_answers_names_the_setting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cv_quality.lake.store.READ_ATTEMPTS", 1)
-    settings = replace(site.workspace.settings, landing_queue=f"http://127.0.0.1:{free_port()}/1/queue")
+    unheard = arrivals.arrivals_sensor(f"http://127.0.0.1:{free_port()}/1/queue", TASKS)
     with pytest.raises(StoreError, match="CVQ_LANDING_QUEUE"):
-        replace(site, workspace=open_workspace(settings), queue=str(settings.landing_queue)).tick()
+        site.tick(unheard)
