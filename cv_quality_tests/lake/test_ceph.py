@@ -100,12 +100,13 @@ def test_bodies_that_break_off_are_read_whole_in_the_end(gateway: Gateway, opene
     near.put_file("large.bin", new_file(tmp_path / "file", large))
     with cutting_proxy(gateway.endpoint) as (endpoint, cuts):
         far = opened(endpoint=endpoint)
-        for read, expected in (
+        reads: list[tuple[Callable[[], bytes], bytes]] = [
             (lambda: far.read_bytes("one.bin"), BODY),
             (lambda: far.read_bytes("one.bin", limit=len(BODY)), BODY),
             (lambda: far.read_range("one.bin", start=7, size=9_000), BODY[7:9_007]),
             (lambda: far.local("large.bin").read_bytes(), large),
-        ):
+        ]
+        for read, expected in reads:
             cuts.left = 3
             assert read() == expected
             assert cuts.left == 0
