@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import boto3
 import dagster as dg
@@ -131,7 +131,7 @@ def test_a_drop_is_known_to_the_queue_and_to_the_look_at_everything_by_one_ident
     site.deliver()
     sensors = {sensor.name: sensor for sensor in build_definitions(site.workspace.settings).sensors or ()}
     names = "landing_queue_sensor", "verification_completed_drop_sensor"
-    (told,), (seen,) = (site.tick(cast(dg.SensorDefinition, sensors[name])).run_requests or () for name in names)
+    (told,), (seen,) = (site.tick(sensors[name]).run_requests or () for name in names)
     assert (told.run_key, told.tags) == (seen.run_key, seen.tags)
     site.launch(seen)
     assert not site.tick().run_requests
