@@ -56,6 +56,10 @@ class DropError(CvQualityError):
     """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
 
 
+class ForgettingError(CvQualityError):
+    """A subject cannot be forgotten or exported, it cannot be told who is forgotten, or a receipt does not hold."""
+
+
 class MappingError(CvQualityError):
     """What a mapping says of foreign logs is malformed, or does not fit the logs."""
 

@@ -103,6 +103,11 @@ class Settings:
         return self.home / "cache"
 
     @property
+    def forgetting(self) -> Path:
+        """Private keys and receipts of forgetting."""
+        return self.home / "forgetting"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance folder."""
         return self.home / "dagster"

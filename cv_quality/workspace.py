@@ -19,6 +19,7 @@ from cv_quality.settings import Settings
 
 if TYPE_CHECKING:
     from cv_quality.drops.consent import SaidOfConsent
+    from cv_quality.drops.forgotten import Forgotten
     from cv_quality.drops.manifest import CompletedDrop
     from cv_quality.inference.registry import ModelRegistry
 
@@ -41,6 +42,16 @@ class Workspace:
     def published(self, uri: str | None = None) -> Store:
         """Open the store of published products, or another one in its place."""
         return self._store(uri or self.settings.published)
+
+    def forgotten(self) -> "Forgotten":
+        """Read who is forgotten; asked anew each time, since that may be said while a process runs.
+
+        Raises:
+            ForgettingError: it cannot be told.
+        """
+        from cv_quality.drops.forgotten import read_forgotten
+
+        return read_forgotten(self.lake.store, self.settings.forgetting)
 
     @cached_property
     def registry(self) -> "ModelRegistry":

@@ -249,6 +249,7 @@ DROP_FILES = Table(
         Column("rows_in", "integer", "rows found", low=0),
         Column("rows_valid", "integer", "rows parsed", low=0),
         Column("rows_quarantined", "integer", "rows rejected with a reason", low=0),
+        Column("rows_forgotten", "integer", "rows of forgotten subjects, set aside", nullable=True, low=0),
     ),
     unique=("file",),
     asset="raw_events",

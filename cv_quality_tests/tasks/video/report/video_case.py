@@ -292,6 +292,7 @@ def _files(drop: str) -> Row:
         "rows_in": 250,
         "rows_valid": 250,
         "rows_quarantined": 0,
+        "rows_forgotten": 0,
     }
 
 
