@@ -16,7 +16,7 @@ from datetime import datetime
 from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -69,6 +69,20 @@ class ObjectInfo(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self.size, self.modified_ns, self.version
 
 
+class FormerVersion(NamedTuple):
+    """A version of an object that another one followed, or the mark of its deletion, as a bucket with versions keeps.
+
+    Attributes:
+        key: of the object.
+        id: the bucket's name for the version.
+        is_marker: whether it only says that the object was deleted.
+    """
+
+    key: str
+    id: str
+    is_marker: bool
+
+
 class Store(Protocol):
     """A flat namespace of immutable objects; keys are relative POSIX paths without `..`."""
 
@@ -85,6 +99,9 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]: ...
     def folders(self, prefix: str = "") -> Sequence[str]: ...
     def delete(self, key: str) -> None: ...
+    def former(self) -> Iterator[FormerVersion]: ...
+    def read_former(self, version: FormerVersion) -> bytes: ...
+    def delete_former(self, version: FormerVersion) -> None: ...
 
 
 def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = None, is_confined: bool = False) -> Store:
@@ -284,6 +301,16 @@ class LocalStore:
         with self._writing(key):
             self._path(key).unlink(missing_ok=True)
 
+    def former(self) -> Iterator[FormerVersion]:
+        """List no version: a folder keeps none."""
+        return iter(())
+
+    def read_former(self, version: FormerVersion) -> bytes:
+        raise ObjectNotFound(f"no version {version.id!r} of {version.key!r} in {self.uri}: a folder keeps none")
+
+    def delete_former(self, version: FormerVersion) -> None:
+        raise ObjectNotFound(f"no version {version.id!r} of {version.key!r} in {self.uri}: a folder keeps none")
+
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
@@ -452,6 +479,31 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         self._call(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._full(key)))
+
+    def former(self) -> Iterator[FormerVersion]:
+        """List the versions that a bucket keeps of what was written over or deleted, and the marks of deletions."""
+        listing = self._client.get_paginator("list_object_versions")
+        pages = self._call("", lambda: [*listing.paginate(Bucket=self._bucket, Prefix=self._prefix)])
+        for page in pages:
+            for item in page.get("Versions", []):
+                if not item["IsLatest"]:
+                    yield FormerVersion(item["Key"][len(self._prefix) :], item["VersionId"], False)
+            for mark in page.get("DeleteMarkers", []):
+                yield FormerVersion(mark["Key"][len(self._prefix) :], mark["VersionId"], True)
+
+    def read_former(self, version: FormerVersion) -> bytes:
+        def body() -> bytes:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._full(version.key), VersionId=version.id)
+            with closing(answer["Body"]) as stream:
+                return bytes(stream.read())
+
+        return self._call(version.key, lambda: _read_whole(body))
+
+    def delete_former(self, version: FormerVersion) -> None:
+        self._call(
+            version.key,
+            lambda: self._client.delete_object(Bucket=self._bucket, Key=self._full(version.key), VersionId=version.id),
+        )
 
     def _full(self, key: str) -> str:
         return self._prefix + checked_key(key)
