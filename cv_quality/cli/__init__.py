@@ -16,6 +16,7 @@ from cv_quality.cli import (
     digest,
     drops,
     exploration,
+    forgetting,
     housekeeping,
     liveness,
     monitor,
@@ -92,6 +93,9 @@ def main(verbose: bool) -> None:
       cvq digest                   what happened in a week: drops, verdicts, changes, alarms, refusals
       cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
       cvq backfill                 score historical builds over a grid of drops
+      cvq forget SUBJECT           erase all that is held of a person, with proof and a signed receipt
+      cvq export-subject SUBJECT   all that is held of a person, for whoever asks
+      cvq verify-receipt FILE      whether the receipt of a forgetting is as it was signed
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
 
@@ -111,6 +115,7 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
+    *(forgetting.forget, forgetting.export_subject, forgetting.verify_receipt),
     *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest),
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
