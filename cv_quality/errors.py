@@ -192,6 +192,14 @@ class PublishingError(CvQualityError):
     """A product cannot be made of a build, or cannot be sent: it is not ready, or what it needs is not installed."""
 
 
+class ClusterError(CvQualityError):
+    """A cluster cannot be used: it does not answer, has no workers, is gone, or a worker cannot do the work."""
+
+
+class WorkerLost(CvQualityError):
+    """The processes that worked on a key died, each time it was tried."""
+
+
 class WarehouseError(CvQualityError):
     """The warehouse could not be built or published.
 

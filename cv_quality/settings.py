@@ -75,6 +75,7 @@ class Settings:
         leading_rate: the rate that pages of verification lead with.
         policy: file of the release policy; None for the one that comes with the package.
         recipients: who is told of a build that is published.
+        cluster: address of the cluster that keys are handed to; None for this process alone.
         config: the file that some of these come from, if there is one.
     """
 
@@ -95,6 +96,7 @@ class Settings:
     leading_rate: str = LEADING_RATE
     policy: Path | None = None
     recipients: Recipients = field(default_factory=Recipients)
+    cluster: str | None = None
     config: Path | None = None
 
     @property
@@ -154,6 +156,7 @@ class Settings:
                 sender=said.get("CVQ_MAIL_SENDER", "") or None,
                 readers=tuple(said.get("CVQ_MAIL_READERS", "").replace(",", " ").split()),
             ),
+            cluster=said.get("CVQ_CLUSTER", "") or None,
             config=config,
         )
 
@@ -181,6 +184,7 @@ KNOWN = (
     "CVQ_MAIL_SERVER",
     "CVQ_MAIL_SENDER",
     "CVQ_MAIL_READERS",
+    "CVQ_CLUSTER",
 )
 LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS")
 """Settings that a file may say as a list of texts."""
