@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from cv_quality.pipeline.assets import task_assets
+from cv_quality.pipeline.batches import Batches, batch_jobs
 from cv_quality.pipeline.digest import digest_job, digest_schedule
 from cv_quality.pipeline.jobs import task_jobs
 from cv_quality.pipeline.marts import marts_asset
@@ -36,13 +37,14 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
             *(publishing_job(task) for task in tasks if task.brief),
             *(monitoring_job(task) for task in watched),
             digest_job,
+            *(job for task in tasks if settings.cluster for job in batch_jobs(task)),
         ],
         schedules=[digest_schedule],
         sensors=[
             *(sensor for task in tasks for sensor in task_sensors(task, tasks)),
             *(monitoring_sensor(task) for task in watched),
         ],
-        resources={"workspace": open_workspace(settings, tasks)},
+        resources={"workspace": open_workspace(settings, tasks), "batches": Batches()},
         executor=dg.in_process_executor,
     )
 

@@ -15,7 +15,7 @@ from cv_quality.gates.verdicts import ExpectationResult, Verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.partitions import table_key
 from cv_quality.runner import run_stage
-from cv_quality.stage import Stage, Task
+from cv_quality.stage import Stage, StageResult, Task
 from cv_quality.text import visible, visible_lines
 from cv_quality.workspace import Workspace
 
@@ -66,6 +66,18 @@ def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task,
             raise
         raise failure(key, error) from error
     context.log.info(f"{result.stage} {key}: {result.numbers}")
+    metadata = materialized(workspace, task, stage, key, result)
+    assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
+    for asset in assets:
+        yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
+    if result.verdict:
+        yield check_result(result.verdict, asset=assets[0], name=f"{stage.name}_gate")
+
+
+def materialized(
+    workspace: Workspace, task: Task, stage: Stage, key: TableKey, result: StageResult
+) -> dict[str, dg.MetadataValue | int | float | str]:
+    """Describe what a stage made: its numbers, how long it took, and its picture."""
     metadata: dict[str, dg.MetadataValue | int | float | str] = {
         **result.numbers,
         "seconds": round(result.seconds, 3),
@@ -73,11 +85,7 @@ def run_key(context: dg.AssetExecutionContext, workspace: Workspace, task: Task,
     if stage.picture:
         png = b64encode(stage.picture(StageContext(Freshness(workspace, task), key))).decode()
         metadata["picture"] = dg.MetadataValue.md(f"![](data:image/png;base64,{png})")
-    assets = [dg.AssetKey([task.name, asset]) for asset in stage.assets]
-    for asset in assets:
-        yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
-    if result.verdict:
-        yield _check_result(result.verdict, asset=assets[0], name=f"{stage.name}_gate")
+    return metadata
 
 
 def failure(key: TableKey, error: CvQualityError) -> dg.Failure:
@@ -85,15 +93,16 @@ def failure(key: TableKey, error: CvQualityError) -> dg.Failure:
     reason = visible_lines(f"{type(error).__name__}: {error}")
     return dg.Failure(
         f"{key}: {reason}",
-        metadata={"reason": dg.MetadataValue.text(reason), "more": _asking(str(key))},
+        metadata={"reason": dg.MetadataValue.text(reason), "more": asking(str(key))},
     )
 
 
-def _asking(key: str) -> dg.MetadataValue:
+def asking(key: str) -> dg.MetadataValue:
+    """Name the command that says more of a key."""
     return dg.MetadataValue.text(f"cvq why {key}")
 
 
-def _check_result(verdict: Verdict, *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
+def check_result(verdict: Verdict, *, asset: dg.AssetKey, name: str) -> dg.AssetCheckResult:
     """Turn the gate's verdict into a check: rules, counts and offending keys; never a row of data."""
     rules, broken = verdict.expectations, [item for item in verdict.expectations if not item.passed]
     sentences = (visible(f"{verdict.key}: {item.headline} ({item.n_unexpected:,} rows)") for item in broken)
@@ -107,7 +116,7 @@ def _check_result(verdict: Verdict, *, asset: dg.AssetKey, name: str) -> dg.Asse
             "broken": sum(1 for item in broken if not item.is_warning),
             "warnings": sum(1 for item in broken if item.is_warning),
             "table": _table(verdict.key, broken or rules),
-            **({"more": _asking(verdict.key)} if broken else {}),
+            **({"more": asking(verdict.key)} if broken else {}),
         },
     )
 
