@@ -3,8 +3,8 @@
 The figures depend on the processor, which is printed first and recorded beside them in `build/benchmarks.json`.
 
 Studies of coverage take minutes and are run by name: laboratories, interval_coverage, extremes, differentials,
-slice_coverage, attribution_coverage, monitoring, artefact_coverage. So are fuzz_readers, which takes as long as it is
-told, and train_reference_models, which makes the models of the simulated fleet.
+slice_coverage, attribution_coverage, monitoring, artefact_coverage, cluster. So are fuzz_readers, which takes as long
+as it is told, and train_reference_models, which makes the models of the simulated fleet.
 """
 
 import json
