@@ -106,17 +106,16 @@ def _record(context: dg.OpExecutionContext, workspace: Workspace, task: Task, do
             context.log_event(dg.AssetMaterialization(asset, partition=partition, metadata=metadata))
         if result.verdict:
             check = check_result(result.verdict, asset=assets[0], name=f"{stage.name}_gate")
-            context.log_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=assets[0],
-                    check_name=f"{stage.name}_gate",
-                    passed=check.passed,
-                    metadata=check.metadata,
-                    description=check.description,
-                    blocking=True,
-                    partition=partition,
-                )
+            evaluation = dg.AssetCheckEvaluation(
+                asset_key=assets[0],
+                check_name=f"{stage.name}_gate",
+                passed=check.passed,
+                metadata=check.metadata,
+                description=check.description,
+                blocking=True,
+                partition=partition,
             )
+            context.log_event(evaluation)  # type: ignore[arg-type] # Taken all the same, as the context's source says.
     if done.refused:
         context.log.error(visible_lines(f"{done.key}: {done.refused}"))
 

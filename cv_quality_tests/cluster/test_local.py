@@ -93,7 +93,7 @@ def test_a_key_that_kills_every_worker_is_given_up_and_recorded(
     assert done.refused.startswith("WorkerLost: every process that began phase 'ingest' of 2026-08-29_absent")
     failure = read_failure(cluster.workspace.lake, "parse", key)
     assert failure is not None
-    assert failure.reason == done.refused
+    assert failure.error == done.refused
 
 
 def die(*_: object, **__: object) -> None:

@@ -120,7 +120,8 @@ def test_a_backfill_on_a_cluster_is_one_run_with_events_of_every_cell(evaluated:
 def test_a_cell_that_a_cluster_cannot_do_fails_the_run_and_no_other_cell(evaluated: Orchestra) -> None:
     workspace = evaluated.workspace
 
-    def engine(_task: Task, _phase: Phase, keys: Sequence[TableKey]) -> Iterator[KeyDone]:
+    def engine(task: Task, phase: Phase, keys: Sequence[TableKey]) -> Iterator[KeyDone]:
+        assert (task, phase.name) == (VERIFICATION, "score")
         return (KeyDone(key, refused="WorkerLost: gone" if key.drop == FIRST_DROP else "") for key in keys)
 
     cells = backfill_grid(workspace, builds=["face-1.1"], drops=[], track=quietly, engine=engine)
