@@ -104,7 +104,7 @@ def running_slurm() -> Iterator[Slurm]:
 def _configure(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
     nodes = "\n".join(
-        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=2 RealMemory=4000"
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=1 RealMemory=4000"
         for name in NODES
     )
     text = CONFIGURATION.format(

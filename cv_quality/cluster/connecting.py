@@ -106,7 +106,7 @@ def _running(address: RunningScheduler) -> "Iterator[Client]":
                 f"`dask scheduler` there, or name another address"
             ) from error
         with client:
-            advice = f"start some with `dask worker {address.uri} --nthreads 1`"
+            advice = f"start some with `dask worker {address.uri} --nthreads 1 --memory-limit 0`"
             yield _with_workers(client, 1, seconds=address.wait_seconds, advice=advice)
 
 
@@ -146,6 +146,7 @@ def _job(address: SlurmQueue) -> dict[str, Any]:
     seconds = address.walltime_seconds
     margin = max(seconds // LIFETIME_PART, 1)
     extra = ["--lifetime", f"{seconds - margin}s", "--lifetime-stagger", f"{margin // 2}s", "--no-dashboard"]
+    extra += ["--memory-limit", "0"]  # Slurm sees to it; dask would pause a worker near it, for good.
     if address.gpus:
         extra += ["--resources", f"GPU={address.gpus}"]
     if address.host == LOOPBACK:

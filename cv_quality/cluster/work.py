@@ -169,6 +169,11 @@ def proved(home: Home, worker: "Worker") -> Workspace:
                 f"worker {_name()} does {threads} keys at once: start it with --nthreads 1, and more workers for more "
                 "keys"
             )
+        if worker.memory_manager.memory_limit:
+            raise ClusterError(
+                f"worker {_name()} has a memory limit of dask's: near it a worker is paused, and one that has loaded "
+                "its models would stay so; start it with --memory-limit 0, and limit it by other means"
+            )
         workspace = open_workspace(home.settings)
         _require_same_stores(workspace, home)
         _PROVED[home.token] = workspace

@@ -67,7 +67,12 @@ def test_unfit_clusters_are_refused_and_a_scheduler_that_dies_is_told(
             pytest.raises(ClusterError, match="does 2 keys at once: start it with --nthreads 1"),
         ):
             opened(workspace, f"{address}?wait=120").__enter__()
-        with program(*worker, "1"), opened(workspace, f"{address}?wait=120") as cluster:
+        with (
+            program(*worker, "1", "--memory-limit", "4GB"),
+            pytest.raises(ClusterError, match="start it with --memory-limit 0"),
+        ):
+            opened(workspace, f"{address}?wait=120").__enter__()
+        with program(*worker, "1", "--memory-limit", "0"), opened(workspace, f"{address}?wait=120") as cluster:
             done = cluster(VERIFICATION, PHASES["ingest"], KEYS)
             assert not next(done).succeeded
             process.kill()
