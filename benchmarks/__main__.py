@@ -3,8 +3,9 @@
 The figures depend on the processor, which is printed first and recorded beside them in `build/benchmarks.json`.
 
 Studies of coverage take minutes and are run by name: laboratories, interval_coverage, extremes, differentials,
-slice_coverage, attribution_coverage, monitoring, artefact_coverage. So are fuzz_readers, which takes as long as it is
-told, and train_reference_models, which makes the models of the simulated fleet.
+slice_coverage, attribution_coverage, monitoring, artefact_coverage, planted_attacks, cluster. So are chaos
+(`make chaos`), fuzz_readers, which takes as long as it is told, and train_reference_models and train_liveness_model,
+which make models of the simulated fleet.
 """
 
 import json

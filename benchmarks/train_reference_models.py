@@ -243,14 +243,19 @@ def _margin_loss(
     return functional.cross_entropy(_SCALE * (cosines - penalty), labels)
 
 
-def export(network: nn.Sequential, path: Path) -> None:
-    """Write the network as a torch.export archive with a dynamic batch dimension, without the paths of this machine."""
+def export(network: nn.Sequential, path: Path, *, example: torch.Tensor) -> None:
+    """Write the network as a torch.export archive with a dynamic batch dimension, without the paths of this machine.
+
+    Args:
+        network: in eval mode.
+        path: of the archive.
+        example: an input of two images.
+    """
     import torch
 
     from cv_quality.inference.archive import harmless_archive
 
     batch = torch.export.Dim("batch", min=1, max=4096)
-    example = torch.zeros(2, 1, INPUT_SIZE, INPUT_SIZE)
     program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
@@ -352,10 +357,12 @@ def write_registry(
         threads: of rendering.
         people: that thresholds are tuned on.
     """
+    import torch
+
     tuning = probe_frames(IdentitySpace.VALIDATION, "benign", seed=seed + 900, people=people, threads=threads)
     digests, thresholds = {}, {}
     for name, network in networks.items():
-        export(network, out / f"{name}.pt2")
+        export(network, out / f"{name}.pt2", example=torch.zeros(2, 1, INPUT_SIZE, INPUT_SIZE))
         digests[name] = hashlib.sha256((out / f"{name}.pt2").read_bytes()).hexdigest()
         _, impostor = probe_scores(tuning, _embed_with(network, gamma=RIGHT_GAMMA))
         thresholds[name] = threshold_at_fmr(impostor, fmr=TARGET_FMR[name])

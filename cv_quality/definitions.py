@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from cv_quality.pipeline.arrivals import arrivals_sensor
 from cv_quality.pipeline.assets import task_assets
+from cv_quality.pipeline.batches import Batches, batch_jobs
 from cv_quality.pipeline.digest import digest_job, digest_schedule
+from cv_quality.pipeline.failures import failed_run_sensor
 from cv_quality.pipeline.jobs import task_jobs
 from cv_quality.pipeline.marts import marts_asset
 from cv_quality.pipeline.monitoring import monitoring_asset, monitoring_job, monitoring_sensor
@@ -26,8 +29,8 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
     watched = watched_tasks(tasks)
     return dg.Definitions(
         assets=[
-            *(asset for task in tasks for asset in task_assets(task, tasks)),
-            marts_asset(tasks),
+            *(asset for task in tasks for asset in task_assets(task, tasks, owners=settings.owners)),
+            marts_asset(tasks, owners=settings.owners),
             *(publishing_asset(task) for task in tasks if task.brief),
             *(monitoring_asset(task) for task in watched),
         ],
@@ -36,13 +39,16 @@ def build_definitions(settings: Settings, tasks: Sequence[Task] = TASKS) -> dg.D
             *(publishing_job(task) for task in tasks if task.brief),
             *(monitoring_job(task) for task in watched),
             digest_job,
+            *(job for task in tasks if settings.cluster for job in batch_jobs(task)),
         ],
         schedules=[digest_schedule],
         sensors=[
+            failed_run_sensor,
             *(sensor for task in tasks for sensor in task_sensors(task, tasks)),
             *(monitoring_sensor(task) for task in watched),
+            *([arrivals_sensor(settings.landing_queue, tasks)] if settings.landing_queue else []),
         ],
-        resources={"workspace": open_workspace(settings, tasks)},
+        resources={"workspace": open_workspace(settings, tasks), "batches": Batches()},
         executor=dg.in_process_executor,
     )
 

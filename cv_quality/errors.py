@@ -56,6 +56,10 @@ class DropError(CvQualityError):
     """A drop as a whole cannot be taken in: manifest, checksum, schema version or file set is wrong."""
 
 
+class ForgettingError(CvQualityError):
+    """A subject cannot be forgotten or exported, it cannot be told who is forgotten, or a receipt does not hold."""
+
+
 class MappingError(CvQualityError):
     """What a mapping says of foreign logs is malformed, or does not fit the logs."""
 
@@ -190,6 +194,18 @@ class QueryError(CvQualityError):
 
 class PublishingError(CvQualityError):
     """A product cannot be made of a build, or cannot be sent: it is not ready, or what it needs is not installed."""
+
+
+class NothingToPublish(PublishingError):
+    """A build has nothing that a product could be made of; its other products are published all the same."""
+
+
+class ClusterError(CvQualityError):
+    """A cluster cannot be used: it does not answer, has no workers, is gone, or a worker cannot do the work."""
+
+
+class WorkerLost(CvQualityError):
+    """The processes that worked on a key died, each time it was tried."""
 
 
 class WarehouseError(CvQualityError):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cv_quality.drops.manifest import CompletedDrop, awaited_files, files_digest
+from cv_quality.drops.manifest import CompletedDrop, awaited_files, files_digest, named_drops
 from cv_quality.errors import RegistryError
 from cv_quality.freshness import Freshness, State, uncollected
 from cv_quality.lake.lake import TableKey
@@ -85,18 +85,38 @@ def _planned(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
     return _cells_due(freshness, stages) if stages[0].key == "build_drop" else _builds_due(freshness, stages)
 
 
+def deliveries_due(workspace: Workspace, task: Task, job: str, drops: Collection[str]) -> list[Work]:
+    """Plan the taking in of some drops as `due` would, from a look at them alone: neither store is listed as a whole.
+
+    Args:
+        workspace: whose landing area and lake are looked at.
+        task, job: the job that takes them in, and whose it is.
+        drops: that have perhaps arrived.
+    """
+    freshness, stages = Freshness(workspace, task), task.planned_with(job)
+    deliveries = [drop for drop in named_drops(workspace.landing, drops) if _is_taken_in(freshness, drop)]
+    return _deliveries_due(freshness, stages, deliveries) if stages else []
+
+
 def _drops_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
     """What has arrived, and what is in the lake no more though it was: without its delivery that is refused."""
-    found, deliveries = [], arrived(freshness)
+    deliveries = arrived(freshness)
+    gone = sorted({*freshness.drops} - {drop.drop_id for drop in deliveries})
+    keys = [TableKey(drop=drop) for drop in gone]
+    return _deliveries_due(freshness, stages, deliveries) + [
+        Work(key, f"{key}@without its delivery") for key in keys if freshness.is_due(stages, key)
+    ]
+
+
+def _deliveries_due(freshness: Freshness, stages: Sequence[Stage], deliveries: Sequence[CompletedDrop]) -> list[Work]:
+    found = []
     for drop in deliveries:
         if delivery_state(freshness, stages, drop) == "due":
             parsed = freshness.record(stages[0], TableKey(drop=drop.drop_id))
             again = parsed is not None and parsed.delivery == drop.identity
             files = f"+{files_digest(freshness.landing, drop.drop_id)}" if again else ""
             found.append(Work(TableKey(drop=drop.drop_id), f"{drop.identity}{files}"))
-    gone = sorted({*freshness.drops} - {drop.drop_id for drop in deliveries})
-    keys = [TableKey(drop=drop) for drop in gone]
-    return found + [Work(key, f"{key}@without its delivery") for key in keys if freshness.is_due(stages, key)]
+    return found
 
 
 def _cells_due(freshness: Freshness, stages: Sequence[Stage]) -> list[Work]:
@@ -226,19 +246,23 @@ def delivery_state(freshness: Freshness, stages: Sequence[Stage], drop: Complete
     if state != "due" and not is_new:
         return state
     is_parsed = not is_new and freshness.state(stages[0], key) == "passed"
-    return "waiting" if not is_parsed and awaited_files(landing, drop.drop_id, survey=freshness.landing) else "due"
+    return (
+        "waiting"
+        if not is_parsed
+        and awaited_files(landing, drop.drop_id, survey=freshness.landing, kept=freshness.workspace.promises)
+        else "due"
+    )
 
 
 def arrived(freshness: Freshness) -> list[CompletedDrop]:
     """List the completed drops of a task's modalities; those of no known modality are the first task's to refuse."""
-    workspace, task = freshness.workspace, freshness.task
-    own = {modality.name for modality in task.modalities}
-    strangers = task.name == TASKS[0].name
-    return [
-        drop
-        for drop in freshness.deliveries.values()
-        if drop.modality in own or (strangers and drop.modality not in workspace.modalities)
-    ]
+    return [drop for drop in freshness.deliveries.values() if _is_taken_in(freshness, drop)]
+
+
+def _is_taken_in(freshness: Freshness, drop: CompletedDrop) -> bool:
+    task = freshness.task
+    is_own = drop.modality in {modality.name for modality in task.modalities}
+    return is_own or (task.name == TASKS[0].name and drop.modality not in freshness.workspace.modalities)
 
 
 def _models(freshness: Freshness, build: str) -> list[str]:

@@ -1,6 +1,7 @@
-"""Does what is left to do, stage by stage, in one process and without an orchestrator.
+"""Does what is left to do, stage by stage, in this process or wherever an engine does it, without an orchestrator.
 
-What is left is asked of `cv_quality.planning`; Dagster runs the same stages as assets (`cv_quality.pipeline`).
+What is left is asked of `cv_quality.planning`; `cv_quality.cluster` is an engine that hands keys to other processes;
+Dagster runs the same stages as assets (`cv_quality.pipeline`).
 """
 
 import time
@@ -27,6 +28,7 @@ from cv_quality.lake.store import typed_faults
 from cv_quality.planning import Work, all_of, due_now
 from cv_quality.stage import JOBS, PUBLISH, Phase, Stage, StageResult, Task, phases_of
 from cv_quality.tasks import TASKS, is_published, publish_marts
+from cv_quality.telemetry import Attempt, observed
 from cv_quality.workspace import Workspace
 
 
@@ -34,6 +36,19 @@ class Track(Protocol):
     """Something that shows how far a loop has come, such as `rich.progress.Progress.track`."""
 
     def __call__(self, sequence: Sequence[Work], /, *, description: str) -> Iterable[Work]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDone:
+    """What was done for one key, in order, and the typed error that ended it, if one did."""
+
+    key: TableKey
+    results: tuple[StageResult, ...] = ()
+    refused: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return not self.refused and all(result.passed for result in self.results)
 
 
 @dataclass(slots=True)
@@ -46,6 +61,19 @@ class Done:
     @property
     def succeeded(self) -> bool:
         return not self.refused and all(result.passed for result in self.results)
+
+    def take(self, done: KeyDone, *, name: str) -> bool:
+        """Add what was done for a key, under a name for people; returns whether nothing was refused."""
+        self.results += done.results
+        if done.refused:
+            self.refused.append(f"{name}: {done.refused}")
+        return done.succeeded
+
+
+class Engine(Protocol):
+    """Something that runs a phase for keys, all of them, and yields what was done of each as soon as it is done."""
+
+    def __call__(self, task: Task, phase: Phase, keys: Sequence[TableKey]) -> Iterator[KeyDone]: ...
 
 
 RunStage = Callable[[Workspace, Task, Stage, TableKey], StageResult]
@@ -71,6 +99,18 @@ def _records_failure(run: RunStage) -> RunStage:
     return recorded
 
 
+def _observed(run: RunStage) -> RunStage:
+    """Tell machines how each attempt at a stage ended, where the settings say so."""
+
+    @wraps(run)
+    def told(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
+        attempt = Attempt(task.name, stage.name, str(key))
+        return observed(workspace.settings, attempt, lambda: run(workspace, task, stage, key))
+
+    return told
+
+
+@_observed
 @_records_failure
 def run_stage(workspace: Workspace, task: Task, stage: Stage, key: TableKey) -> StageResult:
     """Run one stage for one key: require what it reads, do the work, judge what it wrote.
@@ -140,16 +180,62 @@ def _judge(context: StageContext, stage: Stage, origin: Origin, confirm: Callabl
     )
 
 
-def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS) -> Done:
-    """Take in, score and report everything that is due; one refused key does not keep the others from being done.
+def run_phase(workspace: Workspace, task: Task, phase: Phase, key: TableKey, *, is_again: bool = False) -> KeyDone:
+    """Run the stages of a phase that have not passed for a key, up to the first that is refused.
 
     Args:
-        track: shows how far each phase has come.
+        workspace, task, phase, key: what is done.
+        is_again: run those that have passed, too.
 
     Raises:
         StoreError: a store cannot be reached; everything else that is wrong is in the result.
     """
-    run = _Run(workspace, track)
+    steps = (
+        run_stage(workspace, task, stage, key)
+        for stage in task.of_phase(phase.name)
+        if is_again
+        or (freshness := Freshness(workspace, task)).state(stage, key) != "passed"
+        or freshness.is_overtaken(stage, key)
+    )
+    return _taken(steps, key)
+
+
+def _taken(steps: Iterator[StageResult], key: TableKey) -> KeyDone:
+    """Take the steps up to the first that is refused."""
+    results: list[StageResult] = []
+    try:
+        for result in steps:
+            results.append(result)
+            if not result.passed:
+                break
+    except CvQualityError as error:
+        if stops_a_run(error):
+            raise
+        return KeyDone(key, tuple(results), f"{type(error).__name__}: {error}")
+    return KeyDone(key, tuple(results))
+
+
+def in_this_process(workspace: Workspace) -> Engine:
+    """Make the engine that runs key after key here."""
+
+    def engine(task: Task, phase: Phase, keys: Sequence[TableKey]) -> Iterator[KeyDone]:
+        return (run_phase(workspace, task, phase, key) for key in keys)
+
+    return engine
+
+
+def run_due(workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS, engine: Engine | None = None) -> Done:
+    """Take in, score and report everything that is due; one refused key does not keep the others from being done.
+
+    Args:
+        track: shows how far each phase has come.
+        engine: runs the phases; in this process where none is given.
+
+    Raises:
+        StoreError: a store cannot be reached; everything else that is wrong is in the result.
+        ClusterError: the cluster of the engine is gone; what was done stays.
+    """
+    run = _Run(workspace, track, engine or in_this_process(workspace))
     work_off(workspace, tasks, run)
     return run.done
 
@@ -188,46 +274,32 @@ def work_off(workspace: Workspace, tasks: Sequence[Task], worker: Worker) -> Non
                     work[task.name] = worker.phase(task, phase, planned)
 
 
+def tracked(engine: Engine, task: Task, phase: Phase, work: Sequence[Work], *, track: Track) -> list[KeyDone]:
+    """Run a phase for some work, shown as it is done; returns what was done in the order of the work."""
+    done = engine(task, phase, [item.key for item in work])
+    by_key = {one.key: one for _, one in zip(track(work, description=phase.label), done, strict=True)}
+    return [by_key[item.key] for item in work]
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     workspace: Workspace
     track: Track
+    engine: Engine
     done: Done = field(default_factory=Done)
 
     def phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[Work]:
         """Run what has not passed of a phase, key by key; returns the keys for which no stage was refused."""
-        stages = task.of_phase(phase.name)
-        return [item for item in self.track(work, description=phase.label) if self._stages(task, stages, item.key)]
-
-    def _stages(self, task: Task, stages: Sequence[Stage], key: TableKey) -> bool:
-        steps = (
-            run_stage(self.workspace, task, stage, key)
-            for stage in stages
-            if (freshness := Freshness(self.workspace, task)).state(stage, key) != "passed"
-            or freshness.is_overtaken(stage, key)
-        )
-        return self._take(steps, str(key))
+        done = tracked(self.engine, task, phase, work, track=self.track)
+        return [item for item, one in zip(work, done, strict=True) if self.done.take(one, name=str(one.key))]
 
     def publish(self, tasks: Sequence[Task], work: Mapping[str, Sequence[Work]]) -> bool:  # noqa: ARG002 - a Worker's
         """Build the metric tables where they are not those of the lake; returns whether they stand."""
         if is_published(self.workspace, tasks):
             return True
         shown = self.track([Work(TableKey(), "warehouse")], description=PUBLISH)
-        return self._take((publish_marts(self.workspace, tasks) for _ in shown), "warehouse")
-
-    def _take(self, steps: Iterator[StageResult], key: str) -> bool:
-        """Take the steps up to the first that is refused; returns whether none was."""
-        try:
-            for result in steps:
-                self.done.results.append(result)
-                if not result.passed:
-                    return False
-        except CvQualityError as error:
-            if stops_a_run(error):
-                raise
-            self.done.refused.append(f"{key}: {type(error).__name__}: {error}")
-            return False
-        return True
+        done = _taken((publish_marts(self.workspace, tasks) for _ in shown), TableKey())
+        return self.done.take(done, name="warehouse")
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, int | float | str]]:

@@ -23,6 +23,7 @@ LEADING_RATES = ("frr", "fnmr", "far", "fta")
 """Those of verification with which a page may lead; other tasks have one of their own."""
 EXPLAINED_PAIRS = 24
 STORAGE_VERSION = "v1.0.0"
+_OWNER = re.compile(r"team:\w[\w-]*|[^@\s:]+@[^@\s:]+\.[^@\s:]+")
 LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Where the libraries of an interpreter lie that is not installed system-wide: it does not start without."""
 
@@ -60,6 +61,7 @@ class Settings:
     Attributes:
         home: local folder for everything that a run writes and that has no own location.
         landing: URI (folder or `s3://bucket/prefix`) where drops arrive.
+        landing_queue: URL of an SQS queue that tells of what arrives there, if there is one.
         lake: URI of the Parquet lake, the system of record.
         registry: URI of the model registry.
         warehouse: path of the DuckDB file with the metric tables.
@@ -75,6 +77,10 @@ class Settings:
         leading_rate: the rate that pages of verification lead with.
         policy: file of the release policy; None for the one that comes with the package.
         recipients: who is told of a build that is published.
+        owners: of the assets in Dagster, as mail addresses or "team:NAME".
+        event_log: file to which every attempt at a stage appends a line of JSON; None for no such file.
+        exports_spans: whether the variables of OpenTelemetry (`OTEL_*`) say where spans go.
+        cluster: address of the cluster that keys are handed to; None for this process alone.
         config: the file that some of these come from, if there is one.
     """
 
@@ -85,6 +91,7 @@ class Settings:
     warehouse: Path
     reports: Path
     published: str
+    landing_queue: str | None = None
     s3: S3Options = field(default_factory=S3Options)
     threads: int = 2
     memory_limit: str = "600MB"
@@ -95,12 +102,21 @@ class Settings:
     leading_rate: str = LEADING_RATE
     policy: Path | None = None
     recipients: Recipients = field(default_factory=Recipients)
+    owners: tuple[str, ...] = ()
+    event_log: Path | None = None
+    exports_spans: bool = False
+    cluster: str | None = None
     config: Path | None = None
 
     @property
     def cache(self) -> Path:
         """Local copies of remote objects; safe to delete."""
         return self.home / "cache"
+
+    @property
+    def forgetting(self) -> Path:
+        """Private keys and receipts of forgetting."""
+        return self.home / "forgetting"
 
     @property
     def dagster_home(self) -> Path:
@@ -135,6 +151,7 @@ class Settings:
             registry=_location(said, "CVQ_REGISTRY", default=Path(REFERENCE_MODELS)),
             warehouse=_folder(said, "CVQ_WAREHOUSE", default=home / "warehouse.duckdb"),
             reports=_folder(said, "CVQ_REPORTS", default=home / "reports"),
+            landing_queue=said.get("CVQ_LANDING_QUEUE", "") or None,
             published=_location(said, "CVQ_PUBLISHED", default=home / "published"),
             s3=S3Options(
                 endpoint_url=said.get("CVQ_S3_ENDPOINT_URL", "") or None, region=said.get("CVQ_S3_REGION", "") or None
@@ -154,6 +171,10 @@ class Settings:
                 sender=said.get("CVQ_MAIL_SENDER", "") or None,
                 readers=tuple(said.get("CVQ_MAIL_READERS", "").replace(",", " ").split()),
             ),
+            owners=_owners(said),
+            event_log=_folder(said, "CVQ_EVENT_LOG", default=home) if said.get("CVQ_EVENT_LOG", "") else None,
+            exports_spans=_exports_spans(env),
+            cluster=said.get("CVQ_CLUSTER", "") or None,
             config=config,
         )
 
@@ -161,6 +182,7 @@ class Settings:
 KNOWN = (
     "CVQ_HOME",
     "CVQ_LANDING",
+    "CVQ_LANDING_QUEUE",
     "CVQ_LAKE",
     "CVQ_REGISTRY",
     "CVQ_WAREHOUSE",
@@ -181,8 +203,11 @@ KNOWN = (
     "CVQ_MAIL_SERVER",
     "CVQ_MAIL_SENDER",
     "CVQ_MAIL_READERS",
+    "CVQ_OWNERS",
+    "CVQ_EVENT_LOG",
+    "CVQ_CLUSTER",
 )
-LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS")
+LISTS = ("CVQ_EXCLUDED_CONDITIONS", "CVQ_MAIL_READERS", "CVQ_OWNERS")
 """Settings that a file may say as a list of texts."""
 
 
@@ -288,6 +313,20 @@ def _one_of(said: _Said, name: str, known: Sequence[str], *, default: str) -> st
     if text not in known:
         raise SettingsError(f"{said.place(name)} must be one of {', '.join(known)}, found {text!r}")
     return text
+
+
+def _owners(said: _Said) -> tuple[str, ...]:
+    owners = said.get("CVQ_OWNERS", "").replace(",", " ").split()
+    for owner in owners:
+        if not _OWNER.fullmatch(owner):
+            raise SettingsError(f"{said.place('CVQ_OWNERS')}: expected a mail address or team:NAME, found {owner!r}")
+    return tuple(owners)
+
+
+def _exports_spans(env: Mapping[str, str]) -> bool:
+    """Tell whether OpenTelemetry's own variables name a collector and none turns it off."""
+    is_off = env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none"
+    return not is_off and any(env.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
 
 
 def _version(said: _Said, name: str, *, default: str) -> str:

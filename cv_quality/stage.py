@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cv_quality.reports.history import TaskHistory
     from cv_quality.reports.section import PageContent, ReportSource, Section
     from cv_quality.reports.trials import Trials
+    from cv_quality.tasks.root_causes.stages import Populations
 
 PhaseName = Literal["ingest", "score", "measure", "explain", "report", "maps"]
 Numbers = Mapping[str, int | float | str]
@@ -83,6 +84,7 @@ def phases_of(job: str) -> tuple[Phase, ...]:
 
 
 JOBS = tuple(dict.fromkeys(phase.job for phase in PHASES.values()))
+INGEST_JOB = PHASES["ingest"].job
 REPORT_JOB = PHASES["report"].job
 
 PUBLISH = "publish metric tables"
@@ -168,6 +170,7 @@ class Task:
         brief: makes a build's briefing of what they read.
         history: reads what is known of several builds of a modality together, the oldest first.
         trials: reads the trials of a build one by one.
+        populations: in which the slices of a build are searched.
     """
 
     name: str
@@ -178,6 +181,7 @@ class Task:
     brief: "Callable[[PageContent, ReportSource], Briefing] | None" = None
     history: "Callable[[Workspace, Sequence[str], Modality], TaskHistory] | None" = None
     trials: "Callable[[ReportSource], Trials] | None" = None
+    populations: "Populations | None" = None
 
     def __post_init__(self) -> None:
         """Check that the stages make a chain.

@@ -19,7 +19,8 @@ from cv_quality.settings import Settings
 
 if TYPE_CHECKING:
     from cv_quality.drops.consent import SaidOfConsent
-    from cv_quality.drops.manifest import CompletedDrop
+    from cv_quality.drops.forgotten import Forgotten
+    from cv_quality.drops.manifest import CompletedDrop, Promise
     from cv_quality.inference.registry import ModelRegistry
 
 
@@ -42,6 +43,16 @@ class Workspace:
         """Open the store of published products, or another one in its place."""
         return self._store(uri or self.settings.published)
 
+    def forgotten(self) -> "Forgotten":
+        """Read who is forgotten; asked anew each time, since that may be said while a process runs.
+
+        Raises:
+            ForgettingError: it cannot be told.
+        """
+        from cv_quality.drops.forgotten import read_forgotten
+
+        return read_forgotten(self.lake.store, self.settings.forgetting)
+
     @cached_property
     def registry(self) -> "ModelRegistry":
         from cv_quality.inference.registry import ModelRegistry
@@ -62,11 +73,21 @@ class Workspace:
         return Kept(self.settings.cache / "deliveries", CompletedDrop)
 
     @cached_property
+    def promises(self) -> "Kept[Promise]":
+        """What manifests promise of the files of deliveries, as they were read last by this process."""
+        return Kept()
+
+    @cached_property
     def consents(self) -> "Kept[SaidOfConsent]":
         """What files of the lake say of consent, as they were read last, by this process or another."""
         from cv_quality.drops.consent import SaidOfConsent
 
         return Kept(self.settings.cache / "consents", SaidOfConsent)
+
+    @cached_property
+    def cells(self) -> Kept[tuple[list[int], list[int], list[int]]]:
+        """Units, as numbers, with the errors and trials of each, of one model on one drop, as they were read last."""
+        return Kept(self.settings.cache / "cells", tuple[list[int], list[int], list[int]])
 
     @cached_property
     def results(self) -> Kept[str]:

@@ -149,7 +149,7 @@ def test_progress_without_a_terminal_is_a_line_every_so_often(capsys: pytest.Cap
 
 def test_the_help_reads_as_a_tour_of_every_command(cvq: Cvq) -> None:
     text = cvq("--help").stdout
-    tour = re.findall(r"^ +cvq (\w+)", text, re.MULTILINE)
+    tour = re.findall(r"^ +cvq ([\w-]+)", text, re.MULTILINE)
     assert isinstance(main, click.Group)
     assert set(tour) == set(main.commands)
     assert tour[0] == "demo"

@@ -42,6 +42,7 @@ def test_every_known_variable_changes_the_settings(tmp_path: Path) -> None:
         "CVQ_LEADING_RATE": "fnmr",
         "CVQ_STORAGE_VERSION": "v1.4.0",
         "CVQ_MEMORY_LIMIT": "2 GiB",
+        "CVQ_OWNERS": "team:quality, ada@example.com",
     }
     assert [name for name in KNOWN if Settings.from_environment({name: values[name]}) == default] == []
 
@@ -51,6 +52,12 @@ def test_excluded_conditions_are_names_between_commas_in_any_order() -> None:
         Settings.from_environment({"CVQ_EXCLUDED_CONDITIONS": text}) for text in ("site,glasses", "glasses, site,")
     ]
     assert [item.excluded_conditions for item in settings] == [("glasses", "site")] * 2
+
+
+@pytest.mark.parametrize("owner", ["quality", "team:", "ada@", "team:a b:c", "@example.com"])
+def test_owner_that_is_neither_a_team_nor_an_address_is_refused(owner: str) -> None:
+    with pytest.raises(SettingsError, match="CVQ_OWNERS: expected a mail address or team:NAME, found"):
+        Settings.from_environment({"CVQ_OWNERS": owner})
 
 
 def test_object_stores_keep_their_address_and_folders_become_absolute() -> None:

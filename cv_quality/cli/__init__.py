@@ -16,11 +16,14 @@ from cv_quality.cli import (
     digest,
     drops,
     exploration,
+    forgetting,
     housekeeping,
     liveness,
+    metrics,
     monitor,
     pipeline,
     publish,
+    regressions,
     root_causes,
     samples,
     scores,
@@ -30,6 +33,7 @@ from cv_quality.cli import (
 from cv_quality.cli.common import VisibleFormatter
 from cv_quality.cli.stopping import ending_in_words
 from cv_quality.errors import CvQualityError
+from cv_quality.extras import missing_library
 from cv_quality.text import visible_lines
 
 PRIVATE_UMASK = 0o077
@@ -45,6 +49,10 @@ class TypedErrors(click.Group):
                 return super().invoke(ctx)
         except CvQualityError as error:
             raise click.ClickException(visible_lines(f"{type(error).__name__}: {error}")) from error
+        except ModuleNotFoundError as error:
+            if (missing := missing_library(error.name or "")) is None:
+                raise
+            raise click.ClickException(f"cvq {ctx.invoked_subcommand} {missing}") from error
         except OSError as error:
             if error.errno == EPIPE:
                 raise
@@ -90,8 +98,13 @@ def main(verbose: bool) -> None:
       cvq models                   the builds of the model registry
       cvq report BUILD             write the failure report of one build again
       cvq digest                   what happened in a week: drops, verdicts, changes, alarms, refusals
+      cvq metrics                  how the deployment stands, for Prometheus
       cvq publish BUILD            brief, slides, message, tickets, and the page over all builds
+      cvq regressions BUILD        causes of earlier builds in this one: fixed, still there, worse
       cvq backfill                 score historical builds over a grid of drops
+      cvq forget SUBJECT           erase all that is held of a person, with proof and a signed receipt
+      cvq export-subject SUBJECT   all that is held of a person, for whoever asks
+      cvq verify-receipt FILE      whether the receipt of a forgetting is as it was signed
       cvq gc                       free what old runs left behind and nobody needs any more
       cvq ui                       the same as assets, checks and sensors in the Dagster UI
 
@@ -111,7 +124,9 @@ for command in (
     *(pipeline.backfill, pipeline.demo, pipeline.ui),
     *(exploration.sql, exploration.export),
     housekeeping.gc,
-    *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest),
+    *(decisions.compare, decisions.release, monitor.monitor, publish.publish, digest.digest, metrics.metrics),
+    regressions.regressions,
+    *(forgetting.forget, forgetting.export_subject, forgetting.verify_receipt),
     *(root_causes.slices, root_causes.attribute, scores.evaluate, studies.study, liveness.plan),
 ):
     main.add_command(command)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cv_quality.cli.common import JSON, open_deployment, print_document, print_rows, progress_bars, say, stage_rows
+from cv_quality.cli.common import (
+    CLUSTER,
+    JSON,
+    chosen_engine,
+    open_deployment,
+    print_document,
+    print_rows,
+    progress_bars,
+    say,
+    stage_rows,
+)
 
 if TYPE_CHECKING:
     from cv_quality.refusals import Standing
@@ -47,8 +57,9 @@ def status(as_json: bool) -> None:
 
 
 @click.command()
+@CLUSTER
 @JSON
-def run(as_json: bool) -> None:
+def run(cluster: str | None, as_json: bool) -> None:
     """Do everything that is left to do: take drops in, score them, report builds.
 
     Work that a gate refused is left alone until a corrected drop arrives. Exit code 1 while anything is refused or
@@ -57,9 +68,9 @@ def run(as_json: bool) -> None:
     from cv_quality.refusals import hindrances
     from cv_quality.runner import run_due
 
-    workspace = open_deployment()
-    with progress_bars() as progress:
-        done = run_due(workspace, track=progress.track)
+    workspace = open_deployment(cluster=cluster)
+    with chosen_engine(workspace) as engine, progress_bars() as progress:
+        done = run_due(workspace, track=progress.track, engine=engine)
     found = hindrances(workspace)
     if as_json or done.results:
         print_rows(stage_rows(done.results, as_json=as_json), as_json=as_json, title="stages run")

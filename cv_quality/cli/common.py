@@ -11,8 +11,10 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,19 +26,50 @@ from cv_quality.text import figures, lines_of, visible, visible_lines
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from cv_quality.cluster.running import Cluster
     from cv_quality.stage import StageResult
     from cv_quality.workspace import Workspace
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-PAGE = click.Path(dir_okay=False, path_type=Path)
-"""A page to be written."""
+CLUSTER = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Hand keys to a cluster: local, tcp://HOST:PORT, slurm://PARTITION. Default: CVQ_CLUSTER, or this process.",
+)
+FILE = click.Path(dir_okay=False, path_type=Path)
+"""A file to be written."""
 
 
-def open_deployment() -> "Workspace":
-    """Open the stores that the settings name."""
+class _Page(click.Path):
+    """A page to be written; that its charts cannot be drawn is said before the work, not after it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if find_spec("altair") is None:
+            raise ModuleNotFoundError("pages need Altair", name="altair")
+        return super().convert(value, param, ctx)
+
+
+PAGE = _Page(dir_okay=False, path_type=Path)
+
+
+def open_deployment(*, cluster: str | None = None) -> "Workspace":
+    """Open the stores that the settings name, with another cluster if one is named."""
     from cv_quality.tasks import open_workspace
 
-    return open_workspace(Settings.from_environment())
+    settings = Settings.from_environment()
+    return open_workspace(replace(settings, cluster=cluster or settings.cluster))
+
+
+@contextmanager
+def chosen_engine(workspace: "Workspace") -> "Iterator[Cluster | None]":
+    """Open the cluster of the settings; None where they name none."""
+    if workspace.settings.cluster is None:
+        yield None
+        return
+    from cv_quality.cluster.running import opened
+
+    with opened(workspace, workspace.settings.cluster) as cluster:
+        yield cluster
 
 
 def say(text: str, *, err: bool = False) -> None:

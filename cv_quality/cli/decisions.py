@@ -59,7 +59,7 @@ def compare(
     from cv_quality.tasks.comparing import compare_builds
 
     workspace = open_deployment()
-    task = _task(workspace, reference, candidate)
+    task = task_of(workspace, reference, candidate)
     policy = _policy(workspace, policy_file, margins, task.name)
     found = compare_builds(workspace, task, reference, candidate)
     release = judge_release(policy, task.name, found.measured.evidence, has_baseline=True)
@@ -102,7 +102,8 @@ def release(build: str, as_json: bool) -> None:
     sys.exit(EXIT_CODES[str(whole["verdict"])])
 
 
-def _task(workspace: "Workspace", *builds: str) -> "Task":
+def task_of(workspace: "Workspace", *builds: str) -> "Task":
+    """Find the one task that evaluates some builds."""
     from cv_quality.tasks import TASKS
 
     names = {build: workspace.registry.entry(build).task for build in builds}

@@ -58,6 +58,8 @@ def gc(days: int, dry_run: bool, as_json: bool) -> None:
       logs of other runs                            their records, and what their assets show
       blocks that no build's pairs are made of      blocks that are read again
       unfinished writes of killed processes         those of processes that live
+      unfinished uploads to an object store         objects
+      unused local copies of its objects            those used since
     """
     from cv_quality.pipeline.instance import opened
 
@@ -68,6 +70,7 @@ def gc(days: int, dry_run: bool, as_json: bool) -> None:
             *_runs(instance, before),
             *_blocks(workspace, before),
             *_unfinished(workspace, before),
+            *_copies(workspace, before),
         ]
         if not dry_run:
             for item in found:
@@ -109,21 +112,34 @@ def _blocks(workspace: "Workspace", before: float) -> Iterator[Leftover]:
 
 
 def _unfinished(workspace: "Workspace", before: float) -> Iterator[Leftover]:
-    """Folders and files of writes that a kill broke off, in every local folder that is written to."""
+    """Folders and files of writes that a kill broke off, in every local folder that is written to, and of uploads."""
     from cv_quality.lake.staging import abandoned_folders
+    from cv_quality.lake.store import LocalStore, S3Store
 
     settings = workspace.settings
-    stores = (workspace.lake.store, workspace.landing)
-    roots = [root for store in stores if isinstance(root := getattr(store, "root", None), Path)]
-    staged = [(root / ".staging", "cvq-") for root in roots]
+    stores = (workspace.lake.store, workspace.landing, workspace.published())
+    roots = [store.root for store in stores if isinstance(store, LocalStore)]
+    staged = [(folder, "cvq-") for folder in sorted({store.staging for store in stores})]
     staged.append((settings.warehouse.parent, f".{settings.warehouse.name}-"))
     folders = [folder for parent, prefix in staged for folder in abandoned_folders(parent, prefix=prefix)]
-    parts = [path for root in (*roots, settings.reports) for path in root.rglob(".*.part")]
+    parts = [path for root in (*roots, settings.reports, settings.cache) for path in root.rglob(".*.part")]
     for path in (*folders, *parts):
         if path.stat().st_mtime < before:
             files = path.rglob("*") if path.is_dir() else [path]
             size = sum(file.stat().st_size for file in files if file.is_file())
             yield Leftover("unfinished writes", str(path), size, partial(_delete, path))
+    for store in (store for store in stores if isinstance(store, S3Store)):
+        for upload in store.unfinished():
+            if upload.begun < before:
+                yield Leftover("unfinished uploads", f"{store.uri}/{upload.key}", 0, partial(store.give_up, upload))
+
+
+def _copies(workspace: "Workspace", before: float) -> Iterator[Leftover]:
+    """Local copies of remote objects that nobody has used since; what is read again is fetched again."""
+    for path in workspace.settings.cache.glob("[0-9a-f][0-9a-f]/[0-9a-f]*"):
+        found = path.stat()
+        if found.st_mtime < before:
+            yield Leftover("local copies", str(path), found.st_size, partial(_delete, path))
 
 
 def _delete(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Commands of liveness: the evaluation of its score files, which `cvq evaluate` hands over, and the plan of a study."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from cv_quality.cli.common import JSON, print_document, print_rows, say
 from cv_quality.text import figures
 
 if TYPE_CHECKING:
+    from cv_quality.reports.liveness_page import AnsweredLiveness
     from cv_quality.scores.liveness import LivenessEvaluation
     from cv_quality.scores.score_set import ScoreSet
     from cv_quality.studies.artefact_planning import ArtefactPlans
@@ -55,23 +57,31 @@ def evaluate_liveness_set(
     apcer_targets: Sequence[float],
     threshold: float | None,
     profile: str | None,
-) -> "tuple[LivenessEvaluation, ProfileAnswer | None]":
-    """Evaluate one liveness set, and answer a profile at its leading point where one is named.
+    weights: tuple[float, float] | None = None,
+) -> "AnsweredLiveness":
+    """Evaluate one liveness set, answer a profile at its leading point where one is named, and compare two scores.
 
     Args:
         scores, name: the set.
         devel: where thresholds are chosen; None chooses them on the set.
         apcer_targets, threshold: at which rates are given.
         profile: name or file.
+        weights: of two scores in a fusion; equal ones by default.
     """
     from cv_quality.metrics.liveness.error_rates import APCER_TARGETS
-    from cv_quality.scores.liveness import evaluate_liveness, in_file_units, presentations_of
+    from cv_quality.metrics.liveness.policies import EQUAL_WEIGHTS
+    from cv_quality.reports.liveness_page import AnsweredLiveness
+    from cv_quality.reports.liveness_policies import compare_scores
+    from cv_quality.scores.liveness import evaluate_liveness
 
-    found = evaluate_liveness(
-        scores, name=name, devel=devel, apcer_targets=apcer_targets or APCER_TARGETS, threshold=threshold
-    )
-    if profile is None:
-        return found, None
+    targets = apcer_targets or APCER_TARGETS
+    found = evaluate_liveness(scores, name=name, devel=devel, apcer_targets=targets, threshold=threshold)
+    compared = compare_scores(scores, devel=devel, apcer_targets=targets, weights=weights or EQUAL_WEIGHTS)
+    return AnsweredLiveness(found, None if profile is None else _answered(scores, found, profile), compared)
+
+
+def _answered(scores: "ScoreSet", found: "LivenessEvaluation", profile: str) -> "ProfileAnswer":
+    from cv_quality.scores.liveness import in_file_units, presentations_of
     from cv_quality.studies.pad_profiles import answer_profile, count_errors, load_profile
 
     asked, point = load_profile(profile), found.leading
@@ -80,13 +90,16 @@ def evaluate_liveness_set(
         if point is None or point.threshold is None
         else count_errors(presentations_of(scores), threshold=in_file_units(scores, point.threshold))
     )
-    return found, answer_profile(asked, counted)
+    return answer_profile(asked, counted)
 
 
-def print_liveness(found: "LivenessEvaluation", answered: "ProfileAnswer | None") -> None:
-    """Print working points, species at the leading one, and the answers of a profile."""
+def print_liveness(one: "AnsweredLiveness") -> None:
+    """Print working points, species at the leading one, two detectors together, and the answers of a profile."""
+    from cv_quality.reports.liveness_policies import policy_rows
+    from cv_quality.scores.liveness import SAME_DATA
     from cv_quality.scores.liveness_summary import group_rows, liveness_headline, species_rows, working_rows
 
+    found, answered = one.evaluation, one.profile
     print_rows(working_rows(found), as_json=False, title=liveness_headline(found))
     point = found.leading
     if point is not None:
@@ -94,19 +107,45 @@ def print_liveness(found: "LivenessEvaluation", answered: "ProfileAnswer | None"
         print_rows(species_rows(point), as_json=False, title=title)
     if found.groups:
         print_rows(group_rows(found), as_json=False, title="by group, at the same threshold")
+    if one.policies:
+        on = (
+            "the development set"
+            if any(item.chosen_on != SAME_DATA for item in found.points if item.target)
+            else "half"
+        )
+        title = f"two detectors: thresholds chosen on {on}, tried on the {'set' if on != 'half' else 'other half'}"
+        print_rows(policy_rows(one.policies), as_json=False, title=title)
     if answered is not None:
         rows: list[dict[str, object]] = [
-            {"requirement": one.requirement, "of": one.name, "verdict": one.verdict, "reason": one.reason}
-            for one in answered.answers
+            {"requirement": item.requirement, "of": item.name, "verdict": item.verdict, "reason": item.reason}
+            for item in answered.answers
         ]
         print_rows(rows, as_json=False, title=f"{answered.profile} ({answered.source}): {answered.verdict.upper()}")
     for warning in found.warnings:
         say(f"warning: {warning}", err=True)
 
 
-def liveness_document(found: "LivenessEvaluation", answered: "ProfileAnswer | None") -> dict[str, object]:
-    """Make the document of an evaluation, with the answers of a profile under `profile`."""
-    return {**found.to_dict(), **({} if answered is None else {"profile": answered.to_dict()})}
+def liveness_document(one: "AnsweredLiveness") -> dict[str, object]:
+    """Make the document of an evaluation; answers of a profile are its `profile`, two detectors its `policies`."""
+    document: dict[str, object] = {**one.evaluation.to_dict()}
+    if one.profile is not None:
+        document["profile"] = one.profile.to_dict()
+    if one.policies:
+        document["policies"] = [item.to_dict() for item in one.policies]
+    return document
+
+
+def pair(_context: click.Context, option: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    """Take two weights above 0, as in 2,1."""
+    if text is None:
+        return None
+    try:
+        one, other = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: give two weights, such as 2,1", param=option) from error
+    if not (0 < one < math.inf and 0 < other < math.inf):
+        raise click.BadParameter(f"{text!r}: weights lie above 0", param=option)
+    return one, other
 
 
 @click.group()

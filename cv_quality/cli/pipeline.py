@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cv_quality.cli.common import JSON, open_deployment, print_rows, progress_bars, say
+from cv_quality.cli.common import (
+    CLUSTER,
+    JSON,
+    chosen_engine,
+    open_deployment,
+    print_rows,
+    progress_bars,
+    say,
+)
 from cv_quality.cli.drops import simulate_drops
 from cv_quality.cli.stopping import going_on_after_interrupts
 from cv_quality.errors import SettingsError
@@ -27,16 +35,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--build", "builds", multiple=True, help="A build of the grid; repeatable. Default: every known build.")
 @click.option("--drop", "drops", multiple=True, help="A drop of the grid; repeatable. Default: every validated drop.")
+@CLUSTER
 @JSON
-def backfill(builds: Sequence[str], drops: Sequence[str], as_json: bool) -> None:
-    """Score builds on drops over the whole grid, as runs of the Dagster instance.
+def backfill(builds: Sequence[str], drops: Sequence[str], cluster: str | None, as_json: bool) -> None:
+    """Score builds on drops over the whole grid, as runs of the Dagster instance: one a cell, or one on a cluster.
 
     Exit code 1 where a cell could not be scored.
     """
     from cv_quality.pipeline.instance import backfill_grid
 
-    with progress_bars() as progress:
-        cells = backfill_grid(open_deployment(), builds=builds, drops=drops, track=progress.track)
+    workspace = open_deployment(cluster=cluster)
+    with chosen_engine(workspace) as engine, progress_bars() as progress:
+        again = engine.again() if engine else None
+        cells = backfill_grid(workspace, builds=builds, drops=drops, track=progress.track, engine=again)
     print_rows(cells, as_json=as_json, title="grid")
     if failed := sum(not cell["succeeded"] for cell in cells):
         say(f"{failed} of {len(cells)} cells could not be scored", err=True)
@@ -45,7 +56,8 @@ def backfill(builds: Sequence[str], drops: Sequence[str], as_json: bool) -> None
 
 @click.command()
 @click.option("--scenario", default="demo", show_default=True, help="Packaged scenario or YAML file to simulate.")
-def demo(scenario: str) -> None:
+@CLUSTER
+def demo(scenario: str, cluster: str | None) -> None:
     """Simulate a fleet, evaluate every drop and build through Dagster, and report.
 
     What has been done already is not done again, so a second call takes seconds. Exit code 1 where something could not
@@ -59,7 +71,7 @@ def demo(scenario: str) -> None:
     from cv_quality.stage import JOBS
     from cv_quality.tasks import TASKS
 
-    workspace = open_deployment()
+    workspace = open_deployment(cluster=cluster)
     planned = set(drop_ids(load_any_scenario(scenario)))
     if planned - {drop.drop_id for drop in completed_drops(workspace.landing)}:
         simulate_drops(workspace, scenario, seed=None)
@@ -68,8 +80,8 @@ def demo(scenario: str) -> None:
     if any(due_now(look, job) for look in looks for job in JOBS) or warehouse_due(looks):
         from cv_quality.pipeline.instance import failures, materialize_due
 
-        with progress_bars() as progress:
-            failed = failures(materialize_due(workspace, track=progress.track))
+        with chosen_engine(workspace) as engine, progress_bars() as progress:
+            failed = failures(materialize_due(workspace, track=progress.track, engine=engine))
     _conclude(workspace, failed)
 
 

@@ -35,7 +35,7 @@ def publish(build: str, target: str | None, names: str | None, is_sent: bool, as
     from cv_quality.publishing import publish as publishing
     from cv_quality.publishing.editions import read_edition
     from cv_quality.publishing.message import compose
-    from cv_quality.publishing.products import chosen_products
+    from cv_quality.publishing.products import chosen_products, not_installed
     from cv_quality.publishing.sending import send_message
 
     workspace = open_deployment()
@@ -50,6 +50,9 @@ def publish(build: str, target: str | None, names: str | None, is_sent: bool, as
     say(publication.headline)
     rows = [{"product": file.product, "file": file.name, "bytes": file.size_bytes} for file in publication.files]
     print_rows(rows, as_json=False, title=f"{store.uri.rstrip('/')}/{publication.name}")
+    left_out = {item.product: item.reason for item in publication.left_out} | ({} if names else not_installed())
+    for product, reason in left_out.items():
+        say(f"left out     {product}: {reason}")
     if is_sent:
         say(f"sent to {', '.join(sent) or 'nobody: no recipient is set'}")
     say(f"all builds   {store.uri.rstrip('/')}/{publishing.INDEX}")

@@ -17,6 +17,7 @@ from cv_quality.cli.iris import evaluate_iris, print_evaluations
 from cv_quality.cli.liveness import (
     evaluate_liveness_set,
     liveness_document,
+    pair,
     print_liveness,
     shares,
     species_patterns,
@@ -28,11 +29,10 @@ from cv_quality.text import visible
 
 if TYPE_CHECKING:
     from cv_quality.metrics.detection_cost import CostWeights
+    from cv_quality.reports.liveness_page import AnsweredLiveness
     from cv_quality.scores.evaluation import Evaluation
-    from cv_quality.scores.liveness import LivenessEvaluation
     from cv_quality.scores.score_set import ScoreSet
     from cv_quality.scores.source import Sentinel
-    from cv_quality.studies.pad_profiles import ProfileAnswer
 
 T = TypeVar("T")
 SECONDS_UNSAID = 5.0
@@ -149,6 +149,13 @@ class EvaluateSwitch(click.Command):
 )
 @click.option("--profile", metavar="NAME", help="Liveness: answer these requirements, by name or YAML file.")
 @click.option(
+    "--fusion",
+    "fusion_weights",
+    callback=pair,
+    metavar="W1,W2",
+    help="Liveness: weights of score and second_score, in standard deviations. [1,1]",
+)
+@click.option(
     "--skip-broken", "on_error", flag_value="skip", default="raise", help="Set broken lines apart, counted, and go on."
 )
 @click.option(
@@ -171,6 +178,7 @@ def evaluate(
     devel: Path | None,
     apcer_targets: Sequence[float],
     profile: str | None,
+    fusion_weights: tuple[float, float] | None,
     report: Path | None,
     as_json: bool,
     **reading: Any,
@@ -191,7 +199,8 @@ def evaluate(
     families are, that those of relatives are.
 
     Bona fide presentations and attacks are liveness: APCER by PAI species and the worst, BPCER, APNRR and BPNRR, with
-    bounds by artefact (columns species, artefact, subject, response).
+    bounds by artefact (columns species, artefact, subject, response). Two scores for each presentation (second_score)
+    are compared alone, by AND, by OR and fused.
 
     \b
       cvq evaluate scores.csv --report scores.html
@@ -200,6 +209,7 @@ def evaluate(
       cvq evaluate results.csv --columns score=sim,is_genuine=same
       cvq evaluate face-C.csv --sentinel keep --json
       cvq evaluate pad-test.csv --devel pad-devel.csv --profile cpp-level-2
+      cvq evaluate pad.csv --columns score=depth,second_score=texture --apcer 5%
       cvq evaluate pad.json --genuine-pattern /real/ --species-pattern "_(print|replay)_"
     """
     from cv_quality.metrics import FMR_TARGETS
@@ -232,6 +242,7 @@ def evaluate(
                         apcer_targets=apcer_targets,
                         threshold=threshold,
                         profile=profile,
+                        weights=fusion_weights,
                     )
                 )
             else:
@@ -239,8 +250,8 @@ def evaluate(
     if live:
         _show_liveness(live, is_alone=not sets, report=report, as_json=as_json)
         return
-    if devel is not None or apcer_targets or profile is not None:
-        raise click.UsageError("--devel, --apcer and --profile are of liveness; these files hold comparisons")
+    if devel is not None or apcer_targets or profile is not None or fusion_weights is not None:
+        raise click.UsageError("--devel, --apcer, --profile and --fusion are of liveness; these files hold comparisons")
     if report is not None:
         from cv_quality.reports.evaluation_page import write_evaluation_report
 
@@ -250,7 +261,7 @@ def evaluate(
 
 
 def _show_liveness(
-    found: "Sequence[tuple[LivenessEvaluation, ProfileAnswer | None]]",
+    found: "Sequence[AnsweredLiveness]",
     *,
     is_alone: bool,
     report: Path | None,
@@ -265,11 +276,11 @@ def _show_liveness(
         with writing(report):
             write_liveness_page(found, target=report)
     if as_json:
-        documents = [liveness_document(*one) for one in found]
+        documents = [liveness_document(one) for one in found]
         print_document(documents[0] if len(documents) == 1 else documents)
         return
     for one in found:
-        print_liveness(*one)
+        print_liveness(one)
 
 
 @contextmanager

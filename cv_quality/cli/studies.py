@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cv_quality.cli.common import (
+    FILE,
     JSON,
     PAGE,
     command_line,
@@ -182,7 +183,7 @@ def _say_lock(locked: "LockedStudy") -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Table with subject_id and the columns of the strata, in the order of their coming.",
 )
-@click.option("--csv", "sheet_file", type=PAGE, help="Write the whole sheet as CSV.")
+@click.option("--csv", "sheet_file", type=FILE, help="Write the whole sheet as CSV.")
 @click.option("--report", type=PAGE, help="Write the whole sheet as an HTML page to print.")
 @JSON
 def assign(protocol: Path, subjects: Path, sheet_file: Path | None, report: Path | None, as_json: bool) -> None:

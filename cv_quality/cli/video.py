@@ -1,6 +1,5 @@
 """Commands on clips in folders: `cvq evaluate --video`, without drops or builds, and `cvq import video`."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,6 +16,7 @@ from cv_quality.cli.common import (
     say,
     writing,
 )
+from cv_quality.drops.importers.video_layouts import VideoLayout
 from cv_quality.text import visible
 
 if TYPE_CHECKING:
@@ -26,18 +26,14 @@ SHOWN_CLIPS = 10
 KINDS = ("masks", "instances", "tracks", "images")
 
 
-def _layouts() -> Sequence[str]:
-    from cv_quality.drops.importers.video_folders import VideoLayout
-
-    return get_args(VideoLayout)
-
-
 @click.command(name="evaluate --video")
 @click.argument("prediction", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))
 @click.option("--baseline", type=click.Path(path_type=Path), help="Another build's predictions, compared by clip.")
 @click.option("--kind", type=click.Choice(KINDS), help="What is scored. [told from what both sides hold]")
-@click.option("--layout", type=click.Choice(_layouts()), help="Of every folder. [told from the names of folders]")
+@click.option(
+    "--layout", type=click.Choice(get_args(VideoLayout)), help="Of every folder. [told from the names of folders]"
+)
 @click.option("--resolution", metavar="NAME", help="Folder of DAVIS to read, where it has several, such as 480p.")
 @click.option(
     "--classes",
@@ -154,7 +150,9 @@ def print_video(found: "VideoEvaluation", *, as_json: bool) -> None:
 @click.option("--build", required=True, help="The registry's build that the drop is evaluated with.")
 @click.option("--site", help="Where the clips were taken; by default the folder's name.")
 @click.option("--drop-id", help="Name of the drop; by default made of date, build and site.")
-@click.option("--layout", type=click.Choice(_layouts()), help="Of the folder. [told from the names of folders]")
+@click.option(
+    "--layout", type=click.Choice(get_args(VideoLayout)), help="Of the folder. [told from the names of folders]"
+)
 @click.option("--resolution", metavar="NAME", help="Folder of DAVIS to read, where it has several, such as 480p.")
 @click.option(
     "--frame-rate",

@@ -12,9 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cv_quality.drops.conditions import encode_conditions
 from cv_quality.drops.device_scores import encode_device_scores
+from cv_quality.drops.forgotten import NOBODY, Forgotten, Withdrawn, find_withdrawn
 from cv_quality.drops.frames import FrameEntry, index_shard
 from cv_quality.drops.lines import Expansion, HashingReader, read_pieces
 from cv_quality.drops.manifest import CONTENTS, MANIFEST, FileEntry, Manifest, check_file_set, read_manifest
@@ -37,16 +39,17 @@ _MANIFEST_COLUMNS = tuple(name for name in DROP_FILES.names if name in Manifest.
 
 @dataclass(frozen=True, slots=True)
 class FileCounts:
-    """What one file held: `rows_in` = `rows_valid` + `rows_quarantined`."""
+    """What one file held: `rows_in` = `rows_valid` + `rows_quarantined` + `rows_forgotten`."""
 
     file: str
     rows_declared: int
     rows_valid: int
     rows_quarantined: int
+    rows_forgotten: int = 0
 
     @property
     def rows_in(self) -> int:
-        return self.rows_valid + self.rows_quarantined
+        return self.rows_valid + self.rows_quarantined + self.rows_forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,10 @@ class IngestSummary:
     def rows_quarantined(self) -> int:
         return sum(file.rows_quarantined for file in self.files)
 
+    @property
+    def rows_forgotten(self) -> int:
+        return sum(file.rows_forgotten for file in self.files)
+
 
 def ingest_drop(
     *,
@@ -89,6 +96,7 @@ def ingest_drop(
     modalities: Mapping[str, Modality],
     threads: int = 2,
     admit: Callable[[Manifest, DropSchema], None] = lambda _manifest, _schema: None,
+    forgotten: Forgotten = NOBODY,
     progress: Callable[[FileCounts], None] | None = None,
 ) -> IngestSummary:
     """Parse a drop into its raw tables, `QUARANTINE_PARSE`, `FRAME_INDEX` and `DROP_FILES`.
@@ -102,6 +110,7 @@ def ingest_drop(
         modalities: those known, by name.
         threads: parsers working at once.
         admit: called before anything but the manifest is read; raises what refuses the drop.
+        forgotten: whose rows and pictures are set aside, counted and not kept.
         progress: called after each file.
 
     Raises:
@@ -118,8 +127,9 @@ def ingest_drop(
     )
     admit(manifest, schema)
     check_file_set(landing, manifest)
+    withdrawn = _withdrawn(landing, manifest, forgotten)
     with ExitStack() as stack:
-        job = _Job(manifest, schema, landing=landing, lake=lake, threads=threads, stack=stack)
+        job = _Job(manifest, schema, withdrawn, landing=landing, lake=lake, threads=threads, stack=stack)
         counts = []
         for entry in (entry for content in CONTENTS for entry in manifest.entries(content)):
             counts.append(job.take(entry))
@@ -137,14 +147,30 @@ def ingest_drop(
     )
 
 
+def _withdrawn(landing: Store, manifest: Manifest, forgotten: Forgotten) -> Withdrawn | None:
+    if not forgotten:
+        return None
+    logs = {entry.name: landing.local(f"{manifest.drop_id}/{entry.name}") for entry in manifest.entries("events")}
+    return find_withdrawn(logs, forgotten)
+
+
 class _Job:
     """The open writers of one drop; leaving `stack` without an error publishes their files, `DROP_FILES` last."""
 
     def __init__(
-        self, manifest: Manifest, schema: DropSchema, *, landing: Store, lake: Lake, threads: int, stack: ExitStack
+        self,
+        manifest: Manifest,
+        schema: DropSchema,
+        withdrawn: Withdrawn | None,
+        *,
+        landing: Store,
+        lake: Lake,
+        threads: int,
+        stack: ExitStack,
     ) -> None:
         self._manifest = manifest
         self._schema = schema
+        self._withdrawn = withdrawn
         self._landing = landing
         self._threads = threads
         key = TableKey(drop=manifest.drop_id)
@@ -173,28 +199,27 @@ class _Job:
                 hopeless: see `MAX_REJECTED_ROWS`, `Expansion`.
         """
         path = self._landing.local(f"{self._manifest.drop_id}/{entry.name}")
-        n_valid = n_rejected = 0
+        n_valid = n_rejected = n_forgotten = 0
         with path.open("rb") as file:
             reader = HashingReader(file)
-            parts = self._parts(entry, path, reader)
-            for n_sound, rejections in parts:
-                self._quarantine.add(entry.name, rejections)
-                n_valid += n_sound
-                n_rejected += len(rejections)
-                self._check_rows(entry, n_valid + n_rejected, rejections)
-                self._check_hope(entry, n_sound, rejections)
+            for part in self._parts(entry, path, reader):
+                self._quarantine.add(entry.name, part.rejections)
+                n_valid += part.n_sound
+                n_rejected += len(part.rejections)
+                n_forgotten += part.n_forgotten
+                self._check_rows(entry, n_valid + n_rejected + n_forgotten, is_broken=part.is_broken)
+                self._check_hope(entry, part.n_sound, part.rejections)
             digest = reader.hexdigest()
         if (digest, reader.bytes_read) != (entry.sha256, entry.bytes):
             raise DropError(
                 f"{self._manifest.drop_id}/{entry.name}: expected {entry.bytes} bytes with sha256 {entry.sha256}, "
                 f"found {reader.bytes_read} with {digest}; deliver the file again"
             )
-        return FileCounts(entry.name, entry.rows, n_valid, n_rejected)
+        return FileCounts(entry.name, entry.rows, n_valid, n_rejected, n_forgotten)
 
-    def _check_rows(self, entry: FileEntry, n_rows: int, rejections: list[Rejection]) -> None:
+    def _check_rows(self, entry: FileEntry, n_rows: int, *, is_broken: bool) -> None:
         """That a file breaks off is told like a row, and is none."""
-        is_break = bool(rejections) and rejections[-1].reason == "truncated_file"
-        if n_rows - is_break > entry.rows:
+        if n_rows - is_broken > entry.rows:
             raise DropError(
                 f"{self._manifest.drop_id}/{entry.name}: expected {entry.rows:,} rows as the manifest says, found "
                 "more; correct one of them and deliver the drop again"
@@ -227,12 +252,12 @@ class _Job:
         for writer in (self._files, self.index, *([self.media] if self.media else []), *self.raw.values()):
             writer.close()
 
-    def _parts(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
+    def _parts(self, entry: FileEntry, path: Path, reader: HashingReader) -> "Iterator[_Part]":
         if entry.content == "events":
             return self._events(entry, path, reader)
         if entry.content == "frames":
             seen = index_shard(reader, drop_id=self._manifest.drop_id, shard=entry.name, seen=self._frames)
-            return self._indexed(seen, self.index)
+            return self._indexed(entry, seen, self.index)
         if self.media is None:
             raise DropError(
                 f"{self._manifest.drop_id}/{entry.name}: drops of modality {self._manifest.modality} hold no "
@@ -245,22 +270,50 @@ class _Job:
             content=entry.content,
             seen=self._members,
         )
-        return self._indexed(found, self.media)
+        return self._indexed(entry, found, self.media)
 
-    def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> Iterator[tuple[int, list[Rejection]]]:
-        """Add typed rows piece by piece; gives how many, and the rejections."""
+    def _events(self, entry: FileEntry, path: Path, reader: HashingReader) -> "Iterator[_Part]":
+        """Add typed rows piece by piece, without those of forgotten subjects."""
         source = LineSource(self._manifest.drop_id, entry.name, self._schema)
         pieces = read_pieces(path, reader, expansion=self._expansion)
+        theirs = self._withdrawn.lines.get(entry.name, set[int]()) if self._withdrawn else set[int]()
+        numbers = pa.array(sorted(theirs), pa.int64())
         for parsed in parse_pieces(pieces, source=source, pool=self._pool, ahead=self._threads + 2):
+            n_sound = 0
             for kind, table in parsed.tables.items():
-                self.raw[kind].add(table)
-            yield parsed.n_valid, parsed.rejections
+                rows = table.filter(pc.invert(pc.is_in(table["source_line"], numbers))) if theirs else table
+                self.raw[kind].add(rows)
+                n_sound += rows.num_rows
+            yield self._part(entry, parsed.rejections, n_sound, n_forgotten=parsed.n_valid - n_sound)
 
     def _indexed(
-        self, found: Iterator[FrameEntry | Rejection] | Iterator[MediaEntry | Rejection], index: TableWriter
-    ) -> Iterator[tuple[int, list[Rejection]]]:
-        """Index members batch by batch; gives how many, and the rejections."""
+        self,
+        entry: FileEntry,
+        found: Iterator[FrameEntry | Rejection] | Iterator[MediaEntry | Rejection],
+        index: TableWriter,
+    ) -> "Iterator[_Part]":
+        """Index members batch by batch, without those of forgotten subjects."""
         while batch := list(islice(found, _FRAME_BATCH)):
-            sound = [asdict(item) for item in batch if not isinstance(item, Rejection)]
-            index.add(pa.Table.from_pylist(sound, schema=index.schema))
-            yield len(sound), [item for item in batch if isinstance(item, Rejection)]
+            rejections = [item for item in batch if isinstance(item, Rejection)]
+            entries = [item for item in batch if not isinstance(item, Rejection)]
+            kept = [item for item in entries if not self._is_theirs(item, entry)]
+            index.add(pa.Table.from_pylist([asdict(item) for item in kept], schema=index.schema))
+            yield self._part(entry, rejections, len(kept), n_forgotten=len(entries) - len(kept))
+
+    def _part(self, entry: FileEntry, rejections: list[Rejection], n_sound: int, *, n_forgotten: int) -> "_Part":
+        is_broken = bool(rejections) and rejections[-1].reason == "truncated_file"
+        kept = [item for item in rejections if not self._is_theirs(item, entry)]
+        return _Part(n_sound, kept, n_forgotten + len(rejections) - len(kept), is_broken)
+
+    def _is_theirs(self, item: FrameEntry | MediaEntry | Rejection, entry: FileEntry) -> bool:
+        return self._withdrawn is not None and self._withdrawn.has(item, file=entry.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What some of a file's rows gave, and whether the file breaks off with them."""
+
+    n_sound: int
+    rejections: list[Rejection]
+    n_forgotten: int
+    is_broken: bool

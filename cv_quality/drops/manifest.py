@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -149,10 +150,24 @@ def completed_drops(
             continue
         except (UnsafeObject, ObjectUnusable) as error:
             drop = _completed(folder, str(error).encode())
-        if re.fullmatch(IDENTIFIER, folder):
+        if is_drop_id(folder):
             found.append(drop)
         else:
             logger.warning("folder %r of the landing area is no drop_id (%s): it is not taken in", folder, IDENTIFIER)
+    return found
+
+
+def is_drop_id(name: str) -> bool:
+    """Tell whether a folder may be a drop; in an object store it may be called `..` too, which is no key of ours."""
+    return re.fullmatch(IDENTIFIER, name) is not None and name not in {".", ".."}
+
+
+def named_drops(landing: Store, names: Collection[str]) -> list[CompletedDrop]:
+    """List those of some drops whose manifest has arrived, sorted, as `completed_drops` has them; nothing is listed."""
+    found = []
+    for name in sorted(names):
+        with suppress(ObjectNotFound):
+            found.append(_completed(name, _identifying(landing, name)))
     return found
 
 
@@ -213,22 +228,35 @@ def read_manifest(landing: Store, drop_id: str) -> Manifest:
     return manifest
 
 
-def awaited_files(landing: Store, drop_id: str, *, survey: Survey | None = None) -> tuple[str, ...]:
+Promise = tuple[tuple[str, int], ...]
+"""The names of the files of a drop, with their sizes in bytes."""
+
+
+def awaited_files(
+    landing: Store, drop_id: str, *, survey: Survey | None = None, kept: Kept[Promise] | None = None
+) -> tuple[str, ...]:
     """Name the files of a drop that have not arrived in full: absent, or shorter than its manifest says.
 
-    Only the manifest is read and the folder listed. A manifest that is refused waits for nothing: taking the drop in
-    says what is wrong with it.
+    Only the manifest is read, and only once, and the folder listed. A manifest that is refused waits for nothing:
+    taking the drop in says what is wrong with it.
 
     Args:
         landing, drop_id: where the drop arrives.
         survey: a look at the landing area that others share.
+        kept: what manifests promised when they were read last.
     """
+    survey = survey or Survey(landing)
+    info, read = survey.list(drop_id).get(f"{drop_id}/{MANIFEST}"), partial(_promised, landing, drop_id)
+    promised = kept.value(info, read) if kept and info else read()
+    sizes = _sizes(survey, drop_id)
+    return tuple(name for name, size in promised if sizes.get(name, -1) < size)
+
+
+def _promised(landing: Store, drop_id: str) -> Promise:
     try:
-        manifest = read_manifest(landing, drop_id)
+        return tuple((entry.name, entry.bytes) for entry in read_manifest(landing, drop_id).files)
     except DropError:
         return ()
-    sizes = _sizes(survey or Survey(landing), drop_id)
-    return tuple(entry.name for entry in manifest.files if sizes.get(entry.name, -1) < entry.bytes)
 
 
 def check_file_set(landing: Store, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ row to reject, and a text that names the column, what was expected and what was 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cv_quality.drops.tables import FACE_BOX
 from cv_quality.lake.schema import Column, quoted
 
 
@@ -120,6 +121,7 @@ _REPEAT_RULE = RowRule(
 )
 
 
+_FACE_BOX_VALUES = " + ".join(f"({item.name} IS NOT NULL)::INTEGER" for item in FACE_BOX)
 _PRESENTATION_RULES = (
     RowRule(
         "bona_fide_artefact",
@@ -137,8 +139,21 @@ _PRESENTATION_RULES = (
         "response <> 'ok' AND (is_device_live OR is_device_match)",
         "'response: expected ok of what was taken for bona fide, found ' || response",
     ),
+    RowRule(
+        "match_without_liveness",
+        "NOT is_device_live AND is_device_match",
+        "'is_device_match: expected false of what liveness rejected, as it is the whole system that it tells of, found "
+        "true'",
+    ),
+    RowRule(
+        "partial_face_box",
+        f"({_FACE_BOX_VALUES}) NOT IN (0, {len(FACE_BOX)})",
+        f"'face box: expected all of {', '.join(item.name for item in FACE_BOX)}, or none, found ' "
+        f"|| ({_FACE_BOX_VALUES})",
+    ),
 )
-"""What is bona fide has no artefact, what attacks has a species, and only an answer can be a yes."""
+"""What is bona fide has no artefact, what attacks a species; only an answer can be a yes, what liveness rejects does
+not pass the whole system; a box has four sides."""
 
 
 def _refers(kind: str, column: Column, *, protocol: str) -> bool:

@@ -130,6 +130,13 @@ MASK_CLASS_FIELDS = (
     Column("class_name", "text", "what the pixels are; null for background", nullable=True),
     Column("is_ignored", "flag", "whether such pixels count for nothing"),
 )
+FACE_BOX = (
+    Column("face_left_px", "real", "left edge of the face's box in the image", nullable=True),
+    Column("face_top_px", "real", "upper edge of the face's box", nullable=True),
+    Column("face_width_px", "real", "width of the face's box", nullable=True, low=1),
+    Column("face_height_px", "real", "height of the face's box", nullable=True, low=1),
+)
+"""Where the device saw the face, for models that see what surrounds it; all four or none."""
 PRESENTATION_FIELDS = (
     EVENT_ID,
     OCCURRED_AT,
@@ -140,8 +147,13 @@ PRESENTATION_FIELDS = (
     identifier("pai_species", "kind of the artefact; null of a bona fide presentation", nullable=True),
     identifier("pai_series", "series that the artefact was made in", nullable=True),
     identifier("artefact_id", "the artefact that was shown: its presentations are alike", nullable=True),
-    identifier("target_subject_id", "whom the artefact imitates", nullable=True),
+    identifier(
+        "target_subject_id",
+        "whom the artefact imitates; another than who presents makes a bona fide presentation a zero-effort impostor",
+        nullable=True,
+    ),
     FRAME,
+    *FACE_BOX,
     Column(
         "response",
         "text",
@@ -149,6 +161,7 @@ PRESENTATION_FIELDS = (
         levels=("ok", "non_response", "capture_fail"),
     ),
     Column("pad_score", "real", "of the detector; higher is more surely bona fide", nullable=True),
+    Column("second_pad_score", "real", "of a second detector, on the same presentation", nullable=True),
     Column("is_device_live", "flag", "whether the device took it for bona fide", nullable=True),
     Column("is_device_match", "flag", "whether it passed the whole system as its target", nullable=True),
 )
@@ -249,6 +262,7 @@ DROP_FILES = Table(
         Column("rows_in", "integer", "rows found", low=0),
         Column("rows_valid", "integer", "rows parsed", low=0),
         Column("rows_quarantined", "integer", "rows rejected with a reason", low=0),
+        Column("rows_forgotten", "integer", "rows of forgotten subjects, set aside", nullable=True, low=0),
     ),
     unique=("file",),
     asset="raw_events",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cv_quality.errors import ModelDoesNotFit, ModelError
 from cv_quality.inference.alignment import CROP_PX, align_face
 from cv_quality.inference.detection import FaceDetector, main_face
-from cv_quality.inference.framing import Batch, Resize
-from cv_quality.inference.preprocessing import Frame, prepare
+from cv_quality.inference.framing import Batch, Resize, ResizePlain
+from cv_quality.inference.preprocessing import Frame, Step, prepare
 from cv_quality.inference.probe import check_promise
 from cv_quality.inference.registry import DetectorEntry, ModelEntry, ModelRegistry, verified_bytes
 from cv_quality.inference.runners import RUNTIMES, OnnxRunner, Runner, TorchExportRunner
@@ -76,7 +76,7 @@ class Embedder:
             ModelDoesNotFit: as of `cv_quality.inference.probe.check_promise`, or the detector's heads are no numbers.
         """
         rng = np.random.default_rng(0)
-        shape = _frame_shape(self.entry, runner=self._runner)
+        shape = frame_shape(self.entry.preprocessing, runner=self._runner, is_cut=self._detector is not None)
         frames = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(self._batch_size)]
         batch = prepare(frames, steps=self.entry.preprocessing, illuminance_lux=[None] * len(frames))
         check_promise(self._runner, batch, dimension=self.entry.embedding_dim, name=self.entry.file)
@@ -212,18 +212,23 @@ def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[Embe
     return units, cast(list[EmbeddingStatus], status.tolist())
 
 
-def _frame_shape(entry: ModelEntry, *, runner: Runner) -> tuple[int, ...]:
-    """A frame as this build receives it; where nothing says its size, the model's own input does."""
+def frame_shape(steps: Sequence[Step], *, runner: Runner, is_cut: bool) -> tuple[int, ...]:
+    """Tell the shape of a frame as a build may receive it; where nothing says its size, the model's own input does.
+
+    Args:
+        steps: of its preprocessing.
+        runner: its model.
+        is_cut: whether the face is cut out before.
+    """
     _, channels, height_px, width_px = runner.input_shape
-    is_fixed = entry.detector is not None or any(isinstance(step, Resize) for step in entry.preprocessing)
+    is_fixed = is_cut or any(isinstance(step, Resize | ResizePlain) for step in steps)
     size = (CROP_PX, CROP_PX) if is_fixed else (height_px or CROP_PX, width_px or CROP_PX)
-    is_coloured = entry.detector is not None or channels == 3
-    return (*size, 3) if is_coloured else size
+    return (*size, 3) if is_cut or channels == 3 else size
 
 
 def _dry_run(entry: ModelEntry, *, runner: Runner) -> None:
     """Pass a black frame."""
-    frame = np.zeros(_frame_shape(entry, runner=runner), dtype=np.uint8)
+    frame = np.zeros(frame_shape(entry.preprocessing, runner=runner, is_cut=entry.detector is not None), dtype=np.uint8)
     batch = prepare([frame], steps=entry.preprocessing, illuminance_lux=[None])
     check_input(batch, runner=runner, name=entry.build_id, file=entry.file)
     output = runner(batch)

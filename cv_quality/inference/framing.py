@@ -109,6 +109,27 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizePlain:
+    """Bilinear resampling to `width_px` x `height_px` from the four nearest pixels, also when it shrinks.
+
+    What shrinks is aliased, as OpenCV's INTER_LINEAR does it: models that learnt from such pictures look for it.
+    """
+
+    width_px: int
+    height_px: int
+
+    def __call__(self, batch: Batch, *, illuminance_lux: NDArray[np.float64]) -> Batch:  # noqa: ARG002
+        top, bottom, down = nearest_two(batch.shape[2], self.height_px)
+        left, right, across = nearest_two(batch.shape[3], self.width_px)
+        rows = batch[:, :, top] * (1 - down)[:, None] + batch[:, :, bottom] * down[:, None]
+        return np.asarray(rows[..., left] * (1 - across) + rows[..., right] * across)
+
+    def reframe(self, view: View) -> View:
+        """The same rectangle in other pixels."""
+        return view.resized(self.width_px, self.height_px)
+
+
+@dataclass(frozen=True, slots=True)
 class ResizeShort:
     """Resampling as of `Resize`, so that the shorter side has `side_px` and the sides keep their ratio."""
 
@@ -203,7 +224,18 @@ class Letterbox:
         return inner, (self.width_px - inner.width_px) // 2, (self.height_px - inner.height_px) // 2
 
 
-FRAMING_STEPS: Final = (Resize, ResizeShort, Crop, CentreCrop, Letterbox)
+FRAMING_STEPS: Final = (Resize, ResizePlain, ResizeShort, Crop, CentreCrop, Letterbox)
+
+
+def nearest_two(size_in: int, size_out: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Find for every output pixel the two input pixels about it, and the weight of the second; centres lie at halves.
+
+    >>> [side.tolist() for side in nearest_two(4, 2)]
+    [[0, 2], [1, 3], [0.5, 0.5]]
+    """
+    place = np.clip((np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5, 0, size_in - 1)
+    first = place.astype(np.intp)
+    return first, np.minimum(first + 1, size_in - 1), (place - first).astype(np.float32)
 
 
 def resampling_weights(size_in: int, size_out: int, *, rows: range) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from cv_quality.inference.framing import (
     Letterbox,
     LetterboxAlign,
     Resize,
+    ResizePlain,
     ResizeShort,
     View,
 )
@@ -224,7 +225,12 @@ def _is_side(value: object) -> bool:
 
 
 def _resize(arguments: object, where: str) -> Step:
-    return Resize(*_size(arguments, where))
+    if not isinstance(arguments, dict):
+        return Resize(*_size(arguments, where))
+    fields = _fields(arguments, keys=("size", "antialias"), where=where)
+    if not isinstance(fields["antialias"], bool):
+        raise RegistryError(f"{where}.antialias: expected true or false, found {fields['antialias']!r}")
+    return (Resize if fields["antialias"] else ResizePlain)(*_size(fields["size"], f"{where}.size"))
 
 
 def _centre_crop(arguments: object, where: str) -> Step:

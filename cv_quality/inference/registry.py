@@ -281,14 +281,18 @@ def parse_entry(data: bytes, *, file: str, modalities: Mapping[str, Modality]) -
     return modality.parse_recorded_entry(fields) if fields.flag("recorded") else modality.parse_entry(fields)
 
 
-def parse_recorded_entry(fields: "EntryFields") -> RecordedEntry:
+def parse_recorded_entry(fields: "EntryFields", *, more: Set[str] = frozenset()) -> RecordedEntry:
     """Read the entry of a build whose decisions and scores are its devices'; the drops declare the scores' range.
+
+    Args:
+        fields: of the registry file.
+        more: keys that the modality reads besides.
 
     Raises:
         RegistryError: names the file, the key, what was expected and what was found.
     """
     fields.refuse_model(_NOT_RECORDED)
-    fields.check(required=frozenset(), optional=frozenset({"decision_threshold"}))
+    fields.check(required=frozenset(), optional=frozenset({"decision_threshold"}) | more)
     threshold = None
     if fields.value("decision_threshold") is not None:
         threshold = fields.number("decision_threshold", "a finite number or null", math.isfinite)
@@ -315,12 +319,17 @@ def parse_model_entry(fields: "EntryFields") -> ModelEntry:
         embedding_dim=int(dimension),
         decision_threshold=fields.score("decision_threshold"),
         preprocessing=parse_steps(fields.value("preprocessing"), where=f"{fields.where}: preprocessing"),
-        detector=_detector(fields.value("detector"), where=f"{fields.where}: detector"),
+        detector=parse_detector(fields.value("detector"), where=f"{fields.where}: detector"),
         flip_augment=fields.flag("flip_augment"),
     )
 
 
-def _detector(value: object, *, where: str) -> DetectorEntry | None:
+def parse_detector(value: object, *, where: str) -> DetectorEntry | None:
+    """Read the face detector of an entry, where it has one; `where` names it in errors.
+
+    Raises:
+        RegistryError: names the key, what was expected and what was found.
+    """
     if value is None:
         return None
     fields = Fields(value, where=where)

@@ -12,7 +12,10 @@ from pathlib import Path
 from cv_quality.lake.schema import Column, Table
 from cv_quality.lake.sql import text
 
-DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
+_PACKAGE = Path(__file__).resolve().parents[1]
+DBT_PROJECT = next((path for path in (_PACKAGE / "dbt_project",) if path.is_dir()), _PACKAGE.parent / "dbt_project")
+"""Within the package where it is installed from a wheel, beside it in a checkout."""
+
 VERDICTS = "verdicts"
 """The folder of the gates' verdicts: one JSON object per gate and key."""
 

@@ -5,9 +5,8 @@ written through `store` by those who own them. Tables are declared beside their 
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -186,14 +185,8 @@ class Lake:
     def writing(self, table: Table, key: TableKey) -> Iterator[Path]:
         """Give a local path to fill by any engine, published as the table's file when the block ends well."""
         object_key = self.object_key(table, key)
-        root = getattr(self.store, "root", None)
-        staging: AbstractContextManager[Path | str] = (
-            staging_folder(root / ".staging", prefix="cvq-")
-            if isinstance(root, Path)
-            else tempfile.TemporaryDirectory(prefix="cvq-")
-        )
-        with staging as folder:
-            path = Path(folder) / "part.parquet"
+        with staging_folder(self.store.staging, prefix="cvq-") as folder:
+            path = folder / "part.parquet"
             yield path
             self.written[object_key] = self.store.put_file(object_key, path)
 

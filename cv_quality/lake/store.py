@@ -10,13 +10,15 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,6 +27,8 @@ from cv_quality.errors import CvQualityError, ObjectNotFound, ObjectUnusable, St
 from cv_quality.settings import S3Options
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from s3transfer.futures import TransferFuture
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
@@ -32,8 +36,17 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 _STORE_FAULTS = frozenset({EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS})
 READ_ATTEMPTS = 4
-_ALREADY_THERE = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+STAGING = ".staging"
+FETCHED_WHOLE_BYTES = 8 << 20
+"""Size up to which an object is fetched in one request; a larger one in parts, several at a time."""
+_PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed"})
+_CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
+"""What S3 answers while another write of the object is under way, whatever becomes of that: to be asked again."""
+_WRITER = "cvq-writer"
+_WRITTEN_AGAIN = "written again while it was read; read it again"
 CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 20
+"""Without a byte; a store that stays silent is given up after four times that."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that no proxy reaches, whatever HTTP_PROXY says."""
 T = TypeVar("T")
@@ -69,10 +82,29 @@ class ObjectInfo(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self.size, self.modified_ns, self.version
 
 
+class FormerVersion(NamedTuple):
+    """A version of an object that another one followed, or the mark of its deletion, as a bucket with versions keeps.
+
+    Attributes:
+        key: of the object.
+        id: the bucket's name for the version.
+        is_marker: whether it only says that the object was deleted.
+    """
+
+    key: str
+    id: str
+    is_marker: bool
+
+
 class Store(Protocol):
-    """A flat namespace of immutable objects; keys are relative POSIX paths without `..`."""
+    """A flat namespace of immutable objects; keys are relative POSIX paths without `..`.
+
+    Attributes:
+        staging: local folder in which a file is made before it is put.
+    """
 
     uri: str
+    staging: Path
 
     def read_bytes(self, key: str, *, limit: int | None = None) -> bytes: ...
     def read_range(self, key: str, *, start: int, size: int) -> bytes: ...
@@ -85,6 +117,9 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Sequence[ObjectInfo]: ...
     def folders(self, prefix: str = "") -> Sequence[str]: ...
     def delete(self, key: str) -> None: ...
+    def former(self) -> Iterator[FormerVersion]: ...
+    def read_former(self, version: FormerVersion) -> bytes: ...
+    def delete_former(self, version: FormerVersion) -> None: ...
 
 
 def open_store(uri: str, *, s3: S3Options | None = None, cache: Path | None = None, is_confined: bool = False) -> Store:
@@ -194,6 +229,7 @@ class LocalStore:
     def __init__(self, root: str, *, is_confined: bool = False) -> None:
         self.root = Path(root)
         self.uri = str(self.root)
+        self.staging = self.root / STAGING
         self._is_confined = is_confined
 
     def read_bytes(self, key: str, *, limit: int | None = None) -> bytes:
@@ -284,6 +320,16 @@ class LocalStore:
         with self._writing(key):
             self._path(key).unlink(missing_ok=True)
 
+    def former(self) -> Iterator[FormerVersion]:
+        """List no version: a folder keeps none."""
+        return iter(())
+
+    def read_former(self, version: FormerVersion) -> bytes:
+        raise ObjectNotFound(f"no version {version.id!r} of {version.key!r} in {self.uri}: a folder keeps none")
+
+    def delete_former(self, version: FormerVersion) -> None:
+        raise ObjectNotFound(f"no version {version.id!r} of {version.key!r} in {self.uri}: a folder keeps none")
+
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
@@ -351,6 +397,53 @@ def info_of(key: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def aws_client(service: str, *, endpoint_url: str | None, region: str | None) -> Any:
+    """Make a client of a service of AWS, or of one that speaks as it does.
+
+    Raises:
+        ValueError: the endpoint is no URL.
+    """
+    import boto3
+    from botocore.config import Config
+
+    is_here = urlsplit(endpoint_url or "").hostname in LOOPBACK
+    config = Config(
+        retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        request_checksum_calculation="when_required",
+        proxies={} if is_here else None,
+    )
+    return boto3.Session().client(service, endpoint_url=endpoint_url, region_name=region, config=config)
+
+
+class _Changed(StoreError):
+    """An object is not the one any more that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AsSeen:
+    """Tells a download in parts of which object they are to be."""
+
+    head: "HeadObjectOutputTypeDef"
+
+    def on_queued(self, future: "TransferFuture", **_: object) -> None:
+        future.meta.provide_transfer_size(self.head["ContentLength"])
+        future.meta.provide_object_etag(self.head["ETag"])
+
+
+class UnfinishedUpload(NamedTuple):
+    """An upload in parts that was begun and neither completed nor given up; the parts that arrived are paid for.
+
+    Attributes:
+        begun: seconds since 1970.
+    """
+
+    key: str
+    upload: str
+    begun: float
+
+
 class S3Store:
     """The objects under one prefix of an S3 bucket; downloads are cached by ETag."""
 
@@ -363,56 +456,56 @@ class S3Store:
         self._prefix = f"{match[2].strip('/')}/" if match[2].strip("/") else ""
         self._options = options
         self._cache = cache or Path(tempfile.mkdtemp(prefix="cvq-cache-"))
+        self.staging = self._cache / STAGING
         self._client_or_none: S3Client | None = None
         self._is_bucket_known = False
 
     @property
     def _client(self) -> "S3Client":
         if self._client_or_none is None:
-            import boto3
-            from botocore.config import Config
-
             try:
-                is_here = urlsplit(self._options.endpoint_url or "").hostname in LOOPBACK
-                config = Config(
-                    retries={"max_attempts": READ_ATTEMPTS, "mode": "standard"},
-                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                    request_checksum_calculation="when_required",
-                    proxies={} if is_here else None,
-                )
-                self._client_or_none = boto3.Session().client(
-                    "s3", endpoint_url=self._options.endpoint_url, region_name=self._options.region, config=config
+                self._client_or_none = aws_client(
+                    "s3", endpoint_url=self._options.endpoint_url, region=self._options.region
                 )
             except ValueError as error:
                 raise StoreError(f"{self.uri}: {error}; expected CVQ_S3_ENDPOINT_URL=http(s)://host:port") from error
         return self._client_or_none
 
     def read_bytes(self, key: str, *, limit: int | None = None) -> bytes:
-        return _within(self._read(key, byte_range=None, limit=limit), limit=limit, key=key)
+        return _within(self._read(key, limit=limit), limit=limit, key=key)
 
     def read_range(self, key: str, *, start: int, size: int) -> bytes:
         if size == 0:
             self._head(key)
             return b""
-        return _complete(self._read(key, byte_range=f"bytes={start}-{start + size - 1}"), size=size, key=key)
+        return _complete(self._read(key, Range=f"bytes={start}-{start + size - 1}"), size=size, key=key)
 
     def write_bytes(self, key: str, data: bytes) -> None:
         self._call(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._full(key), Body=data))
 
     def write_new(self, key: str, data: bytes) -> bool:
-        """Write an object unless it is there; whether it was written. Of several writers at once one is the first."""
+        """Write an object unless it is there; whether it was written. Of several writers at once one is the first.
+
+        A write whose answer was lost is sent again and finds itself there: the object says who wrote it.
+        """
         from botocore.exceptions import ClientError
 
-        def put() -> bool:
-            try:
-                self._client.put_object(Bucket=self._bucket, Key=self._full(key), Body=data, IfNoneMatch="*")
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") in _ALREADY_THERE:
-                    return False
-                raise
-            return True
+        writer = uuid.uuid4().hex
+        request = {"Bucket": self._bucket, "Key": self._full(key), "Body": data, "Metadata": {_WRITER: writer}}
 
-        return self._call(key, put)
+        def first() -> bool:
+            for is_last in (*(False,) * (READ_ATTEMPTS - 1), True):
+                try:
+                    self._client.put_object(**request, IfNoneMatch="*")
+                    return True
+                except ClientError as error:
+                    if _code(error) in _PRECONDITION_FAILED:
+                        break
+                    if is_last or _code(error) not in _CONFLICT:
+                        raise
+            return bool(self._head(key)["Metadata"].get(_WRITER) == writer)
+
+        return self._call(key, first)
 
     def put_file(self, key: str, path: Path) -> ObjectInfo:
         """Upload `path` (in parts when large) and remove it; the object appears only when complete."""
@@ -422,13 +515,36 @@ class S3Store:
         return _head_info(key, self._head(key))
 
     def local(self, key: str) -> Path:
-        head = self._head(key)
-        identity = hashlib.sha256(f"{self.uri}/{key}@{head['ETag']}".encode()).hexdigest()
-        path = self._cache / identity[:2] / f"{identity}{PurePosixPath(key).suffix}"
-        if not path.is_file():
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                self._call(key, lambda: self._client.download_fileobj(self._bucket, self._full(key), file))
-        return path
+        """Fetch an object unless a copy of it as it lies there now is in the cache.
+
+        What is written anew between the look at it and its last byte is looked at again: no copy is kept under the
+        name of another.
+        """
+        for _ in range(READ_ATTEMPTS):
+            head = self._head(key)
+            identity = hashlib.sha256(f"{self.uri}/{key}@{head['ETag']}".encode()).hexdigest()
+            path = self._cache / identity[:2] / f"{identity}{PurePosixPath(key).suffix}"
+            if path.is_file():
+                os.utime(path)  # What nobody has used for long is removed by `cvq gc`.
+                return path
+            with suppress(_Changed), atomic_path(path) as temporary:
+                with temporary.open("wb") as file:
+                    self._fetch(key, head, file)
+                return path
+        raise StoreError(f"{self.uri}/{key}: written again and again while it is read; let its writers end")
+
+    def _fetch(self, key: str, head: "HeadObjectOutputTypeDef", file: IO[bytes]) -> None:
+        """Write the object with these headers, and no other one, to a file."""
+        from s3transfer.manager import TransferManager
+
+        def in_parts() -> None:
+            with TransferManager(self._client) as manager:
+                manager.download(self._bucket, self._full(key), file, subscribers=[_AsSeen(head)]).result()
+
+        if head["ContentLength"] > FETCHED_WHOLE_BYTES:
+            self._call(key, in_parts)
+        else:
+            file.write(self._read(key, IfMatch=head["ETag"]))
 
     def exists(self, key: str) -> bool:
         return self.info(key) is not None
@@ -453,6 +569,47 @@ class S3Store:
     def delete(self, key: str) -> None:
         self._call(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._full(key)))
 
+    def unfinished(self) -> Sequence[UnfinishedUpload]:
+        """List the uploads in parts that are not complete: those under way, and those that a kill broke off."""
+        listing = self._client.get_paginator("list_multipart_uploads")
+        pages = self._call("", lambda: [*listing.paginate(Bucket=self._bucket, Prefix=self._prefix)])
+        return [
+            UnfinishedUpload(item["Key"][len(self._prefix) :], item["UploadId"], item["Initiated"].timestamp())
+            for page in pages
+            for item in page.get("Uploads", [])
+        ]
+
+    def give_up(self, upload: UnfinishedUpload) -> None:
+        """Free the parts of an upload; one that is no more is none."""
+        place = {"Bucket": self._bucket, "Key": self._full(upload.key)}
+        with suppress(ObjectNotFound):
+            self._call(upload.key, lambda: self._client.abort_multipart_upload(**place, UploadId=upload.upload))
+
+    def former(self) -> Iterator[FormerVersion]:
+        """List the versions that a bucket keeps of what was written over or deleted, and the marks of deletions."""
+        listing = self._client.get_paginator("list_object_versions")
+        pages = self._call("", lambda: [*listing.paginate(Bucket=self._bucket, Prefix=self._prefix)])
+        for page in pages:
+            for item in page.get("Versions", []):
+                if not item["IsLatest"]:
+                    yield FormerVersion(item["Key"][len(self._prefix) :], item["VersionId"], False)
+            for mark in page.get("DeleteMarkers", []):
+                yield FormerVersion(mark["Key"][len(self._prefix) :], mark["VersionId"], True)
+
+    def read_former(self, version: FormerVersion) -> bytes:
+        def body() -> bytes:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._full(version.key), VersionId=version.id)
+            with closing(answer["Body"]) as stream:
+                return bytes(stream.read())
+
+        return self._call(version.key, lambda: _read_whole(body))
+
+    def delete_former(self, version: FormerVersion) -> None:
+        self._call(
+            version.key,
+            lambda: self._client.delete_object(Bucket=self._bucket, Key=self._full(version.key), VersionId=version.id),
+        )
+
     def _full(self, key: str) -> str:
         return self._prefix + checked_key(key)
 
@@ -471,28 +628,42 @@ class S3Store:
             self._is_bucket_known = True
             raise
 
-    def _read(self, key: str, *, byte_range: str | None, limit: int | None = None) -> bytes:
-        extra = {"Range": byte_range} if byte_range else {}
+    def _read(self, key: str, *, limit: int | None = None, **options: str) -> bytes:
+        """Read an object, or with `Range` a part of it, as far as one byte beyond `limit`; never less."""
+
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
         def body() -> bytes:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **extra)
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **options)
+            length = answer["ContentLength"]
             with closing(answer["Body"]) as stream:
-                return bytes(stream.read(_amount(limit)))
+                try:
+                    data = bytes(stream.read(_amount(limit)))
+                except ReadTimeoutError as error:  # Before the first byte botocore has asked again by itself.
+                    raise ResponseStreamingError(error=error) from error
+            # botocore compares lengths only where all is asked for.
+            if len(data) < (length if limit is None else min(length, limit + 1)):
+                raise IncompleteReadError(actual_bytes=len(data), expected_bytes=length)
+            return data
 
         return self._call(key, lambda: _read_whole(body))
 
     def _call(self, key: str, request: Callable[[], T]) -> T:
         """The answer to `request`, whatever can go wrong turned into a `StoreError`."""
         from botocore.exceptions import BotoCoreError, ClientError
-        from s3transfer.exceptions import RetriesExceededError
+        from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
         try:
             return request()
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in {"404", "NoSuchKey", "NotFound"}:
+            code = _code(error)
+            if code in {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}:
                 raise ObjectNotFound(f"no object {key!r} in {self.uri}") from error
+            if code in _PRECONDITION_FAILED:
+                raise _Changed(f"{self.uri}/{key}: {_WRITTEN_AGAIN}") from error
             raise StoreError(f"{self.uri}/{key}: the object store answered {code}: {error}") from error
+        except S3DownloadFailedError as error:
+            raise _Changed(f"{self.uri}/{key}: {_WRITTEN_AGAIN}") from error
         except (*_broken_bodies(), RetriesExceededError) as error:
             raise StoreError(f"{self.uri}/{key}: the body broke off {READ_ATTEMPTS} times or more: {error}") from error
         except BotoCoreError as error:
@@ -515,6 +686,10 @@ def _broken_bodies() -> tuple[type[Exception], ...]:
     from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
     return IncompleteReadError, ResponseStreamingError
+
+
+def _code(error: "ClientError") -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _read_whole(read: Callable[[], bytes]) -> bytes:

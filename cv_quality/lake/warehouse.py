@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -365,6 +367,25 @@ def _built_rows(built: Path, models: Sequence[NodeResult]) -> dict[str, int]:
             return {node.name: _count(connection, f'"{node.name}"') for node in models}
     except duckdb.Error as error:
         raise WarehouseError(f"the new warehouse cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MartContent:
+    """What a metric table holds: rows, and of each column its name, its type in DuckDB and its comment."""
+
+    rows: int
+    columns: tuple[tuple[str, str, str], ...]
+
+
+def contents(target: Path) -> dict[str, MartContent]:
+    """Read what every metric table of a warehouse holds."""
+    import duckdb
+
+    question = "SELECT table_name, column_name, data_type, coalesce(comment, '') FROM duckdb_columns()"
+    with duckdb.connect(str(target), read_only=True) as connection:
+        found = connection.execute(f"{question} WHERE NOT internal ORDER BY table_name, column_index").fetchall()
+        columns = {table: tuple(row[1:] for row in rows) for table, rows in groupby(found, itemgetter(0))}
+        return {table: MartContent(_count(connection, f'"{table}"'), of) for table, of in columns.items()}
 
 
 def _count(connection: "duckdb.DuckDBPyConnection", relation: str) -> int:

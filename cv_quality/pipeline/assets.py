@@ -1,10 +1,11 @@
 """The assets of a task, made from its declared stages: one asset a table or group of tables, one check a gate."""
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import dagster as dg
 
-from cv_quality.lake.schema import Table
+from cv_quality.lake.schema import Column
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partitions_of
 from cv_quality.pipeline.running import ONE_KEY_A_RUN, Event, retrying_unreachable_stores, run_key
@@ -12,15 +13,24 @@ from cv_quality.stage import PHASES, Stage, Task, asset_of
 from cv_quality.workspace import Workspace
 
 
-def task_assets(task: Task, tasks: Sequence[Task]) -> list[dg.AssetsDefinition]:
-    """Define the assets of each stage, in the order of the data; reports are made after the warehouse's tables."""
+def task_assets(task: Task, tasks: Sequence[Task], *, owners: Sequence[str] = ()) -> list[dg.AssetsDefinition]:
+    """Define the assets of each stage, in the order of the data; reports are made after the warehouse's tables.
+
+    Args:
+        task: whose stages they are.
+        tasks: those that share the warehouse.
+        owners: mail addresses, or "team:NAME".
+    """
     marts = [spec.key for spec in mart_specs(tasks)]
     return [
-        _stage_assets(task, stage, marts=marts if PHASES[stage.phase].reads_warehouse else ()) for stage in task.stages
+        _stage_assets(task, stage, marts=marts if PHASES[stage.phase].reads_warehouse else (), owners=owners)
+        for stage in task.stages
     ]
 
 
-def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def _stage_assets(
+    task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey], owners: Sequence[str]
+) -> dg.AssetsDefinition:
     partitions = partitions_of(task, stage.key)
     gate = dg.AssetCheckSpec(
         f"{stage.name}_gate",
@@ -32,7 +42,7 @@ def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> 
 
     @dg.multi_asset(
         name=f"{task.name}_{stage.name}",
-        specs=list(_specs(task, stage, marts=marts)),
+        specs=list(_specs(task, stage, marts=marts, owners=owners)),
         check_specs=[gate] if stage.writes else [],
         partitions_def=partitions,
         backfill_policy=ONE_KEY_A_RUN,
@@ -44,7 +54,7 @@ def _stage_assets(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> 
     return run
 
 
-def _specs(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> Iterator[dg.AssetSpec]:
+def _specs(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey], owners: Sequence[str]) -> Iterator[dg.AssetSpec]:
     upstream = [
         [task.name, name] for name in dict.fromkeys(asset_of(table) for table in (*stage.reads, *stage.reads_if_there))
     ]
@@ -57,9 +67,23 @@ def _specs(task: Task, stage: Stage, *, marts: Sequence[dg.AssetKey]) -> Iterato
             group_name=f"{task.name}_{stage.phase}",
             description=f"{stage.description}{grains}",
             kinds=set(stage.kinds),
-            metadata={"dagster/column_schema": _columns(tables[0])} if len(tables) == 1 else {},
+            owners=list(owners),
+            tags={"task": task.name, "phase": stage.phase},
+            metadata={
+                "dagster/code_references": code_reference(stage.run),
+                **({"dagster/column_schema": column_schema(tables[0])} if len(tables) == 1 else {}),
+            },
         )
 
 
-def _columns(table: Table) -> dg.TableSchema:
-    return dg.TableSchema([dg.TableColumn(column.name, column.kind, description=column.meaning) for column in table])
+def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
+    """Show the columns of a table with their types and meanings."""
+    return dg.TableSchema([dg.TableColumn(column.name, column.kind, description=column.meaning) for column in columns])
+
+
+def code_reference(function: Callable[..., object]) -> dg.CodeReferencesMetadataValue:
+    """Point to the line at which a function begins, that of a partial being the one that it calls."""
+    code = inspect.unwrap(getattr(function, "func", function)).__code__
+    return dg.CodeReferencesMetadataValue(
+        code_references=[dg.LocalFileCodeReference(file_path=code.co_filename, line_number=code.co_firstlineno)]
+    )

@@ -13,20 +13,22 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from cv_quality.definitions import build_definitions
-from cv_quality.errors import DropError, SettingsError, StoreError, near
+from cv_quality.errors import ClusterError, DropError, SettingsError, StoreError, near
 from cv_quality.freshness import Freshness
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import atomic_path, make_private, typed_faults
+from cv_quality.pipeline.batches import Batches, batch_job_name, batch_jobs, why
 from cv_quality.pipeline.jobs import job_name
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.pipeline.partitions import partition_of
 from cv_quality.pipeline.sensors import identity_tags, partitions_for
 from cv_quality.planning import Work, all_of, warehouse_due
-from cv_quality.runner import Track, work_off
-from cv_quality.stage import PUBLISH, REPORT_JOB, Phase, Task, phases_of
+from cv_quality.runner import Engine, KeyDone, Track, work_off
+from cv_quality.stage import PHASES, PUBLISH, REPORT_JOB, Phase, Task, phases_of
 from cv_quality.tasks import TASKS, is_published
 from cv_quality.workspace import Workspace
 
@@ -69,11 +71,14 @@ def migrate(home: Path) -> None:
     """
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
-            versions = [storage.alembic_version() for storage in storages if storage]
-            # An upgrade opens the log of every run, five a second, and the index last.
-            if not all(version and version[0] == version[1] for version in versions):
-                instance.upgrade()
+            if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+                # An upgrade opens the log of every run, five a second, and the index last.
+                if not all(found == wanted for found, wanted in _schemas(instance)):
+                    instance.upgrade()
+            else:
+                require_schema(instance, home)
+    except SettingsError:
+        raise
     except Exception as error:  # Dagster, Alembic, SQLAlchemy and SQLite each raise their own.
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
         raise SettingsError(
@@ -82,16 +87,46 @@ def migrate(home: Path) -> None:
         ) from error
 
 
+def require_schema(instance: dg.DagsterInstance, home: Path) -> None:
+    """Refuse a database that several processes share and whose schema is not that of today's Dagster.
+
+    It is not brought up to date here, under the feet of others that work with it.
+
+    Args:
+        instance: whose database.
+        home: its folder.
+
+    Raises:
+        SettingsError: says what to do.
+    """
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        return
+    for found, wanted in _schemas(instance):
+        if found != wanted:
+            raise SettingsError(
+                f"{home}: the database of the Dagster instance has schema {found or 'none'}, Dagster {dg.__version__} "
+                f"expects {wanted}; end the daemon, the web server and all runs, make a backup, then "
+                f"`DAGSTER_HOME={home} dagster instance migrate`; of a newer schema, install its Dagster"
+            )
+
+
+def _schemas(instance: dg.DagsterInstance) -> list[tuple[object, object]]:
+    """The schema that each storage of an instance has, and the one that today's Dagster expects."""
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    return [storage.alembic_version() or (None, None) for storage in storages if storage]
+
+
 def materialize_due(
-    workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS
+    workspace: Workspace, *, track: Track, tasks: Sequence[Task] = TASKS, engine: Engine | None = None
 ) -> list[dg.ExecuteInProcessResult]:
     """Run the jobs for everything that is due, in the order of the data; the metric tables once for all builds.
 
     Args:
         track: shows how far each phase has come.
+        engine: does all keys of a phase in one run; without one each key has a run of its own.
     """
     with opened(workspace) as instance:
-        jobs = _Jobs(workspace, build_definitions(workspace.settings, tasks), instance, track)
+        jobs = _Jobs(workspace, build_definitions(workspace.settings, tasks), instance, track, engine)
         work_off(workspace, tasks, jobs)
     return jobs.results
 
@@ -104,12 +139,13 @@ def failures(runs: Sequence[dg.ExecuteInProcessResult]) -> list[str]:
         data, key = event.step_failure_data, run.dagster_run.tags.get(PARTITION_NAME_TAG)
         told = data.user_failure_data.description if data.user_failure_data else None
         error = data.error and (data.error.cause or data.error)
-        found.append(f"{event.step_key} of {key}: {told or (error.message.strip() if error else 'no reason')}")
+        of_key = f" of {key}" if key else ""
+        found.append(f"{event.step_key}{of_key}: {told or (error.message.strip() if error else 'no reason')}")
     return found
 
 
 def backfill_grid(
-    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track
+    workspace: Workspace, *, builds: Sequence[str], drops: Sequence[str], track: Track, engine: Engine | None = None
 ) -> list[dict[str, object]]:
     """Score each of `builds` on each of `drops` of its task, whether or not it was done before.
 
@@ -117,6 +153,7 @@ def backfill_grid(
         workspace: whose lake and registry are used.
         builds, drops: the sides of the grid; all of them when none is named.
         track: shows how far the scoring has come.
+        engine: does all cells of a task in one run, again; without one each cell has a run of its own.
 
     Raises:
         DropError: a drop is not validated in the lake; the near ones are named. Or there is none.
@@ -144,21 +181,21 @@ def backfill_grid(
         raise DropError(
             f"nothing to score: no drop in {workspace.lake.store.uri} is validated; `cvq run` takes drops in"
         )
-    runs: list[tuple[Work, dg.ExecuteInProcessResult]] = []
+    cells: list[tuple[Work, dg.ExecuteInProcessResult, bool, str]] = []
     with opened(workspace) as instance:
-        jobs = _Jobs(workspace, build_definitions(workspace.settings), instance, track)
+        jobs = _Jobs(workspace, build_definitions(workspace.settings), instance, track, engine)
         for task, work in grid:
-            done = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid") if work else []
-            runs += zip(work, done, strict=True)
+            if work and engine:
+                run, done = jobs.batch(task, PHASES["score"], work)
+                cells += [(item, run, one.succeeded, why(one)) for item, one in zip(work, done, strict=True)]
+            elif work:
+                runs = jobs.run(task, "evaluate_build_on_drop", work, label="score the grid")
+                cells += [
+                    (item, run, run.success, "; ".join(failures([run]))) for item, run in zip(work, runs, strict=True)
+                ]
     return [
-        {
-            "build": item.key.build,
-            "drop": item.key.drop,
-            "run": run.run_id,
-            "succeeded": run.success,
-            "why": "; ".join(failures([run])),
-        }
-        for item, run in runs
+        {"build": item.key.build, "drop": item.key.drop, "run": run.run_id, "succeeded": succeeded, "why": reason}
+        for item, run, succeeded, reason in cells
     ]
 
 
@@ -172,6 +209,7 @@ class _Jobs:
     """Work done as runs of the instance.
 
     Attributes:
+        engine: does many keys in one run, if there is one.
         results: of every run, in order.
     """
 
@@ -179,6 +217,7 @@ class _Jobs:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
     track: Track
+    engine: Engine | None = None
     results: list[dg.ExecuteInProcessResult] = field(default_factory=list)
 
     def run(
@@ -215,8 +254,36 @@ class _Jobs:
         self.results.extend(runs)
         return runs
 
+    def batch(self, task: Task, phase: Phase, work: Sequence[Work]) -> tuple[dg.ExecuteInProcessResult, list[KeyDone]]:
+        """One run of a phase for all of the work; returns it, and what was done of each piece, in its order.
+
+        Raises:
+            CvQualityError: the run ended before all was done.
+        """
+        for definition, keys in partitions_for(task, work).items():
+            self.instance.add_dynamic_partitions(str(definition.name), keys)
+        batches = Batches(self.engine, self.track)
+        (job,) = (job for job in batch_jobs(task) if job.name == batch_job_name(task, phase))
+        (op,) = job.graph.node_dict
+        config = {"ops": {op: {"config": {"partitions": [str(partition_of(item.key)) for item in work]}}}}
+        run = _unless_interrupted(
+            job.execute_in_process(
+                instance=self.instance,
+                resources={"workspace": self.workspace, "batches": batches},
+                run_config={**QUIET, **config},
+                raise_on_error=False,
+            )
+        )
+        self.results.append(run)
+        if len(batches.done) != len(work):
+            raise ClusterError("; ".join(failures([run])))
+        return run, batches.done
+
     def phase(self, task: Task, phase: Phase, work: Sequence[Work]) -> list[Work]:
-        """Materialize the assets of one phase of a task; returns the work whose run succeeded."""
+        """Materialize the assets of one phase of a task; returns the work for which that succeeded."""
+        if self.engine:
+            _, done = self.batch(task, phase, work)
+            return [item for item, one in zip(work, done, strict=True) if one.succeeded]
         only = [dg.AssetKey([task.name, asset]) for stage in task.of_phase(phase.name) for asset in stage.assets]
         is_last = phase == [one for one in phases_of(phase.job) if one.job == phase.job][-1]
         runs = self.run(task, phase.job, work, label=phase.label, only=only, is_attempt=is_last)
@@ -262,6 +329,7 @@ def opened(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
     home = workspace.settings.dagster_home
     try:
         with dg.DagsterInstance.from_config(str(prepare_home(home))) as instance:
+            require_schema(instance, home)
             yield instance
     except DBAPIError as error:
         raise StoreError(

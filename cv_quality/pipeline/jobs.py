@@ -21,4 +21,6 @@ def task_jobs(task: Task, tasks: Sequence[Task]) -> Iterator[UnresolvedAssetJobD
         if any(phase.reads_warehouse for phase in phases):
             keys += [spec.key for spec in mart_specs(tasks)]
         name, about = job_name(task, job), f"{task.title}: {phases[0].about}"
-        yield dg.define_asset_job(name, selection=dg.AssetSelection.assets(*keys), description=about)
+        yield dg.define_asset_job(
+            name, selection=dg.AssetSelection.assets(*keys), description=about, tags={"task": task.name}
+        )

@@ -6,11 +6,17 @@ Dagster's own launcher cannot say whether a run still works, so that after a pow
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import GetCurrentRunsResult
+from dagster_shared.serdes import deserialize_value
 
 from cv_quality.lake.store import PRIVATE_FILE, make_private
 
@@ -41,18 +47,35 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Look for the process of a run; of one on another machine nothing is known, so that it counts as working."""
+        """Look for the process of a run: here by its number, elsewhere by asking the code server that started it.
+
+        Of a run whose code server does not answer nothing is known, so that it counts as working.
+        """
+        server = json.loads(run.tags.get(GRPC_INFO_TAG, '{"socket": ""}'))
+        if "socket" not in server:
+            return _asked(server, run)
         events = self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         said = [
             (int(str(event.dagster_event.engine_event_data.metadata["pid"].value)), event.timestamp)
             for event in events
             if event.dagster_event and "pid" in event.dagster_event.engine_event_data.metadata
         ]
-        is_here = "socket" in json.loads(run.tags.get(GRPC_INFO_TAG, '{"socket": ""}'))
-        if not is_here or not said or any(_is_alive(pid, since=since) for pid, since in said):
+        if not said or any(_is_alive(pid, since=since) for pid, since in said):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         numbers = ", ".join(str(pid) for pid in dict(said))
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"its process ({numbers}) is gone")
+
+
+def _asked(server: Mapping[str, Any], run: dg.DagsterRun) -> CheckRunHealthResult:
+    """Ask a code server on another machine, or in another container, whether it still works on a run."""
+    client = DagsterGrpcClient(host=server["host"], port=server.get("port"), use_ssl=bool(server.get("use_ssl", False)))
+    try:
+        found = deserialize_value(client.get_current_runs(), GetCurrentRunsResult)
+    except DagsterUserCodeUnreachableError:
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+    if run.run_id in found.current_runs or found.serializable_error_info:
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"the code server at {server['host']} does not work on it")
 
 
 def _is_alive(pid: int, *, since: float) -> bool:

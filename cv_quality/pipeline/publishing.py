@@ -57,7 +57,8 @@ def publishing_asset(task: Task) -> dg.AssetsDefinition:
                 "impact": edition.briefing.impact.text,
                 "cause": edition.briefing.cause.text,
                 "all builds": _link(f"{store.uri.rstrip('/')}/{INDEX}"),
-                "picture": _picture(workspace, task),
+                "picture": picture_of(workspace, task),
+                **{f"left out: {item.product}": item.reason for item in publication.left_out},
                 **links,
             },
         )
@@ -77,8 +78,8 @@ def _link(address: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
     return dg.MetadataValue.url(address) if "://" in address else dg.MetadataValue.path(address)
 
 
-def _picture(workspace: Workspace, task: Task) -> dg.MarkdownMetadataValue:
-    """The first rate of the task over its builds, as it is drawn on the page over all builds."""
+def picture_of(workspace: Workspace, task: Task) -> dg.MarkdownMetadataValue:
+    """Draw the first rate of the task over its builds, as it is drawn on the page over all builds."""
     import vl_convert
 
     from cv_quality.publishing.builds_page import read_histories, trend_chart

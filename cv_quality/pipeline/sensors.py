@@ -50,15 +50,15 @@ def _sensor(task: Task, job: str, published: Sequence[Task]) -> dg.SensorDefinit
         description=description,
     )
     def sensor(context: dg.SensorEvaluationContext, workspace: dg.ResourceParam[Workspace]) -> dg.SensorResult:
-        at_work = _at_work(context, task, job)  # Before the look: what ends after it is planned as it was.
+        at_work = partitions_at_work(context, task, job)  # Before the look: what ends after it is planned as it was.
         looks = [Freshness(workspace, other) for other in (task, *(other for other in published if other is not task))]
         given_up = partial(_given_up, context.instance)
-        work = _free(due_now(looks[0], job, given_up=given_up), at_work)
+        work = free_work(due_now(looks[0], job, given_up=given_up), at_work)
         result = sensor_result(context, task, work, look_again=lambda: due(workspace, task, job, given_up=given_up))
         if not published or result.run_requests:
             return result
         alone = warehouse_due(looks, given_up=given_up)
-        work = _free([alone] if alone else [], at_work)
+        work = free_work([alone] if alone else [], at_work)
         return sensor_result(context, task, work, only=[spec.key for spec in mart_specs(published)])
 
     return sensor
@@ -102,6 +102,7 @@ def sensor_result(
     task: Task,
     work: Sequence[Work],
     *,
+    job: str | None = None,
     look_again: Callable[[], list[Work]] | None = None,
     only: Sequence[dg.AssetKey] | None = None,
 ) -> dg.SensorResult:
@@ -110,6 +111,7 @@ def sensor_result(
     Args:
         task: whose partitions the work is keyed by.
         work: that is due.
+        job: the name of the one to run, where the sensor launches several.
         look_again: plans what is due now.
         only: the assets to be made, where not all of the job are; they have no partitions.
     """
@@ -119,9 +121,11 @@ def sensor_result(
         still = {*look_again()}
         attempts = {item: attempt for item, attempt in attempts.items() if item in still}
     return dg.SensorResult(
+        skip_reason=None if attempts else _idle(work),
         run_requests=[
             dg.RunRequest(
                 run_key=f"{item.identity}{_ATTEMPT}{attempt}",
+                job_name=job,
                 tags=identity_tags(item),
                 partition_key=None if only else partition_of(item.key),
                 asset_selection=only,
@@ -136,16 +140,24 @@ def sensor_result(
     )
 
 
+def _idle(work: Sequence[Work]) -> str:
+    """Say why nothing is requested."""
+    if not work:
+        return "nothing is due that is not under way"
+    return f"{len(work):,} due, all of them under way or given up: `cvq why KEY` says what one lacks"
+
+
 def _partitions(instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition) -> Sequence[str]:
     return instance.get_dynamic_partitions(str(definition.name))
 
 
-def _free(work: Sequence[Work], at_work: Collection[str | None]) -> list[Work]:
+def free_work(work: Sequence[Work], at_work: Collection[str | None]) -> list[Work]:
+    """Leave out the work on whose partition something is at work."""
     return [item for item in work if partition_of(item.key) not in at_work]
 
 
-def _at_work(context: dg.SensorEvaluationContext, task: Task, job: str) -> set[str | None]:
-    """The partitions for which a job is under way that makes some of what this one makes, or this one itself.
+def partitions_at_work(context: dg.SensorEvaluationContext, task: Task, job: str) -> set[str | None]:
+    """List the partitions for which a job is under way that makes some of what this one makes, or this one itself.
 
     What is left to do of a key changes with every stage of a run, and with it the identity of the work.
     """

@@ -20,6 +20,7 @@ from cv_quality.publishing.wording import (
     VERDICTS,
     build_words,
     capitalised,
+    compact_rate,
     data_words,
     difference_words,
     finite,
@@ -29,7 +30,6 @@ from cv_quality.publishing.wording import (
     listed,
     named_points,
     rate_name,
-    rate_words,
     readable,
     shortened,
     terms_in,
@@ -180,8 +180,8 @@ def _terms(terms: Mapping[str, str], detail: Detail) -> list[list[str]]:
 def _cause(cause: Cause, detail: Detail) -> dict[str, str]:
     held = [] if cause.share_of_failures is None else [f"It holds {percent(cause.share_of_failures)} of all failures."]
     gain = [] if cause.gain is None else [cause.gain.text]
-    before = "" if cause.before is None else f", before {rate_words(cause.before)}"
-    facts = [f"Now {rate_words(cause.rate)}{before}.", *held, *cause.evidence, *gain]
+    before = "" if cause.before is None else f", before {compact_rate(cause.before)}"
+    facts = [f"Now {compact_rate(cause.rate)}{before}.", *held, *cause.evidence, *gain]
     text = " ".join(facts)
     return {
         "title": shortened(f"{cause.rank}. {cause.sentence}", detail.letters),
@@ -207,7 +207,7 @@ def _rate_row(change: RateChange, detail: Detail) -> list[str]:
 
 
 def _short(rate: Rate | None, *, words: NumberWords = percent) -> str:
-    return "none" if rate is None else rate_words(rate, words=words)
+    return "none" if rate is None else compact_rate(rate, words=words)
 
 
 def _sources(briefing: Briefing) -> str:
@@ -239,7 +239,7 @@ def _chart(change: RateChange, briefing: Briefing) -> dict[str, Any] | None:
 
 
 def _bar(name: str, rate: Rate, *, words: NumberWords, ink: str) -> dict[str, Any]:
-    said = _all_readable({"name": shortened(name, 30), "words": shortened(rate_words(rate, words=words), 80)})
+    said = _all_readable({"name": shortened(name, 30), "words": shortened(compact_rate(rate, words=words), 80)})
     return {"value": finite(rate.value), "low": finite(rate.low), "high": finite(rate.high), "ink": ink, **said}
 
 

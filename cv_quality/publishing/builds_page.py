@@ -1,13 +1,17 @@
 """The page over all builds: verdicts, trends, any two builds on common drops, causes over builds, and editions."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cv_quality.builds import own_drops
+from cv_quality.errors import GateFailed, PublishingError, StageError
+from cv_quality.lake.store import Store
 from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
+from cv_quality.publishing.regressions import Regression, hold_against, published_causes
 from cv_quality.reports.drawing import (
     BUILD_INK,
     Chart,
@@ -26,6 +30,7 @@ from cv_quality.stage import Task
 from cv_quality.tasks import TASKS
 from cv_quality.tasks.history import day_of
 from cv_quality.tasks.release.tables import RELEASE_VERDICTS
+from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,11 +39,25 @@ if TYPE_CHECKING:
 TREND_HEIGHT_PX = 150
 
 
-def write_builds_page(workspace: Workspace, editions: "Sequence[Publication]", target: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class NewestBuild:
+    """The newest build of a modality, held against the causes that were published of the others.
+
+    Attributes:
+        reason: why it could not be; empty where it was.
+    """
+
+    build: str
+    regressions: tuple[Regression, ...] = ()
+    reason: str = ""
+
+
+def write_builds_page(workspace: Workspace, store: Store, editions: "Sequence[Publication]", target: Path) -> None:
     """Write the page over all builds to `target`, at once or not at all.
 
     Args:
         workspace: whose lake is read.
+        store: where editions lie.
         editions: that were published, to which the page links.
         target: the file.
     """
@@ -51,6 +70,7 @@ def write_builds_page(workspace: Workspace, editions: "Sequence[Publication]", t
         histories=histories,
         charts=charts,
         editions=editions,
+        newest=[newest_build(workspace, store, editions, history.builds[-1].build) for history in histories],
         rate_text=rate_text,
         provenance=Provenance("cvq publish", package_version(), datetime.fromisoformat(newest).replace(tzinfo=UTC), ()),
     )
@@ -62,18 +82,42 @@ def read_histories(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> tuple
     Args:
         workspace, tasks: whose builds they are.
     """
-    found: dict[str, list[str]] = {}
-    for key in workspace.lake.keys(RELEASE_VERDICTS):
-        build = str(key.build)
-        found.setdefault(workspace.registry.entry(build).modality, []).append(build)
     histories = []
     for task in tasks:
+        judged = _measured(workspace, task)
         for modality in task.modalities:
-            own = found.get(modality.name, ())
+            own = judged.get(modality.name, ())
             builds = sorted(own, key=lambda build: (day_of(workspace.lake, own_drops(workspace, build)), build))
             if builds and task.history is not None:
                 histories.append(task.history(workspace, builds, modality))
     return tuple(histories)
+
+
+def _measured(workspace: Workspace, task: Task) -> dict[str, list[str]]:
+    """The builds of a task by modality: those that were judged, or where it has no release stage, searched."""
+    found: dict[str, list[str]] = {}
+    for key in workspace.lake.keys(RELEASE_VERDICTS if RELEASE_VERDICTS.name in task.writers else SLICE_SEARCHES):
+        entry = workspace.registry.entry(str(key.build))
+        if entry.task == task.name:
+            found.setdefault(entry.modality, []).append(entry.build_id)
+    return found
+
+
+def newest_build(workspace: Workspace, store: Store, editions: "Sequence[Publication]", build: str) -> NewestBuild:
+    """Hold a build against the causes that were published of others; a list that is none does not end the page.
+
+    Args:
+        workspace: whose lake is read.
+        store, editions: where editions lie, and which there are.
+        build: the newest of its modality.
+    """
+    entry = workspace.registry.entry(build)
+    (task,) = (task for task in TASKS if task.name == entry.task)
+    try:
+        lists = published_causes(store, editions, entry.modality)
+        return NewestBuild(build, hold_against(workspace, task, build, lists))
+    except (GateFailed, PublishingError, StageError) as error:
+        return NewestBuild(build, reason=str(error))
 
 
 def trend_charts(history: TaskHistory, place: int) -> Iterable[Chart]:

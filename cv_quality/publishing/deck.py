@@ -39,6 +39,7 @@ from cv_quality.publishing.wording import (
     VERDICTS,
     build_words,
     capitalised,
+    compact_rate,
     data_words,
     difference_words,
     group_name,
@@ -47,7 +48,6 @@ from cv_quality.publishing.wording import (
     limit_words,
     listed,
     rate_name,
-    rate_words,
     readable,
     shortened,
     source_words,
@@ -210,7 +210,7 @@ def _add_text(deck: "Presentation", briefing: Briefing, point: Point, *paragraph
 
 
 def _figure_line(figure: Figure, briefing: Briefing) -> str:
-    return f"{figure.name}: {rate_words(figure.rate, words=words_of_figure(figure, briefing))}"
+    return f"{figure.name}: {compact_rate(figure.rate, words=words_of_figure(figure, briefing))}"
 
 
 def _drop_words(briefing: Briefing) -> str:
@@ -245,9 +245,9 @@ def _bars(briefing: Briefing, change: RateChange) -> Iterator[Bar]:
 def _change_lines(briefing: Briefing, change: RateChange) -> list[str]:
     pair, words = change.pair, words_of(change)
     build, baseline = (shortened(str(name), LETTERS_OF_BUILD) for name in (briefing.build, briefing.baseline))
-    lines = [f"{build}: {rate_words(pair.build, words=words)}"]
+    lines = [f"{build}: {compact_rate(pair.build, words=words)}"]
     if pair.baseline is not None:
-        lines += [f"{baseline}: {rate_words(pair.baseline, words=words)}", _difference_line(change)]
+        lines += [f"{baseline}: {compact_rate(pair.baseline, words=words)}", _difference_line(change)]
     if change.limit is not None:
         lines.append(f"The release policy: {limit_words(change)} {words(change.limit, digits=SHOWN_DIGITS)}.")
     return lines
@@ -283,7 +283,7 @@ def _add_cause(deck: "Presentation", briefing: Briefing, cause: Cause) -> None:
             cause.sentence,
             f"Cause {cause.rank}: {cause.condition}",
             *(*share, *rest, *size, *cause.evidence, *gain),
-            f"{briefing.build} there: {rate_words(cause.rate)}",
+            f"{briefing.build} there: {compact_rate(cause.rate)}",
             f"In SQL: {cause.predicate}",
         ),
         cause.gain.figures if cause.gain is not None else (),
@@ -372,7 +372,7 @@ def _add_dimension(deck: "Presentation", briefing: Briefing, lines: Sequence[Gro
     title = briefing.groups.text if is_first else _worst_words(lines, what)
     said = [f"{group_name(line)}: {group_words(line)}" for line in shown]
     more = [f"{len(lines) - len(shown):,} more groups are on the page."] if len(lines) > len(shown) else []
-    rates = [f"{group_name(line)}: {rate_words(line.pair.build)}" for line in shown]
+    rates = [f"{group_name(line)}: {compact_rate(line.pair.build)}" for line in shown]
     notes = Notes((title, *rates, *said, *more), briefing.groups.figures if is_first else (), "groups")
     if all(line.pair.build.value is None for line in shown):
         _add_text(deck, briefing, Point(title, section="groups"), *notes.says[1:])
@@ -424,7 +424,7 @@ def _sides(pair: RatePair, *, words: NumberWords = percent) -> tuple[str, str]:
 
 
 def _short(rate: Rate | None, *, words: NumberWords = percent) -> str:
-    return "none" if rate is None else rate_words(rate, words=words, with_counts=False)
+    return "none" if rate is None else compact_rate(rate, words=words, with_counts=False)
 
 
 def _add_list(deck: "Presentation", briefing: Briefing, title: str, lines: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cv_quality.publishing.product import Edition, Product, write_files
 from cv_quality.publishing.tickets import escaped
-from cv_quality.text import figures
+from cv_quality.text import figures, visible
 
 
 def write_evidence(edition: Edition, folder: Path) -> tuple[Path, ...]:
@@ -40,7 +40,8 @@ def write_evidence(edition: Edition, folder: Path) -> tuple[Path, ...]:
 
 def _inert(text: str) -> str:
     """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    shown = visible(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 EVIDENCE = Product("evidence", "What is open, and the subjects that would settle it", write_evidence)

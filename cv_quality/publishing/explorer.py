@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cv_quality.errors import NothingToPublish
 from cv_quality.publishing.product import Edition, Product, write_files
-from cv_quality.publishing.wording import data_words, rate_words
+from cv_quality.publishing.wording import compact_rate, data_words
 from cv_quality.reports.briefing import Briefing
-from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialName, Trials
+from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialKind, TrialName, Trials, TrialSlice
 from cv_quality.tasks import TASKS
 from cv_quality.text import figures, visible_lines
 
@@ -32,19 +33,22 @@ MAX_DOUBLES = 500_000
 """Numbers up to which each is kept exactly; of more, each is kept in single precision, seven digits."""
 FAILURES_SHARE = 2 / 3
 """Part of the thumbnails that failures have, where there are as many."""
-_FAILED, _THUMBNAIL = "failed_flag", "thumbnail"
+_FAILED, _THUMBNAIL, _KIND, _UNIT = "failed_flag", "thumbnail", "kind_of_trial", "unit_of_trial"
 
 
 def write_explorer(edition: Edition, folder: Path) -> tuple[Path, ...]:
-    """Write the explorer of a build; nothing where its task does not hand out trials.
+    """Write the explorer of a build.
 
     Args:
         folder: where to.
+
+    Raises:
+        NothingToPublish: its task does not hand out trials.
     """
     name = edition.workspace.registry.entry(edition.briefing.build).task
     (task,) = (task for task in TASKS if task.name == name)
     if task.trials is None:
-        return ()
+        raise NothingToPublish(f"task {name!r} does not hand out its trials one by one")
     return write_files(folder, {"explorer.html": draw_explorer(edition.briefing, task.trials(edition.source))})
 
 
@@ -59,21 +63,19 @@ def draw_explorer(briefing: Briefing, trials: Trials) -> bytes:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    outcome = trials.population.outcome
     style, script = ((PAGE / name).read_text(encoding="utf-8") for name in ("explorer.css", "explorer.js"))
     template = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).get_template("explorer.html")
+    labels = [kind.label for kind in trials.kinds]
     values = {
-        "title": f"{briefing.build}: {outcome.trial}s one by one",
+        "title": f"{briefing.build}: {' and '.join(labels)} one by one",
         "facts": data_words(briefing),
-        "trial": outcome.trial,
-        "failures": outcome.failures,
-        "rate": outcome.rate,
         "published": _published(briefing, trials),
     }
     return template.render(
         **{name: visible_lines(text) for name, text in values.items()},
+        kinds=[{"name": kind.name, "label": visible_lines(kind.label)} for kind in trials.kinds],
         about=_json(_about(briefing, trials)),
         trials=base64.b64encode(_parquet(_table(trials))).decode(),
         style=style,
@@ -87,9 +89,9 @@ def _published(briefing: Briefing, trials: Trials) -> str:
     """The rate that every product leads with; where its unit is not the subject it is a mean."""
     if not briefing.changes:
         return ""
-    change, unit = briefing.changes[0], trials.population.outcome.unit
-    mean = "" if unit == "subject" else f", as a mean over {unit}s"
-    value = rate_words(change.pair.build) if change.is_rate else figures(change.pair.build.value)
+    change, unit = briefing.changes[0], trials.kinds[0].population.outcome.unit
+    mean = f", as a mean over {unit}s" if unit == "clip" else ""
+    value = compact_rate(change.pair.build) if change.is_rate else figures(change.pair.build.value)
     return f"As published: {change.name} {value}{mean}"
 
 
@@ -99,22 +101,17 @@ def _digest(text: str) -> str:
 
 def _about(briefing: Briefing, trials: Trials) -> dict[str, Any]:
     """What the page must know of its columns."""
-    population, is_single = trials.population, _is_single(trials)
+    is_single = _is_single(trials)
     return {
         "is_single": is_single,
         "build": briefing.build,
         "baseline": briefing.baseline,
-        "trial": population.outcome.trial,
-        "failures": population.outcome.failures,
-        "rate": population.outcome.rate,
-        "unit": population.outcome.unit,
-        "unit_column": population.unit,
-        "failed": trials.failed,
-        "key": list(population.key),
+        "unit_column": trials.unit,
+        "key": list(trials.key),
         "table": trials.table,
-        "where": trials.where,
         "score": trials.score,
         "thresholds": list(trials.thresholds),
+        "kinds": [_about_kind(kind) for kind in trials.kinds],
         "columns": [
             {
                 "name": item.name,
@@ -126,47 +123,72 @@ def _about(briefing: Briefing, trials: Trials) -> dict[str, Any]:
         ],
         "slices": [
             {
-                "column": f"slice_{item.rank}",
+                "kind": place,
+                "column": _slice_column(kind, item),
                 "condition": visible_lines(item.condition),
                 "sentence": visible_lines(item.sentence),
                 "sql": item.where.sql(),
             }
-            for item in trials.slices
+            for place, kind in enumerate(trials.kinds)
+            for item in kind.slices
         ],
     }
 
 
+def _about_kind(kind: TrialKind) -> dict[str, Any]:
+    outcome = kind.population.outcome
+    return {
+        "name": kind.name,
+        "label": kind.label,
+        "trial": outcome.trial,
+        "failures": outcome.failures,
+        "rate": outcome.rate,
+        "unit": outcome.unit,
+        "where": kind.where,
+        "failed": kind.failed,
+        "interval": kind.interval,
+        "other_unit": kind.other_unit,
+        "worst_of": kind.worst_of,
+    }
+
+
+def _slice_column(kind: TrialKind, item: TrialSlice) -> str:
+    return f"slice_{kind.name}_{item.rank}"
+
+
 def _json(value: object) -> str:
     """JSON that cannot end the script element that holds it."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _is_single(trials: Trials) -> bool:
     """Whether there are so many numbers that they are kept in single precision."""
-    return trials.population.rows.height * sum(item.kind == "number" for item in trials.columns) > MAX_DOUBLES
+    return trials.n * sum(item.kind == "number" for item in trials.columns) > MAX_DOUBLES
 
 
 def _table(trials: Trials) -> "pl.DataFrame":
     """Gather the columns of the page, as few types as it has to read."""
     import polars as pl
 
-    population = trials.population
-    kind = pl.Float32 if _is_single(trials) else pl.Float64
-    numbers = [pl.col(item.name).cast(kind).fill_nan(None) for item in trials.columns if item.kind == "number"]
-    texts = [pl.col(item.name) for item in trials.columns if item.kind != "number"]
+    size = pl.Float32 if _is_single(trials) else pl.Float64
     named = {item.name for item in trials.columns}
-    missing = [pl.col(name) for name in dict.fromkeys((population.unit, *population.key)) if name not in named]
-    table = population.rows.select(
-        *texts,
-        *numbers,
-        *missing,
-        pl.col(population.failed).cast(pl.Boolean).alias(_FAILED),
-        pl.col(BADNESS).cast(pl.Float32).fill_nan(None),
-        pl.col(WHY_HIDDEN),
-        *(item.where.expression().alias(f"slice_{item.rank}") for item in trials.slices),
+    missing = [name for name in dict.fromkeys((trials.unit, *trials.key)) if name not in named]
+    slices = [(_slice_column(kind, item), item.where) for kind in trials.kinds for item in kind.slices]
+    table = pl.concat(
+        kind.population.rows.select(
+            *(pl.col(item.name) for item in trials.columns if item.kind != "number"),
+            *(pl.col(item.name).cast(size).fill_nan(None) for item in trials.columns if item.kind == "number"),
+            *missing,
+            pl.lit(kind.name).alias(_KIND),
+            pl.col(kind.population.failed).cast(pl.Boolean).alias(_FAILED),
+            pl.col(BADNESS).cast(pl.Float32).fill_nan(None),
+            pl.col(WHY_HIDDEN),
+            *(where.expression().alias(name) for name, where in slices),
+        )
+        for kind in trials.kinds
     )
-    names = population.rows.select(population.key).rows()
+    names = table.select(trials.key).rows()
     left = (MAX_BYTES - FRAME_BYTES) * 3 // 4 - len(_parquet(table))
     pictures, why = read_pictures(trials, max_bytes=min(MAX_THUMBNAIL_BYTES, left))
     return table.with_columns(
@@ -199,27 +221,30 @@ def read_pictures(
 def first_seen(trials: Trials, *, limit: int) -> list[TrialName]:
     """Choose the trials whose images are shown: the worst of every subject, then the second worst of each, and so on.
 
+    Of several kinds each has its turn.
+
     Args:
         limit: how many; two thirds failures, and the passes that were nearest to failing.
     """
     import polars as pl
 
-    population = trials.population
-    rows = population.rows.filter(MAY_SHOW).select(
-        *population.key,
-        population.unit,
-        pl.col(population.failed).cast(pl.Boolean).alias(_FAILED),
-        pl.col(BADNESS).fill_null(float("inf")),
+    rows = pl.concat(
+        kind.population.rows.filter(MAY_SHOW).select(
+            *trials.key,
+            pl.col(trials.unit).alias(_UNIT),
+            pl.lit(kind.name).alias(_KIND),
+            pl.col(kind.population.failed).cast(pl.Boolean).alias(_FAILED),
+            pl.col(BADNESS).fill_null(float("inf")),
+        )
+        for kind in trials.kinds
     )
-    order = [BADNESS, *population.key]
-    rows = rows.sort(order, descending=[True, *(False for _ in population.key)])
-    rows = rows.with_columns(turn=pl.int_range(pl.len()).over(population.unit, _FAILED)).sort(
-        "turn", maintain_order=True
-    )
+    rows = rows.sort([BADNESS, *trials.key], descending=[True, *(False for _ in trials.key)])
+    for groups in ([_UNIT, _KIND, _FAILED], [_KIND, _FAILED]):
+        rows = rows.with_columns(turn=pl.int_range(pl.len()).over(groups)).sort("turn", maintain_order=True)
     failures, passes = (rows.filter(pl.col(_FAILED) == is_failure) for is_failure in (True, False))
     n_failures = max(round(limit * FAILURES_SHARE), limit - passes.height)
     chosen = pl.concat([failures.head(n_failures), passes.head(limit - min(n_failures, failures.height))])
-    return chosen.select(population.key).rows()
+    return chosen.select(trials.key).rows()
 
 
 def _parquet(table: "pl.DataFrame") -> bytes:

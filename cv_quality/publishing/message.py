@@ -5,7 +5,7 @@ message is sent is in `cv_quality.publishing.sending`.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -20,12 +20,12 @@ from cv_quality.publishing.wording import (
     Tone,
     build_words,
     capitalised,
+    compact_rate,
     data_words,
     difference_words,
     limit_words,
     named_points,
     rate_name,
-    rate_words,
     readable,
     shortened,
     terms_in,
@@ -137,9 +137,9 @@ def _rate_lines(briefing: Briefing) -> Iterator[tuple[str, str]]:
     """Name the rate that the briefing leads with, for the build, its baseline and the policy."""
     for change in briefing.changes[:1]:
         pair, words = change.pair, words_of(change)
-        yield readable(shortened(briefing.build, LETTERS_OF_NAME)), rate_words(pair.build, words=words)
+        yield readable(shortened(briefing.build, LETTERS_OF_NAME)), compact_rate(pair.build, words=words)
         if pair.baseline is not None:
-            yield readable(shortened(str(briefing.baseline), LETTERS_OF_NAME)), rate_words(pair.baseline, words=words)
+            yield readable(shortened(str(briefing.baseline), LETTERS_OF_NAME)), compact_rate(pair.baseline, words=words)
             yield CHANGE, difference_words(change)
         if change.limit is not None:
             yield limit_words(change), words(change.limit, digits=SHOWN_DIGITS)
@@ -217,8 +217,8 @@ def _bars(briefing: Briefing, lines: _Lines) -> list[Json]:
 
 def _slack(lines: _Lines) -> Json:
     """Make blocks of rich text, in which nothing is markup."""
-    heading = {"type": "header", "text": _plain(shortened(lines.headline, LETTERS_OF_HEADER))}
-    context = {"type": "context", "elements": [_plain(f"{lines.verdict}. {lines.about}"), _plain(lines.data)]}
+    heading = {"type": "header", "text": plain_text(shortened(lines.headline, LETTERS_OF_HEADER))}
+    context = {"type": "context", "elements": [plain_text(f"{lines.verdict}. {lines.about}"), plain_text(lines.data)]}
     told = [*lines.rates, *lines.points]
     sections = [
         {
@@ -234,7 +234,8 @@ def _slack(lines: _Lines) -> Json:
     return {"text": fallback, "blocks": [heading, context, {"type": "rich_text", "elements": sections}]}
 
 
-def _plain(text: str) -> Json:
+def plain_text(text: str) -> Json:
+    """Make an element of a Slack message in which nothing is markup."""
     return {"type": "plain_text", "text": text, "emoji": False}
 
 
@@ -242,24 +243,39 @@ def _teams(lines: _Lines, tone: Tone) -> Json:
     """Make an adaptive card of text runs, in which nothing is markup."""
     colour = _INKS[tone][2]
     body = [
-        _run(lines.headline, size="large", weight="bolder"),
-        _run(lines.verdict, weight="bolder", color=colour.lower()),
-        _run(f"{lines.about}. {lines.data}", isSubtle=True),
-        *(_run(text, label=name) for name, text in (*lines.rates, *lines.points)),
+        text_run(lines.headline, size="large", weight="bolder"),
+        text_run(lines.verdict, weight="bolder", color=colour.lower()),
+        text_run(f"{lines.about}. {lines.data}", isSubtle=True),
+        *(text_run(text, label=name) for name, text in (*lines.rates, *lines.points)),
     ]
+    return card_of(lines.headline, body)
+
+
+def card_of(headline: str, body: Sequence[Json]) -> Json:
+    """Wrap paragraphs into an adaptive card, as the incoming webhooks of Teams take it.
+
+    Args:
+        headline: what a notification says.
+    """
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
-        "fallbackText": lines.headline,
+        "fallbackText": headline,
         "msteams": {"width": "Full"},
-        "body": body,
+        "body": list(body),
     }
     kind = "application/vnd.microsoft.card.adaptive"
     return {"type": "message", "attachments": [{"contentType": kind, "contentUrl": None, "content": card}]}
 
 
-def _run(text: str, *, label: str = "", **style: object) -> Json:
+def text_run(text: str, *, label: str = "", **style: object) -> Json:
+    """Make a paragraph of an adaptive card in which nothing is markup.
+
+    Args:
+        label: in bold before the text.
+        style: properties of its run.
+    """
     labels = [{"type": "TextRun", "text": f"{label}: ", "weight": "bolder"}] if label else []
     return {"type": "RichTextBlock", "inlines": [*labels, {"type": "TextRun", "text": text, **style}]}
 

@@ -29,7 +29,8 @@ PRODUCTS: tuple[Product, ...] = (
     TABLEAU,
 )
 NEEDS = {TABLEAU.name: ("pantab", "tableauhyperapi")}
-"""Modules that a product needs beyond those of the package: it is left out where they are missing, unless named."""
+"""Modules that a product needs beyond those of the package, of the extra of its name: it is left out where they are
+missing, unless named."""
 
 
 def chosen_products(names: Sequence[str]) -> tuple[Product, ...]:
@@ -48,3 +49,12 @@ def chosen_products(names: Sequence[str]) -> tuple[Product, ...]:
 def is_installed(product: Product) -> bool:
     """Tell whether all that a product needs is installed."""
     return all(find_spec(module) is not None for module in NEEDS.get(product.name, ()))
+
+
+def not_installed() -> dict[str, str]:
+    """Name the products whose extra is not installed, each with what installs it."""
+    return {
+        item.name: f"not installed: pip install 'cv-quality[{item.name}]'"
+        for item in PRODUCTS
+        if not is_installed(item)
+    }

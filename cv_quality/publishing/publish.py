@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from cv_quality.errors import ObjectNotFound
+from cv_quality.errors import NothingToPublish, ObjectNotFound, PublishingError
 from cv_quality.lake.staging import staging_folder
 from cv_quality.lake.store import Store
 from cv_quality.publishing.builds_page import write_builds_page
@@ -35,6 +35,14 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A product that there is nothing for, and why."""
+
+    product: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """One edition as it was published.
 
@@ -43,6 +51,7 @@ class Publication:
         day: of the newest data in it.
         standing, headline: how the build stands.
         made_with: version of this package.
+        left_out: products that were asked for, and that the build has nothing for.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Publication:
     headline: str
     made_with: str
     files: tuple[PublishedFile, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def publish(edition: Edition, products: Sequence[Product], store: Store) -> Publication:
@@ -65,20 +75,19 @@ def publish(edition: Edition, products: Sequence[Product], store: Store) -> Publ
         store: where they go.
 
     Raises:
-        PublishingError: a product cannot be made.
+        PublishingError: a product cannot be made, or the build has nothing for any of them.
         StoreError: the store cannot be written.
     """
     workspace, name = edition.workspace, _name(edition, products)
     edition = replace(edition, location=f"{store.uri.rstrip('/')}/{name}")
     with staging_folder(workspace.settings.home, prefix=".published-") as folder:
-        made = [(product, path) for product in products for path in _written(product, edition, folder)]
-        files = tuple(_described(product, path, folder) for product, path in made)
-        publication = _publication(edition, name, files)
+        files, left_out = _made(edition, products, folder)
+        publication = _publication(edition, name, files, left_out)
         for file in files:
             store.put_file(f"{publication.name}/{file.name}", folder / file.name)
         store.write_bytes(f"{publication.name}/{ABOUT}", _json(publication))
         index = folder / INDEX
-        write_builds_page(workspace, publications(store), index)
+        write_builds_page(workspace, store, publications(store), index)
         store.put_file(INDEX, index)
     return publication
 
@@ -91,8 +100,30 @@ def publications(store: Store) -> tuple[Publication, ...]:
             with suppress(ObjectNotFound):
                 values = json.loads(store.read_bytes(f"{build}/{edition}/{ABOUT}"))
                 files = tuple(PublishedFile(**item) for item in values.pop("files"))
-                found.append(Publication(**values, files=files))
+                left_out = tuple(LeftOut(**item) for item in values.pop("left_out", ()))
+                found.append(Publication(**values, files=files, left_out=left_out))
     return tuple(sorted(found, key=lambda item: (item.build, item.day, item.name), reverse=True))
+
+
+def _made(
+    edition: Edition, products: Sequence[Product], folder: Path
+) -> tuple[tuple[PublishedFile, ...], tuple[LeftOut, ...]]:
+    """Make products, and say which the build has nothing for.
+
+    Raises:
+        PublishingError: as `publish`.
+    """
+    files: list[PublishedFile] = []
+    left_out: list[LeftOut] = []
+    for product in products:
+        try:
+            files += [_described(product, path, folder) for path in _written(product, edition, folder)]
+        except NothingToPublish as error:
+            left_out.append(LeftOut(product.name, str(error)))
+    if not files:
+        said = "; ".join(f"{item.product}: {item.reason}" for item in left_out)
+        raise PublishingError(f"{edition.briefing.build}: nothing is published; {said or 'no product is asked for'}")
+    return tuple(files), tuple(left_out)
 
 
 def _written(product: Product, edition: Edition, folder: Path) -> Iterable[Path]:
@@ -119,7 +150,9 @@ def _day(edition: Edition) -> str:
     return f"{edition.briefing.captured_until:%Y-%m-%d}"
 
 
-def _publication(edition: Edition, name: str, files: tuple[PublishedFile, ...]) -> Publication:
+def _publication(
+    edition: Edition, name: str, files: tuple[PublishedFile, ...], left_out: tuple[LeftOut, ...]
+) -> Publication:
     briefing = edition.briefing
     return Publication(
         name=name,
@@ -131,6 +164,7 @@ def _publication(edition: Edition, name: str, files: tuple[PublishedFile, ...]) 
         headline=briefing.headline,
         made_with=package_version(),
         files=files,
+        left_out=left_out,
     )
 
 

@@ -21,15 +21,19 @@ EXTRA = "tableau"
 RATES = """
 SELECT rates.*, build.n_drops, build.first_captured_from, build.last_captured_until, release.verdict AS release_verdict
 FROM (
-  SELECT build_id, model_build_id, metric, NULL::DOUBLE AS fmr_target, dimension, level, value, low, high,
-         numerator, denominator, n_subjects, method, reason
+  SELECT build_id, model_build_id, metric, NULL::DOUBLE AS fmr_target, NULL::VARCHAR AS species, dimension, level,
+         value, low, high, numerator, denominator, n_subjects, method, reason
   FROM fct_intervals
   UNION ALL
-  SELECT build_id, model_build_id, 'fnmr_at_fmr', fmr_target, 'all', 'all', fnmr, fnmr_low, fnmr_high,
+  SELECT build_id, model_build_id, 'fnmr_at_fmr', fmr_target, NULL, 'all', 'all', fnmr, fnmr_low, fnmr_high,
          n_false_non_matches, n_genuine, NULL, method, reason
   FROM fct_operating_points WHERE point = 'fnmr_at_fmr'
   UNION ALL
-  SELECT build_id, model_build_id, metric, NULL, dimension, level, value, low, high,
+  SELECT build_id, build_id, metric, NULL, species, dimension, level, value, low, high,
+         numerator, denominator, n_subjects, method, reason
+  FROM fct_liveness_rates
+  UNION ALL
+  SELECT build_id, model_build_id, metric, NULL, NULL, dimension, level, value, low, high,
          NULL, n_clips, NULL, method, reason
   FROM fct_video_metrics
 ) rates
@@ -37,7 +41,10 @@ LEFT JOIN dim_build build USING (build_id)
 LEFT JOIN fct_release_verdicts release ON release.build_id = rates.build_id AND release.requirement = 'overall'
 ORDER BY ALL
 """
-"""Every rate with its interval in one table, the builds' own columns beside it."""
+"""Every rate with its interval in one table, the builds' own columns beside it.
+
+`species` is that of attacks, and `all` of live people; `n_subjects` of a rate of attacks counts artefacts.
+"""
 _SQL_TYPES = {"double": "DOUBLE PRECISION", "int64": "BIGINT", "bool": "BOOLEAN", "date32[day]": "DATE"}
 _TDS = """<?xml version='1.0' encoding='utf-8'?>
 <datasource formatted-name='cv_quality rates' inline='true' version='18.1'>

@@ -1,7 +1,6 @@
 """Tickets for quality assurance: one per cause, as Markdown and as JSON for GitHub and Jira, and what to check again.
 
-`regressions.json` lists the causes as slices with the rate that a build without them has; later builds are held
-against it.
+The list of causes for later builds, and how those are held against it, is in `cv_quality.publishing.regressions`.
 """
 
 import json
@@ -10,7 +9,9 @@ from pathlib import Path
 
 from cv_quality.metrics.results import JsonValue, percent
 from cv_quality.publishing.product import Edition, Product, write_files
+from cv_quality.publishing.regressions import FILE, list_causes, written
 from cv_quality.reports.briefing import Briefing, Cause
+from cv_quality.text import visible, visible_lines
 
 TITLE_LETTERS = 200
 JIRA_LABEL = "cv-quality"
@@ -30,8 +31,8 @@ def write_tickets(edition: Edition, folder: Path) -> tuple[Path, ...]:
         files[f"cause-{cause.rank}.md"] = f"# {title}\n\n{body}"
         files[f"cause-{cause.rank}.github.json"] = _json({"title": title, "body": body, "labels": [JIRA_LABEL]})
         files[f"cause-{cause.rank}.jira.json"] = _json(_jira(title, body))
-    files["regressions.json"] = _json(regressions(briefing))
-    return write_files(folder, {name: text.encode() for name, text in files.items()})
+    encoded = {name: text.encode() for name, text in files.items()}
+    return write_files(folder, encoded | {FILE: written(list_causes(edition))})
 
 
 TICKETS = Product("tickets", "A ticket per cause, for GitHub and Jira", write_tickets)
@@ -39,13 +40,13 @@ TICKETS = Product("tickets", "A ticket per cause, for GitHub and Jira", write_ti
 
 def title_of(cause: Cause, briefing: Briefing) -> str:
     """Write the title of a ticket, of at most 200 letters."""
-    title = f"{briefing.build}: {percent(cause.rate.value)} fail where {cause.condition}"
+    title = visible(f"{briefing.build}: {percent(cause.rate.value)} fail where {cause.condition}")
     return title if len(title) <= TITLE_LETTERS else f"{title[: TITLE_LETTERS - 1]}…"
 
 
 def body_of(cause: Cause, briefing: Briefing) -> str:
     """Write the body of a ticket as Markdown: what was seen, how sure that is, what mending gains, how to see it."""
-    return "\n".join(_body(cause, briefing)) + "\n"
+    return visible_lines("\n".join(_body(cause, briefing))) + "\n"
 
 
 def _body(cause: Cause, briefing: Briefing) -> Iterable[str]:
@@ -88,7 +89,7 @@ def escaped(text: str) -> str:
     >>> escaped("a*b <c> [d](e)")
     'a\\\\*b \\\\<c\\\\> \\\\[d\\\\](e)'
     """
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|" else char for char in text.replace("\n", " "))
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|" else char for char in visible(text.replace("\n", " ")))
 
 
 def _jira(title: str, body: str) -> JsonValue:
@@ -106,26 +107,5 @@ def _jira(title: str, body: str) -> JsonValue:
     }
 
 
-def regressions(briefing: Briefing) -> JsonValue:
-    """List the causes as slices, each with its rate and that without it: what later builds are held against."""
-    return {
-        "build": briefing.build,
-        "subject_matter": briefing.subject_matter,
-        "slices": [
-            {
-                "condition": cause.condition,
-                "where": cause.predicate,
-                "rate": cause.rate.value,
-                "numerator": cause.rate.numerator,
-                "denominator": cause.rate.denominator,
-                "low": cause.rate.low,
-                "high": cause.rate.high,
-                "expected": cause.rest,
-            }
-            for cause in briefing.causes
-        ],
-    }
-
-
 def _json(value: JsonValue) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=1) + "\n"

@@ -9,7 +9,7 @@ from cv_quality.metrics.rates import Rate
 from cv_quality.metrics.results import percent
 from cv_quality.reports.briefing import Briefing, Figure, GroupLine, Point, RateChange, Standing
 from cv_quality.reports.rendering import number, points
-from cv_quality.tasks.briefing import rate_words as sentence_rate
+from cv_quality.tasks.briefing import rate_words
 from cv_quality.text import SHOWN_DIGITS, NumberWords, span, visible_lines
 
 Tone = Literal["good", "bad", "open"]
@@ -109,14 +109,14 @@ def counts_of(rate: Rate) -> str:
     return f"{rate.numerator:,} of {rate.denominator:,}" if is_counted else f"n = {rate.denominator:,}"
 
 
-def rate_words(rate: Rate, *, words: NumberWords = percent, with_counts: bool = True) -> str:
-    """Write a rate with its interval and its counts, or why there is none.
+def compact_rate(rate: Rate, *, words: NumberWords = percent, with_counts: bool = True) -> str:
+    """Write a rate for a line of its own, with bounds and counts, or why there is none; `rate_words` is for sentences.
 
     Args:
         words: how its value and its bounds are written.
 
     >>> from cv_quality.metrics.rates import clustered_rate
-    >>> rate_words(clustered_rate([0, 1, 0, 2], [10, 10, 10, 10]))
+    >>> compact_rate(clustered_rate([0, 1, 0, 2], [10, 10, 10, 10]))
     '7.5 % (0.0214 % to 47 %; 3 of 40)'
     """
     if rate.value is None:
@@ -175,7 +175,7 @@ def _is_told(line: GroupLine, text: str) -> bool:
 
 def group_words(line: GroupLine) -> str:
     """Say how a group fares, without the rate that stands beside."""
-    return capitalised(line.sentence.removeprefix(f"{sentence_rate(line.pair.build)}; "))
+    return capitalised(line.sentence.removeprefix(f"{rate_words(line.pair.build)}; "))
 
 
 def source_words(figure: Figure) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.metrics.rates import Rate
 from cv_quality.reports.pictures import Picture
 from cv_quality.reports.rates import Direction, RatePair
@@ -105,7 +106,8 @@ class Cause:
         condition: in words, as "spectacles and low light".
         sentence: what happens there.
         rate: of the slice; `rest` that of all others, and `before` that of the slice in the baseline.
-        predicate: the slice for SQL.
+        outcome: that was searched, as tables write it.
+        where: the slice; `predicate` is that for SQL.
         evidence: a sentence for each thing that speaks for it (trend, counterfactual, stage, map).
         gain: what mending it would bring; None where it cannot be told.
         examples: failures beside passes, of as many subjects as there are.
@@ -121,11 +123,16 @@ class Cause:
     share_of_failures: float | None
     n_attempts: int | None
     n_subjects: int | None
-    predicate: str
+    outcome: str
+    where: Slice
     evidence: tuple[str, ...]
     gain: Point | None
     examples: tuple[Example, ...]
     export: str = ""
+
+    @property
+    def predicate(self) -> str:
+        return self.where.sql()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,11 @@ from cv_quality.reports.drawing import (
     tips,
 )
 from cv_quality.reports.evaluation_page import short_names
+from cv_quality.reports.liveness_policies import policy_rows
 from cv_quality.reports.rates import method_names
 from cv_quality.reports.rendering import number, write_page
-from cv_quality.scores.liveness import LivenessEvaluation, WorkingPoint
+from cv_quality.scores.liveness import SAME_DATA, LivenessEvaluation, WorkingPoint
+from cv_quality.studies.pad_policies import ComparedPolicies
 from cv_quality.studies.pad_profiles import ProfileAnswer
 from cv_quality.text import span
 
@@ -54,23 +56,38 @@ class LivenessView:
     curve: Chart | None
     rates: Chart | None
     methods: tuple[str, ...]
+    policies: tuple[dict[str, object], ...]
+    has_devel: bool
 
 
-def write_liveness_page(evaluated: Sequence[tuple[LivenessEvaluation, ProfileAnswer | None]], *, target: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class AnsweredLiveness:
+    """A liveness set evaluated.
+
+    Attributes:
+        profile: its answers, where one was asked.
+        policies: two detectors at each APCER target, where files hold two scores.
+    """
+
+    evaluation: LivenessEvaluation
+    profile: ProfileAnswer | None = None
+    policies: tuple[ComparedPolicies, ...] = ()
+
+
+def write_liveness_page(evaluated: Sequence[AnsweredLiveness], *, target: Path) -> None:
     """Write one page about all sets to `target`, at once or not at all.
 
     Args:
-        evaluated: each set with the answers of a profile, where one was asked.
+        evaluated: each set.
     """
-    short = short_names([file for found, _ in evaluated for file in found.files])
-    views = [_view(found, answered, number=at, short=short) for at, (found, answered) in enumerate(evaluated, 1)]
-    title = evaluated[0][0].name if len(evaluated) == 1 else f"{len(evaluated)} sets of liveness scores"
+    short = short_names([file for one in evaluated for file in one.evaluation.files])
+    views = [_view(one, number=at, short=short) for at, one in enumerate(evaluated, 1)]
+    title = evaluated[0].evaluation.name if len(evaluated) == 1 else f"{len(evaluated)} sets of liveness scores"
     write_page("reports/templates/liveness.html", target, title=title, views=views)
 
 
-def _view(
-    found: LivenessEvaluation, answered: ProfileAnswer | None, *, number: int, short: dict[str, str]
-) -> LivenessView:
+def _view(one: AnsweredLiveness, *, number: int, short: dict[str, str]) -> LivenessView:
+    found = one.evaluation
     point, id_ = found.leading, f"set-{number}"
     species = () if point is None or point.rates is None else point.rates.species
     ordered = tuple(sorted(species, key=lambda one: (-(one.rate.value or 0.0), one.species)))
@@ -80,7 +97,7 @@ def _view(
     return LivenessView(
         id=id_,
         evaluation=found,
-        answered=answered,
+        answered=one.profile,
         files=tuple(short[file] for file in found.files),
         finding=finding(point),
         warnings=tuple(_told(text, short) for text in found.warnings),
@@ -89,6 +106,8 @@ def _view(
         curve=_curve_chart(found, ordered, id=f"{id_}-curve"),
         rates=_rates_chart(ordered, id=f"{id_}-species") if ordered else None,
         methods=tuple(method_names(methods)),
+        policies=tuple(policy_rows(one.policies)),
+        has_devel=any(one.chosen_on not in (None, SAME_DATA) for one in found.points),
     )
 
 

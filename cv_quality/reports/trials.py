@@ -55,28 +55,62 @@ class TrialSlice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TrialKind:
+    """Trials of which one rate is told: those of another kind are never counted with them.
+
+    Attributes:
+        name: in addresses and file names.
+        label: for people, in the plural.
+        population: its rows have every column besides, and `badness`, `may_show` and `why_hidden`.
+        slices: confirmed among these trials, the best first.
+        where, failed: what selects them in the lake's table, and the failures of them, as SQL.
+        interval: how the metrics bound the rate: by unit, by pair of units, or by artefact.
+        other_unit: the column of the second unit of a pair.
+        worst_of: the column whose levels are never pooled in the rate: that of the worst is told.
+    """
+
+    name: str
+    label: str
+    population: Population
+    slices: tuple[TrialSlice, ...]
+    where: str
+    failed: str
+    interval: Literal["unit", "pair", "artefact"] = "unit"
+    other_unit: str | None = None
+    worst_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trials:
     """The trials of a build.
 
     Attributes:
-        population: its rows have every column besides, and `badness`, `may_show` and `why_hidden`.
+        kinds: the one that is shown first leads; their populations share key, unit and columns.
         columns: what is shown of a trial, in this order.
-        slices: confirmed among these trials, the best first.
         table: the lake's table whose rows they are.
-        where, failed: what selects them there, and the failures of them, as SQL.
         score: the number that the page opens with.
         thresholds: values of it that decide.
         max_thumbnails: how many are drawn; what that costs, the task knows.
         read_thumbnails: draws the images of trials anew, so small; it is asked only for those that may be shown.
     """
 
-    population: Population
+    kinds: tuple[TrialKind, ...]
     columns: tuple[TrialColumn, ...]
-    slices: tuple[TrialSlice, ...]
     table: str
-    where: str
-    failed: str
     score: str
     thresholds: tuple[float, ...]
     max_thumbnails: int
     read_thumbnails: Callable[[Sequence[TrialName]], Mapping[TrialName, Picture]]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.kinds[0].population.key
+
+    @property
+    def unit(self) -> str:
+        return self.kinds[0].population.unit
+
+    @property
+    def n(self) -> int:
+        """How many there are, of all kinds."""
+        return sum(kind.population.rows.height for kind in self.kinds)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from cv_quality.errors import near
 from cv_quality.scores.labels import LabelWords, is_genuine, label_words
-from cv_quality.scores.rows import IS_GENUINE, OPTIONAL, QUALITIES, RESPONSE, SCORE, SUBJECTS
+from cv_quality.scores.rows import IS_GENUINE, NUMBERS, OPTIONAL, RESPONSE, SCORE, SUBJECTS
 from cv_quality.scores.source import Options, Polarity, Source, no_column, quoted
 
 if TYPE_CHECKING:
     import polars as pl
 
 MAX_COLUMNS = 1_000
-KNOWN = (SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES, RESPONSE)
+KNOWN = (SCORE, IS_GENUINE, *OPTIONAL, *NUMBERS, RESPONSE)
 SIMILARITIES = frozenset(
     {"scores", "similarity", "similarities", "sim", "sims", "similarity_score", "match_score", "matching_score"}
     | {"comparison_score", "cosine", "cosine_similarity", "cosine_score", "cos_sim", "llr", "log_likelihood_ratio"}

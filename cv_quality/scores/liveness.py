@@ -8,9 +8,10 @@ FNMR are words of verification and do not occur.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cv_quality.errors import MetricError, ScoreFileError
 from cv_quality.metrics.liveness.error_rates import (
@@ -19,14 +20,18 @@ from cv_quality.metrics.liveness.error_rates import (
     bpcer_at_apcer,
     liveness_curve,
     liveness_rates,
+    threshold_caution,
 )
 from cv_quality.metrics.liveness.presentations import Presentations, Unit, check_presentations
 from cv_quality.metrics.results import JsonValue, Result, percent
 from cv_quality.metrics.verification import eer
-from cv_quality.scores.rows import IS_GENUINE, PRESENTED, SCORE
+from cv_quality.scores.rows import IS_GENUINE, PRESENTED, SCORE, SECOND_SCORE
 from cv_quality.scores.score_set import ScoreSet
-from cv_quality.scores.source import Reason, plural
+from cv_quality.scores.source import Reason
 from cv_quality.text import figures
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA = "cv_quality/liveness-evaluation/1"
 NO_RESPONSE: tuple[Reason, ...] = ("no_response", "failure_to_acquire")
@@ -206,17 +211,47 @@ def _points(
     shown: Presentations, scores: ScoreSet, devel: ScoreSet | None, targets: Sequence[float], threshold: float | None
 ) -> list[WorkingPoint]:
     """Every working point: as given, at the EER of the development set, and for each target."""
-    if devel is not None and devel.is_negated != scores.is_negated:
-        raise ScoreFileError(
-            f"{', '.join(devel.sources)}: higher is {devel.polarity} here and {scores.polarity} in "
-            f"{', '.join(scores.sources)}; declare the polarity of both"
-        )
+    if devel is not None:
+        require_one_polarity(scores, devel)
     given = [] if threshold is None else [_given(shown, scores, threshold)]
     if devel is None:
         return [*given, *(_at_target(shown, shown, scores, SAME_DATA, target) for target in targets)]
     chosen_on, where = presentations_of(devel), ", ".join(Path(source).name for source in devel.sources)
     at_targets = (_at_target(shown, chosen_on, scores, where, target) for target in targets)
     return [*given, _at_eer(shown, chosen_on, scores, where), *at_targets]
+
+
+def second_scores_of(scores: ScoreSet) -> NDArray[np.float64] | None:
+    """Read the scores of a second detector in the order of `presentations_of`, NaN where it gave none.
+
+    Returns:
+        None where the files hold one score.
+    """
+    if SECOND_SCORE not in scores.rows.columns:
+        return None
+    n_silent = len(_silent(scores))
+    answered = scores.rows[SECOND_SCORE].fill_null(float("nan")).to_numpy()
+    return np.concatenate([answered, np.full(n_silent, np.nan)])
+
+
+def _silent(scores: ScoreSet) -> "pl.DataFrame":
+    """The rows set apart that count as presentations without a response."""
+    import polars as pl
+
+    return scores.excluded.filter(pl.col("reason").is_in(NO_RESPONSE) & pl.col(IS_GENUINE).is_not_null())
+
+
+def require_one_polarity(scores: ScoreSet, devel: ScoreSet) -> None:
+    """Refuse a development set whose scores point the other way.
+
+    Raises:
+        ScoreFileError: they do.
+    """
+    if devel.is_negated != scores.is_negated:
+        raise ScoreFileError(
+            f"{', '.join(devel.sources)}: higher is {devel.polarity} here and {scores.polarity} in "
+            f"{', '.join(scores.sources)}; declare the polarity of both"
+        )
 
 
 def presentations_of(scores: ScoreSet) -> Presentations:
@@ -230,7 +265,7 @@ def presentations_of(scores: ScoreSet) -> Presentations:
 
     if scores.kind != "liveness":
         raise ScoreFileError(f"{', '.join(scores.sources)}: holds comparisons, not bona fide presentations and attacks")
-    silent = scores.excluded.filter(pl.col("reason").is_in(NO_RESPONSE) & pl.col(IS_GENUINE).is_not_null())
+    silent = _silent(scores)
     known = [name for name in PRESENTED if name in scores.rows.columns]
     columns = [IS_GENUINE, *known]
     rows = pl.concat(
@@ -320,19 +355,28 @@ def _cautions(found: LivenessEvaluation, shown: Presentations, scores: ScoreSet)
     few = [one.species for one in point.rates.species if one.rate.reason] if point and point.rates else []
     if few:
         said.append(f"insufficient for a verdict: {', '.join(few)} (too few {found.unit}s, or no response)")
+    if (reversed_second := _second_points_away(shown, scores)) is not None:
+        said.append(reversed_second)
     if found.eer is not None and found.eer.value > 0.5:
         said.append(f"EER {figures(found.eer.value)} exceeds 0.5: the scores look reversed; declare their polarity")
     said += [_unseen(shown, scores, one) for one in found.points if one.threshold is not None]
     return tuple(dict.fromkeys(text for text in said if text))
 
 
+def _second_points_away(shown: Presentations, scores: ScoreSet) -> str | None:
+    """Warn where the second scores of attacks are the higher ones, by their medians."""
+    second = second_scores_of(scores)
+    if second is None:
+        return None
+    people, attacks = (second[of & ~np.isnan(second)] for of in (~shown.is_attack, shown.is_attack))
+    if not people.size or not attacks.size or np.median(people) >= np.median(attacks):
+        return None
+    return "the second scores point the other way than the first: turn their sign, or policies of both mean nothing"
+
+
 def _unseen(shown: Presentations, scores: ScoreSet, point: WorkingPoint) -> str:
-    """Warn of a given threshold beyond every score of a class: the data say nothing of what happens there."""
-    if point.chosen_on is not None or point.threshold is None:
+    """Warn of a threshold near which the scores cannot tell what happens."""
+    if point.threshold is None:
         return ""
-    inside = in_file_units(scores, point.threshold)
-    for name, values in (("bona fide", shown.bona_fide), ("attack", shown.attacks())):
-        if values.size and (inside <= values.min() or inside > values.max()):
-            n = plural(values.size, "presentation")
-            return f"the threshold {figures(point.threshold)} lies beyond the scores of all {n} ({name})"
-    return ""
+    caution = threshold_caution(shown, shown.scores - in_file_units(scores, point.threshold))
+    return f"{point.name}, {figures(point.threshold)}: {caution}" if caution else ""

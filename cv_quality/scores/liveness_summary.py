@@ -54,7 +54,7 @@ def group_rows(found: LivenessEvaluation) -> list[dict[str, object]]:
         {
             "group": one.group,
             "worst species": "" if one.rates.worst is None else one.rates.worst.species,
-            "APCER of it": "" if one.rates.worst is None else _bounded(one.rates.worst),
+            "APCER of it": "" if one.rates.worst is None else bounded(one.rates.worst),
             "BPCER": rate_words(one.rates.bpcer),
             "BPNRR": rate_words(one.rates.bpnrr),
         }
@@ -91,10 +91,10 @@ def _worst(point: WorkingPoint) -> str:
 def _worst_rate(point: WorkingPoint) -> str:
     if point.rates is None or point.rates.worst is None:
         return ""
-    return _bounded(point.rates.worst)
+    return bounded(point.rates.worst)
 
 
-def _bounded(worst: WorstSpecies) -> str:
+def bounded(worst: WorstSpecies) -> str:
     return f"{percent(worst.value)} ({span(worst.low, worst.high, words=percent)})"
 
 

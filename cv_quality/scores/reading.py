@@ -25,7 +25,18 @@ from cv_quality.scores.labelled import read_columns, read_labelled, read_lfw
 from cv_quality.scores.lists import read_histogram, read_list, read_pairs
 from cv_quality.scores.matrices import read_matrix
 from cv_quality.scores.patterns import with_patterns
-from cv_quality.scores.rows import FILE, IS_GENUINE, LINE, OPTIONAL, QUALITIES, SCORE, SUBJECTS, apart, joined
+from cv_quality.scores.rows import (
+    FILE,
+    IS_GENUINE,
+    LINE,
+    NUMBERS,
+    OPTIONAL,
+    SCORE,
+    SECOND_SCORE,
+    SUBJECTS,
+    apart,
+    joined,
+)
 from cv_quality.scores.score_set import ScoreSet
 from cv_quality.scores.source import (
     Draft,
@@ -223,7 +234,8 @@ def _joined(sources: list[Source], drafts: list[Draft], options: Options, *, dec
     kept, set_apart = _sentinel_apart(pooled, ends, sources, options, polarity=decision.polarity)
     rows, attacks = (frame.drop(LINE, FILE) for frame in (kept, attacks))
     if decision.polarity != "similarity":
-        rows, attacks = (frame.with_columns(-frame[SCORE]) for frame in (rows, attacks))
+        turned = [name for name in (SCORE, SECOND_SCORE) if name in rows.columns]
+        rows, attacks = (frame.with_columns(-frame[name] for name in turned) for frame in (rows, attacks))
     excluded = joined([*(draft.excluded for draft in drafts), set_apart.excluded])
     n_broken = int(excluded["reason"].is_in(["broken_line", "not_a_number"]).sum())
     n_infinite = int((rows[SCORE] == float("inf")).sum())
@@ -260,7 +272,7 @@ def _pooled(drafts: list[Draft]) -> "pl.DataFrame":
 
     frames = [
         draft.rows.select(
-            *(name for name in (SCORE, IS_GENUINE, *OPTIONAL, *QUALITIES, LINE) if name in draft.rows.columns),
+            *(name for name in (SCORE, IS_GENUINE, *OPTIONAL, *NUMBERS, LINE) if name in draft.rows.columns),
             pl.lit(index, dtype=pl.UInt32).alias(FILE),
         )
         for index, draft in enumerate(drafts)

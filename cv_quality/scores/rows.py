@@ -22,6 +22,9 @@ RESPONSE = "response"
 """Whether a presentation got an answer; in tables only, and not among the rows that count."""
 QUALITIES = ("quality_a", "quality_b")
 """Of the two samples, higher is better; numbers, in tables only."""
+SECOND_SCORE = "second_score"
+"""Of a second detector for the same presentation, pointing the way of the first; in tables only."""
+NUMBERS = (*QUALITIES, SECOND_SCORE)
 KEPT_TEXT = 1_000
 """Characters of a broken line that are kept with the excluded rows."""
 

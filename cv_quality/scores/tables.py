@@ -20,8 +20,8 @@ from cv_quality.scores.numerals import in_points
 from cv_quality.scores.rows import (
     IS_GENUINE,
     LINE,
+    NUMBERS,
     OPTIONAL,
-    QUALITIES,
     RESPONSE,
     SCORE,
     SUBJECTS,
@@ -140,7 +140,7 @@ def read_records(
 
 
 def draft_of(table: Table, source: Source, options: Options) -> Draft:
-    """Give the rows of a table their truth, scores and qualities; what does not count is set apart.
+    """Give the rows of a table their truth, scores and other numbers; what does not count is set apart.
 
     Raises:
         ScoreFileError: a score is no number, a label is unknown, or a row contradicts itself.
@@ -161,9 +161,9 @@ def draft_of(table: Table, source: Source, options: Options) -> Draft:
         found = failures_to_acquire(labelled, source)
     else:
         found = refuse_nan(labelled, source, options, unit=table.unit)
-    rows, told = with_subjects(_with_qualities(found.rows, source), source, is_liveness=is_liveness)
+    rows, told = with_subjects(_with_numbers(found.rows, source), source, is_liveness=is_liveness)
     notes = (*notes, *_renamed(table, source), *told, *_unread(table, source))
-    rows = rows.drop([name for name in (*OPTIONAL, *QUALITIES) if name in rows.columns and rows[name].is_null().all()])
+    rows = rows.drop([name for name in (*OPTIONAL, *NUMBERS) if name in rows.columns and rows[name].is_null().all()])
     return Draft(
         rows,
         table.kind,
@@ -254,7 +254,7 @@ def _typed(table: "pl.DataFrame", source: Source) -> "pl.DataFrame":
     if not kind.is_numeric():
         raise source.error(f"column score is {kind}, not a number; write it as Float64 or Float32")
     kept = kind if kind == pl.Float32 else pl.Float64
-    texts = [name for name in table.columns if name in (IS_GENUINE, *OPTIONAL, *QUALITIES, RESPONSE)]
+    texts = [name for name in table.columns if name in (IS_GENUINE, *OPTIONAL, *NUMBERS, RESPONSE)]
     for name in texts:
         if table.schema[name].is_nested():
             raise source.error(f"column {name} is {table.schema[name]}; write it as text")
@@ -265,7 +265,7 @@ def _with_known(rows: "pl.DataFrame") -> "pl.DataFrame":
     """Empty text as null, and PAI species only where there is an attack."""
     import polars as pl
 
-    known = [name for name in rows.columns if name in (*OPTIONAL, *QUALITIES)]
+    known = [name for name in rows.columns if name in (*OPTIONAL, *NUMBERS)]
     rows = rows.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in known)
     if "species" not in known:
         return rows
@@ -327,15 +327,15 @@ def _contradictions(rows: "pl.DataFrame", source: Source) -> tuple[str, ...]:
     return (said,) if n else ()
 
 
-def _with_qualities(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
-    """Qualities as numbers; an empty one is unknown.
+def _with_numbers(rows: "pl.DataFrame", source: Source) -> "pl.DataFrame":
+    """Qualities and second scores as numbers; an empty one is unknown.
 
     Raises:
         ScoreFileError: one is text or NaN.
     """
     import polars as pl
 
-    for name in (name for name in QUALITIES if name in rows.columns):
+    for name in (name for name in NUMBERS if name in rows.columns):
         values = rows[name].cast(pl.Float64, strict=False)
         bad = rows.filter((values.is_null() | values.is_nan()) & rows[name].is_not_null())
         if not bad.is_empty():

@@ -1,6 +1,6 @@
 """Scenarios of any modality: read by name or from a file, and written as drops.
 
-A scenario says with its key `modality` that it is one of video or irises; without it, it is one of faces.
+A scenario says with its key `modality` that it is one of video, irises or attacks; without it, it is one of faces.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TypeAlias
 from cv_quality.errors import ScenarioError
 from cv_quality.inference.registry import ModelRegistry
 from cv_quality.lake.store import Store
+from cv_quality.simulation.attacks.plan import AttackScenario, parse_attack_scenario
+from cv_quality.simulation.attacks.simulate import simulate_attacks
 from cv_quality.simulation.iris.scenario import IrisScenario, parse_iris_scenario
 from cv_quality.simulation.iris.simulate import simulate_irises
 from cv_quality.simulation.scenario import Scenario, parse_scenario
@@ -21,11 +23,11 @@ from cv_quality.simulation.studies import BuildT, SiteT, Study, StudyDrop, drop_
 from cv_quality.simulation.video.scenario import VideoScenario, parse_video_scenario
 from cv_quality.simulation.video.simulate import simulate_video
 
-AnyScenario: TypeAlias = Scenario | VideoScenario | IrisScenario
+AnyScenario: TypeAlias = Scenario | VideoScenario | IrisScenario | AttackScenario
 
 
 def load_any_scenario(name_or_path: str | Path) -> AnyScenario:
-    """Load a packaged scenario by name (`demo`, `tiny`, `video-demo`, `iris-demo`), or one from a YAML file.
+    """Load a packaged scenario by name (see `packaged_scenarios`), or one from a YAML file.
 
     Raises:
         ScenarioError: no such scenario, or a key or value that does not fit.
@@ -36,8 +38,12 @@ def load_any_scenario(name_or_path: str | Path) -> AnyScenario:
         return parse_video_scenario(text, where=where)
     if modality == "iris":
         return parse_iris_scenario(text, where=where)
+    if modality == "liveness":
+        return parse_attack_scenario(text, where=where)
     if modality != "face":
-        raise ScenarioError(f"{where}: modality: expected video or iris, or no such key for faces, found {modality!r}")
+        raise ScenarioError(
+            f"{where}: modality: expected video, iris or liveness, or no such key for faces, found {modality!r}"
+        )
     return parse_scenario(text, where=where)
 
 
@@ -69,6 +75,9 @@ def write_drops(
     if isinstance(scenario, IrisScenario):
         looks = _chosen(scenario, landing=landing, is_next=is_next)
         return simulate_irises(scenario, landing=landing, registry=registry, seed=seed, plans=looks, progress=progress)
+    if isinstance(scenario, AttackScenario):
+        shown = _chosen(scenario, landing=landing, is_next=is_next)
+        return simulate_attacks(scenario, landing=landing, registry=registry, seed=seed, plans=shown, progress=progress)
     faces = _chosen(scenario, landing=landing, is_next=is_next)
     return simulate(scenario, landing=landing, registry=registry, seed=seed, plans=faces, progress=progress)
 

@@ -59,9 +59,17 @@ def encode_png(frame: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _render_chunk(
-    identities: NDArray[np.float32], conditions: CaptureConditions, cameras: Sequence[CameraModel]
-) -> NDArray[np.uint8]:
+def draw_radiance(
+    identities: NDArray[np.float32], conditions: CaptureConditions
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Draw what lies before the camera.
+
+    Args:
+        identities, conditions: float32[n, 35], and those of n frames.
+
+    Returns:
+        The scene and the sensor's noise, each float32[n, 96, 96], and the angle of motion [n].
+    """
     nuisance, noise = _draw_randomness(conditions.seeds)
     radiance = draw_scene(
         face_measures(identities),
@@ -71,13 +79,37 @@ def _render_chunk(
         nuisance=nuisance,
         size=FRAME_SIZE,
     )
+    return radiance, noise, nuisance["motion_angle"][:, 0, 0] * np.float32(1.3)
+
+
+def photograph(
+    radiance: FloatArray,
+    *,
+    noise: FloatArray,
+    motion_angle: FloatArray,
+    conditions: CaptureConditions,
+    cameras: Sequence[CameraModel],
+) -> NDArray[np.uint8]:
+    """Take frames uint8[n, h, w] of what lies before the camera.
+
+    Args:
+        radiance, noise, motion_angle: as of `draw_radiance`.
+        conditions, cameras: of the frames.
+    """
     blurred = blur(
         radiance,
         sigma_px=blur_sigma_px(conditions, cameras),
         motion_px=conditions.motion_blur_px,
-        motion_angle=nuisance["motion_angle"][:, 0, 0] * np.float32(1.3),
+        motion_angle=motion_angle,
     )
     return expose(blurred, conditions=conditions, cameras=cameras, noise=noise)
+
+
+def _render_chunk(
+    identities: NDArray[np.float32], conditions: CaptureConditions, cameras: Sequence[CameraModel]
+) -> NDArray[np.uint8]:
+    radiance, noise, angle = draw_radiance(identities, conditions)
+    return photograph(radiance, noise=noise, motion_angle=angle, conditions=conditions, cameras=cameras)
 
 
 def _draw_randomness(seeds: NDArray[np.uint64]) -> tuple[dict[str, FloatArray], FloatArray]:

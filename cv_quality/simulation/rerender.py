@@ -16,6 +16,8 @@ from cv_quality.errors import ScenarioError, near
 from cv_quality.inference.preprocessing import Frame
 from cv_quality.lake.store import Store
 from cv_quality.modality import Setting
+from cv_quality.simulation.attacks.plan import AttackScenario, people_of
+from cv_quality.simulation.attacks.rerender import SimulatedAttacks
 from cv_quality.simulation.iris.rerender import SimulatedEyes
 from cv_quality.simulation.iris.scenario import IrisScenario
 from cv_quality.simulation.load import load_any_scenario
@@ -91,8 +93,8 @@ def rerenderer(landing: Store) -> Rerender | None:
     return rerender
 
 
-def _simulated(landing: Store, name: str) -> SimulatedDrops | SimulatedEyes | None:
-    """The scenario of faces or irises of this name, where its truth in the landing area names just what it plans."""
+def _simulated(landing: Store, name: str) -> SimulatedDrops | SimulatedEyes | SimulatedAttacks | None:
+    """The packaged scenario of this name, where its truth in the landing area names just what it plans."""
     key = f"truth-{name}.json"
     if not landing.exists(key):
         return None
@@ -103,12 +105,15 @@ def _simulated(landing: Store, name: str) -> SimulatedDrops | SimulatedEyes | No
     if not isinstance(truth, dict) or not isinstance(seed := truth.get("seed"), int):
         return None
     scenario = load_any_scenario(name)
-    found: SimulatedDrops | SimulatedEyes
+    found: SimulatedDrops | SimulatedEyes | SimulatedAttacks
     if isinstance(scenario, Scenario):
         plans = {plan.drop_id: plan for plan in drop_plans(scenario)}
         found = SimulatedDrops(scenario, seed, build_population(scenario, seed=seed), plans)
     elif isinstance(scenario, IrisScenario):
         found = SimulatedEyes(scenario, seed, {plan.drop_id: plan for plan in drop_plans(scenario)})
+    elif isinstance(scenario, AttackScenario):
+        shown = {plan.drop_id: plan for plan in drop_plans(scenario)}
+        found = SimulatedAttacks(scenario, seed, people_of(scenario, seed=seed), shown)
     else:
         return None
     # A file of one's own may carry a packaged name: its drops would be rebuilt from another plan.

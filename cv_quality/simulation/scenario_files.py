@@ -30,7 +30,7 @@ def packaged_scenarios() -> list[str]:
 
 
 def read_scenario(name_or_path: str | Path) -> tuple[str, str]:
-    """Read a packaged scenario by name (`demo`, `tiny`, `video-demo`, `iris-demo`), or one from a YAML file.
+    """Read a packaged scenario by name (see `packaged_scenarios`), or one from a YAML file.
 
     Returns:
         Its text, and the name of the file for errors.

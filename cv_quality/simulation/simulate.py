@@ -34,7 +34,7 @@ from cv_quality.simulation.population import (
 from cv_quality.simulation.rendering import encode_png, render
 from cv_quality.simulation.scenario import DropPlan, Scenario
 from cv_quality.simulation.streams import stream_events
-from cv_quality.simulation.studies import drop_plans, drop_writer, write_truth
+from cv_quality.simulation.studies import BuildT, SiteT, StudyDrop, drop_plans, drop_writer, write_truth
 
 if TYPE_CHECKING:
     from cv_quality.drops.writer import Scalar
@@ -139,7 +139,7 @@ def _simulate_drop(
     people = population.at(plan.site.name)
     with drop_writer(landing, plan, modality=modality, protocol="enrolled") as writer:
         devices = {subject.device.device_id: subject.device for subject in people}
-        _write_registers(writer, people, devices, plan)
+        write_registers(writer, people, devices, plan)
         references = _enrol(writer, scenario, population, people, embedder=embedder, seed=seed)
         planned = transactions(scenario, population, plan=plan, seed=seed)
         attempts = _play(planned, population, references=references, embedder=embedder)
@@ -152,7 +152,16 @@ def _simulate_drop(
     logger.info("simulated drop %s: %d subjects, %d attempts", plan.drop_id, len(people), len(attempts))
 
 
-def _write_registers(writer: DropWriter, people: Sequence[Subject], devices: dict[str, Device], plan: DropPlan) -> None:
+def write_registers(
+    writer: DropWriter, people: Sequence[Subject], devices: dict[str, Device], plan: StudyDrop[SiteT, BuildT]
+) -> None:
+    """Write the subjects and the devices of a drop.
+
+    Args:
+        writer: of the drop.
+        people, devices: who takes part, and with what, by id.
+        plan: of the drop.
+    """
     logged = ("subject_id", "age_band", "sex", "skin_tone", "has_image_consent")
     for subject in people:
         writer.add_event(

@@ -330,7 +330,9 @@ def _chance_of_a_pass(protocol: StudyProtocol, judged: Judgement, difference: Di
     """Conditional power under the trend seen (Lan and Wittes 1988), against the bound of one look at the end."""
     from scipy import special
 
-    if judged.value is None or difference.standard_error is None or not 0 < look.information < 1:
+    if judged.value is None or judged.margin is None or difference.standard_error is None:
+        return None
+    if not 0 < look.information < 1:
         return None
     t = look.information
     z = (judged.margin - judged.value) / difference.standard_error

@@ -30,7 +30,8 @@ class Judgement(Result):
         metric: what was compared.
         verdict: "pass" where the one-sided bound lies within the margin, "fail" where the opposite bound lies beyond
             it, else "insufficient".
-        margin: the largest loss that is accepted, above 0, in the unit of the metric.
+        margin: the largest loss that is accepted, above 0, in the unit of the metric; None where it hangs on a rate
+            that was not measured.
         alpha: chance of a pass at the margin.
         value: the loss: candidate less reference, of a metric of which more is better the other way round.
         low, high: one-sided bounds of the loss, each at 1 - alpha.
@@ -41,7 +42,7 @@ class Judgement(Result):
 
     metric: str
     verdict: Verdict
-    margin: float
+    margin: float | None
     alpha: float
     value: float | None
     low: float | None

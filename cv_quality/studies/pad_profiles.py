@@ -25,7 +25,7 @@ from cv_quality.studies.strict_yaml import PERCENT, StrictFields, read_fields
 from cv_quality.text import told_apart
 
 PROFILES = Path(__file__).with_name("liveness_profiles")
-PadMetric = Literal["apcer", "apnrr", "bpcer", "bpnrr", "iapar", "frr"]
+PadMetric = Literal["apcer", "apnrr", "bpcer", "bpnrr", "iapar", "frr", "far"]
 ATTACK_METRICS: tuple[PadMetric, ...] = ("apcer", "apnrr", "iapar")
 """Asked of every PAI species; the others of all bona fide presentations."""
 WHOLE = "all"
@@ -91,6 +91,7 @@ class PadAnswer(Result):
     Attributes:
         verdict: "pass" where the one-sided bound lies within the limit, "fail" where the opposite bound lies beyond it.
         rate: None where nothing was measured.
+        level: of the one-sided bound.
         bound: the upper bound that must lie within the limit; of a failure the lower one.
         limit: the highest rate accepted, of a ratio already times the rate of all.
         reason: what the verdict rests on.
@@ -101,6 +102,7 @@ class PadAnswer(Result):
     name: str
     verdict: Verdict
     rate: Rate | None
+    level: float
     bound: float | None
     limit: float | None
     reason: str
@@ -189,7 +191,11 @@ def _requirement(fields: StrictFields) -> PadRequirement:
 
 
 def count_errors(
-    presentations: Presentations, *, threshold: float, is_match: ArrayLike | None = None
+    presentations: Presentations,
+    *,
+    threshold: float,
+    is_match: ArrayLike | None = None,
+    is_impostor: ArrayLike | None = None,
 ) -> tuple[CountedErrors, ...]:
     """Count the errors of every metric that presentations show.
 
@@ -197,7 +203,9 @@ def count_errors(
         presentations: of both classes.
         threshold: a presentation is bona fide at this score and above.
         is_match: whether each presentation passed the whole system as its target; bool, shape (n,). None where only
-            liveness was tried, and IAPAR and FRR are unknown.
+            liveness was tried, and IAPAR, FRR and FAR are unknown.
+        is_impostor: whether a bona fide presentation claimed somebody else (zero effort), so that it counts to FAR and
+            not to FRR; bool, shape (n,). None where nobody did.
 
     Raises:
         MetricError: shapes differ.
@@ -214,7 +222,10 @@ def count_errors(
     ]
     if matched is not None:
         of_attacks.append(("iapar", np.ones_like(live), matched))
-        of_users.append(("frr", np.ones_like(live), ~matched))
+        others = np.zeros_like(live) if is_impostor is None else truth(is_impostor, name="is_impostor", size=len(live))
+        of_users.append(("frr", ~others, ~matched))
+        if others.any():
+            of_users.append(("far", others, matched))
     species = [
         CountedErrors(
             metric,
@@ -263,7 +274,7 @@ def _answers(requirement: PadRequirement, counted: Sequence[CountedErrors]) -> t
         of = [item for item in of if item.name == WHOLE]
     if not of or limit is None:
         reason = f"insufficient: {metric.upper()} was not measured{' by group' if requirement.by else ''}"
-        return (PadAnswer(requirement.id, metric, WHOLE, "insufficient", None, None, limit, reason),)
+        return (PadAnswer(requirement.id, metric, WHOLE, "insufficient", None, requirement.level, None, limit, reason),)
     return tuple(_answer(requirement, item, limit, stand_in=stand_in) for item in of)
 
 
@@ -288,4 +299,5 @@ def _answer(requirement: PadRequirement, item: CountedErrors, limit: float, *, s
             "insufficient": f"the bound reaches {shown}, {allowed} allowed",
         }[verdict]
     told = f"{reason}{f', {STAND_IN}' if stand_in else ''} (one-sided bound of {percent(requirement.level)})"
-    return PadAnswer(requirement.id, requirement.metric, item.name, verdict, rate, bound, limit, told)
+    level = requirement.level
+    return PadAnswer(requirement.id, requirement.metric, item.name, verdict, rate, level, bound, limit, told)

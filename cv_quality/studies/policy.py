@@ -1,6 +1,7 @@
 """A release policy: what a build must show before it ships, declared before its data, and held against its numbers.
 
-Requirements are margins against the baseline, or limits of the rate itself. All primary ones must pass (an
+Requirements are margins against the baseline, limits of the rate itself, or profiles that are answered elsewhere
+(`cv_quality.studies.pad_profiles`). All primary ones must pass (an
 intersection-union test, which needs no correction); secondary ones are adjusted by Holm, opened only where all primary
 ones pass, and decide nothing. How one requirement is judged is in `cv_quality.studies.decisions`.
 """
@@ -17,10 +18,14 @@ from cv_quality.metrics.results import Result
 from cv_quality.studies.comparison import Difference, undefined_difference
 from cv_quality.studies.decisions import ALPHA, Judgement, Verdict, judge, judge_bounds, judge_limit, overall
 from cv_quality.studies.multiplicity import holm
+from cv_quality.studies.pad_profiles import ProfileAnswer, load_profile
 from cv_quality.studies.strict_yaml import StrictFields, read_fields
 
 DEFAULT = Path(__file__).with_name("release_policy.yaml")
 WHOLE = "all"
+
+DECLARED = "declared"
+"""A requirement of every profile that a build's entry declares."""
 
 Role = Literal["primary", "secondary"]
 
@@ -31,12 +36,13 @@ class Requirement:
 
     Attributes:
         id: its name in the policy.
-        metric: what is measured, such as fnmr_at_fmr, fta or miss_rate.
+        metric: what is measured, such as fnmr_at_fmr, fta or miss_rate; empty of a profile.
         fmr: the highest FMR allowed, of fnmr_at_fmr.
         dimension, level: the condition and its level, such as illuminance_lux and "<10"; "all" of the whole. A level of
             None asks for every level of the dimension.
         margin: the largest loss against the baseline, above 0; None of a limit.
         limit: the highest rate, between 0 and 1; None of a margin.
+        profile: of liveness: the profile that must pass, or "declared": every one that the build's entry declares.
         role: a secondary requirement is shown and decides nothing.
     """
 
@@ -47,6 +53,7 @@ class Requirement:
     level: str | None = WHOLE
     margin: float | None = None
     limit: float | None = None
+    profile: str | None = None
     role: Role = "primary"
 
 
@@ -175,6 +182,8 @@ def read_policy(data: bytes, *, file: str) -> ReleasePolicy:
     )
     requirements = {task: fields.each(task, _requirement) for task in tasks}
     for task, asked in requirements.items():
+        if task != "liveness" and any(item.profile for item in asked):
+            raise fields.error("profiles are of liveness: expected a margin or a limit", task)
         ids = [item.id for item in asked]
         twice = next((item for number, item in enumerate(ids) if item in ids[:number]), None)
         if twice is not None:
@@ -186,6 +195,8 @@ TASKS = ("verification", "video", "liveness")
 
 
 def _requirement(fields: StrictFields) -> Requirement:
+    if "profile" in fields:
+        return _profile_requirement(fields)
     fields.check(required={"id", "metric"}, optional={"fmr", "by", "at", "margin", "limit", "role"})
     if ("margin" in fields) == ("limit" in fields):
         raise fields.error("expected a margin (against the baseline) or a limit (of the rate itself), and not both")
@@ -223,7 +234,39 @@ def _requirement(fields: StrictFields) -> Requirement:
     )
 
 
-def judge_release(policy: ReleasePolicy, task: str, evidence: Iterable[Evidence], *, has_baseline: bool) -> Release:
+def _profile_requirement(fields: StrictFields) -> Requirement:
+    fields.check(required={"id", "profile"}, optional={"role"})
+    profile = fields.text("profile", "the name of a profile, its file, or 'declared'")
+    if profile != DECLARED:
+        load_profile(profile)
+    return Requirement(
+        id=fields.text("id", "a name", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
+        metric="",
+        profile=profile,
+        role=cast(Role, fields.choice("role", ("primary", "secondary"), default="primary")),
+    )
+
+
+def profiles_asked(policy: ReleasePolicy, declared: Iterable[str]) -> tuple[str, ...]:
+    """List the profiles that a build is held against: those that it declares, and those that the policy names.
+
+    Args:
+        policy: what is required.
+        declared: by the build's entry.
+    """
+    named = (item.profile for item in policy.requirements.get("liveness", ()))
+    return tuple(dict.fromkeys((*declared, *(name for name in named if name and name != DECLARED))))
+
+
+def judge_release(
+    policy: ReleasePolicy,
+    task: str,
+    evidence: Iterable[Evidence],
+    *,
+    has_baseline: bool,
+    profiles: Mapping[str, ProfileAnswer] | None = None,
+    declared: Sequence[str] = (),
+) -> Release:
     """Hold a build's numbers against the policy.
 
     Args:
@@ -231,16 +274,52 @@ def judge_release(policy: ReleasePolicy, task: str, evidence: Iterable[Evidence]
         task: of the build.
         evidence: everything that was measured.
         has_baseline: whether there is a build to hold margins against.
+        profiles: answered, by the names that the policy or the build's entry has for them.
+        declared: those of the build's entry.
     """
     known = {(item.metric, item.fmr, item.dimension, item.level): item for item in evidence}
     answers = [
         answer
         for requirement in policy.requirements.get(task, ())
-        for answer in _answers(requirement, known, policy.alpha, has_baseline=has_baseline)
+        for answer in (
+            _answers(requirement, known, policy.alpha, has_baseline=has_baseline)
+            if requirement.profile is None
+            else _of_profiles(requirement, profiles or {}, declared)
+        )
     ]
     primary = [answer.verdict for answer in answers if answer.requirement.role == "primary"]
     verdict = overall(primary)
     return Release(policy.name, verdict, tuple(_adjusted(answers, policy.alpha, is_open=verdict == "pass")))
+
+
+def _of_profiles(
+    requirement: Requirement, profiles: Mapping[str, ProfileAnswer], declared: Sequence[str]
+) -> Sequence[Answer]:
+    """The answers of a profile, or of all that are declared, each by its own name then."""
+    if requirement.profile == DECLARED:
+        named = [(replace(requirement, id=Path(name).stem), name) for name in declared]
+    else:
+        named = [(requirement, str(requirement.profile))]
+    return [
+        Answer(
+            replace(asked, metric=item.metric, dimension=item.requirement),
+            item.name,
+            Judgement(
+                metric=item.metric,
+                verdict=item.verdict,
+                margin=item.limit,
+                alpha=1 - item.level,
+                value=None if item.rate is None else item.rate.value,
+                low=None if item.rate is None else item.rate.low,
+                high=None if item.rate is None else item.rate.high,
+                p_value=None,
+                subjects_needed=None,
+                reason=item.reason,
+            ),
+        )
+        for asked, name in named
+        for item in profiles[name].answers
+    ]
 
 
 def _answers(

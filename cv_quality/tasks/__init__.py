@@ -21,6 +21,7 @@ from cv_quality.tasks.liveness.task import LIVENESS
 from cv_quality.tasks.monitoring.tables import MONITOR_TABLES
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.tasks.video.task import VIDEO
+from cv_quality.telemetry import Attempt, observed
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,14 +49,17 @@ def publish_marts(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> StageR
     """
     from cv_quality.lake.warehouse import build_warehouse
 
-    summary = build_warehouse(
-        warehouse_source(workspace, tasks),
-        target=workspace.settings.warehouse,
-        memory_limit=workspace.settings.memory_limit,
-        storage_version=workspace.settings.storage_version,
-    )
-    numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
-    return StageResult("marts", "warehouse", numbers, summary.seconds)
+    def build() -> StageResult:
+        summary = build_warehouse(
+            warehouse_source(workspace, tasks),
+            target=workspace.settings.warehouse,
+            memory_limit=workspace.settings.memory_limit,
+            storage_version=workspace.settings.storage_version,
+        )
+        numbers: dict[str, int | float | str] = {"tables": len(summary.models), "tests": len(summary.tests)}
+        return StageResult("marts", "warehouse", numbers, summary.seconds)
+
+    return observed(workspace.settings, Attempt("all", "marts", "warehouse"), build)
 
 
 def is_published(workspace: Workspace, tasks: Sequence[Task] = TASKS, *, survey: Survey | None = None) -> bool:
@@ -105,16 +109,20 @@ def warehouse_source(workspace: Workspace, tasks: Sequence[Task] = TASKS) -> "Wa
     """Gather what the warehouse is made of: the tables of all tasks, without files that a build's gate refused."""
     from cv_quality.lake.warehouse import WarehouseSource
 
-    gates = {name: stage.name for task in tasks for name, stage in task.writers.items()}
+    # Two tasks may write one table by stages of different names; a key is of one of them.
+    gates: dict[str, set[str]] = {}
+    for name, stage in (item for task in tasks for item in task.writers.items()):
+        gates.setdefault(name, set()).add(stage.name)
 
-    def may_read(table: Table, key: TableKey) -> bool:
-        if table in MONITOR_TABLES:
-            return True
+    def has_passed(gate: str, table: Table, key: TableKey) -> bool:
         try:
-            require_passed(workspace.lake, gates[table.name], key, tables=[table])
+            require_passed(workspace.lake, gate, key, tables=[table])
         except GateFailed:
             return False
         return True
+
+    def may_read(table: Table, key: TableKey) -> bool:
+        return table in MONITOR_TABLES or any(has_passed(gate, table, key) for gate in gates[table.name])
 
     return WarehouseSource(
         workspace.lake,

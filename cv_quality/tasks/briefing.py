@@ -33,7 +33,7 @@ _RARE = 0.01
 
 
 def rate_words(rate: Rate) -> str:
-    """Write a rate with its interval, or why there is none.
+    """Write a rate within a sentence, its interval named, or why there is none.
 
     >>> from cv_quality.metrics.rates import clustered_rate
     >>> rate_words(clustered_rate([1, 0, 2, 1], [10, 10, 10, 10]))
@@ -161,7 +161,8 @@ def _cause(view: SliceView, found: RootCauses, modality: Modality, *, build: str
         share_of_failures=view.share_of_failures,
         n_attempts=view.support,
         n_subjects=view.n_subjects,
-        predicate=view.predicate,
+        outcome=found.outcome,
+        where=view.where,
         evidence=tuple(_evidence(view, found, build=build)),
         gain=gain,
         examples=tuple(map(_example, (*view.pairs, *view.typical)))[:EXAMPLES_SHOWN],

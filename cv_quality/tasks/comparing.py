@@ -14,6 +14,7 @@ from cv_quality.tasks.release.tables import OVERALL, RELEASE_VERDICTS
 from cv_quality.tasks.verification.tables import DIFFERENCES
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality.tasks.video.tables import VIDEO_CHANGES
+from cv_quality.tasks.video.task import VIDEO
 from cv_quality.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ def compare_builds(workspace: Workspace, task: Task, reference: str, candidate: 
             found = Measured(reference, read_evidence(workspace.lake, candidate))
             return ComparedBuilds(reference, candidate, task.name, SAME, found)
         return _apart(context, StageContext(freshness, TableKey(build=reference)))
+    if task is not VIDEO:
+        raise StageError(
+            f"builds of {task.name} are not compared: hold each against what is required, cvq release BUILD"
+        )
     from cv_quality.tasks.video.build_metrics import read_evidence as read_video
 
     _require(workspace, "measure_video", candidate)

@@ -42,7 +42,6 @@ from cv_quality.workspace import Workspace
 if TYPE_CHECKING:
     from cv_quality.drops.manifest import Manifest
     from cv_quality.drops.schema import DropSchema
-    from cv_quality.drops.validation import ValidationSummary
 
 MAX_QUARANTINED_SHARE = 0.05
 
@@ -106,6 +105,7 @@ def _parse(context: StageContext) -> Numbers:
         modalities=context.workspace.modalities,
         threads=context.threads,
         admit=partial(_admit, context),
+        forgotten=context.workspace.forgotten(),
     )
     if not summary.files:
         raise DropError(
@@ -115,17 +115,18 @@ def _parse(context: StageContext) -> Numbers:
         "rows_in": summary.rows_in,
         "rows_valid": summary.rows_valid,
         "rows_quarantined": summary.rows_quarantined,
+        **({"rows_forgotten": summary.rows_forgotten} if summary.rows_forgotten else {}),
         "frames": summary.n_frames,
         **({"media": summary.n_media} if summary.n_media else {}),
         **{f"{kind}_events": rows for kind, rows in summary.rows.items()},
     }
 
 
-def _validate(context: StageContext) -> "ValidationSummary":
+def _validate(context: StageContext) -> Numbers:
     from cv_quality.drops.schema import DropSchema
     from cv_quality.drops.validation import validate_drop
 
-    return validate_drop(
+    summary = validate_drop(
         landing=context.workspace.landing,
         lake=context.lake,
         drop_id=context.drop,
@@ -133,12 +134,27 @@ def _validate(context: StageContext) -> "ValidationSummary":
         threads=context.threads,
         memory_limit=context.workspace.settings.memory_limit,
     )
+    return {
+        "rows_in": summary.rows_valid + summary.rows_rejected,
+        "rows_valid": summary.rows_valid,
+        "rows_quarantined": summary.rows_rejected,
+        **{f"rows.{kind}": count for kind, count in summary.rows.items()},
+        **{
+            f"rejected.{kind}.{reason}": count
+            for kind, reasons in summary.rejected.items()
+            for reason, count in reasons.items()
+        },
+    }
 
 
 def _parse_rules(raw: Sequence[Table]) -> tuple[Rule, ...]:
     valid = "(SELECT coalesce(sum(rows_valid), 0) FROM drop_files WHERE content = 'events')"
     return (
-        rows_rule(DROP_FILES, "rows in = rows valid + rows quarantined", "rows_in <> rows_valid + rows_quarantined"),
+        rows_rule(
+            DROP_FILES,
+            "rows in = rows valid + rows quarantined + rows forgotten",
+            "rows_in <> rows_valid + rows_quarantined + coalesce(rows_forgotten, 0)",
+        ),
         rows_rule(DROP_FILES, "rows in = rows that the manifest declares", "rows_in <> rows_declared"),
         query_rule(
             DROP_FILES,
@@ -267,8 +283,8 @@ def ingest_stages(kinds: Sequence[str], *, index: Sequence[Table], validated: Se
         rules=(*_parse_rules(raw), *(_MEDIA_RULES if MEDIA_INDEX in index else ())),
         description="Takes a completed drop in: typed rows by kind, the index of its frames, the quarantine.",
         gate=(
-            "rows in = valid + quarantined = declared; at most 5 % quarantined; not empty; equal images under two "
-            "names (warning)"
+            "rows in = valid + quarantined + forgotten = declared; at most 5 % quarantined; not empty; equal images "
+            "under two names (warning)"
         ),
     )
     validate = Stage(

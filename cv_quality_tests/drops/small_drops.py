@@ -126,11 +126,12 @@ def drop_writer(
     events_per_file: int = 250_000,
     frames_per_shard: int = 5_000,
     device_scores: DeviceScores | None = None,
+    drop_id: str = DROP_ID,
 ) -> DropWriter:
     return DropWriter(
         landing,
         modality=FACE,
-        drop_id=DROP_ID,
+        drop_id=drop_id,
         build_id="face-1.2",
         site="site-a",
         protocol="enrolled",

@@ -1,10 +1,5 @@
 """Answers of databases are logs: values as the database writes them, nothing changed there, no password told."""
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +15,7 @@ from cv_quality.errors import TableError
 from cv_quality.tasks.verification.modalities.face import FACE
 from cv_quality_tests.drops.foreign_logs import FIELDS, HEAD, drop_of, events, listed
 from cv_quality_tests.drops.small_drops import Site
+from cv_quality_tests.servers import postgres_server
 
 ROWS = """
     select 'p' || (i % 7) as who, timestamptz '2026-09-01 14:00+02' + i * interval '1 s' as at, 'd1' as phone,
@@ -100,33 +96,15 @@ def test_a_password_in_an_address_is_never_shown(address: str) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A PostgreSQL server with a table of attempts; where there is none, or no driver, its tests are not run."""
-    programs = [shutil.which(name) for name in ("initdb", "postgres", "pg_ctl")]
-    if find_spec("psycopg") is None or not all(programs):
-        pytest.skip("not run: PostgreSQL or psycopg is not installed")
+    if find_spec("psycopg") is None:
+        pytest.skip("not run: psycopg is not installed")
     import psycopg
 
-    is_root = os.geteuid() == 0  # as which the server does not run
-    user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if is_root else {}
-    with tempfile.TemporaryDirectory(prefix="cvq-postgres-") as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port, data = free.getsockname()[1], Path(folder) / "data"
-        free.close()
-        if is_root:
-            shutil.chown(folder, "nobody")
-
-        def run(*words: str) -> None:
-            subprocess.run([*words], check=True, cwd=folder, stdout=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
-
-        run("initdb", "-D", str(data), "-A", "trust", "-U", "reader", "--no-sync", "--locale=C")
-        options = f"-p {port} -h 127.0.0.1 -k {folder}"
-        run("pg_ctl", "-D", str(data), "-o", options, "-l", f"{folder}/log", "-w", "start")
-        try:
-            address = f"postgresql://reader:hunter2@127.0.0.1:{port}/postgres"
-            with psycopg.connect(address) as connection:
-                connection.execute(f"create table attempts as {ROWS} from generate_series(0, 49) numbers(i)")
-            yield address
-        finally:
-            run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    with postgres_server() as running:
+        address = f"postgresql://reader:hunter2@127.0.0.1:{running.port}/postgres"
+        with psycopg.connect(address) as connection:
+            connection.execute(f"create table attempts as {ROWS} from generate_series(0, 49) numbers(i)")
+        yield address
 
 
 def test_a_query_to_a_server_is_a_log(site: Site, server: str) -> None:

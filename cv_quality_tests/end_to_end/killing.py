@@ -6,20 +6,40 @@ Each runs in a process forked from a server that has the heavy libraries loaded,
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from cv_quality import runner, tasks
 from cv_quality.lake import warehouse
 from cv_quality.lake.lake import TableKey
-from cv_quality.lake.store import LocalStore, open_store
+from cv_quality.lake.store import LocalStore, S3Store, open_store
+from cv_quality.settings import Settings
 from cv_quality.stage import Stage, StageResult, Task
 from cv_quality.workspace import Workspace
 from cv_quality_tests.deployment import open_workspace, quietly
 from cv_quality_tests.drops import small_drops
 
 Moment = Literal["before the first write", "after the first write"]
+MOMENTS: tuple[Moment, ...] = ("before the first write", "after the first write")
+STAGES = (
+    "parse",
+    "validate",
+    "infer",
+    "compare",
+    "measure",
+    "impostors",
+    "measure_build",
+    "measure_instances",
+    "release",
+    "slices",
+    "attribution",
+    "clusters",
+    "publish_marts",
+    "report",
+    "explanations",
+)
+"""Of verification, in the order in which they are done."""
 HEAVY = (
     "cv_quality_tests.end_to_end.killing",
     "cv_quality.tasks.verification.report.page",
@@ -43,8 +63,12 @@ def exit_code_of(target: Callable[..., None], *arguments: object) -> int | None:
     return process.exitcode
 
 
-def run_until(home: Path, stage: str, moment: Moment) -> None:
-    """Do what is due, and die the first time that `stage` is at the given moment of publishing something."""
+def run_until(home: Path, stage: str, moment: Moment, environment: Mapping[str, str] | None = None) -> None:
+    """Do what is due, and die the first time that `stage` is at the given moment of publishing something.
+
+    Args:
+        home: of the deployment, where its `environment` does not say all.
+    """
     original, publish = runner.run_stage, tasks.publish_marts
 
     def dying(workspace: Workspace, task: Task, which: Stage, key: TableKey) -> StageResult:
@@ -59,7 +83,8 @@ def run_until(home: Path, stage: str, moment: Moment) -> None:
 
     setattr(runner, "run_stage", dying)  # noqa: B010 - the names are the module's own imports
     setattr(runner, "publish_marts", publishing)  # noqa: B010
-    runner.run_due(open_workspace(home), track=quietly)
+    settings = Settings.from_environment(environment) if environment else None
+    runner.run_due(tasks.open_workspace(settings) if settings else open_workspace(home), track=quietly)
 
 
 def deliver_until(landing: Path, moment: Moment) -> None:
@@ -72,7 +97,8 @@ def deliver_until(landing: Path, moment: Moment) -> None:
 
 def _die_when_publishing(moment: Moment) -> None:
     """From here on, the first object put, report or warehouse ends the process."""
-    for owner, name in ((LocalStore, "put_file"), (LocalStore, "write_bytes"), (warehouse, "_run_dbt")):
+    puts = [(store, name) for store in (LocalStore, S3Store) for name in ("put_file", "write_bytes")]
+    for owner, name in (*puts, (warehouse, "_run_dbt")):
         setattr(owner, name, _fatal(getattr(owner, name), moment))
 
 

@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 
 from cv_quality.drops.tables import SUBJECTS
+from cv_quality.error_analysis.slices import Slice
 from cv_quality.errors import GateFailed
 from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.metrics.point_intervals import BY_FAMILY
+from cv_quality.publishing.regressions import CauseList, ListedCause, hold_against
 from cv_quality.runner import run_due
 from cv_quality.simulation.scenario import load_scenario
 from cv_quality.simulation.simulate import simulate
@@ -212,6 +215,19 @@ def test_the_planted_defect_is_the_only_slice_and_the_good_build_has_none(tmp_pa
     parts = workspace.lake.read(CHANGE_ATTRIBUTION, TableKey(build="face-1.2")).filter(comparison="algorithm", part=1)
     assert parts["condition"].to_list() == [found.sentence()]
     assert parts["change_low"][0] > 0.1
+    listed = CauseList(build="face-0.9", modality="face", causes=[as_listed(workspace, "face-1.2", found)])
+    for build, state in (("face-1.1", "fixed"), ("face-1.2", "still there")):
+        (held,) = hold_against(workspace, VERIFICATION, build, [listed])
+        assert held.state == state, held.reason
+
+
+def as_listed(workspace: Workspace, build: str, where: Slice) -> ListedCause:
+    """The first cause of a build as its list has it."""
+    rows = workspace.lake.read(FAILURE_SLICES, TableKey(build=build)).filter(finding="confirmed", rank=1)
+    row = rows.rename({"rest_rate": "expected"}).row(0, named=True)
+    names = ("condition", "outcome", "rate", "numerator", "denominator", "low", "high", "expected")
+    told = {name: row[name] for name in names} | {"where": where.sql(), "conditions": where.to_list()}
+    return msgspec.convert(told, ListedCause)
 
 
 def test_a_refused_drop_keeps_no_other_from_being_done(history: History, tiny_landing: Path, tmp_path: Path) -> None:

@@ -21,26 +21,7 @@ from cv_quality_tests.deployment import (
     warehouse_tables,
 )
 from cv_quality_tests.drops import small_drops
-from cv_quality_tests.end_to_end.killing import Moment, deliver_until, exit_code_of, run_until
-
-STAGES = (
-    "parse",
-    "validate",
-    "infer",
-    "compare",
-    "measure",
-    "impostors",
-    "measure_build",
-    "measure_instances",
-    "release",
-    "slices",
-    "attribution",
-    "clusters",
-    "publish_marts",
-    "report",
-    "explanations",
-)
-MOMENTS: tuple[Moment, ...] = ("before the first write", "after the first write")
+from cv_quality_tests.end_to_end.killing import MOMENTS, STAGES, Moment, deliver_until, exit_code_of, run_until
 
 
 def test_a_run_killed_at_every_stage_ends_as_if_it_had_never_been_disturbed(

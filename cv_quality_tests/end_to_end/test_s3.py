@@ -126,6 +126,7 @@ def test_models_are_listed_from_the_bucket(remote: Remote) -> None:
     assert [row["build"] for row in remote.cvq("models")] == [
         *("face-1.0", "face-1.1", "face-1.2"),
         *("iris-1.0", "iris-1.1"),
+        *("pad-1.0", "pad-1.1"),
         *("segment-1.0", "segment-1.1"),
     ]
 

@@ -43,6 +43,7 @@ def drop_files(**changes: object) -> dict[str, object]:
         "rows_in": 1,
         "rows_valid": 1,
         "rows_quarantined": 0,
+        "rows_forgotten": 0,
     }
     return row | changes
 
@@ -109,7 +110,7 @@ def test_sound_tables_pass_and_let_the_next_stage_start(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"rows_in": 2, "rows_declared": 2}, "rows in = rows valid + rows quarantined"),
+        ({"rows_in": 2, "rows_declared": 2}, "rows in = rows valid + rows quarantined + rows forgotten"),
         ({"rows_declared": 7}, "rows in = rows that the manifest declares"),
         ({"rows_in": 2, "rows_declared": 2, "rows_valid": 2}, "the raw tables hold every valid row"),
         ({"rows_in": 2, "rows_declared": 2, "rows_quarantined": 1}, "the quarantine holds every rejected row"),

@@ -4,13 +4,15 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from cv_quality.errors import ObjectNotFound, StoreError, UnsafeObject
 from cv_quality.lake.store import READ_ATTEMPTS, LocalStore, ObjectInfo, S3Store, Store, atomic_path, open_store
 from cv_quality.settings import S3Options
-from cv_quality_tests.servers import cutting_proxy, free_port, s3_client
+from cv_quality_tests.servers import cutting_proxy, free_port, s3_client, wire
 
 MANY = 1_005
 """More keys than the 1,000 that one page of an S3 listing holds."""
@@ -263,6 +265,7 @@ def test_a_body_that_breaks_off_is_read_again(open_s3: OpenS3, s3_endpoint: str,
         store = open_s3(endpoint=endpoint)
         reads: list[tuple[Callable[[], bytes], bytes]] = [
             (lambda: store.read_bytes("one.bin"), BODY),
+            (lambda: store.read_bytes("one.bin", limit=2 * len(BODY)), BODY),
             (lambda: store.read_range("one.bin", start=100, size=5_000), BODY[100:5_100]),
             (lambda: store.local("one.bin").read_bytes(), BODY),
         ]
@@ -270,7 +273,7 @@ def test_a_body_that_breaks_off_is_read_again(open_s3: OpenS3, s3_endpoint: str,
             cuts.left = n_cuts
             assert read() == expected
             assert cuts.left == 0
-        assert cuts.made == 3 * n_cuts
+        assert cuts.made == len(reads) * n_cuts
 
 
 def test_a_body_that_always_breaks_off_is_a_typed_error_and_leaves_no_copy(
@@ -284,6 +287,55 @@ def test_a_body_that_always_breaks_off_is_a_typed_error_and_leaves_no_copy(
             with pytest.raises(StoreError, match=r"one\.bin.*broke off"):
                 read("one.bin")
     assert [path for path in (tmp_path / "fresh").rglob("*") if path.is_file()] == []
+
+
+def test_a_copy_is_of_the_object_that_was_looked_at(
+    open_s3: OpenS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, writer = open_s3(), open_s3()
+    first, second = b"1" * 9_000_000, b"2" * 9_000_000
+    for old, new in ((b"first", b"second"), (first, second)):
+        writer.put_file("one.bin", new_file(tmp_path / "file", old))
+        looked = store._head
+
+        def look_and_be_overtaken(key: str, new: bytes = new, looked: Callable[[str], object] = looked) -> object:
+            head = looked(key)
+            monkeypatch.setattr(store, "_head", looked)
+            writer.write_bytes(key, new)
+            return head
+
+        monkeypatch.setattr(store, "_head", look_and_be_overtaken)
+        assert store.local("one.bin").read_bytes() == new
+        writer.put_file("one.bin", new_file(tmp_path / "file", old))
+        assert store.local("one.bin").read_bytes() == old
+
+
+def test_the_first_writer_is_the_first_though_the_answer_was_lost(open_s3: OpenS3, s3_endpoint: str) -> None:
+    with wire(s3_endpoint) as (endpoint, weather):
+        store = open_s3(endpoint=endpoint)
+        weather.answers_lost = 1
+        assert store.write_new("one.json", b"same")
+        assert weather.n_lost == 1
+        assert not open_s3().write_new("one.json", b"same")
+
+
+def test_a_conflict_of_writers_is_asked_again_until_one_has_won(
+    open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, asked = open_s3(), list[str]()
+    client = store._client
+    put = client.put_object
+
+    def conflicting(**request: Any) -> object:
+        asked.append(request["Key"])
+        if len(asked) < READ_ATTEMPTS:
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject")
+        return put(**request)
+
+    monkeypatch.setattr(client, "put_object", conflicting)
+    assert store.write_new("one.json", b"mine")
+    assert len(asked) == READ_ATTEMPTS
+    assert store.read_bytes("one.json") == b"mine"
 
 
 def every_call(store: Store, path: Path) -> dict[str, Callable[[], object]]:

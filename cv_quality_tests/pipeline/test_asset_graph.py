@@ -42,7 +42,10 @@ def described() -> dict[str, object]:
             for name in sorted(job.name for job in definitions.jobs or ())
         },
         "sensors": {
-            sensor.name: {"job": sensor.job_name, "status": sensor.default_status.value}
+            sensor.name: {
+                "job": "" if isinstance(sensor, dg.RunStatusSensorDefinition) else sensor.job_name,
+                "status": sensor.default_status.value,
+            }
             for sensor in definitions.sensors or ()
             if isinstance(sensor, dg.SensorDefinition)
         },

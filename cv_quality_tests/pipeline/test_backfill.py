@@ -1,5 +1,7 @@
 """Backfills over the grid: every cell done in a run of its own, and the same bytes however often."""
 
+from collections.abc import Iterator, Sequence
+
 import dagster as dg
 import pytest
 
@@ -7,8 +9,10 @@ from cv_quality.definitions import build_definitions
 from cv_quality.freshness import Freshness
 from cv_quality.gates.verdicts import object_key
 from cv_quality.lake.lake import TableKey
-from cv_quality.pipeline.instance import QUIET, backfill_grid
+from cv_quality.pipeline.instance import QUIET, backfill_grid, opened
 from cv_quality.pipeline.partitions import partition_of
+from cv_quality.runner import KeyDone, run_phase
+from cv_quality.stage import Phase, Task
 from cv_quality.tasks.verification.task import VERIFICATION
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import FIRST_DROP, SECOND_DROP, Orchestra, fingerprints, quietly
@@ -90,3 +94,42 @@ def test_a_key_that_cannot_be_done_fails_by_name_and_keeps_no_other_from_it(eval
     done = {str(event.partition) for result in results for event in result.get_asset_materialization_events()}
     assert done == {f"face-1.0|{FIRST_DROP}"}
     assert Freshness(evaluated.workspace, task).furthest(task.of_phase("score"), first) == "passed"
+
+
+def test_a_backfill_on_a_cluster_is_one_run_with_events_of_every_cell(evaluated: Orchestra) -> None:
+    workspace = evaluated.workspace
+
+    def engine(task: Task, phase: Phase, keys: Sequence[TableKey]) -> Iterator[KeyDone]:
+        return (run_phase(workspace, task, phase, key, is_again=True) for key in reversed(keys))
+
+    before = fingerprints(workspace)
+    cells = backfill_grid(workspace, builds=["face-1.1"], drops=[], track=quietly, engine=engine)
+    assert [(cell["build"], cell["drop"], cell["succeeded"]) for cell in cells] == [
+        ("face-1.1", drop, True) for drop in DROPS
+    ]
+    (run,) = {str(cell["run"]) for cell in cells}
+    assert fingerprints(workspace) == before
+    with opened(workspace) as instance:
+        records = [entry.dagster_event for entry in instance.all_logs(run) if entry.dagster_event]
+    made = [event for event in records if event.is_step_materialization]
+    checks = [event for event in records if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+    assert {str(event.partition) for event in made} == {partition_of(TableKey(build="face-1.1", drop=d)) for d in DROPS}
+    assert (len(made), len(checks)) == (2 * 4, 2 * 3)
+
+
+def test_a_cell_that_a_cluster_cannot_do_fails_the_run_and_no_other_cell(evaluated: Orchestra) -> None:
+    workspace = evaluated.workspace
+
+    def engine(task: Task, phase: Phase, keys: Sequence[TableKey]) -> Iterator[KeyDone]:
+        assert (task, phase.name) == (VERIFICATION, "score")
+        return (KeyDone(key, refused="WorkerLost: gone" if key.drop == FIRST_DROP else "") for key in keys)
+
+    cells = backfill_grid(workspace, builds=["face-1.1"], drops=[], track=quietly, engine=engine)
+    assert [(cell["succeeded"], cell["why"]) for cell in cells] == [
+        (False, f"face-1.1/{FIRST_DROP}: WorkerLost: gone"),
+        (True, ""),
+    ]
+    with opened(workspace) as instance:
+        record = instance.get_run_by_id(str(cells[0]["run"]))
+    assert record is not None
+    assert record.is_failure

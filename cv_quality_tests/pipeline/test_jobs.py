@@ -1,16 +1,19 @@
 """Jobs on a real instance: what they record, what a failing gate stops, and what the record never holds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 
+from cv_quality.definitions import build_definitions
 from cv_quality.errors import GateFailed
 from cv_quality.gates.verdicts import Verdict, read_verdict
 from cv_quality.lake.lake import TableKey
 from cv_quality.pipeline.marts import mart_specs
 from cv_quality.tasks import TASKS
-from cv_quality.tasks.verification.tables import EMBEDDINGS
+from cv_quality.tasks.verification.tables import EMBEDDINGS, INTERVALS
 from cv_quality_tests.conftest import History
 from cv_quality_tests.deployment import (
     FIRST_DROP,
@@ -100,6 +103,39 @@ def test_reporting_a_build_records_every_metric_table_and_the_page(history: Hist
         ),
         True,
     )
+
+
+def test_materializations_say_rows_place_and_rates(history: History) -> None:
+    run, workspace = run_of(history, "report_build", "face-1.2"), history.orchestra.workspace
+    found = {
+        event.asset_key.to_user_string(): {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in run.result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    intervals, key = found["verification/intervals"], TableKey(build="face-1.2")
+    rows = workspace.lake.read(INTERVALS, key)
+    assert intervals["dagster/row_count"] == rows.height
+    assert str(intervals["dagster/uri"]).endswith(workspace.lake.object_key(INTERVALS, key))
+    (overall,) = rows.filter(model_build_id="face-1.2", metric="frr", dimension="all")["value"].to_list()
+    assert intervals["frr"] == overall
+    assert str(found["verification/failure_report"]["dagster/uri"]).endswith("/face-1.2.html")
+    with duckdb.connect(str(workspace.settings.warehouse), read_only=True) as warehouse:
+        (counted,) = warehouse.execute("SELECT count(*) FROM fct_intervals").fetchall()
+    assert found["marts/fct_intervals"]["dagster/row_count"] == counted[0]
+    schema = found["marts/fct_intervals"]["dagster/column_schema"]
+    assert isinstance(schema, dg.TableSchema)
+    assert {column.name: column.description for column in schema.columns}["value"]
+
+
+def test_assets_name_owner_task_phase_and_the_code_that_makes_them(history: History) -> None:
+    settings = replace(history.orchestra.workspace.settings, owners=("team:quality",))
+    graph = build_definitions(settings).resolve_asset_graph()
+    spec = graph.get(dg.AssetKey(["verification", "embeddings"]))
+    assert (spec.owners, spec.tags["task"], spec.tags["phase"]) == (["team:quality"], "verification", "score")
+    reference = spec.metadata["dagster/code_references"].code_references[0]
+    line = Path(reference.file_path).read_text().splitlines()[reference.line_number - 1]
+    assert line.startswith("def _infer(")
+    assert graph.get(dg.AssetKey(["marts", "fct_intervals"])).owners == ["team:quality"]
 
 
 def test_drawing_maps_records_them_and_the_page_again(history: History) -> None:

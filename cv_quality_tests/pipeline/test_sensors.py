@@ -85,6 +85,17 @@ def test_each_drop_was_taken_in_scored_and_reported_by_one_run_each(history: His
     ]
 
 
+def idle_words(tick: dg.SensorResult) -> str:
+    assert isinstance(tick.skip_reason, dg.SkipReason)
+    return tick.skip_reason.skip_message or ""
+
+
+def test_a_sensor_without_work_says_so(history: History) -> None:
+    assert {idle_words(history.orchestra.tick(sensor)) for sensor in SENSORS} == {
+        "nothing is due that is not under way"
+    }
+
+
 def test_nothing_is_requested_when_all_is_done(history: History) -> None:
     assert [requested(history.orchestra.tick(sensor)) for sensor in SENSORS] == [[]] * len(SENSORS)
 

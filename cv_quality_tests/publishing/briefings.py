@@ -4,8 +4,9 @@ import io
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.metrics.rates import NO_TRIAL, Rate, binomial_rate, clustered_rate
-from cv_quality.reports.briefing import Briefing, Cause, Example, Figure, GroupLine, Point, RateChange
+from cv_quality.reports.briefing import Briefing, Cause, Example, Figure, GroupLine, Point, RateChange, ThinEvidence
 from cv_quality.reports.pictures import NO_CONSENT, Picture, data_uri
 from cv_quality.reports.rates import Change, RatePair, undefined
 
@@ -71,7 +72,8 @@ def cause_of(rank: int, condition: str, *, is_shown: bool = True) -> Cause:
         share_of_failures=0.775,
         n_attempts=240,
         n_subjects=40,
-        predicate="eyewear = 'glasses' AND illumination_lux < 50",
+        outcome="frr",
+        where=Slice((Predicate("eyewear", "==", "glasses"), Predicate("illuminance_lux", "<=", 50.0))),
         evidence=(
             "The darker it is, the more attempts fail: 4 % above 500 lux, 26 % below 50.",
             "Brightened, 48 of 62 failures pass; spectacles removed, 40 of 62.",
@@ -161,19 +163,21 @@ def bare_briefing() -> Briefing:
 def steering_briefing() -> Briefing:
     """Make a briefing whose names hold characters that steer a terminal, end a line, or are no text at all."""
     base, name = ordinary_briefing(), "a\x00\x1b[31m\u202e\r\nBcc: b\ud800\uffff<&>`"
+    steering = Slice((Predicate(name, "==", name),))
     return replace(
         base,
         build=name,
         baseline=name,
         headline=name,
         impact=replace(base.impact, text=name),
-        causes=tuple(replace(cause, condition=name, sentence=name, predicate=name) for cause in base.causes),
+        causes=tuple(replace(cause, condition=name, sentence=name, where=steering) for cause in base.causes),
         group_lines=tuple(replace(line, dimension=name, level=name, sentence=name) for line in base.group_lines),
         changes=tuple(replace(change, name=name) for change in base.changes),
         terms={name: name},
         drops=(name,),
         sites=(name,),
         commands=(name,),
+        thin=(ThinEvidence(name, name, 3, None),),
     )
 
 

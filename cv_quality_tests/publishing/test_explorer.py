@@ -15,8 +15,11 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page
 
+from cv_quality.metrics.dyadic import pair_rate
+from cv_quality.metrics.liveness.artefacts import artefact_rate
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.metrics.results import percent
+from cv_quality.metrics.trials import ListedTrials
 from cv_quality.publishing import explorer
 from cv_quality.publishing.explorer import MAX_BYTES, draw_explorer, first_seen, read_pictures
 from cv_quality.publishing.wording import interval_of
@@ -24,8 +27,17 @@ from cv_quality.reports.pictures import NO_CONSENT
 from cv_quality.reports.trials import TrialColumn, Trials
 from cv_quality.text import visible
 from cv_quality_tests.publishing.briefings import ordinary_briefing
-from cv_quality_tests.publishing.trials import COLUMNS, DARK, HOSTILE, RIGHT_TO_LEFT, rows_of, trials_of
-from cv_quality_tests.reports.browsing import chromium, offline_page
+from cv_quality_tests.publishing.trials import (
+    COLUMNS,
+    DARK,
+    HOSTILE,
+    RIGHT_TO_LEFT,
+    attacks_of,
+    impostors_of,
+    rows_of,
+    trials_of,
+)
+from cv_quality_tests.reports.browsing import accessibility_faults, chromium, offline_page
 
 MAX_FILTER_MS = 100
 ROWS = rows_of(600)
@@ -98,6 +110,80 @@ def test_a_selection_has_the_rate_and_interval_that_metrics_compute(page: Page) 
     assert (rate, interval.removesuffix(", too few to be ranked")) == expected(both)
     failures, subjects = both["is_failure"].sum(), both["subject_id"].n_unique()
     assert counts == f"{failures} false rejects of {both.height} genuine attempts, {subjects} subjects"
+
+
+def codes_of(rows: pl.DataFrame, *columns: str) -> list[list[int]]:
+    """Number the subjects in some columns alike."""
+    names = sorted({name for column in columns for name in rows[column]})
+    return [[names.index(name) for name in rows[column]] for column in columns]
+
+
+def expected_of_pairs(rows: pl.DataFrame) -> tuple[str, str]:
+    """Say the rate between subjects, from the metrics."""
+    one, other = codes_of(rows, "subject_id", "claimed_subject_id")
+    errors = [(i, j) for i, j, is_error in zip(one, other, rows["is_failure"], strict=True) if is_error]
+    erring = ([i for i, _ in errors], [j for _, j in errors])
+    rate = pair_rate(erring, trials=ListedTrials.of(one, other))
+    return percent(rate.value), f"95 % interval {interval_of(rate)}"
+
+
+@pytest.mark.parametrize(("n_subjects", "rate"), [(30, 0.03), (30, 0.0), (30, 0.004), (30, 0.3), (300, 0.03)])
+def test_impostors_have_a_rate_of_their_own_with_its_interval(
+    browser: Browser, tmp_path: Path, n_subjects: int, rate: float
+) -> None:
+    impostors = impostors_of(rows_of(900, seed=4), n_subjects=n_subjects, rate=rate)
+    rows = impostors.population.rows
+    with offline_page(browser) as (page, complaints):
+        opened(page, draw_explorer(ordinary_briefing(), trials_of(ROWS, impostors)), tmp_path)
+        assert told(page)[:2] == expected(ROWS)
+        page.check("#kind-impostor")
+        value, interval, counts = told(page)
+        assert (value, interval.removesuffix(", too few to be ranked")) == expected_of_pairs(rows)
+        assert counts.startswith(f"{rows['is_failure'].sum()} false accepts of 900 impostor attempts, ")
+        option(page, "light_band", "<10")
+        assert told(page)[0] == expected_of_pairs(rows.filter(light_band="<10"))[0]
+        assert page.is_hidden("#slices")
+    assert not complaints
+
+
+def test_one_species_is_never_pooled_with_another(browser: Browser, tmp_path: Path) -> None:
+    attacks = attacks_of(rows_of(600, seed=9), artefacts=12)
+    rows = attacks.population.rows
+    with offline_page(browser) as (page, complaints):
+        opened(page, draw_explorer(ordinary_briefing(), trials_of(ROWS, attacks)), tmp_path, "kind=attack")
+        for shown, words in (("mask", "mask, the worst of 3 eyewear,"), ("print", "print,"), ("replay", "replay,")):
+            if shown != "mask":
+                option(page, "eyewear", shown)
+            of = rows.filter(eyewear=shown).group_by("subject_id").agg(pl.col("is_failure").sum(), pl.len())
+            rate = artefact_rate(of["is_failure"].to_numpy(), of["len"].to_numpy())
+            assert told(page)[:2] == (percent(rate.value), f"95 % interval {interval_of(rate)}")
+            assert page.inner_text("#rate-name") == f"APCER of {words}"
+            page.evaluate("document.getElementById('clear').click()")
+    assert not complaints
+
+
+def test_a_link_to_an_attempt_shows_its_kind(browser: Browser, tmp_path: Path) -> None:
+    impostors = impostors_of(rows_of(90, seed=4), n_subjects=30)
+    drop, name = impostors.population.rows.select("drop_id", "attempt_id").row(5)
+    with offline_page(browser) as (page, complaints):
+        content = draw_explorer(ordinary_briefing(), trials_of(ROWS, impostors))
+        opened(page, content, tmp_path, f"attempt={quote(f'{drop}/{name}')}")
+        assert page.is_checked("#kind-impostor")
+        assert page.inner_text("#detail-title") == f"{drop}/{name}"
+    assert not complaints
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("width", "scheme"), [(420, "dark"), (420, "light"), (1200, "dark"), (1200, "light")])
+def test_axe_finds_no_fault(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
+    trials = trials_of(ROWS, impostors_of(rows_of(90, seed=4), n_subjects=30))
+    with offline_page(browser) as (page, _):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        opened(page, draw_explorer(ordinary_briefing(), trials), tmp_path, "slice=1")
+        assert accessibility_faults(page) == []
+        page.locator("#cards button").first.click()
+        assert accessibility_faults(page) == []
 
 
 def test_a_slice_holds_the_rows_that_were_searched(page: Page) -> None:
@@ -229,7 +315,9 @@ def test_100_000_attempts_fit_a_file_and_are_filtered_at_once(browser: Browser, 
     wide = [TrialColumn(f"measured_{place}", f"measured {place}", "number") for place in range(14)]
     drawn = np.random.default_rng(5)
     rows = rows_of(100_000).with_columns(pl.Series(item.name, drawn.normal(size=100_000)) for item in wide)
-    content = draw_explorer(ordinary_briefing(), trials_of(rows, columns=(*COLUMNS, *wide), max_thumbnails=1_500))
+    impostors = impostors_of(rows[60_000:], n_subjects=3_000, rate=0.001)
+    trials = trials_of(rows[:60_000], impostors, columns=(*COLUMNS, *wide), max_thumbnails=1_500)
+    content = draw_explorer(ordinary_briefing(), trials)
     assert len(content) <= MAX_BYTES
     with offline_page(browser) as (page, complaints):
         opened(page, content, tmp_path)
@@ -240,6 +328,9 @@ def test_100_000_attempts_fit_a_file_and_are_filtered_at_once(browser: Browser, 
             *(("#slice-options input", place) for place in (0, 0)),
             *(("#facet-light_band input", place) for place in (0, 1, 0, 1)),
             *(("#facet-eyewear input", place) for place in (0, 1, 2)),
+            ("#kind-impostor", 0),
+            *(("#facet-eyewear input", place) for place in (0, 1, 2)),
+            *(("#facet-light_band input", place) for place in (0, 1, 0, 1)),
         ]
         times = [page.locator(name).nth(place).evaluate(click) for name, place in boxes]
     assert not complaints

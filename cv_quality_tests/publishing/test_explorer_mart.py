@@ -43,14 +43,17 @@ def published(history: History, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.mark.nightly
-def test_counts_of_every_level_are_those_of_the_mart(browser: Browser, published: tuple[Edition, Path]) -> None:
+@pytest.mark.parametrize(("kind", "metric"), [("genuine", "frr"), ("impostor", "far")])
+def test_counts_of_every_level_are_those_of_the_mart(
+    browser: Browser, published: tuple[Edition, Path], kind: str, metric: str
+) -> None:
     edition, path = published
     rates = edition.source.lake.read(INTERVALS, TableKey(build="face-1.2")).filter(
-        metric="frr", model_build_id="face-1.2"
+        metric=metric, model_build_id="face-1.2"
     )
     whole = rates.filter(dimension="all").to_dicts()[0]
     with offline_page(browser) as (page, complaints):
-        page.goto(path.as_uri())
+        page.goto(f"{path.as_uri()}#kind={kind}")
         page.wait_for_selector("html[data-ready=yes]")
         bounds = span(whole["low"], whole["high"], words=percent)
         assert page.inner_text("#rate") == percent(whole["value"])

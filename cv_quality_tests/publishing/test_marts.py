@@ -3,22 +3,27 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import boto3
 import duckdb
 import pytest
+from click.testing import CliRunner
 
+from cv_quality.cli import main
 from cv_quality.errors import PublishingError
 from cv_quality.lake.store import open_store
 from cv_quality.publishing.marts import DATABASE, MARTS, export_marts, read_marts
 from cv_quality.publishing.product import Edition
-from cv_quality.publishing.publish import publish
+from cv_quality.publishing.products import chosen_products
+from cv_quality.publishing.publish import ABOUT, INDEX, publications, publish
 from cv_quality.publishing.tableau import RATES
 from cv_quality.settings import S3Options
+from cv_quality_tests.conftest import History
 from cv_quality_tests.lake.conftest import bucket, credentials, s3_endpoint
-from cv_quality_tests.publishing.test_publish import edition
+from cv_quality_tests.publishing.test_publish import BUILD, edition
 from cv_quality_tests.servers import s3_client
 
 __all__ = ["bucket", "credentials", "edition", "s3_endpoint"]
@@ -110,6 +115,15 @@ def test_all_rates_for_quicksight_are_those_of_the_mart(exported: Path, warehous
     assert None in expected
 
 
+def test_rates_of_attacks_are_among_all_rates_by_their_species(warehouse: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copyfile(warehouse, tmp_path / "copy.duckdb"))
+    told = {"build_id": "pad-1", "metric": "apcer", "species": "mask", "dimension": "all", "level": "all", "value": 0.5}
+    with duckdb.connect(str(copy)) as mart:
+        mart.execute(f"INSERT INTO fct_liveness_rates ({', '.join(told)}) VALUES (?, ?, ?, ?, ?, ?)", [*told.values()])
+        found = mart.sql(f"SELECT {', '.join(told)} FROM ({RATES}) WHERE species IS NOT NULL").fetchall()
+    assert found == [tuple(told.values())]
+
+
 def test_published_definitions_name_the_objects_in_the_bucket(edition: Edition, s3_endpoint: str, bucket: str) -> None:
     options = S3Options(endpoint_url=s3_endpoint, region="us-east-1")
     store = open_store(f"s3://{bucket}/quality", s3=options)
@@ -120,6 +134,22 @@ def test_published_definitions_name_the_objects_in_the_bucket(edition: Edition, 
         prefix = table["StorageDescriptor"]["Location"].removeprefix(f"s3://{bucket}/")
         listed = client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
         assert [os.path.basename(item["Key"]) for item in listed] == [f"{table['Name']}.parquet"]
+
+
+def test_the_command_publishes_a_whole_edition_to_a_bucket(history: History, s3_endpoint: str, bucket: str) -> None:
+    environment = {"CVQ_HOME": str(history.home), "CVQ_THREADS": "1", "CVQ_S3_ENDPOINT_URL": s3_endpoint}
+    target = f"s3://{bucket}/quality"
+    done = CliRunner().invoke(main, ["publish", BUILD, "--to", target, "--json"], env=environment)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    listed = s3_client(s3_endpoint).list_objects_v2(Bucket=bucket, Prefix="quality/")["Contents"]
+    edition = {f"quality/{told['name']}/{name}" for name in (ABOUT, *(file["name"] for file in told["files"]))}
+    assert {item["Key"] for item in listed} == edition | {f"quality/{INDEX}"}
+    assert {file["product"] for file in told["files"]} == {product.name for product in chosen_products(())}
+    sizes = {item["Key"]: item["Size"] for item in listed}
+    assert all(sizes[f"quality/{told['name']}/{file['name']}"] == file["size_bytes"] for file in told["files"])
+    (found,) = publications(open_store(target, s3=S3Options(endpoint_url=s3_endpoint, region="us-east-1")))
+    assert found.name == told["name"]
 
 
 def test_a_missing_warehouse_is_named(tmp_path: Path) -> None:

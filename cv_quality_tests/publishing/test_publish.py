@@ -145,8 +145,8 @@ def test_tickets_carry_cause_rate_and_commands(edition: Edition, tmp_path: Path)
     briefing = ordinary_briefing()
     write_tickets(replace(edition, briefing=briefing), tmp_path)
     listed = json.loads((tmp_path / "regressions.json").read_text())
-    assert len(listed["slices"]) == len(briefing.causes) > 0
-    for cause, row in zip(briefing.causes, listed["slices"], strict=True):
+    assert len(listed["causes"]) == len(briefing.causes) > 0
+    for cause, row in zip(briefing.causes, listed["causes"], strict=True):
         assert (row["condition"], row["where"], row["rate"]) == (cause.condition, cause.predicate, cause.rate.value)
         body = (tmp_path / f"cause-{cause.rank}.md").read_text()
         assert percent(cause.rate.value) in body

@@ -6,10 +6,10 @@ import pytest
 
 from cv_quality.publishing.wording import (
     MAX_TITLE_WORDS,
+    compact_rate,
     difference_words,
     group_name,
     groupings,
-    rate_words,
     readable,
     title_of,
     words_of,
@@ -22,7 +22,7 @@ from cv_quality_tests.publishing.briefings import group_line, latency, ordinary_
 
 def test_a_figure_that_is_no_rate_is_written_in_its_unit() -> None:
     change = latency()
-    assert rate_words(change.pair.build, words=words_of(change)) == "51.5 ms (48 ms to ∞; n = 40)"
+    assert compact_rate(change.pair.build, words=words_of(change)) == "51.5 ms (48 ms to ∞; n = 40)"
     assert difference_words(change) == "+7.25 ms (+1 ms to +9.5 ms)"
 
 

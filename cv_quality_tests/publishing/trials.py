@@ -11,7 +11,7 @@ import polars as pl
 from cv_quality.error_analysis.population import Outcome, Population
 from cv_quality.error_analysis.slices import Predicate, Slice
 from cv_quality.reports.pictures import NO_CONSENT, NO_FRAME, Picture
-from cv_quality.reports.trials import TrialColumn, TrialName, Trials, TrialSlice
+from cv_quality.reports.trials import TrialColumn, TrialKind, TrialName, Trials, TrialSlice
 
 DARK = Slice((Predicate("light_lux", "<=", 9.5), Predicate("eyewear", "in", ("glasses", None))))
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -28,6 +28,7 @@ COLUMNS = (
     TrialColumn("device_model", "device model", "level"),
     TrialColumn("drop_id", "drop", "level"),
     TrialColumn("subject_id", "subject", "name"),
+    TrialColumn("claimed_subject_id", "claimed subject", "name"),
     TrialColumn("attempt_id", "attempt", "name"),
 )
 
@@ -53,8 +54,9 @@ def rows_of(n: int, *, seed: int = 1) -> pl.DataFrame:
             "eyewear": eyewear.tolist(),
             "is_indoors": drawn.random(n) < 0.5,
             "device_model": [f"model {place}" for place in drawn.integers(0, 20, n)],
+            "claimed_subject_id": [None] * n,
         },
-        schema_overrides={"eyewear": pl.String},
+        schema_overrides={"eyewear": pl.String, "claimed_subject_id": pl.String},
         strict=False,
     ).with_columns(pl.col("score").fill_nan(None))
     outcome = pl.when(pl.col("score").is_null()).then(pl.lit("not_acquired"))
@@ -85,24 +87,92 @@ def draw_all(names: Sequence[TrialName]) -> Mapping[TrialName, Picture]:
     return {name: picture(place % 7) for place, name in enumerate(names)}
 
 
-def trials_of(rows: pl.DataFrame, *, columns: tuple[TrialColumn, ...] = COLUMNS, max_thumbnails: int = 40) -> Trials:
-    """Make trials of rows."""
+def trials_of(
+    rows: pl.DataFrame, *further: TrialKind, columns: tuple[TrialColumn, ...] = COLUMNS, max_thumbnails: int = 40
+) -> Trials:
+    """Make trials of rows, and of further kinds."""
     return Trials(
-        population=Population(
-            Outcome("frr", rate="FRR", failures="false rejects", trial="genuine attempt"),
-            rows,
-            failed="is_failure",
-            unit="subject_id",
-            columns=("light_lux", "eyewear"),
-            key=("drop_id", "attempt_id"),
-        ),
+        kinds=(kind_of(rows), *further),
         columns=columns,
-        slices=(TrialSlice(1, DARK, "dim light and glasses", "In dim light with glasses 80 % fail."),),
         table="attempts",
-        where="true",
-        failed="outcome <> 'accepted'",
         score="score",
         thresholds=(0.5,),
         max_thumbnails=max_thumbnails,
         read_thumbnails=draw_all,
+    )
+
+
+def kind_of(rows: pl.DataFrame) -> TrialKind:
+    """Make the genuine attempts of rows."""
+    return TrialKind(
+        name="genuine",
+        label="genuine attempts",
+        population=population_of(rows, Outcome("frr", rate="FRR", failures="false rejects", trial="genuine attempt")),
+        slices=(TrialSlice(1, DARK, "dim light and glasses", "In dim light with glasses 80 % fail."),),
+        where="claimed_subject_id IS NULL",
+        failed="outcome <> 'accepted'",
+    )
+
+
+def population_of(rows: pl.DataFrame, outcome: Outcome) -> Population:
+    """Make a population of attempts."""
+    return Population(
+        outcome,
+        rows,
+        failed="is_failure",
+        unit="subject_id",
+        columns=("light_lux", "eyewear"),
+        key=("drop_id", "attempt_id"),
+    )
+
+
+def impostors_of(rows: pl.DataFrame, *, n_subjects: int, rate: float = 0.03, seed: int = 2) -> TrialKind:
+    """Make impostor attempts of rows: each claims another of some subjects, and a few are accepted."""
+    drawn = np.random.default_rng(seed)
+    one = drawn.integers(0, n_subjects, rows.height)
+    other = (one + drawn.integers(1, n_subjects, rows.height)) % n_subjects
+    is_failure = drawn.random(rows.height) < rate * (1 + 2 * (one % 5 == 0))
+    rows = rows.with_columns(
+        attempt_id=pl.format("i{}", "attempt_id"),
+        subject_id=pl.Series([f"s{number:05d}" for number in one]),
+        claimed_subject_id=pl.Series([f"s{number:05d}" for number in other]),
+        is_failure=pl.Series(is_failure),
+        outcome=pl.Series(np.where(is_failure, "accepted", "non_match")),
+        badness=pl.col("score"),
+    )
+    return TrialKind(
+        name="impostor",
+        label="impostor attempts",
+        population=population_of(rows, Outcome("far", rate="FAR", failures="false accepts", trial="impostor attempt")),
+        slices=(),
+        where="claimed_subject_id IS NOT NULL",
+        failed="outcome = 'accepted'",
+        interval="pair",
+        other_unit="claimed_subject_id",
+    )
+
+
+def attacks_of(rows: pl.DataFrame, *, artefacts: int) -> TrialKind:
+    """Make attacks of rows with three species, each of so many artefacts, and one of three that nothing passes."""
+    place = np.arange(rows.height)
+    species = np.array(["mask", "print", "replay"])[place % 3]
+    item = (place // 3) % artefacts
+    drawn = np.random.default_rng(7).random(rows.height)
+    is_failure = (species == "mask") & (drawn < 0.1 + 0.5 * (item % 4 == 0)) | (species == "print") & (drawn < 0.05)
+    rows = rows.with_columns(
+        eyewear=pl.Series(species),
+        subject_id=pl.Series([f"{name} {number}" for name, number in zip(species, item, strict=True)]),
+        is_failure=pl.Series(is_failure),
+        outcome=pl.Series(np.where(is_failure, "accepted", "non_match")),
+    )
+    outcome = Outcome("attack_passed", rate="APCER", failures="attacks that passed", trial="attack", unit="artefact")
+    return TrialKind(
+        name="attack",
+        label="attacks",
+        population=population_of(rows, outcome),
+        slices=(),
+        where="true",
+        failed="outcome = 'accepted'",
+        interval="artefact",
+        worst_of="eyewear",
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cv_quality.reports.liveness_page import finding, write_liveness_page
+from cv_quality.reports.liveness_page import AnsweredLiveness, finding, write_liveness_page
 from cv_quality.scores.liveness import LivenessEvaluation, evaluate_liveness, presentations_of
 from cv_quality.scores.reading import read_scores
 from cv_quality.studies.pad_profiles import answer_profile, count_errors, load_profile
@@ -35,14 +35,14 @@ def test_page_says_the_worst_species_first_and_names_no_subject(table: Path, tmp
     counted = count_errors(presentations_of(scores), threshold=THRESHOLD)
     answered = answer_profile(load_profile("android-class-2"), counted)
     found = evaluated(table)
-    write_liveness_page([(found, answered)], target=tmp_path / "a.html")
+    write_liveness_page([AnsweredLiveness(found, answered)], target=tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
     assert text.index("the worst species, mask,") < text.index("<main>")
     assert text.index(">mask<") < text.index(">print<")
     assert "Xaver" not in text
     assert "android-class-2" in text
     assert "FNMR" not in text.split("<script", 1)[0]
-    write_liveness_page([(found, answered)], target=tmp_path / "b.html")
+    write_liveness_page([AnsweredLiveness(found, answered)], target=tmp_path / "b.html")
     assert (tmp_path / "b.html").read_bytes() == (tmp_path / "a.html").read_bytes()
 
 

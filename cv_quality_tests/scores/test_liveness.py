@@ -149,6 +149,41 @@ def test_only_non_responses_have_no_error_rates(tmp_path: Path) -> None:
         evaluated(write(tmp_path, "x.csv", rows))
 
 
+def test_species_without_a_response_is_told_and_leaves_a_profile_open(tmp_path: Path) -> None:
+    silent = "".join(f"{number + 9},attack,head,h{number},p1,,non_response\n" for number in range(6))
+    path = write(tmp_path, "x.csv", TABLE + silent)
+    profile = write(
+        tmp_path, "ours.yaml", "{profile: ours, source: us, requirements: [{id: a, metric: apcer, limit: 9 %}]}"
+    )
+    found = evaluated(path, threshold=0.5)
+    head = next(one for one in found.points[0].rates.species if one.species == "head")  # type: ignore[union-attr]
+    assert (head.rate.value, head.rate.reason) == (None, "no response to any presentation")
+    assert (head.non_response.numerator, head.non_response.denominator) == (6, 6)
+    how = ["--polarity", "similarity", "--threshold", "0.5", "--profile", str(profile), "--json"]
+    result = CliRunner().invoke(main, ["evaluate", str(path), *how])
+    verdicts = {one["name"]: one["verdict"] for one in json.loads(result.stdout)["profile"]["answers"]}
+    assert verdicts["head"] == "insufficient"
+
+
+@pytest.mark.parametrize(("kept", "message"), [("attack", "no bona fide presentation"), ("bona_fide", "no attack")])
+def test_one_class_alone_is_refused_with_what_is_missing(tmp_path: Path, kept: str, message: str) -> None:
+    header, *lines = TABLE.splitlines()
+    path = write(tmp_path, "x.csv", "\n".join([header, *(line for line in lines if f",{kept}," in line)]))
+    result = CliRunner().invoke(main, ["evaluate", str(path), "--polarity", "similarity"])
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_names_of_subjects_as_artefacts_are_warned_of(tmp_path: Path) -> None:
+    rows = "".join(
+        f"0.{number},{kind},{'mask' if not kind else ''},{'' if kind else f'p{number}'},p{number}\n"
+        for number in range(9)
+        for kind in (0, 1)
+    )
+    found = evaluated(write(tmp_path, "x.csv", "score,bonafide,species,artefact,subject\n" + rows), threshold=0.5)
+    assert any(text.startswith("artefacts are named as the subjects are") for text in found.warnings)
+
+
 def test_polarity_that_cannot_be_told_is_loud(tmp_path: Path) -> None:
     rows = "".join(f"{i % 7},{i % 2}\n" for i in range(40))
     found = evaluate_liveness(read_scores(write(tmp_path, "x.csv", "score,bonafide\n" + rows)))
@@ -158,7 +193,16 @@ def test_polarity_that_cannot_be_told_is_loud(tmp_path: Path) -> None:
 
 def test_given_threshold_beyond_all_scores_is_warned_of(tmp_path: Path) -> None:
     found = evaluated(write(tmp_path, "x.csv", TABLE), threshold=5.0)
-    assert any("lies beyond the scores of all 2 presentations (bona fide)" in text for text in found.warnings)
+    told = "given threshold, 5: the threshold lies beyond the scores of all 2 bona fide presentations"
+    assert told in found.warnings
+
+
+def test_threshold_where_no_score_was_seen_near_is_warned_of(tmp_path: Path) -> None:
+    rows = "".join(f"{0.9 - number / 1000},1,\n{0.1 + number / 1000},0,mask\n" for number in range(50))
+    path = write(tmp_path, "x.csv", "score,bonafide,species\n" + rows)
+    (warning,) = (text for text in evaluated(path, threshold=0.5).warnings if text.startswith("given threshold"))
+    assert "no score was seen near the threshold" in warning
+    assert not any(text.startswith("given threshold") for text in evaluated(path, threshold=0.149).warnings)
 
 
 def test_id_of_two_species_and_id_without_subject_are_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_training_never_meets_the_people_of_an_evaluation(tmp_path: Path, monkey
     monkeypatch.setattr(identity, "draw_latents", recording)
     monkeypatch.setattr(population, "draw_latents", recording)
     # Exporting is slow and draws nobody.
-    monkeypatch.setattr(train_reference_models, "export", lambda _, path: path.write_bytes(b""))
+    monkeypatch.setattr(train_reference_models, "export", lambda _, path, **_example: path.write_bytes(b""))
     small = Recipe("face-a", 24, {"benign": 4}, 1, (4, 4, 8, 8), is_refined=False)
     network = train_reference_models.train(small, seed=0, threads=1)
     train_reference_models.write_registry(tmp_path, {"face-a": network}, seed=0, threads=1, people=10)

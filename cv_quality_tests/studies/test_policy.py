@@ -1,5 +1,6 @@
 """A release policy: what is refused when it is read, and that only evidence passes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 from cv_quality.errors import PolicyError
 from cv_quality.metrics.rates import clustered_rate
 from cv_quality.studies.comparison import compare_rates
-from cv_quality.studies.policy import Evidence, ReleasePolicy, judge_release, load_policy, read_policy
+from cv_quality.studies.pad_profiles import CountedErrors, ProfileAnswer, answer_profile, load_profile
+from cv_quality.studies.policy import (
+    Evidence,
+    ReleasePolicy,
+    judge_release,
+    load_policy,
+    profiles_asked,
+    read_policy,
+)
 
 TRIALS = np.full(400, 10)
 RNG = np.random.default_rng(0)
@@ -32,8 +41,56 @@ def verdict(asked: ReleasePolicy, *found: Evidence, has_baseline: bool = True) -
 
 def test_the_package_has_a_policy_for_every_task_that_has_builds() -> None:
     found = load_policy(None)
-    assert set(found.requirements) == {"verification", "video"}
-    assert all(item.margin for asked in found.requirements.values() for item in asked)
+    assert set(found.requirements) == {"verification", "video", "liveness"}
+    assert all(item.margin or item.profile for asked in found.requirements.values() for item in asked)
+
+
+def profile_policy(requirement: str) -> ReleasePolicy:
+    return read_policy(f"{{policy: strict, liveness: [{requirement}]}}".encode(), file="policy.yaml")
+
+
+def answered(**errors: list[int]) -> ProfileAnswer:
+    """The profile android-class-3 answered of species with these errors in ten presentations of each artefact."""
+    counted = [
+        CountedErrors("iapar", name, np.array(found), np.full(len(found), 10), "artefact")
+        for name, found in errors.items()
+    ]
+    return answer_profile(load_profile("android-class-3"), counted)
+
+
+def profile_verdicts(asked: ReleasePolicy, profiles: dict[str, ProfileAnswer], *declared: str) -> Mapping[str, str]:
+    found = judge_release(asked, "liveness", [], has_baseline=False, profiles=profiles, declared=declared)
+    return {"all of it": found.verdict} | {f"{one.requirement.id} {one.level}": one.verdict for one in found.answers}
+
+
+def test_profile_that_is_named_must_pass_for_every_species() -> None:
+    asked = profile_policy("{id: attacks, profile: android-class-3}")
+    good, bad = {"print": [0] * 60}, {"print": [0] * 60, "mask": [5] * 60}
+    found = profile_verdicts(asked, {"android-class-3": answered(**good)})
+    assert found == {"all of it": "pass", "attacks print": "pass"}
+    found = profile_verdicts(asked, {"android-class-3": answered(**bad)})
+    assert found == {"all of it": "fail", "attacks print": "pass", "attacks mask": "fail"}
+
+
+def test_declared_profiles_are_asked_by_their_names_and_none_is_no_pass() -> None:
+    asked = profile_policy("{id: any, profile: declared}")
+    found = profile_verdicts(asked, {"android-class-3": answered(print=[0] * 60)}, "android-class-3")
+    assert found == {"all of it": "pass", "android-class-3 print": "pass"}
+    assert profile_verdicts(asked, {}) == {"all of it": "insufficient"}
+    assert profiles_asked(asked, ["fido"]) == ("fido",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("liveness: [{id: a, profile: android-class3}]", "did you mean android-class-3"),
+        ("liveness: [{id: a, profile: fido, limit: 0.1}]", "unknown key 'limit'"),
+        ("video: [{id: a, profile: fido}]", "profiles are of liveness"),
+    ],
+)
+def test_profile_that_no_build_could_be_held_against_is_refused(text: str, message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
+        read_policy(f"policy: strict\n{text}\n".encode(), file="policy.yaml")
 
 
 def test_all_primary_requirements_must_pass() -> None:

@@ -13,18 +13,11 @@ from typing import Final, Literal, get_args
 
 from cv_quality.drops.importers.folders import some
 from cv_quality.drops.importers.video_frames import FrameFiles, number_frames, pictures_of_tar
+from cv_quality.drops.importers.video_layouts import LAYOUTS, VideoLayout
 from cv_quality.drops.importers.video_tracks import SequenceInfo, read_sequence_info
 from cv_quality.drops.importers.video_tree import VideoTree, list_tree, stem
 from cv_quality.errors import LayoutError
 
-VideoLayout = Literal["davis", "cdnet", "mot", "videos", "frames"]
-LAYOUTS: Final[Mapping[VideoLayout, str]] = {
-    "davis": "DAVIS: JPEGImages and Annotations, a folder for each clip",
-    "cdnet": "CDnet: input and groundtruth of each clip",
-    "mot": "MOTChallenge: boxes as text",
-    "videos": "video files, masks or boxes of the same name beside them",
-    "frames": "a folder, or a tar file, of pictures for each clip",
-}
 PICTURE_FOLDERS: Final = frozenset({"images", "image", "imgs", "img", "img1", "rgb", "frames", "input", "pictures"})
 MASK_FOLDERS: Final = frozenset(
     {"masks", "mask", "gt", "groundtruth", "ground_truth", "labels", "annotations", "segmentation", "segmentations"}

@@ -1,6 +1,7 @@
 """The score of a pair as a function of its probe alone: cosine(f(probe), a fixed reference), which maps can explain.
 
-Everything here lives in the model's input coordinates: the aligned and resized crop after the registry's preprocessing.
+What has no partner is a function of its input alone (`liveness_score`). Everything lives in the model's input
+coordinates: the aligned and resized crop after the registry's preprocessing.
 Which pairs are explained is decided in `cv_quality.tasks.verification.explained_pairs`, how in `saliency`.
 """
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 Embed = Callable[["torch.Tensor"], "torch.Tensor"]
+Compare = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+"""Vectors `[n, d]` and references `[n, k]` to scores `[n]`."""
 PAIRS_AT_ONCE = 16
 """Images a model call: at 112 x 112 more run slower on a CPU, whose memory for the activations is asked for anew."""
 
@@ -58,9 +61,16 @@ class Pairs:
         return Pairs(inputs, self.references, self.subjects)
 
 
+def cosine(vectors: "torch.Tensor", references: "torch.Tensor") -> "torch.Tensor":
+    """Compare vectors row by row, in [-1, 1]."""
+    from torch.nn import functional
+
+    return functional.cosine_similarity(vectors, references, dim=1)
+
+
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """The score of pairs, in [-1, 1]: `score(inputs [n, c, h, w], references [n, d])` gives `[n]`, all torch tensors.
+    """The score of pairs: `score(inputs [n, c, h, w], references [n, d])` gives `[n]`, all torch tensors.
 
     Attributes:
         embed: the model, a batch to its vectors `[n, d]`.
@@ -68,12 +78,14 @@ class PairScore:
         is_differentiable: whether the score has a gradient; models in ONNX Runtime have none.
         redraw: the same network with its weights drawn anew under a seed; it gives None, or is None, where they cannot
             be reached.
+        compare: what makes a score of a vector and its reference; without references it is of the vector alone.
     """
 
     embed: Embed
     is_mirrored: bool = False
     is_differentiable: bool = True
     redraw: "Callable[[int], PairScore | None] | None" = None
+    compare: Compare = cosine
 
     def __call__(self, inputs: "torch.Tensor", references: "torch.Tensor") -> "torch.Tensor":
         from torch.nn import functional
@@ -82,7 +94,7 @@ class PairScore:
         if self.is_mirrored:
             mirrored = self.embed(inputs.flip(-1))
             vectors = functional.normalize(vectors, dim=1) + functional.normalize(mirrored, dim=1)
-        return functional.cosine_similarity(vectors, references, dim=1)
+        return self.compare(vectors, references)
 
     def of(self, pairs: Pairs) -> NDArray[np.float64]:
         """Score pairs, shape (n,)."""
@@ -145,12 +157,13 @@ def load_explained_model(entry: ModelEntry, *, registry: ModelRegistry, threads:
     return ExplainedModel(entry, score, detector)
 
 
-def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False) -> PairScore:
+def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False, compare: Compare = cosine) -> PairScore:
     """Make the pair score of a torch module from `[n, c, h, w]` to `[n, d]`; its weights take no gradient from now on.
 
     Args:
         module: the model.
         is_mirrored: whether the mirrored image's unit vector is added.
+        compare: as of `PairScore`.
     """
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -163,18 +176,21 @@ def module_score(module: "torch.nn.Module", *, is_mirrored: bool = False) -> Pai
             warnings.simplefilter("ignore", FutureWarning)
             copied = deepcopy(module)
         copied.load_state_dict(_permuted(module.state_dict(), seed=seed))
-        return PairScore(_sliced(copied, size=size), is_mirrored)
+        return PairScore(_sliced(copied, size=size), is_mirrored, compare=compare)
 
-    return PairScore(_sliced(module, size=size), is_mirrored, redraw=redrawn)
+    return PairScore(_sliced(module, size=size), is_mirrored, redraw=redrawn, compare=compare)
 
 
-def onnx_score(data: bytes, *, name: str, is_mirrored: bool = False, threads: int | None = None) -> PairScore:
+def onnx_score(
+    data: bytes, *, name: str, is_mirrored: bool = False, threads: int | None = None, compare: Compare = cosine
+) -> PairScore:
     """Make the pair score of an ONNX model: it has no gradient, but its weights can be drawn anew in the file.
 
     Args:
         data, name: of the file.
         is_mirrored: whether the mirrored image's unit vector is added.
         threads: of ONNX Runtime.
+        compare: as of `PairScore`.
 
     Raises:
         ModelError: ONNX Runtime refuses the file.
@@ -191,9 +207,11 @@ def onnx_score(data: bytes, *, name: str, is_mirrored: bool = False, threads: in
 
     def redrawn(seed: int) -> PairScore | None:
         permuted = permuted_weights(data, seed=seed)
-        return None if permuted is None else onnx_score(permuted, name=name, is_mirrored=is_mirrored, threads=threads)
+        if permuted is None:
+            return None
+        return onnx_score(permuted, name=name, is_mirrored=is_mirrored, threads=threads, compare=compare)
 
-    return PairScore(embed, is_mirrored, is_differentiable=False, redraw=redrawn)
+    return PairScore(embed, is_mirrored, is_differentiable=False, redraw=redrawn, compare=compare)
 
 
 @contextmanager

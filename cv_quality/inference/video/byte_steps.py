@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from cv_quality.inference.framing import FRAMING_STEPS, CentreCrop, Crop, Letterbox, Resize, ResizeShort
+from cv_quality.inference.framing import CentreCrop, Crop, Letterbox, Resize, ResizeShort
 from cv_quality.inference.preprocessing import Bgr, Frame, Levels, Rgb, Step
 
-_BYTE_STEPS: Final = (Rgb, Bgr, Levels, *FRAMING_STEPS)
+_BYTE_STEPS: Final = (Rgb, Bgr, Levels, Resize, ResizeShort, Crop, CentreCrop, Letterbox)
 
 
 def keep_bytes(steps: Sequence[Step]) -> bool:

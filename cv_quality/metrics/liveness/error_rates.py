@@ -15,11 +15,14 @@ from cv_quality.metrics.liveness.artefacts import ARTEFACTS_NEEDED, artefact_rat
 from cv_quality.metrics.liveness.presentations import Presentations, Unit, require_both
 from cv_quality.metrics.rates import LEVEL, NO_TRIAL, Rate, binomial_rate, clustered_rate, percent
 from cv_quality.metrics.results import Result
+from cv_quality.text import figures
 
 APCER_TARGETS = (0.10, 0.05, 0.01)
 """Highest APCER of the worst species at which BPCER is given; BPCER10, 20 and 100 in the words of the standard."""
 NO_RESPONSE = "no response to any presentation"
 DET_POINTS = 120
+GAP = 0.1
+"""Share of the middle 90 % of all scores that is a wide gap when no score lies in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,41 @@ def bpcer_at_apcer(presentations: Presentations, *, target: float, level: float 
     needed = int(np.ceil(1 / target - 1e-9))
     reason = f"needs {needed:,} presentations of every species with a response: {', '.join(short)}"
     return BpcerAtApcer(target, "undefined", None, None, None, threshold, rates.bpcer.value, reason)
+
+
+def threshold_caution(presentations: Presentations, margins: NDArray[np.float64]) -> str | None:
+    """Say where the scores cannot tell what happens near a threshold: beyond all of a class, or in a wide gap.
+
+    Args:
+        presentations: of either class.
+        margins: how far each lies above the threshold, NaN without a response; shape (n,).
+
+    Returns:
+        None where the gap between the scores around the threshold is at most a tenth of their middle 90 %.
+
+    >>> from cv_quality.metrics.liveness.presentations import check_presentations
+    >>> shown = check_presentations([0.9, 0.8, 0.1, 0.2], [False, False, True, True], species=["", "", "mask", "mask"])
+    >>> print(threshold_caution(shown, shown.scores - 0.5))
+    no score was seen near the threshold: the nearest lie 0.3 below and 0.3 above it, where rates are the same
+    """
+    known = margins[~np.isnan(margins)]
+    sides = ~presentations.is_attack, presentations.is_attack
+    bona_fide, attacks = (margins[of & ~np.isnan(margins)] for of in sides)
+    if bona_fide.size and bona_fide.max() < 0:
+        return f"the threshold lies beyond the scores of all {bona_fide.size:,} bona fide presentations"
+    if attacks.size and attacks.min() >= 0:
+        return f"the threshold lies beyond the scores of all {attacks.size:,} attacks"
+    below, above = known[known < 0], known[known >= 0]
+    if not below.size or not above.size:
+        return None
+    spread = float(np.subtract(*np.percentile(known, [95, 5])))
+    gap = float(above.min() - below.max())
+    if gap <= GAP * spread:
+        return None
+    return (
+        f"no score was seen near the threshold: the nearest lie {figures(-below.max())} below and "
+        f"{figures(above.min())} above it, where rates are the same"
+    )
 
 
 def _threshold_at(presentations: Presentations, target: float) -> float:

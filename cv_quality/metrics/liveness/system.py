@@ -47,7 +47,8 @@ class Fate(Result):
         kind: "bona fide", "zero-effort impostor", or the PAI species.
         presented: all of them.
         capture, liveness, matcher: rejected by that stage; the first one that rejects decides.
-        accepted: the rest, so that the four add up to `presented`.
+        accepted: what passed them all.
+        undecided: presentations whose fate is not known; the five add up to `presented`.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Fate(Result):
     liveness: int
     matcher: int
     accepted: int
+    undecided: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,9 @@ def system_attack_rates(
     return tuple(found)
 
 
-def waterfall(kind: ArrayLike, *, captured: ArrayLike, live: ArrayLike, matched: ArrayLike) -> Waterfall:
+def waterfall(
+    kind: ArrayLike, *, captured: ArrayLike, live: ArrayLike, matched: ArrayLike, known: ArrayLike | None = None
+) -> Waterfall:
     """Count for every kind of presentation which stage rejected it; the first one that does decides.
 
     Args:
@@ -112,21 +116,24 @@ def waterfall(kind: ArrayLike, *, captured: ArrayLike, live: ArrayLike, matched:
         captured: whether a sample was acquired; bool, shape (n,).
         live: whether liveness took it for bona fide; passed over where nothing was captured.
         matched: whether the matcher took it for the target; passed over where an earlier stage rejected.
+        known: whether what became of it is known; None where all is.
 
     Raises:
         MetricError: shapes differ, or a decision is missing or no bool.
 
     >>> found = waterfall(["mask"] * 3, captured=[True, True, False], live=[True, False, True], matched=[True] * 3)
     >>> found.fates[0]
-    Fate(kind='mask', presented=3, capture=1, liveness=1, matcher=0, accepted=1)
+    Fate(kind='mask', presented=3, capture=1, liveness=1, matcher=0, accepted=1, undecided=0)
     """
     kinds = column(kind, name="kind").astype(str)
     decided = _decided(len(kinds), captured, live, matched)
+    if known is not None:
+        decided[~truth(known, name="known", size=len(kinds))] = len(STAGES)
     names = [name for name in (GENUINE, IMPOSTOR) if name in kinds]
     names += [name for name in np.unique(kinds).tolist() if name not in (GENUINE, IMPOSTOR)]
     return Waterfall(
         tuple(
-            Fate(name, int(np.count_nonzero(of)), *np.bincount(decided[of], minlength=len(STAGES)).tolist())
+            Fate(name, int(np.count_nonzero(of)), *np.bincount(decided[of], minlength=len(STAGES) + 1).tolist())
             for name in names
             for of in [kinds == name]
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+from cv_quality.errors import NothingToPublish
 from cv_quality.lake.store import atomic_path
 from cv_quality.publishing.marts import Mart, MartColumn, read_marts
 from cv_quality.publishing.product import Edition, Product
@@ -74,9 +75,12 @@ def bundle_files(warehouse: Path) -> dict[str, Description]:
 
     Raises:
         PublishingError: the warehouse is not there.
+        NothingToPublish: it has no row that a chart shows.
     """
     tables = {mart.name: mart for mart in read_marts(warehouse)}
     charts = [chart for chart in CHARTS if chart.table in tables and tables[chart.table].n_rows]
+    if not charts:
+        raise NothingToPublish("the metric tables have no row that its charts show")
     filters = [item for item in FILTERS if item.table in {chart.table for chart in charts}]
     shown = dict.fromkeys(chart.table for chart in charts)
     return {

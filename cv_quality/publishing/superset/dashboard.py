@@ -99,6 +99,17 @@ CHARTS = (
         width=6,
     ),
     Chart(
+        "False rejects of each build, with bounds",
+        "The same rates with their 95 % intervals and counts: bars of Superset have no error bars",
+        "fct_intervals",
+        "table",
+        ("build_id", "model_build_id", *_RATE),
+        "metric = 'frr' AND dimension = 'all'",
+        order=("build_id", "model_build_id"),
+        unfiltered=("dimension",),
+        width=6,
+    ),
+    Chart(
         "False rejects of each drop, by device model",
         "FRR of one drop on one device model; drops add up",
         "fct_attempt_rates",
@@ -107,7 +118,6 @@ CHARTS = (
         "metric = 'frr' AND dimension = 'device_model' AND build_id = model_build_id",
         "rate",
         unfiltered=("dimension",),
-        width=6,
     ),
     Chart(
         "Release verdicts",

@@ -1,7 +1,7 @@
 """The rates of a build's liveness by PAI species, over all its drops and by condition: the stage `measure_liveness`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 from cv_quality.freshness import StageContext
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.liveness.artefacts import artefact_rate, intraclass_correlation
+from cv_quality.metrics.liveness.error_rates import NO_RESPONSE as NO_RESPONSE_AT_ALL
 from cv_quality.metrics.liveness.presentations import Presentations, check_presentations
-from cv_quality.metrics.rates import clustered_rate
+from cv_quality.metrics.rates import NO_TRIAL, Rate, clustered_rate
 from cv_quality.modality import Dimension, Modality, of_modality
 from cv_quality.studies.pad_profiles import ATTACK_METRICS, CountedErrors, count_errors
-from cv_quality.tasks.liveness.tables import LIVE, LIVENESS_RATES, PRESENTATION_OUTCOMES, UNDECIDED
+from cv_quality.tasks.liveness.tables import LIVE, LIVENESS_RATES, NO_RESPONSE, PRESENTATION_OUTCOMES, UNDECIDED
 from cv_quality.tasks.root_causes.tables import write_rows
 from cv_quality.tasks.verification.dimensions import DEVICE, SUBJECT
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 WHOLE = "all"
+SCORES = ("pad_score", "second_pad_score")
+"""Of the first and the second detector."""
+SERIES = "pai_series"
+"""Of artefacts only: those of one series were made alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ def liveness_dimensions(modality: Modality) -> tuple[Dimension, ...]:
     return (*modality.conditions, DEVICE[0], *SUBJECT)
 
 
+def breakdowns(modality: Modality) -> tuple[str, ...]:
+    """List the columns that rates are broken down by: levels of conditions, and the series of artefacts."""
+    return (SERIES, *(item.level_column for item in liveness_dimensions(modality) if item.is_counted))
+
+
 def measure_liveness(context: StageContext) -> LivenessSummary:
     """Measure the presentations of a build's drops, and write `liveness_rates`.
 
@@ -50,10 +60,9 @@ def measure_liveness(context: StageContext) -> LivenessSummary:
     """
     rows = read_outcomes(context.lake, context.build, context.drops, context.modality)
     found = list(_rates(rows, WHOLE, WHOLE))
-    for item in liveness_dimensions(context.modality):
-        if item.is_counted:
-            for (level,), of_level in rows.drop_nulls(item.level_column).group_by(item.level_column):
-                found += _rates(of_level, item.level_column, str(level))
+    for column in breakdowns(context.modality):
+        for (level,), of_level in rows.drop_nulls(column).group_by(column):
+            found += _rates(of_level, column, str(level))
     found.sort(key=lambda row: [str(row[name]) for name in LIVENESS_RATES.unique])
     n_rows = write_rows(context.lake, LIVENESS_RATES, context.build, _marked(found))
     whole = [
@@ -81,16 +90,23 @@ def read_outcomes(lake: Lake, build: str, drops: Sequence[str], modality: Modali
     return lake.scan(of_modality(PRESENTATION_OUTCOMES, modality), keys).collect()
 
 
-def presentations_of_rows(rows: "pl.DataFrame") -> Presentations:
+def presentations_of_rows(rows: "pl.DataFrame", *, score: str | None = None, by: str | None = None) -> Presentations:
     """Turn rows of outcomes into presentations whose score is 1 where they were taken for bona fide, else 0.
+
+    Args:
+        rows: of outcomes.
+        score: a column that holds their scores instead; those without a response have none.
+        by: a column whose levels are groups; None without groups.
 
     Raises:
         MetricError: artefacts contradict species.
     """
     import polars as pl
 
+    value = (pl.col("outcome") == LIVE).cast(pl.Float64) if score is None else pl.col(score)
+    is_answered = pl.col("is_error").is_not_null() if score is None else pl.col("outcome") != NO_RESPONSE
     decided = rows.with_columns(
-        score=pl.when(pl.col("is_error").is_not_null()).then((pl.col("outcome") == LIVE).cast(pl.Float64)),
+        score=pl.when(is_answered).then(value),
         person=pl.when("is_attack").then(pl.coalesce("target_subject_id", "subject_id")).otherwise("subject_id"),
     )
     attacks = decided.filter("is_attack")
@@ -101,31 +117,87 @@ def presentations_of_rows(rows: "pl.DataFrame") -> Presentations:
         species=decided["pai_species"].fill_null("").to_numpy(),
         artefact=artefact,
         subject=decided["person"].to_numpy(),
+        group=None if by is None else decided[by].cast(pl.String).fill_null("").to_numpy(),
     )
 
 
-def _rates(rows: "pl.DataFrame", dimension: str, level: str) -> Iterator[Row]:
-    """The rates of some presentations; what is undecided is in none."""
+def is_zero_effort() -> "pl.Expr":
+    """Tell whether a bona fide presentation claimed somebody else than who presents."""
+    import polars as pl
+
+    is_other = (pl.col("target_subject_id") != pl.col("subject_id")).fill_null(value=False)
+    return ~pl.col("is_attack") & is_other
+
+
+def passed_system() -> "pl.Expr":
+    """Tell whether a presentation passed capture, liveness and the matcher; null where that is not known."""
+    import polars as pl
+
+    is_live, is_undecided = pl.col("outcome") == LIVE, pl.col("outcome") == UNDECIDED
+    return pl.when(is_live).then("is_device_match").when(is_undecided.not_()).then(statement=False)
+
+
+def count_rows(rows: "pl.DataFrame", *, by: str | None = None) -> tuple[CountedErrors, ...]:
+    """Count the errors of every metric among presentations; what is undecided is in none.
+
+    Args:
+        rows: of outcomes.
+        by: a column whose levels are groups; None without groups.
+
+    Raises:
+        MetricError: artefacts contradict species.
+    """
     import polars as pl
 
     known = rows.filter(pl.col("outcome") != UNDECIDED)
-    shown = presentations_of_rows(known)
-    # The whole system is told apart from liveness only where every presentation says whether it passed.
-    is_match = None
-    if known["is_device_match"].null_count() == 0:
-        is_match = known["is_device_match"].to_numpy().astype(bool) & shown.has_response
-    for counted in count_errors(shown, threshold=0.5, is_match=is_match):
-        if counted.trials.size:
+    passed = known.select(passed_system()).to_series()
+    # The whole system is told apart from liveness only where what became of every presentation is known.
+    is_match = None if passed.null_count() else passed.to_numpy().astype(bool)
+    is_impostor = known.select(is_zero_effort()).to_series().to_numpy().astype(bool)
+    shown = presentations_of_rows(known, by=by)
+    return count_errors(shown, threshold=0.5, is_match=is_match, is_impostor=is_impostor)
+
+
+def warnings_of(rows: "pl.DataFrame") -> tuple[str, ...]:
+    """List what a reader of the rates must know: what stands in for artefacts, and scores that point the other way.
+
+    Args:
+        rows: of outcomes.
+
+    Raises:
+        MetricError: artefacts contradict species.
+    """
+    said = list(presentations_of_rows(rows).warnings)
+    for score in SCORES:
+        people, attacks = (rows.filter(rows["is_attack"] == is_attack)[score].median() for is_attack in (False, True))
+        if isinstance(people, float) and isinstance(attacks, float) and people < attacks:
+            said.append(
+                f"{score} of attacks is higher than that of people, by their medians, where a higher one is to be more "
+                "surely bona fide: turn its sign in the drops"
+            )
+    return tuple(said)
+
+
+def _rates(rows: "pl.DataFrame", dimension: str, level: str) -> Iterator[Row]:
+    """The rates of what was presented; a species without a response is there, and says so."""
+    for counted in count_rows(rows):
+        if counted.trials.size or counted.metric in ATTACK_METRICS:
             yield {"species": counted.name, "dimension": dimension, "level": level, **_rate(counted)}
 
 
+def rate_of(counted: CountedErrors) -> Rate:
+    """Estimate a rate with its two-sided 95 % interval: by artefact for attacks, by subject for people."""
+    if not counted.trials.size:
+        return replace(NO_TRIAL, reason=NO_RESPONSE_AT_ALL)
+    estimate = artefact_rate if counted.metric in ATTACK_METRICS else clustered_rate
+    return estimate(counted.errors, counted.trials, unit=counted.unit)
+
+
 def _rate(counted: CountedErrors) -> Row:
-    if counted.metric in ATTACK_METRICS:
-        rate = artefact_rate(counted.errors, counted.trials, unit=counted.unit)
+    rate, upper, icc = rate_of(counted), None, None
+    if counted.metric in ATTACK_METRICS and counted.trials.size:
         upper = artefact_rate(counted.errors, counted.trials, side="upper", unit=counted.unit).high
         icc = intraclass_correlation(counted.errors, counted.trials)
-    else:
-        rate, upper, icc = clustered_rate(counted.errors, counted.trials, unit=counted.unit), None, None
     own = asdict(rate)
     return {"metric": counted.metric, **own, "upper": upper, "icc": icc, "unit": counted.unit}
 

@@ -69,7 +69,7 @@ def embed_figures(context: StageContext, population: Population) -> Embedding:  
     told = population.rows.select(
         ((figure - figure.mean()) / figure.std()).fill_nan(None).fill_null(0.0) for figure in figures
     )
-    vectors = told.to_numpy().astype(np.float32).reshape(population.rows.height, -1)
+    vectors = told.to_numpy().astype(np.float32).reshape(population.rows.height, len(names))
     return Embedding(FIGURES, population, vectors, np.full(vectors.shape, np.nan, np.float32))
 
 

@@ -1,8 +1,8 @@
 """The stage that holds a build's numbers against the release policy, for any task: it says what was measured."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from cv_quality.freshness import Freshness, StageContext
@@ -10,7 +10,17 @@ from cv_quality.gates.rules import query_rule, rows_rule
 from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.lake.schema import Table
 from cv_quality.stage import Numbers, Stage
-from cv_quality.studies.policy import Answer, Evidence, Release, ReleasePolicy, judge_release, load_policy, policy_bytes
+from cv_quality.studies.pad_profiles import ProfileAnswer
+from cv_quality.studies.policy import (
+    Answer,
+    Evidence,
+    Release,
+    ReleasePolicy,
+    Requirement,
+    judge_release,
+    load_policy,
+    policy_bytes,
+)
 from cv_quality.tasks.release.tables import OVERALL, RELEASE_VERDICTS
 from cv_quality.tasks.root_causes.tables import write_rows
 
@@ -24,8 +34,8 @@ RULES = (
     ),
     rows_rule(
         RELEASE_VERDICTS,
-        "what passes has its upper bound below what is allowed",
-        "kind <> 'overall' AND verdict = 'pass' AND (high IS NULL OR high >= allowed)",
+        "what passes has its upper bound within what is allowed",
+        "kind <> 'overall' AND verdict = 'pass' AND (high IS NULL OR high > allowed)",
     ),
     rows_rule(
         RELEASE_VERDICTS,
@@ -37,10 +47,16 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of a build, and the build that its changes are held against."""
+    """What was measured of a build, and the build that its changes are held against.
+
+    Attributes:
+        profiles: answered, by name; declared: those that the build's entry asks for.
+    """
 
     baseline: str | None
     evidence: Sequence[Evidence]
+    profiles: Mapping[str, ProfileAnswer] = field(default_factory=dict)
+    declared: Sequence[str] = ()
 
 
 def release_stage(task: str, *, reads: tuple[Table, ...], measured: Callable[[StageContext], Measured]) -> Stage:
@@ -83,7 +99,14 @@ def _judge(task: str, measured: Callable[[StageContext], Measured], context: Sta
 
 def write_verdicts(lake: Lake, build: str, task: str, measured: Measured, policy: ReleasePolicy) -> Release:
     """Judge a build by a policy and write its verdicts."""
-    found = judge_release(policy, task, measured.evidence, has_baseline=measured.baseline is not None)
+    found = judge_release(
+        policy,
+        task,
+        measured.evidence,
+        has_baseline=measured.baseline is not None,
+        profiles=measured.profiles,
+        declared=measured.declared,
+    )
     write_rows(lake, RELEASE_VERDICTS, build, rows_of(found, policy, measured.baseline))
     return found
 
@@ -106,7 +129,7 @@ def rows_of(release: Release, policy: ReleasePolicy, baseline: str | None) -> li
             | {
                 "requirement": asked.id,
                 "role": asked.role,
-                "kind": "margin" if asked.margin is not None else "limit",
+                "kind": _kind(asked),
                 "metric": asked.metric,
                 "fmr_target": asked.fmr,
                 "dimension": asked.dimension,
@@ -135,6 +158,14 @@ def summary(release: Release) -> str:
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
+def _kind(asked: Requirement) -> str:
+    if asked.profile is not None:
+        return "profile"
+    return "margin" if asked.margin is not None else "limit"
+
+
 def _name(answer: Answer) -> str:
+    if answer.requirement.profile is not None:
+        return f"{answer.requirement.id} ({answer.requirement.dimension}, {answer.level})"
     level = "" if answer.level == "all" else f" ({answer.requirement.dimension} {answer.level})"
     return f"{answer.requirement.id}{level}"

@@ -221,7 +221,7 @@ def _finding_rows(search: _Search) -> Iterator[Row]:
 
 def _mended(population: Population, where: Slice) -> Row:
     """The rate outside of a slice, which all would have if the slice failed as often."""
-    rate = _rate_where(population, ~where.expression())
+    rate = rate_where(population, ~where.expression())
     return {
         "mended_rate": rate.value,
         "mended_low": rate.low,
@@ -257,16 +257,23 @@ def _figures(item: Finding) -> Row:
 def _trends(populations: Iterable[tuple[str, Population]], slices: Sequence[Slice]) -> Iterator[Row]:
     for build, population in populations:
         for rank, where in enumerate(slices, start=1):
-            rate = _rate_where(population, where.expression())
+            rate = rate_where(population, where.expression())
             yield {"outcome": population.outcome.name, "rank": rank, "trend_build_id": build, **asdict(rate)}
 
 
-def _rate_where(population: Population, rows: "pl.Expr") -> Rate:
-    """The failure rate of some rows of a population, clustered by its unit."""
+def rate_where(population: Population, rows: "pl.Expr", *, expected: float | None = None) -> Rate:
+    """Estimate the failure rate of some rows of a population, clustered by its unit.
+
+    Args:
+        population: whose failures are counted.
+        rows: which.
+        expected: the rate that decides whether they are enough to be judged; by default that of the whole population.
+    """
     import polars as pl
 
     failed, unit = population.failed, population.unit
-    overall = cast("float | None", population.rows[failed].mean()) or 0.0
+    overall = cast("float | None", population.rows[failed].mean()) or 0.0 if expected is None else expected
     chosen = population.rows.filter(rows)
     by_unit = chosen.group_by(unit).agg(errors=pl.col(failed).sum(), trials=pl.len()).sort(unit)
-    return clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * chosen.height)
+    name = population.outcome.unit
+    return clustered_rate(by_unit["errors"], by_unit["trials"], expected_errors=overall * chosen.height, unit=name)

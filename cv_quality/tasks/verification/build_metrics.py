@@ -63,7 +63,8 @@ class MeasureSummary:
 
     Attributes:
         interval_rows, point_rows, curve_rows, group_rows: rows of the four tables.
-        rates: model build -> metric -> rate over everything, where there was a trial.
+        rates, baseline_rates: rate over everything of each metric that had a trial, of the build's own model and of
+            its baseline's.
         undefined_points: operating points that the data cannot show.
     """
 
@@ -72,7 +73,8 @@ class MeasureSummary:
     point_rows: int
     curve_rows: int
     group_rows: int
-    rates: dict[str, dict[str, float]]
+    rates: dict[str, float]
+    baseline_rates: dict[str, float]
     undefined_points: int
 
 
@@ -129,7 +131,8 @@ def measure_build(
         point_rows=write_rows(lake, OPERATING_POINTS, build, points),
         curve_rows=write_rows(lake, DET_CURVE, build, curves),
         group_rows=write_rows(lake, DIFFERENTIALS, build, groups),
-        rates=rates,
+        rates=rates.get(build, {}),
+        baseline_rates=next((found for model, found in rates.items() if model != build), {}),
         undefined_points=sum(point.get("fmr") is None for point in points),
     )
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ATTEMPT = ("drop_id", "attempt_id")
 MAX_SLICES = 3
+NON_MATCH_ACCEPTED = ("non_match", "accepted")
 _OTHER_SUBJECT = 1e6
 """Distance to a pass of another subject: above any sum of conditions."""
 
@@ -77,7 +78,13 @@ def scored_attempts(lake: Lake, *, build: str, drops: Sequence[str], comparator:
 
 
 def choose_pairs(
-    attempts: "pl.DataFrame", *, where: Slice, conditions: Sequence[Dimension], seed: int, limit: int = EXPLAINED_PAIRS
+    attempts: "pl.DataFrame",
+    *,
+    where: Slice,
+    conditions: Sequence[Dimension],
+    seed: int,
+    limit: int = EXPLAINED_PAIRS,
+    outcomes: tuple[str, str] = NON_MATCH_ACCEPTED,
 ) -> Chosen:
     """Choose non-matches of a slice, over as many subjects as possible, and for each its most alike pass.
 
@@ -90,6 +97,7 @@ def choose_pairs(
         conditions: of the modality.
         seed: of the choice among the rows of a subject.
         limit: non-matches at most.
+        outcomes: what failed and what passed; by default of an attempt to be let in.
 
     Raises:
         SliceError: the slice speaks of a column that the attempts do not have.
@@ -100,8 +108,9 @@ def choose_pairs(
     if unknown:
         raise SliceError(f"no column {unknown[0]!r} among the attempts; {near(unknown[0], attempts.columns)}")
     inside = where.expression()
-    failures = _spread(attempts.filter(inside & (pl.col("outcome") == "non_match")), seed=seed, limit=limit)
-    passes = attempts.filter(~inside & (pl.col("outcome") == "accepted")).sort(ATTEMPT)
+    failed, passed = outcomes
+    failures = _spread(attempts.filter(inside & (pl.col("outcome") == failed)), seed=seed, limit=limit)
+    passes = attempts.filter(~inside & (pl.col("outcome") == passed)).sort(ATTEMPT)
     if failures.is_empty() or passes.is_empty():
         return Chosen(failures, passes.clear())
     kinds = {item.name: item.column.kind for item in (*conditions, DEVICE[0]) if item.name not in where.columns}
@@ -115,6 +124,7 @@ def pairs_of_slices(
     conditions: Sequence[Dimension],
     pairs: int,
     seed: int = 0,
+    outcomes: tuple[str, str] = NON_MATCH_ACCEPTED,
 ) -> dict[int, Chosen]:
     """Share non-matches out over confirmed slices, at most three; each over as many subjects as possible.
 
@@ -126,6 +136,7 @@ def pairs_of_slices(
         conditions: of the modality.
         pairs: non-matches at most, in all slices together.
         seed: of the choice.
+        outcomes: as of `choose_pairs`.
 
     Returns:
         What was chosen by the slice's rank, from 1.
@@ -136,7 +147,9 @@ def pairs_of_slices(
     count = min(MAX_SLICES, len(slices), max(1, pairs // MIN_SUBJECTS))
     if not count:
         return {}
-    choose = partial(choose_pairs, attempts(), conditions=conditions, seed=seed, limit=pairs // count)
+    choose = partial(
+        choose_pairs, attempts(), conditions=conditions, seed=seed, limit=pairs // count, outcomes=outcomes
+    )
     return {rank: choose(where=where) for rank, where in enumerate(slices[:count], start=1)}
 
 

@@ -192,10 +192,11 @@ def _maps(
         failures, passes = as_pairs(item, model=model, frames=frames)
         for method in METHODS:
             found = explain(failures, passes, score=model.score, method=method, threads=threads, seed=seed)
-            yield {"rank": rank, **_map_row(found)}
+            yield {"rank": rank, **map_row(found)}
 
 
-def _map_row(found: Explanation) -> Row:
+def map_row(found: Explanation) -> Row:
+    """Write a map and its checks as a row of `explanations`, but for its slice."""
     values, checks = found.map.values, found.checks
     height, width = (0, 0) if values is None else values.shape
     numbers: Row = {}

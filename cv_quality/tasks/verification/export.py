@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Literal
 from cv_quality.drops.consent import FrameName, read_consents, read_shown
 from cv_quality.error_analysis.population import Population
 from cv_quality.error_analysis.slices import Slice
-from cv_quality.errors import FrameError, GateFailed, SliceError, near
-from cv_quality.freshness import Freshness
+from cv_quality.errors import FrameError, SliceError
 from cv_quality.lake.lake import TableKey
 from cv_quality.lake.store import atomic_path
 from cv_quality.stage import Task
+from cv_quality.tasks.root_causes.searched import searched_population
 from cv_quality.tasks.root_causes.slices import read_slices
-from cv_quality.tasks.root_causes.tables import SLICE_SEARCHES
-from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
-from cv_quality.tasks.verification.stages import SLICES
+from cv_quality.tasks.verification.populations import FRR
 from cv_quality.tasks.verification.tables import EMBEDDINGS
 from cv_quality.workspace import Workspace
 
@@ -89,7 +87,7 @@ def export_slice(
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise SliceError(f"{target} holds something already: name a new folder")
-    population = _population(workspace, task, build, outcome)
+    population = searched_population(workspace, task, build, outcome)
     slices = read_slices(workspace.lake, build, outcome)
     if not 1 <= rank <= len(slices):
         found = "; ".join(f"{number}: {item.sentence()}" for number, item in enumerate(slices, start=1)) or "none"
@@ -107,22 +105,6 @@ def export_slice(
     written = rows["image"].n_unique() - int(rows["image"].has_nulls()) if has_images else 0
     failures = int(rows[population.failed].sum())
     return Export(where.sentence(), table, rows.height, failures, written, withheld)
-
-
-def _population(workspace: Workspace, task: Task, build: str, outcome: str) -> Population:
-    """The population of an outcome, as it was searched."""
-    key = TableKey(build=build)
-    state = Freshness(workspace, task).state(SLICES, key)
-    if state != "passed":
-        raise GateFailed(f"the slices of {build} are {state}, so nothing is exported: `cvq why {build}` says more")
-    searched = workspace.lake.read(SLICE_SEARCHES, key, columns=["outcome"])["outcome"].to_list()
-    if outcome not in searched:
-        raise SliceError(f"outcome {outcome!r} of {build} was not searched: {near(outcome, searched)}")
-    primary = false_rejects(workspace, build, build)
-    if outcome == primary.outcome.name:
-        return primary
-    others = other_outcomes(workspace, build, primary)
-    return next(population for population in others if population.outcome.name == outcome)
 
 
 def _matched(population: Population, where: Slice) -> "pl.DataFrame":

@@ -7,12 +7,10 @@ found on the sum in `cv_quality.metrics.operating_points`.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from cv_quality.errors import MissingTable, ObjectNotFound
 from cv_quality.freshness import Freshness, StageContext
 from cv_quality.lake.lake import Lake, TableKey
+from cv_quality.lake.staging import staging_folder
 from cv_quality.lake.store import ObjectInfo
 from cv_quality.metrics.pairs import MatchCounts, PairCounts, Side
 from cv_quality.metrics.score_bins import BINS, ScoreScale
@@ -341,8 +340,8 @@ def _written_block(lake: Lake, key: str, counts: PairCounts) -> PairCounts:
     rows = pl.concat(parts, how="diagonal")
     digest = _block_digest(rows, counts.floor, counts.n_incomparable)
     metadata = {"floor": repr(counts.floor), "n_incomparable": str(counts.n_incomparable), "digest": digest}
-    with tempfile.TemporaryDirectory(prefix="cvq-block-") as folder:
-        path = Path(folder) / "block.parquet"
+    with staging_folder(lake.store.staging, prefix="cvq-") as folder:
+        path = folder / "block.parquet"
         rows.write_parquet(path, compression="zstd", metadata=metadata)
         lake.store.put_file(key, path)
     return replace(counts, tail=tail)

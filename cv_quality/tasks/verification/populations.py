@@ -28,6 +28,8 @@ FRR = Outcome("frr", rate="FRR", failures="false rejects", trial=ATTEMPT)
 """The outcome sought first: any but accepted."""
 FNMR = Outcome("fnmr", rate="FNMR", failures="false non-matches", trial=ATTEMPT)
 """Sought where all images of a drop are compared: a genuine comparison below the threshold."""
+FAR = Outcome("far", rate="FAR", failures="false accepts", trial="impostor attempt")
+"""Not searched, but looked through: an impostor attempt that really happened, and was accepted."""
 FLIP = Outcome("decision_flip", rate="flip rate", failures="decision flips", trial="attempt decided on the device")
 """Sought where devices logged scores or decisions: the device accepts and re-inference does not, or the other way."""
 ACCEPTED = "accepted"
@@ -61,10 +63,36 @@ def genuine_attempts(
     """
     import polars as pl
 
-    keys = [TableKey(build=model or build, drop=drop) for drop in sorted(drops)]
-    rows = lake.scan(of_modality(ATTEMPT_OUTCOMES, modality), keys).filter("is_genuine", presentation=BONA_FIDE)
-    rows = rows.filter(pl.col("outcome") != UNDECIDED)
-    return rows.with_columns(is_failure=pl.col("outcome") != ACCEPTED).sort("drop_id", "attempt_id").collect()
+    rows = decided_attempts(lake, model=model or build, drops=drops, modality=modality).filter("is_genuine")
+    return rows.with_columns(is_failure=pl.col("outcome") != ACCEPTED).collect()
+
+
+def impostor_attempts(lake: Lake, *, build: str, drops: Sequence[str], modality: Modality) -> "pl.DataFrame":
+    """Read the impostor attempts that really happened, bona fide ones, and `is_failure`: accepted.
+
+    Args:
+        lake, build, drops, modality: as for `genuine_attempts`.
+
+    Raises:
+        MissingTable: a drop was not scored.
+    """
+    import polars as pl
+
+    rows = decided_attempts(lake, model=build, drops=drops, modality=modality).filter(~pl.col("is_genuine"))
+    return rows.with_columns(is_failure=pl.col("outcome") == ACCEPTED).collect()
+
+
+def decided_attempts(lake: Lake, *, model: str, drops: Sequence[str], modality: Modality) -> "pl.LazyFrame":
+    """Scan the bona fide attempts under a model whose end is known, by drop and attempt.
+
+    Raises:
+        MissingTable: a drop was not scored by the model.
+    """
+    import polars as pl
+
+    keys = [TableKey(build=model, drop=drop) for drop in sorted(drops)]
+    rows = lake.scan(of_modality(ATTEMPT_OUTCOMES, modality), keys).filter(presentation=BONA_FIDE)
+    return rows.filter(pl.col("outcome") != UNDECIDED).sort("drop_id", "attempt_id")
 
 
 def attempt_population(rows: "pl.DataFrame", *, modality: Modality, outcome: Outcome = FRR) -> Population:

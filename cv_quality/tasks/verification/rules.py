@@ -263,6 +263,21 @@ IMPOSTORS_RULES = (
         is_warning=True,
     ),
 )
+PARITY_RULES = (
+    *_rate_rules(PARITY, "the rate of flips", missing="a missing rate of flips"),
+    rows_rule(
+        PARITY,
+        "every flip goes one way, and is near the threshold or far from it",
+        "n_device_only + n_reinferred_only <> numerator OR n_near + n_far <> numerator OR n_far_agreeing > n_far",
+    ),
+    query_rule(
+        PARITY,
+        "the device models, and the drops, add up to all attempts",
+        "SELECT dimension FROM parity WHERE dimension <> 'all' GROUP BY dimension "
+        "HAVING (sum(n_scores), sum(n_beyond), sum(denominator), sum(numerator)) <> "
+        "(SELECT (n_scores, n_beyond, denominator, numerator) FROM parity WHERE dimension = 'all')",
+    ),
+)
 MEASURE_BUILD_RULES = (
     *_rate_rules(INTERVALS, "the rate", missing="a missing rate"),
     *_point_rules(OPERATING_POINTS),
@@ -290,19 +305,7 @@ MEASURE_BUILD_RULES = (
         '(SELECT coalesce(sum("count"), 0) FROM impostor_counts c '
         "WHERE c.model_build_id = o.model_build_id AND c.bin IS NOT NULL)",
     ),
-    *_rate_rules(PARITY, "the rate of flips", missing="a missing rate of flips"),
-    rows_rule(
-        PARITY,
-        "every flip goes one way, and is near the threshold or far from it",
-        "n_device_only + n_reinferred_only <> numerator OR n_near + n_far <> numerator OR n_far_agreeing > n_far",
-    ),
-    query_rule(
-        PARITY,
-        "the device models, and the drops, add up to all attempts",
-        "SELECT dimension FROM parity WHERE dimension <> 'all' GROUP BY dimension "
-        "HAVING (sum(n_scores), sum(n_beyond), sum(denominator), sum(numerator)) <> "
-        "(SELECT (n_scores, n_beyond, denominator, numerator) FROM parity WHERE dimension = 'all')",
-    ),
+    *PARITY_RULES,
 )
 INSTANCES_RULES = (
     *_rate_rules(INSTANCE_COMPARISONS, "the share accepted", missing="a missing share"),
@@ -341,28 +344,35 @@ INSTANCES_RULES = (
         "AND s.shifts = r.shifts + 2 WHERE s.fmr * s.n_impostor < r.fmr * r.n_impostor - 0.5",
     ),
 )
-EXPLANATIONS_RULES = (
-    rows_rule(
-        EXPLANATIONS,
-        "a map is shown only with the numbers of every check",
-        f"is_shown AND ({' OR '.join(f'{name} IS NULL' for name in _CHECKS)})",
-    ),
-    rows_rule(
-        EXPLANATIONS,
-        "a shown map takes the score down faster and brings it back faster than pixels in random order",
-        "is_shown AND (deletion >= deletion_random OR insertion <= insertion_random)",
-    ),
-    rows_rule(EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
-    rows_rule(EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
-    *(
+
+
+def explanations_rules(outcome: str) -> tuple[Rule, ...]:
+    """What the gate asks of maps and changed conditions of the confirmed slices of an outcome."""
+    return (
         rows_rule(
-            table, "what is explained is a confirmed slice", f"rank NOT IN (SELECT rank {confirmed_slices('frr')})"
-        )
-        for table in (EXPLANATIONS, COUNTERFACTUALS)
-    ),
-    rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
-    *_rate_rules(COUNTERFACTUALS, "the rate", missing="a missing rate"),
-)
+            EXPLANATIONS,
+            "a map is shown only with the numbers of every check",
+            f"is_shown AND ({' OR '.join(f'{name} IS NULL' for name in _CHECKS)})",
+        ),
+        rows_rule(
+            EXPLANATIONS,
+            "a shown map takes the score down faster and brings it back faster than pixels in random order",
+            "is_shown AND (deletion >= deletion_random OR insertion <= insertion_random)",
+        ),
+        rows_rule(EXPLANATIONS, "a map that is not shown says why", "NOT is_shown AND reason IS NULL"),
+        rows_rule(EXPLANATIONS, "a map has a value per pixel", "map IS NOT NULL AND len(map) <> height * width"),
+        *(
+            rows_rule(
+                table,
+                "what is explained is a confirmed slice",
+                f"rank NOT IN (SELECT rank {confirmed_slices(outcome)})",
+            )
+            for table in (EXPLANATIONS, COUNTERFACTUALS)
+        ),
+        rows_rule(COUNTERFACTUALS, "no more attempts are accepted than were run again", "n_accepted > n_attempts"),
+        *_rate_rules(COUNTERFACTUALS, "the rate", missing="a missing rate"),
+    )
+
 
 WATERFALL_RULES = (
     query_rule(

@@ -31,7 +31,6 @@ from cv_quality.tasks.verification.modality import biometric
 from cv_quality.tasks.verification.populations import FRR, false_rejects, other_outcomes
 from cv_quality.tasks.verification.rules import (
     COMPARE_RULES,
-    EXPLANATIONS_RULES,
     IMPOSTORS_RULES,
     INFER_RULES,
     INSTANCES_RULES,
@@ -39,6 +38,7 @@ from cv_quality.tasks.verification.rules import (
     MEASURE_RULES,
     WATERFALL_RULES,
     decision_rules,
+    explanations_rules,
     parity_rules,
     template_rules,
 )
@@ -373,16 +373,17 @@ MEASURE_INSTANCES = Stage(
     "missing number says why; more rotations never make impostors less alike",
 )
 RELEASE = release_stage("verification", reads=(DIFFERENCES, INTERVALS, OPERATING_POINTS), measured=_evidence)
+POPULATIONS = Populations(
+    outcome=FRR,
+    primary=false_rejects,
+    reads=(ATTEMPT_OUTCOMES,),
+    others=other_outcomes,
+    others_read=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS),
+    embed=_embed,
+    embed_reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS),
+)
 SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
-    Populations(
-        outcome=FRR,
-        primary=false_rejects,
-        reads=(ATTEMPT_OUTCOMES,),
-        others=other_outcomes,
-        others_read=(DROP_FILES, FRAME_INDEX, VALIDATED_ATTEMPTS, VALIDATED_ENROLS, COMPARISONS),
-        embed=_embed,
-        embed_reads=(FRAME_INDEX, VALIDATED_ENROLS, EMBEDDINGS),
-    ),
+    POPULATIONS,
     SliceTables(
         writes=(OUTCOME_WATERFALL,),
         run=_waterfall,
@@ -397,7 +398,7 @@ EXPLAIN = Stage(
     writes=(EXPLANATIONS, COUNTERFACTUALS),
     run=_explanations,
     elsewhere=_explained_pairs,
-    rules=EXPLANATIONS_RULES,
+    rules=explanations_rules(FRR.name),
     description="Saliency of each slice's failures against matched passes, and the scores with one condition changed.",
     gate=(
         "a map is shown only with the numbers of every check, and only if it beats random order; a hidden one "

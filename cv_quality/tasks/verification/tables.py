@@ -581,7 +581,7 @@ COUNTERFACTUALS = Table(
         Column("change", "text", "the one condition changed, in words"),
         Column("source", "text", "how the frame was changed", levels=("rerendered", "reprocessed")),
         Column("n_attempts", "integer", "failing attempts run again", low=0),
-        Column("n_accepted", "integer", "of them, now accepted", low=0),
+        Column("n_accepted", "integer", "of them, now decided rightly: accepted, or an attack found", low=0),
         Column("score_before", "real", "mean score as recorded", nullable=True, bounds="score"),
         Column("score_after", "real", "mean score with the change", nullable=True, bounds="score"),
         *RATE,

@@ -9,7 +9,7 @@ from cv_quality.tasks.verification.modality import BiometricModality
 from cv_quality.tasks.verification.report.briefing import brief_verification
 from cv_quality.tasks.verification.report.sections import SECTIONS
 from cv_quality.tasks.verification.report.trials import read_trials
-from cv_quality.tasks.verification.stages import STAGES
+from cv_quality.tasks.verification.stages import POPULATIONS, STAGES
 
 
 def verification(*modalities: BiometricModality) -> Task:
@@ -23,6 +23,7 @@ def verification(*modalities: BiometricModality) -> Task:
         brief_verification,
         read_history,
         read_trials,
+        POPULATIONS,
     )
 
 

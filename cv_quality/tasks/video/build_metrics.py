@@ -71,6 +71,7 @@ class VideoSummary:
         clips: of its own drops.
         metric_rows, change_rows, clip_change_rows, replay_rows: rows of the four tables.
         improved, regressed: metrics whose change is settled.
+        rates: metric -> its value over all clips, where it has one.
     """
 
     build: str
@@ -81,6 +82,7 @@ class VideoSummary:
     replay_rows: int
     improved: int
     regressed: int
+    rates: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +179,12 @@ def measure_clips(
         replay_rows=write_rows(lake, DISPLAY_REPLAYS, build, replays),
         improved=verdicts.count("improved"),
         regressed=verdicts.count("regressed"),
+        rates={str(row["metric"]): cast(float, row["value"]) for row in metrics if _is_overall(row, build)},
     )
+
+
+def _is_overall(row: Row, build: str) -> bool:
+    return row["model_build_id"] == build and row["dimension"] == WHOLE and row["value"] is not None
 
 
 def read_model_clips(

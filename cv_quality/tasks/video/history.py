@@ -1,4 +1,4 @@
-"""The history of all builds of video: metrics over builds. Two builds are compared by `cvq compare`, clip by clip."""
+"""The history of all builds of video: metrics over builds, any two on the clips that both models were run on."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,12 +7,24 @@ from cv_quality.lake.lake import Lake, TableKey
 from cv_quality.metrics.rates import Rate
 from cv_quality.modality import Modality
 from cv_quality.reports.history import TaskHistory, Trend
-from cv_quality.tasks.history import build_row, drop_rows, slice_histories
-from cv_quality.tasks.video.metric_names import HEADLINE
+from cv_quality.tasks.history import (
+    KeptCounts,
+    build_row,
+    cell_rates,
+    drop_rows,
+    grid_of,
+    numbers_of,
+    pairs_of,
+    slice_histories,
+)
+from cv_quality.tasks.video.clip_scores import WHOLE
+from cv_quality.tasks.video.metric_names import HEADLINE, VIDEO_METRICS_BY_NAME
 from cv_quality.tasks.video.populations import MISS
 from cv_quality.tasks.video.report.wording import is_percentage, title_of, words_of
-from cv_quality.tasks.video.tables import VIDEO_METRICS
+from cv_quality.tasks.video.tables import CLIP_SCORES, VIDEO_METRICS
 from cv_quality.workspace import Workspace
+
+PAIRED = "miss_rate"
 
 
 def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality) -> TaskHistory:
@@ -24,6 +36,7 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
         modality: theirs.
     """
     lake = workspace.lake
+    grid = grid_of(workspace, CLIP_SCORES, builds, read_cell)
     drops = sorted({drop for build in builds for drop in own_drops(workspace, build)})
     trends = tuple(trends_of(lake, builds))
     units = {build: rate.denominator for build, rate in trends[0].rates} if trends else {}
@@ -32,13 +45,22 @@ def read_history(workspace: Workspace, builds: Sequence[str], modality: Modality
         unit="clips",
         builds=tuple(build_row(workspace, build, n_units=units.get(build, 0)) for build in builds),
         trends=trends,
-        pairs=(),
-        paired_rate="",
-        grid={},
+        pairs=tuple(pairs_of(grid, builds, metric=PAIRED)),
+        paired_rate=title_of(VIDEO_METRICS_BY_NAME[PAIRED]),
+        grid=cell_rates(grid),
         slices=tuple(slice_histories(lake, builds, modality, outcome=MISS.name)),
         parity=(),
         drops=drop_rows(lake, drops),
     )
+
+
+def read_cell(lake: Lake, key: TableKey) -> KeptCounts:
+    """Read the frames missed and judged of each clip of one model on one drop."""
+    columns = ["stream_id", "metric", "class_name", "numerator", "denominator"]
+    rows = lake.read(CLIP_SCORES, key, columns=columns).filter(metric=PAIRED, class_name=WHOLE)
+    rows = rows.drop_nulls(["numerator", "denominator"])
+    clips = numbers_of(f"{key.drop}/{name}" for name in rows["stream_id"])
+    return clips, rows["numerator"].cast(int).to_list(), rows["denominator"].cast(int).to_list()
 
 
 def trends_of(lake: Lake, builds: Sequence[str]) -> Iterable[Trend]:

@@ -163,7 +163,10 @@ def _counted_on(found: list[int | None], times: Sequence[float], period: float, 
             latest = found[before]
             if latest is None:
                 break
-            number = latest + step * max(1, round(abs(times[index] - times[before]) / period))
+            periods = abs(times[index] - times[before]) / period
+            if not math.isfinite(periods):
+                break
+            number = latest + step * max(1, round(periods))
             if number < 0 or number in taken:
                 break
             found[index] = number

@@ -191,16 +191,15 @@ MEASURE_VIDEO = Stage(
     gate="values within their intervals; clips add up; a missing number says why",
 )
 RELEASE = release_stage("video", reads=(VIDEO_METRICS, VIDEO_CHANGES), measured=_evidence)
-SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(
-    Populations(
-        outcome=MISS,
-        primary=missed_frames,
-        reads=(FRAME_SCORES,),
-        others=_others,
-        embed=_embed,
-        embed_reads=(CLIPS, VALIDATED_STREAMS, FRAME_INDEX, MEDIA_INDEX, CLIP_FRAMES, PREDICTIONS),
-    )
+POPULATIONS = Populations(
+    outcome=MISS,
+    primary=missed_frames,
+    reads=(FRAME_SCORES,),
+    others=_others,
+    embed=_embed,
+    embed_reads=(CLIPS, VALIDATED_STREAMS, FRAME_INDEX, MEDIA_INDEX, CLIP_FRAMES, PREDICTIONS),
 )
+SLICES, ATTRIBUTION, CLUSTERS = root_cause_stages(POPULATIONS)
 COUNTERFACTUALS = Stage(
     name="counterfactuals",
     phase="explain",

@@ -215,7 +215,7 @@ def test_build_that_the_registry_lacks_is_an_error_before_anything_is_written(
         ("latency_factor: 1.0", "latency_factor: 0", "segment-1.0: latency_factor: expected 0.1 to 10"),
         ("dim_share", "dim_shar", "unknown key 'dim_shar'; did you mean dim_share"),
         ("build_id: segment-1.1\n", "build_id: segment-2\n", "no build 'segment-2'"),
-        ("modality: video", "modality: radar", "modality: expected video or iris, .*, found 'radar'"),
+        ("modality: video", "modality: radar", "modality: expected video, iris or liveness, .*, found 'radar'"),
     ],
 )
 def test_scenario_that_does_not_fit_teaches(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -228,5 +228,5 @@ def test_scenario_that_does_not_fit_teaches(old: str, new: str, message: str, tm
 
 def test_packaged_scenarios_of_every_modality_load() -> None:
     assert {name: load_any_scenario(name).name for name in packaged_scenarios()} == {
-        name: name for name in ("demo", "iris-demo", "tiny", "video-demo")
+        name: name for name in ("attack-demo", "demo", "iris-demo", "tiny", "video-demo")
     }

@@ -47,7 +47,7 @@ DROP_FILE = {
     "device_scores": None,
     "file": "events-0.jsonl.zst",
     "content": "events",
-    **dict.fromkeys(("bytes", "rows_declared", "rows_in", "rows_valid", "rows_quarantined"), 0),
+    **dict.fromkeys(("bytes", "rows_declared", "rows_in", "rows_valid", "rows_quarantined", "rows_forgotten"), 0),
 }
 
 

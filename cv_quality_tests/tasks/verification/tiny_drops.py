@@ -138,6 +138,7 @@ def _drop_file(drop: str, build: str, protocol: str, rows: int) -> Row:
         "rows_in": rows,
         "rows_valid": rows,
         "rows_quarantined": 0,
+        "rows_forgotten": 0,
     }
 
 

@@ -1,4 +1,4 @@
-// The histogram of one number and the scatter of two, each of the selection before all trials; dragging selects a range.
+// The histogram of one number and the scatter of two, each of the selection before all trials of its kind; dragging selects a range.
 
 import type { Numbers, Trials } from "./data.js";
 import { at, drawn } from "./dom.js";
@@ -64,7 +64,7 @@ interface Bars {
   failed: Float64Array;
 }
 
-function binned(trials: Trials, selected: Selected, column: Numbers): Bars {
+function binned(trials: Trials, selected: Selected, state: State, column: Numbers): Bars {
   const own = selected.filters.findIndex((filter) => filter.id === `range ${column.name}`);
   const bars = { all: new Float64Array(BINS), passed: new Float64Array(BINS), failed: new Float64Array(BINS) };
   const { values, low, high } = column;
@@ -72,7 +72,7 @@ function binned(trials: Trials, selected: Selected, column: Numbers): Bars {
   const scale = BINS / (high - low);
   for (let row = 0; row < trials.n; row += 1) {
     const value = values[row];
-    if (Number.isNaN(value)) continue;
+    if (Number.isNaN(value) || trials.kinds[row] !== state.kind) continue;
     const bin = Math.min(Math.floor((value - low) * scale), BINS - 1);
     bars.all[bin] += 1;
     if (misses[row] > 1 || (misses[row] === 1 && owner[row] !== own)) continue;
@@ -85,7 +85,7 @@ export function drawHistogram(trials: Trials, selected: Selected, state: State):
   const svg = at<SVGSVGElement>("histogram");
   const column = trials.byName.get(state.histogram) as Numbers;
   svg.replaceChildren();
-  const { all, passed, failed } = binned(trials, selected, column);
+  const { all, passed, failed } = binned(trials, selected, state, column);
   const shown = passed.map((value, bin) => value + failed[bin]);
   const most = Math.max(...shown, 1);
   const width = INNER.width / BINS;
@@ -111,10 +111,12 @@ export function drawHistogram(trials: Trials, selected: Selected, state: State):
 }
 
 const MANY_POINTS = 5_000;
-const [PASSED, FAILED, BEHIND] = [[11, 106, 168, 235], [184, 72, 10, 235], [128, 134, 142, 60]].map(
-  (channels) => new Uint32Array(new Uint8Array(channels).buffer)[0],
-);
-const INK = { passed: PASSED, failed: FAILED, behind: BEHIND };
+/** Reads a colour of the style, #rrggbb, as one pixel. */
+function pixel(name: string, opacity: number): number {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const channels = [1, 3, 5].map((place) => Number.parseInt(hex.slice(place, place + 2), 16));
+  return new Uint32Array(new Uint8Array([...channels, opacity]).buffer)[0];
+}
 
 export function drawScatter(trials: Trials, selected: Selected, state: State): void {
   const canvas = at<HTMLCanvasElement>("scatter-points");
@@ -135,9 +137,10 @@ export function drawScatter(trials: Trials, selected: Selected, state: State): v
     }
   };
   const { misses } = selected;
-  for (let row = 0; row < trials.n; row += 1) if (misses[row]) paint(row, INK.behind);
-  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, INK.passed);
-  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, INK.failed);
+  const [passed, failed, behind] = [pixel("--passed", 235), pixel("--failed", 235), pixel("--edge", 60)];
+  for (let row = 0; row < trials.n; row += 1) if (misses[row] && trials.kinds[row] === state.kind) paint(row, behind);
+  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && !trials.failed[row]) paint(row, passed);
+  for (let row = 0; row < trials.n; row += 1) if (!misses[row] && trials.failed[row]) paint(row, failed);
   context.putImageData(image, 0, 0);
   frameScatter(trials, state, columnX, columnY);
 }

@@ -16,8 +16,11 @@ export interface Levels extends Column {
   kind: "level" | "name";
   codes: Uint32Array;
   values: Value[];
-  /** Whether it says of itself what fails, so that rates of its levels would tell nothing. */
-  isTelling: boolean;
+  /** Of each kind, whether it says of itself what fails, so that rates of its levels would tell nothing. */
+  isTelling: boolean[];
+  /** Of each kind, which values its trials have, and whether that tells them apart. */
+  present: Uint8Array[];
+  isApart: boolean[];
 }
 
 /** Numbers; NaN where there is none. */
@@ -29,29 +32,49 @@ export interface Numbers extends Column {
 }
 
 export interface Slice {
+  /** The place of the kind in which it was found. */
+  kind: number;
   column: string;
   condition: string;
   sentence: string;
   sql: string;
 }
 
-export interface About {
-  is_single: boolean;
-  build: string;
-  baseline: string | null;
+/** Trials of which one rate is told; those of two kinds are never counted together. */
+export interface Kind {
+  name: string;
+  label: string;
   trial: string;
   failures: string;
   rate: string;
   unit: string;
-  unit_column: string;
+  where: string;
   failed: string;
+  interval: "unit" | "pair" | "artefact";
+  other_unit: string | null;
+  worst_of: string | null;
+}
+
+export interface About {
+  is_single: boolean;
+  build: string;
+  baseline: string | null;
+  unit_column: string;
   key: [string, string];
   table: string;
-  where: string;
   score: string;
   thresholds: number[];
+  kinds: Kind[];
   columns: Column[];
   slices: Slice[];
+}
+
+/** Who met whom: the pair of each row, and the two of each pair. */
+export interface Pairs {
+  codes: Uint32Array;
+  one: number[];
+  other: number[];
+  people: number;
 }
 
 export interface Trials {
@@ -61,7 +84,10 @@ export interface Trials {
   numbers: Numbers[];
   byName: Map<string, Levels | Numbers>;
   failed: Uint8Array;
+  /** The place of each row's kind. */
+  kinds: Uint8Array;
   units: Levels;
+  pairs: Pairs | null;
   keys: [Levels, Levels];
   slices: Uint8Array[];
   badness: Float64Array;
@@ -92,14 +118,40 @@ function encode(column: Column, raw: Raw): Levels {
   const target = new Uint32Array(values.length);
   order.forEach((place, rank) => (target[place] = rank));
   for (let row = 0; row < found.length; row += 1) found[row] = target[found[row]];
-  return { ...column, kind: column.kind as Levels["kind"], codes: found, values: order.map((place) => values[place]), isTelling: false };
+  return { ...column, kind: column.kind as Levels["kind"], codes: found, values: order.map((place) => values[place]), isTelling: [], present: [], isApart: [] };
 }
 
-/** Tells whether every level of a column fails always or never. */
-function isTelling({ codes, values }: Levels, failed: Uint8Array): boolean {
-  const seen = new Uint8Array(values.length);
-  for (let row = 0; row < codes.length; row += 1) seen[codes[row]] |= failed[row] ? 2 : 1;
-  return seen.every((outcomes) => outcomes !== 3);
+/** Notes, of each kind, which values of a column its trials have, with which outcomes. */
+function describe(column: Levels, kinds: Uint8Array, failed: Uint8Array, n: number): void {
+  for (let kind = 0; kind < n; kind += 1) {
+    const seen = new Uint8Array(column.values.length);
+    for (let row = 0; row < kinds.length; row += 1) if (kinds[row] === kind) seen[column.codes[row]] |= failed[row] ? 2 : 1;
+    const outcomes = seen.reduce((both, some) => both | some, 0);
+    column.isTelling.push(outcomes === 3 && seen.every((some) => some !== 3));
+    column.present.push(seen);
+    column.isApart.push(seen.reduce((levels, some) => levels + (some ? 1 : 0), 0) > 1);
+  }
+}
+
+/** Numbers the pairs of people, in whichever order they met. */
+function pairsOf(units: Levels, others: Levels): Pairs {
+  const people = new Map<Value, number>();
+  const place = (value: Value): number => people.get(value) ?? (people.set(value, people.size), people.size - 1);
+  const [mine, theirs] = [units, others].map((column) => column.values.map(place));
+  const known = new Map<number, number>();
+  const found: Pairs = { codes: new Uint32Array(units.codes.length), one: [], other: [], people: people.size };
+  for (let row = 0; row < found.codes.length; row += 1) {
+    const [a, b] = [mine[units.codes[row]], theirs[others.codes[row]]];
+    const key = Math.min(a, b) * people.size + Math.max(a, b);
+    let code = known.get(key);
+    if (code === undefined) {
+      known.set(key, (code = known.size));
+      found.one.push(a);
+      found.other.push(b);
+    }
+    found.codes[row] = code;
+  }
+  return found;
 }
 
 const BOUND = /^(<|>=)?-?([\d.]+)/;
@@ -156,7 +208,11 @@ export async function readTrials(): Promise<Trials> {
   const levelsOf = (name: string): Levels => (byName.get(name) as Levels | undefined) ?? encode(hidden(name), of(name));
   const all = [...byName.values()];
   const failed = flags(of("failed_flag"));
-  for (const column of all) if (column.kind === "level") column.isTelling = isTelling(column, failed);
+  const places = new Map(about.kinds.map((kind, place) => [kind.name, place]));
+  const kinds = Uint8Array.from(of("kind_of_trial"), (name) => places.get(String(name)) ?? 0);
+  for (const column of all) if (column.kind !== "number") describe(column, kinds, failed, about.kinds.length);
+  const units = levelsOf(about.unit_column);
+  const other = about.kinds.find((kind) => kind.other_unit)?.other_unit;
   return {
     about,
     n,
@@ -164,7 +220,9 @@ export async function readTrials(): Promise<Trials> {
     numbers: all.filter((item): item is Numbers => item.kind === "number" && item.low < item.high),
     byName,
     failed,
-    units: levelsOf(about.unit_column),
+    kinds,
+    units,
+    pairs: other ? pairsOf(units, levelsOf(other)) : null,
     keys: [levelsOf(about.key[0]), levelsOf(about.key[1])],
     slices: about.slices.map((slice) => flags(of(slice.column))),
     badness: numbersOf(hidden("badness"), of("badness")).values,

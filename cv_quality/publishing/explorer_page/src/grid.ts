@@ -1,6 +1,6 @@
 // The trials of the selection as cards, in an order, and one of them in full.
 
-import type { Levels, Numbers, Trials } from "./data.js";
+import type { Kind, Levels, Numbers, Trials } from "./data.js";
 import { at, make } from "./dom.js";
 import type { Selected, State } from "./selection.js";
 import { count, figures, visible } from "./words.js";
@@ -98,12 +98,14 @@ export function levelWords(value: string | boolean | null): string {
   return visible(value) || "(empty)";
 }
 
+const kindOfRow = (trials: Trials, row: number): Kind => trials.about.kinds[trials.kinds[row]];
+
 function card(trials: Trials, row: number, open: (row: number) => void): HTMLElement {
   const facets = trials.levels.filter((column) => column.name !== "drop_id");
   const [first, ...others] = facets;
   const score = trials.byName.get(trials.about.score) as Numbers | undefined;
   const ending = first ? `${first.values.length === 2 && typeof first.values[0] === "boolean" ? `${first.label}: ` : ""}${valueWords(first, row)}` : "";
-  const known = others.filter((column) => !column.name.startsWith("baseline_") && column.values[column.codes[row]] !== null);
+  const known = others.filter((column) => column.isApart[trials.kinds[row]] && !column.name.startsWith("baseline_") && column.values[column.codes[row]] !== null);
   const words = known.slice(0, CARD_CONDITIONS).map((column) => `${column.label} ${valueWords(column, row)}`);
   const button = make("button", { type: "button", class: trials.failed[row] ? "card is-failed" : "card" });
   const figure = score && !Number.isNaN(score.values[row]) ? ` ${score.label} ${figures(score.values[row], 4)}` : "";
@@ -130,17 +132,19 @@ export const showFirst = (): void => {
 export function drawGrid(trials: Trials, selected: Selected, state: State, open: (row: number) => void): void {
   const rows = firstRows(trials, selected, state.order, shown);
   at("cards").replaceChildren(...rows.map((row) => make("li", {}, card(trials, row, open))));
-  const { trial } = trials.about;
+  const { trial } = trials.about.kinds[state.kind];
   at("shown").textContent = rows.length ? `${count(rows.length)} of ${count(selected.n)} ${trial}s shown` : `no ${trial} is left`;
   at("more").hidden = rows.length >= selected.n;
 }
 
 export function drawDetail(trials: Trials, row: number): void {
-  const rows = [...trials.byName.values()].map((column) =>
+  const isKnown = (column: Levels | Numbers): boolean =>
+    column.kind === "number" || column.values[column.codes[row]] !== null || column.isApart[trials.kinds[row]];
+  const rows = [...trials.byName.values()].filter(isKnown).map((column) =>
     make("tr", {}, make("th", { scope: "row" }, column.label), make("td", {}, make("bdi", {}, valueWords(column, row)))),
   );
   const slices = trials.about.slices.filter((_, place) => trials.slices[place][row]).map((slice) => slice.condition);
-  const failing = trials.failed[row] ? `One of the ${trials.about.failures}` : "Not a failure";
+  const failing = trials.failed[row] ? `One of the ${kindOfRow(trials, row).failures}` : "Not a failure";
   const within = slices.length ? `; within the slice${slices.length > 1 ? "s" : ""} \u201c${slices.join("\u201d and \u201c")}\u201d.` : ".";
   at("detail-title").textContent = visible(nameOf(trials, row));
   at("detail-body").replaceChildren(

@@ -1,15 +1,17 @@
 // The page: facets on the left, the rate and two charts of the selection, its trials as cards; all follow one state.
 
 import { brushed, drawHistogram, drawScatter, rangeX, rangeY } from "./charts.js";
-import { readTrials, type Levels, type Numbers, type Trials } from "./data.js";
+import { readTrials, type Kind, type Levels, type Numbers, type Trials } from "./data.js";
 import { at, make } from "./dom.js";
 import { drawDetail, drawGrid, firstRows, isOrder, levelWords, nameOf, rowOf, showFirst, showMore } from "./grid.js";
-import { clusteredRate } from "./rate.js";
+import { artefactRate, clusteredRate, pairRate, type Rate } from "./rate.js";
 import {
+  countBy,
+  countKinds,
   countLevels,
   countSlice,
-  countUnits,
   initial,
+  kindOf,
   linkOf,
   predicate,
   question,
@@ -39,6 +41,7 @@ function change(alter: () => void): void {
 function draw(): void {
   const start = performance.now();
   selected = select(trials, state);
+  drawKinds();
   drawSummary();
   drawChips();
   drawSlices();
@@ -53,15 +56,50 @@ function draw(): void {
   document.documentElement.dataset.drawnIn = (performance.now() - start).toFixed(1);
 }
 
+const kind = (): Kind => kindOf(trials, state);
+
+/** The rate of the selection as the metrics bound it: of its worst level where levels are never pooled. */
+function rateOf(): { rate: Rate; level: string | null; levels: number } {
+  const { interval, worst_of } = kind();
+  const { units, pairs } = trials;
+  if (interval === "pair" && pairs) {
+    const [all, failed] = countBy(trials, selected, pairs.codes, pairs.one.length);
+    return { rate: pairRate({ errors: failed, trials: all, one: pairs.one, other: pairs.other, people: pairs.people }), level: null, levels: 1 };
+  }
+  const rateWhere = (holds?: (row: number) => boolean): Rate => {
+    const [all, failed] = countBy(trials, selected, units.codes, units.values.length, holds);
+    return interval === "artefact" ? artefactRate(failed, all) : clusteredRate(failed, all);
+  };
+  if (!worst_of) return { rate: rateWhere(), level: null, levels: 1 };
+  const { codes, values } = trials.byName.get(worst_of) as Levels;
+  const rates = values.map((value, code) => ({ rate: rateWhere((row) => codes[row] === code), level: levelWords(value) }));
+  const known = rates.filter(({ rate }) => rate.value !== null).sort((a, b) => b.rate.value! - a.rate.value!);
+  return { ...(known[0] ?? { rate: rateWhere(), level: null }), levels: known.length };
+}
+
 function drawSummary(): void {
-  const { about } = trials;
-  const [all, failed] = countUnits(trials, selected);
-  const rate = clusteredRate(failed, all);
-  at("rate-name").textContent = about.rate;
+  const { rate, level, levels } = rateOf();
+  const { failures, trial, unit, worst_of } = kind();
+  const label = worst_of ? trials.byName.get(worst_of)!.label : "";
+  const worst = level === null ? "" : levels > 1 ? ` of ${level}, the worst of ${levels} ${label},` : ` of ${level},`;
+  at("rate-name").textContent = kind().rate + worst;
   at("rate").textContent = rate.value === null ? "undefined" : percent(rate.value);
   const bounds = rate.low === null || rate.high === null ? "no interval" : `95 % interval ${span(rate.low, rate.high)}`;
   at("interval").textContent = rate.value === null ? "no trial" : bounds + (rate.isSmall ? ", too few to be ranked" : "");
-  at("counts").textContent = `${count(rate.failures)} ${about.failures} of ${count(rate.trials)} ${about.trial}s, ${count(rate.units)} ${about.unit}s`;
+  at("counts").textContent = `${count(rate.failures)} ${failures} of ${count(rate.trials)} ${trial}s, ${count(rate.units)} ${unit}s`;
+}
+
+/** Names the kind that is shown, and how many trials of each are left by the other filters. */
+function drawKinds(): void {
+  const counts = countKinds(trials, selected);
+  const { failures, rate, trial, unit, worst_of } = kind();
+  trials.about.kinds.forEach(({ name }, place) => {
+    at<HTMLInputElement>(`kind-${name}`).checked = place === state.kind;
+    at(`kind-${name}-n`).textContent = count(counts[place]);
+  });
+  const share = worst_of ? "share that passed, all " + trials.byName.get(worst_of)!.label + " pooled" : rate;
+  const words: Record<string, string> = { failures, trials: `${trial}s`, share, worst: `worst of each ${unit}` };
+  for (const element of document.querySelectorAll<HTMLElement>("[data-word]")) element.textContent = words[element.dataset.word!];
 }
 
 function chip(words: string, remove: () => void): HTMLElement {
@@ -73,8 +111,9 @@ function chip(words: string, remove: () => void): HTMLElement {
 function drawChips(): void {
   const chips: HTMLElement[] = [];
   const { about } = trials;
+  const { failures } = kind();
   if (state.failed !== null) {
-    chips.push(chip(state.failed ? `only ${about.failures}` : `without ${about.failures}`, () => (state.failed = null)));
+    chips.push(chip(state.failed ? `only ${failures}` : `without ${failures}`, () => (state.failed = null)));
   }
   for (const [place, isInside] of state.slices) {
     chips.push(chip((isInside ? "" : "outside of: ") + about.slices[place].condition, () => state.slices.delete(place)));
@@ -114,9 +153,10 @@ function option(words: string, numbers: [number, number], isOn: boolean, toggle:
 
 function drawSlices(): void {
   const { slices } = trials.about;
-  at("slices").hidden = slices.length === 0;
+  const own = slices.map((slice, place) => ({ slice, place })).filter(({ slice }) => slice.kind === state.kind);
+  at("slices").hidden = own.length === 0;
   at("slice-options").replaceChildren(
-    ...slices.map((slice, place) =>
+    ...own.map(({ slice, place }) =>
       option(slice.condition, countSlice(trials, selected, place), state.slices.get(place) === true, () => {
         if (state.slices.get(place)) state.slices.delete(place);
         else state.slices.set(place, true);
@@ -135,17 +175,18 @@ function toggle(column: Levels, code: number): void {
 function facetOptions(column: Levels): HTMLElement[] {
   const [all, failed] = countLevels(trials, selected, column, `level ${column.name}`);
   const chosen = state.levels.get(column.name);
-  let codes = Array.from(all, (_, code) => code);
+  let codes = Array.from(all, (_, code) => code).filter((code) => column.present[state.kind][code] || chosen?.has(code));
+  const n = codes.length;
   const isLong = codes.length > LEVELS_SHOWN && !whole.has(column.name);
   if (isLong) {
     codes = codes.sort((a, b) => Number(chosen?.has(b) ?? false) - Number(chosen?.has(a) ?? false) || all[b] - all[a]);
     codes = codes.slice(0, Math.max(LEVELS_SHOWN, chosen?.size ?? 0));
   }
   const options = codes.map((code) =>
-    option(levelWords(column.values[code]), [all[code], failed[code]], chosen?.has(code) ?? false, () => toggle(column, code), column),
+    option(levelWords(column.values[code]), [all[code], failed[code]], chosen?.has(code) ?? false, () => toggle(column, code), { isTelling: column.isTelling[state.kind] }),
   );
   if (isLong) {
-    const more = make("button", { type: "button", class: "plain" }, `${count(column.values.length - codes.length)} more`);
+    const more = make("button", { type: "button", class: "plain" }, `${count(n - codes.length)} more`);
     more.addEventListener("click", () => (whole.add(column.name), draw()));
     options.push(more);
   }
@@ -158,6 +199,7 @@ function drawFacets(): void {
     const body = at(`facet-${column.name}`);
     const isOpen = unfolded.has(column.name) || state.levels.has(column.name);
     (body.parentElement as HTMLDetailsElement).open = isOpen;
+    body.parentElement!.hidden = !column.isApart[state.kind] && !state.levels.has(column.name);
     const focus = body.contains(document.activeElement)
       ? [...body.querySelectorAll("input")].indexOf(document.activeElement as HTMLInputElement)
       : -1;
@@ -167,7 +209,7 @@ function drawFacets(): void {
 }
 
 function makeFacets(): void {
-  trials.levels.slice(0, OPEN_FACETS).forEach((column) => unfolded.add(column.name));
+  trials.levels.filter(({ isApart }) => isApart.some(Boolean)).slice(0, OPEN_FACETS).forEach((column) => unfolded.add(column.name));
   for (const column of trials.levels) {
     const body = make("div", { id: `facet-${column.name}`, role: "group", "aria-label": column.label });
     const facet = make("details", { class: "facet" }, make("summary", {}, column.label), body);
@@ -256,7 +298,7 @@ function csv(): string {
 
 function saveCsv(): void {
   const url = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-  make("a", { href: url, download: `${trials.about.build}-attempts.csv` }).click();
+  make("a", { href: url, download: `${trials.about.build}-${kind().name}.csv` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
@@ -289,9 +331,8 @@ async function copy(id: string, button: HTMLElement): Promise<void> {
 }
 
 function makeControls(): void {
-  const { about } = trials;
   const orders: [string, string][] = [
-    ["spread", `worst of each ${about.unit}`],
+    ["spread", ""],
     ["-badness", "worst first"],
     ["badness", "best first"],
     ...trials.numbers.flatMap(({ name, label }): [string, string][] => [
@@ -300,10 +341,14 @@ function makeControls(): void {
     ]),
   ];
   choice("order", orders, state.order, (order) => (state.order = order));
+  at<HTMLSelectElement>("order").options[0].dataset.word = "worst";
+  trials.about.kinds.forEach(({ name }, place) => {
+    at(`kind-${name}`).addEventListener("change", () => change(() => (state.kind = place)));
+  });
   at("more").addEventListener("click", () => (showMore(), draw()));
   at("clear").addEventListener("click", () => change(() => {
-    const { histogram, x, y, order } = state;
-    state = { ...initial(trials), histogram, x, y, order };
+    const { kind: shown, histogram, x, y, order } = state;
+    state = { ...initial(trials), kind: shown, histogram, x, y, order };
     at<HTMLInputElement>("text").value = "";
   }));
   for (const value of ["all", "true", "false"]) {
@@ -326,19 +371,23 @@ function makeControls(): void {
 
 function openLinked(): void {
   const row = state.trial ? rowOf(trials, state.trial) : -1;
-  if (row >= 0) open(row);
+  if (row < 0) return;
+  if (trials.kinds[row] !== state.kind) change(() => (state.kind = trials.kinds[row]));
+  open(row);
 }
 
 async function start(): Promise<void> {
   trials = await readTrials();
   state = stateOf(trials, location.hash.slice(1));
   if (!isOrder(trials, state.order)) state.order = "spread";
+  document.documentElement.classList.toggle("is-bare", trials.thumbnails.every((picture) => !picture));
   makeFacets();
   if (trials.numbers.length) makeCharts();
   else document.querySelector<HTMLElement>(".charts")!.hidden = true;
   makeControls();
   draw();
   openLinked();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("hashchange", () => location.reload());
   document.documentElement.dataset.ready = "yes";
 }

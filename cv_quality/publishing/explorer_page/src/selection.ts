@@ -1,8 +1,10 @@
 // What is selected: filters over the trials, what they leave, and the same as SQL and as a link.
 
-import type { Levels, Numbers, Trials, Value } from "./data.js";
+import type { Kind, Levels, Numbers, Trials, Value } from "./data.js";
 
 export interface State {
+  /** The place of the kind that is shown: one, so that no rate is of two. */
+  kind: number;
   failed: boolean | null;
   levels: Map<string, Set<number>>;
   ranges: Map<string, [number, number]>;
@@ -43,6 +45,9 @@ function masked(id: string, key: string, n: number, holds: (row: number) => bool
 function filtersOf(trials: Trials, state: State): Filter[] {
   const { n } = trials;
   const found: Filter[] = [];
+  if (trials.about.kinds.length > 1) {
+    found.push(masked("kind", String(state.kind), n, (row) => trials.kinds[row] === state.kind));
+  }
   if (state.failed !== null) {
     const wanted = Number(state.failed);
     found.push(masked("failed", String(wanted), n, (row) => trials.failed[row] === wanted));
@@ -109,6 +114,17 @@ export function countLevels(trials: Trials, selected: Selected, column: Levels, 
   return [all, failed];
 }
 
+/** Counts the trials of each kind, as all other filters leave them. */
+export function countKinds(trials: Trials, selected: Selected): Uint32Array {
+  const counts = new Uint32Array(trials.about.kinds.length);
+  const own = selected.filters.findIndex((filter) => filter.id === "kind");
+  const { misses, owner } = selected;
+  for (let row = 0; row < trials.n; row += 1) {
+    if (misses[row] === 0 || (misses[row] === 1 && owner[row] === own)) counts[trials.kinds[row]] += 1;
+  }
+  return counts;
+}
+
 /** Counts trials and failures of a slice, as all other filters leave it. */
 export function countSlice(trials: Trials, selected: Selected, place: number): [number, number] {
   const own = selected.filters.findIndex((filter) => filter.id === `slice ${place}`);
@@ -123,17 +139,24 @@ export function countSlice(trials: Trials, selected: Selected, place: number): [
   return [all, failed];
 }
 
-/** Counts trials and failures of each subject in the selection. */
-export function countUnits(trials: Trials, selected: Selected): [Uint32Array, Uint32Array] {
-  const { codes, values } = trials.units;
-  const [all, failed] = [new Uint32Array(values.length), new Uint32Array(values.length)];
+/** Counts trials and failures of the selection by a code of its rows. */
+export function countBy(
+  trials: Trials,
+  selected: Selected,
+  codes: Uint32Array,
+  size: number,
+  holds: (row: number) => boolean = () => true,
+): [Uint32Array, Uint32Array] {
+  const [all, failed] = [new Uint32Array(size), new Uint32Array(size)];
   for (let row = 0; row < trials.n; row += 1) {
-    if (selected.misses[row]) continue;
+    if (selected.misses[row] || !holds(row)) continue;
     all[codes[row]] += 1;
     failed[codes[row]] += trials.failed[row];
   }
   return [all, failed];
 }
+
+export const kindOf = (trials: Trials, state: State): Kind => trials.about.kinds[state.kind];
 
 const quoted = (value: string): string => `'${value.replaceAll("'", "''")}'`;
 
@@ -155,7 +178,8 @@ function levelsSql(column: Levels, codes: Set<number>): string {
 export function predicate(trials: Trials, state: State): string {
   const { about } = trials;
   const parts: string[] = [];
-  if (state.failed !== null) parts.push(state.failed ? about.failed : `NOT (${about.failed})`);
+  const { failed } = kindOf(trials, state);
+  if (state.failed !== null) parts.push(state.failed ? failed : `NOT (${failed})`);
   for (const [name, codes] of state.levels) parts.push(levelsSql(trials.byName.get(name) as Levels, codes));
   for (const [name, [low, high]] of state.ranges) {
     parts.push(`${trials.byName.get(name)!.sql} BETWEEN ${double(low)} AND ${double(high)}`);
@@ -172,7 +196,7 @@ export function predicate(trials: Trials, state: State): string {
 
 export function question(trials: Trials, state: State): string {
   const { about } = trials;
-  return `SELECT * FROM ${about.table}\nWHERE ${about.where}\n  AND ${predicate(trials, state)}`;
+  return `SELECT * FROM ${about.table}\nWHERE ${kindOf(trials, state).where}\n  AND ${predicate(trials, state)}`;
 }
 
 const text = (value: Value): string => (value === null ? "\u0000" : String(value));
@@ -180,6 +204,7 @@ const text = (value: Value): string => (value === null ? "\u0000" : String(value
 /** Writes the state as the part of an address after its #. */
 export function linkOf(trials: Trials, state: State): string {
   const parts = new URLSearchParams();
+  if (state.kind) parts.append("kind", kindOf(trials, state).name);
   if (state.failed !== null) parts.append("failed", String(state.failed));
   for (const [name, codes] of state.levels) {
     const values = (trials.byName.get(name) as Levels).values;
@@ -202,6 +227,7 @@ export function initial(trials: Trials): State {
   const score = numbers.some((item) => item.name === about.score) ? about.score : (numbers[0]?.name ?? "");
   const other = numbers.find((item) => item.name === "baseline_score") ?? numbers.find((item) => item.name !== score);
   return {
+    kind: 0,
     failed: null,
     levels: new Map(),
     ranges: new Map(),
@@ -222,7 +248,8 @@ export function stateOf(trials: Trials, link: string): State {
   for (const [key, value] of new URLSearchParams(link)) {
     const name = key.slice(key.indexOf(".") + 1);
     const column = trials.byName.get(name);
-    if (key === "failed") state.failed = value === "true";
+    if (key === "kind") state.kind = Math.max(trials.about.kinds.findIndex((kind) => kind.name === value), 0);
+    else if (key === "failed") state.failed = value === "true";
     else if (key.startsWith("is.") && column && column.kind !== "number") {
       const code = column.values.findIndex((item) => text(item) === value);
       if (code >= 0) state.levels.set(name, (state.levels.get(name) ?? new Set()).add(code));

@@ -1,32 +1,30 @@
 """The briefing of a liveness build: which artefact fools it how often, and what that protection costs people."""
 
-import json
 from collections.abc import Iterable
 
 from cv_quality.drops.tables import DROP_FILES
-from cv_quality.error_analysis.slices import Slice
 from cv_quality.lake.lake import TableKey
 from cv_quality.metrics.results import percent
-from cv_quality.reports.briefing import Briefing, Cause, Figure, Point, RateChange, ThinEvidence
+from cv_quality.reports.briefing import Briefing, Figure, Point, RateChange, ThinEvidence
 from cv_quality.reports.data_quality import DATA_QUALITY
-from cv_quality.reports.rates import RatePair, read_rate
+from cv_quality.reports.rates import RatePair
 from cv_quality.reports.section import PageContent, ReportSource
 from cv_quality.tasks.briefing import (
-    chance_words,
+    cause_point,
+    causes_of,
     headline,
     how_often,
     next_step,
     quality_point,
     rate_words,
-    slice_words,
     standing_of,
 )
 from cv_quality.tasks.liveness.build_metrics import WHOLE, read_outcomes
-from cv_quality.tasks.liveness.populations import PASSED
+from cv_quality.tasks.liveness.report.root_causes import PASSES
 from cv_quality.tasks.liveness.report.sections import CAUSES, NUMBERS, LivenessNumbers, SpeciesLine
+from cv_quality.tasks.liveness.report.system import ASKED_RELEASE
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
-from cv_quality.tasks.root_causes.report.reading import read_mended
-from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.tasks.release.section import ReleaseView
 
 NAMES = {
     "apcer": "attacks of {} taken for a live person (APCER)",
@@ -34,6 +32,7 @@ NAMES = {
     "bpnrr": "live people without a response (BPNRR)",
     "iapar": "attacks of {} accepted by the whole system (IAPAR)",
     "frr": "live people rejected by the whole system (FRR)",
+    "far": "live people accepted as somebody else (FAR)",
 }
 """The rates of a briefing in their order; of attacks, that of the worst species."""
 TERMS = {
@@ -42,6 +41,7 @@ TERMS = {
     "BPNRR": "Bona fide presentation non-response rate: live people to whom the detector gives no answer",
     "IAPAR": "Impostor attack presentation acceptance rate: attacks of one species that the whole system accepts",
     "FRR": "False rejection rate: live people whom the whole system rejects",
+    "FAR": "False acceptance rate: live people whom the whole system takes for the somebody else whom they claim to be",
     "95 % interval": "Made so that it holds the true rate in 95 of 100 such studies, counted by artefact or by person",
 }
 
@@ -51,20 +51,22 @@ def brief_liveness(content: PageContent, source: ReportSource) -> Briefing:
     scope, numbers = source.scope, content.of(NUMBERS)
     outcomes = read_outcomes(source.lake, scope.build, list(scope.drops), source.modality)
     files = source.lake.scan(DROP_FILES, [TableKey(drop=drop) for drop in scope.drops]).collect()
-    changes, causes = tuple(_changes(numbers, scope.build)), tuple(_causes(source))
-    standing = standing_of(None, changes[0] if changes else None)
+    changes, found = tuple(_changes(numbers, scope.build)), content.of(CAUSES)
+    causes = causes_of(found, source.modality, build=scope.build, failing=PASSES)
+    release = content.of(ASKED_RELEASE)
+    standing = standing_of(release, changes[0] if changes else None)
     return Briefing(
         build=scope.build,
         baseline=None,
         subject_matter=f"{source.modality.name} detection",
         standing=standing,
         headline=headline(scope.build, None, standing, _in_short(numbers.worst)),
-        impact=_impact(numbers, changes),
-        cause=_cause_point(source, causes),
-        gain=None,
+        impact=_impact(numbers, changes, release),
+        cause=cause_point(found, causes),
+        gain=causes[0].gain if causes else None,
         groups=Point("Rates of people by group stand beside those by condition.", section=NUMBERS.id),
         quality=quality_point(content.of(DATA_QUALITY)),
-        next_step=next_step(scope.build, standing, causes, None),
+        next_step=next_step(scope.build, standing, causes, release),
         changes=changes,
         causes=causes,
         group_lines=(),
@@ -75,7 +77,7 @@ def brief_liveness(content: PageContent, source: ReportSource) -> Briefing:
         sites=tuple(files["site"].unique().sort().to_list()),
         captured_from=files["captured_from"].min(),  # type: ignore[arg-type]
         captured_until=files["captured_until"].max(),  # type: ignore[arg-type]
-        commands=(f"cvq report {scope.build}",),
+        commands=(f"cvq report {scope.build}", f"cvq release {scope.build}"),
         trials="presentations",
         thin=tuple(_thin(numbers)),
     )
@@ -97,7 +99,7 @@ def _in_short(worst: SpeciesLine | None) -> str:
     return f"{percent(worst.rate.value)} of attacks with {worst.species}, the worst species, get through"
 
 
-def _impact(numbers: LivenessNumbers, changes: Iterable[RateChange]) -> Point:
+def _impact(numbers: LivenessNumbers, changes: Iterable[RateChange], release: ReleaseView | None) -> Point:
     worst, people = numbers.worst, next(iter(numbers.of("bpcer")), None)
     text = "No attack got a response."
     if worst is not None:
@@ -108,51 +110,17 @@ def _impact(numbers: LivenessNumbers, changes: Iterable[RateChange]) -> Point:
         )
     if people is not None:
         text += f" Of live people {how_often(people.rate)} taken for an attack: a BPCER of {rate_words(people.rate)}."
+    if release is not None:
+        text += f" {_asked(release)}"
     return Point(text, tuple(figure for change in changes for figure in change.figures), NUMBERS.id)
 
 
-def _causes(source: ReportSource) -> Iterable[Cause]:
-    """The confirmed slices of the attacks that pass."""
-    rows = source.lake.read(FAILURE_SLICES, TableKey(build=source.scope.build))
-    for row in rows.filter(outcome=PASSED.name, finding="confirmed").sort("rank").to_dicts():
-        where = Slice.from_list(json.loads(row["where_json"]))
-        condition, rate = slice_words(where, source.modality), read_rate(row, value="rate")
-        rest = percent(row["rest_rate"])
-        sure = (
-            f"Confirmed on artefacts without a part in finding it (adjusted p {chance_words(row['p_adjusted'])}); "
-            f"{row['n_subjects']:,} artefacts are in it."
-        )
-        mended = read_mended(row)
-        known: dict[str, object] = {"build_id": source.scope.build, "outcome": PASSED.name}
-        known |= {"finding": "confirmed", "rank": row["rank"]}
-        gain = Point(
-            f"If attacks there passed as often as the others, {rate_words(mended)} of all would.",
-            (Figure("attacks passed without it", mended, FAILURE_SLICES.name, known, "mended_rate"),),
-            CAUSES.id,
-        )
-        yield Cause(
-            rank=row["rank"],
-            condition=condition,
-            sentence=f"Where {condition}, {rate_words(rate)} of attacks pass, against {rest} of the others.",
-            rate=rate,
-            rest=row["rest_rate"],
-            before=None,
-            share_of_failures=row["share_of_failures"],
-            n_attempts=row["support"],
-            n_subjects=row["n_subjects"],
-            predicate=where.sql(),
-            evidence=(sure,),
-            gain=gain if mended.value is not None else None,
-            examples=(),
-        )
-
-
-def _cause_point(source: ReportSource, causes: tuple[Cause, ...]) -> Point:
-    if causes:
-        return Point(f"{causes[0].sentence} {causes[0].evidence[0]}", section=CAUSES.id)
-    rows = source.lake.read(SLICE_SEARCHES, TableKey(build=source.scope.build)).filter(outcome=PASSED.name)
-    said = rows["conclusion"].to_list()
-    return Point(f"No cause is confirmed. {said[0] if said else 'No attack was searched.'}", section=CAUSES.id)
+def _asked(release: ReleaseView) -> str:
+    """Say what the verdict rests on: how many requirements pass, fail, and are open."""
+    verdicts = [row["verdict"] for row in release.requirements if row["role"] == "primary"]
+    counted = ((verdicts.count("pass"), "pass"), (verdicts.count("fail"), "fail"))
+    told = [f"{n:,} {word}" for n, word in (*counted, (verdicts.count("insufficient"), "have too little data")) if n]
+    return f"Of what is required of it, for each species and group, {', '.join(told)}."
 
 
 def _thin(numbers: LivenessNumbers) -> Iterable[ThinEvidence]:

@@ -18,6 +18,7 @@ from cv_quality.reports.rates import method_names
 from cv_quality.reports.rendering import write_page
 from cv_quality.reports.section import ReportSource, Section, read_sections
 from cv_quality.tasks.liveness.report.briefing import brief_liveness
+from cv_quality.tasks.liveness.report.root_causes import ENDINGS
 from cv_quality.tasks.liveness.report.sections import NUMBERS, TEMPLATES, LivenessNumbers
 from cv_quality.text import span
 
@@ -55,6 +56,8 @@ def write_liveness_report(source: ReportSource, sections: Sequence[Section[Any]]
         numbers=numbers,
         finding=finding,
         screen=screen,
+        stages=ENDINGS,
+        modality=source.modality.name,
         sites=files["site"].unique().sort().to_list(),
         captured=(first, last),
         warehouse=source.warehouse.name if source.warehouse else None,

@@ -23,9 +23,12 @@ from cv_quality.reports.drawing import (
 from cv_quality.reports.queries import Query, rows_query
 from cv_quality.reports.rates import read_rate
 from cv_quality.reports.section import ReportSource, Section
-from cv_quality.tasks.liveness.build_metrics import WHOLE
+from cv_quality.tasks.liveness.build_metrics import WHOLE, read_outcomes, warnings_of
+from cv_quality.tasks.liveness.report.explained import AGREEMENT, EXPLAINED
+from cv_quality.tasks.liveness.report.root_causes import read_root_causes
+from cv_quality.tasks.liveness.report.system import ASKED_RELEASE, POLICIES, PROFILES, SYSTEM
 from cv_quality.tasks.liveness.tables import LIVENESS_RATES
-from cv_quality.tasks.root_causes.tables import FAILURE_SLICES, SLICE_SEARCHES
+from cv_quality.tasks.root_causes.report.charts import cause_charts
 
 TEMPLATES = "tasks/liveness/report/templates"
 
@@ -47,11 +50,16 @@ class SpeciesLine:
 
 @dataclass(frozen=True, slots=True)
 class LivenessNumbers:
-    """Rates of a build: over all, and of the worst species and of bona fide presentations by condition."""
+    """Rates of a build: over all, and of the worst species and of bona fide presentations by condition.
+
+    Attributes:
+        warnings: what a reader of the bounds must know.
+    """
 
     lines: tuple[SpeciesLine, ...]
     by_condition: tuple[SpeciesLine, ...]
     query: Query
+    warnings: tuple[str, ...] = ()
 
     def of(self, metric: str) -> tuple[SpeciesLine, ...]:
         """The lines of one metric over all, the highest first."""
@@ -64,14 +72,6 @@ class LivenessNumbers:
         return next((line for line in self.of("apcer") if line.rate.value is not None), None)
 
 
-@dataclass(frozen=True, slots=True)
-class LivenessCauses:
-    """What was found in the search for slices: sentences, and what each search came to."""
-
-    found: tuple[tuple[str, str, str], ...]
-    conclusions: tuple[tuple[str, str], ...]
-
-
 def read_numbers(source: ReportSource) -> LivenessNumbers:
     """Read the rates of the build."""
     rows = source.lake.read(LIVENESS_RATES, TableKey(build=source.scope.build))
@@ -79,10 +79,12 @@ def read_numbers(source: ReportSource) -> LivenessNumbers:
     by_condition = tuple(
         line for line in lines if line.dimension != WHOLE and line.metric in ("apcer", "bpcer") and line.is_worst
     )
+    outcomes = read_outcomes(source.lake, source.scope.build, source.scope.drops, source.modality)
     return LivenessNumbers(
         tuple(line for line in lines if line.dimension == WHOLE),
         by_condition,
         rows_query(LIVENESS_RATES, build=source.scope.build, where={"dimension": WHOLE}, order=("metric", "species")),
+        warnings_of(outcomes),
     )
 
 
@@ -97,17 +99,6 @@ def _line(row: dict[str, Any]) -> SpeciesLine:
         icc=row["icc"],
         unit=str(row["unit"]),
         is_worst=bool(row["is_worst"]),
-    )
-
-
-def read_causes(source: ReportSource) -> LivenessCauses:
-    """Read what the searches for slices found."""
-    key = TableKey(build=source.scope.build)
-    found = source.lake.read(FAILURE_SLICES, key).sort("outcome", "finding", "rank")
-    searches = source.lake.read(SLICE_SEARCHES, key).sort("outcome")
-    return LivenessCauses(
-        tuple(found.select("outcome", "finding", "sentence").iter_rows()),
-        tuple(searches.select("outcome", "conclusion").iter_rows()),
     )
 
 
@@ -143,5 +134,15 @@ def species_charts(data: LivenessNumbers, source: ReportSource) -> Iterable[Char
 NUMBERS = Section(
     "numbers", "Rates by species", read_numbers, f"{TEMPLATES}/numbers.html", species_charts, link="Rates"
 )
-CAUSES = Section("why", "What lets attacks through", read_causes, f"{TEMPLATES}/causes.html", link="Why")
-SECTIONS: tuple[Section[Any], ...] = (NUMBERS, CAUSES, DATA_QUALITY)
+CAUSES = Section(
+    "why",
+    "What lets attacks through",
+    read_root_causes,
+    "tasks/root_causes/report/templates/root_causes.html",
+    cause_charts,
+    link="Why",
+)
+SECTIONS: tuple[Section[Any], ...] = (
+    *(ASKED_RELEASE, NUMBERS, SYSTEM, POLICIES, PROFILES),
+    *(CAUSES, EXPLAINED, AGREEMENT, DATA_QUALITY),
+)

@@ -219,7 +219,7 @@ def _slices(
             declared=_declared(source, where),
             **{name: row[name] for name in _COPIED},
             rate=read_rate(row, value="rate"),
-            mended=read_mended(row),
+            mended=_mended(row),
             predicate=where.sql(),
             trend=_trend([item for item in trends if item["rank"] == rank], build=build),
             typical=_typical(own, attempts),
@@ -235,7 +235,7 @@ def _slices(
     return tuple(views)
 
 
-def read_mended(row: Row) -> Rate:
+def _mended(row: Row) -> Rate:
     """Read from a row of `failure_slices` what all trials would have if those of the slice failed as the others do."""
     columns = {name: f"mended_{name}" for name in ("low", "high", "numerator", "denominator")}
     return read_rate(row, value="mended_rate", **columns)

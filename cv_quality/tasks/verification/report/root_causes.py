@@ -103,8 +103,8 @@ def _evidence(source: ReportSource, rows: Mapping[str, Sequence[Row]], outcome: 
     waterfall, maps, changes = (rows[table.name] for table in (OUTCOME_WATERFALL, EXPLANATIONS, COUNTERFACTUALS))
     return SliceEvidence(
         endings=_endings(waterfall, models=source.scope.models, rank=rank),
-        maps=tuple(_map(item) for item in maps if item["rank"] == rank),
-        counterfactuals=_counterfactuals(item for item in changes if item["rank"] == rank),
+        maps=tuple(saliency_map(item) for item in maps if item["rank"] == rank),
+        counterfactuals=changed_conditions(item for item in changes if item["rank"] == rank),
         queries=_evidence_queries(source.scope.build, rank) if outcome == FRR.name else (),
     )
 
@@ -140,7 +140,8 @@ def _endings(rows: Sequence[Row], *, models: Sequence[str], rank: int) -> tuple[
     return tuple(found)
 
 
-def _map(row: Row) -> SaliencyMap:
+def saliency_map(row: Row) -> SaliencyMap:
+    """Read a row of `explanations`."""
     values = row["map"] if row["is_shown"] and row["map"] else []
     width = int(row["width"])
     cells = tuple(tuple(values[start : start + width]) for start in range(0, len(values), width)) if width else ()
@@ -148,8 +149,8 @@ def _map(row: Row) -> SaliencyMap:
     return SaliencyMap(**{field: row[field] for field in fields}, cells=cells, is_shown=bool(cells))
 
 
-def _counterfactuals(rows: Iterable[Row]) -> tuple[ChangedCondition, ...]:
-    """The changes after which most are accepted come first."""
+def changed_conditions(rows: Iterable[Row]) -> tuple[ChangedCondition, ...]:
+    """Read rows of `counterfactuals`; the changes after which most are accepted come first."""
     fields = ("change", "source", "n_attempts", "n_accepted", "score_before", "score_after")
     found = [ChangedCondition(**{field: row[field] for field in fields}, accepted=read_rate(row)) for row in rows]
     return tuple(sorted(found, key=lambda item: (-(item.accepted.value or 0.0), item.change)))

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cv_quality.drops.importers.video_folders import VideoFolder, VideoLayout, read_video_folder
+from cv_quality.drops.importers.video_folders import VideoFolder, read_video_folder
 from cv_quality.drops.importers.video_frames import FrameFiles
+from cv_quality.drops.importers.video_layouts import VideoLayout
 from cv_quality.errors import LayoutError
 from cv_quality.metrics.video.clips import (
     ClipComparison,

@@ -7,7 +7,7 @@ from functools import partial
 from cv_quality.drops.consent import StreamName, read_consents, read_shown_streams
 from cv_quality.reports.pictures import NO_CONSENT, Picture
 from cv_quality.reports.section import ReportSource
-from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialColumn, TrialName, Trials
+from cv_quality.reports.trials import BADNESS, MAY_SHOW, WHY_HIDDEN, TrialColumn, TrialKind, TrialName, Trials
 from cv_quality.tasks.trials import columns_of, own_rows, trial_slices
 from cv_quality.tasks.video.populations import MISS, attempt_id, frame_dimensions, frame_of_attempt, population_of
 from cv_quality.tasks.video.report.data import frame_scores
@@ -52,8 +52,16 @@ def read_trials(source: ReportSource, *, open_pictures: OpenPictures = open_drop
         pl.when(~pl.col(MAY_SHOW)).then(pl.lit(NO_CONSENT)).alias(WHY_HIDDEN), pl.col("loss").alias(BADNESS)
     )
     known = [name for name in rows.columns if rows[name].count()]
-    return Trials(
+    frames = TrialKind(
+        name="frame",
+        label="frames",
         population=replace(found, rows=rows),
+        slices=trial_slices(source, outcome=MISS.name),
+        where=f"{own_rows(source)} AND is_miss IS NOT NULL",
+        failed="is_miss",
+    )
+    return Trials(
+        kinds=(frames,),
         columns=(
             TrialColumn("is_miss", "misses the requirement", "level"),
             TrialColumn("status", "status", "level"),
@@ -64,10 +72,7 @@ def read_trials(source: ReportSource, *, open_pictures: OpenPictures = open_drop
             TrialColumn("stream_id", "clip", "level"),
             TrialColumn("attempt_id", "frame", "name", ATTEMPT_SQL),
         ),
-        slices=trial_slices(source, outcome=MISS.name),
         table=FRAME_SCORES.name,
-        where=f"{own_rows(source)} AND is_miss IS NOT NULL",
-        failed="is_miss",
         score="loss",
         thresholds=(),
         max_thumbnails=MAX_THUMBNAILS,

@@ -285,8 +285,8 @@ def _files(drop: str) -> list[Row]:
     events = {"file": "events-000.jsonl.zst", "content": "events", "rows_declared": n + 3, "rows_in": n + 3}
     images = {"file": "frames-000.tar", "content": "frames", "rows_declared": 200, "rows_in": 200}
     return [
-        {**shared, **events, "rows_valid": n, "rows_quarantined": 3},
-        {**shared, **images, "rows_valid": 200, "rows_quarantined": 0},
+        {**shared, **events, "rows_valid": n, "rows_quarantined": 3, "rows_forgotten": 0},
+        {**shared, **images, "rows_valid": 200, "rows_quarantined": 0, "rows_forgotten": 0},
     ]
 
 

@@ -16,6 +16,8 @@ from cv_quality_tests.reports.browsing import (
     open_drawn,
 )
 
+MAX_PRINTED_PAGES = 8
+"""The appendix of folded tables included."""
 Written = tuple[ReportSummary, str, object]
 
 
@@ -133,11 +135,23 @@ def test_folded_tables_are_printed_as_an_appendix(opened: tuple[Page, list[str]]
     assert page.locator(".appendix details, main details[open]").count() == 0
 
 
+def test_a_link_leads_to_an_example_that_is_folded(opened: tuple[Page, list[str]], written: Written) -> None:
+    page, complaints = opened
+    open_drawn(page, written[0].path)
+    links = page.locator(".two .permalink").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))")
+    assert len(links) == len(set(links)) > 3
+    folded = page.locator("details .two .permalink").first.get_attribute("href")
+    page.goto(f"{written[0].path.as_uri()}{folded}")
+    page.wait_for_selector("figure:target", state="visible")
+    assert page.locator("details[open] figure:target").count() == 1
+    assert complaints == []
+
+
 def test_it_prints_to_few_pages_as_wide_as_the_paper(opened: tuple[Page, list[str]], written: Written) -> None:
     page, _ = opened
     open_drawn(page, written[0].path)
     printed = page.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type /Page\b", printed)) <= 14
+    assert len(re.findall(rb"/Type /Page\b", printed)) <= MAX_PRINTED_PAGES
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 703, "height": 1000})
     assert page.evaluate("document.documentElement.scrollWidth") <= 703

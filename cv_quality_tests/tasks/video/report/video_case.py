@@ -292,6 +292,7 @@ def _files(drop: str) -> Row:
         "rows_in": 250,
         "rows_valid": 250,
         "rows_quarantined": 0,
+        "rows_forgotten": 0,
     }
 
 
@@ -674,13 +675,13 @@ def _brighter(condition: str) -> Row:
     return {"rank": 1, "condition": condition, "change": "every second frame dropped"} | change | counts
 
 
-def _open_made(_source: ReportSource, _drop: str) -> MadePictures:
+def open_made(_source: ReportSource, _drop: str) -> MadePictures:
     return MadePictures()
 
 
 _MADE: dict[str, Section[Any]] = {
-    "frames": replace(FRAMES, read=partial(read_worst_frames, open_pictures=_open_made)),
-    "why": replace(ROOT_CAUSES, read=partial(read_frame_causes, open_pictures=_open_made)),
+    "frames": replace(FRAMES, read=partial(read_worst_frames, open_pictures=open_made)),
+    "why": replace(ROOT_CAUSES, read=partial(read_frame_causes, open_pictures=open_made)),
 }
 SECTIONS_OF_MADE: tuple[Section[Any], ...] = tuple(_MADE.get(item.id, item) for item in SECTIONS)
 """The sections of the page, with pictures that are made."""
