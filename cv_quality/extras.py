@@ -20,6 +20,15 @@ DISTRIBUTIONS = {
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*; extra == ['\"](?P<extra>[\w-]+)['\"]")
 
 
+def installing(extra: str) -> str:
+    """Write the command that installs an extra.
+
+    >>> installing("reports")
+    "pip install 'cv-quality[reports]'"
+    """
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
 def missing_library(module: str) -> str | None:
     """Name the extras with which a module comes, and how to install them.
 
@@ -36,7 +45,7 @@ def missing_library(module: str) -> str | None:
         return None
     installed = extras[0] if len(extras) == 1 else EVERYTHING
     named = f"the extra {extras[0]}" if len(extras) == 1 else f"any of the extras {', '.join(extras)}"
-    return f"needs {distribution}, which comes with {named}: pip install '{DISTRIBUTION}[{installed}]'"
+    return f"needs {distribution}, which comes with {named}: {installing(installed)}"
 
 
 def _extras_of(distribution: str) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
+from cv_quality.extras import installing
 from cv_quality.lake.store import PRIVATE_FILE, make_private
 from cv_quality.settings import Settings
 from cv_quality.stage import Numbers, StageResult
@@ -184,7 +185,7 @@ def _export_spans() -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        _warn("OTEL_* asks for spans, which are sent with: pip install 'cv-quality[telemetry]'")
+        _warn(f"OTEL_* asks for spans, which are sent with: {installing('telemetry')}")
         return
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cv_quality.cluster.addresses import Address, LocalProcesses, RunningScheduler, SlurmQueue
 from cv_quality.errors import ClusterError
+from cv_quality.extras import installing
 from cv_quality.lake.store import make_private, typed_faults
 from cv_quality.settings import Settings
 
@@ -58,7 +59,7 @@ def connected(address: Address, settings: Settings) -> "AbstractContextManager[C
         import distributed
     except ImportError as error:
         raise ClusterError(
-            f"dask.distributed cannot be imported ({error}); `pip install 'cv-quality[cluster]'` brings it"
+            f"dask.distributed cannot be imported ({error}); `{installing('cluster')}` brings it"
         ) from error
     # Workers that come and go are no news: what became of a key is said by who waits for it.
     logging.getLogger(distributed.__name__).setLevel(logging.CRITICAL)

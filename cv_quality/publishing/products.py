@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from cv_quality.errors import PublishingError, near
+from cv_quality.extras import installing
 from cv_quality.publishing.brief import BRIEF
 from cv_quality.publishing.deck import DECK
 from cv_quality.publishing.evidence import EVIDENCE
@@ -53,8 +54,4 @@ def is_installed(product: Product) -> bool:
 
 def not_installed() -> dict[str, str]:
     """Name the products whose extra is not installed, each with what installs it."""
-    return {
-        item.name: f"not installed: pip install 'cv-quality[{item.name}]'"
-        for item in PRODUCTS
-        if not is_installed(item)
-    }
+    return {item.name: f"not installed: {installing(item.name)}" for item in PRODUCTS if not is_installed(item)}

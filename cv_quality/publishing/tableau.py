@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
 from cv_quality.errors import PublishingError
+from cv_quality.extras import installing
 from cv_quality.lake.store import atomic_path
 from cv_quality.publishing.product import Edition, Product
 
@@ -99,9 +100,7 @@ def _pantab() -> Any:
         import pantab
         import tableauhyperapi  # noqa: F401 - declares keys
     except ImportError as error:
-        raise PublishingError(
-            f"extracts for Tableau need the extra {EXTRA!r}: pip install 'cv-quality[{EXTRA}]'"
-        ) from error
+        raise PublishingError(f"extracts for Tableau need the extra {EXTRA!r}: {installing(EXTRA)}") from error
     return pantab
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from cv_quality.drops.importers.sources import LogFile, opened_log
 from cv_quality.errors import TableError
+from cv_quality.extras import installing
 
 _SERVER: Final = re.compile(r"^postgres(ql)?://")
 _MAGIC: Final = b"DUCK"
@@ -87,7 +88,7 @@ def _ask_server(query: LogQuery, answer: Path) -> Path:
         import psycopg
     except ImportError as error:
         raise TableError(
-            f"{query.shown}: PostgreSQL is read through psycopg; install it with: pip install 'cv-quality[postgres]'"
+            f"{query.shown}: PostgreSQL is read through psycopg; install it with: {installing('postgres')}"
         ) from error
     try:
         options = "-c default_transaction_read_only=on -c timezone=UTC -c datestyle=ISO"
